@@ -1,0 +1,1 @@
+"""The operator of LlamaDeployments: observe, plan, apply, report; one loop per object."""

@@ -1,0 +1,73 @@
+"""``python -m llama_operator``: the operator's process; its settings come from the environment (see the chart)."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from datetime import UTC, datetime
+
+import aiohttp
+import kopf
+
+from llama_operator import probe
+from llama_operator.adapters.cells import HttpCells
+from llama_operator.adapters.kube import KubeCluster, connect
+from llama_operator.loop import Pulse
+from llama_operator.plan.settings import Settings
+from llama_operator.reconcile import Bodies, reconcile
+from llama_operator.wiring import build
+
+
+def settings_from(environment: dict[str, str]) -> Settings:
+    """Images and namespace. Raises SystemExit with the name of what is missing."""
+    missing = [name for name in ("LLAMA_SERVING_IMAGE", "LLAMA_GATEWAY_IMAGE") if not environment.get(name)]
+    if missing:
+        raise SystemExit(f"{' and '.join(missing)} must be set to the images of the pods; the chart does it")
+    return Settings(
+        serving_image=environment["LLAMA_SERVING_IMAGE"],
+        gateway_image=environment["LLAMA_GATEWAY_IMAGE"],
+        operator_namespace=environment.get("POD_NAMESPACE", "default"),
+    )
+
+
+async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) -> None:
+    """Run until ``stop``; with no namespaces, watch all of them."""
+    pulse = Pulse(clock=time.monotonic)
+    api = await connect()
+    async with api, aiohttp.ClientSession() as session:
+        cluster, cells = KubeCluster(api), HttpCells(session)
+
+        async def one_pass(bodies: Bodies) -> float:
+            return await reconcile(bodies, cluster=cluster, cells=cells, settings=settings, now=datetime.now(UTC))
+
+        registry = kopf.OperatorRegistry()
+        build(registry, one_pass, pulse)
+        runner = await probe.serve(pulse, port=int(os.environ.get("PROBE_PORT", probe.PORT)))
+        try:
+            await kopf.operator(
+                registry=registry,
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=stop,
+            )
+        finally:
+            await runner.cleanup()
+
+
+async def _main() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    namespaces = [name for name in os.environ.get("WATCH_NAMESPACES", "").split(",") if name]
+    await run(settings_from(dict(os.environ)), namespaces, stop)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(
+        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per watch event says nothing
+    asyncio.run(_main())

@@ -1,0 +1,1 @@
+"""The edges: the API server and the cells, each in one module."""

@@ -1,0 +1,38 @@
+"""The supervisors of the stages over HTTP: one question, one answer, a short deadline."""
+
+
+import aiohttp
+from pydantic import ValidationError
+
+from llama_operator.ports import CellAnswer
+from llama_serving.config import names
+from llama_serving.config.state import CellState
+
+DEADLINE = aiohttp.ClientTimeout(total=2.0)
+
+
+class HttpCells:
+    """The port ``Cells`` on real pods."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_STATE) -> None:
+        self._session = session
+        self._port = port
+
+    async def state(self, address: str) -> CellAnswer:
+        """The state of the stage at this pod IP, or why there is none."""
+        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_STATE}"
+        try:
+            async with self._session.get(url, timeout=DEADLINE) as response:
+                text = await response.text()
+                if response.status != 200:
+                    return CellAnswer(None, f"HTTP {response.status} from its supervisor")
+                return CellAnswer(CellState.model_validate_json(text))
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            return CellAnswer(None, f"its supervisor is not heard: {error or type(error).__name__}")
+        except ValidationError as error:
+            return CellAnswer(None, f"its supervisor says what this operator does not understand: {error.errors()[0]}")
+
+
+def host_of(address: str) -> str:
+    """An IPv6 address needs brackets in a URL."""
+    return f"[{address}]" if ":" in address else address

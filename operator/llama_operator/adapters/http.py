@@ -1,0 +1,33 @@
+"""The verdict on an answer of the API server: nothing, ``Retry`` or ``Rejected``. Nobody else reads status codes."""
+
+import json
+from collections.abc import Mapping
+
+from llama_operator.ports import Rejected, Retry
+
+# 401 is a token that was rotated under us; 409 a write that crossed another one.
+_AGAIN = frozenset({401, 408, 409, 425, 429, 500, 502, 503, 504})
+
+
+def judge(status: int, headers: Mapping[str, str], body: str) -> None:
+    """Return for 2xx; raise Retry or Rejected with the API server's own sentence for the rest."""
+    if 200 <= status <= 299:
+        return
+    message = message_of(body) or f"HTTP {status}"
+    if status in _AGAIN:
+        raise Retry(message, after=retry_after(headers))
+    raise Rejected(message)
+
+
+def message_of(body: str) -> str:
+    """``message`` of a metav1.Status, or the start of whatever else came."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.strip()[:300]
+
+
+def retry_after(headers: Mapping[str, str], default: float = 1.0) -> float:
+    """Seconds that the server asks us to wait."""
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else default

@@ -1,0 +1,194 @@
+"""The API server: every call of the operator that is not a watch, each with a deadline.
+
+Objects are written by server-side apply under one field manager, so that a field that is no longer set disappears and
+a field that others set stays. Paths are computed, not discovered: the operator knows the kinds that it makes.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from llama_operator.adapters.http import judge
+from llama_operator.adapters.rooms import rooms_of
+from llama_operator.api import API_VERSION, KIND, PLURAL
+from llama_operator.plan.revision import short_hash
+from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
+from llama_serving.config import names
+
+MANAGER = "llama-operator"
+DEADLINE = 10.0  # seconds for one call
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+
+_PLURALS = {
+    "ConfigMap": "configmaps",
+    "Deployment": "deployments",
+    "Event": "events",
+    "NetworkPolicy": "networkpolicies",
+    "Pod": "pods",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+    "Secret": "secrets",
+    "Service": "services",
+    "ServiceAccount": "serviceaccounts",
+    KIND: PLURAL,
+}
+
+
+async def connect() -> client.ApiClient:
+    """A client from the pod's service account or, outside a cluster, from KUBECONFIG."""
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return client.ApiClient(configuration)
+
+
+class KubeCluster:
+    """The port ``Cluster`` on a real API server."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def apply(self, key: Key, manifest: Manifest) -> None:
+        """Server-side apply; takes over fields that somebody else changed."""
+        ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
+        query = {"fieldManager": MANAGER, "force": "true"}
+        await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
+
+    async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
+        """Delete exactly this object; gone, or replaced by another of the same name, is success."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if ref.uid:
+            options["preconditions"] = {"uid": ref.uid}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        await self._call("DELETE", path_of(key, ref), body=options, fine=(404, 409))
+
+    async def set_rotation(self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str) -> None:
+        """Annotate first: a gateway that sees the pod ready must know its weights."""
+        path = path_of(key, pod)
+        if weights:
+            meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_WEIGHTS: weights}}
+            await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404,))
+        condition = {
+            "type": names.GATE_IN_ROTATION,
+            "status": "True" if open_ else "False",
+            "reason": "InRotation" if open_ else "OutOfRotation",
+            "message": reason,
+            "lastTransitionTime": _now(),
+        }
+        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+        await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404,))
+
+    async def ensure_token(self, key: Key, manifest: Manifest) -> None:
+        """A Secret is looked for by name: the operator has no right to list Secrets."""
+        ref = Ref("v1", "Secret", manifest["metadata"]["name"])
+        path = path_of(key, ref)
+        if await self._call("GET", path, fine=(404,)) is not None:
+            return
+        body = {**manifest, "stringData": {"token": secrets.token_hex(32)}}
+        await self._call("POST", path.rpartition("/")[0], body=body, fine=(409,))
+
+    async def write_status(self, key: Key, status: Manifest) -> None:
+        """Server-side apply on the status alone."""
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": key.name}, "status": status}
+        path = path_of(key, Ref(API_VERSION, KIND, key.name)) + "/status"
+        query = {"fieldManager": MANAGER, "force": "true"}
+        await self._call("PATCH", path, body=body, content=APPLY, query=query, fine=(404,))
+
+    async def emit(self, owner: Owner, notice: Notice) -> None:
+        """One event per reason and message: its name is computed from them, a repetition counts up."""
+        name = f"{owner.key.name}.{short_hash([owner.uid, notice.reason, notice.message])}"
+        path = path_of(owner.key, Ref("v1", "Event", name))
+        known = await self._call("GET", path, fine=(404,))
+        if known is None:
+            await self._call("POST", path.rpartition("/")[0], body=event_body(owner, notice, name), fine=(409,))
+            return
+        again = {"count": known.get("count", 1) + 1, "lastTimestamp": _now()}
+        await self._call("PATCH", path, body=again, content=MERGE, fine=(404,))
+
+    async def rooms(self) -> Sequence[NodeRoom] | None:
+        """Nodes and what is asked of them; None without the right to look at the whole cluster."""
+        try:
+            nodes = await self._call("GET", "/api/v1/nodes")
+            pods = await self._call(
+                "GET", "/api/v1/pods", query={"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
+            )
+        except Rejected:
+            return None
+        return rooms_of((nodes or {}).get("items", []), (pods or {}).get("items", []))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Manifest | None = None,
+        content: str = "application/json",
+        query: dict[str, str] | None = None,
+        fine: tuple[int, ...] = (),
+    ) -> Manifest | None:
+        """One request; None for an answer that ``fine`` lists. Raises Retry or Rejected."""
+        headers = {"Accept": "application/json", "Content-Type": content}
+        request = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = (await self._api.call_api(*request, _request_timeout=DEADLINE)).response
+            text = await answer.text()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Retry(f"the API server did not answer: {error or type(error).__name__}") from error
+        if answer.status in fine:
+            return None
+        judge(answer.status, answer.headers, text)
+        parsed: Manifest = json.loads(text)
+        return parsed
+
+
+def path_of(key: Key, ref: Ref) -> str:
+    """Path of a namespaced object."""
+    root = "/api/v1" if ref.api_version == "v1" else f"/apis/{ref.api_version}"
+    return f"{root}/namespaces/{key.namespace}/{_PLURALS[ref.kind]}/{ref.name}"
+
+
+def event_body(owner: Owner, notice: Notice, name: str) -> Manifest:
+    """A core/v1 event about the LlamaDeployment."""
+    moment = _now()
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": owner.key.namespace},
+        "involvedObject": {
+            "apiVersion": owner.api_version,
+            "kind": owner.kind,
+            "name": owner.key.name,
+            "namespace": owner.key.namespace,
+            "uid": owner.uid,
+        },
+        "type": "Warning" if notice.warning else "Normal",
+        "reason": notice.reason,
+        "message": notice.message[:1024],
+        "source": {"component": MANAGER},
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,15 @@
+"""Kubernetes' forms of names as RE2 patterns for CEL, without anchors. ``[.]`` because CEL would eat a backslash."""
+
+from typing import Final
+
+DNS_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_SUBDOMAIN: Final = f"{DNS_LABEL}([.]{DNS_LABEL})*"
+
+# A name with an optional domain, as labels, taints and devices have it.
+NAME: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+QUALIFIED_NAME: Final = f"({DNS_SUBDOMAIN}/)?{NAME}"
+
+
+def matches(pattern: str, subject: str = "self") -> str:
+    """CEL: the whole of ``subject`` has the form of ``pattern``."""
+    return f"{subject}.matches('^({pattern})$')"

@@ -1,0 +1,92 @@
+"""What a user asks for: the spec of a LlamaDeployment, and the rules that span its sections."""
+
+from typing import Final
+
+from pydantic import ConfigDict, Field
+
+from llama_operator.api.base import ApiModel
+from llama_operator.api.engine import EngineSpec
+from llama_operator.api.gateway import GatewaySpec
+from llama_operator.api.hardware import DeviceSpec, DType, ShardingSpec, StageResources
+from llama_operator.api.images import ImagesSpec
+from llama_operator.api.model import ModelSpec
+from llama_operator.api.placement import PlacementSpec
+from llama_operator.api.rules import Rule, rules
+
+_REPLICAS: Final = Rule(
+    "self >= 1",
+    "replicas must be at least 1: scaling to zero comes with autoscaling; delete the object to stop serving",
+)
+
+_ACROSS: Final = (
+    # A stage owns its pod's devices, so fewer would idle and more cannot be had.
+    Rule(
+        "self.device.resource == 'cpu' || self.sharding.tensor == self.device.count",
+        "sharding.tensor must equal device.count, because a stage runs on exactly the devices of its pod: "
+        "change one of them, and take more pods with sharding.pipeline",
+        shown="tensor is {self.sharding.tensor}, count is {self.device.count}",
+        field="sharding.tensor",
+    ),
+    Rule(
+        "self.device.resource != 'cpu' || self.sharding.tensor == 1",
+        "sharding.tensor must be 1 when device.resource is cpu, because a stage on CPU is one process: "
+        "take more pods with sharding.pipeline",
+        shown="tensor is {self.sharding.tensor}",
+        field="sharding.tensor",
+    ),
+    Rule(
+        "!has(self.engine.maxNumBatchedTokens) || self.engine.maxNumBatchedTokens >= self.maxConcurrentRequests",
+        "engine.maxNumBatchedTokens must not be less than maxConcurrentRequests: each request needs a token per step",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="engine.maxNumBatchedTokens",
+    ),
+    Rule(
+        "self.gateway.replicas <= self.maxConcurrentRequests",
+        "gateway.replicas must not exceed maxConcurrentRequests, which the gateway pods share",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="gateway.replicas",
+    ),
+    Rule(
+        "!has(self.gateway.maxInFlightPerGroup) || self.gateway.maxInFlightPerGroup <= self.maxConcurrentRequests",
+        "gateway.maxInFlightPerGroup must not exceed maxConcurrentRequests, or requests would wait in the engine",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="gateway.maxInFlightPerGroup",
+    ),
+)
+
+
+class LlamaDeploymentSpec(ApiModel):
+    """The wish: a model, how it is cut, where it runs, and the gateway in front."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_ACROSS))
+
+    model: ModelSpec = Field(description="The model that is served.")
+    context_length: int = Field(
+        default=8192,
+        ge=16,
+        le=10_485_760,
+        description="Tokens of prompt and answer together. The operator checks it against the model's maximum.",
+    )
+    replicas: int = Field(
+        default=1,
+        le=1000,
+        description="Groups: copies of the model, each over sharding.pipeline pods.",
+        json_schema_extra=rules(_REPLICAS),
+    )
+    sharding: ShardingSpec = Field(default=ShardingSpec(), description="How one copy of the model is cut.")
+    device: DeviceSpec = Field(default=DeviceSpec(), description="The devices of a stage pod.")
+    dtype: DType = Field(default="auto", description="Type of the weights in memory; auto is the model's.")
+    max_concurrent_requests: int = Field(
+        default=64, ge=1, le=4096, description="Requests that the engine of a group runs at once."
+    )
+    resources: StageResources = Field(default=StageResources(), description="CPU and memory of a stage pod.")
+    placement: PlacementSpec = Field(default=PlacementSpec(), description="Where stage pods may run.")
+    engine: EngineSpec = Field(default=EngineSpec(), description="Options of the engine that may be set.")
+    images: ImagesSpec = Field(default=ImagesSpec(), description="The images of the pods.")
+    gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
+    drain_timeout_seconds: int = Field(
+        default=120, ge=1, le=86_400, description="Time for requests in flight when a group is taken down."
+    )
+    start_timeout_seconds: int = Field(
+        default=3600, ge=60, le=86_400, description="Time for a group from all stages joined to its first answer."
+    )

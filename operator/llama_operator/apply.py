@@ -1,0 +1,65 @@
+"""Doing is a dumb walk over the plan: rotation first, then deletes, then objects, then pods, then what is left over.
+
+A leader leaves the rotation before its pod is deleted. What the API server refuses becomes a hold that the user sees;
+the walk goes on with the rest, so that one refused object does not stop the others.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from llama_operator.manifests.changes import Changes
+from llama_operator.manifests.common import Context
+from llama_operator.manifests.gateway import token_secret
+from llama_operator.plan.model import DeletePod, Plan, SetRotation
+from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.ports import Cluster, Key, Manifest, Ref, Rejected, Retry
+
+
+@dataclass
+class Outcome:
+    """What went wrong on the walk; empty when all was written. ``after`` in seconds, when a retry was asked for."""
+
+    problems: list[Hold] = field(default_factory=list)
+    after: float | None = None
+
+    async def attempt(self, what: str, call: Awaitable[None]) -> bool:
+        """Await one write; True when it was accepted."""
+        try:
+            await call
+        except Rejected as error:
+            self.problems.append(Hold(Reason.API_REJECTED, f"{what} was refused: {error}"))
+            return False
+        except Retry as error:
+            self.problems.append(Hold(Reason.API_RETRY, f"{what} will be tried again: {error}"))
+            self.after = min(self.after or error.after, error.after)
+            return False
+        return True
+
+
+async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster) -> Outcome:
+    """Write what the plan and the changes say. Raises only what is a bug."""
+    outcome, key = Outcome(), context.key
+    for rotation in plan.rotations:
+        await outcome.attempt(f"the rotation gate of {rotation.pod}", _rotate(cluster, key, rotation))
+    for delete in plan.deletes:
+        await outcome.attempt(f"the delete of pod {delete.name}", _delete(cluster, key, delete))
+    # Stages mount the token: without it they would wait in ContainerCreating.
+    await outcome.attempt("the token Secret", cluster.ensure_token(key, token_secret(context)))
+    for manifest in changes.applies:
+        await outcome.attempt(_title(manifest), cluster.apply(key, manifest))
+    for ref in changes.prunes:
+        await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(key, ref))
+    return outcome
+
+
+def _rotate(cluster: Cluster, key: Key, item: SetRotation) -> Awaitable[None]:
+    ref = Ref("v1", "Pod", item.pod, item.uid)
+    return cluster.set_rotation(key, ref, open_=item.open_, reason=item.why, weights=item.weights)
+
+
+def _delete(cluster: Cluster, key: Key, item: DeletePod) -> Awaitable[None]:
+    return cluster.delete(key, Ref("v1", "Pod", item.name, item.uid), grace=item.grace)
+
+
+def _title(manifest: Manifest) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"

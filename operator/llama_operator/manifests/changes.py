@@ -1,0 +1,91 @@
+"""What has to be written so that the cluster is as the plan wants it: nothing, when it already is.
+
+An object of ours is written when a field that we set differs from what was observed, whoever changed it. Fields that
+the API server or others add are theirs. A field that we no longer set changes the digest annotation, so that the
+server-side apply, which removes it, happens. Pods are written once: their fields cannot be changed afterwards.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llama_operator.api.quantity import parse
+from llama_operator.manifests.common import Context
+from llama_operator.manifests.gateway import deployment_objects
+from llama_operator.manifests.group import group_objects
+from llama_operator.manifests.inspector import inspector_pod
+from llama_operator.manifests.stage import stage_pod
+from llama_operator.observe import Snapshot
+from llama_operator.plan.model import Plan
+from llama_operator.plan.revision import short_hash
+from llama_operator.ports import Manifest, Ref
+from llama_serving.config import names
+
+_AMOUNTS = frozenset({"requests", "limits"})
+ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Objects to apply, in order, and objects to delete."""
+
+    applies: tuple[Manifest, ...] = ()
+    prunes: tuple[Ref, ...] = ()
+
+
+def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
+    """Compare what the plan wants with what was observed."""
+    wanted = deployment_objects(context)
+    for group in plan.groups:
+        wanted += group_objects(context, group)
+    seen = {identity(child): child for child in world.children}
+    marked = [with_digest(manifest) for manifest in wanted]
+    applies = [manifest for manifest in marked if not covers(seen.get(identity(manifest)), manifest)]
+    pods = [stage_pod(context, item) for item in plan.creates]
+    if plan.inspect:
+        pods.append(inspector_pod(context, plan.inspect))
+    keep = {identity(manifest) for manifest in wanted}
+    kept_groups = {group.name for group in plan.keep}
+    prunes = tuple(
+        Ref(child["apiVersion"], child["kind"], child["metadata"]["name"], child["metadata"].get("uid", ""))
+        for child in world.children
+        if identity(child) not in keep and child["metadata"]["name"] not in kept_groups and not _leaving(child)
+    )
+    return Changes(tuple(applies + pods), prunes)
+
+
+def covers(observed: Any, wanted: Any) -> bool:
+    """Whether everything in ``wanted`` stands in ``observed``; observed may have more fields, not more list items."""
+    if isinstance(wanted, dict):
+        return isinstance(observed, dict) and all(
+            (_same_amounts if key in _AMOUNTS else covers)(observed.get(key), value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(observed, list)
+            and len(observed) == len(wanted)
+            and all(covers(one, other) for one, other in zip(observed, wanted, strict=True))
+        )
+    return bool(observed == wanted)
+
+
+def _same_amounts(observed: Any, wanted: dict[str, str]) -> bool:
+    """The API server writes quantities in its own way: ``0.5`` comes back as ``500m``."""
+    return isinstance(observed, dict) and all(
+        key in observed and parse(str(observed[key])) == parse(value) for key, value in wanted.items()
+    )
+
+
+def with_digest(manifest: Manifest) -> Manifest:
+    """The object with a digest of itself among its annotations."""
+    meta = manifest["metadata"]
+    annotations = {**meta.get("annotations", {}), ANNOTATION_DIGEST: short_hash(manifest)}
+    return {**manifest, "metadata": {**meta, "annotations": annotations}}
+
+
+def identity(manifest: Manifest) -> tuple[str, str]:
+    """Kind and name; all children live in one namespace."""
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _leaving(child: Manifest) -> bool:
+    return "deletionTimestamp" in child["metadata"]

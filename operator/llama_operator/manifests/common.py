@@ -1,0 +1,87 @@
+"""What all children share: labels, the owner, and the security settings of Pod Security ``restricted``."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec
+from llama_operator.plan.settings import Settings
+from llama_operator.ports import Key, Manifest
+from llama_serving.config import names
+
+
+@dataclass(frozen=True)
+class Context:
+    """Whom the children belong to, and what they are made from."""
+
+    key: Key
+    uid: str
+    spec: LlamaDeploymentSpec
+    settings: Settings
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in the OpenAI API."""
+        return self.spec.model.served_name or self.key.name
+
+
+def metadata(context: Context, name: str, component: str, **labels: str) -> Manifest:
+    """Name, labels and owner. Deleting the LlamaDeployment deletes the object through its owner reference."""
+    return {
+        "name": name,
+        "namespace": context.key.namespace,
+        "labels": labels_of(context, component, **labels),
+        "ownerReferences": [
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": context.key.name,
+                "uid": context.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+
+
+def labels_of(context: Context, component: str, **labels: str) -> dict[str, str]:
+    """Labels of a child; keyword names are ``group``, ``stage``, ``revision``."""
+    own = {f"{names.API_GROUP}/{key}": value for key, value in labels.items()}
+    return selector(context, component) | own | {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+
+
+def selector(context: Context, component: str) -> dict[str, str]:
+    """Labels that select all pods of a component of this deployment."""
+    return {names.LABEL_DEPLOYMENT: context.key.name, names.LABEL_COMPONENT: component}
+
+
+def pod_security() -> dict[str, Any]:
+    """Pod-level settings that Pod Security ``restricted`` asks for."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": names.SERVING_UID,
+        "runAsGroup": names.SERVING_UID,
+        "fsGroup": names.SERVING_UID,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """Container-level settings that Pod Security ``restricted`` asks for, and a root file system nobody writes to."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def image_settings(context: Context) -> dict[str, Any]:
+    """Pull secrets of a pod."""
+    secrets = [{"name": name} for name in context.spec.images.pull_secrets]
+    return {"imagePullSecrets": secrets} if secrets else {}
+
+
+def canonical_json(value: object) -> str:
+    """The same text for the same value, so that a ConfigMap changes only when its content does."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n"

@@ -1,0 +1,246 @@
+"""What a deployment has once: the gateway and its rights, the stages' account, the token, the disruption budgets."""
+
+from typing import Any
+
+from llama_operator.api.quantity import parse_bytes
+from llama_operator.manifests.common import (
+    Context,
+    canonical_json,
+    container_security,
+    image_settings,
+    labels_of,
+    metadata,
+    pod_security,
+    selector,
+)
+from llama_operator.manifests.group import operator_peer, tcp
+from llama_operator.plan.naming import gateway_name, stages_name, token_name
+from llama_operator.plan.revision import gateway_image, short_hash
+from llama_operator.ports import Manifest
+from llama_serving.config import names
+from llama_serving.config.gateway import GatewayConfig
+
+CONFIG_KEY = "gateway.json"
+# A gateway is taken from its Service before it stops listening; the pod gets this much on top of its own drain time.
+GRACE_MARGIN = 15
+GATEWAY = names.COMPONENT_GATEWAY
+
+
+def deployment_objects(context: Context) -> list[Manifest]:
+    """Everything that a deployment has once, in the order in which it is needed; the token comes separately."""
+    return [
+        _account(context, stages_name(context.key.name), names.COMPONENT_STAGE, mount=False),
+        _account(context, gateway_name(context.key.name), GATEWAY, mount=True),
+        _role(context),
+        _role_binding(context),
+        _config_map(context),
+        _service(context),
+        _deployment(context),
+        _gateway_budget(context),
+        *_stages_budget(context),
+        _network_policy(context),
+    ]
+
+
+def token_secret(context: Context) -> Manifest:
+    """The Secret without its token, which is drawn where it is created."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
+    }
+
+
+def gateway_config(context: Context) -> GatewayConfig:
+    """The file from which the gateways start. They share a group's batch evenly, so that waiting happens in them."""
+    spec = context.spec.gateway
+    share = -(-context.spec.max_concurrent_requests // spec.replicas)
+    return GatewayConfig(
+        deployment=context.key.name,
+        namespace=context.key.namespace,
+        max_in_flight_per_group=spec.max_in_flight_per_group or share,
+        max_waiting=spec.max_waiting,
+        max_wait=spec.max_wait_seconds,
+        connect_timeout=spec.connect_timeout_seconds,
+        first_byte_timeout=spec.first_byte_timeout_seconds,
+        idle_timeout=spec.idle_timeout_seconds,
+        max_body=parse_bytes(spec.max_body_size),
+        drain=spec.drain_seconds,
+    )
+
+
+def _account(context: Context, name: str, component: str, *, mount: bool) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(context, name, component),
+        "automountServiceAccountToken": mount,
+    }
+
+
+def _role(context: Context) -> Manifest:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+    }
+
+
+def _role_binding(context: Context) -> Manifest:
+    name = gateway_name(context.key.name)
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata(context, name, GATEWAY),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": context.key.namespace}],
+    }
+
+
+def _config_map(context: Context) -> Manifest:
+    config = gateway_config(context).model_dump(mode="json")
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
+        "data": {CONFIG_KEY: canonical_json(config)},
+    }
+
+
+def _service(context: Context) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(context, context.key.name, GATEWAY),
+        "spec": {
+            "selector": selector(context, GATEWAY),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def _deployment(context: Context) -> Manifest:
+    spec = context.spec.gateway
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
+        "spec": {
+            "replicas": spec.replicas,
+            "selector": {"matchLabels": selector(context, GATEWAY)},
+            # A gateway holds requests: the next one is there before one goes.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {
+                    "labels": labels_of(context, GATEWAY),
+                    # A gateway reads its file once, at its start: another file makes another pod.
+                    "annotations": {
+                        f"{names.API_GROUP}/config": short_hash(gateway_config(context).model_dump(mode="json"))
+                    },
+                },
+                "spec": _pod_spec(context),
+            },
+        },
+    }
+
+
+def _pod_spec(context: Context) -> dict[str, Any]:
+    name = gateway_name(context.key.name)
+    return {
+        "serviceAccountName": name,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": context.spec.gateway.drain_seconds + GRACE_MARGIN,
+        "securityContext": pod_security(),
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selector(context, GATEWAY)},
+            }
+        ],
+        **image_settings(context),
+        "containers": [_container(context)],
+        "volumes": [{"name": "config", "configMap": {"name": name}}],
+    }
+
+
+def _container(context: Context) -> dict[str, Any]:
+    resources = context.spec.gateway.resources
+    amounts = {"cpu": resources.cpu, "memory": resources.memory}
+    return {
+        "name": "gateway",
+        "image": gateway_image(context.spec, context.settings),
+        "imagePullPolicy": context.spec.images.pull_policy,
+        "args": ["python3", "-m", "llama_serving.gateway"],
+        "ports": [
+            {"name": "http", "containerPort": names.PORT_GATEWAY, "protocol": "TCP"},
+            {"name": "internal", "containerPort": names.PORT_GATEWAY_INTERNAL, "protocol": "TCP"},
+        ],
+        # No CPU limit: throttling would add latency to every stream.
+        "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
+        "securityContext": container_security(),
+        "livenessProbe": _probe(names.ROUTE_LIVE, period=10, failures=3),
+        "readinessProbe": _probe(names.ROUTE_READY, period=1, failures=1),
+        "volumeMounts": [
+            {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
+        ],
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "internal"},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }
+
+
+def _gateway_budget(context: Context) -> Manifest:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(context, GATEWAY)}},
+    }
+
+
+def _stages_budget(context: Context) -> list[Manifest]:
+    """Evictions take one group at a time: at least the pods of all other groups stay.
+
+    A budget over pods without a controller of a known kind can only be a plain ``minAvailable``. One group alone gets
+    none: its node could never be drained.
+    """
+    others = context.spec.replicas - 1
+    if others == 0:
+        return []
+    labels = selector(context, names.COMPONENT_STAGE)
+    return [
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata(context, stages_name(context.key.name), names.COMPONENT_STAGE),
+            "spec": {"minAvailable": others * context.spec.sharding.pipeline, "selector": {"matchLabels": labels}},
+        }
+    ]
+
+
+def _network_policy(context: Context) -> Manifest:
+    """Anybody may ask the API; load and metrics are for the operator and for namespaces labelled for metrics."""
+    metrics = {"namespaceSelector": {"matchLabels": {f"{names.API_GROUP}/metrics": "enabled"}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
+        "spec": {
+            "podSelector": {"matchLabels": selector(context, GATEWAY)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"ports": [tcp(names.PORT_GATEWAY)]},
+                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_INTERNAL)]},
+            ],
+        },
+    }

@@ -1,0 +1,181 @@
+"""From raw objects to a frozen snapshot: what one pass of the loop knows, and all it knows.
+
+kopf's bodies change under one's feet, so a pass starts by turning them into these views. Nothing here decides.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
+from llama_operator.ports import CellAnswer, Key, Manifest, NodeRoom
+from llama_serving.config import names
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why a container does not run: the kubelet's word and message."""
+
+    container: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container last ended."""
+
+    reason: str
+    exit_code: int
+    message: str
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod of ours as the API server shows it."""
+
+    name: str
+    uid: str
+    component: str
+    group: int
+    stage: int
+    revision: str
+    phase: str
+    node: str
+    ip: str
+    created: datetime
+    gone_by: datetime | None  # None: not being deleted; else when its grace period ends
+    ready: bool
+    containers_ready: bool
+    in_rotation: bool | None  # None: the gate was never set
+    weights: str
+    reason: str  # status.reason, e.g. Evicted
+    message: str
+    unscheduled: str  # the scheduler's message while the pod has no node
+    waiting: Waiting | None
+    ended: Ended | None
+    restarts: int
+    requests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Exists, is not on its way out and can still run."""
+        return self.gone_by is None and not self.finished
+
+    @property
+    def finished(self) -> bool:
+        """Its containers will not run again."""
+        return self.phase in ("Failed", "Succeeded")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One LlamaDeployment and everything of it that was seen in this pass."""
+
+    key: Key
+    uid: str
+    generation: int
+    deleting: bool
+    spec: LlamaDeploymentSpec | None  # None: stored in a form that today's rules refuse; see spec_error
+    spec_error: str
+    status: LlamaDeploymentStatus
+    pods: tuple[PodView, ...]
+    children: tuple[Manifest, ...]  # every other object of ours, whole
+    cells: Mapping[str, CellAnswer] = field(default_factory=dict)  # by pod name
+    rooms: tuple[NodeRoom, ...] | None = None  # None: not looked at, or not allowed to
+
+    @property
+    def stages(self) -> tuple[PodView, ...]:
+        """Pods of groups, in the order of group, revision and stage."""
+        found = (pod for pod in self.pods if pod.component == names.COMPONENT_STAGE)
+        return tuple(sorted(found, key=lambda pod: (pod.group, pod.revision, pod.stage)))
+
+    @property
+    def inspectors(self) -> tuple[PodView, ...]:
+        """Pods that read the model's config."""
+        return tuple(pod for pod in self.pods if pod.component == names.COMPONENT_INSPECTOR)
+
+
+def pod_view(body: Mapping[str, Any]) -> PodView:
+    """View of a pod's body; absent fields become empty values."""
+    meta, status = body["metadata"], body.get("status") or {}
+    labels = meta.get("labels") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    return PodView(
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        component=labels.get(names.LABEL_COMPONENT, ""),
+        group=_number(labels.get(names.LABEL_GROUP)),
+        stage=_number(labels.get(names.LABEL_STAGE)),
+        revision=labels.get(names.LABEL_REVISION, ""),
+        phase=status.get("phase", "Pending"),
+        node=(body.get("spec") or {}).get("nodeName", ""),
+        ip=status.get("podIP", ""),
+        created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        gone_by=parse_time(meta.get("deletionTimestamp")),  # the API server writes the end of the grace period here
+        ready=_is_true(conditions.get("Ready")),
+        containers_ready=_is_true(conditions.get("ContainersReady")),
+        in_rotation=_gate(conditions.get(names.GATE_IN_ROTATION)),
+        weights=(meta.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        waiting=_waiting(status),
+        ended=_ended(status),
+        restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
+        requests=_requests(body),
+    )
+
+
+def pod_views(bodies: Iterable[Mapping[str, Any]]) -> tuple[PodView, ...]:
+    """Views of many pods, in the order of their names."""
+    return tuple(sorted((pod_view(body) for body in bodies), key=lambda pod: pod.name))
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """RFC 3339 as the API server writes it; None for None."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else -1
+
+
+def _is_true(condition: Mapping[str, Any] | None) -> bool:
+    return condition is not None and condition.get("status") == "True"
+
+
+def _gate(condition: Mapping[str, Any] | None) -> bool | None:
+    return None if condition is None else condition.get("status") == "True"
+
+
+def _waiting(status: Mapping[str, Any]) -> Waiting | None:
+    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state = (item.get("state") or {}).get("waiting")
+        if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return Waiting(item.get("name", ""), state["reason"], state.get("message", ""))
+    return None
+
+
+def _ended(status: Mapping[str, Any]) -> Ended | None:
+    for item in status.get("containerStatuses") or ():
+        ended = (item.get("state") or {}).get("terminated") or (item.get("lastState") or {}).get("terminated")
+        if ended:
+            return Ended(
+                ended.get("reason", ""),
+                int(ended.get("exitCode", 0)),
+                ended.get("message", ""),
+                parse_time(ended.get("finishedAt")),
+            )
+    return None
+
+
+def _requests(body: Mapping[str, Any]) -> dict[str, str]:
+    containers = (body.get("spec") or {}).get("containers") or ()
+    merged: dict[str, str] = {}
+    for container in containers[:1]:  # ours have one container
+        merged.update((container.get("resources") or {}).get("requests") or {})
+    return merged

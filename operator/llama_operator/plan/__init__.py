@@ -1,0 +1,1 @@
+"""The pure decision: from a snapshot to a plan."""

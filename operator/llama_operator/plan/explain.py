@@ -1,0 +1,118 @@
+"""Why a group does not serve: one sentence with numbers, from what the scheduler, the kubelet and the cell say."""
+
+from datetime import datetime
+
+from llama_operator.observe import PodView, Snapshot
+from llama_operator.plan.reasons import Hold, Reason, worst
+from llama_operator.plan.room import shortage
+from llama_serving.config.state import CellReason, CellState, Phase
+
+_IMAGE_WORDS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    }
+)
+_CELL_REASONS = {
+    CellReason.RAY_STARTING: Reason.ENGINE_STARTING,
+    CellReason.STAGES_NOT_JOINED: Reason.STAGE_NOT_JOINED,
+    CellReason.LEADER_NOT_REACHED: Reason.STAGE_NOT_JOINED,
+    CellReason.ENGINE_STARTING: Reason.ENGINE_STARTING,
+    CellReason.ENGINE_FAILED: Reason.ENGINE_FAILED,
+    CellReason.ENGINE_UNHEALTHY: Reason.ENGINE_UNHEALTHY,
+    CellReason.WEIGHTS_MISSING: Reason.WEIGHTS_MISSING,
+    CellReason.WEIGHTS_UNREADABLE: Reason.WEIGHTS_UNREADABLE,
+    CellReason.MODEL_REFUSED: Reason.MODEL_REFUSED,
+    CellReason.SERVING: Reason.ENGINE_STARTING,  # it serves, the pod's readiness has not followed yet
+    CellReason.DRAINING: Reason.REPLACING,
+}
+
+
+def explain_group(ordinal: int, pods: tuple[PodView, ...], stages: int, world: Snapshot, now: datetime) -> Hold | None:
+    """The one thing to look at first in this group; None when it serves."""
+    if any(pod.stage == 0 and pod.alive and pod.ready for pod in pods):
+        return None
+    holds = [hold for pod in pods if (hold := explain_pod(pod, world, now))]
+    if len(pods) < stages:
+        detail = f"group {ordinal} has {len(pods)} of its {stages} pods"
+        holds.append(Hold(Reason.POD_STARTING, detail, ordinal))
+    return worst(tuple(holds))
+
+
+def explain_gateway(world: Snapshot) -> tuple[Hold, ...]:
+    """Requests reach the groups through the gateways only."""
+    ready, asked = gateways_ready(world)
+    if ready or not asked:
+        return ()
+    return (Hold(Reason.GATEWAY_NOT_READY, f"0 of {asked} gateways are ready, so no request is answered"),)
+
+
+def gateways_ready(world: Snapshot) -> tuple[int, int]:
+    """Gateway pods that answer, and those asked for; both 0 before the Deployment was seen."""
+    found = (child for child in world.children if child["kind"] == "Deployment")
+    gateway = next(found, None)
+    if gateway is None:
+        return 0, 0
+    return (gateway.get("status") or {}).get("availableReplicas", 0), gateway["spec"].get("replicas", 0)
+
+
+def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
+    """Why this pod is not a serving stage yet; None when it is."""
+    if pod.unscheduled:
+        return Hold(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, world.rooms)}", pod.group)
+    if pod.waiting:
+        return _waiting(pod)
+    if not pod.node or pod.phase == "Pending":
+        what = f"gets its containers on node {pod.node}" if pod.node else "has no node yet"
+        detail = f"pod {pod.name} {what}, {_span(now, pod.created)} so far"
+        return Hold(Reason.POD_STARTING, detail, pod.group)
+    return _cell(pod, world, now)
+
+
+def _waiting(pod: PodView) -> Hold:
+    waiting = pod.waiting
+    assert waiting is not None
+    if waiting.reason in _IMAGE_WORDS:
+        text = f"pod {pod.name} on node {pod.node} has no image: {waiting.reason}: {waiting.message}"
+        return Hold(Reason.IMAGE_UNAVAILABLE, text, pod.group)
+    ended = f"; it ended with code {pod.ended.exit_code} {_tail(pod.ended.message)}".rstrip() if pod.ended else ""
+    text = f"pod {pod.name} on node {pod.node}: {waiting.reason} after {pod.restarts} restarts{ended}"
+    return Hold(Reason.CONTAINER_FAILING, text, pod.group)
+
+
+def _cell(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
+    answer = world.cells.get(pod.name)
+    if answer is None or answer.state is None:
+        error = f" ({answer.error})" if answer and answer.error else ""
+        since = _span(now, pod.created)
+        detail = f"pod {pod.name} on node {pod.node} does not answer yet, {since} after it was made{error}"
+        return Hold(Reason.POD_STARTING, detail, pod.group)
+    state = answer.state
+    if state.phase is Phase.SERVING and (state.stage != 0 or pod.ready):
+        return None
+    return Hold(_CELL_REASONS[state.reason], _cell_sentence(pod, state), pod.group)
+
+
+def _cell_sentence(pod: PodView, state: CellState) -> str:
+    again = f", {pod.restarts} restarts" if pod.restarts else ""
+    return f"group {pod.group} stage {pod.stage} on {pod.node}: {state.message}{again}"
+
+
+def _span(now: datetime, since: datetime) -> str:
+    """Seconds in steps that grow, so that a long wait does not rewrite the status at every pass."""
+    return rough_seconds((now - since).total_seconds())
+
+
+def rough_seconds(seconds: float) -> str:
+    """``40 s``, ``4 min``: steps of 10 s in the first two minutes, then of a minute."""
+    if seconds < 120:
+        return f"{max(int(seconds) // 10 * 10, 0)} s"
+    return f"{int(seconds) // 60} min"
+
+
+def _tail(text: str, limit: int = 300) -> str:
+    return text.strip()[-limit:]

@@ -1,0 +1,169 @@
+"""What each group needs next, from its pods alone.
+
+Invariants, for every pass: a group never mixes revisions; a pod is created only when no pod of an older revision and
+no dying pod of its group is left; at most one serving group is taken away for a new revision, and only while every
+other wanted group serves. A lost pod (deleted, evicted, on a lost node) rebuilds its group and only its group.
+State is read from the cluster, none is kept.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from llama_operator.observe import PodView, Snapshot
+from llama_operator.plan.model import CreateStage, DeletePod
+from llama_operator.plan.naming import GroupId
+from llama_operator.plan.reasons import Hold, Reason
+from llama_serving.config.state import Phase
+
+# A pod that outlives its grace period by this is on a node that nobody hears; its object is removed by force.
+OVERDUE = timedelta(seconds=30)
+# A broken group serves nobody: its pods need no long farewell.
+BROKEN_GRACE = 5
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the spec asks of the groups."""
+
+    deployment: str
+    revision: str
+    replicas: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class GroupSteps:
+    """What is to be done for the groups."""
+
+    creates: tuple[CreateStage, ...] = ()
+    deletes: tuple[DeletePod, ...] = ()
+    retiring: frozenset[str] = frozenset()  # names of leaders that are to leave the rotation
+    keep: tuple[GroupId, ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+    def __add__(self, other: "GroupSteps") -> "GroupSteps":
+        return GroupSteps(
+            self.creates + other.creates,
+            self.deletes + other.deletes,
+            self.retiring | other.retiring,
+            self.keep + other.keep,
+            self.holds + other.holds,
+        )
+
+
+def group_steps(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
+    """Next steps of all groups, lowest ordinal first."""
+    steps = retire_surplus(world, wish, now)
+    budget = _replace_budget(world, wish)
+    for ordinal in range(wish.replicas):
+        pods = tuple(pod for pod in world.stages if pod.group == ordinal)
+        old = tuple(pod for pod in pods if pod.revision != wish.revision)
+        if old:
+            step, cost = _replace(old, ordinal, budget, world, wish, now)
+            steps, budget = steps + step, budget - cost
+        else:
+            steps += _complete(pods, ordinal, world, wish, now)
+    return steps
+
+
+def retire_surplus(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
+    """Take away the groups that ``spec.replicas`` does not ask for."""
+    steps = GroupSteps()
+    for ordinal in sorted({pod.group for pod in world.stages if pod.group >= wish.replicas}):
+        pods = tuple(pod for pod in world.stages if pod.group == ordinal)
+        why = f"group {ordinal} is above the {wish.replicas} that spec.replicas asks for"
+        steps += _retire(pods, Hold(Reason.SCALING_DOWN, f"{why}: it drains", ordinal), why, world, now)
+    return steps
+
+
+def is_serving(pod: PodView) -> bool:
+    """The leader of a group that gets requests."""
+    return pod.stage == 0 and pod.alive and pod.ready
+
+
+def _replace_budget(world: Snapshot, wish: Wish) -> int:
+    """How many serving groups may be taken away now: one, minus those that already do not serve."""
+    serving = {pod.group for pod in world.stages if is_serving(pod) and pod.group < wish.replicas}
+    return 1 - (wish.replicas - len(serving))
+
+
+def _replace(
+    old: tuple[PodView, ...], ordinal: int, budget: int, world: Snapshot, wish: Wish, now: datetime
+) -> tuple[GroupSteps, int]:
+    serves = any(is_serving(pod) for pod in old)
+    leaving = any(not pod.alive for pod in old)
+    if serves and not leaving and budget < 1:
+        missing = wish.replicas - len({pod.group for pod in world.stages if is_serving(pod)})
+        detail = f"group {ordinal} keeps revision {old[0].revision}: {max(missing, 1)} other group(s) do not serve yet"
+        kept = tuple(sorted({_group_of(pod, world) for pod in old}))
+        return GroupSteps(keep=kept, holds=(Hold(Reason.REPLACING, detail, ordinal),)), 0
+    why = f"revision {old[0].revision} is replaced by {wish.revision}"
+    hold = Hold(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal)
+    return _retire(old, hold, why, world, now), int(serves and not leaving)
+
+
+def _retire(pods: tuple[PodView, ...], hold: Hold, why: str, world: Snapshot, now: datetime) -> GroupSteps:
+    """Out of rotation, leader first: a stage that leaves earlier would break the requests in flight."""
+    leaders = tuple(pod for pod in pods if pod.stage == 0)
+    leaving = leaders or pods
+    deletes = tuple(_deletes(leaving, why, world, now, grace=None))
+    kept = tuple(sorted({_group_of(pod, world) for pod in pods}))
+    return GroupSteps(deletes=deletes, retiring=frozenset(pod.name for pod in leaders), keep=kept, holds=(hold,))
+
+
+def _complete(pods: tuple[PodView, ...], ordinal: int, world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
+    """Make a group of the present revision whole, or take it down when it lost a part."""
+    group = GroupId(wish.deployment, ordinal, wish.revision)
+    lost = _lost(pods, world, wish)
+    if lost:
+        detail = f"group {ordinal} is rebuilt: {lost}; {len(pods)} of its {wish.stages} pods are still to go"
+        leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
+        deletes = tuple(_deletes(pods, lost, world, now, grace=BROKEN_GRACE))
+        return GroupSteps(deletes=deletes, retiring=leaders, holds=(Hold(Reason.POD_LOST, detail, ordinal),))
+    present = {pod.stage for pod in pods}
+    missing = [stage for stage in range(wish.stages) if stage not in present]
+    return GroupSteps(creates=tuple(CreateStage(group, stage) for stage in missing))
+
+
+def _lost(pods: tuple[PodView, ...], world: Snapshot, wish: Wish) -> str:
+    """Why the group cannot go on with the pods it has; empty when it can."""
+    for pod in pods:
+        if pod.finished:
+            return f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip()
+        if not pod.alive:
+            return f"pod {pod.name} is being deleted"
+        if pod.stage >= wish.stages:
+            return f"pod {pod.name} is a stage too many"
+    absent = wish.stages - len(pods)
+    if pods and absent and _was_whole(pods, world):
+        return f"{absent} pod(s) vanished"
+    return ""
+
+
+def _was_whole(pods: tuple[PodView, ...], world: Snapshot) -> bool:
+    """All stages had once joined: what remains belongs to a cluster that lost a part, not to one in the making."""
+    for pod in pods:
+        answer = world.cells.get(pod.name)
+        state = answer.state if answer else None
+        if pod.in_rotation is not None or (state and state.phase in (Phase.LOADING, Phase.SERVING)):
+            return True
+    return False
+
+
+def _deletes(
+    pods: tuple[PodView, ...], why: str, world: Snapshot, now: datetime, *, grace: int | None
+) -> Iterator[DeletePod]:
+    for pod in pods:
+        if pod.gone_by is None:
+            yield DeletePod(pod.name, pod.uid, why, grace)
+        elif now > pod.gone_by + OVERDUE or _on_lost_node(pod, world):
+            yield DeletePod(pod.name, pod.uid, f"{why}; nobody answers on node {pod.node}", grace=0)
+
+
+def _on_lost_node(pod: PodView, world: Snapshot) -> bool:
+    return any(room.name == pod.node and not room.ready for room in world.rooms or ())
+
+
+def _group_of(pod: PodView, world: Snapshot) -> GroupId:
+    return GroupId(world.key.name, pod.group, pod.revision)

@@ -1,0 +1,62 @@
+"""Whether the asked layout can serve this model: what only config.json tells.
+
+Tensor parallelism splits attention heads evenly over devices; KV heads are split, or repeated where there are fewer of
+them than devices; a pipeline stage needs at least one layer. Sources: vLLM's model config checks
+(verify_with_parallel_config) and its Llama model (num_kv_heads against tp_size).
+"""
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.plan.reasons import Hold, Reason
+from llama_serving.config.model import ModelFacts
+
+
+def check_layout(spec: LlamaDeploymentSpec, facts: ModelFacts) -> tuple[Hold, ...]:
+    """Every contradiction between spec and model, each with the field, the numbers and the remedy."""
+    return tuple(
+        Hold(Reason.LAYOUT_REFUSED, text)
+        for text in (_heads(spec, facts), _kv_heads(spec, facts), _layers(spec, facts), _context(spec, facts))
+        if text
+    )
+
+
+def _heads(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
+    tensor = spec.sharding.tensor
+    if facts.heads % tensor == 0:
+        return ""
+    return (
+        f"spec.sharding.tensor is {tensor}, but the model's {facts.heads} attention heads cannot be split evenly over"
+        f" {tensor} devices; use one of {_divisors(facts.heads)}"
+    )
+
+
+def _kv_heads(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
+    tensor, kv = spec.sharding.tensor, facts.kv_heads
+    if facts.heads % tensor or kv % tensor == 0 or tensor % kv == 0:
+        return ""
+    return (
+        f"spec.sharding.tensor is {tensor}, but the model's {kv} KV heads can be neither split nor repeated evenly over"
+        f" {tensor} devices; use a divisor or a multiple of {kv}"
+    )
+
+
+def _layers(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
+    pipeline = spec.sharding.pipeline
+    if pipeline <= facts.layers:
+        return ""
+    return (
+        f"spec.sharding.pipeline is {pipeline}, but the model has {facts.layers} layers and each stage needs at least"
+        f" one; use at most {facts.layers}"
+    )
+
+
+def _context(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
+    if spec.context_length <= facts.max_context:
+        return ""
+    return (
+        f"spec.contextLength is {spec.context_length}, but the model's config allows {facts.max_context} tokens;"
+        f" use at most {facts.max_context}"
+    )
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, min(number, 64) + 1) if number % n == 0)

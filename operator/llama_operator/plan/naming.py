@@ -1,0 +1,54 @@
+"""Names of children: computed, never random, so that doing something twice does it once.
+
+``{deployment}-{revision}-{group}`` is a group, ``{group}-{stage}`` a stage's pod. A DNS label has at most 63
+characters; the CRD limits the object's name so that every name below fits.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class GroupId:
+    """One group in one revision."""
+
+    deployment: str
+    ordinal: int
+    revision: str
+
+    @property
+    def name(self) -> str:
+        """Name of the group's headless Service, ConfigMap and NetworkPolicy, and prefix of its pods."""
+        return f"{self.deployment}-{self.revision}-{self.ordinal}"
+
+    def pod(self, stage: int) -> str:
+        """Name of a stage's pod."""
+        return f"{self.name}-{stage}"
+
+    def host(self, stage: int, namespace: str) -> str:
+        """DNS name of a stage, resolvable before the stage is ready."""
+        return f"{stage_hostname(stage)}.{self.name}.{namespace}.svc"
+
+
+def stage_hostname(stage: int) -> str:
+    """Hostname of a stage's pod inside its group's headless Service."""
+    return f"stage-{stage}"
+
+
+def gateway_name(deployment: str) -> str:
+    """Name of the gateway's Deployment, ConfigMap, ServiceAccount, Role, RoleBinding, PDB and NetworkPolicy."""
+    return f"{deployment}-gateway"
+
+
+def stages_name(deployment: str) -> str:
+    """Name of the ServiceAccount and PodDisruptionBudget of all stages."""
+    return f"{deployment}-stages"
+
+
+def token_name(deployment: str) -> str:
+    """Name of the Secret with the token of the cells' Ray clusters."""
+    return f"{deployment}-token"
+
+
+def inspector_name(deployment: str, model_key: str) -> str:
+    """Name of the pod that reads the model's config before any device is asked for."""
+    return f"{deployment}-inspect-{model_key}"

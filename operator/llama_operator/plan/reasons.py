@@ -1,0 +1,55 @@
+"""Machine words and holds: why something waits, as a word and a sentence with numbers.
+
+The words are API: users alert on them, so they are never renamed. The order of ``Reason`` is the order of what a user
+should look at first when several things wait at once.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Reason of a condition, a group or an event. Earlier members win when several hold at once."""
+
+    API_REJECTED = "ApiRejected"  # the API server or a policy refused an object of ours
+    SPEC_INVALID = "SpecInvalid"  # stored before the rules that refuse it now
+    MODEL_REFUSED = "ModelRefused"
+    LAYOUT_REFUSED = "LayoutRefused"
+    WEIGHTS_MISSING = "WeightsMissing"
+    WEIGHTS_UNREADABLE = "WeightsUnreadable"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    VOLUME_UNAVAILABLE = "VolumeUnavailable"
+    CONTAINER_FAILING = "ContainerFailing"
+    UNSCHEDULABLE = "Unschedulable"
+    ENGINE_FAILED = "EngineFailed"
+    ENGINE_UNHEALTHY = "EngineUnhealthy"
+    POD_LOST = "PodLost"  # deleted, evicted or on a lost node: its group is rebuilt
+    STAGE_NOT_JOINED = "StageNotJoined"
+    ENGINE_STARTING = "EngineStarting"
+    POD_STARTING = "PodStarting"
+    INSPECTING_MODEL = "InspectingModel"
+    REPLACING = "Replacing"  # an older revision drains
+    SCALING_DOWN = "ScalingDown"
+    GATEWAY_NOT_READY = "GatewayNotReady"
+    API_RETRY = "ApiRetry"
+    SERVING = "Serving"
+
+
+SEVERITY = {reason: index for index, reason in enumerate(Reason)}
+
+#: Reasons that need somebody to act, as opposed to waits that end by themselves.
+FAILURES = frozenset(list(Reason)[: SEVERITY[Reason.POD_LOST] + 1])
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why something waits. ``group`` is the ordinal it concerns, None for the whole deployment."""
+
+    reason: Reason
+    detail: str
+    group: int | None = None
+
+
+def worst(holds: tuple[Hold, ...]) -> Hold | None:
+    """The hold a user should look at first: by reason, then the lowest group."""
+    return min(holds, key=lambda hold: (SEVERITY[hold.reason], hold.group or 0), default=None)

@@ -1,0 +1,12 @@
+"""What the operator's own installation decides: images and where it runs itself."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """From the environment of the operator's pod; see the chart."""
+
+    serving_image: str
+    gateway_image: str
+    operator_namespace: str

@@ -1,0 +1,115 @@
+"""The four edges of the operator: the API server, the cells, the clock's wake-ups and nothing else.
+
+Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``Rejected`` (will not work until the
+spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llama_serving.config.state import CellState
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as the API server takes it."""
+
+
+class Retry(Exception):
+    """The edge could not do it now: a conflict, a time-out, 429 or 5xx."""
+
+    def __init__(self, message: str, *, after: float = 1.0) -> None:
+        super().__init__(message)
+        self.after = after  # seconds
+
+
+class Rejected(Exception):
+    """The API server refused an object of ours; the message is for the user."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """A LlamaDeployment."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """A child object. ``uid`` is a precondition of a delete: another object of the same name is left alone."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An event for ``kubectl describe``."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What an event and an owner reference name."""
+
+    key: Key
+    uid: str
+    api_version: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class NodeRoom:
+    """What a node has and what its pods ask for: resource name -> amount (cores, bytes, devices)."""
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    schedulable: bool
+    allocatable: Mapping[str, float]
+    requested: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CellAnswer:
+    """What a stage's supervisor said, or why it could not be heard."""
+
+    state: CellState | None
+    error: str = ""
+
+
+class Cluster(Protocol):
+    """The API server, in one namespace."""
+
+    async def apply(self, key: Key, manifest: Manifest) -> None:
+        """Server-side apply; creates or updates. Raises Retry or Rejected."""
+
+    async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
+        """Delete; an object that is gone, or is another one (uid), counts as success. ``grace`` in seconds."""
+
+    async def set_rotation(self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str) -> None:
+        """Set the pod's rotation gate and, where not empty, its weights annotation."""
+
+    async def ensure_token(self, key: Key, manifest: Manifest) -> None:
+        """Create the Secret with a fresh random token unless it exists; never changes an existing one."""
+
+    async def write_status(self, key: Key, status: Manifest) -> None:
+        """Replace the status of the LlamaDeployment. One that is gone counts as success."""
+
+    async def emit(self, owner: Owner, notice: Notice) -> None:
+        """Record an event; the same reason and message again raises its count."""
+
+    async def rooms(self) -> Sequence[NodeRoom] | None:
+        """Nodes with their room; None where the operator may not list nodes and pods of the cluster."""
+
+
+class Cells(Protocol):
+    """The supervisors of the stages."""
+
+    async def state(self, address: str) -> CellAnswer:
+        """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""

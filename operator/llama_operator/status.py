@@ -1,0 +1,156 @@
+"""Status says what was seen: computed from the snapshot by one function, written once per pass, only if it differs.
+
+The plan adds only the reasons why something waits. Available: at least one group and one gateway answer. Progressing:
+something is on its way without anybody's help. Degraded: somebody has to act, the message says on what.
+"""
+
+from datetime import datetime
+
+from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.observe import PodView, Snapshot
+from llama_operator.plan.explain import gateways_ready
+from llama_operator.plan.groups import is_serving
+from llama_operator.plan.model import Plan
+from llama_operator.plan.naming import GroupId
+from llama_operator.plan.reasons import FAILURES, Hold, Reason, worst
+from llama_operator.ports import Notice
+from llama_serving.config import names
+
+SERVING, STARTING, PENDING = "Serving", "Starting", "Pending"
+DRAINING, REBUILDING, FAILED = "Draining", "Rebuilding", "Failed"
+
+_STATES = {
+    Reason.REPLACING: DRAINING,
+    Reason.SCALING_DOWN: DRAINING,
+    Reason.POD_LOST: REBUILDING,
+    Reason.UNSCHEDULABLE: PENDING,
+    Reason.POD_STARTING: PENDING,
+}
+
+
+def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetime) -> LlamaDeploymentStatus:
+    """The status to write after this pass. ``problems`` are what the API server said to our writes."""
+    moment = now.replace(microsecond=0)
+    holds = problems + plan.holds
+    first = worst(holds) or Hold(Reason.SERVING, _serving_sentence(world))
+    groups = _groups(world, plan, holds, moment)
+    serving = [group for group in groups if group.state == SERVING]
+    wished = world.spec.replicas if world.spec else len(groups)
+    return LlamaDeploymentStatus(
+        observed_generation=world.generation,
+        replicas=len({group.ordinal for group in groups}),
+        ready_replicas=len(serving),
+        groups_ready=f"{len(serving)}/{wished}",
+        selector=f"{names.LABEL_DEPLOYMENT}={world.key.name},{names.LABEL_STAGE}=0",
+        weights=", ".join(sorted({group.weights for group in serving if group.weights})),
+        reason=first.reason,
+        message=first.detail,
+        model=_model(world, plan, first),
+        groups=groups,
+        conditions=_conditions(world, first, holds, len(serving), wished, moment),
+    )
+
+
+def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tuple[Notice, ...]:
+    """Events of what changed between two statuses: a group's state, and the first thing to look at."""
+    states = {group.name: group.state for group in before.groups}
+    changed = [group for group in after.groups if states.get(group.name) != group.state]
+    found = [
+        Notice(
+            warning=group.state in (FAILED, REBUILDING),
+            reason=group.reason or group.state,
+            message=f"group {group.ordinal} is {group.state}: {group.message}",
+        )
+        for group in changed
+    ]
+    if before.reason != after.reason:
+        found.append(Notice(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
+    return tuple(found)
+
+
+def _serving_sentence(world: Snapshot) -> str:
+    groups = {pod.group for pod in world.stages if is_serving(pod)}
+    nodes = {pod.node for pod in world.stages if pod.group in groups}
+    return f"{len(groups)} group(s) serve from {len(nodes)} node(s)"
+
+
+def _groups(world: Snapshot, plan: Plan, holds: tuple[Hold, ...], moment: datetime) -> tuple[GroupStatus, ...]:
+    seen: dict[GroupId, list[PodView]] = {}
+    for pod in world.stages:
+        seen.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
+    before = {group.name: group for group in world.status.groups}
+    ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].revision))
+    return tuple(_group(group, tuple(pods), holds, before.get(group.name), moment) for group, pods in ordered)
+
+
+def _group(
+    group: GroupId, pods: tuple[PodView, ...], holds: tuple[Hold, ...], before: GroupStatus | None, moment: datetime
+) -> GroupStatus:
+    hold = worst(tuple(hold for hold in holds if hold.group == group.ordinal))
+    leader = next((pod for pod in pods if pod.stage == 0), None)
+    state = SERVING if leader and is_serving(leader) else _state(hold)
+    since = before.since if before and before.state == state and before.since else moment
+    return GroupStatus(
+        ordinal=group.ordinal,
+        name=group.name,
+        revision=group.revision,
+        state=state,
+        reason=hold.reason if hold else Reason.SERVING,
+        message=hold.detail if hold else "the engine answers",
+        nodes=tuple(pod.node for pod in pods),
+        weights=leader.weights if leader else "",
+        since=since,
+    )
+
+
+def _state(hold: Hold | None) -> str:
+    if hold is None:
+        return STARTING
+    return _STATES.get(hold.reason) or (FAILED if hold.reason in FAILURES else STARTING)
+
+
+def _model(world: Snapshot, plan: Plan, first: Hold) -> ModelStatus | None:
+    look = plan.look
+    if look is None:
+        return world.status.model
+    if look.facts is not None:
+        facts = ModelFactsStatus.model_validate(look.facts.model_dump())
+        text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
+        return ModelStatus(key=look.key, outcome="accepted", reason="Accepted", message=text, facts=facts)
+    if look.refusal:
+        return ModelStatus(key=look.key, outcome="refused", reason=look.refusal.reason, message=look.refusal.detail)
+    return ModelStatus(key=look.key, reason=Reason.INSPECTING_MODEL, message="not looked at yet")
+
+
+def _conditions(
+    world: Snapshot, first: Hold, holds: tuple[Hold, ...], serving: int, wished: int, moment: datetime
+) -> tuple[Condition, ...]:
+    ready, asked = gateways_ready(world)
+    available = serving > 0 and ready > 0
+    failure = worst(tuple(hold for hold in holds if hold.reason in FAILURES))
+    waits = worst(tuple(hold for hold in holds if hold.reason not in FAILURES))
+    done = Hold(Reason.SERVING, f"{serving} of {wished} groups serve, {ready} of {asked} gateways are ready")
+    verdicts = (
+        ("Available", available, done if available else first),
+        ("Degraded", failure is not None, failure or done),
+        ("Progressing", waits is not None, waits or first),
+    )
+    before = {condition.type: condition for condition in world.status.conditions}
+    return tuple(
+        _condition(kind, value, hold, before.get(kind), world.generation, moment) for kind, value, hold in verdicts
+    )
+
+
+def _condition(
+    kind: str, value: bool, hold: Hold, before: Condition | None, generation: int, moment: datetime
+) -> Condition:
+    status = "True" if value else "False"
+    since = before.last_transition_time if before and before.status == status else moment
+    return Condition(
+        type=kind,
+        status=status,
+        reason=hold.reason,
+        message=hold.detail,
+        last_transition_time=since,
+        observed_generation=generation,
+    )

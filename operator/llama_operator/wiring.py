@@ -1,0 +1,124 @@
+"""kopf, and only here: watches wake loops, an index holds the children, one daemon per LlamaDeployment is its loop.
+
+No change handlers, so kopf writes nothing on any object but its finalizer on LlamaDeployments. Child watches are
+filtered by the server. Peering is off: it is no leader election; the chart runs one replica with strategy Recreate.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+
+from llama_operator.api import API_GROUP, PLURAL, VERSION
+from llama_operator.loop import Pulse, run_loop
+from llama_operator.ports import Key
+from llama_operator.reconcile import Bodies
+from llama_serving.config import names
+
+OWNED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+
+#: Kinds of children: group and version as kopf's selectors take them, and the plural.
+CHILDREN = (
+    ("v1", "pods"),
+    ("v1", "services"),
+    ("v1", "configmaps"),
+    ("v1", "serviceaccounts"),
+    ("apps/v1", "deployments"),
+    ("policy/v1", "poddisruptionbudgets"),
+    ("networking.k8s.io/v1", "networkpolicies"),
+    ("rbac.authorization.k8s.io/v1", "roles"),
+    ("rbac.authorization.k8s.io/v1", "rolebindings"),
+)
+
+OnePass = Callable[[Bodies], Awaitable[float]]
+
+
+@dataclass
+class Wakes:
+    """The wake flags of the running loops."""
+
+    flags: dict[Key, asyncio.Event] = field(default_factory=dict)
+
+    def wake(self, key: Key) -> None:
+        """Wake a loop; one that does not run yet starts with a full pass anyway."""
+        if key in self.flags:
+            self.flags[key].set()
+
+
+def build(registry: kopf.OperatorRegistry, one_pass: OnePass, pulse: Pulse) -> None:
+    """Register everything that kopf calls."""
+    wakes = Wakes()
+    kopf.on.login(registry=registry)(_login)
+    kopf.on.startup(registry=registry)(_configure)
+    for version, plural in CHILDREN:
+        kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
+        kopf.on.event(version, plural, registry=registry, id=f"wake-{plural}")(_child_event(wakes))
+    kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry, id="wake")(_own_event(wakes))
+    kopf.daemon(
+        API_GROUP, VERSION, PLURAL, registry=registry, id="loop", cancellation_backoff=10.0, cancellation_timeout=5.0
+    )(_loop(wakes, one_pass, pulse))
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    # Without this kopf imports the synchronous kubernetes client, 20 MiB of it, to read the same two files.
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    settings.posting.enabled = False
+    settings.persistence.finalizer = f"{API_GROUP}/finalizer"
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    for version, plural in CHILDREN:
+        settings.watching.label_selectors[version, plural] = OWNED
+
+
+async def _index_child(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
+    owner = labels.get(names.LABEL_DEPLOYMENT)
+    return {Key(namespace or "", owner): dict(body)} if owner else None
+
+
+def _child_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
+    async def child_changed(namespace: str, labels: kopf.Labels, **_: Any) -> None:
+        wakes.wake(Key(namespace, labels.get(names.LABEL_DEPLOYMENT, "")))
+
+    return child_changed
+
+
+def _own_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
+    async def deployment_changed(namespace: str, name: str, **_: Any) -> None:
+        wakes.wake(Key(namespace, name))
+
+    return deployment_changed
+
+
+def _loop(wakes: Wakes, one_pass: OnePass, pulse: Pulse) -> Callable[..., Awaitable[None]]:
+    async def loop(namespace: str, name: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any) -> None:
+        key = Key(namespace, name)
+        indices = [kwargs[_index_name(plural)] for _, plural in CHILDREN]
+        wake = wakes.flags.setdefault(key, asyncio.Event())
+
+        async def step() -> float:
+            children = [child for index in indices for child in index.get(key, ())]
+            return await one_pass(Bodies(dict(body), children))
+
+        ending = asyncio.create_task(_wake_when_stopped(stopped, wake))
+        try:
+            await run_loop(key, wake=wake, stopped=lambda: bool(stopped), one_pass=step, pulse=pulse)
+        finally:
+            ending.cancel()
+            wakes.flags.pop(key, None)
+            pulse.forget(key)
+
+    return loop
+
+
+async def _wake_when_stopped(stopped: kopf.DaemonStopped, wake: asyncio.Event) -> None:
+    await stopped.wait()
+    wake.set()
+
+
+def _index_name(plural: str) -> str:
+    return f"children_{plural}"

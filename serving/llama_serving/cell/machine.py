@@ -1,0 +1,105 @@
+"""What leader and worker have in common: facts that are seen, what follows from them, and what is remembered.
+
+Rule: a supervisor is a loop of ``decide(memory, view, now) -> Decision``. Deciding reads no clock, no file and no socket;
+the phase follows from the facts of the view (a level), not from the phase before it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from llama_serving.config.state import CellReason, Phase
+
+
+class Do(StrEnum):
+    """Something to be done before the next look."""
+
+    START_RAY = "start ray"
+    DEPLOY = "deploy the app"
+    FIRST_TOKEN = "ask the engine for one token"
+
+
+class Mark(StrEnum):
+    """A finished step of the start, in the order in which they happen."""
+
+    LEADER = "leader"  # worker: the leader is there to be joined
+    RAY = "ray"  # leader: Ray's own start, until it lists its nodes
+    JOIN = "join"  # leader: all stages are in the cluster; worker: this one is
+    ENGINE = "engine"  # the replica answers, so all stages have loaded their weights
+    FIRST_TOKEN = "first_token"  # the engine has answered a real request
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why something cannot go on: a machine word and a sentence."""
+
+    reason: CellReason
+    message: str
+
+
+@dataclass(frozen=True)
+class RayView:
+    """The ``ray start`` child."""
+
+    started: bool = False
+    exit_code: int | None = None  # set once it has ended
+
+
+@dataclass(frozen=True)
+class Status:
+    """Phase, reason and sentence of now."""
+
+    phase: Phase
+    reason: CellReason
+    message: str
+    ready: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is kept between two looks. Times are seconds of a monotonic clock."""
+
+    started: float
+    status: Status
+    since: float  # of the phase
+    marks: Mapping[Mark, float] = field(default_factory=dict)  # when each step was first seen finished
+    draining_since: float | None = None
+    idle_since: float | None = None  # while draining: since when nothing is in flight
+    unwell_since: float | None = None  # serving, but the engine does not answer; worker: the leader does not
+    failed_since: float | None = None  # the engine gave up
+
+    def seen(self, mark: Mark, now: float) -> "Memory":
+        """Note that a step is finished; the first time counts."""
+        return self if mark in self.marks else replace(self, marks={**self.marks, mark: now})
+
+    def timings(self) -> dict[str, float]:
+        """Seconds that each finished step took, each from the end of the one before."""
+        spent: dict[str, float] = {}
+        before = self.started
+        for mark in Mark:
+            if mark in self.marks:
+                spent[mark.value] = round(self.marks[mark] - before, 2)
+                before = self.marks[mark]
+        return spent
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows: the memory of now, what to do, or the exit code with which the supervisor ends."""
+
+    memory: Memory
+    actions: tuple[Do, ...] = ()
+    exit_code: int | None = None
+
+
+def begin(now: float) -> Memory:
+    """Memory of a supervisor that has seen nothing yet."""
+    return Memory(started=now, since=now, status=Status(Phase.STARTING, CellReason.RAY_STARTING, "Starting."))
+
+
+def conclude(
+    memory: Memory, status: Status, *, now: float, actions: tuple[Do, ...] = (), exit_code: int | None = None
+) -> Decision:
+    """Put a status into the memory; a phase keeps its start as long as it lasts."""
+    since = memory.since if memory.status.phase is status.phase else now
+    return Decision(replace(memory, status=status, since=since), actions, exit_code)

@@ -1,0 +1,58 @@
+"""The declarative config that makes Serve run the cell's one replica.
+
+Same cell config, same document: Serve does nothing when it is sent twice, and swaps weights in place when only
+``user_config`` differs.
+"""
+
+from typing import Any, Final
+
+from llama_serving.cell.engine_options import bundle, bundle_selectors, devices
+from llama_serving.cell.ray_command import INTERNAL_SERVE_PORT
+from llama_serving.config.cell import CellConfig, Weights
+
+APP_NAME: Final = "llama"
+DEPLOYMENT_NAME: Final = "cell"
+REPLICA_CLASS: Final = "llama_serving.cell.server.CellServer"
+
+_BUILDER: Final = "llama_serving.cell.app:build"
+_UNLIMITED: Final = 100_000  # requests wait in the gateway and in the engine's own queue, not in Serve
+
+
+def serve_document(config: CellConfig, *, host: str) -> dict[str, Any]:
+    """Body of ``PUT /api/serve/applications/``; ``host`` is the leader's own address."""
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": host, "port": INTERNAL_SERVE_PORT},
+        "applications": [
+            {
+                "name": APP_NAME,
+                "route_prefix": "/",
+                "import_path": _BUILDER,
+                "args": {"config": config.model_dump_json()},
+                "deployments": [{"name": DEPLOYMENT_NAME, "user_config": user_config(config.weights)}],
+            }
+        ],
+    }
+
+
+def user_config(weights: Weights) -> dict[str, str]:
+    """The part of the document that may change while the replica runs."""
+    return {"weights_path": weights.path, "weights_id": weights.id}
+
+
+def deployment_options(config: CellConfig) -> dict[str, Any]:
+    """Options of the deployment: where its replica and the stages go, and how Serve watches it."""
+    return {
+        "name": DEPLOYMENT_NAME,
+        "num_replicas": 1,
+        # The replica itself needs no slot: it lives in the first bundle, beside the first rank.
+        "ray_actor_options": {"num_cpus": 0},
+        "placement_group_bundles": [bundle(config)] * devices(config),
+        "placement_group_strategy": "PACK",
+        "placement_group_bundle_label_selector": bundle_selectors(config),
+        "max_ongoing_requests": _UNLIMITED,
+        "health_check_period_s": 1,
+        "health_check_timeout_s": 30,
+        "graceful_shutdown_timeout_s": 5,
+        "graceful_shutdown_wait_loop_s": 0.2,
+    }

@@ -1,0 +1,58 @@
+"""The file from which a stage pod starts, alone: no API server and no operator is asked.
+
+The operator writes one ``CellConfig`` per group into a ConfigMap; every stage mounts it at ``names.CELL_CONFIG_PATH``.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EngineOption = bool | int | float | str
+
+
+class Frozen(BaseModel):
+    """A message that nobody changes after it was read; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Weights(Frozen):
+    """The weights that the engine loads."""
+
+    path: str = Field(description="folder in the pod that holds config.json, tokenizer and *.safetensors")
+    id: str = Field(description="name of these weights for humans and headers: digest, or source and revision")
+    served_name: str = Field(description="the model's name in the OpenAI API")
+
+
+class Layout(Frozen):
+    """How the model is cut: ``pipeline`` stages (pods) of ``tensor`` devices each."""
+
+    pipeline: int = Field(ge=1)
+    tensor: int = Field(ge=1)
+    device: Literal["cpu", "gpu"]
+
+
+class CellTimeouts(Frozen):
+    """Deadlines in seconds. A passed deadline ends the container; the kubelet starts it again."""
+
+    join: float = Field(default=600, gt=0, description="leader: until all stages joined")
+    start: float = Field(default=3600, gt=0, description="leader: from all joined to the first answer of the engine")
+    drain: float = Field(default=120, gt=0, description="on SIGTERM: until requests in flight have ended")
+
+
+class CellConfig(Frozen):
+    """One group: who its stages are and what they serve."""
+
+    deployment: str
+    namespace: str
+    group: int = Field(ge=0)
+    revision: str
+    stage_hosts: tuple[str, ...] = Field(min_length=1, description="DNS name of each stage; index = stage, 0 = leader")
+    weights: Weights
+    layout: Layout
+    context_length: int = Field(ge=1, description="tokens of prompt and answer together")
+    dtype: str = "auto"
+    max_num_seqs: int = Field(default=64, ge=1, description="requests that the engine runs at once")
+    engine_options: dict[str, EngineOption] = Field(default_factory=dict, description="further vLLM engine arguments")
+    cpus_per_stage: int = Field(default=1, ge=1, description="CPU threads of a stage's engine (device cpu)")
+    timeouts: CellTimeouts = CellTimeouts()

@@ -1,0 +1,55 @@
+"""Labels, annotations, ports, paths and headers that more than one part must spell the same way."""
+
+from typing import Final
+
+API_GROUP: Final = "llama-operator.dev"
+
+# Labels of every pod that belongs to a LlamaDeployment (a stage or a gateway).
+LABEL_DEPLOYMENT: Final = f"{API_GROUP}/deployment"  # name of the LlamaDeployment
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"  # COMPONENT_*
+LABEL_GROUP: Final = f"{API_GROUP}/group"  # ordinal of the group, decimal
+LABEL_STAGE: Final = f"{API_GROUP}/stage"  # index of the stage in its group, decimal; "0" is the leader
+LABEL_REVISION: Final = f"{API_GROUP}/revision"  # hash of what makes a pod different
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "llama-operator"
+
+COMPONENT_STAGE: Final = "stage"
+COMPONENT_GATEWAY: Final = "gateway"
+COMPONENT_INSPECTOR: Final = "inspector"
+
+# Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
+ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
+
+# Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
+GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
+
+# Ports of a stage pod.
+PORT_ENGINE: Final = 8000  # leader: the OpenAI routes of the engine
+PORT_STATE: Final = 8080  # every stage: the supervisor's /llama/state, /live, /ready
+PORT_RAY_GCS: Final = 6379
+PORT_RAY_DASHBOARD: Final = 8265  # leader: the Serve REST API
+
+# Ports of a gateway pod.
+PORT_GATEWAY: Final = 8000  # the OpenAI API of the users
+PORT_GATEWAY_INTERNAL: Final = 9000  # /load, /metrics, /live, /ready
+
+# Files in a pod.
+CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
+GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
+TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
+MODEL_MOUNT: Final = "/models"
+
+# Environment of a stage pod.
+ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
+ENV_POD_IP: Final = "POD_IP"  # from the downward API
+
+# Uid and gid that stages, gateways and inspectors run as.
+SERVING_UID: Final = 10001
+
+# Routes and headers.
+ROUTE_STATE: Final = "/llama/state"
+ROUTE_LIVE: Final = "/live"
+ROUTE_READY: Final = "/ready"
+HEADER_GROUP: Final = "x-llama-group"
+HEADER_WEIGHTS: Final = "x-llama-weights"
+HEADER_REQUEST_ID: Final = "x-request-id"

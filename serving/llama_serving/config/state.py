@@ -1,0 +1,54 @@
+"""What a stage says of itself on ``GET :8080/llama/state``, from its first second on. Read by the operator."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from llama_serving.config.cell import Frozen
+
+
+class Phase(StrEnum):
+    """Where the start of a stage stands. A leader passes all of them; a worker STARTING, JOINING, SERVING."""
+
+    STARTING = "starting"  # Ray comes up
+    JOINING = "joining"  # leader: waits for the other stages; worker: waits for the leader
+    LOADING = "loading"  # leader: the app is deployed, the engine starts and loads weights
+    SERVING = "serving"  # leader: the engine has answered; worker: it is part of the leader's cluster
+    FAILED = "failed"  # will not get better without a change of spec, weights or node; the reason says why
+    DRAINING = "draining"  # SIGTERM: no new requests, those in flight end
+
+
+class CellReason(StrEnum):
+    """Machine word of why a stage is not serving."""
+
+    RAY_STARTING = "RayStarting"
+    STAGES_NOT_JOINED = "StagesNotJoined"
+    LEADER_NOT_REACHED = "LeaderNotReached"
+    ENGINE_STARTING = "EngineStarting"
+    ENGINE_FAILED = "EngineFailed"  # started and failed, will be tried again; message holds the engine's last error
+    ENGINE_UNHEALTHY = "EngineUnhealthy"  # it answered once and does not now
+    WEIGHTS_UNREADABLE = "WeightsUnreadable"
+    WEIGHTS_MISSING = "WeightsMissing"
+    MODEL_REFUSED = "ModelRefused"  # config.json cannot be served as asked
+    SERVING = "Serving"
+    DRAINING = "Draining"
+
+
+class CellState(Frozen):
+    """State of one stage; the leader's speaks for its group."""
+
+    deployment: str
+    group: int
+    stage: int
+    revision: str
+    weights: str = Field(description="id of the weights that the engine answers with; empty before it does")
+    phase: Phase
+    reason: CellReason
+    message: str = Field(description="one sentence with numbers")
+    phase_seconds: float = Field(ge=0, description="seconds in this phase so far")
+    uptime_seconds: float = Field(ge=0, description="seconds since this container's supervisor started")
+    timings: dict[str, float] = Field(default_factory=dict, description="seconds that each finished step took")
+    stages_joined: int = Field(default=0, ge=0)
+    stages_total: int = Field(default=0, ge=0)
+    in_flight: int | None = Field(default=None, description="requests in the engine; None when unknown")
+    ready: bool = Field(default=False, description="leader: the engine answered within the last seconds")

@@ -1,0 +1,44 @@
+"""The engine of ``ray.serve.llm`` with the stages of a model as Ray actors on CPU bundles.
+
+Stock Ray Serve LLM sets the executor "mp" for every CPU config: all stages would be children of the replica, in one pod.
+Selected by the environment variable ``RAYLLM_VLLM_ENGINE_CLS``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
+
+from llama_serving.cpu.driver_address import export_driver_address
+from llama_serving.cpu.executor import CpuStagesExecutor
+
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
+    from vllm.config import VllmConfig
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.engine.protocol import EngineClient
+
+WORKER_CLASS = "llama_serving.cpu.worker.StageWorker"
+
+
+class CpuStagesEngine(VLLMEngine):  # type: ignore[misc]
+    """Starts vLLM with ``CpuStagesExecutor`` and ``StageWorker``; all else is stock."""
+
+    def _start_async_llm_engine(
+        self,
+        vllm_engine_args: "AsyncEngineArgs",
+        vllm_engine_config: "VllmConfig",
+        placement_group: "PlacementGroup",
+    ) -> "EngineClient":
+        use_stage_actors(vllm_engine_config.parallel_config)
+        export_driver_address()
+        return super()._start_async_llm_engine(vllm_engine_args, vllm_engine_config, placement_group)
+
+
+def use_stage_actors(parallel_config: Any) -> None:
+    """Put our executor and worker into a finished engine config.
+
+    The executor goes in as a class, and only now: given earlier as an import path, vLLM 0.32 refuses pipeline stages
+    ("Pipeline Parallelism without Ray distributed executor ... is not supported").
+    """
+    parallel_config.distributed_executor_backend = CpuStagesExecutor
+    parallel_config.worker_cls = WORKER_CLASS

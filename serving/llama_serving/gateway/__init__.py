@@ -1,0 +1,1 @@
+"""The one place where a request waits: holds, queues, routes, retries, drains."""

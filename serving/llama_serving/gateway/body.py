@@ -1,0 +1,76 @@
+"""Request bodies are read whole, because a retry sends them again; so their size is bounded, each and in sum."""
+
+import asyncio
+
+from aiohttp import web
+
+
+class BodyRefusedError(Exception):
+    """The body cannot be taken; ``status`` and ``code`` for the client."""
+
+    def __init__(self, status: int, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class BodyReader:
+    """Reads bodies; ``held`` is the number of bytes that requests hold now."""
+
+    def __init__(self, *, max_body: int, max_held: int, idle_timeout: float) -> None:
+        self.held = 0
+        self._max_body = max_body
+        self._max_held = max_held
+        self._idle_timeout = idle_timeout
+
+    async def read(self, request: web.BaseRequest) -> bytes:
+        """Read the body; raises BodyRefusedError. ``release`` must follow with its length."""
+        announced = request.content_length or 0
+        if announced > self._max_body:
+            raise self._too_large()
+        self._check_room(announced)
+        await _continue_if_asked(request)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while not request.content.at_eof():
+                piece = await self._piece(request)
+                size += len(piece)
+                self.held += len(piece)
+                if size > self._max_body:
+                    raise self._too_large()
+                self._check_room(0)
+                pieces.append(piece)
+        except BaseException:
+            self.held -= size
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self, size: int) -> None:
+        """Note that a body of this size is held no longer."""
+        self.held -= size
+
+    async def _piece(self, request: web.BaseRequest) -> bytes:
+        try:
+            async with asyncio.timeout(self._idle_timeout):
+                return await request.content.readany()
+        except TimeoutError:
+            message = f"no byte of the request body came within {self._idle_timeout:g} s"
+            raise BodyRefusedError(408, message, code="request_timeout") from None
+        except web.RequestPayloadError as error:
+            raise BodyRefusedError(400, f"the request body is not valid HTTP: {error}", code="bad_request") from error
+
+    def _check_room(self, more: int) -> None:
+        if self.held + more > self._max_held:
+            message = f"the gateway holds {self.held} bytes of request bodies already, of at most {self._max_held}"
+            raise BodyRefusedError(429, message, code="gateway_full")
+
+    def _too_large(self) -> BodyRefusedError:
+        message = f"the request body is larger than {self._max_body} bytes"
+        return BodyRefusedError(413, message, code="request_too_large")
+
+
+async def _continue_if_asked(request: web.BaseRequest) -> None:
+    if request.headers.get("expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0

@@ -1,0 +1,34 @@
+"""How fast requests end, for the Retry-After of a refused one."""
+
+import math
+from collections import deque
+
+WINDOW = 60.0
+MAX_RETRY_AFTER = 60
+
+
+class EndRate:
+    """Ends per second over the last ``WINDOW`` seconds, from a bounded sample."""
+
+    def __init__(self, sample: int = 256) -> None:
+        self._ends: deque[float] = deque(maxlen=sample)
+
+    def note(self, now: float) -> None:
+        """Note that a request has ended."""
+        self._ends.append(now)
+
+    def per_second(self, now: float) -> float:
+        """Return the observed rate; 0 when nothing has ended within the window."""
+        while self._ends and self._ends[0] < now - WINDOW:
+            self._ends.popleft()
+        if not self._ends:
+            return 0.0
+        # At least one second: two ends within a millisecond are no rate of 2000 per second.
+        return len(self._ends) / max(now - self._ends[0], 1.0)
+
+    def retry_after(self, waiting: int, now: float) -> int:
+        """Return the whole seconds after which ``waiting`` requests will have left the queue, 1 to 60."""
+        rate = self.per_second(now)
+        if rate == 0.0:
+            return MAX_RETRY_AFTER
+        return min(max(math.ceil(waiting / rate), 1), MAX_RETRY_AFTER)

@@ -1,0 +1,31 @@
+"""One request on its way through the router."""
+
+from dataclasses import dataclass, field
+
+from llama_serving.gateway.core.fault import Fault, Tries
+from llama_serving.gateway.core.group import Group
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request; ``seq`` is its place in the order of arrival, times are seconds of the caller's clock."""
+
+    seq: int
+    arrived: float
+    group: Group | None = None
+    epoch: int = 0
+    waiting_since: float | None = None
+    waited: float = 0.0
+    tries: Tries = field(default_factory=Tries)
+    tried: dict[str, int] = field(default_factory=dict)
+    last_fault: str = ""
+
+    def may_use(self, group: Group) -> bool:
+        """Say whether the group has not failed this request, or has shown since then that it works."""
+        return self.tried.get(group.key) != group.health.proof
+
+    def note_fault(self, group: Group, fault: Fault) -> None:
+        """Keep the request away from ``group`` until the group has shown that it works."""
+        if self.epoch == group.health.epoch:
+            self.tried[group.key] = group.health.proof
+        self.last_fault = f"group {group.target.name} {fault.detail}"

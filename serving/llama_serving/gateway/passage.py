@@ -1,0 +1,61 @@
+"""What is known of one request on its way, for the counters and the log."""
+
+import logging
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from llama_serving.gateway.log import LOGGER, fields
+from llama_serving.gateway.metrics import Metrics
+
+CLIENT_CLOSED = 499
+
+
+@dataclass(slots=True)
+class Passage:
+    """One request; times in seconds of the gateway's clock, ``held`` in bytes.
+
+    ``code`` is what the client got, ``outcome`` one of ``Metrics.TOTALS`` or empty for a refusal of another kind,
+    ``reason`` a sentence where something went wrong.
+    """
+
+    request: web.BaseRequest
+    identity: str
+    started: float
+    held: int = 0
+    group: str = ""
+    code: int = CLIENT_CLOSED
+    outcome: str = ""
+    reason: str = ""
+    waited: float = 0.0
+    retries: int = 0
+    first_byte: float | None = None
+
+    def finish(self, metrics: Metrics, *, now: float, access_log: bool) -> None:
+        """Count the request, and log it if it went wrong or if every request is to be logged."""
+        metrics.codes[self.code] += 1
+        metrics.duration.observe(now - self.started)
+        metrics.wait.observe(self.waited)
+        if self.first_byte is not None:
+            metrics.first_byte.observe(self.first_byte - self.started)
+        if self.outcome:
+            metrics.totals[self.outcome] += 1
+        if self.reason and self.outcome != "cancelled":
+            self._log(logging.WARNING, "request failed", now)
+        elif access_log:
+            self._log(logging.INFO, "request", now)
+
+    def _log(self, level: int, message: str, now: float) -> None:
+        extra = fields(
+            request_id=self.identity,
+            method=self.request.method,
+            path=self.request.path,
+            status=self.code,
+            outcome=self.outcome,
+            group=self.group,
+            reason=self.reason,
+            retries=self.retries,
+            waited=round(self.waited, 4),
+            seconds=round(now - self.started, 4),
+        )
+        LOGGER.log(level, message, extra=extra)

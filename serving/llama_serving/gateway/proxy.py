@@ -1,0 +1,206 @@
+"""One request from the client's first byte to the last byte of its answer.
+
+    read the body -> ticket -> wait for a group -> attempt -> pass the answer on
+                                    ^------ failed, may be repeated --'
+
+However it ends, the ticket leaves the router exactly once, and the engine's connection is closed unless the answer
+was read to its end. The server cancels ``handle`` when the client goes away.
+"""
+
+import asyncio
+import socket
+import struct
+from urllib.parse import unquote
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from llama_serving.config import names
+from llama_serving.config.gateway import GatewayConfig
+from llama_serving.gateway.answers import error_response
+from llama_serving.gateway.body import BodyReader, BodyRefusedError
+from llama_serving.gateway.core.fault import Fault, FaultKind
+from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.core.ticket import Ticket
+from llama_serving.gateway.dispatch import DeadlineError, Dispatcher, QueueFullError
+from llama_serving.gateway.headers import request_head, request_id, response_headers
+from llama_serving.gateway.log import LOGGER, fields
+from llama_serving.gateway.metrics import Metrics
+from llama_serving.gateway.passage import Passage
+from llama_serving.gateway.relay import BrokenError, ClientGoneError, Relay
+from llama_serving.gateway.upstream.connection import AttemptError, Pools
+from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
+
+_PREFIX = "/v1/"
+_ABORT = struct.pack("ii", 1, 0)
+
+
+class NoAnswerError(Exception):
+    """The last attempt failed and the request is not repeated."""
+
+    def __init__(self, fault: Fault, ticket: Ticket) -> None:
+        super().__init__(f"{ticket.last_fault} (attempt {ticket.tries.retries + 1})")
+        self.status = 504 if fault.kind is FaultKind.HANG else 502
+
+
+class Proxy:
+    """The handler of the public port."""
+
+    def __init__(
+        self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: Pools, metrics: Metrics, access_log: bool = False
+    ) -> None:
+        self.draining = False
+        self.open_requests = 0
+        self._config = config
+        self._dispatcher = dispatcher
+        self._pools = pools
+        self._metrics = metrics
+        self._access_log = access_log
+        self._bodies = BodyReader(
+            max_body=config.max_body, max_held=config.max_held, idle_timeout=config.idle_timeout
+        )
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        passage = Passage(request, request_id(request.headers), self._dispatcher.clock())
+        self.open_requests += 1
+        try:
+            return await self._answer(passage)
+        except asyncio.CancelledError:
+            passage.outcome = "cancelled"
+            raise
+        finally:
+            self.open_requests -= 1
+            self._release_body(passage)
+            passage.finish(self._metrics, now=self._dispatcher.clock(), access_log=self._access_log)
+
+    async def _answer(self, passage: Passage) -> web.StreamResponse:
+        try:
+            target = _target_of(passage.request)
+            if target is None:
+                return self._refuse(passage, 404, f"only {_PREFIX} is served here", code="not_found")
+            body = await self._bodies.read(passage.request)
+            passage.held = len(body)
+            return await self._route(passage, self._call(passage, target, body))
+        except BodyRefusedError as error:
+            return self._refuse(passage, error.status, str(error), code=error.code)
+        except QueueFullError as error:
+            passage.outcome = "rejected_full"
+            return self._refuse(passage, 429, str(error), code="queue_full", retry_after=error.retry_after)
+        except DeadlineError as error:
+            passage.outcome = "rejected_deadline"
+            return self._refuse(passage, 503, str(error), code="no_group")
+        except NoAnswerError as error:
+            return self._refuse(passage, error.status, str(error), code="group_failed")
+
+    async def _route(self, passage: Passage, call: Call) -> web.StreamResponse:
+        ticket = self._dispatcher.admit()
+        try:
+            reply, target = await self._reply(passage, ticket, call)
+            try:
+                self._release_body(passage)
+                return await self._pass_on(passage, reply, target)
+            finally:
+                reply.end()
+        finally:
+            passage.waited, passage.retries = ticket.waited, ticket.tries.retries
+            self._dispatcher.leave(ticket)
+
+    async def _reply(self, passage: Passage, ticket: Ticket, call: Call) -> tuple[Reply, Target]:
+        """Return the beginning of the answer that the client gets, whoever gave it."""
+        while True:
+            target = (await self._dispatcher.placed(ticket)).target
+            passage.group = target.name
+            reply: Reply | None = None
+            try:
+                reply = await attempt(self._pools.of(target.host, target.port), call)
+                fault = reply.fault()
+            except AttemptError as error:
+                fault = error.fault
+            if fault is None and reply is not None:
+                self._dispatcher.answered(ticket)
+                return reply, target
+            if fault is not None and self._repeats(passage, ticket, fault):
+                if reply is not None:
+                    reply.end()
+                self._dispatcher.put_back(ticket)
+            elif reply is not None:
+                return reply, target
+            elif fault is not None:
+                raise NoAnswerError(fault, ticket)
+
+    def _repeats(self, passage: Passage, ticket: Ticket, fault: Fault) -> bool:
+        repeat = self._dispatcher.may_repeat(ticket, fault)
+        self._metrics.faults[fault.kind] += 1
+        self._metrics.totals["retried"] += repeat
+        extra = fields(request_id=passage.identity, group=passage.group, kind=fault.kind, reason=fault.detail)
+        LOGGER.warning("attempt failed, %s", "repeated" if repeat else "not repeated", extra=extra)
+        return repeat
+
+    async def _pass_on(self, passage: Passage, reply: Reply, target: Target) -> web.StreamResponse:
+        passage.first_byte = self._dispatcher.clock()
+        passage.code = reply.message.code
+        headers = response_headers(reply.message, target=target, identity=passage.identity)
+        relay = Relay(passage.request, reply, self._config.idle_timeout)
+        try:
+            response = await relay.run(headers, close=self.draining)
+        except ClientGoneError as error:
+            passage.outcome, passage.reason = "cancelled", str(error)
+            return _cut_off(passage.request, abort=True)
+        except BrokenError as error:
+            passage.outcome, passage.reason = "broken", f"group {target.name} broke off: {error}"
+            return _cut_off(passage.request, abort=passage.request.version < HttpVersion11)
+        passage.outcome = "finished"
+        return response
+
+    def _call(self, passage: Passage, target: str, body: bytes) -> Call:
+        request = passage.request
+        return Call(
+            head=request_head(request, target=target, identity=passage.identity, body_length=len(body)),
+            body=body,
+            expects_body=request.method != "HEAD",
+            first_byte_timeout=self._config.first_byte_timeout,
+            idle_timeout=self._config.idle_timeout,
+        )
+
+    def _refuse(
+        self, passage: Passage, status: int, message: str, *, code: str, retry_after: int | None = None
+    ) -> web.StreamResponse:
+        passage.code, passage.reason = status, message
+        response = error_response(status, message, code=code, retry_after=retry_after)
+        response.headers[names.HEADER_REQUEST_ID] = passage.identity
+        response.headers["server"] = "llama-gateway"
+        if self.draining:
+            response.force_close()
+        return response
+
+    def _release_body(self, passage: Passage) -> None:
+        self._bodies.release(passage.held)
+        passage.held = 0
+
+
+def _target_of(request: web.BaseRequest) -> str | None:
+    """Return path and query as they came, or None when the path is not below the prefix."""
+    target = request.raw_path
+    if not target.startswith("/"):
+        target = request.rel_url.raw_path_qs
+    path = target.partition("?")[0]
+    # An engine that resolves dot segments would be led out of the prefix.
+    if not path.startswith(_PREFIX) or any(part in (".", "..") for part in unquote(path).split("/")):
+        return None
+    return target
+
+
+def _cut_off(request: web.BaseRequest, *, abort: bool) -> web.StreamResponse:
+    """Close the client's connection so that it sees an incomplete answer; return what the server wants returned.
+
+    ``abort``: by a reset, for a client that takes nothing and for HTTP/1.0, where the end of the connection is the
+    end of the body.
+    """
+    transport = request.transport
+    if transport is not None and abort:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        transport.abort()
+    elif transport is not None:
+        transport.close()
+    return web.Response()

@@ -1,0 +1,94 @@
+"""Connections to one engine, kept alive between requests.
+
+aiohttp's ``ResponseHandler`` is the layer under its ClientSession: socket, flow control and the C parser. Using it
+without the session costs half the CPU per request (docs/gateway.md has the figures) and, which a session hides, it is
+known whether a connection was used before: only then may a closed connection mean "idle for too long".
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp.client_proto import ResponseHandler
+
+from llama_serving.gateway.core.fault import Fault, FaultKind
+
+# Shorter than the 5 s after which uvicorn, the usual server of an engine, closes an idle connection.
+MAX_IDLE = 4.0
+
+
+class AttemptError(Exception):
+    """One attempt failed before there was anything to pass on."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
+
+
+class Pool:
+    """Idle connections to one address, the last used first. The limit of requests per group bounds their number."""
+
+    def __init__(self, host: str, port: int, *, connect_timeout: float, clock: Callable[[], float]) -> None:
+        self.host = host
+        self.port = port
+        self._connect_timeout = connect_timeout
+        self.clock = clock
+        self._idle: list[tuple[ResponseHandler, float]] = []
+        self._closed = False
+
+    def take(self) -> ResponseHandler | None:
+        """Return an idle connection that may still be open, or None."""
+        oldest = self.clock() - MAX_IDLE
+        while self._idle:
+            connection, since = self._idle.pop()
+            if since >= oldest and connection.is_connected() and not connection.should_close:
+                return connection
+            connection.close()
+        return None
+
+    async def connect(self) -> ResponseHandler:
+        """Open a connection; raises AttemptError of kind CONNECT."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await loop.create_connection(lambda: ResponseHandler(loop), self.host, self.port)
+        except TimeoutError:
+            detail = f"did not accept a connection within {self._connect_timeout:g} s"
+            raise AttemptError(Fault(FaultKind.CONNECT, detail)) from None
+        except OSError as error:
+            raise AttemptError(Fault(FaultKind.CONNECT, f"could not be connected to: {error}")) from error
+        return connection
+
+    def give_back(self, connection: ResponseHandler) -> None:
+        """Keep a connection for the next request if its exchange came to a clean end, else close it."""
+        if self._closed or connection.should_close or not connection.is_connected():
+            connection.abort()
+        else:
+            self._idle.append((connection, self.clock()))
+
+    def close(self) -> None:
+        """Close what is idle now, and later what is given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[0].close()
+
+
+class Pools:
+    """One pool per address, for as long as discovery names the address."""
+
+    def __init__(self, *, connect_timeout: float, clock: Callable[[], float]) -> None:
+        self._connect_timeout = connect_timeout
+        self._clock = clock
+        self._pools: dict[tuple[str, int], Pool] = {}
+
+    def of(self, host: str, port: int) -> Pool:
+        """Return the pool of an address."""
+        pool = self._pools.get((host, port))
+        if pool is None:
+            pool = Pool(host, port, connect_timeout=self._connect_timeout, clock=self._clock)
+            self._pools[host, port] = pool
+        return pool
+
+    def keep_only(self, addresses: set[tuple[str, int]]) -> None:
+        """Close the pools of all other addresses."""
+        for address in self._pools.keys() - addresses:
+            self._pools.pop(address).close()

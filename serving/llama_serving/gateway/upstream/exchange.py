@@ -1,0 +1,148 @@
+"""One attempt: a request sent to one engine, up to the first piece of its answer.
+
+The head is held back until the first piece of the body (or the end) is there: engines send the head of a stream long
+before the first token, and all that time the request can still be repeated elsewhere.
+"""
+
+import re
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ServerTimeoutError
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from llama_serving.gateway.core.fault import RETRIED_STATUSES, Fault, FaultKind
+from llama_serving.gateway.upstream.connection import AttemptError, Pool
+
+# A reused connection that dies sooner than this was closed by the other side while it was idle.
+STALE_WITHIN = 1.0
+# Larger bodies are written on their own, so that they are not copied once more.
+_JOIN_BELOW = 64 << 10
+_EVENT_STREAM = "text/event-stream"
+_ERROR_EVENT = b'data: {"error"'
+_CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it goes over the wire, the same on every attempt."""
+
+    head: bytes
+    body: bytes
+    expects_body: bool
+    first_byte_timeout: float
+    idle_timeout: float
+
+
+@dataclass(slots=True)
+class Reply:
+    """The beginning of an answer: head and first piece; ``first`` is empty when there is no body."""
+
+    message: RawResponseMessage
+    content: StreamReader
+    first: bytes
+    connection: ResponseHandler
+    pool: Pool
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Say whether the body is a readable stream of server-sent events."""
+        headers = self.message.headers
+        return headers.get("content-type", "").startswith(_EVENT_STREAM) and "content-encoding" not in headers
+
+    def fault(self) -> Fault | None:
+        """Return what makes this answer one that another group may do better; None when it is to be passed on."""
+        status = self.message.code
+        if status in RETRIED_STATUSES:
+            return Fault(FaultKind.STATUS, f"answered {status}", status)
+        # An engine that dies between head and first token says so in its first event.
+        if status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT):
+            if _CLIENT_ERROR_CODE.search(self.first) is None:
+                return Fault(FaultKind.STATUS, "began its stream with an error", 500)
+        return None
+
+    def end(self) -> None:
+        """Keep the connection if the answer was read to its end, else close it: the engine stops working on it."""
+        self.pool.give_back(self.connection)
+
+
+async def attempt(pool: Pool, call: Call) -> Reply:
+    """Send the request; raises AttemptError."""
+    connection = pool.take()
+    if connection is None:
+        return await _exchange(await pool.connect(), call, pool)
+    sent = pool.clock()
+    try:
+        return await _exchange(connection, call, pool)
+    except AttemptError as error:
+        if error.fault.kind is not FaultKind.RESET or pool.clock() - sent > STALE_WITHIN:
+            raise
+        return await _once_more(pool, call, error)
+
+
+async def _once_more(pool: Pool, call: Call, stale: AttemptError) -> Reply:
+    """Repeat on a new connection what failed on a kept one."""
+    try:
+        connection = await pool.connect()
+    except AttemptError:
+        # Nobody listens any more: the engine went away while it had the request.
+        raise stale from None
+    return await _exchange(connection, call, pool)
+
+
+async def _exchange(connection: ResponseHandler, call: Call, pool: Pool) -> Reply:
+    try:
+        return await _first_piece(connection, call, pool)
+    except BaseException as error:
+        connection.abort()
+        fault = _fault_of(error, call)
+        if fault is None:
+            raise
+        raise AttemptError(fault) from error
+
+
+async def _first_piece(connection: ResponseHandler, call: Call, pool: Pool) -> Reply:
+    connection.set_response_params(
+        skip_payload=not call.expects_body,
+        read_until_eof=True,
+        auto_decompress=False,
+        read_timeout=call.first_byte_timeout,
+    )
+    _write(connection, call)
+    connection.start_timeout()
+    message, content = await connection.read()
+    while message.code < 200:  # 100 and 103 announce the real head
+        message, content = await connection.read()
+    first = b"" if content.at_eof() else await content.readany()
+    if not content.is_eof():
+        connection.read_timeout = call.idle_timeout
+        connection.start_timeout()
+    return Reply(message, content, first, connection, pool)
+
+
+def _write(connection: ResponseHandler, call: Call) -> None:
+    transport = connection.transport
+    if transport is None:
+        raise ConnectionResetError("closed before the request was sent")
+    if len(call.body) < _JOIN_BELOW:
+        transport.write(call.head + call.body)
+    else:
+        transport.write(call.head)
+        transport.write(call.body)
+
+
+def _fault_of(error: BaseException, call: Call) -> Fault | None:
+    match error:
+        case ServerTimeoutError():
+            return Fault(FaultKind.HANG, f"sent no byte of an answer within {call.first_byte_timeout:g} s")
+        case HttpProcessingError():
+            return Fault(FaultKind.GARBAGE, f"did not answer in HTTP: {_one_line(error)}")
+        case ClientError() | OSError():
+            return Fault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
+        case _:
+            return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,1 @@
+"""A real Kubernetes for the tests: a control plane in seconds, or whole with nodes, on one Linux machine."""

@@ -1,0 +1,3 @@
+module llama-operator.dev/testbed/pause
+
+go 1.26.0

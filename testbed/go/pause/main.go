@@ -1,0 +1,56 @@
+// The first process of a pod (`pause`) and of a node (`pause node`): reaps orphans and waits for the signal to end.
+//
+// A node is started in fresh network, mount and process namespaces. Before it waits it covers the folders where
+// programs leave things that would outlive the node, so that the kernel removes them together with it.
+package main
+
+import (
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The node is usable when this file exists: it is made last, in a folder that only the node has.
+const ready = "/run/node-ready"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "node" {
+		if err := prepareNode(); err != nil {
+			log.Fatalf("node: %v", err)
+		}
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
+	for received := range signals {
+		if received != syscall.SIGCHLD {
+			return
+		}
+		reap()
+	}
+}
+
+func reap() {
+	for {
+		if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
+			return
+		}
+	}
+}
+
+func prepareNode() error {
+	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	// CNI's namespaces and containerd's sockets lie in /run, kubelet's links in /var/log.
+	for _, folder := range []string{"/run", "/var/log"} {
+		if err := syscall.Mount("tmpfs", folder, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
+			return err
+		}
+	}
+	file, err := os.Create(ready)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}

@@ -1,0 +1,142 @@
+"""Where the bed keeps things: the folders below the user's cache folder, an instance's state file, and locks."""
+
+import fcntl
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from testbed import network
+from testbed.errors import BedError
+from testbed.spec import Ports, Spec, free_slot
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+USERS: Final = ("admin", "controller-manager", "scheduler", "proxy", "dns", "kwok")
+
+
+class State(BaseModel):
+    """The state file of an instance: the choices that must stay the same while it lives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec: Spec
+    tokens: dict[str, str]
+
+    def token(self, user: str) -> str:
+        """Return the bearer token of a user; a node's is derived so that nodes may be added later."""
+        return self.tokens.get(user) or f"{self.tokens['admin'][::-1]}-{user}"
+
+
+def cache() -> Path:
+    """Return the project's folder in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llama-operator"
+
+
+def instance_dir(name: str) -> Path:
+    """Return the folder that holds everything of an instance.
+
+    Raises:
+        BedError: the name is not a short DNS label.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", name):
+        raise BedError(f"'{name}' cannot name an instance: use at most 20 of a-z, 0-9 and '-'")
+    return cache() / "testbed" / name
+
+
+def etcd_dir(name: str) -> Path:
+    """Return the folder of etcd's data: in memory, because a test bed needs speed and no durability."""
+    return Path("/dev/shm") / f"llama-testbed-{os.getuid()}-{name}"
+
+
+def instances() -> dict[str, State]:
+    """Return the instances that exist, by name."""
+    states = ((path.parent.name, load(path.parent.name)) for path in (cache() / "testbed").glob("*/state.json"))
+    return {name: state for name, state in states if state is not None}
+
+
+def load(name: str) -> State | None:
+    """Read an instance's state; None when there is none.
+
+    Raises:
+        BedError: the file cannot be understood (an older version wrote it).
+    """
+    path = instance_dir(name) / "state.json"
+    try:
+        return State.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise BedError(f"{path} is not a state file of this version: `python -m testbed down --name {name}`") from error
+
+
+def save(state: State) -> None:
+    """Write an instance's state, whole or not at all."""
+    path = instance_dir(state.spec.name) / "state.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(state.model_dump_json(indent=1))
+    draft.chmod(0o600)
+    draft.replace(path)
+
+
+def create(name: str) -> State:
+    """Choose slot, ports and tokens for a new instance and store them.
+
+    Raises:
+        BedError: no slot is free.
+    """
+    with lock(cache() / "testbed" / ".slots.lock"):
+        others = instances().values()
+        slot = free_slot(taken={state.spec.slot for state in others}, routes=network.host_routes())
+        if slot is None:
+            raise BedError("the host already uses all networks that the test bed knows: remove an instance with `down`")
+        state = State(
+            spec=Spec(name=name, slot=slot, node_count=0, kwok_nodes=0, ports=Ports(*_free_ports(4))),
+            tokens={user: secrets.token_hex(16) for user in USERS},
+        )
+        save(state)
+        return state
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on; all are held until the last is chosen, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a file lock; another process that wants it waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def instance_lock(name: str) -> Path:
+    """Return the lock of an instance; it lies beside the instance's folder and so outlives `down`."""
+    return instance_dir(name).with_name(f".{name}.lock")
+
+
+def write_if_changed(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a file only when its text differs, so that an `up` without changes touches nothing."""
+    if path.exists() and path.read_text() == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def as_dict(spec: Spec) -> dict[str, object]:
+    """Return a spec's stored choices, for display."""
+    return asdict(spec)

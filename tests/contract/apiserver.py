@@ -1,0 +1,86 @@
+"""A real API server for the contract tests: the test bed's control plane without nodes, and kubectl against it."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[2]
+CRDS: Final = ROOT / "crds"
+
+# Two test runs at once on one machine need two names.
+_INSTANCE: Final = os.environ.get("LLAMA_CONTRACT_INSTANCE", "contract")
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """Where the API server is, and how to talk to it."""
+
+    kubeconfig: Path
+    environment: dict[str, str]
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run kubectl to its end, whatever that is."""
+        return subprocess.run(
+            ["kubectl", *arguments],
+            input=stdin, env=self.environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl and return what it printed; fail with what it said when it fails."""
+        done = self.kubectl(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"kubectl {shlex.join(arguments)} failed:\n{done.stderr}"
+        return done.stdout
+
+    def apply(self, document: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        """``kubectl apply`` of one object, as a user does it."""
+        return self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+
+    def install_crds(self) -> None:
+        """Install or update the CRDs and wait until the API server serves them."""
+        self.run("apply", "-f", str(CRDS))
+        self.run("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+        # Established says that the storage is there; the route and its discovery follow a moment later.
+        self._until_served("llamadeployments", deadline_s=30)
+
+    def _until_served(self, resource: str, *, deadline_s: float) -> None:
+        deadline = time.monotonic() + deadline_s
+        while (seen := self.kubectl("get", resource)).returncode != 0:
+            assert time.monotonic() < deadline, f"{resource} is not served after {deadline_s} s:\n{seen.stderr}"
+            time.sleep(0.1)
+
+
+@contextmanager
+def control_plane() -> Iterator[ApiServer]:
+    """The API server with our CRDs; gone at the end."""
+    _testbed("up", "--nodes", "0")
+    try:
+        environment = {**os.environ, **_exports(_testbed("env"))}
+        server = ApiServer(Path(environment["KUBECONFIG"]), environment)
+        server.install_crds()
+        yield server
+    finally:
+        _testbed("down")
+
+
+def _testbed(command: str, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "testbed", command, "--name", _INSTANCE, *options],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"testbed {command} failed:\n{done.stderr}"
+    return done.stdout
+
+
+def _exports(text: str) -> dict[str, str]:
+    """Variables of lines such as ``export KEY='value'``."""
+    words = shlex.split(text)
+    return dict(word.split("=", 1) for word in words if "=" in word)

@@ -1,0 +1,233 @@
+"""Objects that the API server must refuse, each with a part of the sentence that the user reads.
+
+``patch`` is merged into ``VALID`` (None takes a field out); ``before`` is merged into the object that is there already,
+for what may be created but not changed.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Object = dict[str, Any]
+
+VALID: Final[Object] = {
+    "apiVersion": "llama-operator.dev/v1alpha1",
+    "kind": "LlamaDeployment",
+    "metadata": {"name": "llama"},
+    "spec": {
+        "model": {
+            "source": "pvc://models/llama-3.1-8b",
+            "revision": "0e9e39f249a16976918f6564b8830bc894c89659",
+            "license": "llama3.1",
+            "acceptLicense": True,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """One object to refuse."""
+
+    name: str
+    patch: Object
+    expect: str
+    before: Object | None = field(default=None)
+
+
+def merged(base: Object, patch: Object) -> Object:
+    """JSON merge patch: objects are merged, None removes, all else replaces."""
+    result = deepcopy(base)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _spec(name: str, expect: str, *, before: Object | None = None, **sections: Any) -> BadInput:
+    """A bad spec; ``before`` is a patch of the spec that is there already."""
+    return BadInput(name, {"spec": sections}, expect, None if before is None else {"spec": before})
+
+
+def _named(name: str, value: str, expect: str) -> BadInput:
+    return BadInput(name, {"metadata": {"name": value}}, expect)
+
+
+NAMES: Final = (
+    _named("name too long for child names", "n" * 46, "metadata.name must have at most 45 characters"),
+    _named("name with a dot", "llama.one", "metadata.name must begin with a letter and hold only lower-case letters"),
+    _named("name that begins with a digit", "8b", "(it is 8b)"),
+)
+
+MODEL: Final = (
+    _spec("no model", "spec.model: Required value", model=None, replicas=1),
+    _spec("no source", "spec.model.source: Required value", model={"source": None}),
+    _spec("source without a scheme", "must start with a known scheme", model={"source": "/models/llama"}),
+    _spec("unknown scheme", "known scheme (pvc://, hf://", model={"source": "ftp://host/llama"}),
+    _spec("scheme in capitals", "must start with a known scheme", model={"source": "PVC://models/llama"}),
+    *(
+        _spec(f"source {scheme}", "can only be pvc:// in this version", model={"source": f"{scheme}://meta/llama"})
+        for scheme in ("hf", "s3", "gs", "az", "http", "https", "oci")
+    ),
+    _spec("no claim", "must name a PersistentVolumeClaim after pvc://", model={"source": "pvc:///llama"}),
+    _spec("claim in capitals", "must name a PersistentVolumeClaim", model={"source": "pvc://Models/llama"}),
+    _spec("claim with shell text", "must name a PersistentVolumeClaim", model={"source": "pvc://$(id)/llama"}),
+    _spec("path that climbs out", "without '.' or '..' as a folder", model={"source": "pvc://models/../../etc"}),
+    _spec("path with an empty folder", "must go on with a plain path", model={"source": "pvc://models//llama"}),
+    _spec("path with a space", "must go on with a plain path", model={"source": "pvc://models/llama 3"}),
+    _spec("path with shell text", "must go on with a plain path", model={"source": "pvc://models/a;rm -rf"}),
+    _spec("path with a line break", "must go on with a plain path", model={"source": "pvc://models/a\nb"}),
+    _spec("source too long", "Too long", model={"source": "pvc://models/" + "a" * 1024}),
+    _spec("no revision", "spec.model.revision: Required value", model={"revision": None}),
+    *(
+        _spec(f"revision {revision}", "model.revision must not move", model={"revision": revision})
+        for revision in ("main", "master", "latest", "HEAD", "stable", "refs/heads/v1", "refs/pr/7", "origin/v1")
+    ),
+    _spec("revision with shell text", "model.revision must be made of", model={"revision": "v1`id`"}),
+    _spec("license not accepted", "(the license is llama3.1)", model={"acceptLicense": False}),
+    _spec("license acceptance left out", "model.acceptLicense must be true", model={"acceptLicense": None}),
+    _spec("no license", "spec.model.license: Required value", model={"license": None}),
+    _spec("license as a sentence", "model.license must be the license's short name", model={"license": "Llama 3"}),
+    _spec("served name with a space", "model.servedName must be made of", model={"servedName": "Llama 3"}),
+    _spec(
+        "served name changed",
+        "model.servedName cannot change",
+        model={"servedName": "new"},
+        before={"model": {"servedName": "old"}},
+    ),
+)
+
+LAYOUT: Final = (
+    _spec("no groups", "replicas must be at least 1: scaling to zero comes with autoscaling", replicas=0),
+    _spec("negative groups", "replicas must be at least 1", replicas=-1),
+    _spec("too many groups", "less than or equal to 1000", replicas=1001),
+    _spec("groups as text", "must be of type integer", replicas="two"),
+    _spec("no stages", "sharding.pipeline must be at least 1", sharding={"pipeline": 0}),
+    _spec("too many stages", "less than or equal to 128", sharding={"pipeline": 129}),
+    _spec("tensor of zero", "sharding.tensor must be at least 1", sharding={"tensor": 0}),
+    _spec("tensor above the pod's devices", "(tensor is 8, count is 4)", sharding={"tensor": 8}, device={"count": 4}),
+    _spec("tensor below the pod's devices", "must equal device.count", sharding={"tensor": 2}, device={"count": 8}),
+    _spec("tensor on cpu", "must be 1 when device.resource is cpu", sharding={"tensor": 2}, device={"resource": "cpu"}),
+    _spec("several cpu devices", "device.count must be 1 when", device={"resource": "cpu", "count": 2}),
+    _spec("no devices", "device.count must be at least 1", device={"count": 0}),
+    _spec("device without a domain", "device.resource must be cpu or", device={"resource": "gpu"}),
+    _spec("device with shell text", "device.resource must be cpu or", device={"resource": "nvidia.com/gpu;id"}),
+    _spec("device of Kubernetes", "must be a device of a vendor", device={"resource": "node.kubernetes.io/gpu"}),
+    _spec("device changed", "(nvidia.com/gpu to cpu)", device={"resource": "cpu"}, before={}),
+    _spec("no context", "greater than or equal to 16", contextLength=0),
+    _spec("context too long", "less than or equal to 10485760", contextLength=10_485_761),
+    _spec("context that overflows", "spec.contextLength", contextLength=9_223_372_036_854_775_808),
+    _spec("unknown dtype", 'supported values: "auto"', dtype="int3"),
+    _spec("no requests", "greater than or equal to 1", maxConcurrentRequests=0),
+)
+
+RESOURCES: Final = (
+    _spec("cpu that is no quantity", "resources.cpu must be a Kubernetes quantity", resources={"cpu": "four"}),
+    _spec("cpu of zero", "resources.cpu must lie between 100m and 1024", resources={"cpu": 0}),
+    _spec("negative cpu", "resources.cpu must lie between", resources={"cpu": "-1"}),
+    _spec("cpu as a fraction", "must be of type integer,string", resources={"cpu": 0.5}),
+    _spec("memory that is no quantity", "resources.memory must be a Kubernetes", resources={"memory": "64 GB"}),
+    _spec("memory without a unit", "resources.memory must lie between 256Mi", resources={"memory": 64}),
+    _spec("memory that overflows", "resources.memory must lie between", resources={"memory": "9" * 40 + "Ei"}),
+    _spec("shared memory that is no quantity", "resources.sharedMemory must be a", resources={"sharedMemory": ""}),
+    _spec("negative shared memory", "resources.sharedMemory must lie", resources={"sharedMemory": "-1Gi"}),
+    _spec(
+        "shared memory above memory",
+        "(sharedMemory is 16Gi, memory is 8Gi)",
+        resources={"memory": "8Gi", "sharedMemory": "16Gi"},
+    ),
+)
+
+PLACEMENT: Final = (
+    _spec("selector with a bad key", "must have label names as keys", placement={"nodeSelector": {"a b": "c"}}),
+    _spec("selector with a bad value", "must have label values", placement={"nodeSelector": {"zone": "a b"}}),
+    _spec("selector with a number", "must be of type string", placement={"nodeSelector": {"zone": 1}}),
+    _spec("selector with a long value", "Too long", placement={"nodeSelector": {"zone": "z" * 64}}),
+    _spec(
+        "toleration Exists with a value",
+        "value must be empty when operator is Exists (key is gpu, value is a)",
+        placement={"tolerations": [{"key": "gpu", "operator": "Exists", "value": "a"}]},
+    ),
+    _spec("toleration of nothing", "operator must be Exists when key is empty", placement={"tolerations": [{}]}),
+    _spec(
+        "toleration for a time without NoExecute",
+        "tolerationSeconds needs effect NoExecute",
+        placement={"tolerations": [{"key": "gpu", "effect": "NoSchedule", "tolerationSeconds": 5}]},
+    ),
+    _spec(
+        "toleration with a bad key",
+        "key must be the name of a taint",
+        placement={"tolerations": [{"key": "a b", "operator": "Exists"}]},
+    ),
+    _spec(
+        "toleration with a bad effect",
+        'supported values: "", "NoSchedule"',
+        placement={"tolerations": [{"key": "gpu", "effect": "Maybe"}]},
+    ),
+    _spec("bad priority class", "must be the name of a PriorityClass", placement={"priorityClassName": "High!"}),
+    _spec("raw pod fields", 'unknown field "spec.placement.hostNetwork"', placement={"hostNetwork": True}),
+)
+
+ENGINE: Final = (
+    _spec("option not allowed", 'unknown field "spec.engine.trustRemoteCode"', engine={"trustRemoteCode": True}),
+    _spec("option in the engine's spelling", 'unknown field "spec.engine.max-model', engine={"max-model-len": 4096}),
+    _spec("option with shell text", "Unsupported value", engine={"kvCacheDtype": "fp8; rm -rf /"}),
+    _spec("option with a command", "Unsupported value", engine={"quantization": "$(reboot)"}),
+    _spec("number with shell text", "must be of type integer", engine={"seed": "1 | sh"}),
+    _spec("flag as text", "must be of type boolean", engine={"enforceEager": "yes && id"}),
+    _spec("share above one", "must lie between 0.1 and 0.98", engine={"gpuMemoryUtilization": 1.5}),
+    _spec("share of zero", "must lie between 0.1 and 0.98", engine={"gpuMemoryUtilization": 0}),
+    _spec("block of no size", "Unsupported value", engine={"blockSize": 17}),
+    _spec("cache that is no quantity", "engine.kvCacheMemory must be a", engine={"kvCacheMemory": "`id`"}),
+    _spec("cache of zero", "engine.kvCacheMemory must lie between", engine={"kvCacheMemory": "0"}),
+    _spec(
+        "two cache sizes",
+        "both set the size of the KV cache",
+        engine={"kvCacheMemory": "8Gi", "gpuMemoryUtilization": 0.9},
+    ),
+    _spec(
+        "batch below the requests",
+        "(maxConcurrentRequests is 64)",
+        engine={"maxNumBatchedTokens": 32},
+    ),
+    _spec("seed that overflows", "less than or equal to 4294967295", engine={"seed": 4_294_967_296}),
+)
+
+IMAGES: Final = (
+    _spec("serving image with a space", "images.serving must be an image reference", images={"serving": "a b"}),
+    _spec("gateway image with capitals", "images.gateway must be an image reference", images={"gateway": "Repo:1"}),
+    _spec("image with a URL's scheme", "images.serving must be an image", images={"serving": "https://r.io/a"}),
+    _spec("unknown pull policy", "Unsupported value", images={"pullPolicy": "Sometimes"}),
+    _spec("pull secret twice", "Duplicate value", images={"pullSecrets": ["a", "a"]}),
+    _spec("bad pull secret", "images.pullSecrets must be names of Secrets", images={"pullSecrets": ["A B"]}),
+)
+
+GATEWAY: Final = (
+    _spec("no gateway", "gateway.replicas must be at least 1", gateway={"replicas": 0}),
+    _spec("negative queue", "greater than or equal to 0", gateway={"maxWaiting": -1}),
+    _spec("no wait", "greater than or equal to 1", gateway={"maxWaitSeconds": 0}),
+    _spec(
+        "time-outs in the wrong order",
+        "(10 and 5)",
+        gateway={"connectTimeoutSeconds": 10, "firstByteTimeoutSeconds": 5},
+    ),
+    _spec("body that is no quantity", "gateway.maxBodySize must be a Kubernetes", gateway={"maxBodySize": "1 MB"}),
+    _spec("body too large", "gateway.maxBodySize must lie between", gateway={"maxBodySize": "2Gi"}),
+    _spec("more sent than the engine runs", "or requests would wait", gateway={"maxInFlightPerGroup": 65}),
+    _spec("more gateways than requests", "which the gateway pods share", maxConcurrentRequests=1),
+    _spec("gateway cpu that is no quantity", "gateway.resources.cpu must be a", gateway={"resources": {"cpu": "x"}}),
+    _spec("gateway cpu of zero", "gateway.resources.cpu must lie", gateway={"resources": {"cpu": "0"}}),
+    _spec(
+        "gateway memory that is no quantity", "gateway.resources.memory must be", gateway={"resources": {"memory": "x"}}
+    ),
+    _spec("gateway memory without a unit", "gateway.resources.memory must lie", gateway={"resources": {"memory": 256}}),
+    _spec("drain of no time", "greater than or equal to 1", drainTimeoutSeconds=0),
+    _spec("start of no time", "greater than or equal to 60", startTimeoutSeconds=1),
+    _spec("drain of more than a day", "less than or equal to 86400", drainTimeoutSeconds=86_401),
+)
+
+BAD_INPUTS: Final = (*NAMES, *MODEL, *LAYOUT, *RESOURCES, *PLACEMENT, *ENGINE, *IMAGES, *GATEWAY)
