@@ -15,17 +15,18 @@ _LABELS: Final = {"app.kubernetes.io/name": "coredns", "app.kubernetes.io/manage
 
 def corefile(spec: Spec, folders: Folders) -> str:
     """Return CoreDNS's configuration."""
-    reverse = "in-addr.arpa ip6.arpa"
-    return f""".:53 {{
+    return f"""{CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
     bind {spec.host_address}
     errors
-    template ANY ANY . {{
-        match "^(.*\\.)?{CLUSTER_DOMAIN.replace(".", "\\.")}\\.$|arpa\\.$"
-        fallthrough
-    }}
-    kubernetes {CLUSTER_DOMAIN} {reverse} {{
+    kubernetes {CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
         kubeconfig {folders.base}/dns.kubeconfig
         ttl 1
+    }}
+}}
+. {{
+    bind {spec.host_address}
+    template ANY ANY . {{
+        rcode NXDOMAIN
     }}
 }}
 """

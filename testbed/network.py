@@ -1,7 +1,7 @@
 """The nodes' cables: a bridge on the host, a veth pair per node, routes to the pods. No rule on the host.
 
-The commands are computed as input of `ip -batch`; every line is a `replace` or is left out when the thing exists,
-so running them again repairs what is missing. The host reaches Services through the first node, whose kube-proxy
+The commands are computed as input of `ip -batch`; every line that is not for a new link only is a `replace`, so that
+running it again repairs what is missing. The host reaches Services through the first node, whose kube-proxy
 masquerades what does not come from a pod: so nothing of iptables is touched outside the nodes' own namespaces.
 """
 
@@ -33,13 +33,13 @@ def bridge_commands(spec: Spec, *, present: set[str]) -> list[str]:
     return [*lines, f"addr replace {spec.host_address}/24 dev {spec.bridge}", f"link set {spec.bridge} up"]
 
 
-def cable_commands(spec: Spec, node: Node, *, pid: int, present: set[str]) -> list[str]:
-    """Commands on the host that plug a node in and route its pods; `pid` is a process in its namespaces."""
-    lines = []
-    if node.link not in present:
-        lines.append(f"link add {node.link} type veth peer name eth0 netns {pid}")
-    lines += [f"link set {node.link} master {spec.bridge}", f"link set {node.link} up"]
-    return lines
+def cable_commands(spec: Spec, node: Node, *, pid: int) -> list[str]:
+    """Commands on the host that plug a new node in; `pid` is a process in its namespaces."""
+    return [
+        f"link add {node.link} type veth peer name eth0 netns {pid}",
+        f"link set {node.link} master {spec.bridge}",
+        f"link set {node.link} up",
+    ]
 
 
 def route_commands(spec: Spec) -> list[str]:

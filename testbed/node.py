@@ -15,6 +15,9 @@ from testbed.units import Unit
 PAUSE_IMAGE: Final = "localhost/llama-testbed-pause:1"
 CNI_PLUGINS: Final = "/usr/lib/cni"
 READY_FILE: Final = "run/node-ready"
+# Folders that each node has for itself, in memory. Programs write there whatever their settings say: namespaces of
+# pods and sockets of shims (/run), links to logs (/var/log), results of CNI, sockets of device plugins.
+COVERED: Final = ("/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet")
 # Mounts made on the host later must appear in the node (slave), the node's own must stay there.
 _NAMESPACES: Final = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "slave")
 
@@ -56,7 +59,7 @@ def units(spec: Spec, node: Node, folders: Folders) -> tuple[Unit, ...]:
         "--conntrack-tcp-timeout-close-wait=0s",
     ]
     return (
-        Unit(name=inside, argv=(f"{folders.bin}/pause", "node"), wrapper=_NAMESPACES, grace_s=1.0),
+        Unit(name=inside, argv=(f"{folders.bin}/pause", "node", *COVERED), wrapper=_NAMESPACES, grace_s=1.0),
         Unit(name=f"{node.name}/containerd", argv=runtime, depends=(containerd_config(folders, node),), inside=inside),
         Unit(
             name=f"{node.name}/kubelet",
@@ -97,7 +100,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 """
 
 
-def cni_config(folders: Folders, node: Node) -> str:
+def cni_config(node: Node) -> str:
     """Return the pods' network: a cable from each pod to its node, routed.
 
     Not a bridge: pods on one bridge answer each other directly, past the address translation of Services, unless
@@ -105,7 +108,7 @@ def cni_config(folders: Folders, node: Node) -> str:
     """
     ipam = {
         "type": "host-local",
-        "dataDir": f"{folders.node(node.name)}/addresses",
+        "dataDir": "/run/cni-addresses",
         "ranges": [[{"subnet": node.pod_cidr}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }

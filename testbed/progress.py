@@ -16,6 +16,12 @@ def say(text: str) -> None:
 
 
 @contextmanager
+def silent() -> Iterator[None]:
+    """A step that is not worth a line."""
+    yield
+
+
+@contextmanager
 def step(text: str) -> Iterator[None]:
     """Show a step with the seconds it has taken so far, and how long it took in the end."""
     began = time.monotonic()

@@ -77,7 +77,7 @@ class PlacementSpec(ApiModel):
     """Node selection of the stage pods."""
 
     node_selector: dict[str, LabelValue] = Field(
-        default_factory=dict,
+        default={},
         description="Labels that a node must have.",
         json_schema_extra=rules(*_SELECTOR_RULES, maxProperties=32),
     )

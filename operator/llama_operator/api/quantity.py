@@ -4,7 +4,7 @@ Used by the operator after the API server has admitted an object; ``quantity_rul
 """
 
 import re
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from llama_operator.api.rules import Rule
 
@@ -35,7 +35,7 @@ def parse(text: str) -> Decimal:
 
 def parse_bytes(text: str) -> int:
     """Bytes, rounded up to a whole one. Raises ValueError as ``parse`` does."""
-    return -int(-parse(text) // 1)
+    return int(parse(text).to_integral_value(ROUND_CEILING))
 
 
 def quantity_rules(*, field: str, lowest: str, highest: str, hint: str) -> tuple[Rule, Rule]:

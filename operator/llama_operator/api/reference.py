@@ -51,7 +51,7 @@ def _rules_of(schema: Schema, title: str) -> Iterator[str]:
 
 def _default(field: Schema) -> str:
     default = field.get("default", "")
-    if default in ("", [], {}):
+    if default in ("", [], {}) or "properties" in field:  # a section's fields have their own
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 

@@ -161,7 +161,9 @@ def _drain(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: flo
     memory = replace(memory, draining_since=since, idle_since=idle)
     over = now - since >= timeouts.drain or (idle is not None and now - idle >= SETTLE)
     sentence = f"Stopping; {running} requests in flight, {now - since:.0f} of at most {timeouts.drain:.0f} s."
-    return conclude(memory, Status(Phase.DRAINING, CellReason.DRAINING, sentence), now=now, exit_code=0 if over else None)
+    return conclude(
+        memory, Status(Phase.DRAINING, CellReason.DRAINING, sentence), now=now, exit_code=0 if over else None
+    )
 
 
 def _restart(memory: Memory, sentence: str, *, now: float) -> Decision:

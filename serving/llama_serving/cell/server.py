@@ -93,7 +93,9 @@ class _Server(LLMServer):  # type: ignore[misc]
             try:
                 await self.engine._engine_client.is_sleeping()  # type: ignore[union-attr]
             except Exception:
-                logger.exception("The engine core does not answer any more; this replica ends so that Serve replaces it.")
+                logger.exception(
+                    "The engine core does not answer any more; this replica ends so that Serve replaces it."
+                )
                 os._exit(_ENGINE_DEAD_EXIT)
             self._answered = time.monotonic()
             await asyncio.sleep(_PING_PERIOD)

@@ -107,7 +107,9 @@ def _drain(memory: Memory, view: WorkerView, *, timeouts: CellTimeouts, now: flo
     running = view.leader.in_flight or 0 if view.leader is not None and view.joined else 0
     over = running == 0 or now - since >= timeouts.drain
     sentence = f"Stopping; the leader has {running} requests in flight, {now - since:.0f} of {timeouts.drain:.0f} s."
-    return conclude(memory, Status(Phase.DRAINING, CellReason.DRAINING, sentence), now=now, exit_code=0 if over else None)
+    return conclude(
+        memory, Status(Phase.DRAINING, CellReason.DRAINING, sentence), now=now, exit_code=0 if over else None
+    )
 
 
 def _end(memory: Memory, sentence: str, *, now: float) -> Decision:

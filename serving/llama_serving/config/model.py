@@ -10,19 +10,19 @@ from llama_serving.config.cell import Frozen
 class ModelFacts(Frozen):
     """From config.json and the headers of the safetensors files; sizes in bytes."""
 
-    architecture: str
-    layers: int = Field(ge=1)
-    hidden_size: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    kv_heads: int = Field(ge=1)
-    head_dim: int = Field(ge=1)
-    vocabulary: int = Field(ge=1)
-    max_context: int = Field(ge=1)
-    dtype: str
-    quantization: str = ""
-    tied_embeddings: bool = False
-    files: int = Field(ge=1)
-    bytes: int = Field(ge=0)
+    architecture: str = Field(description="class of the model, such as LlamaForCausalLM")
+    layers: int = Field(ge=1, description="layers, which the stages share out")
+    hidden_size: int = Field(ge=1, description="width of the hidden state")
+    heads: int = Field(ge=1, description="attention heads, which the devices of a stage share out")
+    kv_heads: int = Field(ge=1, description="key and value heads")
+    head_dim: int = Field(ge=1, description="width of a head")
+    vocabulary: int = Field(ge=1, description="tokens in the vocabulary")
+    max_context: int = Field(ge=1, description="longest context that the model was made for, in tokens")
+    dtype: str = Field(description="type of the weights, such as bfloat16")
+    quantization: str = Field(default="", description="method by which the weights are quantized; empty when not")
+    tied_embeddings: bool = Field(default=False, description="input and output embeddings are one tensor")
+    files: int = Field(ge=1, description="safetensors files")
+    bytes: int = Field(ge=0, description="bytes of all tensors")
 
 
 class ModelReport(Frozen):

@@ -56,9 +56,7 @@ class Proxy:
         self._pools = pools
         self._metrics = metrics
         self._access_log = access_log
-        self._bodies = BodyReader(
-            max_body=config.max_body, max_held=config.max_held, idle_timeout=config.idle_timeout
-        )
+        self._bodies = BodyReader(max_body=config.max_body, max_held=config.max_held, idle_timeout=config.idle_timeout)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""

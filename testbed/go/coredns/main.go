@@ -9,12 +9,11 @@ import (
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
-	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func main() {
 	// The order of plugins in the chain; a name that is missing here is refused in the Corefile.
-	dnsserver.Directives = []string{"bind", "ready", "errors", "template", "kubernetes", "startup", "shutdown"}
+	dnsserver.Directives = []string{"bind", "errors", "template", "kubernetes"}
 	coremain.Run()
 }

@@ -1,7 +1,8 @@
 // The first process of a pod (`pause`) and of a node (`pause node`): reaps orphans and waits for the signal to end.
 //
-// A node is started in fresh network, mount and process namespaces. Before it waits it covers the folders where
-// programs leave things that would outlive the node, so that the kernel removes them together with it.
+// A node is started in fresh network, mount and process namespaces. Before it waits it covers the folders that it
+// is given (`pause node FOLDER...`), where programs leave things that would outlive the node: so the kernel removes
+// them together with it.
 package main
 
 import (
@@ -11,12 +12,12 @@ import (
 	"syscall"
 )
 
-// The node is usable when this file exists: it is made last, in a folder that only the node has.
+// The node is usable when this file exists: it is made last, in a folder that is covered.
 const ready = "/run/node-ready"
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "node" {
-		if err := prepareNode(); err != nil {
+		if err := prepareNode(os.Args[2:]); err != nil {
 			log.Fatalf("node: %v", err)
 		}
 	}
@@ -38,12 +39,14 @@ func reap() {
 	}
 }
 
-func prepareNode() error {
+func prepareNode(folders []string) error {
 	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
 		return err
 	}
-	// CNI's namespaces and containerd's sockets lie in /run, kubelet's links in /var/log.
-	for _, folder := range []string{"/run", "/var/log"} {
+	for _, folder := range folders {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
 		if err := syscall.Mount("tmpfs", folder, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
 			return err
 		}

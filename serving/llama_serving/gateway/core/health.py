@@ -8,7 +8,8 @@ outstanding there.
     ejected  --pause over-->  a probe is due  --good-->  healthy
                                               --bad-->   ejected, the pause doubled up to MAX_PAUSE
 
-A real answer sets strikes and pause back; a good probe does not, because a probe may succeed where requests fail.
+A real answer sets strikes and pause back; a good probe does not, because a probe may succeed where requests fail: a
+group that came back by a probe is on its last strike until it has really answered.
 Discovery's word that the group became ready overrules everything.
 
 ``epoch`` grows when the group comes back: a failure of a request sent in an older epoch says nothing about it now.
@@ -64,6 +65,7 @@ class Health:
             self._eject(now)
         elif self.ejected:
             self._come_back()
+            self._strikes = STRIKES - 1
         else:
             self.proof += 1
 

@@ -23,8 +23,9 @@ class EndRate:
             self._ends.popleft()
         if not self._ends:
             return 0.0
-        # At least one second: two ends within a millisecond are no rate of 2000 per second.
-        return len(self._ends) / max(now - self._ends[0], 1.0)
+        # Two ends within a millisecond are no rate of 2000 per second; a full sample may be that quick.
+        shortest = 0.001 if len(self._ends) == self._ends.maxlen else 1.0
+        return len(self._ends) / max(now - self._ends[0], shortest)
 
     def retry_after(self, waiting: int, now: float) -> int:
         """Return the whole seconds after which ``waiting`` requests will have left the queue, 1 to 60."""

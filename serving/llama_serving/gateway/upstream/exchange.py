@@ -57,9 +57,9 @@ class Reply:
         if status in RETRIED_STATUSES:
             return Fault(FaultKind.STATUS, f"answered {status}", status)
         # An engine that dies between head and first token says so in its first event.
-        if status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT):
-            if _CLIENT_ERROR_CODE.search(self.first) is None:
-                return Fault(FaultKind.STATUS, "began its stream with an error", 500)
+        is_error = status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT)
+        if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
+            return Fault(FaultKind.STATUS, "began its stream with an error", 500)
         return None
 
     def end(self) -> None:

@@ -1,0 +1,77 @@
+"""Supervisor of one stage of a cell: ``python -m llama_serving.cell [--config FILE]``. Child of tini in every stage pod."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from llama_serving.cell.identity import ConfigError, Identity, read_identity
+from llama_serving.cell.ray_process import RayProcess
+from llama_serving.cell.rest import EngineRest, RayRest, StageRest
+from llama_serving.cell.roles import LeaderRole, Role, WorkerRole
+from llama_serving.cell.state_http import state_app
+from llama_serving.cell.supervisor import Supervisor
+from llama_serving.cell.weights_check import WeightsCheck
+from llama_serving.config import names
+
+logger = logging.getLogger("llama_serving.cell")
+
+RAY_TEMP: Final = Path("/tmp/ray")
+SHARED_MEMORY: Final = Path("/dev/shm")
+_BAD_CONFIG: Final = 2
+
+
+def main(argv: list[str]) -> int:
+    """Exit code: 0 drained, 1 start again, 2 the config is wrong."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    try:
+        me = read_identity(config_path=options.config, token_path=options.token, environment=os.environ)
+    except ConfigError as error:
+        logger.error("%s", error)
+        return _BAD_CONFIG
+    return asyncio.run(_serve(me))
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m llama_serving.cell", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
+    parser.add_argument("--token", type=Path, default=Path(names.TOKEN_PATH), help="file with the group's secret")
+    return parser.parse_args(argv)
+
+
+async def _serve(me: Identity) -> int:
+    async with aiohttp.ClientSession() as session:
+        supervisor = Supervisor(me, _role(me, session), clock=time.monotonic)
+        loop = asyncio.get_running_loop()
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(stop, supervisor.request_stop)
+        runner = web.AppRunner(state_app(supervisor), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, me.ip, names.PORT_STATE).start()
+        try:
+            return await supervisor.run()
+        finally:
+            await runner.cleanup()
+
+
+def _role(me: Identity, session: aiohttp.ClientSession) -> Role:
+    ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
+    weights = WeightsCheck(Path(me.config.weights.path))
+    cluster = RayRest(session, host=me.ip, token=me.token)
+    if me.is_leader:
+        engine = EngineRest(session, host=me.ip, served_name=me.config.weights.served_name)
+        return LeaderRole(me, ray=ray, cluster=cluster, engine=engine, weights=weights)
+    return WorkerRole(me, ray=ray, cluster=cluster, stages=StageRest(session), weights=weights, clock=time.monotonic)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

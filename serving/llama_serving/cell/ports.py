@@ -1,0 +1,67 @@
+"""What a supervisor needs of the outside. Adapters implement these; tests bring their own."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from llama_serving.cell.leader import AppView
+from llama_serving.cell.machine import RayView
+from llama_serving.cell.replica_state import ReplicaState
+from llama_serving.config.state import CellState
+
+
+class Clock(Protocol):
+    """Seconds of a monotonic clock."""
+
+    def __call__(self) -> float:
+        """Now."""
+
+
+class RayControl(Protocol):
+    """The ``ray start`` child of this pod."""
+
+    async def start(self, *, leader_ip: str | None) -> None:
+        """Start it: the head where ``leader_ip`` is None, else a worker of that leader."""
+
+    def view(self) -> RayView:
+        """Whether it was started, and how it ended."""
+
+    async def stop(self) -> None:
+        """End it and everything that it started."""
+
+
+class ClusterApi(Protocol):
+    """The leader's cluster, over the REST API of Ray and Serve."""
+
+    async def joined(self, host: str) -> frozenset[int] | None:
+        """Stages in the cluster of ``host``; None where it does not answer."""
+
+    async def deploy(self, document: Mapping[str, Any]) -> bool:
+        """Hand Serve the app; whether it took it."""
+
+    async def app(self) -> AppView | None:
+        """What Serve says of the app; None where it does not answer."""
+
+
+class EngineApi(Protocol):
+    """The replica's own routes."""
+
+    async def state(self) -> ReplicaState | None:
+        """The replica's state; None where it does not answer."""
+
+    async def first_token(self) -> bool:
+        """Ask for one token of a completion; whether it came."""
+
+
+class StageApi(Protocol):
+    """Another stage's supervisor."""
+
+    async def state(self, host: str) -> tuple[str, CellState]:
+        """Address and state.
+
+        Raises:
+            StageUnreachableError: its name does not resolve, or it does not answer.
+        """
+
+
+class StageUnreachableError(Exception):
+    """Another stage's supervisor does not answer; the text says why in a few words."""

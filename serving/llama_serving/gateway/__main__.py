@@ -1,0 +1,60 @@
+"""``python -m llama_serving.gateway``: serves what the config file says, until SIGTERM."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from llama_serving.config import names
+from llama_serving.config.gateway import GatewayConfig
+from llama_serving.gateway.discovery import Discovery
+from llama_serving.gateway.discovery.access import find_access
+from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
+from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
+from llama_serving.gateway.log import set_up
+from llama_serving.gateway.service import Listen, serve
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the gateway; return the exit status: 0 after a drain, 2 for a config that cannot be used."""
+    options = _parser().parse_args(argv)
+    set_up()
+    try:
+        config = _config(options)
+        discovery = _discovery(options, config)
+    except (OSError, ValidationError, ValueError) as error:
+        print(f"llama-gateway: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    listen = Listen(options.host, options.port, options.internal_port)
+    asyncio.run(serve(config, discovery, listen, access_log=options.access_log))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m llama_serving.gateway", description=__doc__)
+    parser.add_argument("--config", type=Path, help=f"config file (default: {names.GATEWAY_CONFIG_PATH})")
+    parser.add_argument("--static", metavar="NAME=URL,...", help="these groups instead of those that the pods tell")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
+    parser.add_argument("--port", type=int, default=names.PORT_GATEWAY, help="port of the OpenAI API; 0: a free one")
+    parser.add_argument("--internal-port", type=int, default=names.PORT_GATEWAY_INTERNAL, help="0: a free one")
+    parser.add_argument("--access-log", action="store_true", help="log every request, not only those that failed")
+    return parser
+
+
+def _config(options: argparse.Namespace) -> GatewayConfig:
+    if options.config is None and options.static is not None:
+        return GatewayConfig(deployment="static", namespace="static")
+    path = options.config or Path(names.GATEWAY_CONFIG_PATH)
+    return GatewayConfig.model_validate_json(path.read_bytes())
+
+
+def _discovery(options: argparse.Namespace, config: GatewayConfig) -> Discovery:
+    if options.static is not None:
+        return StaticDiscovery(parse_static(options.static))
+    return KubernetesDiscovery(deployment=config.deployment, namespace=config.namespace, access=find_access)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""How the gateway learns which groups there are."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from llama_serving.gateway.core.target import Target
+
+Publish = Callable[[tuple[Target, ...]], None]
+
+
+class Discovery(Protocol):
+    """A source of groups."""
+
+    async def run(self, publish: Publish) -> None:
+        """Publish all groups whenever they change, until cancelled.
+
+        While the source is out of reach nothing is published, so that the last known groups stay in use.
+        """

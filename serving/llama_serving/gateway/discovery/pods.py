@@ -1,0 +1,50 @@
+"""From a leader's pod to a target.
+
+A group is routable when its leader is Ready (which includes the operator's readiness gate), has an address and is not
+being deleted.
+"""
+
+from typing import Any
+
+from llama_serving.config import names
+from llama_serving.gateway.core.target import Target
+
+Pod = dict[str, Any]
+
+
+def leader_selector(deployment: str) -> str:
+    """Return the label selector of a deployment's leaders."""
+    labels = {
+        names.LABEL_DEPLOYMENT: deployment,
+        names.LABEL_COMPONENT: names.COMPONENT_STAGE,
+        names.LABEL_STAGE: "0",
+    }
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def target_of(pod: Pod) -> Target | None:
+    """Return the group of a leader; None for a pod whose label does not say which group it leads."""
+    metadata = pod["metadata"]
+    ordinal = (metadata.get("labels") or {}).get(names.LABEL_GROUP, "")
+    if not (ordinal.isascii() and ordinal.isdigit()):
+        return None
+    address = (pod.get("status") or {}).get("podIP") or ""
+    return Target(
+        key=metadata["uid"],
+        name=metadata["name"],
+        ordinal=int(ordinal),
+        weights=_header_text((metadata.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, "")),
+        host=address,
+        port=names.PORT_ENGINE,
+        ready=bool(address) and "deletionTimestamp" not in metadata and _is_ready(pod),
+    )
+
+
+def _is_ready(pod: Pod) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def _header_text(value: str) -> str:
+    # It becomes a header; an annotation may hold line ends.
+    return "".join(c for c in value if " " <= c <= "~")

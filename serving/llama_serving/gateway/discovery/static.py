@@ -1,0 +1,43 @@
+"""Groups that are named on the command line: for development and benchmarks."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.discovery import Publish
+
+
+class StaticDiscovery:
+    """A list that never changes; implements Discovery."""
+
+    def __init__(self, targets: tuple[Target, ...]) -> None:
+        self._targets = targets
+
+    async def run(self, publish: Publish) -> None:
+        """Publish the list once."""
+        publish(self._targets)
+        await asyncio.Event().wait()
+
+
+def parse_static(text: str) -> tuple[Target, ...]:
+    """Read ``name=http://host:port,...``; raises ValueError with the part that is wrong."""
+    targets = tuple(_target(ordinal, part) for ordinal, part in enumerate(text.split(",")) if part)
+    if len({target.name for target in targets}) != len(targets):
+        raise ValueError(f"a name occurs twice in {text!r}")
+    return targets
+
+
+def _target(ordinal: int, part: str) -> Target:
+    name, _, url = part.partition("=")
+    split = urlsplit(url)
+    if not name or split.scheme != "http" or not split.hostname or split.path.strip("/"):
+        raise ValueError(f"{part!r} is not name=http://host:port")
+    return Target(
+        key=name,
+        name=name,
+        ordinal=ordinal,
+        weights="static",
+        host=split.hostname,
+        port=split.port or 80,
+        ready=True,
+    )

@@ -1,0 +1,119 @@
+"""A gateway of this process, its client, and waiting with a deadline."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from llama_serving.config.gateway import GatewayConfig, GatewayLoad
+from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.discovery import Publish
+from llama_serving.gateway.service import Listen, Service
+
+CHAT = "/v1/chat/completions"
+
+
+class HandDiscovery:
+    """Discovery by hand: a test publishes."""
+
+    def __init__(self) -> None:
+        self.publish: Publish | None = None
+
+    async def run(self, publish: Publish) -> None:
+        self.publish = publish
+        await asyncio.Event().wait()
+
+
+@dataclass
+class Answer:
+    """What a client got; ``broken`` when the answer had no proper end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    broken: bool = False
+
+    @property
+    def error(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.body)["error"]
+        return loaded
+
+
+@dataclass
+class Gateway:
+    """A running gateway and a client of it."""
+
+    service: Service
+    discovery: HandDiscovery
+    session: aiohttp.ClientSession
+    port: int
+    internal_port: int
+
+    def know(self, *targets: Target) -> None:
+        assert self.discovery.publish is not None
+        self.discovery.publish(targets)
+
+    async def request(self, path: str = CHAT, *, method: str = "POST", data: bytes = b"{}", **more: Any) -> Answer:
+        async with self.session.request(method, f"http://127.0.0.1:{self.port}{path}", data=data, **more) as response:
+            pieces = []
+            broken = False
+            try:
+                async for piece in response.content.iter_any():
+                    pieces.append(piece)
+            except (aiohttp.ClientError, ConnectionError):
+                broken = True
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, b"".join(pieces), broken)
+
+    async def load(self) -> GatewayLoad:
+        async with self.session.get(f"http://127.0.0.1:{self.internal_port}/load") as response:
+            return GatewayLoad.model_validate_json(await response.read())
+
+    async def internal(self, path: str) -> Answer:
+        async with self.session.get(f"http://127.0.0.1:{self.internal_port}{path}") as response:
+            return Answer(response.status, dict(response.headers), await response.read())
+
+    async def totals(self) -> dict[str, int]:
+        """Return the counters that are not zero."""
+        return {name: count for name, count in (await self.load()).totals.items() if count}
+
+
+@asynccontextmanager
+async def gateway(*targets: Target, **config: Any) -> AsyncIterator[Gateway]:
+    """Run a gateway that knows ``targets``; with no ``targets`` it has not been told anything yet."""
+    given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
+    discovery = HandDiscovery()
+    service = Service(GatewayConfig.model_validate(given), discovery)
+    life = asyncio.create_task(service.run(Listen("127.0.0.1", 0, 0)))
+    async with asyncio.timeout(10):
+        await service.started.wait()
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=20)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        running = Gateway(service, discovery, session, service.port, service.internal_port)
+        if targets:
+            running.know(*targets)
+        try:
+            yield running
+        finally:
+            service.stop()
+            service.stop()
+            await life
+
+
+async def until(condition: Callable[[], Any], *, seconds: float = 10, shows: Callable[[], object] = lambda: "") -> None:
+    """Wait until ``condition()`` (a value or a coroutine) is true; fail with what ``shows()`` says."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return
+        assert time.monotonic() < deadline, f"not within {seconds} s: {shows()}"
+        await asyncio.sleep(0.005)

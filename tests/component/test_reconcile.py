@@ -1,0 +1,282 @@
+"""The loop's pass against our fakes: the story of a deployment, a fault at every call, a restart at every step."""
+
+import copy
+
+import pytest
+
+from llama_operator.api import KIND, LlamaDeploymentSpec
+from llama_operator.plan.revision import revision_of
+from llama_operator.ports import Rejected, Retry
+from llama_serving.config import names
+from llama_serving.config.model import ModelReport
+from tests.fakes.cluster import stamp
+from tests.fakes.world import KEY, SETTINGS, World, spec_of
+
+
+async def test_a_deployment_comes_to_serve():
+    world = World()
+    await world.settle()
+    assert world.status.groups_ready == "2/2"
+    assert world.status.reason == "Serving"
+    assert world.status.message == "2 group(s) serve from 2 node(s)"
+    assert world.status.weights == "v1"
+    assert world.status.observed_generation == 1
+    assert {group.state for group in world.status.groups} == {"Serving"}
+    assert [group.nodes for group in world.status.groups] == [("node-0", "node-1")] * 2
+    assert {condition.type: condition.status for condition in world.status.conditions} == {
+        "Available": "True",
+        "Degraded": "False",
+        "Progressing": "False",
+    }
+    kinds = sorted({kind for kind, _ in world.cluster.objects})
+    assert kinds == [
+        "ConfigMap", "Deployment", KIND, "NetworkPolicy", "Pod", "PodDisruptionBudget", "Role", "RoleBinding",
+        "Secret", "Service", "ServiceAccount",
+    ]  # fmt: skip
+
+
+async def test_serving_and_unchanged_means_no_write():
+    world = World()
+    await world.settle()
+    before = list(world.cluster.writes)
+    await world.seconds(300)
+    assert world.cluster.writes == before
+
+
+async def test_no_stage_before_the_model_was_accepted():
+    world = World()
+    world.nodes.report = ModelReport(
+        outcome="refused", reason="WeightsUnreadable", message="model.safetensors has mode 0600"
+    )
+    await world.seconds(20)
+    assert world.stage_names() == []
+    assert world.status.reason == "WeightsUnreadable"
+    assert world.status.message == "model.safetensors has mode 0600"
+
+
+async def test_a_refused_model_heals_by_itself():
+    world = World()
+    good, world.nodes.report = world.nodes.report, ModelReport(outcome="refused", reason="ModelRefused", message="no")
+    await world.seconds(20)
+    world.nodes.report = good
+    await world.settle()
+    assert world.status.groups_ready == "2/2"
+
+
+async def test_layout_that_the_model_refuses_asks_for_no_device():
+    world = World(spec_of(contextLength=9000))
+    await world.seconds(20)
+    assert world.stage_names() == []
+    assert world.status.reason == "LayoutRefused"
+    assert world.status.message == (
+        "spec.contextLength is 9000, but the model's config allows 8192 tokens; use at most 8192"
+    )
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage):
+    world = World()
+    await world.settle()
+    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in world.cluster.pods()}
+    lost = next(name for name in before if name.endswith(f"-1-{stage}"))
+    world.cluster.vanish("Pod", lost)
+    await world.settle()
+    after = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in world.cluster.pods()}
+    assert after.keys() == before.keys()
+    renewed = {name for name in before if before[name] != after[name]}
+    assert renewed == {name for name in before if "-1-" in name[-4:]}
+    assert world.status.groups_ready == "2/2"
+
+
+async def test_an_evicted_pod_rebuilds_its_group():
+    world = World()
+    await world.settle()
+    pod = world.cluster.objects["Pod", world.stage_names()[1]]
+    uid = pod["metadata"]["uid"]
+    pod["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    await world.seconds(1)
+    assert "Evicted The node was low on resource: memory." in world.status.message
+    await world.settle()
+    assert world.status.groups_ready == "2/2"
+    assert world.cluster.objects["Pod", pod["metadata"]["name"]]["metadata"]["uid"] != uid
+
+
+async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace():
+    world = World(spec_of(drainTimeoutSeconds=5))
+    await world.settle()
+    world.nodes.dead_nodes.add("node-1")
+    name = world.stage_names()[1]
+    uid = world.cluster.objects["Pod", name]["metadata"]["uid"]
+    world.cluster.objects["Pod", name]["metadata"]["deletionTimestamp"] = stamp(world.cluster.now)
+    await world.seconds(29)
+    assert world.cluster.objects["Pod", name]["metadata"]["uid"] == uid
+    await world.seconds(3)
+    world.nodes.dead_nodes.clear()
+    await world.settle()
+    assert world.status.groups_ready == "2/2"
+
+
+async def test_an_edit_replaces_group_after_group_and_never_takes_the_last():
+    world = World()
+    await world.settle()
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
+    served, revisions = [], set()
+    for _ in range(80):
+        await world.seconds(1)
+        served.append(world.status.ready_replicas)
+        for ordinal in ("0", "1"):
+            seen = {
+                pod["metadata"]["labels"][names.LABEL_REVISION]
+                for pod in world.cluster.pods()
+                if pod["metadata"]["labels"].get(names.LABEL_GROUP) == ordinal
+            }
+            assert len(seen) <= 1, "a group mixes revisions"
+            revisions |= seen
+    assert min(served) == 1
+    assert len(revisions) == 2
+    assert world.status.groups_ready == "2/2"
+    assert {group.revision for group in world.status.groups} == {world.status.groups[0].revision}
+    configs = [name for kind, name in world.cluster.objects if kind == "ConfigMap"]
+    assert len(configs) == 3, "objects of the old revision are gone"
+
+
+async def test_a_bad_edit_leaves_the_other_group_serving():
+    world = World()
+    await world.settle()
+    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
+    await world.seconds(120)
+    assert world.status.groups_ready == "1/2"
+
+
+async def test_scale_down_takes_the_highest_group_out_of_rotation_first():
+    world = World()
+    await world.settle()
+    world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
+    mark = len(world.cluster.writes)
+    await world.settle()
+    written = world.cluster.writes[mark:]
+    leader = next(name for name in written if name.startswith("rotation"))
+    assert leader.endswith("-1-0 False")
+    assert written.index(leader) < next(i for i, what in enumerate(written) if what.startswith("delete Pod"))
+    assert world.status.groups_ready == "1/1"
+    assert not any(name[:-2].endswith("-1") for name in world.stage_names())
+
+
+async def test_the_leader_leaves_before_its_stages():
+    world = World()
+    await world.settle()
+    world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
+    mark = len(world.cluster.writes)
+    await world.settle()
+    deletes = [what for what in world.cluster.writes[mark:] if what.startswith("delete Pod")]
+    assert [what[-1] for what in deletes] == ["0", "1"]
+
+
+async def test_unschedulable_says_what_is_missing():
+    world = World()
+    revision = revision_of(LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS)
+    world.nodes.no_room.update(f"chat-{revision}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
+    await world.seconds(10)
+    assert world.status.reason == "Unschedulable"
+    assert "needs 4 cpu, 32Gi memory" in world.status.message
+    assert "2 Insufficient nvidia.com/gpu" in world.status.message
+
+
+async def test_what_somebody_changed_is_put_back():
+    world = World()
+    await world.settle()
+    world.cluster.objects["Service", "chat"]["spec"]["ports"][0]["port"] = 81
+    world.cluster.vanish("PodDisruptionBudget", "chat-gateway")
+    await world.settle()
+    assert world.cluster.objects["Service", "chat"]["spec"]["ports"][0]["port"] == 80
+    assert ("PodDisruptionBudget", "chat-gateway") in world.cluster.objects
+
+
+async def test_a_refused_object_is_shown_and_the_rest_goes_on():
+    world = World()
+    refuse_once_per_pass(world, "apply Deployment chat-gateway")
+    await world.seconds(30)
+    assert world.status.reason == "ApiRejected"
+    assert world.status.message == "Deployment chat-gateway was refused: exceeded quota: pods"
+    assert len(world.stage_names()) == 4
+
+
+def refuse_once_per_pass(world: World, what: str) -> None:
+    original = world.cluster._call
+
+    def call(name, action, *, write=True):
+        if name == what:
+            raise Rejected("exceeded quota: pods")
+        original(name, action, write=write)
+
+    world.cluster._call = call
+
+
+async def story(world: World) -> None:
+    """Start, lose a pod, edit, scale down: every kind of write occurs."""
+    await world.settle()
+    world.cluster.vanish("Pod", world.stage_names()[0])
+    await world.settle()
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
+    await world.settle()
+    world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
+    await world.settle()
+
+
+async def test_a_fault_at_every_call_ends_in_the_same_state():
+    calm = World()
+    await story(calm)
+    assert len(calm.cluster.calls) > 60
+    for late in (False, True):
+        for number in range(len(calm.cluster.calls)):
+            world = World()
+            faults = world.cluster.late_faults if late else world.cluster.faults
+            faults[number] = Retry("the API server did not answer")
+            await story(world)
+            assert world.shape() == calm.shape(), f"after a {'late ' if late else ''}fault at call {number}"
+
+
+async def test_a_restart_at_every_step_ends_in_the_same_state():
+    """Nothing is remembered between passes, so a restart is a crash inside a pass: the rest of it never happens."""
+    calm = World()
+    await story(calm)
+    for number in range(len(calm.cluster.calls)):
+        world = World()
+        world.cluster.faults[number] = Crash()
+        await crashing_story(world)
+        assert world.shape() == calm.shape(), f"after a crash at call {number}"
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+async def crashing_story(world: World) -> None:
+    original = world.one_pass
+
+    async def one_pass() -> None:
+        try:
+            await original()
+        except Crash:
+            return  # a new process starts with a full pass, at the next second
+
+    world.one_pass = one_pass
+    await story(world)
+
+
+async def test_a_stale_index_does_no_harm():
+    """The watch may lag behind our own writes: a pass over an old world repeats writes, it never invents others."""
+    world = World()
+    calm = World()
+    await story(calm)
+    stale: list = []
+    fresh = world.cluster.bodies
+
+    def lagging(key):
+        stale.append(copy.deepcopy(fresh(key)))
+        return stale[max(len(stale) - 3, 0)]
+
+    world.cluster.bodies = lagging
+    await story(world)
+    assert world.shape() == calm.shape()

@@ -1,0 +1,158 @@
+"""What the API server makes of good objects: defaults, columns, subresources, and options it does not know."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llama_operator.api import Condition, GroupStatus, LlamaDeployment, LlamaDeploymentSpec, LlamaDeploymentStatus
+from tests.contract.apiserver import ROOT, ApiServer
+from tests.contract.bad_inputs import VALID, merged
+
+pytestmark = pytest.mark.apiserver
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def read(apiserver: ApiServer, namespace: str, name: str = "llama") -> dict[str, Any]:
+    text = apiserver.run("get", "lld", name, "--namespace", namespace, "--output", "json")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+@pytest.fixture
+def there(apiserver: ApiServer, namespace: str) -> str:
+    """A namespace in which the valid object is."""
+    apiserver.run("apply", "--namespace", namespace, "-f", "-", stdin=yaml.safe_dump(VALID))
+    return namespace
+
+
+def test_the_api_server_fills_in_the_defaults_of_the_models(apiserver: ApiServer, there: str) -> None:
+    assert read(apiserver, there)["spec"] == LlamaDeploymentSpec.model_validate(VALID["spec"]).to_api()
+
+
+def test_a_section_that_is_partly_written_keeps_the_other_defaults(apiserver: ApiServer, there: str) -> None:
+    asked = merged(VALID, {"spec": {"gateway": {"resources": {"cpu": 2}}}})
+    apiserver.run("apply", "--namespace", there, "-f", "-", stdin=yaml.safe_dump(asked))
+    gateway = LlamaDeployment.model_validate(read(apiserver, there)).spec.gateway
+    assert (gateway.resources.cpu, gateway.resources.memory, gateway.max_waiting) == ("2", "256Mi", 1000)
+
+
+def some_status() -> LlamaDeploymentStatus:
+    since = "2026-01-02T03:04:05Z"
+    condition = {
+        "type": "Available",
+        "status": "False",
+        "reason": "Waiting",
+        "message": "m",
+        "lastTransitionTime": since,
+    }
+    group = {
+        "ordinal": 0,
+        "name": "llama-abc-0",
+        "revision": "abc",
+        "state": "Starting",
+        "nodes": ["a", ""],
+        "since": since,
+    }
+    return LlamaDeploymentStatus(
+        observed_generation=1,
+        replicas=1,
+        groups_ready="0/1",
+        selector="llama-operator.dev/deployment=llama",
+        weights="w1",
+        reason="EngineStarting",
+        message="engine starting, 12 s so far",
+        groups=(GroupStatus.model_validate(group),),
+        conditions=(Condition.model_validate(condition),),
+    )
+
+
+def write_status(apiserver: ApiServer, namespace: str, status: LlamaDeploymentStatus) -> None:
+    patch = json.dumps({"status": status.to_api()})
+    apiserver.run("patch", "lld", "llama", "-n", namespace, "--subresource=status", "--type=merge", "--patch", patch)
+
+
+def test_a_status_comes_back_as_it_was_written(apiserver: ApiServer, there: str) -> None:
+    write_status(apiserver, there, some_status())
+    seen = LlamaDeployment.model_validate(read(apiserver, there))
+    assert seen.status == some_status()
+    assert seen.metadata.generation == 1  # a status is no change of the wish
+
+
+def test_columns_show_groups_weights_reason_and_age(apiserver: ApiServer, there: str) -> None:
+    write_status(apiserver, there, some_status())
+    header, row = apiserver.run("get", "lld", "-n", there).splitlines()
+    assert header.split() == ["NAME", "GROUPS", "WEIGHTS", "REASON", "AGE"]
+    assert row.split()[:4] == ["llama", "0/1", "w1", "EngineStarting"]
+    wide = apiserver.run("get", "lld", "-n", there, "--output", "wide")
+    assert "engine starting, 12 s so far" in wide
+    assert VALID["spec"]["model"]["source"] in wide
+
+
+def test_kubectl_scale_changes_the_replicas(apiserver: ApiServer, there: str) -> None:
+    write_status(apiserver, there, some_status())
+    apiserver.run("scale", "lld", "llama", "-n", there, "--replicas=3")
+    scale = json.loads(apiserver.run("get", "lld", "llama", "-n", there, "--subresource=scale", "--output=json"))
+    assert scale["spec"] == {"replicas": 3}
+    assert scale["status"] == {"replicas": 1, "selector": "llama-operator.dev/deployment=llama"}
+
+
+def test_kubectl_get_all_lists_deployments(apiserver: ApiServer, there: str) -> None:
+    assert "llamadeployment.llama-operator.dev/llama" in apiserver.run("get", "all", "-n", there)
+
+
+def test_an_engine_option_not_allowed_never_gets_in_even_without_strict_validation(
+    apiserver: ApiServer, namespace: str
+) -> None:
+    asked = merged(VALID, {"spec": {"engine": {"trustRemoteCode": True, "seed": 7}}})
+    done = apiserver.kubectl("apply", "--validate=warn", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
+    assert 'Warning: unknown field "spec.engine.trustRemoteCode"' in done.stderr
+    assert read(apiserver, namespace)["spec"]["engine"] == {"seed": 7}
+
+
+def test_the_longest_name_is_taken(apiserver: ApiServer, namespace: str) -> None:
+    named = merged(VALID, {"metadata": {"name": "n" * 45}})
+    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(named))
+
+
+def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: str) -> None:
+    spelled = merged(VALID, {"spec": {"model": {"servedName": "llama"}}})
+    apiserver.run("apply", "-n", there, "-f", "-", stdin=yaml.safe_dump(spelled))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"source": "pvc://models"}},
+        {"model": {"source": "pvc://models/"}},
+        {"model": {"source": "pvc://team.models/a/b_c/v1.0/"}},
+        {"model": {"revision": "refs/tags/v1.0"}},
+        {"device": {"resource": "cpu"}, "sharding": {"pipeline": 4}},
+        {"device": {"resource": "nvidia.com/mig-3g.40gb", "count": 2}, "sharding": {"tensor": 2}},
+        {"resources": {"cpu": "1500m", "memory": 2_147_483_648, "sharedMemory": "64Mi"}},
+        {"images": {"serving": "localhost:5000/llama/serving:dev", "gateway": "a@sha256:" + "0" * 64}},
+        {"placement": {"nodeSelector": {"zone": "", "example.com/pool": "a"}}},
+        {"placement": {"tolerations": [{"operator": "Exists"}]}},
+        {"engine": {"gpuMemoryUtilization": 0.5, "blockSize": 16}},
+    ],
+    ids=str,
+)
+def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: dict[str, Any]) -> None:
+    asked = merged(VALID, {"spec": sections})
+    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_taken(apiserver: ApiServer, namespace: str, path: Path) -> None:
+    apiserver.run("apply", "-n", namespace, "-f", str(path))
+
+
+def test_examples_cover_the_sizes_of_llama_and_stay_short() -> None:
+    names = {path.stem for path in EXAMPLES}
+    assert names >= {"smollm2-cpu", "llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b-bf16", "llama-3.1-405b-fp8"}
+    for path in EXAMPLES:
+        lines = path.read_text().splitlines()
+        assert len(lines[lines.index("spec:") + 1 :]) <= 15, path.name

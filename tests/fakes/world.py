@@ -1,0 +1,90 @@
+"""A whole small world in one line: ``World(replicas=2)``, then ``await world.settle()``."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_operator.api import KIND, LlamaDeploymentStatus
+from llama_operator.plan.settings import Settings
+from llama_operator.ports import Key, Retry
+from llama_operator.reconcile import reconcile
+from llama_serving.config import names
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.nodes import FakeNodes
+
+KEY = Key("team", "chat")
+SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
+
+
+def spec_of(**changes: Any) -> dict[str, Any]:
+    """A valid spec of two stages on CPU."""
+    spec: dict[str, Any] = {
+        "model": {"source": "pvc://models/m", "revision": "v1", "license": "apache-2.0", "acceptLicense": True},
+        "contextLength": 2048,
+        "replicas": 2,
+        "sharding": {"pipeline": 2, "tensor": 1},
+        "device": {"resource": "cpu", "count": 1},
+    }
+    return spec | changes
+
+
+@dataclass
+class World:
+    """A FakeCluster with nodes and one LlamaDeployment; ``now`` is the cluster's."""
+
+    spec: dict[str, Any] = field(default_factory=spec_of)
+    settings: Settings = SETTINGS
+
+    def __post_init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.nodes = FakeNodes(self.cluster)
+        self.cluster.create_deployment(KEY, self.spec)
+
+    @property
+    def status(self) -> LlamaDeploymentStatus:
+        return LlamaDeploymentStatus.model_validate(self.cluster.objects[KIND, KEY.name].get("status") or {})
+
+    async def one_pass(self) -> None:
+        """A pass of the loop; one that must be retried is, at the next call."""
+        try:
+            await reconcile(
+                self.cluster.bodies(KEY),
+                cluster=self.cluster,
+                cells=self.nodes,
+                settings=self.settings,
+                now=self.cluster.now,
+            )
+        except Retry:
+            return
+
+    async def seconds(self, count: int) -> None:
+        """``count`` seconds with a pass in each."""
+        for _ in range(count):
+            await self.one_pass()
+            self.nodes.tick()
+
+    async def settle(self, limit: int = 200) -> int:
+        """Until a pass writes nothing for five seconds of the world; returns the seconds it took."""
+        quiet = 0
+        for second in range(limit):
+            before = len(self.cluster.writes)
+            await self.one_pass()
+            self.nodes.tick()
+            quiet = quiet + 1 if len(self.cluster.writes) == before else 0
+            if quiet == 5 + self.nodes.start_seconds:
+                return second
+        raise AssertionError(f"not settled after {limit} s; last: {self.cluster.writes[-6:]}; {self.status.message}")
+
+    def shape(self) -> dict[str, Any]:
+        """What two worlds must agree on to be in the same state: objects without what time and chance gave them."""
+        return {
+            f"{kind}/{name}": {part: body.get(part) for part in ("spec", "data", "rules", "subjects") if part in body}
+            for (kind, name), body in sorted(self.cluster.objects.items())
+            if kind != "Secret"
+        } | {"status": (self.status.groups_ready, self.status.reason, self.status.weights)}
+
+    def stage_names(self) -> list[str]:
+        return [
+            pod["metadata"]["name"]
+            for pod in self.cluster.pods()
+            if pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_STAGE
+        ]

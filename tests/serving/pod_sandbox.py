@@ -1,0 +1,38 @@
+"""Sets up the namespaces of one test pod and holds them until its standard input is closed.
+
+Run by ``pods.py`` inside ``unshare --net --mount``: own ``/tmp`` and ``/dev/shm`` as the emptyDirs of a pod, own
+``/etc/hosts`` and ``/etc/resolv.conf``, the models and the pod's files under ``/mnt``. Arguments: one JSON object.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", "/mnt")
+    for name, source in plan["binds"].items():
+        target = Path("/mnt") / name
+        target.mkdir()
+        mount("--bind", source, str(target))
+    files = Path("/mnt/etc")
+    files.mkdir()
+    (files / "hosts").write_text(plan["hosts"], encoding="ascii")
+    # Nobody listens there: a question to the resolver fails at once, as in a cluster with a working DNS.
+    (files / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="ascii")
+    for name in ("hosts", "resolv.conf"):
+        mount("--bind", str(files / name), f"/etc/{name}")
+    mount("-t", "tmpfs", "-o", f"size={plan['shm_bytes']}", "tmpfs", "/dev/shm")
+    mount("-t", "tmpfs", "-o", "size=512m", "tmpfs", "/tmp")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    print("ready", flush=True)
+    sys.stdin.read()
+
+
+main()

@@ -1,0 +1,48 @@
+"""Which failed attempts are repeated, and how often."""
+
+import pytest
+
+from llama_serving.gateway.core.fault import Fault, FaultKind, Tries
+
+
+def repeats(fault: Fault, *, max_retries: int = 10) -> int:
+    tries = Tries()
+    count = 0
+    while tries.may_repeat(fault, max_retries):
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault(FaultKind.CONNECT, "refused"), 10),
+        (Fault(FaultKind.RESET, "closed"), 2),
+        (Fault(FaultKind.GARBAGE, "no HTTP"), 2),
+        (Fault(FaultKind.STATUS, "answered 502", 502), 10),
+        (Fault(FaultKind.STATUS, "answered 503", 503), 10),
+        (Fault(FaultKind.STATUS, "answered 504", 504), 10),
+        (Fault(FaultKind.STATUS, "answered 500", 500), 1),
+        (Fault(FaultKind.HANG, "silent"), 0),
+    ],
+)
+def test_each_kind_has_its_own_limit(fault: Fault, expected: int) -> None:
+    assert repeats(fault) == expected
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_no_retries_means_none(kind: FaultKind) -> None:
+    assert repeats(Fault(kind, "", 503), max_retries=0) == 0
+
+
+def test_the_limit_of_retries_counts_all_kinds_together() -> None:
+    tries = Tries()
+    assert tries.may_repeat(Fault(FaultKind.CONNECT, ""), 2)
+    assert tries.may_repeat(Fault(FaultKind.STATUS, "", 503), 2)
+    assert not tries.may_repeat(Fault(FaultKind.CONNECT, ""), 2)
+
+
+def test_a_refused_repeat_is_not_counted() -> None:
+    tries = Tries()
+    assert not tries.may_repeat(Fault(FaultKind.HANG, ""), 10)
+    assert tries.retries == 0

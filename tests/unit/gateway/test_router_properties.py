@@ -1,0 +1,134 @@
+"""Whatever happens, in whatever order: the rules of the router hold after every step."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from llama_serving.gateway.core.fault import Fault, FaultKind
+from llama_serving.gateway.core.router import Full, Limits, Router
+from llama_serving.gateway.core.ticket import Ticket
+from tests.unit.gateway.worlds import target
+
+NAMES = ("a", "b", "c")
+FAULTS = st.one_of(
+    st.builds(Fault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.GARBAGE]), st.just("broke")),
+    st.builds(Fault, st.just(FaultKind.STATUS), st.just("answered"), st.sampled_from([500, 502, 503, 504])),
+    st.just(Fault(FaultKind.HANG, "silent")),
+)
+
+
+class RouterMachine(RuleBasedStateMachine):
+    """Drives a router as the proxy does, and keeps its own books."""
+
+    @initialize(in_flight=st.integers(1, 3), waiting=st.integers(0, 5), groups=st.sets(st.sampled_from(NAMES)))
+    def start(self, in_flight: int, waiting: int, groups: set[str]) -> None:
+        self.now = 0.0
+        self.router = Router(Limits(in_flight=in_flight, waiting=waiting, wait=50, retries=4, ejection=1))
+        self.tickets: list[Ticket] = []
+        self.probes: list[tuple[object, int]] = []
+        self.update(dict.fromkeys(groups, True))
+
+    @rule(states=st.dictionaries(st.sampled_from(NAMES), st.booleans()))
+    def discover(self, states: dict[str, bool]) -> None:
+        self.update(states)
+
+    @rule()
+    def arrive(self) -> None:
+        waiting = len(self.router.line)
+        ticket = self.router.admit(self.now)
+        if isinstance(ticket, Full):
+            assert waiting >= self.router.limits.waiting, "refused although there was room"
+            assert not any(self.free(group.key) for group in self.router.groups.values()), "refused beside a free slot"
+        else:
+            self.tickets.append(ticket)
+
+    @precondition(lambda self: any(t.group for t in self.tickets))
+    @rule(data=st.data(), fault=FAULTS)
+    def break_attempt(self, data: st.DataObject, fault: Fault) -> None:
+        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
+        if self.router.may_repeat(ticket, fault, self.now):
+            self.check_order(self.router.put_back(ticket, self.now), also=ticket)
+        else:
+            self.end(ticket)
+
+    @precondition(lambda self: any(t.group for t in self.tickets))
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
+        self.router.answered(ticket)
+        self.end(ticket)
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data())
+    def go_away(self, data: st.DataObject) -> None:
+        self.end(data.draw(st.sampled_from(self.tickets)))
+
+    @rule(seconds=st.floats(0, 40))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(good=st.booleans())
+    def probe(self, good: bool) -> None:
+        for group, token in self.router.due_probes(self.now):
+            self.check_order(self.router.probed(group, token=token, good=good, now=self.now))
+
+    def teardown(self) -> None:
+        """In the end, when all groups work, nobody starves and all counts return to zero."""
+        if not hasattr(self, "router"):
+            return
+        self.update(dict.fromkeys(NAMES, False))
+        self.update(dict.fromkeys(NAMES, True))
+        for _ in range(len(self.tickets) + 1):
+            for ticket in [t for t in self.tickets if t.group]:
+                self.router.answered(ticket)
+                self.end(ticket)
+        assert self.tickets == [], "somebody still waits although all groups are free"
+        assert len(self.router.line) == 0
+        assert [group.in_flight for group in self.router.groups.values()] == [0] * len(NAMES)
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        for key, group in self.router.groups.items():
+            assert group.in_flight == sum(t.group is group for t in self.tickets), key
+            assert 0 <= group.in_flight <= self.router.limits.in_flight, key
+            assert not group.gone or group.in_flight, f"{key} is gone and still listed"
+
+    @invariant()
+    def everybody_is_somewhere(self) -> None:
+        waiting = list(self.router.line)
+        assert sorted(t.seq for t in self.tickets if t.group is None) == [t.seq for t in waiting]
+        assert all((t.waiting_since is None) == (t.group is not None) for t in self.tickets)
+
+    @invariant()
+    def a_free_slot_means_that_nobody_may_use_it(self) -> None:
+        for key, group in self.router.groups.items():
+            if self.free(key):
+                assert not any(ticket.may_use(group) for ticket in self.router.line), key
+
+    @invariant()
+    def what_is_ejected_will_be_probed(self) -> None:
+        for group in self.router.groups.values():
+            assert not group.health.ejected or group.health.probe_at is not None
+
+    def update(self, states: dict[str, bool]) -> None:
+        self.check_order(self.router.update([target(n, ready=r) for n, r in states.items()], self.now))
+
+    def end(self, ticket: Ticket) -> None:
+        self.tickets.remove(ticket)
+        self.check_order(self.router.leave(ticket, self.now))
+        assert self.router.leave(ticket, self.now) == []
+
+    def free(self, key: str) -> bool:
+        group = self.router.groups[key]
+        return group.is_routable and group.in_flight < self.router.limits.in_flight
+
+    def check_order(self, granted: list[Ticket], also: Ticket | None = None) -> None:
+        """Nobody was placed before an older request that may use the same group."""
+        for ticket in granted:
+            assert ticket.group is not None
+            older = [t for t in self.tickets if t.group is None and t.seq < ticket.seq]
+            assert not any(t.may_use(ticket.group) for t in older if t is not also)
+
+
+RouterMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRouter = RouterMachine.TestCase

@@ -1,0 +1,49 @@
+"""Builders of routers and groups in one readable line."""
+
+from llama_serving.gateway.core.fault import Fault, FaultKind
+from llama_serving.gateway.core.router import Full, Limits, Router
+from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.core.ticket import Ticket
+
+REFUSED = Fault(FaultKind.CONNECT, "refused")
+BUSY = Fault(FaultKind.STATUS, "answered 503", 503)
+INTERNAL = Fault(FaultKind.STATUS, "answered 500", 500)
+
+
+def target(name: str, *, ready: bool = True, key: str = "", weights: str = "w1") -> Target:
+    return Target(key or name, name, 0, weights, "10.0.0.1", 8000, ready)
+
+
+def router(
+    *groups: str, in_flight: int = 2, waiting: int = 10, wait: float = 100, retries: int = 10, ejection: float = 1
+) -> Router:
+    made = Router(Limits(in_flight, waiting, wait, retries, ejection))
+    made.update([target(name) for name in groups], 0.0)
+    return made
+
+
+def admit(world: Router, now: float = 0.0) -> Ticket:
+    ticket = world.admit(now)
+    assert not isinstance(ticket, Full), f"refused with {ticket.waiting} waiting"
+    return ticket
+
+
+def where(*tickets: Ticket) -> list[str]:
+    """Return the group of each ticket; "-" for one that has none."""
+    return [ticket.group.target.name if ticket.group else "-" for ticket in tickets]
+
+
+def fail(world: Router, ticket: Ticket, fault: Fault, now: float = 0.0) -> bool:
+    """Fail an attempt as the proxy does; say whether the request is tried again."""
+    repeat = world.may_repeat(ticket, fault, now)
+    if repeat:
+        world.put_back(ticket, now)
+    return repeat
+
+
+def probe(world: Router, now: float, *, good: bool = True) -> list[str]:
+    """Run all due probes; return the names of the groups probed."""
+    due = world.due_probes(now)
+    for group, token in due:
+        world.probed(group, token=token, good=good, now=now)
+    return [group.target.name for group, _ in due]
