@@ -58,6 +58,8 @@ def remove(name: str) -> None:
         deadline = time.monotonic() + _REMOVE_S
         for folder in sorted((top, *(p for p in top.rglob("*") if p.is_dir())), reverse=True):
             _remove_one(folder, deadline)
+        if not any(p.is_dir() for p in top.parent.iterdir()):  # this was the last instance
+            _remove_one(top.parent, deadline)
 
 
 def _remove_one(folder: Path, deadline: float) -> None:

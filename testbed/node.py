@@ -15,6 +15,8 @@ from testbed.units import Unit
 PAUSE_IMAGE: Final = "localhost/llama-testbed-pause:1"
 CNI_PLUGINS: Final = "/usr/lib/cni"
 READY_FILE: Final = "run/node-ready"
+# Programs that put a node's processes into its namespaces and wait for them outside.
+PARENTS: Final = frozenset({"unshare", "nsenter"})
 # Folders that each node has for itself, in memory. Programs write there whatever their settings say: namespaces of
 # pods and sockets of shims (/run), links to logs (/var/log), results of CNI, sockets of device plugins.
 COVERED: Final = ("/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet")

@@ -178,7 +178,8 @@ def down(name: str) -> None:
     """Remove an instance and everything it made; nothing happens when there is none."""
     with store.lock(store.instance_lock(name)):
         state = store.load(name)
-        # Nothing of it is kept, so nothing needs to end in order.
+        # Nothing of it is kept, so nothing needs to end gracefully. Those that wait for a child come last: they reap it.
+        processes.stop((p for p in processes.found(name) if p.program not in node.PARENTS), grace_s=0.0)
         processes.stop(processes.found(name), grace_s=0.0)
         if state is not None and shutil.which("ip"):
             network.remove(state.spec)

@@ -59,6 +59,7 @@ class Pod:
         assert self.sandbox is not None
         link = f"{BRIDGE}v{self.index}"
         holder = str(self.sandbox.pid)
+        subprocess.run(["ip", "link", "delete", link], check=False, capture_output=True)  # of an earlier, killed run
         run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", holder)
         run("ip", "link", "set", link, "master", BRIDGE, "up")
         enter = ("nsenter", "--target", holder, "--net", "--uts", "--")
@@ -73,7 +74,9 @@ class Pod:
 
     def _keep_running(self) -> None:
         assert self.sandbox is not None
-        enter = ["nsenter", "--target", str(self.sandbox.pid), "--net", "--mount", "--uts", "--"]
+        # A killed test run takes its containers with it.
+        bound = ["setpriv", "--pdeathsig", "KILL", "--"]
+        enter = [*bound, "nsenter", "--target", str(self.sandbox.pid), "--net", "--mount", "--uts", "--"]
         isolate = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
         with self.log.open("ab") as log:
             while not self.stopping:

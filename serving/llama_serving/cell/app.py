@@ -16,6 +16,6 @@ from llama_serving.config.cell import CellConfig
 def build(args: dict[str, Any]) -> Application:
     """Serve's application builder; ``args["config"]`` is a ``CellConfig`` as JSON text."""
     config = CellConfig.model_validate_json(args["config"])
-    # Serve takes an import path in place of the class; its stubs do not say so.
-    deployment = serve.deployment(REPLICA_CLASS, **deployment_options(config))
+    # Serve takes an import path in place of the class, but only through the decorator's second call.
+    deployment = serve.deployment(**deployment_options(config))(REPLICA_CLASS)
     return deployment.bind(config.model_dump_json())

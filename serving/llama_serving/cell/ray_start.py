@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 def dashboard_command(command: Sequence[str]) -> list[str]:
     """The dashboard's command line with only the modules of a cell."""
-    return [*command, f"--modules-to-load={_MODULES}", "--disable-frontend"]
+    return [*command, f"--modules-to-load={_MODULES}"]
 
 
 def die_with_parent(parent: int) -> None:

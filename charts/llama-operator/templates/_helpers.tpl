@@ -1,0 +1,90 @@
+{{/* Name of the operator's objects: the release's name, with the chart's name in it. */}}
+{{- define "llama-operator.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of cluster-wide objects: two releases in two namespaces may have the same name. */}}
+{{- define "llama-operator.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "llama-operator.fullname" .) -}}
+{{- end -}}
+
+{{/* app.kubernetes.io/name is fixed: the stages' NetworkPolicies let the operator in by it. */}}
+{{- define "llama-operator.selectorLabels" -}}
+app.kubernetes.io/name: llama-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "llama-operator.labels" -}}
+{{ include "llama-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "llama-operator.operatorImage" -}}
+{{- .Values.images.operator | default (printf "llama-operator:%s" .Chart.AppVersion) -}}
+{{- end -}}
+
+{{- define "llama-operator.servingImage" -}}
+{{- .Values.images.serving | default (printf "llama-serving:%s" .Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* The gateway is in the operator's image. */}}
+{{- define "llama-operator.gatewayImage" -}}
+{{- .Values.images.gateway | default (include "llama-operator.operatorImage" .) -}}
+{{- end -}}
+
+{{/* Watched namespaces, separated by commas; empty for all. */}}
+{{- define "llama-operator.watchNamespaces" -}}
+{{- if not .Values.watch.allNamespaces -}}
+{{- .Values.watch.namespaces | default (list .Release.Namespace) | join "," -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What the operator may do in a namespace that it serves. It writes by server-side apply (create and patch) and learns of
+changes by watching (list and watch). It reads only Secrets that it can name, and gives gateways no right on pods that
+it does not have itself.
+*/}}
+{{- define "llama-operator.rules" -}}
+- apiGroups: [llama-operator.dev]
+  resources: [llamadeployments]
+  verbs: [list, watch, patch]
+- apiGroups: [llama-operator.dev]
+  resources: [llamadeployments/status]
+  verbs: [patch]
+- apiGroups: [llama-operator.dev]
+  resources: [llamadeployments/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [services, configmaps, serviceaccounts]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [get, create, patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [list, watch, create, patch, delete]
+{{- end -}}

@@ -1,0 +1,151 @@
+"""What the chart renders, with the real helm. Reviewed as a whole in snapshots/, told apart by cases here."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llama_operator.wiring import CHILDREN
+from tests.unit.chart.conftest import Helm
+
+pytestmark = pytest.mark.timeout(900)  # the first use builds helm
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts" / "llama-operator"
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+CASES: dict[str, list[str]] = {
+    "default": [],
+    "two-namespaces": ["watch.namespaces={team-a,team-b}", "crds.install=false"],
+    "everywhere": ["watch.allNamespaces=true", "rbac.clusterView=true", "crds.install=false"],
+    "all-values": [
+        "crds.install=false",
+        "images.operator=r.example.com/op:1",
+        "images.serving=r.example.com/serve:2",
+        "images.gateway=r.example.com/gw:3",
+        "images.pullPolicy=Always",
+        "images.pullSecrets={one,two}",
+        "logLevel=DEBUG",
+        "nodeSelector.zone=a",
+        "tolerations[0].key=infra",
+        "tolerations[0].operator=Exists",
+        "priorityClassName=high",
+        "podAnnotations.team=llama",
+        "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution={}",
+    ],
+}
+
+
+def render(helm: Helm, values: list[str], *more: str) -> str:
+    settings = [part for value in values for part in ("--set", value)]
+    done = helm("template", "demo", str(CHART), "--namespace", "llama", *settings, *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def objects(helm: Helm, values: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    documents = [document for document in yaml.safe_load_all(render(helm, values)) if document]
+    return {(document["kind"], document["metadata"].get("namespace", "")): document for document in documents}
+
+
+def operator(helm: Helm, values: list[str]) -> dict[str, Any]:
+    """The operator's pod spec."""
+    spec: dict[str, Any] = objects(helm, values)["Deployment", "llama"]["spec"]["template"]["spec"]
+    return spec
+
+
+def environment(helm: Helm, values: list[str]) -> dict[str, str]:
+    variables = operator(helm, values)["containers"][0]["env"]
+    return {variable["name"]: variable.get("value", "") for variable in variables}
+
+
+def without_crd(text: str) -> str:
+    """The CRD has a file of its own to be reviewed in."""
+    return "---\n".join(part for part in text.split("---\n") if "kind: CustomResourceDefinition" not in part)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_snapshots(helm: Helm, case: str) -> None:
+    rendered = without_crd(render(helm, CASES[case]))
+    path = SNAPSHOTS / f"{case}.yaml"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.write_text(rendered)
+    assert rendered == path.read_text(), "if this is meant: UPDATE_SNAPSHOTS=1, and read the diff"
+
+
+def test_lint_finds_nothing(helm: Helm) -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_helm_refuses_values_that_the_schema_refuses(helm: Helm) -> None:
+    done = helm("template", "demo", str(CHART), "--set", "replicas=2")
+    assert done.returncode != 0
+    assert "replicas" in done.stderr
+
+
+def test_the_crd_is_the_generated_one_and_is_kept(helm: Helm) -> None:
+    rendered = objects(helm, [])["CustomResourceDefinition", ""]
+    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert rendered == yaml.safe_load((ROOT / "crds" / "llamadeployments.yaml").read_text())
+
+
+def test_without_crds(helm: Helm) -> None:
+    assert ("CustomResourceDefinition", "") not in objects(helm, ["crds.install=false"])
+
+
+def test_the_default_has_no_rights_on_the_cluster(helm: Helm) -> None:
+    kinds = {kind for kind, _ in objects(helm, [])}
+    assert kinds == {"CustomResourceDefinition", "Deployment", "Role", "RoleBinding", "ServiceAccount"}
+    assert environment(helm, [])["WATCH_NAMESPACES"] == "llama"
+
+
+def test_each_watched_namespace_has_a_role(helm: Helm) -> None:
+    values = CASES["two-namespaces"]
+    roles = {namespace for kind, namespace in objects(helm, values) if kind == "Role"}
+    assert roles == {"team-a", "team-b"}
+    assert environment(helm, values)["WATCH_NAMESPACES"] == "team-a,team-b"
+
+
+def test_everywhere_is_an_empty_list_of_namespaces(helm: Helm) -> None:
+    assert environment(helm, ["watch.allNamespaces=true"])["WATCH_NAMESPACES"] == ""
+
+
+def test_images_that_are_not_named_follow_the_chart(helm: Helm) -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    found = environment(helm, [])
+    assert found["LLAMA_SERVING_IMAGE"] == f"llama-serving:{version}"
+    assert found["LLAMA_GATEWAY_IMAGE"] == f"llama-operator:{version}"
+    assert environment(helm, ["images.operator=mine:1"])["LLAMA_GATEWAY_IMAGE"] == "mine:1"
+
+
+def test_secrets_are_never_listed(helm: Helm) -> None:
+    for values in ([], CASES["everywhere"]):
+        for (kind, _), document in objects(helm, values).items():
+            if kind in ("Role", "ClusterRole"):
+                verbs = {verb for rule in document["rules"] if "secrets" in rule["resources"] for verb in rule["verbs"]}
+                assert verbs <= {"get", "create"}
+
+
+def test_every_kind_that_is_watched_may_be_watched(helm: Helm) -> None:
+    rules = objects(helm, [])["Role", "llama"]["rules"]
+    for version, plural in CHILDREN:
+        group = version.rpartition("/")[0]
+        verbs = {
+            verb
+            for rule in rules
+            if group in rule["apiGroups"] and plural in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        assert verbs >= {"list", "watch", "create", "patch", "delete"}, plural
+
+
+def test_notes_say_what_to_do_next(helm: Helm) -> None:
+    done = helm("install", "demo", str(CHART), "--namespace", "llama", "--dry-run=client")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("NOTES:")[2]
+    assert "kind: LlamaDeployment" in notes
+    assert "kubectl -n llama get llamadeployments" in notes
+    assert "rbac.clusterView=false" in notes
