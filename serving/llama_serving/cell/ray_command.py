@@ -85,6 +85,8 @@ def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, st
         "RAY_ROTATION_MAX_BYTES": "8000000",
         "RAY_ROTATION_BACKUP_COUNT": "1",
         "RAY_worker_register_timeout_seconds": "300",
+        # Stock runs every worker process, so the engine, at niceness 15: anything else on the node starves it.
+        "RAY_worker_niceness": "0",
         # One failed start is reported at once: whether to try again is decided by the supervisor, in one place.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",

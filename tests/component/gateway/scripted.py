@@ -80,8 +80,8 @@ class Upstream:
     """Plays ``scripts`` one after the other, then ``then`` for ever. Probes have their own script."""
 
     scripts: list[Script] = field(default_factory=list)
-    then: Script = answer()
-    probe: Script = answer()
+    then: Script = field(default_factory=answer)
+    probe: Script = field(default_factory=answer)
     seen: list[Exchange] = field(default_factory=list)
     probes: int = 0
     connections: int = 0
@@ -104,6 +104,7 @@ class Upstream:
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
     def target(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "") -> Target:
+        assert self.port, "the upstream was not started yet"
         return Target(key or name, name, ordinal, f"weights-of-{name}", "127.0.0.1", self.port, ready)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,158 @@
+"""The chart on a real API server: installed, upgraded and uninstalled by the real helm, with rights that suffice.
+
+There is no controller here, so no pod runs: what is tested is what the API server decides.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.manifests.common import Context
+from llama_operator.manifests.gateway import deployment_objects, token_secret
+from llama_operator.plan.settings import Settings
+from llama_operator.ports import Key
+from tests.contract.apiserver import CRDS, ApiServer
+from tests.contract.bad_inputs import VALID
+from tests.unit.chart.helm import CHART, Helm, real_helm
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(900)]  # the first use builds helm
+
+CRD = "crd/llamadeployments.llama-operator.dev"
+KINDS = "serviceaccounts,roles,rolebindings,deployments,secrets,configmaps,services"
+
+
+@pytest.fixture
+def helm(apiserver: ApiServer) -> Iterator[Helm]:
+    """Helm on an API server without our CRDs, which are there again afterwards."""
+    apiserver.run("delete", "-f", str(CRDS))
+    yield real_helm(apiserver.environment)
+    apiserver.run("delete", "--ignore-not-found", CRD)
+    apiserver.install_crds()
+
+
+def install(helm: Helm, namespace: str, *settings: str, chart: Path = CHART) -> None:
+    values = [part for setting in settings for part in ("--set", setting)]
+    helm.run("upgrade", "--install", "demo", str(chart), "--namespace", namespace, *values)
+
+
+def older_chart(folder: Path) -> Path:
+    """The chart as it might have been: its CRD has no columns."""
+    shutil.copytree(CHART, folder)
+    path = folder / "templates" / "crds" / "llamadeployments.yaml"
+    before, _, rest = path.read_text().partition("      additionalPrinterColumns:")
+    path.write_text(before + "      subresources:" + rest.partition("      subresources:")[2])
+    return folder
+
+
+def account(namespace: str) -> str:
+    return f"--as=system:serviceaccount:{namespace}:demo-llama-operator"
+
+
+def columns(apiserver: ApiServer) -> list[str]:
+    version = json.loads(apiserver.run("get", CRD, "-o", "json"))["spec"]["versions"][0]
+    return [column["name"] for column in version.get("additionalPrinterColumns", ())]
+
+
+def test_install_upgrade_uninstall(apiserver: ApiServer, helm: Helm, namespace: str, tmp_path: Path) -> None:
+    install(helm, namespace, chart=older_chart(tmp_path / "older"))
+    apiserver.run("get", "deployment", "demo-llama-operator", "-n", namespace)
+    assert columns(apiserver) == []
+
+    install(helm, namespace)
+    assert "Groups" in columns(apiserver), "the upgrade did not update the CRD"
+
+    apiserver.run("wait", "--for=condition=Established", "--timeout=30s", CRD)
+    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(VALID))
+    helm.run("uninstall", "demo", "--namespace", namespace)
+    assert apiserver.run("get", KINDS, "-n", namespace, "-o", "name") == ""
+    assert apiserver.run("get", "lld", "-n", namespace, "-o", "name") != "", "the uninstall took a deployment with it"
+
+    install(helm, namespace)  # takes up the CRD that it left
+
+
+def test_the_cluster_view_goes_with_the_release(apiserver: ApiServer, helm: Helm, namespace: str) -> None:
+    def cluster_roles() -> str:
+        return apiserver.run(
+            "get", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/instance=demo", "-o", "name"
+        )
+
+    install(helm, namespace, "watch.allNamespaces=true", "rbac.clusterView=true")
+    assert len(cluster_roles().split()) == 4
+    helm.run("uninstall", "demo", "--namespace", namespace)
+    assert cluster_roles() == ""
+
+
+MAY = [
+    ("list", "llamadeployments.llama-operator.dev", ""),
+    ("patch", "llamadeployments.llama-operator.dev", "status"),
+    ("update", "llamadeployments.llama-operator.dev", "finalizers"),
+    ("watch", "pods", ""),
+    ("patch", "pods", "status"),
+    ("get", "secrets", ""),
+    ("create", "events", ""),
+]
+MAY_NOT = [
+    ("list", "secrets", ""),
+    ("watch", "secrets", ""),
+    ("create", "pods", "exec"),
+    ("get", "pods", "log"),
+    ("delete", "llamadeployments.llama-operator.dev", ""),
+    ("impersonate", "serviceaccounts", ""),
+    ("create", "serviceaccounts", "token"),
+    ("escalate", "roles.rbac.authorization.k8s.io", ""),
+    ("bind", "roles.rbac.authorization.k8s.io", ""),
+    ("list", "persistentvolumeclaims", ""),
+]
+
+
+def test_the_operator_may_what_it_must_and_no_more(apiserver: ApiServer, helm: Helm, namespace: str) -> None:
+    install(helm, namespace)
+
+    def may(verb: str, resource: str, subresource: str, where: str) -> bool:
+        part = [f"--subresource={subresource}"] if subresource else []
+        asked = apiserver.kubectl("auth", "can-i", verb, resource, *part, "-n", where, account(namespace))
+        return asked.stdout.strip() == "yes"
+
+    assert [ask for ask in MAY if not may(*ask, namespace)] == []
+    assert [ask for ask in MAY_NOT if may(*ask, namespace)] == []
+    assert [ask for ask in MAY if may(*ask, "kube-system")] == []
+
+
+def children(namespace: str) -> list[dict[str, Any]]:
+    spec = LlamaDeploymentSpec.model_validate({**VALID["spec"], "replicas": 2})
+    settings = Settings(serving_image="serving:1", gateway_image="gateway:1", operator_namespace=namespace)
+    context = Context(key=Key(namespace, "llama"), uid="u", spec=spec, settings=settings)
+    return [token_secret(context), *deployment_objects(context)]
+
+
+def test_the_operator_can_write_what_it_makes_for_a_deployment(
+    apiserver: ApiServer, helm: Helm, namespace: str
+) -> None:
+    """Above all the gateway's Role: giving a right that one does not have is refused."""
+    install(helm, namespace)
+    for child in children(namespace):
+        text = yaml.safe_dump(child)
+        if child["kind"] == "Secret":
+            apiserver.run("create", "-f", "-", account(namespace), stdin=text)
+        else:
+            apiserver.run(
+                "apply", "--server-side", "--field-manager=llama-operator", "-f", "-", account(namespace), stdin=text
+            )
+
+
+def test_the_operators_pod_passes_pod_security_restricted(apiserver: ApiServer, helm: Helm, namespace: str) -> None:
+    install(helm, namespace)
+    apiserver.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    deployment = json.loads(apiserver.run("get", "deployment", "demo-llama-operator", "-n", namespace, "-o", "json"))
+    pod = deployment["spec"]["template"] | {"apiVersion": "v1", "kind": "Pod"}
+    pod["metadata"]["name"] = "operator"
+    apiserver.run("create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(pod))
+    pod["spec"]["securityContext"].pop("runAsNonRoot")  # and the check is real
+    done = apiserver.kubectl("create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(pod))
+    assert "violates PodSecurity" in done.stderr
