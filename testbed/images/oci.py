@@ -67,10 +67,11 @@ def scratch_image(layers: Sequence[Blob], *, config: Mapping[str, Any]) -> tuple
     return json_blob(manifest), blob
 
 
-def archive(name: str, *, manifest: Blob, blobs: Iterable[Blob]) -> bytes:
-    """Return an OCI archive with one image under its full name; blobs that the reader has may be left out."""
-    entry = {**manifest.descriptor(_MANIFEST), "annotations": {"io.containerd.image.name": name}}
-    index = {"schemaVersion": 2, "manifests": [entry]}
+def archive(names: Iterable[str], *, manifest: Blob, blobs: Iterable[Blob]) -> bytes:
+    """Return an OCI archive with one image under its full names; blobs that the reader has may be left out."""
+    described = manifest.descriptor(_MANIFEST)
+    entries = [{**described, "annotations": {"io.containerd.image.name": name}} for name in names]
+    index = {"schemaVersion": 2, "manifests": entries}
     files: dict[str, tuple[bytes, int]] = {
         "oci-layout": (b'{"imageLayoutVersion":"1.0.0"}', 0o644),
         "index.json": (json_blob(index).data, 0o644),

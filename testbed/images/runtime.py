@@ -67,7 +67,7 @@ class Runtime:
             if name not in present:
                 self._link_layer(layer, name=name, parent=parent)
                 linked.append(name)
-        self.load(oci.archive(image.name, manifest=image.manifest, blobs=[image.config]))
+        self.load(oci.archive(image.names, manifest=image.manifest, blobs=[image.config]))
         for name in linked:  # from here on the image keeps them
             self.ctr("snapshots", "label", name, f"{_KEEP}=")
 
@@ -101,4 +101,4 @@ def pause_archive(name: str, program: bytes) -> bytes:
     """Return the archive of the image that holds a pod's namespaces."""
     layer = oci.layer({"/pause": (program, 0o755)})
     manifest, config = oci.scratch_image([layer], config={"Entrypoint": ["/pause"], "User": "65535:65535"})
-    return oci.archive(name, manifest=manifest, blobs=[config, layer])
+    return oci.archive([name], manifest=manifest, blobs=[config, layer])

@@ -24,9 +24,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Image:
-    """An image in buildah's store."""
+    """An image in buildah's store, with all its names."""
 
-    name: str
+    names: tuple[str, ...]
     manifest: Blob
     config: Blob
     layers: tuple[Layer, ...]
@@ -37,26 +37,35 @@ class Image:
         return self.manifest.digest
 
 
+def names(root: Path) -> set[str]:
+    """Return the names of all images."""
+    return {name for record in _records(root) for name in record.get("names", [])}
+
+
 def read(root: Path, name: str) -> Image:
     """Read the image with this name.
 
     Raises:
         BedError: there is none.
     """
-    try:
-        images = json.loads((root / "overlay-images" / "images.json").read_text())
-        record = next(image for image in images if name in image.get("names", []))
-    except (FileNotFoundError, StopIteration):
-        raise BedError(f"there is no image '{name}' in {root}: `python -m testbed images` builds ours") from None
+    record = next((record for record in _records(root) if name in record.get("names", [])), None)
+    if record is None:
+        raise BedError(f"there is no image '{name}' in {root}: `python -m testbed images` builds ours")
     folder = root / "overlay-images" / record["id"]
     # Names that are not plain file names are stored in base 64 behind an equals sign.
     config = folder / ("=" + base64.b64encode(f"sha256:{record['id']}".encode()).decode())
     return Image(
-        name=name,
+        names=tuple(record["names"]),
         manifest=Blob((folder / "manifest").read_bytes()),
         config=Blob(config.read_bytes()),
         layers=_layers(root, record["layer"]),
     )
+
+
+def _records(root: Path) -> list[dict[str, Any]]:
+    path = root / "overlay-images" / "images.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
 
 
 def _layers(root: Path, top: str) -> tuple[Layer, ...]:

@@ -61,8 +61,8 @@ class ApiServer:
 @contextmanager
 def control_plane() -> Iterator[ApiServer]:
     """The API server with our CRDs; gone at the end."""
-    _testbed("up", "--nodes", "0")
     try:
+        _testbed("up", "--nodes", "0")
         environment = {**os.environ, **_exports(_testbed("env"))}
         server = ApiServer(Path(environment["KUBECONFIG"]), environment)
         server.install_crds()

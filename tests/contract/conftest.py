@@ -1,11 +1,23 @@
 """One API server for all contract tests of a run; a namespace of its own for each test that asks for one."""
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
+from testbed import binaries
+from testbed.errors import BedError
 from tests.contract.apiserver import ApiServer, control_plane
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the programs before the first test, with progress: a test's deadline is no measure of a compiler."""
+    wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    programs = {"apiserver": binaries.CONTROL_PLANE, "helm": ("helm",)}
+    if not session.config.option.collectonly:
+        with contextlib.suppress(BedError):  # the fixture that needs them says why
+            binaries.ensure(name for fixture, names in programs.items() if fixture in wanted for name in names)
 
 
 @pytest.fixture(scope="session")

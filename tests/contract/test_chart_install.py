@@ -21,7 +21,7 @@ from tests.contract.apiserver import CRDS, ApiServer
 from tests.contract.bad_inputs import VALID
 from tests.unit.chart.helm import CHART, Helm, real_helm
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(900)]  # the first use builds helm
+pytestmark = pytest.mark.apiserver
 
 CRD = "crd/llamadeployments.llama-operator.dev"
 KINDS = "serviceaccounts,roles,rolebindings,deployments,secrets,configmaps,services"

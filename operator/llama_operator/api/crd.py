@@ -4,7 +4,10 @@ from typing import Any, Final
 
 from llama_operator.api.rules import Rule, rules
 from llama_operator.api.schema import Schema, structural_schema
-from llama_operator.api.types import API_GROUP, KIND, PLURAL, VERSION, LlamaDeploymentSpec, LlamaDeploymentStatus
+from llama_operator.api.spec import LlamaDeploymentSpec
+from llama_operator.api.status import LlamaDeploymentStatus
+from llama_operator.api.types import KIND, PLURAL, VERSION
+from llama_serving.config.names import API_GROUP
 
 # The longest name made from the object's: {name}-{revision: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
 # at most 63 characters.
@@ -36,7 +39,7 @@ _SERVED_NAME_STAYS: Final = Rule(
 )
 
 _COLUMNS: Final = (
-    ("Groups", "string", ".status.groupsReady", "Ready and wished groups", 0),
+    ("Groups", "string", ".status.groupsReady", "Ready and desired groups", 0),
     ("Weights", "string", ".status.weights", "Weights that the ready groups answer with", 0),
     ("Reason", "string", ".status.reason", "What it waits for", 0),
     ("Age", "date", ".metadata.creationTimestamp", "", 0),

@@ -56,7 +56,7 @@ _ACROSS: Final = (
 
 
 class LlamaDeploymentSpec(ApiModel):
-    """The wish: a model, how it is cut, where it runs, and the gateway in front."""
+    """What is asked for: a model, how it is cut, where it runs, and the gateway in front of it."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_ACROSS))
 

@@ -56,7 +56,7 @@ class LlamaDeploymentStatus(ApiModel):
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
     replicas: int = Field(default=0, ge=0, description="Groups that have pods.")
     ready_replicas: int = Field(default=0, ge=0, description="Groups that get requests.")
-    groups_ready: str = Field(default="", description="Ready and wished groups, such as 1/2.")
+    groups_ready: str = Field(default="", description="Ready and desired groups, such as 1/2.")
     selector: str = Field(default="", description="Label selector of the groups' leaders, for kubectl scale.")
     weights: str = Field(default="", description="Weights that all ready groups answer with, or a list of them.")
     reason: str = Field(default="", description="Machine word for what it waits for, or Serving.")

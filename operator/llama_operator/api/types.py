@@ -4,56 +4,15 @@ from typing import Final
 
 from pydantic import Field
 
-from llama_operator.api.base import ApiModel, JsonObject, Quantity, Timestamp
-from llama_operator.api.engine import EngineSpec
-from llama_operator.api.gateway import GatewayResources, GatewaySpec
-from llama_operator.api.hardware import CPU, DeviceSpec, DType, ShardingSpec, StageResources
-from llama_operator.api.images import ImagesSpec
-from llama_operator.api.model import ModelSpec
-from llama_operator.api.placement import PlacementSpec, Toleration
-from llama_operator.api.source import PvcSource, parse_source
+from llama_operator.api.base import ApiModel, Timestamp
 from llama_operator.api.spec import LlamaDeploymentSpec
-from llama_operator.api.status import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.api.status import LlamaDeploymentStatus
 from llama_serving.config.names import API_GROUP
 
 KIND: Final = "LlamaDeployment"
 PLURAL: Final = "llamadeployments"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{API_GROUP}/{VERSION}"
-
-__all__ = [
-    "API_GROUP",
-    "API_VERSION",
-    "CPU",
-    "KIND",
-    "PLURAL",
-    "VERSION",
-    "ApiModel",
-    "Condition",
-    "DType",
-    "DeviceSpec",
-    "EngineSpec",
-    "GatewayResources",
-    "GatewaySpec",
-    "GroupStatus",
-    "ImagesSpec",
-    "JsonObject",
-    "LlamaDeployment",
-    "LlamaDeploymentSpec",
-    "LlamaDeploymentStatus",
-    "ModelFactsStatus",
-    "ModelSpec",
-    "ModelStatus",
-    "ObjectMeta",
-    "PlacementSpec",
-    "PvcSource",
-    "Quantity",
-    "ShardingSpec",
-    "StageResources",
-    "Timestamp",
-    "Toleration",
-    "parse_source",
-]
 
 
 class ObjectMeta(ApiModel):
@@ -65,8 +24,8 @@ class ObjectMeta(ApiModel):
     generation: int = 0
     resource_version: str = ""
     deletion_timestamp: Timestamp | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default={})
+    annotations: dict[str, str] = Field(default={})
     finalizers: tuple[str, ...] = ()
 
 

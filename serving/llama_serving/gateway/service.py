@@ -115,6 +115,7 @@ class Service:
         if self._proxy.open_requests:
             LOGGER.warning("the drain has taken too long", extra=fields(open_requests=self._proxy.open_requests))
         self._dispatcher.close(f"the gateway ends: it was stopped {self._config.drain:g} s ago")
+        server.pre_shutdown()  # idle connections end here, busy ones after their answer
         # Answers to those that waited still go out; whatever is in flight then is cut off.
         await server.shutdown(1.0)
         self._pools.keep_only(set())

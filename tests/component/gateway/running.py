@@ -58,13 +58,23 @@ class Gateway:
         assert self.discovery.publish is not None
         self.discovery.publish(targets)
 
-    async def request(self, path: str = CHAT, *, method: str = "POST", data: bytes = b"{}", **more: Any) -> Answer:
+    async def request(
+        self,
+        path: str = CHAT,
+        *,
+        method: str = "POST",
+        data: bytes = b"{}",
+        on_piece: Callable[[], None] = lambda: None,
+        **more: Any,
+    ) -> Answer:
+        """Send a request; ``on_piece`` is called after each piece of the answer."""
         async with self.session.request(method, f"http://127.0.0.1:{self.port}{path}", data=data, **more) as response:
             pieces = []
             broken = False
             try:
                 async for piece in response.content.iter_any():
                     pieces.append(piece)
+                    on_piece()
             except (aiohttp.ClientError, ConnectionError):
                 broken = True
             headers = {name.lower(): value for name, value in response.headers.items()}

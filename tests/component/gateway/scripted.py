@@ -25,6 +25,7 @@ class Exchange:
     body: bytes
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    relayed: asyncio.Event
     keep: bool = True
 
     async def send(self, *pieces: bytes) -> None:
@@ -77,7 +78,10 @@ def stream(*events: bytes, pause: float = 0.0) -> Script:
 
 @dataclass
 class Upstream:
-    """Plays ``scripts`` one after the other, then ``then`` for ever. Probes have their own script."""
+    """Plays ``scripts`` one after the other, then ``then`` for ever. Probes have their own script.
+
+    A test sets ``relayed`` when its client has got a first piece; scripts that break later wait for it.
+    """
 
     scripts: list[Script] = field(default_factory=list)
     then: Script = field(default_factory=answer)
@@ -87,6 +91,7 @@ class Upstream:
     connections: int = 0
     open_connections: int = 0
     port: int = 0
+    relayed: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -128,7 +133,7 @@ class Upstream:
         first, *lines = raw.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-        exchange = Exchange(method, target, headers, b"", reader, writer)
+        exchange = Exchange(method, target, headers, b"", reader, writer, self.relayed)
         if headers.get("user-agent") == PROBE:
             self.probes += 1
             await self.probe(exchange)

@@ -48,23 +48,27 @@ async def dies_before_the_first_chunk(exchange: Exchange) -> None:
 async def dies_between_events(exchange: Exchange) -> None:
     await exchange.send(head(200, "transfer-encoding: chunked", kind="text/event-stream"))
     await exchange.chunk(EVENT)
+    await exchange.relayed.wait()
     exchange.close()
 
 
 async def dies_within_an_event(exchange: Exchange) -> None:
     await exchange.send(head(200, "transfer-encoding: chunked", kind="text/event-stream"))
     await exchange.chunk(EVENT[:20])
+    await exchange.relayed.wait()
     exchange.close()
 
 
 async def dies_within_a_body(exchange: Exchange) -> None:
     await exchange.send(head(200, "content-length: 100") + b"{")
+    await exchange.relayed.wait()
     exchange.close()
 
 
 async def breaks_its_chunks(exchange: Exchange) -> None:
     await exchange.send(head(200, "transfer-encoding: chunked", kind="text/event-stream"))
     await exchange.chunk(EVENT)
+    await exchange.relayed.wait()
     await exchange.send(b"no chunk at all\r\n")
     exchange.close()
 
@@ -155,8 +159,8 @@ CASES: dict[str, tuple[Script, Seen, Seen]] = {
 }
 
 
-async def check(running: Gateway, seen: Seen) -> None:
-    got = await running.request()
+async def check(running: Gateway, upstream: Upstream, seen: Seen) -> None:
+    got = await running.request(on_piece=upstream.relayed.set)
     assert (got.status, got.broken) == (seen.status, seen.broken), got
     if seen.body is not None:
         assert got.body == seen.body
@@ -175,7 +179,7 @@ async def test_one_group_that_has_the_fault_once(name: str) -> None:
     script, seen, _ = CASES[name]
     only = Upstream([script])
     async with upstreams(only), gateway(only.target("only"), first_byte_timeout=0.3, idle_timeout=0.3) as running:
-        await check(running, seen)
+        await check(running, only, seen)
     assert len(only.seen) == 1 + seen.counts.get("retried", 0)
     assert len({exchange.body for exchange in only.seen}) == 1, "a retry must send the same body"
 
@@ -187,6 +191,6 @@ async def test_two_groups_of_which_the_first_always_has_the_fault(name: str) -> 
     async with upstreams(bad, good):
         targets = bad.target("bad"), good.target("good", ordinal=1)
         async with gateway(*targets, first_byte_timeout=0.3, idle_timeout=0.3) as running:
-            await check(running, seen)
+            await check(running, bad, seen)
     assert len(bad.seen) == 1
     assert len(good.seen) == seen.counts.get("retried", 0)

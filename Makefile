@@ -1,0 +1,76 @@
+# Everything a developer and CI run. `make demo` and `make test` need nothing but Python 3.11, Go, make and root
+# (the test bed makes network namespaces); what else is missing they install or name.
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3.11
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llama-operator
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+RUN := .venv/bin/python
+# Ray and vLLM: the same lock file, an environment of its own because of its size.
+SERVING_VENV := $(CACHE)/serving-venv
+SERVING_RUN := $(SERVING_VENV)/bin/python
+
+.PHONY: help setup serving-setup demo test check unit contract serving e2e testbed-tests format generate bench down clean
+
+help:  ## Show the targets.
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: .venv/.synced  ## The development environment in .venv.
+
+.venv/.synced: pyproject.toml uv.lock $(UV)
+	$(UV) sync --frozen --extra dev
+	@touch $@
+
+$(UV):
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11 python3.11-venv, or set PYTHON"; exit 1; }
+	$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION)
+	$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
+
+serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
+
+$(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
+	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --extra serving --extra models --extra dev
+	@touch $@
+
+demo: setup serving-setup  ## From nothing to a streamed answer of two stages on two nodes.
+	$(RUN) -m examples.demo
+
+test: check unit contract testbed-tests serving e2e  ## All checks and all tests.
+
+check: setup  ## Style, types, layers, generated files.
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy operator serving testbed examples benchmarks
+	.venv/bin/lint-imports --no-logo
+	$(RUN) -m llama_operator.api --check
+
+unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
+	$(RUN) -m pytest tests/unit tests/component tests/wiring
+
+contract: setup  ## The CRD and our client against a real API server.
+	$(RUN) -m pytest tests/contract
+
+testbed-tests: setup  ## The test bed itself.
+	$(RUN) -m pytest tests/testbed
+
+serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two network namespaces.
+	$(SERVING_RUN) -m pytest tests/serving
+
+e2e: setup serving-setup  ## The whole line on the two-node test bed.
+	$(RUN) -m pytest tests/e2e
+
+format: setup  ## Format and sort.
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+generate: setup  ## Write the generated files (CRDs, their copy in the chart, docs/api.md).
+	$(RUN) -m llama_operator.api
+
+bench: setup serving-setup  ## Benchmarks of the gateway, printed as a table.
+	$(RUN) -m benchmarks.gateway
+
+down: setup  ## Take the test bed down; nothing of it stays but its cache.
+	$(RUN) -m testbed down
+
+clean:  ## Remove the environment.
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Examples, and the demo that `make demo` runs."""

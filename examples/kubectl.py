@@ -1,0 +1,55 @@
+"""kubectl as a user has it: the binary of the cluster's environment."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from examples.steps import run
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """Runs kubectl in a namespace."""
+
+    environment: dict[str, str]
+    namespace: str
+
+    def __call__(self, *arguments: str) -> str:
+        """Output of a call. Raises SystemExit with kubectl's message."""
+        return run(self._command(*arguments), environment=self.environment, capture=True)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """An object."""
+        found: dict[str, Any] = json.loads(self(*arguments, "-o", "json"))
+        return found
+
+    def apply(self, *manifests: dict[str, object]) -> None:
+        """Server-side apply of objects."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+        done = subprocess.run(
+            self._command("apply", "--server-side", "--force-conflicts", "-f", "-"),
+            env=self.environment, input=text, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise SystemExit(f"kubectl apply: {done.stderr.strip()}")
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["kubectl", "--namespace", self.namespace, *arguments]
+
+
+@contextmanager
+def port_forward(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
+    """A local port that reaches ``target``; works with every cluster that kubectl reaches."""
+    command = ["kubectl", "--namespace", kubectl.namespace, "port-forward", target, f":{port}"]
+    with subprocess.Popen(command, env=kubectl.environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()  # Forwarding from 127.0.0.1:41234 -> 8000
+            if "127.0.0.1:" not in line:
+                raise SystemExit(f"kubectl port-forward {target} said {line!r}")
+            yield int(line.split("127.0.0.1:")[1].split(" ")[0])
+        finally:
+            process.terminate()

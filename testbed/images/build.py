@@ -1,0 +1,141 @@
+"""Builds our images with buildah, and says by a digest of everything that goes in when there is nothing to build.
+
+Each image has two tags: `dev`, which moves, and the digest of its inputs, which tells whether it is up to date.
+"""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from testbed import packages, progress
+from testbed.errors import BedError
+from testbed.images import bases, storage
+from testbed.images.bases import PYTHON, SYSTEM, Base
+from testbed.images.storage import Image
+from testbed.store import REPOSITORY, cache
+
+OPERATOR: Final = "localhost/llama-operator"
+SERVING: Final = "localhost/llama-serving"
+TAG: Final = "dev"
+# What the Dockerfiles copy out of the repository.
+_COMMON: Final = ("pyproject.toml", "uv.lock", ".dockerignore", "serving/llama_serving")
+_INPUTS: Final = {
+    OPERATOR: (*_COMMON, "operator/Dockerfile", "operator/llama_operator"),
+    SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py"),
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """Buildah's store of the bed: a folder of its own, the user's images are left alone."""
+
+    root: Path
+
+    def buildah(self, *arguments: str) -> str:
+        """Run buildah on this store and return its output.
+
+        Raises:
+            BedError: it failed; the message holds the end of what it said.
+        """
+        # What it downloads and its caches for RUN go where there is space and nobody else's files are.
+        scratch = self.root / "tmp-build"
+        scratch.mkdir(parents=True, exist_ok=True)
+        argv = ["buildah", f"--root={self.root}", f"--runroot={self.root}/run", "--storage-driver=overlay", *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(scratch)})
+        if done.returncode:
+            raise BedError(f"`{' '.join(argv)}` failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+        return done.stdout
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is an image with this name."""
+        return name in storage.names(self.root)
+
+    def build(self, context: Path, *, tags: Iterable[str], file: str = "Dockerfile", arguments: Mapping[str, str] = {}) -> None:  # noqa: B006
+        """Build an image; layers whose input is unchanged are taken from the store."""
+        argv = ["bud", "--layers", "--isolation=chroot", f"--file={context / file}"]
+        argv += [f"--tag={tag}" for tag in tags]
+        argv += [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        authorities = bases.certificates(os.environ)
+        if authorities:
+            argv.append(f"--secret=id=ca,src={authorities}")
+        self.buildah(*argv, str(context))
+
+
+def store() -> Store:
+    """Return the bed's store."""
+    return Store(root=cache() / "containers")
+
+
+def inputs_digest(repository: Path, inputs: Iterable[str], *, parameters: Mapping[str, str]) -> str:
+    """Return a digest of files and folders of the repository (byte code left out) and of what else goes in."""
+    digest = hashlib.sha256(repr(sorted(parameters.items())).encode())
+    for top in inputs:
+        path = repository / top
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        for file in files:
+            if "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(repository)}\0{file.stat().st_mode & 0o777:o}\0".encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def ensure() -> dict[str, Image]:
+    """Build what is not up to date; returns our images by name without tag.
+
+    Raises:
+        BedError: something to install, or a build failed.
+    """
+    packages.ensure(packages.IMAGES)
+    images = store()
+    uv = bases.uv_program()
+    uv_image = bases.uv_image(uv.read_bytes())
+    arguments = {
+        OPERATOR: {"BUILD": SYSTEM.image, "BASE": PYTHON.image, "UV": uv_image},
+        SERVING: {"BASE": SYSTEM.image, "UV": uv_image},
+    }
+    wanted = {
+        name: f"{name}:{inputs_digest(REPOSITORY, _INPUTS[name], parameters=arguments[name])}" for name in arguments
+    }
+    for name, tagged in wanted.items():
+        if images.has(tagged):
+            continue
+        _ensure_bases(images, uv, uv_image)
+        with progress.step(f"building {tagged}"):
+            folder = "operator" if name == OPERATOR else "serving"
+            tags = (f"{name}:{TAG}", tagged)
+            images.build(REPOSITORY, tags=tags, file=f"{folder}/Dockerfile", arguments=arguments[name])
+    return {name: _current(images, name, tagged) for name, tagged in wanted.items()}
+
+
+def _current(images: Store, name: str, tagged: str) -> Image:
+    """Return the image with these inputs; the moving tag may point elsewhere when inputs went back to a former state."""
+    image = storage.read(images.root, tagged)
+    if f"{name}:{TAG}" not in image.names:
+        images.buildah("tag", tagged, f"{name}:{TAG}")
+        image = storage.read(images.root, tagged)
+    return image
+
+
+def _ensure_bases(images: Store, uv: Path, uv_image: str) -> None:
+    for base in (SYSTEM, PYTHON):
+        if not images.has(base.image):
+            with progress.step(f"making {base.image} from Debian's packages"):
+                _build_base(images, base)
+    if not images.has(uv_image):
+        with tempfile.TemporaryDirectory(dir=images.root) as folder:
+            bases.uv_context(uv, Path(folder))
+            images.build(Path(folder), tags=[uv_image])
+
+
+def _build_base(images: Store, base: Base) -> None:
+    images.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=images.root) as folder:
+        # mmdebstrap reads local files as another user.
+        Path(folder).chmod(0o755)
+        bases.context(base, Path(folder))
+        images.build(Path(folder), tags=[base.image])
