@@ -6,6 +6,7 @@ import sys
 
 from testbed import own
 from testbed.errors import BedError
+from testbed.images import build, load
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,11 +18,15 @@ def parser() -> argparse.ArgumentParser:
         ("down", "remove an instance"),
         ("status", "show what runs"),
         ("env", "print variables for `eval`"),
+        ("images", "build our images and load them into the nodes"),
+        ("load", "load an image into the nodes"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--name", default="default", help="the instance (default: %(default)s)")
         if name == "up":
             command.add_argument("--nodes", type=int, default=2, help="number of nodes (default: %(default)s)")
+        if name == "load":
+            command.add_argument("image", help="an image of the bed's store, or the path of an image archive")
     return top
 
 
@@ -37,6 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
             case "status":
                 for unit, text in own.status(asked.name).items():
                     print(f"{unit:30} {text}")
+            case "images":
+                for image in build.ensure().values():
+                    load.load(image, own.runtimes(asked.name))
+                    print(f"{image.names[0]} {image.digest}")
+            case "load":
+                load.load_any(asked.image, root=build.store().root, runtimes=own.runtimes(asked.name))
             case "env":
                 for key, value in own.env(asked.name).items():
                     print(f"export {key}={shlex.quote(value)}")

@@ -120,7 +120,7 @@ class Start:
             self._plug_in(one, pid)
         network.batch(network.node_commands(self.spec, one), enter=enter)
         self._start(f"{one.name}/containerd", enter=enter)
-        containers = self.runtime(one)
+        containers = runtime.Runtime(socket=node.socket(self.place, one))
         wait(f"containerd of {one.name} does not answer", containers.ready, deadline_s=_READY_S)
         if f"{one.name}/containerd" in self.starting:
             containers.load(runtime.pause_archive(node.PAUSE_IMAGE, (self.place.bin / "pause").read_bytes()))
@@ -147,10 +147,6 @@ class Start:
         wait(f"{one.name} does not start", prepared, deadline_s=10.0)
         return main_processes([unit], processes.found(self.spec.name))[unit.name].pid
 
-    def runtime(self, one: Node) -> runtime.Runtime:
-        """Return the container runtime of a node."""
-        return runtime.Runtime(socket=node.socket(self.place, one))
-
     def _start(self, *names: str, enter: tuple[str, ...] = ()) -> None:
         for name in names:
             if name in self.starting:
@@ -172,6 +168,16 @@ class Start:
         }
         waiting = [f"{one.name} (see {self.place.log(one.name + '/kubelet')})" for one in self.spec.nodes if one.name not in ready]
         return ", ".join(waiting)
+
+
+def runtimes(name: str) -> list[runtime.Runtime]:
+    """Return the container runtimes of an instance's nodes.
+
+    Raises:
+        BedError: there is no such instance.
+    """
+    place = folders(name)
+    return [runtime.Runtime(socket=node.socket(place, one)) for one in existing(name).spec.nodes]
 
 
 def down(name: str) -> None:

@@ -68,4 +68,4 @@ def _type(field: Schema) -> str:
     low, high = field.get("minimum"), field.get("maximum")
     if low is not None and high is not None:
         return f"{field['type']} {low} to {high}"
-    return str(field["type"])
+    return f"{field['type']} up to {high}" if high is not None else str(field["type"])

@@ -13,7 +13,6 @@ from llama_serving.cell.identity import Identity
 from llama_serving.config import names
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
-INTERNAL_SERVE_PORT: Final = 8001  # leader, Serve's own proxy; nobody is sent there
 
 _MODULE: Final = "llama_serving.cell.ray_start"
 _GCS_LOST_SECONDS: Final = 5
@@ -89,12 +88,6 @@ def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, st
         "RAY_worker_niceness": "0",
         # One failed start is reported at once: whether to try again is decided by the supervisor, in one place.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
-        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        # A range of one: the engine's port never moves.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(names.PORT_ENGINE),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(names.PORT_ENGINE + 1),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-        "RAY_SERVE_PORT_QUARANTINE_S": "0",
         "VLLM_HOST_IP": me.ip,
         "GLOO_SOCKET_IFNAME": interface,
         "NCCL_SOCKET_IFNAME": interface,

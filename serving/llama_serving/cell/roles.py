@@ -95,7 +95,7 @@ class LeaderRole:
             case Do.START_RAY:
                 await self._ray.start(leader_ip=None)
             case Do.DEPLOY:
-                self._deployed = await self._cluster.deploy(serve_document(self._me.config, host=self._me.ip))
+                self._deployed = await self._cluster.deploy(serve_document(self._me.config))
             case Do.FIRST_TOKEN:
                 self._answered = await self._engine.first_token()
 

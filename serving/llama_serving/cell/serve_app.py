@@ -7,7 +7,6 @@ Same cell config, same document: Serve does nothing when it is sent twice, and s
 from typing import Any, Final
 
 from llama_serving.cell.engine_options import bundle, bundle_selectors, devices
-from llama_serving.cell.ray_command import INTERNAL_SERVE_PORT
 from llama_serving.config.cell import CellConfig, Weights
 
 APP_NAME: Final = "llama"
@@ -18,11 +17,11 @@ _BUILDER: Final = "llama_serving.cell.app:build"
 _UNLIMITED: Final = 100_000  # requests wait in the gateway and in the engine's own queue, not in Serve
 
 
-def serve_document(config: CellConfig, *, host: str) -> dict[str, Any]:
-    """Body of ``PUT /api/serve/applications/``; ``host`` is the leader's own address."""
+def serve_document(config: CellConfig) -> dict[str, Any]:
+    """Body of ``PUT /api/serve/applications/``."""
     return {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": host, "port": INTERNAL_SERVE_PORT},
+        # The replica has a server of its own.
+        "proxy_location": "Disabled",
         "applications": [
             {
                 "name": APP_NAME,

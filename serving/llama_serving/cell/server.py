@@ -7,15 +7,16 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
-from ray import serve
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
+from llama_serving.cell.engine_http import bind, serve_forever
 from llama_serving.cell.engine_options import llm_config
 from llama_serving.cell.in_flight import CountInFlight, InFlight
 from llama_serving.cell.model_config import read_model_config
@@ -26,7 +27,7 @@ from llama_serving.config.cell import CellConfig
 logger = logging.getLogger("ray.serve")
 
 _PING_PERIOD: Final = 1.0  # seconds between two questions to the engine core
-_ENGINE_DEAD_EXIT: Final = 18
+_FAILED_EXIT: Final = 18
 
 
 class NoDownload(CallbackBase):  # type: ignore[misc]
@@ -37,7 +38,7 @@ class NoDownload(CallbackBase):  # type: ignore[misc]
         self.ctx.run_init_node = False
 
 
-class _Server(LLMServer):  # type: ignore[misc]
+class CellServer(LLMServer):  # type: ignore[misc]
     """One engine. ``reconfigure`` exchanges its weights in place."""
 
     async def __init__(self, config_json: str) -> None:
@@ -54,16 +55,18 @@ class _Server(LLMServer):  # type: ignore[misc]
         self._stages = tuple(StageLayers(**report) for report in await self.collective_rpc("stage_report"))
         self._timings = {"engine": round(time.monotonic() - started, 2)}
         self._answered = time.monotonic()
-        self._pinging = asyncio.create_task(self._ping_for_ever())
+        sock = await bind(os.environ[names.ENV_POD_IP], port=names.PORT_ENGINE)
+        app = await self._build_app()
+        self._tasks = [_vital(self._ping_for_ever()), _vital(serve_forever(app, sock))]
 
     async def _start_engine(self) -> None:
         """As stock, without the telemetry actor (340 MB) that stock starts here."""
         assert self.engine is not None
         await self.engine.start()
 
-    async def __serve_build_asgi_app__(self) -> FastAPI:
+    async def _build_app(self) -> FastAPI:
         """VLLM's app with the state route, counting what is in flight."""
-        app: FastAPI = await super().__serve_build_asgi_app__()
+        app: FastAPI = await self.__serve_build_asgi_app__()
         _add_middleware_to_built_app(app, CountInFlight, count=self._count)
         app.get(names.ROUTE_STATE)(self.state)
         return app
@@ -84,19 +87,10 @@ class _Server(LLMServer):  # type: ignore[misc]
         )
 
     async def _ping_for_ever(self) -> None:
-        """Ask the engine core something cheap again and again; end this process when the core is gone.
-
-        Serve replaces a replica whose process has ended within a second or two; by its health checks it needs three
-        failed rounds first.
-        """
+        """Ask the engine core something cheap again and again; raises when the core is gone."""
+        assert self.engine is not None
         while True:
-            try:
-                await self.engine._engine_client.is_sleeping()  # type: ignore[union-attr]
-            except Exception:
-                logger.exception(
-                    "The engine core does not answer any more; this replica ends so that Serve replaces it."
-                )
-                os._exit(_ENGINE_DEAD_EXIT)
+            await self.engine._engine_client.is_sleeping()
             self._answered = time.monotonic()
             await asyncio.sleep(_PING_PERIOD)
 
@@ -124,4 +118,18 @@ class _Server(LLMServer):  # type: ignore[misc]
         logger.info("Weights of %s in place after %.2f s.", path, time.monotonic() - started)
 
 
-CellServer = serve.ingress()(_Server)
+def _vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run ``work``, without which the replica is worth nothing: when it fails, this process ends.
+
+    Serve replaces a replica whose process has ended within a second or two; by its health checks it needs three failed
+    rounds first.
+    """
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            logger.error("This replica ends, so that Serve replaces it.", exc_info=task.exception())
+            os._exit(_FAILED_EXIT)
+
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(ended)
+    return task

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import ClientError, web
-from aiohttp.http import StreamWriter
+from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.answers import error_event
 from llama_serving.gateway.upstream.exchange import Reply
 
+_UPSTREAM_ERRORS = (ClientError, HttpProcessingError, OSError, TimeoutError)
 _EVENT_END = (b"\n\n", b"\r\n\r\n")
 
 
@@ -61,7 +62,7 @@ class Relay:
             last = piece
             try:
                 piece = await content.readany()
-            except (ClientError, OSError, TimeoutError) as error:
+            except _UPSTREAM_ERRORS as error:
                 await self._break_off(writer, last, error)
 
     async def _drain(self, writer: StreamWriter) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.streams import StreamReader
 
 from llama_serving.gateway.core.fault import Fault, FaultKind
 
@@ -24,6 +25,23 @@ class AttemptError(Exception):
         self.fault = fault
 
 
+class Connection(ResponseHandler):
+    """A connection whose failures reach whoever reads the body.
+
+    ``body`` is what is being read. aiohttp 3.14 tells only the next reader of a head when the bytes of a body stop
+    being HTTP in its middle, and stops its timer: without this the reader of the body would wait for ever.
+    """
+
+    body: StreamReader | None = None
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Note a failure."""
+        cause = exc if exc_cause is None else exc_cause
+        super().set_exception(exc, cause)
+        if self.body is not None and not self.body.is_eof() and self.body.exception() is None:
+            self.body.set_exception(exc, cause)
+
+
 class Pool:
     """Idle connections to one address, the last used first. The limit of requests per group bounds their number."""
 
@@ -32,10 +50,10 @@ class Pool:
         self.port = port
         self._connect_timeout = connect_timeout
         self.clock = clock
-        self._idle: list[tuple[ResponseHandler, float]] = []
+        self._idle: list[tuple[Connection, float]] = []
         self._closed = False
 
-    def take(self) -> ResponseHandler | None:
+    def take(self) -> Connection | None:
         """Return an idle connection that may still be open, or None."""
         oldest = self.clock() - MAX_IDLE
         while self._idle:
@@ -45,12 +63,12 @@ class Pool:
             connection.close()
         return None
 
-    async def connect(self) -> ResponseHandler:
+    async def connect(self) -> Connection:
         """Open a connection; raises AttemptError of kind CONNECT."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(lambda: ResponseHandler(loop), self.host, self.port)
+                _, connection = await loop.create_connection(lambda: Connection(loop), self.host, self.port)
         except TimeoutError:
             detail = f"did not accept a connection within {self._connect_timeout:g} s"
             raise AttemptError(Fault(FaultKind.CONNECT, detail)) from None
@@ -58,7 +76,7 @@ class Pool:
             raise AttemptError(Fault(FaultKind.CONNECT, f"could not be connected to: {error}")) from error
         return connection
 
-    def give_back(self, connection: ResponseHandler) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if its exchange came to a clean end, else close it."""
         if self._closed or connection.should_close or not connection.is_connected():
             connection.abort()

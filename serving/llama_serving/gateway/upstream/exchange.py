@@ -8,12 +8,11 @@ import re
 from dataclasses import dataclass
 
 from aiohttp import ClientError, ServerTimeoutError
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.gateway.core.fault import RETRIED_STATUSES, Fault, FaultKind
-from llama_serving.gateway.upstream.connection import AttemptError, Pool
+from llama_serving.gateway.upstream.connection import AttemptError, Connection, Pool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.
 STALE_WITHIN = 1.0
@@ -42,7 +41,7 @@ class Reply:
     message: RawResponseMessage
     content: StreamReader
     first: bytes
-    connection: ResponseHandler
+    connection: Connection
     pool: Pool
 
     @property
@@ -91,7 +90,7 @@ async def _once_more(pool: Pool, call: Call, stale: AttemptError) -> Reply:
     return await _exchange(connection, call, pool)
 
 
-async def _exchange(connection: ResponseHandler, call: Call, pool: Pool) -> Reply:
+async def _exchange(connection: Connection, call: Call, pool: Pool) -> Reply:
     try:
         return await _first_piece(connection, call, pool)
     except BaseException as error:
@@ -102,7 +101,7 @@ async def _exchange(connection: ResponseHandler, call: Call, pool: Pool) -> Repl
         raise AttemptError(fault) from error
 
 
-async def _first_piece(connection: ResponseHandler, call: Call, pool: Pool) -> Reply:
+async def _first_piece(connection: Connection, call: Call, pool: Pool) -> Reply:
     connection.set_response_params(
         skip_payload=not call.expects_body,
         read_until_eof=True,
@@ -114,6 +113,7 @@ async def _first_piece(connection: ResponseHandler, call: Call, pool: Pool) -> R
     message, content = await connection.read()
     while message.code < 200:  # 100 and 103 announce the real head
         message, content = await connection.read()
+    connection.body = content
     first = b"" if content.at_eof() else await content.readany()
     if not content.is_eof():
         connection.read_timeout = call.idle_timeout
@@ -121,7 +121,7 @@ async def _first_piece(connection: ResponseHandler, call: Call, pool: Pool) -> R
     return Reply(message, content, first, connection, pool)
 
 
-def _write(connection: ResponseHandler, call: Call) -> None:
+def _write(connection: Connection, call: Call) -> None:
     transport = connection.transport
     if transport is None:
         raise ConnectionResetError("closed before the request was sent")

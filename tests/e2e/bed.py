@@ -1,0 +1,164 @@
+"""The test bed as the end-to-end tests use it: kubectl, helm, models in volumes, waits that print what they saw."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples.kubectl import Kubectl
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NAMESPACE = "llama-e2e"
+RELEASE = "llama-operator"
+SERVING_PYTHON = "serving-venv/bin/python"
+CHART = ROOT / "charts" / "llama-operator"
+
+Object = dict[str, Any]
+
+
+def cache() -> Path:
+    """The project's part of the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llama-operator"
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A running test bed."""
+
+    environment: dict[str, str]
+    audit_log: Path
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl in the tests' namespace."""
+        return Kubectl(self.environment, NAMESPACE)
+
+    def helm(self, *arguments: str) -> str:
+        """Output of helm. Raises CalledProcessError."""
+        done = subprocess.run(
+            ["helm", "--namespace", NAMESPACE, *arguments],
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def install(self) -> None:
+        """Install or upgrade the chart with the images of this checkout."""
+        settings = {
+            "images.operator": "localhost/llama-operator:dev",
+            "images.serving": "localhost/llama-serving:dev",
+            "rbac.clusterView": "true",
+        }
+        options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        self.helm("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", *options)
+
+    def deployment(self, name: str) -> Object:
+        """The LlamaDeployment; its status is empty before the operator saw it."""
+        found = self.kubectl.json("get", "llamadeployment", name)
+        found.setdefault("status", {})
+        return found
+
+    def pods(self, name: str, component: str = "stage") -> list[Object]:
+        """Pods of a deployment."""
+        selector = f"llama-operator.dev/deployment={name},app.kubernetes.io/component={component}"
+        pods: list[Object] = self.kubectl.json("get", "pods", "-l", selector)["items"]
+        return pods
+
+    def wait_for(self, name: str, check: Callable[[Object], bool], *, within: float, what: str) -> Object:
+        """Wait for a deployment's status; the messages on the way are printed, and shown when it fails."""
+        end, seen, last = time.monotonic() + within, [], ""
+        while time.monotonic() < end:
+            found = self.deployment(name)
+            status = found["status"]
+            line = f"{status.get('groupsReady')} {status.get('reason')}: {status.get('message')}"
+            if line != last:
+                seen.append(line)
+                print(f"{name}: {line}", flush=True)
+                last = line
+            if check(found):
+                return found
+            time.sleep(0.3)
+        raise AssertionError(f"{name} is not {what} within {within} s; seen:\n" + "\n".join(seen[-15:]))
+
+    def wait_serving(self, name: str, groups: int, *, within: float = 600) -> Object:
+        """All groups serve and the operator has nothing left to do."""
+        wanted = (f"{groups}/{groups}", "Serving")
+
+        def serving(found: Object) -> bool:
+            status = found["status"]
+            return (status.get("groupsReady"), status.get("reason")) == wanted
+
+        return self.wait_for(name, serving, within=within, what=" ".join(wanted))
+
+    def service_url(self, name: str) -> str:
+        """URL of the deployment's Service; the machine of the test bed reaches cluster IPs."""
+        return f"http://{self.kubectl.json('get', 'service', name)['spec']['clusterIP']}"
+
+    def audit(self, since: str) -> Iterator[Object]:
+        """Audit events from a moment on (RFC 3339)."""
+        for line in self.audit_log.read_text().splitlines():
+            event: Object = json.loads(line)
+            if event["requestReceivedTimestamp"] >= since:
+                yield event
+
+
+def model_volume(bed: Bed, name: str, folder: Path) -> None:
+    """A claim of this name, bound to a folder that every node sees."""
+    size = {"storage": "1Gi"}
+    access = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    bed.kubectl.apply(
+        {
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{NAMESPACE}-{name}"},
+            "spec": {
+                **access, "capacity": size, "hostPath": {"path": str(folder), "type": "Directory"},
+                "claimRef": {"namespace": NAMESPACE, "name": name},
+            },
+        },
+        {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {**access, "volumeName": f"{NAMESPACE}-{name}", "resources": {"requests": size}},
+        },
+    )  # fmt: skip
+
+
+def tiny_model(seed: int = 1) -> Path:
+    """A tiny random Llama with a tokenizer, made once."""
+    folder = cache() / "models" / f"tiny-{seed}"
+    if not (folder / "config.json").exists():
+        command = [str(cache() / SERVING_PYTHON), "-m", "llama_serving.weights.tiny", str(folder), "--seed", str(seed)]
+        subprocess.run(command, check=True)
+    return folder
+
+
+def manifest(name: str, **changes: Any) -> Object:
+    """A LlamaDeployment of two small CPU stages on two nodes; ``changes`` replace parts of the spec."""
+    spec: Object = {
+        "model": {"source": "pvc://tiny/", "revision": "seed-1", "license": "none", "acceptLicense": True},
+        "contextLength": 512,
+        "maxConcurrentRequests": 8,
+        "device": {"resource": "cpu"},
+        "sharding": {"pipeline": 2},
+        "resources": {"cpu": "100m", "memory": "4Gi", "sharedMemory": "256Mi"},
+        "placement": {"spreadStages": True},
+        "dtype": "float32",
+        "drainTimeoutSeconds": 30,
+        "gateway": {"resources": {"cpu": "50m"}},
+    }
+    return {
+        "apiVersion": "llama-operator.dev/v1alpha1", "kind": "LlamaDeployment",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec | changes,
+    }  # fmt: skip
+
+
+def testbed(*arguments: str) -> str:
+    """Output of the test bed's command line; what it does is shown."""
+    done = subprocess.run([sys.executable, "-m", "testbed", *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout

@@ -1,0 +1,40 @@
+"""One test bed and one pair of groups for all end-to-end tests: a cell's start is what costs time."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bed import NAMESPACE, Bed, manifest, model_volume, testbed, tiny_model
+
+PAIR = "pair"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They all need the whole bed, and minutes."""
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+        item.add_marker(pytest.mark.timeout(1500))
+
+
+@pytest.fixture(scope="session")
+def bed() -> Bed:
+    """The test bed with our images and the chart installed; it stays up for the next run."""
+    testbed("up")
+    testbed("images")
+    lines = (line.removeprefix("export ").partition("=") for line in testbed("env").splitlines())
+    environment = {**os.environ, **{key: value.strip("'\"") for key, _, value in lines if value}}
+    bed = Bed(environment, Path(environment["KUBECONFIG"]).parent / "audit.log")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    bed.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    bed.install()
+    model_volume(bed, "tiny", tiny_model())
+    return bed
+
+
+@pytest.fixture(scope="session")
+def pair(bed: Bed) -> str:
+    """Two groups of two stages, serving."""
+    bed.kubectl.apply(manifest(PAIR, replicas=2))
+    bed.wait_serving(PAIR, 2)
+    return PAIR

@@ -1,0 +1,85 @@
+"""From ``kubectl apply`` to an answered chat, and what the status says of waits."""
+
+import aiohttp
+
+from tests.e2e.bed import Bed, manifest, model_volume
+
+
+async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str):
+    body = {"model": pair, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "temperature": 0}
+    async with aiohttp.ClientSession() as session:
+        texts = set()
+        for _ in range(4):
+            async with session.post(f"{bed.service_url(pair)}/v1/chat/completions", json=body) as response:
+                answer = await response.json()
+                assert response.status == 200, answer
+                assert response.headers["x-llama-group"] in ("0", "1")
+                assert response.headers["x-llama-weights"] == "seed-1"
+                texts.add(answer["choices"][0]["message"]["content"])
+        assert len(texts) == 1, f"greedy answers differ: {texts}"
+    nodes = {group["name"]: group["nodes"] for group in bed.deployment(pair)["status"]["groups"]}
+    assert len(nodes) == 2
+    assert all(len(set(of_stages)) == 2 for of_stages in nodes.values()), nodes
+
+
+def test_printer_columns_say_it_all(bed: Bed, pair: str):
+    header, row = bed.kubectl("get", "llamadeployment", pair).splitlines()
+    assert header.split() == ["NAME", "GROUPS", "WEIGHTS", "REASON", "AGE"]
+    assert row.split()[:4] == [pair, "2/2", "seed-1", "Serving"]
+
+
+def test_an_impossible_node_selector_is_named(bed: Bed, pair: str):
+    bed.kubectl.apply(manifest("nowhere", placement={"nodeSelector": {"gpu": "none-such"}}))
+    found = bed.wait_for(
+        "nowhere", lambda d: d["status"].get("reason") == "Unschedulable", within=20, what="Unschedulable"
+    )
+    assert "node affinity/selector" in found["status"]["message"]
+    bed.kubectl("delete", "llamadeployment", "nowhere")
+
+
+def test_a_device_that_no_node_has_is_counted(bed: Bed, pair: str):
+    gpus = {"device": {"resource": "nvidia.com/gpu", "count": 8}, "sharding": {"pipeline": 2, "tensor": 2}}
+    gpus["device"]["count"] = 2
+    bed.kubectl.apply(manifest("no-gpus", **gpus, placement={}))
+    found = bed.wait_for("no-gpus", lambda d: d["status"].get("reason") == "LayoutRefused" or
+                         d["status"].get("reason") == "Unschedulable", within=60, what="Unschedulable")  # fmt: skip
+    assert "2 nvidia.com/gpu" in found["status"]["message"], found["status"]["message"]
+    assert "2 short" in found["status"]["message"], found["status"]["message"]
+    bed.kubectl("delete", "llamadeployment", "no-gpus")
+
+
+def test_a_missing_image_is_named(bed: Bed, pair: str):
+    images = {"gateway": "localhost/none-such:1", "pullPolicy": "Never"}
+    bed.kubectl.apply(manifest("no-image", images=images))
+    found = bed.wait_for(
+        "no-image", lambda d: d["status"].get("reason") == "ImageUnavailable", within=20, what="ImageUnavailable"
+    )
+    assert "localhost/none-such:1" in found["status"]["message"]
+    bed.kubectl("delete", "llamadeployment", "no-image")
+
+
+def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
+    import shutil
+
+    from tests.e2e.bed import tiny_model
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model(), folder)
+    for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        part.chmod(0o755)
+    (folder / "model.safetensors").chmod(0o600)
+    model_volume(bed, "unreadable", folder)
+    bed.kubectl.apply(manifest("unreadable", model=manifest("x")["spec"]["model"] | {"source": "pvc://unreadable/"}))
+    found = bed.wait_for(
+        "unreadable", lambda d: d["status"].get("reason") == "WeightsUnreadable", within=30, what="WeightsUnreadable"
+    )
+    assert "model.safetensors" in found["status"]["message"]
+    assert "0600" in found["status"]["message"]
+    assert "chmod" in found["status"]["message"]
+    (folder / "model.safetensors").chmod(0o644)
+    bed.wait_for(
+        "unreadable", lambda d: d["status"].get("model", {}).get("outcome") == "accepted", within=60, what="accepted"
+    )
+    bed.kubectl("delete", "llamadeployment", "unreadable")
+    bed.kubectl("delete", "persistentvolumeclaim", "unreadable")
+    bed.kubectl("delete", "persistentvolume", "llama-e2e-unreadable")

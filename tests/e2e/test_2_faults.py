@@ -1,0 +1,138 @@
+"""Under a steady streaming load on two groups everything is broken once; only what ran on the broken part may break."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.pods import container_processes
+from tests.e2e.bed import RELEASE, Bed
+from tests.e2e.load import Load
+
+CLIENTS = 4
+BACK_WITHIN_S = 400
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What was broken: streams of these groups that ran in this time may break."""
+
+    what: str
+    groups: frozenset[str]
+    start: float
+    end: float
+
+
+async def test_only_streams_on_the_broken_part_break(bed: Bed, pair: str):
+    async with Load(bed.service_url(pair), pair, clients=CLIENTS) as load:
+        await load.finished(20, within=120)
+        faults = [
+            await inflict(bed, pair, load, "a stage process is killed", "0", lambda: kill_stage_process(bed, pair)),
+            await inflict(
+                bed, pair, load, "a leader is killed, without an operator", "1", lambda: kill_leader(bed, pair)
+            ),
+            await inflict(bed, pair, load, "a stage pod is deleted", "0", lambda: delete_stage_pod(bed, pair)),
+            await inflict(bed, pair, load, "the gateways are restarted", None, lambda: restart_gateways(bed, pair)),
+        ]
+        await load.finished(20, within=120)
+    print(load.summary())
+    failed = [answer for answer in load.answers if answer.failed]
+    assert not failed, f"{len(failed)} requests failed: {failed[:3]}; {load.summary()}"
+    for answer in (answer for answer in load.answers if answer.broken):
+        excuse = [f for f in faults if answer.group in f.groups and answer.start <= f.end and answer.end >= f.start]
+        assert excuse, f"a stream broke without a cause: {answer}; faults {faults}"
+    broken = sum(answer.broken for answer in load.answers)
+    assert broken <= 3 * CLIENTS, f"{broken} streams broke, at most {CLIENTS} ran at each fault"
+    assert {answer.group for answer in load.answers[-20:]} == {"0", "1"}, "both groups take part again"
+
+
+async def inflict(bed: Bed, pair: str, load: Load, what: str, group: str | None, act: Callable[[], None]) -> Fault:
+    """Do it, see that requests go on meanwhile, and wait until both groups serve again."""
+    print(f"--- {what}", flush=True)
+    start = time.monotonic()
+    await asyncio.to_thread(act)
+    await load.finished(20, within=120)
+    await asyncio.to_thread(bed.wait_serving, pair, 2, within=BACK_WITHIN_S)
+    end = time.monotonic()
+    print(f"--- {what}: back after {end - start:.0f} s; {load.summary()}", flush=True)
+    return Fault(what, frozenset({group}) if group else frozenset(), start, end)
+
+
+def stage_pod(bed: Bed, pair: str, group: str, stage: str) -> dict:
+    labels = {"llama-operator.dev/group": group, "llama-operator.dev/stage": stage}
+    return next(pod for pod in bed.pods(pair) if labels.items() <= pod["metadata"]["labels"].items())
+
+
+def kill_stage_process(bed: Bed, pair: str) -> None:
+    """SIGKILL for the process that holds the layers of stage 1 of group 0; wait until the group is out of rotation."""
+    pod = stage_pod(bed, pair, "0", "1")
+    victims = [p for p in container_processes(pod["metadata"]["uid"]) if "StageProc" in p.command]
+    assert len(victims) == 1, [p.command for p in container_processes(pod["metadata"]["uid"])]
+    os.kill(victims[0].pid, signal.SIGKILL)
+    not_ready(bed, pair, "0")
+
+
+def kill_leader(bed: Bed, pair: str) -> None:
+    """SIGKILL for the leader's container while nobody operates."""
+    scale_operator(bed, 0)
+    pod = stage_pod(bed, pair, "1", "0")
+    restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+    for process in container_processes(pod["metadata"]["uid"]):
+        os.kill(process.pid, signal.SIGKILL)
+
+    def again() -> str:
+        found = stage_pod(bed, pair, "1", "0")["status"]
+        ready = {item["type"]: item["status"] for item in found["conditions"]}["Ready"]
+        return "" if found["containerStatuses"][0]["restartCount"] > restarts and ready == "True" else str(ready)
+
+    until("group 1 serves again without an operator", again, BACK_WITHIN_S)
+    scale_operator(bed, 1)
+
+
+def delete_stage_pod(bed: Bed, pair: str) -> None:
+    """``kubectl delete pod`` of stage 1 of group 0: the whole group is rebuilt, and only it."""
+    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in bed.pods(pair)}
+    name = stage_pod(bed, pair, "0", "1")["metadata"]["name"]
+    bed.kubectl("delete", "pod", name)
+
+    def rebuilt() -> str:
+        after = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in bed.pods(pair)}
+        new = sorted(name for name in before if after.get(name) not in (None, before[name]))
+        return (
+            "" if len(new) == 2 and all("-0-" in name[-4:] for name in new) else f"new pods: {new}, now {sorted(after)}"
+        )
+
+    until("both pods of group 0 and no other are new", rebuilt, 120)
+
+
+def restart_gateways(bed: Bed, pair: str) -> None:
+    bed.kubectl("rollout", "restart", f"deployment/{pair}-gateway")
+    bed.kubectl("rollout", "status", f"deployment/{pair}-gateway", "--timeout=180s")
+
+
+def scale_operator(bed: Bed, replicas: int) -> None:
+    bed.kubectl("scale", f"deployment/{RELEASE}", f"--replicas={replicas}")
+    selector = "app.kubernetes.io/name=llama-operator,app.kubernetes.io/component!=gateway"
+    until(
+        f"{replicas} operators run",
+        lambda: "" if len(bed.kubectl.json("get", "pods", "-l", selector)["items"]) == replicas else "not yet",
+        60,
+    )
+
+
+def not_ready(bed: Bed, pair: str, group: str) -> None:
+    def check() -> str:
+        conditions = stage_pod(bed, pair, group, "0")["status"]["conditions"]
+        return "still Ready" if {c["type"]: c["status"] for c in conditions}["Ready"] == "True" else ""
+
+    until(f"the leader of group {group} is not Ready", check, 60)
+
+
+def until(what: str, check: Callable[[], str], within: float) -> None:
+    """Wait until ``check`` returns nothing; its last answer is shown when it does not."""
+    end = time.monotonic() + within
+    while missing := check():
+        assert time.monotonic() < end, f"{what}: not within {within} s; {missing}"
+        time.sleep(0.2)

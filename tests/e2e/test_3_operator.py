@@ -1,0 +1,57 @@
+"""The operator may die at any moment, and when nothing changes it writes nothing."""
+
+import random
+import time
+from datetime import UTC, datetime
+
+from tests.e2e.bed import RELEASE, Bed, manifest
+from tests.e2e.test_2_faults import until
+
+IDLE_S = 300
+WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+SEED = 20261124
+
+
+def shape(bed: Bed, name: str) -> set[str]:
+    """Kinds and names of everything that belongs to a deployment."""
+    kinds = "pods,services,configmaps,secrets,deployments,serviceaccounts,roles,rolebindings,networkpolicies,pdb"
+    found = bed.kubectl.json("get", kinds, "-l", f"llama-operator.dev/deployment={name}")["items"]
+    gateways = {"Pod"}
+    return {
+        f"{item['kind']}/{item['metadata']['name']}"
+        for item in found
+        if item["kind"] not in gateways or "llama-operator.dev/stage" in item["metadata"]["labels"]
+    }
+
+
+def kill_operator(bed: Bed) -> None:
+    """SIGKILL, as a lost node would do it: no farewell."""
+    selector = "app.kubernetes.io/name=llama-operator"
+    bed.kubectl("delete", "pod", "-l", selector, "--grace-period=0", "--force", "--wait=false")
+
+
+def test_ten_kills_at_random_moments_end_in_the_same_state(bed: Bed, pair: str):
+    expected = shape(bed, pair)
+    bed.kubectl("delete", "llamadeployment", pair, "--wait=true", "--timeout=180s")
+    until("nothing is left", lambda: ", ".join(sorted(shape(bed, pair))), 120)
+    chance = random.Random(SEED)
+    moments = sorted(chance.uniform(0, 100) for _ in range(10))
+    bed.kubectl.apply(manifest(pair, replicas=2))
+    start = time.monotonic()
+    for moment in moments:
+        until(f"{moment:.1f} s have passed", lambda at=moment: "" if time.monotonic() - start >= at else "not yet", 120)
+        kill_operator(bed)
+    bed.wait_serving(pair, 2)
+    assert shape(bed, pair) == expected
+
+
+def test_five_idle_minutes_without_a_write(bed: Bed, pair: str):
+    bed.wait_serving(pair, 2)
+    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    end = time.monotonic() + IDLE_S
+    until("five minutes have passed", lambda: "" if time.monotonic() >= end else "not yet", IDLE_S + 60)
+    user = f"system:serviceaccount:{bed.kubectl.namespace}:{RELEASE}"
+    events = [event for event in bed.audit(since) if event["user"]["username"] == user]
+    writes = [(event["verb"], event["requestURI"]) for event in events if event["verb"] in WRITES]
+    assert events, "the operator was not even seen: the audit log is not the right one"
+    assert writes == []

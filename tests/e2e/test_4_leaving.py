@@ -1,0 +1,33 @@
+"""``kubectl delete`` leaves no object behind, ``helm uninstall`` none but the CRDs."""
+
+from tests.e2e.bed import NAMESPACE, RELEASE, Bed
+from tests.e2e.test_2_faults import until
+
+OURS = "llamadeployments.llama-operator.dev"
+
+
+def everything(bed: Bed) -> set[str]:
+    """Every object in the namespace but events and what the namespace has by itself."""
+    listed = bed.kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
+    kinds = [kind for kind in listed if not kind.startswith("events")]
+    found = bed.kubectl("get", ",".join(kinds), "--ignore-not-found", "-o", "name", "--show-kind").split()
+    return set(found) - {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+
+
+def test_delete_leaves_nothing(bed: Bed, pair: str):
+    bed.kubectl("delete", "llamadeployment", "--all", "--wait=true", "--timeout=180s")
+
+    def rest() -> str:
+        return ", ".join(sorted(name for name in everything(bed) if RELEASE not in name and "tiny" not in name))
+
+    until("no object of the deployment is left", rest, 180)
+
+
+def test_uninstall_leaves_the_crds_only(bed: Bed):
+    before = set(bed.kubectl("get", "crds", "-o", "name").split())
+    bed.helm("uninstall", RELEASE, "--wait")
+    until("no object of the release is left", lambda: ", ".join(n for n in everything(bed) if "tiny" not in n), 120)
+    cluster = bed.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").split()
+    assert not [name for name in cluster if RELEASE in name or NAMESPACE in name]
+    assert set(bed.kubectl("get", "crds", "-o", "name").split()) == before
+    assert f"customresourcedefinition.apiextensions.k8s.io/{OURS}" in before
