@@ -108,7 +108,7 @@ def _chart(steps: Steps, environment: dict[str, str], kubectl: Kubectl) -> None:
         }
         options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         command = ["helm", "upgrade", "--install", RELEASE, str(ROOT / "charts" / "llama-operator")]
-        run([*command, "--namespace", NAMESPACE, "--wait", *options], environment=environment, capture=True)
+        run([*command, "--namespace", NAMESPACE, "--wait", "--timeout=120s", *options], environment=environment, capture=True)
         kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -48,6 +49,8 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
             await kopf.operator(
                 registry=registry,
                 standalone=True,
+                # Else kopf asks for the name of the user, which a pod's uid need not have.
+                identity=cast(Any, "llama-operator"),
                 clusterwide=not namespaces,
                 namespaces=namespaces,
                 stop_flag=stop,

@@ -14,6 +14,8 @@ from llama_operator.plan.model import DeletePod, Plan, SetRotation
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.ports import Cluster, Key, Manifest, Ref, Rejected, Retry
 
+REFUSED_PAUSE = 10.0  # seconds; events wake the loop earlier
+
 
 @dataclass
 class Outcome:
@@ -21,6 +23,12 @@ class Outcome:
 
     problems: list[Hold] = field(default_factory=list)
     after: float | None = None
+
+    def pause(self, recheck: float) -> float:
+        """Seconds until the next pass: sooner when the API server said so, later when it will say no again."""
+        if any(problem.reason is Reason.API_REJECTED for problem in self.problems):
+            recheck = max(recheck, REFUSED_PAUSE)
+        return recheck if self.after is None else min(recheck, self.after)
 
     async def attempt(self, what: str, call: Awaitable[None]) -> bool:
         """Await one write; True when it was accepted."""
@@ -31,22 +39,23 @@ class Outcome:
             return False
         except Retry as error:
             self.problems.append(Hold(Reason.API_RETRY, f"{what} will be tried again: {error}"))
-            self.after = min(self.after or error.after, error.after)
+            self.after = error.after if self.after is None else min(self.after, error.after)
             return False
         return True
 
 
 async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
-    outcome, key = Outcome(), context.key
+    outcome, key = Outcome(list(changes.holds)), context.key
     for rotation in plan.rotations:
         await outcome.attempt(f"the rotation gate of {rotation.pod}", _rotate(cluster, key, rotation))
     for delete in plan.deletes:
         await outcome.attempt(f"the delete of pod {delete.name}", _delete(cluster, key, delete))
-    # Stages mount the token: without it they would wait in ContainerCreating.
-    await outcome.attempt("the token Secret", cluster.ensure_token(key, token_secret(context)))
-    for manifest in changes.applies:
-        await outcome.attempt(_title(manifest), cluster.apply(key, manifest))
+    # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
+    has_token = await outcome.attempt("the token Secret", cluster.ensure_token(key, token_secret(context)))
+    for write in changes.applies:
+        if has_token or write.manifest["kind"] != "Pod":
+            await outcome.attempt(_title(write.manifest), cluster.apply(key, write.manifest, force=write.force))
     for ref in changes.prunes:
         await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(key, ref))
     return outcome

@@ -14,6 +14,7 @@ from llama_operator.ports import Key, Retry
 log = logging.getLogger(__name__)
 
 FLOOR = 0.3  # seconds between two passes
+LONGEST_PASS = 60.0  # seconds; what is left undone then is done by the next, which starts from what is
 AFTER_FAILURE = 1.0  # seconds between a failed pass and the next, whatever wakes the loop
 LONGEST = 60.0  # seconds between two tries of a pass that fails
 
@@ -38,7 +39,7 @@ class Pulse:
     def late(self) -> float:
         """Seconds by which the latest loop missed its time; 0 when none did."""
         now = self.clock()
-        return max((now - due for due in self.due.values()), default=0.0)
+        return max((now - due for due in self.due.values() if now > due), default=0.0)
 
 
 async def run_loop(
@@ -49,12 +50,14 @@ async def run_loop(
     one_pass: Callable[[], Awaitable[float]],
     pulse: Pulse,
 ) -> None:
-    """Pass after pass until ``stopped``; ``one_pass`` returns the seconds until the next."""
+    """Pass after pass until ``stopped``; ``one_pass`` returns the seconds until the next one."""
     failures = 0
+    pulse.beat(key, LONGEST_PASS)
     while not stopped():
         wake.clear()
         try:
-            wait, failures = await one_pass(), 0
+            async with asyncio.timeout(LONGEST_PASS):
+                wait, failures = await one_pass(), 0
         except Retry as error:
             failures += 1
             wait = max(error.after, backoff(failures))
@@ -63,11 +66,11 @@ async def run_loop(
             failures += 1
             wait = backoff(failures)
             log.exception("%s/%s: pass failed, next in %.0f s", key.namespace, key.name, wait)
+        floor = AFTER_FAILURE if failures else FLOOR
+        wait = max(wait, floor)
         pulse.beat(key, wait)
-        floor = min(AFTER_FAILURE if failures else FLOOR, wait)
         await asyncio.sleep(floor)
         await _nap(wake, wait - floor)
-    pulse.forget(key)
 
 
 def backoff(failures: int) -> float:

@@ -47,6 +47,7 @@ class PodView:
     ip: str
     created: datetime
     gone_by: datetime | None  # None: not being deleted; else when its grace period ends
+    forced: bool  # it was deleted without grace: only a finalizer of somebody else keeps it
     ready: bool
     containers_ready: bool
     in_rotation: bool | None  # None: the gate was never set
@@ -85,17 +86,23 @@ class Snapshot:
     children: tuple[Manifest, ...]  # every other object of ours, whole
     cells: Mapping[str, CellAnswer] = field(default_factory=dict)  # by pod name
     rooms: tuple[NodeRoom, ...] | None = None  # None: not looked at, or not allowed to
+    strangers: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
 
     @property
     def stages(self) -> tuple[PodView, ...]:
-        """Pods of groups, in the order of group, revision and stage."""
-        found = (pod for pod in self.pods if pod.component == names.COMPONENT_STAGE)
+        """Pods of groups, in the order of group, revision and stage; one without its labels belongs to none."""
+        found = (pod for pod in self.pods if pod.component == names.COMPONENT_STAGE and min(pod.group, pod.stage) >= 0)
         return tuple(sorted(found, key=lambda pod: (pod.group, pod.revision, pod.stage)))
 
     @property
     def inspectors(self) -> tuple[PodView, ...]:
         """Pods that read the model's config."""
         return tuple(pod for pod in self.pods if pod.component == names.COMPONENT_INSPECTOR)
+
+    @property
+    def gateways(self) -> tuple[PodView, ...]:
+        """Pods of the gateway's Deployment."""
+        return tuple(pod for pod in self.pods if pod.component == names.COMPONENT_GATEWAY)
 
 
 def pod_view(body: Mapping[str, Any]) -> PodView:
@@ -116,6 +123,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         ip=status.get("podIP", ""),
         created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         gone_by=parse_time(meta.get("deletionTimestamp")),  # the API server writes the end of the grace period here
+        forced=meta.get("deletionGracePeriodSeconds") == 0,
         ready=_is_true(conditions.get("Ready")),
         containers_ready=_is_true(conditions.get("ContainersReady")),
         in_rotation=_gate(conditions.get(names.GATE_IN_ROTATION)),

@@ -86,8 +86,11 @@ class CellAnswer:
 class Cluster(Protocol):
     """The API server, in one namespace."""
 
-    async def apply(self, key: Key, manifest: Manifest) -> None:
-        """Server-side apply; creates or updates. Raises Retry or Rejected."""
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool) -> None:
+        """Server-side apply; creates or updates. Raises Retry or Rejected.
+
+        With ``force``, fields that somebody else changed are taken over; without, they are refused.
+        """
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
         """Delete; an object that is gone, or is another one (uid), counts as success. ``grace`` in seconds."""

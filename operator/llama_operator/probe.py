@@ -6,7 +6,7 @@ from llama_operator.loop import Pulse
 from llama_serving.config.names import ROUTE_LIVE
 
 PORT = 8080
-LATE = 120.0  # seconds; a pass has deadlines on all its calls and is shorter than this
+LATE = 120.0  # seconds; twice the longest pass
 
 
 async def serve(pulse: Pulse, *, port: int = PORT) -> web.AppRunner:

@@ -13,16 +13,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.apply import apply
-from llama_operator.manifests.changes import changes
+from llama_operator.apply import Outcome, apply
+from llama_operator.manifests.changes import changes, identity
 from llama_operator.manifests.common import Context
-from llama_operator.observe import Snapshot, pod_views
+from llama_operator.observe import PodView, Snapshot, pod_views
 from llama_operator.plan.model import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Hold
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import CellAnswer, Cells, Cluster, Key, Owner, Rejected, Retry
+from llama_operator.ports import CellAnswer, Cells, Cluster, Key, NodeRoom, Owner, Rejected, Retry
 from llama_operator.status import notices, report
+from llama_serving.config import names
 
 log = logging.getLogger(__name__)
 
@@ -43,38 +44,72 @@ async def reconcile(bodies: Bodies, *, cluster: Cluster, cells: Cells, settings:
     if world.deleting:
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(world, settings, now)
-    problems, after = await _act(decided, world, settings, cluster)
-    await _report(decided, world, problems, cluster, now)
-    return min(decided.recheck, after or decided.recheck)
+    outcome = await _act(decided, world, settings, cluster)
+    await _report(decided, world, tuple(outcome.problems), cluster, now)
+    return outcome.pause(decided.recheck)
 
 
 async def _observe(bodies: Bodies, cluster: Cluster, cells: Cells) -> Snapshot:
     world = snapshot(bodies)
     running = [pod for pod in world.stages if pod.ip and pod.alive]
     answers: list[CellAnswer] = await asyncio.gather(*(cells.state(pod.ip) for pod in running))
-    named = {pod.name: answer for pod, answer in zip(running, answers, strict=True)}
+    named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
     homeless = any(pod.unscheduled or pod.gone_by for pod in world.pods)
-    rooms = await cluster.rooms() if homeless else None
+    rooms = await _rooms(cluster) if homeless else None
     return replace(world, cells=named, rooms=None if rooms is None else tuple(rooms))
+
+
+def _heard(pod: PodView, answer: CellAnswer, world: Snapshot) -> CellAnswer:
+    """An address is given to another pod soon after its own has gone: what that one says is not this one's word."""
+    state = answer.state
+    if state is None:
+        return answer
+    said = (state.deployment, state.group, state.stage, state.revision)
+    if said == (world.key.name, pod.group, pod.stage, pod.revision):
+        return answer
+    return CellAnswer(None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}")
+
+
+async def _rooms(cluster: Cluster) -> Sequence[NodeRoom] | None:
+    try:
+        return await cluster.rooms()
+    except Retry as error:  # they only make a sentence better: no reason to stand still
+        log.warning("the room on the nodes is not known: %s", error)
+        return None
 
 
 def snapshot(bodies: Bodies) -> Snapshot:
     """What the watches show, before cells and nodes are asked."""
     meta = bodies.deployment["metadata"]
-    pods = [child for child in bodies.children if child.get("kind") == "Pod"]
-    others = [dict(child) for child in bodies.children if child.get("kind") != "Pod"]
+    uid = meta.get("uid", "")
+    ours = [child for child in bodies.children if _is_ours(child, uid)]
+    pods = [child for child in ours if child["kind"] == "Pod"]
+    others = [dict(child) for child in ours if child["kind"] != "Pod"]
     spec, error = _spec(bodies.deployment)
     return Snapshot(
         key=Key(meta["namespace"], meta["name"]),
-        uid=meta.get("uid", ""),
+        uid=uid,
         generation=meta.get("generation", 0),
         deleting="deletionTimestamp" in meta,
         spec=spec,
         spec_error=error,
         status=_status(bodies.deployment),
         pods=pod_views(pods),
-        children=tuple(sorted(others, key=lambda child: (child["kind"], child["metadata"]["name"]))),
+        children=tuple(sorted(others, key=identity)),
+        strangers=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
     )
+
+
+def _is_ours(child: Body, uid: str) -> bool:
+    """Labels are copied easily; what we may change or delete names this very object as its owner.
+
+    Another uid is that of an earlier LlamaDeployment of the same name, whose children are still being collected.
+    Gateway pods belong to their ReplicaSet, and are only looked at.
+    """
+    meta = child["metadata"]
+    if (meta.get("labels") or {}).get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY and child.get("kind") == "Pod":
+        return True
+    return any(owner.get("uid") == uid for owner in meta.get("ownerReferences") or ())
 
 
 def _spec(deployment: Body) -> tuple[LlamaDeploymentSpec | None, str]:
@@ -94,14 +129,11 @@ def _status(deployment: Body) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus()
 
 
-async def _act(
-    decided: Plan, world: Snapshot, settings: Settings, cluster: Cluster
-) -> tuple[tuple[Hold, ...], float | None]:
+async def _act(decided: Plan, world: Snapshot, settings: Settings, cluster: Cluster) -> Outcome:
     if world.spec is None:
-        return (), None
+        return Outcome()
     context = Context(world.key, world.uid, world.spec, settings)
-    outcome = await apply(decided, changes(decided, world, context), context, cluster)
-    return tuple(outcome.problems), outcome.after
+    return await apply(decided, changes(decided, world, context), context, cluster)
 
 
 async def _report(decided: Plan, world: Snapshot, problems: tuple[Hold, ...], cluster: Cluster, now: datetime) -> None:

@@ -4,6 +4,7 @@ The plan adds only the reasons why something waits. Available: at least one grou
 something is on its way without anybody's help. Degraded: somebody has to act, the message says on what.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
@@ -15,6 +16,8 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import FAILURES, Hold, Reason, worst
 from llama_operator.ports import Notice
 from llama_serving.config import names
+
+LONGEST = 2000  # characters of a sentence: the API server refuses a condition with a very long one
 
 SERVING, STARTING, PENDING = "Serving", "Starting", "Pending"
 DRAINING, REBUILDING, FAILED = "Draining", "Rebuilding", "Failed"
@@ -31,7 +34,7 @@ _STATES = {
 def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetime) -> LlamaDeploymentStatus:
     """The status to write after this pass. ``problems`` are what the API server said to our writes."""
     moment = now.replace(microsecond=0)
-    holds = problems + plan.holds
+    holds = tuple(replace(hold, detail=hold.detail[:LONGEST]) for hold in problems + plan.holds)
     first = worst(holds) or Hold(Reason.SERVING, _serving_sentence(world))
     groups = _groups(world, plan, holds, moment)
     serving = [group for group in groups if group.state == SERVING]
@@ -95,8 +98,8 @@ def _group(
         name=group.name,
         revision=group.revision,
         state=state,
-        reason=hold.reason if hold else Reason.SERVING,
-        message=hold.detail if hold else "the engine answers",
+        reason=hold.reason if hold else (Reason.SERVING if state == SERVING else Reason.POD_STARTING),
+        message=hold.detail if hold else ("the engine answers" if state == SERVING else ""),
         nodes=tuple(pod.node for pod in pods),
         weights=leader.weights if leader else "",
         since=since,

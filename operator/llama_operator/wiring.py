@@ -35,16 +35,39 @@ CHILDREN = (
 OnePass = Callable[[Bodies], Awaitable[float]]
 
 
+@dataclass(eq=False)
+class Alarm:
+    """What wakes one loop. ``gone``: the object was deleted without our finalizer; kopf would let the loop run on."""
+
+    uid: str
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: bool = False
+
+
 @dataclass
 class Wakes:
-    """The wake flags of the running loops."""
+    """The alarms of the running loops."""
 
-    flags: dict[Key, asyncio.Event] = field(default_factory=dict)
+    alarms: dict[Key, Alarm] = field(default_factory=dict)
 
     def wake(self, key: Key) -> None:
         """Wake a loop; one that does not run yet starts with a full pass anyway."""
-        if key in self.flags:
-            self.flags[key].set()
+        if key in self.alarms:
+            self.alarms[key].event.set()
+
+    def end(self, key: Key, uid: str) -> None:
+        """The object is no more; another one of the same name has another uid."""
+        alarm = self.alarms.get(key)
+        if alarm and alarm.uid == uid:
+            alarm.gone = True
+            alarm.event.set()
+
+    def leave(self, key: Key, alarm: Alarm) -> bool:
+        """The loop has ended; False when a later one of the same name has taken its place."""
+        if self.alarms.get(key) is not alarm:
+            return False
+        del self.alarms[key]
+        return True
 
 
 def build(registry: kopf.OperatorRegistry, one_pass: OnePass, pulse: Pulse) -> None:
@@ -88,29 +111,36 @@ def _child_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
 
 
 def _own_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
-    async def deployment_changed(namespace: str, name: str, **_: Any) -> None:
-        wakes.wake(Key(namespace, name))
+    async def deployment_changed(type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
+        if type == "DELETED":
+            wakes.end(Key(namespace, name), uid)
+        else:
+            wakes.wake(Key(namespace, name))
 
     return deployment_changed
 
 
 def _loop(wakes: Wakes, one_pass: OnePass, pulse: Pulse) -> Callable[..., Awaitable[None]]:
-    async def loop(namespace: str, name: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any) -> None:
+    async def loop(
+        namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
+    ) -> None:
         key = Key(namespace, name)
         indices = [kwargs[_index_name(plural)] for _, plural in CHILDREN]
-        wake = wakes.flags.setdefault(key, asyncio.Event())
+        alarm = wakes.alarms[key] = Alarm(uid)
 
         async def step() -> float:
             children = [child for index in indices for child in index.get(key, ())]
             return await one_pass(Bodies(dict(body), children))
 
-        ending = asyncio.create_task(_wake_when_stopped(stopped, wake))
+        ending = asyncio.create_task(_wake_when_stopped(stopped, alarm.event))
         try:
-            await run_loop(key, wake=wake, stopped=lambda: bool(stopped), one_pass=step, pulse=pulse)
+            await run_loop(
+                key, wake=alarm.event, stopped=lambda: bool(stopped) or alarm.gone, one_pass=step, pulse=pulse
+            )
         finally:
             ending.cancel()
-            wakes.flags.pop(key, None)
-            pulse.forget(key)
+            if wakes.leave(key, alarm):
+                pulse.forget(key)
 
     return loop
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,17 +18,26 @@ from testbed.errors import BedError
 from testbed.images import bases, storage
 from testbed.images.bases import PYTHON, SYSTEM, Base
 from testbed.images.storage import Image
-from testbed.store import REPOSITORY, cache
+from testbed.store import REPOSITORY, cache, lock
 
 OPERATOR: Final = "localhost/llama-operator"
 SERVING: Final = "localhost/llama-serving"
 TAG: Final = "dev"
 # What the Dockerfiles copy out of the repository.
-_COMMON: Final = ("pyproject.toml", "uv.lock", ".dockerignore", "serving/llama_serving")
+_COMMON: Final = ("pyproject.toml", "uv.lock", ".dockerignore")
+_CODE: Final = "serving/llama_serving"
 _INPUTS: Final = {
-    OPERATOR: (*_COMMON, "operator/Dockerfile", "operator/llama_operator"),
-    SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py"),
+    OPERATOR: (
+        *_COMMON,
+        "operator/Dockerfile",
+        "operator/llama_operator",
+        *(f"{_CODE}/{part}" for part in ("__init__.py", "config", "gateway", "weights")),
+    ),
+    SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py", _CODE),
 }
+# Buildah leaves mounts behind: its folder on itself, and one for each RUN that mounts another stage. In a mount
+# namespace of its own they end with it, and the bed can make hard links out of the store.
+_ENTER: Final = ("unshare", "--mount", "--propagation", "private", "--")
 
 
 @dataclass(frozen=True)
@@ -36,20 +46,34 @@ class Store:
 
     root: Path
 
+    @property
+    def scratch(self) -> Path:
+        """Where buildah keeps temporary files and the caches of RUN."""
+        return self.root / "scratch"
+
     def buildah(self, *arguments: str) -> str:
         """Run buildah on this store and return its output.
 
         Raises:
             BedError: it failed; the message holds the end of what it said.
         """
-        # What it downloads and its caches for RUN go where there is space and nobody else's files are.
-        scratch = self.root / "tmp-build"
-        scratch.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
         argv = ["buildah", f"--root={self.root}", f"--runroot={self.root}/run", "--storage-driver=overlay", *arguments]
-        done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(scratch)})
+        env = {**os.environ, "TMPDIR": str(self.scratch)}
+        done = subprocess.run([*_ENTER, *argv], capture_output=True, text=True, env=env)
         if done.returncode:
             raise BedError(f"`{' '.join(argv)}` failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
         return done.stdout
+
+    def share_uv_cache(self) -> None:
+        """Let RUN's cache of uv be the user's: what the development environment fetched is not fetched again."""
+        link = self.scratch / "buildah-cache" / "llama-uv"
+        if link.exists():
+            return
+        link.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(subprocess.run(["uv", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip())
+        target.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
 
     def has(self, name: str) -> bool:
         """Tell whether there is an image with this name."""
@@ -92,6 +116,11 @@ def ensure() -> dict[str, Image]:
     """
     packages.ensure(packages.IMAGES)
     images = store()
+    with lock(images.root.with_suffix(".lock")):
+        return _ensure(images)
+
+
+def _ensure(images: Store) -> dict[str, Image]:
     uv = bases.uv_program()
     uv_image = bases.uv_image(uv.read_bytes())
     arguments = {
@@ -101,15 +130,18 @@ def ensure() -> dict[str, Image]:
     wanted = {
         name: f"{name}:{inputs_digest(REPOSITORY, _INPUTS[name], parameters=arguments[name])}" for name in arguments
     }
-    for name, tagged in wanted.items():
-        if images.has(tagged):
-            continue
+    stale = [name for name, tagged in wanted.items() if not images.has(tagged)]
+    if stale:
         _ensure_bases(images, uv, uv_image)
-        with progress.step(f"building {tagged}"):
-            folder = "operator" if name == OPERATOR else "serving"
-            tags = (f"{name}:{TAG}", tagged)
-            images.build(REPOSITORY, tags=tags, file=f"{folder}/Dockerfile", arguments=arguments[name])
+        images.share_uv_cache()
+        with progress.step(f"building {' and '.join(stale)}"), ThreadPoolExecutor() as pool:
+            list(pool.map(lambda name: _build(images, name, wanted[name], arguments[name]), stale))
     return {name: _current(images, name, tagged) for name, tagged in wanted.items()}
+
+
+def _build(images: Store, name: str, tagged: str, arguments: Mapping[str, str]) -> None:
+    folder = "operator" if name == OPERATOR else "serving"
+    images.build(REPOSITORY, tags=(f"{name}:{TAG}", tagged), file=f"{folder}/Dockerfile", arguments=arguments)
 
 
 def _current(images: Store, name: str, tagged: str) -> Image:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed.pods import container_processes
 from tests.e2e.bed import RELEASE, Bed
 from tests.e2e.load import Load
+from tests.e2e.processes import container_processes
 
 CLIENTS = 4
 BACK_WITHIN_S = 400

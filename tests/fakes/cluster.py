@@ -5,12 +5,14 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 
 import copy
 import itertools
+import pickle
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from llama_operator.adapters.kube import check_owner
 from llama_operator.api import API_VERSION, KIND
-from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref
+from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
@@ -26,16 +28,17 @@ class FakeCluster:
         self.events: list[Notice] = []
         self.calls: list[str] = []
         self.writes: list[str] = []
-        self.faults: dict[int, Exception] = {}
-        self.late_faults: dict[int, Exception] = {}  # the call is done, its answer is lost
+        self.faults: dict[int, BaseException] = {}
+        self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
         self.room: Sequence[NodeRoom] | None = None
         self.now = START
         self._uids = itertools.count(1)
 
     # -- the port ---------------------------------------------------------------------------------------------------
 
-    async def apply(self, key: Key, manifest: Manifest) -> None:
-        self._call(f"apply {manifest['kind']} {manifest['metadata']['name']}", lambda: self._apply(key, manifest))
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool) -> None:
+        what = f"apply {manifest['kind']} {manifest['metadata']['name']}"
+        self._call(what, lambda: self._apply(key, manifest, force))
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
         self._call(f"delete {ref.kind} {ref.name}", lambda: self._delete(ref, grace))
@@ -45,19 +48,21 @@ class FakeCluster:
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> None:
         name = ("Secret", manifest["metadata"]["name"])
-        known = name in self.objects
+        known = self.objects.get(name)
 
         def create() -> None:
-            if not known:
-                self._apply(key, {**manifest, "stringData": {"token": f"token-{len(self.calls)}"}})
+            if known is None:
+                self._apply(key, {**manifest, "stringData": {"token": f"token-{len(self.calls)}"}}, True)
+            else:
+                check_owner(known, manifest)
 
-        self._call(f"token {name[1]}", create, write=not known)
+        self._call(f"token {name[1]}", create, write=known is None)
 
     async def write_status(self, key: Key, status: Manifest) -> None:
         def write() -> None:
             found = self.objects.get((KIND, key.name))
             if found is not None:
-                found["status"] = copy.deepcopy(status)
+                found["status"] = clone(status)
 
         self._call(f"status {key.name}", write)
 
@@ -85,7 +90,9 @@ class FakeCluster:
     def bodies(self, key: Key) -> Bodies:
         """What the watches would hold now."""
         children = [body for (kind, _), body in self.objects.items() if kind not in (KIND, "Secret")]
-        return Bodies(copy.deepcopy(self.objects[KIND, key.name]), copy.deepcopy(children))
+        mine = [child for child in children if is_watched(child, key)]
+        deployment, children = clone((self.objects[KIND, key.name], mine))
+        return Bodies(deployment, children)
 
     def pods(self) -> list[Manifest]:
         return [body for (kind, _), body in sorted(self.objects.items()) if kind == "Pod"]
@@ -111,17 +118,20 @@ class FakeCluster:
     def _born(self) -> Manifest:
         return {"uid": f"uid-{next(self._uids)}", "creationTimestamp": stamp(self.now)}
 
-    def _apply(self, key: Key, manifest: Manifest) -> None:
+    def _apply(self, key: Key, manifest: Manifest, force: bool) -> None:
         name = (manifest["kind"], manifest["metadata"]["name"])
         before = self.objects.get(name)
         if before is None:
-            made = copy.deepcopy(manifest)
+            made = clone(manifest)
             made["metadata"] |= self._born()
             self.objects[name] = made
         else:
-            _remove(before, self.applied.get(name, {}), manifest)
-            _merge(before, copy.deepcopy(manifest))
-        self.applied[name] = copy.deepcopy(manifest)
+            last = self.applied.get(name, {})
+            if not force and (fields := _conflicts(before, last, manifest)):
+                raise Rejected(f"Apply failed with {len(fields)} conflict: {', '.join(fields)}")
+            _remove(before, last, manifest)
+            _merge(before, clone(manifest))
+        self.applied[name] = clone(manifest)
 
     def _delete(self, ref: Ref, grace: int | None) -> None:
         body = self.objects.get((ref.kind, ref.name))
@@ -132,7 +142,8 @@ class FakeCluster:
             return
         seconds = body["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace
         meta = body["metadata"]
-        meta.setdefault("deletionTimestamp", stamp(self.now + timedelta(seconds=seconds)))
+        end = stamp(self.now + timedelta(seconds=seconds))
+        meta["deletionTimestamp"] = min(end, meta.get("deletionTimestamp", end))  # a later delete may only shorten it
         meta["deletionGracePeriodSeconds"] = seconds
 
     def _rotate(self, pod: Ref, open_: bool, reason: str, weights: str) -> None:
@@ -154,6 +165,30 @@ def set_condition(body: Manifest, kind: str, value: bool, message: str = "") -> 
 def stamp(moment: datetime) -> str:
     """metav1.Time."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clone(value: Any) -> Any:
+    """A deep copy; pickle is five times faster than copy.deepcopy on such trees."""
+    return pickle.loads(pickle.dumps(value))
+
+
+def is_watched(child: Manifest, key: Key) -> bool:
+    """The label selector of the watches and the key of their index."""
+    labels = child["metadata"].get("labels") or {}
+    mine = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_DEPLOYMENT: key.name}
+    return mine.items() <= labels.items()
+
+
+def _conflicts(existing: Any, last: Any, wanted: Manifest, path: str = "") -> list[str]:
+    """Fields that we want otherwise than somebody else has set them."""
+    found: list[str] = []
+    for key, value in wanted.items():
+        there, before = existing.get(key), last.get(key) if isinstance(last, dict) else None
+        if isinstance(value, dict) and isinstance(there, dict):
+            found += _conflicts(there, before or {}, value, f"{path}.{key}")
+        elif there not in (None, value, before) and (path, key) != (".metadata", "ownerReferences"):
+            found.append(f"{path}.{key}")
+    return found
 
 
 def _merge(target: Any, source: Manifest) -> None:

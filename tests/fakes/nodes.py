@@ -34,6 +34,7 @@ class FakeNodes:
 
     cluster: FakeCluster
     start_seconds: int = 5  # from all stages running to the first answer of the engine
+    stages: int = 2
     report: ModelReport = ACCEPTED
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
     dead_nodes: set[str] = field(default_factory=set)
@@ -78,7 +79,7 @@ class FakeNodes:
     def _serve(self, pod: Manifest) -> None:
         meta = pod["metadata"]
         group = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
-        whole = len(group) == 2 and all(other.get("status", {}).get("phase") == "Running" for other in group)
+        whole = len(group) == self.stages and all(other.get("status", {}).get("phase") == "Running" for other in group)
         good = self.good_revisions is None or meta["labels"][names.LABEL_REVISION] in self.good_revisions
         self._running[meta["uid"]] = self._running.get(meta["uid"], 0) + 1 if whole and good else 0
         answers = self._running[meta["uid"]] >= self.start_seconds
@@ -112,13 +113,14 @@ class FakeNodes:
                 message=f"{phase} for {seconds} s",
                 phase_seconds=seconds,
                 uptime_seconds=seconds,
-                stages_joined=2 if seconds else 1,
-                stages_total=2,
+                stages_joined=self.stages if seconds else 1,
+                stages_total=self.stages,
                 ready=serves,
             )
         )
 
 
-def _group(pod: Manifest) -> tuple[str, str]:
-    labels = pod["metadata"]["labels"]
-    return labels.get(names.LABEL_GROUP, ""), labels.get(names.LABEL_REVISION, "")
+def _group(pod: Manifest) -> tuple[str, ...]:
+    """What the stages of a group have in common; a pod that merely has their labels has another owner."""
+    labels, owners = pod["metadata"]["labels"], pod["metadata"].get("ownerReferences", ())
+    return labels.get(names.LABEL_GROUP, ""), labels.get(names.LABEL_REVISION, ""), *(one["uid"] for one in owners)

@@ -5,11 +5,16 @@ from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Key, Retry
+from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile import reconcile
 from llama_serving.config import names
-from tests.fakes.cluster import FakeCluster
+from tests.fakes.cluster import FakeCluster, clone
 from tests.fakes.nodes import FakeNodes
+
+
+class Crash(BaseException):
+    """The process is gone in the middle of a pass; not even a ``finally`` of ours would help."""
+
 
 KEY = Key("team", "chat")
 SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
@@ -36,7 +41,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.cluster = FakeCluster()
-        self.nodes = FakeNodes(self.cluster)
+        self.nodes = FakeNodes(self.cluster, stages=self.spec["sharding"]["pipeline"])
         self.cluster.create_deployment(KEY, self.spec)
 
     @property
@@ -44,7 +49,7 @@ class World:
         return LlamaDeploymentStatus.model_validate(self.cluster.objects[KIND, KEY.name].get("status") or {})
 
     async def one_pass(self) -> None:
-        """A pass of the loop; one that must be retried is, at the next call."""
+        """A pass of the loop; one that fails is tried again at the next call, by a new process after a crash."""
         try:
             await reconcile(
                 self.cluster.bodies(KEY),
@@ -53,7 +58,7 @@ class World:
                 settings=self.settings,
                 now=self.cluster.now,
             )
-        except Retry:
+        except (Retry, Rejected, Crash):
             return
 
     async def seconds(self, count: int) -> None:
@@ -73,6 +78,11 @@ class World:
             if quiet == 5 + self.nodes.start_seconds:
                 return second
         raise AssertionError(f"not settled after {limit} s; last: {self.cluster.writes[-6:]}; {self.status.message}")
+
+    def fork(self) -> "World":
+        """A copy of this world at this moment."""
+        twin: World = clone(self)
+        return twin
 
     def shape(self) -> dict[str, Any]:
         """What two worlds must agree on to be in the same state: objects without what time and chance gave them."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
-
 from tests.serving.pods import NETWORK, Pod, network
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +105,15 @@ def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[
 
 
 def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:
-    command = (sys.executable, "-m", "llama_serving.cell", "--config", "/mnt/pod/cell.json", "--token", "/mnt/pod/token")
+    command = (
+        sys.executable,
+        "-m",
+        "llama_serving.cell",
+        "--config",
+        "/mnt/pod/cell.json",
+        "--token",
+        "/mnt/pod/token",
+    )
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT / "serving"),

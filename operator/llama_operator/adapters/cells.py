@@ -1,6 +1,5 @@
 """The supervisors of the stages over HTTP: one question, one answer, a short deadline."""
 
-
 import aiohttp
 from pydantic import ValidationError
 
@@ -30,7 +29,15 @@ class HttpCells:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return CellAnswer(None, f"its supervisor is not heard: {error or type(error).__name__}")
         except ValidationError as error:
-            return CellAnswer(None, f"its supervisor says what this operator does not understand: {error.errors()[0]}")
+            return CellAnswer(None, f"its supervisor says what this operator does not understand: {_first(error)}")
+        except UnicodeDecodeError:
+            return CellAnswer(None, "its supervisor says what this operator does not understand: no UTF-8")
+
+
+def _first(error: ValidationError) -> str:
+    """Field and rule, without the value: the status would change with it at every pass."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the answer'}: {first['msg']}"
 
 
 def host_of(address: str) -> str:

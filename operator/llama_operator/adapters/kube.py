@@ -4,6 +4,7 @@ Objects are written by server-side apply under one field manager, so that a fiel
 a field that others set stays. Paths are computed, not discovered: the operator knows the kinds that it makes.
 """
 
+import asyncio
 import json
 import secrets
 from collections.abc import Sequence
@@ -56,13 +57,16 @@ async def connect() -> client.ApiClient:
 class KubeCluster:
     """The port ``Cluster`` on a real API server."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, *, rooms_age: float = 10.0) -> None:
         self._api = api
+        self._rooms: tuple[NodeRoom, ...] | None = None
+        self._rooms_until = 0.0
+        self._rooms_age = rooms_age  # seconds for which one look at all nodes and pods serves all loops
 
-    async def apply(self, key: Key, manifest: Manifest) -> None:
-        """Server-side apply; takes over fields that somebody else changed."""
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool) -> None:
+        """Server-side apply; with ``force`` it takes over fields that somebody else changed."""
         ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
         await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
@@ -75,11 +79,14 @@ class KubeCluster:
         await self._call("DELETE", path_of(key, ref), body=options, fine=(404, 409))
 
     async def set_rotation(self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str) -> None:
-        """Annotate first: a gateway that sees the pod ready must know its weights."""
+        """Annotate first: a gateway that sees the pod ready must know its weights.
+
+        A pod that is gone, or another one by now (409: its uid differs), has no rotation to be set.
+        """
         path = path_of(key, pod)
         if weights:
             meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_WEIGHTS: weights}}
-            await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404,))
+            await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409))
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
@@ -88,13 +95,15 @@ class KubeCluster:
             "lastTransitionTime": _now(),
         }
         patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-        await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404,))
+        await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> None:
         """A Secret is looked for by name: the operator has no right to list Secrets."""
         ref = Ref("v1", "Secret", manifest["metadata"]["name"])
         path = path_of(key, ref)
-        if await self._call("GET", path, fine=(404,)) is not None:
+        known = await self._call("GET", path, fine=(404,))
+        if known is not None:
+            check_owner(known, manifest)
             return
         body = {**manifest, "stringData": {"token": secrets.token_hex(32)}}
         await self._call("POST", path.rpartition("/")[0], body=body, fine=(409,))
@@ -119,11 +128,19 @@ class KubeCluster:
 
     async def rooms(self) -> Sequence[NodeRoom] | None:
         """Nodes and what is asked of them; None without the right to look at the whole cluster."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._rooms_until:
+            self._rooms = await self._look_at_rooms()
+            self._rooms_until = now + self._rooms_age
+        return self._rooms
+
+    async def _look_at_rooms(self) -> tuple[NodeRoom, ...] | None:
+        # Version 0 is answered from the API server's cache: the pods of a whole cluster are many.
+        query = {"resourceVersion": "0"}
+        running = {"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
         try:
-            nodes = await self._call("GET", "/api/v1/nodes")
-            pods = await self._call(
-                "GET", "/api/v1/pods", query={"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
-            )
+            nodes = await self._call("GET", "/api/v1/nodes", query=query)
+            pods = await self._call("GET", "/api/v1/pods", query=query | running)
         except Rejected:
             return None
         return rooms_of((nodes or {}).get("items", []), (pods or {}).get("items", []))
@@ -158,6 +175,16 @@ class KubeCluster:
         judge(answer.status, answer.headers, text)
         parsed: Manifest = json.loads(text)
         return parsed
+
+
+def check_owner(known: Manifest, wanted: Manifest) -> None:
+    """A token of an earlier object of this name goes with it; a Secret of somebody else is not read as a token."""
+    mine = {owner["uid"] for owner in wanted["metadata"].get("ownerReferences", ())}
+    theirs = {owner["uid"] for owner in known["metadata"].get("ownerReferences", ())}
+    if theirs and not mine & theirs:
+        raise Retry("it still belongs to an earlier object, which the garbage collector deletes")
+    if not mine <= theirs:
+        raise Rejected("it exists and belongs to nobody; delete it, or rename the LlamaDeployment")
 
 
 def path_of(key: Key, ref: Ref) -> str:

@@ -20,15 +20,25 @@ def rooms_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> tuple[NodeR
 
 
 def pod_requests(pod: Manifest) -> dict[str, float]:
-    """What the scheduler counts: the sum of containers, or an init container that needs more, and the overhead."""
+    """What the scheduler counts: containers and sidecars, or a step of the start that needs more, and the overhead."""
     spec = pod.get("spec", {})
     total = _sum(spec.get("containers") or ())
+    peak: dict[str, float] = {}
+    sidecars: dict[str, float] = {}
     for container in spec.get("initContainers") or ():
-        for name, amount in _sum([container]).items():
-            total[name] = max(total.get(name, 0), amount)
+        step = _add(sidecars, _sum([container]))
+        peak = {name: max(peak.get(name, 0), step.get(name, 0)) for name in peak | step}
+        if container.get("restartPolicy") == "Always":
+            sidecars = step
+    total = _add(total, sidecars)
+    total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in total | peak}
     for name, amount in (spec.get("overhead") or {}).items():
         total[name] = total.get(name, 0) + float(parse(amount))
     return total
+
+
+def _add(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
 
 
 def _sum(containers: Iterable[Manifest]) -> dict[str, float]:

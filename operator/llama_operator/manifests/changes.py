@@ -5,6 +5,7 @@ the API server or others add are theirs. A field that we no longer set changes t
 server-side apply, which removes it, happens. Pods are written once: their fields cannot be changed afterwards.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from llama_operator.manifests.inspector import inspector_pod
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe import Snapshot
 from llama_operator.plan.model import Plan
+from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.revision import short_hash
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
@@ -25,11 +27,20 @@ ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Objects to apply, in order, and objects to delete."""
+class Write:
+    """An object to apply. Only one that was seen to be ours may be taken over by ``force``."""
 
-    applies: tuple[Manifest, ...] = ()
+    manifest: Manifest
+    force: bool
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Objects to apply, in order, objects to delete, and what stands in the way."""
+
+    applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
 
 def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
@@ -43,6 +54,9 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     pods = [stage_pod(context, item) for item in plan.creates]
     if plan.inspect:
         pods.append(inspector_pod(context, plan.inspect))
+    writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
+    free = tuple(write for write in writes if identity(write.manifest) not in world.strangers)
+    taken = tuple(_taken(write.manifest) for write in writes if write not in free)
     keep = {identity(manifest) for manifest in wanted}
     kept_groups = {group.name for group in plan.keep}
     prunes = tuple(
@@ -50,11 +64,16 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
         for child in world.children
         if identity(child) not in keep and child["metadata"]["name"] not in kept_groups and not _leaving(child)
     )
-    return Changes(tuple(applies + pods), prunes)
+    return Changes(free, prunes, taken)
 
 
 def covers(observed: Any, wanted: Any) -> bool:
-    """Whether everything in ``wanted`` stands in ``observed``; observed may have more fields, not more list items."""
+    """Whether everything in ``wanted`` stands in ``observed``; observed may have more fields, not more list items.
+
+    The API server drops empty lists and maps, so nothing is as good as an empty one.
+    """
+    if observed is None and wanted in ({}, []):
+        return True
     if isinstance(wanted, dict):
         return isinstance(observed, dict) and all(
             (_same_amounts if key in _AMOUNTS else covers)(observed.get(key), value) for key, value in wanted.items()
@@ -82,9 +101,18 @@ def with_digest(manifest: Manifest) -> Manifest:
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 
-def identity(manifest: Manifest) -> tuple[str, str]:
+def identity(manifest: Mapping[str, Any]) -> tuple[str, str]:
     """Kind and name; all children live in one namespace."""
     return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _taken(manifest: Manifest) -> Hold:
+    kind, name = identity(manifest)
+    detail = (
+        f"{kind} {name} has our labels but another owner, such as an earlier LlamaDeployment of this name: "
+        "it is made when the garbage collector, or somebody, has deleted that one"
+    )
+    return Hold(Reason.API_RETRY, detail)
 
 
 def _leaving(child: Manifest) -> bool:

@@ -14,6 +14,8 @@ from llama_operator.plan.revision import gateway_image
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 
+DEADLINE = 600  # seconds from the kubelet's first sight of the pod, so the image's download included
+
 
 def inspector_pod(context: Context, item: InspectModel) -> Manifest:
     """Pod that looks at the model; placed like a stage, so that a volume bound to it can serve the stages too."""
@@ -28,6 +30,8 @@ def inspector_pod(context: Context, item: InspectModel) -> Manifest:
             "enableServiceLinks": False,
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
+            # A volume that hangs must not hang the deployment: the look ends, is shown and repeated.
+            "activeDeadlineSeconds": DEADLINE,
             "securityContext": pod_security(),
             "nodeSelector": dict(placement.node_selector),
             "tolerations": [toleration.to_api() for toleration in placement.tolerations],

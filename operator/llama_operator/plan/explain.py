@@ -1,9 +1,10 @@
 """Why a group does not serve: one sentence with numbers, from what the scheduler, the kubelet and the cell say."""
 
+import re
 from datetime import datetime
 
-from llama_operator.observe import PodView, Snapshot
-from llama_operator.plan.reasons import Hold, Reason, worst
+from llama_operator.observe import PodView, Snapshot, Waiting
+from llama_operator.plan.reasons import SEVERITY, Hold, Reason, worst
 from llama_operator.plan.room import shortage
 from llama_serving.config.state import CellReason, CellState, Phase
 
@@ -30,6 +31,7 @@ _CELL_REASONS = {
     CellReason.SERVING: Reason.ENGINE_STARTING,  # it serves, the pod's readiness has not followed yet
     CellReason.DRAINING: Reason.REPLACING,
 }
+_SECONDS = re.compile(r"\b(\d+) s\b")  # as supervisors write them
 
 
 def explain_group(ordinal: int, pods: tuple[PodView, ...], stages: int, world: Snapshot, now: datetime) -> Hold | None:
@@ -46,9 +48,12 @@ def explain_group(ordinal: int, pods: tuple[PodView, ...], stages: int, world: S
 def explain_gateway(world: Snapshot) -> tuple[Hold, ...]:
     """Requests reach the groups through the gateways only."""
     ready, asked = gateways_ready(world)
-    if ready or not asked:
+    if ready:
         return ()
-    return (Hold(Reason.GATEWAY_NOT_READY, f"0 of {asked} gateways are ready, so no request is answered"),)
+    stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world)))
+    why = "".join(f"; {hold.detail}" for hold in sorted(stuck, key=lambda hold: SEVERITY[hold.reason])[:1])
+    detail = f"0 of {asked} gateways are ready, so no request is answered{why}"
+    return (Hold(Reason.GATEWAY_NOT_READY, detail if asked else "the gateway's Deployment is not there yet"),)
 
 
 def gateways_ready(world: Snapshot) -> tuple[int, int]:
@@ -62,10 +67,9 @@ def gateways_ready(world: Snapshot) -> tuple[int, int]:
 
 def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
     """Why this pod is not a serving stage yet; None when it is."""
-    if pod.unscheduled:
-        return Hold(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, world.rooms)}", pod.group)
-    if pod.waiting:
-        return _waiting(pod)
+    stuck = _not_running(pod, world)
+    if stuck:
+        return stuck
     if not pod.node or pod.phase == "Pending":
         what = f"gets its containers on node {pod.node}" if pod.node else "has no node yet"
         detail = f"pod {pod.name} {what}, {_span(now, pod.created)} so far"
@@ -73,15 +77,30 @@ def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
     return _cell(pod, world, now)
 
 
-def _waiting(pod: PodView) -> Hold:
-    waiting = pod.waiting
-    assert waiting is not None
+def _not_running(pod: PodView, world: Snapshot) -> Hold | None:
+    """What the scheduler or the kubelet says against this pod."""
+    if pod.unscheduled:
+        return Hold(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, world.rooms)}", pod.group)
+    return _waiting(pod, pod.waiting) if pod.waiting else None
+
+
+def _waiting(pod: PodView, waiting: Waiting) -> Hold:
+    where = f"pod {pod.name} on node {pod.node}"
     if waiting.reason in _IMAGE_WORDS:
-        text = f"pod {pod.name} on node {pod.node} has no image: {waiting.reason}: {waiting.message}"
+        text = f"{where} has no image: {waiting.reason}: {_tail(waiting.message)}"
         return Hold(Reason.IMAGE_UNAVAILABLE, text, pod.group)
-    ended = f"; it ended with code {pod.ended.exit_code} {_tail(pod.ended.message)}".rstrip() if pod.ended else ""
-    text = f"pod {pod.name} on node {pod.node}: {waiting.reason} after {pod.restarts} restarts{ended}"
+    if waiting.reason == "CrashLoopBackOff":  # its message is the present pause, which says nothing of the cause
+        return Hold(Reason.CONTAINER_FAILING, f"{where}: {waiting.reason}{_history(pod)}", pod.group)
+    text = f"{where}: {waiting.reason}: {_tail(waiting.message)}{_history(pod)}"
     return Hold(Reason.CONTAINER_FAILING, text, pod.group)
+
+
+def _history(pod: PodView) -> str:
+    """Restarts and the last words of a container that has ended before."""
+    if pod.ended is None:
+        return ""
+    said = f" {_tail(pod.ended.message)}" if pod.ended.message.strip() else ""
+    return f" after {pod.restarts} restarts; it ended with code {pod.ended.exit_code}{said}"
 
 
 def _cell(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
@@ -89,7 +108,8 @@ def _cell(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
     if answer is None or answer.state is None:
         error = f" ({answer.error})" if answer and answer.error else ""
         since = _span(now, pod.created)
-        detail = f"pod {pod.name} on node {pod.node} does not answer yet, {since} after it was made{error}"
+        said = f"does not answer, {since} after it was made{error}{_history(pod)}"
+        detail = f"pod {pod.name} on node {pod.node} {said}"
         return Hold(Reason.POD_STARTING, detail, pod.group)
     state = answer.state
     if state.phase is Phase.SERVING and (state.stage != 0 or pod.ready):
@@ -99,16 +119,19 @@ def _cell(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
 
 def _cell_sentence(pod: PodView, state: CellState) -> str:
     again = f", {pod.restarts} restarts" if pod.restarts else ""
-    return f"group {pod.group} stage {pod.stage} on {pod.node}: {state.message}{again}"
+    message = _SECONDS.sub(lambda found: rough_seconds(float(found[1])), _tail(state.message))
+    return f"group {pod.group} stage {pod.stage} on {pod.node}: {message}{again}"
 
 
 def _span(now: datetime, since: datetime) -> str:
-    """Seconds in steps that grow, so that a long wait does not rewrite the status at every pass."""
     return rough_seconds((now - since).total_seconds())
 
 
 def rough_seconds(seconds: float) -> str:
-    """``40 s``, ``4 min``: steps of 10 s in the first two minutes, then of a minute."""
+    """``40 s``, ``4 min``: steps of 10 s in the first two minutes, then of a minute.
+
+    A long wait must not rewrite the status at every pass, whose own event would wake the loop for the next.
+    """
     if seconds < 120:
         return f"{max(int(seconds) // 10 * 10, 0)} s"
     return f"{int(seconds) // 60} min"

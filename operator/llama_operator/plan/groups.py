@@ -6,7 +6,7 @@ other wanted group serves. A lost pod (deleted, evicted, on a lost node) rebuild
 State is read from the cluster, none is kept.
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,12 +14,13 @@ from llama_operator.observe import PodView, Snapshot
 from llama_operator.plan.model import CreateStage, DeletePod
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.removal import deletes
 from llama_serving.config.state import Phase
 
-# A pod that outlives its grace period by this is on a node that nobody hears; its object is removed by force.
-OVERDUE = timedelta(seconds=30)
 # A broken group serves nobody: its pods need no long farewell.
 BROKEN_GRACE = 5
+# Longer than a watch lags behind in a healthy cluster.
+WATCH_LAG = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,17 @@ def group_steps(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
 
 
 def retire_surplus(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
-    """Take away the groups that ``spec.replicas`` does not ask for."""
+    """Take away the groups that ``spec.replicas`` does not ask for; the last group that serves stays."""
     steps = GroupSteps()
+    last = min((pod.group for pod in world.stages if is_serving(pod)), default=-1)
     for ordinal in sorted({pod.group for pod in world.stages if pod.group >= wish.replicas}):
         pods = tuple(pod for pod in world.stages if pod.group == ordinal)
         why = f"group {ordinal} is above the {wish.replicas} that spec.replicas asks for"
-        steps += _retire(pods, Hold(Reason.SCALING_DOWN, f"{why}: it drains", ordinal), why, world, now)
+        if ordinal == last:
+            hold = Hold(Reason.SCALING_DOWN, f"{why}: it stays until one of those serves", ordinal)
+            steps += GroupSteps(keep=_groups_of(pods, world), holds=(hold,))
+        else:
+            steps += _retire(pods, Hold(Reason.SCALING_DOWN, f"{why}: it drains", ordinal), why, world, now)
     return steps
 
 
@@ -84,8 +90,16 @@ def is_serving(pod: PodView) -> bool:
 
 def _replace_budget(world: Snapshot, wish: Wish) -> int:
     """How many serving groups may be taken away now: one, minus those that already do not serve."""
+    return 1 - (wish.replicas - len(_standing(world, wish)))
+
+
+def _standing(world: Snapshot, wish: Wish) -> frozenset[int]:
+    """Wanted groups that serve and go on serving: they have all their pods, and none of them ends."""
     serving = {pod.group for pod in world.stages if is_serving(pod) and pod.group < wish.replicas}
-    return 1 - (wish.replicas - len(serving))
+    torn = {pod.group for pod in world.stages if not pod.alive}
+    present = Counter(pod.group for pod in world.stages if pod.revision == wish.revision)
+    short = {ordinal for ordinal, count in present.items() if count < wish.stages}
+    return frozenset(serving - torn - short)
 
 
 def _replace(
@@ -94,10 +108,9 @@ def _replace(
     serves = any(is_serving(pod) for pod in old)
     leaving = any(not pod.alive for pod in old)
     if serves and not leaving and budget < 1:
-        missing = wish.replicas - len({pod.group for pod in world.stages if is_serving(pod)})
+        missing = wish.replicas - len(_standing(world, wish))
         detail = f"group {ordinal} keeps revision {old[0].revision}: {max(missing, 1)} other group(s) do not serve yet"
-        kept = tuple(sorted({_group_of(pod, world) for pod in old}))
-        return GroupSteps(keep=kept, holds=(Hold(Reason.REPLACING, detail, ordinal),)), 0
+        return GroupSteps(keep=_groups_of(old, world), holds=(Hold(Reason.REPLACING, detail, ordinal),)), 0
     why = f"revision {old[0].revision} is replaced by {wish.revision}"
     hold = Hold(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal)
     return _retire(old, hold, why, world, now), int(serves and not leaving)
@@ -107,26 +120,29 @@ def _retire(pods: tuple[PodView, ...], hold: Hold, why: str, world: Snapshot, no
     """Out of rotation, leader first: a stage that leaves earlier would break the requests in flight."""
     leaders = tuple(pod for pod in pods if pod.stage == 0)
     leaving = leaders or pods
-    deletes = tuple(_deletes(leaving, why, world, now, grace=None))
-    kept = tuple(sorted({_group_of(pod, world) for pod in pods}))
-    return GroupSteps(deletes=deletes, retiring=frozenset(pod.name for pod in leaders), keep=kept, holds=(hold,))
+    return GroupSteps(
+        deletes=tuple(deletes(leaving, why, world, now, grace=None)),
+        retiring=frozenset(pod.name for pod in leaders),
+        keep=_groups_of(pods, world),
+        holds=(hold,),
+    )
 
 
 def _complete(pods: tuple[PodView, ...], ordinal: int, world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
     """Make a group of the present revision whole, or take it down when it lost a part."""
     group = GroupId(wish.deployment, ordinal, wish.revision)
-    lost = _lost(pods, world, wish)
+    lost = _lost(pods, world, wish, now)
     if lost:
         detail = f"group {ordinal} is rebuilt: {lost}; {len(pods)} of its {wish.stages} pods are still to go"
         leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
-        deletes = tuple(_deletes(pods, lost, world, now, grace=BROKEN_GRACE))
-        return GroupSteps(deletes=deletes, retiring=leaders, holds=(Hold(Reason.POD_LOST, detail, ordinal),))
+        leaving = tuple(deletes(pods, lost, world, now, grace=BROKEN_GRACE))
+        return GroupSteps(deletes=leaving, retiring=leaders, holds=(Hold(Reason.POD_LOST, detail, ordinal),))
     present = {pod.stage for pod in pods}
     missing = [stage for stage in range(wish.stages) if stage not in present]
     return GroupSteps(creates=tuple(CreateStage(group, stage) for stage in missing))
 
 
-def _lost(pods: tuple[PodView, ...], world: Snapshot, wish: Wish) -> str:
+def _lost(pods: tuple[PodView, ...], world: Snapshot, wish: Wish, now: datetime) -> str:
     """Why the group cannot go on with the pods it has; empty when it can."""
     for pod in pods:
         if pod.finished:
@@ -136,13 +152,18 @@ def _lost(pods: tuple[PodView, ...], world: Snapshot, wish: Wish) -> str:
         if pod.stage >= wish.stages:
             return f"pod {pod.name} is a stage too many"
     absent = wish.stages - len(pods)
-    if pods and absent and _was_whole(pods, world):
+    if pods and absent and _was_whole(pods, world, now):
         return f"{absent} pod(s) vanished"
     return ""
 
 
-def _was_whole(pods: tuple[PodView, ...], world: Snapshot) -> bool:
-    """All stages had once joined: what remains belongs to a cluster that lost a part, not to one in the making."""
+def _was_whole(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> bool:
+    """All stages had once joined: what remains belongs to a cluster that lost a part, not to one in the making.
+
+    Cells are asked now, the watch may lag: a pod that it does not show yet must not end those that just joined it.
+    """
+    if now - max(pod.created for pod in pods) < WATCH_LAG:
+        return False
     for pod in pods:
         answer = world.cells.get(pod.name)
         state = answer.state if answer else None
@@ -151,19 +172,5 @@ def _was_whole(pods: tuple[PodView, ...], world: Snapshot) -> bool:
     return False
 
 
-def _deletes(
-    pods: tuple[PodView, ...], why: str, world: Snapshot, now: datetime, *, grace: int | None
-) -> Iterator[DeletePod]:
-    for pod in pods:
-        if pod.gone_by is None:
-            yield DeletePod(pod.name, pod.uid, why, grace)
-        elif now > pod.gone_by + OVERDUE or _on_lost_node(pod, world):
-            yield DeletePod(pod.name, pod.uid, f"{why}; nobody answers on node {pod.node}", grace=0)
-
-
-def _on_lost_node(pod: PodView, world: Snapshot) -> bool:
-    return any(room.name == pod.node and not room.ready for room in world.rooms or ())
-
-
-def _group_of(pod: PodView, world: Snapshot) -> GroupId:
-    return GroupId(world.key.name, pod.group, pod.revision)
+def _groups_of(pods: tuple[PodView, ...], world: Snapshot) -> tuple[GroupId, ...]:
+    return tuple(sorted({GroupId(world.key.name, pod.group, pod.revision) for pod in pods}))

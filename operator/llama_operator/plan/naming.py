@@ -49,6 +49,6 @@ def token_name(deployment: str) -> str:
     return f"{deployment}-token"
 
 
-def inspector_name(deployment: str, model_key: str) -> str:
+def inspector_name(deployment: str, inspector_key: str) -> str:
     """Name of the pod that reads the model's config before any device is asked for."""
-    return f"{deployment}-inspect-{model_key}"
+    return f"{deployment}-inspect-{inspector_key}"

@@ -6,6 +6,7 @@
 4. say why anything waits
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from llama_operator.api import LlamaDeploymentSpec
@@ -15,9 +16,9 @@ from llama_operator.plan.groups import GroupSteps, Wish, group_steps, retire_sur
 from llama_operator.plan.inspection import inspect_model
 from llama_operator.plan.layout import check_layout
 from llama_operator.plan.model import Plan, SetRotation
-from llama_operator.plan.naming import GroupId
+from llama_operator.plan.naming import GroupId, inspector_name
 from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.plan.revision import model_key_of, revision_of
+from llama_operator.plan.revision import inspector_key_of, model_key_of, revision_of
 from llama_operator.plan.settings import Settings
 from llama_serving.config.state import Phase
 
@@ -37,14 +38,15 @@ def plan(world: Snapshot, settings: Settings, now: datetime) -> Plan:
 
 def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> Plan:
     revision = revision_of(spec, settings)
-    inspection = inspect_model(world, model_key_of(spec), now)
+    inspector = inspector_name(world.key.name, inspector_key_of(spec, settings))
+    inspection = inspect_model(world, model_key_of(spec), inspector, now)
     facts = inspection.look.facts
     refused = check_layout(spec, facts) if facts else ()
     wish = Wish(world.key.name, revision, spec.replicas, spec.sharding.pipeline)
     accepted = facts is not None and not refused
     steps = group_steps(world, wish, now) if accepted else _stand_still(world, wish, now)
     rotations = _rotations(world, steps)
-    waits = _group_waits(world, wish, steps, now) if accepted else ()
+    waits = _group_waits(world, wish if accepted else replace(wish, stages=0), steps, now)
     holds = inspection.holds + refused + steps.holds + waits + explain_gateway(world)
     groups = tuple(GroupId(world.key.name, ordinal, revision) for ordinal in range(spec.replicas))
     return Plan(

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     ENGINE_FAILED = "EngineFailed"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"  # deleted, evicted or on a lost node: its group is rebuilt
+    API_RETRY = "ApiRetry"  # the API server could not do it now, or a namesake is still being deleted
     STAGE_NOT_JOINED = "StageNotJoined"
     ENGINE_STARTING = "EngineStarting"
     POD_STARTING = "PodStarting"
@@ -31,7 +32,6 @@ class Reason(StrEnum):
     REPLACING = "Replacing"  # an older revision drains
     SCALING_DOWN = "ScalingDown"
     GATEWAY_NOT_READY = "GatewayNotReady"
-    API_RETRY = "ApiRetry"
     SERVING = "Serving"
 
 

@@ -1,4 +1,4 @@
-"""Supervisor of one stage of a cell: ``python -m llama_serving.cell [--config FILE]``. Child of tini in every stage pod."""
+"""Supervisor of one stage of a cell, the child of tini in every stage pod: ``python -m llama_serving.cell``."""
 
 import argparse
 import asyncio
@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from llama_serving.cell.engine_log import EngineLog
 from llama_serving.cell.identity import ConfigError, Identity, read_identity
 from llama_serving.cell.ray_process import RayProcess
 from llama_serving.cell.rest import EngineRest, RayRest, StageRest
@@ -26,6 +27,7 @@ logger = logging.getLogger("llama_serving.cell")
 
 RAY_TEMP: Final = Path("/tmp/ray")
 SHARED_MEMORY: Final = Path("/dev/shm")
+TERMINATION_LOG: Final = Path("/dev/termination-log")
 _BAD_CONFIG: Final = 2
 
 
@@ -38,17 +40,21 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         logger.error("%s", error)
         return _BAD_CONFIG
-    return asyncio.run(_serve(me))
+    code, message = asyncio.run(_serve(me))
+    if code != 0 and options.termination_log.exists():  # the kubelet makes the file; elsewhere nobody reads it
+        options.termination_log.write_text(message, encoding="utf-8")
+    return code
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.cell", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--token", type=Path, default=Path(names.TOKEN_PATH), help="file with the group's secret")
+    parser.add_argument("--termination-log", type=Path, default=TERMINATION_LOG, help="where the kubelet reads why")
     return parser.parse_args(argv)
 
 
-async def _serve(me: Identity) -> int:
+async def _serve(me: Identity) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
         supervisor = Supervisor(me, _role(me, session), clock=time.monotonic)
         loop = asyncio.get_running_loop()
@@ -58,7 +64,7 @@ async def _serve(me: Identity) -> int:
         await runner.setup()
         await web.TCPSite(runner, me.ip, names.PORT_STATE).start()
         try:
-            return await supervisor.run()
+            return await supervisor.run(), supervisor.state().message
         finally:
             await runner.cleanup()
 
@@ -69,7 +75,8 @@ def _role(me: Identity, session: aiohttp.ClientSession) -> Role:
     cluster = RayRest(session, host=me.ip, token=me.token)
     if me.is_leader:
         engine = EngineRest(session, host=me.ip, served_name=me.config.weights.served_name)
-        return LeaderRole(me, ray=ray, cluster=cluster, engine=engine, weights=weights)
+        log = EngineLog(RAY_TEMP)
+        return LeaderRole(me, ray=ray, cluster=cluster, engine=engine, weights=weights, log=log)
     return WorkerRole(me, ray=ray, cluster=cluster, stages=StageRest(session), weights=weights, clock=time.monotonic)
 
 

@@ -1,19 +1,20 @@
 """What the engine is told, computed from the cell's config: same config, same options.
 
-Rule: bundle ``i`` of the placement group is device ``i`` of the model, and belongs to stage ``i // tensor``; Ray's label
-``stage`` pins each bundle to the pod of its stage. So layers, ranks and pods have one order, on GPU and on CPU.
+Rule: bundle ``i`` of the placement group is device ``i`` of the model, and belongs to stage ``i // tensor``; Ray's
+label ``stage`` pins each bundle to the pod of its stage. So layers, ranks and pods have one order, on GPU and on CPU.
 """
 
 from typing import Any, Final
 
 from llama_serving.cell.kv_cache import default_kv_cache_bytes
-from llama_serving.cell.model_config import ModelConfig
 from llama_serving.config.cell import CellConfig
+from llama_serving.config.model import ModelFacts
 
 STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
 KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
 
-_CPU_EXECUTOR_ENGINE: Final = "llama_serving.cpu.engine.CpuStagesEngine"
+ENGINE_VARIABLE: Final = "RAYLLM_VLLM_ENGINE_CLS"  # where Ray Serve LLM looks for another engine than its own
+CPU_ENGINE: Final = "llama_serving.cpu.engine.CpuStagesEngine"
 
 
 def devices(config: CellConfig) -> int:
@@ -21,7 +22,7 @@ def devices(config: CellConfig) -> int:
     return config.layout.pipeline * config.layout.tensor
 
 
-def engine_kwargs(config: CellConfig, *, model: ModelConfig) -> dict[str, Any]:
+def engine_kwargs(config: CellConfig, *, model: ModelFacts) -> dict[str, Any]:
     """Arguments of vLLM's engine; the user's ``engine_options`` win over the defaults, never over the layout."""
     defaults: dict[str, Any] = {"enable_prefix_caching": True}
     if config.layout.device == "cpu":
@@ -55,7 +56,7 @@ def bundle_selectors(config: CellConfig) -> list[dict[str, str]]:
     return [{STAGE_LABEL: str(rank // config.layout.tensor)} for rank in range(devices(config))]
 
 
-def llm_config(config: CellConfig, *, model: ModelConfig) -> dict[str, Any]:
+def llm_config(config: CellConfig, *, model: ModelFacts) -> dict[str, Any]:
     """Arguments of ``ray.serve.llm.LLMConfig`` for this cell."""
     return {
         "model_loading_config": {"model_id": config.weights.served_name, "model_source": config.weights.path},
@@ -83,9 +84,16 @@ def engine_environment(config: CellConfig) -> dict[str, str]:
     return common | (_cpu_environment(config) if config.layout.device == "cpu" else {})
 
 
+def stage_modules(config: CellConfig) -> tuple[str, ...]:
+    """What the process of a stage imports, to be imported ahead."""
+    if config.layout.device == "cpu":
+        return ("llama_serving.cpu.executor", "llama_serving.cpu.worker")
+    return ("vllm.v1.executor.ray_executor_v2", "vllm.v1.worker.gpu_worker")
+
+
 def _cpu_environment(config: CellConfig) -> dict[str, str]:
     return {
-        "RAYLLM_VLLM_ENGINE_CLS": _CPU_EXECUTOR_ENGINE,
+        ENGINE_VARIABLE: CPU_ENGINE,
         "OMP_NUM_THREADS": str(config.cpus_per_stage),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         # The ring buffer between engine and first stage is 10 chunks of this in /dev/shm; stock (24 MB) needs 250 MB.

@@ -8,21 +8,23 @@ vLLM's own default on CPU is a share of the whole node's memory, which a pod doe
 import math
 from typing import Final
 
-from llama_serving.cell.model_config import ModelConfig, dtype_bytes
+from llama_serving.config.model import ModelFacts
 
 _CONTEXTS: Final = 4
 _SMALLEST: Final = 64 << 20
 _LARGEST: Final = 4 << 30
 _BLOCK: Final = 128  # tokens of a block of vLLM's CPU attention; a context is rounded up to whole blocks
+_DTYPE_BYTES: Final = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 
 
-def token_bytes(model: ModelConfig, *, pipeline: int, dtype: str) -> int:
-    """Bytes of KV cache that one token takes on the stage with the most layers."""
+def token_bytes(model: ModelFacts, *, pipeline: int, dtype: str) -> int:
+    """Bytes of KV cache that one token takes on the stage with the most layers; dtype ``auto`` is the model's own."""
     layers = math.ceil(model.layers / pipeline)
-    return 2 * layers * model.kv_heads * model.head_dim * dtype_bytes(dtype, model=model)
+    number = _DTYPE_BYTES.get(model.dtype if dtype == "auto" else dtype, 4)
+    return 2 * layers * model.kv_heads * model.head_dim * number
 
 
-def default_kv_cache_bytes(model: ModelConfig, *, pipeline: int, context_length: int, dtype: str) -> int:
+def default_kv_cache_bytes(model: ModelFacts, *, pipeline: int, context_length: int, dtype: str) -> int:
     """Bytes of KV cache per stage."""
     blocks = math.ceil(context_length / _BLOCK) + 1  # one block of vLLM's is a placeholder that no request gets
     context = blocks * _BLOCK * token_bytes(model, pipeline=pipeline, dtype=dtype)

@@ -8,7 +8,8 @@ no Ray          START_RAY; STARTING until the cluster lists its nodes
 stages missing  JOINING, at most ``timeouts.join``
 all joined      DEPLOY; LOADING, at most ``timeouts.start``; FIRST_TOKEN once the replica answers
 first token     SERVING; ready while the engine's last answer is fresh
-app gave up     the reason is shown for ``SHOW_FAILURE`` seconds, then the container starts again
+Serve gave up   the reason is shown for ``SHOW_FAILURE`` seconds, then the container starts again
+model refused   FAILED until its files change, then the container starts again
 Ray ended       the container starts again
 SIGTERM         DRAINING until nothing is in flight for ``SETTLE`` seconds, at most ``timeouts.drain``
 ==============  ====================================================================================
@@ -17,7 +18,7 @@ SIGTERM         DRAINING until nothing is in flight for ``SETTLE`` seconds, at m
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llama_serving.cell.machine import Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
+from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
 from llama_serving.config.cell import CellTimeouts
 from llama_serving.config.state import CellReason, Phase
 
@@ -35,6 +36,7 @@ class AppView:
     failed: bool
     status: str
     error: str = ""  # the engine's last error in one sentence; empty where there is none
+    refused: bool = False  # the model cannot be served as asked: trying again is useless
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,13 @@ class LeaderView:
     stages: int
     stopping: bool = False
     weights: Fault | None = None
-    ray: RayView = RayView()
+    ray: RayView = NO_RAY
     joined: frozenset[int] | None = None  # None: the cluster does not answer yet
     deployed: bool = False
     app: AppView | None = None
     engine: EngineView | None = None
     answered: bool = False  # a real request has been answered since the deployment
+    files_changed: bool = False  # the model's files are others than at the deployment
 
 
 def decide(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: float) -> Decision:
@@ -74,8 +77,8 @@ def decide(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: flo
         return _await_ray(memory, now=now)
     if not view.deployed:
         return _await_stages(memory, view, timeouts=timeouts, now=now)
-    if view.app is not None and view.app.failed:
-        return _app_failed(memory, view.app, now=now)
+    if view.app is not None and view.app.failed and not (view.answered and _answers(view)):
+        return _app_failed(memory, view.app, files_changed=view.files_changed, now=now)
     if not view.answered:
         return _await_engine(memory, view, timeouts=timeouts, now=now)
     return _watch(memory, view, timeouts=timeouts, now=now)
@@ -135,7 +138,7 @@ def _await_engine(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, n
 
 
 def _watch(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: float) -> Decision:
-    if view.engine is not None and _is_fresh(view.engine):
+    if view.engine is not None and _answers(view):
         serving = f"Serving {view.engine.weights}; {view.engine.in_flight} requests in flight."
         status = Status(Phase.SERVING, CellReason.SERVING, serving, ready=True)
         return conclude(replace(memory, unwell_since=None), status, now=now)
@@ -147,7 +150,10 @@ def _watch(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: flo
     return conclude(memory, Status(Phase.SERVING, CellReason.ENGINE_UNHEALTHY, sentence), now=now)
 
 
-def _app_failed(memory: Memory, app: AppView, *, now: float) -> Decision:
+def _app_failed(memory: Memory, app: AppView, *, files_changed: bool, now: float) -> Decision:
+    if app.refused:
+        status = Status(Phase.FAILED, CellReason.MODEL_REFUSED, f"The model cannot be served as asked: {app.error}")
+        return conclude(memory, status, now=now, exit_code=1 if files_changed else None)
     since = now if memory.failed_since is None else memory.failed_since
     memory = replace(memory, failed_since=since)
     status = Status(Phase.LOADING, CellReason.ENGINE_FAILED, f"The engine failed: {app.error or app.status}")
@@ -161,9 +167,8 @@ def _drain(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: flo
     memory = replace(memory, draining_since=since, idle_since=idle)
     over = now - since >= timeouts.drain or (idle is not None and now - idle >= SETTLE)
     sentence = f"Stopping; {running} requests in flight, {now - since:.0f} of at most {timeouts.drain:.0f} s."
-    return conclude(
-        memory, Status(Phase.DRAINING, CellReason.DRAINING, sentence), now=now, exit_code=0 if over else None
-    )
+    status = Status(Phase.DRAINING, CellReason.DRAINING, sentence)
+    return conclude(memory, status, now=now, exit_code=0 if over else None)
 
 
 def _restart(memory: Memory, sentence: str, *, now: float) -> Decision:
@@ -172,8 +177,10 @@ def _restart(memory: Memory, sentence: str, *, now: float) -> Decision:
     return conclude(memory, status, now=now, exit_code=1)
 
 
-def _is_fresh(engine: EngineView) -> bool:
-    return engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
+def _answers(view: LeaderView) -> bool:
+    """An engine that answers serves, whatever Serve thinks of it."""
+    engine = view.engine
+    return engine is not None and engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
 
 
 def _missing(view: LeaderView) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ def remove_shared_memory(folder: Path, *, proc: Path = Path("/proc")) -> list[st
 
 
 def remove_ray_folder(folder: Path) -> None:
-    """Remove the sessions of earlier starts: their sockets and logs, and the address that a new start would trip over."""
+    """Remove the sessions of earlier starts: sockets, logs, and the address that a new start would trip over."""
     if folder.exists():
         shutil.rmtree(folder)
         logger.info("Removed the Ray folder %s of an earlier start.", folder)

@@ -1,12 +1,13 @@
 """What leader and worker have in common: facts that are seen, what follows from them, and what is remembered.
 
-Rule: a supervisor is a loop of ``decide(memory, view, now) -> Decision``. Deciding reads no clock, no file and no socket;
-the phase follows from the facts of the view (a level), not from the phase before it.
+Rule: a supervisor is a loop of ``decide(memory, view, now) -> Decision``. Deciding reads no clock, no file and no
+socket; the phase follows from the facts of the view (a level), not from the phase before it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from llama_serving.config.state import CellReason, Phase
 
@@ -43,6 +44,9 @@ class RayView:
 
     started: bool = False
     exit_code: int | None = None  # set once it has ended
+
+
+NO_RAY: Final = RayView()
 
 
 @dataclass(frozen=True)

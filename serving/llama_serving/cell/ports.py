@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llama_serving.cell.leader import AppView
-from llama_serving.cell.machine import RayView
+from llama_serving.cell.machine import Fault, RayView
 from llama_serving.cell.replica_state import ReplicaState
 from llama_serving.config.state import CellState
 
@@ -50,6 +50,23 @@ class EngineApi(Protocol):
 
     async def first_token(self) -> bool:
         """Ask for one token of a completion; whether it came."""
+
+
+class WeightsFolder(Protocol):
+    """The files that the engine loads."""
+
+    async def fault(self) -> Fault | None:
+        """What keeps the engine from them; None where nothing does."""
+
+    def fingerprint(self) -> object:
+        """Differs when a file was added, removed or written."""
+
+
+class FailureLog(Protocol):
+    """What the engine core wrote before it ended."""
+
+    def root_cause(self) -> str:
+        """One sentence; empty where there is none."""
 
 
 class StageApi(Protocol):

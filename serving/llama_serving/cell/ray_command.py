@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llama_serving.cell.engine_options import STAGE_LABEL, engine_environment
+from llama_serving.cell.engine_options import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.identity import Identity
 from llama_serving.config import names
 
@@ -44,7 +44,20 @@ def worker_command(
 ) -> RayCommand:
     """A worker: a raylet that joins the leader."""
     arguments = (f"--address={leader_ip}:{names.PORT_RAY_GCS}",)
-    return _command(me, arguments, python=python, temp=temp, base=base, interface=interface)
+    command = _command(me, arguments, python=python, temp=temp, base=base, interface=interface)
+    return RayCommand(command.arguments, command.environment | _ahead(me))
+
+
+def _ahead(me: Identity) -> dict[str, str]:
+    """A worker's only Ray process is that of its stage: it is started, and imports vLLM, before the leader asks for it.
+
+    Not on the leader, where the first worker processes become Serve's.
+    """
+    return {
+        "RAY_enable_worker_prestart": "true",
+        "RAY_preload_python_modules": ",".join(stage_modules(me.config)),
+        "RAY_idle_worker_killing_time_threshold_ms": "3600000",  # stock: an idle process is ended after a second
+    }
 
 
 def _command(

@@ -1,4 +1,4 @@
-"""``ray start``, without the parts that a cell does not use: ``python -m llama_serving.cell.ray_start start --head ...``.
+"""``ray start`` without what a cell does not use: ``python -m llama_serving.cell.ray_start start --head ...``.
 
 Stock ``ray start --head`` starts eleven processes around GCS and raylet. A cell needs two of the dashboard's modules
 (Serve's REST API and the list of nodes) and neither Ray's autoscaler nor the server for remote clients; Ray has no

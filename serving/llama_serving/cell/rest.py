@@ -28,6 +28,7 @@ _DEPLOY: Final = aiohttp.ClientTimeout(total=120)  # the first call starts Serve
 _TOKEN: Final = aiohttp.ClientTimeout(total=120)
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 _GAVE_UP: Final = frozenset({"DEPLOY_FAILED"})
+_REFUSED: Final = "Failed to create vLLM engine config"  # Ray Serve LLM's words when vLLM refuses model and options
 
 
 class RayRest:
@@ -89,7 +90,8 @@ def _app_view(details: Mapping[str, Any]) -> AppView:
     status = str(details.get("status", ""))
     messages = [str(details.get("message") or "")]
     messages += [str(deployment.get("message") or "") for deployment in details.get("deployments", {}).values()]
-    return AppView(failed=status in _GAVE_UP, status=status, error=last_error("\n".join(messages)))
+    text = "\n".join(messages)
+    return AppView(failed=status in _GAVE_UP, status=status, error=last_error(text), refused=_REFUSED in text)
 
 
 class EngineRest:

@@ -1,16 +1,24 @@
 """Leader and worker as the supervisor's loop sees them: look, decide, do."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from llama_serving.cell import leader, worker
 from llama_serving.cell.identity import Identity
-from llama_serving.cell.machine import Decision, Do, Fault, Memory
-from llama_serving.cell.ports import Clock, ClusterApi, EngineApi, RayControl, StageApi, StageUnreachableError
+from llama_serving.cell.machine import Decision, Do, Memory
+from llama_serving.cell.ports import (
+    Clock,
+    ClusterApi,
+    EngineApi,
+    FailureLog,
+    RayControl,
+    StageApi,
+    StageUnreachableError,
+    WeightsFolder,
+)
 from llama_serving.cell.replica_state import ReplicaState
 from llama_serving.cell.serve_app import serve_document
-from llama_serving.cell.weights_check import WeightsCheck
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,22 @@ class LeaderRole:
     """Stage 0."""
 
     def __init__(
-        self, me: Identity, *, ray: RayControl, cluster: ClusterApi, engine: EngineApi, weights: WeightsCheck
+        self,
+        me: Identity,
+        *,
+        ray: RayControl,
+        cluster: ClusterApi,
+        engine: EngineApi,
+        weights: WeightsFolder,
+        log: FailureLog,
     ) -> None:
         self._me = me
         self._ray = ray
         self._cluster = cluster
         self._engine = engine
         self._weights = weights
+        self._log = log
+        self._files: object = None  # fingerprint of the model's files at the deployment
         self._deployed = False
         self._answered = False
         self._view: leader.LeaderView | None = None
@@ -66,13 +83,14 @@ class LeaderRole:
         self._view = leader.LeaderView(
             stages=self._me.stages,
             stopping=stopping,
-            weights=None if ray.started else self._weights.fault(),
+            weights=None if ray.started else await self._weights.fault(),
             ray=ray,
             joined=joined,
             deployed=self._deployed,
             app=app,
             engine=None if replica is None else _engine_view(replica),
             answered=self._answered,
+            files_changed=self._deployed and self._weights.fingerprint() != self._files,
         )
         return self._view
 
@@ -80,7 +98,11 @@ class LeaderRole:
         return await self._cluster.joined(self._me.ip) if started else None
 
     async def _app(self) -> leader.AppView | None:
-        return await self._cluster.app() if self._deployed else None
+        app = await self._cluster.app() if self._deployed else None
+        if app is None or not app.failed or app.refused:
+            return app
+        cause = await asyncio.to_thread(self._log.root_cause)
+        return replace(app, error=cause or app.error)
 
     async def _state(self) -> ReplicaState | None:
         return await self._engine.state() if self._deployed else None
@@ -95,6 +117,7 @@ class LeaderRole:
             case Do.START_RAY:
                 await self._ray.start(leader_ip=None)
             case Do.DEPLOY:
+                self._files = self._weights.fingerprint()
                 self._deployed = await self._cluster.deploy(serve_document(self._me.config))
             case Do.FIRST_TOKEN:
                 self._answered = await self._engine.first_token()
@@ -131,7 +154,7 @@ class WorkerRole:
         ray: RayControl,
         cluster: ClusterApi,
         stages: StageApi,
-        weights: WeightsCheck,
+        weights: WeightsFolder,
         clock: Clock,
     ) -> None:
         self._me = me
@@ -147,7 +170,7 @@ class WorkerRole:
     async def look(self, *, stopping: bool) -> worker.WorkerView:
         """Ask the leader's supervisor, and its cluster until this stage is listed."""
         ray = self._ray.view()
-        weights: Fault | None = None if ray.started else self._weights.fault()
+        weights = None if ray.started else await self._weights.fault()
         self._leader, error = await self._ask_leader()
         if ray.started and not self._joined and self._leader is not None:
             self._joined = self._me.stage in (await self._cluster.joined(self._leader.ip) or frozenset())

@@ -11,7 +11,7 @@ from llama_serving.config.cell import CellConfig, Weights
 
 APP_NAME: Final = "llama"
 DEPLOYMENT_NAME: Final = "cell"
-REPLICA_CLASS: Final = "llama_serving.cell.server.CellServer"
+REPLICA_CLASS: Final = "llama_serving.cell.replica.CellServer"
 
 _BUILDER: Final = "llama_serving.cell.app:build"
 _UNLIMITED: Final = 100_000  # requests wait in the gateway and in the engine's own queue, not in Serve

@@ -19,10 +19,11 @@ from ray.serve.llm import LLMConfig
 from llama_serving.cell.engine_http import bind, serve_forever
 from llama_serving.cell.engine_options import llm_config
 from llama_serving.cell.in_flight import CountInFlight, InFlight
-from llama_serving.cell.model_config import read_model_config
 from llama_serving.cell.replica_state import ReplicaState, StageLayers
+from llama_serving.cell.serve_logging import kept_buffers
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
+from llama_serving.weights.inspect import inspect
 
 logger = logging.getLogger("ray.serve")
 
@@ -31,7 +32,7 @@ _FAILED_EXIT: Final = 18
 
 
 class NoDownload(CallbackBase):  # type: ignore[misc]
-    """Skips Ray's "download model files" task: weights are in the pod, and the task imports vLLM on every node (17 s)."""
+    """Skips Ray's "download model files": weights are in the pod, and the task imports vLLM on every node (17 s)."""
 
     async def on_before_node_init(self) -> None:
         """Called by Ray Serve LLM before it would start the task."""
@@ -41,7 +42,7 @@ class NoDownload(CallbackBase):  # type: ignore[misc]
 class CellServer(LLMServer):  # type: ignore[misc]
     """One engine. ``reconfigure`` exchanges its weights in place."""
 
-    async def __init__(self, config_json: str) -> None:
+    async def __init__(self, config_json: str) -> None:  # type: ignore[misc]  # Serve awaits it
         self._config = CellConfig.model_validate_json(config_json)
         self._weights_path = self._config.weights.path
         self._weights_id = self._config.weights.id
@@ -49,9 +50,8 @@ class CellServer(LLMServer):  # type: ignore[misc]
         self._count = InFlight()
         self._stages: tuple[StageLayers, ...] = ()
         started = time.monotonic()
-        model = read_model_config(Path(self._weights_path))
-        options = LLMConfig(**llm_config(self._config, model=model), callback_config={"callback_class": NoDownload})
-        await super().__init__(options)
+        with kept_buffers(logger):
+            await super().__init__(_options(self._config))
         self._stages = tuple(StageLayers(**report) for report in await self.collective_rpc("stage_report"))
         self._timings = {"engine": round(time.monotonic() - started, 2)}
         self._answered = time.monotonic()
@@ -116,6 +116,18 @@ class CellServer(LLMServer):  # type: ignore[misc]
         finally:
             self._swapping = False
         logger.info("Weights of %s in place after %.2f s.", path, time.monotonic() - started)
+
+
+def _options(config: CellConfig) -> LLMConfig:
+    """Everything that Ray Serve LLM is told.
+
+    Raises:
+        ValueError: the model's files cannot be served; the supervisor has looked before, so they changed meanwhile.
+    """
+    report = inspect(Path(config.weights.path))
+    if report.facts is None:
+        raise ValueError(report.message)
+    return LLMConfig(**llm_config(config, model=report.facts), callback_config={"callback_class": NoDownload})
 
 
 def _vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -1,4 +1,4 @@
-"""What each rank of the engine says of itself; mixed into vLLM's worker (``worker_extension_cls``), GPU and CPU alike."""
+"""What each rank of the engine says of itself; mixed into vLLM's worker (``worker_extension_cls``) on GPU and CPU."""
 
 import os
 import socket

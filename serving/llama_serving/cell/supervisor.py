@@ -4,6 +4,7 @@ The state is published from the first moment and on every request anew, so that 
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -31,20 +32,28 @@ class Supervisor:
         self._looked = clock()
         self._busy = False
         self._stopping = False
+        self._woken = asyncio.Event()
 
     def request_stop(self) -> None:
         """SIGTERM: no new requests, those in flight end."""
         self._stopping = True
+        self._woken.set()
 
     async def run(self) -> int:
         """Until the role ends; the exit code of the process."""
         try:
             while (code := await self._step()) is None:
-                await asyncio.sleep(self._period)
+                await self._pause()
         finally:
             await self._role.stop()
         logger.info("Ending with exit code %d: %s", code, self._memory.status.message)
         return code
+
+    async def _pause(self) -> None:
+        """A period, less when a stop is asked for meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), self._period)
+        self._woken.clear()
 
     async def _step(self) -> int | None:
         view = await self._role.look(stopping=self._stopping)

@@ -8,7 +8,7 @@ the kubelet's backoff would only delay the join.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llama_serving.cell.machine import Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
+from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
 from llama_serving.config.cell import CellTimeouts
 from llama_serving.config.state import CellReason, Phase
 
@@ -36,7 +36,7 @@ class WorkerView:
     leader_host: str
     stopping: bool = False
     weights: Fault | None = None
-    ray: RayView = RayView()
+    ray: RayView = NO_RAY
     leader: LeaderReport | None = None
     leader_error: str = ""  # why there is no report
     session: float | None = None  # start of the leader whose cluster this worker joined
@@ -106,10 +106,9 @@ def _drain(memory: Memory, view: WorkerView, *, timeouts: CellTimeouts, now: flo
     memory = replace(memory, draining_since=since)
     running = view.leader.in_flight or 0 if view.leader is not None and view.joined else 0
     over = running == 0 or now - since >= timeouts.drain
-    sentence = f"Stopping; the leader has {running} requests in flight, {now - since:.0f} of {timeouts.drain:.0f} s."
-    return conclude(
-        memory, Status(Phase.DRAINING, CellReason.DRAINING, sentence), now=now, exit_code=0 if over else None
-    )
+    sentence = f"Stopping; the leader has {running} in flight, {now - since:.0f} of at most {timeouts.drain:.0f} s."
+    status = Status(Phase.DRAINING, CellReason.DRAINING, sentence)
+    return conclude(memory, status, now=now, exit_code=0 if over else None)
 
 
 def _end(memory: Memory, sentence: str, *, now: float) -> Decision:

@@ -1,7 +1,7 @@
 """The engine of ``ray.serve.llm`` with the stages of a model as Ray actors on CPU bundles.
 
-Stock Ray Serve LLM sets the executor "mp" for every CPU config: all stages would be children of the replica, in one pod.
-Selected by the environment variable ``RAYLLM_VLLM_ENGINE_CLS``.
+Stock Ray Serve LLM sets the executor "mp" for every CPU config: all stages would be children of the replica, in one
+pod. Selected by the environment variable ``RAYLLM_VLLM_ENGINE_CLS``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
 from llama_serving.cpu.driver_address import export_driver_address
+from llama_serving.cpu.engine_process import use_for_engine_cores
 from llama_serving.cpu.executor import CpuStagesExecutor
+from llama_serving.cpu.model_inspection import inspect_in_this_process
 
 if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup
@@ -23,6 +25,11 @@ WORKER_CLASS = "llama_serving.cpu.worker.StageWorker"
 class CpuStagesEngine(VLLMEngine):  # type: ignore[misc]
     """Starts vLLM with ``CpuStagesExecutor`` and ``StageWorker``; all else is stock."""
 
+    async def start(self) -> None:
+        """Start the engine."""
+        inspect_in_this_process()
+        await super().start()
+
     def _start_async_llm_engine(
         self,
         vllm_engine_args: "AsyncEngineArgs",
@@ -31,6 +38,7 @@ class CpuStagesEngine(VLLMEngine):  # type: ignore[misc]
     ) -> "EngineClient":
         use_stage_actors(vllm_engine_config.parallel_config)
         export_driver_address()
+        use_for_engine_cores()
         return super()._start_async_llm_engine(vllm_engine_args, vllm_engine_config, placement_group)
 
 

@@ -1,7 +1,7 @@
 """vLLM's Ray executor (V2) on bundles of CPUs.
 
-Stock code refuses ("current platform cpu does not support ray") because the CPU platform names no Ray resource, and asks
-each stage's actor for the ids of its accelerators. Here the resource is ``CPU`` and a stage has no accelerator ids.
+Stock code refuses ("current platform cpu does not support ray") because the CPU platform names no Ray resource, and
+asks each stage's actor for the ids of its accelerators. Here the resource is ``CPU`` and a stage has no such ids.
 
 Which rank is on which node follows from ``VLLM_RAY_BUNDLE_INDICES`` (rank = bundle = stage). The message queue to the
 stages takes ranks ``0..n-1`` as those on its own node; that holds because the replica is pinned to stage 0's pod.
@@ -36,6 +36,10 @@ class CpuStagesExecutor(v2.RayExecutorV2):  # type: ignore[misc]
         """The bundle's CPU is held by the placement group; the actor asks for nothing of its own."""
         return {}
 
+    def _build_runtime_env(self) -> dict[str, Any]:
+        """Nothing: the environment is set before Ray starts; an actor with its own gets no process made ahead."""
+        return {}
+
     def _init_executor(self) -> None:
         use_cpu_bundles()
         connect_driver()
@@ -49,7 +53,7 @@ class CpuStagesExecutor(v2.RayExecutorV2):  # type: ignore[misc]
 def use_cpu_bundles() -> None:
     """Make vLLM's Ray code of this process look for CPU bundles and use ``StageProc``.
 
-    Both are looked up as globals in the middle of ``RayExecutorV2._init_executor``, 200 lines that are not ours to copy.
+    Both are globals in the middle of ``RayExecutorV2._init_executor``, 200 lines that are not ours to copy.
     """
     type(current_platform).ray_device_key = RAY_RESOURCE
     v2.RayWorkerProc = StageProc

@@ -1,7 +1,7 @@
 """The buffer for what a stage gets from the one before it.
 
-vLLM 0.32 makes ``intermediate_tensors`` only in a dummy run. The CPU worker skips the dummy run when it is eager and the
-size of the KV cache is given, so the first request fails on every stage but the first (``assert
+vLLM 0.32 makes ``intermediate_tensors`` only in a dummy run. The CPU worker skips the dummy run when it is eager and
+the size of the KV cache is given, so the first request fails on every stage but the first (``assert
 self.intermediate_tensors is not None``, then a ``KeyError`` in the scheduler).
 """
 

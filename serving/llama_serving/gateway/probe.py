@@ -20,7 +20,6 @@ _CALL = Call(
     body=b"",
     expects_body=True,
     first_byte_timeout=TIMEOUT,
-    idle_timeout=TIMEOUT,
 )
 
 

@@ -27,7 +27,8 @@ from llama_serving.gateway.headers import request_head, request_id, response_hea
 from llama_serving.gateway.log import LOGGER, fields
 from llama_serving.gateway.metrics import Metrics
 from llama_serving.gateway.passage import Passage
-from llama_serving.gateway.relay import BrokenError, ClientGoneError, Relay
+from llama_serving.gateway.pump import ClientGoneError
+from llama_serving.gateway.relay import BrokenError, Relay
 from llama_serving.gateway.upstream.connection import AttemptError, Pools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 
@@ -158,7 +159,6 @@ class Proxy:
             body=body,
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._config.first_byte_timeout,
-            idle_timeout=self._config.idle_timeout,
         )
 
     def _refuse(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from llama_serving.config import names
-from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.gateway import GatewayConfig, GatewayLoad
 from llama_serving.gateway.core.router import Limits, Router
 from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.discovery import Discovery
@@ -76,6 +76,10 @@ class Service:
                     task.cancel()
         finally:
             await internal.cleanup()
+
+    def load(self) -> GatewayLoad:
+        """Return what this gateway has to do now."""
+        return self._internal.load()
 
     def stop(self) -> None:
         """Begin to drain; called again: end at once."""

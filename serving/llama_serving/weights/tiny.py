@@ -1,4 +1,4 @@
-"""A tiny random Llama checkpoint with tokenizer and chat template: ``python -m llama_serving.weights.tiny OUT --seed 1``.
+"""A tiny random Llama checkpoint with tokenizer and chat template: ``python -m llama_serving.weights.tiny OUT``.
 
 For tests and for trying a cell out where the text does not matter. Same seed, same bytes. 2.9 million parameters in
 float32, 11.5 MB. Needs the serving environment.

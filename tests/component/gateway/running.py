@@ -63,7 +63,7 @@ class Gateway:
         path: str = CHAT,
         *,
         method: str = "POST",
-        data: bytes = b"{}",
+        data: Any = b"{}",
         on_piece: Callable[[], None] = lambda: None,
         **more: Any,
     ) -> Answer:

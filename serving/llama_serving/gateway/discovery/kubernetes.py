@@ -63,9 +63,12 @@ class KubernetesDiscovery:
         while True:
             try:
                 await self._cycle(publish)
+                # A server that ends every watch at once must not be asked without a pause; nothing is missed by it.
+                await asyncio.sleep(self._times.backoff * self._jitter())
             except TooOldError as error:
                 self._version = ""
                 LOGGER.info("pods are listed anew", extra=fields(reason=str(error)))
+                await asyncio.sleep(self._times.backoff * self._jitter())
             except (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError) as error:
                 self._failures += 1
                 pause = self._pause()

@@ -26,20 +26,50 @@ class AttemptError(Exception):
 
 
 class Connection(ResponseHandler):
-    """A connection whose failures reach whoever reads the body.
+    """A connection that tells at once, inside the callback that noticed it, when there is news of a body.
 
-    ``body`` is what is being read. aiohttp 3.14 tells only the next reader of a head when the bytes of a body stop
-    being HTTP in its middle, and stops its timer: without this the reader of the body would wait for ever.
+    ``body`` is what is being read, ``on_news`` is called after each arrival of data and after the end, good or bad.
     """
 
     body: StreamReader | None = None
+    on_news: Callable[[], None] | None = None
+    _held: bool = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived."""
+        super().data_received(data)
+        if self.on_news is not None:
+            self.on_news()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note the end of the connection."""
+        super().connection_lost(exc)
+        if self.on_news is not None:
+            self.on_news()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Note a failure."""
+        """Note a failure, for the reader of the body too.
+
+        aiohttp 3.14 tells only the next reader of a head when the bytes of a body stop being HTTP in its middle, and
+        stops its timer: the reader of the body would wait for ever.
+        """
         cause = exc if exc_cause is None else exc_cause
         super().set_exception(exc, cause)
         if self.body is not None and not self.body.is_eof() and self.body.exception() is None:
             self.body.set_exception(exc, cause)
+        if self.on_news is not None:
+            self.on_news()
+
+    def pause_reading(self) -> None:
+        """Take no more from the socket: the body's buffer is full."""
+        self._held = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on, if it was paused: aiohttp asks for it after each read, and each costs a turn of the parser."""
+        if self._held:
+            self._held = False
+            super().resume_reading(resume_parser)
 
 
 class Pool:
@@ -78,6 +108,7 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if its exchange came to a clean end, else close it."""
+        connection.on_news = connection.body = None
         if self._closed or connection.should_close or not connection.is_connected():
             connection.abort()
         else:

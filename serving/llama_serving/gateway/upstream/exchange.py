@@ -31,7 +31,6 @@ class Call:
     body: bytes
     expects_body: bool
     first_byte_timeout: float
-    idle_timeout: float
 
 
 @dataclass(slots=True)
@@ -115,9 +114,9 @@ async def _first_piece(connection: Connection, call: Call, pool: Pool) -> Reply:
         message, content = await connection.read()
     connection.body = content
     first = b"" if content.at_eof() else await content.readany()
-    if not content.is_eof():
-        connection.read_timeout = call.idle_timeout
-        connection.start_timeout()
+    # Whoever passes the rest on has a timer of its own.
+    connection.read_timeout = None
+    connection.start_timeout()
     return Reply(message, content, first, connection, pool)
 
 

@@ -1,0 +1,94 @@
+"""Ray Serve with the answers of ``_upstream`` as its app; runs in the serving environment.
+
+``python -m benchmarks._serve_app PORT`` starts a Ray of its own on this machine, prints the process id of Serve's HTTP
+proxy and serves until its input ends.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from fastapi.responses import Response, StreamingResponse
+from ray import serve
+
+from benchmarks._upstream import ANSWER, EVENT, EVENTS, PACE, PATH_ANSWER, PATH_STREAM
+
+app = FastAPI()
+
+
+async def _events() -> AsyncIterator[bytes]:
+    for _ in range(EVENTS):
+        yield EVENT
+        await asyncio.sleep(PACE)
+
+
+@serve.deployment(max_ongoing_requests=1000)
+@serve.ingress(app)
+class Answers:
+    """One replica, as in a cell."""
+
+    @app.post(PATH_ANSWER)
+    def whole(self) -> Response:
+        """Answer at once."""
+        return Response(ANSWER, media_type="application/json")
+
+    @app.post(PATH_STREAM)
+    def stream(self) -> StreamingResponse:
+        """Answer in paced events."""
+        return StreamingResponse(_events(), media_type="text/event-stream")
+
+
+def _proxy_pid() -> int:
+    """Return the process of Serve's HTTP proxy: its title is its actor's class, this process its ancestor."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _title(int(entry.name)).startswith("ray::ProxyActor"):
+            ancestor = int(entry.name)
+            while ancestor > 1 and ancestor != os.getpid():
+                ancestor = _parent(ancestor)
+            if ancestor == os.getpid():
+                return int(entry.name)
+    raise RuntimeError("no process of Serve's HTTP proxy was found")
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:  # it ended
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def main(port: int) -> None:
+    """Serve until the input ends; whatever Ray writes is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=folder,
+        )
+        options: dict[str, Any] = {"host": "127.0.0.1", "port": port}
+        serve.start(http_options=options)
+        serve.run(Answers.bind(), route_prefix="/")
+        print(_proxy_pid(), flush=True)
+        sys.stdin.read()
+        serve.shutdown()
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

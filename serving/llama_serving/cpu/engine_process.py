@@ -1,0 +1,49 @@
+"""The engine core is forked from a process that imported vLLM while the replica did the same.
+
+Importing vLLM takes 7 s of one core. Stock, the engine core is a fresh interpreter that begins to import when the
+replica has finished importing. Here Python's fork server is started first, and both import side by side.
+
+The engine core's parent is then the fork server, which ends when the replica does; the engine core ends with it.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from typing import Any, Final
+
+_PRELOADED: Final = ("llama_serving.cpu.executor", "vllm.v1.engine.core")
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def start_importing() -> None:
+    """Start the fork server; returns at once. To be called before anything imports vLLM."""
+    multiprocessing.set_forkserver_preload(list(_PRELOADED))
+    forkserver.ensure_running()
+
+
+class EngineCoreContext(ForkServerContext):
+    """Makes processes out of the fork server; they get the caller's environment, as a fresh interpreter would."""
+
+    def Process(  # type: ignore[override]  # noqa: N802
+        self, *, target: Callable[..., None], name: str, kwargs: Mapping[str, Any]
+    ) -> multiprocessing.process.BaseProcess:
+        """The process of an engine core, not started yet."""
+        return super().Process(target=_run, name=name, args=(dict(os.environ), target), kwargs=kwargs)
+
+
+def _run(environment: Mapping[str, str], target: Callable[..., None], **kwargs: Any) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.environ.clear()
+    os.environ.update(environment)
+    target(**kwargs)
+
+
+def use_for_engine_cores() -> None:
+    """Let vLLM make its engine cores this way."""
+    from vllm.v1.engine import utils
+
+    utils.get_mp_context = EngineCoreContext

@@ -1,0 +1,158 @@
+"""The queue with real HTTP: holding, order, bound, deadline, and what the internal port says meanwhile."""
+
+import asyncio
+
+import pytest
+
+from tests.component.gateway.running import Gateway, gateway, until
+from tests.component.gateway.scripted import Exchange, Script, Upstream, answer, upstreams
+
+
+def when(event: asyncio.Event) -> Script:
+    async def script(exchange: Exchange) -> None:
+        await event.wait()
+        await answer()(exchange)
+
+    return script
+
+
+async def arrive_in_order(running: Gateway, count: int) -> list[asyncio.Task[object]]:
+    """Start requests whose bodies say in which order the gateway got them."""
+    tasks: list[asyncio.Task[object]] = []
+    for number in range(count):
+        tasks.append(asyncio.create_task(running.request(data=str(number).encode())))
+        await until(lambda n=number: running.service.load().waiting >= n)  # type: ignore[misc]
+    return tasks
+
+
+async def test_requests_are_held_until_a_group_is_ready_and_served_in_order_of_arrival() -> None:
+    upstream = Upstream()
+    async with upstreams(upstream), gateway(max_in_flight_per_group=1) as running:
+        running.know()
+        tasks = await arrive_in_order(running, 5)
+        await until(lambda: running.service.load().waiting == 5)
+        running.know(upstream.target("a", ready=False))
+        assert running.service.load().waiting == 5
+        running.know(upstream.target("a"))
+        await asyncio.gather(*tasks)
+        assert await running.totals() == {"finished": 5}
+    assert [exchange.body for exchange in upstream.seen] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_group_never_gets_more_than_its_limit() -> None:
+    now, most = 0, 0
+
+    async def counts(exchange: Exchange) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.002)
+        now -= 1
+        await answer()(exchange)
+
+    upstream = Upstream(then=counts)
+    async with upstreams(upstream), gateway(upstream.target("a"), max_in_flight_per_group=3) as running:
+        await asyncio.gather(*[running.request() for _ in range(60)])
+    assert most == 3
+
+
+async def test_requests_spread_over_the_groups() -> None:
+    first, second = Upstream(), Upstream()
+    async with upstreams(first, second), gateway(first.target("a"), second.target("b")) as running:
+        for _ in range(10):
+            await running.request()
+    assert (len(first.seen), len(second.seen)) == (5, 5)
+
+
+async def test_one_more_than_may_wait_gets_429_with_retry_after() -> None:
+    async with gateway(max_waiting=2) as running:
+        running.know()
+        tasks = [asyncio.create_task(running.request()) for _ in range(2)]
+        await until(lambda: running.service.load().waiting == 2)
+        got = await running.request()
+        assert (got.status, got.error["code"], got.error["type"]) == (429, "queue_full", "rate_limit_error")
+        assert 1 <= int(got.headers["retry-after"]) <= 60
+        assert (await running.load()).totals["rejected_full"] == 1
+        for task in tasks:
+            task.cancel()
+
+
+async def test_the_deadline_gives_503_with_the_numbers() -> None:
+    async with gateway(max_wait=0.2) as running:
+        running.know()
+        got = await running.request()
+        assert (got.status, got.error["code"], got.error["type"]) == (503, "no_group", "server_error")
+        assert got.error["message"] == (
+            "no group became free within 0.2 s: 0 groups known, 0 ready, 0 of those ejected after failures, "
+            "0 of 0 slots in use, 1 requests waiting"
+        )
+        assert await running.totals() == {"rejected_deadline": 1}
+
+
+async def test_a_group_that_leaves_the_rotation_gets_nothing_more_and_ends_what_it_has() -> None:
+    release = asyncio.Event()
+    old, new = Upstream(then=when(release)), Upstream()
+    async with upstreams(old, new), gateway(old.target("old")) as running:
+        running_there = asyncio.create_task(running.request())
+        await until(lambda: old.seen)
+        running.know(old.target("old", ready=False), new.target("new"))
+        assert [(await running.request()).status for _ in range(3)] == [200] * 3
+        load = await running.load()
+        assert {group.name: (group.ready, group.in_flight) for group in load.groups} == {
+            "old": (False, 1),
+            "new": (True, 0),
+        }
+        release.set()
+        assert (await running_there).status == 200
+    assert (len(old.seen), len(new.seen)) == (1, 3)
+
+
+async def test_a_group_that_is_ready_again_is_used_although_it_was_ejected() -> None:
+    upstream = Upstream()
+    async with upstreams(upstream), gateway(upstream.target("a"), ejection=60) as running:
+        await upstream.stop()
+        request = asyncio.create_task(running.request())
+        await until(lambda: running.service.load().waiting == 1)
+        await upstream.start()
+        running.know(upstream.target("a", ready=False))
+        running.know(upstream.target("a"))
+        assert (await request).status == 200
+
+
+async def test_the_internal_port() -> None:
+    release = asyncio.Event()
+    upstream = Upstream(then=when(release))
+    async with upstreams(upstream), gateway(max_in_flight_per_group=1) as running:
+        assert (await running.internal("/live")).status == 200
+        assert (await running.internal("/ready")).status == 503
+        running.know()
+        assert (await running.internal("/ready")).status == 200
+        running.know(upstream.target("a", ordinal=3))
+        tasks = [asyncio.create_task(running.request()) for _ in range(3)]
+        await until(lambda: running.service.load().waiting == 2)
+        await until(lambda: running.service.load().oldest_wait > 0)
+        load = await running.load()
+        assert (load.in_flight, load.draining) == (1, False)
+        group = load.groups[0]
+        assert (group.name, group.group, group.weights, group.ready, group.ejected, group.in_flight) == (
+            "a",
+            3,
+            "weights-of-a",
+            True,
+            False,
+            1,
+        )
+        text = (await running.internal("/metrics")).body.decode()
+        assert 'llama_gateway_in_flight{group="a"} 1\n' in text
+        assert "llama_gateway_waiting 2\n" in text
+        release.set()
+        await asyncio.gather(*tasks)
+        text = (await running.internal("/metrics")).body.decode()
+        assert 'llama_gateway_requests_total{code="200"} 3\n' in text
+        assert "llama_gateway_wait_seconds_count 3\n" in text
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/", "/nothing"])
+async def test_the_internal_port_serves_nothing_else(path: str) -> None:
+    async with gateway() as running:
+        assert (await running.internal(path)).status == 404

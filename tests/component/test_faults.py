@@ -1,0 +1,124 @@
+"""A fault at every call, a crash at every step, a lagging watch: each ends in the state of the calm run.
+
+The life of a deployment is cut into chapters; a faulty run starts from the calm world at the start of its chapter and
+is compared with it at the end, so that every call is tried without running the whole life each time.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from llama_operator.ports import Rejected, Retry
+from tests.fakes.cluster import clone
+from tests.fakes.world import KEY, Crash, World
+
+Chapter = Callable[[World], None]
+
+
+def start(world: World) -> None:
+    """Nothing is there but the object."""
+
+
+def lose_a_leader(world: World) -> None:
+    world.cluster.vanish("Pod", world.stage_names()[0])
+
+
+def change_the_model(world: World) -> None:
+    world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v2"))
+
+
+def scale_down(world: World) -> None:
+    world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
+
+
+CHAPTERS = (start, lose_a_leader, change_the_model, scale_down)
+
+
+def small_world() -> World:
+    world = World()
+    world.nodes.start_seconds = 1
+    return world
+
+
+async def life_before(chapter: Chapter) -> World:
+    world = small_world()
+    for earlier in CHAPTERS[: CHAPTERS.index(chapter)]:
+        earlier(world)
+        await world.settle()
+    return world
+
+
+def telling_calls(calls: list[str], first: int) -> Iterator[int]:
+    """All calls but the look for the token in passes in which nothing else happens: those are all alike."""
+    for number in range(first, len(calls)):
+        if not (calls[number].startswith("token") and calls[number - 1].startswith("token")):
+            yield number
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.__name__)
+class TestEveryCall:
+    async def run(self, chapter: Chapter, spoil: Callable[[World, int], None], *, of: str = "") -> int:
+        """Spoil each call of the chapter in a run of its own; returns how many there were."""
+        before = await life_before(chapter)
+        calm = before.fork()
+        chapter(calm)
+        await calm.settle()
+        calls = calm.cluster.calls
+        numbers = [n for n in telling_calls(calls, len(before.cluster.calls)) if calls[n].startswith(of)]
+        for number in numbers:
+            world = before.fork()
+            spoil(world, number)
+            chapter(world)
+            await world.settle()
+            assert world.shape() == calm.shape(), f"after call {number}, {calm.cluster.calls[number]}"
+        return len(numbers)
+
+    async def test_a_fault_before_it_is_done(self, chapter: Chapter) -> None:
+        def spoil(world: World, number: int) -> None:
+            world.cluster.faults[number] = Retry("the API server did not answer")
+
+        assert await self.run(chapter, spoil) > 5
+
+    async def test_a_fault_after_it_was_done(self, chapter: Chapter) -> None:
+        def spoil(world: World, number: int) -> None:
+            world.cluster.late_faults[number] = Retry("the API server did not answer")
+
+        assert await self.run(chapter, spoil) > 5
+
+    async def test_a_refusal(self, chapter: Chapter) -> None:
+        def spoil(world: World, number: int) -> None:
+            world.cluster.faults[number] = Rejected("exceeded quota: pods")
+
+        assert await self.run(chapter, spoil, of="apply") > 0
+
+    async def test_the_process_ends_there(self, chapter: Chapter) -> None:
+        """Nothing is remembered between passes, so a restart is a pass whose rest never happens."""
+
+        def spoil(world: World, number: int) -> None:
+            world.cluster.faults[number] = Crash()
+
+        assert await self.run(chapter, spoil) > 5
+
+    async def test_a_watch_that_lags_behind(self, chapter: Chapter) -> None:
+        """A pass over an old world repeats writes, it never invents others."""
+        before = await life_before(chapter)
+        calm = before.fork()
+        chapter(calm)
+        await calm.settle()
+        for lag in (1, 2, 4):
+            world = before.fork()
+            delay_bodies(world, lag)
+            chapter(world)
+            await world.settle()
+            assert world.shape() == calm.shape(), f"{lag} passes behind"
+
+
+def delay_bodies(world: World, lag: int) -> None:
+    seen = []
+    fresh = world.cluster.bodies
+
+    def lagging(key):
+        seen.append(clone(fresh(key)))
+        return seen[max(len(seen) - 1 - lag, 0)]
+
+    world.cluster.bodies = lagging

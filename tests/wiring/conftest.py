@@ -1,0 +1,165 @@
+"""Real kopf with our wiring against kmock, an API server's HTTP side in this process; passes are recorded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kopf
+import pytest
+import yaml
+
+from llama_operator.api import API_VERSION, KIND, PLURAL
+from llama_operator.loop import Pulse
+from llama_operator.reconcile import Bodies
+from llama_operator.wiring import CHILDREN, build
+from llama_serving.config import names
+
+NAMESPACE = "team"
+DEADLINE_S = 20.0  # for a condition; the machine may be busy
+
+
+class Operator:
+    """A running operator and the passes it made."""
+
+    def __init__(self) -> None:
+        self.passes: list[Bodies] = []
+        self.pulse = Pulse(clock=asyncio.get_running_loop().time)
+        self.stop = asyncio.Event()
+        self.next_pass = 30.0
+        self.blocked: asyncio.Event | None = None
+
+    async def one_pass(self, bodies: Bodies) -> float:
+        self.passes.append(bodies)
+        if self.blocked:
+            await self.blocked.wait()
+        return self.next_pass
+
+    def passes_of(self, name: str) -> list[Bodies]:
+        return [one for one in self.passes if one.deployment["metadata"]["name"] == name]
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for the condition; say what was seen instead when it does not come."""
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        while not condition():
+            seen = [(one.deployment["metadata"]["name"], len(one.children)) for one in self.passes]
+            assert asyncio.get_running_loop().time() < deadline, f"{what}: not after {DEADLINE_S} s; passes: {seen}"
+            await asyncio.sleep(0.02)
+
+    async def quiet(self, seconds: float = 0.8) -> None:
+        """Until no pass has started for a while: longer than the floor between two passes."""
+        loop = asyncio.get_running_loop()
+        count, since = len(self.passes), loop.time()
+        while loop.time() - since < seconds:
+            await asyncio.sleep(0.05)
+            if len(self.passes) != count:
+                count, since = len(self.passes), loop.time()
+
+
+class Api:
+    """The user and the cluster's controllers, through the HTTP side."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self._url = url
+        self._session = session
+        self._versions = 100
+
+    async def create(self, path: str, body: dict[str, Any]) -> None:
+        self._versions += 1
+        body["metadata"] |= {"namespace": NAMESPACE, "resourceVersion": str(self._versions)}
+        body["metadata"].setdefault("uid", f"uid-{path}-{body['metadata']['name']}-{self._versions}")
+        async with self._session.post(self._collection(path), json=body) as response:
+            assert response.status < 300, await response.text()
+
+    async def patch(self, path: str, name: str, body: dict[str, Any]) -> None:
+        self._versions += 1
+        body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": str(self._versions)}}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        async with self._session.patch(f"{self._collection(path)}/{name}", json=body, headers=headers) as response:
+            assert response.status < 300, await response.text()
+
+    async def delete(self, path: str, name: str) -> None:
+        async with self._session.delete(f"{self._collection(path)}/{name}") as response:
+            assert response.status < 300, await response.text()
+
+    async def get(self, path: str, name: str) -> dict[str, Any] | None:
+        async with self._session.get(f"{self._collection(path)}/{name}") as response:
+            if response.status == 404:
+                return None
+            body: dict[str, Any] = await response.json()
+            return body
+
+    def _collection(self, path: str) -> str:
+        version, _, plural = path.rpartition("/")
+        root = "/api/v1" if version == "v1" else f"/apis/{version}"
+        return f"{self._url}{root}/namespaces/{NAMESPACE}/{plural}"
+
+
+LLD = f"{API_VERSION}/{PLURAL}"
+
+
+def deployment(name: str) -> dict[str, Any]:
+    """A LlamaDeployment; the recorded pass does not look into its spec."""
+    meta = {"name": name, "generation": 1}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": {"replicas": 1}}
+
+
+def child_pod(name: str, owner: str) -> dict[str, Any]:
+    labels = {names.LABEL_DEPLOYMENT: owner, names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": {}}
+
+
+def _resource(kind: str) -> dict[str, Any]:
+    return {
+        "kind": kind, "singular": kind.lower(), "namespaced": True, "shortnames": [], "categories": [],
+        "verbs": ["list", "watch", "patch", "get", "create", "delete"], "subresources": ["status"],
+    }  # fmt: skip
+
+
+@pytest.fixture
+async def api(kmock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    """The API server that kopf finds through KUBECONFIG, as it does outside a cluster."""
+    kmock.resources[LLD] = _resource(KIND)
+    for version, plural in CHILDREN:
+        kmock.resources[f"{version}/{plural}"] = _resource(plural.title())
+    # kopf waits for these two to be served, though it is told not to look at them.
+    kmock.resources["v1/namespaces"] = _resource("Namespace") | {"namespaced": False}
+    kmock.resources["apiextensions.k8s.io/v1/customresourcedefinitions"] = _resource("CustomResourceDefinition") | {
+        "namespaced": False
+    }
+    url = str(kmock.url).rstrip("/")
+    path = tmp_path / "kubeconfig"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "users": [{"name": "u", "user": {"token": "t"}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    async with aiohttp.ClientSession() as session:
+        yield Api(url, session)
+
+
+@asynccontextmanager
+async def operator_running(**options: Any) -> AsyncIterator[Operator]:
+    """An operator that watches until the block ends."""
+    running = Operator()
+    registry = kopf.OperatorRegistry()
+    build(registry, running.one_pass, running.pulse)
+    ready = asyncio.Event()
+    where = options or {"clusterwide": True}
+    task = asyncio.create_task(
+        kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)
+    )
+    try:
+        await running.until(lambda: ready.is_set() or task.done(), "the operator starts")
+        yield running
+    finally:
+        running.stop.set()
+        await asyncio.wait_for(task, 20)

@@ -1,0 +1,163 @@
+"""What kopf does with our wiring: events wake the loop of their parent, nothing is written but the finalizer."""
+
+import asyncio
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from llama_operator import probe
+from llama_operator.api import API_GROUP
+from llama_operator.loop import Pulse
+from llama_operator.ports import Key
+from tests.wiring.conftest import LLD, Api, child_pod, deployment, operator_running
+
+
+async def test_create_edit_and_delete_of_the_object(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass after the creation")
+        await op.quiet()
+        body = await api.get(LLD, "chat")
+        assert body is not None
+        assert body["metadata"]["finalizers"] == [f"{API_GROUP}/finalizer"]
+        assert body["metadata"].get("annotations", {}) == {}
+        before = len(op.passes)
+        await api.patch(LLD, "chat", {"spec": {"replicas": 3}})
+        await op.until(lambda: len(op.passes) > before, "a pass after the edit")
+        assert op.passes[-1].deployment["spec"]["replicas"] == 3
+        await api.delete(LLD, "chat")
+        gone: list[bool] = []
+
+        async def look() -> None:
+            gone.append(await api.get(LLD, "chat") is None)
+
+        for _ in range(100):
+            await look()
+            if gone[-1]:
+                break
+            await asyncio.sleep(0.1)
+        assert gone[-1], "the finalizer was not removed"
+        await op.until(lambda: not op.pulse.due, "the loop ends with its object")
+
+
+async def test_a_child_wakes_its_parent_and_only_it(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await api.create(LLD, deployment("other"))
+        await op.until(lambda: bool(op.passes_of("chat") and op.passes_of("other")), "first passes")
+        await op.quiet()
+        others = len(op.passes_of("other"))
+        await api.create("v1/pods", child_pod("chat-0", "chat"))
+        await op.until(lambda: len(op.passes_of("chat")[-1].children) == 1, "a pass that sees the new pod")
+        seen = op.passes_of("chat")[-1].children[0]
+        assert (seen["kind"], seen["apiVersion"], seen["metadata"]["name"]) == ("Pod", "v1", "chat-0")
+        await api.patch("v1/pods", "chat-0", {"status": {"phase": "Running"}})
+        await op.until(
+            lambda: op.passes_of("chat")[-1].children[0].get("status") == {"phase": "Running"}, "its change is seen"
+        )
+        await api.delete("v1/pods", "chat-0")
+        await op.until(lambda: not op.passes_of("chat")[-1].children, "its end is seen")
+        await op.quiet()
+        assert len(op.passes_of("other")) == others
+        assert (await api.get(LLD, "chat")) is not None
+
+
+async def test_children_are_left_as_they_are(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await api.create("v1/pods", child_pod("chat-0", "chat"))
+        await op.until(lambda: any(one.children for one in op.passes), "the pod is seen")
+        await op.quiet()
+        pod = await api.get("v1/pods", "chat-0")
+        assert pod is not None
+        assert "finalizers" not in pod["metadata"]
+        assert "annotations" not in pod["metadata"]
+
+
+async def test_the_server_filters_what_is_watched(api: Api, kmock: Any) -> None:
+    async with operator_running(namespaces=["team"]) as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass")
+    asked = [str(request.url) for request in kmock.requests if request.url and "watch" in request.params]
+    for plural in ("pods", "services", "deployments", "networkpolicies", "roles"):
+        (url,) = {url for url in asked if f"/{plural}?" in url}
+        assert "/namespaces/team/" in url
+        assert "labelSelector=app.kubernetes.io" in url, url
+    assert not [url for url in asked if "/secrets" in url or "/events" in url]
+
+
+async def test_a_restart_sees_what_is_there(api: Api) -> None:
+    await api.create(LLD, deployment("chat"))
+    await api.create("v1/pods", child_pod("chat-0", "chat"))
+    for _ in range(2):
+        async with operator_running() as op:
+            await op.until(lambda op=op: bool(op.passes), "a pass")
+            assert [child["metadata"]["name"] for child in op.passes[0].children] == ["chat-0"]
+            assert op.passes[0].children[0]["kind"] == "Pod"
+
+
+async def test_an_object_that_goes_without_the_finalizer_ends_its_loop(api: Api) -> None:
+    """Somebody strips the finalizer: kopf would let the loop make the children again, for ever."""
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass")
+        await op.quiet()
+        await api.patch(LLD, "chat", {"metadata": {"finalizers": None}})
+        await api.delete(LLD, "chat")
+        await op.until(lambda: not op.pulse.due, "the loop ends")
+        await op.quiet()
+        before = len(op.passes)
+        await api.create("v1/pods", child_pod("chat-0", "chat"))
+        await op.quiet()
+        assert len(op.passes) == before
+        await api.create(LLD, deployment("chat"))  # another object of the same name
+        await op.until(lambda: len(op.passes) > before, "the new object has a loop of its own")
+        await op.quiet()
+        before = len(op.passes)
+        await api.patch("v1/pods", "chat-0", {"status": {"phase": "Running"}})
+        await op.until(lambda: len(op.passes) > before, "which its children wake")
+
+
+async def test_a_pass_that_fails_does_not_end_the_loop(api: Api) -> None:
+    async with operator_running() as op:
+        failures = iter([RuntimeError("a bug")])
+        good = op.one_pass
+
+        async def one_pass(bodies: Any) -> float:
+            wait = await good(bodies)
+            for failure in failures:
+                raise failure
+            return wait
+
+        op.one_pass = one_pass  # type: ignore[method-assign]
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: len(op.passes) >= 2, "a pass after the failed one")
+
+
+async def test_a_stop_in_the_middle_of_a_pass_is_clean_within_seconds(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass")
+        await op.quiet()
+        started = time.monotonic()
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(("late", "status"), [(0, 200), (119, 200), (121, 503)])
+async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int, unused_tcp_port: int) -> None:
+    now = 1000.0
+    pulse = Pulse(clock=lambda: now)
+    pulse.beat(Key("team", "chat"), 10)
+    now += 10 + late
+    runner = await probe.serve(pulse, port=unused_tcp_port)
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{unused_tcp_port}/live") as answer,
+        ):
+            assert answer.status == status
+            assert await answer.json() == {"loops": 1, "seconds_late": late}
+    finally:
+        await runner.cleanup()
