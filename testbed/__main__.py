@@ -1,32 +1,38 @@
-"""`python -m testbed`: up, down, status, env."""
+"""`python -m testbed`: a Kubernetes cluster to try and test the operator on. docs/testbed.md says more."""
 
 import argparse
+import os
 import shlex
+import subprocess
 import sys
 
-from testbed import own
+from testbed import backends, store
+from testbed.backends import Cluster
 from testbed.errors import BedError
-from testbed.images import build, load
+
+_COMMANDS = {
+    "up": "start or repair an instance",
+    "down": "remove an instance and all it made",
+    "status": "show what runs",
+    "env": "print variables: eval $(python -m testbed env)",
+    "images": "build our images and load them into the nodes",
+    "load": "load an image into the nodes",
+    "kwok": "set the number of made-up nodes, with 8 nvidia.com/gpu each",
+}
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="python -m testbed", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("up", "start or repair an instance"),
-        ("down", "remove an instance"),
-        ("status", "show what runs"),
-        ("env", "print variables for `eval`"),
-        ("images", "build our images and load them into the nodes"),
-        ("load", "load an image into the nodes"),
-    ):
-        command = commands.add_parser(name, help=text)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    added = {name: commands.add_parser(name, help=text, description=text) for name, text in _COMMANDS.items()}
+    for command in added.values():
         command.add_argument("--name", default="default", help="the instance (default: %(default)s)")
-        if name == "up":
-            command.add_argument("--nodes", type=int, default=2, help="number of nodes (default: %(default)s)")
-        if name == "load":
-            command.add_argument("image", help="an image of the bed's store, or the path of an image archive")
+    nodes = "number of nodes; 0 is a control plane alone (default: as it is, or 2)"
+    added["up"].add_argument("--nodes", type=int, help=nodes)
+    added["up"].add_argument("--kwok-nodes", type=int, help="number of made-up nodes (default: as it is, or 0)")
+    added["kwok"].add_argument("--nodes", type=int, required=True, dest="kwok_nodes", help="how many")
+    added["load"].add_argument("image", help="the path of an image archive, or the name of an image that was built here")
     return top
 
 
@@ -34,27 +40,44 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     asked = parser().parse_args(arguments)
     try:
-        match asked.command:
-            case "up":
-                own.up(asked.name, nodes=asked.nodes)
-            case "down":
-                own.down(asked.name)
-            case "status":
-                for unit, text in own.status(asked.name).items():
-                    print(f"{unit:30} {text}")
-            case "images":
-                for image in build.ensure().values():
-                    load.load(image, own.runtimes(asked.name))
-                    print(f"{image.names[0]} {image.digest}")
-            case "load":
-                load.load_any(asked.image, root=build.store().root, runtimes=own.runtimes(asked.name))
-            case "env":
-                for key, value in own.env(asked.name).items():
-                    print(f"export {key}={shlex.quote(value)}")
+        run(asked, _cluster(asked))
     except BedError as error:
         print(f"testbed: {error}", file=sys.stderr)
         return 1
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or b"").decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
+        print(f"testbed: {error}\n{said or ''}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _cluster(asked: argparse.Namespace) -> Cluster:
+    exists = store.load(asked.name) if asked.command != "down" else None
+    alone = getattr(asked, "nodes", None) == 0 or exists is not None
+    # Asking Docker takes time, and our own instance is not looked for in it.
+    docker = not alone and "CLUSTER" not in os.environ and backends.docker_runs()
+    return backends.choose(asked.name, env=os.environ, docker_runs=docker, alone=alone)
+
+
+def run(asked: argparse.Namespace, cluster: Cluster) -> None:
+    """Do what is asked."""
+    match asked.command:
+        case "up":
+            cluster.up(nodes=asked.nodes, kwok_nodes=asked.kwok_nodes)
+        case "kwok":
+            cluster.up(nodes=None, kwok_nodes=asked.kwok_nodes)
+        case "down":
+            cluster.down()
+        case "status":
+            for part, text in cluster.status().items():
+                print(f"{part:30} {text}")
+        case "env":
+            for key, value in cluster.env().items():
+                print(f"export {key}={shlex.quote(value)}")
+        case "images":
+            print("\n".join(cluster.images()))
+        case "load":
+            cluster.load(asked.image)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class HttpCells:
                     return CellAnswer(None, f"HTTP {response.status} from its supervisor")
                 return CellAnswer(CellState.model_validate_json(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return CellAnswer(None, f"its supervisor is not heard: {error or type(error).__name__}")
+            return CellAnswer(None, f"its supervisor is not heard: {str(error) or type(error).__name__}")
         except ValidationError as error:
             return CellAnswer(None, f"its supervisor says what this operator does not understand: {_first(error)}")
         except UnicodeDecodeError:

@@ -169,7 +169,7 @@ class KubeCluster:
             answer = (await self._api.call_api(*request, _request_timeout=DEADLINE)).response
             text = await answer.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Retry(f"the API server did not answer: {error or type(error).__name__}") from error
+            raise Retry(f"the API server did not answer: {str(error) or type(error).__name__}") from error
         if answer.status in fine:
             return None
         judge(answer.status, answer.headers, text)

@@ -99,7 +99,8 @@ def _history(pod: PodView) -> str:
     """Restarts and the last words of a container that has ended before."""
     if pod.ended is None:
         return ""
-    said = f" {_tail(pod.ended.message)}" if pod.ended.message.strip() else ""
+    last_words = pod.ended.message.strip().rpartition("\n")[2]  # the kubelet keeps the last lines of the log
+    said = f": {_tail(last_words)}" if last_words else ""
     return f" after {pod.restarts} restarts; it ended with code {pod.ended.exit_code}{said}"
 
 
@@ -138,4 +139,7 @@ def rough_seconds(seconds: float) -> str:
 
 
 def _tail(text: str, limit: int = 300) -> str:
-    return text.strip()[-limit:]
+    """The end of what somebody else said, on one line and without its full stop: a sentence goes on around it."""
+    line = " ".join(text.split())
+    cut = line if len(line) <= limit else f"... {line[-limit:].partition(' ')[2]}"
+    return cut.rstrip(".")

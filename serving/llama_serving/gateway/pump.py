@@ -35,8 +35,7 @@ class Pump:
     async def run(self) -> None:
         """Move everything; raises ClientGoneError, or what broke the engine's side."""
         self._connection.on_news = self._push
-        timer = self._loop.call_later(self._idle_timeout, self._check_idle)
-        self._timer = timer
+        self._timer = self._loop.call_later(self._idle_timeout, self._check_idle)
         try:
             while not self._is_over():
                 self._wake = self._loop.create_future()
@@ -93,6 +92,8 @@ class Pump:
                 await self._writer.drain()
         except TimeoutError:
             raise ClientGoneError(f"took nothing for {self._idle_timeout:g} s") from None
+        except ConnectionError as error:
+            raise ClientGoneError(str(error)) from error
         self._heard = self._loop.time()
 
     def _check_idle(self) -> None:

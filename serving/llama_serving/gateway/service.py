@@ -38,7 +38,7 @@ class Listen:
 
 
 class Service:
-    """One gateway. ``run`` is all of its life; ``stop`` is what a signal calls. The ports are set when ``started`` is."""
+    """One gateway. ``run`` is all of its life, ``stop`` what a signal calls. The ports are set when ``started`` is."""
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False) -> None:
         self._config = config

@@ -1,0 +1,116 @@
+"""What end-to-end tests do to a bed of ours: run kubectl, lose nodes, find and end the processes of a pod."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed import cgroups, own, processes
+from testbed.errors import BedError
+from testbed.spec import Node
+from testbed.units import main_processes
+
+
+@dataclass(frozen=True)
+class PodProcess:
+    """A process of a pod, as the host sees it."""
+
+    pid: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A running instance of the bed's own cluster."""
+
+    name: str = "default"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return own.folders(self.name).kubeconfig
+
+    @property
+    def audit_log(self) -> Path:
+        """The API server's audit log, one JSON object per line, written before each answer."""
+        return own.folders(self.name).audit_log
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The real nodes."""
+        return own.existing(self.name).spec.nodes
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
+        """Run kubectl as the administrator and return its output.
+
+        Raises:
+            BedError: it failed; the message holds what it said.
+            subprocess.TimeoutExpired: it took longer than `timeout_s` seconds.
+        """
+        argv = [str(own.folders(self.name).bin / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s)
+        if done.returncode:
+            raise BedError(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()[-2000:]}")
+        return done.stdout
+
+    def request(self, method: str, path: str, body: object = None, *, content_type: str = "application/json") -> Any:
+        """Make a request to the API server as the administrator; None where the object does not exist.
+
+        Raises:
+            OSError: the server cannot be reached or refused (urllib.error.HTTPError).
+        """
+        return own.api(own.existing(self.name)).request(method, path, body, content_type=content_type)
+
+    def stop_kubelet(self, node: str) -> None:
+        """End a node's kubelet: its pods run on, and the API server loses sight of the node after 20 s."""
+        self._stop(f"{node}/kubelet")
+
+    def crash_node(self, node: str) -> None:
+        """End a node like a power cut: all its processes at once, its network and mounts with them."""
+        self._stop(f"{node}/pause")
+
+    def repair(self) -> None:
+        """Start again what was stopped; returns when the nodes are Ready."""
+        own.up(self.name, nodes=len(self.nodes))
+
+    def _stop(self, unit: str) -> None:
+        mine = [p for p in processes.found(self.name) if p.unit == unit]
+        state = own.existing(self.name)
+        units = own.wanted_units(state.spec, own.folders(self.name), tokens="")
+        main = main_processes(units, mine).get(unit)
+        if main is None:
+            raise BedError(f"{unit} of '{self.name}' does not run")
+        processes.stop([main], grace_s=0.0)
+
+    def pod_processes(self, namespace: str, pod: str, container: str = "") -> list[PodProcess]:
+        """Return the processes of a pod's containers (of one of them, if named) that run now.
+
+        Raises:
+            BedError: there is no such pod, or it has no running container of that name.
+        """
+        found = self.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
+        if found is None:
+            raise BedError(f"there is no pod {namespace}/{pod}")
+        node = next(one for one in self.nodes if one.name == found["spec"].get("nodeName"))
+        statuses = found.get("status", {}).get("containerStatuses", [])
+        wanted = [s for s in statuses if s.get("containerID") and container in ("", s["name"])]
+        if not wanted:
+            raise BedError(f"pod {namespace}/{pod} has no running container {container}".rstrip())
+        groups = [status["containerID"].rpartition("/")[2] for status in wanted]
+        return [_process(pid) for group in groups for pid in cgroups.processes(node.cgroup, named=group)]
+
+    def advertise(self, node: str, resource: str, count: int) -> None:
+        """Give a node an extended resource, as a device plugin would (kubelet keeps it until it starts again)."""
+        amount = {resource: str(count)}
+        body = {"status": {"capacity": amount, "allocatable": amount}}
+        path = f"/api/v1/nodes/{node}/status"
+        self.request("PATCH", path, body, content_type="application/merge-patch+json")
+
+
+def _process(pid: int) -> PodProcess:
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        argv = []  # ended while we looked
+    return PodProcess(pid=pid, argv=tuple(os.fsdecode(part) for part in argv))

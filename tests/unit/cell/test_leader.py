@@ -1,0 +1,218 @@
+"""The leader's table, row by row, and whole starts of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_serving.cell.leader import FRESH, FRESH_BUSY, RAY_DEADLINE, SETTLE, SHOW_FAILURE, AppView, LeaderView, decide
+from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, begin
+from llama_serving.config.state import CellReason, Phase
+from tests.unit.cell.worlds import ENGINE, RUNNING, TIMEOUTS, leader_view
+
+BEFORE_RAY: dict[str, Any] = {
+    "ray": NO_RAY,
+    "joined": None,
+    "deployed": False,
+    "app": None,
+    "engine": None,
+    "answered": False,
+}
+RAY_STARTS = BEFORE_RAY | {"ray": RUNNING}
+WAITS = RAY_STARTS | {"joined": frozenset({0})}
+LOADS = RAY_STARTS | {"joined": frozenset({0, 1}), "deployed": True}
+FAULT = Fault(CellReason.WEIGHTS_UNREADABLE, "uid 10001 may not read it")
+GAVE_UP = AppView(failed=True, status="DEPLOY_FAILED", error="ValueError: no room")
+REFUSED = replace(GAVE_UP, refused=True)
+
+
+def look(view: LeaderView, *, now: float = 100.0, memory: Memory | None = None) -> Decision:
+    return decide(memory or begin(0.0), view, timeouts=TIMEOUTS, now=now)
+
+
+def after(*views: LeaderView, start: float = 0.0, every: float = 1.0) -> Decision:
+    """The decision after these looks, one a second."""
+    memory, decision = begin(start), None
+    for number, view in enumerate(views):
+        decision = decide(memory, view, timeouts=TIMEOUTS, now=start + every * (number + 1))
+        memory = decision.memory
+    assert decision is not None
+    return decision
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase", "reason", "actions"),
+    [
+        (BEFORE_RAY, Phase.STARTING, CellReason.RAY_STARTING, (Do.START_RAY,)),
+        (BEFORE_RAY | {"weights": FAULT}, Phase.FAILED, CellReason.WEIGHTS_UNREADABLE, ()),
+        (RAY_STARTS, Phase.STARTING, CellReason.RAY_STARTING, ()),
+        (WAITS, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
+        (WAITS | {"joined": frozenset()}, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
+        (WAITS | {"joined": frozenset({0, 1})}, Phase.LOADING, CellReason.ENGINE_STARTING, (Do.DEPLOY,)),
+        (LOADS, Phase.LOADING, CellReason.ENGINE_STARTING, ()),
+        (LOADS | {"engine": ENGINE}, Phase.LOADING, CellReason.ENGINE_STARTING, (Do.FIRST_TOKEN,)),
+        (LOADS | {"app": GAVE_UP}, Phase.LOADING, CellReason.ENGINE_FAILED, ()),
+        (LOADS | {"app": REFUSED}, Phase.FAILED, CellReason.MODEL_REFUSED, ()),
+        ({}, Phase.SERVING, CellReason.SERVING, ()),
+        ({"engine": None}, Phase.SERVING, CellReason.ENGINE_UNHEALTHY, ()),
+        ({"app": GAVE_UP}, Phase.SERVING, CellReason.SERVING, ()),
+        ({"app": GAVE_UP, "engine": None}, Phase.LOADING, CellReason.ENGINE_FAILED, ()),
+        ({"app": None, "joined": None}, Phase.SERVING, CellReason.SERVING, ()),
+        ({"stopping": True}, Phase.DRAINING, CellReason.DRAINING, ()),
+    ],
+)
+def test_what_is_seen_decides_the_phase(
+    changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Do, ...]
+) -> None:
+    decision = look(leader_view(**changes))
+    assert (decision.memory.status.phase, decision.memory.status.reason) == (phase, reason)
+    assert decision.actions == actions
+    assert decision.exit_code is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "ready"),
+    [
+        (replace(ENGINE, seconds_ago=FRESH), True),
+        (replace(ENGINE, seconds_ago=FRESH + 0.1), False),
+        (replace(ENGINE, seconds_ago=FRESH_BUSY, in_flight=1), True),
+        (replace(ENGINE, seconds_ago=FRESH_BUSY + 1, in_flight=1), False),
+        (None, False),
+    ],
+)
+def test_ready_means_that_the_engine_answered_lately(engine: Any, ready: bool) -> None:
+    assert look(leader_view(engine=engine)).memory.status.ready is ready
+
+
+@pytest.mark.parametrize("changes", [BEFORE_RAY, RAY_STARTS, WAITS, LOADS, {"stopping": True}])
+def test_nothing_but_serving_is_ready(changes: dict[str, Any]) -> None:
+    assert look(leader_view(**changes)).memory.status.ready is False
+
+
+def test_waiting_for_stages_says_how_many_and_which() -> None:
+    view = leader_view(**WAITS | {"stages": 4, "joined": frozenset({0, 2})})
+    decision = after(*[view] * 13)
+    assert decision.memory.status.message == "2 of 4 stages have joined; waiting for stages 1, 3, 12 s so far."
+
+
+def test_an_engine_without_answer_names_the_stage_that_left() -> None:
+    decision = look(leader_view(engine=None, joined=frozenset({0})))
+    assert decision.memory.status.message == "The engine has not answered for 0 s; stage 1 left the cluster."
+
+
+@pytest.mark.parametrize(
+    ("changes", "deadline", "words"),
+    [
+        (RAY_STARTS, RAY_DEADLINE, "Ray did not come up"),
+        (WAITS, TIMEOUTS.join, "Only 1 of 2 stages have joined within 100 s; stage 1 did not."),
+        (LOADS, TIMEOUTS.start, "The engine did not answer within 300 s."),
+        ({"engine": None}, TIMEOUTS.start, "The engine has not answered for 301 s"),
+    ],
+)
+def test_every_wait_has_a_deadline(changes: dict[str, Any], deadline: float, words: str) -> None:
+    view = leader_view(**changes)
+    memory = look(view, memory=begin(1.0), now=1.0).memory
+    assert look(view, memory=memory, now=1.0 + deadline).exit_code is None
+    over = look(view, memory=memory, now=2.0 + deadline)
+    assert over.exit_code == 1
+    assert words in over.memory.status.message
+
+
+def test_rays_end_ends_the_container() -> None:
+    decision = look(leader_view(ray=RayView(started=True, exit_code=1)))
+    assert (decision.exit_code, decision.memory.status.ready) == (1, False)
+    assert decision.memory.status.message == "Ray ended with exit code 1."
+
+
+def test_a_failed_engine_is_shown_before_the_container_starts_again() -> None:
+    view = leader_view(**LOADS | {"app": GAVE_UP})
+    memory = look(view, now=10.0).memory
+    assert memory.status.message == "The engine failed: ValueError: no room"
+    assert look(view, memory=memory, now=10.0 + SHOW_FAILURE - 1).exit_code is None
+    assert look(view, memory=memory, now=10.0 + SHOW_FAILURE).exit_code == 1
+
+
+def test_a_refused_model_waits_for_other_files() -> None:
+    view = leader_view(**LOADS | {"app": REFUSED})
+    memory = look(view, now=10.0).memory
+    assert look(view, memory=memory, now=10_000.0).exit_code is None
+    assert look(replace(view, files_changed=True), memory=memory, now=11.0).exit_code == 1
+
+
+def test_draining_waits_for_requests_in_flight() -> None:
+    busy = leader_view(stopping=True, engine=replace(ENGINE, in_flight=2))
+    idle = leader_view(stopping=True)
+    memory = look(busy, now=10.0).memory
+    assert memory.status.message == "Stopping; 2 requests in flight, 0 of at most 30 s."
+    memory = look(idle, memory=memory, now=20.0).memory
+    memory_busy_again = look(busy, memory=memory, now=20.5).memory
+    assert look(idle, memory=memory_busy_again, now=21.5).exit_code is None
+    assert look(idle, memory=memory, now=20.0 + SETTLE).exit_code == 0
+
+
+def test_draining_has_a_deadline() -> None:
+    busy = leader_view(stopping=True, engine=replace(ENGINE, in_flight=2))
+    memory = look(busy, now=10.0).memory
+    assert look(busy, memory=memory, now=10.0 + TIMEOUTS.drain).exit_code == 0
+
+
+def test_a_start_is_timed_step_by_step() -> None:
+    views = [
+        *[leader_view(**BEFORE_RAY)] * 1,
+        *[leader_view(**RAY_STARTS)] * 4,
+        *[leader_view(**WAITS)] * 3,
+        *[leader_view(**LOADS)] * 20,
+        *[leader_view(**LOADS | {"engine": ENGINE})] * 2,
+        leader_view(),
+    ]
+    decision = after(*views)
+    assert decision.memory.timings() == {"ray": 6.0, "join": 3.0, "engine": 20.0, "first_token": 2.0}
+    assert decision.memory.status.ready
+
+
+def test_a_phase_keeps_its_beginning_and_a_new_one_has_its_own() -> None:
+    memory = after(*[leader_view(**RAY_STARTS)] * 5).memory
+    assert memory.since == 0.0
+    assert look(leader_view(**WAITS), memory=memory, now=9.0).memory.since == 9.0
+
+
+def test_an_outage_is_measured_from_its_own_beginning() -> None:
+    gone, back = leader_view(engine=None), leader_view()
+    memory = after(gone, gone, back).memory
+    decision = look(gone, memory=memory, now=50.0)
+    assert "for 0 s" in decision.memory.status.message
+
+
+VIEWS = st.builds(
+    LeaderView,
+    stages=st.just(2),
+    stopping=st.booleans(),
+    weights=st.sampled_from([None, FAULT]),
+    ray=st.sampled_from([NO_RAY, RUNNING, RayView(started=True, exit_code=1)]),
+    joined=st.sampled_from([None, frozenset(), frozenset({0}), frozenset({0, 1})]),
+    deployed=st.booleans(),
+    app=st.sampled_from([None, AppView(failed=False, status="DEPLOYING"), GAVE_UP, REFUSED]),
+    engine=st.sampled_from([None, ENGINE, replace(ENGINE, in_flight=3), replace(ENGINE, seconds_ago=99.0)]),
+    answered=st.booleans(),
+    files_changed=st.booleans(),
+)
+
+
+@given(st.lists(VIEWS, min_size=1, max_size=30))
+def test_whatever_is_seen_is_answered_with_a_sentence_and_at_most_one_action(views: list[LeaderView]) -> None:
+    memory, now = begin(0.0), 0.0
+    for view in views:
+        now += 1.0
+        # What a real leader cannot see: an app without Ray, an answer without an app.
+        if (view.deployed and not view.ray.started) or (view.answered and not view.deployed):
+            continue
+        if view.deployed and Mark.RAY not in memory.marks:
+            continue
+        decision = decide(memory, view, timeouts=TIMEOUTS, now=now)
+        memory = decision.memory
+        assert memory.status.message
+        assert len(decision.actions) <= 1
+        assert not (decision.actions and decision.exit_code is not None)
+        assert not memory.status.ready or (view.engine is not None and view.answered)
