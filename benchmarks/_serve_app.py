@@ -13,13 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from fastapi import FastAPI
-from fastapi.responses import Response, StreamingResponse
 from ray import serve
+from starlette.applications import Starlette  # type: ignore[import-not-found]
+from starlette.requests import Request  # type: ignore[import-not-found]
+from starlette.responses import Response, StreamingResponse  # type: ignore[import-not-found]
+from starlette.routing import Route  # type: ignore[import-not-found]
 
 from benchmarks._upstream import ANSWER, EVENT, EVENTS, PACE, PATH_ANSWER, PATH_STREAM
 
-app = FastAPI()
+
+async def whole(_: Request) -> Response:
+    """Answer at once."""
+    return Response(ANSWER, media_type="application/json")
+
+
+async def stream(_: Request) -> Response:
+    """Answer in paced events."""
+    return StreamingResponse(_events(), media_type="text/event-stream")
 
 
 async def _events() -> AsyncIterator[bytes]:
@@ -28,20 +38,8 @@ async def _events() -> AsyncIterator[bytes]:
         await asyncio.sleep(PACE)
 
 
-@serve.deployment(max_ongoing_requests=1000)
-@serve.ingress(app)
 class Answers:
-    """One replica, as in a cell."""
-
-    @app.post(PATH_ANSWER)
-    def whole(self) -> Response:
-        """Answer at once."""
-        return Response(ANSWER, media_type="application/json")
-
-    @app.post(PATH_STREAM)
-    def stream(self) -> StreamingResponse:
-        """Answer in paced events."""
-        return StreamingResponse(_events(), media_type="text/event-stream")
+    """One replica whose own ASGI app answers, as in a cell."""
 
 
 def _proxy_pid() -> int:
@@ -83,7 +81,9 @@ def main(port: int) -> None:
         )
         options: dict[str, Any] = {"host": "127.0.0.1", "port": port}
         serve.start(http_options=options)
-        serve.run(Answers.bind(), route_prefix="/")
+        routes = [Route(PATH_ANSWER, whole, methods=["POST"]), Route(PATH_STREAM, stream, methods=["POST"])]
+        app = serve.ingress(Starlette(routes=routes))(Answers)
+        serve.run(serve.deployment(max_ongoing_requests=1000)(app).bind(), route_prefix="/")
         print(_proxy_pid(), flush=True)
         sys.stdin.read()
         serve.shutdown()

@@ -1,8 +1,9 @@
-"""What the gateway costs, beside the upstream directly, HAProxy and Ray Serve's HTTP proxy: ``python -m benchmarks.gateway``.
+"""What the gateway costs, beside the upstream directly, HAProxy and Ray Serve's HTTP proxy.
 
-All run at the same time and are loaded in turn, round after round, so that whatever else the machine does meets all of
-them. Figures are medians over the rounds; the spread of the direct runs is the machine's noise. "Per core" means per
-second of CPU time that the proxy's process used (all its threads, from /proc), not per second of the clock.
+``python -m benchmarks.gateway``. All run at the same time and are loaded in turn, round after round, so that whatever
+else the machine does meets all of them. Figures are medians over the rounds; the spread of the direct runs is the
+machine's noise. "Per core" means per second of CPU time that the proxy's process used (all its threads, from /proc),
+not per second of the clock.
 """
 
 import argparse
@@ -64,9 +65,9 @@ def start(stack: contextlib.ExitStack) -> tuple[dict[str, Endpoint], dict[str, s
     behind = stack.enter_context(_proxies.upstream())
     endpoints = {DIRECT: behind, GATEWAY: stack.enter_context(_proxies.gateway(behind.port))}
     missing: dict[str, str] = {}
-    for name, make in ((HAPROXY, lambda: _proxies.haproxy(behind.port)), (RAY, _proxies.ray_serve)):
+    for name, proxy in ((HAPROXY, _proxies.haproxy(behind.port)), (RAY, _proxies.ray_serve())):
         try:
-            endpoints[name] = stack.enter_context(make())
+            endpoints[name] = stack.enter_context(proxy)
         except MissingError as error:
             missing[name] = str(error)
     return endpoints, missing
@@ -77,7 +78,8 @@ def report(table: dict[str, Samples], missing: dict[str, str]) -> list[str]:
     direct = table[DIRECT]
     noise = [1e3 * (max(values) - min(values)) for values in (direct.p50, direct.p99)]
     lines = [
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}",
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"Python {platform.python_version()}",
         f"noise: over the rounds the direct p50 spread by {noise[0]:.2f} ms, the direct p99 by {noise[1]:.2f} ms",
         "",
         "| | p50 ms | p99 ms | added p50 ms | added p99 ms | requests/s per core | streamed events/s per core |",

@@ -60,7 +60,9 @@ def read(path: Path) -> Library:
     library.needed = {text_at(strings, value) for tag, value in dynamic if tag == DT_NEEDED}
     versions = _versions_needed(body(by_type[SHT_VERNEED]), strings, library) if SHT_VERNEED in by_type else {}
     symbols = list(struct.iter_unpack("<IBBHQQ", body(by_type[SHT_DYNSYM])))
-    indices = struct.unpack(f"<{len(symbols)}H", body(by_type[SHT_VERSYM])) if SHT_VERSYM in by_type else [0] * len(symbols)
+    indices = (
+        struct.unpack(f"<{len(symbols)}H", body(by_type[SHT_VERSYM])) if SHT_VERSYM in by_type else [0] * len(symbols)
+    )
     for symbol, index in zip(symbols, indices, strict=True):
         if symbol[3] == 0 and symbol[0]:
             library.undefined.add((text_at(strings, symbol[0]), versions.get(index, "")))
@@ -130,11 +132,13 @@ def _hash_table(symbols: list[str]) -> bytes:
 def _definitions(soname: str, version: str, offsets: dict[str, int]) -> bytes:
     """Return the table of defined versions: the library's own name (base), then the one of its functions."""
     base = struct.pack("<HHHHIII", 1, 1, 1, 1, sysv_hash(soname), 20, 28) + struct.pack("<II", offsets[soname], 0)
-    return base + struct.pack("<HHHHIII", 1, 0, 2, 1, sysv_hash(version), 20, 0) + struct.pack("<II", offsets[version], 0)
+    return (
+        base + struct.pack("<HHHHIII", 1, 0, 2, 1, sysv_hash(version), 20, 0) + struct.pack("<II", offsets[version], 0)
+    )
 
 
 def _file(end: int, body: bytes, dynamic: bytes) -> bytes:
-    """Put header, program headers, contents and, on a page of its own that may be written, the dynamic table together."""
+    """Put the file together: header, program headers, contents, and the dynamic table on a page that may be written."""
     place = -(-end // PAGE) * PAGE
     identity = b"\x7fELF\x02\x01\x01" + bytes(9)
     header = identity + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, HEADER, 0, 0, HEADER, PROGRAM_HEADER, 4, 64, 0, 0)
@@ -159,7 +163,9 @@ def stubs(libraries: list[Library], *, present: set[str]) -> dict[str, bytes]:
     for soname in sorted(wanted):
         versions = {version for version, name in owners.items() if name == soname}
         if len(versions) > 1:
-            raise SystemExit(f"{soname} is asked for with several versions ({', '.join(sorted(versions))}): not foreseen")
+            raise SystemExit(
+                f"{soname} is asked for with several versions ({', '.join(sorted(versions))}): not foreseen"
+            )
         version = next(iter(versions), "")
         names = sorted(name for name, asked in undefined if asked == version) if version else plain
         found[soname] = stub(soname, names, version)

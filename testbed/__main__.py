@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 
 from testbed import backends, store
 from testbed.backends import Cluster
@@ -32,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     added["up"].add_argument("--nodes", type=int, help=nodes)
     added["up"].add_argument("--kwok-nodes", type=int, help="number of made-up nodes (default: as it is, or 0)")
     added["kwok"].add_argument("--nodes", type=int, required=True, dest="kwok_nodes", help="how many")
-    added["load"].add_argument("image", help="the path of an image archive, or the name of an image that was built here")
+    added["load"].add_argument(
+        "image", help="the path of an image archive, or the name of an image that was built here"
+    )
     return top
 
 
@@ -52,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cluster(asked: argparse.Namespace) -> Cluster:
-    exists = store.load(asked.name) if asked.command != "down" else None
-    alone = getattr(asked, "nodes", None) == 0 or exists is not None
+    alone = getattr(asked, "nodes", None) == 0 or store.instance_dir(asked.name).exists()
     # Asking Docker takes time, and our own instance is not looked for in it.
     docker = not alone and "CLUSTER" not in os.environ and backends.docker_runs()
     return backends.choose(asked.name, env=os.environ, docker_runs=docker, alone=alone)
@@ -61,23 +63,17 @@ def _cluster(asked: argparse.Namespace) -> Cluster:
 
 def run(asked: argparse.Namespace, cluster: Cluster) -> None:
     """Do what is asked."""
-    match asked.command:
-        case "up":
-            cluster.up(nodes=asked.nodes, kwok_nodes=asked.kwok_nodes)
-        case "kwok":
-            cluster.up(nodes=None, kwok_nodes=asked.kwok_nodes)
-        case "down":
-            cluster.down()
-        case "status":
-            for part, text in cluster.status().items():
-                print(f"{part:30} {text}")
-        case "env":
-            for key, value in cluster.env().items():
-                print(f"export {key}={shlex.quote(value)}")
-        case "images":
-            print("\n".join(cluster.images()))
-        case "load":
-            cluster.load(asked.image)
+    commands: dict[str, Callable[[], list[str] | None]] = {
+        "up": lambda: cluster.up(nodes=asked.nodes, kwok_nodes=asked.kwok_nodes),
+        "kwok": lambda: cluster.up(nodes=None, kwok_nodes=asked.kwok_nodes),
+        "down": cluster.down,
+        "status": lambda: [f"{part:30} {text}" for part, text in cluster.status().items()],
+        "env": lambda: [f"export {key}={shlex.quote(value)}" for key, value in cluster.env().items()],
+        "images": cluster.images,
+        "load": lambda: cluster.load(asked.image),
+    }
+    for line in commands[asked.command]() or ():
+        print(line)
 
 
 if __name__ == "__main__":

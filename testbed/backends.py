@@ -13,6 +13,7 @@ from typing import Protocol
 from testbed import own
 from testbed.errors import BedError
 from testbed.images import build, load
+from testbed.store import REPOSITORY
 
 
 class Cluster(Protocol):
@@ -91,7 +92,9 @@ class Kind:
         if self.name in _run("kind", "get", "clusters").split():
             return
         roles = ["control-plane", *["worker"] * (2 if nodes is None else nodes)]
-        config = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n" + "".join(f"- role: {r}\n" for r in roles)
+        config = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n" + "".join(
+            f"- role: {r}\n" for r in roles
+        )
         _run("kind", "create", "cluster", "--name", self.name, "--wait=180s", "--config=-", stdin=config)
 
     def down(self) -> None:
@@ -100,7 +103,7 @@ class Kind:
 
     def status(self) -> dict[str, str]:
         """Return a word for each node."""
-        return {node: "exists" for node in _run("kind", "get", "nodes", "--name", self.name).split()}
+        return dict.fromkeys(_run("kind", "get", "nodes", "--name", self.name).split(), "exists")
 
     def env(self) -> dict[str, str]:
         """Return KUBECONFIG, written to the instance's folder."""
@@ -114,7 +117,13 @@ class Kind:
         built = []
         for name, folder in ((build.OPERATOR, "operator"), (build.SERVING, "serving")):
             tagged = f"{name}:{build.TAG}"
-            _run("docker", "build", f"--file={build.REPOSITORY}/{folder}/Dockerfile", f"--tag={tagged}", str(build.REPOSITORY))
+            _run(
+                "docker",
+                "build",
+                f"--file={REPOSITORY}/{folder}/Dockerfile",
+                f"--tag={tagged}",
+                str(REPOSITORY),
+            )
             self.load(tagged)
             built.append(tagged)
         return built
@@ -149,7 +158,9 @@ class Current:
 
     def images(self) -> list[str]:
         """Refuse: the way into a foreign cluster is its registry."""
-        raise BedError("CLUSTER=current: build the images with docker and push them to a registry that the cluster reads")
+        raise BedError(
+            "CLUSTER=current: build the images with docker and push them to a registry that the cluster reads"
+        )
 
     def load(self, image: str) -> None:
         """Refuse, likewise."""

@@ -76,11 +76,11 @@ def _remove_one(folder: Path, deadline: float) -> None:
             time.sleep(0.02)
 
 
-def processes(name: str) -> list[int]:
-    """Return the processes in a cgroup and all below it."""
-    tree = next(iter(trees()))
+def processes(name: str, *, named: str) -> list[int]:
+    """Return the processes in the cgroups with this last name (a container's id) somewhere below another."""
+    tree = ROOT if unified() else ROOT / "pids"
     found: set[int] = set()
-    for path in (tree / name).rglob("cgroup.procs"):
+    for path in (tree / name).glob(f"**/{named}/**/cgroup.procs"):
         try:
             found.update(int(line) for line in path.read_text().split())
         except OSError:

@@ -61,18 +61,22 @@ def audit_policy() -> str:
     return json.dumps(policy, indent=1)
 
 
-def token_file(tokens: Mapping[str, str], nodes: Mapping[str, str]) -> str:
-    """Return the API server's table of tokens: token, user, uid, groups."""
-    users = {
-        "admin": ("admin", "system:masters"),
-        "controller-manager": ("system:kube-controller-manager", ""),
-        "scheduler": ("system:kube-scheduler", ""),
-        "proxy": ("system:kube-proxy", ""),
-        "dns": ("system:coredns", ""),
-        "kwok": ("system:kwok", "system:masters"),
-    }
-    lines = [f'{tokens[key]},{user},{key},"{groups}"' for key, (user, groups) in users.items()]
-    lines += [f'{token},system:node:{name},{name},"system:nodes"' for name, token in nodes.items()]
+_IDENTITIES: Final = {
+    "admin": ("admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", ""),
+    "scheduler": ("system:kube-scheduler", ""),
+    "proxy": ("system:kube-proxy", ""),
+    "dns": ("system:coredns", ""),
+    "kwok": ("system:kwok", "system:masters"),
+}
+
+
+def token_file(tokens: Mapping[str, str]) -> str:
+    """Return the API server's table of tokens: token, user, uid, groups. Who is not one of ours is a node."""
+    lines = []
+    for key, token in tokens.items():
+        user, groups = _IDENTITIES.get(key, (f"system:node:{key}", "system:nodes"))
+        lines.append(f'{token},{user},{key},"{groups}"')
     return "\n".join(lines) + "\n"
 
 
@@ -81,9 +85,7 @@ def kubeconfig(spec: Spec, *, authority: str, token: str) -> str:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": "testbed", "cluster": {"server": spec.api_url, "certificate-authority-data": authority}}
-        ],
+        "clusters": [{"name": "testbed", "cluster": {"server": spec.api_url, "certificate-authority-data": authority}}],
         "users": [{"name": "user", "user": {"token": token}}],
         "contexts": [{"name": f"testbed-{spec.name}", "context": {"cluster": "testbed", "user": "user"}}],
         "current-context": f"testbed-{spec.name}",

@@ -4,7 +4,7 @@ import base64
 import os
 from pathlib import Path
 
-from testbed import controlplane, dns, node, store
+from testbed import controlplane, dns, node
 from testbed.controlplane import Folders
 from testbed.store import State, write_if_changed
 
@@ -28,14 +28,13 @@ def link_binaries(place: Folders, paths: dict[str, Path]) -> None:
 def write(state: State, place: Folders) -> str:
     """Write all configuration files; returns the text of the token file."""
     spec = state.spec
-    node_tokens = {one.name: state.token(one.name) for one in spec.nodes}
-    tokens = controlplane.token_file(state.tokens, node_tokens)
+    tokens = controlplane.token_file(state.tokens)
     write_if_changed(place.base / "tokens.csv", tokens)
     write_if_changed(place.base / "audit-policy.json", controlplane.audit_policy())
     authority = base64.b64encode((place.pki / "ca.crt").read_bytes()).decode()
-    for user in (*store.USERS, *node_tokens):
+    for user, token in state.tokens.items():
         path = place.kubeconfig if user == "admin" else place.base / f"{user}.kubeconfig"
-        write_if_changed(path, controlplane.kubeconfig(spec, authority=authority, token=state.token(user)))
+        write_if_changed(path, controlplane.kubeconfig(spec, authority=authority, token=token))
     write_if_changed(place.base / "Corefile", dns.corefile(spec, place))
     for one in spec.nodes:
         home = place.node(one.name)

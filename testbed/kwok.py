@@ -3,6 +3,7 @@
 They carry a taint, so that only pods that tolerate it land there, and a label to select them by.
 """
 
+from pathlib import Path
 from typing import Any, Final
 
 from testbed.controlplane import Folders
@@ -12,6 +13,7 @@ from testbed.units import Unit
 ANNOTATION: Final = "kwok.x-k8s.io/node"
 TAINT: Final = {"key": ANNOTATION, "value": "fake", "effect": "NoSchedule"}
 LABELS: Final = {"type": "kwok"}
+STAGES: Final = Path(__file__).with_name("kwok_stages.yaml")
 _PREFIX: Final = "kwok-"
 # A large GPU server; the devices are an extended resource like any other.
 RESOURCES: Final = {"cpu": "128", "memory": "2Ti", "pods": "110", "nvidia.com/gpu": "8"}
@@ -22,13 +24,14 @@ def unit(spec: Spec, folders: Folders) -> Unit:
     argv = (
         f"{folders.bin}/kwok",
         f"--kubeconfig={folders.base}/kwok.kubeconfig",
+        f"--config={STAGES}",
         f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
         f"--cidr={spec.kwok_cidr}",
         f"--node-ip={spec.host_address}",
         f"--server-address=127.0.0.1:{spec.ports.kwok}",
         "--node-lease-duration-seconds=40",
     )
-    return Unit(name="kwok", argv=argv)
+    return Unit(name="kwok", argv=argv, depends=(STAGES.read_text(),))
 
 
 def names(count: int) -> list[str]:

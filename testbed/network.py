@@ -9,6 +9,7 @@ import json
 import subprocess
 from ipaddress import IPv4Network
 
+from testbed.errors import BedError
 from testbed.spec import Node, Spec
 
 
@@ -70,8 +71,18 @@ def batch(commands: list[str], *, enter: tuple[str, ...] = ()) -> None:
     subprocess.run([*enter, "ip", "-batch", "-"], input=text, text=True, check=True, capture_output=True)
 
 
-def remove(spec: Spec) -> None:
-    """Remove the instance's links; routes and addresses go with them."""
-    present = links()
-    gone = [spec.bridge, *(name for name in present if name.startswith(f"{spec.bridge}n"))]
-    batch([f"link delete {name}" for name in gone if name in present])
+def remove(bridge: str) -> None:
+    """Remove a bridge and the cables in it; routes and addresses go with them.
+
+    Raises:
+        BedError: a link is still there afterwards.
+    """
+
+    def mine() -> list[str]:
+        return [name for name in links() if name == bridge or name.startswith(f"{bridge}n")]
+
+    for name in mine():
+        # A cable goes away on its own when its node has ended, maybe just now: only the outcome counts.
+        subprocess.run(["ip", "link", "delete", name], capture_output=True)
+    if left := mine():
+        raise BedError(f"cannot remove the network links {', '.join(left)}")

@@ -1,4 +1,4 @@
-"""The bed's own cluster: compares what should run with what runs, and does the difference.
+"""The bed's own cluster: what an instance is made of, and up, down and status of it.
 
 `up` may be called at any time: on nothing, on a running bed, after a crash, after a kill of any part.
 """
@@ -6,19 +6,17 @@
 import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
-from testbed import binaries, cgroups, controlplane, dns, files, network, node, packages, pki, processes, progress, store
-from testbed.api import Api, wait
+from testbed import binaries, cgroups, controlplane, dns, files, kwok, network, node, packages, processes, start, store
+from testbed.api import Api
 from testbed.controlplane import Folders
 from testbed.errors import BedError
-from testbed.images import runtime
-from testbed.spec import Node, Spec
+from testbed.images.runtime import Runtime
+from testbed.spec import CGROUP, MAX_NODES, Spec, bridge_name
 from testbed.store import State
-from testbed.units import Unit, changes, main_processes
+from testbed.units import Unit, main_processes
 
-_READY_S = 180.0
-_GRACE_S = 5.0
+_DEFAULT_NODES = 2
 
 
 def folders(name: str) -> Folders:
@@ -42,163 +40,111 @@ def existing(name: str) -> State:
 def api(state: State) -> Api:
     """Return the administrator's way to an instance's API server."""
     spec = state.spec
-    return Api(url=spec.api_url, authority=folders(spec.name).pki / "ca.crt", token=state.token("admin"))
+    return Api(url=spec.api_url, authority=folders(spec.name).pki / "ca.crt", token=state.tokens["admin"])
 
 
-def wanted_units(spec: Spec, place: Folders, *, tokens: str) -> tuple[Unit, ...]:
-    """Return every process that the instance should have, in the order in which they start."""
-    core = controlplane.core_units(spec, place, tokens=tokens)
-    if not spec.node_count:
-        return core
-    rest = [unit for one in spec.nodes for unit in node.units(spec, one, place)]
-    return (*core, *controlplane.controller_units(spec, place), dns.unit(spec, place), *rest)
-
-
-def up(name: str, *, nodes: int) -> State:
-    """Bring an instance to the wanted number of nodes; does only what is missing.
-
-    Raises:
-        BedError: something the user must do, or a part that does not become ready.
-    """
-    if nodes and os.geteuid() != 0:
-        raise BedError("nodes need root: use sudo, or `--nodes 0` for a control plane alone")
-    packages.ensure(packages.NODES if nodes else packages.CONTROL_PLANE)
-    paths = binaries.ensure(binaries.CONTROL_PLANE + (binaries.NODES if nodes else ()))
-    with store.lock(store.instance_lock(name)):
-        state = store.load(name) or store.create(name)
-        if state.spec.node_count != nodes:
-            state = state.model_copy(update={"spec": replace(state.spec, node_count=nodes)})
-            store.save(state)
-        files.link_binaries(folders(name), paths)
-        Start(state).run()
-    return state
-
-
-class Start:
-    """One `up`: what is to be started is decided once, then started in order, each part when its ground is ready."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.spec = state.spec
-        self.place = folders(self.spec.name)
-        self.api = api(state)
-
-    def run(self) -> None:
-        """Do it all."""
-        pki.ensure(self.place.pki, self.spec)
-        tokens = files.write(self.state, self.place)
-        units = wanted_units(self.spec, self.place, tokens=tokens)
-        todo = changes(units, processes.found(self.spec.name))
-        processes.stop(todo.stop, grace_s=_GRACE_S)
-        self.starting = {unit.name for unit in todo.start}
-        self.units = {unit.name: unit for unit in units}
-        if self.spec.node_count:
-            network.batch(network.bridge_commands(self.spec, present=network.links()))
-        self._start("etcd", "kube-apiserver")
-        wait("the API server is not ready", self.api.ready, deadline_s=_READY_S)
-        if self.spec.node_count:
-            self._cluster()
-
-    def _cluster(self) -> None:
-        self._start("kube-controller-manager", "kube-scheduler")
-        if "coredns" in self.starting or "etcd" in self.starting:
-            for path, manifest in dns.manifests(self.spec).items():
-                self.api.apply(path, manifest)
-        self._start("coredns")
-        for one in self.spec.nodes:
-            self._node(one)
-        network.batch(network.route_commands(self.spec))
-        with progress.step("waiting for the nodes") if self.starting else progress.silent():
-            wait("the nodes are not ready", self._unready_nodes, deadline_s=_READY_S)
-
-    def _node(self, one: Node) -> None:
-        cgroups.create(one.cgroup)
-        self._start(node.holder(one))
-        pid = self._holder(one)
-        enter = node.enter(pid)
-        if node.holder(one) in self.starting:
-            self._plug_in(one, pid)
-        network.batch(network.node_commands(self.spec, one), enter=enter)
-        self._start(f"{one.name}/containerd", enter=enter)
-        containers = runtime.Runtime(socket=node.socket(self.place, one))
-        wait(f"containerd of {one.name} does not answer", containers.ready, deadline_s=_READY_S)
-        if f"{one.name}/containerd" in self.starting:
-            containers.load(runtime.pause_archive(node.PAUSE_IMAGE, (self.place.bin / "pause").read_bytes()))
-        self._start(f"{one.name}/kubelet", f"{one.name}/kube-proxy", enter=enter)
-
-    def _plug_in(self, one: Node, pid: int) -> None:
-        """Give a new node its cable; the one of a node that just ended goes away a moment after it."""
-        wait(
-            f"{one.link} of the node before is still there",
-            lambda: one.link if one.link in network.links() else "",
-            deadline_s=10.0,
-        )
-        network.batch(network.cable_commands(self.spec, one, pid=pid))
-
-    def _holder(self, one: Node) -> int:
-        """Return the pid of a node's first process, once the node is prepared."""
-        unit = self.units[node.holder(one)]
-
-        def prepared() -> str:
-            process = main_processes([unit], processes.found(self.spec.name)).get(unit.name)
-            ready = process and Path(f"/proc/{process.pid}/root/{node.READY_FILE}").exists()
-            return "" if ready else f"see {self.place.log(unit.name)}"
-
-        wait(f"{one.name} does not start", prepared, deadline_s=10.0)
-        return main_processes([unit], processes.found(self.spec.name))[unit.name].pid
-
-    def _start(self, *names: str, enter: tuple[str, ...] = ()) -> None:
-        for name in names:
-            if name in self.starting:
-                progress.say(f"starting {name}")
-                log, env = self.place.log(name), files.environment(self.place)
-                processes.start(self.units[name], instance=self.spec.name, log=log, enter=enter, env=env)
-
-    def _unready_nodes(self) -> str:
-        """Name the nodes that are not Ready."""
-        try:
-            found = self.api.request("GET", "/api/v1/nodes")["items"]
-        except OSError as error:
-            return str(error)
-        ready = {
-            item["metadata"]["name"]
-            for item in found
-            for condition in item.get("status", {}).get("conditions", [])
-            if condition["type"] == "Ready" and condition["status"] == "True"
-        }
-        waiting = [f"{one.name} (see {self.place.log(one.name + '/kubelet')})" for one in self.spec.nodes if one.name not in ready]
-        return ", ".join(waiting)
-
-
-def runtimes(name: str) -> list[runtime.Runtime]:
+def runtimes(name: str) -> list[Runtime]:
     """Return the container runtimes of an instance's nodes.
 
     Raises:
         BedError: there is no such instance.
     """
     place = folders(name)
-    return [runtime.Runtime(socket=node.socket(place, one)) for one in existing(name).spec.nodes]
+    return [Runtime(socket=node.socket(place, one)) for one in existing(name).spec.nodes]
+
+
+def wanted_units(spec: Spec, place: Folders, *, tokens: str) -> tuple[Unit, ...]:
+    """Return every process that the instance should have, in the order in which they start."""
+    units = controlplane.core_units(spec, place, tokens=tokens)
+    if spec.node_count:
+        units += (*controlplane.controller_units(spec, place), dns.unit(spec, place))
+        units += tuple(unit for one in spec.nodes for unit in node.units(spec, one, place))
+    if spec.kwok_nodes:
+        units += (kwok.unit(spec, place),)
+    return units
+
+
+def resize(spec: Spec, *, nodes: int | None, kwok_nodes: int | None) -> Spec:
+    """Return the spec with these numbers of nodes; None leaves a number as it is, and a new instance gets two.
+
+    Raises:
+        BedError: the number is out of range, or the instance has more nodes than asked for.
+    """
+    if nodes is None:
+        nodes = spec.node_count or _DEFAULT_NODES
+    if not 0 <= nodes <= MAX_NODES:
+        raise BedError(f"{nodes} nodes: use 0 to {MAX_NODES}")
+    if nodes < spec.node_count:
+        advice = f"`python -m testbed down --name {spec.name}` first"
+        raise BedError(f"'{spec.name}' has {spec.node_count} nodes and cannot shrink to {nodes}: {advice}")
+    kwok_nodes = spec.kwok_nodes if kwok_nodes is None else kwok_nodes
+    if kwok_nodes and not nodes:
+        raise BedError("made-up nodes need a scheduler: use `--nodes 1` or more")
+    return replace(spec, node_count=nodes, kwok_nodes=kwok_nodes)
+
+
+def up(name: str, *, nodes: int | None = None, kwok_nodes: int | None = None) -> State:
+    """Bring an instance to the wanted numbers of nodes; does only what is missing.
+
+    Args:
+        name: of the instance; made if it does not exist.
+        nodes: real nodes; None leaves the number as it is, and gives a new instance two.
+        kwok_nodes: made-up nodes; None leaves the number as it is.
+
+    Raises:
+        BedError: something the user must do, or a part that does not become ready.
+    """
+    with store.lock(store.instance_lock(name)):
+        state = store.load(name)
+        if state is None and nodes == 0:  # needs no network of its own, so nothing to install for it
+            packages.ensure(packages.CONTROL_PLANE)
+        elif state is None:
+            _ensure_nodes_possible()
+        state = state or store.create(name)
+        spec = resize(state.spec, nodes=nodes, kwok_nodes=kwok_nodes)
+        if spec.node_count:
+            _ensure_nodes_possible()
+        files.link_binaries(folders(name), binaries.ensure(_programs(spec)))
+        state = state.model_copy(update={"spec": spec}).with_tokens()
+        store.save(state)
+        start.Start(state, place=folders(name), api=api(state), units=wanted_units).run()
+        return state
+
+
+def _ensure_nodes_possible() -> None:
+    if os.geteuid() != 0:
+        raise BedError("nodes need root: use sudo, or `--nodes 0` for a control plane alone")
+    packages.ensure(packages.NODES)
+
+
+def _programs(spec: Spec) -> tuple[str, ...]:
+    """Return what must be built."""
+    nodes = binaries.NODES if spec.node_count else ()
+    return (*binaries.CONTROL_PLANE, *nodes, *(("kwok",) if spec.kwok_nodes else ()))
 
 
 def down(name: str) -> None:
-    """Remove an instance and everything it made; nothing happens when there is none."""
+    """Remove an instance and everything it made; nothing happens when there is none.
+
+    Raises:
+        BedError: a process survives SIGKILL.
+    """
     with store.lock(store.instance_lock(name)):
-        state = store.load(name)
-        # Nothing of it is kept, so nothing needs to end gracefully. Those that wait for a child come last: they reap it.
+        # Nothing of it is kept, so nothing needs to end gracefully. Who waits for a child comes last, to reap it.
         processes.stop((p for p in processes.found(name) if p.program not in node.PARENTS), grace_s=0.0)
         processes.stop(processes.found(name), grace_s=0.0)
-        if state is not None and shutil.which("ip"):
-            network.remove(state.spec)
-        cgroups.remove(f"llama-testbed/{name}")
+        slot = store.slot(name)
+        if slot is not None and shutil.which("ip"):
+            network.remove(bridge_name(slot))
+        cgroups.remove(f"{CGROUP}/{name}")
         files.remove_covered()
         shutil.rmtree(store.etcd_dir(name), ignore_errors=True)
         if store.instance_dir(name).exists():
             shutil.rmtree(store.instance_dir(name))
-    store.instance_lock(name).unlink(missing_ok=True)
 
 
 def status(name: str) -> dict[str, str]:
-    """Return a word for each unit that should run.
+    """Return a word for each process that should run.
 
     Raises:
         BedError: there is no such instance.
@@ -210,6 +156,10 @@ def status(name: str) -> dict[str, str]:
 
 
 def env(name: str) -> dict[str, str]:
-    """Return the variables that point a shell at an instance."""
-    place = folders(name)
+    """Return the variables that point a shell at an instance.
+
+    Raises:
+        BedError: there is no such instance.
+    """
+    place = folders(existing(name).spec.name)
     return {"KUBECONFIG": str(place.kubeconfig), "PATH": f"{place.bin}:{os.environ.get('PATH', os.defpath)}"}

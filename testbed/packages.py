@@ -29,7 +29,11 @@ NODES: Final = {
     "runc": "runc",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
 }
-IMAGES: Final = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"}
+IMAGES: Final = {
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+}
 
 
 def missing(needed: dict[str, str]) -> list[str]:

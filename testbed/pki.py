@@ -28,7 +28,12 @@ def ensure(folder: Path, spec: Spec) -> None:
     _openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sa.key")
     _issue(folder, "api", subject="/CN=kube-apiserver", extensions=f"subjectAltName={api_names(spec)}")
     # The API server as a client of the kubelets (logs, exec): the kubelets ask the API server, which lets masters in.
-    _issue(folder, "kubelet-client", subject="/O=system:masters/CN=kube-apiserver", extensions="extendedKeyUsage=clientAuth")
+    _issue(
+        folder,
+        "kubelet-client",
+        subject="/O=system:masters/CN=kube-apiserver",
+        extensions="extendedKeyUsage=clientAuth",
+    )
     (folder / "done").touch()
 
 

@@ -37,9 +37,7 @@ def _read(pid: int) -> Process | None:
     if len(parts) != 3 or fields[0] == "Z":
         return None
     program = cmdline.split(b"\0")[0].decode(errors="replace").rsplit("/", 1)[-1]
-    return Process(
-        pid=pid, instance=parts[0], unit=parts[1], digest=parts[2], program=program, started=int(fields[19])
-    )
+    return Process(pid=pid, instance=parts[0], unit=parts[1], digest=parts[2], program=program, started=int(fields[19]))
 
 
 def start(unit: Unit, *, instance: str, log: Path, enter: tuple[str, ...], env: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 SLOTS: Final = 16
 MAX_NODES: Final = 32
 CLUSTER_DOMAIN: Final = "cluster.local"
+CGROUP: Final = "llama-testbed"  # the cgroup that holds all instances
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Spec:
     @property
     def bridge(self) -> str:
         """Name of the bridge that joins the nodes and the host."""
-        return f"ltb{self.slot}"
+        return bridge_name(self.slot)
 
     @property
     def host_address(self) -> str:
@@ -99,11 +100,6 @@ class Spec:
         return f"https://{self.api_address}:{self.ports.api}"
 
     @property
-    def cgroup(self) -> str:
-        """Cgroup that holds the nodes' pods, below each hierarchy."""
-        return f"llama-testbed/{self.name}"
-
-    @property
     def nodes(self) -> tuple[Node, ...]:
         """The nodes, `node-1` first."""
         return tuple(self.node(index) for index in range(1, self.node_count + 1))
@@ -116,8 +112,13 @@ class Spec:
             address=f"10.213.{self.slot}.{10 + index}",
             pod_cidr=f"10.{214 + self.slot}.{index}.0/24",
             link=f"{self.bridge}n{index}",
-            cgroup=f"{self.cgroup}/{name}",
+            cgroup=f"{CGROUP}/{self.name}/{name}",
         )
+
+
+def bridge_name(slot: int) -> str:
+    """Return the name of the bridge of a slot; the cables' names begin with it."""
+    return f"ltb{slot}"
 
 
 def free_slot(*, taken: set[int], routes: list[IPv4Network]) -> int | None:

@@ -1,13 +1,13 @@
 """Where the bed keeps things: the folders below the user's cache folder, an instance's state file, and locks."""
 
 import fcntl
+import json
 import os
 import re
 import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +29,10 @@ class State(BaseModel):
     spec: Spec
     tokens: dict[str, str]
 
-    def token(self, user: str) -> str:
-        """Return the bearer token of a user; a node's is derived so that nodes may be added later."""
-        return self.tokens.get(user) or f"{self.tokens['admin'][::-1]}-{user}"
+    def with_tokens(self) -> "State":
+        """Return the state with a bearer token for every user and node that has none yet."""
+        users = (*USERS, *(node.name for node in self.spec.nodes))
+        return self.model_copy(update={"tokens": {user: secrets.token_hex(16) for user in users} | self.tokens})
 
 
 def cache() -> Path:
@@ -55,10 +56,17 @@ def etcd_dir(name: str) -> Path:
     return Path("/dev/shm") / f"llama-testbed-{os.getuid()}-{name}"
 
 
-def instances() -> dict[str, State]:
-    """Return the instances that exist, by name."""
-    states = ((path.parent.name, load(path.parent.name)) for path in (cache() / "testbed").glob("*/state.json"))
-    return {name: state for name, state in states if state is not None}
+def slot(name: str) -> int | None:
+    """Return an instance's slot, whatever version wrote its state; None when there is no instance."""
+    try:
+        return int(json.loads((instance_dir(name) / "state.json").read_text())["spec"]["slot"])
+    except FileNotFoundError:
+        return None
+
+
+def _taken_slots() -> set[int]:
+    slots = (slot(path.parent.name) for path in (cache() / "testbed").glob("*/state.json"))
+    return {one for one in slots if one is not None}
 
 
 def load(name: str) -> State | None:
@@ -87,20 +95,17 @@ def save(state: State) -> None:
 
 
 def create(name: str) -> State:
-    """Choose slot, ports and tokens for a new instance and store them.
+    """Choose slot and ports of a new instance and store them.
 
     Raises:
         BedError: no slot is free.
     """
     with lock(cache() / "testbed" / ".slots.lock"):
-        others = instances().values()
-        slot = free_slot(taken={state.spec.slot for state in others}, routes=network.host_routes())
-        if slot is None:
+        chosen = free_slot(taken=_taken_slots(), routes=network.host_routes())
+        if chosen is None:
             raise BedError("the host already uses all networks that the test bed knows: remove an instance with `down`")
-        state = State(
-            spec=Spec(name=name, slot=slot, node_count=0, kwok_nodes=0, ports=Ports(*_free_ports(4))),
-            tokens={user: secrets.token_hex(16) for user in USERS},
-        )
+        spec = Spec(name=name, slot=chosen, node_count=0, kwok_nodes=0, ports=Ports(*_free_ports(4)))
+        state = State(spec=spec, tokens={})
         save(state)
         return state
 
@@ -135,8 +140,3 @@ def write_if_changed(path: Path, text: str, *, mode: int = 0o600) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
-
-
-def as_dict(spec: Spec) -> dict[str, object]:
-    """Return a spec's stored choices, for display."""
-    return asdict(spec)

@@ -42,7 +42,9 @@ _OPTIONS: Final = (
 )
 
 # With a shell: builds both images and carries the serving one.
-SYSTEM: Final = Base("system", "essential", ("python3", "libgomp1", "libnuma1", "libstdc++6", "tini", "ca-certificates"))
+SYSTEM: Final = Base(
+    "system", "essential", ("python3", "libgomp1", "libnuma1", "libstdc++6", "tini", "ca-certificates")
+)
 # Unpacked only, like the "distroless" images: what Python needs to run.
 PYTHON: Final = Base(
     "python", "extract", ("base-files", "libpython3.11-stdlib", "media-types", "netbase", "python3-minimal", "tzdata")

@@ -79,7 +79,7 @@ class Store:
         """Tell whether there is an image with this name."""
         return name in storage.names(self.root)
 
-    def build(self, context: Path, *, tags: Iterable[str], file: str = "Dockerfile", arguments: Mapping[str, str] = {}) -> None:  # noqa: B006
+    def build(self, context: Path, *, tags: Iterable[str], file: str, arguments: Mapping[str, str]) -> None:
         """Build an image; layers whose input is unchanged are taken from the store."""
         argv = ["bud", "--layers", "--isolation=chroot", f"--file={context / file}"]
         argv += [f"--tag={tag}" for tag in tags]
@@ -145,7 +145,7 @@ def _build(images: Store, name: str, tagged: str, arguments: Mapping[str, str]) 
 
 
 def _current(images: Store, name: str, tagged: str) -> Image:
-    """Return the image with these inputs; the moving tag may point elsewhere when inputs went back to a former state."""
+    """Return the image with these inputs, after moving the tag to it: inputs may have gone back to a former state."""
     image = storage.read(images.root, tagged)
     if f"{name}:{TAG}" not in image.names:
         images.buildah("tag", tagged, f"{name}:{TAG}")
@@ -161,7 +161,7 @@ def _ensure_bases(images: Store, uv: Path, uv_image: str) -> None:
     if not images.has(uv_image):
         with tempfile.TemporaryDirectory(dir=images.root) as folder:
             bases.uv_context(uv, Path(folder))
-            images.build(Path(folder), tags=[uv_image])
+            images.build(Path(folder), tags=[uv_image], file="Dockerfile", arguments={})
 
 
 def _build_base(images: Store, base: Base) -> None:
@@ -170,4 +170,4 @@ def _build_base(images: Store, base: Base) -> None:
         # mmdebstrap reads local files as another user.
         Path(folder).chmod(0o755)
         bases.context(base, Path(folder))
-        images.build(Path(folder), tags=[base.image])
+        images.build(Path(folder), tags=[base.image], file="Dockerfile", arguments={})

@@ -122,7 +122,7 @@ async def test_a_long_start_writes_the_status_seldom() -> None:
     await world.seconds(120)
     before = status_writes(world)
     await world.seconds(600)
-    assert "The engine is starting, 11 min so far." in world.status.message
+    assert "The engine is starting, 11 min so far" in world.status.message
     assert status_writes(world) - before <= 12
 
 
@@ -310,7 +310,7 @@ async def test_a_spec_of_older_rules_names_field_and_value() -> None:
     [
         ("ImagePullBackOff", "ImageUnavailable", "has no image: ImagePullBackOff: the kubelet's words"),
         ("CreateContainerConfigError", "ContainerFailing", "CreateContainerConfigError: the kubelet's words"),
-        ("CrashLoopBackOff", "ContainerFailing", "CrashLoopBackOff after 3 restarts; it ended with code 1 no space"),
+        ("CrashLoopBackOff", "ContainerFailing", "CrashLoopBackOff, 3 restarts, it last ended with code 1: no space"),
     ],
 )
 async def test_what_the_kubelet_says_reaches_the_user(waiting: str, reason: str, words: str) -> None:

@@ -71,6 +71,12 @@ class Cell:
         answer = post_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
 
+    def complete(self, text: str, *, tokens: int) -> int:
+        """Ask for exactly so many tokens; how many came."""
+        body = {"model": self.served_name, "prompt": text, "max_tokens": tokens, "ignore_eos": True}
+        answer = post_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/completions", body)
+        return int(answer["usage"]["completion_tokens"])
+
     def logs(self) -> str:
         return "\n".join(f"--- {pod.name}\n{pod.log.read_text(errors='replace')[-3000:]}" for pod in self.pods)
 

@@ -1,6 +1,8 @@
 """Real kopf with our wiring against kmock, an API server's HTTP side in this process; passes are recorded."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,16 +28,15 @@ class Operator:
 
     def __init__(self) -> None:
         self.passes: list[Bodies] = []
-        self.pulse = Pulse(clock=asyncio.get_running_loop().time)
-        self.stop = asyncio.Event()
-        self.next_pass = 30.0
-        self.blocked: asyncio.Event | None = None
+        self.failures: list[Exception] = []  # raised by the next passes
+        self.pulse = Pulse(clock=time.monotonic)
+        self.stop = threading.Event()
 
     async def one_pass(self, bodies: Bodies) -> float:
         self.passes.append(bodies)
-        if self.blocked:
-            await self.blocked.wait()
-        return self.next_pass
+        if self.failures:
+            raise self.failures.pop()
+        return 30.0
 
     def passes_of(self, name: str) -> list[Bodies]:
         return [one for one in self.passes if one.deployment["metadata"]["name"] == name]
@@ -148,15 +149,17 @@ async def api(kmock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> As
 
 @asynccontextmanager
 async def operator_running(**options: Any) -> AsyncIterator[Operator]:
-    """An operator that watches until the block ends."""
+    """An operator that watches until the block ends.
+
+    It has a thread and an event loop of its own, as in production: at its end kopf waits for all tasks of its loop.
+    """
     running = Operator()
     registry = kopf.OperatorRegistry()
     build(registry, running.one_pass, running.pulse)
-    ready = asyncio.Event()
+    ready = threading.Event()
     where = options or {"clusterwide": True}
-    task = asyncio.create_task(
-        kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)
-    )
+    operator = kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)
+    task = asyncio.create_task(asyncio.to_thread(asyncio.run, operator))
     try:
         await running.until(lambda: ready.is_set() or task.done(), "the operator starts")
         yield running

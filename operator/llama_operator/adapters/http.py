@@ -21,6 +21,11 @@ def judge(status: int, headers: Mapping[str, str], body: str) -> None:
     raise Rejected(message)
 
 
+def is_of_another(status: int, body: str) -> bool:
+    """Whether a patch named the uid of an object that another one of its name has replaced; a delete answers 409."""
+    return status == 422 and '"field":"metadata.uid"' in body
+
+
 def message_of(body: str) -> str:
     """``message`` of a metav1.Status, or the start of whatever else came."""
     try:

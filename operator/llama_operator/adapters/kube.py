@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
-from llama_operator.adapters.http import judge
+from llama_operator.adapters.http import is_of_another, judge
 from llama_operator.adapters.rooms import rooms_of
 from llama_operator.api import API_VERSION, KIND, PLURAL
 from llama_operator.plan.revision import short_hash
@@ -170,9 +170,10 @@ class KubeCluster:
             text = await answer.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Retry(f"the API server did not answer: {str(error) or type(error).__name__}") from error
-        if answer.status in fine:
+        status = 409 if is_of_another(answer.status, text) else answer.status
+        if status in fine:
             return None
-        judge(answer.status, answer.headers, text)
+        judge(status, answer.headers, text)
         parsed: Manifest = json.loads(text)
         return parsed
 

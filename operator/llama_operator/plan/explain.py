@@ -101,7 +101,7 @@ def _history(pod: PodView) -> str:
         return ""
     last_words = pod.ended.message.strip().rpartition("\n")[2]  # the kubelet keeps the last lines of the log
     said = f": {_tail(last_words)}" if last_words else ""
-    return f" after {pod.restarts} restarts; it ended with code {pod.ended.exit_code}{said}"
+    return f", {pod.restarts} restarts, it last ended with code {pod.ended.exit_code}{said}"
 
 
 def _cell(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:

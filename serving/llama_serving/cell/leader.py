@@ -61,6 +61,7 @@ class LeaderView:
     app: AppView | None = None
     engine: EngineView | None = None
     answered: bool = False  # a real request has been answered since the deployment
+    intact: bool = True  # the nodes on which the replica was started are still those of the stages
     files_changed: bool = False  # the model's files are others than at the deployment
 
 
@@ -178,9 +179,9 @@ def _restart(memory: Memory, sentence: str, *, now: float) -> Decision:
 
 
 def _answers(view: LeaderView) -> bool:
-    """An engine that answers serves, whatever Serve thinks of it."""
+    """An engine that answers serves, whatever Serve thinks of it; one that has lost a stage only seems to answer."""
     engine = view.engine
-    return engine is not None and engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
+    return engine is not None and view.intact and engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
 
 
 def _missing(view: LeaderView) -> tuple[int, ...]:
@@ -195,6 +196,8 @@ def _cause(view: LeaderView) -> str:
     missing = _missing(view)
     if missing and view.joined is not None:
         return f"; {_names(missing)} left the cluster"
+    if not view.intact:
+        return "; a stage has started again and the engine is not a part of it yet"
     if view.engine is None:
         return "; its replica is being replaced" if view.app is None or view.app.status != "RUNNING" else ""
     return f", with {view.engine.in_flight} requests in flight"

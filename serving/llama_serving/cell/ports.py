@@ -32,8 +32,8 @@ class RayControl(Protocol):
 class ClusterApi(Protocol):
     """The leader's cluster, over the REST API of Ray and Serve."""
 
-    async def joined(self, host: str) -> frozenset[int] | None:
-        """Stages in the cluster of ``host``; None where it does not answer."""
+    async def nodes(self, host: str) -> Mapping[str, int] | None:
+        """Stage of each node that is alive in the cluster of ``host``; None where it does not answer."""
 
     async def deploy(self, document: Mapping[str, Any]) -> bool:
         """Hand Serve the app; whether it took it."""

@@ -20,6 +20,7 @@ class ReplicaState(Frozen):
     deployment: str
     group: int
     revision: str
+    pid: int = Field(description="process of the replica: another one is another engine")
     served_name: str
     weights: str = Field(description="id of the weights that the engine answers with")
     swapping: bool = Field(description="weights are being exchanged: requests wait")

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _QUICK: Final = aiohttp.ClientTimeout(total=3)
 _DEPLOY: Final = aiohttp.ClientTimeout(total=120)  # the first call starts Serve's controller
 _TOKEN: Final = aiohttp.ClientTimeout(total=120)
-_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
+_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError)
 _GAVE_UP: Final = frozenset({"DEPLOY_FAILED"})
 _REFUSED: Final = "Failed to create vLLM engine config"  # Ray Serve LLM's words when vLLM refuses model and options
 
@@ -39,13 +39,13 @@ class RayRest:
         self._host = host
         self._token = token
 
-    async def joined(self, host: str) -> frozenset[int] | None:
-        """Stages whose node is alive, by the label of the node."""
+    async def nodes(self, host: str) -> Mapping[str, int] | None:
+        """Stage of each node that is alive, by the label of the node."""
         try:
             body = await self._get(f"http://{host}:{names.PORT_RAY_DASHBOARD}/api/v0/nodes?detail=1")
             nodes = body["data"]["result"]["result"]
-            labels = [node["labels"] or {} for node in nodes if node["state"] == "ALIVE"]
-            return frozenset(int(label[STAGE_LABEL]) for label in labels if STAGE_LABEL in label)
+            alive = {node["node_id"]: node["labels"] or {} for node in nodes if node["state"] == "ALIVE"}
+            return {node: int(labels[STAGE_LABEL]) for node, labels in alive.items() if STAGE_LABEL in labels}
         except _FAILURES as error:
             logger.debug("The cluster at %s does not list its nodes: %r", host, error)
             return None

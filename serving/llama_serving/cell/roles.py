@@ -1,6 +1,7 @@
 """Leader and worker as the supervisor's loop sees them: look, decide, do."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -73,29 +74,39 @@ class LeaderRole:
         self._deployed = False
         self._answered = False
         self._view: leader.LeaderView | None = None
+        self._home: tuple[int, Mapping[str, int]] | None = None  # process of the replica, nodes that it was started on
         self._replica: ReplicaState | None = None
 
     async def look(self, *, stopping: bool) -> leader.LeaderView:
         """Ask Ray, Serve and the replica, side by side."""
         ray = self._ray.view()
-        joined, app, replica = await asyncio.gather(self._joined(ray.started), self._app(), self._state())
+        nodes, app, replica = await asyncio.gather(self._nodes(ray.started), self._app(), self._state())
         self._replica = replica
         self._view = leader.LeaderView(
             stages=self._me.stages,
             stopping=stopping,
             weights=None if ray.started else await self._weights.fault(),
             ray=ray,
-            joined=joined,
+            joined=None if nodes is None else frozenset(nodes.values()),
             deployed=self._deployed,
             app=app,
             engine=None if replica is None else _engine_view(replica),
             answered=self._answered,
+            intact=self._is_intact(nodes),
             files_changed=self._deployed and self._weights.fingerprint() != self._files,
         )
         return self._view
 
-    async def _joined(self, started: bool) -> frozenset[int] | None:
-        return await self._cluster.joined(self._me.ip) if started else None
+    def _is_intact(self, nodes: Mapping[str, int] | None) -> bool:
+        """A stage that left, or came back as another node, is not in the pipeline of a replica from before."""
+        if self._replica is None or nodes is None:
+            return True
+        if self._home is None or self._home[0] != self._replica.pid:
+            self._home = (self._replica.pid, nodes)
+        return self._home[1] == nodes
+
+    async def _nodes(self, started: bool) -> Mapping[str, int] | None:
+        return await self._cluster.nodes(self._me.ip) if started else None
 
     async def _app(self) -> leader.AppView | None:
         app = await self._cluster.app() if self._deployed else None
@@ -173,7 +184,8 @@ class WorkerRole:
         weights = None if ray.started else await self._weights.fault()
         self._leader, error = await self._ask_leader()
         if ray.started and not self._joined and self._leader is not None:
-            self._joined = self._me.stage in (await self._cluster.joined(self._leader.ip) or frozenset())
+            nodes = await self._cluster.nodes(self._leader.ip) or {}
+            self._joined = self._me.stage in nodes.values()
         return worker.WorkerView(
             leader_host=self._me.leader_host,
             stopping=stopping,

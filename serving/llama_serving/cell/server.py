@@ -77,6 +77,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
             deployment=self._config.deployment,
             group=self._config.group,
             revision=self._config.revision,
+            pid=os.getpid(),
             served_name=self._config.weights.served_name,
             weights=self._weights_id,
             swapping=self._swapping,

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import resource
 import sys
 from pathlib import Path
 
@@ -27,9 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValidationError, ValueError) as error:
         print(f"llama-gateway: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    _allow_many_sockets()
     listen = Listen(options.host, options.port, options.internal_port)
     asyncio.run(serve(config, discovery, listen, access_log=options.access_log))
     return 0
+
+
+def _allow_many_sockets() -> None:
+    # Every request in flight has two; the usual soft limit of 1024 is for programs that use select().
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,6 +51,8 @@ class BodyReader:
         self.held -= size
 
     async def _piece(self, request: web.BaseRequest) -> bytes:
+        if request.content.is_eof():  # it came whole with the head, as most do: no need for a timer
+            return request.content.read_nowait()
         try:
             async with asyncio.timeout(self._idle_timeout):
                 return await request.content.readany()

@@ -5,8 +5,8 @@ anew because the body was read whole. ``authorization`` and ``cookie`` end here:
 clients of OpenAI's API always send a key, often a real one of somebody else's service.
 """
 
+import os
 import re
-import uuid
 
 from aiohttp import web
 from aiohttp.http import RawResponseMessage
@@ -39,7 +39,7 @@ def request_id(headers: CIMultiDictProxy[str]) -> str:
     given = headers.get(names.HEADER_REQUEST_ID)
     if given is not None and _USABLE_ID.fullmatch(given):
         return given
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def request_head(request: web.BaseRequest, *, target: str, identity: str, body_length: int) -> bytes:

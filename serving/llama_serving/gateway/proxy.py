@@ -25,6 +25,7 @@ from llama_serving.gateway.core.ticket import Ticket
 from llama_serving.gateway.dispatch import DeadlineError, Dispatcher, QueueFullError
 from llama_serving.gateway.headers import request_head, request_id, response_headers
 from llama_serving.gateway.log import LOGGER, fields
+from llama_serving.gateway.memory import body_budget, memory_limit
 from llama_serving.gateway.metrics import Metrics
 from llama_serving.gateway.passage import Passage
 from llama_serving.gateway.pump import ClientGoneError
@@ -39,9 +40,9 @@ _ABORT = struct.pack("ii", 1, 0)
 class NoAnswerError(Exception):
     """The last attempt failed and the request is not repeated."""
 
-    def __init__(self, fault: Fault, ticket: Ticket) -> None:
+    def __init__(self, fault: Fault | None, ticket: Ticket) -> None:
         super().__init__(f"{ticket.last_fault} (attempt {ticket.tries.retries + 1})")
-        self.status = 504 if fault.kind is FaultKind.HANG else 502
+        self.status = 504 if fault is not None and fault.kind is FaultKind.HANG else 502
 
 
 class Proxy:
@@ -57,7 +58,11 @@ class Proxy:
         self._pools = pools
         self._metrics = metrics
         self._access_log = access_log
-        self._bodies = BodyReader(max_body=config.max_body, max_held=config.max_held, idle_timeout=config.idle_timeout)
+        self._bodies = BodyReader(
+            max_body=config.max_body,
+            max_held=config.max_held or body_budget(memory_limit()),
+            idle_timeout=config.idle_timeout,
+        )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -67,6 +72,9 @@ class Proxy:
             return await self._answer(passage)
         except asyncio.CancelledError:
             passage.outcome = "cancelled"
+            raise
+        except Exception:
+            passage.code = 500  # a bug of ours: the server logs and answers it
             raise
         finally:
             self.open_requests -= 1
@@ -78,9 +86,7 @@ class Proxy:
             target = _target_of(passage.request)
             if target is None:
                 return self._refuse(passage, 404, f"only {_PREFIX} is served here", code="not_found")
-            body = await self._bodies.read(passage.request)
-            passage.held = len(body)
-            return await self._route(passage, self._call(passage, target, body))
+            return await self._route(passage, await self._call(passage, target))
         except BodyRefusedError as error:
             return self._refuse(passage, error.status, str(error), code=error.code)
         except QueueFullError as error:
@@ -92,11 +98,24 @@ class Proxy:
         except NoAnswerError as error:
             return self._refuse(passage, error.status, str(error), code="group_failed")
 
+    async def _call(self, passage: Passage, target: str) -> Call:
+        request = passage.request
+        body = await self._bodies.read(request)
+        passage.held = len(body)
+        return Call(
+            head=request_head(request, target=target, identity=passage.identity, body_length=len(body)),
+            body=body,
+            expects_body=request.method != "HEAD",
+            first_byte_timeout=self._config.first_byte_timeout,
+        )
+
     async def _route(self, passage: Passage, call: Call) -> web.StreamResponse:
         ticket = self._dispatcher.admit()
         try:
             reply, target = await self._reply(passage, ticket, call)
             try:
+                # It will not be sent again; a stream may last for minutes.
+                del call
                 self._release_body(passage)
                 return await self._pass_on(passage, reply, target)
             finally:
@@ -110,23 +129,25 @@ class Proxy:
         while True:
             target = (await self._dispatcher.placed(ticket)).target
             passage.group = target.name
-            reply: Reply | None = None
-            try:
-                reply = await attempt(self._pools.of(target.host, target.port), call)
-                fault = reply.fault()
-            except AttemptError as error:
-                fault = error.fault
-            if fault is None and reply is not None:
+            reply, fault = await self._attempt(target, call)
+            if fault is None:
                 self._dispatcher.answered(ticket)
-                return reply, target
-            if fault is not None and self._repeats(passage, ticket, fault):
+            elif self._repeats(passage, ticket, fault):
                 if reply is not None:
                     reply.end()
                 self._dispatcher.put_back(ticket)
-            elif reply is not None:
-                return reply, target
-            elif fault is not None:
+                continue
+            if reply is None:
                 raise NoAnswerError(fault, ticket)
+            return reply, target
+
+    async def _attempt(self, target: Target, call: Call) -> tuple[Reply | None, Fault | None]:
+        """Return what came, and what is wrong with it; one of them at least."""
+        try:
+            reply = await attempt(self._pools.of(target.host, target.port), call)
+        except AttemptError as error:
+            return None, error.fault
+        return reply, reply.fault()
 
     def _repeats(self, passage: Passage, ticket: Ticket, fault: Fault) -> bool:
         repeat = self._dispatcher.may_repeat(ticket, fault)
@@ -151,15 +172,6 @@ class Proxy:
             return _cut_off(passage.request, abort=passage.request.version < HttpVersion11)
         passage.outcome = "finished"
         return response
-
-    def _call(self, passage: Passage, target: str, body: bytes) -> Call:
-        request = passage.request
-        return Call(
-            head=request_head(request, target=target, identity=passage.identity, body_length=len(body)),
-            body=body,
-            expects_body=request.method != "HEAD",
-            first_byte_timeout=self._config.first_byte_timeout,
-        )
 
     def _refuse(
         self, passage: Passage, status: int, message: str, *, code: str, retry_after: int | None = None

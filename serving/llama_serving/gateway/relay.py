@@ -23,6 +23,12 @@ class BrokenError(Exception):
     """The engine broke off after the first byte."""
 
 
+class _Answer(web.StreamResponse):
+    """Its head leaves together with the first piece: one packet, and one system call less of three per request."""
+
+    _send_headers_immediately = False
+
+
 @dataclass(frozen=True, slots=True)
 class Relay:
     """Passes one reply to the client of one request; ``idle_timeout`` in seconds."""
@@ -34,7 +40,7 @@ class Relay:
     async def run(self, headers: CIMultiDict[str], *, close: bool) -> web.StreamResponse:
         """Pass everything on; raises ClientGoneError and BrokenError."""
         message = self.reply.message
-        response = web.StreamResponse(status=message.code, reason=message.reason, headers=headers)
+        response = _Answer(status=message.code, reason=message.reason, headers=headers)
         if close:
             response.force_close()
         try:

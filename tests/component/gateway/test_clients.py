@@ -4,6 +4,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
+
 from tests.component.gateway.running import CHAT, Gateway, gateway, until
 from tests.component.gateway.scripted import EVENT, OK_BODY, Exchange, Upstream, answer, head, stream, upstreams
 
@@ -95,6 +97,32 @@ async def test_an_engine_is_not_read_faster_than_its_client_reads() -> None:
         assert 0 < sent < 32 << 20
         raw.close()
         await until(lambda: upstream.open_connections == 0)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_client_that_is_slow_gets_every_byte_in_order(chunked: bool) -> None:
+    whole = b"".join(number.to_bytes(4, "big") for number in range(1 << 20))
+
+    async def sends(exchange: Exchange) -> None:
+        await exchange.send(head(200, "transfer-encoding: chunked" if chunked else f"content-length: {len(whole)}"))
+        for start in range(0, len(whole), 50_001):
+            piece = whole[start : start + 50_001]
+            await (exchange.chunk(piece) if chunked else exchange.send(piece))
+        await exchange.send(b"0\r\n\r\n" if chunked else b"")
+
+    upstream = Upstream(then=sends)
+    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+        async with running.session.post(f"http://127.0.0.1:{running.port}{CHAT}", data=b"{}") as response:
+            received = bytearray()
+            async for piece in response.content.iter_chunked(8192):
+                received += piece
+                if len(received) % 5 == 0:
+                    await asyncio.sleep(0)
+                elif len(received) % 97 == 0:
+                    await asyncio.sleep(0.002)
+        assert bytes(received) == whole
+        assert await running.totals() == {"finished": 1}
+    assert upstream.connections == 1
 
 
 async def test_a_client_that_takes_nothing_is_cut_off() -> None:

@@ -208,6 +208,17 @@ async def test_it_starts_before_the_api_server() -> None:
         await until(lambda: groups.ready == ["a"])
 
 
+async def test_an_answer_of_another_shape_is_a_failure_and_not_the_end() -> None:
+    async with running(ApiServer()) as server, watching(server) as groups:
+        await watches(server, 1)
+        await server.watches[0].send_bytes(b'{"kind": "Something"}\n')
+        await watches(server, 2)
+        await server.watches[1].send_bytes(b"<html>\n")
+        await watches(server, 3)
+        await server.event("ADDED", pod("a"))
+        await until(lambda: groups.ready == ["a"])
+
+
 async def test_an_error_of_another_kind_leads_to_a_new_list() -> None:
     async with running(ApiServer()) as server, watching(server):
         await watches(server, 1)

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.gateway import GatewayConfig, GatewayLoad
+from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import CHAT, until
 from tests.component.gateway.scripted import OK_BODY, Exchange, Script, Upstream, answer, upstreams
 
@@ -42,13 +44,20 @@ class Process:
 
 
 @asynccontextmanager
-async def process(upstream: Upstream, folder: Path, **config: float) -> AsyncIterator[Process]:
+async def process(
+    upstream: Upstream, folder: Path, *, kubeconfig: Path | None = None, **config: Any
+) -> AsyncIterator[Process]:
+    """Run a gateway that knows ``upstream``, or what the API server of ``kubeconfig`` tells it."""
     path = folder / "gateway.json"
     path.write_text(GatewayConfig.model_validate({"deployment": "d", "namespace": "n", **config}).model_dump_json())
-    arguments = ["--config", str(path), "--static", f"a=http://127.0.0.1:{upstream.port}"]
-    arguments += ["--host", "127.0.0.1", "--port", "0", "--internal-port", "0"]
+    arguments = ["--config", str(path), "--host", "127.0.0.1", "--port", "0", "--internal-port", "0"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBE")}
+    if kubeconfig is None:
+        arguments += ["--static", f"a=http://127.0.0.1:{upstream.port}"]
+    else:
+        environment["KUBECONFIG"] = str(kubeconfig)
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "llama_serving.gateway", *arguments, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "llama_serving.gateway", *arguments, stderr=asyncio.subprocess.PIPE, env=environment
     )
     assert child.stderr is not None
     logged: list[str] = []
@@ -109,7 +118,7 @@ async def test_it_accepts_during_the_lame_duck_time_and_closes_connections_polit
 async def test_what_is_in_flight_and_what_waits_is_finished_and_nothing_new_accepted(tmp_path: Path) -> None:
     release = asyncio.Event()
     upstream = Upstream(then=when(release))
-    settings = {"lame_duck": 0, "max_in_flight_per_group": 1}
+    settings: dict[str, Any] = {"lame_duck": 0, "max_in_flight_per_group": 1}
     async with upstreams(upstream), process(upstream, tmp_path, **settings) as gateway:
         async with aiohttp.ClientSession() as session:
             tasks = [asyncio.create_task(request(session, gateway.url)) for _ in range(3)]
@@ -121,6 +130,8 @@ async def test_what_is_in_flight_and_what_waits_is_finished_and_nothing_new_acce
                     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
                 except ConnectionRefusedError:
                     return True
+                except ConnectionResetError:  # it was about to be accepted when the listener closed
+                    return False
                 writer.close()
                 return False
 
@@ -133,7 +144,7 @@ async def test_what_is_in_flight_and_what_waits_is_finished_and_nothing_new_acce
 
 async def test_the_drain_has_an_end(tmp_path: Path) -> None:
     upstream = Upstream(then=when(asyncio.Event()))
-    settings = {"lame_duck": 0, "drain": 0.3, "max_in_flight_per_group": 1}
+    settings: dict[str, Any] = {"lame_duck": 0, "drain": 0.3, "max_in_flight_per_group": 1}
     async with upstreams(upstream), process(upstream, tmp_path, **settings) as gateway:
         async with aiohttp.ClientSession() as session:
             tasks = [asyncio.create_task(request(session, gateway.url)) for _ in range(2)]
@@ -206,6 +217,39 @@ async def test_a_restart_of_one_of_two_loses_no_request(tmp_path: Path) -> None:
         stop.set()
         await asyncio.gather(*clients)
     assert failed == []
+
+
+async def test_it_learns_its_groups_from_the_api_server_and_keeps_them_when_that_goes(tmp_path: Path) -> None:
+    server = ApiServer()
+    kubeconfig = tmp_path / "kubeconfig"
+    async with running(server), aiohttp.ClientSession() as session:
+        context = {"name": "c", "context": {"cluster": "c", "user": "c"}}
+        clusters = [{"name": "c", "cluster": {"server": server.url}}]
+        users = [{"name": "c", "user": {"token": "t"}}]
+        kubeconfig.write_text(
+            json.dumps({"current-context": "c", "contexts": [context], "clusters": clusters, "users": users})
+        )
+        async with process(Upstream(), tmp_path, kubeconfig=kubeconfig, lame_duck=0) as gateway:
+
+            async def groups() -> list[tuple[str, int, bool]]:
+                async with session.get(f"http://127.0.0.1:{gateway.internal_port}/load") as response:
+                    load = GatewayLoad.model_validate_json(await response.read())
+                return [(group.name, group.group, group.ready) for group in load.groups]
+
+            async def is_known() -> bool:
+                return await groups() == [("leader", 6, True)]
+
+            await until(lambda: server.watches)
+            assert await gateway.status(session, "/ready") == 200
+            await server.event("ADDED", pod("leader", group="6"))
+            await until(is_known)
+            server.refuse_list = server.refuse_watch = 503
+            asked = len(server.requests)
+            server.watches[0].end(abort=True)
+            await until(lambda: len(server.requests) > asked)
+            assert await groups() == [("leader", 6, True)]
+            gateway.term()
+            assert await gateway.ended() == 0
 
 
 async def test_a_config_that_cannot_be_read_ends_with_2(tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ def in_cluster(host: str, port: str, folder: Path) -> Access:
 
 def from_kubeconfig(path: Path) -> Access:
     """Return the access that the current context of a kubeconfig names; raises AccessError."""
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         context = _named(config["contexts"], config["current-context"])["context"]
         cluster = _named(config["clusters"], context["cluster"])["cluster"]
         user = _named(config["users"], context["user"])["user"]
         server: str = cluster["server"]
-    except (KeyError, TypeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError) as error:
         raise AccessError(f"{path} has no usable current context: {error}") from error
     if "exec" in user or "auth-provider" in user:
         raise AccessError(f"{path} asks for a login program; the gateway takes tokens and certificates only")

@@ -21,6 +21,9 @@ from llama_serving.gateway.discovery.access import Access, AccessError
 from llama_serving.gateway.discovery.pods import leader_selector, target_of
 from llama_serving.gateway.log import LOGGER, fields
 
+# KeyError and TypeError: something between us and the API server answered in another shape.
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError, KeyError, TypeError)
+
 
 @dataclass(frozen=True, slots=True)
 class WatchTimes:
@@ -69,7 +72,7 @@ class KubernetesDiscovery:
                 self._version = ""
                 LOGGER.info("pods are listed anew", extra=fields(reason=str(error)))
                 await asyncio.sleep(self._times.backoff * self._jitter())
-            except (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError) as error:
+            except _FAILURES as error:
                 self._failures += 1
                 pause = self._pause()
                 reason = f"{type(error).__name__}: {error}"

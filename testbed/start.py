@@ -1,0 +1,139 @@
+"""One `up`: what to stop and start is decided once, then done in order, each part when its ground is ready."""
+
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+
+from testbed import cgroups, dns, files, kwok, network, node, pki, processes, progress
+from testbed.api import Api, wait
+from testbed.controlplane import Folders
+from testbed.errors import BedError
+from testbed.images import runtime
+from testbed.spec import Node, Spec
+from testbed.store import State
+from testbed.units import Unit, changes, main_processes
+
+_READY_S = 180.0
+_GRACE_S = 5.0
+
+
+class Start:
+    """Brings the processes, the network and the objects of an instance to what its state says."""
+
+    def __init__(self, state: State, *, place: Folders, api: Api, units: Callable[..., tuple[Unit, ...]]) -> None:
+        self.state = state
+        self.spec: Spec = state.spec
+        self.place = place
+        self.api = api
+        pki.ensure(place.pki, state.spec)
+        wanted = units(state.spec, place, tokens=files.write(state, place))
+        self.todo = changes(wanted, processes.found(state.spec.name))
+        self.units = {unit.name: unit for unit in wanted}
+        self.starting = {unit.name for unit in self.todo.start}
+
+    def run(self) -> None:
+        """Do it all.
+
+        Raises:
+            BedError: a part does not become ready; the message names its log.
+        """
+        processes.stop(self.todo.stop, grace_s=_GRACE_S)
+        if self.spec.node_count:
+            network.batch(network.bridge_commands(self.spec, present=network.links()))
+        self._start("etcd", "kube-apiserver")
+        log = self.place.log("kube-apiserver")
+        wait(f"the API server is not ready (see {log})", self.api.ready, deadline_s=_READY_S)
+        if self.spec.node_count:
+            self._cluster()
+
+    def _cluster(self) -> None:
+        self._start("kube-controller-manager", "kube-scheduler")
+        if "coredns" in self.starting or "etcd" in self.starting:
+            for path, manifest in dns.manifests(self.spec).items():
+                self.api.apply(path, manifest)
+        self._start("coredns")
+        for one in self.spec.nodes:
+            self._node(one)
+        network.batch(network.route_commands(self.spec))
+        self._start("kwok")
+        self._made_up_nodes()
+        with progress.step("waiting for the nodes") if self.starting else progress.silent():
+            wait("these nodes are not ready", self._unready, deadline_s=_READY_S)
+
+    def _node(self, one: Node) -> None:
+        cgroups.create(one.cgroup)
+        self._start(node.holder(one))
+        pid = self._holder(one)
+        enter = node.enter(pid)
+        if node.holder(one) in self.starting:
+            self._plug_in(one, pid)
+        network.batch(network.node_commands(self.spec, one), enter=enter)
+        self._start(f"{one.name}/containerd", enter=enter)
+        containers = runtime.Runtime(socket=node.socket(self.place, one))
+        wait(f"containerd of {one.name} does not answer", containers.ready, deadline_s=_READY_S)
+        if f"{one.name}/containerd" in self.starting:
+            containers.load(runtime.pause_archive(node.PAUSE_IMAGE, (self.place.bin / "pause").read_bytes()))
+        self._start(f"{one.name}/kubelet", f"{one.name}/kube-proxy", enter=enter)
+
+    def _plug_in(self, one: Node, pid: int) -> None:
+        """Give a new node its cable; the one of a node that just ended goes away a moment after it."""
+
+        def remains() -> str:
+            return one.link if one.link in network.links() else ""
+
+        wait("the cable of the node before is still there", remains, deadline_s=20.0)
+        network.batch(network.cable_commands(self.spec, one, pid=pid))
+
+    def _holder(self, one: Node) -> int:
+        """Return the pid of a node's first process, once it has prepared the node."""
+        unit = self.units[node.holder(one)]
+
+        def pid() -> int | None:
+            process = main_processes([unit], processes.found(self.spec.name)).get(unit.name)
+            ready = process and Path(f"/proc/{process.pid}/root/{node.READY_FILE}").exists()
+            return process.pid if process and ready else None
+
+        log = self.place.log(unit.name)
+        wait(f"{one.name} does not start", lambda: "" if pid() else f"see {log}", deadline_s=20.0)
+        return pid() or 0
+
+    def _start(self, *names: str, enter: tuple[str, ...] = ()) -> None:
+        """Start those of the named units that are to be started."""
+        for name in names:
+            if name in self.starting:
+                progress.say(f"starting {name}")
+                log, env = self.place.log(name), files.environment(self.place)
+                processes.start(self.units[name], instance=self.spec.name, log=log, enter=enter, env=env)
+
+    def _made_up_nodes(self) -> None:
+        """Create and delete kwok's nodes until their number is right."""
+        present = [item["metadata"]["name"] for item in self.api.request("GET", "/api/v1/nodes")["items"]]
+        for name in kwok.names(self.spec.kwok_nodes):
+            if name not in present:
+                self.api.request("POST", "/api/v1/nodes", kwok.manifest(name))
+        for name in kwok.surplus(present, count=self.spec.kwok_nodes):
+            self.api.request("DELETE", f"/api/v1/nodes/{name}")
+
+    def _unready(self) -> str:
+        """Name the nodes that are not Ready, with their logs.
+
+        Raises:
+            BedError: a process ended meanwhile, so that waiting is of no use.
+        """
+        running = main_processes(self.units.values(), processes.found(self.spec.name))
+        for name in self.units:
+            if name not in running:
+                raise BedError(f"{name} ended right after its start: see {self.place.log(name)}")
+        try:
+            found = self.api.request("GET", "/api/v1/nodes")["items"]
+        except urllib.error.URLError as error:
+            return str(error)
+        ready = {item["metadata"]["name"] for item in found if is_ready(item)}
+        wanted = [*(one.name for one in self.spec.nodes), *kwok.names(self.spec.kwok_nodes)]
+        return ", ".join(f"{name} (logs in {self.place.log(name).with_suffix('')})" for name in wanted if name not in ready)
+
+
+def is_ready(item: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
+    """Tell whether a node says that it is ready."""
+    conditions = item.get("status", {}).get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)

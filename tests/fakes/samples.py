@@ -1,0 +1,64 @@
+"""Two deployments with everything set that shows in a manifest: one on CPU, one on GPUs; and all their children."""
+
+from typing import Any, Final
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.manifests.changes import Changes, changes
+from llama_operator.manifests.common import Context
+from llama_operator.observe import Snapshot
+from llama_operator.plan.model import CreateStage, InspectModel, Plan
+from llama_operator.plan.naming import GroupId, inspector_name
+from llama_operator.plan.revision import inspector_key_of, model_key_of, revision_of
+from llama_operator.plan.settings import Settings
+from llama_operator.ports import Key
+
+SETTINGS: Final = Settings("registry.example/serving:1", "registry.example/gateway:1", "llama-system")
+UID: Final = "00000000-0000-0000-0000-000000000001"
+
+CPU_SPEC: Final[dict[str, Any]] = {
+    "model": {"source": "pvc://models/smollm2", "revision": "v1", "license": "apache-2.0", "acceptLicense": True},
+    "contextLength": 2048,
+    "sharding": {"pipeline": 2},
+    "device": {"resource": "cpu"},
+    "resources": {"cpu": "1500m", "memory": "3Gi", "sharedMemory": "256Mi"},
+}
+GPU_SPEC: Final[dict[str, Any]] = {
+    "model": {
+        "source": "pvc://models", "revision": "fp8-1", "servedName": "meta/Llama-3.1-405B",
+        "license": "llama3.1", "acceptLicense": True,
+    },
+    "contextLength": 131072,
+    "replicas": 2,
+    "sharding": {"pipeline": 2, "tensor": 8},
+    "device": {"resource": "nvidia.com/gpu", "count": 8},
+    "resources": {"cpu": "64", "memory": "1Ti", "sharedMemory": "32Gi"},
+    "placement": {
+        "nodeSelector": {"pool": "h100"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "spreadStages": True,
+        "priorityClassName": "serving",
+    },
+    "engine": {"enablePrefixCaching": True, "kvCacheMemory": "20Gi"},
+    "images": {"serving": "registry.example/mine:2", "pullPolicy": "Always", "pullSecrets": ["regcred"]},
+    "gateway": {"replicas": 2, "drainSeconds": 60},
+}  # fmt: skip
+SAMPLES: Final = {"cpu": CPU_SPEC, "gpu": GPU_SPEC}
+
+
+def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) -> Context:
+    return Context(key or Key("team", "chat"), uid, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
+
+
+def whole_plan(context: Context) -> Plan:
+    """A plan that makes everything at once: all groups, all stages and the inspector."""
+    name, spec = context.key.name, context.spec
+    revision = revision_of(spec, context.settings)
+    groups = tuple(GroupId(name, ordinal, revision) for ordinal in range(spec.replicas))
+    creates = tuple(CreateStage(group, stage) for group in groups for stage in range(spec.sharding.pipeline))
+    inspector = inspector_name(name, inspector_key_of(spec, context.settings))
+    return Plan(revision, groups=groups, creates=creates, inspect=InspectModel(inspector, model_key_of(spec)))
+
+
+def all_changes(context: Context, world: Snapshot) -> Changes:
+    """What has to be written for ``whole_plan``, given what is there."""
+    return changes(whole_plan(context), world, context)

@@ -1,0 +1,185 @@
+"""The parts that stand alone: counting, weights, logs, networks, processes."""
+
+import logging
+import logging.config
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llama_serving.cell.in_flight import CountInFlight, InFlight
+from llama_serving.cell.network import interface_of
+from llama_serving.cell.ray_start import dashboard_command, die_with_parent
+from llama_serving.cell.serve_logging import kept_buffers
+from llama_serving.cell.stage_report import StageReport
+from llama_serving.cell.weights_check import WeightsCheck
+from llama_serving.config.state import CellReason
+from llama_serving.cpu.intermediate import ensure_intermediate_tensors
+from llama_serving.cpu.stage_death import EXIT_CODE, ending_the_process
+
+
+async def through(path: str, *, kind: str = "http", fails: bool = False) -> tuple[int, int]:
+    """What the counter shows during and after a request."""
+    count, during = InFlight(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        during.append(count.requests)
+        if fails:
+            raise ConnectionResetError
+
+    async def nothing(*_: Any) -> Any: ...
+
+    middleware = CountInFlight(app, count=count)
+    try:
+        await middleware({"type": kind, "path": path}, nothing, nothing)
+    except ConnectionResetError:
+        assert fails
+    return during[0], count.requests
+
+
+@pytest.mark.parametrize(
+    ("path", "during"), [("/v1/chat/completions", 1), ("/v1/models", 1), ("/llama/state", 0), ("/health", 0)]
+)
+async def test_requests_of_users_are_counted(path: str, during: int) -> None:
+    assert await through(path) == (during, 0)
+
+
+async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
+    assert await through("/v1/completions", fails=True) == (1, 0)
+    assert await through("/v1/completions", kind="lifespan") == (0, 0)
+
+
+async def test_weights_at_fault_are_named_with_their_reason(tmp_path: Path) -> None:
+    fault = await WeightsCheck(tmp_path / "none").fault()
+    assert fault is not None
+    assert fault.reason is CellReason.WEIGHTS_MISSING
+    assert "none" in fault.message
+
+
+def test_a_written_file_changes_the_fingerprint(tmp_path: Path) -> None:
+    check = WeightsCheck(tmp_path)
+    empty = check.fingerprint()
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    first = check.fingerprint()
+    (tmp_path / "config.json").write_text("{ }", encoding="utf-8")
+    assert len({repr(print_) for print_ in (empty, first, check.fingerprint())}) == 3
+    assert WeightsCheck(tmp_path / "none").fingerprint() is not None
+
+
+def test_buffers_survive_anothers_set_up_of_logging(tmp_path: Path) -> None:
+    logger = logging.Logger("serve")
+    buffer_target = logging.FileHandler(tmp_path / "log")
+    buffer = MemoryHandler(100, target=buffer_target)
+    logger.addHandler(buffer)
+    with kept_buffers(logger):
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+        assert buffer.target is None, "what vLLM's set-up does; when this fails, kept_buffers is needless"
+    logger.error("a line")
+    assert buffer.target is not None
+    buffer.close()
+    buffer_target.close()
+    assert "a line" in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_the_interface_with_an_address() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    with pytest.raises(OSError, match=r"no network interface has the address 192\.0\.2\.1"):
+        interface_of("192.0.2.1")
+
+
+def test_the_dashboard_gets_two_modules() -> None:
+    assert dashboard_command(["dashboard.py", "--port=8265"])[-1] == "--modules-to-load=ServeHead,StateHead"
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    """The parent is killed while the child sleeps; the child's end closes the pipe."""
+    child = "import os,time; from llama_serving.cell.ray_start import die_with_parent; "
+    child += "die_with_parent(os.getppid()); print('up', flush=True); time.sleep(60)"
+    parent = f"import subprocess,sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGKILL)
+    with process.stdout:
+        assert process.stdout.read() == "", "read to the end: nobody holds the pipe any more"
+    process.wait()
+
+
+def test_a_child_whose_parent_has_ended_already_ends_too() -> None:
+    code = "from llama_serving.cell.ray_start import die_with_parent; die_with_parent(1 << 30)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+    assert callable(die_with_parent)
+
+
+def test_a_stage_reports_its_layers() -> None:
+    class Worker(StageReport):
+        rank = 1
+        model_runner = SimpleNamespace(
+            get_model=lambda: SimpleNamespace(model=SimpleNamespace(start_layer=15, end_layer=30))
+        )
+
+    assert Worker().stage_report() == {
+        "rank": 1,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "layers": [15, 30],
+    }
+
+
+class Runner:
+    """The part of vLLM's model runner that the buffer needs."""
+
+    max_num_tokens = 256
+    device = "cpu"
+    model_config = SimpleNamespace(dtype="bfloat16")
+
+    def __init__(self, tensors: object = None) -> None:
+        self.intermediate_tensors = tensors
+        self.model = SimpleNamespace(make_empty_intermediate_tensors=lambda **options: options)
+
+
+@pytest.mark.parametrize(
+    ("first", "tensors", "expected"),
+    [
+        (False, None, {"batch_size": 256, "dtype": "bfloat16", "device": "cpu"}),
+        (True, None, None),
+        (False, "made by a dummy run", "made by a dummy run"),
+    ],
+)
+def test_later_stages_get_a_buffer_where_no_dummy_run_made_one(first: bool, tensors: object, expected: object) -> None:
+    runner = Runner(tensors)
+    ensure_intermediate_tensors(runner, first_stage=first)
+    assert runner.intermediate_tensors == expected
+
+
+def test_a_dead_stage_tells_the_engine_and_ends_its_process() -> None:
+    told, ended = threading.Event(), threading.Event()
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    ending_the_process(told.set, grace=0.01, end=end)()
+    assert told.is_set()
+    assert ended.wait(10)
+    assert codes == [EXIT_CODE]
+
+
+def test_the_process_ends_even_when_the_engine_cannot_be_told() -> None:
+    ended = threading.Event()
+
+    def callback() -> None:
+        raise OSError("the socket is gone")
+
+    with pytest.raises(OSError, match="the socket is gone"):
+        ending_the_process(callback, grace=0.01, end=lambda _: ended.set())()
+    assert ended.wait(10)

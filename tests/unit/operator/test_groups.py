@@ -1,0 +1,178 @@
+"""What each group needs next: a world in, names and reasons out."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from llama_operator.observe import PodView
+from llama_operator.plan.groups import BROKEN_GRACE, WATCH_LAG, GroupSteps, group_steps
+from llama_operator.plan.naming import GroupId
+from llama_operator.plan.removal import OVERDUE
+from llama_operator.ports import NodeRoom
+from tests.unit.operator.worlds import NEW, NOW, OLD, ago, cell, group, leader, stage, wish, worker, world
+
+
+def steps(*pods: PodView, replicas: int = 2, stages: int = 2, **fields: object) -> GroupSteps:
+    return group_steps(world(*pods, replicas=replicas, **fields), wish(replicas, stages), NOW)
+
+
+def created(found: GroupSteps) -> list[tuple[int, int]]:
+    return [(item.group.ordinal, item.stage) for item in found.creates]
+
+
+def deleted(found: GroupSteps) -> list[str]:
+    return [item.name.removeprefix("chat-") for item in found.deletes]
+
+
+def reasons(found: GroupSteps) -> list[tuple[int | None, str]]:
+    return [(hold.group, hold.reason.value) for hold in found.holds]
+
+
+def test_from_nothing_all_stages_are_made() -> None:
+    assert created(steps()) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_whole_groups_need_nothing() -> None:
+    assert steps(*group(0), *group(1)) == GroupSteps()
+
+
+def test_a_pod_that_was_not_made_yet_is_made() -> None:
+    found = steps(stage(0, 0, created=ago(1)), *group(1))
+    assert (created(found), deleted(found)) == ([(0, 1)], [])
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        (worker(0, phase="Failed", reason="Evicted", message="low on memory"), "ended: Evicted low on memory"),
+        (worker(0, phase="Succeeded"), "ended: Succeeded"),
+        (worker(0, gone_by=NOW), "is being deleted"),
+    ],
+)
+def test_a_lost_pod_takes_its_group_down_and_only_it(lost: PodView, why: str) -> None:
+    found = steps(leader(0), lost, *group(1))
+    assert created(found) == []
+    assert {name[:-2] for name in deleted(found)} == {f"{NEW}-0"}
+    assert found.retiring == {f"chat-{NEW}-0-0"}
+    assert [item.grace for item in found.deletes if item.name.endswith("0-0")] == [BROKEN_GRACE]
+    assert why in found.holds[0].detail
+    assert reasons(found) == [(0, "PodLost")]
+
+
+def test_a_vanished_worker_takes_down_a_group_that_has_served() -> None:
+    found = steps(leader(0), *group(1))
+    assert (created(found), deleted(found)) == ([], [f"{NEW}-0-0"])
+    assert "1 pod(s) vanished" in found.holds[0].detail
+
+
+def test_a_vanished_leader_takes_down_workers_that_had_joined_it() -> None:
+    pod = worker(0)
+    found = steps(pod, *group(1), cells={pod.name: cell(stage=1)})
+    assert (created(found), deleted(found)) == ([], [f"{NEW}-0-1"])
+
+
+def test_what_the_watch_does_not_show_yet_ends_no_young_group() -> None:
+    young = stage(0, 0, created=NOW - WATCH_LAG + timedelta(seconds=1))
+    found = steps(young, *group(1), cells={young.name: cell()})
+    assert (created(found), deleted(found)) == ([(0, 1)], [])
+
+
+def test_a_stage_too_many_takes_the_group_down() -> None:
+    found = steps(*group(0), stage(0, 2), *group(1))
+    assert len(found.deletes) == 3
+    assert "is a stage too many" in found.holds[0].detail
+
+
+# -- another revision -------------------------------------------------------------------------------------------------
+
+
+def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:
+    found = steps(*group(0, OLD), *group(1, OLD))
+    assert (created(found), deleted(found)) == ([], [f"{OLD}-0-0"])
+    assert found.retiring == {f"chat-{OLD}-0-0"}
+    assert set(found.keep) == {GroupId("chat", 0, OLD), GroupId("chat", 1, OLD)}
+    assert reasons(found) == [(0, "Replacing"), (1, "Replacing")]
+    assert found.holds[1].detail == f"group 1 keeps revision {OLD}: 1 other group(s) do not serve yet"
+
+
+def test_workers_go_when_their_leader_has_gone() -> None:
+    found = steps(worker(0, OLD), *group(1, OLD))
+    assert (created(found), deleted(found)) == ([], [f"{OLD}-0-1"])
+
+
+def test_nothing_is_made_while_an_old_pod_is_there() -> None:
+    assert created(steps(worker(0, OLD, gone_by=NOW), *group(1, OLD))) == []
+
+
+def test_a_serving_group_waits_until_the_new_one_serves() -> None:
+    starting = (stage(0, 0), worker(0))
+    assert deleted(steps(*starting, *group(1, OLD))) == []
+    assert deleted(steps(*group(0), *group(1, OLD))) == [f"{OLD}-1-0"]
+
+
+def test_groups_that_do_not_serve_are_replaced_all_at_once() -> None:
+    found = steps(stage(0, 0, OLD), worker(0, OLD), stage(1, 0, OLD), worker(1, OLD))
+    assert deleted(found) == [f"{OLD}-0-0", f"{OLD}-1-0"]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        (leader(0, OLD), worker(0, OLD, gone_by=NOW)),
+        (leader(0), worker(0, gone_by=NOW)),
+        (leader(0), worker(0, phase="Failed")),
+        (leader(0),),
+    ],
+    ids=["old worker dying", "worker dying", "worker failed", "worker vanished"],
+)
+def test_a_group_that_is_about_to_break_counts_as_not_serving(torn: tuple[PodView, ...]) -> None:
+    found = steps(*torn, *group(1, OLD))
+    assert not [name for name in deleted(found) if name.startswith(f"{OLD}-1")]
+
+
+# -- fewer replicas ---------------------------------------------------------------------------------------------------
+
+
+def test_surplus_groups_leave_leader_first() -> None:
+    found = steps(*group(0), *group(1), *group(2), replicas=1)
+    assert deleted(found) == [f"{NEW}-1-0", f"{NEW}-2-0"]
+    assert reasons(found) == [(1, "ScalingDown"), (2, "ScalingDown")]
+    assert {one.ordinal for one in found.keep} == {1, 2}
+
+
+def test_the_last_group_that_serves_stays_until_a_wanted_one_does() -> None:
+    found = steps(stage(0, 0), worker(0), *group(1), *group(2), replicas=1)
+    assert deleted(found) == [f"{NEW}-2-0"]
+    assert "it stays until one of those serves" in found.holds[0].detail
+
+
+def test_a_surplus_group_that_does_not_serve_leaves_anyway() -> None:
+    found = steps(stage(0, 0), worker(0), stage(1, 0), worker(1), replicas=1)
+    assert deleted(found) == [f"{NEW}-1-0"]
+
+
+# -- pods that nobody ends --------------------------------------------------------------------------------------------
+
+LOST = (NodeRoom("node-1", {}, False, True, {}, {}),)
+
+
+@pytest.mark.parametrize(
+    ("late", "rooms", "forced", "deletes"),
+    [
+        (timedelta(0), None, False, 0),
+        (OVERDUE, None, False, 0),
+        (OVERDUE + timedelta(seconds=1), None, False, 1),
+        (-timedelta(seconds=60), LOST, False, 1),
+        (-timedelta(seconds=60), (replace(LOST[0], ready=True),), False, 0),
+        (-timedelta(seconds=60), (replace(LOST[0], name=""),), False, 0),
+        (OVERDUE * 2, LOST, True, 0),
+    ],
+)
+def test_force_where_no_kubelet_answers(
+    late: timedelta, rooms: tuple[NodeRoom, ...] | None, forced: bool, deletes: int
+) -> None:
+    dying = worker(0, gone_by=NOW - late, forced=forced)
+    found = steps(dying, *group(1), rooms=rooms)
+    assert [item.grace for item in found.deletes] == [0] * deletes
+    assert created(found) == []

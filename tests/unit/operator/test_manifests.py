@@ -1,0 +1,232 @@
+"""What the children look like: golden files, Pod Security, and the comparison that decides whether to write."""
+
+import json
+from typing import Any
+
+import pytest
+
+from llama_operator.manifests.changes import ANNOTATION_DIGEST, covers, with_digest
+from llama_operator.manifests.common import Context
+from llama_operator.manifests.gateway import deployment_objects, gateway_config
+from llama_operator.manifests.group import cell_config, group_objects, model_path
+from llama_operator.reconcile import Bodies, snapshot
+from llama_serving.config import names
+from llama_serving.config.cell import CellConfig
+from llama_serving.config.gateway import GatewayConfig
+from tests.fakes.cluster import clone
+from tests.fakes.samples import CPU_SPEC, GPU_SPEC, SAMPLES, UID, all_changes, context_of, whole_plan
+from tests.unit.operator import golden
+
+PODS = [pytest.param(pod, id=f"{name}-{number}") for name in SAMPLES for number, pod in enumerate(golden.pods(name))]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_golden(name: str) -> None:
+    stored = (golden.FOLDER / f"{name}.yaml").read_text()
+    assert golden.text(name) == stored, "changed on purpose? python -m tests.unit.operator.golden"
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_pods_satisfy_pod_security_restricted(pod: dict[str, Any]) -> None:
+    """The checks of https://kubernetes.io/docs/concepts/security/pod-security-standards, by hand."""
+    spec = pod["spec"]
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+    allowed = {
+        "configMap",
+        "emptyDir",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+        "csi",
+        "downwardAPI",
+        "ephemeral",
+    }
+    for volume in spec["volumes"]:
+        assert set(volume) - {"name"} <= allowed, volume
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == names.SERVING_UID != 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is True
+        assert "privileged" not in security
+        assert not any("hostPort" in port for port in container.get("ports", ()))
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_pods_run_argument_lists_and_only_gateways_have_a_token(pod: dict[str, Any]) -> None:
+    spec = pod["spec"]
+    (container,) = spec["containers"]
+    assert container["args"][:2] == ["python3", "-m"]
+    assert "command" not in container
+    gateway = pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_GATEWAY
+    assert spec.get("automountServiceAccountToken", True) is gateway
+    assert spec["enableServiceLinks"] is False
+    assert {"requests", "limits"} <= container["resources"].keys()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_object_is_owned_labelled_and_named_within_dns(name: str) -> None:
+    context = context_of(SAMPLES[name])
+    for child in golden.children(name):
+        meta = child["metadata"]
+        assert meta["namespace"] == "team"
+        assert [owner["uid"] for owner in meta["ownerReferences"]] == [UID]
+        assert meta["ownerReferences"][0]["controller"] is True
+        assert meta["labels"][names.LABEL_DEPLOYMENT] == context.key.name
+        assert meta["labels"][names.LABEL_MANAGED_BY] == names.MANAGED_BY
+        assert len(meta["name"]) <= 63
+        assert all(len(value) <= 63 for value in meta["labels"].values())
+
+
+def test_only_the_leader_has_the_rotation_gate_and_the_engines_port() -> None:
+    stages = [pod for pod in golden.pods("gpu") if names.LABEL_STAGE in pod["metadata"]["labels"]]
+    for pod in stages:
+        leader = pod["metadata"]["labels"][names.LABEL_STAGE] == "0"
+        assert ("readinessGates" in pod["spec"]) is leader
+        ports = {port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert (names.PORT_ENGINE in ports) is leader
+
+
+def test_the_files_in_config_maps_are_what_the_processes_read() -> None:
+    context = context_of(GPU_SPEC)
+    group = whole_plan(context).groups[1]
+    (config_map,) = [one for one in group_objects(context, group) if one["kind"] == "ConfigMap"]
+    cell = CellConfig.model_validate_json(config_map["data"]["cell.json"])
+    assert cell == cell_config(context, group)
+    assert cell.weights.served_name == "meta/Llama-3.1-405B"
+    assert (cell.layout.pipeline, cell.layout.tensor, cell.layout.device) == (2, 8, "gpu")
+    assert cell.engine_options == {"enable_prefix_caching": True, "kv_cache_memory_bytes": 20 * 2**30}
+    assert cell.stage_hosts[1] == f"stage-1.{group.name}.team.svc"
+    (config_map,) = [one for one in deployment_objects(context) if one["kind"] == "ConfigMap"]
+    gateway = GatewayConfig.model_validate_json(config_map["data"]["gateway.json"])
+    assert gateway == gateway_config(context)
+    assert gateway.max_in_flight_per_group * 2 == context.spec.max_concurrent_requests
+
+
+def test_a_cell_on_cpu_gets_whole_threads() -> None:
+    context = context_of({**CPU_SPEC, "resources": {"cpu": "500m"}})
+    assert cell_config(context, whole_plan(context).groups[0]).cpus_per_stage == 1
+    assert cell_config(context_of(CPU_SPEC), whole_plan(context_of(CPU_SPEC)).groups[0]).cpus_per_stage == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "path"), [("pvc://c", "/models"), ("pvc://c/", "/models"), ("pvc://c/a/b", "/models/a/b")]
+)
+def test_where_the_model_is_in_a_pod(source: str, path: str) -> None:
+    assert model_path(source) == path
+
+
+def test_one_group_alone_has_no_budget_that_would_block_its_node() -> None:
+    budgets = [one for one in deployment_objects(context_of(CPU_SPEC)) if one["kind"] == "PodDisruptionBudget"]
+    assert [one["metadata"]["name"] for one in budgets] == ["chat-gateway"]
+    two = [one for one in deployment_objects(context_of(GPU_SPEC)) if one["metadata"]["name"] == "chat-stages"]
+    assert [one["spec"]["minAvailable"] for one in two if one["kind"] == "PodDisruptionBudget"] == [2]
+
+
+def test_a_gateway_restarts_when_its_file_changes_and_only_then() -> None:
+    def template(**changes: Any) -> dict[str, Any]:
+        context = context_of({**CPU_SPEC, **changes})
+        (found,) = [one for one in deployment_objects(context) if one["kind"] == "Deployment"]
+        return found["spec"]["template"]  # type: ignore[no-any-return]
+
+    assert template(replicas=3) == template()
+    assert template(gateway={"maxWaiting": 7}) != template()
+
+
+# -- whether to write ------------------------------------------------------------------------------------------------
+
+COVERED: list[tuple[Any, Any, bool]] = [
+    ({"a": 1, "b": 2}, {"a": 1}, True),
+    ({"a": 1}, {"a": 1, "b": 2}, False),
+    (None, {"a": 1}, False),
+    ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, True),
+    ({"a": [1, 2]}, {"a": [1, 2]}, True),
+    ({"a": [1, 2]}, {"a": [1]}, False),
+    ({"a": [2, 1]}, {"a": [1, 2]}, False),
+    ({"a": [{"name": "x", "protocol": "TCP"}]}, {"a": [{"name": "x"}]}, True),
+    ({}, {"a": {}}, True),
+    ({}, {"a": []}, True),
+    ({"a": [1]}, {"a": []}, False),
+    ({}, {"a": False}, False),
+    ({}, {"a": ""}, False),
+    ({"a": "1"}, {"a": 1}, False),
+    ({"requests": {"cpu": "500m"}}, {"requests": {"cpu": "0.5"}}, True),
+    ({"requests": {"cpu": 1}}, {"requests": {"cpu": "1000m"}}, True),
+    ({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1024Mi"}}, True),
+    ({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1G"}}, False),
+    ({"limits": {}}, {"limits": {"memory": "1G"}}, False),
+    ({"limits": {"memory": "1G", "cpu": "1"}}, {"limits": {"memory": "1G"}}, True),
+    ({}, {"limits": {"memory": "1G"}}, False),
+    ("text", {"a": 1}, False),
+]
+
+
+@pytest.mark.parametrize(("observed", "wanted", "same"), COVERED)
+def test_covers(observed: Any, wanted: Any, same: bool) -> None:
+    assert covers(observed, wanted) is same
+
+
+def observed_after(context: Context, **spec: Any) -> list[dict[str, Any]]:
+    body = {"metadata": {"namespace": "team", "name": "chat", "uid": UID}, "spec": {**CPU_SPEC, **spec}}
+    return [clone(write.manifest) for write in all_changes(context, snapshot(Bodies(body, ()))).applies]
+
+
+def due(context: Context, children: list[dict[str, Any]]) -> dict[str, list[str]]:
+    body = {"metadata": {"namespace": "team", "name": "chat", "uid": UID}, "spec": CPU_SPEC}
+    found = all_changes(context, snapshot(Bodies(body, children)))
+    titles = [f"{one.manifest['kind']}/{one.manifest['metadata']['name']}" for one in found.applies]
+    return {
+        "applies": [title for title in titles if not title.startswith("Pod/")],
+        "prunes": [f"{ref.kind}/{ref.name}" for ref in found.prunes],
+    }
+
+
+def test_what_was_written_is_not_written_again() -> None:
+    context = context_of(CPU_SPEC)
+    assert due(context, observed_after(context)) == {"applies": [], "prunes": []}
+
+
+def test_a_field_that_we_no_longer_set_is_written_away() -> None:
+    context = context_of(CPU_SPEC)
+    children = observed_after(context)
+    (role,) = [child for child in children if child["kind"] == "Role"]
+    older = {key: value for key, value in role.items() if key != "metadata"} | {"aggregated": True}
+    older["metadata"] = {**role["metadata"], "annotations": {}}
+    children[children.index(role)] = with_digest(older)
+    assert due(context, children) == {"applies": ["Role/chat-gateway"], "prunes": []}
+
+
+def test_fields_of_others_are_left_alone() -> None:
+    context = context_of(CPU_SPEC)
+    children = observed_after(context)
+    for child in children:
+        child["metadata"].setdefault("annotations", {})["example.com/theirs"] = "x"
+        child["metadata"]["finalizers"] = ["example.com/theirs"]
+    assert due(context, children) == {"applies": [], "prunes": []}
+
+
+def test_only_our_own_left_over_objects_are_deleted() -> None:
+    context = context_of(CPU_SPEC)
+    children = observed_after(context)
+    (template,) = [child for child in children if child["kind"] == "Service" and child["metadata"]["name"] == "chat"]
+    for name, change in {
+        "left-over": {},
+        "leaving": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "theirs": {"ownerReferences": []},
+        "earlier": {"ownerReferences": [{"uid": "another"}]},
+    }.items():
+        extra = clone(template)
+        extra["metadata"] |= {"name": name, **change}
+        children.append(extra)
+    assert due(context, children) == {"applies": [], "prunes": ["Service/left-over"]}
+
+
+def test_the_digest_names_the_object_and_is_stable() -> None:
+    manifest = {"kind": "X", "metadata": {"name": "x"}}
+    marked = with_digest(manifest)
+    assert marked == with_digest(json.loads(json.dumps(manifest)))
+    assert set(marked["metadata"]["annotations"]) == {ANNOTATION_DIGEST}
+    assert manifest["metadata"] == {"name": "x"}

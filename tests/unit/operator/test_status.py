@@ -1,0 +1,206 @@
+"""The status says what was seen; times move only when what they date moves."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from llama_operator.api import LlamaDeploymentStatus
+from llama_operator.observe import Snapshot, Waiting
+from llama_operator.plan.planner import LATER, SOON, plan
+from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.status import LONGEST, notices, report
+from tests.fakes.nodes import FACTS
+from tests.fakes.world import SETTINGS
+from tests.unit.operator.worlds import NEW, NOW, OLD, cell, gateway_deployment, group, leader, stage, worker, world
+
+
+def seen(known: Snapshot, *problems: Hold, later: float = 0) -> LlamaDeploymentStatus:
+    now = NOW + timedelta(seconds=later)
+    return report(known, plan(known, SETTINGS, now), problems, now)
+
+
+def conditions(status: LlamaDeploymentStatus) -> dict[str, tuple[str, str]]:
+    return {one.type: (one.status, one.reason) for one in status.conditions}
+
+
+SERVING = world(*group(0), *group(1))
+STARTING = world(*group(0), stage(1, 0), worker(1))
+
+
+def test_serving() -> None:
+    status = seen(SERVING)
+    assert conditions(status) == {
+        "Available": ("True", "Serving"), "Degraded": ("False", "Serving"), "Progressing": ("False", "Serving")
+    }  # fmt: skip
+    assert (status.groups_ready, status.replicas, status.ready_replicas) == ("2/2", 2, 2)
+    assert (status.reason, status.message) == ("Serving", "2 group(s) serve from 2 node(s)")
+    assert (status.weights, status.observed_generation) == ("v1", 1)
+    assert status.selector == "llama-operator.dev/deployment=chat,llama-operator.dev/stage=0"
+    assert [(one.ordinal, one.name, one.state, one.nodes, one.weights) for one in status.groups] == [
+        (0, f"chat-{NEW}-0", "Serving", ("node-0", "node-1"), "v1"),
+        (1, f"chat-{NEW}-1", "Serving", ("node-0", "node-1"), "v1"),
+    ]
+    assert status.model is not None
+    assert status.model.message == "LlamaForCausalLM of 30 layers, 4 files, 269000000 bytes"
+
+
+def test_one_group_of_two_is_available_and_progressing() -> None:
+    status = seen(STARTING)
+    assert conditions(status)["Available"][0] == "True"
+    assert conditions(status)["Progressing"] == ("True", "PodStarting")
+    assert conditions(status)["Degraded"][0] == "False"
+    assert [one.state for one in status.groups] == ["Serving", "Pending"]
+
+
+def test_groups_without_a_gateway_are_not_available() -> None:
+    status = seen(replace(SERVING, children=(gateway_deployment(0),)))
+    assert conditions(status)["Available"] == ("False", "GatewayNotReady")
+    assert status.groups_ready == "2/2"
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "degraded"),
+    [
+        ({"phase": "Pending", "node": "", "unscheduled": "no room"}, "Pending", "True"),
+        ({"phase": "Pending"}, "Pending", "False"),
+        ({"waiting": Waiting("c", "ErrImagePull", "x")}, "Failed", "True"),
+        ({"phase": "Failed"}, "Rebuilding", "True"),
+    ],
+)
+def test_the_state_of_a_group(fields: dict[str, object], state: str, degraded: str) -> None:
+    status = seen(world(*group(0), stage(1, 0, **fields), worker(1)))
+    assert status.groups[1].state == state
+    assert status.groups[1].reason == status.reason
+    assert conditions(status)["Degraded"][0] == degraded
+
+
+def test_a_group_that_drains_and_one_that_waits_its_turn() -> None:
+    status = seen(world(*group(0, OLD), *group(1, OLD)))
+    assert [(one.state, one.reason) for one in status.groups] == [("Serving", "Replacing"), ("Serving", "Replacing")]
+    status = seen(world(leader(0, OLD, gone_by=NOW), worker(0, OLD), *group(1, OLD)))
+    assert [(one.state, one.reason) for one in status.groups] == [("Draining", "Replacing"), ("Serving", "Replacing")]
+    assert status.groups_ready == "1/2"
+
+
+def test_different_weights_are_all_named() -> None:
+    assert seen(world(*group(0), leader(1, weights="v2"), worker(1))).weights == "v1, v2"
+
+
+def test_what_the_api_server_refused_comes_first() -> None:
+    status = seen(STARTING, Hold(Reason.API_REJECTED, "Pod x was refused: exceeded quota"))
+    assert (status.reason, conditions(status)["Degraded"]) == ("ApiRejected", ("True", "ApiRejected"))
+    assert conditions(status)["Progressing"] == ("True", "PodStarting")
+
+
+def test_a_long_sentence_is_cut() -> None:
+    assert len(seen(SERVING, Hold(Reason.API_REJECTED, "x" * 40_000)).message) == LONGEST
+
+
+def test_a_refused_model() -> None:
+    known = replace(SERVING, status=LlamaDeploymentStatus())
+    status = seen(known)
+    assert status.model is not None
+    assert (status.model.outcome, status.model.reason) == ("", "InspectingModel")
+    assert conditions(status)["Available"][0] == "True", "what serves goes on serving"
+
+
+def test_a_spec_that_cannot_be_read() -> None:
+    status = seen(replace(SERVING, spec=None, spec_error="spec.x is 1: no"))
+    assert (status.reason, status.message) == ("SpecInvalid", "spec.x is 1: no")
+    assert status.groups_ready == "2/2"
+    assert status.model is not None
+    assert status.model.facts is not None
+    assert status.model.facts.layers == FACTS.layers
+
+
+# -- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_world_gives_the_same_status_and_no_events() -> None:
+    first = seen(SERVING)
+    again = seen(replace(SERVING, status=first), later=7200)
+    assert again == first
+    assert LlamaDeploymentStatus.model_validate(first.to_api()) == first
+    assert notices(first, again) == ()
+
+
+def test_times_move_only_with_what_they_date() -> None:
+    first = seen(STARTING)
+    then = seen(replace(world(*group(0), *group(1)), status=first), later=60)
+    before = {one.type: one.last_transition_time for one in first.conditions}
+    after = {one.type: one.last_transition_time for one in then.conditions}
+    moment = NOW + timedelta(seconds=60)
+    assert after == {"Available": before["Available"], "Degraded": before["Degraded"], "Progressing": moment}
+    assert [one.since for one in then.groups] == [NOW, moment]
+
+
+def test_a_change_of_reason_alone_moves_no_time() -> None:
+    first = seen(STARTING)
+    pod = stage(1, 0)
+    other = seen(replace(STARTING, status=first, cells={pod.name: cell(group=1, ready=False)}), later=60)
+    assert other.conditions[2].reason != first.conditions[2].reason
+    assert other.conditions[2].last_transition_time == NOW
+
+
+def test_times_are_whole_seconds_as_the_api_server_keeps_them() -> None:
+    now = NOW.replace(microsecond=123456)
+    status = report(SERVING, plan(SERVING, SETTINGS, now), (), now)
+    assert LlamaDeploymentStatus.model_validate(status.to_api()) == status
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_events_tell_what_changed() -> None:
+    first, then = seen(STARTING), seen(SERVING)
+    found = notices(first, then)
+    assert [(one.warning, one.reason, one.message) for one in found] == [
+        (False, "Serving", "group 1 is Serving: the engine answers"),
+        (False, "Serving", "2 group(s) serve from 2 node(s)"),
+    ]
+    lost = notices(then, seen(world(*group(0), stage(1, 0), worker(1, phase="Failed"))))
+    assert [(one.warning, one.reason) for one in lost] == [(True, "PodLost"), (True, "PodLost")]
+    assert lost[0].message.startswith("group 1 is Rebuilding: group 1 is rebuilt: pod ")
+
+
+def test_a_sentence_that_grows_is_no_event() -> None:
+    first = seen(STARTING)
+    assert notices(first, seen(STARTING, later=3600)) == ()
+
+
+# -- pace -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pass_comes_soon_while_something_waits() -> None:
+    assert plan(STARTING, SETTINGS, NOW).recheck == SOON
+    assert plan(SERVING, SETTINGS, NOW).recheck == LATER
+
+
+def test_an_object_that_is_being_deleted_gets_nothing() -> None:
+    found = plan(replace(STARTING, deleting=True), SETTINGS, NOW)
+    assert (found.creates, found.deletes, found.rotations, found.groups) == ((), (), (), ())
+
+
+# -- rotation ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pod", "answer", "opens"),
+    [
+        (stage(0, 0), cell(), [(True, "v1")]),
+        (stage(0, 0, in_rotation=False), cell(), [(True, "v1")]),
+        (leader(0), cell(), []),
+        (leader(0), cell(weights="v2"), [(True, "v2")]),
+        (stage(0, 0), cell(ready=False), []),
+        (leader(0), cell(ready=False), []),
+        (leader(0, gone_by=NOW), cell(), [(False, "")]),
+        (leader(0, phase="Failed"), cell(), [(False, "")]),
+        (stage(0, 0, gone_by=NOW), cell(), []),
+        (leader(0, OLD), cell(), [(False, "")]),
+    ],
+)
+def test_rotation(pod: object, answer: object, opens: list[tuple[bool, str]]) -> None:
+    known = world(pod, worker(0, pod.revision), *group(1, pod.revision), cells={pod.name: answer})  # type: ignore[attr-defined, arg-type]
+    found = [item for item in plan(known, SETTINGS, NOW).rotations if item.pod == pod.name]  # type: ignore[attr-defined]
+    assert [(item.open_, item.weights) for item in found] == opens
