@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from examples.chat import ask
+from examples.cluster import RELEASE, folder_claim, install_chart, restricted_namespace
 from examples.kubectl import Kubectl, port_forward
 from examples.steps import Steps, run
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = "llama-demo"
 NAME = "smollm2"
-RELEASE = "llama-operator"
 QUESTION = "What is the capital of France?"
 ANSWER = "Paris"
 READY_WITHIN_S = 900
@@ -62,53 +62,12 @@ def _model(steps: Steps, kubectl: Kubectl) -> None:
     with steps.step("SmolLM2-135M-Instruct as safetensors, in a volume"):
         if not (folder / "config.json").exists():
             run([str(cache / SERVING_PYTHON), "-m", "llama_serving.weights.smollm2", str(folder)])
-        kubectl.apply(*volume(NAME, folder))
-
-
-def volume(name: str, folder: Path) -> tuple[dict[str, object], ...]:
-    """Namespace, and a claim bound to a folder that all nodes of the test bed see."""
-    size = {"storage": "1Gi"}
-    return (
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": RESTRICTED}},
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": f"{NAMESPACE}-{name}"},
-            "spec": {
-                "capacity": size,
-                "accessModes": ["ReadOnlyMany"],
-                "storageClassName": "",
-                "hostPath": {"path": str(folder), "type": "Directory"},
-                "claimRef": {"namespace": NAMESPACE, "name": name},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {
-                "accessModes": ["ReadOnlyMany"],
-                "storageClassName": "",
-                "volumeName": f"{NAMESPACE}-{name}",
-                "resources": {"requests": size},
-            },
-        },
-    )
-
-
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+        kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, NAME, folder))
 
 
 def _chart(steps: Steps, environment: dict[str, str], kubectl: Kubectl) -> None:
     with steps.step("the chart"):
-        settings = {
-            "images.operator": "localhost/llama-operator:dev",
-            "images.serving": "localhost/llama-serving:dev",
-            "rbac.clusterView": "true",
-        }
-        options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        command = ["helm", "upgrade", "--install", RELEASE, str(ROOT / "charts" / "llama-operator")]
-        run([*command, "--namespace", NAMESPACE, "--wait", "--timeout=120s", *options], environment=environment, capture=True)
+        install_chart(environment, NAMESPACE)
         kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
 
 

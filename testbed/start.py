@@ -130,7 +130,9 @@ class Start:
             return str(error)
         ready = {item["metadata"]["name"] for item in found if is_ready(item)}
         wanted = [*(one.name for one in self.spec.nodes), *kwok.names(self.spec.kwok_nodes)]
-        return ", ".join(f"{name} (logs in {self.place.log(name).with_suffix('')})" for name in wanted if name not in ready)
+        return ", ".join(
+            f"{name} (logs in {self.place.log(name).with_suffix('')})" for name in wanted if name not in ready
+        )
 
 
 def is_ready(item: dict[str, dict[str, list[dict[str, str]]]]) -> bool:

@@ -26,7 +26,7 @@ TAG: Final = "dev"
 # What the Dockerfiles copy out of the repository.
 _COMMON: Final = ("pyproject.toml", "uv.lock", ".dockerignore")
 _CODE: Final = "serving/llama_serving"
-_INPUTS: Final = {
+INPUTS: Final = {
     OPERATOR: (
         *_COMMON,
         "operator/Dockerfile",
@@ -128,7 +128,7 @@ def _ensure(images: Store) -> dict[str, Image]:
         SERVING: {"BASE": SYSTEM.image, "UV": uv_image},
     }
     wanted = {
-        name: f"{name}:{inputs_digest(REPOSITORY, _INPUTS[name], parameters=arguments[name])}" for name in arguments
+        name: f"{name}:{inputs_digest(REPOSITORY, INPUTS[name], parameters=arguments[name])}" for name in arguments
     }
     stale = [name for name, tagged in wanted.items() if not images.has(tagged)]
     if stale:
@@ -136,7 +136,17 @@ def _ensure(images: Store) -> dict[str, Image]:
         images.share_uv_cache()
         with progress.step(f"building {' and '.join(stale)}"), ThreadPoolExecutor() as pool:
             list(pool.map(lambda name: _build(images, name, wanted[name], arguments[name]), stale))
+        current = {*wanted.values(), SYSTEM.image, PYTHON.image, uv_image}
+        for tagged in outdated(storage.names(images.root), current=current):
+            images.buildah("rmi", tagged)
     return {name: _current(images, name, tagged) for name, tagged in wanted.items()}
+
+
+def outdated(names: Iterable[str], *, current: set[str]) -> list[str]:
+    """Return the names of former states of our images: same repository, another digest. Layers in use stay."""
+    repositories = {name.rpartition(":")[0] for name in current}
+    kept = {f"{repository}:{TAG}" for repository in repositories} | current
+    return sorted(name for name in names if name.rpartition(":")[0] in repositories and name not in kept)
 
 
 def _build(images: Store, name: str, tagged: str, arguments: Mapping[str, str]) -> None:

@@ -12,11 +12,7 @@ from typing import Any
 
 from examples.kubectl import Kubectl
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 NAMESPACE = "llama-e2e"
-RELEASE = "llama-operator"
-SERVING_PYTHON = "serving-venv/bin/python"
-CHART = ROOT / "charts" / "llama-operator"
 
 Object = dict[str, Any]
 
@@ -49,16 +45,6 @@ class Bed:
         )
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
         return done.stdout
-
-    def install(self) -> None:
-        """Install or upgrade the chart with the images of this checkout."""
-        settings = {
-            "images.operator": "localhost/llama-operator:dev",
-            "images.serving": "localhost/llama-serving:dev",
-            "rbac.clusterView": "true",
-        }
-        options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        self.helm("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", *options)
 
     def deployment(self, name: str) -> Object:
         """The LlamaDeployment; its status is empty before the operator saw it."""
@@ -110,30 +96,18 @@ class Bed:
                 yield event
 
 
-def model_volume(bed: Bed, name: str, folder: Path) -> None:
-    """A claim of this name, bound to a folder that every node sees."""
-    size = {"storage": "1Gi"}
-    access = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
-    bed.kubectl.apply(
-        {
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{NAMESPACE}-{name}"},
-            "spec": {
-                **access, "capacity": size, "hostPath": {"path": str(folder), "type": "Directory"},
-                "claimRef": {"namespace": NAMESPACE, "name": name},
-            },
-        },
-        {
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {**access, "volumeName": f"{NAMESPACE}-{name}", "resources": {"requests": size}},
-        },
-    )  # fmt: skip
-
-
 def tiny_model(seed: int = 1) -> Path:
     """A tiny random Llama with a tokenizer, made once."""
     folder = cache() / "models" / f"tiny-{seed}"
     if not (folder / "config.json").exists():
-        command = [str(cache() / SERVING_PYTHON), "-m", "llama_serving.weights.tiny", str(folder), "--seed", str(seed)]
+        command = [
+            str(cache() / "serving-venv" / "bin" / "python"),
+            "-m",
+            "llama_serving.weights.tiny",
+            str(folder),
+            "--seed",
+            str(seed),
+        ]
         subprocess.run(command, check=True)
     return folder
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bed import NAMESPACE, Bed, manifest, model_volume, testbed, tiny_model
+from examples.cluster import folder_claim, install_chart, restricted_namespace
+from tests.e2e.bed import NAMESPACE, Bed, manifest, testbed, tiny_model
 
 PAIR = "pair"
 
@@ -25,10 +26,8 @@ def bed() -> Bed:
     lines = (line.removeprefix("export ").partition("=") for line in testbed("env").splitlines())
     environment = {**os.environ, **{key: value.strip("'\"") for key, _, value in lines if value}}
     bed = Bed(environment, Path(environment["KUBECONFIG"]).parent / "audit.log")
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    bed.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
-    bed.install()
-    model_volume(bed, "tiny", tiny_model())
+    bed.kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, "tiny", tiny_model()))
+    install_chart(environment, NAMESPACE)
     return bed
 
 

@@ -1,8 +1,11 @@
 """From ``kubectl apply`` to an answered chat, and what the status says of waits."""
 
+import shutil
+
 import aiohttp
 
-from tests.e2e.bed import Bed, manifest, model_volume
+from examples.cluster import folder_claim
+from tests.e2e.bed import NAMESPACE, Bed, manifest, tiny_model
 
 
 async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str):
@@ -59,16 +62,12 @@ def test_a_missing_image_is_named(bed: Bed, pair: str):
 
 
 def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
-    import shutil
-
-    from tests.e2e.bed import tiny_model
-
     folder = tmp_path / "model"
     shutil.copytree(tiny_model(), folder)
     for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         part.chmod(0o755)
     (folder / "model.safetensors").chmod(0o600)
-    model_volume(bed, "unreadable", folder)
+    bed.kubectl.apply(*folder_claim(NAMESPACE, "unreadable", folder))
     bed.kubectl.apply(manifest("unreadable", model=manifest("x")["spec"]["model"] | {"source": "pvc://unreadable/"}))
     found = bed.wait_for(
         "unreadable", lambda d: d["status"].get("reason") == "WeightsUnreadable", within=30, what="WeightsUnreadable"
@@ -82,4 +81,4 @@ def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
     )
     bed.kubectl("delete", "llamadeployment", "unreadable")
     bed.kubectl("delete", "persistentvolumeclaim", "unreadable")
-    bed.kubectl("delete", "persistentvolume", "llama-e2e-unreadable")
+    bed.kubectl("delete", "persistentvolume", f"{NAMESPACE}-unreadable")

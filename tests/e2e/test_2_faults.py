@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.e2e.bed import RELEASE, Bed
+from examples.cluster import RELEASE
+from testbed import Bed as Machine
+from tests.e2e.bed import NAMESPACE, Bed
 from tests.e2e.load import Load
-from tests.e2e.processes import container_processes
 
 CLIENTS = 4
 BACK_WITHIN_S = 400
@@ -60,6 +61,11 @@ async def inflict(bed: Bed, pair: str, load: Load, what: str, group: str | None,
     return Fault(what, frozenset({group}) if group else frozenset(), start, end)
 
 
+def machine() -> Machine:
+    """The test bed from below: processes on the host."""
+    return Machine("default")
+
+
 def stage_pod(bed: Bed, pair: str, group: str, stage: str) -> dict:
     labels = {"llama-operator.dev/group": group, "llama-operator.dev/stage": stage}
     return next(pod for pod in bed.pods(pair) if labels.items() <= pod["metadata"]["labels"].items())
@@ -67,9 +73,9 @@ def stage_pod(bed: Bed, pair: str, group: str, stage: str) -> dict:
 
 def kill_stage_process(bed: Bed, pair: str) -> None:
     """SIGKILL for the process that holds the layers of stage 1 of group 0; wait until the group is out of rotation."""
-    pod = stage_pod(bed, pair, "0", "1")
-    victims = [p for p in container_processes(pod["metadata"]["uid"]) if "StageProc" in p.command]
-    assert len(victims) == 1, [p.command for p in container_processes(pod["metadata"]["uid"])]
+    processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, "0", "1")["metadata"]["name"])
+    victims = [process for process in processes if any("StageProc" in part for part in process.argv)]
+    assert len(victims) == 1, processes
     os.kill(victims[0].pid, signal.SIGKILL)
     not_ready(bed, pair, "0")
 
@@ -79,7 +85,7 @@ def kill_leader(bed: Bed, pair: str) -> None:
     scale_operator(bed, 0)
     pod = stage_pod(bed, pair, "1", "0")
     restarts = pod["status"]["containerStatuses"][0]["restartCount"]
-    for process in container_processes(pod["metadata"]["uid"]):
+    for process in machine().pod_processes(NAMESPACE, pod["metadata"]["name"]):
         os.kill(process.pid, signal.SIGKILL)
 
     def again() -> str:

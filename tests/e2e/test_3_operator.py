@@ -4,7 +4,8 @@ import random
 import time
 from datetime import UTC, datetime
 
-from tests.e2e.bed import RELEASE, Bed, manifest
+from examples.cluster import RELEASE
+from tests.e2e.bed import Bed, manifest
 from tests.e2e.test_2_faults import until
 
 IDLE_S = 300

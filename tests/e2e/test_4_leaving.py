@@ -1,6 +1,7 @@
 """``kubectl delete`` leaves no object behind, ``helm uninstall`` none but the CRDs."""
 
-from tests.e2e.bed import NAMESPACE, RELEASE, Bed
+from examples.cluster import RELEASE
+from tests.e2e.bed import NAMESPACE, Bed
 from tests.e2e.test_2_faults import until
 
 OURS = "llamadeployments.llama-operator.dev"

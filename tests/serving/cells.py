@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llama_serving.cell.serve_app import serve_document, user_config
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
 from tests.serving.pods import NETWORK, Pod, network
 
 ROOT = Path(__file__).parents[2]
 SHM_BYTES = 256 << 20
+TOKEN = "f3a1c2" * 8
 
 
 def cell_config(*, model: str, context_length: int = 512, max_num_seqs: int = 8, **changes: Any) -> CellConfig:
@@ -42,7 +44,11 @@ class Cell:
     """Two running pods."""
 
     pods: list[Pod]
-    served_name: str
+    config: CellConfig
+
+    @property
+    def served_name(self) -> str:
+        return self.config.weights.served_name
 
     @property
     def leader(self) -> Pod:
@@ -71,6 +77,16 @@ class Cell:
         answer = post_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
 
+    def exchange_weights(self, weights: Weights) -> None:
+        """Change only Serve's user_config, over its REST API with the group's token."""
+        document = serve_document(self.config)
+        document["applications"][0]["deployments"][0]["user_config"] = user_config(weights)
+        url = f"http://{self.leader.ip}:{names.PORT_RAY_DASHBOARD}/api/serve/applications/"
+        headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+        request = urllib.request.Request(url, json.dumps(document).encode(), headers, method="PUT")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+
     def complete(self, text: str, *, tokens: int) -> int:
         """Ask for exactly so many tokens; how many came."""
         body = {"model": self.served_name, "prompt": text, "max_tokens": tokens, "ignore_eos": True}
@@ -96,7 +112,7 @@ def post_json(url: str, body: dict[str, Any], *, timeout: float = 60) -> dict[st
 def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[Cell]:
     """Start the two supervisors; everything is gone afterwards."""
     (folder / "cell.json").write_text(config.model_dump_json(), encoding="utf-8")
-    (folder / "token").write_text("f3a1c2" * 8, encoding="ascii")
+    (folder / "token").write_text(TOKEN, encoding="ascii")
     pods = [_pod(stage, config, folder=folder) for stage in range(config.layout.pipeline)]
     hosts = "127.0.0.1 localhost\n" + "".join(
         f"{NETWORK}.{stage + 1} {host}\n" for stage, host in enumerate(config.stage_hosts)
@@ -107,7 +123,7 @@ def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[
             pod.make(binds={"models": str(models), "pod": str(folder)}, hosts=hosts, shm_bytes=SHM_BYTES)
         for pod in pods:
             pod.start()
-        yield Cell(pods, config.weights.served_name)
+        yield Cell(pods, config)
 
 
 def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llama_serving.config.cell import Weights
 from tests.serving.cells import Cell, cell_config, running_cell
 from tests.serving.pods import eventually
 
@@ -25,6 +26,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models")
     make(folder / "one", seed=1)
+    make(folder / "two", seed=2)
     return folder
 
 
@@ -51,6 +53,18 @@ def test_two_stages_answer_as_one_model(cell: Cell) -> None:
     first, second = (cell.chat("Who waits for the others?") for _ in range(2))
     assert first == second
     assert set(state["timings"]) == {"ray", "join", "engine", "first_token", "replica_engine"}
+
+
+def test_weights_are_exchanged_in_place(cell: Cell) -> None:
+    replica, long_prompt = cell.engine_state()["pid"], "Requests wait in the gateway. " * 20
+    before = cell.chat(long_prompt)
+    for name in ("two", "one"):
+        cell.exchange_weights(Weights(path=f"/mnt/models/{name}", id=name, served_name="llama"))
+        eventually(lambda: cell.state()["weights"] == name, within=60, what=f"weights {name}", tail=cell.logs)  # noqa: B023
+        assert (cell.chat(long_prompt) == before) is (name == "one"), (
+            "a prefix cache of the old weights would show here"
+        )
+    assert cell.engine_state()["pid"] == replica
 
 
 def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell) -> None:

@@ -71,7 +71,7 @@ async def _serve(me: Identity) -> tuple[int, str]:
 
 def _role(me: Identity, session: aiohttp.ClientSession) -> Role:
     ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
-    weights = WeightsCheck(Path(me.config.weights.path))
+    weights = WeightsCheck(Path(me.config.weights.path), clock=time.monotonic)
     cluster = RayRest(session, host=me.ip, token=me.token)
     if me.is_leader:
         engine = EngineRest(session, host=me.ip, served_name=me.config.weights.served_name)

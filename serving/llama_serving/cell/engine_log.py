@@ -10,7 +10,7 @@ from typing import Final
 from llama_serving.cell.errors import last_error
 
 _LOGS: Final = "session_latest/logs"
-_PATTERN: Final = "worker-*.err"
+_PATTERN: Final = "worker-*.out"  # where vLLM logs to
 _CORE: Final = "EngineCore"
 _TAIL: Final = 200_000  # bytes
 

@@ -78,6 +78,7 @@ def engine_environment(config: CellConfig) -> dict[str, str]:
         "VLLM_RAY_BUNDLE_INDICES": ",".join(str(rank) for rank in range(devices(config))),
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        "LOGNAME": "llama",  # torch asks for the name of the user, which the uid of a pod need not have
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
     }

@@ -5,6 +5,9 @@ from typing import Final
 
 # "package.module.SomeError: text", also behind the prefixes that Ray and vLLM put before a line.
 _ERROR_LINE: Final = re.compile(r"(?:^|[\s)])((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)): (\S.*)$")
+# pydantic says what is wrong in the first indented line below the one that names the error.
+_PYDANTIC: Final = re.compile(r"\d+ validation errors? for (\w+)$")
+_PYDANTIC_CAUSE: Final = re.compile(r"^\s+(?:Value error, )?(\S.*?)(?: \[type=.*)?$")
 _WRAPPERS: Final = (
     "RayTaskError",
     "ActorDiedError",
@@ -19,10 +22,22 @@ def last_error(text: str) -> str:
 
     Lines that only say that something else failed are taken when there is no other.
     """
-    found = [f"{match[1].rsplit('.', 1)[-1]}: {match[2].strip()}" for match in map(_match, text.splitlines()) if match]
-    telling = [line for line in found if not line.startswith(_WRAPPERS)]
+    lines = text.splitlines()
+    found = [error for number in range(len(lines)) if (error := _error(lines, number))]
+    telling = [error for error in found if not error.startswith(_WRAPPERS)]
     return (telling or found or [""])[-1][:_LONGEST]
 
 
-def _match(line: str) -> re.Match[str] | None:
-    return _ERROR_LINE.search(line)
+def _error(lines: list[str], number: int) -> str:
+    match = _ERROR_LINE.search(lines[number])
+    if match is None:
+        return ""
+    said = match[2].strip()
+    if _PYDANTIC.search(said):
+        said = _PYDANTIC.sub(lambda model: f"{model[1]}: {_cause(lines[number + 1 : number + 3])}", said)
+    return f"{match[1].rsplit('.', 1)[-1]}: {said}"
+
+
+def _cause(below: list[str]) -> str:
+    causes = [match[1] for line in below if (match := _PYDANTIC_CAUSE.match(line))]
+    return causes[0] if causes else "not valid"

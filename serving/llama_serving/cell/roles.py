@@ -93,7 +93,7 @@ class LeaderRole:
             engine=None if replica is None else _engine_view(replica),
             answered=self._answered,
             intact=self._is_intact(nodes),
-            files_changed=self._deployed and self._weights.fingerprint() != self._files,
+            files_changed=app is not None and app.refused and self._weights.fingerprint() != self._files,
         )
         return self._view
 

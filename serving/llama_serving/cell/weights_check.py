@@ -4,23 +4,39 @@ The answer is the inspector's: the same faults in the same words, and no engine 
 """
 
 import asyncio
+import math
 from pathlib import Path
+from typing import Final
 
 from llama_serving.cell.machine import Fault
+from llama_serving.cell.ports import Clock
 from llama_serving.config.state import CellReason
 from llama_serving.weights.inspect import inspect
 
+REFUSED_SECONDS: Final = 3.0  # how soon a repair is seen
+ACCEPTED_SECONDS: Final = 60.0
+
 
 class WeightsCheck:
-    """Looks at one folder each time it is asked, so that a ``chmod`` heals without a restart."""
+    """Looks at one folder again and again, so that a ``chmod`` heals without a restart.
 
-    def __init__(self, folder: Path) -> None:
+    A look opens every file, on a volume that may be far away: an answer is good for a while.
+    """
+
+    def __init__(self, folder: Path, *, clock: Clock) -> None:
         self._folder = folder
+        self._clock = clock
+        self._fault: Fault | None = None
+        self._good_until = -math.inf
 
     async def fault(self) -> Fault | None:
         """What keeps the engine from its weights; None where nothing does."""
-        report = await asyncio.to_thread(inspect, self._folder)
-        return None if report.outcome == "accepted" else Fault(CellReason(report.reason), report.message)
+        if self._clock() >= self._good_until:
+            report = await asyncio.to_thread(inspect, self._folder)
+            accepted = report.outcome == "accepted"
+            self._fault = None if accepted else Fault(CellReason(report.reason), report.message)
+            self._good_until = self._clock() + (ACCEPTED_SECONDS if accepted else REFUSED_SECONDS)
+        return self._fault
 
     def fingerprint(self) -> object:
         """Names, sizes and times of the files; differs when one was added, removed or written."""

@@ -17,8 +17,8 @@ class GatewayConfig(Frozen):
     first_byte_timeout: float = Field(default=600, gt=0, description="from the request sent to the response's head")
     idle_timeout: float = Field(default=300, gt=0, description="between two pieces of a response")
     max_body: int = Field(default=32 << 20, ge=1, description="largest request body; more gets 413")
-    max_held: int | None = Field(
-        default=None, ge=1, description="all request bodies held at a time; more get 429; None: what memory allows"
+    max_held: int = Field(
+        default=1 << 30, ge=1, description="all request bodies held at a time, or what memory allows; more get 429"
     )
     max_retries: int = Field(default=10, ge=0, description="further groups tried before the first byte")
     ejection: float = Field(default=1, gt=0, description="first pause of a group after a failure; doubles up to 30 s")

@@ -60,7 +60,7 @@ class Proxy:
         self._access_log = access_log
         self._bodies = BodyReader(
             max_body=config.max_body,
-            max_held=config.max_held or body_budget(memory_limit()),
+            max_held=min(config.max_held, body_budget(memory_limit())),
             idle_timeout=config.idle_timeout,
         )
 

@@ -192,6 +192,37 @@ async def test_a_body_that_does_not_come_times_out() -> None:
         writer.close()
 
 
+async def test_a_body_that_stops_being_http_ends_the_connection_and_reaches_no_engine() -> None:
+    upstream = Upstream()
+    async with upstreams(upstream), gateway(upstream.target("a"), idle_timeout=0.3) as running:
+        reader, writer = await connect(running)
+        writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nno chunk\r\n")
+        async with asyncio.timeout(10):
+            raw = await reader.read()
+        assert raw.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"HTTP/1.1 408 "))
+        writer.close()
+    assert upstream.seen == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{} ",
+        b"POST /v1/x HTTP/1.1\r\nhost: x\r\nx-a: b\r\n c: d\r\ncontent-length: 0\r\n\r\n",
+    ],
+    ids=["two framings", "two lengths", "folded header"],
+)
+async def test_requests_that_could_be_read_in_two_ways_reach_no_engine(head: bytes) -> None:
+    upstream = Upstream()
+    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+        reader, writer = await connect(running)
+        writer.write(head)
+        assert (await reader.readline()).split(b" ")[1] == b"400"
+        writer.close()
+    assert upstream.seen == []
+
+
 async def test_requests_that_are_no_http_get_400() -> None:
     async with gateway() as running:
         reader, writer = await connect(running)

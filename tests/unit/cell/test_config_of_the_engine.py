@@ -11,7 +11,7 @@ from llama_serving.cell.ray_command import head_command, worker_command
 from llama_serving.cell.serve_app import deployment_options, serve_document
 from tests.unit.cell.worlds import config, facts, identity
 
-GPU = {"pipeline": 2, "tensor": 8, "device": "gpu"}
+GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
 
 
 def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:

@@ -50,12 +50,26 @@ def write(folder: Path, name: str, text: str, *, time: int) -> None:
 
 
 def test_the_newest_log_of_an_engine_core_has_the_cause(tmp_path: Path) -> None:
-    write(tmp_path, "worker-a.err", CORE, time=1)
-    write(tmp_path, "worker-b.err", CORE.replace("ValueError", "KeyError"), time=2)
-    write(tmp_path, "worker-c.err", "ValueError: of another process\n", time=3)
-    write(tmp_path, "worker-d.out", CORE, time=4)
+    write(tmp_path, "worker-a.out", CORE, time=1)
+    write(tmp_path, "worker-b.out", CORE.replace("ValueError", "KeyError"), time=2)
+    write(tmp_path, "worker-c.out", "ValueError: of another process\n", time=3)
+    write(tmp_path, "worker-d.err", CORE, time=4)
     assert EngineLog(tmp_path).root_cause() == "KeyError: No available memory for the cache blocks."
 
 
 def test_no_logs_no_cause(tmp_path: Path) -> None:
     assert EngineLog(tmp_path).root_cause() == ""
+
+
+def test_what_pydantic_found_wrong_is_told() -> None:
+    text = (
+        "RuntimeError: Failed to create vLLM engine config: 1 validation error for ModelConfig\n"
+        "  Value error, User-specified max_model_len (100000) is greater than the derived one. "
+        "[type=value_error, input_value=ArgsKwargs((), {}), input_type=ArgsKwargs]\n"
+        "    For further information visit https://errors.pydantic.dev\n"
+    )
+    assert last_error(text) == (
+        "RuntimeError: Failed to create vLLM engine config: ModelConfig: "
+        "User-specified max_model_len (100000) is greater than the derived one."
+    )
+    assert last_error("ValueError: 2 validation errors for Args") == "ValueError: Args: not valid"

@@ -1,5 +1,6 @@
 """The adapters against real HTTP servers: what they ask, and what they make of each answer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.unit.cell.fakes import replica
 from tests.unit.cell.test_supervisor import Leader
 
 HOST = "127.0.0.1"
+HANGS = object()
 Handler = Callable[[web.Request], Any]
 
 
@@ -33,6 +35,8 @@ class Server:
         body = await request.json() if request.can_read_body else None
         self.asked.append((request.method, request.path, dict(request.headers), body))
         answer = self.answers.get((request.method, request.path))
+        if answer is HANGS:
+            await asyncio.Event().wait()
         if answer is None:
             return web.Response(status=404)
         return answer if isinstance(answer, web.Response) else web.json_response(answer)
@@ -43,7 +47,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     world = Server()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", world.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, HOST, 0)
     await site.start()
@@ -179,8 +183,8 @@ async def test_a_name_that_does_not_resolve(session: aiohttp.ClientSession) -> N
 async def test_a_stage_that_hangs(
     server: Server, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest, "_QUICK", aiohttp.ClientTimeout(total=0.001))
-    server.answers["GET", "/llama/state"] = {}
+    monkeypatch.setattr(rest, "_QUICK", aiohttp.ClientTimeout(total=0.2))
+    server.answers["GET", "/llama/state"] = HANGS
     with pytest.raises(StageUnreachableError, match="no answer in time"):
         await StageRest(session).state(HOST)
 

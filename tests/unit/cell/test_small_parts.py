@@ -20,10 +20,12 @@ from llama_serving.cell.network import interface_of
 from llama_serving.cell.ray_start import dashboard_command, die_with_parent
 from llama_serving.cell.serve_logging import kept_buffers
 from llama_serving.cell.stage_report import StageReport
-from llama_serving.cell.weights_check import WeightsCheck
+from llama_serving.cell.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
 from llama_serving.config.state import CellReason
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
 from llama_serving.cpu.stage_death import EXIT_CODE, ending_the_process
+from tests.unit.cell.fakes import FakeClock
+from tests.unit.weights.folders import make_model
 
 
 async def through(path: str, *, kind: str = "http", fails: bool = False) -> tuple[int, int]:
@@ -58,20 +60,34 @@ async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
 
 
 async def test_weights_at_fault_are_named_with_their_reason(tmp_path: Path) -> None:
-    fault = await WeightsCheck(tmp_path / "none").fault()
+    fault = await WeightsCheck(tmp_path / "none", clock=FakeClock()).fault()
     assert fault is not None
     assert fault.reason is CellReason.WEIGHTS_MISSING
     assert "none" in fault.message
 
 
+async def test_a_repair_is_seen_after_a_few_seconds_and_not_looked_for_all_the_time(tmp_path: Path) -> None:
+    clock = FakeClock()
+    check = WeightsCheck(tmp_path / "model", clock=clock)
+    assert await check.fault()
+    make_model(tmp_path / "model")
+    assert await check.fault(), "an answer is good for a while"
+    clock.now += REFUSED_SECONDS
+    assert await check.fault() is None
+    (tmp_path / "model" / "config.json").unlink()
+    assert await check.fault() is None
+    clock.now += ACCEPTED_SECONDS
+    assert await check.fault()
+
+
 def test_a_written_file_changes_the_fingerprint(tmp_path: Path) -> None:
-    check = WeightsCheck(tmp_path)
+    check = WeightsCheck(tmp_path, clock=FakeClock())
     empty = check.fingerprint()
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     first = check.fingerprint()
     (tmp_path / "config.json").write_text("{ }", encoding="utf-8")
     assert len({repr(print_) for print_ in (empty, first, check.fingerprint())}) == 3
-    assert WeightsCheck(tmp_path / "none").fingerprint() is not None
+    assert WeightsCheck(tmp_path / "none", clock=FakeClock()).fingerprint() is not None
 
 
 def test_buffers_survive_anothers_set_up_of_logging(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.fakes.nodes import FACTS
 from tests.fakes.world import KEY, SETTINGS, World, spec_of
 
 FAST = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=120, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 MANY = settings(FAST, max_examples=150)
 
@@ -62,12 +62,27 @@ some_pods = st.builds(
     old=st.booleans(),
     state=st.sampled_from(STATES),
 )
+mixes = st.lists(some_pods, max_size=8, unique_by=lambda pod: (pod.group, pod.stage, pod.old)).map(tuple)
+
+
+@st.composite
+def rollouts(draw: st.DrawFn) -> tuple[SomePod, ...]:
+    """Groups that serve, some of them with a flaw: worlds in which something can be taken away."""
+    pods = []
+    for ordinal in range(4):
+        old, there = draw(st.booleans()), draw(st.integers(0, 3))
+        flaw = draw(st.sampled_from([None, None, None, *STATES]))
+        for stage in range(2 if there else 0):
+            pods.append(SomePod(ordinal, stage, old, flaw if flaw and stage else "in rotation"))
+    return tuple(pods)
+
+
 starts = st.builds(
     Start,
     replicas=st.integers(1, 3),
     stages=st.integers(1, 2),
     known_model=st.booleans(),
-    pods=st.lists(some_pods, max_size=8, unique_by=lambda pod: (pod.group, pod.stage, pod.old)).map(tuple),
+    pods=mixes | rollouts(),
 )
 
 

@@ -1,0 +1,50 @@
+"""What demo and end-to-end tests put into a cluster around a LlamaDeployment: the chart, and a model in a claim."""
+
+from pathlib import Path
+
+from examples.steps import run
+
+CHART = Path(__file__).resolve().parent.parent / "charts" / "llama-operator"
+RELEASE = "llama-operator"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+SETTINGS = {
+    "images.operator": "localhost/llama-operator:dev",
+    "images.serving": "localhost/llama-serving:dev",
+    "rbac.clusterView": "true",
+}
+
+
+def install_chart(environment: dict[str, str], namespace: str) -> None:
+    """Install or upgrade the operator with the images that the test bed built; wait until it runs."""
+    options = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    # The CRDs are the cluster's, whichever release installed them first.
+    command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace, "--take-ownership"]
+    run([*command, "--wait", "--timeout=180s", *options], environment=environment, capture=True)
+
+
+def restricted_namespace(name: str) -> dict[str, object]:
+    """A namespace that refuses pods which are not Pod Security ``restricted``."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}}
+
+
+def folder_claim(namespace: str, name: str, folder: Path) -> tuple[dict[str, object], ...]:
+    """A claim bound to a folder that every node of the test bed sees."""
+    size = {"storage": "1Gi"}
+    access: dict[str, object] = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    volume = f"{namespace}-{name}"
+    host_path = {"path": str(folder), "type": "Directory"}
+    claim_ref = {"namespace": namespace, "name": name}
+    return (
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {**access, "capacity": size, "hostPath": host_path, "claimRef": claim_ref},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {**access, "volumeName": volume, "resources": {"requests": size}},
+        },
+    )

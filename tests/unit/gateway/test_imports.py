@@ -1,0 +1,34 @@
+"""What the gateway is made of: a pure core, and nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import llama_serving.gateway.core as core
+
+PURE = {"bisect", "collections", "collections.abc", "dataclasses", "enum", "math"}
+HEAVY = {"ray", "vllm", "torch", "kopf", "kubernetes", "llama_operator", "llama_serving.cell"}
+
+
+def imported(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def test_the_core_has_no_clock_no_io_and_no_tasks() -> None:
+    assert core.__file__ is not None
+    for file in Path(core.__file__).parent.glob("*.py"):
+        outside = {name for name in imported(file) if not name.startswith("llama_serving.gateway.core")}
+        assert outside <= PURE, file.name
+
+
+def test_the_process_loads_nothing_heavy() -> None:
+    code = f"import llama_serving.gateway.__main__, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
