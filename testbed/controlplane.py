@@ -26,6 +26,10 @@ class Folders:
     etcd: Path
     bin: Path
 
+    def program(self, name: str) -> str:
+        """Path of one of the bed's programs in the cache: a new version is another path, and so a restart."""
+        return str((self.bin / name).resolve())
+
     @property
     def pki(self) -> Path:
         """Keys and certificates."""
@@ -101,7 +105,7 @@ def core_units(spec: Spec, folders: Folders, *, tokens: str) -> tuple[Unit, ...]
 def _etcd(spec: Spec, folders: Folders) -> Unit:
     client, peer = f"http://127.0.0.1:{spec.ports.etcd}", f"http://127.0.0.1:{spec.ports.etcd_peer}"
     argv = [
-        str(folders.bin / "etcd"),
+        folders.program("etcd"),
         f"--data-dir={folders.etcd}",
         "--unsafe-no-fsync",
         f"--listen-client-urls={client}",
@@ -117,7 +121,7 @@ def _etcd(spec: Spec, folders: Folders) -> Unit:
 def _api_server(spec: Spec, folders: Folders, tokens: str) -> Unit:
     pki = folders.pki
     argv = [
-        str(folders.bin / "kube-apiserver"),
+        folders.program("kube-apiserver"),
         f"--etcd-servers=http://127.0.0.1:{spec.ports.etcd}",
         f"--bind-address={spec.api_address}",
         f"--advertise-address={spec.api_address}",
@@ -156,7 +160,7 @@ def controller_units(spec: Spec, folders: Folders) -> tuple[Unit, ...]:
     """Return the controller manager and the scheduler; neither listens on a port."""
     common = ["--leader-elect=false", "--secure-port=0"]
     manager = [
-        str(folders.bin / "kube-controller-manager"),
+        folders.program("kube-controller-manager"),
         f"--kubeconfig={folders.base}/controller-manager.kubeconfig",
         *common,
         "--use-service-account-credentials",
@@ -167,7 +171,7 @@ def controller_units(spec: Spec, folders: Folders) -> tuple[Unit, ...]:
         "--node-monitor-period=2s",
     ]
     scheduler = [
-        str(folders.bin / "kube-scheduler"),
+        folders.program("kube-scheduler"),
         f"--kubeconfig={folders.base}/scheduler.kubeconfig",
         *common,
     ]

@@ -35,7 +35,7 @@ def corefile(spec: Spec, folders: Folders) -> str:
 def unit(spec: Spec, folders: Folders) -> Unit:
     """Return CoreDNS's process."""
     path = folders.base / "Corefile"
-    argv = (f"{folders.bin}/coredns", f"-conf={path}")
+    argv = (folders.program("coredns"), f"-conf={path}")
     return Unit(name="coredns", argv=argv, depends=(corefile(spec, folders),))
 
 

@@ -22,7 +22,7 @@ RESOURCES: Final = {"cpu": "128", "memory": "2Ti", "pods": "110", "nvidia.com/gp
 def unit(spec: Spec, folders: Folders) -> Unit:
     """Return kwok's process."""
     argv = (
-        f"{folders.bin}/kwok",
+        folders.program("kwok"),
         f"--kubeconfig={folders.base}/kwok.kubeconfig",
         f"--config={STAGES}",
         f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",

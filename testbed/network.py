@@ -50,13 +50,13 @@ def route_commands(spec: Spec) -> list[str]:
 
 
 def node_commands(spec: Spec, node: Node) -> list[str]:
-    """Commands inside a node: its address, its way to the host, and the other nodes' pods."""
+    """Commands inside a node: its address and the other nodes' pods; anywhere else is refused at once, not dropped."""
     others = [other for other in spec.nodes if other.name != node.name]
     return [
         "link set lo up",
         f"addr replace {node.address}/24 dev eth0",
         "link set eth0 up",
-        f"route replace default via {spec.host_address}",
+        "route replace unreachable default",
         *(f"route replace {other.pod_cidr} via {other.address}" for other in others),
     ]
 

@@ -40,7 +40,7 @@ def units(spec: Spec, node: Node, folders: Folders) -> tuple[Unit, ...]:
     home = folders.node(node.name)
     runtime = ("containerd", f"--config={home}/containerd.toml")
     kubelet = [
-        f"{folders.bin}/kubelet",
+        folders.program("kubelet"),
         f"--kubeconfig={folders.base}/{node.name}.kubeconfig",
         f"--config={home}/kubelet.json",
         f"--root-dir={home}/kubelet",
@@ -49,7 +49,7 @@ def units(spec: Spec, node: Node, folders: Folders) -> tuple[Unit, ...]:
         f"--node-ip={node.address}",
     ]
     proxy = [
-        f"{folders.bin}/kube-proxy",
+        folders.program("kube-proxy"),
         f"--kubeconfig={folders.base}/proxy.kubeconfig",
         f"--hostname-override={node.name}",
         "--proxy-mode=iptables",
@@ -61,7 +61,7 @@ def units(spec: Spec, node: Node, folders: Folders) -> tuple[Unit, ...]:
         "--conntrack-tcp-timeout-close-wait=0s",
     ]
     return (
-        Unit(name=inside, argv=(f"{folders.bin}/pause", "node", *COVERED), wrapper=_NAMESPACES, grace_s=1.0),
+        Unit(name=inside, argv=(folders.program("pause"), "node", *COVERED), wrapper=_NAMESPACES, grace_s=1.0),
         Unit(name=f"{node.name}/containerd", argv=runtime, depends=(containerd_config(folders, node),), inside=inside),
         Unit(
             name=f"{node.name}/kubelet",

@@ -11,12 +11,14 @@ from testbed.errors import BedError
 from testbed.units import MARK, Process, Unit, mark
 
 _POLL_S = 0.02
-# Kept so that Python neither warns that they still run nor leaves them as zombies while we live.
+# Kept so that Python does not warn that they still run.
 _STARTED: list[subprocess.Popen[bytes]] = []
 
 
 def found(instance: str) -> tuple[Process, ...]:
     """Return all live processes that carry a mark of the instance, children of units included."""
+    for child in _STARTED:
+        child.poll()  # takes note of an end, so that no zombie stays
     processes = (_read(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
     return tuple(p for p in processes if p is not None and p.instance == instance)
 

@@ -1,5 +1,6 @@
 """One `up`: what to stop and start is decided once, then done in order, each part when its ground is ready."""
 
+import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from testbed.units import Unit, changes, main_processes
 
 _READY_S = 180.0
 _GRACE_S = 5.0
+# A process appears under its own name only when it has entered its namespaces, which takes long on a busy machine.
+_ABSENT_S = 15.0
 
 
 class Start:
@@ -30,6 +33,7 @@ class Start:
         self.todo = changes(wanted, processes.found(state.spec.name))
         self.units = {unit.name: unit for unit in wanted}
         self.starting = {unit.name for unit in self.todo.start}
+        self.complete = 0.0  # when all processes were seen last
 
     def run(self) -> None:
         """Do it all.
@@ -57,6 +61,7 @@ class Start:
         network.batch(network.route_commands(self.spec))
         self._start("kwok")
         self._made_up_nodes()
+        self.complete = time.monotonic()
         with progress.step("waiting for the nodes") if self.starting else progress.silent():
             wait("these nodes are not ready", self._unready, deadline_s=_READY_S)
 
@@ -115,15 +120,20 @@ class Start:
             self.api.request("DELETE", f"/api/v1/nodes/{name}")
 
     def _unready(self) -> str:
-        """Name the nodes that are not Ready, with their logs.
+        """Say what does not run yet, or name the nodes that are not Ready, with their logs.
 
         Raises:
             BedError: a process ended meanwhile, so that waiting is of no use.
         """
         running = main_processes(self.units.values(), processes.found(self.spec.name))
-        for name in self.units:
-            if name not in running:
-                raise BedError(f"{name} ended right after its start: see {self.place.log(name)}")
+        absent = [name for name in self.units if name not in running]
+        now = time.monotonic()
+        if not absent:
+            self.complete = now
+        elif now - self.complete > _ABSENT_S:
+            raise BedError(f"{absent[0]} ended soon after its start: see {self.place.log(absent[0])}")
+        else:
+            return f"{absent[0]} does not run yet"
         try:
             found = self.api.request("GET", "/api/v1/nodes")["items"]
         except urllib.error.URLError as error:

@@ -117,6 +117,15 @@ def test_the_host_reaches_services_through_a_node_and_gets_no_rules() -> None:
     ]
 
 
+def test_a_node_refuses_what_leads_out_of_the_bed() -> None:
+    commands = network.node_commands(spec(nodes=3), spec(nodes=3).nodes[1])
+    assert "route replace unreachable default" in commands
+    assert [line for line in commands if " via " in line] == [
+        "route replace 10.217.1.0/24 via 10.213.3.11",
+        "route replace 10.217.3.0/24 via 10.213.3.13",
+    ]
+
+
 def test_a_bridge_that_is_there_is_not_made_again() -> None:
     assert network.bridge_commands(spec(), present=set())[0] == "link add ltb3 type bridge forward_delay 0"
     assert not any("link add" in line for line in network.bridge_commands(spec(), present={"ltb3"}))

@@ -155,6 +155,16 @@ def test_what_dns_does_not_know_is_answered_at_once(bed: Bed, pods: dict[str, st
     assert name.endswith("svc.cluster.local")
 
 
+def test_the_world_outside_is_refused_at_once(bed: Bed, pods: dict[str, str]) -> None:
+    code = (
+        "import socket, time\n"
+        "began = time.monotonic()\n"
+        "try: socket.create_connection(('203.0.113.9', 80), timeout=20)\n"
+        "except OSError as error: print(error.strerror, time.monotonic() - began < 2)\n"
+    )
+    assert inside(bed, "one", code) in ("No route to host True", "Network is unreachable True")
+
+
 def test_logs_are_readable(bed: Bed, pods: dict[str, str]) -> None:
     assert "GET /" in bed.kubectl("logs", f"--namespace={NAMESPACE}", "one")
 

@@ -90,30 +90,34 @@ def is_serving(pod: PodView) -> bool:
 
 def _replace_budget(world: Snapshot, wish: Wish) -> int:
     """How many serving groups may be taken away now: one, minus those that already do not serve."""
-    return 1 - (wish.replicas - len(_standing(world, wish)))
+    return 1 - _missing(world, wish)
 
 
-def _standing(world: Snapshot, wish: Wish) -> frozenset[int]:
-    """Wanted groups that serve and go on serving: they have all their pods, and none of them ends."""
-    serving = {pod.group for pod in world.stages if is_serving(pod) and pod.group < wish.replicas}
-    torn = {pod.group for pod in world.stages if not pod.alive}
-    present = Counter(pod.group for pod in world.stages if pod.revision == wish.revision)
-    short = {ordinal for ordinal, count in present.items() if count < wish.stages}
+def _missing(world: Snapshot, wish: Wish) -> int:
+    return wish.replicas - len({ordinal for ordinal, _ in _standing(world, wish)})
+
+
+def _standing(world: Snapshot, wish: Wish) -> frozenset[tuple[int, str]]:
+    """Wanted groups, with their revision, that serve and go on serving: they have all their pods, and none ends."""
+    serving = {(pod.group, pod.revision) for pod in world.stages if is_serving(pod) and pod.group < wish.replicas}
+    torn = {(pod.group, pod.revision) for pod in world.stages if not pod.alive}
+    present = Counter((pod.group, pod.revision) for pod in world.stages)
+    short = {unit for unit, count in present.items() if unit[1] == wish.revision and count < wish.stages}
     return frozenset(serving - torn - short)
 
 
 def _replace(
     old: tuple[PodView, ...], ordinal: int, budget: int, world: Snapshot, wish: Wish, now: datetime
 ) -> tuple[GroupSteps, int]:
-    serves = any(is_serving(pod) for pod in old)
-    leaving = any(not pod.alive for pod in old)
-    if serves and not leaving and budget < 1:
-        missing = wish.replicas - len(_standing(world, wish))
+    standing = _standing(world, wish)
+    serves = any((ordinal, pod.revision) in standing for pod in old) and (ordinal, wish.revision) not in standing
+    if serves and budget < 1:
+        missing = _missing(world, wish)
         detail = f"group {ordinal} keeps revision {old[0].revision}: {max(missing, 1)} other group(s) do not serve yet"
         return GroupSteps(keep=_groups_of(old, world), holds=(Hold(Reason.REPLACING, detail, ordinal),)), 0
     why = f"revision {old[0].revision} is replaced by {wish.revision}"
     hold = Hold(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal)
-    return _retire(old, hold, why, world, now), int(serves and not leaving)
+    return _retire(old, hold, why, world, now), int(serves)
 
 
 def _retire(pods: tuple[PodView, ...], hold: Hold, why: str, world: Snapshot, now: datetime) -> GroupSteps:

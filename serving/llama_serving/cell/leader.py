@@ -23,7 +23,7 @@ from llama_serving.config.cell import CellTimeouts
 from llama_serving.config.state import CellReason, Phase
 
 RAY_DEADLINE: Final = 180.0  # seconds that Ray's own start may take
-FRESH: Final = 5.0  # an answer of an idle engine older than this is none
+FRESH: Final = 10.0  # an answer of an idle engine older than this is none; a dead one is seen at once
 FRESH_BUSY: Final = 60.0  # a step with long prompts keeps the engine core from answering in between
 SHOW_FAILURE: Final = 15.0  # seconds that a failure stays readable before the container starts again
 SETTLE: Final = 1.0  # seconds without a request after which a drained leader goes

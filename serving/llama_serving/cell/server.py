@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from llama_serving.cell.engine_options import llm_config
 from llama_serving.cell.in_flight import CountInFlight, InFlight
 from llama_serving.cell.replica_state import ReplicaState, StageLayers
 from llama_serving.cell.serve_logging import kept_buffers
+from llama_serving.cell.vital import vital
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.weights.inspect import inspect
@@ -28,7 +28,6 @@ from llama_serving.weights.inspect import inspect
 logger = logging.getLogger("ray.serve")
 
 _PING_PERIOD: Final = 1.0  # seconds between two questions to the engine core
-_FAILED_EXIT: Final = 18
 
 
 class NoDownload(CallbackBase):  # type: ignore[misc]
@@ -57,7 +56,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         self._answered = time.monotonic()
         sock = await bind(os.environ[names.ENV_POD_IP], port=names.PORT_ENGINE)
         app = await self._build_app()
-        self._tasks = [_vital(self._ping_for_ever()), _vital(serve_forever(app, sock))]
+        self._tasks = [vital(self._ping_for_ever()), vital(serve_forever(app, sock))]
 
     async def _start_engine(self) -> None:
         """As stock, without the telemetry actor (340 MB) that stock starts here."""
@@ -129,20 +128,3 @@ def _options(config: CellConfig) -> LLMConfig:
     if report.facts is None:
         raise ValueError(report.message)
     return LLMConfig(**llm_config(config, model=report.facts), callback_config={"callback_class": NoDownload})
-
-
-def _vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run ``work``, without which the replica is worth nothing: when it fails, this process ends.
-
-    Serve replaces a replica whose process has ended within a second or two; by its health checks it needs three failed
-    rounds first.
-    """
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            logger.error("This replica ends, so that Serve replaces it.", exc_info=task.exception())
-            os._exit(_FAILED_EXIT)
-
-    task = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(ended)
-    return task

@@ -13,7 +13,7 @@ from llama_serving.config.cell import CellTimeouts
 from llama_serving.config.state import CellReason, Phase
 
 JOIN_DEADLINE: Final = 120.0  # seconds from START_RAY to being listed by the leader
-LEADER_LOST: Final = 10.0  # seconds without an answer of the leader's supervisor after which its session has ended
+LEADER_LOST: Final = 20.0  # seconds of silence of the leader's supervisor; a lost GCS ends Ray here in 5
 SAME_START: Final = 2.0  # a leader whose start moved by more than this has started again
 
 _JOINABLE: Final = frozenset({Phase.JOINING, Phase.LOADING, Phase.SERVING})

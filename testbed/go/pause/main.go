@@ -15,6 +15,9 @@ import (
 // The node is usable when this file exists: it is made last, in a folder that is covered.
 const ready = "/run/node-ready"
 
+// Of the node's own network: it routes for its pods, and refuses as often as they ask for what it has no route to.
+var settings = map[string]string{"ip_forward": "1", "icmp_ratelimit": "0"}
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "node" {
 		if err := prepareNode(os.Args[2:]); err != nil {
@@ -48,6 +51,11 @@ func prepareNode(folders []string) error {
 			return err
 		}
 		if err := syscall.Mount("tmpfs", folder, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
+			return err
+		}
+	}
+	for setting, value := range settings {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+setting, []byte(value), 0o644); err != nil {
 			return err
 		}
 	}

@@ -1,5 +1,6 @@
 """The parts that stand alone: counting, weights, logs, networks, processes."""
 
+import asyncio
 import logging
 import logging.config
 import os
@@ -20,6 +21,8 @@ from llama_serving.cell.network import interface_of
 from llama_serving.cell.ray_start import dashboard_command, die_with_parent
 from llama_serving.cell.serve_logging import kept_buffers
 from llama_serving.cell.stage_report import StageReport
+from llama_serving.cell.vital import EXIT_CODE as VITAL_EXIT_CODE
+from llama_serving.cell.vital import vital
 from llama_serving.cell.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
 from llama_serving.config.state import CellReason
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
@@ -199,3 +202,24 @@ def test_the_process_ends_even_when_the_engine_cannot_be_told() -> None:
     with pytest.raises(OSError, match="the socket is gone"):
         ending_the_process(callback, grace=0.01, end=lambda _: ended.set())()
     assert ended.wait(10)
+
+
+def test_a_process_ends_with_its_vital_work() -> None:
+    code = """
+import asyncio
+from llama_serving.cell.vital import vital
+async def fails(): raise OSError("the engine is gone")
+async def main():
+    task = vital(fails())
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "the engine is gone" in done.stderr) == (VITAL_EXIT_CODE, True)
+
+
+async def test_cancelled_work_is_not_vital_any_more() -> None:
+    task = vital(asyncio.sleep(60))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
