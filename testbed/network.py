@@ -57,6 +57,8 @@ def node_commands(spec: Spec, node: Node) -> list[str]:
         f"addr replace {node.address}/24 dev eth0",
         "link set eth0 up",
         "route replace unreachable default",
+        # A Service that kube-proxy does not know yet: the host drops it, so that the caller's next try may succeed.
+        f"route replace {spec.service_cidr} via {spec.host_address}",
         *(f"route replace {other.pod_cidr} via {other.address}" for other in others),
     ]
 

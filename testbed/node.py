@@ -14,6 +14,7 @@ from testbed.units import Unit
 
 PAUSE_IMAGE: Final = "localhost/llama-testbed-pause:1"
 CNI_PLUGINS: Final = "/usr/lib/cni"
+PROXY_HEALTH_PORT: Final = 10256
 READY_FILE: Final = "run/node-ready"
 # Programs that put a node's processes into its namespaces and wait for them outside.
 PARENTS: Final = frozenset({"unshare", "nsenter"})
@@ -55,6 +56,7 @@ def units(spec: Spec, node: Node, folders: Folders) -> tuple[Unit, ...]:
         "--proxy-mode=iptables",
         # What does not come from a pod is masqueraded: so the host can reach Services through a node.
         f"--cluster-cidr={spec.pod_cidr}",
+        f"--healthz-bind-address={node.address}:{PROXY_HEALTH_PORT}",
         # Limits of connection tracking belong to the whole machine.
         "--conntrack-max-per-core=0",
         "--conntrack-tcp-timeout-established=0s",

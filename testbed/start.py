@@ -2,6 +2,7 @@
 
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,8 +46,8 @@ class Start:
         if self.spec.node_count:
             network.batch(network.bridge_commands(self.spec, present=network.links()))
         self._start("etcd", "kube-apiserver")
-        log = self.place.log("kube-apiserver")
-        wait(f"the API server is not ready (see {log})", self.api.ready, deadline_s=_READY_S)
+        self.complete = time.monotonic()
+        wait("the API server is not ready", self._api_not_ready, deadline_s=_READY_S)
         if self.spec.node_count:
             self._cluster()
 
@@ -119,26 +120,36 @@ class Start:
         for name in kwok.surplus(present, count=self.spec.kwok_nodes):
             self.api.request("DELETE", f"/api/v1/nodes/{name}")
 
-    def _unready(self) -> str:
-        """Say what does not run yet, or name the nodes that are not Ready, with their logs.
+    def _api_not_ready(self) -> str:
+        why = self._absent("etcd", "kube-apiserver") or self.api.ready()
+        return f"{why} (see {self.place.log('kube-apiserver')})" if why else ""
+
+    def _absent(self, *names: str) -> str:
+        """Say which of these processes does not run; empty when all do.
 
         Raises:
-            BedError: a process ended meanwhile, so that waiting is of no use.
+            BedError: one does not run for so long that it must have ended, so that waiting is of no use.
         """
         running = main_processes(self.units.values(), processes.found(self.spec.name))
-        absent = [name for name in self.units if name not in running]
+        absent = [name for name in names if name not in running]
         now = time.monotonic()
         if not absent:
             self.complete = now
-        elif now - self.complete > _ABSENT_S:
+            return ""
+        if now - self.complete > _ABSENT_S:
             raise BedError(f"{absent[0]} ended soon after its start: see {self.place.log(absent[0])}")
-        else:
-            return f"{absent[0]} does not run yet"
+        return f"{absent[0]} does not run yet"
+
+    def _unready(self) -> str:
+        """Say what does not run yet, or name the nodes that are not Ready or whose Services are not set up."""
+        if absent := self._absent(*self.units):
+            return absent
         try:
             found = self.api.request("GET", "/api/v1/nodes")["items"]
         except urllib.error.URLError as error:
             return str(error)
         ready = {item["metadata"]["name"] for item in found if is_ready(item)}
+        ready -= {one.name for one in self.spec.nodes if not _has_services(one)}
         wanted = [*(one.name for one in self.spec.nodes), *kwok.names(self.spec.kwok_nodes)]
         return ", ".join(
             f"{name} (logs in {self.place.log(name).with_suffix('')})" for name in wanted if name not in ready
@@ -149,3 +160,12 @@ def is_ready(item: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
     """Tell whether a node says that it is ready."""
     conditions = item.get("status", {}).get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _has_services(one: Node) -> bool:
+    """Tell whether a node's kube-proxy has set up the Services."""
+    try:
+        with urllib.request.urlopen(f"http://{one.address}:{node.PROXY_HEALTH_PORT}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

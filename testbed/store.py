@@ -18,6 +18,7 @@ from testbed.errors import BedError
 from testbed.spec import Ports, Spec, free_slot
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
+_PORTS: Final = range(20000, 30000)
 USERS: Final = ("admin", "controller-manager", "scheduler", "proxy", "dns", "kwok")
 
 
@@ -111,12 +112,22 @@ def create(name: str) -> State:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all are held until the last is chosen, so that they differ."""
+    """Return ports that nobody listens on; all are held until the last is chosen, so that they differ.
+
+    They lie below the range out of which the kernel takes ports for outgoing connections: a server that was
+    killed must find its port free when it is started again.
+    """
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        ports: list[int] = []
+        while len(ports) < count:
+            port = _PORTS.start + secrets.randbelow(len(_PORTS))
+            one = held.enter_context(socket.socket())
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
+        return ports
 
 
 @contextmanager

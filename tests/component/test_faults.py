@@ -57,7 +57,7 @@ def telling_calls(calls: list[str], first: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.__name__)
 class TestEveryCall:
-    async def run(self, chapter: Chapter, spoil: Callable[[World, int], None], *, of: str = "") -> int:
+    async def run(self, chapter: Chapter, spoil: Callable[[World, int], None], *, of: tuple[str, ...] = ("",)) -> int:
         """Spoil each call of the chapter in a run of its own; returns how many there were."""
         before = await life_before(chapter)
         calm = before.fork()
@@ -89,7 +89,7 @@ class TestEveryCall:
         def spoil(world: World, number: int) -> None:
             world.cluster.faults[number] = Rejected("exceeded quota: pods")
 
-        assert await self.run(chapter, spoil, of="apply") > 0
+        assert await self.run(chapter, spoil, of=("apply", "delete", "rotation")) > 0
 
     async def test_the_process_ends_there(self, chapter: Chapter) -> None:
         """Nothing is remembered between passes, so a restart is a pass whose rest never happens."""

@@ -12,15 +12,17 @@ import pytest
 
 from testbed import Bed, own, processes, store
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 NAME = f"t{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
 def bed() -> Iterator[Bed]:
-    own.up(NAME, nodes=0)
-    yield Bed(NAME)
-    own.down(NAME)
+    try:
+        own.up(NAME, nodes=0)
+        yield Bed(NAME)
+    finally:
+        own.down(NAME)
 
 
 def pid(unit: str) -> int:
@@ -89,9 +91,11 @@ def test_kubectl_works_with_what_env_prints(bed: Bed) -> None:
 
 def test_two_instances_live_side_by_side_and_down_leaves_nothing(bed: Bed) -> None:
     other = f"{NAME}b"
-    own.up(other, nodes=0)
-    assert own.api(own.existing(other)).url != own.api(own.existing(NAME)).url
-    own.down(other)
+    try:
+        own.up(other, nodes=0)
+        assert own.api(own.existing(other)).url != own.api(own.existing(NAME)).url
+    finally:
+        own.down(other)
     assert processes.found(other) == ()
     assert not store.instance_dir(other).exists()
     assert not store.etcd_dir(other).exists()

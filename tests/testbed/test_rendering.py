@@ -121,6 +121,7 @@ def test_a_node_refuses_what_leads_out_of_the_bed() -> None:
     commands = network.node_commands(spec(nodes=3), spec(nodes=3).nodes[1])
     assert "route replace unreachable default" in commands
     assert [line for line in commands if " via " in line] == [
+        "route replace 10.213.131.0/24 via 10.213.3.1",
         "route replace 10.217.1.0/24 via 10.213.3.11",
         "route replace 10.217.3.0/24 via 10.213.3.13",
     ]

@@ -35,6 +35,8 @@ def test_instances_get_slots_and_ports_of_their_own() -> None:
     assert first.slot != second.slot
     ports = [getattr(spec.ports, name) for spec in (first, second) for name in ("api", "etcd", "etcd_peer", "kwok")]
     assert len(set(ports[:4])) == 4
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(ports) < first_outgoing
 
 
 def test_a_slot_of_a_removed_instance_is_free_again() -> None:

@@ -45,10 +45,12 @@ def trace(slot: int) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def bed() -> Iterator[Bed]:
-    own.up(NAME, nodes=2)
-    load.load(build.ensure()[build.OPERATOR], own.runtimes(NAME))
-    yield Bed(NAME)
-    own.down(NAME)
+    try:
+        own.up(NAME, nodes=2)
+        load.load(build.ensure()[build.OPERATOR], own.runtimes(NAME))
+        yield Bed(NAME)
+    finally:
+        own.down(NAME)
 
 
 def pod(name: str, node: str) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def pod(name: str, node: str) -> dict[str, Any]:
         "name": "web",
         "image": f"{build.OPERATOR}:{build.TAG}",
         "imagePullPolicy": "Never",
+        "resources": {"requests": {"cpu": "250m"}},  # else anything that runs on the machine goes before it
         "args": ["python3", "-m", "http.server", "8000", "--directory", "/opt/app"],
         "readinessProbe": {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1},
         "securityContext": {
@@ -118,6 +121,13 @@ def fetch(url: str) -> int:
         return int(answer.status)
 
 
+def unreached(url: str) -> str:
+    try:
+        return "" if fetch(url) == 200 else "no 200"
+    except OSError as error:
+        return str(error)
+
+
 def inside(bed: Bed, name: str, code: str) -> str:
     return bed.kubectl("exec", f"--namespace={NAMESPACE}", name, "--", "python3", "-c", code).strip()
 
@@ -125,6 +135,7 @@ def inside(bed: Bed, name: str, code: str) -> str:
 def test_the_host_reaches_pods_and_services(bed: Bed, pods: dict[str, str]) -> None:
     service = bed.request("GET", f"/api/v1/namespaces/{NAMESPACE}/services/web")["spec"]["clusterIP"]
     assert [fetch(f"http://{address}:8000/") for address in pods.values()] == [200, 200]
+    wait("the Service is not set up", lambda: unreached(f"http://{service}/"), deadline_s=30)
     assert [fetch(f"http://{service}/") for _ in range(8)] == [200] * 8  # either pod, either node
 
 

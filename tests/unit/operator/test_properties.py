@@ -27,7 +27,7 @@ from tests.fakes.nodes import FACTS
 from tests.fakes.world import KEY, SETTINGS, World, spec_of
 
 FAST = settings(
-    max_examples=120,
+    max_examples=80,
     deadline=None,
     derandomize=True,
     database=None,
