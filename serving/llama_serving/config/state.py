@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
 
@@ -35,7 +35,9 @@ class CellReason(StrEnum):
 
 
 class CellState(Frozen):
-    """State of one stage; the leader's speaks for its group."""
+    """State of one stage; the leader's speaks for its group. A newer cell may say more than its reader knows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     deployment: str
     group: int
