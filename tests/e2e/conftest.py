@@ -1,12 +1,13 @@
 """One test bed and one pair of groups for all end-to-end tests: a cell's start is what costs time."""
 
-import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from examples.cluster import folder_claim, install_chart, restricted_namespace
-from tests.e2e.bed import NAMESPACE, Bed, manifest, testbed, tiny_model
+from examples.cluster import bed_environment, folder_claim, install_chart, restricted_namespace
+from examples.steps import run
+from tests.e2e.bed import NAMESPACE, Bed, manifest, tiny_model
 
 PAIR = "pair"
 
@@ -21,10 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def bed() -> Bed:
     """The test bed with our images and the chart installed; it stays up for the next run."""
-    testbed("up")
-    testbed("images")
-    lines = (line.removeprefix("export ").partition("=") for line in testbed("env").splitlines())
-    environment = {**os.environ, **{key: value.strip("'\"") for key, _, value in lines if value}}
+    for command in ("up", "images"):
+        run([sys.executable, "-m", "testbed", command])
+    environment = bed_environment()
     bed = Bed(environment, Path(environment["KUBECONFIG"]).parent / "audit.log")
     bed.kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, "tiny", tiny_model()))
     install_chart(environment, NAMESPACE)

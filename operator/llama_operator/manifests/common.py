@@ -76,6 +76,16 @@ def container_security() -> dict[str, Any]:
     }
 
 
+def probe(path: str, port: int | str, *, period: int, failures: int, timeout: int) -> dict[str, Any]:
+    """A question of the kubelet over HTTP; ``period`` and ``timeout`` in seconds."""
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": period,
+        "timeoutSeconds": timeout,
+        "failureThreshold": failures,
+    }
+
+
 def image_settings(context: Context) -> dict[str, Any]:
     """Pull secrets of a pod."""
     secrets = [{"name": name} for name in context.spec.images.pull_secrets]

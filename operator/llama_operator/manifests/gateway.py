@@ -11,6 +11,7 @@ from llama_operator.manifests.common import (
     labels_of,
     metadata,
     pod_security,
+    probe,
     selector,
 )
 from llama_operator.manifests.group import operator_peer, tcp
@@ -182,20 +183,11 @@ def _container(context: Context) -> dict[str, Any]:
         # No CPU limit: throttling would add latency to every stream.
         "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
         "securityContext": container_security(),
-        "livenessProbe": _probe(names.ROUTE_LIVE, period=10, failures=3),
-        "readinessProbe": _probe(names.ROUTE_READY, period=1, failures=1),
+        "livenessProbe": probe(names.ROUTE_LIVE, "internal", period=10, failures=3, timeout=2),
+        "readinessProbe": probe(names.ROUTE_READY, "internal", period=1, failures=1, timeout=2),
         "volumeMounts": [
             {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
         ],
-    }
-
-
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "internal"},
-        "periodSeconds": period,
-        "timeoutSeconds": 2,
-        "failureThreshold": failures,
     }
 
 

@@ -10,6 +10,7 @@ from llama_operator.manifests.common import (
     labels_of,
     metadata,
     pod_security,
+    probe,
 )
 from llama_operator.manifests.group import CONFIG_KEY, model_volume
 from llama_operator.plan.model import CreateStage
@@ -66,9 +67,9 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
         "ports": _ports(stage),
         "resources": resources(context),
         "securityContext": container_security(),
-        "startupProbe": _probe(names.ROUTE_LIVE, period=1, failures=120),
-        "livenessProbe": _probe(names.ROUTE_LIVE, period=10, failures=6),
-        "readinessProbe": _probe(names.ROUTE_READY, period=1, failures=2),
+        "startupProbe": probe(names.ROUTE_LIVE, names.PORT_STATE, period=1, failures=120, timeout=5),
+        "livenessProbe": probe(names.ROUTE_LIVE, names.PORT_STATE, period=10, failures=6, timeout=5),
+        "readinessProbe": probe(names.ROUTE_READY, names.PORT_STATE, period=1, failures=2, timeout=5),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "config", "mountPath": names.CELL_CONFIG_PATH.rpartition("/")[0], "readOnly": True},
@@ -95,15 +96,6 @@ def _ports(stage: int) -> list[dict[str, Any]]:
     if stage == 0:
         ports.insert(0, {"name": "engine", "containerPort": names.PORT_ENGINE, "protocol": "TCP"})
     return ports
-
-
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": names.PORT_STATE},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-    }
 
 
 def _volumes(context: Context, group_name: str) -> list[dict[str, Any]]:
