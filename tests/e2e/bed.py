@@ -12,6 +12,8 @@ from examples.kubectl import Kubectl
 from testbed.store import cache
 
 NAMESPACE = "llama-e2e"
+EXPLAINED_WITHIN = 10.0
+"""Seconds from a cause that a pod shows to its sentence in ``kubectl get``."""
 
 Object = dict[str, Any]
 
@@ -68,6 +70,28 @@ class Bed:
             time.sleep(0.3)
         raise AssertionError(f"{name} is not {what} within {within} s; seen:\n" + "\n".join(seen[-15:]))
 
+    def wait_explained(self, name: str, reason: str, *words: str, cause: Callable[[Object], bool]) -> float:
+        """Wait until ``kubectl get -o wide`` shows the reason and the words; seconds since a pod showed the cause.
+
+        Raises AssertionError when no pod shows the cause within a minute, or the sentence comes more than
+        ``EXPLAINED_WITHIN`` seconds after it.
+        """
+        started, caused, row = time.monotonic(), None, ""
+        while time.monotonic() - started < 60:
+            row = self.kubectl("get", "llamadeployment", name, "-o", "wide").splitlines()[-1]
+            now = time.monotonic()
+            if reason in row.split() and all(word in row for word in words):
+                late = now - (caused or now)
+                print(f"{name}: explained {late:.1f} s after its cause: {row}", flush=True)
+                assert late <= EXPLAINED_WITHIN, f"{name} is explained {late:.1f} s after its cause: {row}"
+                return late
+            selector = f"llama-operator.dev/deployment={name}"
+            if caused is None and any(cause(p) for p in self.kubectl.json("get", "pods", "-l", selector)["items"]):
+                caused = time.monotonic()
+        raise AssertionError(
+            f"{name} is not explained by {reason} with {words}; cause seen: {caused is not None}; last row: {row}"
+        )
+
     def wait_serving(self, name: str, groups: int, *, within: float = 600) -> Object:
         """All groups serve and the operator has nothing left to do."""
         wanted = (f"{groups}/{groups}", "Serving")
@@ -88,6 +112,28 @@ class Bed:
             event: Object = json.loads(line)
             if event["requestReceivedTimestamp"] >= since:
                 yield event
+
+
+def unscheduled(pod: Object) -> bool:
+    """The scheduler found no node."""
+    return any(
+        condition["type"] == "PodScheduled" and condition["status"] == "False"
+        for condition in pod.get("status", {}).get("conditions", ())
+    )
+
+
+def waits_for_image(pod: Object) -> bool:
+    """The kubelet cannot get an image."""
+    waiting = (one.get("state", {}).get("waiting", {}) for one in pod.get("status", {}).get("containerStatuses", ()))
+    return any("Image" in one.get("reason", "") for one in waiting)
+
+
+def ended(pod: Object) -> bool:
+    """Its container ended, or ended before."""
+    return any(
+        "terminated" in one.get("state", {}) or "terminated" in one.get("lastState", {})
+        for one in pod.get("status", {}).get("containerStatuses", ())
+    )
 
 
 def tiny_model(seed: int = 1) -> Path:

@@ -5,7 +5,7 @@ import shutil
 import aiohttp
 
 from examples.cluster import folder_claim
-from tests.e2e.bed import NAMESPACE, Bed, manifest, tiny_model
+from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, tiny_model, unscheduled, waits_for_image
 
 
 async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str):
@@ -33,10 +33,7 @@ def test_printer_columns_say_it_all(bed: Bed, pair: str):
 
 def test_an_impossible_node_selector_is_named(bed: Bed, pair: str):
     bed.kubectl.apply(manifest("nowhere", placement={"nodeSelector": {"gpu": "none-such"}}))
-    found = bed.wait_for(
-        "nowhere", lambda d: d["status"].get("reason") == "Unschedulable", within=20, what="Unschedulable"
-    )
-    assert "node affinity/selector" in found["status"]["message"]
+    bed.wait_explained("nowhere", "Unschedulable", "node affinity/selector", cause=unscheduled)
     bed.kubectl("delete", "llamadeployment", "nowhere")
 
 
@@ -54,10 +51,7 @@ def test_a_device_that_no_node_has_is_counted(bed: Bed, pair: str):
 def test_a_missing_image_is_named(bed: Bed, pair: str):
     images = {"gateway": "localhost/none-such:1", "pullPolicy": "Never"}
     bed.kubectl.apply(manifest("no-image", images=images))
-    found = bed.wait_for(
-        "no-image", lambda d: d["status"].get("reason") == "ImageUnavailable", within=20, what="ImageUnavailable"
-    )
-    assert "localhost/none-such:1" in found["status"]["message"]
+    bed.wait_explained("no-image", "ImageUnavailable", "localhost/none-such:1", cause=waits_for_image)
     bed.kubectl("delete", "llamadeployment", "no-image")
 
 
@@ -69,12 +63,7 @@ def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
     (folder / "model.safetensors").chmod(0o600)
     bed.kubectl.apply(*folder_claim(NAMESPACE, "unreadable", folder))
     bed.kubectl.apply(manifest("unreadable", model=manifest("x")["spec"]["model"] | {"source": "pvc://unreadable/"}))
-    found = bed.wait_for(
-        "unreadable", lambda d: d["status"].get("reason") == "WeightsUnreadable", within=30, what="WeightsUnreadable"
-    )
-    assert "model.safetensors" in found["status"]["message"]
-    assert "0600" in found["status"]["message"]
-    assert "chmod" in found["status"]["message"]
+    bed.wait_explained("unreadable", "WeightsUnreadable", "model.safetensors", "0600", "chmod", cause=ended)
     (folder / "model.safetensors").chmod(0o644)
     bed.wait_for(
         "unreadable", lambda d: d["status"].get("model", {}).get("outcome") == "accepted", within=60, what="accepted"
