@@ -22,6 +22,7 @@ class Weights(Frozen):
     path: str = Field(description="folder in the pod that holds config.json, tokenizer and *.safetensors")
     id: str = Field(description="name of these weights for humans and headers: digest, or source and revision")
     served_name: str = Field(description="the model's name in the OpenAI API")
+    digest: str = Field(default="", description="of the manifest; empty where none was made")
 
 
 class Layout(Frozen):
@@ -56,3 +57,4 @@ class CellConfig(Frozen):
     engine_options: dict[str, EngineOption] = Field(default_factory=dict, description="further vLLM engine arguments")
     cpus_per_stage: int = Field(default=1, ge=1, description="CPU threads of a stage's engine (device cpu)")
     timeouts: CellTimeouts = CellTimeouts()
+    staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")

@@ -26,6 +26,24 @@ class GatewayConfig(Frozen):
     drain: float = Field(default=300, gt=0, description="on SIGTERM: until requests in flight have ended")
 
 
+#: Upper bounds, in seconds, of the classes in which times to the first byte are counted; a last class has the rest.
+FIRST_BYTE_BOUNDS = (
+    0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0,
+)  # fmt: skip
+
+
+class AnswerCounts(Frozen):
+    """Answers given by some weights since this gateway started: what a canary is judged by."""
+
+    finished: int = 0
+    failed: int = Field(default=0, description="attempts that ended in an error of the group: refused, hung, 5xx")
+    continued: int = Field(default=0, description="streams that began here and were ended by another group")
+    broken: int = Field(default=0, description="streams that nobody could end")
+    first_byte: tuple[int, ...] = Field(
+        default=(0,) * (len(FIRST_BYTE_BOUNDS) + 1), description="streams per class of FIRST_BYTE_BOUNDS"
+    )
+
+
 class GroupLoad(Frozen):
     """One group as this gateway sees it."""
 
@@ -45,4 +63,9 @@ class GatewayLoad(Frozen):
     in_flight: int
     draining: bool
     groups: tuple[GroupLoad, ...]
-    totals: dict[str, int] = Field(description="finished, retried, rejected_full, rejected_deadline, cancelled, broken")
+    totals: dict[str, int] = Field(
+        description="finished, retried, continued, rejected_full, rejected_deadline, cancelled, broken"
+    )
+    by_weights: dict[str, AnswerCounts] = Field(
+        default_factory=dict, description="by the id of the weights that answered, as in the header x-llama-weights"
+    )

@@ -10,12 +10,14 @@ LABEL_COMPONENT: Final = "app.kubernetes.io/component"  # COMPONENT_*
 LABEL_GROUP: Final = f"{API_GROUP}/group"  # ordinal of the group, decimal
 LABEL_STAGE: Final = f"{API_GROUP}/stage"  # index of the stage in its group, decimal; "0" is the leader
 LABEL_REVISION: Final = f"{API_GROUP}/revision"  # hash of what makes a pod different
+LABEL_WEIGHTS: Final = f"{API_GROUP}/weights"  # name of the LlamaWeights that a resolver's objects belong to
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "llama-operator"
 
 COMPONENT_STAGE: Final = "stage"
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_INSPECTOR: Final = "inspector"
+COMPONENT_RESOLVER: Final = "resolver"
 
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
 ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
@@ -38,6 +40,12 @@ CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
 MODEL_MOUNT: Final = "/models"
+WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
+CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
+CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
+WISH_PATH: Final = "/run/llama/wish.json"  # written by the supervisor: a Wish
+STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
+MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: NextWeights of the weights that the pod starts with
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
@@ -48,6 +56,7 @@ SERVING_UID: Final = 10001
 
 # Routes and headers.
 ROUTE_STATE: Final = "/llama/state"
+ROUTE_WISH: Final = "/llama/wish"
 ROUTE_LIVE: Final = "/live"
 ROUTE_READY: Final = "/ready"
 HEADER_GROUP: Final = "x-llama-group"

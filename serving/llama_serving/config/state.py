@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
+from llama_serving.config.wish import StagingState, SwapState, Verdict
 
 
 class Phase(StrEnum):
@@ -29,6 +30,11 @@ class CellReason(StrEnum):
     ENGINE_UNHEALTHY = "EngineUnhealthy"  # it answered once and does not now
     WEIGHTS_UNREADABLE = "WeightsUnreadable"
     WEIGHTS_MISSING = "WeightsMissing"
+    WEIGHTS_STAGING = "WeightsStaging"  # on their way into the pod, or being verified in it
+    WEIGHTS_REFUSED = "WeightsRefused"  # they came, and are not what the manifest says; or there is no room for them
+    SWAPPING = "Swapping"  # the engine exchanges its weights
+    SWAP_FAILED = "SwapFailed"  # it could not; message names the stage
+    VERIFYING = "Verifying"  # the engine answers, and is asked what it must be able to answer
     MODEL_REFUSED = "ModelRefused"  # config.json cannot be served as asked
     SERVING = "Serving"
     DRAINING = "Draining"
@@ -54,3 +60,8 @@ class CellState(Frozen):
     stages_total: int = Field(default=0, ge=0)
     in_flight: int | None = Field(default=None, description="requests in the engine; None when unknown")
     ready: bool = Field(default=False, description="leader: the engine answered within the last seconds")
+    wish: str = Field(default="", description="key of the wish that this stage holds; empty: it has only its config")
+    staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
+    swap: SwapState | None = Field(default=None, description="leader: the last exchange of weights")
+    verdict: Verdict | None = Field(default=None, description="leader: of the weights that the engine now has")
+    tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
