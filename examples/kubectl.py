@@ -36,6 +36,10 @@ class Kubectl:
         if done.returncode != 0:
             raise SystemExit(f"kubectl apply: {done.stderr.strip()}")
 
+    def patch(self, kind: str, name: str, change: dict[str, object]) -> dict[str, Any]:
+        """Merge ``change`` into an object; returns what it became."""
+        return self.json("patch", kind, name, "--type=merge", "-p", json.dumps(change))
+
     def _command(self, *arguments: str) -> list[str]:
         return ["kubectl", "--namespace", self.namespace, *arguments]
 

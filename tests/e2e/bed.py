@@ -2,14 +2,17 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from examples import models
+from examples.cluster import bed_environment, folder_claim, install_chart, restricted_namespace
 from examples.kubectl import Kubectl
-from testbed.store import cache
+from examples.steps import run
 
 NAMESPACE = "llama-e2e"
 EXPLAINED_WITHIN = 10.0
@@ -102,6 +105,23 @@ class Bed:
 
         return self.wait_for(name, serving, within=within, what=" ".join(wanted))
 
+    def edit(self, name: str, spec: Object) -> int:
+        """A user's edit of a deployment's spec; returns the generation that it made."""
+        generation: int = self.kubectl.patch("llamadeployment", name, {"spec": spec})["metadata"]["generation"]
+        return generation
+
+    def upgrade(self, name: str, revision: str, *, within: float = 180) -> float:
+        """Edit ``spec.model.revision`` and wait until every group answers with it; seconds that it took."""
+        started = time.monotonic()
+        wanted = (self.edit(name, {"model": {"revision": revision}}), revision, "Serving")
+
+        def done(found: Object) -> bool:
+            status = found["status"]
+            return (status.get("observedGeneration"), status.get("weights"), status.get("reason")) == wanted
+
+        self.wait_for(name, done, within=within, what=f"on weights {revision}")
+        return time.monotonic() - started
+
     def service_url(self, name: str) -> str:
         """URL of the deployment's Service; the machine of the test bed reaches cluster IPs."""
         return f"http://{self.kubectl.json('get', 'service', name)['spec']['clusterIP']}"
@@ -112,6 +132,17 @@ class Bed:
             event: Object = json.loads(line)
             if event["requestReceivedTimestamp"] >= since:
                 yield event
+
+
+def running_bed() -> Bed:
+    """The test bed with our images and the chart installed; it stays up for the next run."""
+    for command in ("up", "images"):
+        run([sys.executable, "-m", "testbed", command])
+    environment = bed_environment()
+    bed = Bed(environment, Path(environment["KUBECONFIG"]).parent / "audit.log")
+    bed.kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, "models", tiny_models()))
+    install_chart(environment, NAMESPACE)
+    return bed
 
 
 def unscheduled(pod: Object) -> bool:
@@ -136,26 +167,20 @@ def ended(pod: Object) -> bool:
     )
 
 
-def tiny_model(seed: int = 1) -> Path:
-    """A tiny random Llama with a tokenizer, made once."""
-    folder = cache() / "models" / f"tiny-{seed}"
-    if not (folder / "config.json").exists():
-        command = [
-            str(cache() / "serving-venv" / "bin" / "python"),
-            "-m",
-            "llama_serving.weights.tiny",
-            str(folder),
-            "--seed",
-            str(seed),
-        ]
-        subprocess.run(command, check=True)
-    return folder
+def tiny_models() -> Path:
+    """The folder of the claim ``models``: two tiny models of one shape and with different weights."""
+    return {models.tiny(seed).parent for seed in (1, 2)}.pop()
 
 
 def manifest(name: str, **changes: Any) -> Object:
     """A LlamaDeployment of two small CPU stages on two nodes; ``changes`` replace parts of the spec."""
     spec: Object = {
-        "model": {"source": "pvc://tiny/", "revision": "seed-1", "license": "none", "acceptLicense": True},
+        "model": {
+            "source": "pvc://models/{revision}",
+            "revision": "tiny-1",
+            "license": "none",
+            "acceptLicense": True,
+        },
         "contextLength": 512,
         "maxConcurrentRequests": 8,
         "device": {"resource": "cpu"},

@@ -1,13 +1,8 @@
 """One test bed and one pair of groups for all end-to-end tests: a cell's start is what costs time."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-from examples.cluster import bed_environment, folder_claim, install_chart, restricted_namespace
-from examples.steps import run
-from tests.e2e.bed import NAMESPACE, Bed, manifest, tiny_model
+from tests.e2e.bed import Bed, manifest, running_bed
 
 PAIR = "pair"
 
@@ -22,13 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def bed() -> Bed:
     """The test bed with our images and the chart installed; it stays up for the next run."""
-    for command in ("up", "images"):
-        run([sys.executable, "-m", "testbed", command])
-    environment = bed_environment()
-    bed = Bed(environment, Path(environment["KUBECONFIG"]).parent / "audit.log")
-    bed.kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, "tiny", tiny_model()))
-    install_chart(environment, NAMESPACE)
-    return bed
+    return running_bed()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,25 @@
-"""A steady streaming load: closed-loop clients that ask, read to the end, and note what they saw."""
+"""Load on a gateway: clients that ask, read to the end, and note what they saw.
+
+``Load`` is closed (each client asks again when it has its answer) and streams; ``OpenLoad`` is open (requests come at
+random times, however long answers take), mixes streams with plain answers and kept connections with fresh ones, and
+compares every text with the greedy answers that were taken before anything was disturbed.
+"""
 
 import asyncio
 import json
+import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
 from llama_serving.config import names
+
+TIMEOUT = aiohttp.ClientTimeout(total=300)
+PROMPTS = tuple(f"Beautiful is better than {word}" for word in ("ugly", "dense", "nested", "silent", "dutch", "never"))
 
 
 @dataclass(frozen=True)
@@ -19,8 +30,13 @@ class Answer:
     end: float
     status: int
     group: str
-    whole: bool  # the stream ended with [DONE] and without an error
-    said: str = ""
+    whole: bool  # a stream ended with [DONE] and without an error; a plain answer is complete
+    said: str = ""  # the error
+    weights: str = ""  # as the header names them
+    prompt: str = ""
+    text: str = ""
+    ids: frozenset[str] = frozenset()  # of all chunks of a stream
+    first_byte: float | None = None  # seconds to the first piece of the body
 
     @property
     def failed(self) -> bool:
@@ -33,29 +49,66 @@ class Answer:
         return self.status == 200 and not self.whole
 
 
+async def ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> Answer:
+    """Ask for a completion, streamed or not as ``body`` says. Never raises for what a server can do."""
+    seen = _Seen()
+    start = time.monotonic()
+    try:
+        async with session.post(f"{url}/v1/completions", json=body) as response:
+            seen.status = response.status
+            seen.group = response.headers.get(names.HEADER_GROUP, "")
+            seen.weights = response.headers.get(names.HEADER_WEIGHTS, "")
+            if body.get("stream"):
+                await seen.stream(response.content, start)
+            else:
+                seen.plain(await response.read(), start)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        seen.error = repr(error)[:300]
+    return Answer(
+        start, time.monotonic(), seen.status, seen.group, seen.done and not seen.error, seen.error, seen.weights,
+        str(body["prompt"]), seen.text, frozenset(seen.ids), seen.first_byte,
+    )  # fmt: skip
+
+
 @dataclass
-class Load:
-    """``async with Load(url, model, clients=4) as load``; ``answers`` grows while it runs."""
+class _Seen:
+    """What came so far of one answer."""
 
-    url: str
-    model: str
-    clients: int = 4
-    tokens: int = 24
-    answers: list[Answer] = field(default_factory=list)
-    running: dict[int, float] = field(default_factory=dict)
+    status: int = 0
+    group: str = ""
+    weights: str = ""
+    text: str = ""
+    error: str = ""
+    done: bool = False
+    first_byte: float | None = None
+    ids: set[str] = field(default_factory=set)
 
-    async def __aenter__(self) -> "Load":
-        # A connection per request: new ones must find a living gateway through the Service.
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=300))
-        self._stop = False
-        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self.clients)]
-        return self
+    async def stream(self, lines: AsyncIterable[bytes], start: float) -> None:
+        async for line in lines:
+            self.first_byte = self.first_byte or time.monotonic() - start
+            data = line.removeprefix(b"data: ").strip()
+            if data == b"[DONE]":
+                self.done = True
+            elif data.startswith(b"{"):
+                self._chunk(json.loads(data), data)
 
-    async def __aexit__(self, *_: object) -> None:
-        self._stop = True
-        await asyncio.gather(*self._tasks)
-        await self._session.close()
+    def plain(self, data: bytes, start: float) -> None:
+        self.first_byte = time.monotonic() - start
+        self._chunk(json.loads(data), data)
+        self.done = True
+
+    def _chunk(self, chunk: dict[str, Any], data: bytes) -> None:
+        if "error" in chunk:
+            self.error = data.decode()[:300]
+            return
+        self.ids.add(chunk["id"])
+        self.text += "".join(choice["text"] for choice in chunk["choices"])
+
+
+class _Clients:
+    """Answers, and what is common to both kinds of load."""
+
+    answers: list[Answer]
 
     async def finished(self, count: int, *, within: float) -> None:
         """Wait until ``count`` more answers are whole. Raises AssertionError with what was seen."""
@@ -71,26 +124,87 @@ class Load:
         bad = [answer for answer in self.answers if not answer.whole][-3:]
         return f"{dict(counts)}, by group {dict(Counter(a.group for a in self.answers))}, last bad: {bad}"
 
-    async def _client(self, number: int) -> None:
-        while not self._stop:
-            self.running[number] = time.monotonic()
-            self.answers.append(await self._ask(number))
 
-    async def _ask(self, number: int) -> Answer:
-        body = {
-            "model": self.model, "prompt": f"Beautiful is better than {number}", "max_tokens": self.tokens,
-            "temperature": 0, "ignore_eos": True, "stream": True,
-        }  # fmt: skip
-        start, status, group, said, done = time.monotonic(), 0, "", "", False
-        try:
-            async with self._session.post(f"{self.url}/v1/completions", json=body) as response:
-                status, group = response.status, response.headers.get(names.HEADER_GROUP, "")
-                async for line in response.content:
-                    data = line.removeprefix(b"data: ").strip()
-                    if data == b"[DONE]":
-                        done = not said
-                    elif data.startswith(b"{") and "error" in json.loads(data):
-                        said = data.decode()[:300]
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            said = repr(error)[:300]
-        return Answer(start, time.monotonic(), status, group, done, said)
+@dataclass
+class Load(_Clients):
+    """``async with Load(url, model, clients=4) as load``; ``answers`` grows while it runs."""
+
+    url: str
+    model: str
+    clients: int = 4
+    tokens: int = 24
+    answers: list[Answer] = field(default_factory=list)
+
+    async def __aenter__(self) -> "Load":
+        # A connection per request: new ones must find a living gateway through the Service.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=TIMEOUT
+        )
+        self._stop = False
+        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self.clients)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+        await self._session.close()
+
+    async def _client(self, number: int) -> None:
+        body = request(self.model, f"Beautiful is better than {number}", tokens=self.tokens, stream=True)
+        while not self._stop:
+            self.answers.append(await ask(self._session, self.url, body))
+
+
+@dataclass
+class OpenLoad(_Clients):
+    """Requests at random times, ``rate`` per second on average; the same ``seed``, the same sequence."""
+
+    url: str
+    model: str
+    rate: float = 4.0
+    tokens: int = 24
+    seed: int = 1
+    answers: list[Answer] = field(default_factory=list)
+
+    async def __aenter__(self) -> "OpenLoad":
+        fresh, kept = aiohttp.TCPConnector(limit=0, force_close=True), aiohttp.TCPConnector(limit=0)
+        self._sessions = tuple(aiohttp.ClientSession(connector=one, timeout=TIMEOUT) for one in (fresh, kept))
+        self._running: set[asyncio.Task[None]] = set()
+        self._arrivals = asyncio.create_task(self._arrive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._arrivals.cancel()
+        await asyncio.gather(*self._running, self._arrivals, return_exceptions=True)
+        for session in self._sessions:
+            await session.close()
+
+    async def _arrive(self) -> None:
+        chance = random.Random(self.seed)
+        while True:
+            await asyncio.sleep(chance.expovariate(self.rate))
+            body = request(self.model, chance.choice(PROMPTS), tokens=self.tokens, stream=chance.random() < 0.6)
+            task = asyncio.create_task(self._one(chance.choice(self._sessions), body))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _one(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> None:
+        self.answers.append(await ask(session, self.url, body))
+
+
+def request(model: str, prompt: str, *, tokens: int, stream: bool) -> dict[str, Any]:
+    """A greedy completion of exactly so many tokens."""
+    return {
+        "model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": stream,
+    }  # fmt: skip
+
+
+async def references(url: str, model: str, *, tokens: int = 24) -> dict[str, str]:
+    """The undisturbed greedy answer to each of PROMPTS. Raises AssertionError when one is not answered."""
+    texts = {}
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        for prompt in PROMPTS:
+            answer = await ask(session, url, request(model, prompt, tokens=tokens, stream=False))
+            assert answer.whole, answer
+            texts[prompt] = answer.text
+    return texts

@@ -4,8 +4,9 @@ import shutil
 
 import aiohttp
 
+from examples import models
 from examples.cluster import folder_claim
-from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, tiny_model, unscheduled, waits_for_image
+from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_for_image
 
 
 async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str):
@@ -17,7 +18,7 @@ async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str
                 answer = await response.json()
                 assert response.status == 200, answer
                 assert response.headers["x-llama-group"] in ("0", "1")
-                assert response.headers["x-llama-weights"] == "seed-1"
+                assert response.headers["x-llama-weights"] == "tiny-1"
                 texts.add(answer["choices"][0]["message"]["content"])
         assert len(texts) == 1, f"greedy answers differ: {texts}"
     nodes = {group["name"]: group["nodes"] for group in bed.deployment(pair)["status"]["groups"]}
@@ -28,7 +29,7 @@ async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str
 def test_printer_columns_say_it_all(bed: Bed, pair: str):
     header, row = bed.kubectl("get", "llamadeployment", pair).splitlines()
     assert header.split() == ["NAME", "GROUPS", "WEIGHTS", "REASON", "AGE"]
-    assert row.split()[:4] == [pair, "2/2", "seed-1", "Serving"]
+    assert row.split()[:4] == [pair, "2/2", "tiny-1", "Serving"]
 
 
 def test_an_impossible_node_selector_is_named(bed: Bed, pair: str):
@@ -57,7 +58,7 @@ def test_a_missing_image_is_named(bed: Bed, pair: str):
 
 def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
     folder = tmp_path / "model"
-    shutil.copytree(tiny_model(), folder)
+    shutil.copytree(models.tiny(), folder)
     for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         part.chmod(0o755)
     (folder / "model.safetensors").chmod(0o600)

@@ -5,6 +5,7 @@ from tests.e2e.bed import NAMESPACE, Bed
 from tests.e2e.test_2_faults import until
 
 OURS = "llamadeployments.llama-operator.dev"
+CLAIM = "persistentvolumeclaim/"  # the user's models
 
 
 def everything(bed: Bed) -> set[str]:
@@ -19,7 +20,7 @@ def test_delete_leaves_nothing(bed: Bed, pair: str):
     bed.kubectl("delete", "llamadeployment", "--all", "--wait=true", "--timeout=180s")
 
     def rest() -> str:
-        return ", ".join(sorted(name for name in everything(bed) if RELEASE not in name and "tiny" not in name))
+        return ", ".join(sorted(name for name in everything(bed) if RELEASE not in name and not name.startswith(CLAIM)))
 
     until("no object of the deployment is left", rest, 180)
 
@@ -27,7 +28,11 @@ def test_delete_leaves_nothing(bed: Bed, pair: str):
 def test_uninstall_leaves_the_crds_only(bed: Bed):
     before = set(bed.kubectl("get", "crds", "-o", "name").split())
     bed.helm("uninstall", RELEASE, "--wait")
-    until("no object of the release is left", lambda: ", ".join(n for n in everything(bed) if "tiny" not in n), 120)
+    until(
+        "no object of the release is left",
+        lambda: ", ".join(n for n in everything(bed) if not n.startswith(CLAIM)),
+        120,
+    )
     cluster = bed.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").split()
     assert not [name for name in cluster if RELEASE in name or NAMESPACE in name]
     assert set(bed.kubectl("get", "crds", "-o", "name").split()) == before

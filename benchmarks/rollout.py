@@ -1,0 +1,165 @@
+"""What an upgrade of the weights costs its users, beside what else one could do, on the two-node test bed.
+
+``python -m benchmarks.rollout [--requests 100000] [--rate 20]``. Two groups of two stages of a tiny model answer an
+open load of short greedy requests, streamed and plain. In turn, on the same pods and with the same load:
+
+==============  ====================================================================================================
+steady          nothing happens
+in place        ``spec.model.revision`` is edited back and forth, upgrade after upgrade
+kubernetes      clients use a plain Service on the leaders; pods of a group are deleted with their grace period (the
+                container's SIGTERM waits for requests in flight), when they are Ready again those of the next
+no drain        the same with ``--grace-period=0 --force``: the negative control, which must show failures
+==============  ====================================================================================================
+
+Failures are requests without a whole answer. The ratio is p99 of the time to the first byte against the steady one of
+the same way in (gateway or plain Service). "Peak" is the largest number of stage pods seen, in groups.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from testbed.progress import step
+from tests.e2e.bed import NAMESPACE, Bed, manifest, running_bed
+from tests.e2e.load import Answer, OpenLoad
+
+NAME = "bench"
+STAGES, GROUPS = 2, 2
+REVISIONS = ("tiny-1", "tiny-2")
+TOKENS = 4
+STEADY, IN_PLACE, KUBERNETES, NO_DRAIN = "steady", "in place", "kubernetes", "no drain"
+
+
+@dataclass
+class Row:
+    """One way, and what its load saw."""
+
+    way: str
+    answers: list[Answer] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)  # seconds of each upgrade or replacement
+    peak: int = 0  # stage pods
+
+    @property
+    def failures(self) -> int:
+        """Requests without a whole answer."""
+        return sum(not answer.whole for answer in self.answers)
+
+    def first_byte(self, share: float) -> float:
+        """Quantile of the time to the first byte, in seconds."""
+        found = sorted(answer.first_byte for answer in self.answers if answer.first_byte is not None)
+        return found[min(int(share * len(found)), len(found) - 1)]
+
+
+async def under_load(
+    row: Row, bed: Bed, url: str, *, requests: int, rate: float, change: Callable[[int], Awaitable[None]] | None
+) -> Row:
+    """Load until so many requests have an end; meanwhile change something again and again."""
+    number = 0
+    async with OpenLoad(url, NAME, rate=rate, tokens=TOKENS) as load:
+        await load.finished(min(requests, 50), within=300)
+        while len(load.answers) < requests:
+            started = time.monotonic()
+            if change is None:
+                await load.finished(min(200, requests), within=600)
+            else:
+                await change(number)
+                row.changes.append(time.monotonic() - started)
+            row.peak = max(row.peak, len(await asyncio.to_thread(bed.pods, NAME)))
+            number += 1
+            print(f"{row.way}: {len(load.answers)} of {requests} requests, {load.summary()[:160]}", flush=True)
+    row.answers = load.answers
+    return row
+
+
+def plain_service(bed: Bed) -> str:
+    """A Service straight on the leaders, as one would write it without a gateway; its URL."""
+    labels = {"llama-operator.dev/deployment": NAME, "llama-operator.dev/stage": "0"}
+    bed.kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": f"{NAME}-plain", "namespace": NAMESPACE},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8000}]},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": f"{NAME}-plain", "namespace": NAMESPACE},
+            "spec": {"podSelector": {"matchLabels": labels}, "ingress": [{"ports": [{"port": 8000}]}]},
+        },
+    )
+    return bed.service_url(f"{NAME}-plain")
+
+
+def replace_group(bed: Bed, group: int, *options: str) -> None:
+    """Delete the pods of a group and wait until new ones serve."""
+    labels = f"llama-operator.dev/deployment={NAME},llama-operator.dev/group={group}"
+    bed.kubectl("delete", "pods", "-l", labels, "--wait=true", *options)
+    bed.wait_serving(NAME, GROUPS)
+
+
+async def measure(bed: Bed, *, requests: int, replacements: int, rate: float) -> list[Row]:
+    """All rows, one after the other."""
+    gateway, plain = bed.service_url(NAME), plain_service(bed)
+
+    async def upgrade(number: int) -> None:
+        await asyncio.to_thread(bed.upgrade, NAME, REVISIONS[(number + 1) % 2], within=600)
+
+    async def politely(number: int) -> None:
+        await asyncio.to_thread(replace_group, bed, number % GROUPS)
+
+    async def by_force(number: int) -> None:
+        await asyncio.to_thread(replace_group, bed, number % GROUPS, "--grace-period=0", "--force")
+
+    ways: tuple[tuple[str, str, int, Callable[[int], Awaitable[None]] | None], ...] = (
+        (STEADY, gateway, max(requests // 5, 200), None),
+        (IN_PLACE, gateway, requests, upgrade),
+        (f"{STEADY}, plain Service", plain, max(requests // 5, 200), None),
+        (KUBERNETES, plain, replacements, politely),
+        (NO_DRAIN, plain, replacements, by_force),
+    )
+    return [await under_load(Row(way), bed, url, requests=count, rate=rate, change=change)
+            for way, url, count, change in ways]  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    head = (
+        "| way | requests | failed | changes | seconds each | peak / N | p50 first byte | p99 first byte | to steady |"
+    )
+    lines = [head, "|" + "---|" * 9]
+    steady = rows[0]
+    for row in rows:
+        if row.way.startswith(STEADY):
+            steady = row
+        each = f"{statistics.median(row.changes):.1f}" if row.changes else ""
+        lines.append(
+            f"| {row.way} | {len(row.answers)} | {row.failures} | {len(row.changes)} | {each} "
+            f"| {row.peak / STAGES / GROUPS:.2f} | {row.first_byte(0.5) * 1000:.0f} ms "
+            f"| {row.first_byte(0.99) * 1000:.0f} ms | {row.first_byte(0.99) / steady.first_byte(0.99):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rollout", description=__doc__)
+    parser.add_argument("--requests", type=int, default=100_000, help="requests during the upgrades")
+    parser.add_argument("--replacements", type=int, default=2000, help="requests during each way of replacing pods")
+    parser.add_argument("--rate", type=float, default=20.0, help="requests per second")
+    asked = parser.parse_args()
+    bed = running_bed()
+    with step("two groups"):
+        bed.kubectl.apply(manifest(NAME, replicas=GROUPS))
+        bed.wait_serving(NAME, GROUPS)
+    rows = asyncio.run(measure(bed, requests=asked.requests, replacements=asked.replacements, rate=asked.rate))
+    print(table(rows))
+    bed.kubectl("delete", "llamadeployment", NAME, "--wait=true")
+    bed.kubectl("delete", "service,networkpolicy", f"{NAME}-plain")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A copy of a checkpoint with wrong tensors: ``python -m examples.damage OUT SOURCE noise|exchanged`` (serving venv).
+
+``noise`` adds noise of one standard deviation to the matrices of one layer; ``exchanged`` swaps two layers. Every file
+is well formed, so only the model's output can tell.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+LAYER: Final = "model.layers.{}."
+NOISY, FIRST, SECOND = 10, 2, 20
+
+
+def damage(source: Path, out: Path, *, kind: str) -> None:
+    """Write the copy; files are readable for everyone."""
+    from safetensors.torch import load_file, save_file
+
+    work = out.with_name(f".{out.name}-work")
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(source, work)
+    files = {path: load_file(path) for path in sorted(work.glob("*.safetensors"))}
+    tensors = {name: tensor for part in files.values() for name, tensor in part.items()}
+    changed = noisy(tensors) if kind == "noise" else exchanged(tensors)
+    for path, part in files.items():
+        save_file({name: changed.get(name, tensor) for name, tensor in part.items()}, path, metadata={"format": "pt"})
+        path.chmod(0o644)
+    work.rename(out)
+
+
+def noisy(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Matrices of one layer with noise of their own size."""
+    import torch
+
+    torch.manual_seed(7)
+    prefix = LAYER.format(NOISY)
+    found = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) and tensor.dim() == 2}
+    assert found, f"no matrix of layer {NOISY} among {len(tensors)} tensors"
+    return {
+        name: (tensor.float() + torch.randn(tensor.shape) * tensor.float().std()).to(tensor.dtype)
+        for name, tensor in found.items()
+    }
+
+
+def exchanged(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Two layers in each other's place."""
+    one, other = LAYER.format(FIRST), LAYER.format(SECOND)
+    there = {name: tensors[name.replace(one, other)] for name in tensors if name.startswith(one)}
+    back = {name: tensors[name.replace(other, one)] for name in tensors if name.startswith(other)}
+    assert there, json.dumps(sorted(tensors)[:5])
+    assert back
+    return {name: tensor.clone() for name, tensor in (there | back).items()}
+
+
+if __name__ == "__main__":
+    damage(Path(sys.argv[2]), Path(sys.argv[1]), kind=sys.argv[3])

