@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from testbed import Bed, own, processes, store
+from testbed.start import Start
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 NAME = f"t{os.getpid()}"
@@ -82,6 +83,16 @@ def test_up_repairs_what_was_killed_and_keeps_the_objects(bed: Bed, killed: list
     own.up(NAME, nodes=0)
     assert {unit for unit in before if pid(unit) != before[unit]} == set(killed)
     assert bed.request("GET", f"/api/v1/namespaces/default/configmaps/{name}")["metadata"]["name"] == name
+
+
+def test_up_starts_the_api_server_that_ends_because_its_etcd_was_killed(bed: Bed) -> None:
+    before = {unit: pid(unit) for unit in ("etcd", "kube-apiserver")}
+    os.kill(before["etcd"], signal.SIGKILL)
+    state = own.existing(NAME)
+    begun = Start(state, place=own.folders(NAME), api=own.api(state), units=own.wanted_units)
+    os.kill(before["kube-apiserver"], signal.SIGKILL)  # it does so by itself, some seconds later, now and then
+    begun.run()
+    assert all(pid(unit) != before[unit] for unit in before)
 
 
 def test_kubectl_works_with_what_env_prints(bed: Bed) -> None:
