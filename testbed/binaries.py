@@ -54,9 +54,13 @@ ALL: Final = {
         Binary("pause", "pause", "."),
         Binary("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
         Binary("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+        Binary("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+        Binary("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
+        Binary("fake-gcs-server", "gcs", "github.com/fsouza/fake-gcs-server"),
     )
 }
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kubectl")
+SOURCES: Final = ("versitygw", "registry", "fake-gcs-server")  # servers that weights come from, for their tests
 NODES: Final = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause", "helm")
 
 

@@ -121,16 +121,17 @@ class Start:
             self.api.request("DELETE", f"/api/v1/nodes/{name}")
 
     def _api_not_ready(self) -> str:
-        self._follow("kube-apiserver", of="etcd")
+        self._start_again("etcd", "kube-apiserver")
         why = self._absent("etcd", "kube-apiserver") or self.api.ready()
         return f"{why} (see {self.place.log('kube-apiserver')})" if why else ""
 
-    def _follow(self, name: str, *, of: str) -> None:
-        """Start a process that ran when this `up` began and has ended since, because what it stands on was started."""
-        gone = name not in main_processes(self.units.values(), processes.found(self.spec.name))
-        if gone and of in self.starting and name not in self.starting:
-            self.starting.add(name)
-            self._start(name)
+    def _start_again(self, *names: str) -> None:
+        """Start what ran when this `up` began and has ended since: it was dying, or what it stands on was replaced."""
+        running = main_processes(self.units.values(), processes.found(self.spec.name))
+        for name in names:
+            if name not in running and name not in self.starting:
+                self.starting.add(name)
+                self._start(name)
 
     def _absent(self, *names: str) -> str:
         """Say which of these processes does not run; empty when all do.
