@@ -1,16 +1,18 @@
 """The load: closed loops of keep-alive connections over loopback, and what they saw.
 
-Three runs: ``latency`` (one connection), ``throughput`` (some connections, whole answers) and ``stream`` (many paced
-streams at a time). Each is bounded by a count, not by time, and by a deadline.
+Four runs: ``latency`` (one connection), ``throughput`` (some connections, whole answers), ``stream`` (many paced
+streams at a time, which our gateway keeps for a continuation) and ``passed`` (the same, which it only passes on).
+Each is bounded by a count, not by time, and by a deadline.
 """
 
 import asyncio
 import time
 from dataclasses import dataclass, field
 
-from benchmarks._upstream import ANSWER, EVENT, EVENTS, PATH_ANSWER, PATH_STREAM
+from benchmarks._upstream import ANSWER, EVENTS, PATH_ANSWER, PATH_STREAM, STREAMED
 
 _BODY = b'{"model":"m","messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":16}'
+_STREAM_BODY = b'{"model":"m","prompt":"The group waits for","max_tokens":100,"stream":true}'
 _DEADLINE = 120.0
 
 
@@ -22,11 +24,13 @@ class Run:
     path: str
     connections: int
     requests: int
+    body: bytes = _BODY
 
 
 LATENCY = Run("latency", PATH_ANSWER, 1, 300)
 THROUGHPUT = Run("throughput", PATH_ANSWER, 8, 1600)
-STREAM = Run("stream", PATH_STREAM, 32, 64)
+STREAM = Run("stream", PATH_STREAM, 32, 64, _STREAM_BODY)
+PASSED = Run("passed", PATH_STREAM, 32, 64, _STREAM_BODY[:-1] + b',"n":2}')
 
 
 @dataclass
@@ -58,15 +62,15 @@ async def _client(load: Run, port: int, count: int, result: Result) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = b"POST %s HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
         load.path.encode(),
-        len(_BODY),
-        _BODY,
+        len(load.body),
+        load.body,
     )
     for _ in range(count):
         start = time.perf_counter()
         writer.write(request)
         body = await _answer(reader)
         result.seconds.append(time.perf_counter() - start)
-        expected = EVENT * EVENTS if load.path == PATH_STREAM else ANSWER
+        expected = STREAMED if load.path == PATH_STREAM else ANSWER
         if body != expected:
             raise RuntimeError(f"port {port}: got {len(body)} bytes for {load.path}, expected {len(expected)}")
         result.events += EVENTS if load.path == PATH_STREAM else 0

@@ -19,7 +19,7 @@ from starlette.requests import Request  # type: ignore[import-not-found]
 from starlette.responses import Response, StreamingResponse  # type: ignore[import-not-found]
 from starlette.routing import Route  # type: ignore[import-not-found]
 
-from benchmarks._upstream import ANSWER, EVENT, EVENTS, PACE, PATH_ANSWER, PATH_STREAM
+from benchmarks._upstream import ANSWER, DONE, EVENT, EVENTS, PACE, PATH_ANSWER, PATH_STREAM
 
 
 async def whole(_: Request) -> Response:
@@ -36,6 +36,7 @@ async def _events() -> AsyncIterator[bytes]:
     for _ in range(EVENTS):
         yield EVENT
         await asyncio.sleep(PACE)
+    yield DONE
 
 
 class Answers:

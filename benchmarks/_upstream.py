@@ -1,5 +1,6 @@
 """What stands behind every proxy of the benchmark: the same small answer, or the same paced stream of events.
 
+Streams are spelled as vLLM spells them, with token ids if they are asked for, as our gateway does.
 Run as ``python -m benchmarks._upstream PORT``. It is a bare protocol, so that it needs a fraction of any proxy's CPU.
 """
 
@@ -7,16 +8,32 @@ import asyncio
 import sys
 
 ANSWER = b'{"id":"x","object":"chat.completion","choices":[{"message":{"role":"assistant","content":"Paris."}}]}'
-EVENT = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
+EVENT_WITH_IDS = (
+    b'data: {"id":"cmpl-8349e7f611367bc4","object":"text_completion","created":1795529635,"model":"llama",'
+    b'"choices":[{"index":0,"text":" word","logprobs":null,"finish_reason":null,"stop_reason":null,'
+    b'"prompt_token_ids":null,"token_ids":[2914]}]}\n\n'
+)
+EVENT = EVENT_WITH_IDS.replace(b"[2914]", b"null")
+FIRST_WITH_IDS = EVENT_WITH_IDS.replace(b'"prompt_token_ids":null', b'"prompt_token_ids":[504,1528,43910,327]')
+DONE = b"data: [DONE]\n\n"
 EVENTS = 100
+STREAMED = EVENT * EVENTS + DONE
 PACE = 0.004  # seconds between the events of one stream
 PATH_ANSWER = "/v1/chat/completions"
-PATH_STREAM = "/v1/stream"
+PATH_STREAM = "/v1/completions"
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: "
 _WHOLE = b"%sapplication/json\r\ncontent-length: %d\r\n\r\n%s" % (_HEAD, len(ANSWER), ANSWER)
 _STREAM_HEAD = _HEAD + b"text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_CHUNK = b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(piece), piece)
+
+
+_LAST = _chunk(DONE) + b"0\r\n\r\n"
+_CHUNKS = [_chunk(EVENT)] * EVENTS
+_CHUNKS_WITH_IDS = [_chunk(FIRST_WITH_IDS), *[_chunk(EVENT_WITH_IDS)] * (EVENTS - 1)]
 
 
 class Upstream(asyncio.Protocol):
@@ -38,22 +55,24 @@ class Upstream(asyncio.Protocol):
             if len(rest) < length:
                 return
             self._data = rest[length:]
-            self._answer(head)
+            self._answer(head, rest[:length])
 
-    def _answer(self, head: bytes) -> None:
+    def _answer(self, head: bytes, body: bytes) -> None:
         if PATH_STREAM.encode() not in head.split(b"\r\n", 1)[0]:
             self._transport.write(_WHOLE)
             return
-        task = asyncio.get_running_loop().create_task(self._stream())
+        task = asyncio.get_running_loop().create_task(
+            self._stream(_CHUNKS_WITH_IDS if b"return_token_ids" in body else _CHUNKS)
+        )
         self._streams.add(task)
         task.add_done_callback(self._streams.discard)
 
-    async def _stream(self) -> None:
+    async def _stream(self, chunks: list[bytes]) -> None:
         self._transport.write(_STREAM_HEAD)
-        for _ in range(EVENTS):
-            self._transport.write(_CHUNK)
+        for chunk in chunks:
+            self._transport.write(chunk)
             await asyncio.sleep(PACE)
-        self._transport.write(b"0\r\n\r\n")
+        self._transport.write(_LAST)
 
 
 def _content_length(head: bytes) -> int:

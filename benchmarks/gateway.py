@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass, field
 
 from benchmarks import _proxies
-from benchmarks._load import LATENCY, STREAM, THROUGHPUT, run
+from benchmarks._load import LATENCY, PASSED, STREAM, THROUGHPUT, run
 from benchmarks._proxies import Endpoint, MissingError
 
 DIRECT, GATEWAY, HAPROXY, RAY = "direct", "gateway", "haproxy", "ray serve proxy"
@@ -31,6 +31,7 @@ class Samples:
     p99: list[float] = field(default_factory=list)
     requests: list[float] = field(default_factory=list)
     events: list[float] = field(default_factory=list)
+    passed: list[float] = field(default_factory=list)
 
 
 async def measure(endpoint: Endpoint, samples: Samples) -> None:
@@ -38,7 +39,8 @@ async def measure(endpoint: Endpoint, samples: Samples) -> None:
     latency = await run(LATENCY, endpoint.port)
     samples.p50.append(latency.quantile(0.5))
     samples.p99.append(latency.quantile(0.99))
-    for load, values in ((THROUGHPUT, samples.requests), (STREAM, samples.events)):
+    runs = ((THROUGHPUT, samples.requests), (STREAM, samples.events), (PASSED, samples.passed))
+    for load, values in runs:
         before = endpoint.cpu()
         result = await run(load, endpoint.port)
         used = endpoint.cpu() - before
@@ -116,6 +118,9 @@ def ratios(table: dict[str, Samples]) -> list[str]:
             requests = statistics.median(own.requests) / statistics.median(samples.requests)
             events = statistics.median(own.events) / statistics.median(samples.events)
             lines.append(f"gateway / {name}: {requests:.2f} x requests/s per core, {events:.2f} x events/s per core")
+    if own.passed:
+        share = statistics.median(a / b for a, b in zip(own.events, own.passed, strict=True))
+        lines.append(f"gateway, streams that it keeps / only passes on: {share:.2f} x events/s per core")
     return lines
 
 

@@ -13,10 +13,12 @@ import kopf
 
 from llama_operator import probe
 from llama_operator.adapters.cells import HttpCells
+from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
 from llama_operator.loop import Pulse
 from llama_operator.plan.settings import Settings
-from llama_operator.reconcile import Bodies, reconcile
+from llama_operator.reconcile import Bodies, Edges, reconcile
+from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import build
 
 
@@ -37,13 +39,17 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
     pulse = Pulse(clock=time.monotonic)
     api = await connect()
     async with api, aiohttp.ClientSession() as session:
-        cluster, cells = KubeCluster(api), HttpCells(session)
+        cluster = KubeCluster(api)
+        edges = Edges(cluster, HttpCells(session), HttpGateways(session))
 
         async def one_pass(bodies: Bodies) -> float:
-            return await reconcile(bodies, cluster=cluster, cells=cells, settings=settings, now=datetime.now(UTC))
+            return await reconcile(bodies, edges=edges, settings=settings, now=datetime.now(UTC))
+
+        async def one_weights_pass(bodies: WeightsBodies) -> float:
+            return await reconcile_weights(bodies, cluster=cluster, settings=settings, now=datetime.now(UTC))
 
         registry = kopf.OperatorRegistry()
-        build(registry, one_pass, pulse)
+        build(registry, one_pass, one_weights_pass, pulse)
         runner = await probe.serve(pulse, port=int(os.environ.get("PROBE_PORT", probe.PORT)))
         try:
             await kopf.operator(

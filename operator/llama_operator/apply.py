@@ -1,19 +1,21 @@
-"""Doing is a dumb walk over the plan: rotation first, then deletes, then objects, then pods, then what is left over.
+"""Doing is a dumb walk over the plan: rotation first, then deletes, objects, pods, wishes, and what is left over.
 
 A leader leaves the rotation before its pod is deleted. What the API server refuses becomes a hold that the user sees;
 the walk goes on with the rest, so that one refused object does not stop the others.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
-from llama_operator.manifests.changes import Changes
+from llama_operator.manifests.changes import Changes, manager_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.plan.model import DeletePod, Plan, SetRotation
 from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.ports import Cluster, Key, Manifest, Ref, Rejected, Retry
+from llama_operator.ports import Cells, Cluster, Key, Manifest, Ref, Rejected, Retry
 
+REASON_LENGTH = 500  # characters of the sentence in a pod's condition
 REFUSED_PAUSE = 10.0  # seconds; events wake the loop earlier
 
 
@@ -44,7 +46,7 @@ class Outcome:
         return True
 
 
-async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster) -> Outcome:
+async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster, cells: Cells) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
     outcome, key = Outcome(list(changes.holds)), context.key
     for rotation in plan.rotations:
@@ -52,18 +54,45 @@ async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster
     for delete in plan.deletes:
         await outcome.attempt(f"the delete of pod {delete.name}", _delete(cluster, key, delete))
     # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
-    has_token = await outcome.attempt("the token Secret", cluster.ensure_token(key, token_secret(context)))
+    token = await _token(outcome, context, cluster)
     for write in changes.applies:
-        if has_token or write.manifest["kind"] != "Pod":
-            await outcome.attempt(_title(write.manifest), cluster.apply(key, write.manifest, force=write.force))
+        if token or write.manifest["kind"] != "Pod":
+            call = cluster.apply(key, write.manifest, force=write.force, manager=write.manager)
+            await outcome.attempt(_title(write.manifest), call)
+    if token:
+        await _tell(plan, cells, token, outcome)
     for ref in changes.prunes:
         await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(key, ref))
+    for ref in changes.releases:
+        call = cluster.release(key, ref, manager=manager_of(context.uid))
+        await outcome.attempt(f"the release of {ref.kind} {ref.name}", call)
     return outcome
+
+
+async def _token(outcome: Outcome, context: Context, cluster: Cluster) -> str:
+    """The token of the cells; empty when there is none that they could share."""
+    found: list[str] = []
+
+    async def ensure() -> None:
+        found.append(await cluster.ensure_token(context.key, token_secret(context)))
+
+    await outcome.attempt("the token Secret", ensure())
+    return found[0] if found else ""
+
+
+async def _tell(plan: Plan, cells: Cells, token: str, outcome: Outcome) -> None:
+    """Wishes are levels: one that was not taken is told again by the next pass."""
+    refused = await asyncio.gather(*(cells.wish(item.address, item.wish, token) for item in plan.wishes))
+    for item, why in zip(plan.wishes, refused, strict=True):
+        if why:
+            outcome.problems.append(Hold(Reason.API_RETRY, f"pod {item.pod} did not take its wish: {why}"))
 
 
 def _rotate(cluster: Cluster, key: Key, item: SetRotation) -> Awaitable[None]:
     ref = Ref("v1", "Pod", item.pod, item.uid)
-    return cluster.set_rotation(key, ref, open_=item.open_, reason=item.why, weights=item.weights)
+    return cluster.set_rotation(
+        key, ref, open_=item.open_, reason=item.why[:REASON_LENGTH], weights=item.weights, move=item.move
+    )
 
 
 def _delete(cluster: Cluster, key: Key, item: DeletePod) -> Awaitable[None]:

@@ -75,7 +75,7 @@ async def run_loop(
 
 def backoff(failures: int) -> float:
     """1, 2, 4 ... seconds, at most LONGEST."""
-    return float(min(2.0 ** (failures - 1), LONGEST))
+    return float(min(2.0 ** min(failures - 1, 16), LONGEST))
 
 
 async def _nap(wake: asyncio.Event, seconds: float) -> None:

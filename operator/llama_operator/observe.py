@@ -10,7 +10,10 @@ from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.ports import CellAnswer, Key, Manifest, NodeRoom
+from llama_serving.config import manifest as weights_manifest
 from llama_serving.config import names
+from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.model import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,12 @@ class PodView:
     gone_by: datetime | None  # None: not being deleted; else when its grace period ends
     forced: bool  # it was deleted without grace: only a finalizer of somebody else keeps it
     ready: bool
+    ready_since: datetime | None  # when ``ready`` became what it is
     containers_ready: bool
     in_rotation: bool | None  # None: the gate was never set
+    rotation_since: datetime | None  # when ``in_rotation`` became what it is
     weights: str
+    moving: bool  # the gateways were told to move its streams to other groups
     reason: str  # status.reason, e.g. Evicted
     message: str
     unscheduled: str  # the scheduler's message while the pod has no node
@@ -72,6 +78,28 @@ class PodView:
 
 
 @dataclass(frozen=True)
+class WeightsView:
+    """A LlamaWeights of the namespace, whoever made it."""
+
+    name: str
+    source: str
+    revision: str  # as its spec names it
+    resolved: str  # what the source says that is: a commit, a digest; empty before it is known
+    ready: bool
+    digest: str
+    facts: ModelFacts | None
+    manifest: weights_manifest.Manifest | None
+    reason: str
+    message: str
+    refused: bool
+    uid: str = ""
+    owners: frozenset[str] = frozenset()  # uids of its ownerReferences
+    ours: bool = False  # a deployment made it; one that a user made is used and otherwise left alone
+    content: str = ""  # hash of what names the weights: see api.content_of
+    wish: str = ""  # hash of how they are looked at: see observe_weights
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One LlamaDeployment and everything of it that was seen in this pass."""
 
@@ -87,17 +115,14 @@ class Snapshot:
     cells: Mapping[str, CellAnswer] = field(default_factory=dict)  # by pod name
     rooms: tuple[NodeRoom, ...] | None = None  # None: not looked at, or not allowed to
     strangers: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
+    weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
+    loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 
     @property
     def stages(self) -> tuple[PodView, ...]:
         """Pods of groups, in the order of group, revision and stage; one without its labels belongs to none."""
         found = (pod for pod in self.pods if pod.component == names.COMPONENT_STAGE and min(pod.group, pod.stage) >= 0)
         return tuple(sorted(found, key=lambda pod: (pod.group, pod.revision, pod.stage)))
-
-    @property
-    def inspectors(self) -> tuple[PodView, ...]:
-        """Pods that read the model's config."""
-        return tuple(pod for pod in self.pods if pod.component == names.COMPONENT_INSPECTOR)
 
     @property
     def gateways(self) -> tuple[PodView, ...]:
@@ -125,9 +150,12 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         gone_by=parse_time(meta.get("deletionTimestamp")),  # the API server writes the end of the grace period here
         forced=meta.get("deletionGracePeriodSeconds") == 0,
         ready=_is_true(conditions.get("Ready")),
+        ready_since=_since(conditions.get("Ready")),
         containers_ready=_is_true(conditions.get("ContainersReady")),
         in_rotation=_gate(conditions.get(names.GATE_IN_ROTATION)),
+        rotation_since=_since(conditions.get(names.GATE_IN_ROTATION)),
         weights=(meta.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, ""),
+        moving=(meta.get("annotations") or {}).get(names.ANNOTATION_MOVE_STREAMS) == "true",
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
@@ -154,6 +182,10 @@ def _number(text: str | None) -> int:
 
 def _is_true(condition: Mapping[str, Any] | None) -> bool:
     return condition is not None and condition.get("status") == "True"
+
+
+def _since(condition: Mapping[str, Any] | None) -> datetime | None:
+    return parse_time(condition.get("lastTransitionTime")) if condition else None
 
 
 def _gate(condition: Mapping[str, Any] | None) -> bool | None:

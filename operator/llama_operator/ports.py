@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from llama_operator.api import KIND
+from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellState
+from llama_serving.config.wish import Wish
 
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""
@@ -86,23 +89,36 @@ class CellAnswer:
 class Cluster(Protocol):
     """The API server, in one namespace."""
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool) -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         """Server-side apply; creates or updates. Raises Retry or Rejected.
 
-        With ``force``, fields that somebody else changed are taken over; without, they are refused.
+        With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
+        the field manager of an object that several deployments share; empty is the operator's own.
+        """
+
+    async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
+        """Let go of a shared object: what ``manager`` applied, its owner reference with it, is taken back.
+
+        An object of ours that then has no owner left is deleted. One that is gone, or is another one (uid), counts as
+        success.
         """
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
         """Delete; an object that is gone, or is another one (uid), counts as success. ``grace`` in seconds."""
 
-    async def set_rotation(self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str) -> None:
-        """Set the pod's rotation gate and, where not empty, its weights annotation."""
+    async def set_rotation(
+        self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
+    ) -> None:
+        """Set the pod's rotation gate and, where not empty, its weights annotation.
 
-    async def ensure_token(self, key: Key, manifest: Manifest) -> None:
-        """Create the Secret with a fresh random token unless it exists; never changes an existing one."""
+        ``move`` tells the gateways to move streams that still run to other groups, until the gate opens again.
+        """
 
-    async def write_status(self, key: Key, status: Manifest) -> None:
-        """Replace the status of the LlamaDeployment. One that is gone counts as success."""
+    async def ensure_token(self, key: Key, manifest: Manifest) -> str:
+        """The token in this Secret, which is made with a fresh random one unless it exists; never changes one."""
+
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
+        """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
 
     async def emit(self, owner: Owner, notice: Notice) -> None:
         """Record an event; the same reason and message again raises its count."""
@@ -116,3 +132,13 @@ class Cells(Protocol):
 
     async def state(self, address: str) -> CellAnswer:
         """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""
+
+    async def wish(self, address: str, wish: Wish, token: str) -> str:
+        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not taken."""
+
+
+class Gateways(Protocol):
+    """The gateway pods."""
+
+    async def load(self, address: str) -> GatewayLoad | None:
+        """What the gateway at this pod IP has in flight and has counted; None when it could not be asked."""

@@ -17,11 +17,12 @@ from llama_operator.apply import Outcome, apply
 from llama_operator.manifests.changes import changes, identity
 from llama_operator.manifests.common import Context
 from llama_operator.observe import PodView, Snapshot, pod_views
+from llama_operator.observe_weights import weights_views
 from llama_operator.plan.model import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Hold
+from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import CellAnswer, Cells, Cluster, Key, NodeRoom, Owner, Rejected, Retry
+from llama_operator.ports import CellAnswer, Cells, Cluster, Gateways, Key, NodeRoom, Owner, Rejected, Retry
 from llama_operator.status import notices, report
 from llama_serving.config import names
 
@@ -36,27 +37,51 @@ class Bodies:
 
     deployment: Body
     children: Sequence[Body]
+    weights: Sequence[Body] = ()  # all LlamaWeights of the namespace
+    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests, labelled with names.LABEL_WEIGHTS
 
 
-async def reconcile(bodies: Bodies, *, cluster: Cluster, cells: Cells, settings: Settings, now: datetime) -> float:
+@dataclass(frozen=True)
+class Edges:
+    """What a pass talks to."""
+
+    cluster: Cluster
+    cells: Cells
+    gateways: Gateways
+
+
+async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
     """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _observe(bodies, cluster, cells)
+    world = await _observe(bodies, edges)
     if world.deleting:
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(world, settings, now)
-    outcome = await _act(decided, world, settings, cluster)
-    await _report(decided, world, tuple(outcome.problems), cluster, now)
+    outcome = await _act(decided, world, settings, edges)
+    await _report(decided, world, tuple(outcome.problems), edges.cluster, now)
     return outcome.pause(decided.recheck)
 
 
-async def _observe(bodies: Bodies, cluster: Cluster, cells: Cells) -> Snapshot:
+async def _observe(bodies: Bodies, edges: Edges) -> Snapshot:
     world = snapshot(bodies)
     running = [pod for pod in world.stages if pod.ip and pod.alive]
-    answers: list[CellAnswer] = await asyncio.gather(*(cells.state(pod.ip) for pod in running))
+    serving = [pod for pod in world.gateways if pod.ip and not pod.finished]
+    answers, loads = await asyncio.gather(
+        asyncio.gather(*(edges.cells.state(pod.ip) for pod in running)),
+        asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
+    )
     named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
-    homeless = any(pod.unscheduled or pod.gone_by for pod in world.pods)
-    rooms = await _rooms(cluster) if homeless else None
-    return replace(world, cells=named, rooms=None if rooms is None else tuple(rooms))
+    heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
+    rooms = await _rooms(edges.cluster) if _needs_rooms(world) else None
+    return replace(world, cells=named, loads=heard, rooms=None if rooms is None else tuple(rooms))
+
+
+def _needs_rooms(world: Snapshot) -> bool:
+    """A pod has no home or is leaving one, or a change may need room for a group more."""
+    if any(pod.unscheduled or pod.gone_by for pod in world.pods):
+        return True
+    rollout = world.status.rollout
+    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.expected.strategy
+    return waiting or world.status.observed_generation != world.generation or world.status.reason != Reason.SERVING
 
 
 def _heard(pod: PodView, answer: CellAnswer, world: Snapshot) -> CellAnswer:
@@ -97,6 +122,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         pods=pod_views(pods),
         children=tuple(sorted(others, key=identity)),
         strangers=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
+        weights=weights_views(bodies.weights, bodies.manifests),
     )
 
 
@@ -129,11 +155,11 @@ def _status(deployment: Body) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus()
 
 
-async def _act(decided: Plan, world: Snapshot, settings: Settings, cluster: Cluster) -> Outcome:
+async def _act(decided: Plan, world: Snapshot, settings: Settings, edges: Edges) -> Outcome:
     if world.spec is None:
         return Outcome()
     context = Context(world.key, world.uid, world.spec, settings)
-    return await apply(decided, changes(decided, world, context), context, cluster)
+    return await apply(decided, changes(decided, world, context), context, edges.cluster, edges.cells)
 
 
 async def _report(decided: Plan, world: Snapshot, problems: tuple[Hold, ...], cluster: Cluster, now: datetime) -> None:

@@ -21,6 +21,7 @@ LONGEST = 2000  # characters of a sentence: the API server refuses a condition w
 
 SERVING, STARTING, PENDING = "Serving", "Starting", "Pending"
 DRAINING, REBUILDING, FAILED = "Draining", "Rebuilding", "Failed"
+SWAPPING, VERIFYING = "Swapping", "Verifying"
 
 _STATES = {
     Reason.REPLACING: DRAINING,
@@ -28,6 +29,9 @@ _STATES = {
     Reason.POD_LOST: REBUILDING,
     Reason.UNSCHEDULABLE: PENDING,
     Reason.POD_STARTING: PENDING,
+    Reason.STAGING_WEIGHTS: STARTING,
+    Reason.SWAPPING: SWAPPING,
+    Reason.VERIFYING: VERIFYING,
 }
 
 
@@ -48,8 +52,12 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetim
         weights=", ".join(sorted({group.weights for group in serving if group.weights})),
         reason=first.reason,
         message=first.detail,
-        model=_model(world, plan, first),
+        model=_model(world, plan),
         groups=groups,
+        rollout=plan.memory.rollout,
+        history=plan.memory.history,
+        good=plan.memory.good,
+        baselines=plan.memory.baselines,
         conditions=_conditions(world, first, holds, len(serving), wished, moment),
     )
 
@@ -66,9 +74,37 @@ def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tupl
         )
         for group in changed
     ]
+    found += _rollout_notices(before, after)
+    found += _verify_notices(before, after)
     if before.reason != after.reason:
         found.append(Notice(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
     return tuple(found)
+
+
+def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[Notice]:
+    """The begin of a rollout with what it will take, and each turn that it takes."""
+    old, new = before.rollout, after.rollout
+    if new is None or (old and (old.key, old.phase, old.started) == (new.key, new.phase, new.started)):
+        return []
+    if new.phase == "RollingOut":
+        plan = "; ".join((new.expected.why, *new.expected.steps))
+        return [Notice(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
+    turned = new.phase in ("RollingBack", "Held")
+    word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")
+    return [Notice(turned, word, f"rollout of {new.to}: {new.phase}, {new.message}")]
+
+
+def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[Notice]:
+    """What was measured of a group's weights, when it was measured anew."""
+    known = {group.name: group.verify for group in before.groups}
+    fresh = [group for group in after.groups if group.verify and group.verify != known.get(group.name)]
+    return [
+        Notice(
+            not group.verify.passed, "Verified" if group.verify.passed else Reason.VERIFY_FAILED, group.verify.message
+        )
+        for group in fresh
+        if group.verify
+    ]
 
 
 def _serving_sentence(world: Snapshot) -> str:
@@ -83,11 +119,16 @@ def _groups(world: Snapshot, plan: Plan, holds: tuple[Hold, ...], moment: dateti
         seen.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
     before = {group.name: group for group in world.status.groups}
     ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].revision))
-    return tuple(_group(group, tuple(pods), holds, before.get(group.name), moment) for group, pods in ordered)
+    return tuple(_group(group, tuple(pods), plan, holds, before.get(group.name), moment) for group, pods in ordered)
 
 
 def _group(
-    group: GroupId, pods: tuple[PodView, ...], holds: tuple[Hold, ...], before: GroupStatus | None, moment: datetime
+    group: GroupId,
+    pods: tuple[PodView, ...],
+    plan: Plan,
+    holds: tuple[Hold, ...],
+    before: GroupStatus | None,
+    moment: datetime,
 ) -> GroupStatus:
     hold = worst(tuple(hold for hold in holds if hold.group == group.ordinal))
     leader = next((pod for pod in pods if pod.stage == 0), None)
@@ -102,6 +143,7 @@ def _group(
         message=hold.detail if hold else ("the engine answers" if state == SERVING else ""),
         nodes=tuple(pod.node for pod in pods),
         weights=leader.weights if leader else "",
+        verify=plan.verdicts.get(group.name),
         since=since,
     )
 
@@ -112,17 +154,19 @@ def _state(hold: Hold | None) -> str:
     return _STATES.get(hold.reason) or (FAILED if hold.reason in FAILURES else STARTING)
 
 
-def _model(world: Snapshot, plan: Plan, first: Hold) -> ModelStatus | None:
-    look = plan.look
-    if look is None:
+def _model(world: Snapshot, plan: Plan) -> ModelStatus | None:
+    view = plan.model
+    if world.spec is None:
         return world.status.model
-    if look.facts is not None:
-        facts = ModelFactsStatus.model_validate(look.facts.model_dump())
+    if view is None:
+        return ModelStatus(key="", reason=Reason.INSPECTING_MODEL, message="not looked at yet")
+    if view.facts is not None and not view.refused:
+        facts = ModelFactsStatus.model_validate(view.facts.model_dump())
         text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
-        return ModelStatus(key=look.key, outcome="accepted", reason="Accepted", message=text, facts=facts)
-    if look.refusal:
-        return ModelStatus(key=look.key, outcome="refused", reason=look.refusal.reason, message=look.refusal.detail)
-    return ModelStatus(key=look.key, reason=Reason.INSPECTING_MODEL, message="not looked at yet")
+        return ModelStatus(key=view.name, outcome="accepted", reason="Accepted", message=text, facts=facts)
+    if view.refused:
+        return ModelStatus(key=view.name, outcome="refused", reason=view.reason, message=view.message[:LONGEST])
+    return ModelStatus(key=view.name, reason=Reason.INSPECTING_MODEL, message="not looked at yet")
 
 
 def _conditions(

@@ -1,20 +1,22 @@
-"""kopf, and only here: watches wake loops, an index holds the children, one daemon per LlamaDeployment is its loop.
+"""kopf, and only here: watches wake loops, indices hold what they saw, one daemon per object of ours is its loop.
 
-No change handlers, so kopf writes nothing on any object but its finalizer on LlamaDeployments. Child watches are
-filtered by the server. Peering is off: it is no leader election; the chart runs one replica with strategy Recreate.
+A LlamaWeights wakes its own loop and those of all deployments of its namespace: they may use it. No change handlers,
+so kopf writes nothing on any object but its finalizer on ours. Child watches are filtered by the server. Peering is
+off: it is no leader election; the chart runs one replica with strategy Recreate.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import kopf
 
-from llama_operator.api import API_GROUP, PLURAL, VERSION
+from llama_operator.api import API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
 from llama_operator.loop import Pulse, run_loop
 from llama_operator.ports import Key
 from llama_operator.reconcile import Bodies
+from llama_operator.reconcile_weights import WeightsBodies
 from llama_serving.config import names
 
 OWNED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -26,6 +28,7 @@ CHILDREN = (
     ("v1", "configmaps"),
     ("v1", "serviceaccounts"),
     ("apps/v1", "deployments"),
+    ("batch/v1", "jobs"),
     ("policy/v1", "poddisruptionbudgets"),
     ("networking.k8s.io/v1", "networkpolicies"),
     ("rbac.authorization.k8s.io/v1", "roles"),
@@ -33,6 +36,9 @@ CHILDREN = (
 )
 
 OnePass = Callable[[Bodies], Awaitable[float]]
+OneWeightsPass = Callable[[WeightsBodies], Awaitable[float]]
+#: From the key of a loop and its object's body to one pass, given kopf's indices.
+Step = Callable[[Key, kopf.Body, Mapping[str, Any]], Awaitable[float]]
 
 
 @dataclass(eq=False)
@@ -55,6 +61,12 @@ class Wakes:
         if key in self.alarms:
             self.alarms[key].event.set()
 
+    def wake_deployments(self, namespace: str) -> None:
+        """Wake all loops that may use the weights of this namespace."""
+        for key in self.alarms:
+            if key.namespace == namespace and key.name.startswith(f"{PLURAL}/"):
+                self.wake(key)
+
     def end(self, key: Key, uid: str) -> None:
         """The object is no more; another one of the same name has another uid."""
         alarm = self.alarms.get(key)
@@ -70,7 +82,7 @@ class Wakes:
         return True
 
 
-def build(registry: kopf.OperatorRegistry, one_pass: OnePass, pulse: Pulse) -> None:
+def build(registry: kopf.OperatorRegistry, one_pass: OnePass, one_weights_pass: OneWeightsPass, pulse: Pulse) -> None:
     """Register everything that kopf calls."""
     wakes = Wakes()
     kopf.on.login(registry=registry)(_login)
@@ -78,10 +90,19 @@ def build(registry: kopf.OperatorRegistry, one_pass: OnePass, pulse: Pulse) -> N
     for version, plural in CHILDREN:
         kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
         kopf.on.event(version, plural, registry=registry, id=f"wake-{plural}")(_child_event(wakes))
-    kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry, id="wake")(_own_event(wakes))
-    kopf.daemon(
-        API_GROUP, VERSION, PLURAL, registry=registry, id="loop", cancellation_backoff=2.0, cancellation_timeout=5.0
-    )(_loop(wakes, one_pass, pulse))
+    kopf.index(API_GROUP, VERSION, WEIGHTS_PLURAL, registry=registry, id="weights")(_index_weights)
+    kopf.index("v1", "configmaps", registry=registry, id="manifests")(_index_manifest)
+    for plural, step in ((PLURAL, _deployment_step(one_pass)), (WEIGHTS_PLURAL, _weights_step(one_weights_pass))):
+        kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(_own_event(wakes, plural))
+        kopf.daemon(
+            API_GROUP, VERSION, plural, registry=registry, id=f"loop-{plural}",
+            cancellation_backoff=2.0, cancellation_timeout=5.0,
+        )(_loop(wakes, plural, step, pulse))  # fmt: skip
+
+
+def loop_key(plural: str, namespace: str, name: str) -> Key:
+    """Names a loop, its alarm and its children in the indices: an object of the other kind may have the same name."""
+    return Key(namespace, f"{plural}/{name}")
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -100,44 +121,83 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.watching.label_selectors[version, plural] = OWNED
 
 
+def _owner_of(namespace: str | None, labels: kopf.Labels) -> Key | None:
+    """The loop that a child belongs to, by its labels."""
+    for plural, label in ((PLURAL, names.LABEL_DEPLOYMENT), (WEIGHTS_PLURAL, names.LABEL_WEIGHTS)):
+        if name := labels.get(label):
+            return loop_key(plural, namespace or "", name)
+    return None
+
+
 async def _index_child(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
-    owner = labels.get(names.LABEL_DEPLOYMENT)
-    return {Key(namespace or "", owner): dict(body)} if owner else None
+    owner = _owner_of(namespace, labels)
+    return {owner: dict(body)} if owner else None
+
+
+async def _index_weights(body: kopf.Body, namespace: str | None, **_: Any) -> object:
+    return {namespace or "": dict(body)}
+
+
+async def _index_manifest(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
+    return {namespace or "": dict(body)} if names.LABEL_WEIGHTS in labels else None
 
 
 def _child_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
-    async def child_changed(namespace: str, labels: kopf.Labels, **_: Any) -> None:
-        wakes.wake(Key(namespace, labels.get(names.LABEL_DEPLOYMENT, "")))
+    async def child_changed(body: kopf.Body, namespace: str, labels: kopf.Labels, **_: Any) -> None:
+        if owner := _owner_of(namespace, labels):
+            wakes.wake(owner)
+        if body.get("kind") == "ConfigMap" and names.LABEL_WEIGHTS in labels:
+            wakes.wake_deployments(namespace)  # a manifest: without it the weights are not ready
 
     return child_changed
 
 
-def _own_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
-    async def deployment_changed(type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
+def _own_event(wakes: Wakes, plural: str) -> Callable[..., Awaitable[None]]:
+    async def object_changed(type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
+        key = loop_key(plural, namespace, name)
         if type == "DELETED":
-            wakes.end(Key(namespace, name), uid)
+            wakes.end(key, uid)
         else:
-            wakes.wake(Key(namespace, name))
+            wakes.wake(key)
+        if plural == WEIGHTS_PLURAL:
+            wakes.wake_deployments(namespace)
 
-    return deployment_changed
+    return object_changed
 
 
-def _loop(wakes: Wakes, one_pass: OnePass, pulse: Pulse) -> Callable[..., Awaitable[None]]:
+def _deployment_step(one_pass: OnePass) -> Step:
+    async def step(key: Key, body: kopf.Body, indices: Mapping[str, Any]) -> float:
+        weights, manifests = (list(indices[name].get(key.namespace, ())) for name in ("weights", "manifests"))
+        return await one_pass(Bodies(dict(body), _children(key, indices), weights, manifests))
+
+    return step
+
+
+def _weights_step(one_pass: OneWeightsPass) -> Step:
+    async def step(key: Key, body: kopf.Body, indices: Mapping[str, Any]) -> float:
+        return await one_pass(WeightsBodies(dict(body), _children(key, indices)))
+
+    return step
+
+
+def _children(key: Key, indices: Mapping[str, Any]) -> list[Any]:
+    return [child for _, plural in CHILDREN for child in indices[_index_name(plural)].get(key, ())]
+
+
+def _loop(wakes: Wakes, plural: str, step: Step, pulse: Pulse) -> Callable[..., Awaitable[None]]:
     async def loop(
         namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
     ) -> None:
-        key = Key(namespace, name)
-        indices = [kwargs[_index_name(plural)] for _, plural in CHILDREN]
+        key = loop_key(plural, namespace, name)
         alarm = wakes.alarms[key] = Alarm(uid)
-
-        async def step() -> float:
-            children = [child for index in indices for child in index.get(key, ())]
-            return await one_pass(Bodies(dict(body), children))
-
         ending = asyncio.create_task(_wake_when_stopped(stopped, alarm.event))
         try:
             await run_loop(
-                key, wake=alarm.event, stopped=lambda: bool(stopped) or alarm.gone, one_pass=step, pulse=pulse
+                key,
+                wake=alarm.event,
+                stopped=lambda: bool(stopped) or alarm.gone,
+                one_pass=lambda: step(key, body, kwargs),
+                pulse=pulse,
             )
         finally:
             ending.cancel()

@@ -31,7 +31,7 @@ INPUTS: Final = {
         *_COMMON,
         "operator/Dockerfile",
         "operator/llama_operator",
-        *(f"{_CODE}/{part}" for part in ("__init__.py", "config", "gateway", "weights")),
+        *(f"{_CODE}/{part}" for part in ("__init__.py", "apiserver.py", "config", "gateway", "weights")),
     ),
     SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py", _CODE),
 }

@@ -24,19 +24,58 @@ def lose_a_leader(world: World) -> None:
 
 
 def change_the_model(world: World) -> None:
+    """Exchanged in place."""
     world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v2"))
+
+
+def change_the_pods(world: World) -> None:
+    """Replaced, an old group at a time, with other weights at once."""
+    world.cluster.edit(KEY, lambda spec: (spec["model"].update(revision="v3"), spec.update(contextLength=1024)))
+
+
+def surge(world: World) -> None:
+    """Replaced, with a group more."""
+    rollout = {"strategy": "surge"}
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=2048, rollout=rollout))
+
+
+def try_a_canary(world: World) -> None:
+    """One group first, watched, then the other."""
+    rollout = {"canary": {"groups": 1, "seconds": 3}}
+    world.cluster.edit(KEY, lambda spec: (spec["model"].update(revision="v4"), spec.update(rollout=rollout)))
+
+
+def fail_and_go_back(world: World) -> None:
+    """The weights come, are exchanged, and do not pass: back, and held."""
+    world.nodes.behave("bad", logprob=-9.6)
+    world.cluster.edit(KEY, lambda spec: (spec["model"].update(revision="bad"), spec.pop("rollout", None)))
+
+
+def change_back(world: World) -> None:
+    world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v4"))
 
 
 def scale_down(world: World) -> None:
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
 
 
-CHAPTERS = (start, lose_a_leader, change_the_model, scale_down)
+CHAPTERS = (
+    start,
+    lose_a_leader,
+    change_the_model,
+    change_the_pods,
+    surge,
+    try_a_canary,
+    fail_and_go_back,
+    change_back,
+    scale_down,
+)
 
 
 def small_world() -> World:
     world = World()
     world.nodes.start_seconds = 1
+    world.nodes.request_seconds = 1
     return world
 
 
@@ -71,6 +110,7 @@ class TestEveryCall:
             chapter(world)
             await world.settle()
             assert world.shape() == calm.shape(), f"after call {number}, {calm.cluster.calls[number]}"
+            assert world.nodes.broken == [], f"after call {number}, {calm.cluster.calls[number]}"
         return len(numbers)
 
     async def test_a_fault_before_it_is_done(self, chapter: Chapter) -> None:
@@ -89,7 +129,7 @@ class TestEveryCall:
         def spoil(world: World, number: int) -> None:
             world.cluster.faults[number] = Rejected("exceeded quota: pods")
 
-        assert await self.run(chapter, spoil, of=("apply", "delete", "rotation")) > 0
+        assert await self.run(chapter, spoil, of=("apply", "delete", "rotation", "wish")) > 0
 
     async def test_the_process_ends_there(self, chapter: Chapter) -> None:
         """Nothing is remembered between passes, so a restart is a pass whose rest never happens."""

@@ -2,12 +2,12 @@
 
 import pytest
 
-from llama_operator.api import KIND, LlamaDeploymentSpec
+from llama_operator.api import KIND, WEIGHTS_KIND, LlamaDeploymentSpec
 from llama_operator.plan.revision import revision_of
 from llama_operator.ports import Rejected
 from llama_serving.config import names
-from llama_serving.config.model import ModelReport
 from tests.fakes.cluster import stamp
+from tests.fakes.models import FACTS, id_of
 from tests.fakes.world import KEY, SETTINGS, World, spec_of
 
 
@@ -17,7 +17,7 @@ async def test_a_deployment_comes_to_serve():
     assert world.status.groups_ready == "2/2"
     assert world.status.reason == "Serving"
     assert world.status.message == "2 group(s) serve from 2 node(s)"
-    assert world.status.weights == "v1"
+    assert world.status.weights == id_of("v1")
     assert world.status.observed_generation == 1
     assert {group.state for group in world.status.groups} == {"Serving"}
     assert [group.nodes for group in world.status.groups] == [("node-0", "node-1")] * 2
@@ -28,7 +28,7 @@ async def test_a_deployment_comes_to_serve():
     }
     kinds = sorted({kind for kind, _ in world.cluster.objects})
     assert kinds == [
-        "ConfigMap", "Deployment", KIND, "NetworkPolicy", "Pod", "PodDisruptionBudget", "Role", "RoleBinding",
+        "ConfigMap", "Deployment", KIND, WEIGHTS_KIND, "NetworkPolicy", "Pod", "PodDisruptionBudget", "Role", "RoleBinding",
         "Secret", "Service", "ServiceAccount",
     ]  # fmt: skip
 
@@ -43,9 +43,7 @@ async def test_serving_and_unchanged_means_no_write():
 
 async def test_no_stage_before_the_model_was_accepted():
     world = World()
-    world.nodes.report = ModelReport(
-        outcome="refused", reason="WeightsUnreadable", message="model.safetensors has mode 0600"
-    )
+    world.nodes.behave("v1", refused=("WeightsUnreadable", "model.safetensors has mode 0600"))
     await world.seconds(20)
     assert world.stage_names() == []
     assert world.status.reason == "WeightsUnreadable"
@@ -54,9 +52,10 @@ async def test_no_stage_before_the_model_was_accepted():
 
 async def test_a_refused_model_heals_by_itself():
     world = World()
-    good, world.nodes.report = world.nodes.report, ModelReport(outcome="refused", reason="ModelRefused", message="no")
+    world.nodes.behave("v1", refused=("ModelRefused", "no"))
     await world.seconds(20)
-    world.nodes.report = good
+    assert world.status.reason == "ModelRefused"
+    world.nodes.behave("v1")
     await world.settle()
     assert world.status.groups_ready == "2/2"
 
@@ -75,11 +74,11 @@ async def test_layout_that_the_model_refuses_asks_for_no_device():
 async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage):
     world = World()
     await world.settle()
-    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in world.cluster.pods()}
+    before = world.stage_uids()
     lost = next(name for name in before if name.endswith(f"-1-{stage}"))
     world.cluster.vanish("Pod", lost)
     await world.settle()
-    after = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in world.cluster.pods()}
+    after = world.stage_uids()
     assert after.keys() == before.keys()
     renewed = {name for name in before if before[name] != after[name]}
     assert renewed == {name for name in before if "-1-" in name[-4:]}
@@ -134,7 +133,7 @@ async def test_an_edit_replaces_group_after_group_and_never_takes_the_last():
     assert len(revisions) == 2
     assert world.status.groups_ready == "2/2"
     assert {group.revision for group in world.status.groups} == {world.status.groups[0].revision}
-    configs = [name for kind, name in world.cluster.objects if kind == "ConfigMap"]
+    configs = [name for kind, name in world.cluster.objects if kind == "ConfigMap" and name.startswith("chat-")]
     assert len(configs) == 3, "objects of the old revision are gone"
 
 
@@ -173,7 +172,7 @@ async def test_the_leader_leaves_before_its_stages():
 
 async def test_unschedulable_says_what_is_missing():
     world = World()
-    revision = revision_of(LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS)
+    revision = revision_of(LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS, FACTS)
     world.nodes.no_room.update(f"chat-{revision}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from kubernetes.aio import client, config
 
 ROOT: Final = Path(__file__).parents[2]
 CRDS: Final = ROOT / "crds"
@@ -49,13 +50,21 @@ class ApiServer:
         self.run("apply", "-f", str(CRDS))
         self.run("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
         # Established says that the storage is there; the route and its discovery follow a moment later.
-        self._until_served("llamadeployments", deadline_s=30)
+        for resource in ("llamadeployments", "llamaweights"):
+            self._until_served(resource, deadline_s=30)
 
     def _until_served(self, resource: str, *, deadline_s: float) -> None:
         deadline = time.monotonic() + deadline_s
         while (seen := self.kubectl("get", resource)).returncode != 0:
             assert time.monotonic() < deadline, f"{resource} is not served after {deadline_s} s:\n{seen.stderr}"
             time.sleep(0.1)
+
+
+async def client_of(apiserver: ApiServer) -> client.ApiClient:
+    """The operator's own client, as the administrator."""
+    configuration = client.Configuration()
+    await config.load_kube_config(config_file=str(apiserver.kubeconfig), client_configuration=configuration)
+    return client.ApiClient(configuration)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Objects that the API server must refuse, each with a part of the sentence that the user reads.
 
-``patch`` is merged into ``VALID`` (None takes a field out); ``before`` is merged into the object that is there already,
-for what may be created but not changed.
+``patch`` is merged into ``VALID`` or ``VALID_WEIGHTS`` (None takes a field out); ``before`` is merged into the object
+that is there already, for what may be created but not changed.
 """
 
 from copy import deepcopy
@@ -24,6 +24,13 @@ VALID: Final[Object] = {
     },
 }
 
+VALID_WEIGHTS: Final[Object] = {
+    "apiVersion": "llama-operator.dev/v1alpha1",
+    "kind": "LlamaWeights",
+    "metadata": {"name": "llama-weights"},
+    "spec": VALID["spec"]["model"],
+}
+
 
 @dataclass(frozen=True)
 class BadInput:
@@ -33,6 +40,7 @@ class BadInput:
     patch: Object
     expect: str
     before: Object | None = field(default=None)
+    base: Object = field(default_factory=lambda: VALID)
 
 
 def merged(base: Object, patch: Object) -> Object:
@@ -53,8 +61,22 @@ def _spec(name: str, expect: str, *, before: Object | None = None, **sections: A
     return BadInput(name, {"spec": sections}, expect, None if before is None else {"spec": before})
 
 
-def _named(name: str, value: str, expect: str) -> BadInput:
-    return BadInput(name, {"metadata": {"name": value}}, expect)
+def _weights(name: str, expect: str, *, before: Object | None = None, **fields: Any) -> BadInput:
+    """A bad spec of a LlamaWeights."""
+    earlier = None if before is None else {"spec": before}
+    return BadInput(f"weights: {name}", {"spec": fields}, expect, earlier, VALID_WEIGHTS)
+
+
+def _both(name: str, expect: str, **fields: Any) -> tuple[BadInput, BadInput]:
+    """What is refused in a LlamaDeployment's model is refused in a LlamaWeights too; ``{}`` is the model's path."""
+    return (
+        _spec(name, expect.replace("{}", "model."), model=fields),
+        _weights(name, expect.replace("{}", ""), **fields),
+    )
+
+
+def _named(name: str, value: str, expect: str, base: Object = VALID) -> BadInput:
+    return BadInput(name, {"metadata": {"name": value}}, expect, None, base)
 
 
 NAMES: Final = (
@@ -66,38 +88,123 @@ NAMES: Final = (
 MODEL: Final = (
     _spec("no model", "spec.model: Required value", model=None, replicas=1),
     _spec("no source", "spec.model.source: Required value", model={"source": None}),
-    _spec("source without a scheme", "must start with a known scheme", model={"source": "/models/llama"}),
-    _spec("unknown scheme", "known scheme (pvc://, hf://", model={"source": "ftp://host/llama"}),
-    _spec("scheme in capitals", "must start with a known scheme", model={"source": "PVC://models/llama"}),
     *(
-        _spec(f"source {scheme}", "can only be pvc:// in this version", model={"source": f"{scheme}://meta/llama"})
-        for scheme in ("hf", "s3", "gs", "az", "http", "https", "oci")
+        bad
+        for name, expect, source in (
+            ("source without a scheme", "{}source must start with a known scheme", "/models/llama"),
+            ("unknown scheme", "known scheme (pvc://, hf://", "ftp://host/llama"),
+            ("scheme in capitals", "{}source must start with a known scheme", "PVC://models/llama"),
+            ("password in the source", "{}source must not contain credentials", "https://me:secret@host/llama"),
+            ("user in the source", "name it in credentialsSecret", "s3://key@bucket/llama"),
+            ("no claim", "{}source must name a PersistentVolumeClaim after pvc://", "pvc:///llama"),
+            ("claim in capitals", "{}source must name a PersistentVolumeClaim", "pvc://Models/llama"),
+            ("claim with shell text", "{}source must name a PersistentVolumeClaim", "pvc://$(id)/llama"),
+            ("claim that changes", "{}source must name a PersistentVolumeClaim", "pvc://{revision}/llama"),
+            ("path that climbs out", "without '.' or '..' as a folder", "pvc://models/../../etc"),
+            ("path that climbs out of a bucket", "without '.' or '..' as a folder", "s3://models/../etc"),
+            ("path with an empty folder", "{}source must go on with a plain path", "pvc://models//llama"),
+            ("path with a space", "{}source must go on with a plain path", "pvc://models/llama 3"),
+            ("path with shell text", "{}source must go on with a plain path", "pvc://models/a;rm -rf"),
+            ("path with a line break", "{}source must go on with a plain path", "pvc://models/a\nb"),
+            ("path with another placeholder", "{}source must go on with a plain path", "s3://models/{version}"),
+            ("address with a query", "{}source must go on with a plain path", "https://host/llama?token=secret"),
+            ("source too long", "Too long", "pvc://models/" + "a" * 1024),
+            ("repository without an owner", "{}source must be an owner and a repository after hf://", "hf://llama"),
+            ("repository with a folder", "{}source must be an owner and a repository", "hf://meta/llama/original"),
+            ("repository with a placeholder", "the commit goes into revision", "hf://meta/{revision}"),
+            ("bucket in capitals", "{}source must name a bucket or container", "s3://Models/llama"),
+            ("no bucket", "{}source must name a bucket or container", "gs:///llama"),
+            ("container of one letter", "{}source must name a bucket or container", "az://a/llama"),
+            ("no host", "{}source must name a host after http(s)://", "https:///llama"),
+            ("host with a space", "{}source must name a host", "http://my host/llama"),
+            ("registry without a repository", "{}source must be a registry and a repository", "oci://registry"),
+            ("repository with a tag", "the tag or digest goes into revision", "oci://registry/llama:1.0"),
+            ("repository with a digest", "the tag or digest goes into revision", "oci://registry/llama@sha256:00"),
+        )
+        for bad in _both(name, expect, source=source)
     ),
-    _spec("no claim", "must name a PersistentVolumeClaim after pvc://", model={"source": "pvc:///llama"}),
-    _spec("claim in capitals", "must name a PersistentVolumeClaim", model={"source": "pvc://Models/llama"}),
-    _spec("claim with shell text", "must name a PersistentVolumeClaim", model={"source": "pvc://$(id)/llama"}),
-    _spec("path that climbs out", "without '.' or '..' as a folder", model={"source": "pvc://models/../../etc"}),
-    _spec("path with an empty folder", "must go on with a plain path", model={"source": "pvc://models//llama"}),
-    _spec("path with a space", "must go on with a plain path", model={"source": "pvc://models/llama 3"}),
-    _spec("path with shell text", "must go on with a plain path", model={"source": "pvc://models/a;rm -rf"}),
-    _spec("path with a line break", "must go on with a plain path", model={"source": "pvc://models/a\nb"}),
-    _spec("source too long", "Too long", model={"source": "pvc://models/" + "a" * 1024}),
     _spec("no revision", "spec.model.revision: Required value", model={"revision": None}),
     *(
         _spec(f"revision {revision}", "model.revision must not move", model={"revision": revision})
         for revision in ("main", "master", "latest", "HEAD", "stable", "refs/heads/v1", "refs/pr/7", "origin/v1")
     ),
-    _spec("revision with shell text", "model.revision must be made of", model={"revision": "v1`id`"}),
-    _spec("license not accepted", "(the license is llama3.1)", model={"acceptLicense": False}),
-    _spec("license acceptance left out", "model.acceptLicense must be true", model={"acceptLicense": None}),
+    _spec(
+        "moving revision of a repository",
+        "model.revision must not move",
+        model={"source": "hf://meta/llama", "revision": "main"},
+    ),
+    *_both("revision with shell text", "{}revision must be made of", revision="v1`id`"),
+    *_both("revision that climbs out", "{}revision must be made of", revision="v1/../../etc"),
+    *_both("revision with an empty part", "{}revision must be made of", revision="v1//a"),
+    *_both("revision that is half a digest", "{}revision must be made of", revision="sha256:0123"),
+    *_both("license not accepted", "{}acceptLicense must be true", acceptLicense=False),
+    *_both("license acceptance left out", "(the license is llama3.1)", acceptLicense=None),
     _spec("no license", "spec.model.license: Required value", model={"license": None}),
-    _spec("license as a sentence", "model.license must be the license's short name", model={"license": "Llama 3"}),
+    *_both("license as a sentence", "{}license must be the license's short name", license="Llama 3"),
+    *_both("credentials that are no name", "{}credentialsSecret must be the name of a Secret", credentialsSecret="A b"),
+    *_both("digest without its kind", "{}digest must be sha256: and 64 hexadecimal digits", digest="0" * 64),
+    *_both("digest that is too short", "{}digest must be sha256:", digest="sha256:00"),
     _spec("served name with a space", "model.servedName must be made of", model={"servedName": "Llama 3"}),
     _spec(
         "served name changed",
         "model.servedName cannot change",
         model={"servedName": "new"},
         before={"model": {"servedName": "old"}},
+    ),
+)
+
+WEIGHTS: Final = (
+    _named("weights: name too long for a Job", "n" * 55, "metadata.name must have at most 54", VALID_WEIGHTS),
+    _named("weights: name with a dot", "a.b", "metadata.name of weights must begin with a letter", VALID_WEIGHTS),
+    _weights("no source", "spec.source: Required value", source=None),
+    _weights("no revision", "spec.revision: Required value", revision=None),
+    _weights("no license", "spec.license: Required value", license=None),
+    _weights("moving revision of a claim", "revision may only be a moving name", revision="main"),
+    _weights(
+        "moving revision of a bucket",
+        "where it is resolved once: name a tag that stays or a date (it is latest)",
+        source="s3://models/{revision}",
+        revision="latest",
+    ),
+    _weights("unknown check", "Unsupported value", check="none"),
+    _weights("source changed", "source cannot change", source="pvc://models/other", before={}),
+    _weights("revision changed", "revision cannot change", revision="v2", before={}),
+    _weights("digest changed", "digest cannot change", digest=f"sha256:{'0' * 64}", before={}),
+    _weights("check changed", "check cannot change", check="listing", before={}),
+    _weights("acceptance taken back", "acceptLicense must be true", acceptLicense=False, before={}),
+    _weights("selector with a bad key", "must have label names as keys", placement={"nodeSelector": {"a b": "c"}}),
+    _weights("selector with a bad value", "must have label values", placement={"nodeSelector": {"zone": "a b"}}),
+    _weights("unknown pull policy", "Unsupported value", images={"pullPolicy": "Sometimes"}),
+    _weights("served name", 'unknown field "spec.servedName"', servedName="llama"),
+)
+
+STAGING: Final = (
+    _spec("claim that is no name", "staging.claim must be the name of a Persist", staging={"claim": "A b"}),
+    _spec("staging limit that is no quantity", "staging.sizeLimit must be a", staging={"sizeLimit": "much"}),
+    _spec("staging limit of zero", "staging.sizeLimit must lie between", staging={"sizeLimit": "0"}),
+    _spec("claim without a size", "size: Required value", staging={"claimTemplate": {"storageClassName": "fast"}}),
+    _spec(
+        "claim with a size that is none",
+        "staging.claimTemplate.size must be a Kubernetes",
+        staging={"claimTemplate": {"size": "large"}},
+    ),
+    _spec(
+        "claim of no size", "staging.claimTemplate.size must lie between", staging={"claimTemplate": {"size": "1Ki"}}
+    ),
+    _spec(
+        "storage class that is no name",
+        "staging.claimTemplate.storageClassName must be",
+        staging={"claimTemplate": {"size": "1Gi", "storageClassName": "A b"}},
+    ),
+    _spec(
+        "two claims for staging",
+        "both say where weights lie",
+        staging={"claim": "shared", "claimTemplate": {"size": "1Gi"}},
+    ),
+    _spec(
+        "staging limit of a claim",
+        "with a claim remove it",
+        staging={"claim": "shared", "sizeLimit": "1Gi"},
     ),
 )
 
@@ -230,4 +337,29 @@ GATEWAY: Final = (
     _spec("drain of more than a day", "less than or equal to 86400", drainTimeoutSeconds=86_401),
 )
 
-BAD_INPUTS: Final = (*NAMES, *MODEL, *LAYOUT, *RESOURCES, *PLACEMENT, *ENGINE, *IMAGES, *GATEWAY)
+ROLLOUT: Final = (
+    _spec(
+        "a rollout that may change nothing",
+        "must not both be 0, or no group could ever be changed",
+        rollout={"maxSurge": 0, "maxUnavailable": 0},
+    ),
+    _spec(
+        "a golden prompt without an answer",
+        "set expect, pattern or both",
+        verify={"golden": [{"prompt": "What is the capital of France?"}]},
+    ),
+)
+
+BAD_INPUTS: Final = (
+    *NAMES,
+    *MODEL,
+    *WEIGHTS,
+    *STAGING,
+    *ROLLOUT,
+    *LAYOUT,
+    *RESOURCES,
+    *PLACEMENT,
+    *ENGINE,
+    *IMAGES,
+    *GATEWAY,
+)

@@ -2,13 +2,15 @@
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from testbed import binaries
 from testbed.errors import BedError
-from tests.contract.apiserver import ApiServer, control_plane
+from tests.contract.apiserver import ApiServer, client_of, control_plane
+from tests.contract.benches import Bench, FakeBench, RealBench
+from tests.contract.stand import Stand, give_rights
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -32,3 +34,25 @@ def namespace(apiserver: ApiServer) -> str:
     name = f"test-{secrets.token_hex(4)}"
     apiserver.run("create", "namespace", name)
     return name
+
+
+@pytest.fixture
+async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealBench]:
+    apiserver = request.getfixturevalue("apiserver")
+    async with await client_of(apiserver) as api:
+        yield RealBench(apiserver, request.getfixturevalue("namespace"), api)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.apiserver)])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    found: Bench = FakeBench() if request.param == "fake" else request.getfixturevalue("real")
+    return found
+
+
+@pytest.fixture
+async def stand(apiserver: ApiServer, namespace: str) -> AsyncIterator[Stand]:
+    """The operator's client with the chart's rights, in a namespace that enforces Pod Security."""
+    user = give_rights(apiserver, namespace)
+    async with await client_of(apiserver) as api:
+        api.set_default_header("Impersonate-User", user)
+        yield Stand(apiserver, namespace, api)

@@ -18,12 +18,13 @@ from llama_operator.manifests.gateway import deployment_objects, token_secret
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
 from tests.contract.apiserver import CRDS, ApiServer
-from tests.contract.bad_inputs import VALID
+from tests.contract.bad_inputs import VALID, VALID_WEIGHTS
 from tests.unit.chart.helm import CHART, Helm, real_helm
 
 pytestmark = pytest.mark.apiserver
 
 CRD = "crd/llamadeployments.llama-operator.dev"
+CRD_NAMES = ("llamadeployments.llama-operator.dev", "llamaweights.llama-operator.dev")
 KINDS = "serviceaccounts,roles,rolebindings,deployments,secrets,configmaps,services"
 
 
@@ -32,7 +33,7 @@ def helm(apiserver: ApiServer) -> Iterator[Helm]:
     """Helm on an API server without our CRDs, which are there again afterwards."""
     apiserver.run("delete", "-f", str(CRDS))
     yield real_helm(apiserver.environment)
-    apiserver.run("delete", "--ignore-not-found", CRD)
+    apiserver.run("delete", "--ignore-not-found", "crd", *CRD_NAMES)
     apiserver.install_crds()
 
 
@@ -67,11 +68,13 @@ def test_install_upgrade_uninstall(apiserver: ApiServer, helm: Helm, namespace: 
     install(helm, namespace)
     assert "Groups" in columns(apiserver), "the upgrade did not update the CRD"
 
-    apiserver.run("wait", "--for=condition=Established", "--timeout=30s", CRD)
-    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(VALID))
+    apiserver.run("wait", "--for=condition=Established", "--timeout=30s", "crd", *CRD_NAMES)
+    for valid in (VALID, VALID_WEIGHTS):
+        apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(valid))
     helm.run("uninstall", "demo", "--namespace", namespace)
     assert apiserver.run("get", KINDS, "-n", namespace, "-o", "name") == ""
-    assert apiserver.run("get", "lld", "-n", namespace, "-o", "name") != "", "the uninstall took a deployment with it"
+    for kind in ("lld", "llw"):
+        assert apiserver.run("get", kind, "-n", namespace, "-o", "name") != "", f"the uninstall took a {kind} with it"
 
     install(helm, namespace)  # takes up the CRD that it left
 
@@ -96,6 +99,11 @@ MAY = [
     ("patch", "pods", "status"),
     ("get", "secrets", ""),
     ("create", "events", ""),
+    ("create", "llamaweights.llama-operator.dev", ""),
+    ("delete", "llamaweights.llama-operator.dev", ""),
+    ("patch", "llamaweights.llama-operator.dev", "status"),
+    ("create", "jobs.batch", ""),
+    ("delete", "jobs.batch", ""),
 ]
 MAY_NOT = [
     ("list", "secrets", ""),
@@ -108,6 +116,7 @@ MAY_NOT = [
     ("escalate", "roles.rbac.authorization.k8s.io", ""),
     ("bind", "roles.rbac.authorization.k8s.io", ""),
     ("list", "persistentvolumeclaims", ""),
+    ("delete", "persistentvolumeclaims", ""),
 ]
 
 

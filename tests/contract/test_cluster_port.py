@@ -2,124 +2,35 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
-import yaml
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
 from llama_operator.adapters.kube import KubeCluster
-from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
+from llama_operator.api import (
+    API_VERSION,
+    KIND,
+    WEIGHTS_KIND,
+    WEIGHTS_PLURAL,
+    LlamaDeploymentStatus,
+    LlamaWeightsStatus,
+)
+from llama_operator.manifests.changes import Write, manager_of
 from llama_operator.manifests.gateway import token_secret
-from llama_operator.ports import Cluster, Key, Manifest, Notice, Owner, Ref, Rejected, Retry
+from llama_operator.manifests.weights import weights_object
+from llama_operator.ports import Key, Manifest, Notice, Owner, Ref, Rejected, Retry
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
-from tests.contract.apiserver import ApiServer
-from tests.fakes.cluster import FakeCluster
+from tests.contract.benches import NAME, Bench, FakeBench, RealBench, seen
 from tests.fakes.samples import CPU_SPEC, SAMPLES, all_changes, context_of
-
-NAME = "chat"
-
-
-class Bench(Protocol):
-    """A cluster with a LlamaDeployment in it, and what others can do to it."""
-
-    cluster: Cluster
-    key: Key
-
-    def read(self, kind: str, name: str) -> Manifest | None: ...
-
-    def change(self, kind: str, name: str, patch: Manifest) -> None:
-        """Somebody else changes an object."""
-
-    def remove(self, kind: str, name: str) -> None: ...
-
-    def event_count(self, reason: str) -> int: ...
-
-
-class FakeBench:
-    def __init__(self) -> None:
-        self.cluster = FakeCluster()
-        self.key = Key("team", NAME)
-        self.cluster.create_deployment(self.key, CPU_SPEC)
-
-    def read(self, kind: str, name: str) -> Manifest | None:
-        return self.cluster.objects.get((kind, name))
-
-    def change(self, kind: str, name: str, patch: Manifest) -> None:
-        merge(self.cluster.objects[kind, name], patch)
-
-    def remove(self, kind: str, name: str) -> None:
-        self.cluster.vanish(kind, name)
-
-    def event_count(self, reason: str) -> int:
-        return sum(event.reason == reason for event in self.cluster.events)
-
-
-class RealBench:
-    def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
-        self.cluster = KubeCluster(api, rooms_age=0)
-        self.key = Key(namespace, NAME)
-        self._apiserver = apiserver
-        meta = {"name": NAME, "namespace": namespace}
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": CPU_SPEC}
-        apiserver.run("create", "-f", "-", stdin=yaml.safe_dump(body))
-
-    def read(self, kind: str, name: str) -> Manifest | None:
-        text = self._apiserver.run("get", kind, name, "-n", self.key.namespace, "-o", "json", "--ignore-not-found")
-        found: Manifest | None = json.loads(text) if text else None
-        return found
-
-    def change(self, kind: str, name: str, patch: Manifest) -> None:
-        where = ("-n", self.key.namespace, "--type=merge", "--field-manager=somebody", f"--patch={json.dumps(patch)}")
-        self._apiserver.run("patch", kind, name, *where)
-
-    def remove(self, kind: str, name: str) -> None:
-        self._apiserver.run("delete", kind, name, "-n", self.key.namespace, "--grace-period=0", "--force")
-
-    def event_count(self, reason: str) -> int:
-        events = json.loads(self._apiserver.run("get", "events", "-n", self.key.namespace, "-o", "json"))["items"]
-        return sum(event.get("count", 1) for event in events if event["reason"] == reason)
-
-
-def merge(target: Any, patch: Manifest) -> None:
-    for key, value in patch.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
-            merge(target[key], value)
-        else:
-            target[key] = value
-
-
-@pytest.fixture
-async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealBench]:
-    apiserver = request.getfixturevalue("apiserver")
-    async with await client_of(apiserver) as api:
-        yield RealBench(apiserver, request.getfixturevalue("namespace"), api)
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.apiserver)])
-def bench(request: pytest.FixtureRequest) -> Bench:
-    found: Bench = FakeBench() if request.param == "fake" else request.getfixturevalue("real")
-    return found
-
-
-async def client_of(apiserver: ApiServer) -> client.ApiClient:
-    configuration = client.Configuration()
-    await config.load_kube_config(config_file=str(apiserver.kubeconfig), client_configuration=configuration)
-    return client.ApiClient(configuration)
 
 
 def config_map(bench: Bench, **data: str) -> Manifest:
     meta = {"name": "notes", "namespace": bench.key.namespace, "labels": {"a": "b"}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
-
-
-def seen(bench: Bench, kind: str, name: str) -> Manifest:
-    found = bench.read(kind, name)
-    assert found is not None, f"{kind} {name} is not there"
-    return found
 
 
 # -- apply -----------------------------------------------------------------------------------------------------------
@@ -341,6 +252,52 @@ async def test_an_api_server_that_is_gone_is_a_retry() -> None:
             await cluster.rooms()
 
 
+# -- shared objects: weights -----------------------------------------------------------------------------------------
+
+
+def some_weights(bench: Bench, owner: str, **spec: Any) -> tuple[Manifest, str]:
+    """The weights of CPU_SPEC as a deployment with this uid wants them, and its field manager."""
+    context = context_of({**CPU_SPEC, **spec}, key=bench.key, uid=owner)
+    return weights_object(context, context.spec.model), manager_of(owner)
+
+
+def owners_of(bench: Bench, name: str) -> set[str]:
+    return {owner["uid"] for owner in seen(bench, WEIGHTS_KIND, name)["metadata"].get("ownerReferences", ())}
+
+
+async def test_owners_of_shared_weights_add_up_and_the_last_takes_them_along(bench: Bench) -> None:
+    for uid in ("uid-1", "uid-2"):
+        wanted, manager = some_weights(bench, uid)
+        await bench.cluster.apply(bench.key, wanted, force=True, manager=manager)
+    ref = Ref(API_VERSION, WEIGHTS_KIND, wanted["metadata"]["name"])
+    assert owners_of(bench, ref.name) == {"uid-1", "uid-2"}
+    spec = seen(bench, WEIGHTS_KIND, ref.name)["spec"]
+    await bench.cluster.release(bench.key, ref, manager=manager_of("uid-1"))
+    await bench.cluster.release(bench.key, ref, manager=manager_of("uid-1"))
+    assert owners_of(bench, ref.name) == {"uid-2"}
+    assert seen(bench, WEIGHTS_KIND, ref.name)["spec"] == spec
+    another = Ref(API_VERSION, WEIGHTS_KIND, ref.name, "another-uid")
+    await bench.cluster.release(bench.key, another, manager=manager_of("uid-2"))
+    assert owners_of(bench, ref.name) == {"uid-2"}
+    await bench.cluster.release(bench.key, ref, manager=manager_of("uid-2"))
+    assert bench.read(WEIGHTS_KIND, ref.name) is None
+    await bench.cluster.release(bench.key, ref, manager=manager_of("uid-2"))
+
+
+async def test_the_status_of_weights_is_written_without_touching_their_spec(bench: Bench) -> None:
+    wanted, manager = some_weights(bench, "uid-1")
+    await bench.cluster.apply(bench.key, wanted, force=True, manager=manager)
+    key = Key(bench.key.namespace, wanted["metadata"]["name"])
+    status = LlamaWeightsStatus(reason="Accepted", ready=True, message="fine").to_api()
+    await bench.cluster.write_status(key, status, kind=WEIGHTS_KIND)
+    found = seen(bench, WEIGHTS_KIND, key.name)
+    assert LlamaWeightsStatus.model_validate(found["status"]) == LlamaWeightsStatus.model_validate(status)
+    assert found["spec"] == wanted["spec"]
+    gone = Key(key.namespace, "gone")
+    await bench.cluster.write_status(gone, status, kind=WEIGHTS_KIND)
+    assert bench.read(WEIGHTS_KIND, "gone") is None
+
+
 # -- the guarantee that nothing is written when nothing changed ------------------------------------------------------
 
 AMOUNTS = [
@@ -366,26 +323,34 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     body = seen(real, KIND, NAME) | {"spec": spec}
     context = context_of(spec, key=real.key, uid=body["metadata"]["uid"])
     due = all_changes(context, snapshot(Bodies(body, ())))
-    for write in due.applies:
-        await real.cluster.apply(real.key, write.manifest, force=write.force)
-    children = list_children(real)
-    assert len(children) == len(due.applies)
-    again = all_changes(context, snapshot(Bodies(body, children)))
+    await write_all(real, due.applies)
+    children, weights = list_children(real), listed(real, [WEIGHTS_PLURAL])
+    assert len(children) + len(weights) == len(due.applies)
+    again = all_changes(context, snapshot(Bodies(body, children, weights)))
     left = [write.manifest for write in again.applies if write.manifest["kind"] != "Pod"]
     assert left == []
     assert again.prunes == ()
     assert again.holds == ()
-    versions = {child["metadata"]["name"]: child["metadata"]["resourceVersion"] for child in children}
-    for write in due.applies:  # the same again, as after a lost answer
-        await real.cluster.apply(real.key, write.manifest, force=write.force)
-    assert {
-        child["metadata"]["name"]: child["metadata"]["resourceVersion"] for child in list_children(real)
-    } == versions
+    before = versions(children + weights)
+    await write_all(real, due.applies)  # the same again, as after a lost answer
+    assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before
+
+
+async def write_all(bench: RealBench, writes: Iterable[Write]) -> None:
+    for write in writes:
+        await bench.cluster.apply(bench.key, write.manifest, force=write.force, manager=write.manager)
+
+
+def versions(bodies: Iterable[Manifest]) -> dict[tuple[str, str], str]:
+    return {(body["kind"], body["metadata"]["name"]): body["metadata"]["resourceVersion"] for body in bodies}
 
 
 def list_children(bench: RealBench) -> list[Manifest]:
     """What the watches would show, whole."""
-    kinds = ",".join(plural for _, plural in CHILDREN)
-    text = bench._apiserver.run("get", kinds, "-n", bench.key.namespace, "-l", OWNED, "-o", "json")
+    return listed(bench, [plural for _, plural in CHILDREN])
+
+
+def listed(bench: RealBench, plurals: Iterable[str]) -> list[Manifest]:
+    text = bench._apiserver.run("get", ",".join(plurals), "-n", bench.key.namespace, "-l", OWNED, "-o", "json")
     items: list[Manifest] = json.loads(text)["items"]
     return items

@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from llama_operator.api import Condition, GroupStatus, LlamaDeployment, LlamaDeploymentSpec, LlamaDeploymentStatus
+from llama_operator.api import (
+    Condition,
+    GroupStatus,
+    LlamaDeployment,
+    LlamaDeploymentSpec,
+    LlamaDeploymentStatus,
+    LlamaWeights,
+)
 from tests.contract.apiserver import ROOT, ApiServer
-from tests.contract.bad_inputs import VALID, merged
+from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged
 
 pytestmark = pytest.mark.apiserver
 
@@ -129,6 +136,18 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"model": {"source": "pvc://models"}},
         {"model": {"source": "pvc://models/"}},
         {"model": {"source": "pvc://team.models/a/b_c/v1.0/"}},
+        {"model": {"source": "pvc://models/llama/{revision}"}},
+        {"model": {"source": "hf://meta-llama/Llama-3.1-8B-Instruct", "credentialsSecret": "hub"}},
+        {"model": {"source": "s3://models/llama-3.1_8B/{revision}/"}},
+        {"model": {"source": "gs://my.bucket/a@b"}},
+        {"model": {"source": "az://models/llama"}},
+        {"model": {"source": "https://models.example.com:8443/~llama/{revision}"}},
+        {"model": {"source": "http://[fd00::1]:8080/llama"}},
+        {"model": {"source": "oci://registry:5000/models/llama-3.1-8b", "revision": f"sha256:{'0' * 64}"}},
+        {"model": {"digest": f"sha256:{'0' * 64}"}},
+        {"staging": {"sizeLimit": "200Gi"}},
+        {"staging": {"claim": "shared"}},
+        {"staging": {"claimTemplate": {"size": "100Gi", "storageClassName": "fast"}}},
         {"model": {"revision": "refs/tags/v1.0"}},
         {"device": {"resource": "cpu"}, "sharding": {"pipeline": 4}},
         {"device": {"resource": "nvidia.com/mig-3g.40gb", "count": 2}, "sharding": {"tensor": 2}},
@@ -143,6 +162,30 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
 def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: dict[str, Any]) -> None:
     asked = merged(VALID, {"spec": sections})
     apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"source": "hf://meta-llama/Llama-3.1-8B", "revision": "main", "check": "listing"},
+        {"source": "oci://registry/llama", "revision": "latest"},
+        {"placement": {"nodeSelector": {"zone": "a"}, "tolerations": [{"operator": "Exists"}]}},
+        {"images": {"pullSecrets": ["regcred"], "pullPolicy": "Never"}},
+    ],
+    ids=str,
+)
+def test_good_weights_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
+    asked = merged(VALID_WEIGHTS, {"spec": fields})
+    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
+    text = apiserver.run("get", "llw", "llama-weights", "-n", namespace, "-o", "json")
+    assert LlamaWeights.model_validate(json.loads(text)).spec.to_api() == json.loads(text)["spec"]
+
+
+def test_the_license_and_the_credentials_of_weights_may_be_changed(apiserver: ApiServer, namespace: str) -> None:
+    for fields in ({}, {"license": "mit"}, {"credentialsSecret": "new"}):
+        asked = merged(VALID_WEIGHTS, {"spec": fields})
+        apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -7,21 +7,21 @@ import pytest
 import yaml
 
 from tests.contract.apiserver import CRDS, ApiServer
-from tests.contract.bad_inputs import BAD_INPUTS, VALID, BadInput, merged
+from tests.contract.bad_inputs import BAD_INPUTS, VALID, VALID_WEIGHTS, BadInput, merged
 
 pytestmark = pytest.mark.apiserver
 
-RESOURCE = "llamadeployment"
+RESOURCES = "llamadeployments,llamaweights"
 
 
 def refusal(apiserver: ApiServer, bad: BadInput) -> str:
     """What kubectl says to a bad input; the object that had to be there before is gone again."""
     if bad.before is not None:
-        there = apiserver.apply(merged(VALID, bad.before))
+        there = apiserver.apply(merged(bad.base, bad.before))
         assert there.returncode == 0, f"{bad.name}: the object before the change is refused:\n{there.stderr}"
-    done = apiserver.apply(merged(VALID, bad.patch))
+    done = apiserver.apply(merged(bad.base, bad.patch))
     if bad.before is not None or done.returncode == 0:
-        apiserver.run("delete", RESOURCE, "--all")
+        apiserver.run("delete", RESOURCES, "--all")
     assert done.returncode != 0, f"{bad.name}: the API server took it"
     return done.stderr
 
@@ -33,8 +33,9 @@ def refusals(apiserver: ApiServer) -> dict[str, str]:
 
 
 def test_the_object_that_is_made_bad_is_good(apiserver: ApiServer) -> None:
-    apiserver.run("apply", "-f", "-", stdin=yaml.safe_dump(VALID))
-    apiserver.run("delete", RESOURCE, "--all")
+    for valid in (VALID, VALID_WEIGHTS):
+        apiserver.run("apply", "-f", "-", stdin=yaml.safe_dump(valid))
+    apiserver.run("delete", RESOURCES, "--all")
 
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)

@@ -1,152 +1,193 @@
-"""Whole passes on the real API server with the rights that the chart gives: from the object to a group in rotation.
+"""Whole passes on the real API server with the rights that the chart gives: from the object to groups in rotation.
 
 There is no kubelet: the test plays it, writes what it would write to the pods, and answers as their supervisors.
 """
 
-import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import yaml
-from kubernetes.aio import client
 
-from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
-from llama_operator.ports import CellAnswer, Key
-from llama_operator.reconcile import Bodies, reconcile
+from llama_operator.ports import CellAnswer
+from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
+from llama_serving.config.cell import Weights
+from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellReason, CellState, Phase
-from tests.contract.apiserver import ApiServer
-from tests.contract.test_cluster_port import client_of
-from tests.fakes.nodes import ACCEPTED
-from tests.fakes.samples import CPU_SPEC, SETTINGS
-from tests.unit.chart.helm import CHART, real_helm
+from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict, Wish
+from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand
+from tests.fakes.samples import CPU_SPEC
 
 pytestmark = pytest.mark.apiserver
 
 NAME = "chat"
-ACCOUNT = "llama-operator"
 
 
-class Stand:
-    """A namespace, an operator with the chart's rights in it, and the kubelet's part."""
+class Kubelet:
+    """The pods of the deployment run; the ports Cells and Gateways: every stage serves what it was told."""
 
-    def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
-        self.apiserver = apiserver
-        self.key = Key(namespace, NAME)
-        self.cluster = KubeCluster(api, rooms_age=0)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self.apiserver.run(*arguments, "-n", self.key.namespace, stdin=stdin)
-
-    def get(self, *what: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", *what, "-o", "json"))
-        return found
-
-    def children(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.get(",".join(plural for _, plural in CHILDREN), "-l", OWNED)["items"]
-        return items
-
-    def pods(self, component: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.get("pods", "-l", f"{names.LABEL_COMPONENT}={component}")["items"]
-        return items
-
-    def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
-        patch = json.dumps({"status": status})
-        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", f"--patch={patch}")
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self.wishes: dict[str, Wish] = {}  # by the pod's address
 
     async def one_pass(self) -> LlamaDeploymentStatus:
-        bodies = Bodies(self.get(KIND, NAME), self.children())
-        await reconcile(bodies, cluster=self.cluster, cells=self, settings=SETTINGS, now=datetime.now(UTC))
-        return LlamaDeploymentStatus.model_validate(self.get(KIND, NAME)["status"])
+        """A pass of the deployment's loop, as after events of everything."""
+        manifests = self.stand.items("configmaps", "-l", names.LABEL_WEIGHTS)
+        bodies = Bodies(self.deployment(), self.children(), self.stand.items("llamaweights"), manifests)
+        edges = Edges(self.stand.cluster, self, self)
+        await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
+        return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
 
-    async def state(self, address: str) -> CellAnswer:
-        """The port Cells: every stage serves. An address holds group and stage."""
-        pod = next(pod for pod in self.pods(names.COMPONENT_STAGE) if pod["status"].get("podIP") == address)
-        labels = pod["metadata"]["labels"]
-        return CellAnswer(
-            CellState(
-                deployment=NAME, group=int(labels[names.LABEL_GROUP]), stage=int(labels[names.LABEL_STAGE]),
-                revision=labels[names.LABEL_REVISION], weights="v1", phase=Phase.SERVING, reason=CellReason.SERVING,
-                message="It serves.", phase_seconds=1, uptime_seconds=1, ready=True,
-            )
-        )  # fmt: skip
+    def deployment(self) -> dict[str, Any]:
+        return self.stand.parsed("get", KIND, NAME, "-o", "json")
 
-    def finish_inspection(self) -> None:
-        (pod,) = self.pods(names.COMPONENT_INSPECTOR)
-        ended = {"exitCode": 0, "message": ACCEPTED.model_dump_json(), "finishedAt": "2026-01-01T00:00:00Z"}
-        container = {"name": "inspector", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
-        container["state"] = {"terminated": ended}
-        self.set_status("pod", pod["metadata"]["name"], {"phase": "Succeeded", "containerStatuses": [container]})
+    def children(self) -> list[dict[str, Any]]:
+        plurals = ",".join(plural for _, plural in CHILDREN)
+        return self.stand.items(plurals, "-l", f"{OWNED},{names.LABEL_DEPLOYMENT}={NAME}")
+
+    def stages(self) -> list[dict[str, Any]]:
+        return self.stand.items("pods", "-l", f"{names.LABEL_COMPONENT}={names.COMPONENT_STAGE}")
 
     def run_stages(self) -> None:
         """Containers run; Ready follows the containers and the rotation gate, as the kubelet does it."""
-        for number, pod in enumerate(self.pods(names.COMPONENT_STAGE)):
+        for number, pod in enumerate(self.stages()):
             conditions = {one["type"]: one for one in pod["status"].get("conditions", ())}
-            gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates", ())]
+            gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates", [])]
             ready = all(conditions.get(gate, {}).get("status") == "True" for gate in gates)
             conditions["ContainersReady"] = {"type": "ContainersReady", "status": "True"}
             conditions["Ready"] = {"type": "Ready", "status": str(ready)}
             address = f"10.0.0.{number + 1}"
             status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-            self.set_status("pod", pod["metadata"]["name"], status | {"conditions": list(conditions.values())})
+            self.stand.set_status("pod", pod["metadata"]["name"], status | {"conditions": list(conditions.values())})
 
-    def versions(self) -> dict[str, str]:
-        found = [*self.children(), self.get(KIND, NAME)]
-        return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in found}
+    def start_gateways(self) -> None:
+        ready = {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "updatedReplicas": 2}
+        self.stand.set_status("deployment", f"{NAME}-gateway", ready)
+
+    async def state(self, address: str) -> CellAnswer:
+        pod = next(pod for pod in self.stages() if pod["status"].get("podIP") == address)
+        labels = pod["metadata"]["labels"]
+        wish = self.wishes.get(address)
+        weights = wish.serve if wish else self._file(pod).weights
+        return CellAnswer(
+            CellState(
+                deployment=NAME, group=int(labels[names.LABEL_GROUP]), stage=int(labels[names.LABEL_STAGE]),
+                revision=labels[names.LABEL_REVISION], weights=weights.id, phase=Phase.SERVING,
+                reason=CellReason.SERVING, message="It serves.", phase_seconds=1, uptime_seconds=1, ready=True,
+                wish=wish.key if wish else "", staging=_staged(weights), verdict=_verdict(weights),
+            )
+        )  # fmt: skip
+
+    def _file(self, pod: dict[str, Any]) -> NextWeights:
+        (volume,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
+        body = self.stand.parsed("get", "configmap", volume["configMap"]["name"], "-o", "json")
+        return NextWeights.model_validate_json(body["data"]["next.json"])
+
+    async def wish(self, address: str, wish: Wish, token: str) -> str:
+        secret = self.stand.apiserver.run(
+            "get",
+            "secret",
+            f"{NAME}-token",
+            "-n",
+            self.stand.namespace,
+            "-o",
+            "go-template={{.data.token|base64decode}}",
+        )
+        assert token == secret
+        self.wishes[address] = wish
+        return ""
+
+    async def load(self, address: str) -> GatewayLoad | None:
+        return GatewayLoad(waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=(), totals={})
+
+
+def _staged(weights: Weights) -> StagingState:
+    return StagingState(weights=(StagedWeights(digest=weights.digest, id=weights.id, outcome="ready"),))
+
+
+def _verdict(weights: Weights) -> Verdict:
+    return Verdict(digest=weights.digest, id=weights.id, mean_logprob=-3.5, answer_hash="a")
 
 
 @pytest.fixture
-async def stand(apiserver: ApiServer, namespace: str) -> AsyncIterator[Stand]:
-    apiserver.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    chart = real_helm().run("template", ACCOUNT, str(CHART), "--namespace", namespace, "--set", "rbac.clusterView=true")
-    wanted = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    rights = [document for document in yaml.safe_load_all(chart) if document and document["kind"] in wanted]
-    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(rights))
-    (account,) = [document["metadata"]["name"] for document in rights if document["kind"] == "ServiceAccount"]
-    meta = {"name": NAME, "namespace": namespace}
-    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": {**CPU_SPEC, "replicas": 2}}
-    apiserver.run("create", "-f", "-", stdin=yaml.safe_dump(body))
-    async with await client_of(apiserver) as api:
-        api.set_default_header("Impersonate-User", f"system:serviceaccount:{namespace}:{account}")
-        yield Stand(apiserver, namespace, api)
+def kubelet(stand: Stand) -> Kubelet:
+    meta = {"name": NAME, "namespace": stand.namespace}
+    stand.create({"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": {**CPU_SPEC, "replicas": 2}})
+    return Kubelet(stand)
 
 
-async def test_from_the_object_to_serving_groups_and_then_no_write(stand: Stand) -> None:
-    status = await stand.one_pass()
+async def weights_become_ready(stand: Stand) -> str:
+    """The passes of the one LlamaWeights that is not ready; returns its name."""
+    (name,) = [
+        item["metadata"]["name"] for item in stand.items("llamaweights") if not item.get("status", {}).get("ready")
+    ]
+    await stand.one_pass(name)
+    stand.run_job(ACCEPTED)
+    status = await stand.one_pass(name)
+    assert status.ready, status.message
+    await stand.one_pass(name)
+    return name
+
+
+async def until_quiet(kubelet: Kubelet, limit: int = 12) -> LlamaDeploymentStatus:
+    """Passes until all groups serve; the kubelet follows each."""
+    for _ in range(limit):
+        status = await kubelet.one_pass()
+        if status.reason == "Serving":
+            return status
+        kubelet.run_stages()
+        kubelet.start_gateways()
+    raise AssertionError(f"not serving after {limit} passes: {status.reason}: {status.message}")
+
+
+def versions(kubelet: Kubelet) -> dict[str, str]:
+    found = [*kubelet.children(), kubelet.deployment(), *kubelet.stand.items("llamaweights")]
+    return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in found}
+
+
+async def test_from_the_object_to_serving_groups_and_then_no_write(stand: Stand, kubelet: Kubelet) -> None:
+    status = await kubelet.one_pass()
     assert status.reason == "InspectingModel", status.message
-    assert stand.pods(names.COMPONENT_STAGE) == []
-    stand.finish_inspection()
-    await stand.one_pass()
-    stand.run_stages()
-    await stand.one_pass()  # opens the rotation
-    stand.run_stages()
-    stand.set_status(
-        "deployment", "chat-gateway", {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "updatedReplicas": 2}
-    )
-    status = await stand.one_pass()
-    assert status.message == "2 group(s) serve from 1 node(s)"
-    assert (status.groups_ready, status.reason, status.weights) == ("2/2", "Serving", "v1")
-    before = stand.versions()
+    assert kubelet.stages() == []
+    name = await weights_become_ready(stand)
+    status = await until_quiet(kubelet)
+    digest = MANIFEST.digest.removeprefix("sha256:")[:12]
+    assert (status.groups_ready, status.reason, status.weights) == ("2/2", "Serving", f"v1@{digest}"), status.message
+    before = versions(kubelet)
     for _ in range(3):
-        await stand.one_pass()
-    assert stand.versions() == before, "something was written although nothing changed"
+        await kubelet.one_pass()
+        await stand.one_pass(name)
+    assert versions(kubelet) == before, "something was written although nothing changed"
 
     stand.kubectl("scale", "lld", NAME, "--replicas=1")
-    for _ in range(3):
-        status = await stand.one_pass()
+    for _ in range(4):
+        status = await kubelet.one_pass()
     assert status.groups_ready == "1/1"
-    assert len(stand.pods(names.COMPONENT_STAGE)) == 2
-    reasons = {event["reason"] for event in stand.get("events")["items"]}
-    assert {"InspectingModel", "Serving"} <= reasons
+    assert len(kubelet.stages()) == 2
+    reasons = {event["reason"] for event in stand.items("events")}
+    assert {"ResolvingWeights", "Accepted", "Serving"} <= reasons
     assert "ApiRejected" not in reasons
 
 
-async def test_a_missing_right_is_named_by_the_api_servers_words(stand: Stand) -> None:
+async def test_weights_that_a_user_checked_first_are_used_and_get_no_owner(stand: Stand, kubelet: Kubelet) -> None:
+    mine = {
+        "apiVersion": API_VERSION,
+        "kind": "LlamaWeights",
+        "metadata": {"name": "checked"},
+        "spec": CPU_SPEC["model"],
+    }
+    stand.create(mine)
+    assert await weights_become_ready(stand) == "checked"
+    status = await until_quiet(kubelet)
+    assert status.groups_ready == "2/2"
+    (item,) = stand.items("llamaweights")
+    assert (item["metadata"]["name"], item["metadata"].get("ownerReferences")) == ("checked", None)
+
+
+async def test_a_missing_right_is_named_by_the_api_servers_words(stand: Stand, kubelet: Kubelet) -> None:
     stand.kubectl("delete", "rolebinding", "--all")
-    body = Bodies(stand.get(KIND, NAME), ())
+    edges = Edges(stand.cluster, kubelet, kubelet)
     with pytest.raises(Exception, match="forbidden"):
-        await reconcile(body, cluster=stand.cluster, cells=stand, settings=SETTINGS, now=datetime.now(UTC))
+        await reconcile(Bodies(kubelet.deployment(), ()), edges=edges, settings=SETTINGS, now=datetime.now(UTC))

@@ -117,10 +117,16 @@ class Bed:
 
         def done(found: Object) -> bool:
             status = found["status"]
-            return (status.get("observedGeneration"), status.get("weights"), status.get("reason")) == wanted
+            weights = status.get("weights", "").partition("@")[0]
+            return (status.get("observedGeneration"), weights, status.get("reason")) == wanted
 
         self.wait_for(name, done, within=within, what=f"on weights {revision}")
         return time.monotonic() - started
+
+    def weights(self, name: str) -> str:
+        """Id of the weights that a deployment answers with, as in the header x-llama-weights."""
+        found: str = self.deployment(name)["status"]["weights"]
+        return found
 
     def service_url(self, name: str) -> str:
         """URL of the deployment's Service; the machine of the test bed reaches cluster IPs."""

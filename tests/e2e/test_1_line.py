@@ -11,6 +11,8 @@ from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_fo
 
 async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str):
     body = {"model": pair, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "temperature": 0}
+    weights = bed.weights(pair)
+    assert weights.startswith("tiny-1@")
     async with aiohttp.ClientSession() as session:
         texts = set()
         for _ in range(4):
@@ -18,7 +20,7 @@ async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str
                 answer = await response.json()
                 assert response.status == 200, answer
                 assert response.headers["x-llama-group"] in ("0", "1")
-                assert response.headers["x-llama-weights"] == "tiny-1"
+                assert response.headers["x-llama-weights"] == weights
                 texts.add(answer["choices"][0]["message"]["content"])
         assert len(texts) == 1, f"greedy answers differ: {texts}"
     nodes = {group["name"]: group["nodes"] for group in bed.deployment(pair)["status"]["groups"]}
@@ -29,7 +31,7 @@ async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str
 def test_printer_columns_say_it_all(bed: Bed, pair: str):
     header, row = bed.kubectl("get", "llamadeployment", pair).splitlines()
     assert header.split() == ["NAME", "GROUPS", "WEIGHTS", "REASON", "AGE"]
-    assert row.split()[:4] == [pair, "2/2", "tiny-1", "Serving"]
+    assert row.split()[:4] == [pair, "2/2", bed.weights(pair), "Serving"]
 
 
 def test_an_impossible_node_selector_is_named(bed: Bed, pair: str):

@@ -1,4 +1,4 @@
-"""An API server of our own port: server-side apply of one manager, uids, graceful deletes, generations.
+"""An API server of our own port: server-side apply, uids, graceful deletes, generations.
 
 Its behaviour is held to the real one by tests/contract/test_cluster_port.py, which runs on both.
 """
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
-from llama_operator.api import API_VERSION, KIND
+from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
@@ -25,6 +25,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.applied: dict[tuple[str, str], Manifest] = {}
+        self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references
         self.events: list[Notice] = []
         self.calls: list[str] = []
         self.writes: list[str] = []
@@ -36,17 +37,25 @@ class FakeCluster:
 
     # -- the port ---------------------------------------------------------------------------------------------------
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool) -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         what = f"apply {manifest['kind']} {manifest['metadata']['name']}"
-        self._call(what, lambda: self._apply(key, manifest, force))
+        if manager:
+            self._call(what, lambda: self._apply_shared(key, manifest, manager))
+        else:
+            self._call(what, lambda: self._apply(key, manifest, force))
+
+    async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
+        self._call(f"release {ref.kind} {ref.name}", lambda: self._release(ref, manager))
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
         self._call(f"delete {ref.kind} {ref.name}", lambda: self._delete(ref, grace))
 
-    async def set_rotation(self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str) -> None:
-        self._call(f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason, weights))
+    async def set_rotation(
+        self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
+    ) -> None:
+        self._call(f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason, weights, move))
 
-    async def ensure_token(self, key: Key, manifest: Manifest) -> None:
+    async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
         known = self.objects.get(name)
 
@@ -57,10 +66,12 @@ class FakeCluster:
                 check_owner(known, manifest)
 
         self._call(f"token {name[1]}", create, write=known is None)
+        token: str = self.objects[name]["stringData"]["token"]
+        return token
 
-    async def write_status(self, key: Key, status: Manifest) -> None:
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
         def write() -> None:
-            found = self.objects.get((KIND, key.name))
+            found = self.objects.get((kind, key.name))
             if found is not None:
                 found["status"] = clone(status)
 
@@ -91,8 +102,10 @@ class FakeCluster:
         """What the watches would hold now."""
         children = [body for (kind, _), body in self.objects.items() if kind not in (KIND, "Secret")]
         mine = [child for child in children if is_watched(child, key)]
-        deployment, children = clone((self.objects[KIND, key.name], mine))
-        return Bodies(deployment, children)
+        weights = [body for (kind, _), body in self.objects.items() if kind == WEIGHTS_KIND]
+        labelled = [body for body in children if names.LABEL_WEIGHTS in (body["metadata"].get("labels") or {})]
+        manifests = [body for body in labelled if body["kind"] == "ConfigMap"]
+        return Bodies(*clone((self.objects[KIND, key.name], mine, weights, manifests)))
 
     def pods(self) -> list[Manifest]:
         return [body for (kind, _), body in sorted(self.objects.items()) if kind == "Pod"]
@@ -133,6 +146,28 @@ class FakeCluster:
             _merge(before, clone(manifest))
         self.applied[name] = clone(manifest)
 
+    def _apply_shared(self, key: Key, manifest: Manifest, manager: str) -> None:
+        name = (manifest["kind"], manifest["metadata"]["name"])
+        if name not in self.objects:
+            self._apply(key, manifest, True)
+        self.shared.setdefault(name, {})[manager] = clone(manifest["metadata"]["ownerReferences"])
+        self._own(name)
+
+    def _release(self, ref: Ref, manager: str) -> None:
+        name = (ref.kind, ref.name)
+        body = self.objects.get(name)
+        if body is None or (ref.uid and body["metadata"]["uid"] != ref.uid):
+            return
+        self.shared.get(name, {}).pop(manager, None)
+        self._own(name)
+        if not body["metadata"]["ownerReferences"]:
+            self.vanish(*name)
+            self.vanish("ConfigMap", f"{ref.name}-manifest")
+
+    def _own(self, name: tuple[str, str]) -> None:
+        owners = [owner for held in self.shared.get(name, {}).values() for owner in held]
+        self.objects[name]["metadata"]["ownerReferences"] = owners
+
     def _delete(self, ref: Ref, grace: int | None) -> None:
         body = self.objects.get((ref.kind, ref.name))
         if body is None or (ref.uid and body["metadata"]["uid"] != ref.uid):
@@ -146,20 +181,27 @@ class FakeCluster:
         meta["deletionTimestamp"] = min(end, meta.get("deletionTimestamp", end))  # a later delete may only shorten it
         meta["deletionGracePeriodSeconds"] = seconds
 
-    def _rotate(self, pod: Ref, open_: bool, reason: str, weights: str) -> None:
+    def _rotate(self, pod: Ref, open_: bool, reason: str, weights: str, move: bool) -> None:
         body = self.objects.get(("Pod", pod.name))
         if body is None or body["metadata"]["uid"] != pod.uid:
             return
+        notes = body["metadata"].setdefault("annotations", {})
         if weights:
-            body["metadata"].setdefault("annotations", {})[names.ANNOTATION_WEIGHTS] = weights
-        set_condition(body, names.GATE_IN_ROTATION, open_, reason)
+            notes[names.ANNOTATION_WEIGHTS] = weights
+        if open_:
+            notes.pop(names.ANNOTATION_MOVE_STREAMS, None)
+        if move:
+            notes[names.ANNOTATION_MOVE_STREAMS] = "true"
+            return
+        set_condition(body, names.GATE_IN_ROTATION, open_, reason, at=self.now)
 
 
-def set_condition(body: Manifest, kind: str, value: bool, message: str = "") -> None:
+def set_condition(body: Manifest, kind: str, value: bool, message: str = "", *, at: datetime | None = None) -> None:
     """Set a condition in an object's status."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
     conditions[:] = [item for item in conditions if item["type"] != kind]
-    conditions.append({"type": kind, "status": "True" if value else "False", "message": message})
+    moment = {"lastTransitionTime": stamp(at)} if at else {}
+    conditions.append({"type": kind, "status": "True" if value else "False", "message": message, **moment})
 
 
 def stamp(moment: datetime) -> str:

@@ -1,55 +1,107 @@
-"""Scheduler, kubelet and cells of a small world: pods get a node and run, engines start, dying pods go.
+"""Scheduler, kubelet, resolver and gateways of a small world: pods get a node and run, weights are looked at.
 
-One tick is a second. It is told what goes wrong, so that a test reads as a story.
+One tick is a second. It is told what goes wrong, so that a test reads as a story. What the stages of a running group
+do is in tests/fakes/cells.py.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from llama_operator.ports import CellAnswer, Manifest
+from llama_operator.api import WEIGHTS_KIND
+from llama_operator.ports import CellAnswer, Manifest, Rejected, Retry
 from llama_serving.config import names
-from llama_serving.config.model import ModelFacts, ModelReport
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
+from llama_serving.config.model import MANIFEST_KEY
+from llama_serving.config.wish import NextWeights, Wish
+from tests.fakes.cells import FakeCells
 from tests.fakes.cluster import FakeCluster, set_condition
+from tests.fakes.models import FACTS, Behaviour, digest_of, manifest_of, packed
 
-FACTS = ModelFacts(
-    architecture="LlamaForCausalLM",
-    layers=30,
-    hidden_size=576,
-    heads=9,
-    kv_heads=3,
-    head_dim=64,
-    vocabulary=49152,
-    max_context=8192,
-    dtype="bfloat16",
-    files=4,
-    bytes=269_000_000,
-)
-ACCEPTED = ModelReport(outcome="accepted", reason="Accepted", message="fine", facts=FACTS)
+__all__ = ["FACTS", "FakeNodes"]
+
+CRASHED = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
+FAST, SLOW = 3, 13  # classes of FIRST_BYTE_BOUNDS
 
 
 @dataclass
 class FakeNodes:
-    """Acts on the pods of a FakeCluster, and answers as their supervisors."""
+    """Acts on the objects of a FakeCluster, and answers as supervisors and gateways."""
 
     cluster: FakeCluster
-    start_seconds: int = 5  # from all stages running to the first answer of the engine
     stages: int = 2
-    report: ModelReport = ACCEPTED
+    resolve_seconds: int = 1
+    request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
     dead_nodes: set[str] = field(default_factory=set)
     good_revisions: set[str] | None = None  # None: engines of every revision start
-    mute: set[str] = field(default_factory=set)  # names of pods whose supervisor is not heard
-    _running: dict[str, int] = field(default_factory=dict)  # uid of a leader -> ticks with all stages running
+    failing_starts: bool = False  # engines that do not start end their containers, again and again
+    mute: set[str] = field(default_factory=set)  # names of pods whose supervisor or gateway is not heard
+    gateways: int = 2
+    cells: FakeCells = field(default_factory=FakeCells)
+    broken: list[str] = field(default_factory=list)  # rules that were broken, as they were seen
+    _looks: dict[str, int] = field(default_factory=dict)  # uid of a LlamaWeights -> seconds of looking
+    _busy: dict[str, int] = field(default_factory=dict)  # uid of a leader -> seconds until its requests have ended
+    _counts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(_zeros))  # by id of weights
+
+    @property
+    def start_seconds(self) -> int:
+        """From all stages running to the first answer of the engine."""
+        return self.cells.start_seconds
+
+    @start_seconds.setter
+    def start_seconds(self, value: int) -> None:
+        self.cells.start_seconds = value
+
+    def behave(self, revision: str, **what: object) -> None:
+        """Say what is wrong with the weights of this revision."""
+        self.cells.known[digest_of(revision)] = Behaviour(**what)  # type: ignore[arg-type]
 
     def tick(self) -> None:
         """A second passes."""
         self.cluster.now += timedelta(seconds=1)
-        for pod in self.cluster.pods():
-            self._step(pod)
-        for body in self.cluster.objects.values():
+        for body in list(self.cluster.objects.values()):
+            if body["kind"] == WEIGHTS_KIND:
+                self._resolve(body)
             if body["kind"] == "Deployment":
                 body["status"] = {"availableReplicas": body["spec"]["replicas"]}
+                self._run_gateways(body)
+        for pod in self.cluster.pods():
+            self._step(pod)
+        groups: dict[tuple[str, ...], list[Manifest]] = defaultdict(list)
+        for pod in self.cluster.pods():
+            if names.LABEL_STAGE in pod["metadata"]["labels"]:
+                groups[_group(pod)].append(pod)
+        for pods in groups.values():
+            self._run_group(sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE])))
+
+    # -- resolver ------------------------------------------------------------------------------------------------------
+
+    def _resolve(self, body: Manifest) -> None:
+        meta, spec = body["metadata"], body["spec"]
+        manifest = manifest_of(spec["source"], spec["revision"])
+        behaves = self.cells.behaviour(manifest.digest)
+        looks = self._looks[meta["uid"]] = self._looks.get(meta["uid"], 0) + 1
+        if looks < self.resolve_seconds:
+            return
+        if behaves.refused:
+            reason, message = behaves.refused
+            look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True}
+            body["status"] = {"ready": False, "reason": reason, "message": message, "look": look}
+            return
+        body["status"] = {
+            "ready": True, "reason": "Accepted", "message": "fine", "digest": manifest.digest,
+            "resolvedRevision": spec["revision"], "facts": behaves.facts.model_dump(),
+        }  # fmt: skip
+        self.cluster.objects["ConfigMap", f"{meta['name']}-manifest"] = {
+            "apiVersion": "v1", "kind": "ConfigMap", "binaryData": {MANIFEST_KEY: packed(manifest)},
+            "metadata": {
+                "name": f"{meta['name']}-manifest", "namespace": meta["namespace"], "uid": f"{meta['uid']}-manifest",
+                "labels": {names.LABEL_WEIGHTS: meta["name"]}, "ownerReferences": [{"uid": meta["uid"]}],
+            },
+        }  # fmt: skip
+
+    # -- kubelet -------------------------------------------------------------------------------------------------------
 
     def _step(self, pod: Manifest) -> None:
         meta, status = pod["metadata"], pod.setdefault("status", {"phase": "Pending"})
@@ -60,10 +112,6 @@ class FakeNodes:
             self._schedule(pod)
         elif status["phase"] == "Pending":
             status |= {"phase": "Running", "podIP": f"ip-of-{meta['name']}"}
-        elif meta["labels"][names.LABEL_COMPONENT] == names.COMPONENT_INSPECTOR:
-            self._inspect(pod)
-        else:
-            self._serve(pod)
 
     def _schedule(self, pod: Manifest) -> None:
         if pod["metadata"]["name"] in self.no_room:
@@ -72,55 +120,157 @@ class FakeNodes:
         set_condition(pod, "PodScheduled", True)
         pod["spec"]["nodeName"] = f"node-{pod['metadata']['labels'].get(names.LABEL_STAGE, '0')}"
 
-    def _inspect(self, pod: Manifest) -> None:
-        ended = {"exitCode": 0, "message": self.report.model_dump_json(), "finishedAt": None}
-        pod["status"] |= {"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": ended}}]}
-
-    def _serve(self, pod: Manifest) -> None:
-        meta = pod["metadata"]
-        group = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
-        whole = len(group) == self.stages and all(other.get("status", {}).get("phase") == "Running" for other in group)
-        good = self.good_revisions is None or meta["labels"][names.LABEL_REVISION] in self.good_revisions
-        self._running[meta["uid"]] = self._running.get(meta["uid"], 0) + 1 if whole and good else 0
-        answers = self._running[meta["uid"]] >= self.start_seconds
-        set_condition(pod, "ContainersReady", answers)
-        gates = pod["spec"].get("readinessGates", [])
-        conditions = {item["type"]: item["status"] for item in pod["status"]["conditions"]}
+    def _run_group(self, pods: list[Manifest]) -> None:
+        labels = pods[0]["metadata"]["labels"]
+        file = self._file(pods[0])
+        good = self.good_revisions is None or labels[names.LABEL_REVISION] in self.good_revisions
+        if file is None or str(labels[names.LABEL_STAGE]) != "0":
+            return
+        self.cells.step(pods, file, whole=self._whole(pods), good=good)
+        if self.failing_starts and not good:
+            self._crash(pods[0])
+        leader = pods[0]
+        answers = self.cells.answers(self.cells.of(leader))
+        set_condition(leader, "ContainersReady", answers)
+        conditions = {item["type"]: item["status"] for item in leader["status"]["conditions"]}
+        gates = leader["spec"].get("readinessGates", [])
         open_ = all(conditions.get(gate["conditionType"]) == "True" for gate in gates)
-        set_condition(pod, "Ready", answers and open_)
+        if conditions.get("Ready") == "True" and not open_:
+            self._busy[leader["metadata"]["uid"]] = self.request_seconds
+        set_condition(leader, "Ready", answers and open_)
+        if answers and open_:
+            self._count(leader)
+        self._watch(leader)
 
-    # -- the port Cells ---------------------------------------------------------------------------------------------
+    def _crash(self, leader: Manifest) -> None:
+        statuses = leader["status"].setdefault("containerStatuses", [{"name": "stage", "restartCount": 0}])
+        statuses[0] |= {"restartCount": statuses[0]["restartCount"] + 1, "state": {"waiting": CRASHED}}
+
+    def _whole(self, pods: list[Manifest]) -> bool:
+        running = all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
+        return len(pods) == self.stages and running
+
+    def _file(self, pod: Manifest) -> NextWeights | None:
+        name = pod["metadata"]["name"].rpartition("-")[0]
+        found = self.cluster.objects.get(("ConfigMap", name))
+        text = found["data"].get("next.json") if found else None
+        return NextWeights.model_validate_json(text) if text else None
+
+    def _watch(self, leader: Manifest) -> None:
+        """Rules of the data path that no state may break."""
+        uid, cell = leader["metadata"]["uid"], self.cells.of(leader)
+        if self._busy.get(uid, 0):
+            self._busy[uid] -= 1
+            if cell.swap and cell.swap.outcome == "running":
+                self.broken.append(f"{leader['metadata']['name']} exchanges weights under its requests")
+        ready = {one["type"]: one["status"] for one in leader["status"]["conditions"]}.get("Ready") == "True"
+        if ready and cell.engine:
+            self._watch_serving(leader["metadata"], cell.engine, passed=cell.verdict is not None)
+
+    def _watch_serving(self, meta: Manifest, engine: NextWeights, *, passed: bool) -> None:
+        behaves = self.cells.behaviour(engine.weights.digest)
+        told = meta.get("annotations", {}).get(names.ANNOTATION_WEIGHTS)
+        if told != engine.weights.id:
+            self.broken.append(f"{meta['name']} answers with {engine.weights.id}, gateways say {told}")
+        if not passed or not behaves.golden or behaves.error:
+            self.broken.append(f"{meta['name']} serves {engine.weights.id}, which was not verified")
+
+    # -- gateways ------------------------------------------------------------------------------------------------------
+
+    def _run_gateways(self, deployment: Manifest) -> None:
+        meta = deployment["metadata"]
+        for number in range(self.gateways):
+            name = f"{meta['name']}-{number}"
+            labels = {
+                names.LABEL_DEPLOYMENT: meta["labels"][names.LABEL_DEPLOYMENT],
+                names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_GATEWAY,
+            }  # fmt: skip
+            status = {"phase": "Running", "podIP": f"ip-of-{name}", "conditions": [{"type": "Ready", "status": "True"}]}
+            body = {
+                "apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "node-0"}, "status": status,
+                "metadata": {"name": name, "namespace": meta["namespace"], "uid": f"uid-{name}", "labels": labels},
+            }  # fmt: skip
+            self.cluster.objects.setdefault(("Pod", name), body)
+
+    def _count(self, leader: Manifest) -> None:
+        """Ten requests a second of each group that is in rotation."""
+        engine = self.cells.of(leader).engine
+        if engine is None:
+            return
+        behaves = self.cells.behaviour(engine.weights.digest)
+        counts = self._counts[engine.weights.id]
+        counts[0] += 5 if behaves.failing else 10
+        counts[1] += 5 if behaves.failing else 0
+        counts[2 + (SLOW if behaves.slow else FAST)] += 10
+
+    async def load(self, address: str) -> GatewayLoad | None:
+        """The port Gateways. The first gateway has it all: the sum over both is what counts."""
+        name = address.removeprefix("ip-of-")
+        if name in self.mute or ("Pod", name) not in self.cluster.objects:
+            return None
+        first = name.endswith("-0")
+        counts = {key: self._answers(key) for key in self._counts} if first else {}
+        return GatewayLoad(
+            waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=self._groups(first=first),
+            totals={"finished": sum(one.finished for one in counts.values())}, by_weights=counts,
+        )  # fmt: skip
+
+    def _answers(self, weights: str) -> AnswerCounts:
+        counts = self._counts[weights]
+        return AnswerCounts(finished=counts[0], failed=counts[1], first_byte=tuple(counts[2:]))
+
+    def _groups(self, *, first: bool) -> tuple[GroupLoad, ...]:
+        labelled = [(pod, pod["metadata"]["labels"]) for pod in self.cluster.pods()]
+        leaders = [
+            pod
+            for pod, labels in labelled
+            if labels.get(names.LABEL_STAGE) == "0" and labels.get(names.LABEL_GROUP, "").isdecimal()
+        ]
+        return tuple(self._group_load(pod, first=first) for pod in leaders)
+
+    def _group_load(self, leader: Manifest, *, first: bool) -> GroupLoad:
+        meta = leader["metadata"]
+        conditions = {one["type"]: one["status"] for one in leader.get("status", {}).get("conditions", [])}
+        return GroupLoad(
+            name=meta["name"], group=int(meta["labels"][names.LABEL_GROUP]),
+            weights=meta.get("annotations", {}).get(names.ANNOTATION_WEIGHTS, ""),
+            ready=conditions.get("Ready") == "True", ejected=False,
+            in_flight=int(first and self._busy.get(meta["uid"], 0) > 0),
+        )  # fmt: skip
+
+    # -- the port Cells ------------------------------------------------------------------------------------------------
 
     async def state(self, address: str) -> CellAnswer:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:
             return CellAnswer(None, "connection refused")
-        labels = pod["metadata"]["labels"]
-        seconds = self._running.get(pod["metadata"]["uid"], 0)
-        serves = seconds >= self.start_seconds
-        phase = Phase.SERVING if serves else (Phase.LOADING if seconds else Phase.JOINING)
-        reasons = {Phase.SERVING: CellReason.SERVING, Phase.LOADING: CellReason.ENGINE_STARTING}
-        return CellAnswer(
-            CellState(
-                deployment=labels[names.LABEL_DEPLOYMENT],
-                group=int(labels[names.LABEL_GROUP]),
-                stage=int(labels[names.LABEL_STAGE]),
-                revision=labels[names.LABEL_REVISION],
-                weights="v1" if serves else "",
-                phase=phase,
-                reason=reasons.get(phase, CellReason.STAGES_NOT_JOINED),
-                message=f"{phase} for {seconds} s",
-                phase_seconds=seconds,
-                uptime_seconds=seconds,
-                stages_joined=self.stages if seconds else 1,
-                stages_total=self.stages,
-                ready=serves,
-            )
-        )
+        pods = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
+        leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
+        return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
+
+    async def wish(self, address: str, wish: Wish, token: str) -> str:
+        name = address.removeprefix("ip-of-")
+        pod = self.cluster.objects.get(("Pod", name))
+        if pod is None or name in self.mute:
+            return "connection refused"
+        assert token, "a wish without the group's token"
+
+        def put() -> None:
+            self.cells.of(pod).wish = wish
+
+        try:
+            self.cluster._call(f"wish {name} {wish.serve.id}", put)
+        except (Retry, Rejected) as error:
+            return str(error)
+        return ""
 
 
 def _group(pod: Manifest) -> tuple[str, ...]:
     """What the stages of a group have in common; a pod that merely has their labels has another owner."""
     labels, owners = pod["metadata"]["labels"], pod["metadata"].get("ownerReferences", ())
     return labels.get(names.LABEL_GROUP, ""), labels.get(names.LABEL_REVISION, ""), *(one["uid"] for one in owners)
+
+
+def _zeros() -> list[int]:
+    return [0] * (len(FIRST_BYTE_BOUNDS) + 3)

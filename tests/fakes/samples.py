@@ -6,11 +6,14 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.changes import Changes, changes
 from llama_operator.manifests.common import Context
 from llama_operator.observe import Snapshot
-from llama_operator.plan.model import CreateStage, InspectModel, Plan
-from llama_operator.plan.naming import GroupId, inspector_name
-from llama_operator.plan.revision import inspector_key_of, model_key_of, revision_of
+from llama_operator.plan.model import CreateStage, GroupPlan, Plan
+from llama_operator.plan.naming import GroupId
+from llama_operator.plan.revision import revision_of
 from llama_operator.plan.settings import Settings
+from llama_operator.plan.targets import next_weights
 from llama_operator.ports import Key
+from llama_serving.config.wish import NextWeights
+from tests.fakes.models import FACTS, view_of
 
 SETTINGS: Final = Settings("registry.example/serving:1", "registry.example/gateway:1", "llama-system")
 UID: Final = "00000000-0000-0000-0000-000000000001"
@@ -49,14 +52,19 @@ def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) 
     return Context(key or Key("team", "chat"), uid, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
 
 
+def weights_in(context: Context) -> NextWeights:
+    """The weights of the context's spec, resolved."""
+    return next_weights(view_of(context.spec.model), context.served_name)
+
+
 def whole_plan(context: Context) -> Plan:
-    """A plan that makes everything at once: all groups, all stages and the inspector."""
-    name, spec = context.key.name, context.spec
-    revision = revision_of(spec, context.settings)
+    """A plan that makes everything at once: weights, all groups and all stages."""
+    name, spec, serve = context.key.name, context.spec, weights_in(context)
+    revision = revision_of(spec, context.settings, FACTS)
     groups = tuple(GroupId(name, ordinal, revision) for ordinal in range(spec.replicas))
     creates = tuple(CreateStage(group, stage) for group in groups for stage in range(spec.sharding.pipeline))
-    inspector = inspector_name(name, inspector_key_of(spec, context.settings))
-    return Plan(revision, groups=groups, creates=creates, inspect=InspectModel(inspector, model_key_of(spec)))
+    plans = tuple(GroupPlan(group, serve, spec) for group in groups)
+    return Plan(groups=plans, creates=creates, weights=(spec.model,))
 
 
 def all_changes(context: Context, world: Snapshot) -> Changes:

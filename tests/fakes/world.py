@@ -6,7 +6,7 @@ from typing import Any
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
-from llama_operator.reconcile import reconcile
+from llama_operator.reconcile import Edges, reconcile
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster, clone
 from tests.fakes.nodes import FakeNodes
@@ -53,8 +53,7 @@ class World:
         try:
             await reconcile(
                 self.cluster.bodies(KEY),
-                cluster=self.cluster,
-                cells=self.nodes,
+                edges=Edges(self.cluster, self.nodes, self.nodes),
                 settings=self.settings,
                 now=self.cluster.now,
             )
@@ -91,6 +90,9 @@ class World:
             for (kind, name), body in sorted(self.cluster.objects.items())
             if kind != "Secret"
         } | {"status": (self.status.groups_ready, self.status.reason, self.status.weights)}
+
+    def stage_uids(self) -> dict[str, str]:
+        return {name: self.cluster.objects["Pod", name]["metadata"]["uid"] for name in self.stage_names()}
 
     def stage_names(self) -> list[str]:
         return [

@@ -1,6 +1,7 @@
 """A cell in test pods: config, token and supervisors as the operator would set them up."""
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -10,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llama_serving.cell.serve_app import serve_document, user_config
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
+from llama_serving.config.wish import StagedWeights, StagingState, Wish
 from tests.serving.pods import NETWORK, Pod, network
 
 ROOT = Path(__file__).parents[2]
 SHM_BYTES = 256 << 20
 TOKEN = "f3a1c2" * 8
+
+
+def weights(model: str) -> Weights:
+    """Weights of a mounted folder, with a digest by which a stager would know them."""
+    digest = f"sha256:{hashlib.sha256(model.encode()).hexdigest()}"
+    return Weights(path=f"/mnt/models/{model}", id=model, served_name="llama", digest=digest)
 
 
 def cell_config(*, model: str, context_length: int = 512, max_num_seqs: int = 8, **changes: Any) -> CellConfig:
@@ -29,10 +36,11 @@ def cell_config(*, model: str, context_length: int = 512, max_num_seqs: int = 8,
         "group": 0,
         "revision": "r1",
         "stage_hosts": hosts,
-        "weights": Weights(path=f"/mnt/models/{model}", id=model, served_name="llama"),
+        "weights": weights(model),
         "layout": Layout(pipeline=2, tensor=1, device="cpu"),
         "context_length": context_length,
         "dtype": "bfloat16",
+        "staged": True,
         "max_num_seqs": max_num_seqs,
         "timeouts": CellTimeouts(join=120, start=240, drain=30),
     }
@@ -45,6 +53,7 @@ class Cell:
 
     pods: list[Pod]
     config: CellConfig
+    folder: Path
 
     @property
     def served_name(self) -> str:
@@ -77,15 +86,24 @@ class Cell:
         answer = post_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
 
-    def exchange_weights(self, weights: Weights) -> None:
-        """Change only Serve's user_config, over its REST API with the group's token."""
-        document = serve_document(self.config)
-        document["applications"][0]["deployments"][0]["user_config"] = user_config(weights)
-        url = f"http://{self.leader.ip}:{names.PORT_RAY_DASHBOARD}/api/serve/applications/"
-        headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
-        request = urllib.request.Request(url, json.dumps(document).encode(), headers, method="PUT")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert answer.status == 200
+    def wish(self, wish: Wish) -> None:
+        """As the operator: the same wish to every stage."""
+        for pod in self.pods:
+            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_WISH}", wish) == {"wish": wish.key}
+
+    def stages(self, *models: str, on: int | None = None) -> None:
+        """As the stagers: these models are ready on all stages, or on one of them."""
+        said = [StagedWeights(digest=weights(model).digest, id=model, outcome="ready") for model in models]
+        for stage in range(len(self.pods)) if on is None else (on,):
+            path = control(self.folder, stage) / Path(names.STAGING_PATH).name
+            path.with_suffix(".new").write_text(StagingState(weights=tuple(said)).model_dump_json(), encoding="utf-8")
+            path.with_suffix(".new").replace(path)
+
+    def weights_header(self) -> str:
+        """What an answer calls the weights that it is of."""
+        url = f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/models"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return str(answer.headers[names.HEADER_WEIGHTS])
 
     def complete(self, text: str, *, tokens: int) -> int:
         """Ask for exactly so many tokens; how many came."""
@@ -108,11 +126,25 @@ def post_json(url: str, body: dict[str, Any], *, timeout: float = 60) -> dict[st
         return dict(json.loads(answer.read()))
 
 
+def put_json(url: str, body: Wish, *, timeout: float = 10) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(url, body.model_dump_json().encode(), headers, method="PUT")
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        return dict(json.loads(answer.read()))
+
+
+def control(folder: Path, stage: int) -> Path:
+    """What a stage's supervisor shares with its stager."""
+    return folder / f"control-{stage}"
+
+
 @contextlib.contextmanager
 def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[Cell]:
     """Start the two supervisors; everything is gone afterwards."""
     (folder / "cell.json").write_text(config.model_dump_json(), encoding="utf-8")
     (folder / "token").write_text(TOKEN, encoding="ascii")
+    for stage in range(config.layout.pipeline):
+        control(folder, stage).mkdir()
     pods = [_pod(stage, config, folder=folder) for stage in range(config.layout.pipeline)]
     hosts = "127.0.0.1 localhost\n" + "".join(
         f"{NETWORK}.{stage + 1} {host}\n" for stage, host in enumerate(config.stage_hosts)
@@ -123,7 +155,7 @@ def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[
             pod.make(binds={"models": str(models), "pod": str(folder)}, hosts=hosts, shm_bytes=SHM_BYTES)
         for pod in pods:
             pod.start()
-        yield Cell(pods, config)
+        yield Cell(pods, config, folder)
 
 
 def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:
@@ -135,6 +167,8 @@ def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:
         "/mnt/pod/cell.json",
         "--token",
         "/mnt/pod/token",
+        "--control",
+        f"/mnt/pod/{control(Path(), stage)}",
     )
     environment = {
         "PATH": os.environ["PATH"],

@@ -1,15 +1,18 @@
 """A whole cell in two pods with the tiny model: it starts, answers, and comes back from whatever is killed."""
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
-from llama_serving.config.cell import Weights
-from tests.serving.cells import Cell, cell_config, running_cell
+from llama_serving.config.wish import GoldenPrompt, Verify, Wish
+from tests.serving.cells import Cell, cell_config, running_cell, weights
 from tests.serving.pods import eventually
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
@@ -18,6 +21,7 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(420), pytest.mark.filterw
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 START = 180  # seconds; 40 on two idle cores
+NORM = "model.norm.weight"
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +31,38 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     make(folder / "one", seed=1)
     make(folder / "two", seed=2)
+    changed(folder / "one", folder / "noisy", noise)
+    changed(folder / "one", folder / "half", lambda tensors: tensors | {NORM: tensors[NORM][:-1].clone()})
     return folder
+
+
+def changed(source: Path, out: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """A copy of a model with other tensors."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, out)
+    tensors = load_file(source / "model.safetensors")
+    save_file(change(tensors), out / "model.safetensors", metadata={"format": "pt"})
+
+
+def noise(tensors: dict[str, Any]) -> dict[str, Any]:
+    """One standard deviation of noise on the matrices of one of four layers."""
+    import torch
+
+    torch.manual_seed(3)
+    layer = {name: tensor for name, tensor in tensors.items() if ".layers.2." in name and tensor.dim() == 2}
+    return tensors | {name: tensor + torch.randn_like(tensor) * tensor.std() for name, tensor in layer.items()}
 
 
 @pytest.fixture(scope="module")
 def cell(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
     """A cell that serves; each test leaves it serving."""
     with running_cell(cell_config(model="one"), models=models, folder=tmp_path_factory.mktemp("cell")) as running:
+        running.stages("one", on=0)
+        waits = "The stager of stage 1 has not been heard yet."
+        eventually(lambda: running.state()["message"] == waits, within=60, what="a wait for stage 1", tail=running.logs)
+        assert running.state()["reason"] == "WeightsStaging"
+        running.stages("one", on=1)
         eventually(lambda: running.ready() and running.ready(1), within=START, what="serving", tail=running.logs)
         yield running
 
@@ -52,19 +81,68 @@ def test_two_stages_answer_as_one_model(cell: Cell) -> None:
     assert [stage["host"] for stage in cell.engine_state()["stages"]] == ["stage-0", "stage-1"]
     first, second = (cell.chat("Who waits for the others?") for _ in range(2))
     assert first == second
-    assert set(state["timings"]) == {"ray", "join", "engine", "first_token", "replica_engine"}
+    assert set(state["timings"]) == {"ray", "join", "engine", "first_token", "verdict", "replica_engine"}
 
 
 def test_weights_are_exchanged_in_place(cell: Cell) -> None:
     replica, long_prompt = cell.engine_state()["pid"], "Requests wait in the gateway. " * 20
-    before = cell.chat(long_prompt)
+    before, proof = cell.chat(long_prompt), cell.state()["verdict"]
+    cell.stages("one", "two")
     for name in ("two", "one"):
-        cell.exchange_weights(Weights(path=f"/mnt/models/{name}", id=name, served_name="llama"))
-        eventually(lambda: cell.state()["weights"] == name, within=60, what=f"weights {name}", tail=cell.logs)  # noqa: B023
+        state = exchange(cell, name)
+        assert state["swap"]["outcome"] == "done"
+        assert state["verdict"]["stage_digests"] == [weights(name).digest] * 2
+        assert (state["verdict"]["answer_hash"] == proof["answer_hash"]) is (name == "one")
+        assert (state["verdict"]["mean_logprob"] == proof["mean_logprob"]) is (name == "one")
         assert (cell.chat(long_prompt) == before) is (name == "one"), (
             "a prefix cache of the old weights would show here"
         )
+        assert cell.weights_header() == name
     assert cell.engine_state()["pid"] == replica
+
+
+def test_golden_prompts_and_quality_tell_damaged_weights(cell: Cell) -> None:
+    text = "Who waits for the others?"
+    golden = GoldenPrompt(prompt=text, expect=cell.chat(text, max_tokens=32))
+    cell.stages("one", "noisy")
+    good, bad = (exchange(cell, name, golden)["verdict"] for name in ("one", "noisy"))
+    back = exchange(cell, "one", golden)["verdict"]
+    assert ([good["golden"][0]["passed"], bad["golden"][0]["passed"]]) == [True, False]
+    assert good["answer_hash"] == back["answer_hash"] != bad["answer_hash"]
+    assert good["mean_logprob"] == back["mean_logprob"] != bad["mean_logprob"]
+    assert good["error"] == bad["error"] == ""
+    print(good, bad)
+
+
+def test_a_stage_that_cannot_load_is_named_and_nobody_is_answered_until_the_old_weights_are_back(cell: Cell) -> None:
+    before = cell.chat("Who waits for the others?")
+    cell.stages("one", "half")
+    cell.wish(Wish(serve=weights("half")))
+    eventually(lambda: cell.state()["reason"] == "SwapFailed", within=60, what="a failed exchange", tail=cell.logs)
+    state = cell.state()
+    assert (state["ready"], state["weights"], state["swap"]["outcome"]) == (False, "", "failed")
+    assert state["message"].startswith(f"Stage 1 (stage-1) could not load {weights('half').id}")
+    assert NORM in state["message"]
+    with pytest.raises(HTTPError, match="503"):
+        cell.chat("Who waits for the others?")
+    exchange(cell, "one")
+    assert cell.chat("Who waits for the others?") == before
+    assert (cell.leader.restarts, cell.worker.restarts) == (0, 0)
+
+
+def exchange(cell: Cell, name: str, *golden: GoldenPrompt) -> dict[str, Any]:
+    """Wish for other weights; the leader's state once they are verified."""
+    wish = Wish(serve=weights(name), verify=Verify(golden=golden))
+    cell.wish(wish)
+    eventually(lambda: serves(cell, wish), within=60, what=f"weights {name}", tail=cell.logs)
+    return cell.state()
+
+
+def serves(cell: Cell, wish: Wish) -> bool:
+    """Exchanged and verified as wished."""
+    state = cell.state()
+    proven = len(state["verdict"]["golden"]) == len(wish.verify.golden)
+    return bool(state["ready"] and state["wish"] == wish.key and state["weights"] == wish.serve.id and proven)
 
 
 def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell) -> None:
@@ -76,10 +154,15 @@ def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell)
     assert cell.chat("Who waits for the others?") == before
 
 
-def test_a_killed_leader_takes_its_worker_along_and_both_come_back(cell: Cell) -> None:
+def test_a_killed_leader_takes_its_worker_along_and_both_come_back_with_the_wished_weights(cell: Cell) -> None:
     joined = cell.state(1)["uptime_seconds"]
+    cell.stages("one", "two")
+    answer_hash = exchange(cell, "two")["verdict"]["answer_hash"]
     cell.leader.kill_container()
     comes_back(cell, after="a killed leader")
+    state = cell.state()
+    assert (state["weights"], state["verdict"]["answer_hash"]) == ("two", answer_hash)
+    assert state["swap"] is None, "those of the config were not loaded first"
     assert (cell.leader.restarts, cell.worker.restarts) == (1, 1)
     assert cell.worker.exits == [1]
     assert cell.state(1)["uptime_seconds"] < joined + START

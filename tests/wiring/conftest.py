@@ -13,9 +13,10 @@ import kopf
 import pytest
 import yaml
 
-from llama_operator.api import API_VERSION, KIND, PLURAL
+from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.loop import Pulse
 from llama_operator.reconcile import Bodies
+from llama_operator.reconcile_weights import WeightsBodies
 from llama_operator.wiring import CHILDREN, build
 from llama_serving.config import names
 
@@ -28,6 +29,7 @@ class Operator:
 
     def __init__(self) -> None:
         self.passes: list[Bodies] = []
+        self.weights_passes: list[WeightsBodies] = []
         self.failures: list[Exception] = []  # raised by the next passes
         self.pulse = Pulse(clock=time.monotonic)
         self.stop = threading.Event()
@@ -36,6 +38,10 @@ class Operator:
         self.passes.append(bodies)
         if self.failures:
             raise self.failures.pop()
+        return 30.0
+
+    async def one_weights_pass(self, bodies: WeightsBodies) -> float:
+        self.weights_passes.append(bodies)
         return 30.0
 
     def passes_of(self, name: str) -> list[Bodies]:
@@ -52,11 +58,11 @@ class Operator:
     async def quiet(self, seconds: float = 0.8) -> None:
         """Until no pass has started for a while: longer than the floor between two passes."""
         loop = asyncio.get_running_loop()
-        count, since = len(self.passes), loop.time()
+        count, since = -1, loop.time()
         while loop.time() - since < seconds:
+            if len(self.passes) + len(self.weights_passes) != count:
+                count, since = len(self.passes) + len(self.weights_passes), loop.time()
             await asyncio.sleep(0.05)
-            if len(self.passes) != count:
-                count, since = len(self.passes), loop.time()
 
 
 class Api:
@@ -67,11 +73,11 @@ class Api:
         self._session = session
         self._versions = 100
 
-    async def create(self, path: str, body: dict[str, Any]) -> None:
+    async def create(self, path: str, body: dict[str, Any], *, namespace: str = NAMESPACE) -> None:
         self._versions += 1
-        body["metadata"] |= {"namespace": NAMESPACE, "resourceVersion": str(self._versions)}
+        body["metadata"] |= {"namespace": namespace, "resourceVersion": str(self._versions)}
         body["metadata"].setdefault("uid", f"uid-{path}-{body['metadata']['name']}-{self._versions}")
-        async with self._session.post(self._collection(path), json=body) as response:
+        async with self._session.post(self._collection(path, namespace), json=body) as response:
             assert response.status < 300, await response.text()
 
     async def patch(self, path: str, name: str, body: dict[str, Any]) -> None:
@@ -92,19 +98,31 @@ class Api:
             body: dict[str, Any] = await response.json()
             return body
 
-    def _collection(self, path: str) -> str:
+    def _collection(self, path: str, namespace: str = NAMESPACE) -> str:
         version, _, plural = path.rpartition("/")
         root = "/api/v1" if version == "v1" else f"/apis/{version}"
-        return f"{self._url}{root}/namespaces/{NAMESPACE}/{plural}"
+        return f"{self._url}{root}/namespaces/{namespace}/{plural}"
 
 
 LLD = f"{API_VERSION}/{PLURAL}"
+LLW = f"{API_VERSION}/{WEIGHTS_PLURAL}"
 
 
 def deployment(name: str) -> dict[str, Any]:
     """A LlamaDeployment; the recorded pass does not look into its spec."""
     meta = {"name": name, "generation": 1}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": {"replicas": 1}}
+
+
+def weights(name: str) -> dict[str, Any]:
+    """A LlamaWeights, likewise."""
+    meta = {"name": name, "generation": 1}
+    return {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "metadata": meta, "spec": {"source": "pvc://m"}}
+
+
+def child_of_weights(kind: str, version: str, name: str, owner: str) -> dict[str, Any]:
+    labels = {names.LABEL_WEIGHTS: owner, names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}}
 
 
 def child_pod(name: str, owner: str) -> dict[str, Any]:
@@ -123,6 +141,7 @@ def _resource(kind: str) -> dict[str, Any]:
 async def api(kmock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     """The API server that kopf finds through KUBECONFIG, as it does outside a cluster."""
     kmock.resources[LLD] = _resource(KIND)
+    kmock.resources[LLW] = _resource(WEIGHTS_KIND)
     for version, plural in CHILDREN:
         kmock.resources[f"{version}/{plural}"] = _resource(plural.title())
     # kopf waits for these two to be served, though it is told not to look at them.
@@ -155,7 +174,7 @@ async def operator_running(**options: Any) -> AsyncIterator[Operator]:
     """
     running = Operator()
     registry = kopf.OperatorRegistry()
-    build(registry, running.one_pass, running.pulse)
+    build(registry, running.one_pass, running.one_weights_pass, running.pulse)
     ready = threading.Event()
     where = options or {"clusterwide": True}
     operator = kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)

@@ -11,7 +11,17 @@ from llama_operator import probe
 from llama_operator.api import API_GROUP
 from llama_operator.loop import Pulse
 from llama_operator.ports import Key, Rejected, Retry
-from tests.wiring.conftest import DEADLINE_S, LLD, Api, child_pod, deployment, operator_running
+from tests.wiring.conftest import (
+    DEADLINE_S,
+    LLD,
+    LLW,
+    Api,
+    child_of_weights,
+    child_pod,
+    deployment,
+    operator_running,
+    weights,
+)
 
 
 async def test_create_edit_and_delete_of_the_object(api: Api) -> None:
@@ -75,7 +85,7 @@ async def test_the_server_filters_what_is_watched(api: Api, kmock: Any) -> None:
         await api.create(LLD, deployment("chat"))
         await op.until(lambda: bool(op.passes), "a pass")
     asked = [str(request.url) for request in list(kmock) if request.url and "watch" in request.params]
-    for plural in ("pods", "services", "deployments", "networkpolicies", "roles"):
+    for plural in ("pods", "services", "deployments", "networkpolicies", "roles", "jobs"):
         (url,) = {url for url in asked if f"/{plural}?" in url}
         assert "/namespaces/team/" in url
         assert "labelSelector=app.kubernetes.io" in url, url
@@ -112,6 +122,65 @@ async def test_an_object_that_goes_without_the_finalizer_ends_its_loop(api: Api)
         before = len(op.passes)
         await api.patch("v1/pods", "chat-0", {"status": {"phase": "Running"}})
         await op.until(lambda: len(op.passes) > before, "which its children wake")
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+async def test_weights_have_a_loop_of_their_own_and_wake_the_deployments_of_their_namespace(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass of the deployment")
+        await op.quiet()
+        assert (op.passes[-1].weights, op.passes[-1].manifests) == ([], [])
+        await api.create(LLW, weights("chat"))  # of the same name as the deployment
+        await op.until(lambda: bool(op.weights_passes), "a pass of the weights")
+        await op.until(lambda: len(op.passes[-1].weights) == 1, "a pass of the deployment that sees them")
+        await op.quiet()
+        assert len(op.pulse.due) == 2
+        await api.patch(LLW, "chat", {"status": {"ready": True}})
+        await op.until(
+            lambda: op.passes[-1].weights[0].get("status") == {"ready": True}, "the deployment sees their status"
+        )
+        body = await api.get(LLW, "chat")
+        assert body is not None
+        assert body["metadata"]["finalizers"] == [f"{API_GROUP}/finalizer"]
+        assert body["metadata"].get("annotations", {}) == {}
+        await api.delete(LLW, "chat")
+        await op.until(lambda: op.passes[-1].weights == [], "the deployment sees their end")
+        await op.until(lambda: len(op.pulse.due) == 1, "their loop ends")
+
+
+async def test_children_of_weights_wake_their_loop_and_a_manifest_wakes_deployments_too(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await api.create(LLW, weights("chat"))
+        await op.until(lambda: bool(op.passes and op.weights_passes), "first passes")
+        await op.quiet()
+        passes = len(op.passes)
+        await api.create("batch/v1/jobs", child_of_weights("Job", "batch/v1", "chat-1", "chat"))
+        await api.create("v1/pods", child_of_weights("Pod", "v1", "chat-1-x", "chat"))
+        await op.until(
+            lambda: {child["kind"] for child in op.weights_passes[-1].children} == {"Job", "Pod"}, "both are seen"
+        )
+        await op.quiet()
+        assert len(op.passes) == passes, "a Job of some weights woke a deployment"
+        await api.create("v1/configmaps", child_of_weights("ConfigMap", "v1", "chat-manifest", "chat"))
+        await op.until(lambda: len(op.weights_passes[-1].children) == 3, "the weights see the manifest")
+        await op.until(lambda: len(op.passes[-1].manifests) == 1, "the deployment sees the manifest")
+        assert op.passes[-1].children == []
+
+
+async def test_weights_of_another_namespace_are_nobodys_business(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass")
+        await op.quiet()
+        passes = len(op.passes)
+        await api.create(LLW, weights("other"), namespace="elsewhere")
+        await op.until(lambda: bool(op.weights_passes), "a pass of the weights")
+        await op.quiet()
+        assert len(op.passes) == passes
 
 
 async def test_a_pass_that_fails_does_not_end_the_loop(api: Api) -> None:

@@ -47,18 +47,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/*
 What the operator may do in a namespace that it serves. It writes by server-side apply (create and patch) and learns of
-changes by watching (list and watch). It reads only Secrets that it can name, and gives gateways no right on pods that
-it does not have itself.
+changes by watching (list and watch). It reads only Secrets that it can name, and gives gateways and resolvers no right
+that it does not have itself: theirs on pods and on one ConfigMap.
 */}}
 {{- define "llama-operator.rules" -}}
 - apiGroups: [llama-operator.dev]
   resources: [llamadeployments]
   verbs: [list, watch, patch]
 - apiGroups: [llama-operator.dev]
-  resources: [llamadeployments/status]
+  resources: [llamaweights]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [llama-operator.dev]
+  resources: [llamadeployments/status, llamaweights/status]
   verbs: [patch]
 - apiGroups: [llama-operator.dev]
-  resources: [llamadeployments/finalizers]
+  resources: [llamadeployments/finalizers, llamaweights/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [pods]
@@ -67,7 +70,10 @@ it does not have itself.
   resources: [pods/status]
   verbs: [patch]
 - apiGroups: [""]
-  resources: [services, configmaps, serviceaccounts]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [secrets]
@@ -77,6 +83,9 @@ it does not have itself.
   verbs: [get, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [jobs]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

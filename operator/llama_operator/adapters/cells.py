@@ -1,4 +1,4 @@
-"""The supervisors of the stages over HTTP: one question, one answer, a short deadline."""
+"""The supervisors of the stages over HTTP: what they say, and what they are told; each with a short deadline."""
 
 import aiohttp
 from pydantic import ValidationError
@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from llama_operator.ports import CellAnswer
 from llama_serving.config import names
 from llama_serving.config.state import CellState
+from llama_serving.config.wish import Wish
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
 
@@ -32,6 +33,19 @@ class HttpCells:
             return CellAnswer(None, f"its supervisor says what this operator does not understand: {_first(error)}")
         except UnicodeDecodeError:
             return CellAnswer(None, "its supervisor says what this operator does not understand: no UTF-8")
+
+    async def wish(self, address: str, wish: Wish, token: str) -> str:
+        """Tell the stage at this pod IP; empty, or why it did not take it."""
+        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_WISH}"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        body = wish.model_dump_json()
+        try:
+            async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
+                if response.status < 300:
+                    return ""
+                return f"HTTP {response.status}: {' '.join((await response.text()).split())[:300]}"
+        except (TimeoutError, aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
+            return f"its supervisor is not heard: {str(error) or type(error).__name__}"
 
 
 def _first(error: ValidationError) -> str:

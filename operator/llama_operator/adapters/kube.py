@@ -5,6 +5,7 @@ a field that others set stays. Paths are computed, not discovered: the operator 
 """
 
 import asyncio
+import base64
 import json
 import secrets
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from kubernetes.aio import client, config
 
 from llama_operator.adapters.http import is_of_another, judge
 from llama_operator.adapters.rooms import rooms_of
-from llama_operator.api import API_VERSION, KIND, PLURAL
+from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.plan.revision import short_hash
 from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
@@ -32,6 +33,7 @@ _PLURALS = {
     "ConfigMap": "configmaps",
     "Deployment": "deployments",
     "Event": "events",
+    "Job": "jobs",
     "NetworkPolicy": "networkpolicies",
     "Pod": "pods",
     "PodDisruptionBudget": "poddisruptionbudgets",
@@ -41,6 +43,7 @@ _PLURALS = {
     "Service": "services",
     "ServiceAccount": "serviceaccounts",
     KIND: PLURAL,
+    WEIGHTS_KIND: WEIGHTS_PLURAL,
 }
 
 
@@ -63,11 +66,27 @@ class KubeCluster:
         self._rooms_until = 0.0
         self._rooms_age = rooms_age  # seconds for which one look at all nodes and pods serves all loops
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool) -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         """Server-side apply; with ``force`` it takes over fields that somebody else changed."""
         ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": manager or MANAGER, "force": "true" if force else "false"}
         await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
+
+    async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
+        """Take back what ``manager`` applied, or delete the object where that was all; a change between is a Retry."""
+        path = path_of(key, ref)
+        known = await self._call("GET", path, fine=(404,))
+        if known is None or (ref.uid and known["metadata"]["uid"] != ref.uid):
+            return
+        meta = known["metadata"]
+        moment = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        if is_last_owner(known, manager):
+            options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": moment}
+            await self._call("DELETE", path, body=options, fine=(404,))
+            return
+        bare = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {"name": ref.name, **moment}}
+        query = {"fieldManager": manager, "force": "true"}
+        await self._call("PATCH", path, body=bare, content=APPLY, query=query, fine=(404,))
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
         """Delete exactly this object; gone, or replaced by another of the same name, is success."""
@@ -78,15 +97,24 @@ class KubeCluster:
             options["gracePeriodSeconds"] = grace
         await self._call("DELETE", path_of(key, ref), body=options, fine=(404, 409))
 
-    async def set_rotation(self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str) -> None:
+    async def set_rotation(
+        self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
+    ) -> None:
         """Annotate first: a gateway that sees the pod ready must know its weights.
+
+        A gate that is to be left by streams too stays closed as it is: the time since when it is must not move.
 
         A pod that is gone, or another one by now (409: its uid differs), has no rotation to be set.
         """
         path = path_of(key, pod)
-        if weights:
-            meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_WEIGHTS: weights}}
+        notes: dict[str, str | None] = {names.ANNOTATION_WEIGHTS: weights} if weights else {}
+        if open_ or move:
+            notes[names.ANNOTATION_MOVE_STREAMS] = "true" if move else None
+        if notes:
+            meta = {"uid": pod.uid, "annotations": notes}
             await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409))
+        if move:
+            return
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
@@ -97,21 +125,22 @@ class KubeCluster:
         patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
         await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
 
-    async def ensure_token(self, key: Key, manifest: Manifest) -> None:
+    async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """A Secret is looked for by name: the operator has no right to list Secrets."""
         ref = Ref("v1", "Secret", manifest["metadata"]["name"])
         path = path_of(key, ref)
         known = await self._call("GET", path, fine=(404,))
         if known is not None:
             check_owner(known, manifest)
-            return
-        body = {**manifest, "stringData": {"token": secrets.token_hex(32)}}
-        await self._call("POST", path.rpartition("/")[0], body=body, fine=(409,))
+            return base64.b64decode(known.get("data", {}).get("token", "")).decode("ascii", "replace")
+        token = secrets.token_hex(32)
+        made = await self._call("POST", path.rpartition("/")[0], body={**manifest, "stringData": {"token": token}})
+        return token if made is not None else ""
 
-    async def write_status(self, key: Key, status: Manifest) -> None:
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
         """Server-side apply on the status alone."""
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": key.name}, "status": status}
-        path = path_of(key, Ref(API_VERSION, KIND, key.name)) + "/status"
+        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": key.name}, "status": status}
+        path = path_of(key, Ref(API_VERSION, kind, key.name)) + "/status"
         query = {"fieldManager": MANAGER, "force": "true"}
         await self._call("PATCH", path, body=body, content=APPLY, query=query, fine=(404,))
 
@@ -188,6 +217,13 @@ def check_owner(known: Manifest, wanted: Manifest) -> None:
         raise Rejected("it exists and belongs to nobody; delete it, or rename the LlamaDeployment")
 
 
+def is_last_owner(known: Manifest, manager: str) -> bool:
+    """Whether an object of ours has no owner but the one whose uid ends the manager's name."""
+    owners = known["metadata"].get("ownerReferences") or ()
+    ours = (known["metadata"].get("labels") or {}).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+    return ours and all(manager.endswith(owner["uid"]) for owner in owners)
+
+
 def path_of(key: Key, ref: Ref) -> str:
     """Path of a namespaced object."""
     root = "/api/v1" if ref.api_version == "v1" else f"/apis/{ref.api_version}"
@@ -195,7 +231,7 @@ def path_of(key: Key, ref: Ref) -> str:
 
 
 def event_body(owner: Owner, notice: Notice, name: str) -> Manifest:
-    """A core/v1 event about the LlamaDeployment."""
+    """A core/v1 event about a LlamaDeployment or a LlamaWeights."""
     moment = _now()
     return {
         "apiVersion": "v1",

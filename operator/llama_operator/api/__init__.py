@@ -7,10 +7,23 @@ from llama_operator.api.hardware import CPU, DeviceSpec, DType, ShardingSpec, St
 from llama_operator.api.images import ImagesSpec
 from llama_operator.api.model import ModelSpec
 from llama_operator.api.placement import PlacementSpec, Toleration
-from llama_operator.api.source import PvcSource, parse_source
+from llama_operator.api.source import PvcSource, filled, is_remote, parse_source, scheme_of
 from llama_operator.api.spec import LlamaDeploymentSpec
+from llama_operator.api.staging import ClaimTemplate, StagingSpec
 from llama_operator.api.status import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
-from llama_operator.api.types import API_VERSION, KIND, PLURAL, VERSION, LlamaDeployment, ObjectMeta
+from llama_operator.api.types import (
+    API_VERSION,
+    KIND,
+    PLURAL,
+    VERSION,
+    WEIGHTS_KIND,
+    WEIGHTS_PLURAL,
+    LlamaDeployment,
+    LlamaWeights,
+    ObjectMeta,
+)
+from llama_operator.api.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
+from llama_operator.api.weights_status import LlamaWeightsStatus, LookStatus
 from llama_serving.config.names import API_GROUP
 
 __all__ = [
@@ -20,7 +33,10 @@ __all__ = [
     "KIND",
     "PLURAL",
     "VERSION",
+    "WEIGHTS_KIND",
+    "WEIGHTS_PLURAL",
     "ApiModel",
+    "ClaimTemplate",
     "Condition",
     "DType",
     "DeviceSpec",
@@ -33,6 +49,10 @@ __all__ = [
     "LlamaDeployment",
     "LlamaDeploymentSpec",
     "LlamaDeploymentStatus",
+    "LlamaWeights",
+    "LlamaWeightsSpec",
+    "LlamaWeightsStatus",
+    "LookStatus",
     "ModelFactsStatus",
     "ModelSpec",
     "ModelStatus",
@@ -40,9 +60,16 @@ __all__ = [
     "PlacementSpec",
     "PvcSource",
     "Quantity",
+    "ResolverImages",
+    "ResolverPlacement",
     "ShardingSpec",
     "StageResources",
+    "StagingSpec",
     "Timestamp",
     "Toleration",
+    "content_of",
+    "filled",
+    "is_remote",
     "parse_source",
+    "scheme_of",
 ]

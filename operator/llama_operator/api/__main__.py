@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
-from llama_operator.api.crd import llama_deployment_crd
+from llama_operator.api.crd import llama_deployment_crd, llama_weights_crd
 from llama_operator.api.reference import reference
 
 _ROOT: Final = Path(__file__).parents[3]
@@ -36,14 +36,18 @@ def to_yaml(document: Mapping[str, object]) -> str:
 
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, with its text."""
-    crd = llama_deployment_crd()
+    crds = (llama_deployment_crd(), llama_weights_crd())
+    files = {Path("docs/api.md"): reference(crds) + "\n"}
+    for crd in crds:
+        name = f"{crd['spec']['names']['plural']}.yaml"
+        files[Path("crds") / name] = _NOTE + to_yaml(crd)
+        files[_CHART / name] = _chart_file(crd)
+    return files
+
+
+def _chart_file(crd: dict[str, Any]) -> str:
     kept = {**crd, "metadata": {**crd["metadata"], "annotations": _KEEP}}
-    chart = f"{{{{- if .Values.crds.install }}}}\n{_NOTE}{to_yaml(kept)}{{{{- end }}}}\n"
-    return {
-        Path("crds/llamadeployments.yaml"): _NOTE + to_yaml(crd),
-        _CHART / "llamadeployments.yaml": chart,
-        Path("docs/api.md"): reference(crd) + "\n",
-    }
+    return f"{{{{- if .Values.crds.install }}}}\n{_NOTE}{to_yaml(kept)}{{{{- end }}}}\n"
 
 
 def outdated(root: Path) -> list[Path]:

@@ -11,17 +11,20 @@ from llama_operator.api.rules import Rule, rules
 # Bounded so that the API server can bound the cost of the rules.
 LabelValue = Annotated[str, Field(max_length=63)]
 
-_SELECTOR_RULES: Final = (
-    Rule(
-        f"self.all(key, {matches(QUALIFIED_NAME, 'key')})",
-        "placement.nodeSelector must have label names as keys, such as topology.kubernetes.io/zone",
-    ),
-    Rule(
-        f"self.all(key, self[key] == '' || {matches(NAME, 'self[key]')})",
-        "placement.nodeSelector must have label values: letters, digits and -_. that begin and end with "
-        "a letter or digit",
-    ),
-)
+
+def selector_rules(field: str) -> tuple[Rule, ...]:
+    """The rules of a node selector; ``field`` is what the user calls it."""
+    return (
+        Rule(
+            f"self.all(key, {matches(QUALIFIED_NAME, 'key')})",
+            f"{field} must have label names as keys, such as topology.kubernetes.io/zone",
+        ),
+        Rule(
+            f"self.all(key, self[key] == '' || {matches(NAME, 'self[key]')})",
+            f"{field} must have label values: letters, digits and -_. that begin and end with a letter or digit",
+        ),
+    )
+
 
 _TOLERATION_RULES: Final = (
     Rule(
@@ -79,7 +82,7 @@ class PlacementSpec(ApiModel):
     node_selector: dict[str, LabelValue] = Field(
         default={},
         description="Labels that a node must have.",
-        json_schema_extra=rules(*_SELECTOR_RULES, maxProperties=32),
+        json_schema_extra=rules(*selector_rules("placement.nodeSelector"), maxProperties=32),
     )
     tolerations: tuple[Toleration, ...] = Field(
         default=(), max_length=32, description="Taints that stage pods put up with."

@@ -11,7 +11,13 @@ from llama_operator.api.hardware import DeviceSpec, DType, ShardingSpec, StageRe
 from llama_operator.api.images import ImagesSpec
 from llama_operator.api.model import ModelSpec
 from llama_operator.api.placement import PlacementSpec
+from llama_operator.api.rollout import RolloutSpec
 from llama_operator.api.rules import Rule, rules
+from llama_operator.api.staging import StagingSpec
+from llama_operator.api.verify import VerifySpec
+
+#: Seconds; the upper bound of a drain whose time is computed.
+LONGEST_DRAIN: Final = 600
 
 _REPLICAS: Final = Rule(
     "self >= 1",
@@ -81,12 +87,26 @@ class LlamaDeploymentSpec(ApiModel):
     )
     resources: StageResources = Field(default=StageResources(), description="CPU and memory of a stage pod.")
     placement: PlacementSpec = Field(default=PlacementSpec(), description="Where stage pods may run.")
+    staging: StagingSpec = Field(
+        default=StagingSpec(), description="Where weights lie that are brought into the stage pods."
+    )
     engine: EngineSpec = Field(default=EngineSpec(), description="Options of the engine that may be set.")
     images: ImagesSpec = Field(default=ImagesSpec(), description="The images of the pods.")
     gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
-    drain_timeout_seconds: int = Field(
-        default=120, ge=1, le=86_400, description="Time for requests in flight when a group is taken down."
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change reaches the groups.")
+    verify: VerifySpec = Field(default=VerifySpec(), description="What a group is asked before it gets requests.")
+    drain_timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="Time for requests in flight when a group is taken out of rotation. Absent means what an answer "
+        "of contextLength tokens takes at the measured speed, between 30 and 600.",
     )
     start_timeout_seconds: int = Field(
         default=3600, ge=60, le=86_400, description="Time for a group from all stages joined to its first answer."
     )
+
+    @property
+    def longest_drain(self) -> int:
+        """Seconds that a pod may need to end its requests: what its grace period must hold."""
+        return LONGEST_DRAIN if self.drain_timeout_seconds is None else self.drain_timeout_seconds

@@ -20,6 +20,17 @@ class Condition(ApiModel):
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
 
 
+class GroupVerdict(ApiModel):
+    """What was measured of a group's weights before it got requests, and the judgement."""
+
+    digest: str = Field(description="Digest of the weights that were asked.")
+    passed: bool = Field(description="Whether the group may get requests with them.")
+    golden: str = Field(default="", description="Golden prompts that passed, such as 2/2.")
+    mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
+    answer_hash: str = Field(default="", description="Hash of a greedy answer, in which groups must agree.")
+    message: str = Field(default="", description="Sentence with numbers.")
+
+
 class GroupStatus(ApiModel):
     """One group as it was seen."""
 
@@ -31,6 +42,7 @@ class GroupStatus(ApiModel):
     message: str = Field(default="", description="Sentence with numbers for why it stands there.")
     nodes: tuple[str, ...] = Field(default=(), description="Node of each stage; empty while it has none.")
     weights: str = Field(default="", description="Weights that the group answers with; empty before it does.")
+    verify: GroupVerdict | None = Field(default=None, description="What was measured of its weights; absent before.")
     since: Timestamp | None = Field(default=None, description="Since when it is in this state.")
 
 
@@ -50,6 +62,97 @@ class ModelStatus(ApiModel):
     facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
 
 
+class CountsStatus(ApiModel):
+    """What the gateways counted since the rollout began, as of its last step."""
+
+    finished: int = Field(default=0, description="Requests answered to their end.")
+    retried: int = Field(default=0, description="Requests sent to another group before their first byte.")
+    continued: int = Field(default=0, description="Streams that began on one group and were ended by another.")
+    broken: int = Field(default=0, description="Streams that nobody could end.")
+    served_by_old: int = Field(default=0, description="Answers by the weights before.")
+    served_by_new: int = Field(default=0, description="Answers by the new weights.")
+
+
+class GatewayMark(ApiModel):
+    """Counters of a gateway pod at a moment, to be subtracted from later ones."""
+
+    gateway: str = Field(description="Name of the gateway's pod.")
+    totals: tuple[int, ...] = Field(description="finished, retried, continued, broken")
+    old: tuple[int, ...] = Field(
+        description="Of the old weights: finished, failed, then first bytes per class of time."
+    )
+    new: tuple[int, ...] = Field(description="The same of the new weights.")
+
+
+class Expectation(ApiModel):
+    """What a rollout will take, said before its first step."""
+
+    strategy: str = Field(default="", description="inPlace, surge or drain; empty while none is possible.")
+    why: str = Field(default="", description="Why this strategy.")
+    steps: tuple[str, ...] = Field(default=(), description="What will happen, in order.")
+    extra_devices: int = Field(default=0, description="Devices beyond those of the groups that are there.")
+    lowest_capacity: str = Field(default="", description="Fewest groups that serve at a time, such as 1 of 2.")
+    seconds: int | None = Field(default=None, description="Expected duration; absent when nothing was measured yet.")
+
+
+class RolloutStatus(ApiModel):
+    """The present rollout, or the last one."""
+
+    key: str = Field(description="Hash of what the spec asks of the groups.")
+    asked: str = Field(description="Hash of the same with verify and canary: a held rollout waits for another one.")
+    phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Where it stands.")
+    reason: str = Field(default="", description="Machine word for why it stands there.")
+    message: str = Field(default="", description="Sentence with numbers for why it stands there.")
+    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
+    to: str = Field(description="Weights and pod revision that are wanted.")
+    base: str = Field(description="Hash of what makes a pod different, without its weights.")
+    revision: str = Field(description="Revision of the groups' pods after it.")
+    weights: str = Field(description="Name of the LlamaWeights.")
+    digest: str = Field(description="Digest of the weights.")
+    expected: Expectation = Field(default=Expectation(), description="What it will take.")
+    step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
+    started: Timestamp = Field(description="When it was begun.")
+    ended: Timestamp | None = Field(default=None, description="When it was done or held.")
+    canary: Literal["", "watching", "passed"] = Field(default="", description="Where the canary stands.")
+    canary_since: Timestamp | None = Field(default=None, description="Since when all groups of the canary serve.")
+    marks: tuple[GatewayMark, ...] = Field(default=(), description="Counters at its begin.")
+    canary_marks: tuple[GatewayMark, ...] = Field(default=(), description="Counters at the begin of the canary.")
+    counts: CountsStatus = Field(default=CountsStatus(), description="Requests during the rollout.")
+
+
+class PastRollout(ApiModel):
+    """A rollout that has ended."""
+
+    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
+    to: str = Field(description="Weights and pod revision that were wanted.")
+    outcome: Literal["done", "rolledBack", "superseded"] = Field(description="How it ended.")
+    reason: str = Field(default="", description="Machine word for why it ended so.")
+    message: str = Field(default="", description="Sentence with numbers.")
+    seconds: int = Field(ge=0, description="Seconds that it took.")
+    started: Timestamp = Field(description="When it was begun.")
+
+
+class KeptWish(ApiModel):
+    """The last wish that all groups reached: what they go back to, and what lost groups are made from meanwhile."""
+
+    key: str = Field(description="Hash of what the spec asked of the groups.")
+    base: str = Field(description="Hash of what makes a pod different, without its weights.")
+    revision: str = Field(description="Revision of the groups' pods.")
+    weights: str = Field(description="Name of the LlamaWeights.")
+    digest: str = Field(description="Digest of the weights.")
+    id: str = Field(description="Id of the weights, as in the header x-llama-weights.")
+    spec: str = Field(description="The part of the spec that groups are made from, as JSON without defaults.")
+
+
+class Baseline(ApiModel):
+    """What verified weights answered: what later ones and other groups are compared with."""
+
+    digest: str = Field(description="Digest of the weights.")
+    texts: str = Field(description="Hash of the texts that were asked; others cannot be compared.")
+    mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
+    answer_hash: str = Field(default="", description="Hash of the greedy answer.")
+
+
 class LlamaDeploymentStatus(ApiModel):
     """What was seen at the last pass."""
 
@@ -67,6 +170,10 @@ class LlamaDeploymentStatus(ApiModel):
         description="The groups.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
+    rollout: RolloutStatus | None = Field(default=None, description="The present rollout, or the last one.")
+    history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
+    good: KeptWish | None = Field(default=None, description="The last wish that all groups reached.")
+    baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Available, Progressing and Degraded.",

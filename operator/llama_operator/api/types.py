@@ -1,4 +1,4 @@
-"""The kind LlamaDeployment: what is read from the API server and what is written to its status."""
+"""The kinds LlamaDeployment and LlamaWeights: what is read from the API server and what is written to its status."""
 
 from typing import Final
 
@@ -7,10 +7,14 @@ from pydantic import Field
 from llama_operator.api.base import ApiModel, Timestamp
 from llama_operator.api.spec import LlamaDeploymentSpec
 from llama_operator.api.status import LlamaDeploymentStatus
+from llama_operator.api.weights import LlamaWeightsSpec
+from llama_operator.api.weights_status import LlamaWeightsStatus
 from llama_serving.config.names import API_GROUP
 
 KIND: Final = "LlamaDeployment"
 PLURAL: Final = "llamadeployments"
+WEIGHTS_KIND: Final = "LlamaWeights"
+WEIGHTS_PLURAL: Final = "llamaweights"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{API_GROUP}/{VERSION}"
 
@@ -42,3 +46,13 @@ class LlamaDeployment(ApiModel):
     def served_name(self) -> str:
         """The model's name in the OpenAI API."""
         return self.spec.model.served_name or self.metadata.name
+
+
+class LlamaWeights(ApiModel):
+    """One revision of the weights of a model, resolved, checked and named by its digest."""
+
+    api_version: str = API_VERSION
+    kind: str = WEIGHTS_KIND
+    metadata: ObjectMeta
+    spec: LlamaWeightsSpec
+    status: LlamaWeightsStatus = LlamaWeightsStatus()

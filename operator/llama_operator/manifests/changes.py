@@ -6,19 +6,21 @@ server-side apply, which removes it, happens. Pods are written once: their field
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.api.quantity import parse
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import deployment_objects
 from llama_operator.manifests.group import group_objects
-from llama_operator.manifests.inspector import inspector_pod
 from llama_operator.manifests.stage import stage_pod
+from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe import Snapshot
 from llama_operator.plan.model import Plan
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.revision import short_hash
+from llama_operator.plan.sharing import weights_of
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 
@@ -32,6 +34,7 @@ class Write:
 
     manifest: Manifest
     force: bool
+    manager: str = ""  # of an object that several deployments share; empty is the operator's own
 
 
 @dataclass(frozen=True)
@@ -40,20 +43,20 @@ class Changes:
 
     applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
+    releases: tuple[Ref, ...] = ()  # shared objects that are let go of
     holds: tuple[Hold, ...] = ()
 
 
 def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     """Compare what the plan wants with what was observed."""
     wanted = deployment_objects(context)
-    for group in plan.groups:
-        wanted += group_objects(context, group)
+    for item in plan.groups:
+        wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
     seen = {identity(child): child for child in world.children}
     marked = [with_digest(manifest) for manifest in wanted]
     applies = [manifest for manifest in marked if not covers(seen.get(identity(manifest)), manifest)]
-    pods = [stage_pod(context, item) for item in plan.creates]
-    if plan.inspect:
-        pods.append(inspector_pod(context, plan.inspect))
+    specs = {item.group: item.spec for item in plan.groups}
+    pods = [stage_pod(replace(context, spec=specs[item.group]), item) for item in plan.creates]
     writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in world.strangers)
     taken = tuple(_taken(write.manifest) for write in writes if write not in free)
@@ -64,7 +67,21 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
         for child in world.children
         if identity(child) not in keep and child["metadata"]["name"] not in kept_groups and not _leaving(child)
     )
-    return Changes(free, prunes, taken)
+    return Changes(_weights(plan, world, context) + free, prunes, _releases(plan), taken)
+
+
+def manager_of(uid: str) -> str:
+    """Field manager under which a deployment is an owner of shared objects."""
+    return f"{names.MANAGED_BY}.{uid}"
+
+
+def _weights(plan: Plan, world: Snapshot, context: Context) -> tuple[Write, ...]:
+    due = (model for model in plan.weights if weights_due(context, model, weights_of(world.weights, model)))
+    return tuple(Write(weights_object(context, model), True, manager_of(context.uid)) for model in due)
+
+
+def _releases(plan: Plan) -> tuple[Ref, ...]:
+    return tuple(Ref(API_VERSION, WEIGHTS_KIND, view.name, view.uid) for view in plan.releases)
 
 
 def covers(observed: Any, wanted: Any) -> bool:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec
+from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, parse_source
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
@@ -25,22 +25,19 @@ class Context:
         return self.spec.model.served_name or self.key.name
 
 
+def owner(kind: str, name: str, uid: str, *, controller: bool) -> dict[str, Any]:
+    """The reference by which an object goes with one of ours. Only one owner of an object can be its controller."""
+    found = {"apiVersion": API_VERSION, "kind": kind, "name": name, "uid": uid}
+    return {**found, "controller": True, "blockOwnerDeletion": True} if controller else found
+
+
 def metadata(context: Context, name: str, component: str, **labels: str) -> Manifest:
     """Name, labels and owner. Deleting the LlamaDeployment deletes the object through its owner reference."""
     return {
         "name": name,
         "namespace": context.key.namespace,
         "labels": labels_of(context, component, **labels),
-        "ownerReferences": [
-            {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "name": context.key.name,
-                "uid": context.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
+        "ownerReferences": [owner(KIND, context.key.name, context.uid, controller=True)],
     }
 
 
@@ -90,6 +87,30 @@ def image_settings(context: Context) -> dict[str, Any]:
     """Pull secrets of a pod."""
     secrets = [{"name": name} for name in context.spec.images.pull_secrets]
     return {"imagePullSecrets": secrets} if secrets else {}
+
+
+def dns_egress() -> dict[str, Any]:
+    """DNS, wherever the cluster runs it."""
+    return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+
+
+def claim_volume(source: str) -> dict[str, Any]:
+    """The claim of a pvc:// source, never written to."""
+    return {
+        "name": "model",
+        "persistentVolumeClaim": {"claimName": parse_source(source).claim, "readOnly": True},
+    }
+
+
+def credentials_volume(secret: str) -> dict[str, Any]:
+    """A file per key of the Secret, for what fetches weights and for nothing else."""
+    return {"name": "credentials", "secret": {"secretName": secret, "defaultMode": 0o440}}
+
+
+def mount(name: str, path: str, *, read_only: bool) -> dict[str, Any]:
+    """A volume in a container."""
+    found: dict[str, Any] = {"name": name, "mountPath": path}
+    return {**found, "readOnly": True} if read_only else found
 
 
 def canonical_json(value: object) -> str:

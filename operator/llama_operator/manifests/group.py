@@ -1,22 +1,24 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
-from llama_operator.api import CPU, parse_source
+from llama_operator.api import CPU, is_remote
 from llama_operator.api.quantity import parse
-from llama_operator.manifests.common import Context, canonical_json, labels_of, metadata, selector
+from llama_operator.manifests.common import Context, canonical_json, dns_egress, labels_of, metadata, selector
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
+from llama_serving.config.wish import NextWeights
 
-CONFIG_KEY = "cell.json"
-
-
-def group_objects(context: Context, group: GroupId) -> list[Manifest]:
-    """Headless Service, ConfigMap and NetworkPolicy of a group."""
-    return [_service(context, group), _config_map(context, group), _network_policy(context, group)]
+CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
+NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
 
 
-def cell_config(context: Context, group: GroupId) -> CellConfig:
+def group_objects(context: Context, group: GroupId, serve: NextWeights) -> list[Manifest]:
+    """Headless Service, ConfigMap and NetworkPolicy of a group whose pods start with the weights ``serve``."""
+    return [_service(context, group), _config_map(context, group, serve), _network_policy(context, group)]
+
+
+def cell_config(context: Context, group: GroupId, weights: Weights) -> CellConfig:
     """The file from which the group's stages start, alone."""
     spec = context.spec
     cpu = spec.device.resource == CPU
@@ -26,29 +28,16 @@ def cell_config(context: Context, group: GroupId) -> CellConfig:
         group=group.ordinal,
         revision=group.revision,
         stage_hosts=tuple(group.host(stage, context.key.namespace) for stage in range(spec.sharding.pipeline)),
-        weights=Weights(path=model_path(spec.model.source), id=spec.model.revision, served_name=context.served_name),
+        weights=weights,
         layout=Layout(pipeline=spec.sharding.pipeline, tensor=spec.sharding.tensor, device="cpu" if cpu else "gpu"),
         context_length=spec.context_length,
         dtype=spec.dtype,
         max_num_seqs=spec.max_concurrent_requests,
         engine_options=spec.engine.options(),
         cpus_per_stage=max(int(parse(spec.resources.cpu)), 1),
-        timeouts=CellTimeouts(start=spec.start_timeout_seconds, drain=spec.drain_timeout_seconds),
+        timeouts=CellTimeouts(start=spec.start_timeout_seconds, drain=spec.longest_drain),
+        staged=True,
     )
-
-
-def model_path(source: str) -> str:
-    """Where the model's folder is inside a pod."""
-    path = parse_source(source).path
-    return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
-
-
-def model_volume(source: str) -> Manifest:
-    """The claim that holds the model, never written to."""
-    return {
-        "name": "model",
-        "persistentVolumeClaim": {"claimName": parse_source(source).claim, "readOnly": True},
-    }
 
 
 def _labels(group: GroupId) -> dict[str, str]:
@@ -79,18 +68,21 @@ def _service(context: Context, group: GroupId) -> Manifest:
     }
 
 
-def _config_map(context: Context, group: GroupId) -> Manifest:
-    config = cell_config(context, group).model_dump(mode="json")
+def _config_map(context: Context, group: GroupId, serve: NextWeights) -> Manifest:
+    files = {CONFIG_KEY: cell_config(context, group, serve.weights), NEXT_KEY: serve}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {CONFIG_KEY: canonical_json(config)},
+        "data": {key: canonical_json(content.model_dump(mode="json")) for key, content in files.items()},
     }
 
 
 def _network_policy(context: Context, group: GroupId) -> Manifest:
-    """A stage hears its own group on all ports, gateways on the engine's, the operator on state and Serve's API."""
+    """A stage hears its own group on all ports, gateways on the engine's, the operator on the supervisor's.
+
+    It reaches its group and DNS; where weights have to be brought, everything: a policy knows pods, not containers.
+    """
     own = {"podSelector": {"matchLabels": _selector(context, group)}}
     gateways = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_GATEWAY)}}
     return {
@@ -103,12 +95,9 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
             "ingress": [
                 {"from": [own]},
                 {"from": [gateways], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
-                {
-                    "from": [operator_peer(context)],
-                    "ports": [tcp(names.PORT_STATE), tcp(names.PORT_RAY_DASHBOARD)],
-                },
+                {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
             ],
-            "egress": [{"to": [own]}, dns_egress()],
+            "egress": [{}] if is_remote(context.spec.model.source) else [{"to": [own]}, dns_egress()],
         },
     }
 
@@ -116,11 +105,6 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
 def tcp(port: int) -> Manifest:
     """A TCP port of a NetworkPolicy."""
     return {"port": port, "protocol": "TCP"}
-
-
-def dns_egress() -> Manifest:
-    """DNS, wherever the cluster runs it."""
-    return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 
 
 def operator_peer(context: Context) -> Manifest:

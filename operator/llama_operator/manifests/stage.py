@@ -1,21 +1,28 @@
-"""The pod of a stage: argument lists only, Pod Security ``restricted``, no token of the API server."""
+"""The pod of a stage: argument lists only, Pod Security ``restricted``, no token of the API server.
+
+Two containers: the engine, and beside it the stager, which readies weights and alone sees the source's credentials. It
+is a native sidecar (an init container that is always restarted), so it is there before the engine and until after it.
+"""
 
 from typing import Any
 
-from llama_operator.api import CPU
+from llama_operator.api import CPU, StagingSpec, filled, is_remote
 from llama_operator.manifests.common import (
     Context,
+    claim_volume,
     container_security,
+    credentials_volume,
     image_settings,
     labels_of,
     metadata,
+    mount,
     pod_security,
     probe,
 )
-from llama_operator.manifests.group import CONFIG_KEY, model_volume
+from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
 from llama_operator.plan.model import CreateStage
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
-from llama_operator.plan.revision import serving_image
+from llama_operator.plan.revision import gateway_image, serving_image
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 
@@ -36,8 +43,9 @@ def stage_pod(context: Context, item: CreateStage) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Always",
-        "terminationGracePeriodSeconds": context.spec.drain_timeout_seconds + GRACE_MARGIN,
+        "terminationGracePeriodSeconds": context.spec.longest_drain + GRACE_MARGIN,
         "securityContext": pod_security(),
+        "initContainers": [_stager(context, stage)],
         "containers": [_container(context, stage)],
         "volumes": _volumes(context, group.name),
         **image_settings(context),
@@ -72,13 +80,49 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
         "readinessProbe": probe(names.ROUTE_READY, names.PORT_STATE, period=1, failures=2, timeout=5),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {"name": "config", "mountPath": names.CELL_CONFIG_PATH.rpartition("/")[0], "readOnly": True},
-            {"name": "token", "mountPath": names.TOKEN_PATH.rpartition("/")[0], "readOnly": True},
-            {"name": "model", "mountPath": names.MODEL_MOUNT, "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "shm", "mountPath": "/dev/shm"},
+            mount("config", _folder(names.CELL_CONFIG_PATH), read_only=True),
+            mount("token", _folder(names.TOKEN_PATH), read_only=True),
+            mount("control", names.CONTROL_MOUNT, read_only=False),
+            _weights_mount(context, read_only=True),
+            mount("tmp", "/tmp", read_only=False),
+            mount("shm", "/dev/shm", read_only=False),
         ],
     }
+
+
+def _stager(context: Context, stage: int) -> dict[str, Any]:
+    secret = context.spec.model.credentials_secret
+    credentials = [mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if secret else []
+    return {
+        "name": "stager",
+        "image": gateway_image(context.spec, context.settings),
+        "imagePullPolicy": context.spec.images.pull_policy,
+        "restartPolicy": "Always",
+        "args": ["python3", "-m", "llama_serving.weights", "stage"],
+        "env": [{"name": names.ENV_STAGE, "value": str(stage)}, {"name": "HOME", "value": "/tmp"}],
+        # No CPU limit: it hashes what it brings, and a rollout waits for it.
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            mount("config", _folder(names.CELL_CONFIG_PATH), read_only=True),
+            mount("control", names.CONTROL_MOUNT, read_only=False),
+            _weights_mount(context, read_only=False),
+            mount("stager-tmp", "/tmp", read_only=False),
+            *credentials,
+        ],
+    }
+
+
+def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
+    """A claim with the model is nobody's to write."""
+    if is_remote(context.spec.model.source):
+        return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
+    return mount("model", names.MODEL_MOUNT, read_only=True)
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def resources(context: Context) -> dict[str, Any]:
@@ -99,9 +143,12 @@ def _ports(stage: int) -> list[dict[str, Any]]:
 
 
 def _volumes(context: Context, group_name: str) -> list[dict[str, Any]]:
-    shared_memory = context.spec.resources.shared_memory
+    spec = context.spec
+    files = [{"key": key, "path": key} for key in (CONFIG_KEY, NEXT_KEY)]
+    secret = spec.model.credentials_secret
+    source = filled(spec.model.source, spec.model.revision)
     return [
-        {"name": "config", "configMap": {"name": group_name, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]}},
+        {"name": "config", "configMap": {"name": group_name, "items": files}},
         {
             "name": "token",
             "secret": {
@@ -110,10 +157,30 @@ def _volumes(context: Context, group_name: str) -> list[dict[str, Any]]:
                 "defaultMode": 0o440,
             },
         },
-        model_volume(context.spec.model.source),
+        staging_volume(spec.staging) if is_remote(source) else claim_volume(source),
+        *([credentials_volume(secret)] if secret else []),
+        {"name": "control", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+        {"name": "stager-tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}},
     ]
+
+
+def staging_volume(staging: StagingSpec) -> dict[str, Any]:
+    """Where the stager puts weights; see ``StagingSpec``."""
+    if staging.claim:
+        return {"name": "weights", "persistentVolumeClaim": {"claimName": staging.claim}}
+    if staging.claim_template:
+        template = staging.claim_template
+        spec: dict[str, Any] = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": template.size}},
+        }
+        if template.storage_class_name:
+            spec["storageClassName"] = template.storage_class_name
+        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": spec}}}
+    limit = {"sizeLimit": staging.size_limit} if staging.size_limit else {}
+    return {"name": "weights", "emptyDir": limit}
 
 
 def _placement(context: Context, ordinal: int, revision: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from llama_operator.observe import PodView, Snapshot, Waiting
 from llama_operator.plan.reasons import SEVERITY, Hold, Reason, worst
 from llama_operator.plan.room import shortage
+from llama_operator.ports import NodeRoom
 from llama_serving.config.state import CellReason, CellState, Phase
 
 _IMAGE_WORDS = frozenset(
@@ -28,6 +29,11 @@ _CELL_REASONS = {
     CellReason.WEIGHTS_MISSING: Reason.WEIGHTS_MISSING,
     CellReason.WEIGHTS_UNREADABLE: Reason.WEIGHTS_UNREADABLE,
     CellReason.MODEL_REFUSED: Reason.MODEL_REFUSED,
+    CellReason.WEIGHTS_STAGING: Reason.STAGING_WEIGHTS,
+    CellReason.WEIGHTS_REFUSED: Reason.WEIGHTS_REFUSED,
+    CellReason.SWAPPING: Reason.SWAPPING,
+    CellReason.SWAP_FAILED: Reason.SWAP_FAILED,
+    CellReason.VERIFYING: Reason.VERIFYING,
     CellReason.SERVING: Reason.ENGINE_STARTING,  # it serves, the pod's readiness has not followed yet
     CellReason.DRAINING: Reason.REPLACING,
 }
@@ -50,7 +56,7 @@ def explain_gateway(world: Snapshot) -> tuple[Hold, ...]:
     ready, asked = gateways_ready(world)
     if ready:
         return ()
-    stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world)))
+    stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world.rooms)))
     why = "".join(f"; {hold.detail}" for hold in sorted(stuck, key=lambda hold: SEVERITY[hold.reason])[:1])
     detail = f"0 of {asked} gateways are ready, so no request is answered{why}"
     return (Hold(Reason.GATEWAY_NOT_READY, detail if asked else "the gateway's Deployment is not there yet"),)
@@ -67,20 +73,25 @@ def gateways_ready(world: Snapshot) -> tuple[int, int]:
 
 def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
     """Why this pod is not a serving stage yet; None when it is."""
-    stuck = _not_running(pod, world)
+    return explain_start(pod, world.rooms, now) or _cell(pod, world, now)
+
+
+def explain_start(pod: PodView, rooms: tuple[NodeRoom, ...] | None, now: datetime) -> Hold | None:
+    """Why no container of this pod runs, from what the scheduler and the kubelet say; None when one does."""
+    stuck = _not_running(pod, rooms)
     if stuck:
         return stuck
     if not pod.node or pod.phase == "Pending":
         what = f"gets its containers on node {pod.node}" if pod.node else "has no node yet"
         detail = f"pod {pod.name} {what}, {_span(now, pod.created)} so far"
         return Hold(Reason.POD_STARTING, detail, pod.group)
-    return _cell(pod, world, now)
+    return None
 
 
-def _not_running(pod: PodView, world: Snapshot) -> Hold | None:
+def _not_running(pod: PodView, rooms: tuple[NodeRoom, ...] | None) -> Hold | None:
     """What the scheduler or the kubelet says against this pod."""
     if pod.unscheduled:
-        return Hold(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, world.rooms)}", pod.group)
+        return Hold(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, rooms)}", pod.group)
     return _waiting(pod, pod.waiting) if pod.waiting else None
 
 

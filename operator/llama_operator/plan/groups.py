@@ -1,36 +1,40 @@
-"""What each group needs next, from its pods alone.
+"""What each group needs next, and in which order groups are changed.
 
-Invariants, for every pass: a group never mixes revisions; a pod is created only when no pod of an older revision and
-no dying pod of its group is left; at most one serving group is taken away for a new revision, and only while every
-other wanted group serves. A lost pod (deleted, evicted, on a lost node) rebuilds its group and only its group.
-State is read from the cluster, none is kept.
+Invariants, for every pass: a unit never mixes revisions; a pod is created only when no dying pod of its unit is left;
+serving units are taken away for a change only while those that stay are at least ``replicas - maxUnavailable``; there
+are at most ``replicas + maxSurge`` units by our own doing. A lost pod (deleted, evicted, on a lost node) rebuilds its
+group and only its group. State is read from the cluster and from the record of the rollout, none is kept here.
 """
 
-from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 
-from llama_operator.observe import PodView, Snapshot
-from llama_operator.plan.model import CreateStage, DeletePod
+from llama_operator.observe import PodView
+from llama_operator.plan.building import complete, retire
+from llama_operator.plan.model import CreateStage, DeletePod, GroupPlan
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.plan.removal import deletes
-from llama_serving.config.state import Phase
-
-# A broken group serves nobody: its pods need no long farewell.
-BROKEN_GRACE = 5
-# Longer than a watch lags behind in a healthy cluster.
-WATCH_LAG = timedelta(seconds=10)
+from llama_operator.plan.scene import Scene
+from llama_operator.plan.swap import UnitStep, stand, swap
+from llama_operator.plan.targets import Target
+from llama_operator.plan.units import Unit
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the spec asks of the groups."""
+class Course:
+    """What the groups are to be in this pass, and how fast they may get there."""
 
-    deployment: str
-    revision: str
-    replicas: int
-    stages: int
+    aim: Target  # of the groups that may change
+    stay: Target  # of the others, where they have to be made
+    changing: frozenset[int] = frozenset()  # ordinals that may change
+    later: frozenset[int] = frozenset()  # those whose turn comes: the weights are staged beside what serves
+    backwards: bool = False  # highest ordinal first
+    take: bool = True  # serving groups may be taken away, and groups be made beside them
+    surge: int = 0  # units beside those that they replace
+    unavailable: int = 1
+
+    def target(self, ordinal: int) -> Target:
+        """What the group of this ordinal is to be."""
+        return self.aim if ordinal in self.changing else self.stay
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class GroupSteps:
     creates: tuple[CreateStage, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     retiring: frozenset[str] = frozenset()  # names of leaders that are to leave the rotation
+    units: tuple[UnitStep, ...] = ()  # of groups whose pods stay
+    plans: tuple[GroupPlan, ...] = ()
     keep: tuple[GroupId, ...] = ()
     holds: tuple[Hold, ...] = ()
 
@@ -48,38 +54,61 @@ class GroupSteps:
             self.creates + other.creates,
             self.deletes + other.deletes,
             self.retiring | other.retiring,
+            self.units + other.units,
+            self.plans + other.plans,
             self.keep + other.keep,
             self.holds + other.holds,
         )
 
 
-def group_steps(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
-    """Next steps of all groups, lowest ordinal first."""
-    steps = retire_surplus(world, wish, now)
-    budget = _replace_budget(world, wish)
-    for ordinal in range(wish.replicas):
-        pods = tuple(pod for pod in world.stages if pod.group == ordinal)
-        old = tuple(pod for pod in pods if pod.revision != wish.revision)
-        if old:
-            step, cost = _replace(old, ordinal, budget, world, wish, now)
-            steps, budget = steps + step, budget - cost
-        else:
-            steps += _complete(pods, ordinal, world, wish, now)
+@dataclass
+class Budget:
+    """How many serving units may still be taken away in this pass, and how many be made beside others."""
+
+    take: int
+    room: int
+
+
+@dataclass
+class _Pass:
+    scene: Scene
+    course: Course
+    budget: Budget
+    steps: GroupSteps = field(default_factory=GroupSteps)
+
+
+def group_steps(scene: Scene, course: Course) -> GroupSteps:
+    """Next steps of all groups, in the order in which they are changed."""
+    replicas = scene.spec.replicas
+    take = scene.available - (replicas - course.unavailable)
+    room = replicas + course.surge - len(scene.units)
+    run = _Pass(scene, course, Budget(take, room), retire_surplus(scene))
+    for ordinal in sorted(range(replicas), reverse=course.backwards):
+        run.steps += _ordinal(ordinal, run)
+    return run.steps
+
+
+def leave_alone(scene: Scene) -> GroupSteps:
+    """There is nothing that groups could be made from: what serves goes on serving, surplus groups leave."""
+    steps = retire_surplus(scene)
+    wanted = (unit for unit in scene.units if unit.group.ordinal < scene.spec.replicas)
+    for unit in wanted:
+        steps += GroupSteps(units=(stand(unit, scene),), keep=(unit.group,))
     return steps
 
 
-def retire_surplus(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
+def retire_surplus(scene: Scene) -> GroupSteps:
     """Take away the groups that ``spec.replicas`` does not ask for; the last group that serves stays."""
-    steps = GroupSteps()
-    last = min((pod.group for pod in world.stages if is_serving(pod)), default=-1)
-    for ordinal in sorted({pod.group for pod in world.stages if pod.group >= wish.replicas}):
-        pods = tuple(pod for pod in world.stages if pod.group == ordinal)
-        why = f"group {ordinal} is above the {wish.replicas} that spec.replicas asks for"
+    steps, replicas = GroupSteps(), scene.spec.replicas
+    last = min((unit.group.ordinal for unit in scene.units if unit.serving), default=-1)
+    for unit in (unit for unit in scene.units if unit.group.ordinal >= replicas):
+        ordinal = unit.group.ordinal
+        why = f"group {ordinal} is above the {replicas} that spec.replicas asks for"
         if ordinal == last:
             hold = Hold(Reason.SCALING_DOWN, f"{why}: it stays until one of those serves", ordinal)
-            steps += GroupSteps(keep=_groups_of(pods, world), holds=(hold,))
+            steps += GroupSteps(units=(stand(unit, scene),), keep=(unit.group,), holds=(hold,))
         else:
-            steps += _retire(pods, Hold(Reason.SCALING_DOWN, f"{why}: it drains", ordinal), why, world, now)
+            steps += _retired(unit, Hold(Reason.SCALING_DOWN, f"{why}: it drains", ordinal), why, scene)
     return steps
 
 
@@ -88,93 +117,97 @@ def is_serving(pod: PodView) -> bool:
     return pod.stage == 0 and pod.alive and pod.ready
 
 
-def _replace_budget(world: Snapshot, wish: Wish) -> int:
-    """How many serving groups may be taken away now: one, minus those that already do not serve."""
-    return 1 - _missing(world, wish)
+def _ordinal(ordinal: int, run: _Pass) -> GroupSteps:
+    scene, target = run.scene, run.course.target(ordinal)
+    units = scene.at(ordinal)
+    mine = next((unit for unit in units if unit.group.revision == target.revision), None)
+    others = tuple(unit for unit in units if unit is not mine)
+    if not others:
+        return _build(mine, GroupId(scene.world.key.name, ordinal, target.revision), target, run)
+    if mine is not None:
+        return _build(mine, mine.group, target, run) + _leave(others, mine, target, run)
+    if ordinal not in run.course.changing and any(unit.serving for unit in others):
+        return _standing(others, scene)
+    return _replace(others, ordinal, target, run)
 
 
-def _missing(world: Snapshot, wish: Wish) -> int:
-    return wish.replicas - len({ordinal for ordinal, _ in _standing(world, wish)})
+def _build(unit: Unit | None, group: GroupId, target: Target, run: _Pass) -> GroupSteps:
+    """Make the unit whole, and bring its weights to the target's."""
+    scene = run.scene
+    pods = unit.pods if unit else ()
+    built = complete(pods, group, target.spec.sharding.pipeline, scene.world, scene.now)
+    made = GroupSteps(built.creates, built.deletes, built.retiring, holds=built.holds)
+    if unit is None or built.deletes or built.retiring:
+        return made + GroupSteps(plans=(GroupPlan(group, target.serve, target.spec),))
+    if unit.group.ordinal not in run.course.changing and unit.serving:
+        ahead = run.course.aim if unit.group.ordinal in run.course.later else None
+        step = stand(unit, scene, ahead=ahead.serve if ahead else None)
+    else:
+        may_take = run.course.take and run.budget.take > 0
+        step = swap(unit, target, scene, may_take=may_take)
+        run.budget.take -= int(step.takes)
+    serve = step.serve or scene.held(unit)
+    own = GroupSteps(units=(step,), holds=(step.hold,) if step.hold else ())
+    if serve is None:
+        return made + own + GroupSteps(keep=(group,))
+    return made + own + GroupSteps(plans=(GroupPlan(group, serve, target.spec),))
 
 
-def _standing(world: Snapshot, wish: Wish) -> frozenset[tuple[int, str]]:
-    """Wanted groups, with their revision, that serve and go on serving: they have all their pods, and none ends."""
-    serving = {(pod.group, pod.revision) for pod in world.stages if is_serving(pod) and pod.group < wish.replicas}
-    torn = {(pod.group, pod.revision) for pod in world.stages if not pod.alive}
-    present = Counter((pod.group, pod.revision) for pod in world.stages)
-    short = {unit for unit, count in present.items() if unit[1] == wish.revision and count < wish.stages}
-    return frozenset(serving - torn - short)
+def _replace(others: tuple[Unit, ...], ordinal: int, target: Target, run: _Pass) -> GroupSteps:
+    """No unit of the wanted revision is there yet."""
+    course, scene, old = run.course, run.scene, others[0].group.revision
+    serving = any(unit.serving for unit in others)
+    why = f"revision {old} is replaced by {target.revision}"
+    if not serving:
+        return _all_retired(others, why, scene)
+    if course.take and course.surge:
+        if run.budget.room > 0:
+            run.budget.room -= 1
+            group = GroupId(scene.world.key.name, ordinal, target.revision)
+            return _build(None, group, target, run) + _standing(others, scene)
+        text = f"group {ordinal} keeps revision {old}: {len(scene.units)} groups are there, {course.surge} more than"
+        text = f"{text} {scene.spec.replicas} are allowed while they are replaced"
+    elif course.take and run.budget.take > 0:
+        run.budget.take -= 1
+        return _all_retired(others, why, scene)
+    else:
+        missing = max(scene.spec.replicas - scene.available, 1)
+        text = f"group {ordinal} keeps revision {old}: {missing} other group(s) do not serve yet"
+    hold = (Hold(Reason.REPLACING, text, ordinal),) if course.take else ()
+    return _standing(others, scene) + GroupSteps(holds=hold)
 
 
-def _replace(
-    old: tuple[PodView, ...], ordinal: int, budget: int, world: Snapshot, wish: Wish, now: datetime
-) -> tuple[GroupSteps, int]:
-    standing = _standing(world, wish)
-    serves = any((ordinal, pod.revision) in standing for pod in old) and (ordinal, wish.revision) not in standing
-    if serves and budget < 1:
-        missing = _missing(world, wish)
-        detail = f"group {ordinal} keeps revision {old[0].revision}: {max(missing, 1)} other group(s) do not serve yet"
-        return GroupSteps(keep=_groups_of(old, world), holds=(Hold(Reason.REPLACING, detail, ordinal),)), 0
-    why = f"revision {old[0].revision} is replaced by {wish.revision}"
-    hold = Hold(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal)
-    return _retire(old, hold, why, world, now), int(serves)
+def _leave(others: tuple[Unit, ...], mine: Unit, target: Target, run: _Pass) -> GroupSteps:
+    """The wanted unit is there, or on its way: the others go when it serves, or when they do not."""
+    scene, steps = run.scene, GroupSteps()
+    wait = scene.spec.rollout.min_ready_seconds
+    for unit in others:
+        why = f"revision {unit.group.revision} is replaced by {target.revision}"
+        spare = mine.available(scene.now, wait) and mine.has(target.serve) and run.budget.take > 0
+        if unit.serving and not spare:
+            steps += _standing((unit,), scene)
+            continue
+        run.budget.take -= int(unit.serving)
+        steps += _all_retired((unit,), why, scene)
+    return steps
 
 
-def _retire(pods: tuple[PodView, ...], hold: Hold, why: str, world: Snapshot, now: datetime) -> GroupSteps:
-    """Out of rotation, leader first: a stage that leaves earlier would break the requests in flight."""
-    leaders = tuple(pod for pod in pods if pod.stage == 0)
-    leaving = leaders or pods
-    return GroupSteps(
-        deletes=tuple(deletes(leaving, why, world, now, grace=None)),
-        retiring=frozenset(pod.name for pod in leaders),
-        keep=_groups_of(pods, world),
-        holds=(hold,),
-    )
+def _standing(units: tuple[Unit, ...], scene: Scene) -> GroupSteps:
+    steps = GroupSteps()
+    for unit in units:
+        step = stand(unit, scene)
+        steps += GroupSteps(units=(step,), keep=(unit.group,), holds=(step.hold,) if step.hold else ())
+    return steps
 
 
-def _complete(pods: tuple[PodView, ...], ordinal: int, world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
-    """Make a group of the present revision whole, or take it down when it lost a part."""
-    group = GroupId(wish.deployment, ordinal, wish.revision)
-    lost = _lost(pods, world, wish, now)
-    if lost:
-        detail = f"group {ordinal} is rebuilt: {lost}; {len(pods)} of its {wish.stages} pods are still to go"
-        leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
-        leaving = tuple(deletes(pods, lost, world, now, grace=BROKEN_GRACE))
-        return GroupSteps(deletes=leaving, retiring=leaders, holds=(Hold(Reason.POD_LOST, detail, ordinal),))
-    present = {pod.stage for pod in pods}
-    missing = [stage for stage in range(wish.stages) if stage not in present]
-    return GroupSteps(creates=tuple(CreateStage(group, stage) for stage in missing))
+def _all_retired(units: tuple[Unit, ...], why: str, scene: Scene) -> GroupSteps:
+    steps = GroupSteps()
+    for unit in units:
+        ordinal = unit.group.ordinal
+        steps += _retired(unit, Hold(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal), why, scene)
+    return steps
 
 
-def _lost(pods: tuple[PodView, ...], world: Snapshot, wish: Wish, now: datetime) -> str:
-    """Why the group cannot go on with the pods it has; empty when it can."""
-    for pod in pods:
-        if pod.finished:
-            return f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip()
-        if not pod.alive:
-            return f"pod {pod.name} is being deleted"
-        if pod.stage >= wish.stages:
-            return f"pod {pod.name} is a stage too many"
-    absent = wish.stages - len(pods)
-    if pods and absent and _was_whole(pods, world, now):
-        return f"{absent} pod(s) vanished"
-    return ""
-
-
-def _was_whole(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> bool:
-    """All stages had once joined: what remains belongs to a cluster that lost a part, not to one in the making.
-
-    Cells are asked now, the watch may lag: a pod that it does not show yet must not end those that just joined it.
-    """
-    if now - max(pod.created for pod in pods) < WATCH_LAG:
-        return False
-    for pod in pods:
-        answer = world.cells.get(pod.name)
-        state = answer.state if answer else None
-        if pod.in_rotation is not None or (state and state.phase in (Phase.LOADING, Phase.SERVING)):
-            return True
-    return False
-
-
-def _groups_of(pods: tuple[PodView, ...], world: Snapshot) -> tuple[GroupId, ...]:
-    return tuple(sorted({GroupId(world.key.name, pod.group, pod.revision) for pod in pods}))
+def _retired(unit: Unit, hold: Hold, why: str, scene: Scene) -> GroupSteps:
+    gone = retire(unit.pods, hold, why, scene.world, scene.now)
+    return GroupSteps(deletes=gone.deletes, retiring=gone.retiring, keep=(unit.group,), holds=gone.holds)

@@ -1,10 +1,30 @@
 """What a pass wants done, as data. Every action carries the sentence that explains it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from llama_operator.api import LlamaDeploymentSpec, ModelSpec
+from llama_operator.api.status import (
+    Baseline,
+    GroupVerdict,
+    KeptWish,
+    LlamaDeploymentStatus,
+    PastRollout,
+    RolloutStatus,
+)
+from llama_operator.observe import WeightsView
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Hold
-from llama_serving.config.model import ModelFacts
+from llama_serving.config.wish import NextWeights, Wish
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """A group whose objects are rendered: from which spec, and which weights its pods start with."""
+
+    group: GroupId
+    serve: NextWeights
+    spec: LlamaDeploymentSpec
 
 
 @dataclass(frozen=True)
@@ -34,36 +54,47 @@ class SetRotation:
     open_: bool
     weights: str
     why: str
+    move: bool = False  # the gateways are to move the streams that still run to other groups
 
 
 @dataclass(frozen=True)
-class InspectModel:
-    """A pod that reads the model's config, without a device."""
+class PutWish:
+    """What the supervisor of a stage is to be told."""
 
-    name: str
-    model_key: str
+    pod: str
+    address: str
+    wish: Wish
 
 
 @dataclass(frozen=True)
-class ModelLook:
-    """What is known of the model: facts once it was accepted, a refusal, or neither while it is being looked at."""
+class Memory:
+    """What a pass leaves to the next ones, in the status: it is written before anything is done by it."""
 
-    key: str
-    facts: ModelFacts | None = None
-    refusal: Hold | None = None
+    rollout: RolloutStatus | None = None
+    history: tuple[PastRollout, ...] = ()
+    good: KeptWish | None = None
+    baselines: tuple[Baseline, ...] = ()
+
+
+def memory_of(status: LlamaDeploymentStatus) -> Memory:
+    """What earlier passes have left."""
+    return Memory(status.rollout, status.history, status.good, status.baselines)
 
 
 @dataclass(frozen=True)
 class Plan:
     """One pass. Empty actions and no hold mean that everything is as the spec wants it."""
 
-    revision: str
-    groups: tuple[GroupId, ...] = ()  # groups of the present revision: their objects are rendered from the spec
-    keep: tuple[GroupId, ...] = ()  # groups of older revisions that still run: their objects are left alone
+    groups: tuple[GroupPlan, ...] = ()
+    keep: tuple[GroupId, ...] = ()  # groups that still run and are not rendered: their objects are left alone
     creates: tuple[CreateStage, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     rotations: tuple[SetRotation, ...] = ()
-    inspect: InspectModel | None = None
-    look: ModelLook | None = None  # None: the spec could not be read
+    wishes: tuple[PutWish, ...] = ()
+    weights: tuple[ModelSpec, ...] = ()  # whose LlamaWeights this deployment wants to be there
+    releases: tuple[WeightsView, ...] = ()  # LlamaWeights that it has owned and does not need any more
+    model: WeightsView | None = None  # the LlamaWeights of the present spec
+    memory: Memory = Memory()
+    verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     holds: tuple[Hold, ...] = ()
     recheck: float = 30.0  # seconds until the next pass without an event

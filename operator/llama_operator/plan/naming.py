@@ -4,7 +4,12 @@
 characters; the CRD limits the object's name so that every name below fits.
 """
 
+import re
 from dataclasses import dataclass
+
+from llama_operator.api import ModelSpec, content_of
+from llama_operator.api.crd import MAX_WEIGHTS_NAME
+from llama_operator.api.source import PLACEHOLDER
 
 
 @dataclass(frozen=True, order=True)
@@ -52,3 +57,28 @@ def token_name(deployment: str) -> str:
 def inspector_name(deployment: str, inspector_key: str) -> str:
     """Name of the pod that reads the model's config before any device is asked for."""
     return f"{deployment}-inspect-{inspector_key}"
+
+
+def weights_name(model: ModelSpec) -> str:
+    """Name of the LlamaWeights that deployments make: the same for all that want the same weights."""
+    end = model.source.replace(PLACEHOLDER, "").rstrip("/").rpartition("/")[2]
+    readable = re.sub(r"[^a-z0-9]+", "-", end.lower()).strip("-")
+    if not readable[:1].isalpha():
+        readable = f"w-{readable}".rstrip("-")
+    content = content_of(model)
+    return f"{readable[: MAX_WEIGHTS_NAME - len(content) - 1].rstrip('-')}-{content}"
+
+
+def manifest_name(weights: str) -> str:
+    """Name of the ConfigMap that holds the manifest of a LlamaWeights."""
+    return f"{weights}-manifest"
+
+
+def resolver_name(weights: str) -> str:
+    """Name of the ServiceAccount, Role, RoleBinding and NetworkPolicy of a resolver."""
+    return f"{weights}-resolver"
+
+
+def look_name(weights: str, key: str) -> str:
+    """Name of the Job that looks at the source; another wish or image is another Job."""
+    return f"{weights}-{key}"

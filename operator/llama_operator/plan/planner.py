@@ -1,26 +1,32 @@
 """One pass of one LlamaDeployment: ``plan(snapshot, settings, now)``; pure, so that it can be tried on any world.
 
-1. look at the model (no device) until it is accepted, and check the layout against it
-2. bring every group to the present revision, whole
-3. open the rotation of leaders whose engine answers, close that of leaders that leave
+1. what the spec asks for: its weights, once they are ready, and a layout that they allow
+2. where the rollout stands, and what the groups are to be therefore (plan/record.py, plan/course.py)
+3. the next step of every group (plan/groups.py, plan/swap.py)
 4. say why anything waits
 """
 
 from dataclasses import replace
 from datetime import datetime
 
-from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.observe import PodView, Snapshot
+from llama_operator.api import LlamaDeploymentSpec, ModelSpec
+from llama_operator.api.status import GroupVerdict
+from llama_operator.observe import PodView, Snapshot, WeightsView
+from llama_operator.plan.course import course_of, decided_anew
 from llama_operator.plan.explain import explain_gateway, explain_group
-from llama_operator.plan.groups import GroupSteps, Wish, group_steps, retire_surplus
-from llama_operator.plan.inspection import inspect_model
+from llama_operator.plan.groups import Course, GroupSteps, group_steps, leave_alone
 from llama_operator.plan.layout import check_layout
-from llama_operator.plan.model import Plan, SetRotation
-from llama_operator.plan.naming import GroupId, inspector_name
-from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.plan.revision import inspector_key_of, model_key_of, revision_of
+from llama_operator.plan.model import Memory, Plan, PutWish, SetRotation, memory_of
+from llama_operator.plan.naming import GroupId
+from llama_operator.plan.reasons import FAILURES, Hold, Reason
+from llama_operator.plan.record import Aims, advance, settle
+from llama_operator.plan.revision import short_hash
+from llama_operator.plan.scene import Scene, scene_of
 from llama_operator.plan.settings import Settings
-from llama_serving.config.state import Phase
+from llama_operator.plan.sharing import weights_of
+from llama_operator.plan.swap import UnitStep, rotation_of, wishes_of
+from llama_operator.plan.targets import kept_target, wanted_target
+from llama_operator.plan.verify import group_verdict, remember
 
 SOON = 1.0  # seconds between passes while something starts or leaves: cells send no events
 LATER = 15.0  # and while all serve: a cell that stops serving shows in its pod's readiness, which is an event
@@ -28,44 +34,46 @@ LATER = 15.0  # and while all serve: a cell that stops serving shows in its pod'
 
 def plan(world: Snapshot, settings: Settings, now: datetime) -> Plan:
     """What to do now. A deployment that is being deleted gets an empty plan: owner references do the rest."""
+    memory = memory_of(world.status)
     if world.deleting:
-        return Plan(revision="")
+        return Plan(memory=memory)
     if world.spec is None:
         hold = Hold(Reason.SPEC_INVALID, world.spec_error)
-        return Plan(revision="", keep=_all_groups(world), holds=(hold,), recheck=LATER)
+        return Plan(keep=_all_groups(world), memory=memory, holds=(hold,), recheck=LATER)
     return _plan(world, world.spec, settings, now)
 
 
 def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> Plan:
-    revision = revision_of(spec, settings)
-    inspector = inspector_name(world.key.name, inspector_key_of(spec, settings))
-    inspection = inspect_model(world, model_key_of(spec), inspector, now)
-    facts = inspection.look.facts
-    refused = check_layout(spec, facts) if facts else ()
-    wish = Wish(world.key.name, revision, spec.replicas, spec.sharding.pipeline)
-    accepted = facts is not None and not refused
-    steps = group_steps(world, wish, now) if accepted else _stand_still(world, wish, now)
-    rotations = _rotations(world, steps)
-    waits = _group_waits(world, wish if accepted else replace(wish, stages=0), steps, now)
-    holds = inspection.holds + refused + steps.holds + waits + explain_gateway(world)
-    groups = tuple(GroupId(world.key.name, ordinal, revision) for ordinal in range(spec.replicas))
+    scene, before = scene_of(world, spec, settings, now), memory_of(world.status)
+    view = weights_of(world.weights, spec.model)
+    refused = check_layout(spec, view.facts) if view and view.facts else ()
+    wanted = None if refused else settle(wanted_target(world, spec, settings), before)
+    aims = Aims(wanted, kept_target(world, spec, scene.known))
+    memory = advance(before, aims, scene)
+    course = course_of(before, aims, scene)
+    if decided_anew(before, memory) and course:
+        course = replace(course, take=False)
+    steps = group_steps(scene, course) if course else leave_alone(scene)
+    wishes = tuple(wish for step in steps.units for wish in wishes_of(step, scene))
+    holds = _weights_holds(view, spec) + refused + _record_holds(memory) + steps.holds
+    waits = _group_waits(scene, course, steps, now)
+    holds = holds + waits + explain_gateway(world)
+    models = _models(spec, aims)
     return Plan(
-        revision=revision,
-        groups=groups if accepted else (),
+        groups=steps.plans,
         keep=steps.keep,
         creates=steps.creates,
-        deletes=inspection.deletes + steps.deletes,
-        rotations=rotations,
-        inspect=inspection.create,
-        look=inspection.look,
+        deletes=steps.deletes,
+        rotations=_rotations(world, steps),
+        wishes=wishes,
+        weights=models,
+        releases=_releases(scene, models),
+        model=view,
+        memory=_with_baselines(memory, steps.units, wishes, scene),
+        verdicts=_verdicts(scene),
         holds=holds,
-        recheck=SOON if holds else LATER,
+        recheck=SOON if holds or wishes or memory != before else LATER,
     )
-
-
-def _stand_still(world: Snapshot, wish: Wish, now: datetime) -> GroupSteps:
-    """The wanted model is not accepted: what serves goes on serving; surplus groups still leave."""
-    return retire_surplus(world, wish, now) + GroupSteps(keep=_all_groups(world))
 
 
 def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:
@@ -73,29 +81,100 @@ def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:
 
 
 def _rotations(world: Snapshot, steps: GroupSteps) -> tuple[SetRotation, ...]:
-    changes = (_rotation(pod, world, pod.name in steps.retiring) for pod in world.stages if pod.stage == 0)
-    return tuple(change for change in changes if change)
+    leaders = (pod for pod in world.stages if pod.stage == 0)
+    leaving = (_leaves(pod) for pod in leaders if pod.name in steps.retiring or not pod.alive)
+    changed = (rotation_of(step) for step in steps.units)
+    found = {change.pod: change for change in (*changed, *leaving) if change}
+    return tuple(sorted(found.values(), key=lambda change: (change.open_, change.pod)))  # first those that close
 
 
-def _rotation(pod: PodView, world: Snapshot, retiring: bool) -> SetRotation | None:
-    if retiring or not pod.alive:
-        if pod.in_rotation:
-            return SetRotation(pod.name, pod.uid, open_=False, weights="", why="the group leaves")
+def _leaves(pod: PodView) -> SetRotation | None:
+    if not pod.in_rotation:
         return None
-    answer = world.cells.get(pod.name)
-    state = answer.state if answer else None
-    if state is None or state.phase is not Phase.SERVING or not state.ready:
-        return None  # the pod's own readiness keeps requests away; the gate stays as it is
-    if pod.in_rotation and pod.weights == state.weights:
-        return None
-    return SetRotation(pod.name, pod.uid, open_=True, weights=state.weights, why="the engine answers")
+    return SetRotation(pod.name, pod.uid, open_=False, weights="", why="the group leaves")
 
 
-def _group_waits(world: Snapshot, wish: Wish, steps: GroupSteps, now: datetime) -> tuple[Hold, ...]:
+# -- weights ----------------------------------------------------------------------------------------------------------
+
+
+def _weights_holds(view: WeightsView | None, spec: LlamaDeploymentSpec) -> tuple[Hold, ...]:
+    model = spec.model
+    if view is None:
+        text = f"the weights of {model.source} at {model.revision} are looked at before any device is asked for"
+        return (Hold(Reason.INSPECTING_MODEL, text),)
+    if view.ready and view.manifest is not None and view.facts is not None:
+        return ()
+    known = {reason.value: reason for reason in Reason}
+    if view.refused:
+        return (Hold(known.get(view.reason, Reason.MODEL_REFUSED), view.message),)
+    text = view.message or f"LlamaWeights {view.name} is looked at before any device is asked for"
+    return (Hold(known.get(view.reason, Reason.INSPECTING_MODEL), text),)
+
+
+def _models(spec: LlamaDeploymentSpec, aims: Aims) -> tuple[ModelSpec, ...]:
+    """Of the present spec, and of the last good one: groups may have to go back to it."""
+    if aims.good is None or aims.good.spec.model == spec.model:
+        return (spec.model,)
+    return (spec.model, aims.good.spec.model)
+
+
+def _releases(scene: Scene, models: tuple[ModelSpec, ...]) -> tuple[WeightsView, ...]:
+    world, needed = scene.world, {unit.heading for unit in scene.units}
+    wanted = {view.name for model in models if (view := weights_of(world.weights, model))}
+    mine = (view for _, view in sorted(world.weights.items()) if world.uid in view.owners)
+    return tuple(view for view in mine if view.ours and view.name not in wanted and view.digest not in needed)
+
+
+# -- what was measured ------------------------------------------------------------------------------------------------
+
+
+def _with_baselines(memory: Memory, steps: tuple[UnitStep, ...], wishes: tuple[PutWish, ...], scene: Scene) -> Memory:
+    """Verdicts of groups that passed and hold the present wish, so that they were asked what is asked now."""
+    untold = {wish.pod for wish in wishes}
+    verified = [
+        verdict
+        for step in steps
+        if step.judgement and step.judgement.passed and (verdict := step.unit.verdict)
+        if step.unit.leader and step.unit.leader.name not in untold
+    ]
+    texts = short_hash(list(scene.spec.verify.quality_texts))
+    return replace(memory, baselines=remember(memory.baselines, verified, texts))
+
+
+def _verdicts(scene: Scene) -> dict[str, GroupVerdict]:
+    found = {}
+    for unit in scene.units:
+        serve, verdict = scene.held(unit), unit.verdict
+        if serve and verdict and verdict.digest == serve.weights.digest:
+            judgement = scene.judge(unit, serve)
+            if judgement.passed is not None:
+                found[unit.group.name] = group_verdict(verdict, judgement)
+    return found
+
+
+# -- why anything waits -----------------------------------------------------------------------------------------------
+
+
+def _record_holds(memory: Memory) -> tuple[Hold, ...]:
+    record = memory.rollout
+    if record is None or record.phase == "Done":
+        return ()
+    reason = Reason(record.reason)
+    if record.phase == "RollingOut":
+        return (Hold(reason, record.message),)
+    end = "go back to" if record.phase == "RollingBack" else "serve"
+    held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
+    good = f"{memory.good.id} in pods {memory.good.revision}" if memory.good else record.before
+    return (Hold(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
+
+
+def _group_waits(scene: Scene, course: Course | None, steps: GroupSteps, now: datetime) -> tuple[Hold, ...]:
     explained = {hold.group for hold in steps.holds}
     waits = []
-    for ordinal in range(wish.replicas):
-        pods = tuple(pod for pod in world.stages if pod.group == ordinal)
-        if ordinal not in explained and (hold := explain_group(ordinal, pods, wish.stages, world, now)):
+    for ordinal in range(scene.spec.replicas):
+        pods = tuple(pod for pod in scene.world.stages if pod.group == ordinal)
+        stages = course.target(ordinal).spec.sharding.pipeline if course else 0
+        hold = explain_group(ordinal, pods, stages, scene.world, now)
+        if hold and (ordinal not in explained or hold.reason in FAILURES):
             waits.append(hold)
     return tuple(waits)

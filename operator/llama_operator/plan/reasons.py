@@ -17,10 +17,20 @@ class Reason(StrEnum):
     LAYOUT_REFUSED = "LayoutRefused"
     WEIGHTS_MISSING = "WeightsMissing"
     WEIGHTS_UNREADABLE = "WeightsUnreadable"
+    WEIGHTS_DENIED = "WeightsDenied"  # the source wants credentials that it did not get
+    WEIGHTS_GONE = "WeightsGone"  # the source has them no more
+    WEIGHTS_REFUSED = "WeightsRefused"  # they came, and are not what was wanted
+    DIGEST_DIFFERS = "DigestDiffers"
+    DISK_FULL = "DiskFull"
+    SWAP_FAILED = "SwapFailed"
+    VERIFY_FAILED = "VerifyFailed"  # the engine answers, and not as it must
+    CANARY_FAILED = "CanaryFailed"
+    ROLLOUT_HELD = "RolloutHeld"  # as it is asked for it cannot be done
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     CONTAINER_FAILING = "ContainerFailing"
     UNSCHEDULABLE = "Unschedulable"
+    WAITING_FOR_ROOM = "WaitingForRoom"  # a rollout has neither devices for one more group nor groups to spare
     ENGINE_FAILED = "EngineFailed"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"  # deleted, evicted or on a lost node: its group is rebuilt
@@ -29,6 +39,13 @@ class Reason(StrEnum):
     ENGINE_STARTING = "EngineStarting"
     POD_STARTING = "PodStarting"
     INSPECTING_MODEL = "InspectingModel"
+    ROLLING_BACK = "RollingBack"
+    VERIFYING = "Verifying"
+    SWAPPING = "Swapping"
+    STAGING_WEIGHTS = "StagingWeights"
+    CANARY = "Canary"
+    ROLLING_OUT = "RollingOut"
+    ROLLOUT_PAUSED = "RolloutPaused"
     REPLACING = "Replacing"  # an older revision drains
     SCALING_DOWN = "ScalingDown"
     GATEWAY_NOT_READY = "GatewayNotReady"
@@ -36,6 +53,14 @@ class Reason(StrEnum):
 
 
 SEVERITY = {reason: index for index, reason in enumerate(Reason)}
+
+#: Reasons by which a rollout is given up, and the groups go back to what was good.
+SETBACKS = frozenset(
+    {
+        Reason.WEIGHTS_DENIED, Reason.WEIGHTS_GONE, Reason.WEIGHTS_REFUSED, Reason.DIGEST_DIFFERS, Reason.DISK_FULL,
+        Reason.SWAP_FAILED, Reason.VERIFY_FAILED, Reason.CANARY_FAILED, Reason.ENGINE_FAILED,
+    }
+)  # fmt: skip
 
 #: Reasons that need somebody to act, as opposed to waits that end by themselves.
 FAILURES = frozenset(list(Reason)[: SEVERITY[Reason.POD_LOST] + 1])

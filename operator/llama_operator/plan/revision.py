@@ -1,9 +1,10 @@
-"""The revision: a short hash of everything that makes a stage's pod different.
+"""The revision: a short hash of everything that makes a stage's pod different, whatever weights it serves.
 
 It is a hash of the user's wish, not of the rendered pod: a new version of the operator that renders a pod differently
 must not restart anybody's model. Fields at their default are left out, so that a new field does not change old hashes.
-``replicas`` and the gateway are not part of it, nor is what the API server lets nobody change in effect: the license
-that was accepted and the served name, which may only be spelled out.
+Not part of it: ``replicas``, the gateway, how changes are rolled out and verified, the license that was accepted, the
+served name, and which weights are served: of the source only the volume that it needs, of the weights only their
+shape, because weights of one shape are exchanged in running pods.
 """
 
 import hashlib
@@ -12,36 +13,40 @@ from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.settings import Settings
+from llama_serving.config.model import ModelFacts
 
 _NOT_IN_POD: Final[dict[str, Any]] = {
     "replicas": True,
     "gateway": True,
-    "model": {"license": True, "accept_license": True, "served_name": True},
+    "rollout": True,
+    "verify": True,
+    "model": {
+        "source": True, "revision": True, "digest": True, "license": True, "accept_license": True, "served_name": True,
+    },
     "images": {"serving": True, "gateway": True},
-}
+}  # fmt: skip
+#: What two weights must have in common to be exchanged in a running engine.
+_SHAPE: Final = frozenset(
+    {
+        "architecture", "layers", "hidden_size", "heads", "kv_heads", "head_dim", "vocabulary", "dtype",
+        "quantization", "tied_embeddings",
+    }
+)  # fmt: skip
 
 
-def revision_of(spec: LlamaDeploymentSpec, settings: Settings) -> str:
+def revision_of(spec: LlamaDeploymentSpec, settings: Settings, facts: ModelFacts) -> str:
     """Eight hexadecimal characters; equal wishes give equal revisions."""
     wish = spec.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_IN_POD)
     wish["serving_image"] = serving_image(spec, settings)
+    wish["volume"] = _volume(spec.model.source)
+    wish["shape"] = facts.model_dump(mode="json", include=set(_SHAPE), exclude_defaults=True)
     return short_hash({key: value for key, value in wish.items() if value != {}})
 
 
-def model_key_of(spec: LlamaDeploymentSpec) -> str:
-    """Names what the inspector looked at: another source or revision must be looked at anew."""
-    return short_hash({"source": spec.model.source, "revision": spec.model.revision})
-
-
-def inspector_key_of(spec: LlamaDeploymentSpec, settings: Settings) -> str:
-    """Names an inspector's pod: a pod that cannot be placed or pulled must give way when that is mended."""
-    wish = {
-        "model": model_key_of(spec),
-        "image": gateway_image(spec, settings),
-        "pull": [spec.images.pull_policy, *spec.images.pull_secrets],
-        "placement": spec.placement.model_dump(mode="json", include={"node_selector", "tolerations"}),
-    }
-    return short_hash(wish)
+def _volume(source: str) -> str:
+    """A claim is mounted where its folder is served; everything else comes through the stager."""
+    scheme, _, rest = source.partition("://")
+    return f"pvc://{rest.partition('/')[0]}" if scheme == "pvc" else "staged"
 
 
 def serving_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:

@@ -13,14 +13,19 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from llama_serving.cell.control import ControlFolder
 from llama_serving.cell.engine_log import EngineLog
 from llama_serving.cell.identity import ConfigError, Identity, read_identity
+from llama_serving.cell.leader_role import LeaderRole
+from llama_serving.cell.load import LINKS, wanted_weights
+from llama_serving.cell.ports import Control
 from llama_serving.cell.ray_process import RayProcess
 from llama_serving.cell.rest import EngineRest, RayRest, StageRest
-from llama_serving.cell.roles import LeaderRole, Role, WorkerRole
+from llama_serving.cell.roles import Role
 from llama_serving.cell.state_http import state_app
 from llama_serving.cell.supervisor import Supervisor
 from llama_serving.cell.weights_check import WeightsCheck
+from llama_serving.cell.worker_role import WorkerRole
 from llama_serving.config import names
 
 logger = logging.getLogger("llama_serving.cell")
@@ -40,7 +45,8 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         logger.error("%s", error)
         return _BAD_CONFIG
-    code, message = asyncio.run(_serve(me))
+    control = ControlFolder(me, folder=options.control, links=Path(LINKS))
+    code, message = asyncio.run(_serve(me, control))
     if code != 0 and options.termination_log.exists():  # the kubelet makes the file; elsewhere nobody reads it
         options.termination_log.write_text(message, encoding="utf-8")
     return code
@@ -50,17 +56,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.cell", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--token", type=Path, default=Path(names.TOKEN_PATH), help="file with the group's secret")
+    parser.add_argument("--control", type=Path, default=Path(names.CONTROL_MOUNT), help="folder shared with the stager")
     parser.add_argument("--termination-log", type=Path, default=TERMINATION_LOG, help="where the kubelet reads why")
     return parser.parse_args(argv)
 
 
-async def _serve(me: Identity) -> tuple[int, str]:
+async def _serve(me: Identity, control: Control) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
-        supervisor = Supervisor(me, _role(me, session), clock=time.monotonic)
+        supervisor = Supervisor(me, _role(me, session, control), control=control, clock=time.monotonic)
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)
-        runner = web.AppRunner(state_app(supervisor), access_log=None)
+        runner = web.AppRunner(state_app(supervisor, token=me.token), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, me.ip, names.PORT_STATE).start()
         try:
@@ -69,15 +76,25 @@ async def _serve(me: Identity) -> tuple[int, str]:
             await runner.cleanup()
 
 
-def _role(me: Identity, session: aiohttp.ClientSession) -> Role:
+def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
     ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
-    weights = WeightsCheck(Path(me.config.weights.path), clock=time.monotonic)
+    weights = WeightsCheck(lambda: Path(wanted_weights(me.config, control.wish()).path), clock=time.monotonic)
     cluster = RayRest(session, host=me.ip, token=me.token)
+    stages = StageRest(session)
     if me.is_leader:
-        engine = EngineRest(session, host=me.ip, served_name=me.config.weights.served_name)
-        log = EngineLog(RAY_TEMP)
-        return LeaderRole(me, ray=ray, cluster=cluster, engine=engine, weights=weights, log=log)
-    return WorkerRole(me, ray=ray, cluster=cluster, stages=StageRest(session), weights=weights, clock=time.monotonic)
+        return LeaderRole(
+            me,
+            ray=ray,
+            cluster=cluster,
+            engine=EngineRest(session, host=me.ip, served_name=me.config.weights.served_name),
+            weights=weights,
+            control=control,
+            stages=stages,
+            log=EngineLog(RAY_TEMP),
+        )
+    return WorkerRole(
+        me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, clock=time.monotonic
+    )
 
 
 if __name__ == "__main__":

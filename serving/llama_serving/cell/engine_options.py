@@ -56,10 +56,10 @@ def bundle_selectors(config: CellConfig) -> list[dict[str, str]]:
     return [{STAGE_LABEL: str(rank // config.layout.tensor)} for rank in range(devices(config))]
 
 
-def llm_config(config: CellConfig, *, model: ModelFacts) -> dict[str, Any]:
-    """Arguments of ``ray.serve.llm.LLMConfig`` for this cell."""
+def llm_config(config: CellConfig, *, model: ModelFacts, path: str) -> dict[str, Any]:
+    """Arguments of ``ray.serve.llm.LLMConfig`` for this cell; ``path`` is where each stage finds its weights."""
     return {
-        "model_loading_config": {"model_id": config.weights.served_name, "model_source": config.weights.path},
+        "model_loading_config": {"model_id": config.weights.served_name, "model_source": path},
         "engine_kwargs": engine_kwargs(config, model=model),
         "accelerator_config": {"kind": config.layout.device},
         "placement_group_config": {"bundle_per_worker": bundle(config), "strategy": "PACK"},

@@ -6,8 +6,9 @@ seen            follows
 weights at fault  FAILED until they can be read; nothing is started
 no Ray          START_RAY; STARTING until the cluster lists its nodes
 stages missing  JOINING, at most ``timeouts.join``
+weights not ready  LOADING, as long as it takes; FAILED while a stage refuses them
 all joined      DEPLOY; LOADING, at most ``timeouts.start``; FIRST_TOKEN once the replica answers
-first token     SERVING; ready while the engine's last answer is fresh
+first token     SERVING; ready with a verdict on the weights (``swapping``) while the engine's last answer is fresh
 Serve gave up   the reason is shown for ``SHOW_FAILURE`` seconds, then the container starts again
 model refused   FAILED until its files change, then the container starts again
 Ray ended       the container starts again
@@ -19,13 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
+from llama_serving.cell.swapping import SHOW_FAILURE, Asked, EngineView, serve
 from llama_serving.config.cell import CellTimeouts
 from llama_serving.config.state import CellReason, Phase
 
 RAY_DEADLINE: Final = 180.0  # seconds that Ray's own start may take
 FRESH: Final = 10.0  # an answer of an idle engine older than this is none; a dead one is seen at once
 FRESH_BUSY: Final = 60.0  # a step with long prompts keeps the engine core from answering in between
-SHOW_FAILURE: Final = 15.0  # seconds that a failure stays readable before the container starts again
 SETTLE: Final = 1.0  # seconds without a request after which a drained leader goes
 
 
@@ -40,21 +41,13 @@ class AppView:
 
 
 @dataclass(frozen=True)
-class EngineView:
-    """What the replica says."""
-
-    weights: str
-    in_flight: int
-    seconds_ago: float  # since the engine core last answered the replica
-
-
-@dataclass(frozen=True)
 class LeaderView:
     """Everything that a leader sees in one look."""
 
     stages: int
+    asked: Asked
     stopping: bool = False
-    weights: Fault | None = None
+    weights: Fault | None = None  # of weights that nobody stages
     ray: RayView = NO_RAY
     joined: frozenset[int] | None = None  # None: the cluster does not answer yet
     deployed: bool = False
@@ -94,6 +87,8 @@ def _note(memory: Memory, view: LeaderView, now: float) -> Memory:
         memory = memory.seen(Mark.ENGINE, now)
     if view.answered:
         memory = memory.seen(Mark.FIRST_TOKEN, now)
+    if view.answered and view.asked.verified:
+        memory = memory.seen(Mark.VERDICT, now)
     return memory
 
 
@@ -115,14 +110,21 @@ def _await_ray(memory: Memory, *, now: float) -> Decision:
 def _await_stages(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: float) -> Decision:
     missing = _missing(view)
     if not missing:
-        status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, "All stages have joined; the engine is deployed.")
-        return conclude(memory, status, now=now, actions=(Do.DEPLOY,))
+        return _deploy(memory, view.asked.staging, now=now)
     waited = now - memory.marks[Mark.RAY]
     count = f"{view.stages - len(missing)} of {view.stages} stages have joined"
     if waited > timeouts.join:
         return _restart(memory, f"Only {count} within {timeouts.join:.0f} s; {_names(missing)} did not.", now=now)
     sentence = f"{count}; waiting for {_names(missing)}, {waited:.0f} s so far."
     return conclude(memory, Status(Phase.JOINING, CellReason.STAGES_NOT_JOINED, sentence), now=now)
+
+
+def _deploy(memory: Memory, staging: Fault | None, *, now: float) -> Decision:
+    if staging is not None:
+        phase = Phase.FAILED if staging.reason is CellReason.WEIGHTS_REFUSED else Phase.LOADING
+        return conclude(memory, Status(phase, staging.reason, staging.message), now=now)
+    status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, "All stages have joined; the engine is deployed.")
+    return conclude(memory, status, now=now, actions=(Do.DEPLOY,))
 
 
 def _await_engine(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: float) -> Decision:
@@ -140,9 +142,8 @@ def _await_engine(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, n
 
 def _watch(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: float) -> Decision:
     if view.engine is not None and _answers(view):
-        serving = f"Serving {view.engine.weights}; {view.engine.in_flight} requests in flight."
-        status = Status(Phase.SERVING, CellReason.SERVING, serving, ready=True)
-        return conclude(replace(memory, unwell_since=None), status, now=now)
+        memory = replace(memory, unwell_since=None)
+        return serve(memory, view.engine, view.asked, start=timeouts.start, now=now)
     since = now if memory.unwell_since is None else memory.unwell_since
     memory = replace(memory, unwell_since=since)
     sentence = f"The engine has not answered for {now - since:.0f} s{_cause(view)}."
@@ -181,7 +182,10 @@ def _restart(memory: Memory, sentence: str, *, now: float) -> Decision:
 def _answers(view: LeaderView) -> bool:
     """An engine that answers serves, whatever Serve thinks of it; one that has lost a stage only seems to answer."""
     engine = view.engine
-    return engine is not None and view.intact and engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
+    if engine is None or not view.intact:
+        return False
+    # While weights are exchanged the core answers nothing; that has a deadline of its own.
+    return engine.swapping or engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
 
 
 def _missing(view: LeaderView) -> tuple[int, ...]:

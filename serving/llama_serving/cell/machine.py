@@ -18,6 +18,8 @@ class Do(StrEnum):
     START_RAY = "start ray"
     DEPLOY = "deploy the app"
     FIRST_TOKEN = "ask the engine for one token"
+    SWAP = "tell Serve of other weights"
+    VERIFY = "ask the engine what it must be able to answer"
 
 
 class Mark(StrEnum):
@@ -28,6 +30,7 @@ class Mark(StrEnum):
     JOIN = "join"  # leader: all stages are in the cluster; worker: this one is
     ENGINE = "engine"  # the replica answers, so all stages have loaded their weights
     FIRST_TOKEN = "first_token"  # the engine has answered a real request
+    VERDICT = "verdict"  # its weights have been asked what they must answer
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Memory:
     idle_since: float | None = None  # while draining: since when nothing is in flight
     unwell_since: float | None = None  # serving, but the engine does not answer; worker: the leader does not
     failed_since: float | None = None  # the engine gave up
+    swap_since: float | None = None  # the leader wants other weights in the engine
 
     def seen(self, mark: Mark, now: float) -> "Memory":
         """Note that a step is finished; the first time counts."""

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llama_serving.cell.leader import AppView
+from llama_serving.cell.load import Load
 from llama_serving.cell.machine import Fault, RayView
 from llama_serving.cell.replica_state import ReplicaState
 from llama_serving.config.state import CellState
+from llama_serving.config.wish import StagingState, Wish
 
 
 class Clock(Protocol):
@@ -35,8 +37,8 @@ class ClusterApi(Protocol):
     async def nodes(self, host: str) -> Mapping[str, int] | None:
         """Stage of each node that is alive in the cluster of ``host``; None where it does not answer."""
 
-    async def deploy(self, document: Mapping[str, Any]) -> bool:
-        """Hand Serve the app; whether it took it."""
+    async def deploy(self, document: Mapping[str, Any], load: Load) -> bool:
+        """Hand Serve the app, whose engine is to hold ``load``; whether it took it."""
 
     async def app(self) -> AppView | None:
         """What Serve says of the app; None where it does not answer."""
@@ -51,6 +53,9 @@ class EngineApi(Protocol):
     async def first_token(self) -> bool:
         """Ask for one token of a completion; whether it came."""
 
+    async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One of the OpenAI routes. Raises EngineError."""
+
 
 class WeightsFolder(Protocol):
     """The files that the engine loads."""
@@ -60,6 +65,19 @@ class WeightsFolder(Protocol):
 
     def fingerprint(self) -> object:
         """Differs when a file was added, removed or written."""
+
+
+class Control(Protocol):
+    """The folder between this supervisor and its stager."""
+
+    def wish(self) -> Wish | None:
+        """The last wish; None where there was none."""
+
+    def keep(self, wish: Wish) -> None:
+        """Take a wish. Raises OSError when it cannot be kept."""
+
+    def staging(self) -> StagingState | None:
+        """What the stager says; what it says is ready can be loaded afterwards."""
 
 
 class FailureLog(Protocol):

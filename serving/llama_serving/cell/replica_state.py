@@ -3,15 +3,27 @@
 from pydantic import Field
 
 from llama_serving.config.cell import Frozen
+from llama_serving.config.wish import SwapState
 
 
-class StageLayers(Frozen):
-    """One rank of the engine: the layers ``[first, end)`` that it holds, and where."""
+class StageReport(Frozen):
+    """One rank of the engine: the layers ``[first, end)`` that it holds, where, and of which weights."""
 
     rank: int = Field(ge=0)
     host: str
     pid: int
     layers: tuple[int, int]
+    digest: str = Field(default="", description="of the verified weights that it loaded; empty: nobody sealed them")
+    bytes: int = Field(default=0, ge=0, description="of tensors that it read in its last load; 0 after a start")
+    error: str = Field(default="", description="why its last load failed, in one sentence")
+
+
+class EngineWeights(Frozen):
+    """Some weights as the replica was told of them."""
+
+    path: str
+    id: str
+    digest: str = ""
 
 
 class ReplicaState(Frozen):
@@ -22,9 +34,11 @@ class ReplicaState(Frozen):
     revision: str
     pid: int = Field(description="process of the replica: another one is another engine")
     served_name: str
-    weights: str = Field(description="id of the weights that the engine answers with")
-    swapping: bool = Field(description="weights are being exchanged: requests wait")
+    weights: EngineWeights | None = Field(description="what all stages hold; None after a failed exchange")
+    target: EngineWeights | None = Field(default=None, description="what the last exchange was to")
+    swap: SwapState | None = Field(default=None, description="the last exchange")
+    failures: int = Field(default=0, ge=0, description="exchanges that failed since one was done")
     in_flight: int = Field(ge=0, description="OpenAI requests that have not ended")
     engine_seconds_ago: float = Field(ge=0, description="seconds since the engine core last answered the replica")
-    stages: tuple[StageLayers, ...] = ()
+    stages: tuple[StageReport, ...] = ()
     timings: dict[str, float] = Field(default_factory=dict, description="seconds of the steps of the replica's start")

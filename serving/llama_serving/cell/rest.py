@@ -15,9 +15,12 @@ from pydantic import ValidationError
 from llama_serving.cell.engine_options import STAGE_LABEL
 from llama_serving.cell.errors import last_error
 from llama_serving.cell.leader import AppView
+from llama_serving.cell.load import Load
 from llama_serving.cell.ports import StageUnreachableError
 from llama_serving.cell.replica_state import ReplicaState
 from llama_serving.cell.serve_app import APP_NAME
+from llama_serving.cell.told import tell
+from llama_serving.cell.verdict import DEADLINE, EngineError
 from llama_serving.config import names
 from llama_serving.config.state import CellState
 
@@ -25,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _QUICK: Final = aiohttp.ClientTimeout(total=3)
 _DEPLOY: Final = aiohttp.ClientTimeout(total=120)  # the first call starts Serve's controller
+_VERDICT: Final = aiohttp.ClientTimeout(total=DEADLINE)
 _TOKEN: Final = aiohttp.ClientTimeout(total=120)
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError)
 _GAVE_UP: Final = frozenset({"DEPLOY_FAILED"})
@@ -34,10 +38,18 @@ _REFUSED: Final = "Failed to create vLLM engine config"  # Ray Serve LLM's words
 class RayRest:
     """Ray's and Serve's REST API on the leader's dashboard port, with the group's token."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, host: str, token: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        host: str,
+        token: Callable[[], str],
+        tell: Callable[[Load], None] = tell,
+    ) -> None:
         self._session = session
         self._host = host
         self._token = token
+        self._tell = tell
 
     async def nodes(self, host: str) -> Mapping[str, int] | None:
         """Stage of each node that is alive, by the label of the node."""
@@ -50,9 +62,10 @@ class RayRest:
             logger.debug("The cluster at %s does not list its nodes: %r", host, error)
             return None
 
-    async def deploy(self, document: Mapping[str, Any]) -> bool:
-        """Hand Serve the app."""
+    async def deploy(self, document: Mapping[str, Any], load: Load) -> bool:
+        """Hand Serve the app; a replica that it starts later begins with ``load``."""
         try:
+            await asyncio.to_thread(self._tell, load)
             async with self._session.put(
                 self._applications(), json=document, headers=self._headers(), timeout=_DEPLOY
             ) as answer:
@@ -111,6 +124,21 @@ class EngineRest:
         except _FAILURES as error:
             logger.debug("The replica does not answer: %r", error)
             return None
+
+    async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One of the OpenAI routes.
+
+        Raises:
+            EngineError: no answer, or a refusal.
+        """
+        try:
+            async with self._session.post(self._base + route, json=dict(body), timeout=_VERDICT) as answer:
+                if answer.status != 200:
+                    said = (await answer.text())[:300]
+                    raise EngineError(f"The engine refused {route} with {answer.status}: {said}")
+                return dict(await answer.json())
+        except _FAILURES as error:
+            raise EngineError(f"The engine did not answer {route}: {type(error).__name__}.") from error
 
     async def first_token(self) -> bool:
         """One token of a completion through every stage."""

@@ -7,7 +7,8 @@ Same cell config, same document: Serve does nothing when it is sent twice, and s
 from typing import Any, Final
 
 from llama_serving.cell.engine_options import bundle, bundle_selectors, devices
-from llama_serving.config.cell import CellConfig, Weights
+from llama_serving.cell.load import Load
+from llama_serving.config.cell import CellConfig
 
 APP_NAME: Final = "llama"
 DEPLOYMENT_NAME: Final = "cell"
@@ -17,8 +18,8 @@ _BUILDER: Final = "llama_serving.cell.app:build"
 _UNLIMITED: Final = 100_000  # requests wait in the gateway and in the engine's own queue, not in Serve
 
 
-def serve_document(config: CellConfig) -> dict[str, Any]:
-    """Body of ``PUT /api/serve/applications/``."""
+def serve_document(config: CellConfig, load: Load) -> dict[str, Any]:
+    """Body of ``PUT /api/serve/applications/``: the cell, and what its engine is to hold."""
     return {
         # The replica has a server of its own.
         "proxy_location": "Disabled",
@@ -28,15 +29,10 @@ def serve_document(config: CellConfig) -> dict[str, Any]:
                 "route_prefix": "/",
                 "import_path": _BUILDER,
                 "args": {"config": config.model_dump_json()},
-                "deployments": [{"name": DEPLOYMENT_NAME, "user_config": user_config(config.weights)}],
+                "deployments": [{"name": DEPLOYMENT_NAME, "user_config": load.user_config()}],
             }
         ],
     }
-
-
-def user_config(weights: Weights) -> dict[str, str]:
-    """The part of the document that may change while the replica runs."""
-    return {"weights_path": weights.path, "weights_id": weights.id}
 
 
 def deployment_options(config: CellConfig) -> dict[str, Any]:

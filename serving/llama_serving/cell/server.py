@@ -7,6 +7,8 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +19,16 @@ from ray.serve.llm import LLMConfig
 
 from llama_serving.cell.engine_http import bind, serve_forever
 from llama_serving.cell.engine_options import llm_config
-from llama_serving.cell.in_flight import CountInFlight, InFlight
-from llama_serving.cell.replica_state import ReplicaState, StageLayers
+from llama_serving.cell.exchange import Exchange
+from llama_serving.cell.in_flight import Door, ThroughTheDoor
+from llama_serving.cell.load import Load, from_user_config, load_of
+from llama_serving.cell.model_facts import model_facts
+from llama_serving.cell.replica_state import EngineWeights, ReplicaState, StageReport
 from llama_serving.cell.serve_logging import kept_buffers
+from llama_serving.cell.told import told
 from llama_serving.cell.vital import vital
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
-from llama_serving.weights.inspect import inspect
 
 logger = logging.getLogger("ray.serve")
 
@@ -43,15 +48,15 @@ class CellServer(LLMServer):  # type: ignore[misc]
 
     async def __init__(self, config_json: str) -> None:  # type: ignore[misc]  # Serve awaits it
         self._config = CellConfig.model_validate_json(config_json)
-        self._weights_path = self._config.weights.path
-        self._weights_id = self._config.weights.id
-        self._swapping = False
-        self._count = InFlight()
-        self._stages: tuple[StageLayers, ...] = ()
+        load = told() or load_of(self._config, self._config.weights)
         started = time.monotonic()
         with kept_buffers(logger):
-            await super().__init__(_options(self._config))
-        self._stages = tuple(StageLayers(**report) for report in await self.collective_rpc("stage_report"))
+            await super().__init__(_options(self._config, load))
+        self._door = Door(load.id)
+        self._exchange = Exchange(
+            Vllm(self), load, door=self._door, tensor=self._config.layout.tensor, clock=time.monotonic
+        )
+        self._exchange.stages = _reports(await self.collective_rpc("stage_report"))
         self._timings = {"engine": round(time.monotonic() - started, 2)}
         self._answered = time.monotonic()
         sock = await bind(os.environ[names.ENV_POD_IP], port=names.PORT_ENGINE)
@@ -64,9 +69,9 @@ class CellServer(LLMServer):  # type: ignore[misc]
         await self.engine.start()
 
     async def _build_app(self) -> FastAPI:
-        """VLLM's app with the state route, counting what is in flight."""
+        """VLLM's app behind the door, with the state route."""
         app: FastAPI = await self.__serve_build_asgi_app__()
-        _add_middleware_to_built_app(app, CountInFlight, count=self._count)
+        _add_middleware_to_built_app(app, ThroughTheDoor, door=self._door)
         app.get(names.ROUTE_STATE)(self.state)
         return app
 
@@ -78,11 +83,13 @@ class CellServer(LLMServer):  # type: ignore[misc]
             revision=self._config.revision,
             pid=os.getpid(),
             served_name=self._config.weights.served_name,
-            weights=self._weights_id,
-            swapping=self._swapping,
-            in_flight=self._count.requests,
+            weights=_shown(self._exchange.holds),
+            target=_shown(self._exchange.target),
+            swap=self._exchange.state,
+            failures=self._exchange.failures,
+            in_flight=self._door.requests,
             engine_seconds_ago=round(time.monotonic() - self._answered, 3),
-            stages=self._stages,
+            stages=self._exchange.stages,
             timings=self._timings,
         )
 
@@ -95,36 +102,46 @@ class CellServer(LLMServer):  # type: ignore[misc]
             await asyncio.sleep(_PING_PERIOD)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Serve calls this at the start and on each change of ``user_config``: ``weights_path`` and ``weights_id``.
-
-        Requests in flight end on the old weights, later ones run on the new; the prefix cache is emptied in between,
-        since it holds keys and values of the old ones.
-        """
-        path, identity = str(user_config["weights_path"]), str(user_config["weights_id"])
-        if path != self._weights_path:
-            await self._swap(path)
-        self._weights_path, self._weights_id = path, identity
-
-    async def _swap(self, path: str) -> None:
-        self._swapping = True
-        started = time.monotonic()
-        try:
-            await self.pause(mode="wait", clear_cache=True)
-            await self.collective_rpc("reload_weights", kwargs={"weights_path": path})
-            await self.reset_prefix_cache()
-            await self.resume()
-        finally:
-            self._swapping = False
-        logger.info("Weights of %s in place after %.2f s.", path, time.monotonic() - started)
+        """Serve calls this at the start and on each change of ``user_config``, and waits until it has returned."""
+        await self._exchange.to(from_user_config(user_config))
 
 
-def _options(config: CellConfig) -> LLMConfig:
+class Vllm:
+    """The engine as an exchange of weights sees it."""
+
+    def __init__(self, server: CellServer) -> None:
+        self._server = server
+
+    async def pause(self) -> None:
+        """Nothing is inside by then; "wait" all the same, so that nothing could be cut."""
+        await self._server.pause(mode="wait", clear_cache=True)
+
+    async def reload(self, load: Load) -> Sequence[StageReport]:
+        """Every rank at once."""
+        return _reports(await self._server.collective_rpc("load_stage", kwargs={"path": load.path}))
+
+    async def forget(self) -> None:
+        """Keys and values of the old weights."""
+        await self._server.reset_prefix_cache()
+
+    async def resume(self) -> None:
+        """Steps run again."""
+        await self._server.resume()
+
+
+def _reports(answers: Sequence[dict[str, Any]]) -> tuple[StageReport, ...]:
+    return tuple(StageReport(**answer) for answer in answers)
+
+
+def _shown(load: Load | None) -> EngineWeights | None:
+    return None if load is None else EngineWeights(**asdict(load))
+
+
+def _options(config: CellConfig, load: Load) -> LLMConfig:
     """Everything that Ray Serve LLM is told.
 
     Raises:
         ValueError: the model's files cannot be served; the supervisor has looked before, so they changed meanwhile.
     """
-    report = inspect(Path(config.weights.path))
-    if report.facts is None:
-        raise ValueError(report.message)
-    return LLMConfig(**llm_config(config, model=report.facts), callback_config={"callback_class": NoDownload})
+    model = model_facts(Path(load.path), whole=not load.sealed)
+    return LLMConfig(**llm_config(config, model=model, path=load.path), callback_config={"callback_class": NoDownload})

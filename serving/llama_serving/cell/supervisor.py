@@ -10,9 +10,10 @@ from typing import Final
 
 from llama_serving.cell.identity import Identity
 from llama_serving.cell.machine import Memory, Status, begin
-from llama_serving.cell.ports import Clock
+from llama_serving.cell.ports import Clock, Control
 from llama_serving.cell.roles import Role
 from llama_serving.config.state import CellState
+from llama_serving.config.wish import Wish
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ STUCK: Final = 30.0  # seconds without a finished look after which the loop coun
 class Supervisor:
     """Runs one role to its end."""
 
-    def __init__(self, me: Identity, role: Role, *, clock: Clock, period: float = PERIOD) -> None:
+    def __init__(self, me: Identity, role: Role, *, control: Control, clock: Clock, period: float = PERIOD) -> None:
         self._me = me
         self._role = role
+        self._control = control
         self._clock = clock
         self._period = period
         self._memory: Memory = begin(clock())
@@ -37,6 +39,11 @@ class Supervisor:
     def request_stop(self) -> None:
         """SIGTERM: no new requests, those in flight end."""
         self._stopping = True
+        self._woken.set()
+
+    async def take(self, wish: Wish) -> None:
+        """Keep the operator's wish and look at it soon. Raises OSError when it cannot be kept."""
+        await asyncio.to_thread(self._control.keep, wish)
         self._woken.set()
 
     async def run(self) -> int:
@@ -86,7 +93,7 @@ class Supervisor:
     def state(self) -> CellState:
         """What the operator and the other stages read."""
         now = self._clock()
-        status, facts = self._memory.status, self._role.facts()
+        status, facts, wish = self._memory.status, self._role.facts(), self._control.wish()
         return CellState(
             deployment=self._me.config.deployment,
             group=self._me.config.group,
@@ -103,6 +110,11 @@ class Supervisor:
             stages_total=self._me.stages,
             in_flight=facts.in_flight,
             ready=self.is_ready(),
+            wish="" if wish is None else wish.key,
+            staging=facts.staging if self._me.config.staged else None,
+            swap=facts.swap,
+            verdict=facts.verdict,
+            tokens_per_second=facts.tokens_per_second,
         )
 
 

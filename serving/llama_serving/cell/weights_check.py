@@ -5,6 +5,7 @@ The answer is the inspector's: the same faults in the same words, and no engine 
 
 import asyncio
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,12 @@ ACCEPTED_SECONDS: Final = 60.0
 
 
 class WeightsCheck:
-    """Looks at one folder again and again, so that a ``chmod`` heals without a restart.
+    """Looks at the wished weights' folder again and again, so that a ``chmod`` heals without a restart.
 
     A look opens every file, on a volume that may be far away: an answer is good for a while.
     """
 
-    def __init__(self, folder: Path, *, clock: Clock) -> None:
+    def __init__(self, folder: Callable[[], Path], *, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
         self._fault: Fault | None = None
@@ -32,7 +33,7 @@ class WeightsCheck:
     async def fault(self) -> Fault | None:
         """What keeps the engine from its weights; None where nothing does."""
         if self._clock() >= self._good_until:
-            report = await asyncio.to_thread(inspect, self._folder)
+            report = await asyncio.to_thread(inspect, self._folder())
             accepted = report.outcome == "accepted"
             self._fault = None if accepted else Fault(CellReason(report.reason), report.message)
             self._good_until = self._clock() + (ACCEPTED_SECONDS if accepted else REFUSED_SECONDS)
@@ -41,7 +42,7 @@ class WeightsCheck:
     def fingerprint(self) -> object:
         """Names, sizes and times of the files; differs when one was added, removed or written."""
         try:
-            return sorted((path.name, *_size_and_time(path)) for path in self._folder.iterdir())
+            return sorted((path.name, *_size_and_time(path)) for path in self._folder().iterdir())
         except OSError as error:
             return error.errno
 

@@ -28,6 +28,10 @@ class Manifest(Frozen):
         default_factory=dict,
         description="file -> tensor -> sha256 of the tensor's bytes; empty where the source was only listed, not read",
     )
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="safetensors file -> sha256 of its header, the eight bytes of its length included; with tensors",
+    )
 
     @property
     def digest(self) -> str:

@@ -1,6 +1,7 @@
-"""What the inspector reports of a model folder, written to the pod's termination message (at most 4096 bytes)."""
+"""What is reported of a model's folder, written to a pod's termination message (at most 4096 bytes)."""
 
-from typing import Literal
+from enum import StrEnum
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -32,3 +33,36 @@ class ModelReport(Frozen):
     reason: str = Field(description="CellReason of a refusal, or Accepted")
     message: str
     facts: ModelFacts | None = None
+
+
+#: Key of the ConfigMap into whose ``binaryData`` a resolver puts the manifest: JSON, gzip.
+MANIFEST_KEY: Final = "manifest.json.gz"
+
+
+class ReportReason(StrEnum):
+    """Machine word of a report on weights. Those of a model's folder are CellReason's."""
+
+    ACCEPTED = "Accepted"
+    WEIGHTS_DENIED = "WeightsDenied"  # 401, 403, a gated repository
+    WEIGHTS_GONE = "WeightsGone"  # no such bucket, repository, revision or file
+    WEIGHTS_BROKEN = "WeightsBroken"  # the source did not hold out until the deadline
+    WEIGHTS_MISSING = "WeightsMissing"
+    WEIGHTS_UNREADABLE = "WeightsUnreadable"
+    MODEL_REFUSED = "ModelRefused"
+    LICENSE_REFUSED = "LicenseRefused"  # the license that was found contradicts the accepted one
+    DIGEST_DIFFERS = "DigestDiffers"
+    DIGEST_UNKNOWN = "DigestUnknown"  # the source lists no sha256, and was only to be listed
+
+
+class WeightsReport(Frozen):
+    """A resolver's last word: what the weights are, or a refusal with a machine reason and a sentence."""
+
+    outcome: Literal["accepted", "refused"]
+    reason: str = Field(description="ReportReason")
+    message: str
+    facts: ModelFacts | None = None
+    digest: str = Field(default="", description="of the manifest, sha256:...")
+    bytes: int = Field(default=0, ge=0, description="of all files that are served")
+    files: int = Field(default=0, ge=0, description="files that are served")
+    license: str = Field(default="", description="short name of the license that was found; empty when none was")
+    revision: str = Field(default="", description="resolved revision: commit, version or digest")

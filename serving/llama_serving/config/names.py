@@ -22,6 +22,9 @@ COMPONENT_RESOLVER: Final = "resolver"
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
 ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
 
+# Annotation of a leader whose drain took too long ("true"): gateways move its streams to other groups on its weights.
+ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
+
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
 
@@ -62,3 +65,13 @@ ROUTE_READY: Final = "/ready"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"
+
+
+def weights_path(digest: str) -> str:
+    """Folder of some staged weights, the same on every stage: ``Weights.path`` of what was not mounted."""
+    return f"{WEIGHTS_MOUNT}/{digest.removeprefix('sha256:')[:16]}"
+
+
+def staged_path(digest: str, *, stage: int, stages: int) -> str:
+    """Folder in it that the engine of one stage loads. On a shared claim, equal stages of all groups share it."""
+    return f"{weights_path(digest)}/stage-{stage}-of-{stages}"

@@ -5,6 +5,7 @@ from typing import Any
 from vllm.distributed.parallel_state import get_pp_group
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from llama_serving.cpu.heap import keep_freed_memory
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
 from llama_serving.cpu.shm_name import name_regions_by_memory
 
@@ -13,7 +14,8 @@ class StageWorker(CPUWorker):  # type: ignore[misc]
     """Applies the fixes that belong into the process of a stage; each module says why."""
 
     def init_device(self) -> None:
-        """As stock, but regions of shared memory are named by the memory that they are in."""
+        """As stock, but regions of shared memory are named by the memory that they are in, and freed memory is kept."""
+        keep_freed_memory()
         name_regions_by_memory()
         super().init_device()
 

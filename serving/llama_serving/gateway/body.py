@@ -4,6 +4,8 @@ import asyncio
 
 from aiohttp import web
 
+from llama_serving.gateway.memory import Budget
+
 
 class BodyRefusedError(Exception):
     """The body cannot be taken; ``status`` and ``code`` for the client."""
@@ -15,12 +17,11 @@ class BodyRefusedError(Exception):
 
 
 class BodyReader:
-    """Reads bodies; ``held`` is the number of bytes that requests hold now."""
+    """Reads bodies, and counts them in ``budget`` for as long as requests hold them."""
 
-    def __init__(self, *, max_body: int, max_held: int, idle_timeout: float) -> None:
-        self.held = 0
+    def __init__(self, *, max_body: int, budget: Budget, idle_timeout: float) -> None:
         self._max_body = max_body
-        self._max_held = max_held
+        self._budget = budget
         self._idle_timeout = idle_timeout
 
     async def read(self, request: web.BaseRequest) -> bytes:
@@ -36,19 +37,19 @@ class BodyReader:
             while not request.content.at_eof():
                 piece = await self._piece(request)
                 size += len(piece)
-                self.held += len(piece)
+                self._budget.bodies += len(piece)
                 if size > self._max_body:
                     raise self._too_large()
                 self._check_room(0)
                 pieces.append(piece)
         except BaseException:
-            self.held -= size
+            self._budget.bodies -= size
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self, size: int) -> None:
         """Note that a body of this size is held no longer."""
-        self.held -= size
+        self._budget.bodies -= size
 
     async def _piece(self, request: web.BaseRequest) -> bytes:
         if request.content.is_eof():  # it came whole with the head, as most do: no need for a timer
@@ -63,8 +64,10 @@ class BodyReader:
             raise BodyRefusedError(400, f"the request body is not valid HTTP: {error}", code="bad_request") from error
 
     def _check_room(self, more: int) -> None:
-        if self.held + more > self._max_held:
-            message = f"the gateway holds {self.held} bytes of request bodies already, of at most {self._max_held}"
+        budget = self._budget
+        if not budget.has_room(more):
+            held = f"{budget.bodies} bytes of request bodies and {budget.streams} of running streams"
+            message = f"the gateway holds {held} already, of at most {budget.limit} together"
             raise BodyRefusedError(429, message, code="gateway_full")
 
     def _too_large(self) -> BodyRefusedError:

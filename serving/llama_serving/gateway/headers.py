@@ -56,14 +56,17 @@ def request_head(request: web.BaseRequest, *, target: str, identity: str, body_l
 
 
 def response_headers(message: RawResponseMessage, *, target: Target, identity: str) -> CIMultiDict[str]:
-    """Return the engine's headers for the client, and who answered."""
+    """Return the engine's headers for the client, and who answered.
+
+    An engine that names its weights itself knows best: what discovery says of them may be a moment old.
+    """
     dropped = _HOP_BY_HOP
     if "connection" in message.headers:
         dropped = dropped | {name.decode("latin-1") for name in _named_by_connection(message.headers)}
     headers = CIMultiDict((name, value) for name, value in message.headers.items() if name.lower() not in dropped)
     headers[names.HEADER_REQUEST_ID] = identity
     headers[names.HEADER_GROUP] = str(target.ordinal)
-    headers[names.HEADER_WEIGHTS] = target.weights
+    headers.setdefault(names.HEADER_WEIGHTS, target.weights)
     # Without it aiohttp would name itself and its version.
     headers.setdefault("server", "llama-gateway")
     return headers

@@ -43,6 +43,7 @@ class Internal:
             draining=self._proxy.draining,
             groups=tuple(_group_load(group) for group in self._groups()),
             totals=dict(self._metrics.totals),
+            by_weights={weights: count.counts() for weights, count in self._metrics.weights.items()},
         )
 
     def metrics_text(self) -> str:

@@ -1,7 +1,7 @@
-"""How many bytes of request bodies fit into the container.
+"""How many bytes of request bodies and of running streams fit into the container.
 
 Half of what the limit leaves beside the process itself: while a body is sent, what the engine has not taken yet is
-there a second time, in the socket's buffer.
+there a second time, in the socket's buffer. Of that, running streams may take a half: requests must find room too.
 """
 
 from pathlib import Path
@@ -27,3 +27,27 @@ def body_budget(limit: int | None) -> int:
     if limit is None:
         return _WITHOUT_LIMIT
     return max((limit - _PROCESS) // 2, _LEAST)
+
+
+class Budget:
+    """What is held now, in bytes; ``limit`` for both together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bodies = 0
+        self.streams = 0
+
+    def has_room(self, more: int) -> bool:
+        """Say whether so many bytes more may be held."""
+        return self.bodies + self.streams + more <= self.limit
+
+    def keep(self, size: int) -> bool:
+        """Reserve room for a stream; False when there is none."""
+        if self.streams + size > self.limit // 2 or not self.has_room(size):
+            return False
+        self.streams += size
+        return True
+
+    def free(self, size: int) -> None:
+        """Give back what a stream has reserved."""
+        self.streams -= size

@@ -8,8 +8,11 @@ import bisect
 import os
 import resource
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts
 
 _BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -38,15 +41,52 @@ class Histogram:
         yield f"{name}_count {total}"
 
 
+@dataclass(slots=True)
+class WeightsCount:
+    """AnswerCounts of some weights, while they are counted."""
+
+    finished: int = 0
+    failed: int = 0
+    continued: int = 0
+    broken: int = 0
+    first_byte: list[int] = field(default_factory=lambda: [0] * (len(FIRST_BYTE_BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count the time to the first byte of a stream."""
+        self.first_byte[bisect.bisect_left(FIRST_BYTE_BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+    def counts(self) -> AnswerCounts:
+        """Return them as the contract has them."""
+        return AnswerCounts(
+            finished=self.finished,
+            failed=self.failed,
+            continued=self.continued,
+            broken=self.broken,
+            first_byte=tuple(self.first_byte),
+        )
+
+    def lines(self, name: str, weights: str) -> Iterable[str]:
+        """Yield the samples of the histogram."""
+        total = 0
+        for bound, count in zip((*FIRST_BYTE_BOUNDS, "+Inf"), self.first_byte, strict=True):
+            total += count
+            yield f'{name}_bucket{{weights="{weights}",le="{bound}"}} {total}'
+        yield f'{name}_sum{{weights="{weights}"}} {self.seconds:.6f}'
+        yield f'{name}_count{{weights="{weights}"}} {total}'
+
+
 class Metrics:
     """What the gateway counts. ``totals`` has the keys of ``GatewayLoad.totals``."""
 
-    TOTALS = ("finished", "retried", "rejected_full", "rejected_deadline", "cancelled", "broken")
+    TOTALS = ("finished", "retried", "continued", "rejected_full", "rejected_deadline", "cancelled", "broken")
 
     def __init__(self) -> None:
         self.totals: Counter[str] = Counter(dict.fromkeys(self.TOTALS, 0))
         self.codes: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
+        self.weights: defaultdict[str, WeightsCount] = defaultdict(WeightsCount)
         self.wait = Histogram()
         self.first_byte = Histogram()
         self.duration = Histogram()
@@ -64,6 +104,7 @@ class Metrics:
         for total, count in self.totals.items():
             yield from sample(f"llama_gateway_{total}_total", "counter", _TOTAL_HELP[total], count)
         yield from self._histograms()
+        yield from self._weights_lines()
         yield from _process()
 
     def _histograms(self) -> Iterable[str]:
@@ -75,10 +116,27 @@ class Metrics:
             yield from _header(f"llama_gateway_{name}", "histogram", text)
             yield from histogram.lines(f"llama_gateway_{name}")
 
+    def _weights_lines(self) -> Iterable[str]:
+        by_weights = [(_label(weights), count) for weights, count in sorted(self.weights.items())]
+        name = "llama_gateway_answers_total"
+        yield from _header(name, "counter", "what became of answers, by the weights that gave them")
+        for weights, count in by_weights:
+            for outcome in ("finished", "failed", "continued", "broken"):
+                yield f'{name}{{weights="{weights}",outcome="{outcome}"}} {getattr(count, outcome)}'
+        name = "llama_gateway_stream_first_byte_seconds"
+        yield from _header(name, "histogram", "from a request for a stream sent to a group to its first byte")
+        for weights, count in by_weights:
+            yield from count.lines(name, weights)
+
+
+def _label(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
 
 _TOTAL_HELP = {
     "finished": "requests whose answer was passed on to its end",
     "retried": "attempts that were repeated",
+    "continued": "streams that another group has ended than the one that began them",
     "rejected_full": "requests refused because too many waited",
     "rejected_deadline": "requests that got no group in time",
     "cancelled": "requests whose client went away",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.metrics import Metrics
+from llama_serving.gateway.metrics import Metrics, WeightsCount
 
 CLIENT_CLOSED = 499
 
@@ -15,6 +15,8 @@ CLIENT_CLOSED = 499
 class Passage:
     """One request; times in seconds of the gateway's clock, ``held`` in bytes.
 
+    ``group`` and ``weights`` are those of the last attempt, ``sent`` is when it began that was answered.
+    ``streams``: the answer is a stream; ``continued``: another group went on with it; ``alone``: why none could.
     ``code`` is what the client got, ``outcome`` one of ``Metrics.TOTALS`` or empty for a refusal of another kind,
     ``reason`` a sentence where something went wrong.
     """
@@ -24,6 +26,11 @@ class Passage:
     started: float
     held: int = 0
     group: str = ""
+    weights: str = ""
+    sent: float = 0.0
+    streams: bool = False
+    continued: bool = False
+    alone: str = ""
     code: int = CLIENT_CLOSED
     outcome: str = ""
     reason: str = ""
@@ -38,12 +45,22 @@ class Passage:
         metrics.wait.observe(self.waited)
         if self.first_byte is not None:
             metrics.first_byte.observe(self.first_byte - self.started)
+            if self.streams:
+                metrics.weights[self.weights].observe(self.first_byte - self.sent)
         if self.outcome:
             metrics.totals[self.outcome] += 1
+        if self.outcome in ("finished", "broken"):
+            self._count_weights(metrics.weights[self.weights])
+        metrics.totals["continued"] += self.continued and self.outcome == "finished"
         if self.reason and self.outcome != "cancelled":
             self._log(logging.WARNING, "request failed", now)
         elif access_log:
             self._log(logging.INFO, "request", now)
+
+    def _count_weights(self, count: WeightsCount) -> None:
+        count.finished += self.outcome == "finished"
+        count.broken += self.outcome == "broken"
+        count.continued += self.continued and self.outcome == "finished"
 
     def _log(self, level: int, message: str, now: float) -> None:
         extra = fields(

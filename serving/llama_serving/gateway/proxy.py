@@ -1,6 +1,6 @@
 """One request from the client's first byte to the last byte of its answer.
 
-    read the body -> ticket -> wait for a group -> attempt -> pass the answer on
+    read the body -> ticket -> wait for a group -> attempt -> pass the answer on -> continuing.py, if it breaks off
                                     ^------ failed, may be repeated --'
 
 However it ends, the ticket leaves the router exactly once, and the engine's connection is closed unless the answer
@@ -19,17 +19,21 @@ from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.answers import error_response
 from llama_serving.gateway.body import BodyReader, BodyRefusedError
+from llama_serving.gateway.continuation import asked as continuation
+from llama_serving.gateway.continuation.asked import Asked, NotContinuableError
+from llama_serving.gateway.continuing import Continuer
 from llama_serving.gateway.core.fault import Fault, FaultKind
 from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.core.ticket import Ticket
 from llama_serving.gateway.dispatch import DeadlineError, Dispatcher, QueueFullError
 from llama_serving.gateway.headers import request_head, request_id, response_headers
 from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.memory import body_budget, memory_limit
+from llama_serving.gateway.memory import Budget, body_budget, memory_limit
 from llama_serving.gateway.metrics import Metrics
 from llama_serving.gateway.passage import Passage
 from llama_serving.gateway.pump import ClientGoneError
 from llama_serving.gateway.relay import BrokenError, Relay
+from llama_serving.gateway.stream import Stream, can_be_continued
 from llama_serving.gateway.upstream.connection import AttemptError, Pools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 
@@ -58,11 +62,9 @@ class Proxy:
         self._pools = pools
         self._metrics = metrics
         self._access_log = access_log
-        self._bodies = BodyReader(
-            max_body=config.max_body,
-            max_held=min(config.max_held, body_budget(memory_limit())),
-            idle_timeout=config.idle_timeout,
-        )
+        self._budget = Budget(min(config.max_held, body_budget(memory_limit())))
+        self._bodies = BodyReader(max_body=config.max_body, budget=self._budget, idle_timeout=config.idle_timeout)
+        self._continuer = Continuer(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -86,7 +88,7 @@ class Proxy:
             target = _target_of(passage.request)
             if target is None:
                 return self._refuse(passage, 404, f"only {_PREFIX} is served here", code="not_found")
-            return await self._route(passage, await self._call(passage, target))
+            return await self._route(passage, *await self._call(passage, target))
         except BodyRefusedError as error:
             return self._refuse(passage, error.status, str(error), code=error.code)
         except QueueFullError as error:
@@ -98,18 +100,37 @@ class Proxy:
         except NoAnswerError as error:
             return self._refuse(passage, error.status, str(error), code="group_failed")
 
-    async def _call(self, passage: Passage, target: str) -> Call:
+    def move_streams(self) -> None:
+        """Let streams leave the groups that discovery says are to be left."""
+        self._continuer.move_streams()
+
+    async def _call(self, passage: Passage, target: str) -> tuple[Call, Asked | None]:
         request = passage.request
         body = await self._bodies.read(request)
         passage.held = len(body)
-        return Call(
+        asked = self._asked(passage, target, body)
+        if asked is not None:
+            body = continuation.with_token_ids(body, asked)
+        call = Call(
             head=request_head(request, target=target, identity=passage.identity, body_length=len(body)),
             body=body,
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._config.first_byte_timeout,
+            whole_event=asked is not None,
         )
+        return call, asked
 
-    async def _route(self, passage: Passage, call: Call) -> web.StreamResponse:
+    def _asked(self, passage: Passage, target: str, body: bytes) -> Asked | None:
+        request = passage.request
+        if request.method != "POST" or "content-encoding" in request.headers:
+            return None
+        try:
+            return continuation.read(target.partition("?")[0], body)
+        except NotContinuableError as error:
+            passage.alone = str(error)
+            return None
+
+    async def _route(self, passage: Passage, call: Call, asked: Asked | None) -> web.StreamResponse:
         ticket = self._dispatcher.admit()
         try:
             reply, target = await self._reply(passage, ticket, call)
@@ -117,7 +138,10 @@ class Proxy:
                 # It will not be sent again; a stream may last for minutes.
                 del call
                 self._release_body(passage)
-                return await self._pass_on(passage, reply, target)
+                stream = None
+                if asked is not None and can_be_continued(reply, target):
+                    stream = Stream(passage, ticket, asked=asked, reply=reply, target=target, budget=self._budget)
+                return await self._pass_on(passage, reply, target=target, stream=stream)
             finally:
                 reply.end()
         finally:
@@ -128,7 +152,8 @@ class Proxy:
         """Return the beginning of the answer that the client gets, whoever gave it."""
         while True:
             target = (await self._dispatcher.placed(ticket)).target
-            passage.group = target.name
+            passage.group, passage.weights = target.name, target.weights
+            passage.sent = self._dispatcher.clock()
             reply, fault = await self._attempt(target, call)
             if fault is None:
                 self._dispatcher.answered(ticket)
@@ -152,23 +177,31 @@ class Proxy:
     def _repeats(self, passage: Passage, ticket: Ticket, fault: Fault) -> bool:
         repeat = self._dispatcher.may_repeat(ticket, fault)
         self._metrics.faults[fault.kind] += 1
+        self._metrics.weights[passage.weights].failed += 1
         self._metrics.totals["retried"] += repeat
         extra = fields(request_id=passage.identity, group=passage.group, kind=fault.kind, reason=fault.detail)
         LOGGER.warning("attempt failed, %s", "repeated" if repeat else "not repeated", extra=extra)
         return repeat
 
-    async def _pass_on(self, passage: Passage, reply: Reply, target: Target) -> web.StreamResponse:
+    async def _pass_on(
+        self, passage: Passage, reply: Reply, *, target: Target, stream: Stream | None
+    ) -> web.StreamResponse:
         passage.first_byte = self._dispatcher.clock()
         passage.code = reply.message.code
         headers = response_headers(reply.message, target=target, identity=passage.identity)
-        relay = Relay(passage.request, reply, self._config.idle_timeout)
+        passage.weights, passage.streams = headers[names.HEADER_WEIGHTS], reply.is_event_stream
+        relay = Relay(passage.request, self._config.idle_timeout)
         try:
-            response = await relay.run(headers, close=self.draining)
-        except ClientGoneError as error:
+            await relay.begin(reply, headers, close=self.draining)
+            await (relay.pass_on(reply) if stream is None else self._continuer.run(relay, stream))
+            response = await relay.end()
+        except (ClientGoneError, ConnectionError) as error:
             passage.outcome, passage.reason = "cancelled", str(error)
             return _cut_off(passage.request, abort=True)
         except BrokenError as error:
-            passage.outcome, passage.reason = "broken", f"group {target.name} broke off: {error}"
+            why_alone = f"; not continued, because {passage.alone}" if passage.alone else ""
+            passage.outcome, passage.reason = "broken", f"group {passage.group} broke off: {error}{why_alone}"
+            await relay.fail(f"the group broke off: {error}{why_alone}")
             return _cut_off(passage.request, abort=passage.request.version < HttpVersion11)
         passage.outcome = "finished"
         return response

@@ -6,6 +6,7 @@ read from the engine until the client has taken what is on its way.
 """
 
 import asyncio
+from typing import Protocol
 
 from aiohttp import SocketTimeoutError, web
 from aiohttp.http import StreamWriter
@@ -17,11 +18,30 @@ class ClientGoneError(Exception):
     """The client closed its connection, or takes nothing any more."""
 
 
+class Tap(Protocol):
+    """What a stream's pieces go through. ``failure``: why its engine must be left; ``done``: the answer is complete."""
+
+    failure: str
+    done: bool
+
+    def take(self, piece: bytes) -> bytes:
+        """Take in a piece; return what the client gets, which may be nothing yet."""
+
+
 class Pump:
     """One body; ``idle_timeout`` in seconds, for both sides. ``last`` is the piece that was passed on last."""
 
-    def __init__(self, request: web.BaseRequest, reply: Reply, *, writer: StreamWriter, idle_timeout: float) -> None:
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        reply: Reply,
+        *,
+        writer: StreamWriter,
+        idle_timeout: float,
+        tap: Tap | None = None,
+    ) -> None:
         self.last = reply.first
+        self._tap = tap
         self._request = request
         self._content = reply.content
         self._connection = reply.connection
@@ -33,7 +53,7 @@ class Pump:
         self._busy = False
 
     async def run(self) -> None:
-        """Move everything; raises ClientGoneError, or what broke the engine's side."""
+        """Move everything, or until the tap has failed; raises ClientGoneError, or what broke the engine's side."""
         self._connection.on_news = self._push
         self._timer = self._loop.call_later(self._idle_timeout, self._check_idle)
         try:
@@ -48,6 +68,11 @@ class Pump:
         error = self._content.exception()
         if error is not None:
             raise error
+
+    def look(self) -> None:
+        """Notice that the tap has failed by itself."""
+        if not self._wake.done():
+            self._wake.set_result(None)
 
     def _push(self) -> None:
         # Reading may make the connection go on at once and call back in here: the outer call takes it all.
@@ -69,6 +94,8 @@ class Pump:
         return self._is_over() or self._request.protocol.writing_paused or self._is_client_gone()
 
     def _is_over(self) -> bool:
+        if self._tap is not None and self._tap.failure:
+            return True
         return self._content.at_eof() or self._content.exception() is not None
 
     def _is_client_gone(self) -> bool:
@@ -77,6 +104,10 @@ class Pump:
 
     def _pass_on(self, piece: bytes) -> None:
         self._heard = self._loop.time()
+        if self._tap is not None:
+            piece = self._tap.take(piece)
+            if not piece:
+                return
         self.last = piece
         transport = self._request.transport
         if transport is not None:

@@ -4,7 +4,7 @@ An answer that the engine breaks off must not look complete. Its connection is c
 body; where the body is a stream of events and the break is between two events, an error event goes before.
 """
 
-from dataclasses import dataclass
+import contextlib
 from typing import cast
 
 from aiohttp import ClientError, web
@@ -12,7 +12,7 @@ from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.answers import error_event
-from llama_serving.gateway.pump import ClientGoneError, Pump
+from llama_serving.gateway.pump import ClientGoneError, Pump, Tap
 from llama_serving.gateway.upstream.exchange import Reply
 
 _UPSTREAM_ERRORS = (ClientError, HttpProcessingError, OSError, TimeoutError)
@@ -29,39 +29,73 @@ class _Answer(web.StreamResponse):
     _send_headers_immediately = False
 
 
-@dataclass(frozen=True, slots=True)
 class Relay:
-    """Passes one reply to the client of one request; ``idle_timeout`` in seconds."""
+    """Passes one answer, of one engine or of several in turn, to the client; ``idle_timeout`` in seconds."""
 
-    request: web.BaseRequest
-    reply: Reply
-    idle_timeout: float
+    def __init__(self, request: web.BaseRequest, idle_timeout: float) -> None:
+        self._request = request
+        self._idle_timeout = idle_timeout
+        self._pump: Pump | None = None
+        self._last = b""
+        self._ended = False
+        self._is_events = False
 
-    async def run(self, headers: CIMultiDict[str], *, close: bool) -> web.StreamResponse:
-        """Pass everything on; raises ClientGoneError and BrokenError."""
-        message = self.reply.message
-        response = _Answer(status=message.code, reason=message.reason, headers=headers)
+    async def begin(self, reply: Reply, headers: CIMultiDict[str], *, close: bool) -> None:
+        """Begin the answer with this head; it leaves with the first piece."""
+        message = reply.message
+        self._is_events = reply.is_event_stream
+        self._response = _Answer(status=message.code, reason=message.reason, headers=headers)
         if close:
-            response.force_close()
+            self._response.force_close()
+        # prepare() is declared to return the abstract class, which has none of the ways to write.
+        self._writer = cast(StreamWriter, await self._response.prepare(self._request))
+
+    async def pass_on(self, reply: Reply, tap: Tap | None = None) -> None:
+        """Pass on what one engine sends; raises ClientGoneError and BrokenError."""
         try:
-            # prepare() is declared to return the abstract class, which has none of the ways to write.
-            writer = cast(StreamWriter, await response.prepare(self.request))
-            if self.reply.content.at_eof():
-                await response.write_eof(self.reply.first)
-            else:
-                await writer.write(self.reply.first, drain=False)
-                await self._pump(writer)
-                await response.write_eof()
+            if tap is None and reply.content.at_eof():
+                self._ended = True
+                await self._response.write_eof(reply.first)
+                return
+            await self.write(reply.first if tap is None else tap.take(reply.first))
+            await self._move(reply, tap)
         except ConnectionError as error:
             raise ClientGoneError(str(error)) from error
-        return response
+        if tap is not None and not tap.done:
+            raise BrokenError(tap.failure or "ended its stream before the answer was complete")
 
-    async def _pump(self, writer: StreamWriter) -> None:
-        pump = Pump(self.request, self.reply, writer=writer, idle_timeout=self.idle_timeout)
+    async def write(self, events: bytes) -> None:
+        """Send this to the client."""
+        if events:  # an empty chunk would end the body
+            self._last = events
+            await self._writer.write(events, drain=False)
+
+    async def end(self) -> web.StreamResponse:
+        """End the answer well; return what the server wants returned."""
+        if not self._ended:
+            await self._response.write_eof()
+        return self._response
+
+    async def fail(self, reason: str) -> None:
+        """Tell the client of a stream of events, if it is between two of them, that nothing more comes."""
+        if self._is_events and self._last.endswith(_EVENT_END):
+            with contextlib.suppress(ConnectionError):
+                await self.write(error_event(reason, code="stream_broken"))
+
+    def look(self) -> None:
+        """Notice that the tap has failed by itself."""
+        if self._pump is not None:
+            self._pump.look()
+
+    async def _move(self, reply: Reply, tap: Tap | None) -> None:
+        self._pump = Pump(self._request, reply, writer=self._writer, idle_timeout=self._idle_timeout, tap=tap)
+        self._pump.last = self._last
         try:
-            await pump.run()
+            await self._pump.run()
         except _UPSTREAM_ERRORS as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            if self.reply.is_event_stream and pump.last.endswith(_EVENT_END):
-                await writer.write(error_event(f"the group broke off: {reason}", code="stream_broken"), drain=False)
-            raise BrokenError(reason) from error
+            if tap is not None and tap.done:
+                return
+            raise BrokenError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        finally:
+            self._last = self._pump.last
+            self._pump = None

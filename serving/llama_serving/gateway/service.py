@@ -129,6 +129,7 @@ class Service:
         self._internal.synced = True
         self._pools.keep_only({(target.host, target.port) for target in targets})
         self._dispatcher.update(targets)
+        self._proxy.move_streams()
         ready = sum(target.ready for target in targets)
         LOGGER.info("groups", extra=fields(known=len(targets), ready=ready))
 

@@ -1,6 +1,7 @@
-"""``python -m llama_serving.weights inspect FOLDER``: writes a ModelReport for the operator, and says it on stdout.
+"""``python -m llama_serving.weights``: what the operator's pods run to look at weights.
 
-The exit status is 0 whenever a report was written: a refused model is a result. The tools that make models have
+``inspect`` looks at a folder on a disk, ``resolve`` at any source, ``stage`` brings what a stage needs. The exit status
+of the first two is 0 whenever a report was written: a refused model is a result. The tools that make models have
 command lines of their own (``python -m llama_serving.weights.tiny``).
 """
 
@@ -9,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from llama_serving.weights import resolve_main
 from llama_serving.weights.inspect import encode, inspect
+from llama_serving.weights.staging import command as stage_command
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 
@@ -21,7 +24,19 @@ def main(arguments: list[str]) -> int:
     command = commands.add_parser("inspect", help="look at a model folder and report what it holds")
     command.add_argument("folder", type=Path, help="folder with config.json, tokenizer and *.safetensors")
     command.add_argument("--report", type=Path, default=_TERMINATION_LOG, help="file to write to (%(default)s)")
+    command.set_defaults(run=_inspect)
+    command = commands.add_parser("resolve", help="look at weights where they are, and make their manifest")
+    resolve_main.add_arguments(command)
+    command.set_defaults(run=resolve_main.run)
+    command = commands.add_parser("stage", help="bring into a stage's pod what its engine needs, and verify it")
+    stage_command.add_arguments(command)
+    command.set_defaults(run=stage_command.main)
     options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _inspect(options: argparse.Namespace) -> int:
     report = inspect(options.folder)
     options.report.write_bytes(encode(report))
     sys.stdout.write(f"{report.outcome}: {report.message}\n")

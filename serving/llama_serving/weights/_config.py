@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_serving.weights._folder import ModelFolder
+from llama_serving.weights._folder import Folder
 from llama_serving.weights._refusal import refused, shown, shown_list
 
 CONFIG: Final = "config.json"
@@ -30,7 +30,7 @@ class LlamaConfig:
     tied_embeddings: bool
 
 
-def read_config(folder: ModelFolder) -> LlamaConfig:
+def read_config(folder: Folder) -> LlamaConfig:
     """Read config.json. Raises RefusedError when it is no Llama's or is inconsistent."""
     config = folder.read_json(CONFIG)
     refuse_code(CONFIG, config)

@@ -1,4 +1,4 @@
-"""A model folder as this process may read it. What a user can mend in it becomes a sentence.
+"""A model's folder, on a disk or fetched from a source. What a user can mend in it becomes a sentence.
 
 Only what lies directly in the folder counts, as for the engine. Links are followed, since the Hugging Face cache is
 made of them; a link to nothing, a folder or a device in place of a file is named.
@@ -7,6 +7,7 @@ made of them; a link to nothing, a folder or a device in place of a file is name
 import json
 import os
 import stat
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -18,29 +19,27 @@ _JSON_LIMIT: Final = 64 << 20
 _LFS_POINTER: Final = b"version https://git-lfs"
 
 
-@dataclass(frozen=True)
-class ModelFolder:
-    """A folder whose entries could be listed."""
+class Folder(ABC):
+    """Names that could be listed, and what is in the files that are looked at."""
 
-    path: Path
     names: frozenset[str]
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, for sentences."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """The file, for reading. Raises RefusedError when it is not there, not a file, not readable or a pointer."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Bytes of a file that ``open`` gave."""
 
     def ending(self, *suffixes: str) -> list[str]:
         """Names with one of these endings, sorted."""
         return sorted(name for name in self.names if name.endswith(suffixes))
-
-    def open(self, name: str) -> BinaryIO:
-        """The file, for reading. Raises RefusedError when it is not there, not a file, not readable or a pointer."""
-        path = self.path / name
-        _check_is_file(path)
-        try:
-            file = path.open("rb")
-        except PermissionError as error:
-            raise _forbidden(path, to="read", remedy="chmod a+r") from error
-        if file.peek(len(_LFS_POINTER)).startswith(_LFS_POINTER):
-            file.close()
-            raise unreadable(f"{shown(name)} is a pointer of Git LFS, not the file itself: run git lfs pull")
-        return file
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The JSON object in a file. Raises RefusedError as ``open`` does, and when it is no JSON object."""
@@ -49,6 +48,44 @@ class ModelFolder:
         if len(text) > _JSON_LIMIT:
             raise refused(f"{shown(name)} is larger than {_JSON_LIMIT >> 20} MiB, which no such file is")
         return json_object(text, name)
+
+
+@dataclass(frozen=True)
+class ModelFolder(Folder):
+    """A folder on a disk, as this process may read it."""
+
+    path: Path
+    names: frozenset[str]
+
+    @property
+    def place(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    def open(self, name: str) -> BinaryIO:
+        """The file, as ``Folder.open`` says."""
+        path = self.path / name
+        _check_is_file(path)
+        try:
+            file = path.open("rb")
+        except PermissionError as error:
+            raise _forbidden(path, to="read", remedy="chmod a+r") from error
+        try:
+            refuse_pointer(name, file.peek(len(_LFS_POINTER)))
+        except RefusedError:
+            file.close()
+            raise
+        return file
+
+    def size(self, name: str) -> int:
+        """Bytes of the file."""
+        return (self.path / name).stat().st_size
+
+
+def refuse_pointer(name: str, start: bytes) -> None:
+    """Refuse a file that is not there itself: what Git leaves where LFS was not asked for it."""
+    if start.startswith(_LFS_POINTER):
+        raise unreadable(f"{shown(name)} is a pointer of Git LFS, not the file itself: run git lfs pull")
 
 
 def json_object(text: bytes, name: str) -> dict[str, Any]:

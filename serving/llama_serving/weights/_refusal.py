@@ -1,5 +1,6 @@
 """Why a model folder is not served: a machine reason and a sentence that names the file and the remedy."""
 
+from llama_serving.config.model import ReportReason
 from llama_serving.config.state import CellReason
 
 _LONGEST_NAME = 120
@@ -8,7 +9,7 @@ _LONGEST_NAME = 120
 class RefusedError(Exception):
     """The folder cannot be served as it is."""
 
-    def __init__(self, reason: CellReason, message: str) -> None:
+    def __init__(self, reason: CellReason | ReportReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
-from llama_serving.weights._folder import ModelFolder, json_object
+from llama_serving.weights._folder import Folder, json_object
 from llama_serving.weights._refusal import RefusedError, missing, refused, shown, shown_list, unreadable
 
 INDEX: Final = "model.safetensors.index.json"
@@ -19,7 +19,7 @@ _OTHER_FORMATS: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf")
 
 # The library takes 100 MB; the largest real headers have less than one, and a small pod must hold what is parsed.
 _HEADER_LIMIT: Final = 16 << 20
-_LENGTH: Final = struct.Struct("<Q")
+LENGTH: Final = struct.Struct("<Q")
 
 # Bits of an element; of a dtype that is not here only the offsets are checked.
 _BITS: Final = {
@@ -39,11 +39,28 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """All tensors of a model, and how many files they are in."""
+class Header:
+    """What is in one file."""
 
-    files: int
+    length: int  # of the header in bytes, the eight of its length included: where the tensors begin
     tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All headers of a model, by file."""
+
+    headers: dict[str, Header]
+
+    @property
+    def files(self) -> int:
+        """How many safetensors files there are."""
+        return len(self.headers)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of all files."""
+        return {name: tensor for header in self.headers.values() for name, tensor in header.tensors.items()}
 
     @property
     def bytes(self) -> int:
@@ -51,7 +68,7 @@ class Weights:
         return sum(tensor.end - tensor.begin for tensor in self.tensors.values())
 
 
-def read_weights(folder: ModelFolder) -> Weights:
+def read_weights(folder: Folder) -> Weights:
     """Read every header. Raises RefusedError when a file is absent, cut off or garbage, or the index says otherwise."""
     files = folder.ending(".safetensors")
     if not files:
@@ -61,10 +78,10 @@ def read_weights(folder: ModelFolder) -> Weights:
     headers = {name: _read_header(folder, name) for name in names}
     if index is not None:
         _check_index(index, headers)
-    return Weights(len(headers), {name: tensor for header in headers.values() for name, tensor in header.items()})
+    return Weights(headers)
 
 
-def _no_safetensors(folder: ModelFolder) -> RefusedError:
+def _no_safetensors(folder: Folder) -> RefusedError:
     others = folder.ending(*_OTHER_FORMATS)
     if others:
         return refused(
@@ -72,24 +89,27 @@ def _no_safetensors(folder: ModelFolder) -> RefusedError:
             "code: convert the model, or take its safetensors files"
         )
     found = shown_list(sorted(folder.names))
-    return missing(f"{shown(folder.path)} holds no *.safetensors file (it holds {found}): copy the model's weights")
+    return missing(f"{shown(folder.place)} holds no *.safetensors file (it holds {found}): copy the model's weights")
 
 
-def _read_index(folder: ModelFolder) -> dict[str, str]:
+def _read_index(folder: Folder) -> dict[str, str]:
     files = folder.read_json(INDEX).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(name, str) for name in files.values()):
         raise unreadable(f"{INDEX} has no weight_map from tensors to files: copy it again")
     elsewhere = sorted({name for name in files.values() if name != os.path.basename(name)})
     if elsewhere:
         raise refused(f"{INDEX} names {shown_list(elsewhere)}, outside of the folder: all files must lie beside it")
+    others = sorted({name for name in files.values() if not name.endswith(".safetensors")})
+    if others:
+        raise refused(f"{INDEX} names {shown_list(others)}; only safetensors files are loaded: take an index of those")
     absent = sorted(set(files.values()) - folder.names)
     if absent:
         raise missing(f"{INDEX} names {len(absent)} files that are not there ({shown_list(absent)}): copy them too")
     return files
 
 
-def _check_index(index: dict[str, str], headers: dict[str, dict[str, Tensor]]) -> None:
-    absent = sorted(tensor for tensor, file in index.items() if tensor not in headers[file])
+def _check_index(index: dict[str, str], headers: dict[str, Header]) -> None:
+    absent = sorted(tensor for tensor, file in index.items() if tensor not in headers[file].tensors)
     if absent:
         raise unreadable(
             f"{INDEX} puts {shown_list(absent)} into {shown(index[absent[0]])}, whose header does not name it: "
@@ -97,30 +117,35 @@ def _check_index(index: dict[str, str], headers: dict[str, dict[str, Tensor]]) -
         )
 
 
-def _read_header(folder: ModelFolder, name: str) -> dict[str, Tensor]:
+def _read_header(folder: Folder, name: str) -> Header:
     with folder.open(name) as file:
-        size = os.fstat(file.fileno()).st_size
-        length = _header_length(name, file.read(_LENGTH.size), size=size)
-        text = file.read(length)
+        size = folder.size(name)
+        length = header_length(name, file.read(LENGTH.size), size=size)
+        return Header(LENGTH.size + length, parse_header(name, file.read(length), size=size))
+
+
+def parse_header(name: str, text: bytes, *, size: int) -> dict[str, Tensor]:
+    """Tensors of a file of ``size`` bytes by the JSON of its header. Raises RefusedError when they do not add up."""
     entries = json_object(text, f"the header of {shown(name)}")
     tensors = {tensor: _tensor(name, tensor, entry) for tensor, entry in entries.items() if tensor != "__metadata__"}
-    _check_length(name, tensors, promised=_LENGTH.size + length, size=size)
+    _check_length(name, tensors, promised=LENGTH.size + len(text), size=size)
     return tensors
 
 
-def _header_length(name: str, start: bytes, *, size: int) -> int:
-    if len(start) < _LENGTH.size:
+def header_length(name: str, start: bytes, *, size: int) -> int:
+    """Bytes of the JSON that follows the first eight. Raises RefusedError when it cannot be so long."""
+    if len(start) < LENGTH.size:
         raise unreadable(f"{shown(name)} has {size} bytes, too few for a safetensors file: copy it again")
-    length: int = _LENGTH.unpack(start)[0]
+    length: int = LENGTH.unpack(start)[0]
     if length > _HEADER_LIMIT:
         raise unreadable(
             f"{shown(name)} is no safetensors file: it begins with a header of {length} bytes, and no model's header "
             f"has more than {_HEADER_LIMIT}; copy it again"
         )
-    if _LENGTH.size + length > size:
+    if LENGTH.size + length > size:
         raise unreadable(
             f"{shown(name)} is cut off inside its header: it has {size} bytes, the header alone ends at "
-            f"{_LENGTH.size + length}; copy it again"
+            f"{LENGTH.size + length}; copy it again"
         )
     return length
 

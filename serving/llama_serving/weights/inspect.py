@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.model import ModelFacts, ModelReport
+from llama_serving.config.model import ModelFacts, ModelReport, WeightsReport
 from llama_serving.weights._config import ARCHITECTURE, CONFIG, LlamaConfig, read_config, refuse_code
-from llama_serving.weights._folder import ModelFolder, open_folder
-from llama_serving.weights._refusal import RefusedError, missing, shown, shown_list, unreadable
+from llama_serving.weights._folder import Folder, open_folder
+from llama_serving.weights._refusal import RefusedError, missing, refused, shown, shown_list, unreadable
 from llama_serving.weights._safetensors import Weights, read_weights
 
 # The kubelet takes no more of a termination message.
@@ -30,19 +30,19 @@ _DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 def inspect(path: Path) -> ModelReport:
     """Facts of the model in the folder ``path``, or why it is not served."""
     try:
-        facts = _facts(open_folder(path))
+        facts, _ = examine(open_folder(path))
     except RefusedError as refusal:
         return _refusal(refusal)
     except OSError as error:  # a volume that is stale or broken
         return _refusal(unreadable(f"{shown(error.filename or path)} cannot be read: {error.strerror}"))
-    return ModelReport(outcome="accepted", reason="Accepted", message=_summary(facts), facts=facts)
+    return ModelReport(outcome="accepted", reason="Accepted", message=summary(facts), facts=facts)
 
 
 def _refusal(refusal: RefusedError) -> ModelReport:
     return ModelReport(outcome="refused", reason=refusal.reason, message=refusal.message)
 
 
-def encode(report: ModelReport) -> bytes:
+def encode(report: ModelReport | WeightsReport) -> bytes:
     """The report as JSON of at most REPORT_LIMIT bytes; a message that is too long loses its end."""
     text = report.model_dump_json().encode()
     while len(text) > REPORT_LIMIT and report.message:
@@ -53,13 +53,15 @@ def encode(report: ModelReport) -> bytes:
     return text
 
 
-def _facts(folder: ModelFolder) -> ModelFacts:
+def examine(folder: Folder) -> tuple[ModelFacts, Weights]:
+    """Facts of the model and the headers of its files. Raises RefusedError when it is not served."""
+    _refuse_programs(folder)
     config = read_config(folder)
     _check_tokenizer(folder)
     _check_readable(folder)
     weights = read_weights(folder)
     _check_complete(config, weights)
-    return ModelFacts(
+    facts = ModelFacts(
         architecture=ARCHITECTURE,
         layers=config.layers,
         hidden_size=config.hidden_size,
@@ -74,16 +76,26 @@ def _facts(folder: ModelFolder) -> ModelFacts:
         files=weights.files,
         bytes=weights.bytes,
     )
+    return facts, weights
 
 
-def _check_tokenizer(folder: ModelFolder) -> None:
+def _refuse_programs(folder: Folder) -> None:
+    programs = folder.ending(".py")
+    if programs:
+        raise refused(
+            f"{shown(folder.place)} holds {shown_list(programs)}; a model with code of its own is not served, because "
+            "no remote code is run: take the files out if the model is a plain Llama"
+        )
+
+
+def _check_tokenizer(folder: Folder) -> None:
     if not folder.names.intersection(_TOKENIZERS):
-        raise missing(f"{shown(folder.path)} holds neither {' nor '.join(_TOKENIZERS)}: copy the tokenizer too")
+        raise missing(f"{shown(folder.place)} holds neither {' nor '.join(_TOKENIZERS)}: copy the tokenizer too")
     if _TOKENIZER_CONFIG in folder.names:
         refuse_code(_TOKENIZER_CONFIG, folder.read_json(_TOKENIZER_CONFIG))
 
 
-def _check_readable(folder: ModelFolder) -> None:
+def _check_readable(folder: Folder) -> None:
     """Open what the engine will open later, so that one unreadable small file does not cost a start."""
     for name in folder.ending(*_READ_BY_THE_ENGINE):
         folder.open(name).close()
@@ -119,7 +131,8 @@ def _dtype(weights: Weights) -> str:
     return _DTYPES.get(common, common.lower())
 
 
-def _summary(facts: ModelFacts) -> str:
+def summary(facts: ModelFacts) -> str:
+    """One sentence."""
     quantized = f", quantized with {facts.quantization}" if facts.quantization else ""
     return (
         f"{facts.architecture} of {facts.layers} layers, {facts.heads} heads and {facts.kv_heads} KV heads, "

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from llama_serving.apiserver import Access
 from llama_serving.gateway.core.target import Target
-from llama_serving.gateway.discovery.access import Access
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes
 from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import until

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from llama_serving.gateway.upstream.exchange import WHOLE_BELOW
 from tests.component.gateway.running import Gateway, gateway
 from tests.component.gateway.scripted import (
     DONE,
@@ -61,6 +62,11 @@ async def dies_within_an_event(exchange: Exchange) -> None:
 
 async def dies_within_a_body(exchange: Exchange) -> None:
     await exchange.send(head(200, "content-length: 100") + b"{")
+    exchange.close()
+
+
+async def dies_within_a_long_body(exchange: Exchange) -> None:
+    await exchange.send(head(200, f"content-length: {WHOLE_BELOW + 1}") + b"{")
     await exchange.relayed.wait()
     exchange.close()
 
@@ -152,7 +158,12 @@ CASES: dict[str, tuple[Script, Seen, Seen]] = {
         Seen(200, EVENT[:20], True, BROKEN),
         Seen(200, EVENT[:20], True, BROKEN),
     ),
-    "dies within a body": (dies_within_a_body, Seen(200, b"{", True, BROKEN), Seen(200, b"{", True, BROKEN)),
+    "dies within a body": (dies_within_a_body, RETRIED, RETRIED),
+    "dies within a long body": (
+        dies_within_a_long_body,
+        Seen(200, b"{", True, BROKEN),
+        Seen(200, b"{", True, BROKEN),
+    ),
     "dies between events": (dies_between_events, Seen(200, None, True, BROKEN), Seen(200, None, True, BROKEN)),
     "breaks its chunks": (breaks_its_chunks, Seen(200, None, True, BROKEN), Seen(200, None, True, BROKEN)),
     "hangs between events": (hangs_between_events, Seen(200, None, True, BROKEN), Seen(200, None, True, BROKEN)),

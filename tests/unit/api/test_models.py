@@ -12,7 +12,9 @@ from llama_operator.api import (
     ModelStatus,
     PvcSource,
     StageResources,
+    is_remote,
     parse_source,
+    scheme_of,
 )
 from llama_serving.config.model import ModelFacts
 
@@ -63,6 +65,14 @@ def test_sources(source: str, claim: str, path: str) -> None:
 def test_sources_that_are_not_served(source: str) -> None:
     with pytest.raises(ValueError, match=r"pvc|leaves"):
         parse_source(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "scheme", "remote"),
+    [("pvc://a/b", "pvc", False), ("hf://a/b", "hf", True), ("s3://a/b", "s3", True), ("oci://a/b", "oci", True)],
+)
+def test_what_has_to_be_brought_into_a_pod(source: str, scheme: str, remote: bool) -> None:
+    assert (scheme_of(source), is_remote(source)) == (scheme, remote)
 
 
 def test_the_served_name_is_the_objects_own_unless_it_is_said() -> None:

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_serving.cell.leader import AppView
+from llama_serving.cell.load import Load
 from llama_serving.cell.machine import NO_RAY, Fault, RayView
 from llama_serving.cell.ports import StageUnreachableError
-from llama_serving.cell.replica_state import ReplicaState
+from llama_serving.cell.replica_state import EngineWeights, ReplicaState, StageReport
+from llama_serving.cell.verdict import EngineError
 from llama_serving.config.state import CellState
+from llama_serving.config.wish import StagedWeights, StagingState, Wish
 
 
 @dataclass
@@ -42,13 +45,15 @@ class FakeCluster:
     nodes_now: dict[str, int] | None = None
     takes: bool = True
     documents: list[Mapping[str, Any]] = field(default_factory=list)
+    told: list[Load] = field(default_factory=list)
     app_now: AppView | None = None
 
     async def nodes(self, host: str) -> Mapping[str, int] | None:
         return None if self.nodes_now is None else dict(self.nodes_now)
 
-    async def deploy(self, document: Mapping[str, Any]) -> bool:
+    async def deploy(self, document: Mapping[str, Any], load: Load) -> bool:
         self.documents.append(document)
+        self.told.append(load)
         return self.takes
 
     async def app(self) -> AppView | None:
@@ -60,6 +65,9 @@ class FakeEngine:
     state_now: ReplicaState | None = None
     speaks: bool = True
     asked: int = 0
+    questions: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    breaks: str = ""
+    says: str = "Paris"
 
     async def state(self) -> ReplicaState | None:
         return self.state_now
@@ -67,6 +75,12 @@ class FakeEngine:
     async def first_token(self) -> bool:
         self.asked += 1
         return self.speaks
+
+    async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.questions.append((route, dict(body)))
+        if self.breaks:
+            raise EngineError(self.breaks)
+        return answer(body, self.says)
 
 
 @dataclass
@@ -82,6 +96,26 @@ class FakeWeights:
 
 
 @dataclass
+class FakeControl:
+    """The folder that is shared with the stager."""
+
+    wish_now: Wish | None = None
+    staging_now: StagingState | None = None
+    full: bool = False
+
+    def wish(self) -> Wish | None:
+        return self.wish_now
+
+    def keep(self, wish: Wish) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.wish_now = wish
+
+    def staging(self) -> StagingState | None:
+        return self.staging_now
+
+
+@dataclass
 class FakeLog:
     cause: str = ""
 
@@ -91,7 +125,7 @@ class FakeLog:
 
 @dataclass
 class FakeStages:
-    """The leader's supervisor as a worker sees it."""
+    """Another stage's supervisor."""
 
     state_now: CellState | None = None
 
@@ -108,10 +142,35 @@ def replica(**changes: Any) -> ReplicaState:
         "revision": "r1",
         "pid": 7,
         "served_name": "llama",
-        "weights": "w1",
-        "swapping": False,
+        "weights": holds("w1"),
+        "stages": (rank(0), rank(1)),
         "in_flight": 0,
         "engine_seconds_ago": 0.2,
         "timings": {"engine": 12.5},
     }
     return ReplicaState(**values | changes)
+
+
+def holds(name: str) -> EngineWeights:
+    """Weights that nobody staged, as the replica was told of them."""
+    return EngineWeights(path=f"/models/{name}", id=name)
+
+
+def rank(number: int, **changes: Any) -> StageReport:
+    values: dict[str, Any] = {"rank": number, "host": f"stage-{number}", "pid": 9, "layers": (15 * number, 15)}
+    return StageReport(**values | changes)
+
+
+def ready(*digests: str, **changes: Any) -> StagingState:
+    """A stager's word on some weights."""
+    said: dict[str, Any] = {"id": "w", "outcome": "ready"} | changes
+    return StagingState(weights=tuple(StagedWeights(digest=digest, **said) for digest in digests))
+
+
+def answer(body: Mapping[str, Any], says: str) -> Mapping[str, Any]:
+    """What an engine answers to a verdict's questions; every token has a log-probability of -2."""
+    if "messages" in body:
+        return {"choices": [{"message": {"content": says}}]}
+    prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+    logprobs: list[dict[str, dict[str, float]] | None] = [None, {"7": {"logprob": -2.0}}, {"8": {"logprob": -2.0}}]
+    return {"choices": [{"text": says, "token_ids": [1, 2, 3], "prompt_logprobs": logprobs} for _ in prompts]}

@@ -7,16 +7,17 @@ import pytest
 
 from llama_serving.cell.engine_options import bundle_selectors, engine_environment, llm_config
 from llama_serving.cell.kv_cache import default_kv_cache_bytes, token_bytes
+from llama_serving.cell.load import from_user_config
 from llama_serving.cell.ray_command import head_command, worker_command
 from llama_serving.cell.serve_app import deployment_options, serve_document
-from tests.unit.cell.worlds import config, facts, identity
+from tests.unit.cell.worlds import OLD, config, facts, identity
 
 GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
 
 
 def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
     cell = config(**GPU, context_length=131072, max_num_seqs=128, engine_options={"gpu_memory_utilization": 0.93})
-    assert llm_config(cell, model=facts()) == {
+    assert llm_config(cell, model=facts(), path="/models/m") == {
         "model_loading_config": {"model_id": "llama", "model_source": "/models/m"},
         "engine_kwargs": {
             "enable_prefix_caching": True,
@@ -48,7 +49,7 @@ def test_each_bundle_is_pinned_to_the_pod_of_its_stage() -> None:
 
 def test_a_cpu_cell_gets_our_executor_no_compilation_and_a_bounded_cache() -> None:
     cell = config(cpus_per_stage=3)
-    kwargs = llm_config(cell, model=facts())["engine_kwargs"]
+    kwargs = llm_config(cell, model=facts(), path="/models/m")["engine_kwargs"]
     assert kwargs["enforce_eager"] is True
     assert kwargs["kv_cache_memory_bytes"] == 64 << 20
     environment = engine_environment(cell)
@@ -74,7 +75,7 @@ def test_engines_never_ask_the_internet() -> None:
 def test_options_of_the_user_win_over_defaults_but_not_over_the_spec(
     options: dict[str, Any], key: str, value: object
 ) -> None:
-    assert llm_config(config(engine_options=options), model=facts())["engine_kwargs"][key] == value
+    assert llm_config(config(engine_options=options), model=facts(), path="/models/m")["engine_kwargs"][key] == value
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,12 @@ def test_the_stage_with_the_most_layers_counts() -> None:
 
 
 def test_serves_document_is_a_function_of_the_config() -> None:
-    document = serve_document(config())
-    assert document == serve_document(config())
+    document = serve_document(config(), OLD)
+    assert document == serve_document(config(), OLD)
     [app] = document["applications"]
     assert app["import_path"] == "llama_serving.cell.app:build"
-    assert app["deployments"] == [{"name": "cell", "user_config": {"weights_path": "/models/m", "weights_id": "w1"}}]
+    assert app["deployments"] == [{"name": "cell", "user_config": OLD.user_config()}]
+    assert from_user_config(OLD.user_config()) == OLD
     assert document["proxy_location"] == "Disabled"
 
 

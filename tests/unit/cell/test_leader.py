@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.cell.leader import FRESH, FRESH_BUSY, RAY_DEADLINE, SETTLE, SHOW_FAILURE, AppView, LeaderView, decide
+from llama_serving.cell.leader import FRESH, FRESH_BUSY, RAY_DEADLINE, SETTLE, AppView, LeaderView, decide
 from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, begin
+from llama_serving.cell.swapping import SHOW_FAILURE, Asked
 from llama_serving.config.state import CellReason, Phase
-from tests.unit.cell.worlds import ENGINE, RUNNING, TIMEOUTS, leader_view
+from llama_serving.config.wish import SwapState
+from tests.unit.cell.worlds import ENGINE, NEW, OLD, RUNNING, SERVES, TIMEOUTS, leader_view
 
 BEFORE_RAY: dict[str, Any] = {
     "ray": NO_RAY,
@@ -19,10 +21,14 @@ BEFORE_RAY: dict[str, Any] = {
     "app": None,
     "engine": None,
     "answered": False,
+    "asked": replace(SERVES, requested=None, verified=False, proven=False),
 }
 RAY_STARTS = BEFORE_RAY | {"ray": RUNNING}
 WAITS = RAY_STARTS | {"joined": frozenset({0})}
 LOADS = RAY_STARTS | {"joined": frozenset({0, 1}), "deployed": True}
+BOTH = frozenset({0, 1})
+STAGING = replace(SERVES, staging=Fault(CellReason.WEIGHTS_STAGING, "Stage 1: 1.2 of 3.4 GB, 10 s left"))
+REFUSED_WEIGHTS = replace(SERVES, staging=Fault(CellReason.WEIGHTS_REFUSED, "Stage 1: its digest differs"))
 FAULT = Fault(CellReason.WEIGHTS_UNREADABLE, "uid 10001 may not read it")
 GAVE_UP = AppView(failed=True, status="DEPLOY_FAILED", error="ValueError: no room")
 REFUSED = replace(GAVE_UP, refused=True)
@@ -51,6 +57,9 @@ def after(*views: LeaderView, start: float = 0.0, every: float = 1.0) -> Decisio
         (WAITS, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
         (WAITS | {"joined": frozenset()}, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
         (WAITS | {"joined": frozenset({0, 1})}, Phase.LOADING, CellReason.ENGINE_STARTING, (Do.DEPLOY,)),
+        (WAITS | {"joined": BOTH, "asked": STAGING}, Phase.LOADING, CellReason.WEIGHTS_STAGING, ()),
+        (WAITS | {"joined": BOTH, "asked": REFUSED_WEIGHTS}, Phase.FAILED, CellReason.WEIGHTS_REFUSED, ()),
+        (WAITS | {"asked": STAGING}, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
         (LOADS, Phase.LOADING, CellReason.ENGINE_STARTING, ()),
         (LOADS | {"engine": ENGINE}, Phase.LOADING, CellReason.ENGINE_STARTING, (Do.FIRST_TOKEN,)),
         (LOADS | {"app": GAVE_UP}, Phase.LOADING, CellReason.ENGINE_FAILED, ()),
@@ -165,10 +174,11 @@ def test_a_start_is_timed_step_by_step() -> None:
         *[leader_view(**WAITS)] * 3,
         *[leader_view(**LOADS)] * 20,
         *[leader_view(**LOADS | {"engine": ENGINE})] * 2,
+        *[leader_view(asked=replace(SERVES, verified=False, proven=False))] * 3,
         leader_view(),
     ]
     decision = after(*views)
-    assert decision.memory.timings() == {"ray": 6.0, "join": 3.0, "engine": 20.0, "first_token": 2.0}
+    assert decision.memory.timings() == {"ray": 6.0, "join": 3.0, "engine": 20.0, "first_token": 2.0, "verdict": 3.0}
     assert decision.memory.status.ready
 
 
@@ -185,6 +195,11 @@ def test_an_outage_is_measured_from_its_own_beginning() -> None:
     assert "for 0 s" in decision.memory.status.message
 
 
+BROKEN = [
+    replace(ENGINE, load=None, target=NEW, failures=1, swap=SwapState(digest="", outcome="failed", message="no")),
+    replace(ENGINE, load=None, target=OLD, failures=2, swap=SwapState(digest="", outcome="failed", message="no")),
+    replace(ENGINE, load=None, target=NEW, swap=SwapState(digest="", outcome="running")),
+]
 VIEWS = st.builds(
     LeaderView,
     stages=st.just(2),
@@ -194,9 +209,17 @@ VIEWS = st.builds(
     joined=st.sampled_from([None, frozenset(), frozenset({0}), frozenset({0, 1})]),
     deployed=st.booleans(),
     app=st.sampled_from([None, AppView(failed=False, status="DEPLOYING"), GAVE_UP, REFUSED]),
-    engine=st.sampled_from([None, ENGINE, replace(ENGINE, in_flight=3), replace(ENGINE, seconds_ago=99.0)]),
+    engine=st.sampled_from([None, ENGINE, replace(ENGINE, in_flight=3), replace(ENGINE, seconds_ago=99.0), *BROKEN]),
     answered=st.booleans(),
     files_changed=st.booleans(),
+    asked=st.builds(
+        Asked,
+        wanted=st.sampled_from([OLD, NEW]),
+        staging=st.sampled_from([None, STAGING.staging, REFUSED_WEIGHTS.staging]),
+        requested=st.sampled_from([None, OLD, NEW]),
+        verified=st.booleans(),
+        proven=st.booleans(),
+    ),
 )
 
 
@@ -217,3 +240,4 @@ def test_whatever_is_seen_is_answered_with_a_sentence_and_at_most_one_action(vie
         assert len(decision.actions) <= 1
         assert not (decision.actions and decision.exit_code is not None)
         assert not memory.status.ready or (view.engine is not None and view.answered)
+        assert not memory.status.ready or (view.engine is not None and view.engine.load and view.asked.verified)

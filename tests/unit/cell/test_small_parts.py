@@ -1,26 +1,21 @@
-"""The parts that stand alone: counting, weights, logs, networks, processes."""
+"""The parts that stand alone: weights, logs, networks, processes."""
 
 import asyncio
 import logging
 import logging.config
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from llama_serving.cell.in_flight import CountInFlight, InFlight
 from llama_serving.cell.network import interface_of
 from llama_serving.cell.ray_start import dashboard_command, die_with_parent
 from llama_serving.cell.serve_logging import kept_buffers
-from llama_serving.cell.stage_report import StageReport
 from llama_serving.cell.vital import EXIT_CODE as VITAL_EXIT_CODE
 from llama_serving.cell.vital import vital
 from llama_serving.cell.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
@@ -31,39 +26,8 @@ from tests.unit.cell.fakes import FakeClock
 from tests.unit.weights.folders import make_model
 
 
-async def through(path: str, *, kind: str = "http", fails: bool = False) -> tuple[int, int]:
-    """What the counter shows during and after a request."""
-    count, during = InFlight(), []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        during.append(count.requests)
-        if fails:
-            raise ConnectionResetError
-
-    async def nothing(*_: Any) -> Any: ...
-
-    middleware = CountInFlight(app, count=count)
-    try:
-        await middleware({"type": kind, "path": path}, nothing, nothing)
-    except ConnectionResetError:
-        assert fails
-    return during[0], count.requests
-
-
-@pytest.mark.parametrize(
-    ("path", "during"), [("/v1/chat/completions", 1), ("/v1/models", 1), ("/llama/state", 0), ("/health", 0)]
-)
-async def test_requests_of_users_are_counted(path: str, during: int) -> None:
-    assert await through(path) == (during, 0)
-
-
-async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
-    assert await through("/v1/completions", fails=True) == (1, 0)
-    assert await through("/v1/completions", kind="lifespan") == (0, 0)
-
-
 async def test_weights_at_fault_are_named_with_their_reason(tmp_path: Path) -> None:
-    fault = await WeightsCheck(tmp_path / "none", clock=FakeClock()).fault()
+    fault = await WeightsCheck(lambda: tmp_path / "none", clock=FakeClock()).fault()
     assert fault is not None
     assert fault.reason is CellReason.WEIGHTS_MISSING
     assert "none" in fault.message
@@ -71,7 +35,7 @@ async def test_weights_at_fault_are_named_with_their_reason(tmp_path: Path) -> N
 
 async def test_a_repair_is_seen_after_a_few_seconds_and_not_looked_for_all_the_time(tmp_path: Path) -> None:
     clock = FakeClock()
-    check = WeightsCheck(tmp_path / "model", clock=clock)
+    check = WeightsCheck(lambda: tmp_path / "model", clock=clock)
     assert await check.fault()
     make_model(tmp_path / "model")
     assert await check.fault(), "an answer is good for a while"
@@ -84,13 +48,13 @@ async def test_a_repair_is_seen_after_a_few_seconds_and_not_looked_for_all_the_t
 
 
 def test_a_written_file_changes_the_fingerprint(tmp_path: Path) -> None:
-    check = WeightsCheck(tmp_path, clock=FakeClock())
+    check = WeightsCheck(lambda: tmp_path, clock=FakeClock())
     empty = check.fingerprint()
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     first = check.fingerprint()
     (tmp_path / "config.json").write_text("{ }", encoding="utf-8")
     assert len({repr(print_) for print_ in (empty, first, check.fingerprint())}) == 3
-    assert WeightsCheck(tmp_path / "none", clock=FakeClock()).fingerprint() is not None
+    assert WeightsCheck(lambda: tmp_path / "none", clock=FakeClock()).fingerprint() is not None
 
 
 def test_buffers_survive_anothers_set_up_of_logging(tmp_path: Path) -> None:
@@ -136,21 +100,6 @@ def test_a_child_whose_parent_has_ended_already_ends_too() -> None:
     code = "from llama_serving.cell.ray_start import die_with_parent; die_with_parent(1 << 30)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
     assert callable(die_with_parent)
-
-
-def test_a_stage_reports_its_layers() -> None:
-    class Worker(StageReport):
-        rank = 1
-        model_runner = SimpleNamespace(
-            get_model=lambda: SimpleNamespace(model=SimpleNamespace(start_layer=15, end_layer=30))
-        )
-
-    assert Worker().stage_report() == {
-        "rank": 1,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "layers": [15, 30],
-    }
 
 
 class Runner:

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from llama_serving.cell.leader import AppView
+from llama_serving.cell.leader_role import LeaderRole
 from llama_serving.cell.machine import Fault
-from llama_serving.cell.roles import LeaderRole, WorkerRole
 from llama_serving.cell.supervisor import STUCK, Supervisor
+from llama_serving.cell.worker_role import WorkerRole
 from llama_serving.config.state import CellReason, CellState, Phase
 from tests.unit.cell.fakes import (
     FakeClock,
     FakeCluster,
+    FakeControl,
     FakeEngine,
     FakeLog,
     FakeRay,
@@ -35,12 +38,23 @@ class Leader:
     engine: FakeEngine = field(default_factory=FakeEngine)
     weights: FakeWeights = field(default_factory=FakeWeights)
     log: FakeLog = field(default_factory=FakeLog)
+    control: FakeControl = field(default_factory=FakeControl)
+    stages: FakeStages = field(default_factory=FakeStages)
+    config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        me = identity(**self.config)
         role = LeaderRole(
-            identity(), ray=self.ray, cluster=self.cluster, engine=self.engine, weights=self.weights, log=self.log
+            me,
+            ray=self.ray,
+            cluster=self.cluster,
+            engine=self.engine,
+            weights=self.weights,
+            control=self.control,
+            stages=self.stages,
+            log=self.log,
         )
-        self.supervisor = Supervisor(identity(), role, clock=self.clock, period=0)
+        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""
@@ -52,7 +66,7 @@ class Leader:
     async def serving(self) -> "Leader":
         self.cluster.nodes_now = dict(BOTH)
         self.engine.state_now = replica()
-        assert (await self.looks(5)).ready
+        assert (await self.looks(6)).ready
         return self
 
 
@@ -63,13 +77,21 @@ class Worker:
     cluster: FakeCluster = field(default_factory=FakeCluster)
     stages: FakeStages = field(default_factory=FakeStages)
     weights: FakeWeights = field(default_factory=FakeWeights)
+    control: FakeControl = field(default_factory=FakeControl)
+    config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        me = identity(1)
+        me = identity(1, **self.config)
         role = WorkerRole(
-            me, ray=self.ray, cluster=self.cluster, stages=self.stages, weights=self.weights, clock=self.clock
+            me,
+            ray=self.ray,
+            cluster=self.cluster,
+            stages=self.stages,
+            weights=self.weights,
+            control=self.control,
+            clock=self.clock,
         )
-        self.supervisor = Supervisor(me, role, clock=self.clock, period=0)
+        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
 
 
 async def test_a_leader_from_nothing_to_serving() -> None:
@@ -85,9 +107,20 @@ async def test_a_leader_from_nothing_to_serving() -> None:
     assert (await world.looks(10)).weights == ""
     assert len(world.cluster.documents) == 1, "the app is deployed once"
     world.engine.state_now = replica(in_flight=3)
-    state = await world.looks(2)
+    assert (await world.looks(2)).reason is CellReason.VERIFYING
+    state = await world.looks()
     assert (state.ready, state.weights, state.in_flight, world.engine.asked) == (True, "w1", 3, 1)
-    assert state.timings == {"ray": 1.0, "join": 2.5, "engine": 5.0, "first_token": 0.5, "replica_engine": 12.5}
+    assert state.timings == {
+        "ray": 1.0,
+        "join": 2.5,
+        "engine": 5.0,
+        "first_token": 0.5,
+        "verdict": 0.5,
+        "replica_engine": 12.5,
+    }
+    assert state.verdict is not None
+    assert (state.verdict.id, state.verdict.mean_logprob, state.verdict.error) == ("w1", -2.0, "")
+    assert (state.staging, state.swap, state.wish) == (None, None, "")
 
 
 async def test_an_app_that_serve_did_not_take_is_deployed_again() -> None:
@@ -132,6 +165,7 @@ async def test_an_engine_that_lost_a_stage_is_not_ready_until_it_is_replaced(nod
     assert (state.ready, state.reason) == (False, CellReason.ENGINE_UNHEALTHY)
     world.cluster.nodes_now = {"node-a": 0, "node-c": 1}
     world.engine.state_now = replica(pid=8)
+    assert (await world.looks()).reason is CellReason.VERIFYING, "another engine, another verdict"
     assert (await world.looks()).ready
 
 
@@ -147,7 +181,7 @@ async def test_an_engine_that_ends_and_comes_back() -> None:
     state = await world.looks(4)
     assert (state.ready, state.reason, state.in_flight) == (False, CellReason.ENGINE_UNHEALTHY, None)
     world.engine.state_now = replica(pid=8)
-    assert (await world.looks()).ready
+    assert (await world.looks(2)).ready
 
 
 async def test_ray_ends_and_the_supervisor_with_it() -> None:

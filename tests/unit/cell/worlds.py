@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from llama_serving.cell.identity import Identity
-from llama_serving.cell.leader import AppView, EngineView, LeaderView
+from llama_serving.cell.leader import AppView, LeaderView
+from llama_serving.cell.load import Load
 from llama_serving.cell.machine import RayView
+from llama_serving.cell.swapping import Asked, EngineView
 from llama_serving.cell.worker import LeaderReport, WorkerView
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
 from llama_serving.config.model import ModelFacts
@@ -13,7 +15,10 @@ from llama_serving.config.state import Phase
 
 TIMEOUTS = CellTimeouts(join=100, start=300, drain=30)
 RUNNING = RayView(started=True)
-ENGINE = EngineView(weights="w1", in_flight=0, seconds_ago=0.1)
+OLD = Load(path="/models/w1", id="w1")
+NEW = Load(path="/models/w2", id="w2")
+ENGINE = EngineView(load=OLD, in_flight=0, seconds_ago=0.1)
+SERVES = Asked(wanted=OLD, requested=OLD, verified=True, proven=True)
 APP = AppView(failed=False, status="RUNNING")
 
 
@@ -24,7 +29,7 @@ def config(*, pipeline: int = 2, tensor: int = 1, device: str = "cpu", **changes
         "group": 1,
         "revision": "r1",
         "stage_hosts": tuple(f"stage-{stage}.demo" for stage in range(pipeline)),
-        "weights": Weights(path="/models/m", id="w1", served_name="llama"),
+        "weights": Weights(path="/models/w1", id="w1", served_name="llama"),
         "layout": {"pipeline": pipeline, "tensor": tensor, "device": device},
         "context_length": 512,
         "timeouts": TIMEOUTS,
@@ -63,6 +68,7 @@ def leader_view(**changes: Any) -> LeaderView:
         "app": APP,
         "engine": ENGINE,
         "answered": True,
+        "asked": SERVES,
     }
     return LeaderView(**values | changes)
 

@@ -82,10 +82,17 @@ def test_helm_refuses_values_that_the_schema_refuses(helm: Helm) -> None:
     assert "replicas" in done.stderr
 
 
-def test_the_crd_is_the_generated_one_and_is_kept(helm: Helm) -> None:
-    rendered = objects(helm, [])["CustomResourceDefinition", ""]
-    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert rendered == yaml.safe_load((ROOT / "crds" / "llamadeployments.yaml").read_text())
+def test_the_crds_are_the_generated_ones_and_are_kept(helm: Helm) -> None:
+    documents = [document for document in yaml.safe_load_all(render(helm, [])) if document]
+    rendered = {one["spec"]["names"]["plural"]: one for one in documents if one["kind"] == "CustomResourceDefinition"}
+    assert (
+        rendered.keys()
+        == {path.stem for path in (ROOT / "crds").glob("*.yaml")}
+        == {"llamadeployments", "llamaweights"}
+    )
+    for plural, crd in rendered.items():
+        assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert crd == yaml.safe_load((ROOT / "crds" / f"{plural}.yaml").read_text())
 
 
 def test_without_crds(helm: Helm) -> None:
@@ -138,8 +145,15 @@ def test_every_kind_that_is_watched_may_be_watched(helm: Helm) -> None:
         assert verbs >= {"list", "watch", "create", "patch", "delete"}, plural
 
 
+def test_the_operator_may_give_the_rights_that_a_resolver_gets(helm: Helm) -> None:
+    rules = objects(helm, [])["Role", "llama"]["rules"]
+    verbs = {verb for rule in rules if "configmaps" in rule["resources"] for verb in rule["verbs"]}
+    assert verbs >= {"get", "patch"}
+
+
 def test_notes_say_what_to_do_next(helm: Helm) -> None:
     notes = helm.run("install", "demo", str(CHART), "--namespace", "llama", "--dry-run=client").partition("NOTES:")[2]
     assert "kind: LlamaDeployment" in notes
-    assert "kubectl -n llama get llamadeployments" in notes
+    assert "kubectl -n llama get llamadeployments,llamaweights" in notes
+    assert "kubectl delete crd llamadeployments.llama-operator.dev llamaweights.llama-operator.dev" in notes
     assert "rbac.clusterView=false" in notes

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llama_serving.gateway.continuation as continuation
 import llama_serving.gateway.core as core
 
 PURE = {"bisect", "collections", "collections.abc", "dataclasses", "enum", "math"}
@@ -26,6 +27,13 @@ def test_the_core_has_no_clock_no_io_and_no_tasks() -> None:
     for file in Path(core.__file__).parent.glob("*.py"):
         outside = {name for name in imported(file) if not name.startswith("llama_serving.gateway.core")}
         assert outside <= PURE, file.name
+
+
+def test_continuing_an_answer_is_worked_out_without_clock_io_and_tasks() -> None:
+    assert continuation.__file__ is not None
+    for file in Path(continuation.__file__).parent.glob("*.py"):
+        outside = {name for name in imported(file) if not name.startswith("llama_serving.gateway.continuation")}
+        assert outside <= PURE | {"array", "json", "re", "typing"}, file.name
 
 
 def test_the_process_loads_nothing_heavy() -> None:

@@ -1,20 +1,25 @@
 """What the children look like: golden files, Pod Security, and the comparison that decides whether to write."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from llama_operator.manifests.changes import ANNOTATION_DIGEST, covers, with_digest
+from llama_operator.api import WEIGHTS_KIND
+from llama_operator.manifests.changes import ANNOTATION_DIGEST, changes, covers, with_digest
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import deployment_objects, gateway_config
-from llama_operator.manifests.group import cell_config, group_objects, model_path
+from llama_operator.manifests.group import cell_config, group_objects
+from llama_operator.plan.targets import weights_folder
 from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.wish import NextWeights
 from tests.fakes.cluster import clone
-from tests.fakes.samples import CPU_SPEC, GPU_SPEC, SAMPLES, UID, all_changes, context_of, whole_plan
+from tests.fakes.models import view_of
+from tests.fakes.samples import CPU_SPEC, GPU_SPEC, SAMPLES, UID, all_changes, context_of, weights_in, whole_plan
 from tests.unit.operator import golden
 
 PODS = [pytest.param(pod, id=f"{name}-{number}") for name in SAMPLES for number, pod in enumerate(golden.pods(name))]
@@ -72,6 +77,8 @@ def test_every_object_is_owned_labelled_and_named_within_dns(name: str) -> None:
     context = context_of(SAMPLES[name])
     for child in golden.children(name):
         meta = child["metadata"]
+        if child["kind"] == WEIGHTS_KIND:
+            continue  # shared: each deployment is one owner of several, none of them its controller
         assert meta["namespace"] == "team"
         assert [owner["uid"] for owner in meta["ownerReferences"]] == [UID]
         assert meta["ownerReferences"][0]["controller"] is True
@@ -92,10 +99,11 @@ def test_only_the_leader_has_the_rotation_gate_and_the_engines_port() -> None:
 
 def test_the_files_in_config_maps_are_what_the_processes_read() -> None:
     context = context_of(GPU_SPEC)
-    group = whole_plan(context).groups[1]
-    (config_map,) = [one for one in group_objects(context, group) if one["kind"] == "ConfigMap"]
+    group, serve = whole_plan(context).groups[1].group, weights_in(context)
+    (config_map,) = [one for one in group_objects(context, group, serve) if one["kind"] == "ConfigMap"]
     cell = CellConfig.model_validate_json(config_map["data"]["cell.json"])
-    assert cell == cell_config(context, group)
+    assert cell == cell_config(context, group, serve.weights)
+    assert NextWeights.model_validate_json(config_map["data"]["next.json"]) == serve
     assert cell.weights.served_name == "meta/Llama-3.1-405B"
     assert (cell.layout.pipeline, cell.layout.tensor, cell.layout.device) == (2, 8, "gpu")
     assert cell.engine_options == {"enable_prefix_caching": True, "kv_cache_memory_bytes": 20 * 2**30}
@@ -107,16 +115,22 @@ def test_the_files_in_config_maps_are_what_the_processes_read() -> None:
 
 
 def test_a_cell_on_cpu_gets_whole_threads() -> None:
-    context = context_of({**CPU_SPEC, "resources": {"cpu": "500m"}})
-    assert cell_config(context, whole_plan(context).groups[0]).cpus_per_stage == 1
-    assert cell_config(context_of(CPU_SPEC), whole_plan(context_of(CPU_SPEC)).groups[0]).cpus_per_stage == 1
+    for context in (context_of({**CPU_SPEC, "resources": {"cpu": "500m"}}), context_of(CPU_SPEC)):
+        group = whole_plan(context).groups[0].group
+        assert cell_config(context, group, weights_in(context).weights).cpus_per_stage == 1
 
 
 @pytest.mark.parametrize(
-    ("source", "path"), [("pvc://c", "/models"), ("pvc://c/", "/models"), ("pvc://c/a/b", "/models/a/b")]
+    ("source", "path"),
+    [
+        ("pvc://c", "/models"),
+        ("pvc://c/", "/models"),
+        ("pvc://c/a/b", "/models/a/b"),
+        ("s3://bucket/a", "/weights/0123456789abcdef"),
+    ],
 )
-def test_where_the_model_is_in_a_pod(source: str, path: str) -> None:
-    assert model_path(source) == path
+def test_where_the_weights_are_in_a_pod(source: str, path: str) -> None:
+    assert weights_folder(source, "sha256:0123456789abcdef0123") == path
 
 
 def test_one_group_alone_has_no_budget_that_would_block_its_node() -> None:
@@ -171,12 +185,14 @@ def test_covers(observed: Any, wanted: Any, same: bool) -> None:
 
 def observed_after(context: Context, **spec: Any) -> list[dict[str, Any]]:
     body = {"metadata": {"namespace": "team", "name": "chat", "uid": UID}, "spec": {**CPU_SPEC, **spec}}
-    return [clone(write.manifest) for write in all_changes(context, snapshot(Bodies(body, ()))).applies]
+    written = all_changes(context, snapshot(Bodies(body, ()))).applies
+    return [clone(write.manifest) for write in written if not write.manager]
 
 
 def due(context: Context, children: list[dict[str, Any]]) -> dict[str, list[str]]:
     body = {"metadata": {"namespace": "team", "name": "chat", "uid": UID}, "spec": CPU_SPEC}
-    found = all_changes(context, snapshot(Bodies(body, children)))
+    view = view_of(context.spec.model, UID)
+    found = all_changes(context, replace(snapshot(Bodies(body, children)), weights={view.name: view}))
     titles = [f"{one.manifest['kind']}/{one.manifest['metadata']['name']}" for one in found.applies]
     return {
         "applies": [title for title in titles if not title.startswith("Pod/")],
@@ -230,3 +246,30 @@ def test_the_digest_names_the_object_and_is_stable() -> None:
     assert marked == with_digest(json.loads(json.dumps(manifest)))
     assert set(marked["metadata"]["annotations"]) == {ANNOTATION_DIGEST}
     assert manifest["metadata"] == {"name": "x"}
+
+
+# -- weights that several deployments share ---------------------------------------------------------------------------
+
+
+def weights_due_for(*owners: str, **fields: Any) -> list[tuple[str, str]]:
+    """Kind and field manager of what is written for the weights, given who owns them now."""
+    context = context_of(CPU_SPEC)
+    body = {"metadata": {"namespace": "team", "name": "chat", "uid": UID}, "spec": CPU_SPEC}
+    view = view_of(context.spec.model, *owners, **fields)
+    found = all_changes(context, replace(snapshot(Bodies(body, ())), weights={view.name: view}))
+    return [(write.manifest["kind"], write.manager) for write in found.applies if write.manager]
+
+
+def test_a_deployment_becomes_an_owner_under_its_own_name_once() -> None:
+    assert weights_due_for() == [(WEIGHTS_KIND, f"llama-operator.{UID}")]
+    assert weights_due_for("another") == [(WEIGHTS_KIND, f"llama-operator.{UID}")]
+    assert weights_due_for("another", UID) == []
+    assert weights_due_for(ours=False) == [], "what a user made gets no owner from us"
+
+
+def test_weights_that_are_not_needed_any_more_are_let_go_of() -> None:
+    context = context_of(CPU_SPEC)
+    view = view_of(context.spec.model, UID, name="old")
+    decided = replace(whole_plan(context), releases=(view,))
+    found = changes(decided, snapshot(Bodies({"metadata": {"namespace": "team", "name": "chat"}}, ())), context)
+    assert [(ref.kind, ref.name, ref.uid) for ref in found.releases] == [(WEIGHTS_KIND, "old", view.uid)]

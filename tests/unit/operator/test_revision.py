@@ -7,11 +7,11 @@ import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.layout import check_layout
-from llama_operator.plan.naming import GroupId, gateway_name, inspector_name, stage_hostname, stages_name, token_name
-from llama_operator.plan.revision import inspector_key_of, model_key_of, revision_of, short_hash
+from llama_operator.plan.naming import GroupId, gateway_name, stage_hostname, stages_name, token_name
+from llama_operator.plan.revision import revision_of, short_hash
 from llama_operator.plan.settings import Settings
 from llama_serving.config.model import ModelFacts
-from tests.fakes.nodes import FACTS
+from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS, spec_of
 
 
@@ -19,14 +19,17 @@ def spec(**changes: Any) -> LlamaDeploymentSpec:
     return LlamaDeploymentSpec.model_validate(spec_of(**changes))
 
 
+def revision(settings: Settings = SETTINGS, facts: ModelFacts = FACTS, **changes: Any) -> str:
+    return revision_of(spec(**changes), settings, facts)
+
+
 MODEL = spec_of()["model"]
-BASE = revision_of(spec(), SETTINGS)
+BASE = revision()
 
 
 def test_a_revision_never_changes_by_itself() -> None:
     """A literal: another value here restarts every model of every user."""
-    assert BASE == "993abc5a"
-    assert model_key_of(spec()) == short_hash({"revision": "v1", "source": "pvc://models/m"})
+    assert BASE == "74545bdd"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,11 @@ def test_a_revision_never_changes_by_itself() -> None:
         {"images": {"serving": SETTINGS.serving_image}},
         {"images": {}},
         {"dtype": "auto"},
-        {"drainTimeoutSeconds": 120},
+        {"rollout": {"strategy": "surge", "paused": True}},
+        {"verify": {"golden": [{"prompt": "a", "expect": "b"}]}},
+        {"model": MODEL | {"revision": "v2"}},
+        {"model": MODEL | {"source": "pvc://models/other"}},
+        {"model": MODEL | {"source": "pvc://models/{revision}"}},
         {"model": MODEL | {"servedName": "chat"}},
         {"model": MODEL | {"license": "llama3.1"}},
         {"placement": {"nodeSelector": {}, "tolerations": []}},
@@ -47,7 +54,7 @@ def test_a_revision_never_changes_by_itself() -> None:
     ids=str,
 )
 def test_what_changes_no_pod_changes_no_revision(changes: dict[str, Any]) -> None:
-    assert revision_of(spec(**changes), SETTINGS) == BASE
+    assert revision(**changes) == BASE
 
 
 @pytest.mark.parametrize(
@@ -67,49 +74,54 @@ def test_what_changes_no_pod_changes_no_revision(changes: dict[str, Any]) -> Non
         {"engine": {"seed": 1}},
         {"placement": {"nodeSelector": {"a": "b"}}},
         {"placement": {"spreadStages": True}},
-        {"model": MODEL | {"revision": "v2"}},
-        {"model": MODEL | {"source": "pvc://models/other"}},
+        {"model": MODEL | {"source": "pvc://other/m"}},
+        {"model": MODEL | {"source": "s3://bucket/m"}},
     ],
     ids=str,
 )
 def test_what_changes_a_pod_changes_the_revision(changes: dict[str, Any]) -> None:
-    assert revision_of(spec(**changes), SETTINGS) != BASE
-
-
-def test_the_default_image_of_the_operator_counts_where_the_spec_names_none() -> None:
-    other = Settings("serving:2", "gateway:1", "llama-system")
-    assert revision_of(spec(), other) != BASE
-    assert revision_of(spec(), Settings("serving:1", "gateway:2", "elsewhere")) == BASE
-
-
-def test_the_order_of_keys_does_not_matter() -> None:
-    one = spec(placement={"nodeSelector": {"a": "1", "b": "2"}})
-    other = spec(placement={"nodeSelector": {"b": "2", "a": "1"}})
-    assert revision_of(one, SETTINGS) == revision_of(other, SETTINGS)
-    assert short_hash(json.loads('{"a": 1, "b": 2}')) == short_hash(json.loads('{"b": 2, "a": 1}'))
+    assert revision(**changes) != BASE
 
 
 @pytest.mark.parametrize(
     ("changes", "same"),
     [
-        ({"contextLength": 1024}, True),
-        ({"replicas": 3}, True),
-        ({"placement": {"nodeSelector": {"a": "b"}}}, False),
-        ({"images": {"gateway": "other:1"}}, False),
-        ({"images": {"pullSecrets": ["s"]}}, False),
-        ({"model": MODEL | {"revision": "v2"}}, False),
+        ({"bytes": 1}, True),
+        ({"files": 9}, True),
+        ({"max_context": 9}, True),
+        ({"layers": 31}, False),
+        ({"vocabulary": 9}, False),
+        ({"dtype": "float16"}, False),
+        ({"quantization": "fp8"}, False),
+        ({"tied_embeddings": True}, False),
     ],
     ids=str,
 )
-def test_an_inspector_is_replaced_when_another_would_do_better(changes: dict[str, Any], same: bool) -> None:
-    assert (inspector_key_of(spec(**changes), SETTINGS) == inspector_key_of(spec(), SETTINGS)) is same
+def test_only_weights_of_one_shape_are_exchanged_in_the_same_pods(changes: dict[str, Any], same: bool) -> None:
+    assert (revision(facts=FACTS.model_copy(update=changes)) == BASE) is same
+
+
+def test_where_staged_weights_come_from_changes_no_pod() -> None:
+    assert revision(model=MODEL | {"source": "s3://b/m"}) == revision(model=MODEL | {"source": "hf://org/m"})
+
+
+def test_the_default_image_of_the_operator_counts_where_the_spec_names_none() -> None:
+    other = Settings("serving:2", "gateway:1", "llama-system")
+    assert revision(other) != BASE
+    assert revision(Settings("serving:1", "gateway:2", "elsewhere")) == BASE
+
+
+def test_the_order_of_keys_does_not_matter() -> None:
+    one = revision(placement={"nodeSelector": {"a": "1", "b": "2"}})
+    assert one == revision(placement={"nodeSelector": {"b": "2", "a": "1"}})
+    assert short_hash(json.loads('{"a": 1, "b": 2}')) == short_hash(json.loads('{"b": 2, "a": 1}'))
 
 
 def test_names_at_the_limits_of_the_crd_fit_into_dns() -> None:
     name = "n" * 45
     group = GroupId(name, 999, "01234567")
     longest = [group.name, group.pod(127), gateway_name(name), stages_name(name), token_name(name),
-               inspector_name(name, "01234567"), stage_hostname(127)]  # fmt: skip
+               stage_hostname(127)]  # fmt: skip
     assert max(len(one) for one in longest) <= 63
     assert group.pod(127) == f"{name}-01234567-999-127"
     assert group.host(3, "team") == f"stage-3.{name}-01234567-999.team.svc"

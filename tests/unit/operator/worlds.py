@@ -4,20 +4,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.observe import PodView, Snapshot, pod_view
-from llama_operator.plan.groups import Wish
-from llama_operator.plan.revision import model_key_of, revision_of
+from llama_operator.plan.revision import revision_of
+from llama_operator.plan.targets import keep, next_weights, wanted_target
 from llama_operator.ports import CellAnswer, Key
 from llama_serving.config import names
 from llama_serving.config.state import CellReason, CellState, Phase
-from tests.fakes.nodes import FACTS
+from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict
+from tests.fakes.models import FACTS, digest_of, id_of, view_of
 from tests.fakes.world import SETTINGS, spec_of
 
 NOW: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 KEY: Final = Key("team", "chat")
 SPEC: Final = LlamaDeploymentSpec.model_validate(spec_of())
-NEW: Final = revision_of(SPEC, SETTINGS)
+NEW: Final = revision_of(SPEC, SETTINGS, FACTS)
+V1: Final = id_of("v1")
 OLD: Final = "0ld00000"
 
 
@@ -39,7 +41,7 @@ def stage(group: int, number: int, revision: str = NEW, **fields: Any) -> PodVie
 
 def leader(group: int, revision: str = NEW, **fields: Any) -> PodView:
     """A leader that gets requests."""
-    return stage(group, 0, revision, **{"ready": True, "in_rotation": True, "weights": "v1"} | fields)
+    return stage(group, 0, revision, **{"ready": True, "in_rotation": True, "weights": V1} | fields)
 
 
 def worker(group: int, revision: str = NEW, **fields: Any) -> PodView:
@@ -51,19 +53,44 @@ def group(ordinal: int, revision: str = NEW) -> tuple[PodView, PodView]:
     return leader(ordinal, revision), worker(ordinal, revision)
 
 
-def inspector(name: str, **fields: Any) -> PodView:
-    body = {"metadata": {"name": name, "uid": f"uid-{name}"}}
-    found = replace(pod_view(body), component=names.COMPONENT_INSPECTOR, created=ago(30))
-    return replace(found, **fields)
+def serve_of(revision: str = "v1") -> NextWeights:
+    """The weights of a revision, as a cell is told of them."""
+    spec = spec_of()
+    spec["model"] |= {"revision": revision}
+    return next_weights(view_of(LlamaDeploymentSpec.model_validate(spec).model), KEY.name)
 
 
-def cell(**fields: Any) -> CellAnswer:
-    """What a supervisor says; it serves unless told otherwise."""
+def staging(**outcomes: str) -> StagingState:
+    """What a stager says, by revision: ``staging(v1="ready", v2="working")``."""
+    found = (StagedWeights(digest=digest_of(name), id=id_of(name), outcome=how) for name, how in outcomes.items())
+    return StagingState(weights=tuple(found))
+
+
+def verdict(revision: str = "v1", **fields: Any) -> Verdict:
+    """What a leader measured; nothing is wrong unless told otherwise."""
+    digest = digest_of(revision)
+    found = {
+        "digest": digest, "id": id_of(revision), "stage_digests": (digest, digest), "mean_logprob": -3.5,
+        "answer_hash": f"answer-{revision}", "seconds": 0.5,
+    }  # fmt: skip
+    return Verdict(**found | fields)
+
+
+def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> CellAnswer:
+    """What a supervisor says; it serves the weights of the model's revision unless told otherwise."""
     state = {
-        "deployment": "chat", "group": 0, "stage": 0, "revision": NEW, "weights": "v1", "phase": Phase.SERVING,
-        "reason": CellReason.SERVING, "message": "It serves.", "phase_seconds": 1, "uptime_seconds": 1, "ready": True,
+        "deployment": "chat", "group": 0, "stage": 0, "revision": revision, "weights": id_of(model),
+        "phase": Phase.SERVING, "reason": CellReason.SERVING, "message": "It serves.", "phase_seconds": 1,
+        "uptime_seconds": 1, "ready": True, "verdict": verdict(model), "staging": staging(**{model: "ready"}),
     }  # fmt: skip
     return CellAnswer(CellState.model_validate(state | fields))
+
+
+def heard(*pods: PodView, **fields: Any) -> dict[str, CellAnswer]:
+    """Every pod's supervisor, saying the same."""
+    return {
+        pod.name: cell(pod.revision, **{"group": pod.group, "stage": pod.stage} | fields) for pod in pods if pod.alive
+    }
 
 
 def gateway_deployment(available: int = 2) -> dict[str, Any]:
@@ -75,16 +102,17 @@ def gateway_deployment(available: int = 2) -> dict[str, Any]:
 
 
 def world(*pods: PodView, replicas: int = 2, known: bool = True, **fields: Any) -> Snapshot:
-    """One LlamaDeployment of two stages a group, its model accepted unless ``known`` is False."""
-    spec = LlamaDeploymentSpec.model_validate(spec_of(replicas=replicas))
-    facts = ModelFactsStatus.model_validate(FACTS.model_dump())
-    model = ModelStatus(key=model_key_of(spec), outcome="accepted", reason="Accepted", facts=facts)
+    """One LlamaDeployment of two stages a group; its weights are ready, and its groups' good ones, unless ``known``
+    is False."""
+    changes = fields.pop("spec", {})
+    spec = LlamaDeploymentSpec.model_validate(spec_of(replicas=replicas, **changes))
+    view = view_of(spec.model, "uid-1")
     found = Snapshot(
         key=KEY, uid="uid-1", generation=1, deleting=False, spec=spec, spec_error="",
-        status=LlamaDeploymentStatus(model=model if known else None), pods=pods, children=(gateway_deployment(),),
+        status=LlamaDeploymentStatus(), pods=pods, children=(gateway_deployment(),),
+        weights={view.name: view} if known else {},
     )  # fmt: skip
+    good = wanted_target(found, SPEC, SETTINGS)
+    if good:
+        found = replace(found, status=LlamaDeploymentStatus(good=keep(good)))
     return replace(found, **fields)
-
-
-def wish(replicas: int = 2, stages: int = 2) -> Wish:
-    return Wish("chat", NEW, replicas, stages)

@@ -9,6 +9,9 @@ Rule. Before the first byte of an answer has left for the client, a generation m
 - after 500, ``MAX_INTERNAL`` times: either the engine is dying or the request is at fault, and the second try tells;
 - never after any other status: that is the engine's answer;
 - never after a hang: the time-out is as long as the longest answer, and the request may be the cause.
+
+A stream that broke off after its first byte is not repeated but continued, up to the limit of retries alone: it is
+known that engines can answer it. So the limits for requests that may themselves be the cause do not hold for it.
 """
 
 from dataclasses import dataclass
@@ -29,6 +32,8 @@ class FaultKind(StrEnum):
     GARBAGE = "garbage"  # what came is not HTTP
     STATUS = "status"  # a head with one of RETRIED_STATUSES
     HANG = "hang"  # no head within the first-byte time-out
+    BROKE = "broke"  # a stream ended before its answer did
+    DIFFERS = "differs"  # a continuation did not say again what the client has already
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,20 @@ class Fault:
         """Whether the group itself failed, so that it is ejected at once."""
         return self.kind in (FaultKind.CONNECT, FaultKind.RESET, FaultKind.GARBAGE)
 
+    @property
+    def is_groups(self) -> bool:
+        """Whether it says something about the group at all: with sampling, answers may differ by chance."""
+        return self.kind is not FaultKind.DIFFERS
+
 
 @dataclass(slots=True)
 class Tries:
-    """How often one request has failed so far, by what the limits look at."""
+    """How often one request has failed so far, by what the limits look at; ``begun``: the client has a first byte."""
 
     retries: int = 0
     kills: int = 0
     internal: int = 0
+    begun: bool = False
 
     def may_repeat(self, fault: Fault, max_retries: int) -> bool:
         """Say whether the request is tried again after ``fault``, and count that retry if it is."""
@@ -63,8 +74,10 @@ class Tries:
         return True
 
     def _within_own_limit(self, fault: Fault) -> bool:
+        if self.begun:
+            return fault.kind is not FaultKind.HANG
         match fault.kind:
-            case FaultKind.CONNECT:
+            case FaultKind.CONNECT | FaultKind.BROKE | FaultKind.DIFFERS:
                 return True
             case FaultKind.RESET | FaultKind.GARBAGE:
                 return self.kills + 1 < MAX_KILLS

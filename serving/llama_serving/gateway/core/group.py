@@ -28,4 +28,4 @@ class Group:
     @property
     def is_routable(self) -> bool:
         """Say whether requests may be sent there at all."""
-        return self.target.ready and not self.gone and not self.health.ejected
+        return self.target.ready and not (self.gone or self.health.ejected or self.target.moving)

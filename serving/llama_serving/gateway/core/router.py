@@ -84,7 +84,8 @@ class Router:
         group = ticket.group
         if group is None:
             raise ValueError("a request without a group cannot have failed there")
-        group.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
+        if fault.is_groups:
+            group.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
         ticket.note_fault(group, fault)
         return ticket.tries.may_repeat(fault, self.limits.retries)
 
@@ -105,6 +106,15 @@ class Router:
         self._release(ticket)
         self._ends.note(now)
         return self._grant(now)
+
+    def can_move(self, ticket: Ticket) -> bool:
+        """Say whether a request is on a group that is to be left, and another with the same weights can take it."""
+        group = ticket.group
+        if group is None or not group.target.moving:
+            return False
+        weights = group.target.weights
+        others = (other for other in self.groups.values() if other is not group and other.is_routable)
+        return weights != "" and any(other.target.weights == weights for other in others)
 
     def deadline(self, ticket: Ticket) -> float:
         """Return when a waiting request has waited long enough; time spent on a group does not count."""

@@ -8,6 +8,7 @@ class Target:
     """The leader of a group, and where its engine answers.
 
     ``key`` is what makes two leaders different: a pod that was created again has the same name and another key.
+    ``moving``: streams that still run there are to go on elsewhere, if a group with the same weights can take them.
     """
 
     key: str
@@ -17,3 +18,4 @@ class Target:
     host: str
     port: int
     ready: bool
+    moving: bool = False

@@ -8,7 +8,10 @@ from llama_serving.gateway.core.group import Group
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request; ``seq`` is its place in the order of arrival, times are seconds of the caller's clock."""
+    """A request; ``seq`` is its place in the order of arrival, times are seconds of the caller's clock.
+
+    ``weights``: None for any; else the only ones that may go on with the answer, because they began it.
+    """
 
     seq: int
     arrived: float
@@ -19,13 +22,16 @@ class Ticket:
     tries: Tries = field(default_factory=Tries)
     tried: dict[str, int] = field(default_factory=dict)
     last_fault: str = ""
+    weights: str | None = None
 
     def may_use(self, group: Group) -> bool:
         """Say whether the group has not failed this request, or has shown since then that it works."""
+        if self.weights is not None and self.weights != group.target.weights:
+            return False
         return self.tried.get(group.key) != group.health.proof
 
     def note_fault(self, group: Group, fault: Fault) -> None:
         """Keep the request away from ``group`` until the group has shown that it works."""
-        if self.epoch == group.health.epoch:
+        if self.epoch == group.health.epoch and fault.is_groups:
             self.tried[group.key] = group.health.proof
         self.last_fault = f"group {group.target.name} {fault.detail}"

@@ -15,9 +15,9 @@ from typing import Any
 
 import aiohttp
 
+from llama_serving.apiserver import Access, AccessError
 from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.discovery.access import Access, AccessError
 from llama_serving.gateway.discovery.pods import leader_selector, target_of
 from llama_serving.gateway.log import LOGGER, fields
 

@@ -1,7 +1,7 @@
 """From a leader's pod to a target.
 
 A group is routable when its leader is Ready (which includes the operator's readiness gate), has an address and is not
-being deleted.
+being deleted. Streams leave a leader that the operator has annotated so.
 """
 
 from typing import Any
@@ -28,15 +28,17 @@ def target_of(pod: Pod) -> Target | None:
     ordinal = (metadata.get("labels") or {}).get(names.LABEL_GROUP, "")
     if not (ordinal.isascii() and ordinal.isdigit()):
         return None
+    annotations = metadata.get("annotations") or {}
     address = (pod.get("status") or {}).get("podIP") or ""
     return Target(
         key=metadata["uid"],
         name=metadata["name"],
         ordinal=int(ordinal),
-        weights=_header_text((metadata.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, "")),
+        weights=_header_text(annotations.get(names.ANNOTATION_WEIGHTS, "")),
         host=address,
         port=names.PORT_ENGINE,
         ready=bool(address) and "deletionTimestamp" not in metadata and _is_ready(pod),
+        moving=annotations.get(names.ANNOTATION_MOVE_STREAMS) == "true",
     )
 
 

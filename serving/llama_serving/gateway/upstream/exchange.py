@@ -7,7 +7,7 @@ before the first token, and all that time the request can still be repeated else
 import re
 from dataclasses import dataclass
 
-from aiohttp import ClientError, ServerTimeoutError
+from aiohttp import ClientError, ClientPayloadError, ServerTimeoutError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
@@ -18,6 +18,10 @@ from llama_serving.gateway.upstream.connection import AttemptError, Connection, 
 STALE_WITHIN = 1.0
 # Larger bodies are written on their own, so that they are not copied once more.
 _JOIN_BELOW = 64 << 10
+# Answers up to this length are read whole.
+WHOLE_BELOW = 1 << 20
+# The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
+_FIRST_EVENT_BELOW = 8 << 20
 _EVENT_STREAM = "text/event-stream"
 _ERROR_EVENT = b'data: {"error"'
 _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
@@ -25,12 +29,16 @@ _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it goes over the wire, the same on every attempt."""
+    """A request as it goes over the wire, the same on every attempt.
+
+    ``whole_event``: an answer that is a stream begins with a whole event.
+    """
 
     head: bytes
     body: bytes
     expects_body: bool
     first_byte_timeout: float
+    whole_event: bool = False
 
 
 @dataclass(slots=True)
@@ -42,6 +50,7 @@ class Reply:
     first: bytes
     connection: Connection
     pool: Pool
+    ended: bool = False
 
     @property
     def is_event_stream(self) -> bool:
@@ -61,8 +70,13 @@ class Reply:
         return None
 
     def end(self) -> None:
-        """Keep the connection if the answer was read to its end, else close it: the engine stops working on it."""
-        self.pool.give_back(self.connection)
+        """Keep the connection if the answer was read to its end, else close it: the engine stops working on it.
+
+        A second call does nothing.
+        """
+        if not self.ended:
+            self.ended = True
+            self.pool.give_back(self.connection)
 
 
 async def attempt(pool: Pool, call: Call) -> Reply:
@@ -114,10 +128,31 @@ async def _first_piece(connection: Connection, call: Call, pool: Pool) -> Reply:
         message, content = await connection.read()
     connection.body = content
     first = b"" if content.at_eof() else await content.readany()
+    reply = Reply(message, content, first, connection, pool)
+    await _read_on(reply, call)
     # Whoever passes the rest on has a timer of its own.
     connection.read_timeout = None
     connection.start_timeout()
-    return Reply(message, content, first, connection, pool)
+    return reply
+
+
+async def _read_on(reply: Reply, call: Call) -> None:
+    """Read more of the beginning, where it is worth to have it before anything is passed on."""
+    content = reply.content
+    if reply.is_event_stream:
+        while call.whole_event and not content.at_eof() and not _has_event(reply.first):
+            reply.first += await content.readany()
+        if call.whole_event and not _has_event(reply.first):
+            raise ClientPayloadError("its stream ended before the first event did")
+        return
+    length = reply.message.headers.get("content-length", "")
+    if length.isdigit() and int(length) <= WHOLE_BELOW:
+        while not content.at_eof():
+            reply.first += await content.readany()
+
+
+def _has_event(first: bytes) -> bool:
+    return b"\n\n" in first or b"\r\n\r\n" in first or len(first) > _FIRST_EVENT_BELOW
 
 
 def _write(connection: Connection, call: Call) -> None:

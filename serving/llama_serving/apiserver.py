@@ -1,6 +1,6 @@
 """How to reach the API server: as a pod's service account, or as KUBECONFIG says (for development).
 
-Tokens and certificates are read anew for every connection: the kubelet replaces them while the gateway runs.
+Tokens and certificates are read anew at each call: the kubelet replaces them while a gateway runs.
 """
 
 import base64
@@ -37,7 +37,7 @@ def find_access() -> Access:
     kubeconfig = os.environ.get("KUBECONFIG")
     if kubeconfig:
         return from_kubeconfig(Path(kubeconfig))
-    raise AccessError("neither a service account is mounted nor KUBECONFIG set: use --static outside of a cluster")
+    raise AccessError("neither a service account is mounted nor KUBECONFIG set: a gateway takes --static instead")
 
 
 def in_cluster(host: str, port: str, folder: Path) -> Access:
@@ -62,7 +62,7 @@ def from_kubeconfig(path: Path) -> Access:
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise AccessError(f"{path} has no usable current context: {error}") from error
     if "exec" in user or "auth-provider" in user:
-        raise AccessError(f"{path} asks for a login program; the gateway takes tokens and certificates only")
+        raise AccessError(f"{path} asks for a login program; only tokens and certificates are taken")
     headers = {"authorization": f"Bearer {user['token']}"} if "token" in user else {}
     tls = _tls(cluster, user, path.parent) if server.startswith("https:") else None
     return Access(url=server.rstrip("/"), headers=headers, tls=tls)

@@ -1,0 +1,29 @@
+"""The gateway pods over HTTP: what they have in flight and have counted, with a short deadline."""
+
+import aiohttp
+from pydantic import ValidationError
+
+from llama_operator.adapters.cells import host_of
+from llama_serving.config import names
+from llama_serving.config.gateway import GatewayLoad
+
+DEADLINE = aiohttp.ClientTimeout(total=2.0)
+
+
+class HttpGateways:
+    """The port ``Gateways`` on real pods."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_GATEWAY_INTERNAL) -> None:
+        self._session = session
+        self._port = port
+
+    async def load(self, address: str) -> GatewayLoad | None:
+        """The load of the gateway at this pod IP; None when it could not be asked, or is not understood."""
+        url = f"http://{host_of(address)}:{self._port}/load"
+        try:
+            async with self._session.get(url, timeout=DEADLINE) as response:
+                if response.status != 200:
+                    return None
+                return GatewayLoad.model_validate_json(await response.text())
+        except (TimeoutError, aiohttp.ClientError, OSError, ValidationError, UnicodeDecodeError):
+            return None

@@ -1,0 +1,184 @@
+"""What looks at the weights of a LlamaWeights: a Job without a device, and the rights that it needs for its one answer.
+
+It alone gets the credentials and the way out of the cluster. It may change one ConfigMap, which the operator made
+empty: ``binaryData`` is the resolver's, and no apply of ours names it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llama_operator.api import WEIGHTS_KIND, LlamaWeightsSpec, filled, is_remote
+from llama_operator.manifests.common import (
+    claim_volume,
+    container_security,
+    credentials_volume,
+    mount,
+    owner,
+    pod_security,
+)
+from llama_operator.observe_weights import ANNOTATION_NUMBER
+from llama_operator.plan.naming import manifest_name, resolver_name
+from llama_operator.plan.settings import Settings
+from llama_operator.plan.weights import Look
+from llama_operator.ports import Key, Manifest
+from llama_serving.config import names
+
+#: Seconds from the Job's start, the image's download included. A volume or a source that hangs must not hang for ever:
+#: the look ends, is shown and repeated. A full look reads every byte: a day is 405B in BF16 at 10 MB/s.
+DEADLINES: Final = {"full": 86_400, "listing": 900}
+
+
+@dataclass(frozen=True)
+class WeightsContext:
+    """Whom the children belong to, and what they are made from."""
+
+    key: Key
+    uid: str
+    spec: LlamaWeightsSpec
+    settings: Settings
+
+
+def manifest_config_map(context: WeightsContext) -> Manifest:
+    """The place for the manifest; empty, until the resolver fills it."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(context, manifest_name(context.key.name))}
+
+
+def resolver_objects(context: WeightsContext) -> list[Manifest]:
+    """What the Job needs, in the order in which it is needed."""
+    return [
+        manifest_config_map(context),
+        _network_policy(context),
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": _metadata(context, resolver_name(context.key.name)),
+            "automountServiceAccountToken": True,
+        },
+        _role(context),
+        _role_binding(context),
+    ]
+
+
+def resolver_job(context: WeightsContext, look: Look) -> Manifest:
+    """The Job; one try, since the operator decides when the next one is due."""
+    meta = _metadata(context, look.name)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**meta, "annotations": {ANNOTATION_NUMBER: str(look.number)}},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINES[context.spec.check],
+            "template": {"metadata": {"labels": _labels(context)}, "spec": _pod_spec(context)},
+        },
+    }
+
+
+def _pod_spec(context: WeightsContext) -> dict[str, Any]:
+    spec = context.spec
+    pull = [{"name": name} for name in spec.images.pull_secrets]
+    return {
+        "serviceAccountName": resolver_name(context.key.name),
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": pod_security(),
+        "nodeSelector": dict(spec.placement.node_selector),
+        "tolerations": [toleration.to_api() for toleration in spec.placement.tolerations],
+        **({"imagePullSecrets": pull} if pull else {}),
+        "containers": [_container(context)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            *([] if is_remote(spec.source) else [claim_volume(filled(spec.source, spec.revision))]),
+            *([credentials_volume(spec.credentials_secret)] if spec.credentials_secret else []),
+        ],
+    }
+
+
+def _container(context: WeightsContext) -> dict[str, Any]:
+    spec = context.spec
+    model = [] if is_remote(spec.source) else [mount("model", names.MODEL_MOUNT, read_only=True)]
+    credentials = [mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if spec.credentials_secret else []
+    return {
+        "name": "resolver",
+        "image": context.settings.gateway_image,
+        "imagePullPolicy": spec.images.pull_policy,
+        "args": ["python3", "-m", "llama_serving.weights", "resolve", *_arguments(context)],
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [mount("tmp", "/tmp", read_only=False), *model, *credentials],
+    }
+
+
+def _arguments(context: WeightsContext) -> list[str]:
+    spec = context.spec
+    found = ["--source", filled(spec.source, spec.revision), "--revision", spec.revision, "--check", spec.check]
+    found += ["--license", spec.license]
+    if spec.digest:
+        found += ["--expect", spec.digest]
+    if spec.credentials_secret:
+        found += ["--credentials", names.CREDENTIALS_MOUNT]
+    return [*found, "--config-map", f"{context.key.namespace}/{manifest_name(context.key.name)}"]
+
+
+def _labels(context: WeightsContext) -> dict[str, str]:
+    return {
+        names.LABEL_WEIGHTS: context.key.name,
+        names.LABEL_COMPONENT: names.COMPONENT_RESOLVER,
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+    }
+
+
+def _metadata(context: WeightsContext, name: str) -> Manifest:
+    return {
+        "name": name,
+        "namespace": context.key.namespace,
+        "labels": _labels(context),
+        "ownerReferences": [owner(WEIGHTS_KIND, context.key.name, context.uid, controller=True)],
+    }
+
+
+def _role(context: WeightsContext) -> Manifest:
+    rule = {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": [manifest_name(context.key.name)],
+        "verbs": ["get", "patch"],
+    }
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": _metadata(context, resolver_name(context.key.name)),
+        "rules": [rule],
+    }
+
+
+def _role_binding(context: WeightsContext) -> Manifest:
+    name = resolver_name(context.key.name)
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": _metadata(context, name),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": context.key.namespace}],
+    }
+
+
+def _network_policy(context: WeightsContext) -> Manifest:
+    """Nobody may call it. It may go out: to the source, and to the API server, whose address a policy cannot name."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(context, resolver_name(context.key.name)),
+        "spec": {
+            "podSelector": {"matchLabels": {key: _labels(context)[key] for key in _SELECTED}},
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": [{}],
+        },
+    }
+
+
+_SELECTED: Final = (names.LABEL_WEIGHTS, names.LABEL_COMPONENT)

@@ -1,0 +1,105 @@
+"""One pass of one LlamaWeights: observe, plan, apply, report. Nothing is remembered between two of them."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
+from llama_operator.apply import Outcome
+from llama_operator.manifests.changes import covers, identity, with_digest
+from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
+from llama_operator.observe_weights import WeightsWorld, weights_world
+from llama_operator.plan.reasons import Hold
+from llama_operator.plan.settings import Settings
+from llama_operator.plan.weights import WeightsPlan, plan_weights
+from llama_operator.plan.weights_status import report_weights, weights_notices
+from llama_operator.ports import Cluster, Manifest, Owner, Ref, Rejected, Retry
+
+log = logging.getLogger(__name__)
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightsBodies:
+    """A LlamaWeights and its children, as the watches saw them last."""
+
+    weights: Body
+    children: Sequence[Body]
+
+
+async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings: Settings, now: datetime) -> float:
+    """Run one pass; returns the seconds until the next one is due without an event."""
+    world = await _with_rooms(weights_world(bodies.weights, bodies.children), cluster)
+    if world.deleting:
+        return 30.0  # owner references remove everything; the deletion is an event
+    decided = plan_weights(world, settings, now)
+    outcome = Outcome()
+    if world.spec:
+        await _act(decided, world, world.spec, settings, cluster, outcome)
+    await _report(decided, world, tuple(outcome.problems), cluster, now)
+    return outcome.pause(decided.recheck)
+
+
+async def _with_rooms(world: WeightsWorld, cluster: Cluster) -> WeightsWorld:
+    if not any(job.pod and job.pod.unscheduled for job in world.jobs):
+        return world
+    try:
+        rooms = await cluster.rooms()
+    except Retry as error:  # they only make a sentence better: no reason to stand still
+        log.warning("the room on the nodes is not known: %s", error)
+        return world
+    return replace(world, rooms=None if rooms is None else tuple(rooms))
+
+
+async def _act(
+    decided: WeightsPlan,
+    world: WeightsWorld,
+    spec: LlamaWeightsSpec,
+    settings: Settings,
+    cluster: Cluster,
+    outcome: Outcome,
+) -> None:
+    """What the Job needs first, then the Job: one without its rights would look in vain."""
+    context = WeightsContext(world.key, world.uid, spec, settings)
+    wanted = [manifest_config_map(context)] if decided.settled else resolver_objects(context)
+    seen = {identity(child): child for child in world.children}
+    for manifest in map(with_digest, wanted):
+        if not covers(seen.get(identity(manifest)), manifest):
+            await _apply(manifest, world, cluster, outcome, force=identity(manifest) in seen)
+    if decided.start and not outcome.problems:
+        await _apply(resolver_job(context, decided.start), world, cluster, outcome, force=False)
+    for ref in (*decided.deletes, *_left_over(world.children, wanted)):
+        await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(world.key, ref))
+
+
+async def _apply(manifest: Manifest, world: WeightsWorld, cluster: Cluster, outcome: Outcome, *, force: bool) -> None:
+    kind, name = identity(manifest)
+    await outcome.attempt(f"{kind} {name}", cluster.apply(world.key, manifest, force=force))
+
+
+def _left_over(children: Iterable[Manifest], wanted: Iterable[Manifest]) -> tuple[Ref, ...]:
+    keep = {identity(manifest) for manifest in wanted}
+    return tuple(
+        Ref(child["apiVersion"], child["kind"], child["metadata"]["name"], child["metadata"].get("uid", ""))
+        for child in children
+        if identity(child) not in keep and "deletionTimestamp" not in child["metadata"]
+    )
+
+
+async def _report(
+    decided: WeightsPlan, world: WeightsWorld, problems: tuple[Hold, ...], cluster: Cluster, now: datetime
+) -> None:
+    status = report_weights(world, decided, problems, now)
+    if status == world.status:
+        return
+    await cluster.write_status(world.key, status.to_api(), kind=WEIGHTS_KIND)
+    owner = Owner(world.key, world.uid, API_VERSION, WEIGHTS_KIND)
+    for notice in weights_notices(world.status, status):
+        log.info("%s/%s %s: %s", world.key.namespace, world.key.name, notice.reason, notice.message)
+        try:
+            await cluster.emit(owner, notice)
+        except (Retry, Rejected) as error:  # an event is a courtesy: the status has it all
+            log.warning("event %s of %s was not recorded: %s", notice.reason, world.key.name, error)

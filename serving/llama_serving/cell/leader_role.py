@@ -1,0 +1,243 @@
+"""Stage 0 as the supervisor's loop sees it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from llama_serving.cell import leader
+from llama_serving.cell.identity import Identity
+from llama_serving.cell.load import Load, is_staged, load_of, wanted_weights
+from llama_serving.cell.machine import Decision, Do, Fault, Memory
+from llama_serving.cell.ports import ClusterApi, Control, EngineApi, FailureLog, RayControl, StageApi, WeightsFolder
+from llama_serving.cell.readiness import StageView, group_fault, wish_fault
+from llama_serving.cell.replica_state import EngineWeights, ReplicaState
+from llama_serving.cell.roles import Facts
+from llama_serving.cell.serve_app import serve_document
+from llama_serving.cell.stage_views import StageViews
+from llama_serving.cell.swapping import Asked, EngineView
+from llama_serving.cell.verdict import Subject, measure, stage_digests
+from llama_serving.config.cell import CellConfig
+from llama_serving.config.wish import StagingState, Verdict, Verify, Wish
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A verdict, and what it is of."""
+
+    pid: int
+    load: Load
+    verify: Verify
+    verdict: Verdict
+    tokens_per_second: float
+
+
+class LeaderRole:
+    """Runs the head of the cluster, the engine's routes, and the exchange of weights."""
+
+    def __init__(
+        self,
+        me: Identity,
+        *,
+        ray: RayControl,
+        cluster: ClusterApi,
+        engine: EngineApi,
+        weights: WeightsFolder,
+        control: Control,
+        stages: StageApi,
+        log: FailureLog,
+    ) -> None:
+        self._me = me
+        self._ray = ray
+        self._cluster = cluster
+        self._engine = engine
+        self._weights = weights
+        self._control = control
+        self._stages = StageViews(me, stages)
+        self._log = log
+        self._files: object = None  # fingerprint of the model's files at the deployment
+        self._config: CellConfig | None = None  # what Serve was given; its arguments never change while Ray lives
+        self._requested: Load | None = None
+        self._answered = False
+        self._measured: Measured | None = None
+        self._staging: StagingState | None = None
+        self._view: leader.LeaderView | None = None
+        self._home: tuple[int, Mapping[str, int]] | None = None  # process of the replica, nodes that it was started on
+        self._replica: ReplicaState | None = None
+
+    @property
+    def _deployed(self) -> bool:
+        return self._config is not None
+
+    async def look(self, *, stopping: bool) -> leader.LeaderView:
+        """Ask Ray, Serve, the replica and, where it matters, the other stages, side by side."""
+        ray, wish = self._ray.view(), self._control.wish()
+        nodes, app, replica, self._staging = await asyncio.gather(
+            self._nodes(ray.started), self._app(), self._state(), asyncio.to_thread(self._control.staging)
+        )
+        self._replica = replica
+        engine = None if replica is None else _engine_view(replica)
+        joined = None if nodes is None else frozenset(nodes.values())
+        asked = await self._asked(wish, engine, complete=joined is not None and len(joined) == self._me.stages)
+        self._view = leader.LeaderView(
+            stages=self._me.stages,
+            asked=asked,
+            stopping=stopping,
+            weights=None if ray.started else await self._fault(wish),
+            ray=ray,
+            joined=joined,
+            deployed=self._deployed,
+            app=app,
+            engine=engine,
+            answered=self._answered,
+            intact=self._is_intact(nodes),
+            files_changed=app is not None and app.refused and self._is_other(asked.wanted),
+        )
+        return self._view
+
+    async def _fault(self, wish: Wish | None) -> Fault | None:
+        wanted = wanted_weights(self._me.config, wish)
+        return None if is_staged(self._me.config, wanted) else await self._weights.fault()
+
+    async def _asked(self, wish: Wish | None, engine: EngineView | None, *, complete: bool) -> Asked:
+        weights = wanted_weights(self._me.config, wish)
+        wanted = load_of(self._me.config, weights)
+        there = engine is not None and engine.load == wanted
+        matters = not there and (complete or self._deployed)  # before, the leader has nothing to do with weights yet
+        staged = is_staged(self._me.config, weights)
+        staging = await self._keeps_waiting(wish, wanted, staged=staged) if matters else None
+        measured = self._measured
+        current = measured is not None and engine is not None and self._is_of_now(measured, engine)
+        return Asked(
+            wanted=wanted,
+            staging=staging,
+            requested=self._requested,
+            verified=current,
+            proven=current and measured is not None and measured.verify == _verify(wish),
+        )
+
+    async def _keeps_waiting(self, wish: Wish | None, wanted: Load, *, staged: bool) -> Fault | None:
+        """What keeps ``wanted`` from being loaded. At a start the leader's own wish is enough."""
+        if not staged and not self._deployed:
+            return None
+        views = await self._stages.look(StageView(wish="" if wish is None else wish.key, staging=self._staging))
+        agreed = wish_fault(views) if self._deployed else None
+        return agreed or (group_fault(wanted, views) if staged else None)
+
+    def _is_of_now(self, measured: Measured, engine: EngineView) -> bool:
+        return self._replica is not None and (measured.pid, measured.load) == (self._replica.pid, engine.load)
+
+    def _is_other(self, wanted: Load) -> bool:
+        """A refused model is tried again when its files are others, or other weights are wished."""
+        return self._requested != wanted or self._weights.fingerprint() != self._files
+
+    def _is_intact(self, nodes: Mapping[str, int] | None) -> bool:
+        """A stage that left, or came back as another node, is not in the pipeline of a replica from before."""
+        if self._replica is None or nodes is None:
+            return True
+        if self._home is None or self._home[0] != self._replica.pid:
+            self._home = (self._replica.pid, nodes)
+        return self._home[1] == nodes
+
+    async def _nodes(self, started: bool) -> Mapping[str, int] | None:
+        return await self._cluster.nodes(self._me.ip) if started else None
+
+    async def _app(self) -> leader.AppView | None:
+        app = await self._cluster.app() if self._deployed else None
+        if app is None or not app.failed or app.refused:
+            return app
+        cause = await asyncio.to_thread(self._log.root_cause)
+        return replace(app, error=cause or app.error)
+
+    async def _state(self) -> ReplicaState | None:
+        return await self._engine.state() if self._deployed else None
+
+    def decide(self, memory: Memory, view: leader.LeaderView, *, now: float) -> Decision:
+        """The leader's table."""
+        return leader.decide(memory, view, timeouts=self._me.config.timeouts, now=now)
+
+    async def do(self, action: Do) -> None:
+        """Carry out one action; one that failed is decided again after the next look."""
+        match action:
+            case Do.START_RAY:
+                await self._ray.start(leader_ip=None)
+            case Do.DEPLOY:
+                await self._deploy()
+            case Do.FIRST_TOKEN:
+                self._answered = await self._engine.first_token()
+            case Do.SWAP:
+                await self._swap()
+            case Do.VERIFY:
+                await self._measure()
+
+    async def _deploy(self) -> None:
+        """The engine begins with the wished weights: those of the config are not loaded first."""
+        weights = wanted_weights(self._me.config, self._control.wish())
+        load = load_of(self._me.config, weights)
+        self._files = self._weights.fingerprint()
+        config = self._me.config.model_copy(
+            update={"weights": weights.model_copy(update={"served_name": self._me.config.weights.served_name})}
+        )
+        if await self._cluster.deploy(serve_document(config, load), load):
+            self._config, self._requested = config, load
+
+    async def _swap(self) -> None:
+        """Only ``user_config`` changes, so Serve keeps the replica and calls its ``reconfigure``."""
+        load = load_of(self._me.config, wanted_weights(self._me.config, self._control.wish()))
+        if self._config is not None and await self._cluster.deploy(serve_document(self._config, load), load):
+            self._requested = load
+
+    async def _measure(self) -> None:
+        replica = self._replica
+        if replica is None or replica.weights is None:
+            return
+        load, verify = _load(replica.weights), _verify(self._control.wish())
+        subject = Subject(
+            load=load,
+            served_name=self._me.config.weights.served_name,
+            context_length=self._me.config.context_length,
+            stage_digests=stage_digests(
+                [report.digest for report in replica.stages], tensor=self._me.config.layout.tensor
+            ),
+        )
+        verdict, speed = await measure(self._engine.ask, subject, verify, clock=time.monotonic)
+        self._measured = Measured(replica.pid, load, verify, verdict, speed)
+
+    def facts(self) -> Facts:
+        """The engine's numbers."""
+        view, replica = self._view, self._replica
+        measured = self._measured if view is not None and view.asked.verified else None
+        engine = view.engine if view is not None else None
+        return Facts(
+            stages_joined=len((view.joined if view is not None else None) or ()),
+            weights=engine.load.id if engine is not None and engine.load is not None and self._answered else "",
+            in_flight=None if replica is None else replica.in_flight,
+            timings={} if replica is None else {f"replica_{step}": spent for step, spent in replica.timings.items()},
+            staging=self._staging,
+            swap=None if replica is None else replica.swap,
+            verdict=None if measured is None else measured.verdict,
+            tokens_per_second=None if measured is None else round(measured.tokens_per_second, 2) or None,
+        )
+
+    async def stop(self) -> None:
+        """End Ray and with it the engine."""
+        await self._ray.stop()
+
+
+def _engine_view(replica: ReplicaState) -> EngineView:
+    return EngineView(
+        in_flight=replica.in_flight,
+        seconds_ago=replica.engine_seconds_ago,
+        load=None if replica.weights is None else _load(replica.weights),
+        target=None if replica.target is None else _load(replica.target),
+        swap=replica.swap,
+        failures=replica.failures,
+    )
+
+
+def _load(weights: EngineWeights) -> Load:
+    return Load(**weights.model_dump())
+
+
+def _verify(wish: Wish | None) -> Verify:
+    return Verify() if wish is None else wish.verify

@@ -1,0 +1,217 @@
+"""What of a request is needed to continue its answer on another engine, read once from its body.
+
+Continued is only what is known to be continuable: every field of the body must be
+
+- one that shapes the prompt (its token ids are known from the first engine, so it is not needed again),
+- one that is passed on as it is (``PASSED``),
+- one that is counted here (``max_tokens`` and the like), or
+- one with the value that asks for nothing (``NEUTRAL``), or null.
+
+Any other field, also one that a later engine invents, leaves the request unchanged and its stream not continuable.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+CHAT: Final = "/v1/chat/completions"
+TEXT: Final = "/v1/completions"
+
+#: Longer bodies are not parsed: it would stop all other streams for more than some milliseconds.
+MAX_PARSED: Final = 4 << 20
+
+#: Go to the engine that continues as they came.
+PASSED: Final = frozenset(
+    {
+        "allowed_token_ids",
+        "bad_words",
+        "cache_salt",
+        "frequency_penalty",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "logit_bias",
+        "min_p",
+        "model",
+        "presence_penalty",
+        "priority",
+        "repetition_penalty",
+        "seed",
+        "session_id",
+        "skip_special_tokens",
+        "stop",
+        "stop_token_ids",
+        "stream_interval",
+        "temperature",
+        "top_k",
+        "top_p",
+        "watermarking",
+    }
+)
+#: Have done their part when the prompt was made, or do nothing in the engine.
+_DONE = frozenset(
+    {
+        "add_generation_prompt",
+        "add_special_tokens",
+        "chat_template",
+        "chat_template_kwargs",
+        "continue_final_message",
+        "documents",
+        "messages",
+        "metadata",
+        "parallel_tool_calls",
+        "prompt",
+        "request_id",
+        "service_tier",
+        "store",
+        "truncate_prompt_tokens",
+        "truncation_side",
+        "user",
+    }
+)
+_COUNTED = frozenset(
+    {"max_completion_tokens", "max_tokens", "min_tokens", "return_token_ids", "stream", "stream_options"}
+)
+#: Ask for nothing with this value, and for something that cannot be continued with any other.
+NEUTRAL: Final[Mapping[str, object]] = {
+    "best_of": 1,
+    "echo": False,
+    "include_reasoning": True,
+    "length_penalty": 1.0,
+    "logprobs": False,
+    "n": 1,
+    "response_format": {"type": "text"},
+    "spaces_between_special_tokens": True,
+    "tool_choice": "none",
+    "tools": [],
+    "top_logprobs": 0,
+    "use_beam_search": False,
+}
+_DEFAULT_MAX_TOKENS = 16  # of /v1/completions; a chat goes on until the context is full
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to ask another engine for, and what the client wants to see.
+
+    ``held_back``: characters that the engine keeps back because they could begin a stop string.
+    ``max_tokens``: None where the context is the limit. ``wants_ids``: the client itself asked for token ids.
+    """
+
+    chat: bool
+    params: Mapping[str, Any]
+    max_tokens: int | None
+    min_tokens: int
+    held_back: int
+    wants_ids: bool
+    stream_options: Mapping[str, Any]
+
+    @property
+    def wants_usage(self) -> bool:
+        """Say whether the client asked for a last event that counts tokens."""
+        return bool(self.stream_options.get("include_usage"))
+
+
+class NotContinuableError(Exception):
+    """The stream could not be continued; the message says why, as a clause."""
+
+
+def read(path: str, body: bytes) -> Asked | None:
+    """Read the body of a request; None when it asks for no stream. Raises NotContinuableError."""
+    # The word stands in the body of every request for a stream; all others are not parsed.
+    if path not in (CHAT, TEXT) or b'"stream"' not in body or len(body) > MAX_PARSED:
+        return None
+    try:
+        asked = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return None  # the engine will say what is wrong with it
+    if not isinstance(asked, dict) or asked.get("stream") is not True:
+        return None
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name, value in given.items():
+        _check(name, value)
+    _check_prompt(given)
+    return _asked(given, chat=path == CHAT)
+
+
+def with_token_ids(body: bytes, asked: Asked) -> bytes:
+    """Return the body with a request for token ids; of two equal names in an object the last one holds."""
+    return body if asked.wants_ids else body.rstrip()[:-1] + b',"return_token_ids":true}'
+
+
+def next_body(asked: Asked, *, prompt: Iterable[int], ids: Sequence[int], context: int) -> bytes:
+    """Return the body of the request to ``TEXT`` that asks for the rest of an answer behind the tokens ``ids``.
+
+    ``context``: tokens of prompt and answer that the engine takes, where that is the limit.
+    """
+    # An engine cuts a limit that exceeds the rest of its context, but refuses one that exceeds all of it.
+    limit = context if asked.max_tokens is None else asked.max_tokens - len(ids)
+    body = {
+        **asked.params,
+        "prompt": [*prompt, *ids],
+        "max_tokens": limit,
+        "min_tokens": max(asked.min_tokens - len(ids), 0),
+        "stream": True,
+        "return_token_ids": True,
+    }
+    if asked.stream_options:
+        body["stream_options"] = asked.stream_options
+    return json.dumps(body).encode()
+
+
+def _check(name: str, value: object) -> None:
+    if name in PASSED or name in _DONE or name in _COUNTED:
+        return
+    neutral = NEUTRAL.get(name)
+    if neutral is None:
+        raise NotContinuableError(f"{name!r} is asked for")
+    # 0 log-probabilities are more than none, so False and 0 are not the same here.
+    if type(value) is not type(neutral) or value != neutral:
+        raise NotContinuableError(f"{name!r} is not {json.dumps(neutral)}")
+
+
+def _check_prompt(given: Mapping[str, Any]) -> None:
+    prompt = given.get("prompt")
+    if isinstance(prompt, list) and not all(type(token) is int for token in prompt):
+        raise NotContinuableError("'prompt' is a list of prompts")
+    messages = given.get("messages")
+    for message in messages if isinstance(messages, list) else []:
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else []:
+            if not isinstance(part, dict) or part.get("type", "text") != "text":
+                raise NotContinuableError("a message has parts that are no text")
+
+
+def _asked(given: Mapping[str, Any], *, chat: bool) -> Asked:
+    limit = (
+        given.get("max_completion_tokens", given.get("max_tokens"))
+        if chat
+        else given.get("max_tokens", _DEFAULT_MAX_TOKENS)
+    )
+    options = given.get("stream_options", {})
+    minimum = given.get("min_tokens", 0)
+    if not _is_count(minimum) or not (limit is None or _is_count(limit)) or not isinstance(options, dict):
+        raise NotContinuableError("a limit of tokens is no number")
+    return Asked(
+        chat=chat,
+        params={name: value for name, value in given.items() if name in PASSED},
+        max_tokens=limit,
+        min_tokens=minimum,
+        held_back=_held_back(given),
+        wants_ids=given.get("return_token_ids") is True,
+        stream_options=options,
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _held_back(given: Mapping[str, Any]) -> int:
+    stop = given.get("stop", [])
+    stops = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
+        raise NotContinuableError("'stop' is no text")
+    if given.get("include_stop_str_in_output") is True:
+        return 0
+    return max((len(text) for text in stops), default=1) - 1 if any(stops) else 0

@@ -1,0 +1,29 @@
+"""A source's credentials: a folder with one file per key of a Secret, as the kubelet mounts it.
+
+Read anew at each use, because the kubelet replaces the files when the Secret changes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+AUTHORITY: Final = "ca.crt"  # PEM certificates that sign the source's certificate, for every scheme
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """``folder`` is None where the source needs none."""
+
+    folder: Path | None
+
+    def get(self, key: str) -> str:
+        """The value of a key without white space around it; empty when it is not there."""
+        path = self.folder / key if self.folder else None
+        return path.read_text(encoding="utf-8").strip() if path and path.is_file() else ""
+
+    def starting(self, *prefixes: str) -> dict[str, str]:
+        """All keys that begin with one of the prefixes, and their values."""
+        if self.folder is None:
+            return {}
+        names = sorted(path.name for path in self.folder.iterdir())
+        return {name: self.get(name) for name in names if name.startswith(prefixes)}

@@ -1,0 +1,152 @@
+"""``s3://bucket/path``, ``gs://bucket/path`` and ``az://account/container/path``: object stores, through obstore.
+
+obstore and not fsspec's three packages: one client for all of them, with types, without dependencies, without a
+thread or a cache of its own. Its retries are off, so that there is one place that tries again (``patience``). It does
+not show an answer's headers: a store that is busy is asked again after a growing pause, not after its Retry-After.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from llama_serving.weights.source.answers import Remedies, failure
+from llama_serving.weights.source.credentials import AUTHORITY, Credentials
+from llama_serving.weights.source.port import Broken, Gone, Listed, SourceError
+from llama_serving.weights.source.sums import with_sums
+from llama_serving.weights.source.uri import Address
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+_PIECE: Final = 1 << 20
+_NO_RETRY: "Final[RetryConfig]" = {"max_retries": 0}
+# obstore's own limit is 30 s for a whole answer, and a shard takes minutes: what counts is that bytes come.
+_CLIENT: "Final[ClientConfig]" = {"timeout": timedelta(days=1), "read_timeout": timedelta(seconds=60)}
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+_TAGS: Final = re.compile(r"<(Code|Message)>([^<]*)</")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between the stores."""
+
+    prefix: str  # of the Secret's keys, and of the variables of a pod's own identity
+    anonymous: str  # option that asks for objects without a signature
+    keys: str  # that a Secret needs
+
+
+_KINDS: Final = {
+    "s3": _Kind("AWS_", "aws_skip_signature", "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"),
+    "gs": _Kind("GOOGLE_", "google_skip_signature", "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON text)"),
+    "az": _Kind("AZURE_", "azure_skip_signature", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY"),
+}
+SCHEMES: Final = frozenset(_KINDS)
+
+
+class ObjectSource:
+    """The folder below one prefix of a bucket; the Secret's keys are those that obstore takes."""
+
+    ranged = True
+
+    def __init__(self, address: Address, *, revision: str, credentials: Credentials) -> None:
+        self._uri = address.uri
+        self._revision = revision
+        keys = _KINDS[address.scheme].keys
+        self._fix = Remedies(
+            denied=f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder",
+            gone="check bucket and path in model.source",
+        )
+        try:
+            self._store = _open(address, credentials)
+        except (BaseError, ValueError) as error:
+            raise Gone(f"{self._uri} cannot be opened with these credentials: {_first_line(error)}") from error
+
+    async def resolve(self) -> str:
+        """The revision as given: it is part of the path."""
+        return self._revision
+
+    async def list(self) -> tuple[Listed, ...]:
+        """Objects directly in the folder; digests from SHA256SUMS where it is there."""
+        try:
+            found = await obstore.list_with_delimiter_async(self._store)
+        except (BaseError, OSError, ValueError) as error:
+            raise self._failure(error, self._uri) from error
+        files = [Listed(entry["path"].rpartition("/")[2], entry["size"]) for entry in found["objects"]]
+        if not files:
+            raise Gone(f"{self._uri} holds no object: {self._fix.gone}")
+        return await with_sums(tuple(sorted(files)), self.read)
+
+    async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """By range, in pieces of about a MiB: what was begun of one is lost in a cut."""
+        if end is not None and end <= begin:
+            return
+        position = begin
+        try:
+            answer = await obstore.get_async(self._store, path, options=_range(begin, end))
+            async for piece in answer.stream(min_chunk_size=_PIECE):
+                position += len(piece)
+                yield bytes(piece)
+        except (BaseError, OSError, ValueError) as error:
+            raise self._failure(error, f"{self._uri}/{path}") from error
+        if end is not None and position != end:
+            raise Broken(f"{self._uri}/{path} ended at byte {position} instead of {end}")
+
+    async def close(self) -> None:
+        """The store closes its connections when it is forgotten."""
+
+    def _failure(self, error: Exception, asked: str) -> SourceError:
+        """obstore has classes for some failures only; all others are told apart by the status in their text."""
+        status = _status(error)
+        if status is None:
+            return Broken(f"{asked} broke off: {_first_line(error)}")
+        said = ": ".join(text for _, text in _TAGS.findall(str(error))[:2])
+        return failure(status, {}, asked=asked, said=said, fix=self._fix, now=datetime.now(UTC))
+
+
+def _open(address: Address, credentials: Credentials) -> "ObjectStore":
+    kind = _KINDS[address.scheme]
+    given = {key.lower(): value for key, value in credentials.starting(kind.prefix).items()}
+    if not given and not any(name.startswith(kind.prefix) for name in os.environ):
+        given[kind.anonymous] = "true"  # and not whatever role the node has
+    plain = any(value.startswith("http://") for value in given.values())
+    client: ClientConfig = {**_CLIENT, "allow_http": plain}
+    if authority := credentials.get(AUTHORITY):
+        client["root_certificate"] = authority
+    options: dict[str, Any] = {"config": given, "client_options": client, "retry_config": _NO_RETRY}
+    match address.scheme:
+        case "s3":
+            return S3Store(address.host, prefix=address.path or None, **options)
+        case "gs":
+            return GCSStore(address.host, prefix=address.path or None, **options)
+        case _:
+            container, _, prefix = address.path.partition("/")
+            return AzureStore(container, prefix=prefix or None, account_name=address.host, **options)
+
+
+def _range(begin: int, end: int | None) -> Any:
+    if end is not None:
+        return {"range": (begin, end)}
+    return {"range": {"offset": begin}} if begin else {}
+
+
+def _status(error: Exception) -> int | None:
+    match error:
+        case FileNotFoundError():
+            return 404
+        case PermissionDeniedError():
+            return 403
+        case UnauthenticatedError():
+            return 401
+    found = _STATUS.search(_first_line(error))
+    return int(found[1]) if found else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

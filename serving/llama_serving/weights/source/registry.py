@@ -1,0 +1,159 @@
+"""``oci://registry/repository``: an artifact in an OCI registry, a layer for each file (as ORAS and ModelPack push it).
+
+The revision is a tag or a digest; a tag is resolved to the digest of its manifest. A layer's digest is the file's
+sha256. This is a small client of the distribution API on our HTTP client: the Python libraries for it (oras, docker)
+load whole layers, know no ranges, and block.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from llama_serving.weights.source.answers import Remedies
+from llama_serving.weights.source.credentials import Credentials
+from llama_serving.weights.source.port import Broken, Gone, Listed
+from llama_serving.weights.source.uri import Address
+from llama_serving.weights.source.web import Web, basic
+
+_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+_TITLES: Final = ("org.opencontainers.image.title", "org.cncf.model.filepath")
+_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
+_ARCHIVE: Final = re.compile(r"\b(tar|gzip|zstd)\b")
+_PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+class RegistrySource:
+    """One artifact. The Secret's keys are ``username`` and ``password``, or ``.dockerconfigjson``.
+
+    A registry on a loopback address, or with the key ``plain-http``, is spoken to without TLS.
+    """
+
+    ranged = True
+
+    def __init__(self, address: Address, *, revision: str, credentials: Credentials) -> None:
+        plain = address.host.partition(":")[0] in _LOOPBACK or credentials.get("plain-http") == "true"
+        self._uri = address.uri
+        self._scope = f"repository:{address.path}:pull"
+        self._base = f"{'http' if plain else 'https'}://{address.host}/v2/{quote(address.path)}"
+        self._revision = revision
+        self._fix = Remedies(
+            denied="name a Secret in credentialsSecret with the keys username and password, or .dockerconfigjson",
+            gone="check repository in model.source and tag or digest in model.revision",
+        )
+        login = _login(credentials, address.host)
+        self._login = Web(self._fix, credentials=credentials, authorization=login)
+        self._basic = login
+        self._web = Web(self._fix, credentials=credentials, authorize=self._authorize)
+        self._found: tuple[str, dict[str, Listed]] | None = None
+
+    async def resolve(self) -> str:
+        """The digest of the manifest."""
+        return (await self._artifact())[0]
+
+    async def list(self) -> tuple[Listed, ...]:
+        """A file for each layer that has a title."""
+        return tuple(sorted((await self._artifact())[1].values()))
+
+    async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """By range, out of the layer's blob."""
+        files = (await self._artifact())[1]
+        if path not in files:
+            raise Gone(f"{self._uri} has no layer with the title {path}: {self._fix.gone}")
+        async for piece in self._web.read(f"{self._base}/blobs/sha256:{files[path].sha256}", begin=begin, end=end):
+            yield piece
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._web.close()
+        await self._login.close()
+
+    async def _artifact(self) -> tuple[str, dict[str, Listed]]:
+        """Digest of the manifest, and its files by name; asked for once, so that they belong together."""
+        if self._found is None:
+            if not self._revision:
+                raise Gone(f"{self._uri} needs a tag or a digest: name it in model.revision")
+            digest, manifest = await self._manifest(self._revision)
+            entries = manifest.get("manifests")
+            if isinstance(entries, list):
+                digest, manifest = await self._manifest(self._only(entries))
+            self._found = digest, self._files(manifest)
+        return self._found
+
+    def _only(self, entries: Sequence[Any]) -> str:
+        """The digest of the one manifest of an index."""
+        digests = [str(entry.get("digest")) for entry in entries if isinstance(entry, dict)]
+        if len(digests) != 1:
+            raise Gone(
+                f"{self._uri} at {self._revision} is an index of {len(digests)} manifests: "
+                f"name the digest of one in model.revision ({', '.join(digests[:5])})"
+            )
+        return digests[0]
+
+    async def _manifest(self, reference: str) -> tuple[str, dict[str, Any]]:
+        address = f"{self._base}/manifests/{quote(reference)}"
+        text, _ = await self._web.small(address, {"Accept": f"{_MANIFEST}, {_INDEX}"})
+        digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
+        if _DIGEST.fullmatch(reference) and reference != digest:
+            raise Broken(f"{self._uri} answered a manifest with digest {digest} when asked for {reference}")
+        try:
+            manifest = json.loads(text)
+        except ValueError as error:
+            raise Gone(f"{self._uri} at {reference} has no JSON manifest: {self._fix.gone}") from error
+        if not isinstance(manifest, dict):
+            raise Gone(f"{self._uri} at {reference} has no manifest: {self._fix.gone}")
+        return digest, manifest
+
+    def _files(self, manifest: dict[str, Any]) -> dict[str, Listed]:
+        layers = [layer for layer in manifest.get("layers") or [] if isinstance(layer, dict)]
+        files = [file for layer in layers if (file := _file(layer)) is not None]
+        if not files:
+            kinds = sorted({str(layer.get("mediaType")) for layer in layers})
+            raise Gone(
+                f"{self._uri} at {self._revision} has no layer that is a plain file with a title (its {len(layers)} "
+                f"layers are {', '.join(kinds[:3]) or 'none'}): push each file of the model as a layer, unpacked"
+            )
+        return {file.path: file for file in files}
+
+    async def _authorize(self, challenge: str) -> str:
+        """The Authorization header that a 401 asks for: Basic, or a token of the realm that it names."""
+        scheme, _, rest = challenge.partition(" ")
+        asked = dict(_PARAMETER.findall(rest))
+        if scheme.lower() != "bearer" or "realm" not in asked:
+            return self._basic
+        query = urlencode({"service": asked.get("service", ""), "scope": asked.get("scope") or self._scope})
+        text, _ = await self._login.small(f"{asked['realm']}?{query}")
+        try:
+            answer = json.loads(text)
+            return f"Bearer {answer.get('token') or answer['access_token']}"
+        except (ValueError, KeyError, AttributeError) as error:
+            raise Broken(f"{asked['realm']} answered no token for {self._uri}") from error
+
+
+def _file(layer: dict[str, Any]) -> Listed | None:
+    """The file that a layer is; None for one without a title, in a sub-folder, packed, or with another digest."""
+    notes = layer.get("annotations") or {}
+    title = next((str(notes[key]) for key in _TITLES if key in notes), "")
+    digest = _DIGEST.fullmatch(str(layer.get("digest")))
+    size = layer.get("size")
+    packed = _ARCHIVE.search(str(layer.get("mediaType")))
+    if not title or "/" in title or digest is None or type(size) is not int or packed:
+        return None
+    return Listed(title, size, digest[1])
+
+
+def _login(credentials: Credentials, host: str) -> str:
+    user, password = credentials.get("username"), credentials.get("password")
+    if user or password:
+        return basic(user, password)
+    try:
+        entry = json.loads(credentials.get(".dockerconfigjson") or "{}").get("auths", {}).get(host, {})
+        if "auth" in entry:
+            return f"Basic {entry['auth']}"
+        return basic(entry["username"], entry["password"]) if "username" in entry else ""
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return ""  # a Secret that is no docker config: the registry's refusal says what is missing

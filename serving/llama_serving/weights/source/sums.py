@@ -1,0 +1,33 @@
+"""A ``SHA256SUMS`` file in the folder, as ``sha256sum *`` writes it, tells the digests of its files."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Final
+
+from llama_serving.weights.source.port import Listed
+
+SUMS: Final = "SHA256SUMS"
+_LINE: Final = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(?:\./)?([^/\\]+)")
+_LIMIT: Final = 1 << 20
+
+Read = Callable[[str], AsyncIterator[bytes]]
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """File -> sha256 (lower case). Lines of another form, and files in sub-folders, are passed over."""
+    found = (_LINE.fullmatch(line.strip()) for line in text.splitlines())
+    return {match[2]: match[1].lower() for match in found if match}
+
+
+async def with_sums(listed: tuple[Listed, ...], read: Read) -> tuple[Listed, ...]:
+    """``listed`` with the digests of its SHA256SUMS where the source gave none. Raises what ``read`` raises."""
+    if SUMS not in {file.path for file in listed}:
+        return listed
+    text = bytearray()
+    async for piece in read(SUMS):
+        text += piece
+        if len(text) > _LIMIT:
+            return listed
+    sums = parse_sums(text.decode("utf-8", "replace"))
+    return tuple(replace(file, sha256=file.sha256 or sums.get(file.path, "")) for file in listed)

@@ -1,0 +1,97 @@
+"""Weights that are not in the pod: from the source into a folder of this stage's own."""
+
+from collections.abc import Collection
+from typing import Final
+
+from llama_serving.config.wish import NextWeights, StagingReason
+from llama_serving.weights.staging.expected import at_source
+from llama_serving.weights.staging.fetch import Fetch
+from llama_serving.weights.staging.gauge import Gauge
+from llama_serving.weights.staging.parallel import each, in_thread
+from llama_serving.weights.staging.ports import Site, Tools
+from llama_serving.weights.staging.reader import Reader
+from llama_serving.weights.staging.room import make_room
+from llama_serving.weights.staging.share import Share
+from llama_serving.weights.staging.shelf import Shelf
+from llama_serving.weights.staging.survey import check_sizes, survey
+from llama_serving.weights.staging.verdicts import Refused
+from llama_serving.weights.staging.workspace import Finished, Workspace
+
+_LOOK_AGAIN: Final = 5.0  # seconds, for room
+
+
+class Bringing:
+    """Brings one share; ``protected`` are names of folders that are never removed to make room."""
+
+    def __init__(
+        self, item: NextWeights, *, site: Site, tools: Tools, gauge: Gauge, protected: Collection[str]
+    ) -> None:
+        self._item = item
+        self._site = site
+        self._tools = tools
+        self._gauge = gauge
+        self._protected = protected
+        self._target = site.target(item.weights.digest)
+
+    async def run(self) -> None:
+        """From what is there to a published folder. Raises Refused, OSError, and what a source raises."""
+        self._gauge.begin("looking at the source")
+        source = self._tools.open_source(
+            self._item.source, revision=self._item.revision, credentials=self._site.credentials
+        )
+        try:
+            reader = Reader(source, gauge=self._gauge, patience=self._tools.patience)
+            expected = at_source(self._item.manifest)
+            await check_sizes(reader, expected)
+            share = await survey(reader, expected, stage=self._site.stage, stages=self._site.stages)
+            await self._fill(Workspace(self._target, share, disk=self._tools.disk), share, reader)
+        finally:
+            await source.close()
+
+    async def _fill(self, work: Workspace, share: Share, reader: Reader) -> None:
+        await self._recover(work, share)
+        await in_thread(self._tools.pool, self._make_room, share.left(work.done))
+        await in_thread(self._tools.pool, work.prepare)
+        done = share.needed - share.left(work.done)
+        self._gauge.begin("downloading", total=share.needed, done=done, under_way=True)
+        try:
+            fetch = Fetch(reader, work, gauge=self._gauge, pool=self._tools.pool, check=self._check_room)
+            await fetch.run(share.reads(work.done, ranged=reader.ranged))
+        finally:
+            work.close()
+        self._gauge.begin("writing to the disk", total=share.needed, done=share.needed, under_way=True)
+        await in_thread(self._tools.pool, self._publish, work)
+
+    async def _recover(self, work: Workspace, share: Share) -> None:
+        """Take over what an earlier attempt finished."""
+        self._gauge.begin("verifying what is there", total=share.needed)
+
+        async def recover(entry: Finished) -> None:
+            await in_thread(self._tools.pool, work.recover, entry)
+            self._gauge.done = share.needed - share.left(work.done)
+
+        await each(work.finished_before(), recover)
+
+    def _publish(self, work: Workspace) -> None:
+        work.publish(self._item.manifest, stage=self._site.stage, stages=self._site.stages)
+
+    def _make_room(self, needed: int) -> None:
+        """Remove old weights where room is needed. Raises Refused when all of them would not be enough."""
+        shelf = Shelf(self._site.mount, holder=self._site.holder, disk=self._tools.disk)
+        verdict = make_room(
+            needed=needed,
+            space=self._tools.disk.space(self._site.mount),
+            old=shelf.old(self._protected),
+            wanted=shelf.kept(self._protected),
+        )
+        if verdict.refusal:
+            raise Refused(StagingReason.DISK_FULL, verdict.refusal, again=_LOOK_AGAIN)
+        for name in verdict.remove:
+            shelf.remove(name)
+
+    def _check_room(self) -> None:
+        """Others write to the volume too: what is left to come must still fit."""
+        left = self._gauge.total - self._gauge.done
+        verdict = make_room(needed=left, space=self._tools.disk.space(self._site.mount), old=(), wanted=0)
+        if verdict.refusal:
+            raise Refused(StagingReason.DISK_FULL, verdict.refusal, again=_LOOK_AGAIN)

@@ -1,0 +1,81 @@
+"""``python -m llama_serving.weights stage``: the stager, a sidecar of every stage pod. Ends with 0 on SIGTERM."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from llama_serving.config import names
+from llama_serving.config.cell import CellConfig
+from llama_serving.weights.source.open import open_source
+from llama_serving.weights.source.patience import Patience
+from llama_serving.weights.staging.disk import LocalDisk
+from llama_serving.weights.staging.inbox import Inbox, Outbox
+from llama_serving.weights.staging.parallel import STREAMS
+from llama_serving.weights.staging.ports import Site, Tools
+from llama_serving.weights.staging.stager import Stager
+
+logger = logging.getLogger("llama_serving.stager")
+
+# How long one attempt waits for a source that gives nothing, before other weights have their turn.
+PATIENCE: Final = Patience(deadline=300.0, clock=time.monotonic)
+_BAD_CONFIG: Final = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The paths; they are other ones only outside of a pod."""
+    parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
+    parser.add_argument("--configured", type=Path, default=Path(names.MANIFEST_PATH), help="what the pod starts with")
+    parser.add_argument("--wish", type=Path, default=Path(names.WISH_PATH), help="what the supervisor was asked for")
+    parser.add_argument("--state", type=Path, default=Path(names.STAGING_PATH), help="where to say how far it is")
+    parser.add_argument("--mount", type=Path, default=Path(names.WEIGHTS_MOUNT), help="volume of the weights")
+    parser.add_argument("--credentials", type=Path, default=Path(names.CREDENTIALS_MOUNT), help="folder of the Secret")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Exit code: 0 stopped, 2 the config is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    try:
+        site = read_site(options, stage=os.environ.get(names.ENV_STAGE, ""))
+    except ValueError as error:
+        logger.error("%s", error)
+        return _BAD_CONFIG
+    asyncio.run(_serve(site, options))
+    return 0
+
+
+def read_site(options: argparse.Namespace, *, stage: str) -> Site:
+    """Where this pod is. Raises ValueError with a sentence."""
+    try:
+        config = CellConfig.model_validate_json(options.config.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ValueError(f"{options.config} cannot be read: {error}") from error
+    if not stage.isdecimal() or int(stage) >= config.layout.pipeline:
+        raise ValueError(f"{names.ENV_STAGE} must be 0 to {config.layout.pipeline - 1} and is {stage!r}")
+    return Site(
+        mount=options.mount,
+        stage=int(stage),
+        stages=config.layout.pipeline,
+        holder=socket.gethostname(),
+        credentials=options.credentials if options.credentials.is_dir() else None,
+    )
+
+
+async def _serve(site: Site, options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # Threads for the streams, and a few that are never taken by them: the state is written whatever happens.
+    with ThreadPoolExecutor(STREAMS + 2, thread_name_prefix="stager") as pool:
+        tools = Tools(open_source=open_source, disk=LocalDisk(), pool=pool, patience=PATIENCE)
+        inbox = Inbox(wish=options.wish, configured=options.configured)
+        await Stager(site=site, tools=tools, inbox=inbox, outbox=Outbox(options.state)).run(stop)

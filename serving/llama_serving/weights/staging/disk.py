@@ -1,0 +1,142 @@
+"""The volume of the weights: the only code that changes anything on it.
+
+Files get mode 0644 and folders 0755, because the engine runs in another container. Every method may raise OSError.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final, Protocol
+
+from llama_serving.weights.staging.room import Space
+
+_FILE: Final = 0o644
+_FOLDER: Final = 0o755
+
+
+class Disk(Protocol):
+    """What the stager asks of a volume."""
+
+    def space(self, path: Path) -> Space:
+        """Of the volume that ``path`` is on."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make it and its parents where they are missing."""
+
+    def create(self, path: Path, *, start: bytes, size: int) -> None:
+        """Make the file anew: ``start``, then nothing up to ``size``."""
+
+    def open(self, path: Path) -> int:
+        """A descriptor for ``write``; the caller closes it."""
+
+    def write(self, file: int, data: bytes | memoryview, *, offset: int) -> None:
+        """All of ``data``, at ``offset``."""
+
+    def append(self, path: Path, line: bytes) -> None:
+        """Add to the end of the file in one piece; it is made where it is missing."""
+
+    def put(self, path: Path, data: bytes) -> None:
+        """Write a small file; a reader sees the old one or the new one, never a part."""
+
+    def claim(self, path: Path, data: bytes) -> bool:
+        """Make the file unless it is there; whether it was made."""
+
+    def touch(self, path: Path) -> float:
+        """Make the file where it is missing and set its time to now; returns it, by the volume's own clock."""
+
+    def sync(self, path: Path) -> None:
+        """Return when the file or folder is on the disk."""
+
+    def move(self, path: Path, target: Path) -> None:
+        """Rename at once; OSError when ``target`` is a folder that holds something."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or a folder with all that is in it; nothing happens where there is none."""
+
+
+class LocalDisk:
+    """A mounted volume."""
+
+    def space(self, path: Path) -> Space:
+        """As users other than root may use it."""
+        status = os.statvfs(path)
+        return Space(free=status.f_bavail * status.f_frsize, total=status.f_blocks * status.f_frsize)
+
+    def make_folder(self, path: Path) -> None:
+        """With its parents."""
+        if not path.is_dir():
+            self.make_folder(path.parent)
+            path.mkdir(exist_ok=True)
+            path.chmod(_FOLDER)
+
+    def create(self, path: Path, *, start: bytes, size: int) -> None:
+        """What is not written takes no room yet."""
+        with path.open("wb") as file:
+            os.fchmod(file.fileno(), _FILE)
+            file.write(start)
+            file.truncate(size)
+
+    def open(self, path: Path) -> int:
+        """For writing in place."""
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def write(self, file: int, data: bytes | memoryview, *, offset: int) -> None:
+        """A volume may take less than it is given at a time."""
+        left = memoryview(data)
+        while left:
+            written = os.pwrite(file, left, offset)
+            left, offset = left[written:], offset + written
+
+    def append(self, path: Path, line: bytes) -> None:
+        """Not synced: who reads it believes nothing of it without looking."""
+        with path.open("ab", buffering=0) as file:
+            file.write(line)
+
+    def put(self, path: Path, data: bytes) -> None:
+        """By a rename of a file beside it."""
+        beside = path.with_name(f".{path.name}.new")
+        beside.write_bytes(data)
+        beside.chmod(_FILE)
+        beside.replace(path)
+
+    def claim(self, path: Path, data: bytes) -> bool:
+        """By O_EXCL, which shared file systems keep too."""
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def touch(self, path: Path) -> float:
+        """A server of a shared volume sets the time itself."""
+        path.touch()
+        return written_at(path)
+
+    def sync(self, path: Path) -> None:
+        """Data and names."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def move(self, path: Path, target: Path) -> None:
+        """Atomic on one volume."""
+        path.rename(target)
+
+    def remove(self, path: Path) -> None:
+        """Another pod may be removing the same."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def written_at(path: Path) -> float:
+    """When the file was last written, by the volume's clock. Opened first, so that NFS asks its server."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)

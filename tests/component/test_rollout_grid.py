@@ -1,0 +1,262 @@
+"""A grid of rollouts: what changes, how many groups, surge and unavailable, and what goes wrong in the middle.
+
+In every second of every rollout: ready groups are at least ``replicas - maxUnavailable`` by our own doing, there are at
+most ``replicas + maxSurge`` of them, none is in rotation with weights that were not verified, and weights are never
+exchanged under requests. At the end all groups serve the new or all the old version, or a hold says why not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from llama_operator.api import KIND
+from llama_operator.ports import NodeRoom
+from llama_serving.config import names
+from tests.fakes.cluster import stamp
+from tests.fakes.models import id_of
+from tests.fakes.world import KEY, World, spec_of
+
+GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
+ROOMY = [NodeRoom(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One rollout of the grid."""
+
+    change: str  # weights, pods or both
+    replicas: int
+    surge: int
+    unavailable: int
+    trouble: str = ""
+    canary: int = 0
+
+    @property
+    def rollout(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"maxSurge": self.surge, "maxUnavailable": self.unavailable}
+        return found | ({"canary": {"groups": self.canary, "seconds": 5}} if self.canary else {})
+
+    def __str__(self) -> str:
+        parts = (self.change, f"{self.replicas}", f"+{self.surge}-{self.unavailable}", self.trouble)
+        return "-".join(part for part in parts if part)
+
+
+def edit(case: Case) -> Callable[[dict[str, Any]], None]:
+    def change(spec: dict[str, Any]) -> None:
+        if case.change in ("weights", "both"):
+            spec["model"]["revision"] = "v2"
+        if case.change in ("pods", "both"):
+            spec["contextLength"] = 1024
+
+    return change
+
+
+async def start(case: Case) -> World:
+    world = World(spec_of(replicas=case.replicas, rollout=case.rollout, verify=GOLDEN))
+    world.nodes.start_seconds = 2
+    world.cluster.room = ROOMY
+    await world.settle()
+    assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
+    return world
+
+
+def leaders(world: World) -> list[dict[str, Any]]:
+    return [pod for pod in world.cluster.pods() if pod["metadata"]["labels"].get(names.LABEL_STAGE) == "0"]
+
+
+def ready(world: World) -> int:
+    found = 0
+    for pod in leaders(world):
+        conditions = {one["type"]: one["status"] for one in pod.get("status", {}).get("conditions", [])}
+        found += conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+    return found
+
+
+def units(world: World) -> int:
+    return len({name.rpartition("-")[0] for name in world.stage_names()})
+
+
+@dataclass
+class Watch:
+    """The invariants, asked in every second; ``lost`` groups are those that something else than we took away."""
+
+    world: World
+    case: Case
+    replicas: int
+    lost: int = 0
+
+    def look(self) -> None:
+        world, case = self.world, self.case
+        assert world.nodes.broken == []
+        most = max(self.replicas, case.replicas) + case.surge
+        assert units(world) <= most, f"{units(world)} groups, {world.status.message}"
+        least = self.replicas - case.unavailable - self.lost
+        assert ready(world) >= least, f"{ready(world)} of {least} ready: {world.status.message}"
+
+    async def seconds(self, count: int) -> None:
+        for _ in range(count):
+            await self.world.seconds(1)
+            self.look()
+
+    async def settle(self, limit: int = 250) -> None:
+        """Until nothing is written for a while, looking at each second."""
+        quiet = 0
+        for _ in range(limit):
+            before = len(self.world.cluster.writes)
+            await self.seconds(1)
+            quiet = quiet + 1 if len(self.world.cluster.writes) == before else 0
+            if quiet == 12:
+                return
+        raise AssertionError(f"not settled: {self.world.status.message}; {self.world.cluster.writes[-6:]}")
+
+
+def versions(world: World) -> set[tuple[str, str]]:
+    """Weights and revision of all groups."""
+    return {(group.weights, group.revision) for group in world.status.groups}
+
+
+SHAPES = [(1, 0, 1), (1, 1, 0), (1, 1, 1), (2, 0, 1), (2, 1, 0), (2, 1, 1), (3, 1, 1), (4, 1, 1), (4, 0, 2)]
+CALM = [Case(change, *shape) for change in ("weights", "pods", "both") for shape in SHAPES]
+
+
+@pytest.mark.parametrize("case", CALM, ids=str)
+async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
+    world = await start(case)
+    old = versions(world)
+    world.cluster.edit(KEY, edit(case))
+    await Watch(world, case, case.replicas).settle()
+    assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
+    assert world.status.reason == "Serving"
+    (new,) = versions(world)
+    assert new not in old
+    assert new[0] == id_of("v1" if case.change == "pods" else "v2")
+    assert [past.outcome for past in world.status.history] == ["done"]
+    rollout = world.status.rollout
+    assert rollout is not None
+    assert rollout.phase == "Done"
+    assert rollout.expected.strategy == ("inPlace" if case.change == "weights" and case.unavailable else "surge")[
+        : len(rollout.expected.strategy)
+    ] or not case.surge
+
+
+def refuse_staging(world: World) -> None:
+    world.nodes.behave("v2", staging=("DiskFull", "Needs 3 GiB, 1 GiB free on /weights."))
+
+
+def fail_swap(world: World) -> None:
+    world.nodes.behave("v2", swap="Stage 1 could not read layer 7.")
+
+
+def fail_golden(world: World) -> None:
+    world.nodes.behave("v2", golden=False)
+
+
+def fail_quality(world: World) -> None:
+    world.nodes.behave("v2", logprob=-9.6)
+
+
+def never_start(world: World) -> None:
+    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.nodes.failing_starts = True
+
+
+TROUBLES: dict[str, tuple[Callable[[World], None], str]] = {
+    "staging": (refuse_staging, "DiskFull"),
+    "swap": (fail_swap, "SwapFailed"),
+    "golden": (fail_golden, "VerifyFailed"),
+    "quality": (fail_quality, "VerifyFailed"),
+    "start": (never_start, "EngineFailed"),
+}
+FEW = [(1, 0, 1), (1, 1, 0), (2, 0, 1), (2, 1, 0), (2, 1, 1), (4, 1, 1)]
+BAD = [
+    Case(change, *shape, trouble)
+    for trouble in TROUBLES
+    for change in ("weights", "both")
+    for shape in FEW
+    if (trouble, change) not in (("start", "weights"), ("staging", "both"), ("swap", "both"))
+]
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+async def test_a_bad_rollout_ends_on_the_old_version_and_is_held(case: Case) -> None:
+    spoil, reason = TROUBLES[case.trouble]
+    world = await start(case)
+    old = versions(world)
+    spoil(world)
+    if case.trouble == "swap" and not case.unavailable:
+        pytest.skip("nothing is exchanged where no group may leave")
+    world.cluster.edit(KEY, edit(case))
+    await Watch(world, case, case.replicas).settle()
+    assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
+    assert versions(world) == old
+    assert world.status.reason == reason, world.status.message
+    assert "held until the spec changes" in world.status.message
+    assert [(past.outcome, past.reason) for past in world.status.history] == [("rolledBack", reason)]
+    before = len(world.cluster.writes)
+    await world.seconds(60)
+    assert len(world.cluster.writes) == before, "a held rollout writes nothing"
+    world.nodes.cells.known.clear()
+    world.nodes.good_revisions, world.nodes.failing_starts = None, False
+    world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v3"))
+    await Watch(world, case, case.replicas).settle()
+    assert world.status.weights == id_of("v3"), "another wish ends the hold"
+
+
+# -- in the middle ----------------------------------------------------------------------------------------------------
+
+MIDDLE = (2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15)
+SEVERAL = [Case(change, *shape) for change in ("weights", "both") for shape in [(2, 0, 1), (2, 1, 1), (3, 1, 1)]]
+
+
+@pytest.mark.parametrize("moment", MIDDLE)
+@pytest.mark.parametrize("case", SEVERAL, ids=str)
+class TestInTheMiddle:
+    async def begin(self, case: Case, moment: int) -> tuple[World, Watch]:
+        world = await start(case)
+        world.cluster.edit(KEY, edit(case))
+        watch = Watch(world, case, case.replicas)
+        await watch.seconds(moment)
+        return world, watch
+
+    async def test_changed_again(self, case: Case, moment: int) -> None:
+        world, watch = await self.begin(case, moment)
+        world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v3"))
+        await watch.settle()
+        assert world.status.weights == id_of("v3")
+        assert world.status.reason == "Serving"
+
+    async def test_changed_back(self, case: Case, moment: int) -> None:
+        world, watch = await self.begin(case, moment)
+        world.cluster.edit(KEY, lambda spec: (spec["model"].update(revision="v1"), spec.update(contextLength=2048)))
+        await watch.settle()
+        assert world.status.weights == id_of("v1")
+        assert world.status.reason == "Serving"
+        assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
+
+    async def test_scaled_up_and_down(self, case: Case, moment: int) -> None:
+        world, watch = await self.begin(case, moment)
+        world.cluster.edit(KEY, lambda spec: spec.update(replicas=case.replicas + 1))
+        watch.replicas, watch.lost = case.replicas + 1, 1
+        await watch.seconds(6)
+        world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
+        watch.replicas, watch.lost = 1, 0
+        await watch.settle()
+        assert world.status.groups_ready == "1/1"
+        assert world.status.weights == id_of("v2")
+
+    async def test_a_pod_is_lost(self, case: Case, moment: int) -> None:
+        world, watch = await self.begin(case, moment)
+        watch.lost = 1
+        world.cluster.vanish("Pod", world.stage_names()[moment % len(world.stage_names())])
+        await watch.settle()
+        assert world.status.weights == id_of("v2")
+        assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
+
+    async def test_deleted(self, case: Case, moment: int) -> None:
+        world, _ = await self.begin(case, moment)
+        world.cluster.objects[KIND, KEY.name]["metadata"]["deletionTimestamp"] = stamp(world.cluster.now)
+        before = len(world.cluster.writes)
+        await world.seconds(5)
+        assert len(world.cluster.writes) == before

@@ -1,0 +1,91 @@
+"""Two clusters behind the port ``Cluster``: the fake that the component tests trust, and the real API server."""
+
+import json
+from typing import Any, Protocol
+
+import yaml
+from kubernetes.aio import client
+
+from llama_operator.adapters.kube import KubeCluster
+from llama_operator.api import API_VERSION, KIND
+from llama_operator.ports import Cluster, Key, Manifest
+from tests.contract.apiserver import ApiServer
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.samples import CPU_SPEC
+
+NAME = "chat"
+
+
+class Bench(Protocol):
+    """A cluster with a LlamaDeployment in it, and what others can do to it."""
+
+    cluster: Cluster
+    key: Key
+
+    def read(self, kind: str, name: str) -> Manifest | None: ...
+
+    def change(self, kind: str, name: str, patch: Manifest) -> None:
+        """Somebody else changes an object."""
+
+    def remove(self, kind: str, name: str) -> None: ...
+
+    def event_count(self, reason: str) -> int: ...
+
+
+class FakeBench:
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.key = Key("team", NAME)
+        self.cluster.create_deployment(self.key, CPU_SPEC)
+
+    def read(self, kind: str, name: str) -> Manifest | None:
+        return self.cluster.objects.get((kind, name))
+
+    def change(self, kind: str, name: str, patch: Manifest) -> None:
+        merge(self.cluster.objects[kind, name], patch)
+
+    def remove(self, kind: str, name: str) -> None:
+        self.cluster.vanish(kind, name)
+
+    def event_count(self, reason: str) -> int:
+        return sum(event.reason == reason for event in self.cluster.events)
+
+
+class RealBench:
+    def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
+        self.cluster = KubeCluster(api, rooms_age=0)
+        self.key = Key(namespace, NAME)
+        self._apiserver = apiserver
+        meta = {"name": NAME, "namespace": namespace}
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": CPU_SPEC}
+        apiserver.run("create", "-f", "-", stdin=yaml.safe_dump(body))
+
+    def read(self, kind: str, name: str) -> Manifest | None:
+        text = self._apiserver.run("get", kind, name, "-n", self.key.namespace, "-o", "json", "--ignore-not-found")
+        found: Manifest | None = json.loads(text) if text else None
+        return found
+
+    def change(self, kind: str, name: str, patch: Manifest) -> None:
+        where = ("-n", self.key.namespace, "--type=merge", "--field-manager=somebody", f"--patch={json.dumps(patch)}")
+        self._apiserver.run("patch", kind, name, *where)
+
+    def remove(self, kind: str, name: str) -> None:
+        self._apiserver.run("delete", kind, name, "-n", self.key.namespace, "--grace-period=0", "--force")
+
+    def event_count(self, reason: str) -> int:
+        events = json.loads(self._apiserver.run("get", "events", "-n", self.key.namespace, "-o", "json"))["items"]
+        return sum(event.get("count", 1) for event in events if event["reason"] == reason)
+
+
+def merge(target: Any, patch: Manifest) -> None:
+    for key, value in patch.items():
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def seen(bench: Bench, kind: str, name: str) -> Manifest:
+    found = bench.read(kind, name)
+    assert found is not None, f"{kind} {name} is not there"
+    return found

@@ -1,0 +1,119 @@
+"""A namespace, an operator with the chart's rights in it, and the parts of the Job controller and the resolver."""
+
+import base64
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+from kubernetes.aio import client
+
+from llama_operator.adapters.kube import KubeCluster
+from llama_operator.api import WEIGHTS_KIND, LlamaWeightsStatus
+from llama_operator.plan.settings import Settings
+from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
+from llama_operator.wiring import CHILDREN, OWNED
+from llama_serving.config import names
+from llama_serving.config.manifest import Manifest, ManifestFile
+from llama_serving.config.model import MANIFEST_KEY, WeightsReport
+from tests.contract.apiserver import ApiServer
+from tests.fakes.weights import FACTS
+from tests.unit.chart.helm import CHART, real_helm
+
+ACCOUNT = "llama-operator"
+SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
+MANIFEST = Manifest(files=(ManifestFile(path="config.json", size=7, sha256="a" * 64),))
+ACCEPTED = WeightsReport(
+    outcome="accepted", reason="Accepted", message="fine", facts=FACTS, digest=MANIFEST.digest, bytes=269_000_000,
+    files=7, license="llama3.1", revision="0e9e39f",
+)  # fmt: skip
+
+
+class Stand:
+    """A namespace and an operator with the chart's rights in it."""
+
+    def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
+        self.apiserver = apiserver
+        self.namespace = namespace
+        self.cluster = KubeCluster(api, rooms_age=0)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.apiserver.run(*arguments, "-n", self.namespace, stdin=stdin)
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.parsed("create", "-f", "-", "-o", "json", stdin=yaml.safe_dump(body))
+
+    def parsed(self, *arguments: str, stdin: str | None = None) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl(*arguments, stdin=stdin))
+        return found
+
+    def items(self, what: str, *arguments: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.parsed("get", what, "-o", "json", *arguments)["items"]
+        return found
+
+    def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
+        patch = json.dumps({"status": status})
+        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", f"--patch={patch}")
+
+    def bodies(self, name: str) -> WeightsBodies:
+        plurals = ",".join(plural for _, plural in CHILDREN)
+        children = self.items(plurals, "-l", f"{OWNED},{names.LABEL_WEIGHTS}={name}")
+        return WeightsBodies(self.parsed("get", WEIGHTS_KIND, name, "-o", "json"), children)
+
+    async def one_pass(self, name: str, **later: float) -> LlamaWeightsStatus:
+        now = datetime.now(UTC) + timedelta(**later)
+        await reconcile_weights(self.bodies(name), cluster=self.cluster, settings=SETTINGS, now=now)
+        return LlamaWeightsStatus.model_validate(self.parsed("get", WEIGHTS_KIND, name, "-o", "json")["status"])
+
+    def run_job(self, report: WeightsReport, *, stores: bool = True) -> None:
+        """The Job's pod runs to its end; ``stores``: it puts the manifest where it may."""
+        (job,) = self.items("jobs")
+        meta = job["metadata"]
+        template = job["spec"]["template"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
+        about = {
+            "generateName": f"{meta['name']}-",
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner],
+        }
+        pod = self.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": template["spec"]})
+        if stores:
+            self.store(f"{template['spec']['serviceAccountName']}", _argument(pod, "--config-map"))
+        ended = {"exitCode": 0, "message": report.model_dump_json(), "finishedAt": _stamp(datetime.now(UTC))}
+        container = {"name": "resolver", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+        container["state"] = {"terminated": ended}
+        self.set_status("pod", pod["metadata"]["name"], {"phase": "Succeeded", "containerStatuses": [container]})
+
+    def store(self, account: str, where: str) -> None:
+        """As the resolver's account, with its rights."""
+        namespace, _, name = where.partition("/")
+        packed = base64.b64encode(gzip.compress(MANIFEST.model_dump_json().encode())).decode()
+        patch = json.dumps({"binaryData": {MANIFEST_KEY: packed}})
+        who = f"--as=system:serviceaccount:{namespace}:{account}"
+        self.apiserver.run("patch", "configmap", name, "-n", namespace, who, "--type=merge", f"--patch={patch}")
+
+    def may(self, account: str, *what: str) -> bool:
+        who = f"--as=system:serviceaccount:{self.namespace}:{account}"
+        asked = self.apiserver.kubectl("auth", "can-i", *what, "-n", self.namespace, who)
+        return asked.stdout.strip() == "yes"
+
+
+def _argument(pod: dict[str, Any], name: str) -> str:
+    arguments: list[str] = pod["spec"]["containers"][0]["args"]
+    return arguments[arguments.index(name) + 1]
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def give_rights(apiserver: ApiServer, namespace: str) -> str:
+    """What the chart gives the operator in this namespace; returns its user name."""
+    apiserver.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    chart = real_helm().run("template", ACCOUNT, str(CHART), "--namespace", namespace, "--set", "rbac.clusterView=true")
+    wanted = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    rights = [document for document in yaml.safe_load_all(chart) if document and document["kind"] in wanted]
+    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(rights))
+    (account,) = [document["metadata"]["name"] for document in rights if document["kind"] == "ServiceAccount"]
+    return f"system:serviceaccount:{namespace}:{account}"

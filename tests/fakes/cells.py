@@ -1,0 +1,208 @@
+"""The cells of a small world: supervisors, stagers and engines, one record a pod; a tick is a second."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from llama_operator.ports import CellAnswer, Manifest
+from llama_serving.config import names
+from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.wish import (
+    GoldenResult,
+    NextWeights,
+    StagedWeights,
+    StagingState,
+    SwapState,
+    Verdict,
+    Verify,
+    Wish,
+)
+from tests.fakes.models import Behaviour
+
+SPEED = 20.0  # tokens per second of one request
+
+
+@dataclass
+class FakeCell:
+    """One stage; of a leader also its engine."""
+
+    wish: Wish | None = None
+    staged: dict[str, int] = field(default_factory=dict)  # digest -> seconds of work
+    seconds: int = 0  # with all stages running and staged
+    joined: bool = False  # a worker is part of its leader's cluster, as it has last noticed
+    engine: NextWeights | None = None  # what the engine answers with; None before it does
+    asked: Verify | None = None  # what the verdict was measured with
+    verdict: Verdict | None = None
+    swap: SwapState | None = None
+
+    def serve(self, file: NextWeights) -> str:
+        """Digest of what is to be served."""
+        return self.wish.serve.digest if self.wish else file.weights.digest
+
+    def wanted(self, file: NextWeights) -> tuple[NextWeights, ...]:
+        """What is to lie ready."""
+        return self.wish.staged if self.wish else (file,)
+
+
+@dataclass
+class FakeCells:
+    """All cells, by the uid of the pod. ``known`` tells what is wrong with the weights of a digest."""
+
+    known: dict[str, Behaviour] = field(default_factory=dict)
+    start_seconds: int = 5
+    stage_seconds: int = 1
+    cells: dict[str, FakeCell] = field(default_factory=dict)
+    stray: dict[int, str] = field(default_factory=dict)  # ordinal -> another greedy answer than the others'
+    swaps: list[tuple[str, str]] = field(default_factory=list)  # leader and digest of all exchanges
+
+    def behaviour(self, digest: str) -> Behaviour:
+        """Weights of which nothing is said behave well."""
+        return self.known.get(digest) or Behaviour()
+
+    def of(self, pod: Manifest) -> FakeCell:
+        return self.cells.setdefault(pod["metadata"]["uid"], FakeCell())
+
+    def step(self, pods: list[Manifest], file: NextWeights, *, whole: bool, good: bool) -> None:
+        """A second of one group; ``pods`` in the order of stages."""
+        cells = [self.of(pod) for pod in pods]
+        for cell in cells:
+            self._stage(cell, file)
+        leader, name = cells[0], pods[0]["metadata"]["name"]
+        for cell in cells[1:]:
+            cell.joined = whole
+        if not whole:
+            leader.seconds, leader.engine, leader.verdict, leader.swap = 0, None, None, None
+            return
+        serve = leader.serve(file)
+        ready = all(self._is_staged(cell, serve) for cell in cells) and self._agreed(cells)
+        if leader.engine is None:
+            self._start(leader, serve, file, ready=ready and good)
+        elif ready and leader.engine.weights.digest != serve:
+            self._swap(leader, name, serve, file)
+        elif leader.swap and leader.swap.outcome != "done":  # back to what it never left, or was leaving
+            self._swap(leader, name, serve, file)
+        else:
+            self._measure(leader, pods[0])
+
+    def _agreed(self, cells: list[FakeCell]) -> bool:
+        return len({cell.wish.serve.digest if cell.wish else "" for cell in cells}) == 1
+
+    def _stage(self, cell: FakeCell, file: NextWeights) -> None:
+        for one in cell.wanted(file):
+            digest = one.weights.digest
+            if cell.staged.get(digest, 0) < self.stage_seconds:
+                cell.staged[digest] = cell.staged.get(digest, 0) + 1
+                return
+
+    def _is_staged(self, cell: FakeCell, digest: str) -> bool:
+        return cell.staged.get(digest, 0) >= self.stage_seconds and self.behaviour(digest).staging is None
+
+    def _start(self, leader: FakeCell, serve: str, file: NextWeights, *, ready: bool) -> None:
+        if not ready or not self.behaviour(serve).starts:
+            leader.seconds = min(leader.seconds, 1) if ready else 0
+            return
+        leader.seconds += 1
+        if leader.seconds >= self.start_seconds:
+            leader.engine, leader.verdict = self._named(leader, serve, file), None
+
+    def _named(self, leader: FakeCell, digest: str, file: NextWeights) -> NextWeights:
+        return next(one for one in (*leader.wanted(file), file) if one.weights.digest == digest)
+
+    def _swap(self, leader: FakeCell, name: str, serve: str, file: NextWeights) -> None:
+        """One second running, then done or failed; a failed one is not tried again until the wish changes."""
+        swap = leader.swap
+        if swap is None or swap.digest != serve:
+            leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="It runs."), None
+            self.swaps.append((name, serve))
+        elif swap.outcome == "running":
+            failed = self.behaviour(serve).swap
+            if failed:
+                leader.swap = SwapState(digest=serve, outcome="failed", message=failed, seconds=1)
+            else:
+                leader.swap = SwapState(digest=serve, outcome="done", seconds=1)
+                leader.engine = self._named(leader, serve, file)
+
+    def _measure(self, leader: FakeCell, pod: Manifest) -> None:
+        asked = leader.wish.verify if leader.wish else Verify()
+        if leader.engine is None or (leader.verdict and leader.asked == asked):
+            return
+        leader.asked = asked
+        leader.verdict = self._verdict(leader.engine, asked, int(pod["metadata"]["labels"][names.LABEL_GROUP]))
+
+    def _verdict(self, engine: NextWeights, asked: Verify, ordinal: int) -> Verdict:
+        weights = engine.weights
+        behaves = self.behaviour(weights.digest)
+        golden = tuple(
+            GoldenResult(prompt=one.prompt, passed=behaves.golden, answer="Paris" if behaves.golden else "banana")
+            for one in asked.golden
+        )
+        answer = self.stray.get(ordinal) or hashlib.sha256(weights.digest.encode()).hexdigest()[:16]
+        return Verdict(
+            digest=weights.digest, id=weights.id, stage_digests=(weights.digest,), golden=golden,
+            mean_logprob=behaves.logprob, answer_hash=answer, error=behaves.error, seconds=0.5,
+        )  # fmt: skip
+
+    # -- what a supervisor says ----------------------------------------------------------------------------------------
+
+    def answers(self, cell: FakeCell) -> bool:
+        """The leader's engine answers requests."""
+        running = cell.swap is not None and cell.swap.outcome != "done"
+        return cell.engine is not None and cell.verdict is not None and not running
+
+    def state(self, pod: Manifest, leader: Manifest | None, *, stages: int, whole: bool) -> CellAnswer:
+        labels, cell = pod["metadata"]["labels"], self.of(pod)
+        head = self.of(leader) if leader else FakeCell()
+        mine = int(labels[names.LABEL_STAGE]) == 0
+        phase, reason = self._phase(head, whole=whole) if mine else self._of_worker(cell)
+        return CellAnswer(
+            CellState(
+                deployment=labels[names.LABEL_DEPLOYMENT],
+                group=int(labels[names.LABEL_GROUP]),
+                stage=int(labels[names.LABEL_STAGE]),
+                revision=labels[names.LABEL_REVISION],
+                weights=head.engine.weights.id if head.engine and mine else "",
+                phase=phase,
+                reason=reason,
+                message=f"{phase} for {head.seconds} s",
+                phase_seconds=head.seconds,
+                uptime_seconds=head.seconds,
+                stages_joined=stages if head.seconds else 1,
+                stages_total=stages,
+                ready=self.answers(head),
+                wish=cell.wish.key if cell.wish else "",
+                staging=self._staging(cell),
+                swap=cell.swap if mine else None,
+                verdict=cell.verdict if mine else None,
+                tokens_per_second=SPEED if mine and cell.engine else None,
+            )
+        )
+
+    def _phase(self, head: FakeCell, *, whole: bool) -> tuple[Phase, CellReason]:
+        if head.engine is None:
+            loading = whole and head.seconds > 0
+            return (
+                (Phase.LOADING, CellReason.ENGINE_STARTING) if loading else (Phase.JOINING, CellReason.STAGES_NOT_JOINED)
+            )
+        if head.swap and head.swap.outcome != "done":
+            failed = head.swap.outcome == "failed"
+            return Phase.SERVING, CellReason.SWAP_FAILED if failed else CellReason.SWAPPING
+        return Phase.SERVING, CellReason.SERVING if head.verdict else CellReason.VERIFYING
+
+    def _of_worker(self, cell: FakeCell) -> tuple[Phase, CellReason]:
+        return (
+            (Phase.SERVING, CellReason.SERVING) if cell.joined else (Phase.JOINING, CellReason.LEADER_NOT_REACHED)
+        )
+
+    def _staging(self, cell: FakeCell) -> StagingState:
+        wanted = {one.weights.digest: one.weights.id for one in (cell.wish.staged if cell.wish else ())}
+        return StagingState(
+            weights=tuple(self._staged(digest, wanted.get(digest, ""), done) for digest, done in cell.staged.items())
+        )
+
+    def _staged(self, digest: str, name: str, done: int) -> StagedWeights:
+        refused = self.behaviour(digest).staging
+        if refused:
+            return StagedWeights(digest=digest, id=name, outcome="refused", reason=refused[0], message=refused[1])
+        outcome = "ready" if done >= self.stage_seconds else "working"
+        share = 1000 * done // self.stage_seconds
+        return StagedWeights(digest=digest, id=name, outcome=outcome, bytes_done=share, bytes_total=1000)
+

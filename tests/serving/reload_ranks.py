@@ -1,0 +1,78 @@
+"""Reloads against fresh loads on two ranks, bit for bit: ``python -m tests.serving.reload_ranks RANK FOLDER``.
+
+Every case takes one checkpoint, reloads another, and compares all parameters, and what the packed layers compute, with
+a model that vLLM loads from the second. Run by ``test_reload.py``, a process a rank; prints one line of JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+CASES = [
+    # (first, second, pipeline, tensor, dtype)
+    ("a", "b", 2, 1, "bfloat16"),
+    ("a", "b", 1, 2, "bfloat16"),
+    ("a", "b", 2, 1, "float32"),
+    ("tied-a", "tied-b", 2, 1, "bfloat16"),
+    ("tied-a", "tied-b", 1, 2, "float32"),
+]
+
+
+def engine_config(folder: Path, *, pipeline: int, tensor: int, dtype: str, rank: int) -> Any:
+    from vllm.engine.arg_utils import EngineArgs
+
+    arguments = EngineArgs(model=str(folder), skip_tokenizer_init=True, dtype=dtype, enforce_eager=True)
+    config = arguments.create_engine_config()
+    config.parallel_config.pipeline_parallel_size = pipeline
+    config.parallel_config.tensor_parallel_size = tensor
+    config.parallel_config.rank = rank
+    return config
+
+
+def load(config: Any, folder: Path) -> Any:
+    from vllm.model_executor.model_loader import get_model
+
+    config.model_config.model = str(folder)
+    config.compilation_config.static_forward_context.clear()
+    return get_model(vllm_config=config)
+
+
+def compare(config: Any, first: Path, second: Path) -> list[str]:
+    """Names of what differs."""
+    from benchmarks.reload import prints
+    from llama_serving.cell.reload import reload_weights
+
+    model = load(config, first)
+    before = prints(model)
+    worker = SimpleNamespace(model_runner=SimpleNamespace(get_model=lambda: model), vllm_config=config)
+    assert reload_weights(worker, str(second)) > 0
+    mine, theirs = prints(model), prints(load(config, second))
+    unchanged = [f"{name} kept" for name in mine if mine[name] == before[name] and "norm" not in name]
+    return unchanged + [name for name in theirs if mine.get(name) != theirs[name]] + sorted(mine.keys() - theirs.keys())
+
+
+def main(rank: int, folder: Path) -> None:
+    from vllm.config import set_current_vllm_config
+    from vllm.distributed import (
+        destroy_model_parallel,
+        init_distributed_environment,
+        initialize_model_parallel,
+    )
+
+    found = {}
+    for number, (first, second, pipeline, tensor, dtype) in enumerate(CASES):
+        config = engine_config(folder / first, pipeline=pipeline, tensor=tensor, dtype=dtype, rank=rank)
+        with set_current_vllm_config(config):
+            if number == 0:
+                init_distributed_environment(2, rank, f"file://{folder}/store", rank, "gloo")
+            initialize_model_parallel(tensor, pipeline)
+            found[f"{first} -> {second}, {pipeline} x {tensor}, {dtype}"] = compare(
+                config, folder / first, folder / second
+            )
+            destroy_model_parallel()
+    print(json.dumps(found))
+
+
+main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,130 @@
+"""The replica's door: who is counted, who waits, who is sent away, and what an answer is called."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from llama_serving.cell.in_flight import Door, ThroughTheDoor
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+class App:
+    """An ASGI app whose answer ends when a test says so."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.goes_on = asyncio.Event()
+        self.called = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.called += 1
+        await send(dict(START))
+        await self.goes_on.wait()
+        if self.fails:
+            raise ConnectionResetError
+
+
+async def nothing() -> Any: ...
+
+
+def begin(app: Any, door: Door, *, path: str = "/v1/completions", kind: str = "http") -> tuple[Any, list[Any]]:
+    """A request that runs, and what was sent to its client."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    return asyncio.create_task(ThroughTheDoor(app, door=door)({"type": kind, "path": path}, nothing, send)), sent
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "counted"),
+    [
+        ("/v1/chat/completions", "http", 1),
+        ("/v1/models", "http", 1),
+        ("/llama/state", "http", 0),
+        ("/health", "http", 0),
+        ("/v1/completions", "lifespan", 0),
+    ],
+)
+async def test_requests_of_users_are_counted(path: str, kind: str, counted: int) -> None:
+    app, door = App(), Door("w1")
+    task, sent = begin(app, door, path=path, kind=kind)
+    await settle()
+    assert door.requests == counted
+    app.goes_on.set()
+    await task
+    assert door.requests == 0
+    named = (b"x-llama-weights", b"w1") in sent[0]["headers"]
+    assert named is bool(counted)
+
+
+async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
+    app, door = App(fails=True), Door("w1")
+    task, _ = begin(app, door)
+    await settle()
+    app.goes_on.set()
+    with pytest.raises(ConnectionResetError):
+        await task
+    assert door.requests == 0
+    await asyncio.wait_for(door.emptied(), 1)
+
+
+async def test_who_comes_to_a_shut_door_waits_and_is_answered_by_the_new_weights() -> None:
+    app, door = App(), Door("w1")
+    inside, before = begin(app, door)
+    await settle()
+    door.shut()
+    outside, after = begin(app, door)
+    await settle()
+    assert (app.called, door.waiting, door.inside) == (1, 1, 1)
+    emptied = asyncio.create_task(door.emptied())
+    await settle()
+    assert not emptied.done(), "an answer is still being written"
+    app.goes_on.set()
+    await asyncio.wait_for(emptied, 1)
+    assert app.called == 1
+    door.open("w2")
+    await asyncio.gather(inside, outside)
+    assert (b"x-llama-weights", b"w1") in before[0]["headers"]
+    assert (b"x-llama-weights", b"w2") in after[0]["headers"]
+
+
+async def test_a_door_that_is_shut_again_before_one_got_in_keeps_him_out() -> None:
+    app, door = App(), Door("w1")
+    door.shut()
+    task, _ = begin(app, door)
+    await settle()
+    door.open("w2")
+    door.shut()
+    await settle()
+    assert (app.called, door.waiting) == (0, 1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert door.requests == 0
+
+
+async def test_a_door_that_refuses_sends_everybody_away_until_it_opens() -> None:
+    app, door = App(), Door("w1")
+    door.shut()
+    waits, sent = begin(app, door)
+    await settle()
+    door.refuse()
+    await waits
+    late, sent_late = begin(app, door)
+    await late
+    assert [messages[0]["status"] for messages in (sent, sent_late)] == [503, 503]
+    assert (app.called, door.requests) == (0, 0)
+    door.shut()
+    door.open("w1")
+    task, sent_then = begin(app, door)
+    app.goes_on.set()
+    await task
+    assert sent_then[0]["status"] == 200

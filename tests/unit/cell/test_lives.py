@@ -1,0 +1,232 @@
+"""Whole exchanges through the real loop and role of a leader, with fakes behind the ports: from wish to verdict."""
+
+from typing import Any
+
+import pytest
+
+from llama_serving.cell.leader import AppView
+from llama_serving.cell.load import LINKS, Load
+from llama_serving.cell.replica_state import EngineWeights
+from llama_serving.config.cell import Weights
+from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.wish import GoldenPrompt, SwapState, Verify, Wish
+from tests.unit.cell.fakes import FakeControl, FakeStages, rank, ready, replica
+from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+def weights(digest: str) -> Weights:
+    return Weights(path=f"/weights/{digest[7:23]}", id=digest[7], served_name="llama", digest=digest)
+
+
+def held(digest: str) -> EngineWeights:
+    return EngineWeights(path=f"{LINKS}/{digest[7:23]}", id=digest[7], digest=digest)
+
+
+def load(digest: str) -> Load:
+    return Load(**held(digest).model_dump())
+
+
+STAGED: dict[str, Any] = {"staged": True, "weights": weights(A)}
+WISH = Wish(serve=weights(B))
+
+
+class Group:
+    """A leader whose weights are staged, and the other stage's supervisor as it sees it."""
+
+    def __init__(self, *, after: "Group | None" = None) -> None:
+        controls = (FakeControl(), FakeControl()) if after is None else (after.leader.control, after.other.control)
+        self.leader = Leader(config=STAGED, control=controls[0])
+        self.leader.cluster.nodes_now = dict(BOTH)
+        self.other = Worker(config=STAGED, control=controls[1])
+
+    def staged(self, *digests: str, on: tuple[int, ...] = (0, 1), **changes: Any) -> None:
+        if 0 in on:
+            self.leader.control.staging_now = ready(*digests, **changes)
+        if 1 in on:
+            self.other.control.staging_now = ready(*digests, **changes)
+
+    def wish(self, wish: Wish, on: tuple[int, ...] = (0, 1)) -> None:
+        for stage, world in enumerate((self.leader, self.other)):
+            if stage in on:
+                world.control.keep(wish)
+
+    def holds(self, digest: str, **changes: Any) -> None:
+        """The replica's word."""
+        ranks = tuple(rank(number, digest=digest) for number in range(2))
+        self.leader.engine.state_now = replica(weights=held(digest), stages=ranks, **changes)
+
+    async def looks(self, number: int = 1) -> Any:
+        await _step(self.other)
+        self.leader.stages.state_now = self.other.supervisor.state()
+        return await self.leader.looks(number)
+
+    async def serving(self) -> "Group":
+        self.staged(A)
+        await self.looks(3)
+        self.holds(A)
+        assert (await self.looks(4)).ready
+        return self
+
+
+async def test_the_engine_is_deployed_when_every_stage_has_its_weights() -> None:
+    group = Group()
+    state = await group.looks(3)
+    assert (state.phase, state.reason) == (Phase.LOADING, CellReason.WEIGHTS_STAGING)
+    assert state.message == "The stager of stage 0 has not been heard yet."
+    group.staged(A, outcome="working", message="1.2 of 3.4 GB, 10 s left", on=(1,))
+    group.staged(A, on=(0,))
+    assert (await group.looks(2)).message == "Stage 1: 1.2 of 3.4 GB, 10 s left"
+    group.staged(A, outcome="refused", message="its digest differs", on=(1,))
+    state = await group.looks(2)
+    assert (state.phase, state.reason) == (Phase.FAILED, CellReason.WEIGHTS_REFUSED)
+    assert group.leader.cluster.documents == []
+    group.staged(A)
+    await group.looks(2)
+    assert group.leader.cluster.told == [load(A)]
+    assert state.staging is not None
+    assert group.other.supervisor.state().staging == ready(A)
+
+
+async def test_a_leader_that_starts_again_begins_with_its_wish() -> None:
+    group = Group()
+    group.wish(WISH, on=(0,))
+    group.staged(B)
+    await group.looks(3)
+    assert group.leader.cluster.told == [load(B)]
+    [app] = group.leader.cluster.documents[0]["applications"]
+    assert '"digest":"sha256:bbbb' in app["args"]["config"]
+    group.holds(B)
+    state = await group.looks(4)
+    assert (state.ready, state.weights, state.swap) == (True, "b", None)
+
+
+async def test_an_exchange_from_the_wish_to_the_verdict() -> None:
+    group = await Group().serving()
+    group.wish(WISH, on=(0,))
+    state = await group.looks(2)
+    assert (state.ready, state.message) == (
+        True,
+        "Serving a; 0 requests in flight. b (bbbbbbbbbbbb) is waited for: Stage 1 has not got the wish yet.",
+    )
+    group.wish(WISH)
+    state = await group.looks(2)
+    assert (state.ready, state.message.endswith("has not begun with b (bbbbbbbbbbbb).")) == (True, True)
+    assert group.leader.cluster.told == [load(A)]
+    group.staged(A, B)
+    state = await group.looks()
+    assert (state.ready, state.reason) == (False, CellReason.SWAPPING)
+    await group.looks(3)
+    assert group.leader.cluster.told == [load(A), load(B)], "Serve is told once"
+    first, second = group.leader.cluster.documents
+    assert first["applications"][0]["args"] == second["applications"][0]["args"], "else Serve would restart the replica"
+    group.holds(A, target=held(B), swap=SwapState(digest=B, outcome="running"))
+    assert (await group.looks()).reason is CellReason.SWAPPING
+    group.holds(B, target=held(B), swap=SwapState(digest=B, outcome="done", seconds=0.4, bytes=9))
+    state = await group.looks()
+    assert (state.ready, state.reason, state.verdict, state.tokens_per_second) == (
+        False,
+        CellReason.VERIFYING,
+        None,
+        None,
+    )
+    state = await group.looks()
+    assert (state.ready, state.weights, state.verdict.digest, state.verdict.stage_digests) == (True, "b", B, (B, B))
+    assert (state.swap.outcome, state.wish) == ("done", WISH.key)
+
+
+async def test_an_exchange_that_fails_and_the_way_back() -> None:
+    group = await Group().serving()
+    group.staged(A, B)
+    group.wish(WISH)
+    await group.looks(2)
+    said = "Stage 1 (stage-1) could not load b (bbbbbbbbbbbb): OSError: gone"
+    failed = SwapState(digest=B, outcome="failed", message=said)
+    broken = {"target": held(B), "swap": failed, "failures": 1}
+    group.leader.engine.state_now = replica(weights=None, **broken)
+    state = await group.looks(5)
+    assert (state.ready, state.reason, state.message, state.weights) == (False, CellReason.SWAP_FAILED, said, "")
+    assert state.verdict is None
+    assert group.leader.cluster.told == [load(A), load(B)], "it is not tried again by itself"
+    group.wish(Wish(serve=weights(A)))
+    await group.looks(2)
+    assert group.leader.cluster.told[-1] == load(A)
+    group.holds(A, target=held(A), swap=SwapState(digest=A, outcome="done"))
+    assert (await group.looks(3)).ready
+
+
+async def test_an_engine_that_takes_neither_is_started_anew_with_the_wish() -> None:
+    group = await Group().serving()
+    group.staged(A, B)
+    group.wish(WISH)
+    await group.looks(2)
+    failed = SwapState(digest=A, outcome="failed", message="Stage 0 is broken.")
+    group.leader.engine.state_now = replica(weights=None, target=held(A), swap=failed, failures=2)
+    assert (await group.looks()).message == "Stage 0 is broken. 2 exchanges failed: the engine starts anew."
+    group.leader.clock.now += 60
+    assert await group.leader.supervisor.run() == 1
+    again = Group(after=group)
+    await again.looks(3)
+    assert again.leader.cluster.told == [load(B)]
+
+
+async def test_serve_that_does_not_take_the_change_is_told_again() -> None:
+    group = await Group().serving()
+    group.staged(A, B)
+    group.wish(WISH)
+    group.leader.cluster.takes = False
+    assert (await group.looks(3)).reason is CellReason.SWAPPING
+    group.leader.cluster.takes = True
+    await group.looks(3)
+    assert group.leader.cluster.told == [load(A), *[load(B)] * 4]
+
+
+async def test_a_stage_that_is_silent_keeps_the_old_weights_in_service() -> None:
+    group = await Group().serving()
+    group.staged(A, B)
+    group.wish(WISH)
+    await _step(group.other)
+    group.leader.stages.state_now = None
+    state = await group.leader.looks(2)
+    assert state.ready
+    assert state.message.endswith("Stage 1 does not answer (its name does not resolve yet).")
+
+
+async def test_other_proofs_of_the_same_weights_are_asked_for_in_service() -> None:
+    group = await Group().serving()
+    golden = GoldenPrompt(prompt="The capital of France?", expect="Paris")
+    group.wish(Wish(serve=weights(A), verify=Verify(golden=(golden,))))
+    state = await group.looks()
+    assert (state.ready, state.verdict.golden[0].passed) == (True, True)
+    questions = len(group.leader.engine.questions)
+    await group.looks(5)
+    assert len(group.leader.engine.questions) == questions, "asked once"
+
+
+async def test_a_verdict_with_an_error_is_a_verdict() -> None:
+    group = Group()
+    group.leader.engine.breaks = "The engine refused /v1/completions with 500: no."
+    await group.serving()
+    state = await group.looks()
+    assert (state.ready, state.verdict.error) == (True, "The engine refused /v1/completions with 500: no.")
+    assert state.tokens_per_second is None
+
+
+async def test_a_refused_model_is_tried_again_when_other_weights_are_wished() -> None:
+    group = Group()
+    group.staged(A, B)
+    await group.looks(3)
+    group.leader.cluster.app_now = AppView(failed=True, status="DEPLOY_FAILED", error="no", refused=True)
+    assert (await group.looks(2)).reason is CellReason.MODEL_REFUSED
+    group.wish(WISH)
+    group.leader.clock.now += 0.5
+    assert await group.leader.supervisor.run() == 1
+
+
+@pytest.mark.parametrize("staged", [True, False])
+async def test_staging_is_shown_where_a_stager_runs(staged: bool) -> None:
+    world = Worker(config=STAGED | {"staged": staged}, stages=FakeStages())
+    world.control.staging_now = ready(A)
+    state = await _step(world)
+    assert (state.staging == ready(A)) is staged

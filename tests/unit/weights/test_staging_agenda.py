@@ -1,0 +1,138 @@
+"""What is worked on next, what is protected, and what a stager says of it."""
+
+from itertools import pairwise
+
+import pytest
+
+from llama_serving.config.wish import NextWeights, StagingReason, Wish
+from llama_serving.weights.staging.agenda import choose, protected, wanted
+from llama_serving.weights.staging.entry import Entry
+from llama_serving.weights.staging.gauge import Gauge
+from llama_serving.weights.staging.progress import Meter, seconds_left, sentence, size
+from llama_serving.weights.staging.verdicts import NotYet, Refused
+from tests.fakes.staging import Time, checkpoint
+
+A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))
+
+
+def wish(*staged: NextWeights, serve: NextWeights) -> Wish:
+    return Wish(serve=serve.weights, staged=staged)
+
+
+@pytest.mark.parametrize(
+    ("told", "configured", "expected"),
+    [
+        (None, None, ()),
+        (None, A, (A,)),
+        (wish(B, A, serve=A), A, (A, B)),  # what serves comes first: a group that starts again waits for it
+        (wish(B, A, serve=B), A, (B, A)),
+        (wish(B, C, serve=A), A, (B, C)),
+        (wish(B, B, A, serve=A), None, (A, B)),
+        (wish(serve=A), A, ()),
+    ],
+)
+def test_the_wish_replaces_what_was_configured(
+    told: Wish | None, configured: NextWeights | None, expected: tuple[NextWeights, ...]
+) -> None:
+    assert wanted(told, configured) == expected
+
+
+def test_what_serves_is_protected_even_when_nobody_asks_to_stage_it() -> None:
+    assert protected(wish(B, serve=A), None) == {A.weights.digest, B.weights.digest}
+    assert protected(None, C) == {C.weights.digest}
+
+
+@pytest.mark.parametrize(
+    ("ready", "not_before", "chosen"),
+    [([], {}, "a"), (["a"], {}, "b"), ([], {"a": 11.0}, "b"), ([], {"a": 10.0}, "a"), (["a"], {"b": 11.0}, None)],
+)
+def test_the_first_that_can_be_worked_on(ready: list[str], not_before: dict[str, float], chosen: str | None) -> None:
+    assert choose(["a", "b"], ready=ready, not_before=not_before, now=10.0) == chosen
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_400_000_000, "3.4 GB"), (512_000_000, "512 MB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_the_sentence_has_the_numbers() -> None:
+    text = sentence(verb="downloading", done=1_200_000_000, total=3_400_000_000, rate=220_000_000.0)
+    assert text == "downloading: 1.2 of 3.4 GB, 220 MB/s, 10 s left"
+    assert sentence(verb="downloading", done=0, total=3_400, rate=0.0) == "downloading: 0.0 of 3.4 kB"
+
+
+def test_seconds_left() -> None:
+    assert seconds_left(left=0, rate=0.0) == 0.0
+    assert seconds_left(left=10, rate=0.0) is None
+    assert seconds_left(left=10, rate=5.0) == 2.0
+
+
+def test_the_rate_follows_a_change_within_some_seconds_and_does_not_jump() -> None:
+    meter, rates = Meter(began=0.0), []
+    for step in range(1, 121):
+        meter.add(50 if step <= 60 else 10, now=step * 0.5)
+        rates.append(meter.rate)
+    assert rates[59] == pytest.approx(100.0)
+    assert rates[119] == pytest.approx(20.0, abs=1.0)
+    assert all(abs(after - before) < 15 for before, after in pairwise(rates))
+
+
+def test_a_burst_in_no_time_is_no_rate() -> None:
+    meter = Meter(began=0.0)
+    meter.add(10**9, now=0.0)
+    assert meter.rate == 0.0
+
+
+def entry() -> Entry:
+    return Entry(A, Gauge(Time()))
+
+
+def outcome(of: Entry, *, running: bool = False) -> tuple[str, str]:
+    shown = of.shown(running=running)
+    return shown.outcome, shown.reason
+
+
+def test_an_entry_from_its_first_mention_to_its_end() -> None:
+    mine = entry()
+    assert outcome(mine) == ("waiting", "")
+    assert outcome(mine, running=True) == ("working", "")
+    mine.gauge.wait("429: asked too often; trying again in 3.0 s")
+    mine.gauge.trouble = StagingReason.WEIGHTS_BUSY
+    assert outcome(mine, running=True) == ("waiting", "WeightsBusy")
+    mine.gauge.came(5)
+    assert outcome(mine, running=True) == ("working", "")
+    mine.became_ready("files")
+    assert outcome(mine) == ("ready", "")
+
+
+def test_a_refusal_stays_visible_until_a_new_attempt_gets_further() -> None:
+    mine = entry()
+    mine.failed(Refused(StagingReason.DISK_FULL, "needs 3 GB", again=5.0), files=None, now=100.0)
+    assert outcome(mine) == ("refused", "DiskFull")
+    mine.gauge.begin("looking at the source")
+    assert outcome(mine, running=True) == ("refused", "DiskFull")
+    mine.gauge.begin("downloading", total=10, under_way=True)
+    assert outcome(mine, running=True) == ("working", "")
+
+
+def test_refusals_are_looked_at_less_and_less_often_and_waits_as_they_ask() -> None:
+    mine = entry()
+    pauses = []
+    for _ in range(6):
+        mine.failed(Refused(StagingReason.WEIGHTS_DENIED, "401"), files=None, now=0.0)
+        pauses.append(mine.not_before)
+    assert pauses == [60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    mine.failed(NotYet(StagingReason.WEIGHTS_BUSY, "429", after=7.0), files=None, now=50.0)
+    assert mine.not_before == 57.0
+
+
+def test_files_that_were_judged_wrong_are_judged_again_only_when_they_change() -> None:
+    mine = entry()
+    mine.failed(Refused(StagingReason.DIGEST_DIFFERS, "differs"), files="these", now=0.0)
+    assert mine.not_before == float("inf")
+    mine.changed()
+    assert mine.not_before == 0.0
+    assert outcome(mine) == ("waiting", "")

@@ -1,0 +1,67 @@
+"""Room on the volume: the reserve stays, old weights go when they must, and a refusal has the numbers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_serving.weights.staging.room import KEPT, Old, Space, make_room
+
+GB = 10**9
+
+
+def old(*sizes: int) -> list[Old]:
+    """Weights of so many GB, the oldest first."""
+    return [Old(f"w{number}", size * GB, float(number)) for number, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "leftovers", "wanted", "removed"),
+    [
+        (10, 20, old(), 1, ()),
+        (19, 20, old(), 1, ()),  # 1 GB stays
+        (10, 5, old(6), 1, ("w0",)),
+        (10, 5, old(6, 6), 1, ("w0",)),  # the oldest, and no more than is needed
+        (12, 5, old(6, 6), 1, ("w0", "w1")),
+        (1, 50, old(6), 2, ()),  # current, next and previous stay
+        (1, 50, old(6, 6), 2, ("w0",)),
+        (0, 50, old(6, 6, 6, 6), 1, ("w0", "w1")),
+        (0, 50, old(6, 6), 5, ("w0", "w1")),
+    ],
+)
+def test_what_goes(needed: int, free: int, leftovers: list[Old], wanted: int, removed: tuple[str, ...]) -> None:
+    verdict = make_room(needed=needed * GB, space=Space(free * GB, 100 * GB), old=leftovers, wanted=wanted)
+    assert (verdict.remove, verdict.refusal) == (removed, "")
+
+
+def test_a_refusal_has_the_numbers_and_removes_nothing() -> None:
+    verdict = make_room(needed=32 * GB // 10, space=Space(11 * GB // 10, 4 * GB), old=[], wanted=1)
+    assert verdict.remove == ()
+    assert verdict.refusal == (
+        "needs 3.2 GB, 1.1 GB of 4.0 GB free on /weights, of which 200 MB stay free: "
+        "give the volume of the weights 2.3 GB more"
+    )
+
+
+def test_a_refusal_says_what_could_be_removed() -> None:
+    verdict = make_room(needed=30 * GB, space=Space(10 * GB, 100 * GB), old=old(5, 2), wanted=1)
+    assert verdict.remove == ()
+    assert "7.0 GB more by removing old weights" in verdict.refusal
+    assert "14.0 GB more" in verdict.refusal
+
+
+@given(
+    needed=st.integers(0, 100),
+    free=st.integers(0, 100),
+    sizes=st.lists(st.integers(0, 30), max_size=6),
+    wanted=st.integers(0, 4),
+)
+def test_there_is_room_or_a_refusal(needed: int, free: int, sizes: list[int], wanted: int) -> None:
+    space, leftovers = Space(free * GB, 100 * GB), old(*sizes)
+    verdict = make_room(needed=needed * GB, space=space, old=leftovers, wanted=wanted)
+    freed = sum(folder.bytes for folder in leftovers if folder.name in verdict.remove)
+    if verdict.refusal:
+        assert not verdict.remove
+        assert needed * GB > space.usable + sum(folder.bytes for folder in leftovers)
+    else:
+        assert needed * GB <= space.usable + freed or (needed == 0 and not leftovers)
+        assert len(leftovers) - len(verdict.remove) + wanted <= max(KEPT, wanted)

@@ -1,0 +1,120 @@
+"""A volume that is too small, one that fills up, and old weights that make room."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from llama_serving.config.wish import NextWeights
+from tests.fakes.staging import Checkpoint, MemorySource, MortalDisk, Pod, Volume, checkpoint, until_outcome
+
+MODELS = [checkpoint(seed=seed, layers=4, shards=2, width=30_000) for seed in range(5)]
+TWO_FIT = 1_250_000  # bytes of a volume: stage 0 needs 425,054 of each
+
+
+def item(number: int) -> NextWeights:
+    return MODELS[number].item(source=f"mem://{number}")
+
+
+def pod(root: Path, *, total: int, volume: Path | None = None, holder: str = "pod-0") -> Pod:
+    """One with all models to choose from, on a volume of ``total`` bytes."""
+    mine = Pod(root, MemorySource({}), volume=volume, holder=holder)
+    mine.disk = MortalDisk(volume=Volume(mine.mount, total))
+
+    def open_source(uri: str, *, revision: str, credentials: Path | None) -> MemorySource:
+        model: Checkpoint = MODELS[int(uri.removeprefix("mem://"))]
+        return replace(mine.source, files=model.files)
+
+    mine.open_source = open_source
+    return mine
+
+
+def folders(mine: Pod) -> set[int]:
+    """Which models lie on the volume."""
+    there = {path.name for path in mine.mount.iterdir()}
+    return {number for number in range(len(MODELS)) if mine.target(item(number)).parent.name in there}
+
+
+async def test_too_small_a_volume_is_refused_before_anything_is_written_and_heals(tmp_path: Path) -> None:
+    small = pod(tmp_path, total=300_000)
+    small.configure(item(0))
+    stager = small.stager()
+    staged = await until_outcome(stager, item(0), "refused")
+    assert staged.reason == "DiskFull"
+    assert staged.message.startswith("needs 425 kB, ")
+    assert "of 300 kB free on /weights" in staged.message
+    assert not list(small.mount.rglob("*.safetensors"))
+    assert isinstance(small.disk, MortalDisk)
+    small.disk.volume = Volume(small.mount, 1_000_000)
+    small.time.now += 6  # a repair must be seen within seconds
+    await until_outcome(stager, item(0), "ready")
+
+
+async def test_a_volume_that_others_fill_meanwhile_stops_the_download_above_the_reserve(tmp_path: Path) -> None:
+    mine = pod(tmp_path, total=1_000_000)
+    others = mine.mount / "others"
+
+    def before(step: int, data: bytes) -> bytes:
+        if step == 8:
+            others.write_bytes(bytes(600_000))
+        return data
+
+    mine.source.before = before
+    mine.configure(item(0))
+    stager = mine.stager()
+    staged = await until_outcome(stager, item(0), "refused")
+    assert staged.reason == "DiskFull"
+    others.unlink()
+    mine.source.before = lambda _, data: data
+    await until_outcome(stager, item(0), "ready", time_passes=mine.time)
+
+
+async def test_current_next_and_previous_stay_and_older_ones_go(tmp_path: Path) -> None:
+    mine = pod(tmp_path, total=10**8)
+    stager = mine.stager()
+    mine.wish(item(0))
+    await until_outcome(stager, item(0), "ready")
+    for number, there in ((1, {0, 1}), (2, {0, 1, 2}), (3, {1, 2, 3}), (4, {2, 3, 4})):
+        mine.wish(item(number), item(number - 1))
+        await until_outcome(stager, item(number), "ready")
+        await stager.step()
+        assert folders(mine) == there
+
+
+async def test_old_weights_go_when_room_is_needed_and_named_ones_never(tmp_path: Path) -> None:
+    mine = pod(tmp_path, total=TWO_FIT)
+    stager = mine.stager()
+    mine.wish(item(0))
+    await until_outcome(stager, item(0), "ready")
+    mine.wish(item(1), item(0))
+    await until_outcome(stager, item(1), "ready")
+    mine.wish(item(2), item(1), item(0))
+    staged = await until_outcome(stager, item(2), "refused", time_passes=mine.time)
+    assert staged.reason == "DiskFull"
+    assert folders(mine) >= {0, 1}
+    mine.wish(item(2), item(1))
+    await until_outcome(stager, item(2), "ready", time_passes=mine.time)
+    assert folders(mine) == {1, 2}
+
+
+async def test_what_another_pod_uses_stays(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    first = pod(tmp_path / "a", total=TWO_FIT, volume=shared, holder="pod-a")
+    second = pod(tmp_path / "b", total=TWO_FIT, volume=shared, holder="pod-b")
+    first.wish(item(0))
+    await until_outcome(first.stager(), item(0), "ready")
+    stager = second.stager()
+    second.wish(item(1))
+    await until_outcome(stager, item(1), "ready")
+    second.wish(item(2), item(1))
+    staged = await until_outcome(stager, item(2), "refused")
+    assert staged.reason == "DiskFull"
+    assert folders(first) >= {0, 1}
+
+
+async def test_a_removal_that_was_cut_off_is_finished(tmp_path: Path) -> None:
+    mine = pod(tmp_path, total=10**8)
+    left = mine.mount / "0123456789abcdef.gone-pod-7"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"x")
+    mine.wish(item(0))
+    await until_outcome(mine.stager(), item(0), "ready")
+    assert not left.exists()
