@@ -47,8 +47,8 @@ check: setup  ## Style, types, layers, generated files.
 unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
 	$(RUN) -m pytest tests/unit tests/component tests/wiring
 
-contract: setup  ## The CRD and our client against a real API server.
-	$(RUN) -m pytest tests/contract
+contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
+	$(RUN) -m pytest tests/contract tests/weights
 
 testbed-tests: setup  ## The test bed itself.
 	$(RUN) -m pytest tests/testbed

@@ -78,8 +78,10 @@ async def test_made_again_under_the_same_name_while_the_old_children_are_collect
         owners = [owner["uid"] for owner in body["metadata"].get("ownerReferences", ())]
         if kind == WEIGHTS_KIND:
             assert mine in owners  # what the earlier object left there is the collector's to remove
-        elif kind != KIND and not name.startswith("chat-gateway-") and names.LABEL_WEIGHTS not in body["metadata"].get(
-            "labels", {}
+        elif (
+            kind != KIND
+            and not name.startswith("chat-gateway-")
+            and names.LABEL_WEIGHTS not in body["metadata"].get("labels", {})
         ):
             assert owners == [mine], name
 

@@ -28,8 +28,8 @@ async def test_a_deployment_comes_to_serve():
     }
     kinds = sorted({kind for kind, _ in world.cluster.objects})
     assert kinds == [
-        "ConfigMap", "Deployment", KIND, WEIGHTS_KIND, "NetworkPolicy", "Pod", "PodDisruptionBudget", "Role", "RoleBinding",
-        "Secret", "Service", "ServiceAccount",
+        "ConfigMap", "Deployment", KIND, WEIGHTS_KIND, "NetworkPolicy", "Pod", "PodDisruptionBudget", "Role",
+        "RoleBinding", "Secret", "Service", "ServiceAccount",
     ]  # fmt: skip
 
 

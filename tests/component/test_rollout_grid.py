@@ -1,4 +1,6 @@
-"""A grid of rollouts: what changes, how many groups, surge and unavailable, and what goes wrong in the middle.
+"""Rollouts from the API server to the cells: calm ones, bad ones, and what happens in the middle.
+
+The whole grid is in tests/unit/operator/test_rollouts.py, on simulated groups; these few go through all layers.
 
 In every second of every rollout: ready groups are at least ``replicas - maxUnavailable`` by our own doing, there are at
 most ``replicas + maxSurge`` of them, none is in rotation with weights that were not verified, and weights are never
@@ -86,11 +88,13 @@ class Watch:
     case: Case
     replicas: int
     lost: int = 0
+    most: int = 0  # replicas that were ever asked for
 
     def look(self) -> None:
         world, case = self.world, self.case
         assert world.nodes.broken == []
-        most = max(self.replicas, case.replicas) + case.surge
+        self.most = max(self.most, self.replicas, case.replicas)
+        most = self.most + case.surge
         assert units(world) <= most, f"{units(world)} groups, {world.status.message}"
         least = self.replicas - case.unavailable - self.lost
         assert ready(world) >= least, f"{ready(world)} of {least} ready: {world.status.message}"
@@ -117,7 +121,7 @@ def versions(world: World) -> set[tuple[str, str]]:
     return {(group.weights, group.revision) for group in world.status.groups}
 
 
-SHAPES = [(1, 0, 1), (1, 1, 0), (1, 1, 1), (2, 0, 1), (2, 1, 0), (2, 1, 1), (3, 1, 1), (4, 1, 1), (4, 0, 2)]
+SHAPES = [(1, 0, 1), (2, 1, 0), (2, 1, 1), (4, 0, 2)]
 CALM = [Case(change, *shape) for change in ("weights", "pods", "both") for shape in SHAPES]
 
 
@@ -136,9 +140,9 @@ async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
     rollout = world.status.rollout
     assert rollout is not None
     assert rollout.phase == "Done"
-    assert rollout.expected.strategy == ("inPlace" if case.change == "weights" and case.unavailable else "surge")[
-        : len(rollout.expected.strategy)
-    ] or not case.surge
+    replaced = "surge" if case.surge else "drain"
+    assert rollout.expected.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
+    assert rollout.counts.served_by_new > 0 or case.change == "pods"
 
 
 def refuse_staging(world: World) -> None:
@@ -169,13 +173,14 @@ TROUBLES: dict[str, tuple[Callable[[World], None], str]] = {
     "quality": (fail_quality, "VerifyFailed"),
     "start": (never_start, "EngineFailed"),
 }
-FEW = [(1, 0, 1), (1, 1, 0), (2, 0, 1), (2, 1, 0), (2, 1, 1), (4, 1, 1)]
+FEW = [(1, 0, 1), (2, 1, 0), (2, 1, 1)]
 BAD = [
     Case(change, *shape, trouble)
     for trouble in TROUBLES
     for change in ("weights", "both")
     for shape in FEW
     if (trouble, change) not in (("start", "weights"), ("staging", "both"), ("swap", "both"))
+    if trouble != "swap" or shape[2]  # nothing is exchanged where no group may leave
 ]
 
 
@@ -185,8 +190,6 @@ async def test_a_bad_rollout_ends_on_the_old_version_and_is_held(case: Case) -> 
     world = await start(case)
     old = versions(world)
     spoil(world)
-    if case.trouble == "swap" and not case.unavailable:
-        pytest.skip("nothing is exchanged where no group may leave")
     world.cluster.edit(KEY, edit(case))
     await Watch(world, case, case.replicas).settle()
     assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
@@ -206,8 +209,8 @@ async def test_a_bad_rollout_ends_on_the_old_version_and_is_held(case: Case) -> 
 
 # -- in the middle ----------------------------------------------------------------------------------------------------
 
-MIDDLE = (2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15)
-SEVERAL = [Case(change, *shape) for change in ("weights", "both") for shape in [(2, 0, 1), (2, 1, 1), (3, 1, 1)]]
+MIDDLE = (2, 4, 6, 8, 11)
+SEVERAL = [Case("weights", 2, 0, 1), Case("both", 2, 1, 1)]
 
 
 @pytest.mark.parametrize("moment", MIDDLE)

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from tests.contract.stand import Stand, give_rights
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the programs before the first test, with progress: a test's deadline is no measure of a compiler."""
     wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
-    programs = {"apiserver": binaries.CONTROL_PLANE, "helm": ("helm",)}
+    programs = {"apiserver": binaries.CONTROL_PLANE, "helm": ("helm",), "collector": ("kube-controller-manager",)}
     if not session.config.option.collectonly:
         with contextlib.suppress(BedError):  # the fixture that needs them says why
             binaries.ensure(name for fixture, names in programs.items() if fixture in wanted for name in names)
@@ -47,6 +48,17 @@ async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealBench]:
 def bench(request: pytest.FixtureRequest) -> Bench:
     found: Bench = FakeBench() if request.param == "fake" else request.getfixturevalue("real")
     return found
+
+
+@pytest.fixture
+def collector(apiserver: ApiServer) -> Iterator[None]:
+    """Kubernetes' garbage collector, for one test: others play with owners that do not exist."""
+    program = binaries.ensure(("kube-controller-manager",))["kube-controller-manager"]
+    only = ("--controllers=garbage-collector-controller", "--leader-elect=false", "--secure-port=0")
+    argv = [str(program), f"--kubeconfig={apiserver.kubeconfig}", *only]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        yield
+        process.terminate()
 
 
 @pytest.fixture

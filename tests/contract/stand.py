@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -68,6 +69,13 @@ class Stand:
 
     def run_job(self, report: WeightsReport, *, stores: bool = True) -> None:
         """The Job's pod runs to its end; ``stores``: it puts the manifest where it may."""
+        pod = self.start_pod()
+        if stores:
+            self.store(pod["spec"]["serviceAccountName"], _argument(pod, "--config-map"))
+        self.end_pod(pod, report.model_dump_json())
+
+    def start_pod(self) -> dict[str, Any]:
+        """The Job controller makes the pod of the one Job."""
         (job,) = self.items("jobs")
         meta = job["metadata"]
         template = job["spec"]["template"]
@@ -77,10 +85,11 @@ class Stand:
             "labels": template["metadata"]["labels"],
             "ownerReferences": [owner],
         }
-        pod = self.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": template["spec"]})
-        if stores:
-            self.store(f"{template['spec']['serviceAccountName']}", _argument(pod, "--config-map"))
-        ended = {"exitCode": 0, "message": report.model_dump_json(), "finishedAt": _stamp(datetime.now(UTC))}
+        return self.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": template["spec"]})
+
+    def end_pod(self, pod: dict[str, Any], message: str) -> None:
+        """The kubelet says how the pod ended."""
+        ended = {"exitCode": 0, "message": message, "finishedAt": _stamp(datetime.now(UTC))}
         container = {"name": "resolver", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
         container["state"] = {"terminated": ended}
         self.set_status("pod", pod["metadata"]["name"], {"phase": "Succeeded", "containerStatuses": [container]})
@@ -92,6 +101,14 @@ class Stand:
         patch = json.dumps({"binaryData": {MANIFEST_KEY: packed}})
         who = f"--as=system:serviceaccount:{namespace}:{account}"
         self.apiserver.run("patch", "configmap", name, "-n", namespace, who, "--type=merge", f"--patch={patch}")
+
+    def kubeconfig_of(self, account: str, path: Path) -> Path:
+        """What a pod of this account has to go to the API server with."""
+        token = self.kubectl("create", "token", account).strip()
+        config = yaml.safe_load(self.apiserver.kubeconfig.read_text())
+        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     def may(self, account: str, *what: str) -> bool:
         who = f"--as=system:serviceaccount:{self.namespace}:{account}"

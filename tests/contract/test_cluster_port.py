@@ -26,6 +26,7 @@ from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
 from tests.contract.benches import NAME, Bench, FakeBench, RealBench, seen
 from tests.fakes.samples import CPU_SPEC, SAMPLES, all_changes, context_of
+from tests.fakes.weights import REMOTE
 
 
 def config_map(bench: Bench, **data: str) -> Manifest:
@@ -305,8 +306,10 @@ AMOUNTS = [
     {"cpu": "1000m", "memory": "1Gi", "sharedMemory": "67108864"},
     {"cpu": 2, "memory": 2_147_483_648, "sharedMemory": "100M"},
 ]
+STAGINGS: list[dict[str, Any]] = [{}, {"sizeLimit": "9Gi"}, {"claim": "c"}, {"claimTemplate": {"size": "9Gi"}}]
 SPECS = [
     *(pytest.param(spec, id=name) for name, spec in SAMPLES.items()),
+    *(pytest.param({**CPU_SPEC, "model": REMOTE, "staging": one}, id=f"staged {list(one)}") for one in STAGINGS),
     *(pytest.param({**CPU_SPEC, "resources": one, "gateway": {"resources": {
         "cpu": one["cpu"], "memory": one["memory"]}}}, id=str(one["cpu"])) for one in AMOUNTS),
 ]  # fmt: skip

@@ -3,9 +3,16 @@
 There is no controller here: the test plays the Job controller, the kubelet and the resolver.
 """
 
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web as web_server
 
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND, LlamaDeploymentSpec, ModelSpec
@@ -19,6 +26,7 @@ from llama_serving.config.model import WeightsReport
 from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged
 from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand
 from tests.fakes.weights import FACTS
+from tests.weights.models import SERVED, make_model
 
 pytestmark = pytest.mark.apiserver
 
@@ -108,6 +116,63 @@ async def test_a_lost_manifest_is_made_again_and_must_be_the_same(stand: Stand) 
     assert status.digest == MANIFEST.digest
 
 
+# -- with the real resolver --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def web(tmp_path: Path) -> AsyncIterator[str]:
+    """A folder with a small Llama on a web server; its URL."""
+    app = web_server.Application()
+    app.router.add_static("/models", make_model(tmp_path / "llama").parent)
+    runner = web_server.AppRunner(app)
+    await runner.setup()
+    site = web_server.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/models/llama"
+    await runner.cleanup()
+
+
+async def resolve(stand: Stand, folder: Path) -> str:
+    """Run what the Job says, as its account; returns the report."""
+    pod = stand.start_pod()
+    account, arguments = pod["spec"]["serviceAccountName"], pod["spec"]["containers"][0]["args"]
+    report = folder / "report.json"
+    kubeconfig = stand.kubeconfig_of(account, folder / "kubeconfig")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments[1:], "--report", str(report),
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)}, stdout=PIPE, stderr=PIPE,
+    )  # fmt: skip
+    said, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, f"{said.decode()}\n{errors.decode()}"
+    stand.end_pod(pod, report.read_text())
+    return report.read_text()
+
+
+async def test_the_resolver_reads_a_source_and_stores_its_manifest(stand: Stand, web: str, tmp_path: Path) -> None:
+    stand.create(merged(VALID_WEIGHTS, {"spec": {"source": web, "revision": "2026-01-01"}}))
+    await stand.one_pass(NAME)
+    await resolve(stand, tmp_path)
+    status = await stand.one_pass(NAME)
+    assert (status.ready, status.reason, status.files) == (True, "Accepted", len(SERVED)), status.message
+    assert status.license == "llama3.1"
+    view = weights_views(stand.items("llamaweights"), stand.items("configmaps"))[NAME]
+    assert view.manifest is not None
+    assert {file.path for file in view.manifest.files} == set(SERVED)
+    assert view.digest == view.manifest.digest
+    assert view.ready
+
+
+async def test_the_resolver_refuses_another_license_than_the_accepted_one(
+    stand: Stand, web: str, tmp_path: Path
+) -> None:
+    stand.create(merged(VALID_WEIGHTS, {"spec": {"source": web, "revision": "2026-01-01", "license": "mit"}}))
+    await stand.one_pass(NAME)
+    await resolve(stand, tmp_path)
+    status = await stand.one_pass(NAME)
+    assert (status.ready, status.reason) == (False, "LicenseRefused")
+    assert "llama3.1" in status.message
+
+
 # -- shared by deployments ---------------------------------------------------------------------------------------------
 
 
@@ -170,6 +235,28 @@ async def test_the_first_owner_may_go_first_or_last(stand: Stand) -> None:
     assert owners(stand) == [{one.uid}]
     await two.take()
     assert owners(stand) == [{one.uid, two.uid}]
+
+
+async def test_the_garbage_collector_takes_a_deleted_owner_off_and_the_last_takes_the_weights_along(
+    stand: Stand, collector: None
+) -> None:
+    one, two = Owner(stand, "one"), Owner(stand, "two")
+    await one.take()
+    await two.take()
+    stand.create(VALID_WEIGHTS)  # a user's own has no owner, and stays
+    stand.kubectl("delete", KIND, "one")
+    await until(lambda: owners(stand) in ([{two.uid}, set()], [set(), {two.uid}]), lambda: owners(stand))
+    stand.kubectl("delete", KIND, "two")
+    await until(lambda: owners(stand) == [set()], lambda: owners(stand))
+    assert [item["metadata"]["name"] for item in stand.items("llamaweights")] == [NAME]
+
+
+async def until(done: Callable[[], bool], seen: Callable[[], object], deadline_s: float = 60) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline_s
+    while not done():
+        assert loop.time() < end, f"not after {deadline_s} s; seen: {seen()}"
+        await asyncio.sleep(0.2)
 
 
 async def test_another_license_or_revision_is_another_object(stand: Stand) -> None:

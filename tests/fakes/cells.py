@@ -76,9 +76,7 @@ class FakeCells:
         ready = all(self._is_staged(cell, serve) for cell in cells) and self._agreed(cells)
         if leader.engine is None:
             self._start(leader, serve, file, ready=ready and good)
-        elif ready and leader.engine.weights.digest != serve:
-            self._swap(leader, name, serve, file)
-        elif leader.swap and leader.swap.outcome != "done":  # back to what it never left, or was leaving
+        elif (ready and leader.engine.weights.digest != serve) or (leader.swap and leader.swap.outcome != "done"):
             self._swap(leader, name, serve, file)
         else:
             self._measure(leader, pods[0])
@@ -178,19 +176,16 @@ class FakeCells:
 
     def _phase(self, head: FakeCell, *, whole: bool) -> tuple[Phase, CellReason]:
         if head.engine is None:
-            loading = whole and head.seconds > 0
-            return (
-                (Phase.LOADING, CellReason.ENGINE_STARTING) if loading else (Phase.JOINING, CellReason.STAGES_NOT_JOINED)
-            )
+            if whole and head.seconds > 0:
+                return Phase.LOADING, CellReason.ENGINE_STARTING
+            return Phase.JOINING, CellReason.STAGES_NOT_JOINED
         if head.swap and head.swap.outcome != "done":
             failed = head.swap.outcome == "failed"
             return Phase.SERVING, CellReason.SWAP_FAILED if failed else CellReason.SWAPPING
         return Phase.SERVING, CellReason.SERVING if head.verdict else CellReason.VERIFYING
 
     def _of_worker(self, cell: FakeCell) -> tuple[Phase, CellReason]:
-        return (
-            (Phase.SERVING, CellReason.SERVING) if cell.joined else (Phase.JOINING, CellReason.LEADER_NOT_REACHED)
-        )
+        return (Phase.SERVING, CellReason.SERVING) if cell.joined else (Phase.JOINING, CellReason.LEADER_NOT_REACHED)
 
     def _staging(self, cell: FakeCell) -> StagingState:
         wanted = {one.weights.digest: one.weights.id for one in (cell.wish.staged if cell.wish else ())}
@@ -205,4 +200,3 @@ class FakeCells:
         outcome = "ready" if done >= self.stage_seconds else "working"
         share = 1000 * done // self.stage_seconds
         return StagedWeights(digest=digest, id=name, outcome=outcome, bytes_done=share, bytes_total=1000)
-

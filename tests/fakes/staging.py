@@ -204,6 +204,7 @@ class MortalDisk(LocalDisk):
     """The real disk until the ``die_at``-th change of it; then nothing works any more. It may be a small one."""
 
     def __init__(self, *, die_at: int | None = None, volume: Volume | None = None) -> None:
+        super().__init__()
         self.changes = 0
         self.die_at = die_at
         self.volume = volume
@@ -237,6 +238,10 @@ class MortalDisk(LocalDisk):
     def touch(self, path: Path) -> float:
         self._change()
         return super().touch(path)
+
+    def refresh(self, path: Path) -> None:
+        self._change()
+        super().refresh(path)
 
     def sync(self, path: Path) -> None:
         self._change()

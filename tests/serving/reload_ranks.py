@@ -5,6 +5,7 @@ a model that vLLM loads from the second. Run by ``test_reload.py``, a process a 
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,7 @@ def main(rank: int, folder: Path) -> None:
     found = {}
     for number, (first, second, pipeline, tensor, dtype) in enumerate(CASES):
         config = engine_config(folder / first, pipeline=pipeline, tensor=tensor, dtype=dtype, rank=rank)
+        os.environ["VLLM_DIST_IDENT"] = f"{os.getppid()}-{number}"  # in the name of the memory that the ranks share
         with set_current_vllm_config(config):
             if number == 0:
                 init_distributed_environment(2, rank, f"file://{folder}/store", rank, "gloo")

@@ -60,7 +60,9 @@ def cell(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cel
     with running_cell(cell_config(model="one"), models=models, folder=tmp_path_factory.mktemp("cell")) as running:
         running.stages("one", on=0)
         waits = "The stager of stage 1 has not been heard yet."
-        eventually(lambda: running.state()["message"] == waits, within=60, what="a wait for stage 1", tail=running.logs)
+        eventually(
+            lambda: running.state()["message"] == waits, within=START, what="a wait for stage 1", tail=running.logs
+        )
         assert running.state()["reason"] == "WeightsStaging"
         running.stages("one", on=1)
         eventually(lambda: running.ready() and running.ready(1), within=START, what="serving", tail=running.logs)

@@ -15,14 +15,14 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llama_serving.gateway.core.target import Target
-from tests.component.gateway.running import Gateway, gateway
+from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
 from tests.unit.gateway.engine import CHAT, TEXT, seen
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(420), pytest.mark.filterw
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 START = 240  # seconds; 25 on two idle cores
-CUTS = 12
+CUTS = 8
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
@@ -82,39 +82,52 @@ def tail(log: Path) -> str:
 class Wire:
     """A way to the engine that breaks behind so many bytes of an answer, once."""
 
+    engine: int
     port: int = 0
     breaks_behind: int | None = None
+    carriers: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, engine: int) -> None:
-        from_engine, to_engine = await asyncio.open_connection("127.0.0.1", engine)
-        request = asyncio.create_task(self._copy(reader, to_engine))
-        while data := await from_engine.read(65536):
-            if self.breaks_behind is not None:
-                data, self.breaks_behind = data[: self.breaks_behind], self.breaks_behind - len(data)
-            writer.write(data)
-            if self.breaks_behind is not None and self.breaks_behind <= 0:
-                self.breaks_behind = None
-                break
-        request.cancel()
-        to_engine.close()
-        writer.close()
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.carriers.add(task)
+        from_engine, to_engine = await asyncio.open_connection("127.0.0.1", self.engine)
+        request = asyncio.create_task(copy(reader, to_engine))
+        try:
+            while not self._is_broken() and (data := await from_engine.read(65536)):
+                if self.breaks_behind is not None:
+                    data, self.breaks_behind = data[: self.breaks_behind], self.breaks_behind - len(data)
+                writer.write(data)
+        finally:
+            request.cancel()
+            to_engine.close()
+            writer.close()
+            self.carriers.discard(task)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
+    def _is_broken(self) -> bool:
+        broken = self.breaks_behind is not None and self.breaks_behind <= 0
+        if broken:
+            self.breaks_behind = None
+        return broken
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
 
 
 @asynccontextmanager
 async def wire_to(engine: int) -> AsyncIterator[Wire]:
-    wire = Wire()
-    server = await asyncio.start_server(
-        lambda reader, writer: wire.carry(reader, writer, engine=engine), "127.0.0.1", 0
-    )
+    wire = Wire(engine)
+    server = await asyncio.start_server(wire.carry, "127.0.0.1", 0)
     wire.port = server.sockets[0].getsockname()[1]
     try:
         yield wire
     finally:
         server.close()
+        for carrier in wire.carriers:
+            carrier.cancel()
+        await asyncio.gather(*wire.carriers, return_exceptions=True)
 
 
 async def ask(running: Gateway, path: str, body: dict[str, Any]) -> bytes:
@@ -149,8 +162,11 @@ async def test_a_cut_stream_says_the_same(engine: int, case: str) -> None:
         length = len(await ask(running, path, asked)) * 5 // 4  # with heads of chunks and token ids
         for number in range(CUTS):
             wire.breaks_behind = 300 + length * number // CUTS
-            running.know(through, direct)
-            got = seen(await ask(running, path, asked))
+            running.know(through)
+            request = asyncio.create_task(ask(running, path, asked))
+            await until(lambda: wire.breaks_behind is None or request.done(), seconds=60)  # noqa: B023
+            running.know(direct)
+            got = seen(await request)
             assert replace(got, ids=want.ids) == want, wire
             assert len(got.ids) == 1
         totals = await running.totals()

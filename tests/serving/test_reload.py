@@ -55,4 +55,4 @@ def test_a_reload_is_a_fresh_load_bit_for_bit(models: Path) -> None:
         assert process.returncode == 0, errors[-3000:]
         found = json.loads(said.splitlines()[-1])
         assert len(found) == 5
-        assert found == dict.fromkeys(found, [])
+        assert found == {case: [] for case in found}

@@ -8,16 +8,20 @@ import pytest
 
 from testbed import binaries
 from testbed.errors import BedError
+from tests.contract.conftest import apiserver, namespace
 from tests.weights import models, servers
 from tests.weights.places import SCHEMES, Place, Servers
+
+__all__ = ["apiserver", "namespace"]  # the contract tests' fixtures, for the one test that needs an API server
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the programs before the first test, with progress: a test's deadline is no measure of a compiler."""
-    asked = any("running" in item.fixturenames for item in session.items if isinstance(item, pytest.Function))
-    if asked and not session.config.option.collectonly:
+    wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    programs = {"apiserver": binaries.CONTROL_PLANE, "running": binaries.SOURCES}
+    if not session.config.option.collectonly:
         with contextlib.suppress(BedError):  # the fixture that needs them says why
-            binaries.ensure(binaries.SOURCES)
+            binaries.ensure(name for fixture, names in programs.items() if fixture in wanted for name in names)
 
 
 @pytest.fixture(scope="session")

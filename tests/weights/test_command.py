@@ -17,7 +17,7 @@ from aiohttp import web
 
 from llama_serving.config.manifest import Manifest
 from llama_serving.config.model import MANIFEST_KEY, ReportReason, WeightsReport
-from tests.contract.apiserver import control_plane
+from tests.contract.apiserver import ApiServer
 from tests.unit.weights.folders import SECOND
 from tests.weights.faults import Fault
 from tests.weights.hub import serving
@@ -144,12 +144,13 @@ async def test_a_manifest_that_is_refused_leaves_no_report(place: Place, tmp_pat
 @pytest.mark.apiserver
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", ["http"], indirect=True)
-async def test_the_manifest_in_a_config_map_of_a_real_api_server(place: Place, tmp_path: Path) -> None:
-    with control_plane() as server:
-        server.run("create", "configmap", "tiny")
-        arguments = of(place, tmp_path, config_map="default/tiny")
-        ended = await command(*arguments, KUBECONFIG=str(server.kubeconfig))
-        assert ended.status == 0, ended
-        stored = json.loads(server.run("get", "configmap", "tiny", "-o", "json"))["binaryData"]
+async def test_the_manifest_in_a_config_map_of_a_real_api_server(
+    place: Place, tmp_path: Path, apiserver: ApiServer, namespace: str
+) -> None:
+    apiserver.run("create", "configmap", "tiny", "-n", namespace)
+    arguments = of(place, tmp_path, config_map=f"{namespace}/tiny")
+    ended = await command(*arguments, KUBECONFIG=str(apiserver.kubeconfig))
+    assert ended.status == 0, ended
+    stored = json.loads(apiserver.run("get", "configmap", "tiny", "-n", namespace, "-o", "json"))["binaryData"]
     manifest = Manifest.model_validate_json(gzip.decompress(base64.b64decode(stored[MANIFEST_KEY])))
     assert manifest.digest == report_in(tmp_path).digest

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llama_serving.config.wish import NextWeights
+from llama_serving.weights.staging.disk import LocalDisk
 from tests.fakes.staging import Checkpoint, MemorySource, MortalDisk, Pod, Volume, checkpoint, until_outcome
 
 MODELS = [checkpoint(seed=seed, layers=4, shards=2, width=30_000) for seed in range(5)]
@@ -19,12 +20,26 @@ def pod(root: Path, *, total: int, volume: Path | None = None, holder: str = "po
     mine = Pod(root, MemorySource({}), volume=volume, holder=holder)
     mine.disk = MortalDisk(volume=Volume(mine.mount, total))
 
-    def open_source(uri: str, *, revision: str, credentials: Path | None) -> MemorySource:
-        model: Checkpoint = MODELS[int(uri.removeprefix("mem://"))]
-        return replace(mine.source, files=model.files)
-
-    mine.open_source = open_source
+    mine.open_source = Models(mine)
     return mine
+
+
+class Models:
+    """Opens any of them; counts how often."""
+
+    def __init__(self, pod: Pod) -> None:
+        self.count = 0
+        self._pod = pod
+
+    def __call__(self, uri: str, *, revision: str, credentials: Path | None) -> MemorySource:
+        self.count += 1
+        model: Checkpoint = MODELS[int(uri.removeprefix("mem://"))]
+        return replace(self._pod.source, files=model.files)
+
+
+def opened(pod: Pod) -> int:
+    assert isinstance(pod.open_source, Models)
+    return pod.open_source.count
 
 
 def folders(mine: Pod) -> set[int]:
@@ -43,6 +58,10 @@ async def test_too_small_a_volume_is_refused_before_anything_is_written_and_heal
     assert "of 300 kB free on /weights" in staged.message
     assert not list(small.mount.rglob("*.safetensors"))
     assert isinstance(small.disk, MortalDisk)
+    for _ in range(5):
+        small.time.now += 6
+        await stager.step()
+    assert opened(small) == 1, "room is looked for without asking the source again"
     small.disk.volume = Volume(small.mount, 1_000_000)
     small.time.now += 6  # a repair must be seen within seconds
     await until_outcome(stager, item(0), "ready")
@@ -108,6 +127,19 @@ async def test_what_another_pod_uses_stays(tmp_path: Path) -> None:
     staged = await until_outcome(stager, item(2), "refused")
     assert staged.reason == "DiskFull"
     assert folders(first) >= {0, 1}
+
+
+async def test_a_limit_that_the_volume_itself_does_not_know_is_kept(tmp_path: Path) -> None:
+    """An emptyDir with a sizeLimit: the kubelet ends the pod when it is passed."""
+    mine = pod(tmp_path, total=0)
+    mine.disk = LocalDisk(limit=800_000)
+    mine.wish(item(0))
+    stager = mine.stager()
+    await until_outcome(stager, item(0), "ready")
+    mine.wish(item(1), item(0))
+    staged = await until_outcome(stager, item(1), "refused")
+    assert staged.reason == "DiskFull"
+    assert "of 800 kB free on /weights" in staged.message
 
 
 async def test_a_removal_that_was_cut_off_is_finished(tmp_path: Path) -> None:

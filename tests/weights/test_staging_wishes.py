@@ -148,3 +148,16 @@ def test_checkpoints_of_two_seeds_differ() -> None:
     first, second = MODELS[0], replace(MODELS[1])
     assert isinstance(second, Checkpoint)
     assert first.manifest().digest != second.manifest().digest
+
+
+async def test_what_was_verified_once_is_believed_when_it_comes_back(tmp_path: Path) -> None:
+    mine, sources = pod(tmp_path)
+    mine.wish(item(0))
+    stager = mine.stager()
+    await until_outcome(stager, item(0), "ready")
+    mine.wish(item(1))
+    await until_outcome(stager, item(1), "ready")
+    mine.wish(item(0), item(1))
+    staged = await until_outcome(stager, item(0), "ready")
+    assert (staged.bytes_read, staged.bytes_total) == (0, 47_054)
+    assert sources.opened == [0, 1]

@@ -76,8 +76,8 @@ class ModelSpec(ApiModel):
         min_length=1,
         max_length=1024,
         description="Where the model's folder is: pvc://claim/path of the same namespace, readable from every node "
-        "that runs a stage; or hf://owner/repository, s3://, gs:// or az://bucket/path, http(s)://host/path, "
-        "oci://registry/repository. {revision} in a path stands for revision.",
+        "that runs a stage; or hf://owner/repository, s3://bucket/path, gs://bucket/path, az://account/container/path, "
+        "http(s)://host/path, oci://registry/repository. {revision} in a path stands for revision.",
         json_schema_extra=rules(*source_rules("model.source")),
     )
     revision: str = Field(

@@ -1,7 +1,7 @@
 """Where a model's folder is, written as one URI, and the names of revisions.
 
 ``pvc://claim/path`` lies in a claim of the same namespace and is served where it lies. All others are brought into the
-stage pods: ``hf://owner/repository``, ``s3://bucket/path``, ``gs://bucket/path``, ``az://container/path``,
+stage pods: ``hf://owner/repository``, ``s3://bucket/path``, ``gs://bucket/path``, ``az://account/container/path``,
 ``http(s)://host/path``, ``oci://registry/repository``. In a path ``{revision}`` stands for the revision; a repository
 of ``hf`` or ``oci`` has its revisions inside.
 """
@@ -26,9 +26,11 @@ MOVING: Final = (
 
 _SCHEME = "self.split('://', 2)[0]"
 _HAS_SCHEME = "self.contains('://')"
+_PLAIN = "[A-Za-z0-9_+@=.~-]+"
 _FOLDER = "([A-Za-z0-9_+@=.~-]|[{]revision[}])+"
 _PATH = f"(/{_FOLDER})*/?"
 _BUCKET = "[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
+_CONTAINER = "[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 _HOST = f"({DNS_SUBDOMAIN}|[[][0-9a-f:.]+[]])(:[0-9]+)?"
 _HUB_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
 _OCI_PART = "[a-z0-9]+([._-]+[a-z0-9]+)*"
@@ -62,15 +64,20 @@ def source_rules(field: str) -> tuple[Rule, ...]:
         ),
         _form(
             ("hf",),
-            f"{_HUB_NAME}/{_HUB_NAME}/?",
-            f"{field} must be an owner and a repository after hf://, such as hf://meta-llama/Llama-3.1-8B-Instruct; "
-            "the commit goes into revision",
+            f"{_HUB_NAME}/{_HUB_NAME}(/{_PLAIN})*/?",
+            f"{field} must be an owner and a repository after hf://, such as hf://meta-llama/Llama-3.1-8B-Instruct, "
+            "and may go on with a folder; the commit goes into revision",
         ),
         _form(
-            ("s3", "gs", "az"),
+            ("s3", "gs"),
             f"{_BUCKET}(/.*)?",
-            f"{field} must name a bucket or container (lower-case letters, digits, '-', '_' and '.'), "
+            f"{field} must name a bucket (3 to 63 lower-case letters, digits, '-', '_' and '.'), "
             "such as s3://models/llama-3.1-8b",
+        ),
+        _form(
+            ("az",),
+            f"[a-z0-9]{{3,24}}/{_CONTAINER}(/.*)?",
+            f"{field} must name a storage account and a container after az://, such as az://company/models/llama-3.1-8b",
         ),
         _form(
             ("http", "https"),
@@ -84,10 +91,9 @@ def source_rules(field: str) -> tuple[Rule, ...]:
             "oci://registry.example.com/llama/llama-3.1-8b; the tag or digest goes into revision",
         ),
         Rule(
-            f"{_of(VERSIONED)} || {matches(f'[a-z0-9]+://[^/]*{_PATH}')} && "
-            "!self.split('/').exists(part, part == '.' || part == '..')",
+            f"{matches(f'[a-z0-9]+://[^/]*{_PATH}')} && !self.split('/').exists(part, part == '.' || part == '..')",
             f"{field} must go on with a plain path: letters, digits and _+@=.~- between single slashes, without '.' or "
-            "'..' as a folder; {revision} stands for the revision",
+            "'..' as a folder; {revision} stands for the revision, except with hf:// and oci://",
         ),
     )
 

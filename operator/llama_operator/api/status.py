@@ -47,13 +47,13 @@ class GroupStatus(ApiModel):
 
 
 class ModelFactsStatus(ModelFacts):
-    """The inspector's facts in the spelling of the API."""
+    """The resolver's facts in the spelling of the API."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
 
 class ModelStatus(ApiModel):
-    """What the inspector found in the model's folder."""
+    """What the look at the weights found."""
 
     key: str = Field(description="Hash of the source and revision that were inspected.")
     outcome: Literal["", "accepted", "refused"] = Field(default="", description="Empty while it is not known.")
@@ -164,7 +164,7 @@ class LlamaDeploymentStatus(ApiModel):
     weights: str = Field(default="", description="Weights that all ready groups answer with, or a list of them.")
     reason: str = Field(default="", description="Machine word for what it waits for, or Serving.")
     message: str = Field(default="", description="Sentence with numbers for reason.")
-    model: ModelStatus | None = Field(default=None, description="What the inspector found in the model's folder.")
+    model: ModelStatus | None = Field(default=None, description="What the look at the weights found.")
     groups: tuple[GroupStatus, ...] = Field(
         default=(),
         description="The groups.",

@@ -7,6 +7,7 @@ is a native sidecar (an init container that is always restarted), so it is there
 from typing import Any
 
 from llama_operator.api import CPU, StagingSpec, filled, is_remote
+from llama_operator.api.quantity import parse_bytes
 from llama_operator.manifests.common import (
     Context,
     claim_volume,
@@ -98,7 +99,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "image": gateway_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "restartPolicy": "Always",
-        "args": ["python3", "-m", "llama_serving.weights", "stage"],
+        "args": ["python3", "-m", "llama_serving.weights", "stage", *_size_limit(context.spec.staging)],
         "env": [{"name": names.ENV_STAGE, "value": str(stage)}, {"name": "HOME", "value": "/tmp"}],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
@@ -112,6 +113,11 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             *credentials,
         ],
     }
+
+
+def _size_limit(staging: StagingSpec) -> list[str]:
+    """An emptyDir looks as large as its disk: the stager has to be told where the kubelet would end the pod."""
+    return ["--size-limit", str(parse_bytes(staging.size_limit))] if staging.size_limit else []
 
 
 def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:

@@ -22,11 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--explain", metavar="FILE", type=Path, required=True, help="a rollout as YAML")
     file: Path = parser.parse_args(arguments).explain
     try:
-        scenario = Scenario.model_validate(yaml.safe_load(file.read_text()))
+        moments = list(run(Scenario.model_validate(yaml.safe_load(file.read_text()))))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         sys.stderr.write(f"{file}: {_first(error)}\n")
         return 2
-    moments = list(run(scenario))
     sys.stdout.writelines(f"{line}\n" for line in lines(moments))
     last = moments[-1].plan.memory.rollout
     return 0 if last is None or last.phase == "Done" else 1

@@ -48,7 +48,8 @@ def canary_fault(world: Snapshot, before: Sequence[GatewayMark], canary: CanaryS
     if slow is not None and usual is not None and slow > usual * canary.max_first_byte_ratio:
         return (
             f"the first byte (99th percentile) took up to {slow:g} s on {new} and {usual:g} s on {old},"
-            f" {slow / usual:.1f} times as long; spec.rollout.canary.maxFirstByteRatio allows {canary.max_first_byte_ratio:g}"
+            f" {slow / usual:.1f} times as long;"
+            f" spec.rollout.canary.maxFirstByteRatio allows {canary.max_first_byte_ratio:g}"
         )
     return ""
 

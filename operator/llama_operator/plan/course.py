@@ -21,7 +21,9 @@ def course_of(memory: Memory, aims: Aims, scene: Scene) -> Course | None:
     surge = rollout.max_surge if record and record.expected.strategy == "surge" else 0
     if record and record.phase in ("RollingBack", "Held") and (wanted is None or record.key == wanted.key):
         back = record.phase == "RollingBack"
-        return Course(good, good, every, back, surge=surge, unavailable=rollout.max_unavailable) if good else None
+        if good is None:
+            return None
+        return Course(good, good, every, backwards=back, surge=surge, unavailable=rollout.max_unavailable)
     if wanted and wanted.key == memory.good.key and (record is None or record.key != wanted.key):
         return Course(wanted, wanted, every, unavailable=rollout.max_unavailable)
     if wanted is None or record is None or record.key != wanted.key or not record.expected.strategy:

@@ -156,7 +156,7 @@ def _build(unit: Unit | None, group: GroupId, target: Target, run: _Pass) -> Gro
 def _replace(others: tuple[Unit, ...], ordinal: int, target: Target, run: _Pass) -> GroupSteps:
     """No unit of the wanted revision is there yet."""
     course, scene, old = run.course, run.scene, others[0].group.revision
-    serving = any(unit.serving for unit in others)
+    serving = any(unit.may_serve(scene.now) for unit in others)
     why = f"revision {old} is replaced by {target.revision}"
     if not serving:
         return _all_retired(others, why, scene)
@@ -184,7 +184,7 @@ def _leave(others: tuple[Unit, ...], mine: Unit, target: Target, run: _Pass) -> 
     for unit in others:
         why = f"revision {unit.group.revision} is replaced by {target.revision}"
         spare = mine.available(scene.now, wait) and mine.has(target.serve) and run.budget.take > 0
-        if unit.serving and not spare:
+        if unit.may_serve(scene.now) and not spare:
             steps += _standing((unit,), scene)
             continue
         run.budget.take -= int(unit.serving)

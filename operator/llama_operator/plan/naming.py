@@ -54,11 +54,6 @@ def token_name(deployment: str) -> str:
     return f"{deployment}-token"
 
 
-def inspector_name(deployment: str, inspector_key: str) -> str:
-    """Name of the pod that reads the model's config before any device is asked for."""
-    return f"{deployment}-inspect-{inspector_key}"
-
-
 def weights_name(model: ModelSpec) -> str:
     """Name of the LlamaWeights that deployments make: the same for all that want the same weights."""
     end = model.source.replace(PLACEHOLDER, "").rstrip("/").rpartition("/")[2]

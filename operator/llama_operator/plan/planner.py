@@ -51,14 +51,18 @@ def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: d
     aims = Aims(wanted, kept_target(world, spec, scene.known))
     memory = advance(before, aims, scene)
     course = course_of(before, aims, scene)
-    if decided_anew(before, memory) and course:
+    if course and decided_anew(before, memory):
         course = replace(course, take=False)
     steps = group_steps(scene, course) if course else leave_alone(scene)
+    waits = _weights_holds(view, spec) + refused + steps.holds + _group_waits(scene, course, steps, now)
+    return _whole(scene, steps, memory, waits + explain_gateway(world), aims)
+
+
+def _whole(scene: Scene, steps: GroupSteps, memory: Memory, waits: tuple[Hold, ...], aims: Aims) -> Plan:
+    """The plan, from what was decided."""
+    world, models = scene.world, _models(scene.spec, aims)
     wishes = tuple(wish for step in steps.units for wish in wishes_of(step, scene))
-    holds = _weights_holds(view, spec) + refused + _record_holds(memory) + steps.holds
-    waits = _group_waits(scene, course, steps, now)
-    holds = holds + waits + explain_gateway(world)
-    models = _models(spec, aims)
+    stands = _record_holds(memory)
     return Plan(
         groups=steps.plans,
         keep=steps.keep,
@@ -68,11 +72,11 @@ def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: d
         wishes=wishes,
         weights=models,
         releases=_releases(scene, models),
-        model=view,
+        model=weights_of(world.weights, scene.spec.model),
         memory=_with_baselines(memory, steps.units, wishes, scene),
         verdicts=_verdicts(scene),
-        holds=holds,
-        recheck=SOON if holds or wishes or memory != before else LATER,
+        holds=stands + waits,
+        recheck=SOON if waits or wishes or (stands and not _rests(memory)) else LATER,
     )
 
 
@@ -104,11 +108,15 @@ def _weights_holds(view: WeightsView | None, spec: LlamaDeploymentSpec) -> tuple
         return (Hold(Reason.INSPECTING_MODEL, text),)
     if view.ready and view.manifest is not None and view.facts is not None:
         return ()
-    known = {reason.value: reason for reason in Reason}
     if view.refused:
-        return (Hold(known.get(view.reason, Reason.MODEL_REFUSED), view.message),)
+        return (Hold(_word(view.reason, Reason.MODEL_REFUSED), view.message),)
     text = view.message or f"LlamaWeights {view.name} is looked at before any device is asked for"
-    return (Hold(known.get(view.reason, Reason.INSPECTING_MODEL), text),)
+    return (Hold(_word(view.reason, Reason.INSPECTING_MODEL), text),)
+
+
+def _word(text: str, other: Reason) -> Reason:
+    """A reason that was written elsewhere, perhaps by another version."""
+    return next((reason for reason in Reason if reason.value == text), other)
 
 
 def _models(spec: LlamaDeploymentSpec, aims: Aims) -> tuple[ModelSpec, ...]:
@@ -159,13 +167,19 @@ def _record_holds(memory: Memory) -> tuple[Hold, ...]:
     record = memory.rollout
     if record is None or record.phase == "Done":
         return ()
-    reason = Reason(record.reason)
+    reason = _word(record.reason, Reason.ROLLING_OUT)
     if record.phase == "RollingOut":
         return (Hold(reason, record.message),)
     end = "go back to" if record.phase == "RollingBack" else "serve"
     held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
     good = f"{memory.good.id} in pods {memory.good.revision}" if memory.good else record.before
     return (Hold(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
+
+
+def _rests(memory: Memory) -> bool:
+    """The rollout goes on with another spec only, which is an event."""
+    record = memory.rollout
+    return record is not None and (record.phase == "Held" or record.reason == Reason.ROLLOUT_PAUSED)
 
 
 def _group_waits(scene: Scene, course: Course | None, steps: GroupSteps, now: datetime) -> tuple[Hold, ...]:

@@ -55,7 +55,7 @@ def serving_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
 
 
 def gateway_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
-    """Image of the gateway and of the inspector."""
+    """Image of the gateway and of the stager."""
     return spec.images.gateway or settings.gateway_image
 
 

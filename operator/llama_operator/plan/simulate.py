@@ -34,8 +34,8 @@ FAST, SLOW = 3, 13  # classes of the times to the first byte
 class Setting:
     """What there is around the rollout."""
 
-    spans: Spans = Spans()
-    faults: Faults = Faults()
+    spans: Spans = field(default_factory=Spans)
+    faults: Faults = field(default_factory=Faults)
     rooms: tuple[NodeRoom, ...] | None = None  # beside what the groups have
     in_flight: int = 0  # requests, all the time
     facts: ModelFacts | None = None
@@ -96,9 +96,7 @@ class Simulation:
         view = weights_view(self.spec, self.setting.facts)
         self.models.setdefault(view.name, view)
         pods = tuple(pod for unit in self.units.values() for pod in unit.pods(self.now))
-        cells = {
-            name: answer for unit in self.units.values() for name, answer in unit.answers(self.now, NAME).items()
-        }
+        cells = {name: answer for unit in self.units.values() for name, answer in unit.answers(self.now, NAME).items()}
         return Snapshot(
             key=Key("default", NAME),
             uid="uid",
@@ -153,6 +151,13 @@ class Simulation:
 
     def _act(self, decided: Plan) -> None:
         self.memory = decided.memory
+        self._act_on_units(decided)
+        for item in decided.groups:
+            self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())
+        for create in decided.creates:
+            self._create(create, decided)
+
+    def _act_on_units(self, decided: Plan) -> None:
         by_pod = {unit.group.pod(stage): unit for unit in self.units.values() for stage in range(unit.stages)}
         for change in decided.rotations:
             if change.pod in by_pod and not change.move:
@@ -160,10 +165,6 @@ class Simulation:
         for delete in decided.deletes:
             if delete.name in by_pod:
                 by_pod[delete.name].leave(self.now)
-        for item in decided.groups:
-            self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())
-        for create in decided.creates:
-            self._create(create, decided)
         for wish in decided.wishes:
             if wish.pod in by_pod:
                 by_pod[wish.pod].take(wish.wish, self.now)

@@ -159,7 +159,8 @@ class SimUnit:
 
     def due(self, now: datetime) -> Iterator[datetime]:
         """When something ends by itself."""
-        found = (self.starts, self.until, self.measured, self.leaves, *self.staged.values())
+        crash = self._crash_time if self._fails() else None
+        found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values())
         yield from (moment for moment in found if moment and moment > now)
         if self.gate is False and self.gate_since:
             yield self.gate_since + timedelta(seconds=self.spans.requests)
@@ -205,14 +206,15 @@ class SimUnit:
             )
 
     def _crashes(self, now: datetime) -> bool:
-        late = now >= self.made + timedelta(seconds=self.spans.stage + self.spans.start)
-        return self.engine is None and self._fails() and late
+        return self.engine is None and self._fails() and now >= self._crash_time
+
+    @property
+    def _crash_time(self) -> datetime:
+        return self.made + timedelta(seconds=self.spans.stage + self.spans.start)
 
     def answers(self, now: datetime, deployment: str) -> dict[str, CellAnswer]:
         """What its supervisors say."""
-        return {
-            self.group.pod(stage): CellAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)
-        }
+        return {self.group.pod(stage): CellAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)}
 
     def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
         up, wish = self.engine is not None, self.wishes.get(str(stage))
@@ -229,6 +231,7 @@ class SimUnit:
             message="the engine answers" if up else "the engine starts",
             phase_seconds=0,
             uptime_seconds=0,
+            stages_total=self.stages,
             ready=up and verdict is not None and not exchanging,
             wish=wish.key if wish else "",
             staging=StagingState(weights=tuple(self._staged(digest, now) for digest in self.staged)),

@@ -21,11 +21,13 @@ from llama_operator.plan.scene import Scene
 from llama_operator.plan.targets import Target
 from llama_operator.plan.units import Staging, Unit
 from llama_operator.plan.verify import Judgement
+from llama_serving.config.state import Phase
 from llama_serving.config.wish import NextWeights, Wish
 
 _REFUSALS = {reason.value: reason for reason in (
     Reason.DIGEST_DIFFERS, Reason.DISK_FULL, Reason.WEIGHTS_DENIED, Reason.WEIGHTS_GONE, Reason.WEIGHTS_UNREADABLE,
 )}  # fmt: skip
+_STARTS = (Phase.STARTING, Phase.JOINING, Phase.LOADING, Phase.FAILED)
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,21 @@ def _arrived(unit: Unit, serve: NextWeights, scene: Scene) -> UnitStep:
 
 
 def _starting(unit: Unit) -> tuple[bool | None, str]:
-    """An engine that is on its way back comes through the gate again; one that is merely not heard keeps it."""
-    if unit.state is not None and not unit.state.weights:
-        return False, "the engine starts, and is asked before it gets requests again"
+    """An engine that has started again comes through the gate again; one that merely does not answer now keeps it."""
+    state = unit.state
+    if state is not None and (state.phase in _STARTS or (state.weights and state.verdict is None)):
+        return False, "the engine has started again, and is asked before it gets requests"
     return None, ""
 
 
 def _in_rotation(unit: Unit, aim: Target, staging: Staging, scene: Scene, *, may_take: bool) -> UnitStep:
     serve, ordinal, wanted = scene.held(unit), unit.group.ordinal, aim.serve.weights.id
-    if not unit.serving:  # it answers nobody: nothing is taken away
+    if not unit.may_serve(scene.now) or _starting(unit)[0] is False:  # it answers nobody: nothing is taken away
         return UnitStep(unit, serve, gate=False, why=f"it does not answer, and takes {wanted}")
     if not staging.ready:
         return UnitStep(unit, serve, hold=staging_hold(unit, aim, staging))
-    if not may_take:
-        text = f"group {ordinal} has {wanted} staged and waits for its turn on {unit.weights}"
+    if not may_take or not unit.weights:
+        text = f"group {ordinal} has {wanted} staged and waits for its turn on {unit.weights or 'what it has'}"
         return UnitStep(unit, serve, hold=Hold(Reason.ROLLING_OUT, text, ordinal))
     text = f"group {ordinal} leaves the rotation to take {wanted}"
     return UnitStep(unit, serve, gate=False, why=text, takes=True, hold=Hold(Reason.SWAPPING, text, ordinal))

@@ -14,6 +14,9 @@ from llama_operator.plan.targets import group_files
 from llama_serving.config.state import CellState, Phase
 from llama_serving.config.wish import NextWeights, StagedWeights, SwapState, Verdict
 
+#: A busy engine may miss a probe or two.
+COMES_BACK = timedelta(seconds=30)
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -57,10 +60,19 @@ class Unit:
         """Gateways send requests to it."""
         return self.open and self.leader is not None and self.leader.ready
 
+    def may_serve(self, now: datetime) -> bool:
+        """Serves, or has stopped so lately that it may come back by itself: to take it away costs a group."""
+        if self.serving:
+            return True
+        if not self.open or self.torn or self.leader is None or self.leader.ready_since is None:
+            return False
+        return now - self.leader.ready_since < COMES_BACK
+
     @property
     def torn(self) -> bool:
-        """One of its pods ends."""
-        return any(not pod.alive for pod in self.pods)
+        """One of its pods ends, or is not there any more."""
+        total = max((state.stages_total for state in self.states.values()), default=0)
+        return len(self.pods) < total or any(not pod.alive for pod in self.pods)
 
     @property
     def answers(self) -> bool:
@@ -96,6 +108,8 @@ class Unit:
             return self.swap.digest
         if self.verdict and self.state and self.verdict.id == self.state.weights:
             return self.verdict.digest
+        if self.swap and self.weights:
+            return self.swap.digest  # done, and not measured yet
         return self.file.weights.digest if self.file else ""
 
     def available(self, now: datetime, min_ready: int) -> bool:

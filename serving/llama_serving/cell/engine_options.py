@@ -97,6 +97,9 @@ def _cpu_environment(config: CellConfig) -> dict[str, str]:
         ENGINE_VARIABLE: CPU_ENGINE,
         "OMP_NUM_THREADS": str(config.cpus_per_stage),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # vLLM has torch compile what ranks log-probabilities. The image has no C++ compiler: a request for them would
+        # end the engine.
+        "TORCHDYNAMO_DISABLE": "1",
         # The ring buffer between engine and first stage is 10 chunks of this in /dev/shm; stock (24 MB) needs 250 MB.
         "VLLM_MQ_MAX_CHUNK_BYTES_MB": "2",
     }

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from llama_serving.cell import leader
 from llama_serving.cell.identity import Identity
+from llama_serving.cell.kit import difference, read_kit
 from llama_serving.cell.load import Load, is_staged, load_of, wanted_weights
 from llama_serving.cell.machine import Decision, Do, Fault, Memory
 from llama_serving.cell.ports import ClusterApi, Control, EngineApi, FailureLog, RayControl, StageApi, WeightsFolder
@@ -16,20 +18,26 @@ from llama_serving.cell.roles import Facts
 from llama_serving.cell.serve_app import serve_document
 from llama_serving.cell.stage_views import StageViews
 from llama_serving.cell.swapping import Asked, EngineView
-from llama_serving.cell.verdict import Subject, measure, stage_digests
+from llama_serving.cell.verdict import Finding, Subject, measure, stage_digests
 from llama_serving.config.cell import CellConfig
-from llama_serving.config.wish import StagingState, Verdict, Verify, Wish
+from llama_serving.config.wish import StagingState, Verify, Wish
+
+TRIES: Final = 3  # an engine that does not answer a question is asked again before that is its verdict
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A verdict, and what it is of."""
+    """What was found, of which engine, and how often it was asked in vain before."""
 
     pid: int
     load: Load
-    verify: Verify
-    verdict: Verdict
-    tokens_per_second: float
+    finding: Finding
+    tries: int = 1
+
+    @property
+    def stands(self) -> bool:
+        """An error stands when it came again and again."""
+        return not self.finding.verdict.error or self.tries >= TRIES
 
 
 class LeaderRole:
@@ -46,6 +54,7 @@ class LeaderRole:
         control: Control,
         stages: StageApi,
         log: FailureLog,
+        read_kit: Callable[[str], Mapping[str, str]] = read_kit,
     ) -> None:
         self._me = me
         self._ray = ray
@@ -55,11 +64,15 @@ class LeaderRole:
         self._control = control
         self._stages = StageViews(me, stages)
         self._log = log
+        self._read_kit = read_kit
+        self._kit: Mapping[str, str] = {}  # of the weights that the engine began with
+        self._differs: tuple[Load, str] | None = None  # the answer for the weights that were asked about last
         self._files: object = None  # fingerprint of the model's files at the deployment
         self._config: CellConfig | None = None  # what Serve was given; its arguments never change while Ray lives
         self._requested: Load | None = None
         self._answered = False
         self._measured: Measured | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._staging: StagingState | None = None
         self._view: leader.LeaderView | None = None
         self._home: tuple[int, Mapping[str, int]] | None = None  # process of the replica, nodes that it was started on
@@ -71,6 +84,8 @@ class LeaderRole:
 
     async def look(self, *, stopping: bool) -> leader.LeaderView:
         """Ask Ray, Serve, the replica and, where it matters, the other stages, side by side."""
+        if self._asking is not None and self._asking.done():
+            self._asking.result()  # an error is part of a verdict; what is raised is a bug
         ray, wish = self._ray.view(), self._control.wish()
         nodes, app, replica, self._staging = await asyncio.gather(
             self._nodes(ray.started), self._app(), self._state(), asyncio.to_thread(self._control.staging)
@@ -106,15 +121,22 @@ class LeaderRole:
         matters = not there and (complete or self._deployed)  # before, the leader has nothing to do with weights yet
         staged = is_staged(self._me.config, weights)
         staging = await self._keeps_waiting(wish, wanted, staged=staged) if matters else None
-        measured = self._measured
-        current = measured is not None and engine is not None and self._is_of_now(measured, engine)
+        differs = await self._difference(wanted) if self._deployed and matters and staging is None else ""
+        current = self._current(engine)
         return Asked(
             wanted=wanted,
             staging=staging,
             requested=self._requested,
-            verified=current,
-            proven=current and measured is not None and measured.verify == _verify(wish),
+            verified=current is not None and current.stands,
+            proven=current is not None and current.stands and current.finding.verify == _verify(wish),
+            differs=differs,
         )
+
+    async def _difference(self, wanted: Load) -> str:
+        """What besides tensors is another in ``wanted``; looked at once."""
+        if self._differs is None or self._differs[0] != wanted:
+            self._differs = wanted, difference(self._kit, await asyncio.to_thread(self._read_kit, wanted.path))
+        return self._differs[1]
 
     async def _keeps_waiting(self, wish: Wish | None, wanted: Load, *, staged: bool) -> Fault | None:
         """What keeps ``wanted`` from being loaded. At a start the leader's own wish is enough."""
@@ -124,8 +146,12 @@ class LeaderRole:
         agreed = wish_fault(views) if self._deployed else None
         return agreed or (group_fault(wanted, views) if staged else None)
 
-    def _is_of_now(self, measured: Measured, engine: EngineView) -> bool:
-        return self._replica is not None and (measured.pid, measured.load) == (self._replica.pid, engine.load)
+    def _current(self, engine: EngineView | None) -> Measured | None:
+        """What was measured of the weights that this engine has now."""
+        measured, replica = self._measured, self._replica
+        if measured is None or engine is None or replica is None:
+            return None
+        return measured if (measured.pid, measured.load) == (replica.pid, engine.load) else None
 
     def _is_other(self, wanted: Load) -> bool:
         """A refused model is tried again when its files are others, or other weights are wished."""
@@ -168,13 +194,16 @@ class LeaderRole:
             case Do.SWAP:
                 await self._swap()
             case Do.VERIFY:
-                await self._measure()
+                self._begin_to_measure()
 
     async def _deploy(self) -> None:
         """The engine begins with the wished weights: those of the config are not loaded first."""
         weights = wanted_weights(self._me.config, self._control.wish())
         load = load_of(self._me.config, weights)
+        if not self._is_decided(load):
+            return
         self._files = self._weights.fingerprint()
+        self._kit = await asyncio.to_thread(self._read_kit, load.path)
         config = self._me.config.model_copy(
             update={"weights": weights.model_copy(update={"served_name": self._me.config.weights.served_name})}
         )
@@ -184,8 +213,19 @@ class LeaderRole:
     async def _swap(self) -> None:
         """Only ``user_config`` changes, so Serve keeps the replica and calls its ``reconfigure``."""
         load = load_of(self._me.config, wanted_weights(self._me.config, self._control.wish()))
-        if self._config is not None and await self._cluster.deploy(serve_document(self._config, load), load):
+        if self._config is None or not self._is_decided(load):
+            return
+        if await self._cluster.deploy(serve_document(self._config, load), load):
             self._requested = load
+
+    def _is_decided(self, load: Load) -> bool:
+        """A wish that came after the last look is decided after the next one: its weights may not be ready."""
+        return self._view is not None and self._view.asked.wanted == load
+
+    def _begin_to_measure(self) -> None:
+        """Beside the loop: an engine that serves is watched meanwhile."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._measure())
 
     async def _measure(self) -> None:
         replica = self._replica
@@ -200,8 +240,14 @@ class LeaderRole:
                 [report.digest for report in replica.stages], tensor=self._me.config.layout.tensor
             ),
         )
-        verdict, speed = await measure(self._engine.ask, subject, verify, clock=time.monotonic)
-        self._measured = Measured(replica.pid, load, verify, verdict, speed)
+        last = self._current(_engine_view(replica))
+        before = None if last is None or last.finding.verdict.error else last.finding
+        finding = await measure(self._engine.ask, subject, verify, before=before, clock=time.monotonic)
+        again = last is not None and last.finding.verify == verify
+        after = await self._engine.state()
+        if after is None or (after.pid, after.weights, after.swap) != (replica.pid, replica.weights, replica.swap):
+            return  # another engine, or other weights, may have answered a part of it
+        self._measured = Measured(replica.pid, load, finding, tries=last.tries + 1 if again and last else 1)
 
     def facts(self) -> Facts:
         """The engine's numbers."""
@@ -215,12 +261,15 @@ class LeaderRole:
             timings={} if replica is None else {f"replica_{step}": spent for step, spent in replica.timings.items()},
             staging=self._staging,
             swap=None if replica is None else replica.swap,
-            verdict=None if measured is None else measured.verdict,
-            tokens_per_second=None if measured is None else round(measured.tokens_per_second, 2) or None,
+            verdict=None if measured is None else measured.finding.verdict,
+            tokens_per_second=None if measured is None else round(measured.finding.tokens_per_second, 2) or None,
         )
 
     async def stop(self) -> None:
         """End Ray and with it the engine."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self._ray.stop()
 
 

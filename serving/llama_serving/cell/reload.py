@@ -16,7 +16,11 @@ import torch
 from vllm.config import set_current_vllm_config
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
-from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
+from vllm.model_executor.layers.vocab_parallel_embedding import (
+    ParallelLMHead,
+    UnquantizedEmbeddingMethod,
+    VocabParallelEmbedding,
+)
 from vllm.model_executor.model_loader.reload.layerwise import _get_original_loader, get_layerwise_info
 from vllm.model_executor.model_loader.reload.sanitize import restore_layer_refs
 from vllm.model_executor.models.utils import _get_tied_embedding_params, is_pp_missing_parameter
@@ -50,7 +54,8 @@ def is_plain(model: torch.nn.Module, config: Any) -> bool:
     """Whether what is in the files is what is in the parameters, packed at most."""
     methods = (getattr(module, "quant_method", None) for module in model.modules())
     quantized = any(isinstance(method, QuantizeMethodBase) and not isinstance(method, _PLAIN) for method in methods)
-    return config.quant_config is None and config.lora_config is None and not quantized
+    known = hasattr(getattr(model, "model", None), "hf_to_vllm_mapper")  # says which tensors are fused
+    return known and config.quant_config is None and config.lora_config is None and not quantized
 
 
 class Filling:
@@ -70,11 +75,9 @@ class Filling:
             except (AssertionError, RuntimeError, ValueError) as error:
                 shapes = ", ".join(f"{piece.name} {list(self._files.tensor(piece.name).shape)}" for piece in pieces)
                 raise ValueError(f"{shapes} does not fit into {parameter}: {error}") from error
-        for head in self._model.modules():
-            # The head's matrix is kept beside its packed copy; a tied one is the embedding, filled under that name.
-            if isinstance(head, ParallelLMHead) and hasattr(head, "cpu_linear"):
-                head.cpu_linear = None
-                head.quant_method.process_weights_after_loading(head)
+        for module in self._model.modules():
+            if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
+                _repack_vocabulary(module)
 
     def _plan(self) -> dict[str, list[Piece]]:
         shared = _get_tied_embedding_params(self._model)
@@ -136,6 +139,16 @@ class Filling:
         buffer.__class__ = shape.__class__
         buffer.__dict__ = shape.__dict__.copy()
         return restore_layer_refs(buffer, module)
+
+
+def _repack_vocabulary(module: Any) -> None:
+    """The packed copy beside the matrix: a head computes with it (a tied one was filled under the embedding's name).
+
+    vLLM makes one of an embedding too, and never uses it: it goes, rather than stay as it was.
+    """
+    module.cpu_linear = None
+    if isinstance(module, ParallelLMHead):
+        module.quant_method.process_weights_after_loading(module)
 
 
 def is_packed(module: Any) -> bool:

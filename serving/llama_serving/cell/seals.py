@@ -61,12 +61,9 @@ def sealed_digest(path: Path) -> str:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write the whole file or nothing; it is on disk when this returns."""
+    """Write the whole file or nothing. It outlives the container; when the node dies, so does the pod's volume."""
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 

@@ -6,7 +6,7 @@ seen                               follows
 an exchange runs                   Swapping, not ready; at most ``timeouts.start``
 two exchanges failed in a row      SwapFailed, shown for ``SHOW_FAILURE`` seconds; the container starts again
 the exchange to the wish failed    SwapFailed, not ready, until another wish comes
-other weights wished, all ready    SWAP; Swapping, not ready
+other weights wished, all ready    SWAP; Swapping, not ready; the container starts again where more than tensors differs
 other weights wished, not ready    the present ones serve; the sentence says what is waited for
 no verdict on these weights        VERIFY; Verifying, not ready
 a verdict                          Serving, ready; VERIFY again where the wish asks for other proofs
@@ -53,6 +53,7 @@ class Asked:
     requested: Load | None = None  # what Serve was last told
     verified: bool = False  # there is a verdict on what this engine holds
     proven: bool = False  # and it answers what the wish asks for
+    differs: str = ""  # what besides tensors is another in the wanted weights than in those of the engine's start
 
 
 def serve(memory: Memory, engine: EngineView, asked: Asked, *, start: float, now: float) -> Decision:
@@ -83,6 +84,9 @@ def _exchange(memory: Memory, engine: EngineView, asked: Asked, *, start: float,
         return _await_staging(replace(memory, swap_since=None), engine, asked, now=now)
     if asked.requested == asked.wanted:
         return _await_swap(memory, engine, asked, start=start, now=now)
+    if asked.differs:
+        sentence = f"{asked.wanted.name} has another {asked.differs}: the engine starts anew with it."
+        return conclude(memory, Status(Phase.SERVING, CellReason.SWAPPING, sentence), now=now, exit_code=1)
     sentence = f"Exchanging the weights for {asked.wanted.name}: Serve is told."
     status = Status(Phase.SERVING, CellReason.SWAPPING, sentence)
     since = now if memory.swap_since is None else memory.swap_since

@@ -44,17 +44,31 @@ class Subject:
     stage_digests: tuple[str, ...]
 
 
-async def measure(ask: Ask, subject: Subject, verify: Verify, *, clock: Callable[[], float]) -> tuple[Verdict, float]:
-    """The verdict on what the engine holds, and the tokens per second of one request (0 where it was not measured)."""
+@dataclass(frozen=True)
+class Finding:
+    """A verdict, and what it is an answer to."""
+
+    verdict: Verdict
+    tokens_per_second: float  # of one request; 0 where it was not measured
+    verify: Verify
+
+
+async def measure(
+    ask: Ask, subject: Subject, verify: Verify, *, before: Finding | None, clock: Callable[[], float]
+) -> Finding:
+    """What the engine holds, verified; ``before`` is what was found of the same engine for an earlier wish."""
     began = clock()
     found: dict[str, Any] = {}
     speed = 0.0
     try:
         async with asyncio.timeout(DEADLINE):
-            found["answer_hash"] = await _greedy_answer(ask, subject)
-            speed = ANSWER_TOKENS / max(clock() - began, 1e-6)
+            if before is None:
+                found["answer_hash"] = await _greedy_answer(ask, subject)
+                speed = ANSWER_TOKENS / max(clock() - began, 1e-6)
+            else:  # the engine may serve: in a batch with others, the last bits of an answer are not its own
+                found["answer_hash"], speed = before.verdict.answer_hash, before.tokens_per_second
             found["golden"], found["mean_logprob"] = await asyncio.gather(
-                _golden(ask, subject, verify.golden), _quality(ask, subject, verify.quality_texts or BUILT_IN)
+                _golden(ask, subject, verify.golden), _quality(ask, subject, verify, before)
             )
     except TimeoutError:
         found["error"] = f"The engine did not answer everything within {DEADLINE:.0f} s."
@@ -67,7 +81,7 @@ async def measure(ask: Ask, subject: Subject, verify: Verify, *, clock: Callable
         seconds=round(clock() - began, 3),
         **found,
     )
-    return verdict, speed
+    return Finding(verdict, speed, verify)
 
 
 async def _greedy_answer(ask: Ask, subject: Subject) -> str:
@@ -110,7 +124,10 @@ def passes(golden: GoldenPrompt, answer: str) -> bool:
         raise EngineError(f"The pattern {golden.pattern!r} of a golden prompt is not valid: {error}.") from error
 
 
-async def _quality(ask: Ask, subject: Subject, texts: Sequence[str]) -> float:
+async def _quality(ask: Ask, subject: Subject, verify: Verify, before: Finding | None) -> float | None:
+    if before is not None and before.verify.quality_texts == verify.quality_texts:
+        return before.verdict.mean_logprob
+    texts = verify.quality_texts or BUILT_IN
     body = {**_body(subject, tokens=1), "prompt": list(texts), "prompt_logprobs": 0}
     answer = await ask(_COMPLETIONS, body)
     return mean_logprob([choice.get("prompt_logprobs") or [] for choice in answer.get("choices") or []])

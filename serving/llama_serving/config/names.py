@@ -16,7 +16,6 @@ MANAGED_BY: Final = "llama-operator"
 
 COMPONENT_STAGE: Final = "stage"
 COMPONENT_GATEWAY: Final = "gateway"
-COMPONENT_INSPECTOR: Final = "inspector"
 COMPONENT_RESOLVER: Final = "resolver"
 
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
@@ -54,7 +53,7 @@ MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: NextWeights 
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
 
-# Uid and gid that stages, gateways and inspectors run as.
+# Uid and gid that stages, gateways and resolvers run as.
 SERVING_UID: Final = 10001
 
 # Routes and headers.

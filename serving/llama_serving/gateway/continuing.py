@@ -163,5 +163,6 @@ class Continuer:
 
 
 def _fault_of(stream: Stream, reason: str) -> Fault:
-    differs = isinstance(stream.tap, Rewriter) and stream.tap.differs
-    return Fault(FaultKind.DIFFERS if differs else FaultKind.BROKE, reason)
+    if isinstance(stream.tap, Rewriter) and stream.tap.differs:
+        return Fault(FaultKind.DIFFERS, f"did not go on with the answer as it had begun: {reason}")
+    return Fault(FaultKind.BROKE, f"broke off: {reason}")

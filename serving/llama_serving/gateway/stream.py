@@ -53,14 +53,13 @@ class Stream:
     async def story(self) -> Story:
         """Return what the client has of the answer; raises ChunkError when it cannot be continued."""
         if self._story is None:
-            self._story = self._begin_story()
+            story = self._begin_story()
             for number, event in enumerate(self._recorder.events(), 1):
-                self._story.take(chunks.read(event))
+                story.take(chunks.read(event))
                 if number % _EVENTS_AT_A_TIME == 0:
                     await asyncio.sleep(0)
+            self._story = story
             self._recorder.drop()
-            if not self._story.prompt:
-                raise ChunkError("its stream does not tell the prompt's token ids")
         return self._story
 
     def go_on(self, reply: Reply, story: Story, *, begins_at: int) -> None:
@@ -97,7 +96,7 @@ class Stream:
                 story.take(chunks.read(event))
         except ChunkError:
             return False
-        return bool(story.prompt)
+        return True
 
 
 def can_be_continued(reply: Reply, target: Target) -> bool:

@@ -89,12 +89,13 @@ def length(body: dict[str, Any] | None = None, path: str = CHAT) -> int:
 
 @pytest.mark.parametrize("end", [closes, resets, sends_an_error, ends_early, hangs])
 async def test_a_group_that_dies_anywhere_in_a_stream(end: End) -> None:
-    """At every 41st byte, so also in heads, in token ids and within characters; one gateway for each."""
-    for cut in range(1, length(), 41 if end in (closes, ends_early) else 401):
+    """At every 61st byte, so also in heads, in token ids and within characters; one gateway for each."""
+    limits = {"idle_timeout": 0.5, "first_byte_timeout": 0.5} if end is hangs else {}
+    for cut in range(1, length(), 61 if end in (closes, ends_early) else 801):
         bad, good = Upstream(then=says(ENGINE, dies_after=cut, end=end, name="bad")), Upstream(then=says(ENGINE))
         async with (
             upstreams(bad, good),
-            gateway(target(bad, "bad"), idle_timeout=0.1, first_byte_timeout=0.1) as running,
+            gateway(target(bad, "bad"), **limits) as running,
         ):
             request = asyncio.create_task(ask(running))
             await until(lambda: bad.seen)  # noqa: B023
@@ -128,7 +129,8 @@ async def test_both_routes_and_what_a_client_may_ask_for(path: str, more: dict[s
 
 async def test_death_after_death() -> None:
     """Three groups die one after the other, each a bit further; the fourth ends the answer."""
-    dying = [Upstream(then=says(ENGINE, dies_after=900, name=f"dies {number}")) for number in range(3)]
+    scripts = [says(ENGINE, dies_after=900, name=f"dies {number}") for number in range(3)]
+    dying = [Upstream(then=script, probe=answer(503)) for script in scripts]
     good = Upstream(then=says(ENGINE))
     async with upstreams(*dying, good), gateway() as running:
         running.know(*[target(upstream, f"d{number}") for number, upstream in enumerate(dying)])
@@ -400,3 +402,33 @@ async def test_an_engine_names_its_weights_better_than_discovery() -> None:
         got = await ask(running)
         assert got.headers["x-llama-weights"] == "said"
         assert list((await running.load()).by_weights) == ["said"]
+
+
+async def test_all_streams_of_a_group_go_on_when_it_is_killed() -> None:
+    """Sixty streams on three groups; two groups are killed while they run, and one of them comes back."""
+
+    async def paced(exchange: Exchange) -> None:
+        if "prompt" in (asked := json.loads(exchange.body)):
+            assert asked["return_token_ids"]
+        await exchange.send(head(200, "transfer-encoding: chunked", kind="text/event-stream"))
+        for event in ENGINE.answer(exchange.target, asked):
+            await exchange.chunk(event)
+            await asyncio.sleep(0.005)
+        await exchange.send(b"0\r\n\r\n")
+
+    groups = {name: Upstream(then=paced) for name in ("a", "b", "c")}
+    async with upstreams(*groups.values()):
+        targets = [target(upstream, name) for name, upstream in groups.items()]
+        async with gateway(*targets, max_in_flight_per_group=30) as running:
+            requests = [asyncio.create_task(ask(running)) for _ in range(60)]
+            await until(lambda: sum(len(upstream.seen) for upstream in groups.values()) == 60)
+            await groups["a"].stop()
+            await until(lambda: len(groups["b"].seen) + len(groups["c"].seen) > 42)
+            await groups["b"].stop()
+            await groups["a"].start()
+            got = await asyncio.gather(*requests)
+            totals = await running.totals()
+    assert [seen(one.body).text for one in got] == [want().text] * 60
+    assert all(len(seen(one.body).ids) == 1 and not one.broken for one in got)
+    assert (totals["finished"], "broken" in totals) == (60, False)
+    assert totals["continued"] > 20

@@ -92,7 +92,7 @@ def test_moments_are_whole_seconds_in_utc() -> None:
     assert back.last_transition_time == datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)
 
 
-def test_the_facts_are_those_of_the_inspector() -> None:
+def test_the_facts_are_those_of_the_resolver() -> None:
     assert ModelFactsStatus.model_fields.keys() == ModelFacts.model_fields.keys()
     facts = {"kvHeads": 8, "headDim": 128, "hiddenSize": 4096, "maxContext": 8192, "dtype": "bfloat16", "files": 4}
     facts |= {"architecture": "LlamaForCausalLM", "layers": 32, "heads": 32, "vocabulary": 128256, "bytes": 1}

@@ -1,5 +1,6 @@
 """A cluster, an engine and neighbours that do what a test says. They implement the ports of the supervisor."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,7 @@ class FakeEngine:
     asked: int = 0
     questions: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     breaks: str = ""
+    hangs: bool = False
     says: str = "Paris"
 
     async def state(self) -> ReplicaState | None:
@@ -78,6 +80,8 @@ class FakeEngine:
 
     async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         self.questions.append((route, dict(body)))
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.breaks:
             raise EngineError(self.breaks)
         return answer(body, self.says)

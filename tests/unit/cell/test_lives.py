@@ -6,11 +6,12 @@ import pytest
 
 from llama_serving.cell.leader import AppView
 from llama_serving.cell.load import LINKS, Load
+from llama_serving.cell.machine import Fault
 from llama_serving.cell.replica_state import EngineWeights
 from llama_serving.config.cell import Weights
 from llama_serving.config.state import CellReason, Phase
 from llama_serving.config.wish import GoldenPrompt, SwapState, Verify, Wish
-from tests.unit.cell.fakes import FakeControl, FakeStages, rank, ready, replica
+from tests.unit.cell.fakes import FakeControl, FakeStages, FakeWeights, rank, ready, replica
 from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -36,6 +37,8 @@ class Group:
     """A leader whose weights are staged, and the other stage's supervisor as it sees it."""
 
     def __init__(self, *, after: "Group | None" = None) -> None:
+        self.leader: Leader
+        self.other: Worker
         controls = (FakeControl(), FakeControl()) if after is None else (after.leader.control, after.other.control)
         self.leader = Leader(config=STAGED, control=controls[0])
         self.leader.cluster.nodes_now = dict(BOTH)
@@ -48,9 +51,9 @@ class Group:
             self.other.control.staging_now = ready(*digests, **changes)
 
     def wish(self, wish: Wish, on: tuple[int, ...] = (0, 1)) -> None:
-        for stage, world in enumerate((self.leader, self.other)):
+        for stage, control in enumerate((self.leader.control, self.other.control)):
             if stage in on:
-                world.control.keep(wish)
+                control.keep(wish)
 
     def holds(self, digest: str, **changes: Any) -> None:
         """The replica's word."""
@@ -204,13 +207,29 @@ async def test_other_proofs_of_the_same_weights_are_asked_for_in_service() -> No
     assert len(group.leader.engine.questions) == questions, "asked once"
 
 
-async def test_a_verdict_with_an_error_is_a_verdict() -> None:
+async def test_an_error_is_a_verdict_when_it_comes_again_and_again() -> None:
     group = Group()
-    group.leader.engine.breaks = "The engine refused /v1/completions with 500: no."
-    await group.serving()
-    state = await group.looks()
-    assert (state.ready, state.verdict.error) == (True, "The engine refused /v1/completions with 500: no.")
-    assert state.tokens_per_second is None
+    said = group.leader.engine.breaks = "The engine refused /v1/completions with 500: no."
+    group.staged(A)
+    await group.looks(3)
+    group.holds(A)
+    state = await group.looks(4)
+    assert (state.ready, state.reason, len(group.leader.engine.questions)) == (False, CellReason.VERIFYING, 3)
+    state = await group.looks(3)
+    assert (state.ready, state.verdict.error, state.tokens_per_second) == (True, said, None)
+    assert len(group.leader.engine.questions) == 3
+
+
+async def test_an_error_that_passes_is_none() -> None:
+    group = Group()
+    group.leader.engine.breaks = "The engine did not answer /v1/completions: TimeoutError."
+    group.staged(A)
+    await group.looks(3)
+    group.holds(A)
+    assert not (await group.looks(2)).ready
+    group.leader.engine.breaks = ""
+    state = await group.looks(2)
+    assert (state.ready, state.verdict.error, state.verdict.mean_logprob) == (True, "", -2.0)
 
 
 async def test_a_refused_model_is_tried_again_when_other_weights_are_wished() -> None:
@@ -230,3 +249,73 @@ async def test_staging_is_shown_where_a_stager_runs(staged: bool) -> None:
     world.control.staging_now = ready(A)
     state = await _step(world)
     assert (state.staging == ready(A)) is staged
+
+
+async def test_weights_with_another_tokenizer_are_not_exchanged_in_place() -> None:
+    group = Group()
+    group.leader.kits = {load(A).path: {"tokenizer.json": "1"}, load(B).path: {"tokenizer.json": "2"}}
+    await group.serving()
+    group.wish(WISH)
+    group.staged(A, B, outcome="working")
+    assert (await group.looks(2)).ready
+    group.staged(A, B)
+    await _step(group.other)
+    group.leader.stages.state_now = group.other.supervisor.state()
+    assert await group.leader.supervisor.run() == 1
+    state = group.leader.supervisor.state()
+    assert state.message == "b (bbbbbbbbbbbb) has another tokenizer.json: the engine starts anew with it."
+    assert group.leader.cluster.told == [load(A)]
+
+
+async def test_an_engine_that_serves_is_watched_while_it_is_asked() -> None:
+    group = await Group().serving()
+    golden = GoldenPrompt(prompt="The capital of France?")
+    group.leader.engine.hangs = True
+    group.wish(Wish(serve=weights(A), verify=Verify(golden=(golden,))))
+    assert (await group.looks(2)).ready
+    group.leader.engine.state_now = None
+    state = await group.looks(2)
+    assert (state.ready, state.reason) == (False, CellReason.ENGINE_UNHEALTHY)
+    group.leader.ray.exit_code = 1
+    assert await group.leader.supervisor.run() == 1
+
+
+async def test_a_worker_leaves_staged_weights_to_its_stager() -> None:
+    world = Worker(config=STAGED, weights=FakeWeights(Fault(CellReason.WEIGHTS_MISSING, "there is no folder")))
+    assert (await _step(world)).reason is CellReason.LEADER_NOT_REACHED
+    world.control.keep(Wish(serve=Weights(path="/models/w1", id="w1", served_name="llama")))
+    assert (await _step(world)).reason is CellReason.WEIGHTS_MISSING
+
+
+async def test_a_wish_that_comes_between_look_and_deed_waits_for_the_next_look() -> None:
+    group = Group()
+    group.staged(A)
+    await group.looks()
+    look = group.leader.supervisor._role.look
+
+    async def late(*, stopping: bool) -> Any:
+        view = await look(stopping=stopping)
+        group.wish(WISH, on=(0,))
+        return view
+
+    group.leader.supervisor._role.look = late  # type: ignore[method-assign]
+    group.leader.cluster.told.clear()
+    state = await group.looks(2)
+    assert (group.leader.cluster.told, state.reason) == ([], CellReason.WEIGHTS_STAGING)
+
+
+async def test_a_verdict_is_not_made_of_the_answers_of_two_weights() -> None:
+    group = Group()
+    group.staged(A)
+    await group.looks(3)
+    group.holds(A)
+    ask = group.leader.engine.ask
+
+    async def exchanged_meanwhile(route: str, body: Any) -> Any:
+        group.holds(A, swap=SwapState(digest=A, outcome="done", seconds=len(group.leader.engine.questions)))
+        return await ask(route, body)
+
+    group.leader.engine.ask = exchanged_meanwhile  # type: ignore[method-assign]
+    assert (await group.looks(4)).reason is CellReason.VERIFYING
+    group.leader.engine.ask = ask  # type: ignore[method-assign]
+    assert (await group.looks(2)).ready

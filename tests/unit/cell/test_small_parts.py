@@ -128,6 +128,27 @@ def test_later_stages_get_a_buffer_where_no_dummy_run_made_one(first: bool, tens
     assert runner.intermediate_tensors == expected
 
 
+def test_large_blocks_come_from_the_heap_that_a_process_keeps() -> None:
+    """Stock, a block of 64 MiB is mapped from the kernel, and given back when it is freed."""
+    code = """
+import ctypes
+from llama_serving.cpu.heap import keep_freed_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def in_heap():
+    block = libc.malloc(64 << 20)
+    [heap] = [line.split()[0] for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")][:1]
+    begin, end = (int(part, 16) for part in heap.split("-"))
+    libc.free(block)
+    return begin <= block < end
+print(in_heap(), keep_freed_memory(), in_heap())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True True\n"
+
+
 def test_a_dead_stage_tells_the_engine_and_ends_its_process() -> None:
     told, ended = threading.Event(), threading.Event()
     codes: list[int] = []

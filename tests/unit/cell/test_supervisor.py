@@ -1,5 +1,6 @@
 """Whole lives of supervisors: the real loop and roles, with fakes behind the ports and a clock that a test turns."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,7 @@ class Leader:
     control: FakeControl = field(default_factory=FakeControl)
     stages: FakeStages = field(default_factory=FakeStages)
     config: dict[str, Any] = field(default_factory=dict)
+    kits: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         me = identity(**self.config)
@@ -53,6 +55,7 @@ class Leader:
             control=self.control,
             stages=self.stages,
             log=self.log,
+            read_kit=lambda path: self.kits.get(path, {}),
         )
         self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
 
@@ -61,6 +64,8 @@ class Leader:
         for _ in range(number):
             self.clock.now += 0.5
             assert await self.supervisor._step() is None, self.supervisor.state().message
+            for _ in range(50):  # what runs beside the loop waits for nothing but its turn
+                await asyncio.sleep(0)
         return self.supervisor.state()
 
     async def serving(self) -> "Leader":

@@ -9,7 +9,7 @@ import pytest
 from llama_serving.cell import verdict
 from llama_serving.cell.load import Load
 from llama_serving.cell.quality_texts import BUILT_IN
-from llama_serving.cell.verdict import EngineError, Subject, mean_logprob, measure, passes, stage_digests
+from llama_serving.cell.verdict import EngineError, Finding, Subject, mean_logprob, measure, passes, stage_digests
 from llama_serving.config.wish import GoldenPrompt, Verdict, Verify
 from tests.unit.cell.fakes import FakeClock, FakeEngine
 
@@ -19,17 +19,21 @@ SUBJECT = Subject(
     context_length=512,
     stage_digests=("sha256:aa", "sha256:aa"),
 )
+NO_PROOFS = Verify()
 CAPITAL = GoldenPrompt(prompt="The capital of France?", expect="Paris")
 
 
-async def ask(engine: FakeEngine, verify: Verify = Verify(), subject: Subject = SUBJECT) -> tuple[Verdict, float]:  # noqa: B008
+async def ask(
+    engine: FakeEngine, verify: Verify = NO_PROOFS, subject: Subject = SUBJECT, before: Finding | None = None
+) -> tuple[Verdict, float]:
     clock = FakeClock()
 
     async def timed(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         clock.now += 0.5
         return await engine.ask(route, body)
 
-    return await measure(timed, subject, verify, clock=clock)
+    finding = await measure(timed, subject, verify, before=before, clock=clock)
+    return finding.verdict, finding.tokens_per_second
 
 
 async def test_what_was_measured_is_reported() -> None:
@@ -83,8 +87,8 @@ async def test_an_answer_that_says_nothing_is_an_error(answer: Mapping[str, Any]
     async def says(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return answer
 
-    found, _ = await measure(says, SUBJECT, Verify(), clock=FakeClock())
-    assert words in found.error
+    found = await measure(says, SUBJECT, NO_PROOFS, before=None, clock=FakeClock())
+    assert words in found.verdict.error
 
 
 async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +97,21 @@ async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
         return {}
 
     monkeypatch.setattr(verdict, "DEADLINE", 0.01)
-    found, speed = await measure(hangs, SUBJECT, Verify(), clock=FakeClock())
-    assert (found.error, speed) == ("The engine did not answer everything within 0 s.", 0.0)
+    found = await measure(hangs, SUBJECT, NO_PROOFS, before=None, clock=FakeClock())
+    assert (found.verdict.error, found.tokens_per_second) == ("The engine did not answer everything within 0 s.", 0.0)
+
+
+async def test_what_is_known_of_an_engine_is_not_asked_again_while_it_serves() -> None:
+    known, speed = await ask(FakeEngine())
+    before = Finding(known, speed, NO_PROOFS)
+    engine = FakeEngine(says="Rome")
+    found, same = await ask(engine, Verify(golden=(CAPITAL,)), before=before)
+    assert [route for route, _ in engine.questions] == ["/v1/chat/completions"]
+    assert (found.answer_hash, found.mean_logprob, same) == (known.answer_hash, known.mean_logprob, speed)
+    assert not found.golden[0].passed
+    engine = FakeEngine()
+    await ask(engine, Verify(quality_texts=("mine",)), before=before)
+    assert [body["prompt"] for _, body in engine.questions] == [["mine"]]
 
 
 @pytest.mark.parametrize(

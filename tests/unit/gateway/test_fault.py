@@ -24,6 +24,8 @@ def repeats(fault: Fault, *, max_retries: int = 10) -> int:
         (Fault(FaultKind.STATUS, "answered 504", 504), 10),
         (Fault(FaultKind.STATUS, "answered 500", 500), 1),
         (Fault(FaultKind.HANG, "silent"), 0),
+        (Fault(FaultKind.BROKE, "broke off"), 10),
+        (Fault(FaultKind.DIFFERS, "its text differs"), 10),
     ],
 )
 def test_each_kind_has_its_own_limit(fault: Fault, expected: int) -> None:
@@ -46,3 +48,12 @@ def test_a_refused_repeat_is_not_counted() -> None:
     tries = Tries()
     assert not tries.may_repeat(Fault(FaultKind.HANG, ""), 10)
     assert tries.retries == 0
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_a_stream_that_had_begun_is_known_to_be_answerable(kind: FaultKind) -> None:
+    tries = Tries(begun=True)
+    count = 0
+    while tries.may_repeat(Fault(kind, "", 500), 10):
+        count += 1
+    assert count == (0 if kind is FaultKind.HANG else 10)

@@ -2,10 +2,10 @@
 
 import re
 
-from llama_serving.config.gateway import GatewayLoad
-from llama_serving.gateway.metrics import Histogram, Metrics, labelled
+from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, GatewayLoad
+from llama_serving.gateway.metrics import Histogram, Metrics, WeightsCount, labelled
 
-SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"\})? -?[0-9.e+-]+')
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
 
 
 def test_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
@@ -23,6 +23,7 @@ def test_every_line_is_a_sample_or_a_comment_and_every_sample_has_a_type() -> No
     metrics.codes[200] += 3
     metrics.faults["reset"] += 1
     metrics.wait.observe(0.1)
+    metrics.weights["w1"].observe(0.1)
     lines = list(metrics.lines())
     typed = {line.split()[2] for line in lines if line.startswith("# TYPE")}
     for line in lines:
@@ -40,3 +41,17 @@ def test_the_totals_are_those_of_the_contract() -> None:
 
 def test_groups_are_labelled() -> None:
     assert list(labelled("g", "text", [("a", 1), ("b", True)]))[2:] == ['g{group="a"} 1', 'g{group="b"} 1']
+
+
+def test_times_to_the_first_byte_are_counted_per_class() -> None:
+    count = WeightsCount()
+    for seconds in (0.0, 0.05, 0.051, 120.0, 121.0):
+        count.observe(seconds)
+    assert count.counts().first_byte == (2, 1, *[0] * (len(FIRST_BYTE_BOUNDS) - 3), 1, 1)
+    lines = list(count.lines("h", "w1"))
+    assert lines[1] == 'h_bucket{weights="w1",le="0.1"} 3'
+    assert lines[-3:] == [
+        'h_bucket{weights="w1",le="+Inf"} 5',
+        'h_sum{weights="w1"} 241.101000',
+        'h_count{weights="w1"} 5',
+    ]

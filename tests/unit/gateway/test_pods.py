@@ -70,6 +70,15 @@ def test_the_weights_are_fit_for_a_header(weights: str | None, expected: str) ->
     assert target.weights == expected
 
 
+@pytest.mark.parametrize(("value", "moving"), [("true", True), ("false", False), ("", False)])
+def test_the_annotation_that_lets_streams_leave(value: str, moving: bool) -> None:
+    item = pod()
+    item["metadata"]["annotations"][names.ANNOTATION_MOVE_STREAMS] = value
+    target = target_of(item)
+    assert target is not None
+    assert target.moving is moving
+
+
 def test_the_selector_names_leaders_only() -> None:
     assert leader_selector("chat").split(",") == [
         "llama-operator.dev/deployment=chat",

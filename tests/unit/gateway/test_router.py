@@ -4,7 +4,8 @@ import pytest
 
 from llama_serving.gateway.core.fault import Fault, FaultKind
 from llama_serving.gateway.core.router import Full
-from tests.unit.gateway.worlds import BUSY, INTERNAL, REFUSED, admit, fail, probe, router, target, where
+from llama_serving.gateway.core.target import Target
+from tests.unit.gateway.worlds import BROKE, BUSY, INTERNAL, REFUSED, admit, fail, probe, router, target, where
 
 
 def test_equal_groups_take_turns() -> None:
@@ -230,3 +231,62 @@ def test_a_request_without_a_group_cannot_fail() -> None:
     world = router()
     with pytest.raises(ValueError, match="without a group"):
         world.may_repeat(admit(world), REFUSED, 0.0)
+
+
+def test_an_answer_that_has_begun_goes_on_with_the_same_weights_only() -> None:
+    world = router()
+    world.update([target("a"), target("b", weights="w2"), target("c", ready=False)], 0.0)
+    ticket = admit(world)
+    ticket.weights, ticket.tries.begun = "w1", True
+    assert fail(world, ticket, BROKE)
+    assert where(ticket) == ["-"]
+    assert world.update([target("a", ready=False), target("b", weights="w2"), target("c")], 1.0) == [ticket]
+    assert where(ticket) == ["c"]
+
+
+def test_others_do_not_wait_for_the_weights_of_one() -> None:
+    world = router("a", in_flight=1)
+    broken, other = admit(world), admit(world)
+    broken.weights = "w1"
+    fail(world, broken, BROKE)
+    assert world.update([target("a", weights="w2")], 1.0) == []
+    assert where(broken, other) == ["-", "a"]
+
+
+def test_a_stream_that_breaks_off_is_a_strike() -> None:
+    world = router("a", in_flight=9)
+    for _ in range(3):
+        assert fail(world, admit(world), BROKE)
+    assert world.groups["a"].health.ejected
+
+
+def test_an_answer_of_two_minds_says_nothing_about_the_group() -> None:
+    world = router("a")
+    ticket = admit(world)
+    assert fail(world, ticket, Fault(FaultKind.DIFFERS, "its text differs"))
+    assert where(ticket) == ["a"]
+    assert world.next_probe() is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "moves"),
+    [
+        ([target("a"), target("b")], False),
+        ([target("a", moving=True)], False),
+        ([target("a", moving=True), target("b")], True),
+        ([target("a", moving=True), target("b", weights="w2")], False),
+        ([target("a", moving=True), target("b", ready=False)], False),
+        ([target("a", moving=True), target("b", moving=True)], False),
+        ([target("a", weights="", moving=True), target("b", weights="")], False),
+    ],
+)
+def test_streams_move_when_another_group_has_their_weights(targets: list[Target], moves: bool) -> None:
+    world = router("a")
+    ticket = admit(world)
+    world.update(targets, 1.0)
+    assert world.can_move(ticket) is moves
+
+
+def test_who_waits_does_not_move() -> None:
+    world = router()
+    assert not world.can_move(admit(world))

@@ -10,6 +10,7 @@ from llama_serving.gateway.core.ticket import Ticket
 from tests.unit.gateway.worlds import target
 
 NAMES = ("a", "b", "c")
+WEIGHTS = ("w1", "w2")
 FAULTS = st.one_of(
     st.builds(Fault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.GARBAGE]), st.just("broke")),
     st.builds(Fault, st.just(FaultKind.STATUS), st.just("answered"), st.sampled_from([500, 502, 503, 504])),
@@ -26,10 +27,10 @@ class RouterMachine(RuleBasedStateMachine):
         self.router = Router(Limits(in_flight=in_flight, waiting=waiting, wait=50, retries=4, ejection=1))
         self.tickets: list[Ticket] = []
         self.probes: list[tuple[object, int]] = []
-        self.update(dict.fromkeys(groups, True))
+        self.update(dict.fromkeys(groups, (True, "w1")))
 
-    @rule(states=st.dictionaries(st.sampled_from(NAMES), st.booleans()))
-    def discover(self, states: dict[str, bool]) -> None:
+    @rule(states=st.dictionaries(st.sampled_from(NAMES), st.tuples(st.booleans(), st.sampled_from(WEIGHTS))))
+    def discover(self, states: dict[str, tuple[bool, str]]) -> None:
         self.update(states)
 
     @rule()
@@ -47,6 +48,18 @@ class RouterMachine(RuleBasedStateMachine):
     def break_attempt(self, data: st.DataObject, fault: Fault) -> None:
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
         if self.router.may_repeat(ticket, fault, self.now):
+            self.check_order(self.router.put_back(ticket, self.now), also=ticket)
+        else:
+            self.end(ticket)
+
+    @precondition(lambda self: any(t.group for t in self.tickets))
+    @rule(data=st.data(), fault=st.sampled_from([FaultKind.BROKE, FaultKind.DIFFERS, None]))
+    def break_stream(self, data: st.DataObject, fault: FaultKind | None) -> None:
+        """A stream breaks off, or is moved: from now on only the same weights will do."""
+        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
+        assert ticket.group is not None
+        ticket.weights, ticket.tries.begun = ticket.weights or ticket.group.target.weights, True
+        if fault is None or self.router.may_repeat(ticket, Fault(fault, "broke off"), self.now):
             self.check_order(self.router.put_back(ticket, self.now), also=ticket)
         else:
             self.end(ticket)
@@ -76,8 +89,8 @@ class RouterMachine(RuleBasedStateMachine):
         """In the end, when all groups work, nobody starves and all counts return to zero."""
         if not hasattr(self, "router"):
             return
-        self.update(dict.fromkeys(NAMES, False))
-        self.update(dict.fromkeys(NAMES, True))
+        for ready in (False, True):
+            self.update({"a": (ready, "w1"), "b": (ready, "w2"), "c": (ready, "w1")})
         for _ in range(len(self.tickets) + 1):
             for ticket in [t for t in self.tickets if t.group]:
                 self.router.answered(ticket)
@@ -110,8 +123,9 @@ class RouterMachine(RuleBasedStateMachine):
         for group in self.router.groups.values():
             assert not group.health.ejected or group.health.probe_at is not None
 
-    def update(self, states: dict[str, bool]) -> None:
-        self.check_order(self.router.update([target(n, ready=r) for n, r in states.items()], self.now))
+    def update(self, states: dict[str, tuple[bool, str]]) -> None:
+        targets = [target(name, ready=ready, weights=weights) for name, (ready, weights) in states.items()]
+        self.check_order(self.router.update(targets, self.now))
 
     def end(self, ticket: Ticket) -> None:
         self.tickets.remove(ticket)
@@ -126,6 +140,7 @@ class RouterMachine(RuleBasedStateMachine):
         """Nobody was placed before an older request that may use the same group."""
         for ticket in granted:
             assert ticket.group is not None
+            assert ticket.weights in (None, ticket.group.target.weights), "went on with other weights"
             older = [t for t in self.tickets if t.group is None and t.seq < ticket.seq]
             assert not any(t.may_use(ticket.group) for t in older if t is not also)
 

@@ -7,11 +7,12 @@ from llama_serving.gateway.core.ticket import Ticket
 
 REFUSED = Fault(FaultKind.CONNECT, "refused")
 BUSY = Fault(FaultKind.STATUS, "answered 503", 503)
+BROKE = Fault(FaultKind.BROKE, "broke off")
 INTERNAL = Fault(FaultKind.STATUS, "answered 500", 500)
 
 
-def target(name: str, *, ready: bool = True, key: str = "", weights: str = "w1") -> Target:
-    return Target(key or name, name, 0, weights, "10.0.0.1", 8000, ready)
+def target(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Target:
+    return Target(key or name, name, 0, weights, "10.0.0.1", 8000, ready, moving)
 
 
 def router(

@@ -1,17 +1,25 @@
 """Writes the golden manifests: ``python -m tests.unit.operator.golden``. Review each change: it is what runs."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import yaml
 
+from llama_operator.api import LlamaWeightsSpec
+from llama_operator.manifests.changes import with_digest
 from llama_operator.manifests.gateway import token_secret
+from llama_operator.manifests.resolver import WeightsContext, resolver_job, resolver_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe import Snapshot
-from llama_operator.ports import Manifest
+from llama_operator.plan.naming import look_name
+from llama_operator.plan.weights import Look, look_key
+from llama_operator.ports import Key, Manifest
 from llama_operator.reconcile import Bodies, snapshot
-from tests.fakes.samples import SAMPLES, all_changes, context_of, whole_plan
+from tests.fakes.samples import CPU_SPEC, SAMPLES, SETTINGS, all_changes, context_of, whole_plan
+from tests.fakes.weights import NAME, REMOTE, SPEC, UID
 
 FOLDER: Final = Path(__file__).parent / "golden"
 
@@ -37,22 +45,46 @@ def pods(name: str) -> list[Manifest]:
     return stages + others + gateways
 
 
+def resolver(spec: dict[str, object]) -> list[Manifest]:
+    """What looks at some weights, in the order in which it is written."""
+    wanted = LlamaWeightsSpec.model_validate(spec)
+    context = WeightsContext(Key("team", NAME), UID, wanted, SETTINGS)
+    job = resolver_job(context, Look(look_name(NAME, look_key(wanted, SETTINGS)), 1))
+    return [*map(with_digest, resolver_objects(context)), job]
+
+
+def staged_pod() -> list[Manifest]:
+    """A stage into which weights are brought."""
+    claim = {"claimTemplate": {"size": "9Gi"}}
+    context = context_of({**CPU_SPEC, "model": REMOTE, "staging": claim})
+    return [stage_pod(context, whole_plan(context).creates[0])]
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, _data: object) -> bool:
         return True
 
 
-def text(name: str) -> str:
-    """The golden file's text."""
-    documents = yaml.dump_all(children(name), Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
-    return f"# Written by `python -m tests.unit.operator.golden`.\n{documents}"
+def text(documents: list[Manifest]) -> str:
+    """A golden file's text."""
+    body = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
+    return f"# Written by `python -m tests.unit.operator.golden`.\n{body}"
+
+
+#: File name -> what is in it.
+FILES: Final[dict[str, Callable[[], list[Manifest]]]] = {
+    **{name: partial(children, name) for name in SAMPLES},
+    "resolver-claim": partial(resolver, SPEC),
+    "resolver-bucket": partial(resolver, REMOTE),
+    "staged": staged_pod,
+}
 
 
 def main() -> None:
     """Write all files."""
     FOLDER.mkdir(exist_ok=True)
-    for name in SAMPLES:
-        (FOLDER / f"{name}.yaml").write_text(text(name))
+    for name, documents in FILES.items():
+        (FOLDER / f"{name}.yaml").write_text(text(documents()))
         sys.stdout.write(f"{FOLDER / name}.yaml\n")
 
 

@@ -6,12 +6,17 @@ import pytest
 from aiohttp import ClientSession, web
 
 from llama_operator.adapters.cells import HttpCells, host_of
+from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
 from llama_operator.adapters.rooms import pod_requests, rooms_of
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.ports import Key, Ref, Rejected, Retry
-from tests.unit.operator.worlds import cell
+from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.wish import Wish
+from tests.unit.operator.worlds import cell, serve_of
+
+LOAD = GatewayLoad(waiting=1, oldest_wait=2.5, in_flight=3, draining=False, groups=(), totals={"finished": 4})
 
 STATUS = '{"kind":"Status","message":"said by the server","code":409}'
 CONFLICT = '{"message":"Apply failed","details":{"causes":[{"reason":"FieldManagerConflict"}]}}'
@@ -177,6 +182,65 @@ async def test_a_supervisor_that_is_not_there(unused_tcp_port: int) -> None:
         found = await HttpCells(session, port=unused_tcp_port).state("127.0.0.1")
     assert found.state is None
     assert found.error.startswith("its supervisor is not heard")
+
+
+# -- wishes and loads -------------------------------------------------------------------------------------------------
+
+
+async def served(route: str, handler: Any, port: int) -> web.AppRunner:
+    app = web.Application()
+    app.router.add_route("*", route, handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "why"), [(200, "", ""), (204, "", ""), (401, "no such token", "HTTP 401: no such token")]
+)
+async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: str, unused_tcp_port: int) -> None:
+    heard: list[tuple[str, str, str]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        heard.append((request.method, request.headers["Authorization"], await request.text()))
+        return web.Response(status=status, text=text)
+
+    wish = Wish(serve=serve_of().weights, staged=(serve_of(),))
+    runner = await served("/llama/wish", take, unused_tcp_port)
+    try:
+        async with ClientSession() as session:
+            found = await HttpCells(session, port=unused_tcp_port).wish("127.0.0.1", wish, "secret")
+    finally:
+        await runner.cleanup()
+    assert found == why
+    ((method, token, body),) = heard
+    assert (method, token, Wish.model_validate_json(body)) == ("PUT", "Bearer secret", wish)
+
+
+async def test_a_wish_that_nobody_hears(unused_tcp_port: int) -> None:
+    async with ClientSession() as session:
+        found = await HttpCells(session, port=unused_tcp_port).wish("127.0.0.1", Wish(serve=serve_of().weights), "t")
+    assert found.startswith("its supervisor is not heard")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "known"),
+    [(200, LOAD.model_dump_json(), True), (200, "{}", False), (200, "no json", False), (503, "", False)],
+)
+async def test_a_gateways_load(status: int, body: str, known: bool, unused_tcp_port: int) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body)
+
+    runner = await served("/load", answer, unused_tcp_port)
+    try:
+        async with ClientSession() as session:
+            found = await HttpGateways(session, port=unused_tcp_port).load("127.0.0.1")
+            nobody = await HttpGateways(session, port=1).load("127.0.0.1")
+    finally:
+        await runner.cleanup()
+    assert found == (LOAD if known else None)
+    assert nobody is None
 
 
 def test_addresses_in_urls() -> None:

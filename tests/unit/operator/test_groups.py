@@ -6,15 +6,28 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.observe import PodView
-from llama_operator.plan.groups import BROKEN_GRACE, WATCH_LAG, GroupSteps, group_steps
+from llama_operator.plan.building import BROKEN_GRACE, WATCH_LAG
+from llama_operator.plan.groups import Course, GroupSteps, group_steps
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.removal import OVERDUE
+from llama_operator.plan.scene import scene_of
+from llama_operator.plan.targets import wanted_target
 from llama_operator.ports import NodeRoom
-from tests.unit.operator.worlds import NEW, NOW, OLD, ago, cell, group, leader, stage, wish, worker, world
+from tests.fakes.world import SETTINGS
+from tests.unit.operator.worlds import NEW, NOW, OLD, ago, cell, group, heard, leader, stage, worker, world
 
 
-def steps(*pods: PodView, replicas: int = 2, stages: int = 2, **fields: object) -> GroupSteps:
-    return group_steps(world(*pods, replicas=replicas, **fields), wish(replicas, stages), NOW)
+def steps(
+    *pods: PodView, replicas: int = 2, take: bool = True, surge: int = 0, unavailable: int = 1, **fields: object
+) -> GroupSteps:
+    """Steps towards the present spec; every pod is heard unless ``cells`` says otherwise."""
+    seen = world(*pods, replicas=replicas, **{"cells": heard(*pods)} | fields)
+    assert seen.spec is not None
+    scene = scene_of(seen, seen.spec, SETTINGS, NOW)
+    aim = wanted_target(seen, seen.spec, SETTINGS)
+    assert aim is not None
+    every = frozenset(range(replicas))
+    return group_steps(scene, Course(aim, aim, every, take=take, surge=surge, unavailable=unavailable))
 
 
 def created(found: GroupSteps) -> list[tuple[int, int]]:
@@ -34,12 +47,15 @@ def test_from_nothing_all_stages_are_made() -> None:
 
 
 def test_whole_groups_need_nothing() -> None:
-    assert steps(*group(0), *group(1)) == GroupSteps()
+    found = steps(*group(0), *group(1))
+    assert (created(found), deleted(found), found.retiring, found.holds) == ([], [], frozenset(), ())
+    assert [plan.group.ordinal for plan in found.plans] == [0, 1]
 
 
 def test_a_pod_that_was_not_made_yet_is_made() -> None:
     found = steps(stage(0, 0, created=ago(1)), *group(1))
     assert (created(found), deleted(found)) == ([(0, 1)], [])
+    assert GroupId("chat", 0, NEW) not in {plan.group for plan in found.plans[1:]}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +110,7 @@ def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:
     assert set(found.keep) == {GroupId("chat", 0, OLD), GroupId("chat", 1, OLD)}
     assert reasons(found) == [(0, "Replacing"), (1, "Replacing")]
     assert found.holds[1].detail == f"group 1 keeps revision {OLD}: 1 other group(s) do not serve yet"
+    assert {plan.group for plan in found.plans} == set(), "they are left as they are"
 
 
 def test_workers_go_when_their_leader_has_gone() -> None:
@@ -108,6 +125,8 @@ def test_nothing_is_made_while_an_old_pod_is_there() -> None:
 def test_a_serving_group_waits_until_the_new_one_serves() -> None:
     starting = (stage(0, 0), worker(0))
     assert deleted(steps(*starting, *group(1, OLD))) == []
+    assert deleted(steps(*group(0), *group(1, OLD), take=False)) == []
+    assert deleted(steps(*group(0), *group(1, OLD), unavailable=0)) == []
     assert deleted(steps(*group(0), *group(1, OLD))) == [f"{OLD}-1-0"]
 
 
@@ -129,6 +148,32 @@ def test_groups_that_do_not_serve_are_replaced_all_at_once() -> None:
 def test_a_group_that_is_about_to_break_counts_as_not_serving(torn: tuple[PodView, ...]) -> None:
     found = steps(*torn, *group(1, OLD))
     assert not [name for name in deleted(found) if name.startswith(f"{OLD}-1")]
+
+
+# -- one group more ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_group_is_made_beside_the_old_one() -> None:
+    found = steps(*group(0, OLD), *group(1, OLD), surge=1)
+    assert (created(found), deleted(found)) == ([(0, 0), (0, 1)], [])
+    assert [plan.group for plan in found.plans] == [GroupId("chat", 0, NEW)]
+    assert "3 groups are there" not in found.holds[0].detail
+    assert reasons(found) == [(1, "Replacing")]
+
+
+def test_the_old_one_goes_when_the_new_one_serves() -> None:
+    starting = (stage(0, 0), worker(0))
+    assert deleted(steps(*group(0, OLD), *starting, *group(1, OLD), surge=1)) == []
+    assert deleted(steps(*group(0, OLD), *group(0), *group(1, OLD), surge=1)) == [f"{OLD}-0-0"]
+    assert deleted(steps(*group(0, OLD), *group(0), *group(1, OLD), surge=1, unavailable=0)) == [f"{OLD}-0-0"]
+    lost = (leader(1, OLD), worker(1, OLD, gone_by=NOW))
+    assert f"{OLD}-0-0" not in deleted(steps(*group(0, OLD), *group(0), *lost, surge=1, unavailable=0))
+
+
+def test_no_more_groups_than_allowed() -> None:
+    pods = (*group(0, OLD), stage(0, 0), worker(0), *group(1, OLD))
+    assert created(steps(*pods, surge=1)) == []
+    assert created(steps(*pods, surge=2)) == [(1, 0), (1, 1)]
 
 
 # -- fewer replicas ---------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ from tests.unit.operator import golden
 PODS = [pytest.param(pod, id=f"{name}-{number}") for name in SAMPLES for number, pod in enumerate(golden.pods(name))]
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", golden.FILES)
 def test_golden(name: str) -> None:
     stored = (golden.FOLDER / f"{name}.yaml").read_text()
-    assert golden.text(name) == stored, "changed on purpose? python -m tests.unit.operator.golden"
+    assert golden.text(golden.FILES[name]()) == stored, "changed on purpose? python -m tests.unit.operator.golden"
 
 
 @pytest.mark.parametrize("pod", PODS)

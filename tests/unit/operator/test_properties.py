@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from llama_operator.api import KIND, LlamaDeploymentSpec
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
+from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe import Snapshot
 from llama_operator.plan.groups import is_serving
 from llama_operator.plan.model import CreateStage, Plan
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.planner import plan
-from llama_operator.plan.revision import model_key_of, revision_of
+from llama_operator.plan.revision import revision_of
 from llama_operator.ports import NodeRoom
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.status import notices, report
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster, set_condition, stamp
-from tests.fakes.nodes import FACTS
+from tests.fakes.models import FACTS
+from tests.fakes.samples import weights_in
 from tests.fakes.world import KEY, SETTINGS, World, spec_of
 
 FAST = settings(
@@ -97,20 +99,19 @@ def world_of(start: Start) -> World:
     for pod in start.pods:
         add_pod(world, pod)
     if start.known_model:
-        spec = LlamaDeploymentSpec.model_validate(world.spec)
-        facts = {"key": model_key_of(spec), "outcome": "accepted", "facts": FACTS.model_dump()}
-        world.cluster.objects[KIND, KEY.name]["status"] = {"model": facts}
+        asyncio.run(world.one_pass())
+        world.nodes.tick()
     return world
 
 
 def add_pod(world: World, item: SomePod) -> None:
     spec = LlamaDeploymentSpec.model_validate(world.spec)
     uid = world.cluster.objects[KIND, KEY.name]["metadata"]["uid"]
-    revision = OLD if item.old else revision_of(spec, SETTINGS)
-    made = stage_pod(
-        Context(KEY, uid, spec, SETTINGS), CreateStage(GroupId(KEY.name, item.group, revision), item.stage)
-    )
-    asyncio.run(world.cluster.apply(KEY, made, force=False))
+    revision = OLD if item.old else revision_of(spec, SETTINGS, FACTS)
+    context, group = Context(KEY, uid, spec, SETTINGS), GroupId(KEY.name, item.group, revision)
+    made = stage_pod(context, CreateStage(group, item.stage))
+    for manifest in (*group_objects(context, group, weights_in(context)), made):
+        asyncio.run(world.cluster.apply(KEY, manifest, force=True))
     pod = world.cluster.objects["Pod", made["metadata"]["name"]]
     dress(pod, item.state, world.cluster)
 
@@ -149,17 +150,17 @@ def check_creates(known: Snapshot, decided: Plan) -> None:
         assert all(pod.stage != create.stage for pod in others), f"{create} exists"
 
 
+def wanted_revision(known: Snapshot) -> str:
+    assert known.spec is not None
+    return revision_of(known.spec, SETTINGS, FACTS)
+
+
 def check_replacement(known: Snapshot, decided: Plan, replicas: int) -> None:
     by_name = {pod.name: pod for pod in known.stages}
     serving = serving_units(known)
-    going = [
-        pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.revision != decided.revision
-    ]
-    taken = {
-        pod.group
-        for pod in going
-        if (pod.group, pod.revision) in serving and (pod.group, decided.revision) not in serving
-    }
+    wanted = wanted_revision(known)
+    going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.revision != wanted]
+    taken = {pod.group for pod in going if (pod.group, pod.revision) in serving and (pod.group, wanted) not in serving}
     wanted_taken = {group for group in taken if group < replicas}
     assert len(wanted_taken) <= 1, f"{sorted(wanted_taken)} are replaced at a time"
     if wanted_taken:
@@ -244,7 +245,7 @@ containers = st.lists(
 
 @st.composite
 def pod_bodies(draw: st.DrawFn, number: int) -> dict[str, Any]:
-    component = draw(st.sampled_from([names.COMPONENT_STAGE, names.COMPONENT_INSPECTOR, names.COMPONENT_GATEWAY, ""]))
+    component = draw(st.sampled_from([names.COMPONENT_STAGE, names.COMPONENT_GATEWAY, ""]))
     labels = {names.LABEL_COMPONENT: component}
     for label in (names.LABEL_GROUP, names.LABEL_STAGE, names.LABEL_REVISION):
         if draw(optional):

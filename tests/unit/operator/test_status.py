@@ -7,12 +7,28 @@ import pytest
 
 from llama_operator.api import LlamaDeploymentStatus
 from llama_operator.observe import Snapshot, Waiting
+from llama_operator.plan.model import memory_of
 from llama_operator.plan.planner import LATER, SOON, plan
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.status import LONGEST, notices, report
-from tests.fakes.nodes import FACTS
+from llama_serving.config.state import Phase
+from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import NEW, NOW, OLD, cell, gateway_deployment, group, leader, stage, worker, world
+from tests.unit.operator.worlds import (
+    NEW,
+    NOW,
+    OLD,
+    V1,
+    cell,
+    gateway_deployment,
+    group,
+    heard,
+    leader,
+    stage,
+    verdict,
+    worker,
+    world,
+)
 
 
 def seen(known: Snapshot, *problems: Hold, later: float = 0) -> LlamaDeploymentStatus:
@@ -24,7 +40,12 @@ def conditions(status: LlamaDeploymentStatus) -> dict[str, tuple[str, str]]:
     return {one.type: (one.status, one.reason) for one in status.conditions}
 
 
-SERVING = world(*group(0), *group(1))
+def serving(**fields: object) -> Snapshot:
+    pods = (*group(0), *group(1))
+    return world(*pods, **{"cells": heard(*pods)} | fields)
+
+
+SERVING = serving()
 STARTING = world(*group(0), stage(1, 0), worker(1))
 
 
@@ -35,11 +56,11 @@ def test_serving() -> None:
     }  # fmt: skip
     assert (status.groups_ready, status.replicas, status.ready_replicas) == ("2/2", 2, 2)
     assert (status.reason, status.message) == ("Serving", "2 group(s) serve from 2 node(s)")
-    assert (status.weights, status.observed_generation) == ("v1", 1)
+    assert (status.weights, status.observed_generation) == (V1, 1)
     assert status.selector == "llama-operator.dev/deployment=chat,llama-operator.dev/stage=0"
     assert [(one.ordinal, one.name, one.state, one.nodes, one.weights) for one in status.groups] == [
-        (0, f"chat-{NEW}-0", "Serving", ("node-0", "node-1"), "v1"),
-        (1, f"chat-{NEW}-1", "Serving", ("node-0", "node-1"), "v1"),
+        (0, f"chat-{NEW}-0", "Serving", ("node-0", "node-1"), V1),
+        (1, f"chat-{NEW}-1", "Serving", ("node-0", "node-1"), V1),
     ]
     assert status.model is not None
     assert status.model.message == "LlamaForCausalLM of 30 layers, 4 files, 269000000 bytes"
@@ -84,7 +105,7 @@ def test_a_group_that_drains_and_one_that_waits_its_turn() -> None:
 
 
 def test_different_weights_are_all_named() -> None:
-    assert seen(world(*group(0), leader(1, weights="v2"), worker(1))).weights == "v1, v2"
+    assert seen(world(*group(0), leader(1, weights="v2"), worker(1))).weights == f"{V1}, v2"
 
 
 def test_what_the_api_server_refused_comes_first() -> None:
@@ -98,15 +119,21 @@ def test_a_long_sentence_is_cut() -> None:
 
 
 def test_a_refused_model() -> None:
-    known = replace(SERVING, status=LlamaDeploymentStatus())
-    status = seen(known)
+    (view,) = SERVING.weights.values()
+    refused = replace(view, ready=False, refused=True, reason="WeightsGone", message="gone", manifest=None)
+    status = seen(replace(SERVING, weights={view.name: refused}))
+    assert status.model is not None
+    assert (status.model.outcome, status.model.reason) == ("refused", "WeightsGone")
+    assert (status.reason, status.message) == ("WeightsGone", "gone")
+    status = seen(replace(SERVING, weights={}))
     assert status.model is not None
     assert (status.model.outcome, status.model.reason) == ("", "InspectingModel")
     assert conditions(status)["Available"][0] == "True", "what serves goes on serving"
 
 
 def test_a_spec_that_cannot_be_read() -> None:
-    status = seen(replace(SERVING, spec=None, spec_error="spec.x is 1: no"))
+    first = seen(SERVING)
+    status = seen(replace(SERVING, status=first, spec=None, spec_error="spec.x is 1: no"))
     assert (status.reason, status.message) == ("SpecInvalid", "spec.x is 1: no")
     assert status.groups_ready == "2/2"
     assert status.model is not None
@@ -155,8 +182,11 @@ def test_times_are_whole_seconds_as_the_api_server_keeps_them() -> None:
 def test_events_tell_what_changed() -> None:
     first, then = seen(STARTING), seen(SERVING)
     found = notices(first, then)
+    measured = f"on {V1}: mean log-probability -3.50 nats per token, answer answer-v1"
     assert [(one.warning, one.reason, one.message) for one in found] == [
         (False, "Serving", "group 1 is Serving: the engine answers"),
+        (False, "Verified", f"group 0 {measured}"),
+        (False, "Verified", f"group 1 {measured}"),
         (False, "Serving", "2 group(s) serve from 2 node(s)"),
     ]
     lost = notices(then, seen(world(*group(0), stage(1, 0), worker(1, phase="Failed"))))
@@ -174,7 +204,13 @@ def test_a_sentence_that_grows_is_no_event() -> None:
 
 def test_a_pass_comes_soon_while_something_waits() -> None:
     assert plan(STARTING, SETTINGS, NOW).recheck == SOON
-    assert plan(SERVING, SETTINGS, NOW).recheck == LATER
+    settled = replace(SERVING, status=seen(SERVING))
+    (wish, *_) = {item.wish.key for item in plan(settled, SETTINGS, NOW).wishes}
+    told = heard(*SERVING.stages, wish=wish)
+    learned = replace(settled, cells=told)
+    learned = replace(learned, status=report(learned, plan(learned, SETTINGS, NOW), (), NOW))
+    assert plan(learned, SETTINGS, NOW).recheck == LATER
+    assert memory_of(learned.status) == plan(learned, SETTINGS, NOW).memory
 
 
 def test_an_object_that_is_being_deleted_gets_nothing() -> None:
@@ -188,10 +224,16 @@ def test_an_object_that_is_being_deleted_gets_nothing() -> None:
 @pytest.mark.parametrize(
     ("pod", "answer", "opens"),
     [
-        (stage(0, 0), cell(), [(True, "v1")]),
-        (stage(0, 0, in_rotation=False), cell(), [(True, "v1")]),
+        (stage(0, 0), cell(), [(True, V1)]),
+        (stage(0, 0, in_rotation=False), cell(), [(True, V1)]),
         (leader(0), cell(), []),
-        (leader(0), cell(weights="v2"), [(True, "v2")]),
+        (leader(0, weights="v0"), cell(), [(True, V1)]),
+        (leader(0), cell(model="v2"), []),  # other weights: they are exchanged
+        (stage(0, 0), cell(verdict=None), []),
+        (stage(0, 0), cell(verdict=verdict("v2")), []),  # measured before they were exchanged
+        (leader(0), cell(verdict=None, ready=False, weights="", phase=Phase.LOADING), [(False, "")]),
+        (stage(0, 0), cell(verdict=verdict(error="HTTP 500")), []),
+        (leader(0), cell(verdict=verdict(error="HTTP 500")), [(False, "")]),
         (stage(0, 0), cell(ready=False), []),
         (leader(0), cell(ready=False), []),
         (leader(0, gone_by=NOW), cell(), [(False, "")]),

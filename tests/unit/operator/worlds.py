@@ -81,7 +81,8 @@ def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> CellAnswer
     state = {
         "deployment": "chat", "group": 0, "stage": 0, "revision": revision, "weights": id_of(model),
         "phase": Phase.SERVING, "reason": CellReason.SERVING, "message": "It serves.", "phase_seconds": 1,
-        "uptime_seconds": 1, "ready": True, "verdict": verdict(model), "staging": staging(**{model: "ready"}),
+        "uptime_seconds": 1, "ready": True, "stages_total": 2,
+        "verdict": verdict(model), "staging": staging(**{model: "ready"}),
     }  # fmt: skip
     return CellAnswer(CellState.model_validate(state | fields))
 

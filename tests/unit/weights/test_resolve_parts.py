@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.config.manifest import Manifest
@@ -79,6 +79,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.lists(st.binary(max_size=30), max_size=6), st.lists(st.integers(0, 300)))
 async def test_digests_do_not_depend_on_the_pieces(head: bytes, tensors: list[bytes], cuts: list[int]) -> None:
     begin, described = 0, {}
@@ -136,6 +137,7 @@ def test_the_packed_manifest_of_a_large_model_fits_a_config_map() -> None:
     assert packed == pack(manifest)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=9000))
 def test_a_report_never_outgrows_the_termination_message(message: str) -> None:
     report = WeightsReport(outcome="refused", reason="WeightsGone", message=message, revision="v1")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.weights.source.answers import Remedies, failure, retry_after
@@ -71,6 +71,7 @@ def test_both_forms_of_retry_after(value: str | None, seconds: float | None) -> 
     assert retry_after(value, now=NOW) == seconds
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_no_retry_after_is_an_error_or_longer_than_an_hour(text: str) -> None:
     seconds = retry_after(text, now=NOW)
@@ -186,6 +187,7 @@ async def test_what_does_not_heal_is_raised_at_once(error: SourceError) -> None:
     assert clock.slept == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=8), st.integers(0, 60), st.integers(0, 60))
 async def test_every_byte_once(content: bytes, cuts: list[int], one: int, other: int) -> None:
     begin, end = min(one, other), max(one, other)

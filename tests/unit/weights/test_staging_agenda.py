@@ -9,7 +9,7 @@ from llama_serving.weights.staging.agenda import choose, protected, wanted
 from llama_serving.weights.staging.entry import Entry
 from llama_serving.weights.staging.gauge import Gauge
 from llama_serving.weights.staging.progress import Meter, seconds_left, sentence, size
-from llama_serving.weights.staging.verdicts import NotYet, Refused
+from llama_serving.weights.staging.verdicts import NotYet, Refused, full
 from tests.fakes.staging import Time, checkpoint
 
 A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))
@@ -125,6 +125,9 @@ def test_refusals_are_looked_at_less_and_less_often_and_waits_as_they_ask() -> N
         mine.failed(Refused(StagingReason.WEIGHTS_DENIED, "401"), files=None, now=0.0)
         pauses.append(mine.not_before)
     assert pauses == [60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    for _ in range(3):
+        mine.failed(full("needs 3 GB", room=3), files=None, now=0.0)
+        assert (mine.not_before, mine.room) == (5.0, 3)
     mine.failed(NotYet(StagingReason.WEIGHTS_BUSY, "429", after=7.0), files=None, now=50.0)
     assert mine.not_before == 57.0
 

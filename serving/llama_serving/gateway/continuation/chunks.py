@@ -52,14 +52,16 @@ class Chunk:
 
 def without_ids(events: bytes) -> bytes:
     """Return the events with null in place of all token ids."""
-    start = events.find(_IDS)
-    if start < 0:
-        return _ALL_IDS.sub(b"null", events)
-    end = events.find(b"]", start)
-    # Almost always there is one event with one list: cutting it out costs a third of what the expression does.
-    if events.find(_IDS, end) < 0 and PROMPT_IDS not in events:
-        return events[: start + len(_IDS) - 1] + b"null" + events[end + 1 :]
     return _ALL_IDS.sub(b"null", events)
+
+
+def without_own_ids(event: bytes) -> bytes:
+    """Return one event with null in place of the ids of its tokens; it has none of the prompt."""
+    start = event.rfind(_IDS)
+    if start < 0:
+        return event
+    # Half of what the expression costs.
+    return event[: start + len(_IDS) - 1] + b"null" + event[event.find(b"]", start) + 1 :]
 
 
 def read(event: bytes) -> Chunk:

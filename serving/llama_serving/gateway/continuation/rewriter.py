@@ -36,22 +36,31 @@ class Rewriter:
 
     def _event(self, event: bytes) -> bytes:
         if event.startswith(ERROR):
-            self.failure = "ended its stream with an error"
-            return b""
+            return self._fail("ended its stream with an error")
         try:
             chunk = read(event)
-            if chunk.finish == "abort":
-                raise ChunkError("aborted the answer")
-            text, ids = self._story.take(chunk)
         except ChunkError as error:
-            self.failure, self.differs = str(error), True
-            return b""
+            return self._fail(str(error))
+        if chunk.finish == "abort":
+            return self._fail("aborted the answer")
         if chunk.done:
             self.done = True
             return DONE_EVENT
-        if not chunk.body or not (text or ids or chunk.finish or chunk.is_count):
+        return self._chunk(chunk)
+
+    def _chunk(self, chunk: Chunk) -> bytes:
+        try:
+            text, ids = self._story.take(chunk)
+        except ChunkError as error:
+            self.differs = True
+            return self._fail(str(error))
+        if not (text or ids or chunk.finish or chunk.is_count):
             return b""
         return write(self._body(chunk, text, ids))
+
+    def _fail(self, why: str) -> bytes:
+        self.failure = why
+        return b""
 
     def _body(self, chunk: Chunk, text: str, ids: tuple[int, ...]) -> dict[str, Any]:
         body = {**chunk.body, **self._story.identity}

@@ -13,18 +13,19 @@ import errno
 import logging
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from llama_serving.config.wish import NextWeights, StagingReason
 from llama_serving.weights._refusal import RefusedError
 from llama_serving.weights.source.port import Broken, Busy, Denied, Gone
-from llama_serving.weights.staging.bring import Bringing
+from llama_serving.weights.staging.bring import Bringing, check_room
 from llama_serving.weights.staging.gauge import Gauge
 from llama_serving.weights.staging.lease import SETTLE, Lease, mark
 from llama_serving.weights.staging.parallel import in_thread
 from llama_serving.weights.staging.ports import Site, Tools
-from llama_serving.weights.staging.verdicts import NotYet, Refused, differs, unreadable
+from llama_serving.weights.staging.verdicts import NotYet, Refused, differs, full, unreadable
 from llama_serving.weights.staging.verify import fingerprint, verify_mounted, verify_staged
 from llama_serving.weights.staging.workspace import journal_of
 
@@ -34,17 +35,38 @@ _PAUSE: Final = 30.0  # seconds before a source is tried again whose troubles ou
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+@dataclass(frozen=True)
+class Verified:
+    """Files that were found right once; the same files are believed."""
+
+    files: Hashable  # their fingerprint
+    bytes: int  # that the stage needs of them
+
+
 class Attempt:
-    """Makes one item of a wish ready. ``folder`` is where its files are or will be."""
+    """Makes one item of a wish ready. ``folder`` is where its files are or will be; ``known`` what was found there.
+
+    ``room`` are the bytes that the last attempt had no room for: they are looked for before anything else.
+    """
 
     def __init__(
-        self, item: NextWeights, *, site: Site, tools: Tools, gauge: Gauge, protected: Collection[str]
+        self,
+        item: NextWeights,
+        *,
+        site: Site,
+        tools: Tools,
+        gauge: Gauge,
+        protected: Collection[str],
+        known: Verified | None = None,
+        room: int = 0,
     ) -> None:
         self._item = item
         self._site = site
         self._tools = tools
         self._gauge = gauge
         self._protected = protected
+        self._known = known
+        self._room = room
         self._lease: Lease | None = None
         self.folder = folder_of(item, site)
         self.files: Hashable = None  # fingerprint of the folder that was judged; None where nothing was
@@ -55,8 +77,12 @@ class Attempt:
         with _verdicts():
             if item.weights.digest != item.manifest.digest:
                 raise differs(f"the manifest has digest {item.manifest.digest}, wanted are {item.weights.digest}")
-            if is_mounted(item):
-                self.files = await in_thread(self._tools.pool, fingerprint, self.folder)
+            before = await in_thread(self._tools.pool, fingerprint, self.folder)
+            if self._known and before is not None and before == self._known.files:
+                self.files = before
+                self._gauge.begin("verified", total=self._known.bytes, done=self._known.bytes)
+            elif is_mounted(item):
+                self.files = before
                 await verify_mounted(self.folder, item.manifest, site=self._site, tools=self._tools, gauge=self._gauge)
             elif await self._is_staged():
                 await in_thread(self._tools.pool, self._sweep)
@@ -66,7 +92,8 @@ class Attempt:
     def beat(self) -> bool:
         """Blocks. Show other pods that this one is at it; False when another one took the work over."""
         lease = self._lease
-        return lease is None or lease.beat()
+        # The attempt may have given the lease back while we looked.
+        return lease is None or lease.beat() or self._lease is None
 
     async def _is_staged(self) -> bool:
         before = await in_thread(self._tools.pool, fingerprint, self.folder)
@@ -87,6 +114,9 @@ class Attempt:
             self._tools.disk.remove(journal_of(self.folder))
             lease.release()
 
+    def _check_room(self) -> None:
+        check_room(self._room, site=self._site, tools=self._tools, protected=self._protected)
+
     def _lease_of_folder(self) -> Lease:
         return Lease(self.folder, holder=self._site.holder, disk=self._tools.disk)
 
@@ -95,6 +125,8 @@ class Attempt:
         weights = self.folder.parent
         await in_thread(pool, disk.make_folder, weights)
         await in_thread(pool, lambda: mark(weights, holder=self._site.holder, disk=disk))
+        if self._room:
+            await in_thread(pool, self._check_room)
         lease = self._lease_of_folder()
         if sentence := await in_thread(pool, lease.acquire):
             raise NotYet(StagingReason.STAGED_BY_OTHER, sentence, after=SETTLE)
@@ -146,5 +178,5 @@ def _verdicts() -> Iterator[None]:
 def _of_the_volume(error: OSError) -> Refused | NotYet:
     where = error.filename or "the volume of the weights"
     if error.errno in _FULL:
-        return Refused(StagingReason.DISK_FULL, f"{where} is full ({error.strerror}): make it larger", again=5.0)
+        return full(f"{where} is full ({error.strerror}): make it larger", room=0)
     return NotYet(StagingReason.WEIGHTS_BROKEN, f"{where} cannot be used: {error.strerror or error}", after=10.0)

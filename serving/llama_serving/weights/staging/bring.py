@@ -1,9 +1,9 @@
 """Weights that are not in the pod: from the source into a folder of this stage's own."""
 
 from collections.abc import Collection
-from typing import Final
+from pathlib import Path
 
-from llama_serving.config.wish import NextWeights, StagingReason
+from llama_serving.config.wish import NextWeights
 from llama_serving.weights.staging.expected import at_source
 from llama_serving.weights.staging.fetch import Fetch
 from llama_serving.weights.staging.gauge import Gauge
@@ -14,10 +14,8 @@ from llama_serving.weights.staging.room import make_room
 from llama_serving.weights.staging.share import Share
 from llama_serving.weights.staging.shelf import Shelf
 from llama_serving.weights.staging.survey import check_sizes, survey
-from llama_serving.weights.staging.verdicts import Refused
+from llama_serving.weights.staging.verdicts import full
 from llama_serving.weights.staging.workspace import Finished, Workspace
-
-_LOOK_AGAIN: Final = 5.0  # seconds, for room
 
 
 class Bringing:
@@ -60,38 +58,49 @@ class Bringing:
         finally:
             work.close()
         self._gauge.begin("writing to the disk", total=share.needed, done=share.needed, under_way=True)
-        await in_thread(self._tools.pool, self._publish, work)
+        await self._publish(work)
 
     async def _recover(self, work: Workspace, share: Share) -> None:
         """Take over what an earlier attempt finished."""
         self._gauge.begin("verifying what is there", total=share.needed)
 
         async def recover(entry: Finished) -> None:
-            await in_thread(self._tools.pool, work.recover, entry)
-            self._gauge.done = share.needed - share.left(work.done)
+            self._gauge.advance(await in_thread(self._tools.pool, work.recover, entry))
 
         await each(work.finished_before(), recover)
 
-    def _publish(self, work: Workspace) -> None:
-        work.publish(self._item.manifest, stage=self._site.stage, stages=self._site.stages)
+    async def _publish(self, work: Workspace) -> None:
+        pool, site = self._tools.pool, self._site
+
+        async def sync(path: Path) -> None:
+            await in_thread(pool, self._tools.disk.sync, path)
+
+        files = await in_thread(pool, lambda: work.seal(self._item.manifest, stage=site.stage, stages=site.stages))
+        await each(files, sync)  # one by one, so that a stop need not wait for all of them
+        await in_thread(pool, work.publish)
 
     def _make_room(self, needed: int) -> None:
         """Remove old weights where room is needed. Raises Refused when all of them would not be enough."""
-        shelf = Shelf(self._site.mount, holder=self._site.holder, disk=self._tools.disk)
-        verdict = make_room(
-            needed=needed,
-            space=self._tools.disk.space(self._site.mount),
-            old=shelf.old(self._protected),
-            wanted=shelf.kept(self._protected),
-        )
-        if verdict.refusal:
-            raise Refused(StagingReason.DISK_FULL, verdict.refusal, again=_LOOK_AGAIN)
-        for name in verdict.remove:
-            shelf.remove(name)
+        for name in check_room(needed, site=self._site, tools=self._tools, protected=self._protected):
+            Shelf(self._site.mount, holder=self._site.holder, disk=self._tools.disk).remove(name)
 
     def _check_room(self) -> None:
         """Others write to the volume too: what is left to come must still fit."""
         left = self._gauge.total - self._gauge.done
         verdict = make_room(needed=left, space=self._tools.disk.space(self._site.mount), old=(), wanted=0)
         if verdict.refusal:
-            raise Refused(StagingReason.DISK_FULL, verdict.refusal, again=_LOOK_AGAIN)
+            raise full(verdict.refusal, room=left)
+
+
+def check_room(needed: int, *, site: Site, tools: Tools, protected: Collection[str]) -> tuple[str, ...]:
+    """Blocks. Which old weights must go for ``needed`` bytes. Raises Refused when all of them are not enough."""
+    shelf = Shelf(site.mount, holder=site.holder, disk=tools.disk)
+    verdict = make_room(
+        needed=needed,
+        space=tools.disk.space(site.mount),
+        old=shelf.old(protected),
+        wanted=shelf.kept(protected),
+    )
+    if verdict.refusal:
+        raise full(verdict.refusal, room=needed)
+    return verdict.remove

@@ -28,6 +28,7 @@ logger = logging.getLogger("llama_serving.stager")
 
 # How long one attempt waits for a source that gives nothing, before other weights have their turn.
 PATIENCE: Final = Patience(deadline=300.0, clock=time.monotonic)
+GRACE: Final = 2.0  # seconds after SIGTERM
 _BAD_CONFIG: Final = 2
 
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wish", type=Path, default=Path(names.WISH_PATH), help="what the supervisor was asked for")
     parser.add_argument("--state", type=Path, default=Path(names.STAGING_PATH), help="where to say how far it is")
     parser.add_argument("--mount", type=Path, default=Path(names.WEIGHTS_MOUNT), help="volume of the weights")
+    parser.add_argument("--size-limit", type=int, default=0, help="bytes that the volume may take; 0: all it has")
     parser.add_argument("--credentials", type=Path, default=Path(names.CREDENTIALS_MOUNT), help="folder of the Secret")
 
 
@@ -74,8 +76,25 @@ async def _serve(site: Site, options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # Threads for the streams, and a few that are never taken by them: the state is written whatever happens.
-    with ThreadPoolExecutor(STREAMS + 2, thread_name_prefix="stager") as pool:
-        tools = Tools(open_source=open_source, disk=LocalDisk(), pool=pool, patience=PATIENCE)
-        inbox = Inbox(wish=options.wish, configured=options.configured)
-        await Stager(site=site, tools=tools, inbox=inbox, outbox=Outbox(options.state)).run(stop)
+    # Threads for the streams, and some that the streams never take: the state is written whatever happens.
+    pool = ThreadPoolExecutor(STREAMS + 2, thread_name_prefix="stager")
+    tools = Tools(open_source=open_source, disk=LocalDisk(limit=options.size_limit), pool=pool, patience=PATIENCE)
+    inbox = Inbox(wish=options.wish, configured=options.configured)
+    stager = Stager(site=site, tools=tools, inbox=inbox, outbox=Outbox(options.state))
+    stopping = asyncio.create_task(stop.wait())
+    running = asyncio.create_task(stager.run(stop))
+    await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        stopping.cancel()
+        running.result()  # it ended by itself: a bug, which the kubelet answers with a new container
+    _, late = await asyncio.wait([asyncio.create_task(_end(stager, running))], timeout=GRACE)
+    if late:
+        # A thread waits for a disk. Nothing on the volume needs a clean end: a kill at any moment is provided for.
+        logger.warning("a write to the disk takes longer than %.0f s and is not waited for", GRACE)
+        logging.shutdown()
+        os._exit(0)
+
+
+async def _end(stager: Stager, running: "asyncio.Task[None]") -> None:
+    await running
+    await stager.close()

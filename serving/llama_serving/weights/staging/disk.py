@@ -5,6 +5,7 @@ Files get mode 0644 and folders 0755, because the engine runs in another contain
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -44,6 +45,9 @@ class Disk(Protocol):
     def touch(self, path: Path) -> float:
         """Make the file where it is missing and set its time to now; returns it, by the volume's own clock."""
 
+    def refresh(self, path: Path) -> None:
+        """Set the time of a file to now; OSError when it is not there."""
+
     def sync(self, path: Path) -> None:
         """Return when the file or folder is on the disk."""
 
@@ -55,12 +59,18 @@ class Disk(Protocol):
 
 
 class LocalDisk:
-    """A mounted volume."""
+    """A mounted volume; ``limit`` is how many bytes of it may be used where the volume itself does not say."""
+
+    def __init__(self, *, limit: int = 0) -> None:
+        self._limit = limit
 
     def space(self, path: Path) -> Space:
-        """As users other than root may use it."""
+        """As users other than root may use it; an emptyDir with a limit looks as large as its disk."""
         status = os.statvfs(path)
-        return Space(free=status.f_bavail * status.f_frsize, total=status.f_blocks * status.f_frsize)
+        free, total = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+        if not self._limit:
+            return Space(free=free, total=total)
+        return Space(free=min(free, max(0, self._limit - bytes_in(path))), total=min(total, self._limit))
 
     def make_folder(self, path: Path) -> None:
         """With its parents."""
@@ -113,6 +123,10 @@ class LocalDisk:
         path.touch()
         return written_at(path)
 
+    def refresh(self, path: Path) -> None:
+        """Without making it."""
+        os.utime(path)
+
     def sync(self, path: Path) -> None:
         """Data and names."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -140,3 +154,12 @@ def written_at(path: Path) -> float:
         return os.fstat(descriptor).st_mtime
     finally:
         os.close(descriptor)
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes that the files below ``folder`` take on the disk."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.lstat().st_blocks * 512
+    return total

@@ -27,6 +27,11 @@ class Entry:
     not_before: float = 0.0  # no new attempt earlier
     refusals: int = 0
 
+    @property
+    def room(self) -> int:
+        """Bytes that the volume had no room for when it was tried last; 0 where that was not the matter."""
+        return self.verdict.room if isinstance(self.verdict, Refused) else 0
+
     def became_ready(self, files: Hashable) -> None:
         """The attempt returned."""
         self.ready, self.files, self.verdict, self.refusals = True, files, None, 0
@@ -44,7 +49,8 @@ class Entry:
         if files is not None and verdict.reason in _OF_THE_FILES:
             self.not_before = math.inf
             return
-        self.refusals += 1
+        # Room is cheap to look for, and comes when somebody makes it: always soon.
+        self.refusals = 1 if verdict.room else self.refusals + 1
         self.not_before = now + min(verdict.again * 2 ** min(self.refusals - 1, 10), _LONGEST_PAUSE)
 
     def changed(self) -> None:

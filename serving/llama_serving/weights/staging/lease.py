@@ -37,7 +37,7 @@ class Lease:
         held_by = self._read()
         now = mark(self._path.parent, holder=self._holder, disk=self._disk)
         if held_by == self._holder:
-            self._disk.touch(self._path)
+            self._disk.refresh(self._path)
             return ""
         silent = now - self._touched(default=now)
         if silent > STALE:
@@ -53,7 +53,7 @@ class Lease:
         """Show that this pod is alive; False when another one took over."""
         if not self.is_ours():
             return False
-        self._disk.touch(self._path)
+        self._disk.refresh(self._path)
         return True
 
     def release(self) -> None:

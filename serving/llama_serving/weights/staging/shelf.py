@@ -5,11 +5,10 @@ A folder that goes is renamed first, so that nobody sees half of it; what a kill
 
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from llama_serving.weights.staging.disk import Disk
+from llama_serving.weights.staging.disk import Disk, bytes_in
 from llama_serving.weights.staging.lease import unmark, used_by_others
 from llama_serving.weights.staging.room import Old
 
@@ -32,7 +31,7 @@ class Shelf:
             return ()
         now = self._now()
         return tuple(
-            Old(path.name, _bytes(path), path.stat().st_mtime)
+            Old(path.name, bytes_in(path), path.stat().st_mtime)
             for path in folders
             if not used_by_others(path, holder=self._holder, now=now)
         )
@@ -62,12 +61,3 @@ class Shelf:
 
     def _folders(self) -> list[Path]:
         return sorted(path for path in self._mount.iterdir() if _WEIGHTS.match(path.name) and path.is_dir())
-
-
-def _bytes(folder: Path) -> int:
-    """Bytes that its files take on the disk."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.lstat().st_blocks * 512
-    return total

@@ -9,11 +9,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from llama_serving.config.wish import NextWeights, StagingState, Wish
 from llama_serving.weights.staging.agenda import choose, protected, wanted
-from llama_serving.weights.staging.attempt import Attempt, folder_of
+from llama_serving.weights.staging.attempt import Attempt, Verified, folder_of
 from llama_serving.weights.staging.entry import Entry
 from llama_serving.weights.staging.gauge import Gauge
 from llama_serving.weights.staging.house import folder_names, free_bytes, keep_house
@@ -42,6 +43,7 @@ class Stager:
         self._outbox = outbox
         self._told: tuple[Wish | None, NextWeights | None] = (None, None)
         self._entries: dict[str, Entry] = {}  # by digest, most wanted first
+        self._verified: dict[tuple[str, Path], Verified] = {}  # by digest and folder, as long as the process lives
         self._running: _Running | None = None
         self._looking = _Every(LOOK, tools.clock)
         self._housekeeping = _Every(HOUSEKEEPING, tools.clock)
@@ -49,17 +51,14 @@ class Stager:
         self.state: StagingState | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set; then the attempt ends at once, and what it finished stays."""
-        try:
-            while not stop.is_set():
-                await self.step()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PERIOD)
-        finally:
-            await self.close()
+        """Step after step until ``stop`` is set; ``close`` afterwards."""
+        while not stop.is_set():
+            await self.step()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), PERIOD)
 
     async def close(self) -> None:
-        """End the attempt that runs."""
+        """End the attempt that runs, once its threads have ended; what it finished stays."""
         if self._running:
             await self._running.cancel()
             self._running = None
@@ -104,7 +103,15 @@ class Stager:
         if self._running or digest is None:
             return
         entry = self._entries[digest]
-        attempt = Attempt(entry.item, site=self._site, tools=self._tools, gauge=entry.gauge, protected=self._kept())
+        attempt = Attempt(
+            entry.item,
+            site=self._site,
+            tools=self._tools,
+            gauge=entry.gauge,
+            protected=self._kept(),
+            known=self._verified.get((digest, folder_of(entry.item, self._site))),
+            room=entry.room,
+        )
         self._running = _Running(digest, entry, attempt)
 
     def _reap(self) -> None:
@@ -120,6 +127,7 @@ class Stager:
             logger.warning("%s: %s: %s", name, verdict.reason, verdict.message)
             return
         entry.became_ready(running.attempt.files)
+        self._verified[running.digest, running.attempt.folder] = Verified(running.attempt.files, entry.gauge.total)
         self._housekeeping.soon()
         logger.info("%s is ready in %s", name, running.attempt.folder)
 

@@ -74,15 +74,15 @@ class Workspace:
             if entry.file in usable and (entry.file, entry.tensor) in self._places
         )
 
-    def recover(self, entry: Finished) -> bool:
-        """Hash a finished part on the disk; when its digest is still the one of then, it needs no transfer."""
+    def recover(self, entry: Finished) -> int:
+        """Hash a finished part on the disk; when its digest is still the one of then, its bytes need no transfer."""
         place = self._places[entry.file, entry.tensor]
         with suppress(OSError):
             found = _sha256(self._part / entry.file, begin=place.offset, size=place.size)
             if found == entry.sha256 == (place.sha256 or found):
                 self._digests[entry.file, entry.tensor] = found
-                return True
-        return False
+                return place.size
+        return 0
 
     def prepare(self) -> None:
         """Make the folder and the files that are not begun; remove what does not belong."""
@@ -110,8 +110,8 @@ class Workspace:
             self._disk.append(self._journal, f"\n{line}".encode())
             self._digests[file, part.tensor] = part.sha256
 
-    def publish(self, manifest: Manifest, *, stage: int, stages: int) -> None:
-        """Make the folder visible under its name, all of it on the disk."""
+    def seal(self, manifest: Manifest, *, stage: int, stages: int) -> tuple[Path, ...]:
+        """Write index and record. Returns all files; they have to be on the disk before ``publish``."""
         record = Record(
             digest=manifest.digest,
             stage=stage,
@@ -124,8 +124,10 @@ class Workspace:
         )
         self._disk.put(self._part / INDEX, index(self._share.tensors))
         self._disk.put(self._part / RECORD, record.model_dump_json(indent=1).encode())
-        for path in sorted(self._part.iterdir()):
-            self._disk.sync(path)
+        return tuple(sorted(self._part.iterdir()))
+
+    def publish(self) -> None:
+        """Make the folder visible under its name."""
         self._disk.sync(self._part)
         self._disk.move(self._part, self._target)
         self._disk.sync(self._target.parent)

@@ -1,0 +1,94 @@
+"""When the gateways have let go of a group, and how long they may take."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.observe import PodView, Snapshot, pod_view
+from llama_operator.plan.drain import MOVING, UNHEARD, drain_seconds, given_up, held_by, overdue
+from llama_operator.plan.units import Unit, units_of
+from llama_serving.config import names
+from llama_serving.config.gateway import GatewayLoad, GroupLoad
+from tests.fakes.world import spec_of
+from tests.unit.operator.worlds import NOW, V1, ago, cell, leader, worker, world
+
+
+def gateway(name: str = "g", **fields: object) -> PodView:
+    view = pod_view({"metadata": {"name": name}})
+    return replace(
+        view, **{"component": names.COMPONENT_GATEWAY, "phase": "Running", "ip": "x", "ready": True} | fields
+    )
+
+
+def load(*groups: tuple[str, bool, int]) -> GatewayLoad:
+    found = tuple(
+        GroupLoad(name=name, group=0, weights=V1, ready=ready, ejected=False, in_flight=busy)
+        for name, ready, busy in groups
+    )
+    return GatewayLoad(waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=found, totals={})
+
+
+LEADER = leader(0, ready=False, in_rotation=False, rotation_since=ago(10))
+
+
+def scene(*gateways: PodView, **loads: GatewayLoad | None) -> tuple[Unit, Snapshot]:
+    seen = world(LEADER, worker(0), *gateways, loads=loads, cells={LEADER.name: cell(tokens_per_second=20.0)})
+    return units_of(seen)[0], seen
+
+
+@pytest.mark.parametrize(
+    ("pod", "said", "words"),
+    [
+        (gateway(), load((LEADER.name, False, 0)), ""),
+        (gateway(), load(), ""),
+        (gateway(), load((LEADER.name, True, 0)), "still takes it for ready"),
+        (gateway(), load((LEADER.name, False, 3)), "3 request(s) in flight"),
+        (gateway(), load(("another", True, 9)), ""),
+        (gateway(), None, "is not heard"),
+        (gateway(ready=False, ready_since=NOW - UNHEARD + timedelta(seconds=1)), None, "is not heard"),
+        (gateway(ready=False, ready_since=NOW - UNHEARD), None, ""),
+        (gateway(ready=True, ready_since=NOW - UNHEARD), None, "is not heard"),
+        (gateway(ip=""), None, ""),
+        (gateway(phase="Failed"), None, ""),
+        (gateway(gone_by=NOW), load((LEADER.name, False, 1)), "1 request(s) in flight"),
+    ],
+)
+def test_who_still_holds_requests(pod: PodView, said: GatewayLoad | None, words: str) -> None:
+    unit, seen = scene(pod, g=said)
+    found = held_by(unit, seen, NOW)
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+def test_every_gateway_must_have_let_go() -> None:
+    pods = (gateway("a"), gateway("b"))
+    unit, seen = scene(*pods, a=load((LEADER.name, False, 0)), b=load((LEADER.name, False, 2)))
+    assert held_by(unit, seen, NOW) == "gateway b has 2 request(s) in flight"
+
+
+@pytest.mark.parametrize(
+    ("spec", "speed", "seconds"),
+    [
+        ({"drainTimeoutSeconds": 7}, 20.0, 7),
+        ({"contextLength": 2048}, 20.0, 103),
+        ({"contextLength": 2048}, 1000.0, 30),
+        ({"contextLength": 131072}, 20.0, 600),
+        ({"contextLength": 2048}, None, 120),
+        ({"contextLength": 2048}, 0.0, 120),
+    ],
+)
+def test_how_long_requests_are_waited_for(spec: dict[str, int], speed: float | None, seconds: int) -> None:
+    assert drain_seconds(LlamaDeploymentSpec.model_validate(spec_of(**spec)), speed) == seconds
+
+
+def test_after_its_time_streams_are_moved_and_then_given_up() -> None:
+    unit, _ = scene()
+    spec = LlamaDeploymentSpec.model_validate(spec_of(drainTimeoutSeconds=20))
+    closed = NOW - timedelta(seconds=10)
+    for seconds, late, over in ((19, False, False), (20, True, False), (20 + MOVING.total_seconds(), True, True)):
+        moment = closed + timedelta(seconds=seconds)
+        assert (overdue(unit, spec, moment), given_up(unit, spec, moment)) == (late, over)
+    waiting = replace(unit, pods=(replace(LEADER, in_rotation=None),))
+    assert not overdue(waiting, spec, NOW + timedelta(days=1)), "it was never open"

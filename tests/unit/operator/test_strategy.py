@@ -1,0 +1,166 @@
+"""Which way a change takes and why; what it will take; and the command that prints it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.plan.__main__ import main
+from llama_operator.plan.scene import Scene, scene_of
+from llama_operator.plan.strategy import choose, expectation, revision_for, room_for_one
+from llama_operator.plan.targets import Target, wanted_target
+from llama_operator.ports import NodeRoom
+from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.wish import SwapState
+from tests.fakes.models import digest_of
+from tests.fakes.world import SETTINGS, spec_of
+from tests.unit.operator.worlds import NOW, group, heard, world
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "rollouts"
+
+
+def room(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeRoom:
+    known = {"labels": {}, "ready": True, "schedulable": True} | fields
+    return NodeRoom(name, allocatable={"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpu}, requested={}, **known)
+
+
+def target(**changes: Any) -> Target:
+    spec = LlamaDeploymentSpec.model_validate(spec_of(**changes))
+    found = wanted_target(replace(world(), spec=spec), spec, SETTINGS)
+    assert found is not None
+    return found
+
+
+def scene(*, rooms: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> Scene:
+    pods = [pod for ordinal in range(serving) for pod in group(ordinal)]
+    busy = GatewayLoad(waiting=0, oldest_wait=0, in_flight=load, draining=False, groups=(), totals={})
+    seen = world(*pods, cells=heard(*pods), rooms=rooms, loads={"g": busy}, spec={"rollout": rollout})
+    assert seen.spec is not None
+    return scene_of(seen, seen.spec, SETTINGS, NOW)
+
+
+BIG, SMALL = (room("a", 64), room("b", 64)), (room("a", 5),)
+SAME = target().base
+
+
+@pytest.mark.parametrize(
+    ("same_pods", "fields", "way", "words"),
+    [
+        (True, {}, "inPlace", "only the weights change"),
+        (True, {"maxUnavailable": 0, "rooms": BIG}, "surge", "the free devices hold one more group"),
+        (True, {"maxUnavailable": 0}, "", "the room on the nodes is not known, and spec.rollout.maxUnavailable is 0"),
+        (False, {"rooms": BIG}, "surge", "the free devices hold one more group"),
+        (False, {"rooms": SMALL}, "drain", "1 fit(s) on the 1 usable nodes; the 1 group(s) that stay hold 64 requests"),
+        (False, {"rooms": SMALL, "load": 64}, "drain", "64 are there now"),
+        (False, {"rooms": SMALL, "load": 65}, "", "that would stay hold 64 requests at a time while 65 are there"),
+        (False, {"maxSurge": 0}, "drain", "spec.rollout.maxSurge is 0"),
+        (False, {"serving": 1, "load": 0}, "drain", "the 0 group(s) that stay hold 0 requests at a time, 0 are there"),
+        (False, {"serving": 1, "load": 1}, "", "free the devices of one group, or accept"),
+        (True, {"strategy": "surge"}, "surge", "spec.rollout.strategy is surge"),
+        (True, {"strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
+        (False, {"strategy": "surge", "maxSurge": 0}, "", "maxSurge is 0; use at least 1"),
+        (False, {"strategy": "drain", "maxUnavailable": 0}, "", "maxUnavailable is 0; use at least 1"),
+        (True, {"strategy": "inPlace"}, "inPlace", "spec.rollout.strategy is inPlace"),
+        (False, {"strategy": "inPlace"}, "", "needs new pods; use auto, surge or drain"),
+        (True, {"strategy": "inPlace", "maxUnavailable": 0}, "", "a group is out of rotation while"),
+    ],
+)
+def test_the_way(same_pods: bool, fields: dict[str, Any], way: str, words: str) -> None:
+    found = choose(scene(**fields), SAME if same_pods else "another", target())
+    assert found.way == way
+    assert words in found.why
+
+
+@pytest.mark.parametrize(
+    ("rooms", "changes", "words"),
+    [
+        (None, {}, "not known"),
+        ((), {}, "0 fit(s) on the 0 usable nodes"),
+        ((room("a", 8),), {}, ""),
+        ((room("a", 7.9),), {}, "of 2 stages of 4 cpu each, 1 fit(s) on the 1 usable nodes"),
+        ((room("a", 4), room("b", 4)), {}, ""),
+        ((room("a", 64),), {"placement": {"spreadStages": True}}, "1 fit(s)"),
+        ((room("a", 64), room("b", 64)), {"placement": {"spreadStages": True}}, ""),
+        ((room("a", 64, ready=False), room("b", 64, schedulable=False)), {}, "0 fit(s) on the 0 usable nodes"),
+        ((room("a", 64),), {"placement": {"nodeSelector": {"pool": "x"}}}, "0 fit(s)"),
+        ((room("a", 64, labels={"pool": "x"}),), {"placement": {"nodeSelector": {"pool": "x"}}}, ""),
+        ((room("a", 64, memory=2**35),), {}, "1 fit(s)"),
+        (
+            (room("a", 64, gpu=1),),
+            {"device": {"resource": "nvidia.com/gpu", "count": 1}},
+            "of 2 stages of 4 cpu, 1 nvidia.com/gpu each, 1 fit(s)",
+        ),
+    ],
+)
+def test_room_for_one_more_group(rooms: Any, changes: dict[str, Any], words: str) -> None:
+    found = room_for_one(rooms, target(**changes))
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+def test_the_revision_of_the_pods() -> None:
+    here, aim = scene(), target()
+    place = choose(here, SAME, aim)
+    assert revision_for(place, SAME, "running", aim) == "running", "the pods stay"
+    assert revision_for(place, "another", "running", aim) == aim.base
+    replaced = choose(scene(strategy="surge"), SAME, aim)
+    assert revision_for(replaced, SAME, "running", aim) not in ("running", aim.base)
+
+
+def test_what_it_will_take_is_said_with_numbers() -> None:
+    pods = group(0)
+    swapped = SwapState(digest=digest_of("v1"), outcome="done", seconds=4)
+    seen = world(*pods, replicas=1, cells=heard(*pods, swap=swapped))
+    assert seen.spec is not None
+    here = scene_of(seen, seen.spec, SETTINGS, NOW)
+    found = expectation(choose(here, SAME, target()), here, target(), "v0 in pods x")
+    assert (found.strategy, found.extra_devices, found.lowest_capacity, found.seconds) == ("inPlace", 0, "0 of 1", 4)
+    assert "there is one group only: its requests wait in the gateway meanwhile" in found.steps
+    assert found.steps[-1] == "a failure puts all groups back on v0 in pods x"
+    more = scene(rooms=BIG, strategy="surge", canary={"groups": 1, "seconds": 60})
+    found = expectation(choose(more, "another", target()), more, target(), "v0")
+    assert (found.extra_devices, found.lowest_capacity, found.seconds) == (2, "2 of 2", None)
+    assert found.steps[0] == "change 1 group(s) first and watch them for 60 s"
+
+
+# -- python -m llama_operator.plan ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve 2024-11@"]),
+        ("image-without-room", 0, ["strategy: drain: of 2 stages of 4 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
+        ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
+    ],
+)  # fmt: skip
+def test_the_examples_are_explained(name: str, code: int, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--explain", str(EXAMPLES / f"{name}.yaml")]) == code
+    text = capsys.readouterr().out
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "while parsing"),
+        ("before: {}", "edit: Field required"),
+        ("before: {}\nedit: {}\nunknown: 1", "unknown: Extra inputs"),
+        ("before: {}\nedit: {}", "model: Field required"),
+    ],
+)
+def test_a_file_that_is_no_rollout(text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(text)
+    assert main(["--explain", str(file)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_further_edits_come_at_their_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text((EXAMPLES / "weights.yaml").read_text() + "then:\n  30: {model: {revision: '2025-01'}}\n")
+    assert main(["--explain", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert ": Done; 2 group(s) serve 2025-01@" in text

@@ -1,0 +1,165 @@
+"""The next step of one unit whose pods stay, as a table: what is seen, what it is told, and its gate."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.observe import PodView, Snapshot
+from llama_operator.plan.scene import scene_of
+from llama_operator.plan.swap import UnitStep, rotation_of, stand, swap, wishes_of
+from llama_operator.plan.targets import Target, wanted_target
+from llama_operator.ports import CellAnswer
+from llama_serving.config.state import Phase
+from llama_serving.config.wish import StagedWeights, StagingState, SwapState
+from tests.fakes.models import digest_of, id_of, view_of
+from tests.fakes.world import SETTINGS, spec_of
+from tests.unit.operator.test_drain import gateway, load
+from tests.unit.operator.worlds import NEW, NOW, SPEC, V1, ago, cell, leader, staging, verdict, worker, world
+
+BOTH = staging(v1="ready", v2="ready")
+OUT: dict[str, Any] = {"ready": False, "in_rotation": False, "rotation_since": ago(1)}
+
+
+def target(seen: Snapshot, revision: str) -> Target:
+    spec = spec_of()
+    spec["model"]["revision"] = revision
+    found = wanted_target(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
+    assert found is not None
+    return replace(found, revision=NEW)
+
+
+def seen_with(pod: PodView, other: PodView, cells: dict[str, CellAnswer], **fields: Any) -> Snapshot:
+    """A group of two stages, with the LlamaWeights of v1 and v2."""
+    models = []
+    for revision in ("v1", "v2"):
+        models.append(view_of(SPEC.model.model_copy(update={"revision": revision})))
+    return world(pod, other, weights={view.name: view for view in models}, cells=cells, **fields)
+
+
+def step(
+    pod: PodView | None = None, *, may_take: bool = True, second: StagingState = BOTH, gateways: Any = None, **state: Any
+) -> UnitStep:
+    """The step towards v2 of a group whose leader says ``state``."""
+    head, other = pod or leader(0), worker(0)
+    cells = {head.name: cell(**{"staging": BOTH} | state), other.name: cell(stage=1, staging=second, verdict=None)}
+    seen = seen_with(head, other, cells)
+    if gateways is not None:
+        seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
+    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    return swap(scene.units[0], target(seen, "v2"), scene, may_take=may_take)
+
+
+def told(found: UnitStep) -> tuple[str, bool | None, str]:
+    serve = found.serve.weights.id.partition("@")[0] if found.serve else ""
+    return serve, found.gate, found.hold.reason.value if found.hold else ""
+
+
+WORKING = staging(v1="ready", v2="working")
+DONE = SwapState(digest=digest_of("v2"), outcome="done")
+RUNS = SwapState(digest=digest_of("v2"), outcome="running")
+FAILED = SwapState(digest=digest_of("v2"), outcome="failed", message="Stage 1 read nothing.")
+ON_V2: dict[str, Any] = {"model": "v2", "swap": DONE}
+STARTS: dict[str, Any] = {"weights": "", "verdict": None, "ready": False, "phase": Phase.LOADING}
+
+
+@pytest.mark.parametrize(
+    ("pod", "state", "expected"),
+    [
+        # in rotation on v1
+        (leader(0), {"staging": WORKING}, ("v1", None, "StagingWeights")),
+        (leader(0), {"second": WORKING}, ("v1", None, "StagingWeights")),
+        (leader(0), {"staging": None}, ("v1", None, "StagingWeights")),
+        (leader(0), {"may_take": False}, ("v1", None, "RollingOut")),
+        (leader(0), {}, ("v1", False, "Swapping")),
+        (leader(0, ready=False), {"may_take": False}, ("v1", False, "")),
+        (leader(0, ready=False, ready_since=ago(29)), {"may_take": False}, ("v1", None, "RollingOut")),  # may come back
+        (leader(0, ready=False, ready_since=ago(30)), {"may_take": False}, ("v1", False, "")),
+        (leader(0), {"weights": "", "ready": False}, ("", None, "RollingOut")),  # it merely does not answer now
+        # out of rotation on v1
+        (leader(0, **OUT), {}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"may_take": False}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"gateways": load((leader(0).name, False, 0))}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"gateways": load((leader(0).name, False, 2))}, ("v1", None, "Swapping")),
+        (leader(0, **OUT), {"gateways": load((leader(0).name, True, 0))}, ("v1", None, "Swapping")),
+        (leader(0, **OUT), {"staging": WORKING}, ("v1", True, "Verifying")),  # back on what it has meanwhile
+        (leader(0, **OUT), {"staging": WORKING, "verdict": verdict(error="HTTP 500")}, ("v1", False, "VerifyFailed")),
+        # while it exchanges
+        (leader(0, **OUT), {"swap": RUNS, "ready": False, "verdict": None}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"swap": RUNS, "weights": "", "ready": False, "verdict": None}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"swap": RUNS, "gateways": load((leader(0).name, False, 9))}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"swap": FAILED, "weights": "", "verdict": None}, ("v2", None, "SwapFailed")),
+        # on v2
+        (leader(0, **OUT), ON_V2 | {"verdict": None, "ready": False}, ("v2", False, "")),
+        (leader(0, **OUT), ON_V2, ("v2", True, "Verifying")),
+        (leader(0, weights=id_of("v2")), ON_V2, ("v2", True, "")),
+        (leader(0, **OUT), ON_V2 | {"verdict": verdict("v1")}, ("v2", None, "Verifying")),
+        (leader(0, **OUT), ON_V2 | {"verdict": verdict("v2", mean_logprob=None, error="x")}, ("v2", False, "VerifyFailed")),
+        (leader(0), ON_V2 | {"verdict": verdict("v2", stage_digests=(digest_of("v1"),))}, ("v2", False, "DigestDiffers")),
+        # the engine is not there
+        (leader(0, **OUT), STARTS, ("v2", None, "")),
+        (leader(0, ready=False), STARTS, ("", False, "")),  # nothing says what it starts with: told when it is closed
+    ],
+)  # fmt: skip
+def test_the_next_step(pod: PodView, state: dict[str, Any], expected: tuple[str, bool | None, str]) -> None:
+    assert told(step(pod, **state)) == expected
+
+
+def test_what_is_refused_names_the_stage_and_the_reason() -> None:
+    refused = StagedWeights(
+        digest=digest_of("v2"), id=id_of("v2"), outcome="refused", reason="DiskFull", message="Needs 3 GiB."
+    )
+    found = step(second=StagingState(weights=(refused,)))
+    assert found.hold is not None
+    assert (found.hold.reason.value, found.hold.detail) == (
+        "DiskFull", f"group 0 stage 1 cannot stage {id_of('v2')}: Needs 3 GiB"
+    )  # fmt: skip
+    assert found.gate is None, "it goes on serving"
+
+
+def test_both_weights_stay_staged_the_wanted_first() -> None:
+    assert [one.weights.id for one in step(staging=WORKING).staged] == [id_of("v2"), V1]
+    assert [one.weights.id for one in step(leader(0, **OUT), **ON_V2).staged] == [id_of("v2"), V1], "it may have to go back"
+
+
+def test_a_drain_that_takes_too_long_moves_its_streams_and_is_given_up_in_the_end() -> None:
+    busy = load((leader(0).name, False, 1))
+    for seconds, serve, move in ((1, "v1", False), (121, "v1", True), (126, "v2", False)):
+        found = step(leader(0, **OUT | {"rotation_since": ago(seconds)}), gateways=busy)
+        assert (told(found)[0], found.move) == (serve, move), seconds
+        change = rotation_of(found)
+        assert (change is not None and change.move) is move
+    already = step(leader(0, moving=True, **OUT | {"rotation_since": ago(121)}), gateways=busy)
+    assert rotation_of(already) is None
+
+
+def test_a_group_that_is_not_heard_is_told_nothing() -> None:
+    head, other = leader(0), worker(0)
+    seen = seen_with(head, other, {other.name: cell(stage=1, staging=BOTH)})
+    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    found = swap(scene.units[0], target(seen, "v2"), scene, may_take=True)
+    assert (found.serve, found.gate, wishes_of(found, scene)) == (None, None, ())
+
+
+def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
+    head, other = leader(0), worker(0)
+    cells = {head.name: cell(), other.name: cell(stage=1)}
+    seen = seen_with(head, other, cells)
+    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    found = stand(scene.units[0], scene)
+    wishes = wishes_of(found, scene)
+    assert [wish.pod for wish in wishes] == [head.name, other.name]
+    assert {wish.wish.serve.id for wish in wishes} == {V1}
+    cells[head.name] = cell(wish=wishes[0].wish.key)
+    scene = scene_of(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
+    assert [wish.pod for wish in wishes_of(stand(scene.units[0], scene), scene)] == [other.name]
+
+
+def test_what_serves_is_left_alone_and_the_next_weights_are_staged_beside_it() -> None:
+    seen = seen_with(leader(0), worker(0), {leader(0).name: cell(), worker(0).name: cell(stage=1)})
+    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    found = stand(scene.units[0], scene, ahead=target(seen, "v2").serve)
+    assert told(found) == ("v1", True, "")
+    assert [one.weights.id for one in found.staged] == [id_of("v2"), V1]
+    assert rotation_of(found) is None
