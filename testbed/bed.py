@@ -37,6 +37,11 @@ class Bed:
         return own.folders(self.name).audit_log
 
     @property
+    def host_address(self) -> str:
+        """This machine's address on the bridge: pods reach what listens there."""
+        return own.existing(self.name).spec.host_address
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
         """The real nodes."""
         return own.existing(self.name).spec.nodes

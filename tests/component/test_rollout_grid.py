@@ -263,3 +263,76 @@ class TestInTheMiddle:
         before = len(world.cluster.writes)
         await world.seconds(5)
         assert len(world.cluster.writes) == before
+
+
+# -- what is verified -------------------------------------------------------------------------------------------------
+
+
+async def test_a_prompt_that_fails_is_shown_and_ends_no_service() -> None:
+    world = await start(Case("weights", 2, 0, 1))
+    world.nodes.behave("v1", golden=False)
+    wrong = {"golden": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
+    world.cluster.edit(KEY, lambda spec: spec.update(verify=wrong))
+    await world.seconds(20)
+    assert world.status.groups_ready == "2/2"
+    assert world.status.reason == "VerifyFailed"
+    assert "'Capital of Spain?' was answered 'banana'" in world.status.message
+    world.cluster.vanish("Pod", world.stage_names()[1])
+    await world.seconds(40)
+    assert world.status.groups_ready == "1/2", "after a start it must pass"
+
+
+async def test_a_new_group_that_answers_otherwise_stays_out_of_rotation() -> None:
+    world = await start(Case("weights", 2, 0, 1))
+    world.nodes.cells.stray[2] = "another-answer"
+    world.cluster.edit(KEY, lambda spec: spec.update(replicas=3))
+    await world.seconds(40)
+    assert world.status.groups_ready == "2/3"
+    assert world.status.reason == "VerifyFailed"
+    assert "group 2 does not pass" in world.status.message
+    assert "of 2 other group(s) on the same weights" in world.status.message
+    world.cluster.edit(KEY, lambda spec: spec.update(verify=GOLDEN | {"agreement": False}))
+    await world.seconds(20)
+    assert world.status.groups_ready == "3/3"
+
+
+async def test_a_gateway_that_is_not_heard_is_waited_for() -> None:
+    world = await start(Case("weights", 2, 0, 1))
+    world.nodes.mute.add("chat-gateway-1")
+    world.cluster.edit(KEY, edit(Case("weights", 2, 0, 1)))
+    await world.seconds(30)
+    assert "gateway chat-gateway-1 is not heard" in world.status.message
+    assert world.status.groups_ready == "1/2"
+    assert world.nodes.cells.swaps == []
+    world.nodes.mute.clear()
+    await world.settle()
+    assert world.status.weights == id_of("v2")
+
+
+async def test_lost_and_new_groups_of_a_held_rollout_are_made_from_the_last_good_wish() -> None:
+    case = Case("both", 2, 1, 1)
+    world = await start(case)
+    good = versions(world)
+    world.nodes.behave("v2", logprob=-9.6)
+    world.cluster.edit(KEY, edit(case))
+    await world.settle()
+    assert world.status.reason == "VerifyFailed"
+    world.cluster.vanish("Pod", world.stage_names()[0])
+    world.cluster.edit(KEY, lambda spec: spec.update(replicas=3))
+    await world.settle()
+    assert world.status.groups_ready == "3/3"
+    assert versions(world) == good
+    assert "held until the spec changes" in world.status.message
+
+
+async def test_the_weights_of_a_rollout_are_let_go_of_when_nobody_needs_them() -> None:
+    world = await start(Case("weights", 2, 0, 1))
+
+    def known() -> set[str]:
+        return {body["spec"]["revision"] for (kind, _), body in world.cluster.objects.items() if kind == "LlamaWeights"}
+
+    world.cluster.edit(KEY, edit(Case("weights", 2, 0, 1)))
+    await world.seconds(6)
+    assert known() == {"v1", "v2"}
+    await world.settle()
+    assert known() == {"v2"}

@@ -142,6 +142,20 @@ async def test_rotation_sets_gate_and_annotation(bench: Bench) -> None:
     assert gate(found) == ("False", "the group leaves")
 
 
+async def test_streams_are_moved_until_the_gate_opens_again_and_the_gate_stays_as_it_is(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    await bench.cluster.set_rotation(bench.key, ref, open_=False, reason="it drains", weights="")
+    await bench.cluster.set_rotation(bench.key, ref, open_=False, reason="too long", weights="", move=True)
+    found = seen(bench, "Pod", ref.name)
+    assert found["metadata"]["annotations"][names.ANNOTATION_MOVE_STREAMS] == "true"
+    assert gate(found) == ("False", "it drains"), "since when it is closed must not move"
+    await bench.cluster.set_rotation(bench.key, ref, open_=True, reason="the engine answers", weights="v2")
+    found = seen(bench, "Pod", ref.name)
+    assert names.ANNOTATION_MOVE_STREAMS not in found["metadata"]["annotations"]
+    assert gate(found) == ("True", "the engine answers")
+
+
 async def test_rotation_of_another_or_a_vanished_pod_changes_nothing(bench: Bench) -> None:
     pod = await a_pod(bench)
     other = Ref("v1", "Pod", pod["metadata"]["name"], "another-uid")
@@ -164,11 +178,12 @@ def gate(pod: Manifest) -> tuple[str, str] | None:
 
 async def test_the_token_is_drawn_once_and_kept(bench: Bench) -> None:
     wanted = token_secret(context_of(CPU_SPEC, key=bench.key))
-    await bench.cluster.ensure_token(bench.key, wanted)
+    token = await bench.cluster.ensure_token(bench.key, wanted)
     first = secret_data(seen(bench, "Secret", "chat-token"))
-    await bench.cluster.ensure_token(bench.key, wanted)
+    assert await bench.cluster.ensure_token(bench.key, wanted) == token
     assert secret_data(seen(bench, "Secret", "chat-token")) == first
     assert len(first) == 1
+    assert len(token) > 5
 
 
 def secret_data(secret: Manifest) -> Manifest:

@@ -1,6 +1,7 @@
 """The test bed as the end-to-end tests use it: kubectl, helm, models in volumes, waits that print what they saw."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from examples import models
 from examples.cluster import bed_environment, folder_claim, install_chart, restricted_namespace
 from examples.kubectl import Kubectl
 from examples.steps import run
 
 NAMESPACE = "llama-e2e"
+SOAK = os.environ.get("LLAMA_SOAK") == "1"
+"""``make soak``: the full numbers of repetitions, and what takes many minutes."""
+soak = pytest.mark.skipif(not SOAK, reason="takes many minutes: make soak")
 EXPLAINED_WITHIN = 10.0
 """Seconds from a cause that a pod shows to its sentence in ``kubectl get``."""
 
@@ -94,6 +100,15 @@ class Bed:
         raise AssertionError(
             f"{name} is not explained by {reason} with {words}; cause seen: {caused is not None}; last row: {row}"
         )
+
+    def settled(self, name: str, generation: int, *, within: float) -> Object:
+        """Wait until a change of the spec has reached all groups."""
+
+        def done(found: Object) -> bool:
+            status = found["status"]
+            return (status["observedGeneration"], status["reason"]) == (generation, "Serving")
+
+        return self.wait_for(name, done, within=within, what=f"done with generation {generation}")
 
     def wait_serving(self, name: str, groups: int, *, within: float = 600) -> Object:
         """All groups serve and the operator has nothing left to do."""

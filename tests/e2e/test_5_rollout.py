@@ -17,17 +17,15 @@ import pytest
 from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
-from tests.e2e.bed import NAMESPACE, Bed, Object
+from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, soak
 from tests.e2e.load import Answer, OpenLoad, references
 from tests.e2e.test_2_faults import machine, not_ready, stage_pod
 from tests.e2e.test_3_operator import kill_operator
 
-SOAK = os.environ.get("LLAMA_SOAK") == "1"
 UPGRADES = 20 if SOAK else 4
 KILLS = 20
 STAGE_PODS = 4
 SEED = 20261124
-soak = pytest.mark.skipif(not SOAK, reason="takes many minutes: make soak")
 
 
 async def test_weights_are_exchanged_in_place_under_load(bed: Bed, pair: str):
@@ -81,11 +79,7 @@ async def test_another_image_replaces_groups_under_load(bed: Bed, pair: str, str
     image = same_image_with_another_name(bed, strategy)
     async with OpenLoad(url, pair) as load, most_pods(bed, pair) as most:
         generation = bed.edit(pair, {"images": {"serving": image}, "rollout": {"strategy": strategy}})
-        await asyncio.to_thread(
-            bed.wait_for, pair,
-            lambda d: (d["status"]["observedGeneration"], d["status"]["reason"]) == (generation, "Serving"),
-            within=900, what=f"on {image}",
-        )  # fmt: skip
+        await asyncio.to_thread(bed.settled, pair, generation, within=900)
         await load.finished(20, within=60)
     check_answers(load.answers, known)
     assert not set(before) & set(lives(bed.pods(pair))), "every pod is new"

@@ -7,18 +7,20 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from examples import models
+from examples.cluster import SETTINGS
 from llama_operator.api.model import ModelSpec
 from llama_operator.plan.naming import weights_name
-from tests.e2e.bed import NAMESPACE, Bed, Object, manifest
+from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, soak
 from tests.e2e.load import OpenLoad, references
 from tests.e2e.origin import Fault, Origin, origin, write_sums
-from tests.e2e.test_2_faults import machine
+from tests.e2e.test_2_faults import machine, stage_pod
 
 NAME = "upgraded"
 GOOD = "v1"
@@ -65,7 +67,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
     replace(root / "truncated" / SHARD, lambda data: data[:-1000])
     (root / "truncated" / "SHA256SUMS").unlink()
     replace(root / "other-shard" / SHARD, lambda _: (root / "noise" / SHARD).read_bytes())
-    with origin(root, host=machine().spec.host_address) as served:
+    with origin(root, host=machine().host_address) as served:
         served.faults = {f"locked/{name}": Fault.DENIED for name in os.listdir(root / "locked")}
         yield served
 
@@ -92,6 +94,77 @@ async def test_bad_weights_end_on_the_old_ones(bed: Bed, upgraded: str, source: 
     assert not [answer for answer in load.answers if not answer.whole], load.summary()
     wrong = [a for a in load.answers if a.weights != weights or a.text != known[a.prompt]]
     assert not wrong, f"{len(wrong)} answers are not those of the old weights: {wrong[:2]}"
+
+
+@soak
+async def test_a_disk_too_small_is_refused_before_anything_is_fetched(bed: Bed, upgraded: str):
+    url = bed.service_url(NAME)
+    generation = bed.edit(NAME, {"staging": {"sizeLimit": "300Mi"}})
+    await asyncio.to_thread(bed.settled, NAME, generation, within=600)
+    async with OpenLoad(url, NAME, rate=1.0, tokens=TOKENS) as load:
+        await asyncio.to_thread(held, bed, Bad("noise", "DiskFull", ("300", "free"), {}))
+        await load.finished(5, within=60)
+    assert not [answer for answer in load.answers if not answer.whole], load.summary()
+
+
+@soak
+async def test_an_engine_that_does_not_start_is_taken_back(bed: Bed, pair: str):
+    bed.edit(pair, {"rollout": {"strategy": "surge"}})
+    serving = bed.deployment(pair)["spec"].get("images", {}).get("serving", "")
+    weights = bed.weights(pair)
+    async with OpenLoad(bed.service_url(pair), pair) as load:
+        bed.edit(pair, {"images": {"serving": SETTINGS["images.operator"]}})  # it has neither Ray nor vLLM
+
+        def given_up(found: Object) -> bool:
+            status = found["status"]
+            return status["reason"] == "EngineFailed" and status["rollout"]["phase"] == "Held"
+
+        found = await asyncio.to_thread(bed.wait_for, pair, given_up, within=600, what="held")
+        assert found["status"]["groupsReady"] == "2/2"
+        generation = bed.edit(pair, {"images": {"serving": serving}})
+        await asyncio.to_thread(bed.settled, pair, generation, within=300)
+    assert not [answer for answer in load.answers if not answer.whole], load.summary()
+    assert {answer.weights for answer in load.answers} == {weights}
+
+
+@soak
+async def test_a_slow_canary_is_taken_back(bed: Bed, pair: str):
+    canary = {"groups": 1, "seconds": 60, "maxFirstByteRatio": 3}
+    before = bed.deployment(pair)["spec"]["model"]["revision"]
+    other = {"tiny-1": "tiny-2", "tiny-2": "tiny-1"}[before]
+    async with OpenLoad(bed.service_url(pair), pair) as load:
+        bed.edit(pair, {"model": {"revision": other}, "rollout": {"canary": canary}})
+        await asyncio.to_thread(
+            bed.wait_for, pair, lambda d: d["status"]["reason"] == "Canary", within=180, what="watching the canary"
+        )
+        with slowed(bed, pair, "0"):
+            found = await asyncio.to_thread(
+                bed.wait_for, pair, lambda d: d["status"]["reason"] == "CanaryFailed", within=180, what="CanaryFailed"
+            )
+        assert "first byte" in found["status"]["message"]
+        await asyncio.to_thread(
+            bed.wait_for, pair, lambda d: d["status"]["weights"].startswith(f"{before}@"), within=180, what="back"
+        )
+        generation = bed.edit(pair, {"model": {"revision": before}, "rollout": {"canary": None}})
+        await asyncio.to_thread(bed.settled, pair, generation, within=180)
+    assert not [answer for answer in load.answers if not answer.whole], load.summary()
+
+
+@contextmanager
+def slowed(bed: Bed, pair: str, group: str) -> Iterator[None]:
+    """The pods of a group get a fifth of a core."""
+    pods = [stage_pod(bed, pair, group, stage)["metadata"]["name"] for stage in ("0", "1")]
+    processes = [process.pid for pod in pods for process in machine().pod_processes(NAMESPACE, pod)]
+    lines = [line.split(":") for pid in processes for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    folders = {Path("/sys/fs/cgroup/cpu") / path.lstrip("/") for _, kinds, path in lines if "cpu" in kinds.split(",")}
+    quotas = {folder / "cpu.cfs_quota_us": (folder / "cpu.cfs_quota_us").read_text() for folder in folders}
+    for quota in quotas:
+        quota.write_text("20000")
+    try:
+        yield
+    finally:
+        for quota, was in quotas.items():
+            quota.write_text(was)
 
 
 def held(bed: Bed, case: Bad) -> None:

@@ -27,7 +27,7 @@ from tests.serving.pods import eventually
 from tests.unit.gateway.engine import CHAT, TEXT, seen
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(420), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 

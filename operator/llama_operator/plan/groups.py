@@ -81,6 +81,7 @@ def group_steps(scene: Scene, course: Course) -> GroupSteps:
     """Next steps of all groups, in the order in which they are changed."""
     replicas = scene.spec.replicas
     take = scene.available - (replicas - course.unavailable)
+    missing = sum(not scene.at(ordinal) for ordinal in range(replicas))  # they are made, or come back, anyway
     room = replicas + course.surge - len(scene.units)
     run = _Pass(scene, course, Budget(take, room), retire_surplus(scene))
     for ordinal in sorted(range(replicas), reverse=course.backwards):

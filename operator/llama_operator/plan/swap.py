@@ -81,8 +81,10 @@ def _arrived(unit: Unit, serve: NextWeights, scene: Scene) -> UnitStep:
         waits = None if unit.serving else Hold(Reason.VERIFYING, text, unit.group.ordinal)
         return replace(step, gate=True, why=verdict.message, hold=waits)
     if verdict.passed is False:
+        # In rotation it has passed before: another prompt in the spec must not end the service. It is shown.
+        stays = unit.open and verdict.reason is not Reason.DIGEST_DIFFERS
         hold = Hold(verdict.reason, verdict.message, unit.group.ordinal)
-        return replace(step, gate=False, why=verdict.message, hold=hold)
+        return replace(step, gate=None if stays else False, why=verdict.message, hold=hold)
     if not unit.answers or unit.verdict is None:
         gate, why = _starting(unit)
         waits = Hold(verdict.reason, verdict.message, unit.group.ordinal) if unit.answers else None

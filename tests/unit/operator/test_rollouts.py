@@ -270,10 +270,11 @@ def test_any_story_of_edits_ends_where_its_last_spec_says(
     shape: tuple[int, int, int], story: list[tuple[int, dict[str, Any]]], wrong: dict[str, str]
 ) -> None:
     run = Run.of(spec_of(*shape), **wrong)
-    run.most = 99
+    run.watch()
     for wait, edit in story:
         before = run.spec["replicas"]
         run.edit(edit)
+        run.most = max(run.most, run.spec["replicas"] + shape[1])
         run.excused = max(run.excused, run.spec["replicas"] - before + run.excused, 0)
         run.go(wait + 1)
     run.excused = 4

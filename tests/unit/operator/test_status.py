@@ -233,7 +233,8 @@ def test_an_object_that_is_being_deleted_gets_nothing() -> None:
         (stage(0, 0), cell(verdict=verdict("v2")), []),  # measured before they were exchanged
         (leader(0), cell(verdict=None, ready=False, weights="", phase=Phase.LOADING), [(False, "")]),
         (stage(0, 0), cell(verdict=verdict(error="HTTP 500")), []),
-        (leader(0), cell(verdict=verdict(error="HTTP 500")), [(False, "")]),
+        (leader(0), cell(verdict=verdict(error="HTTP 500")), []),  # it has passed before
+        (leader(0), cell(verdict=verdict(stage_digests=("sha256:else",))), [(False, "")]),
         (stage(0, 0), cell(ready=False), []),
         (leader(0), cell(ready=False), []),
         (leader(0, gone_by=NOW), cell(), [(False, "")]),

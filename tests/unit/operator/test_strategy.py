@@ -131,7 +131,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve 2024-11@"]),
+        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve"]),
         ("image-without-room", 0, ["strategy: drain: of 2 stages of 4 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
         ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
     ],

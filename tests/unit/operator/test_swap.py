@@ -39,7 +39,12 @@ def seen_with(pod: PodView, other: PodView, cells: dict[str, CellAnswer], **fiel
 
 
 def step(
-    pod: PodView | None = None, *, may_take: bool = True, second: StagingState = BOTH, gateways: Any = None, **state: Any
+    pod: PodView | None = None,
+    *,
+    may_take: bool = True,
+    second: StagingState = BOTH,
+    gateways: Any = None,
+    **state: Any,
 ) -> UnitStep:
     """The step towards v2 of a group whose leader says ``state``."""
     head, other = pod or leader(0), worker(0)
@@ -61,6 +66,7 @@ DONE = SwapState(digest=digest_of("v2"), outcome="done")
 RUNS = SwapState(digest=digest_of("v2"), outcome="running")
 FAILED = SwapState(digest=digest_of("v2"), outcome="failed", message="Stage 1 read nothing.")
 ON_V2: dict[str, Any] = {"model": "v2", "swap": DONE}
+OTHERS = verdict("v2", stage_digests=(digest_of("v1"),))
 STARTS: dict[str, Any] = {"weights": "", "verdict": None, "ready": False, "phase": Phase.LOADING}
 
 
@@ -95,8 +101,8 @@ STARTS: dict[str, Any] = {"weights": "", "verdict": None, "ready": False, "phase
         (leader(0, **OUT), ON_V2, ("v2", True, "Verifying")),
         (leader(0, weights=id_of("v2")), ON_V2, ("v2", True, "")),
         (leader(0, **OUT), ON_V2 | {"verdict": verdict("v1")}, ("v2", None, "Verifying")),
-        (leader(0, **OUT), ON_V2 | {"verdict": verdict("v2", mean_logprob=None, error="x")}, ("v2", False, "VerifyFailed")),
-        (leader(0), ON_V2 | {"verdict": verdict("v2", stage_digests=(digest_of("v1"),))}, ("v2", False, "DigestDiffers")),
+        (leader(0, **OUT), ON_V2 | {"verdict": verdict("v2", error="x")}, ("v2", False, "VerifyFailed")),
+        (leader(0), ON_V2 | {"verdict": OTHERS}, ("v2", False, "DigestDiffers")),
         # the engine is not there
         (leader(0, **OUT), STARTS, ("v2", None, "")),
         (leader(0, ready=False), STARTS, ("", False, "")),  # nothing says what it starts with: told when it is closed
@@ -120,7 +126,8 @@ def test_what_is_refused_names_the_stage_and_the_reason() -> None:
 
 def test_both_weights_stay_staged_the_wanted_first() -> None:
     assert [one.weights.id for one in step(staging=WORKING).staged] == [id_of("v2"), V1]
-    assert [one.weights.id for one in step(leader(0, **OUT), **ON_V2).staged] == [id_of("v2"), V1], "it may have to go back"
+    later = step(leader(0, **OUT), **ON_V2)
+    assert [one.weights.id for one in later.staged] == [id_of("v2"), V1], "it may have to go back"
 
 
 def test_a_drain_that_takes_too_long_moves_its_streams_and_is_given_up_in_the_end() -> None:

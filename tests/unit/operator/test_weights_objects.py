@@ -314,6 +314,11 @@ def test_the_stager_is_a_sidecar_that_shares_the_control_folder_with_the_engine(
     assert stager["env"][0] == {"name": names.ENV_STAGE, "value": "0"}
 
 
+def test_the_stager_is_told_a_limit_that_its_volume_does_not_know() -> None:
+    (stager,) = stage(model=REMOTE, staging={"sizeLimit": "1Gi"})["initContainers"]
+    assert stager["args"][-2:] == ["--size-limit", str(1 << 30)]
+
+
 def test_only_the_stager_sees_credentials_and_only_it_writes_weights() -> None:
     pod = stage(model=REMOTE)
     (stager,), (engine,) = pod["initContainers"], pod["containers"]

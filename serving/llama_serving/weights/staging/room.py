@@ -39,21 +39,21 @@ class Old:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Clearing:
     """What to remove, and whether there is room then."""
 
     remove: tuple[str, ...]
     refusal: str = ""  # one sentence; empty where there is room
 
 
-def make_room(*, needed: int, space: Space, old: Iterable[Old], wanted: int) -> Verdict:
+def make_room(*, needed: int, space: Space, old: Iterable[Old], wanted: int) -> Clearing:
     """Room for ``needed`` more bytes; ``wanted`` weights on the volume are wanted and stay.
 
     Nothing is removed where all of it would not be enough.
     """
     oldest_first = sorted(old, key=lambda folder: (folder.written, folder.name))
     if needed > space.usable + sum(folder.bytes for folder in oldest_first):
-        return Verdict((), _refusal(needed=needed, space=space, old=oldest_first))
+        return Clearing((), _refusal(needed=needed, space=space, old=oldest_first))
     removed: list[str] = []
     usable = space.usable
     for folder in oldest_first:
@@ -61,7 +61,7 @@ def make_room(*, needed: int, space: Space, old: Iterable[Old], wanted: int) -> 
             break
         removed.append(folder.name)
         usable += folder.bytes
-    return Verdict(tuple(removed))
+    return Clearing(tuple(removed))
 
 
 def _refusal(*, needed: int, space: Space, old: list[Old]) -> str:

@@ -75,20 +75,20 @@ class Stager:
 
     async def _listen(self) -> None:
         told = await in_thread(self._tools.pool, self._inbox.read)
-        if told == self._told:
+        before, self._told = self._told, told
+        if told == before:
             return
-        self._told = told
-        before = self._entries
-        self._entries = {}
-        for item in wanted(*told):
-            entry = before.get(item.weights.digest)
-            same = entry is not None and entry.item == item
-            self._entries[item.weights.digest] = entry if entry and same else Entry(item, Gauge(self._tools.clock))
+        self._entries = {item.weights.digest: self._entry(item) for item in wanted(*told)}
         self._housekeeping.soon()
         running = self._running
         if running and (self._next() != running.digest or self._entries[running.digest] is not running.entry):
             await running.cancel()
             self._running = None
+
+    def _entry(self, item: NextWeights) -> Entry:
+        """What is known of the item; nothing when it was another one before."""
+        entry = self._entries.get(item.weights.digest)
+        return entry if entry and entry.item == item else Entry(item, Gauge(self._tools.clock))
 
     def _next(self) -> str | None:
         return choose(
