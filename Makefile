@@ -6,9 +6,10 @@ PYTHON ?= python3.11
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llama-operator
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 RUN := .venv/bin/python
-# Ray and vLLM: the same lock file, an environment of its own because of its size.
+# Ray and vLLM: the same lock file, an environment of its own because of its size. Checkouts share it, so this project is
+# not installed in it.
 SERVING_VENV := $(CACHE)/serving-venv
-SERVING_RUN := $(SERVING_VENV)/bin/python
+SERVING_RUN := PYTHONPATH=$(CURDIR)/serving $(SERVING_VENV)/bin/python
 
 .PHONY: help setup serving-setup demo test check unit contract serving e2e soak testbed-tests format generate bench down clean
 
@@ -29,7 +30,7 @@ $(UV):
 serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
 
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
-	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --extra serving --extra models --extra dev
+	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --extra serving --extra models --extra dev
 	@touch $@
 
 demo: setup serving-setup  ## From nothing to a streamed answer of two stages on two nodes.

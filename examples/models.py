@@ -1,11 +1,13 @@
 """Small models for demo, tests and benchmarks, made once and kept in the cache."""
 
+import os
 from pathlib import Path
 
 from examples.steps import run
 from testbed.store import cache
 
 PYTHON = Path("serving-venv") / "bin" / "python"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def smollm2() -> Path:
@@ -26,5 +28,6 @@ def smollm2_damaged(kind: str) -> Path:
 def _made(name: str, module: str, *options: str) -> Path:
     folder = cache() / "models" / name
     if not (folder / "config.json").exists():
-        run([str(cache() / PYTHON), "-m", module, str(folder), *options])
+        path = os.pathsep.join((str(ROOT), str(ROOT / "serving")))  # the environment is shared by all checkouts
+        run([str(cache() / PYTHON), "-m", module, str(folder), *options], environment=os.environ | {"PYTHONPATH": path})
     return folder

@@ -1,4 +1,4 @@
-"""Under a steady streaming load on two groups everything is broken once; only what ran on the broken part may break."""
+"""Under a steady streaming load on two groups everything is broken once; no request fails and no stream breaks."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from examples.cluster import RELEASE
 from testbed import Bed as Machine
@@ -17,49 +16,28 @@ CLIENTS = 4
 BACK_WITHIN_S = 400
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What was broken: streams of these groups that ran in this time may break."""
-
-    what: str
-    groups: frozenset[str]
-    start: float
-    end: float
-
-
-async def test_only_streams_on_the_broken_part_break(bed: Bed, pair: str):
+async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
     async with Load(bed.service_url(pair), pair, clients=CLIENTS) as load:
         await load.finished(20, within=120)
-        faults = [
-            await inflict(bed, pair, load, "a stage process is killed", "0", lambda: kill_stage_process(bed, pair)),
-            await inflict(
-                bed, pair, load, "a leader is killed, without an operator", "1", lambda: kill_leader(bed, pair)
-            ),
-            await inflict(bed, pair, load, "a stage pod is deleted", "0", lambda: delete_stage_pod(bed, pair)),
-            await inflict(bed, pair, load, "the gateways are restarted", None, lambda: restart_gateways(bed, pair)),
-        ]
+        await inflict(bed, pair, load, "a stage process is killed", lambda: kill_stage_process(bed, pair))
+        await inflict(bed, pair, load, "a leader is killed, without an operator", lambda: kill_leader(bed, pair))
+        await inflict(bed, pair, load, "a stage pod is deleted", lambda: delete_stage_pod(bed, pair))
+        await inflict(bed, pair, load, "the gateways are restarted", lambda: restart_gateways(bed, pair))
         await load.finished(20, within=120)
     print(load.summary())
-    failed = [answer for answer in load.answers if answer.failed]
-    assert not failed, f"{len(failed)} requests failed: {failed[:3]}; {load.summary()}"
-    for answer in (answer for answer in load.answers if answer.broken):
-        excuse = [f for f in faults if answer.group in f.groups and answer.start <= f.end and answer.end >= f.start]
-        assert excuse, f"a stream broke without a cause: {answer}; faults {faults}"
-    broken = sum(answer.broken for answer in load.answers)
-    assert broken <= 3 * CLIENTS, f"{broken} streams broke, at most {CLIENTS} ran at each fault"
+    bad = [answer for answer in load.answers if not answer.whole]
+    assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}; {load.summary()}"
     assert {answer.group for answer in load.answers[-20:]} == {"0", "1"}, "both groups take part again"
 
 
-async def inflict(bed: Bed, pair: str, load: Load, what: str, group: str | None, act: Callable[[], None]) -> Fault:
+async def inflict(bed: Bed, pair: str, load: Load, what: str, act: Callable[[], None]) -> None:
     """Do it, see that requests go on meanwhile, and wait until both groups serve again."""
     print(f"--- {what}", flush=True)
     start = time.monotonic()
     await asyncio.to_thread(act)
     await load.finished(20, within=120)
     await asyncio.to_thread(bed.wait_serving, pair, 2, within=BACK_WITHIN_S)
-    end = time.monotonic()
-    print(f"--- {what}: back after {end - start:.0f} s; {load.summary()}", flush=True)
-    return Fault(what, frozenset({group}) if group else frozenset(), start, end)
+    print(f"--- {what}: back after {time.monotonic() - start:.0f} s; {load.summary()}", flush=True)
 
 
 def machine() -> Machine:

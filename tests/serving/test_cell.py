@@ -113,7 +113,6 @@ def test_golden_prompts_and_quality_tell_damaged_weights(cell: Cell) -> None:
     assert good["answer_hash"] == back["answer_hash"] != bad["answer_hash"]
     assert good["mean_logprob"] == back["mean_logprob"] != bad["mean_logprob"]
     assert good["error"] == bad["error"] == ""
-    print(good, bad)
 
 
 def test_a_stage_that_cannot_load_is_named_and_nobody_is_answered_until_the_old_weights_are_back(cell: Cell) -> None:

@@ -68,22 +68,25 @@ async def test_too_small_a_volume_is_refused_before_anything_is_written_and_heal
 
 
 async def test_a_volume_that_others_fill_meanwhile_stops_the_download_above_the_reserve(tmp_path: Path) -> None:
-    mine = pod(tmp_path, total=1_000_000)
-    others = mine.mount / "others"
+    model = checkpoint(layers=8, shards=12, width=30_000)  # more requests than streams: later ones find it full
+    mine = Pod(tmp_path, MemorySource(model.files))
+    mine.disk = MortalDisk(volume=Volume(mine.mount, 1_500_000))
+    others, part = mine.mount / "others", mine.target(model.item()).with_name("stage-0-of-2.part")
 
-    def before(step: int, data: bytes) -> bytes:
-        if step == 8:
-            others.write_bytes(bytes(600_000))
+    def before(_: int, data: bytes) -> bytes:
+        if part.exists() and not others.exists():
+            others.write_bytes(bytes(1_300_000))
         return data
 
     mine.source.before = before
-    mine.configure(item(0))
+    mine.configure(model.item())
     stager = mine.stager()
-    staged = await until_outcome(stager, item(0), "refused")
+    staged = await until_outcome(stager, model.item(), "refused")
     assert staged.reason == "DiskFull"
-    others.unlink()
+    assert staged.bytes_done < staged.bytes_total
     mine.source.before = lambda _, data: data
-    await until_outcome(stager, item(0), "ready", time_passes=mine.time)
+    others.unlink()
+    await until_outcome(stager, model.item(), "ready", time_passes=mine.time)
 
 
 async def test_current_next_and_previous_stay_and_older_ones_go(tmp_path: Path) -> None:

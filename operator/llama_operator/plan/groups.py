@@ -82,7 +82,7 @@ def group_steps(scene: Scene, course: Course) -> GroupSteps:
     replicas = scene.spec.replicas
     take = scene.available - (replicas - course.unavailable)
     missing = sum(not scene.at(ordinal) for ordinal in range(replicas))  # they are made, or come back, anyway
-    room = replicas + course.surge - len(scene.units)
+    room = replicas + course.surge - len(scene.units) - missing
     run = _Pass(scene, course, Budget(take, room), retire_surplus(scene))
     for ordinal in sorted(range(replicas), reverse=course.backwards):
         run.steps += _ordinal(ordinal, run)

@@ -178,7 +178,7 @@ def _rolling_out(memory: Memory, record: RolloutStatus, aims: Aims, wanted: Targ
     good = memory.good
     assert good is not None  # asked by advance
     if wanted.key != good.key and aims.good is not None:
-        trouble = setback(scene, wanted) or _canary_trouble(record, good.id, wanted, scene)
+        trouble = setback(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
         if trouble:
             return replace(memory, rollout=_turned(record, trouble, wanted, scene))
     every = tuple(range(scene.spec.replicas))
