@@ -60,7 +60,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
     for kind in ("noise", "exchanged"):
         shutil.copytree(models.smollm2_damaged(kind), root / kind, copy_function=link)
     for spaces, revision in enumerate(("twin", "vanished"), 1):  # the same tensors under another digest
-        replace(root / revision / "generation_config.json", lambda data, spaces=spaces: data + b"\n" * spaces)
+        replace(root / revision / "model.safetensors.index.json", lambda data, spaces=spaces: data + b"\n" * spaces)
     for folder in root.iterdir():
         write_sums(folder)
     replace(root / "flipped" / SHARD, flip)
