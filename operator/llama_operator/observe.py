@@ -3,12 +3,14 @@
 kopf's bodies change under one's feet, so a pass starts by turning them into these views. Nothing here decides.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
+from llama_operator.api.quantity import parse
 from llama_operator.ports import CellAnswer, Key, Manifest, NodeRoom
 from llama_serving.config import manifest as weights_manifest
 from llama_serving.config import names
@@ -64,7 +66,7 @@ class PodView:
     waiting: Waiting | None
     ended: Ended | None
     restarts: int
-    requests: Mapping[str, str] = field(default_factory=dict)
+    requests: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -162,7 +164,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         waiting=_waiting(status),
         ended=_ended(status),
         restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
-        requests=_requests(body),
+        requests=pod_requests(body),
     )
 
 
@@ -213,9 +215,31 @@ def _ended(status: Mapping[str, Any]) -> Ended | None:
     return None
 
 
-def _requests(body: Mapping[str, Any]) -> dict[str, str]:
-    containers = (body.get("spec") or {}).get("containers") or ()
-    merged: dict[str, str] = {}
-    for container in containers[:1]:  # ours have one container
-        merged.update((container.get("resources") or {}).get("requests") or {})
-    return merged
+def pod_requests(pod: Mapping[str, Any]) -> dict[str, float]:
+    """What the scheduler counts: containers and sidecars, or a step of the start that needs more, and the overhead."""
+    spec = pod.get("spec", {})
+    total = _sum(spec.get("containers") or ())
+    peak: dict[str, float] = {}
+    sidecars: dict[str, float] = {}
+    for container in spec.get("initContainers") or ():
+        step = _add(sidecars, _sum([container]))
+        peak = {name: max(peak.get(name, 0), step.get(name, 0)) for name in peak | step}
+        if container.get("restartPolicy") == "Always":
+            sidecars = step
+    total = _add(total, sidecars)
+    total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in total | peak}
+    for name, amount in (spec.get("overhead") or {}).items():
+        total[name] = total.get(name, 0) + float(parse(amount))
+    return total
+
+
+def _add(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
+
+
+def _sum(containers: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for container in containers:
+        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
+            total[name] += float(parse(str(amount)))
+    return dict(total)

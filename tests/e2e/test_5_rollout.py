@@ -121,6 +121,7 @@ def kill_engine_part(bed: Bed, pair: str, group: str, stage: str) -> None:
     assert len(victims) == 1, processes
     os.kill(victims[0].pid, signal.SIGKILL)
     not_ready(bed, pair, group)
+    bed.wait_for(pair, lambda d: d["status"]["groupsReady"] != "2/2", within=60, what="one group short")
 
 
 def lives(pods: Iterable[Object]) -> dict[str, tuple[str, tuple[int, ...]]]:

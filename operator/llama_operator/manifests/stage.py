@@ -24,6 +24,7 @@ from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
 from llama_operator.plan.model import CreateStage
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
 from llama_operator.plan.revision import gateway_image, serving_image
+from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 
@@ -102,7 +103,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.weights", "stage", *_size_limit(context.spec.staging)],
         "env": [{"name": names.ENV_STAGE, "value": str(stage)}, {"name": "HOME", "value": "/tmp"}],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": "1Gi"}},
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

@@ -127,7 +127,12 @@ def _models(spec: LlamaDeploymentSpec, aims: Aims) -> tuple[ModelSpec, ...]:
 
 
 def _releases(scene: Scene, models: tuple[ModelSpec, ...]) -> tuple[WeightsView, ...]:
+    """Weights of this deployment that no group has or may soon have.
+
+    Those that served before stay for a while: a user who goes back to them must not wait until they are read again.
+    """
     world, needed = scene.world, {unit.heading for unit in scene.units}
+    needed |= {baseline.digest for baseline in world.status.baselines}
     wanted = {view.name for model in models if (view := weights_of(world.weights, model))}
     mine = (view for _, view in sorted(world.weights.items()) if world.uid in view.owners)
     return tuple(view for view in mine if view.ours and view.name not in wanted and view.digest not in needed)

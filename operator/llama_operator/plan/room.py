@@ -6,14 +6,13 @@ node that comes closest is named with what it has, what is taken and what is mis
 
 from collections.abc import Mapping
 
-from llama_operator.api.quantity import parse
 from llama_operator.observe import PodView
 from llama_operator.ports import NodeRoom
 
 
 def shortage(pod: PodView, rooms: tuple[NodeRoom, ...] | None) -> str:
     """The end of a sentence that starts with the pod's name."""
-    needs = {name: float(parse(amount)) for name, amount in pod.requests.items()}
+    needs = pod.requests
     asked = ", ".join(f"{show_quantity(amount)} {name}" for name, amount in sorted(needs.items()))
     closest = _closest(needs, rooms or ())
     said = pod.unscheduled.strip()

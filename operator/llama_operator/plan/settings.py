@@ -10,3 +10,7 @@ class Settings:
     serving_image: str
     gateway_image: str
     operator_namespace: str
+
+
+#: What the stager asks for beside the engine in each stage pod.
+STAGER_REQUESTS = {"cpu": "50m", "memory": "128Mi"}

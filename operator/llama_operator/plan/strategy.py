@@ -15,6 +15,7 @@ from llama_operator.api.status import Expectation
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.revision import short_hash
 from llama_operator.plan.scene import Scene
+from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.plan.targets import Target
 from llama_operator.plan.units import Unit
 from llama_operator.ports import NodeRoom
@@ -131,7 +132,8 @@ def room_for_one(rooms: tuple[NodeRoom, ...] | None, target: Target) -> str:
 
 def _needs(target: Target) -> dict[str, float]:
     spec = target.spec
-    needs = {"cpu": float(parse(spec.resources.cpu)), "memory": float(parse(spec.resources.memory))}
+    stage = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
+    needs = {kind: float(parse(stage[kind]) + parse(amount)) for kind, amount in STAGER_REQUESTS.items()}
     if spec.device.resource != CPU:
         needs[spec.device.resource] = float(spec.device.count)
     return needs

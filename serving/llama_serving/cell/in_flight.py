@@ -3,7 +3,8 @@
 A request counts from its headers to the last byte of its answer. While the door is shut it waits outside of the engine,
 so an engine whose door is shut and which has nothing inside has nothing that could mix two weights; what waited is
 answered by the new weights and says so in its header. After a failed exchange the door refuses: the gateway asks
-another group.
+another group. What fails inside because the engine died is answered 503 instead of vLLM's 500: a gateway may repeat it
+as often as it likes, since the request is not to blame.
 """
 
 import asyncio
@@ -19,14 +20,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _COUNTED: Final = "/v1/"
+_FAILED: Final = 500
+_UNAVAILABLE: Final = 503
 _REFUSAL: Final = {"error": {"message": "The weights of this group are being repaired.", "type": "unavailable"}}
 
 
 class Door:
     """Shared between the middleware, the exchange of weights and the state route."""
 
-    def __init__(self, weights: str = "") -> None:
+    def __init__(self, weights: str = "", *, engine_died: Callable[[], bool] = lambda: False) -> None:
         self.weights = weights  # id that answers carry
+        self.engine_died = engine_died
         self.waiting = 0
         self.inside = 0
         self.refuses = False
@@ -92,20 +96,22 @@ class ThroughTheDoor:
             await self._app(scope, receive, send)
         elif await self._door.enter():
             try:
-                await self._app(scope, receive, _named(send, self._door.weights))
+                await self._app(scope, receive, _named(send, self._door))
             finally:
                 self._door.leave()
         else:
             await _refuse(send)
 
 
-def _named(send: Send, weights: str) -> Send:
+def _named(send: Send, door: Door) -> Send:
     """Adds the header that names the weights; they cannot change while the request is inside."""
-    header = (names.HEADER_WEIGHTS.encode(), weights.encode("latin-1", "replace"))
+    header = (names.HEADER_WEIGHTS.encode(), door.weights.encode("latin-1", "replace"))
 
     async def named(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), header]}
+            if message["status"] == _FAILED and door.engine_died():
+                message["status"] = _UNAVAILABLE
         await send(message)
 
     return named
@@ -114,5 +120,5 @@ def _named(send: Send, weights: str) -> Send:
 async def _refuse(send: Send) -> None:
     body = json.dumps(_REFUSAL).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.start", "status": _UNAVAILABLE, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -52,7 +52,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         started = time.monotonic()
         with kept_buffers(logger):
             await super().__init__(_options(self._config, load))
-        self._door = Door(load.id)
+        self._door = Door(load.id, engine_died=self._engine_died)
         self._exchange = Exchange(
             Vllm(self), load, door=self._door, tensor=self._config.layout.tensor, clock=time.monotonic
         )
@@ -74,6 +74,9 @@ class CellServer(LLMServer):  # type: ignore[misc]
         _add_middleware_to_built_app(app, ThroughTheDoor, door=self._door)
         app.get(names.ROUTE_STATE)(self.state)
         return app
+
+    def _engine_died(self) -> bool:
+        return self.engine is not None and bool(self.engine._engine_client.errored)
 
     async def state(self) -> ReplicaState:
         """What the engine serves, and how fresh that knowledge is."""

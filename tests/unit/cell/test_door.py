@@ -13,14 +13,15 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"content-ty
 class App:
     """An ASGI app whose answer ends when a test says so."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, status: int = 200) -> None:
         self.fails = fails
+        self.status = status
         self.goes_on = asyncio.Event()
         self.called = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.called += 1
-        await send(dict(START))
+        await send({**START, "status": self.status})
         await self.goes_on.wait()
         if self.fails:
             raise ConnectionResetError
@@ -128,3 +129,14 @@ async def test_a_door_that_refuses_sends_everybody_away_until_it_opens() -> None
     app.goes_on.set()
     await task
     assert sent_then[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "died", "told"), [(500, True, 503), (500, False, 500), (200, True, 200), (400, True, 400)]
+)
+async def test_what_a_dead_engine_fails_is_not_the_requests_fault(status: int, died: bool, told: int) -> None:
+    app, door = App(status=status), Door("w1", engine_died=lambda: died)
+    app.goes_on.set()
+    task, sent = begin(app, door)
+    await task
+    assert sent[0]["status"] == told

@@ -9,8 +9,9 @@ from llama_operator.adapters.cells import HttpCells, host_of
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
-from llama_operator.adapters.rooms import pod_requests, rooms_of
+from llama_operator.adapters.rooms import rooms_of
 from llama_operator.api import API_VERSION, KIND
+from llama_operator.observe import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.wish import Wish

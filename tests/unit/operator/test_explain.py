@@ -27,7 +27,7 @@ def said(pod: PodView, answer: CellAnswer | None = None) -> tuple[str, str]:
     ("fields", "reason", "sentence"),
     [
         (
-            {"unscheduled": "0/2 nodes are available.", "requests": {"cpu": "4", "memory": "32Gi"}, "node": ""},
+            {"unscheduled": "0/2 nodes are available.", "requests": {"cpu": 4, "memory": 32 * GI}, "node": ""},
             "Unschedulable",
             "pod POD needs 4 cpu, 32Gi memory; scheduler: 0/2 nodes are available.",
         ),
@@ -173,7 +173,7 @@ def room(name: str, free: float, taken: float = 0, **fields: bool) -> NodeRoom:
     ],
 )
 def test_which_resource_is_short_and_by_how_much(rooms: tuple[NodeRoom, ...] | None, words: str) -> None:
-    pod = stage(0, 0, unscheduled=" no ", requests={"nvidia.com/gpu": "8", "memory": "32Gi"})
+    pod = stage(0, 0, unscheduled=" no ", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
     assert words in shortage(pod, rooms)
 
 

@@ -90,9 +90,12 @@ def test_numbers_in_labels(text: str, number: int) -> None:
     assert pod_view(body(labels={names.LABEL_GROUP: text, names.LABEL_STAGE: text})).group == number
 
 
-def test_requests_of_its_container() -> None:
-    spec = {"containers": [{"resources": {"requests": {"cpu": "1"}}}, {"resources": {"requests": {"cpu": "9"}}}]}
-    assert pod_view({"metadata": {"name": "p"}, "spec": spec}).requests == {"cpu": "1"}
+def test_requests_of_its_containers_and_sidecars() -> None:
+    spec = {
+        "containers": [{"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}],
+        "initContainers": [{"restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}}],
+    }
+    assert pod_view({"metadata": {"name": "p"}, "spec": spec}).requests == {"cpu": 1.05, "memory": 2**30}
 
 
 def test_views_come_in_the_order_of_names() -> None:

@@ -78,19 +78,19 @@ def test_the_way(same_pods: bool, fields: dict[str, Any], way: str, words: str) 
     [
         (None, {}, "not known"),
         ((), {}, "0 fit(s) on the 0 usable nodes"),
-        ((room("a", 8),), {}, ""),
-        ((room("a", 7.9),), {}, "of 2 stages of 4 cpu each, 1 fit(s) on the 1 usable nodes"),
-        ((room("a", 4), room("b", 4)), {}, ""),
+        ((room("a", 8.1),), {}, ""),
+        ((room("a", 8.0),), {}, "of 2 stages of 4.05 cpu each, 1 fit(s) on the 1 usable nodes"),
+        ((room("a", 4.05), room("b", 4.05)), {}, ""),
         ((room("a", 64),), {"placement": {"spreadStages": True}}, "1 fit(s)"),
         ((room("a", 64), room("b", 64)), {"placement": {"spreadStages": True}}, ""),
         ((room("a", 64, ready=False), room("b", 64, schedulable=False)), {}, "0 fit(s) on the 0 usable nodes"),
         ((room("a", 64),), {"placement": {"nodeSelector": {"pool": "x"}}}, "0 fit(s)"),
         ((room("a", 64, labels={"pool": "x"}),), {"placement": {"nodeSelector": {"pool": "x"}}}, ""),
-        ((room("a", 64, memory=2**35),), {}, "1 fit(s)"),
+        ((room("a", 64, memory=2**35 + 2**28),), {}, "1 fit(s)"),
         (
             (room("a", 64, gpu=1),),
             {"device": {"resource": "nvidia.com/gpu", "count": 1}},
-            "of 2 stages of 4 cpu, 1 nvidia.com/gpu each, 1 fit(s)",
+            "of 2 stages of 4.05 cpu, 1 nvidia.com/gpu each, 1 fit(s)",
         ),
     ],
 )
@@ -132,7 +132,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     ("name", "code", "words"),
     [
         ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve"]),
-        ("image-without-room", 0, ["strategy: drain: of 2 stages of 4 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
+        ("image-without-room", 0, ["strategy: drain: of 2 stages of 4.05 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
         ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
     ],
 )  # fmt: skip
