@@ -176,7 +176,7 @@ async def test_unschedulable_says_what_is_missing():
     world.nodes.no_room.update(f"chat-{revision}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"
-    assert "needs 4 cpu, 32Gi memory" in world.status.message
+    assert "needs 4050m cpu, 32.1Gi memory" in world.status.message, "the stager counts too"
     assert "2 Insufficient nvidia.com/gpu" in world.status.message
 
 

@@ -325,14 +325,16 @@ async def test_lost_and_new_groups_of_a_held_rollout_are_made_from_the_last_good
     assert "held until the spec changes" in world.status.message
 
 
-async def test_the_weights_of_a_rollout_are_let_go_of_when_nobody_needs_them() -> None:
+async def test_weights_that_served_are_let_go_of_after_some_more_rollouts() -> None:
     world = await start(Case("weights", 2, 0, 1))
 
     def known() -> set[str]:
         return {body["spec"]["revision"] for (kind, _), body in world.cluster.objects.items() if kind == "LlamaWeights"}
 
-    world.cluster.edit(KEY, edit(Case("weights", 2, 0, 1)))
-    await world.seconds(6)
-    assert known() == {"v1", "v2"}
+    for revision in ("v2", "v3", "v4"):
+        world.cluster.edit(KEY, lambda spec, to=revision: spec["model"].update(revision=to))
+        await world.settle()
+    assert known() == {"v1", "v2", "v3", "v4"}, "who goes back to them does not wait until they are read again"
+    world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v5"))
     await world.settle()
-    assert known() == {"v2"}
+    assert known() == {"v2", "v3", "v4", "v5"}
