@@ -3,6 +3,7 @@
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _READY_S = 180.0
 _GRACE_S = 5.0
 # A process appears under its own name only when it has entered its namespaces, which takes long on a busy machine.
 _ABSENT_S = 15.0
+_LATE_S = 5.0  # after which one that was never seen is taken for ended
+_AGAIN = 5
 
 
 class Start:
@@ -34,6 +37,8 @@ class Start:
         self.todo = changes(wanted, processes.found(state.spec.name))
         self.units = {unit.name: unit for unit in wanted}
         self.starting = {unit.name for unit in self.todo.start}
+        self.seen: set[str] = set()  # to run, by this `up`
+        self.again: Counter[str] = Counter()  # starts of what ended meanwhile
         self.complete = 0.0  # when all processes were seen last
 
     def run(self) -> None:
@@ -122,16 +127,34 @@ class Start:
 
     def _api_not_ready(self) -> str:
         self._start_again("etcd", "kube-apiserver")
-        why = self._absent("etcd", "kube-apiserver") or self.api.ready()
+        why = self._absent("etcd", "kube-apiserver") or self._etcd_not_ready() or self.api.ready()
         return f"{why} (see {self.place.log('kube-apiserver')})" if why else ""
 
     def _start_again(self, *names: str) -> None:
-        """Start what ran when this `up` began and has ended since: it was dying, or what it stands on was replaced."""
+        """Start what has ended since it was seen to run, a few times each.
+
+        A process that was killed a moment ago may hold its port until its last thread has left the kernel, which
+        nothing in /proc tells: its successor then ends at once. And an API server may end when its etcd was killed.
+        """
         running = main_processes(self.units.values(), processes.found(self.spec.name))
+        late = time.monotonic() - self.complete > _LATE_S
         for name in names:
-            if name not in running and name not in self.starting:
+            if name in running:
+                self.seen.add(name)
+            elif (late or name in self.seen or name not in self.starting) and self.again[name] < _AGAIN:
+                self.again[name] += 1
+                self.complete = time.monotonic()
+                self.seen.discard(name)
                 self.starting.add(name)
                 self._start(name)
+
+    def _etcd_not_ready(self) -> str:
+        """Ask etcd itself: the API server's word on it may be some seconds old."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.spec.ports.etcd}/health", timeout=5) as answer:
+                return "" if answer.status == 200 else f"etcd is not healthy: HTTP {answer.status}"
+        except OSError as error:
+            return f"etcd does not answer: {error}"
 
     def _absent(self, *names: str) -> str:
         """Say which of these processes does not run; empty when all do.
