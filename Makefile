@@ -46,7 +46,7 @@ check: setup  ## Style, types, layers, generated files.
 	$(RUN) -m llama_operator.api --check
 
 unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
-	$(RUN) -m pytest tests/unit tests/component tests/wiring
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/unit tests/component tests/wiring
 
 contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
 	$(RUN) -m pytest tests/contract tests/weights

@@ -17,7 +17,7 @@ from examples import models
 from examples.cluster import SETTINGS
 from llama_operator.api.model import ModelSpec
 from llama_operator.plan.naming import weights_name
-from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, soak
+from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, manifest, soak
 from tests.e2e.load import OpenLoad, references
 from tests.e2e.origin import Fault, Origin, origin, write_sums
 from tests.e2e.test_2_faults import machine, stage_pod
@@ -40,15 +40,17 @@ class Bad:
 
 CASES = (
     Bad("flipped", "DigestDiffers", (SHARD,), {}),
-    Bad("other-shard", "DigestDiffers", (SHARD,), {}),
-    Bad("truncated", "WeightsUnreadable", (SHARD, "copy it again"), {}),
-    Bad("none-such", "WeightsGone", ("none-such",), {}),
     Bad("locked", "WeightsDenied", ("401",), {}),
     Bad("noise", "VerifyFailed", ("log-probability",), {}),
-    Bad("exchanged", "VerifyFailed", ("log-probability",), {}),
     Bad("twin", "VerifyFailed", ("golden",), {"verify": {"golden": [
         {"prompt": "What is the capital of France?", "expect": "Berlin"}]}}),
 )  # fmt: skip
+MORE_CASES = (
+    Bad("other-shard", "DigestDiffers", (SHARD,), {}),
+    Bad("truncated", "WeightsUnreadable", (SHARD, "copy it again"), {}),
+    Bad("none-such", "WeightsGone", ("none-such",), {}),
+    Bad("exchanged", "VerifyFailed", ("log-probability",), {}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ async def test_bad_weights_end_on_the_old_ones(bed: Bed, upgraded: str, source: 
     url = bed.service_url(NAME)
     known, weights = await references(url, NAME, tokens=TOKENS), bed.weights(NAME)
     async with OpenLoad(url, NAME, rate=1.0, tokens=TOKENS) as load:
-        for case in CASES:
+        for case in CASES + (MORE_CASES if SOAK else ()):
             await asyncio.to_thread(held, bed, case)
             await load.finished(3, within=60)
         await asyncio.to_thread(vanishes_while_it_is_fetched, bed, source)
