@@ -48,6 +48,7 @@ class Router:
         self.line = Line()
         self._ends = EndRate()
         self._seq = 0
+        self._oldest_proof = 0  # of a group that is listed anew
         self._grants = 0
 
     def update(self, targets: Iterable[Target], now: float) -> list[Ticket]:
@@ -158,7 +159,7 @@ class Router:
     def _take_over(self, key: str, target: Target) -> None:
         group = self.groups.get(key)
         if group is None:
-            self.groups[key] = Group(target, Health(self.limits.ejection))
+            self.groups[key] = Group(target, Health(self.limits.ejection, proof=self._oldest_proof))
             return
         was_ready = group.target.ready and not group.gone
         group.target = target
@@ -173,6 +174,8 @@ class Router:
 
     def _forget_if_gone(self, group: Group) -> None:
         if group.gone and group.in_flight == 0:
+            # Should it be listed again, requests that failed at it must not take it for what they failed at.
+            self._oldest_proof = max(self._oldest_proof, group.health.proof + 1)
             self.groups.pop(group.key, None)
 
     def _pick(self, ticket: Ticket) -> Group | None:
