@@ -163,6 +163,14 @@ def test_discovery_brings_an_ejected_group_back_at_once() -> None:
     assert world.update([target("a")], 0.2) == [ticket]
 
 
+def test_a_group_that_vanished_and_is_listed_again_gets_what_failed_at_it_before() -> None:
+    world = router("a")
+    ticket = admit(world)
+    fail(world, ticket, REFUSED)
+    world.update([], 0.1)
+    assert world.update([target("a")], 0.2) == [ticket]
+
+
 def test_the_same_news_again_does_not() -> None:
     world = router("a")
     ticket = admit(world)
