@@ -5,7 +5,8 @@ the walk goes on with the rest, so that one refused object does not stop the oth
 """
 
 import asyncio
-from collections.abc import Awaitable
+import logging
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 
 from llama_operator.manifests.changes import Changes, manager_of
@@ -13,7 +14,9 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.plan.model import DeletePod, Plan, SetRotation
 from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.ports import Cells, Cluster, Key, Manifest, Ref, Rejected, Retry
+from llama_operator.ports import Cells, Cluster, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
+
+log = logging.getLogger(__name__)
 
 REASON_LENGTH = 500  # characters of the sentence in a pod's condition
 REFUSED_PAUSE = 10.0  # seconds; events wake the loop earlier
@@ -101,3 +104,24 @@ def _delete(cluster: Cluster, key: Key, item: DeletePod) -> Awaitable[None]:
 
 def _title(manifest: Manifest) -> str:
     return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+async def write_report(owner: Owner, status: Manifest, notices: Iterable[Notice], cluster: Cluster) -> None:
+    """Write the status, then tell of what changed in it."""
+    await cluster.write_status(owner.key, status, kind=owner.kind)
+    for notice in notices:
+        log.info("%s/%s %s: %s", owner.key.namespace, owner.key.name, notice.reason, notice.message)
+        try:
+            await cluster.emit(owner, notice)
+        except (Retry, Rejected) as error:  # an event is a courtesy: the status has it all
+            log.warning("event %s of %s was not recorded: %s", notice.reason, owner.key.name, error)
+
+
+async def room_on_nodes(cluster: Cluster) -> tuple[NodeRoom, ...] | None:
+    """What the nodes have and what is asked of them; None where it is not known."""
+    try:
+        rooms = await cluster.rooms()
+    except Retry as error:  # they only make a sentence better: no reason to stand still
+        log.warning("the room on the nodes is not known: %s", error)
+        return None
+    return None if rooms is None else tuple(rooms)

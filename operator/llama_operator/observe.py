@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.api.quantity import parse
@@ -16,6 +18,8 @@ from llama_serving.config import manifest as weights_manifest
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
+
+Spec = TypeVar("Spec", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,21 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
 def pod_views(bodies: Iterable[Mapping[str, Any]]) -> tuple[PodView, ...]:
     """Views of many pods, in the order of their names."""
     return tuple(sorted((pod_view(body) for body in bodies), key=lambda pod: pod.name))
+
+
+def owned_by(child: Mapping[str, Any], uid: str) -> bool:
+    """Whether an object names the one with this uid among its owners."""
+    return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences") or ())
+
+
+def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tuple[Spec | None, str]:
+    """The spec of an object; None, and why, when it was stored under rules that refuse it now."""
+    try:
+        return kind.model_validate(body.get("spec") or {}), ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("spec", *(str(part) for part in first["loc"])))
+        return None, f"{where} is {first['input']!r}: {first['msg']}; {remedy}, it was stored under older rules"
 
 
 def parse_time(text: str | None) -> datetime | None:

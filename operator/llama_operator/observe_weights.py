@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
-from llama_operator.observe import PodView, WeightsView, parse_time, pod_view
+from llama_operator.observe import PodView, WeightsView, owned_by, parse_time, pod_view, stored_spec
 from llama_operator.ports import Key, Manifest, NodeRoom
 from llama_serving.config import names
 from llama_serving.config.manifest import Manifest as WeightsManifest
@@ -62,7 +62,7 @@ def weights_world(weights: Body, children: Iterable[Body]) -> WeightsWorld:
     meta = weights["metadata"]
     uid = meta.get("uid", "")
     bodies = list(children)
-    ours = [dict(child) for child in bodies if _owned_by(child, uid)]
+    ours = [dict(child) for child in bodies if owned_by(child, uid)]
     pods = [child for child in bodies if child["kind"] == "Pod"]
     others = [child for child in ours if child["kind"] not in ("Job", "Pod")]
     spec, error = _spec(weights)
@@ -86,7 +86,7 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
     conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
     failed, complete = conditions.get("Failed"), conditions.get("Complete")
     last = failed or complete or {}
-    mine = [pod_view(pod) for pod in pods if _owned_by(pod, meta.get("uid", ""))]
+    mine = [pod_view(pod) for pod in pods if owned_by(pod, meta.get("uid", ""))]
     pod = max(mine, key=lambda one: one.created, default=None)
     number = (meta.get("annotations") or {}).get(ANNOTATION_NUMBER, "1")
     return JobView(
@@ -163,17 +163,8 @@ def _ended(pod: PodView | None, condition: Body) -> datetime | None:
     return parse_time(condition.get("lastTransitionTime"))
 
 
-def _owned_by(child: Body, uid: str) -> bool:
-    return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences") or ())
-
-
 def _spec(body: Body) -> tuple[LlamaWeightsSpec | None, str]:
-    try:
-        return LlamaWeightsSpec.model_validate(body.get("spec") or {}), ""
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where} is {first['input']!r}: {first['msg']}; make it anew, it was stored under older rules"
+    return stored_spec(LlamaWeightsSpec, body, remedy="make it anew")
 
 
 def _status(body: Body) -> LlamaWeightsStatus:

@@ -13,16 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.apply import Outcome, apply
+from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
 from llama_operator.manifests.changes import changes, identity
 from llama_operator.manifests.common import Context
-from llama_operator.observe import PodView, Snapshot, pod_views
+from llama_operator.observe import PodView, Snapshot, owned_by, pod_views, stored_spec
 from llama_operator.observe_weights import weights_views
 from llama_operator.plan.model import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import CellAnswer, Cells, Cluster, Gateways, Key, NodeRoom, Owner, Rejected, Retry
+from llama_operator.ports import CellAnswer, Cells, Cluster, Gateways, Key, Owner
 from llama_operator.status import notices, report
 from llama_serving.config import names
 
@@ -71,8 +71,8 @@ async def _observe(bodies: Bodies, edges: Edges) -> Snapshot:
     )
     named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    rooms = await _rooms(edges.cluster) if _needs_rooms(world) else None
-    return replace(world, cells=named, loads=heard, rooms=None if rooms is None else tuple(rooms))
+    rooms = await room_on_nodes(edges.cluster) if _needs_rooms(world) else None
+    return replace(world, cells=named, loads=heard, rooms=rooms)
 
 
 def _needs_rooms(world: Snapshot) -> bool:
@@ -95,14 +95,6 @@ def _heard(pod: PodView, answer: CellAnswer, world: Snapshot) -> CellAnswer:
     return CellAnswer(None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}")
 
 
-async def _rooms(cluster: Cluster) -> Sequence[NodeRoom] | None:
-    try:
-        return await cluster.rooms()
-    except Retry as error:  # they only make a sentence better: no reason to stand still
-        log.warning("the room on the nodes is not known: %s", error)
-        return None
-
-
 def snapshot(bodies: Bodies) -> Snapshot:
     """What the watches show, before cells and nodes are asked."""
     meta = bodies.deployment["metadata"]
@@ -110,7 +102,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
     ours = [child for child in bodies.children if _is_ours(child, uid)]
     pods = [child for child in ours if child["kind"] == "Pod"]
     others = [dict(child) for child in ours if child["kind"] != "Pod"]
-    spec, error = _spec(bodies.deployment)
+    spec, error = stored_spec(LlamaDeploymentSpec, bodies.deployment, remedy="edit the object")
     return Snapshot(
         key=Key(meta["namespace"], meta["name"]),
         uid=uid,
@@ -135,16 +127,7 @@ def _is_ours(child: Body, uid: str) -> bool:
     meta = child["metadata"]
     if (meta.get("labels") or {}).get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY and child.get("kind") == "Pod":
         return True
-    return any(owner.get("uid") == uid for owner in meta.get("ownerReferences") or ())
-
-
-def _spec(deployment: Body) -> tuple[LlamaDeploymentSpec | None, str]:
-    try:
-        return LlamaDeploymentSpec.model_validate(deployment.get("spec") or {}), ""
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where} is {first['input']!r}: {first['msg']}; edit the object, it was stored under older rules"
+    return owned_by(child, uid)
 
 
 def _status(deployment: Body) -> LlamaDeploymentStatus:
@@ -166,11 +149,5 @@ async def _report(decided: Plan, world: Snapshot, problems: tuple[Hold, ...], cl
     status = report(world, decided, problems, now)
     if status == world.status:
         return
-    await cluster.write_status(world.key, status.to_api())
     owner = Owner(world.key, world.uid, API_VERSION, KIND)
-    for notice in notices(world.status, status):
-        log.info("%s/%s %s: %s", world.key.namespace, world.key.name, notice.reason, notice.message)
-        try:
-            await cluster.emit(owner, notice)
-        except (Retry, Rejected) as error:  # an event is a courtesy: the status has it all
-            log.warning("event %s of %s was not recorded: %s", notice.reason, world.key.name, error)
+    await write_report(owner, status.to_api(), notices(world.status, status), cluster)

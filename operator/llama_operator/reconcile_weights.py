@@ -1,23 +1,20 @@
 """One pass of one LlamaWeights: observe, plan, apply, report. Nothing is remembered between two of them."""
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
-from llama_operator.apply import Outcome
-from llama_operator.manifests.changes import covers, identity, with_digest
+from llama_operator.apply import Outcome, room_on_nodes, write_report
+from llama_operator.manifests.changes import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
 from llama_operator.observe_weights import WeightsWorld, weights_world
 from llama_operator.plan.reasons import Hold
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights import WeightsPlan, plan_weights
 from llama_operator.plan.weights_status import report_weights, weights_notices
-from llama_operator.ports import Cluster, Manifest, Owner, Ref, Rejected, Retry
-
-log = logging.getLogger(__name__)
+from llama_operator.ports import Cluster, Manifest, Owner
 
 Body = Mapping[str, Any]
 
@@ -46,12 +43,7 @@ async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings
 async def _with_rooms(world: WeightsWorld, cluster: Cluster) -> WeightsWorld:
     if not any(job.pod and job.pod.unscheduled for job in world.jobs):
         return world
-    try:
-        rooms = await cluster.rooms()
-    except Retry as error:  # they only make a sentence better: no reason to stand still
-        log.warning("the room on the nodes is not known: %s", error)
-        return world
-    return replace(world, rooms=None if rooms is None else tuple(rooms))
+    return replace(world, rooms=await room_on_nodes(cluster))
 
 
 async def _act(
@@ -71,7 +63,7 @@ async def _act(
             await _apply(manifest, world, cluster, outcome, force=identity(manifest) in seen)
     if decided.start and not outcome.problems:
         await _apply(resolver_job(context, decided.start), world, cluster, outcome, force=False)
-    for ref in (*decided.deletes, *_left_over(world.children, wanted)):
+    for ref in (*decided.deletes, *left_over(world.children, {identity(manifest) for manifest in wanted})):
         await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(world.key, ref))
 
 
@@ -80,26 +72,11 @@ async def _apply(manifest: Manifest, world: WeightsWorld, cluster: Cluster, outc
     await outcome.attempt(f"{kind} {name}", cluster.apply(world.key, manifest, force=force))
 
 
-def _left_over(children: Iterable[Manifest], wanted: Iterable[Manifest]) -> tuple[Ref, ...]:
-    keep = {identity(manifest) for manifest in wanted}
-    return tuple(
-        Ref(child["apiVersion"], child["kind"], child["metadata"]["name"], child["metadata"].get("uid", ""))
-        for child in children
-        if identity(child) not in keep and "deletionTimestamp" not in child["metadata"]
-    )
-
-
 async def _report(
     decided: WeightsPlan, world: WeightsWorld, problems: tuple[Hold, ...], cluster: Cluster, now: datetime
 ) -> None:
     status = report_weights(world, decided, problems, now)
     if status == world.status:
         return
-    await cluster.write_status(world.key, status.to_api(), kind=WEIGHTS_KIND)
     owner = Owner(world.key, world.uid, API_VERSION, WEIGHTS_KIND)
-    for notice in weights_notices(world.status, status):
-        log.info("%s/%s %s: %s", world.key.namespace, world.key.name, notice.reason, notice.message)
-        try:
-            await cluster.emit(owner, notice)
-        except (Retry, Rejected) as error:  # an event is a courtesy: the status has it all
-            log.warning("event %s of %s was not recorded: %s", notice.reason, world.key.name, error)
+    await write_report(owner, status.to_api(), weights_notices(world.status, status), cluster)

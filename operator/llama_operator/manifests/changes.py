@@ -5,7 +5,7 @@ the API server or others add are theirs. A field that we no longer set changes t
 server-side apply, which removes it, happens. Pods are written once: their fields cannot be changed afterwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,11 +62,8 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     taken = tuple(_taken(write.manifest) for write in writes if write not in free)
     keep = {identity(manifest) for manifest in wanted}
     kept_groups = {group.name for group in plan.keep}
-    prunes = tuple(
-        Ref(child["apiVersion"], child["kind"], child["metadata"]["name"], child["metadata"].get("uid", ""))
-        for child in world.children
-        if identity(child) not in keep and child["metadata"]["name"] not in kept_groups and not _leaving(child)
-    )
+    here = (child for child in world.children if child["metadata"]["name"] not in kept_groups)
+    prunes = left_over(here, keep)
     return Changes(_weights(plan, world, context) + free, prunes, _releases(plan), taken)
 
 
@@ -123,6 +120,15 @@ def identity(manifest: Mapping[str, Any]) -> tuple[str, str]:
     return manifest["kind"], manifest["metadata"]["name"]
 
 
+def left_over(children: Iterable[Manifest], keep: Container[tuple[str, str]]) -> tuple[Ref, ...]:
+    """Objects of ours, by kind and name, that nothing wants any more and that are not on their way out."""
+    return tuple(
+        Ref(child["apiVersion"], child["kind"], child["metadata"]["name"], child["metadata"].get("uid", ""))
+        for child in children
+        if identity(child) not in keep and "deletionTimestamp" not in child["metadata"]
+    )
+
+
 def _taken(manifest: Manifest) -> Hold:
     kind, name = identity(manifest)
     detail = (
@@ -130,7 +136,3 @@ def _taken(manifest: Manifest) -> Hold:
         "it is made when the garbage collector, or somebody, has deleted that one"
     )
     return Hold(Reason.API_RETRY, detail)
-
-
-def _leaving(child: Manifest) -> bool:
-    return "deletionTimestamp" in child["metadata"]
