@@ -10,7 +10,7 @@ import pytest
 
 from testbed import processes
 from testbed.api import wait
-from testbed.units import Unit, main_processes
+from testbed.units import Process, Unit, main_processes
 
 INSTANCE = f"test-{os.getpid()}"
 # Ignores SIGTERM and has a child with the same mark.
@@ -25,9 +25,10 @@ def nothing_left() -> Iterator[None]:
     processes.stop(processes.found(INSTANCE), grace_s=0.0)
 
 
-def start(unit: Unit, tmp_path: Path) -> None:
+def start(unit: Unit, tmp_path: Path) -> Unit:
     env = {"PATH": os.environ["PATH"]}
     processes.start(unit, instance=INSTANCE, log=tmp_path / "log" / "unit.log", enter=(), env=env)
+    return unit
 
 
 def wait_for(count: int) -> None:
@@ -38,11 +39,21 @@ def wait_for(count: int) -> None:
     wait("the processes did not appear", missing, deadline_s=10)
 
 
+def wait_for_main(unit: Unit) -> Process:
+    """Wait until the unit's program runs: what raises its priority has its mark, and runs before it."""
+
+    def missing() -> str:
+        found = processes.found(INSTANCE)
+        return "" if unit.name in main_processes([unit], found) else f"found {found}"
+
+    wait(f"{unit.program} does not run", missing, deadline_s=10)
+    return main_processes([unit], processes.found(INSTANCE))[unit.name]
+
+
 def test_a_process_is_found_by_its_mark_and_ends(tmp_path: Path) -> None:
-    unit = Unit(name="a/sleep", argv=("sleep", "60"))
-    start(unit, tmp_path)
-    wait_for(1)
-    (process,) = processes.found(INSTANCE)
+    unit = start(Unit(name="a/sleep", argv=("sleep", "60")), tmp_path)
+    process = wait_for_main(unit)
+    assert processes.found(INSTANCE) == (process,)
     assert (process.unit, process.digest, process.program) == ("a/sleep", unit.digest, "sleep")
     assert processes.alive(process)
     assert os.getsid(process.pid) == process.pid  # outlives the terminal
@@ -51,27 +62,23 @@ def test_a_process_is_found_by_its_mark_and_ends(tmp_path: Path) -> None:
 
 
 def test_one_that_ignores_the_signal_is_killed_and_its_child_is_not_taken_for_it(tmp_path: Path) -> None:
-    unit = Unit(name="stubborn", argv=(sys.executable, "-c", STUBBORN))
-    start(unit, tmp_path)
+    unit = start(Unit(name="stubborn", argv=(sys.executable, "-c", STUBBORN)), tmp_path)
+    main = wait_for_main(unit)
     wait_for(2)
-    assert main_processes([unit], processes.found(INSTANCE))["stubborn"].program == unit.program
+    assert main_processes([unit], processes.found(INSTANCE))["stubborn"] == main
     processes.stop(processes.found(INSTANCE), grace_s=0.1)
     assert processes.found(INSTANCE) == ()
 
 
 def test_a_killed_process_is_not_found_though_nobody_waited_for_it(tmp_path: Path) -> None:
-    start(Unit(name="sleep", argv=("sleep", "60")), tmp_path)
-    wait_for(1)
-    (process,) = processes.found(INSTANCE)
+    process = wait_for_main(start(Unit(name="sleep", argv=("sleep", "60")), tmp_path))
     os.kill(process.pid, signal.SIGKILL)
     wait_for(0)
     assert not processes.alive(process)
 
 
 def test_a_reused_pid_is_not_the_process(tmp_path: Path) -> None:
-    start(Unit(name="sleep", argv=("sleep", "60")), tmp_path)
-    wait_for(1)
-    (process,) = processes.found(INSTANCE)
+    process = wait_for_main(start(Unit(name="sleep", argv=("sleep", "60")), tmp_path))
     earlier = process.__class__(**{**process.__dict__, "started": process.started - 1})
     processes.stop([earlier], grace_s=0.0)
     assert processes.alive(process)
