@@ -102,9 +102,9 @@ async def test_bad_weights_end_on_the_old_ones(bed: Bed, upgraded: str, source: 
 async def test_a_disk_too_small_is_refused_before_anything_is_fetched(bed: Bed, upgraded: str):
     url = bed.service_url(NAME)
     generation = bed.edit(NAME, {"staging": {"sizeLimit": "300Mi"}})
-    await asyncio.to_thread(bed.settled, NAME, generation, within=600)
+    await asyncio.to_thread(bed.settled, NAME, generation, within=600)  # 300Mi are 315 MB
     async with OpenLoad(url, NAME, rate=1.0, tokens=TOKENS) as load:
-        await asyncio.to_thread(held, bed, Bad("noise", "DiskFull", ("300", "free"), {}))
+        await asyncio.to_thread(held, bed, Bad("noise", "DiskFull", ("of 315 MB free",), {}))
         await load.finished(5, within=60)
     assert not [answer for answer in load.answers if not answer.whole], load.summary()
 
@@ -135,7 +135,7 @@ async def test_a_slow_canary_is_taken_back(bed: Bed, pair: str):
     before = bed.deployment(pair)["spec"]["model"]["revision"]
     other = {"tiny-1": "tiny-2", "tiny-2": "tiny-1"}[before]
     async with OpenLoad(bed.service_url(pair), pair) as load:
-        bed.edit(pair, {"model": {"revision": other}, "rollout": {"canary": canary}})
+        bed.edit(pair, {"model": {"revision": other}, "rollout": {"strategy": "auto", "canary": canary}})
         await asyncio.to_thread(
             bed.wait_for, pair, lambda d: d["status"]["reason"] == "Canary", within=180, what="watching the canary"
         )
