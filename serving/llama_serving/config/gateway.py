@@ -44,6 +44,15 @@ class AnswerCounts(Frozen):
     )
 
 
+class Work(Frozen):
+    """Some requests and what they ask for, or got. Prompt tokens are estimated: the gateway has no tokenizer."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    seconds: float = Field(default=0.0, description="that they spent on a group, added up")
+
+
 class GroupLoad(Frozen):
     """One group as this gateway sees it."""
 
@@ -68,4 +77,16 @@ class GatewayLoad(Frozen):
     )
     by_weights: dict[str, AnswerCounts] = Field(
         default_factory=dict, description="by the id of the weights that answered, as in the header x-llama-weights"
+    )
+    uptime: float = Field(
+        default=0.0, ge=0, description="seconds since this process started; less than before: its counts began anew"
+    )
+    arrived: Work = Field(
+        default=Work(), description="all requests so far that want a group, each once; answer_tokens is what they ask"
+    )
+    waits: Work = Field(
+        default=Work(), description="those that wait now; answer_tokens is what they are expected to get"
+    )
+    served: Work = Field(
+        default=Work(), description="all requests so far that were answered to their end; answer_tokens is what they got"
     )
