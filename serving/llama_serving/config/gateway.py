@@ -13,6 +13,9 @@ class GatewayConfig(Frozen):
     max_in_flight_per_group: int = Field(default=64, ge=1, description="this gateway's share of a group's batch")
     max_waiting: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
     max_wait: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
+    keep_alive: float = Field(
+        default=10, ge=0, description="a stream that waits so long is begun, and gets a comment as often; 0: never"
+    )
     connect_timeout: float = Field(default=2, gt=0)
     first_byte_timeout: float = Field(default=600, gt=0, description="from the request sent to the response's head")
     idle_timeout: float = Field(default=300, gt=0, description="between two pieces of a response")
@@ -88,5 +91,5 @@ class GatewayLoad(Frozen):
         default=Work(), description="those that wait now; answer_tokens is what they are expected to get"
     )
     served: Work = Field(
-        default=Work(), description="all requests so far that were answered to their end; answer_tokens is what they got"
+        default=Work(), description="all requests so far that were answered to their end; answer_tokens: what they got"
     )
