@@ -197,13 +197,11 @@ class Benchmark:
         await asyncio.sleep(1 + chance.random())  # no moment between two readings is special
         asked = time.monotonic()
         self.machines.gateways[address] = gateway_load(2, WAITING)
-        released = self.pods.released
+        done = self.pods.released
         await until(
-            "the pods are released", lambda: len(self.pods.of(name, released)) >= STAGES, seen=lambda: self.status(name)
+            "the pods are released", lambda: len(self.pods.of(name, done)) >= STAGES, seen=lambda: self.status(name)
         )
-        created, released = (
-            max(sorted(self.pods.of(name, seen))[:STAGES]) for seen in (self.pods.created, self.pods.released)
-        )
+        created, released = (max(sorted(self.pods.of(name, seen))[:STAGES]) for seen in (self.pods.created, done))
         await asyncio.to_thread(self._remove, name)
         return created - asked, released - asked
 

@@ -5,7 +5,7 @@ must not forget is in the status. Metrics are of this process: counters begin at
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -61,7 +61,7 @@ class ScaleStore:
         return "".join(f"{text}\n" for text in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        gauges = {
+        gauges: dict[str, tuple[str, Callable[[Watched], int]]] = {
             "desired_groups": ("Groups that are wanted.", lambda one: one.last.target),
             "serving_groups": ("Groups that get requests.", lambda one: one.last.groups.serving),
             "starting_groups": ("Groups on their way.", lambda one: len(one.last.groups.starting)),

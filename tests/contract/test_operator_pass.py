@@ -4,7 +4,6 @@ There is no kubelet: the test plays it, writes what it would write to the pods, 
 """
 
 import json
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -128,6 +127,8 @@ def a_large_node(stand: Stand) -> None:
     name = f"large-{stand.namespace}"
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     stand.apiserver.run("create", "-f", "-", stdin=json.dumps(node))
+    # The API server taints a node until a controller finds it ready.
+    stand.apiserver.run("patch", "node", name, "--type=merge", '--patch={"spec":{"taints":null}}')
     allocatable = {"cpu": "1000", "memory": "4000Gi", "pods": "1000"}
     status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
     patch = json.dumps({"status": status})

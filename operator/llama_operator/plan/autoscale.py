@@ -179,8 +179,12 @@ class _Case:
 
     @property
     def enough(self) -> int:
-        """Groups that a scale-down would go to in the end, limits aside."""
-        most = max(demand.held(self.memory), self.target if self.load.waiting else 0)
+        """Groups that a scale-down would go to in the end, limits aside.
+
+        Load that is gone for ``keep`` is gone, however unevenly it came before.
+        """
+        held = demand.held(self.memory) if self.memory.quiet < self.windows.keep else 0
+        most = max(held, self.target if self.load.waiting else 0)
         return 0 if most <= 1 and self.memory.quiet >= self.limits.idle_after else max(1, most)
 
 

@@ -96,9 +96,10 @@ class Yard:
         admitted = any(not pod["spec"].get("nodeName") and not pod["spec"]["schedulingGates"]
                        for pod in self.cluster.pods())  # fmt: skip
         if admitted and self.random.random() < 0.5:
-            thief = foreign_pod(f"thief-{len(self.cluster.calls)}", self.random.randint(1, DEVICES))
+            thief = foreign_pod(f"thief-{len(self.cluster.calls)}", self.random.randint(DEVICES // 2, DEVICES))
             self.scheduler.place(thief)
             self.cluster.foreign.append(thief)
+            del self.cluster.foreign[: -self.nodes // 2]  # the oldest leave: there is always something to be had
 
     async def _one_pass(self, deployment: str) -> None:
         seen, now = self.snapshot(deployment), self.cluster.now
@@ -124,13 +125,17 @@ class Yard:
         )  # fmt: skip
         self.holds |= {GroupId(deployment, hold.group or 0, ""): hold for hold in (*outcome.problems, *later)}
 
-    def halves(self) -> list[tuple[str, int]]:
-        """Groups some pods of which have a node while others have none, with how many have."""
+    def halves(self) -> list[tuple[str, int, frozenset[str]]]:
+        """Groups some pods of which have a node while others have none, with how many have, and which pods there are.
+
+        A pod that was lost and made again begins the time anew.
+        """
         found = []
         for group, (stages, _) in self.wanted.items():
-            placed = sum(bool(pod.node) for pod in self.pods_of(group))
+            pods = self.pods_of(group)
+            placed = sum(bool(pod.node) for pod in pods)
             if 0 < placed < stages:
-                found.append((group.name, placed))
+                found.append((group.name, placed, frozenset(pod.uid for pod in pods if pod.alive)))
         return found
 
     def placed(self) -> int:
@@ -142,7 +147,7 @@ class Yard:
 def change(yard: Yard, number: int) -> None:
     """Something happens that the operator did not decide."""
     random = yard.random
-    what = random.choice(("group", "group", "leave", "arrive", "arrive", "depart", "lose", "crash"))
+    what = random.choice(("group", "group", "group", "leave", "leave", "arrive", "depart", "depart", "lose", "crash"))
     if what == "group" and len(yard.wanted) < 6:
         group = GroupId(random.choice(("one", "other", "third")), random.randrange(3), "r")
         yard.wanted.setdefault(group, (random.choice((2, 2, 3)), random.choice((2, 4, DEVICES, DEVICES))))
@@ -151,7 +156,7 @@ def change(yard: Yard, number: int) -> None:
         del yard.wanted[group]
         for pod in yard.pods_of(group):
             yard.cluster.vanish("Pod", pod.name)
-    elif what == "arrive" and len(yard.cluster.foreign) < 2 * yard.nodes:
+    elif what == "arrive" and len(yard.cluster.foreign) < yard.nodes // 2:
         yard.cluster.foreign.append(foreign_pod(f"job-{number}", random.randint(1, DEVICES)))
     elif what == "depart" and yard.cluster.foreign:
         yard.cluster.foreign.pop(random.randrange(len(yard.cluster.foreign)))
@@ -165,11 +170,11 @@ def change(yard: Yard, number: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_thousand_arrivals_and_departures_leave_no_group_in_halves(seed: int) -> None:
     yard = Yard(Random(seed), nodes=4)
-    torn: Counter[tuple[str, int]] = Counter()
-    served = taken = 0
+    torn: Counter[tuple[str, int, frozenset[str]]] = Counter()
+    served = seen = 0
     for number in range(125):
         change(yard, number)
-        for _ in range(yard.random.choice((1, 1, 2, 3, 12))):
+        for _ in range(yard.random.choice((1, 2, 5, 40))):
             try:
                 await yard.second()
             except Retry:
@@ -178,10 +183,9 @@ async def test_a_thousand_arrivals_and_departures_leave_no_group_in_halves(seed:
             assert max(torn.values(), default=0) <= LONGEST, f"change {number}: {torn}"
             assert min(yard.scheduler.free().values()) >= 0
             served = max(served, yard.placed())
-            taken += sum(what.startswith("delete Pod") for what in yard.cluster.writes)
-            yard.cluster.writes.clear()
-    assert served >= 2, "groups were placed"
-    assert taken, "groups were taken back"
+            seen += len(torn)
+    assert served, "groups were placed"
+    assert seen, "others took what a group was to have"
     yard.cluster.foreign.clear()
     yard.cluster.faults.clear()
     for _ in range(12):  # the longest pause is over
