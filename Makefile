@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 # Ray and vLLM: the same lock file, an environment of its own because of its size. Checkouts share it, so this project is
 # not installed in it.
 SERVING_VENV := $(CACHE)/serving-venv
-SERVING_RUN := PYTHONPATH=$(CURDIR)/serving $(SERVING_VENV)/bin/python
+SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/operator $(SERVING_VENV)/bin/python
 
 .PHONY: help setup serving-setup demo test check unit contract serving e2e soak testbed-tests format generate bench down clean
 

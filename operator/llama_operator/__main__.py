@@ -50,7 +50,7 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
 
         registry = kopf.OperatorRegistry()
         build(registry, one_pass, one_weights_pass, pulse)
-        runner = await probe.serve(pulse, port=int(os.environ.get("PROBE_PORT", probe.PORT)))
+        runner = await probe.serve(pulse, edges.scales, port=int(os.environ.get("PROBE_PORT", probe.PORT)))
         try:
             await kopf.operator(
                 registry=registry,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from llama_operator.manifests.changes import Changes, manager_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import token_secret
+from llama_operator.observe import mounted
 from llama_operator.plan.model import DeletePod, Plan, SetRotation
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.ports import Cells, Cluster, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
@@ -58,8 +59,9 @@ async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster
         await outcome.attempt(f"the delete of pod {delete.name}", _delete(cluster, key, delete))
     # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
     token = await _token(outcome, context, cluster)
+    absent = await _claims(changes, context, cluster, outcome)
     for write in changes.applies:
-        if token or write.manifest["kind"] != "Pod":
+        if write.manifest["kind"] != "Pod" or (token and not absent & mounted(write.manifest)):
             call = cluster.apply(key, write.manifest, force=write.force, manager=write.manager)
             await outcome.attempt(_title(write.manifest), call)
     if token:
@@ -70,6 +72,15 @@ async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster
         call = cluster.release(key, ref, manager=manager_of(context.uid))
         await outcome.attempt(f"the release of {ref.kind} {ref.name}", call)
     return outcome
+
+
+async def _claims(changes: Changes, context: Context, cluster: Cluster, outcome: Outcome) -> set[str]:
+    """Make the claims; names of those that pods cannot mount."""
+    absent = set()
+    for claim in changes.claims:
+        if not await outcome.attempt(_title(claim), cluster.ensure(context.key, claim)):
+            absent.add(claim["metadata"]["name"])
+    return absent
 
 
 async def _token(outcome: Outcome, context: Context, cluster: Cluster) -> str:

@@ -71,6 +71,11 @@ class PodView:
     ended: Ended | None
     restarts: int
     requests: Mapping[str, float] = field(default_factory=dict)
+    gated: bool = False  # our scheduling gate is on it: the scheduler does not look at it
+    admitted: datetime | None = None  # when our gate was removed
+    bound: datetime | None = None  # when the scheduler gave it its node
+    nominated: bool = False  # the scheduler displaces pods of lower priority for it
+    claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
 
     @property
     def alive(self) -> bool:
@@ -164,11 +169,16 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         moving=(meta.get("annotations") or {}).get(names.ANNOTATION_MOVE_STREAMS) == "true",
         reason=status.get("reason", ""),
         message=status.get("message", ""),
-        unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        unscheduled=_unscheduled(scheduled),
         waiting=_waiting(status),
         ended=_ended(status),
         restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
         requests=pod_requests(body),
+        gated=is_gated(body),
+        admitted=parse_time((meta.get("annotations") or {}).get(names.ANNOTATION_ADMITTED)),
+        bound=_since(scheduled) if _is_true(scheduled) else None,
+        nominated=bool(status.get("nominatedNodeName")),
+        claims=mounted(body),
     )
 
 
@@ -207,6 +217,26 @@ def _is_true(condition: Mapping[str, Any] | None) -> bool:
 
 def _since(condition: Mapping[str, Any] | None) -> datetime | None:
     return parse_time(condition.get("lastTransitionTime")) if condition else None
+
+
+def is_gated(body: Mapping[str, Any]) -> bool:
+    """Whether our scheduling gate is on the pod."""
+    gates = (body.get("spec") or {}).get("schedulingGates") or ()
+    return any(gate.get("name") == names.GATE_GROUP for gate in gates)
+
+
+def _unscheduled(scheduled: Mapping[str, Any]) -> str:
+    """The scheduler's words against the pod; of one with a gate it says only that it does not look."""
+    if scheduled.get("status") != "False" or scheduled.get("reason") == "SchedulingGated":
+        return ""
+    said: str = scheduled.get("message", "")
+    return said
+
+
+def mounted(body: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the claims that a pod mounts."""
+    volumes = (body.get("spec") or {}).get("volumes") or ()
+    return frozenset(one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one)
 
 
 def _gate(condition: Mapping[str, Any] | None) -> bool | None:

@@ -5,7 +5,8 @@ spec or the cluster's policy changes; shown to the user) or any other exception,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from llama_operator.api import KIND
@@ -67,6 +68,25 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class PodAsk:
+    """A pod of the cluster, whosever, as the scheduler looks at it."""
+
+    namespace: str
+    name: str
+    uid: str
+    requests: Mapping[str, float] = field(default_factory=dict)
+    priority: int = 0
+    node: str = ""
+    gated: bool = False  # the scheduler does not look at it yet
+    refused: bool = False  # the scheduler looked, and found no node for it
+    ours: bool = False  # a stage of a LlamaDeployment
+    preempts: bool = True  # may displace pods of a lower priority
+    apart: bool = False  # not on a node with another stage of its group
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class NodeRoom:
     """What a node has and what its pods ask for: resource name -> amount (cores, bytes, devices)."""
 
@@ -76,6 +96,16 @@ class NodeRoom:
     schedulable: bool
     allocatable: Mapping[str, float]
     requested: Mapping[str, float]
+    taints: tuple[Mapping[str, str], ...] = ()
+    users: tuple[PodAsk, ...] = ()  # the pods on it
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The nodes at one moment, and the pods that have none yet."""
+
+    rooms: tuple[NodeRoom, ...]
+    waiting: tuple[PodAsk, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,9 @@ class Cluster(Protocol):
         With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
         the field manager of an object that several deployments share; empty is the operator's own.
         """
+
+    async def ensure(self, key: Key, manifest: Manifest) -> None:
+        """Create the object unless it is there; never changes one. Rejected when it belongs to somebody else."""
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
         """Let go of a shared object: what ``manager`` applied, its owner reference with it, is taken back.
@@ -125,6 +158,15 @@ class Cluster(Protocol):
 
     async def rooms(self) -> Sequence[NodeRoom] | None:
         """Nodes with their room; None where the operator may not list nodes and pods of the cluster."""
+
+    async def capacity(self, *, age: float) -> Capacity | None:
+        """Nodes and all pods, as they were at most ``age`` seconds ago; 0 means what the API server has stored now.
+
+        None where the operator may not list nodes and pods of the cluster.
+        """
+
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+        """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
 
 
 class Cells(Protocol):

@@ -1,19 +1,25 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
-Every pass is a full pass; nothing is remembered between two of them.
+Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
+(scalestore.py) and, where the gateways are read every second, what cells at rest have said lately (asking.py).
+
+A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
+between has decided nothing that nobody knows.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from llama_operator.admitting import admit_groups
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
+from llama_operator.asking import Asking
 from llama_operator.manifests.changes import changes, identity
 from llama_operator.manifests.common import Context
 from llama_operator.observe import PodView, Snapshot, owned_by, pod_views, stored_spec
@@ -23,12 +29,16 @@ from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import CellAnswer, Cells, Cluster, Gateways, Key, Owner
+from llama_operator.scalestore import ScaleStore
 from llama_operator.status import notices, report
 from llama_serving.config import names
 
 log = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
+
+#: Reasons of a deployment that waits for nothing.
+AT_REST = (Reason.SERVING, Reason.SCALED_TO_ZERO)
 
 
 @dataclass(frozen=True)
@@ -48,25 +58,37 @@ class Edges:
     cluster: Cluster
     cells: Cells
     gateways: Gateways
+    room: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time gives groups their room
+    scales: ScaleStore = field(default_factory=ScaleStore)
+    asking: dict[str, Asking] = field(default_factory=dict)  # by uid of the deployment
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
     """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _observe(bodies, edges)
+    world = await _observe(bodies, edges, now)
     if world.deleting:
+        edges.scales.keep(world.key, world.uid, None, now)
+        edges.asking.pop(world.uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
-    decided = plan(world, settings, now)
+    decided = plan(world, settings, now, edges.scales.recall(world.uid))
+    if decided.scaling and decided.scaling.decided:
+        world = await _report(decided, world, (), edges.cluster, now)
+    edges.scales.keep(world.key, world.uid, decided.scaling, now)
     outcome = await _act(decided, world, settings, edges)
+    await admit_groups(
+        decided.admissions, key=world.key, cluster=edges.cluster, lock=edges.room, outcome=outcome, now=now
+    )
     await _report(decided, world, tuple(outcome.problems), edges.cluster, now)
     return outcome.pause(decided.recheck)
 
 
-async def _observe(bodies: Bodies, edges: Edges) -> Snapshot:
+async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     world = snapshot(bodies)
     running = [pod for pod in world.stages if pod.ip and pod.alive]
     serving = [pod for pod in world.gateways if pod.ip and not pod.finished]
+    asking = edges.asking.setdefault(world.uid, Asking())
     answers, loads = await asyncio.gather(
-        asyncio.gather(*(edges.cells.state(pod.ip) for pod in running)),
+        asking.ask(running, edges.cells, rest=_rests(world), now=now),
         asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
     )
     named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
@@ -75,13 +97,20 @@ async def _observe(bodies: Bodies, edges: Edges) -> Snapshot:
     return replace(world, cells=named, loads=heard, rooms=rooms)
 
 
+def _rests(world: Snapshot) -> bool:
+    """The gateways are read often, and nothing else needs to be."""
+    scales = world.spec is not None and world.spec.autoscaling is not None
+    seen = world.status.observed_generation == world.generation
+    return scales and seen and world.status.reason in AT_REST
+
+
 def _needs_rooms(world: Snapshot) -> bool:
     """A pod has no home or is leaving one, or a change may need room for a group more."""
     if any(pod.unscheduled or pod.gone_by for pod in world.pods):
         return True
     rollout = world.status.rollout
     waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.expected.strategy
-    return waiting or world.status.observed_generation != world.generation or world.status.reason != Reason.SERVING
+    return waiting or world.status.observed_generation != world.generation or world.status.reason not in AT_REST
 
 
 def _heard(pod: PodView, answer: CellAnswer, world: Snapshot) -> CellAnswer:
@@ -141,13 +170,18 @@ def _status(deployment: Body) -> LlamaDeploymentStatus:
 async def _act(decided: Plan, world: Snapshot, settings: Settings, edges: Edges) -> Outcome:
     if world.spec is None:
         return Outcome()
-    context = Context(world.key, world.uid, world.spec, settings)
+    # The budget against evictions follows the number of groups that was decided.
+    spec = world.spec.model_copy(update={"replicas": decided.replicas})
+    context = Context(world.key, world.uid, spec, settings)
     return await apply(decided, changes(decided, world, context), context, edges.cluster, edges.cells)
 
 
-async def _report(decided: Plan, world: Snapshot, problems: tuple[Hold, ...], cluster: Cluster, now: datetime) -> None:
+async def _report(
+    decided: Plan, world: Snapshot, problems: tuple[Hold, ...], cluster: Cluster, now: datetime
+) -> Snapshot:
+    """Write the status, if it says something else than before; returns the snapshot with it."""
     status = report(world, decided, problems, now)
-    if status == world.status:
-        return
-    owner = Owner(world.key, world.uid, API_VERSION, KIND)
-    await write_report(owner, status.to_api(), notices(world.status, status), cluster)
+    if status != world.status:
+        owner = Owner(world.key, world.uid, API_VERSION, KIND)
+        await write_report(owner, status.to_api(), notices(world.status, status), cluster)
+    return replace(world, status=status)

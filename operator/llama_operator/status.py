@@ -1,13 +1,21 @@
 """Status says what was seen: computed from the snapshot by one function, written once per pass, only if it differs.
 
 The plan adds only the reasons why something waits. Available: at least one group and one gateway answer. Progressing:
-something is on its way without anybody's help. Degraded: somebody has to act, the message says on what.
+something is on its way without anybody's help. Degraded: somebody has to act, the message says on what. At zero groups
+it is available where autoscaling starts one for the first request, and is not where ``spec.replicas`` is 0.
 """
 
 from dataclasses import replace
 from datetime import datetime
 
-from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.api import (
+    AutoscalingStatus,
+    Condition,
+    GroupStatus,
+    LlamaDeploymentStatus,
+    ModelFactsStatus,
+    ModelStatus,
+)
 from llama_operator.observe import PodView, Snapshot
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.groups import is_serving
@@ -28,6 +36,7 @@ _STATES = {
     Reason.SCALING_DOWN: DRAINING,
     Reason.POD_LOST: REBUILDING,
     Reason.UNSCHEDULABLE: PENDING,
+    Reason.WAITING_FOR_ROOM: PENDING,
     Reason.POD_STARTING: PENDING,
     Reason.STAGING_WEIGHTS: STARTING,
     Reason.SWAPPING: SWAPPING,
@@ -39,10 +48,10 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetim
     """The status to write after this pass. ``problems`` are what the API server said to our writes."""
     moment = now.replace(microsecond=0)
     holds = tuple(replace(hold, detail=hold.detail[:LONGEST]) for hold in problems + plan.holds)
-    first = worst(holds) or Hold(Reason.SERVING, _serving_sentence(world))
+    first = worst(holds) or _rest(world, plan)
     groups = _groups(world, plan, holds, moment)
     serving = [group for group in groups if group.state == SERVING]
-    wished = world.spec.replicas if world.spec else len(groups)
+    wished = len(groups) if plan.replicas is None else plan.replicas
     return LlamaDeploymentStatus(
         observed_generation=world.generation,
         replicas=len({group.ordinal for group in groups}),
@@ -58,7 +67,9 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetim
         history=plan.memory.history,
         good=plan.memory.good,
         baselines=plan.memory.baselines,
-        conditions=_conditions(world, first, holds, len(serving), wished, moment),
+        autoscaling=plan.memory.autoscaling,
+        taken_back=plan.memory.taken_back,
+        conditions=_conditions(world, plan, first, holds, groups, moment),
     )
 
 
@@ -76,6 +87,7 @@ def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tupl
     ]
     found += _rollout_notices(before, after)
     found += _verify_notices(before, after)
+    found += _scaling_notices(before.autoscaling, after.autoscaling)
     if before.reason != after.reason:
         found.append(Notice(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
     return tuple(found)
@@ -94,6 +106,14 @@ def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus
     return [Notice(turned, word, f"rollout of {new.to}: {new.phase}, {new.message}")]
 
 
+def _scaling_notices(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[Notice]:
+    """Every change of the number of groups, with why."""
+    if before is None or after is None or before.target == after.target:
+        return []
+    word = "ScaledUp" if after.target > before.target else "ScaledDown"
+    return [Notice(False, word, f"{before.target} to {after.target} group(s): {after.message}")]
+
+
 def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[Notice]:
     """What was measured of a group's weights, when it was measured anew."""
     known = {group.name: group.verify for group in before.groups}
@@ -105,6 +125,19 @@ def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
         for group in fresh
         if group.verify
     ]
+
+
+def _rest(world: Snapshot, plan: Plan) -> Hold:
+    """Nothing waits: all groups serve, or none is wanted."""
+    if plan.replicas != 0:
+        return Hold(Reason.SERVING, _serving_sentence(world))
+    if plan.scaling:
+        text = "no group is wanted: the gateways hold requests, and the first of them starts one"
+        return Hold(Reason.SCALED_TO_ZERO, text)
+    text = (
+        "spec.replicas is 0, so no group is wanted: the gateways hold requests until one serves or their time is over"
+    )
+    return Hold(Reason.SCALED_TO_ZERO, text)
 
 
 def _serving_sentence(world: Snapshot) -> str:
@@ -170,13 +203,22 @@ def _model(world: Snapshot, plan: Plan) -> ModelStatus | None:
 
 
 def _conditions(
-    world: Snapshot, first: Hold, holds: tuple[Hold, ...], serving: int, wished: int, moment: datetime
+    world: Snapshot,
+    plan: Plan,
+    first: Hold,
+    holds: tuple[Hold, ...],
+    groups: tuple[GroupStatus, ...],
+    moment: datetime,
 ) -> tuple[Condition, ...]:
     ready, asked = gateways_ready(world)
-    available = serving > 0 and ready > 0
+    serving = sum(group.state == SERVING for group in groups)
+    wished = len(groups) if plan.replicas is None else plan.replicas
+    idle = wished == 0 and plan.scaling is not None  # as asked: the first request starts a group
+    available = ready > 0 and (serving > 0 or idle)
     failure = worst(tuple(hold for hold in holds if hold.reason in FAILURES))
     waits = worst(tuple(hold for hold in holds if hold.reason not in FAILURES))
     done = Hold(Reason.SERVING, f"{serving} of {wished} groups serve, {ready} of {asked} gateways are ready")
+    done = done if wished else _rest(world, plan)
     verdicts = (
         ("Available", available, done if available else first),
         ("Degraded", failure is not None, failure or done),

@@ -27,6 +27,7 @@ CHILDREN = (
     ("v1", "services"),
     ("v1", "configmaps"),
     ("v1", "serviceaccounts"),
+    ("v1", "persistentvolumeclaims"),
     ("apps/v1", "deployments"),
     ("batch/v1", "jobs"),
     ("policy/v1", "poddisruptionbudgets"),

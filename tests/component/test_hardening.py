@@ -236,7 +236,7 @@ async def test_replicas_lowered_while_the_lower_group_is_rebuilt_keep_the_one_th
         ready.append(world.status.ready_replicas)
     assert min(ready) == 1
     assert world.status.groups_ready == "1/1"
-    assert [name[-3:] for name in world.stage_names()] == ["0-0", "0-1"]
+    assert [name[-3:] for name in world.stage_names()] == ["1-0", "1-1"]
 
 
 async def test_a_group_that_loses_a_worker_counts_as_gone_before_another_is_taken() -> None:

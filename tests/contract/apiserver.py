@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,26 +63,27 @@ class ApiServer:
 async def client_of(apiserver: ApiServer) -> client.ApiClient:
     """The operator's own client, as the administrator."""
     configuration = client.Configuration()
-    await config.load_kube_config(config_file=str(apiserver.kubeconfig), client_configuration=configuration)
+    load: Callable[..., Awaitable[None]] = config.load_kube_config
+    await load(config_file=str(apiserver.kubeconfig), client_configuration=configuration)
     return client.ApiClient(configuration)
 
 
 @contextmanager
-def control_plane() -> Iterator[ApiServer]:
+def control_plane(instance: str = _INSTANCE) -> Iterator[ApiServer]:
     """The API server with our CRDs; gone at the end."""
     try:
-        _testbed("up", "--nodes", "0")
-        environment = {**os.environ, **_exports(_testbed("env"))}
+        _testbed(instance, "up", "--nodes", "0")
+        environment = {**os.environ, **_exports(_testbed(instance, "env"))}
         server = ApiServer(Path(environment["KUBECONFIG"]), environment)
         server.install_crds()
         yield server
     finally:
-        _testbed("down")
+        _testbed(instance, "down")
 
 
-def _testbed(command: str, *options: str) -> str:
+def _testbed(instance: str, command: str, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "testbed", command, "--name", _INSTANCE, *options],
+        [sys.executable, "-m", "testbed", command, "--name", instance, *options],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"testbed {command} failed:\n{done.stderr}"

@@ -209,8 +209,7 @@ STAGING: Final = (
 )
 
 LAYOUT: Final = (
-    _spec("no groups", "replicas must be at least 1: scaling to zero comes with autoscaling", replicas=0),
-    _spec("negative groups", "replicas must be at least 1", replicas=-1),
+    _spec("negative groups", "replicas must be at least 0", replicas=-1),
     _spec("too many groups", "less than or equal to 1000", replicas=1001),
     _spec("groups as text", "must be of type integer", replicas="two"),
     _spec("no stages", "sharding.pipeline must be at least 1", sharding={"pipeline": 0}),
@@ -317,6 +316,7 @@ GATEWAY: Final = (
     _spec("no gateway", "gateway.replicas must be at least 1", gateway={"replicas": 0}),
     _spec("negative queue", "greater than or equal to 0", gateway={"maxWaiting": -1}),
     _spec("no wait", "greater than or equal to 1", gateway={"maxWaitSeconds": 0}),
+    _spec("negative pause", "greater than or equal to 0", gateway={"keepAliveSeconds": -1}),
     _spec(
         "time-outs in the wrong order",
         "(10 and 5)",
@@ -350,6 +350,54 @@ ROLLOUT: Final = (
     ),
 )
 
+
+_DAY: Final = {"name": "day", "from": "08:00", "to": "20:00", "minReplicas": 2}
+
+
+def _scaled(name: str, expect: str, *, also: Object | None = None, **fields: Any) -> BadInput:
+    """A bad section ``autoscaling``; ``also`` is the rest of the spec."""
+    return _spec(f"autoscaling: {name}", expect, **(also or {}), autoscaling={"maxReplicas": 4} | fields)
+
+
+def _peak(what: str, expect: str, **fields: Any) -> BadInput:
+    """A bad schedule."""
+    peak = {name: value for name, value in (_DAY | fields).items() if value is not None}
+    return _scaled(f"schedule, {what}", expect, schedules=[peak])
+
+
+AUTOSCALING: Final = (
+    _scaled("no most", "spec.autoscaling.maxReplicas: Required value", maxReplicas=None),
+    _scaled("most of zero", "greater than or equal to 1", maxReplicas=0, minReplicas=0),
+    _scaled("too many", "less than or equal to 1000", maxReplicas=1001),
+    _scaled("fewest above most", "(minReplicas is 5, maxReplicas is 4)", minReplicas=5),
+    _scaled("negative fewest", "greater than or equal to 0", minReplicas=-1),
+    _scaled("replicas above most", "(replicas is 5)", also={"replicas": 5}),
+    _scaled("replicas below fewest", "replicas must lie between", also={"replicas": 2}, minReplicas=3),
+    _scaled("replicas of zero below fewest", "replicas must lie between", also={"replicas": 0}),
+    _scaled(
+        "windows turned round", "must be less than stableSeconds", windows={"stableSeconds": 60, "panicSeconds": 60}
+    ),
+    _scaled("no wait", "greater than or equal to 1", target={"waitSeconds": 0}),
+    _scaled("in flight above the batch", "(maxConcurrentRequests is 64)", target={"inFlightPerGroup": 65}),
+    _scaled("in flight of zero", "greater than or equal to 1", target={"inFlightPerGroup": 0}),
+    _scaled("idle at once", "greater than or equal to 1", idleAfterSeconds=0),
+    _scaled("no step", "greater than or equal to 1", maxScaleUp=0),
+    _scaled("warm without claims", "needs staging.claimTemplate", warmGroups=1),
+    _scaled("two schedules of a name", "Duplicate value", schedules=[_DAY, _DAY]),
+    _peak("no name", "name: Required value", name=None),
+    _peak("empty name", "name in body should be at least 1 chars long", name=""),
+    _peak("no begin", "from: Required value", **{"from": None}),
+    _peak("begin of another form", "from must be a time of day of 24 hours", **{"from": "8:00"}),
+    _peak("end after midnight", "to must be a time of day of 24 hours", to="24:00"),
+    _peak("end that is no time", "to must be a time of day of 24 hours", to="8pm"),
+    _peak("zone with a space", "timeZone must be a name of the IANA time zone database", timeZone="Central European"),
+    _peak("zone that climbs out", "timeZone must be a name of the IANA time zone database", timeZone="../etc/passwd"),
+    _peak("day in full", 'supported values: "Mon"', days=["Monday"]),
+    _peak("day twice", "Duplicate value", days=["Mon", "Mon"]),
+    _peak("no day", "should have at least 1 items", days=[]),
+    _peak("above most", "(maxReplicas is 4)", minReplicas=5),
+)
+
 BAD_INPUTS: Final = (
     *NAMES,
     *MODEL,
@@ -357,6 +405,7 @@ BAD_INPUTS: Final = (
     *STAGING,
     *ROLLOUT,
     *LAYOUT,
+    *AUTOSCALING,
     *RESOURCES,
     *PLACEMENT,
     *ENGINE,

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,9 +18,14 @@ from llama_operator.api import (
     LlamaDeploymentStatus,
     LlamaWeightsStatus,
 )
+from llama_operator.api.staging import ClaimTemplate
 from llama_operator.manifests.changes import Write, manager_of
+from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.manifests.weights import weights_object
+from llama_operator.observe import pod_requests, pod_view
+from llama_operator.plan.model import CreateStage
+from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Key, Manifest, Notice, Owner, Ref, Rejected, Retry
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
@@ -171,6 +177,84 @@ def gate(pod: Manifest) -> tuple[str, str] | None:
     conditions = pod.get("status", {}).get("conditions", ())
     found = [(one["status"], one["message"]) for one in conditions if one["type"] == names.GATE_IN_ROTATION]
     return found[0] if found else None
+
+
+# -- scheduling gates ------------------------------------------------------------------------------------------------
+
+MOMENT = datetime(2026, 1, 1, 12, 0, 7, tzinfo=UTC)
+
+
+async def test_the_gate_of_a_group_goes_once_and_is_never_set_again(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    assert pod["spec"]["schedulingGates"] == [{"name": names.GATE_GROUP}]
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    for _ in range(2):
+        await bench.cluster.admit(bench.key, ref, at=MOMENT)
+        found = seen(bench, "Pod", ref.name)
+        assert not found["spec"].get("schedulingGates")
+        view = pod_view(found)
+        assert (view.gated, view.admitted) == (False, MOMENT)
+
+
+async def test_the_gate_of_another_or_a_vanished_pod_stays(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    name = pod["metadata"]["name"]
+    await bench.cluster.admit(bench.key, Ref("v1", "Pod", name, "another-uid"), at=MOMENT)
+    assert pod_view(seen(bench, "Pod", name)).gated
+    await bench.cluster.admit(bench.key, Ref("v1", "Pod", "nobody", "uid"), at=MOMENT)
+
+
+@pytest.mark.apiserver
+async def test_a_gate_of_somebody_else_is_left_alone(real: RealBench) -> None:
+    meta = {"name": "p", "namespace": real.key.namespace}
+    gates = [{"name": "example.com/theirs"}, {"name": names.GATE_GROUP}]
+    spec = {"schedulingGates": gates, "containers": [{"name": "c", "image": "i"}]}
+    real._apiserver.run(
+        "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    )
+    uid = seen(real, "Pod", "p")["metadata"]["uid"]
+    await real.cluster.admit(real.key, Ref("v1", "Pod", "p", uid), at=MOMENT)
+    assert seen(real, "Pod", "p")["spec"]["schedulingGates"] == gates[:1]
+
+
+@pytest.mark.apiserver
+async def test_a_look_of_no_age_sees_what_was_admitted_just_now(real: RealBench) -> None:
+    pod = await a_pod(real)
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    for gated in (True, False):
+        capacity = await real.cluster.capacity(age=0)
+        assert capacity is not None
+        (ask,) = (ask for ask in capacity.waiting if ask.uid == ref.uid)
+        assert (ask.gated, ask.ours, ask.refused) == (gated, True, False)
+        assert ask.requests == pod_requests(pod)
+        await real.cluster.admit(real.key, ref, at=MOMENT)
+
+
+# -- what is made once -----------------------------------------------------------------------------------------------
+
+
+def a_claim(bench: Bench, uid: str = "uid", size: str = "1Gi") -> Manifest:
+    context = context_of(CPU_SPEC, key=bench.key, uid=uid)
+    item = CreateStage(GroupId(NAME, 0, "r"), 1)
+    return stage_claim(context, item, ClaimTemplate(size=size))
+
+
+async def test_a_claim_is_made_once_and_never_changed(bench: Bench) -> None:
+    await bench.cluster.ensure(bench.key, a_claim(bench))
+    first = seen(bench, "PersistentVolumeClaim", "chat-0-1-weights")
+    await bench.cluster.ensure(bench.key, a_claim(bench, size="2Gi"))
+    again = seen(bench, "PersistentVolumeClaim", "chat-0-1-weights")
+    assert again["metadata"]["uid"] == first["metadata"]["uid"]
+    assert again["spec"]["resources"]["requests"]["storage"] == "1Gi"
+
+
+async def test_a_claim_of_another_owner_is_not_taken(bench: Bench) -> None:
+    await bench.cluster.ensure(bench.key, a_claim(bench, uid="earlier"))
+    with pytest.raises(Retry, match="earlier object"):
+        await bench.cluster.ensure(bench.key, a_claim(bench))
+    bench.change("PersistentVolumeClaim", "chat-0-1-weights", {"metadata": {"ownerReferences": []}})
+    with pytest.raises(Rejected, match="belongs to nobody"):
+        await bench.cluster.ensure(bench.key, a_claim(bench))
 
 
 # -- token, status, events, rooms ------------------------------------------------------------------------------------

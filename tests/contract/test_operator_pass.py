@@ -3,6 +3,7 @@
 There is no kubelet: the test plays it, writes what it would write to the pods, and answers as their supervisors.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
 from llama_operator.ports import CellAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
+from llama_operator.scalestore import ScaleStore
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
@@ -31,12 +33,13 @@ class Kubelet:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.wishes: dict[str, Wish] = {}  # by the pod's address
+        self.scales = ScaleStore()
 
     async def one_pass(self) -> LlamaDeploymentStatus:
         """A pass of the deployment's loop, as after events of everything."""
         manifests = self.stand.items("configmaps", "-l", names.LABEL_WEIGHTS)
         bodies = Bodies(self.deployment(), self.children(), self.stand.items("llamaweights"), manifests)
-        edges = Edges(self.stand.cluster, self, self)
+        edges = Edges(self.stand.cluster, self, self, scales=self.scales)
         await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
         return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
 
@@ -115,7 +118,21 @@ def _verdict(weights: Weights) -> Verdict:
 def kubelet(stand: Stand) -> Kubelet:
     meta = {"name": NAME, "namespace": stand.namespace}
     stand.create({"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": {**CPU_SPEC, "replicas": 2}})
+    a_large_node(stand)
     return Kubelet(stand)
+
+
+def a_large_node(stand: Stand) -> None:
+    """Groups are shown to the scheduler only where there is room for them."""
+    name = f"large-{stand.namespace}"
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    stand.apiserver.run("create", "-f", "-", stdin=json.dumps(node))
+    # The API server taints a node until a controller finds it ready.
+    stand.apiserver.run("patch", "node", name, "--type=merge", '--patch={"spec":{"taints":null}}')
+    allocatable = {"cpu": "1000", "memory": "4000Gi", "pods": "1000"}
+    status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
+    patch = json.dumps({"status": status})
+    stand.apiserver.run("patch", "node", name, "--subresource=status", "--type=merge", f"--patch={patch}")
 
 
 async def weights_become_ready(stand: Stand) -> str:
@@ -131,11 +148,12 @@ async def weights_become_ready(stand: Stand) -> str:
     return name
 
 
-async def until_quiet(kubelet: Kubelet, limit: int = 12) -> LlamaDeploymentStatus:
-    """Passes until all groups serve; the kubelet follows each."""
+async def until_quiet(kubelet: Kubelet, groups: int = 2, limit: int = 12) -> LlamaDeploymentStatus:
+    """Passes until so many groups serve, and no others are there; the kubelet follows each."""
     for _ in range(limit):
         status = await kubelet.one_pass()
-        if status.reason == "Serving":
+        at_rest = status.reason == ("Serving" if groups else "ScaledToZero")
+        if at_rest and (status.ready_replicas, status.replicas) == (groups, groups):
             return status
         kubelet.run_stages()
         kubelet.start_gateways()
@@ -169,6 +187,44 @@ async def test_from_the_object_to_serving_groups_and_then_no_write(stand: Stand,
     reasons = {event["reason"] for event in stand.items("events")}
     assert {"ResolvingWeights", "Accepted", "Serving"} <= reasons
     assert "ApiRejected" not in reasons
+
+
+async def test_whoever_drives_the_scale_subresource_is_followed_to_zero_and_back(
+    stand: Stand, kubelet: Kubelet
+) -> None:
+    """As an HPA or KEDA does it: a patch of ``/scale``; the status tells them how many groups there are."""
+    await kubelet.one_pass()
+    await weights_become_ready(stand)
+    await until_quiet(kubelet)
+    for wanted in (3, 0, 1):
+        patch = json.dumps({"spec": {"replicas": wanted}})
+        stand.kubectl("patch", "lld", NAME, "--subresource=scale", "--type=merge", f"--patch={patch}")
+        status = await until_quiet(kubelet, wanted)
+        scale = stand.parsed("get", "lld", NAME, "--subresource=scale", "-o", "json")
+        assert (scale["spec"].get("replicas", 0), scale["status"]["replicas"]) == (wanted, wanted)
+        assert scale["status"]["selector"] == status.selector
+        assert status.groups_ready == f"{wanted}/{wanted}"
+        assert len(kubelet.stages()) == 2 * wanted
+    assert "autoscaling" not in kubelet.deployment()["status"]
+
+
+async def test_an_autoscaled_deployment_is_left_alone_while_nothing_comes(stand: Stand, kubelet: Kubelet) -> None:
+    scaling = {"spec": {"autoscaling": {"minReplicas": 0, "maxReplicas": 3}}}
+    stand.kubectl("patch", "lld", NAME, "--type=merge", f"--patch={json.dumps(scaling)}")
+    await kubelet.one_pass()
+    name = await weights_become_ready(stand)
+    status = await until_quiet(kubelet)
+    assert status.autoscaling is not None
+    assert (status.autoscaling.target, status.groups_ready) == (2, "2/2")
+    before = versions(kubelet)
+    for _ in range(3):
+        await kubelet.one_pass()
+        await stand.one_pass(name)
+    assert versions(kubelet) == before, "something was written although nothing changed"
+    stand.kubectl("scale", "lld", NAME, "--replicas=3")
+    status = await kubelet.one_pass()
+    assert status.autoscaling is not None
+    assert status.autoscaling.target == 2, "with autoscaling the number to begin with is no order"
 
 
 async def test_weights_that_a_user_checked_first_are_used_and_get_no_owner(stand: Stand, kubelet: Kubelet) -> None:

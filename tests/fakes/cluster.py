@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
+from llama_operator.adapters.rooms import capacity_of
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
@@ -32,6 +33,8 @@ class FakeCluster:
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
         self.room: Sequence[NodeRoom] | None = None
+        self.nodes: list[Manifest] | None = None  # in place of ``room``: what is on them counts
+        self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
         self._uids = itertools.count(1)
 
@@ -43,6 +46,17 @@ class FakeCluster:
             self._call(what, lambda: self._apply_shared(key, manifest, manager))
         else:
             self._call(what, lambda: self._apply(key, manifest, force))
+
+    async def ensure(self, key: Key, manifest: Manifest) -> None:
+        known = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
+
+        def create() -> None:
+            if known is None:
+                self._apply(key, manifest, True)
+            else:
+                check_owner(known, manifest)
+
+        self._call(f"ensure {manifest['kind']} {manifest['metadata']['name']}", create, write=known is None)
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
         self._call(f"release {ref.kind} {ref.name}", lambda: self._release(ref, manager))
@@ -82,7 +96,14 @@ class FakeCluster:
 
     async def rooms(self) -> Sequence[NodeRoom] | None:
         self._call("rooms", lambda: None, write=False)
-        return self.room
+        return self.room if self.nodes is None else self._capacity(self.nodes).rooms
+
+    async def capacity(self, *, age: float) -> Capacity | None:
+        self._call("capacity", lambda: None, write=False)
+        return None if self.nodes is None else self._capacity(self.nodes)
+
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+        self._call(f"admit {pod.name}", lambda: self._admit(pod, at))
 
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
@@ -181,6 +202,17 @@ class FakeCluster:
         meta["deletionTimestamp"] = min(end, meta.get("deletionTimestamp", end))  # a later delete may only shorten it
         meta["deletionGracePeriodSeconds"] = seconds
 
+    def _capacity(self, nodes: list[Manifest]) -> Capacity:
+        return capacity_of(nodes, [*self.pods(), *self.foreign])
+
+    def _admit(self, pod: Ref, at: datetime) -> None:
+        body = self.objects.get(("Pod", pod.name))
+        if body is None or body["metadata"]["uid"] != pod.uid:
+            return
+        gates = body["spec"].get("schedulingGates", ())
+        body["spec"]["schedulingGates"] = [gate for gate in gates if gate["name"] != names.GATE_GROUP]
+        body["metadata"].setdefault("annotations", {})[names.ANNOTATION_ADMITTED] = stamp(at)
+
     def _rotate(self, pod: Ref, open_: bool, reason: str, weights: str, move: bool) -> None:
         body = self.objects.get(("Pod", pod.name))
         if body is None or body["metadata"]["uid"] != pod.uid:
@@ -196,11 +228,13 @@ class FakeCluster:
         set_condition(body, names.GATE_IN_ROTATION, open_, reason, at=self.now)
 
 
-def set_condition(body: Manifest, kind: str, value: bool, message: str = "", *, at: datetime | None = None) -> None:
+def set_condition(
+    body: Manifest, kind: str, value: bool, message: str = "", *, at: datetime | None = None, reason: str = ""
+) -> None:
     """Set a condition in an object's status."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
     conditions[:] = [item for item in conditions if item["type"] != kind]
-    moment = {"lastTransitionTime": stamp(at)} if at else {}
+    moment = ({"lastTransitionTime": stamp(at)} if at else {}) | ({"reason": reason} if reason else {})
     conditions.append({"type": kind, "status": "True" if value else "False", "message": message, **moment})
 
 

@@ -17,6 +17,8 @@ from llama_serving.config.wish import NextWeights, Wish
 from tests.fakes.cells import FakeCells
 from tests.fakes.cluster import FakeCluster, set_condition
 from tests.fakes.models import FACTS, Behaviour, digest_of, manifest_of, packed
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.traffic import Traffic
 
 __all__ = ["FACTS", "FakeNodes"]
 
@@ -38,6 +40,8 @@ class FakeNodes:
     failing_starts: bool = False  # engines that do not start end their containers, again and again
     mute: set[str] = field(default_factory=set)  # names of pods whose supervisor or gateway is not heard
     gateways: int = 2
+    traffic: Traffic = field(default_factory=Traffic)
+    scheduler: FakeScheduler | None = None  # places pods by what nodes have; None: every pod finds a node
     cells: FakeCells = field(default_factory=FakeCells)
     broken: list[str] = field(default_factory=list)  # rules that were broken, as they were seen
     _looks: dict[str, int] = field(default_factory=dict)  # uid of a LlamaWeights -> seconds of looking
@@ -74,6 +78,7 @@ class FakeNodes:
                 groups[_group(pod)].append(pod)
         for pods in groups.values():
             self._run_group(sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE])))
+        self.traffic.tick(sum(one.ready for one in self._groups(first=True)))
 
     # -- resolver ------------------------------------------------------------------------------------------------------
 
@@ -114,10 +119,17 @@ class FakeNodes:
             status |= {"phase": "Running", "podIP": f"ip-of-{meta['name']}"}
 
     def _schedule(self, pod: Manifest) -> None:
+        if pod["spec"].get("schedulingGates"):
+            said = "Scheduling is blocked due to non-empty scheduling gates"
+            set_condition(pod, "PodScheduled", False, said, reason="SchedulingGated")
+            return
         if pod["metadata"]["name"] in self.no_room:
             set_condition(pod, "PodScheduled", False, "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
             return
-        set_condition(pod, "PodScheduled", True)
+        if self.scheduler:
+            self.scheduler.place(pod)
+            return
+        set_condition(pod, "PodScheduled", True, at=self.cluster.now)
         pod["spec"]["nodeName"] = f"node-{pod['metadata']['labels'].get(names.LABEL_STAGE, '0')}"
 
     def _run_group(self, pods: list[Manifest]) -> None:
@@ -210,8 +222,11 @@ class FakeNodes:
             return None
         first = name.endswith("-0")
         counts = {key: self._answers(key) for key in self._counts} if first else {}
+        traffic = self.traffic if first else Traffic(uptime=self.traffic.uptime)
         return GatewayLoad(
-            waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=self._groups(first=first),
+            waiting=traffic.waiting, oldest_wait=traffic.waited, in_flight=len(traffic.running), draining=False,
+            uptime=traffic.uptime, arrived=traffic.work(traffic.arrived), served=traffic.work(traffic.served),
+            waits=traffic.work(traffic.waiting), groups=self._groups(first=first),
             totals={"finished": sum(one.finished for one in counts.values())}, by_weights=counts,
         )  # fmt: skip
 

@@ -89,6 +89,6 @@ def stamp(moment: datetime) -> str:
 
 def _child(kind: str, version: str, name: str, owner: str) -> dict[str, Any]:
     labels = {names.LABEL_WEIGHTS: NAME, names.LABEL_MANAGED_BY: names.MANAGED_BY}
-    meta = {"name": name, "namespace": "team", "labels": labels, "uid": f"uid-{kind}-{name}"}
-    meta["ownerReferences"] = [{"uid": owner, "controller": True}]  # type: ignore[assignment]
+    meta: dict[str, Any] = {"name": name, "namespace": "team", "labels": labels, "uid": f"uid-{kind}-{name}"}
+    meta["ownerReferences"] = [{"uid": owner, "controller": True}]
     return {"apiVersion": version, "kind": kind, "metadata": meta}

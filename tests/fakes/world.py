@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
+from llama_operator.asking import Asking
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile import Edges, reconcile
+from llama_operator.scalestore import ScaleStore
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster, clone
 from tests.fakes.nodes import FakeNodes
@@ -43,6 +45,12 @@ class World:
         self.cluster = FakeCluster()
         self.nodes = FakeNodes(self.cluster, stages=self.spec["sharding"]["pipeline"])
         self.cluster.create_deployment(KEY, self.spec)
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process of the operator: it remembers nothing."""
+        self.scales = ScaleStore()
+        self.asking: dict[str, Asking] = {}
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -53,7 +61,7 @@ class World:
         try:
             await reconcile(
                 self.cluster.bodies(KEY),
-                edges=Edges(self.cluster, self.nodes, self.nodes),
+                edges=Edges(self.cluster, self.nodes, self.nodes, scales=self.scales, asking=self.asking),
                 settings=self.settings,
                 now=self.cluster.now,
             )

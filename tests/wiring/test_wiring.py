@@ -2,15 +2,21 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 
 from llama_operator import probe
-from llama_operator.api import API_GROUP
+from llama_operator.api import API_GROUP, AutoscalingStatus
 from llama_operator.loop import Pulse
+from llama_operator.plan.autoscale import Groups
+from llama_operator.plan.load import Load
+from llama_operator.plan.recall import Recall, Scaled
+from llama_operator.plan.recording import parse
 from llama_operator.ports import Key, Rejected, Retry
+from llama_operator.scalestore import ScaleStore
 from tests.wiring.conftest import (
     DEADLINE_S,
     LLD,
@@ -207,7 +213,7 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
     pulse = Pulse(clock=lambda: now)
     pulse.beat(Key("team", "chat"), 10)
     now += 10 + late
-    runner = await probe.serve(pulse, port=unused_tcp_port)
+    runner = await probe.serve(pulse, ScaleStore(), port=unused_tcp_port)
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -217,3 +223,28 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
             assert await answer.json() == {"loops": 1, "seconds_late": late}
     finally:
         await runner.cleanup()
+
+
+async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> None:
+    scales = ScaleStore()
+    scaled = Scaled(
+        target=2, record=AutoscalingStatus(target=2, since=datetime(2026, 1, 1, tzinfo=UTC)), decided=True,
+        recall=Recall(), load=Load(known=True, waiting=7), groups=Groups(serving=1, starting=(5.0,)),
+        reason="RequestsWait", message="7 wait",
+    )  # fmt: skip
+    scales.keep(Key("team", "chat"), "uid-1", scaled, datetime(2026, 1, 1, tzinfo=UTC))
+    runner = await probe.serve(Pulse(clock=lambda: 0.0), scales, port=unused_tcp_port)
+    found: dict[str, tuple[int, str]] = {}
+    try:
+        async with aiohttp.ClientSession() as session:
+            for path in ("/metrics", "/autoscaling/team/chat.csv", "/autoscaling/team/other.csv"):
+                async with session.get(f"http://127.0.0.1:{unused_tcp_port}{path}") as answer:
+                    found[path] = answer.status, await answer.text()
+    finally:
+        await runner.cleanup()
+    assert 'llama_operator_autoscaling_desired_groups{namespace="team",deployment="chat"} 2' in found["/metrics"][1]
+    assert 'deployment="chat",reason="RequestsWait"} 1' in found["/metrics"][1]
+    status, text = found["/autoscaling/team/chat.csv"]
+    assert (status, len(text.splitlines())) == (200, 2)
+    assert parse(text.splitlines()[1]).waiting == 7
+    assert found["/autoscaling/team/other.csv"][0] == 404

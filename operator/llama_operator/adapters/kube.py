@@ -16,10 +16,10 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from llama_operator.adapters.http import is_of_another, judge
-from llama_operator.adapters.rooms import rooms_of
+from llama_operator.adapters.rooms import capacity_of
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.plan.revision import short_hash
-from llama_operator.ports import Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
+from llama_operator.ports import Capacity, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
 
 MANAGER = "llama-operator"
@@ -35,6 +35,7 @@ _PLURALS = {
     "Event": "events",
     "Job": "jobs",
     "NetworkPolicy": "networkpolicies",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
     "Pod": "pods",
     "PodDisruptionBudget": "poddisruptionbudgets",
     "Role": "roles",
@@ -62,8 +63,8 @@ class KubeCluster:
 
     def __init__(self, api: client.ApiClient, *, rooms_age: float = 10.0) -> None:
         self._api = api
-        self._rooms: tuple[NodeRoom, ...] | None = None
-        self._rooms_until = 0.0
+        self._seen: Capacity | None = None
+        self._seen_at = float("-inf")
         self._rooms_age = rooms_age  # seconds for which one look at all nodes and pods serves all loops
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
@@ -71,6 +72,15 @@ class KubeCluster:
         ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
         query = {"fieldManager": manager or MANAGER, "force": "true" if force else "false"}
         await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
+
+    async def ensure(self, key: Key, manifest: Manifest) -> None:
+        """One of the same name that belongs to another owner is theirs."""
+        path = path_of(key, Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"]))
+        known = await self._call("GET", path, fine=(404,))
+        if known is not None:
+            check_owner(known, manifest)
+            return
+        await self._call("POST", path.rpartition("/")[0], body=manifest)
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
         """Take back what ``manager`` applied, or delete the object where that was all; a change between is a Retry."""
@@ -157,22 +167,34 @@ class KubeCluster:
 
     async def rooms(self) -> Sequence[NodeRoom] | None:
         """Nodes and what is asked of them; None without the right to look at the whole cluster."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._rooms_until:
-            self._rooms = await self._look_at_rooms()
-            self._rooms_until = now + self._rooms_age
-        return self._rooms
+        seen = await self.capacity(age=self._rooms_age)
+        return None if seen is None else seen.rooms
 
-    async def _look_at_rooms(self) -> tuple[NodeRoom, ...] | None:
-        # Version 0 is answered from the API server's cache: the pods of a whole cluster are many.
-        query = {"resourceVersion": "0"}
+    async def capacity(self, *, age: float) -> Capacity | None:
+        """One look serves all who are content with its age."""
+        now = asyncio.get_running_loop().time()
+        if now - self._seen_at >= age:
+            self._seen = await self._look(live=age <= 0)
+            self._seen_at = now
+        return self._seen
+
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+        """A strategic merge takes our gate out of the list, whatever else is in it; 409 is a pod of another uid."""
+        gates = [{"$patch": "delete", "name": names.GATE_GROUP}]
+        meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_ADMITTED: _stamp(at)}}
+        patch = {"metadata": meta, "spec": {"schedulingGates": gates}}
+        await self._call("PATCH", path_of(key, pod), body=patch, content=STRATEGIC, fine=(404, 409))
+
+    async def _look(self, *, live: bool) -> Capacity | None:
+        # Version 0 is answered from the API server's cache, which may be behind: the pods of a whole cluster are many.
+        query = {} if live else {"resourceVersion": "0"}
         running = {"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
         try:
             nodes = await self._call("GET", "/api/v1/nodes", query=query)
             pods = await self._call("GET", "/api/v1/pods", query=query | running)
         except Rejected:
             return None
-        return rooms_of((nodes or {}).get("items", []), (pods or {}).get("items", []))
+        return capacity_of((nodes or {}).get("items", []), (pods or {}).get("items", []))
 
     async def _call(
         self,
@@ -255,4 +277,8 @@ def event_body(owner: Owner, notice: Notice, name: str) -> Manifest:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _stamp(datetime.now(UTC))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

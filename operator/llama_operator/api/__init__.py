@@ -1,5 +1,6 @@
 """The API types; pydantic models are the source of the CRDs."""
 
+from llama_operator.api.autoscaling import AutoscalingSpec, ScheduleSpec
 from llama_operator.api.base import ApiModel, JsonObject, Quantity, Timestamp
 from llama_operator.api.engine import EngineSpec
 from llama_operator.api.gateway import GatewayResources, GatewaySpec
@@ -10,7 +11,15 @@ from llama_operator.api.placement import PlacementSpec, Toleration
 from llama_operator.api.source import PvcSource, filled, is_remote, parse_source, scheme_of
 from llama_operator.api.spec import LlamaDeploymentSpec
 from llama_operator.api.staging import ClaimTemplate, StagingSpec
-from llama_operator.api.status import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.api.status import (
+    AutoscalingStatus,
+    Condition,
+    GroupStatus,
+    LlamaDeploymentStatus,
+    ModelFactsStatus,
+    ModelStatus,
+    ScaleDecision,
+)
 from llama_operator.api.types import (
     API_VERSION,
     KIND,
@@ -36,6 +45,8 @@ __all__ = [
     "WEIGHTS_KIND",
     "WEIGHTS_PLURAL",
     "ApiModel",
+    "AutoscalingSpec",
+    "AutoscalingStatus",
     "ClaimTemplate",
     "Condition",
     "DType",
@@ -62,6 +73,8 @@ __all__ = [
     "Quantity",
     "ResolverImages",
     "ResolverPlacement",
+    "ScaleDecision",
+    "ScheduleSpec",
     "ShardingSpec",
     "StageResources",
     "StagingSpec",

@@ -54,6 +54,13 @@ class GatewaySpec(ApiModel):
     max_wait_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Longest wait of a request for a group; then it gets 503."
     )
+    keep_alive_seconds: int = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="A stream that waits so long for a group is begun with status 200 and gets a comment as often, so "
+        "that nothing on the way takes it for dead; its errors are then told inside of it. 0 means never.",
+    )
     connect_timeout_seconds: int = Field(
         default=2, ge=1, le=60, description="Deadline of a connection to a group; then another group is tried."
     )

@@ -5,6 +5,7 @@ Used by the operator after the API server has admitted an object; ``quantity_rul
 
 import re
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 
 from llama_operator.api.rules import Rule
 
@@ -15,6 +16,7 @@ _FORM = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # the pods of a whole cluster ask for the same few amounts
 def parse(text: str) -> Decimal:
     """The number that ``text`` stands for.
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from pydantic import ConfigDict, Field
 
+from llama_operator.api.autoscaling import AutoscalingSpec
 from llama_operator.api.base import ApiModel
 from llama_operator.api.engine import EngineSpec
 from llama_operator.api.gateway import GatewaySpec
@@ -19,10 +20,7 @@ from llama_operator.api.verify import VerifySpec
 #: Seconds; the upper bound of a drain whose time is computed.
 LONGEST_DRAIN: Final = 600
 
-_REPLICAS: Final = Rule(
-    "self >= 1",
-    "replicas must be at least 1: scaling to zero comes with autoscaling; delete the object to stop serving",
-)
+_REPLICAS: Final = Rule("self >= 0", "replicas must be at least 0; with 0 there is no group, and requests wait")
 
 _ACROSS: Final = (
     # A stage owns its pod's devices, so fewer would idle and more cannot be had.
@@ -58,6 +56,28 @@ _ACROSS: Final = (
         shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
         field="gateway.maxInFlightPerGroup",
     ),
+    # The API server fills in the default of replicas, so 1 has to pass for "not set".
+    Rule(
+        "!has(self.autoscaling) || self.replicas == 1 || "
+        "(self.replicas >= self.autoscaling.minReplicas && self.replicas <= self.autoscaling.maxReplicas)",
+        "replicas must lie between autoscaling.minReplicas and autoscaling.maxReplicas, or be left out: with "
+        "autoscaling it is only the number to begin with",
+        shown="replicas is {self.replicas}",
+        field="replicas",
+    ),
+    Rule(
+        "!has(self.autoscaling) || !has(self.autoscaling.target.inFlightPerGroup) || "
+        "self.autoscaling.target.inFlightPerGroup <= self.maxConcurrentRequests",
+        "autoscaling.target.inFlightPerGroup must not exceed maxConcurrentRequests, more than which a group never has",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="autoscaling.target.inFlightPerGroup",
+    ),
+    Rule(
+        "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.claimTemplate)",
+        "autoscaling.warmGroups needs staging.claimTemplate: only a claim of its own keeps weights without its pod",
+        shown="warmGroups is {self.autoscaling.warmGroups}",
+        field="autoscaling.warmGroups",
+    ),
 )
 
 
@@ -76,8 +96,12 @@ class LlamaDeploymentSpec(ApiModel):
     replicas: int = Field(
         default=1,
         le=1000,
-        description="Groups: copies of the model, each over sharding.pipeline pods.",
+        description="Groups: copies of the model, each over sharding.pipeline pods. 0: requests wait in the gateway. "
+        "With autoscaling only the number to begin with.",
         json_schema_extra=rules(_REPLICAS),
+    )
+    autoscaling: AutoscalingSpec | None = Field(
+        default=None, description="The number of groups follows the load. Absent: replicas is the number."
     )
     sharding: ShardingSpec = Field(default=ShardingSpec(), description="How one copy of the model is cut.")
     device: DeviceSpec = Field(default=DeviceSpec(), description="The devices of a stage pod.")

@@ -153,6 +153,47 @@ class Baseline(ApiModel):
     answer_hash: str = Field(default="", description="Hash of the greedy answer.")
 
 
+class ScaleDecision(ApiModel):
+    """One change of the number of groups."""
+
+    at: Timestamp = Field(description="When it was decided.")
+    before: int = Field(alias="from", ge=0, description="Groups that were wanted before.")
+    to: int = Field(ge=0, description="Groups that are wanted since.")
+    reason: str = Field(description="Machine word for why.")
+    message: str = Field(description="Sentence with numbers for why.")
+    figures: dict[str, float] = Field(default={}, description="The figures behind it.")
+
+
+class AutoscalingStatus(ApiModel):
+    """How many groups are wanted and why; written when a decision changes something."""
+
+    target: int = Field(ge=0, description="Groups that are wanted.")
+    reason: str = Field(default="", description="Machine word for the last change.")
+    message: str = Field(default="", description="Sentence with numbers for the last change.")
+    since: Timestamp = Field(description="Since when so many are wanted.")
+    floor: int = Field(default=0, ge=0, description="Fewest groups at present: of the spec, or of a schedule.")
+    ceiling: int = Field(default=0, ge=0, description="Most groups at present.")
+    schedule: str = Field(default="", description="Name of the schedule that holds at present.")
+    decisions: tuple[ScaleDecision, ...] = Field(default=(), description="The last ten changes, the latest first.")
+    starts: tuple[float, ...] = Field(
+        default=(), description="Seconds that the last 20 starts took, from placed pods to the first request."
+    )
+    seconds_per_token: float | None = Field(
+        default=None, description="Time of one request for a token of its answer, as measured at the last change."
+    )
+    raised: Timestamp | None = Field(default=None, description="When the target was last raised.")
+    lowered: Timestamp | None = Field(default=None, description="When the target was last lowered.")
+    warm: str = Field(default="", description="What is kept for groups that are not there, and what it costs.")
+
+
+class TakenBack(ApiModel):
+    """A group only a part of which found room, so that its pods were made anew."""
+
+    group: str = Field(description="Name of the group.")
+    times: int = Field(ge=1, description="How often; the pauses before it is asked for again grow with it.")
+    at: Timestamp = Field(description="When last.")
+
+
 class LlamaDeploymentStatus(ApiModel):
     """What was seen at the last pass."""
 
@@ -174,6 +215,12 @@ class LlamaDeploymentStatus(ApiModel):
     history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
     good: KeptWish | None = Field(default=None, description="The last wish that all groups reached.")
     baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
+    autoscaling: AutoscalingStatus | None = Field(
+        default=None, description="How many groups are wanted; absent without spec.autoscaling."
+    )
+    taken_back: tuple[TakenBack, ...] = Field(
+        default=(), description="Groups of which only a part found room, until all of them is placed."
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Available, Progressing and Degraded.",

@@ -11,12 +11,15 @@ from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.api.quantity import parse
+from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import deployment_objects
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe import Snapshot
+from llama_operator.plan.claims import KIND as CLAIM
+from llama_operator.plan.claims import claim_for, kept_claims
 from llama_operator.plan.model import Plan
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.revision import short_hash
@@ -41,6 +44,7 @@ class Write:
 class Changes:
     """Objects to apply, in order, objects to delete, and what stands in the way."""
 
+    claims: tuple[Manifest, ...] = ()  # made unless they are there, never changed
     applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
     releases: tuple[Ref, ...] = ()  # shared objects that are let go of
@@ -56,15 +60,21 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     marked = [with_digest(manifest) for manifest in wanted]
     applies = [manifest for manifest in marked if not covers(seen.get(identity(manifest)), manifest)]
     specs = {item.group: item.spec for item in plan.groups}
-    pods = [stage_pod(replace(context, spec=specs[item.group]), item) for item in plan.creates]
+    mounts = {item: claim_for(item, context.spec, world) for item in plan.creates}
+    contexts = {item: replace(context, spec=specs[item.group]) for item in plan.creates}
+    pods = [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
+    template = context.spec.staging.claim_template
+    claims = [stage_claim(context, item, template) for item, claim in mounts.items() if claim and template]
     writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in world.strangers)
     taken = tuple(_taken(write.manifest) for write in writes if write not in free)
     keep = {identity(manifest) for manifest in wanted}
+    keep |= {(CLAIM, name) for name in kept_claims(world, context.spec)}
     kept_groups = {group.name for group in plan.keep}
     here = (child for child in world.children if child["metadata"]["name"] not in kept_groups)
     prunes = left_over(here, keep)
-    return Changes(_weights(plan, world, context) + free, prunes, _releases(plan), taken)
+    made = tuple(claim for claim in claims if identity(claim) not in seen)
+    return Changes(made, _weights(plan, world, context) + free, prunes, _releases(plan), taken)
 
 
 def manager_of(uid: str) -> str:

@@ -63,6 +63,7 @@ def gateway_config(context: Context) -> GatewayConfig:
         max_in_flight_per_group=spec.max_in_flight_per_group or share,
         max_waiting=spec.max_waiting,
         max_wait=spec.max_wait_seconds,
+        keep_alive=spec.keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
         first_byte_timeout=spec.first_byte_timeout_seconds,
         idle_timeout=spec.idle_timeout_seconds,
@@ -207,7 +208,7 @@ def _stages_budget(context: Context) -> list[Manifest]:
     none: its node could never be drained.
     """
     others = context.spec.replicas - 1
-    if others == 0:
+    if others < 1:
         return []
     labels = selector(context, names.COMPONENT_STAGE)
     return [

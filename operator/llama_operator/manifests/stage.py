@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_operator.api import CPU, StagingSpec, filled, is_remote
 from llama_operator.api.quantity import parse_bytes
+from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
     Context,
     claim_volume,
@@ -34,8 +35,8 @@ GRACE_MARGIN = 15
 LOST_NODE_SECONDS = 30
 
 
-def stage_pod(context: Context, item: CreateStage) -> Manifest:
-    """Pod of one stage."""
+def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
+    """Pod of one stage. ``claim``: its weights lie in this claim, which outlives it."""
     group, stage = item.group, item.stage
     labels = {"group": str(group.ordinal), "stage": str(stage), "revision": group.revision}
     spec = {
@@ -49,10 +50,12 @@ def stage_pod(context: Context, item: CreateStage) -> Manifest:
         "securityContext": pod_security(),
         "initContainers": [_stager(context, stage)],
         "containers": [_container(context, stage)],
-        "volumes": _volumes(context, group.name),
+        "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
         **_placement(context, group.ordinal, group.revision),
     }
+    if context.spec.placement.admission == "whenRoom":
+        spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
     if stage == 0:
         spec["readinessGates"] = [{"conditionType": names.GATE_IN_ROTATION}]
     return {
@@ -149,7 +152,7 @@ def _ports(stage: int) -> list[dict[str, Any]]:
     return ports
 
 
-def _volumes(context: Context, group_name: str) -> list[dict[str, Any]]:
+def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, Any]]:
     spec = context.spec
     files = [{"key": key, "path": key} for key in (CONFIG_KEY, NEXT_KEY)]
     secret = spec.model.credentials_secret
@@ -164,7 +167,7 @@ def _volumes(context: Context, group_name: str) -> list[dict[str, Any]]:
                 "defaultMode": 0o440,
             },
         },
-        staging_volume(spec.staging) if is_remote(source) else claim_volume(source),
+        staging_volume(spec.staging, claim) if is_remote(source) else claim_volume(source),
         *([credentials_volume(secret)] if secret else []),
         {"name": "control", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
@@ -173,19 +176,12 @@ def _volumes(context: Context, group_name: str) -> list[dict[str, Any]]:
     ]
 
 
-def staging_volume(staging: StagingSpec) -> dict[str, Any]:
-    """Where the stager puts weights; see ``StagingSpec``."""
-    if staging.claim:
-        return {"name": "weights", "persistentVolumeClaim": {"claimName": staging.claim}}
+def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
+    """Where the stager puts weights; see ``StagingSpec``. ``claim`` is one that outlives the pod."""
+    if claim or staging.claim:
+        return {"name": "weights", "persistentVolumeClaim": {"claimName": claim or staging.claim}}
     if staging.claim_template:
-        template = staging.claim_template
-        spec: dict[str, Any] = {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": template.size}},
-        }
-        if template.storage_class_name:
-            spec["storageClassName"] = template.storage_class_name
-        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": spec}}}
+        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.claim_template)}}}
     limit = {"sizeLimit": staging.size_limit} if staging.size_limit else {}
     return {"name": "weights", "emptyDir": limit}
 

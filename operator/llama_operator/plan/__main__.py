@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from llama_operator.plan.scenario import Scenario, run
+from llama_operator.plan.scenario import Scenario, run, scaling_of
 from llama_operator.plan.simulate import Moment
 
 
@@ -22,10 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--explain", metavar="FILE", type=Path, required=True, help="a rollout as YAML")
     file: Path = parser.parse_args(arguments).explain
     try:
-        moments = list(run(Scenario.model_validate(yaml.safe_load(file.read_text()))))
+        scenario = Scenario.model_validate(yaml.safe_load(file.read_text()))
+        moments, scaling = list(run(scenario)), scaling_of(scenario)
     except (OSError, yaml.YAMLError, ValidationError) as error:
         sys.stderr.write(f"{file}: {_first(error)}\n")
         return 2
+    if scaling:
+        sys.stdout.write(f"{scaling}\n\n")
     sys.stdout.writelines(f"{line}\n" for line in lines(moments))
     last = moments[-1].plan.memory.rollout
     return 0 if last is None or last.phase == "Done" else 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from llama_operator.observe import PodView, Snapshot
+from llama_operator.plan.admission import half_placed
 from llama_operator.plan.model import CreateStage, DeletePod
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Hold, Reason
@@ -24,6 +25,7 @@ class PodSteps:
     deletes: tuple[DeletePod, ...] = ()
     retiring: frozenset[str] = frozenset()  # names of leaders that are to leave the rotation
     holds: tuple[Hold, ...] = ()
+    returned: bool = False  # it was placed in part, and is asked for again later
 
 
 def complete(pods: tuple[PodView, ...], group: GroupId, stages: int, world: Snapshot, now: datetime) -> PodSteps:
@@ -35,9 +37,19 @@ def complete(pods: tuple[PodView, ...], group: GroupId, stages: int, world: Snap
         leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
         leaving = tuple(deletes(pods, lost, world, now, grace=BROKEN_GRACE))
         return PodSteps(deletes=leaving, retiring=leaders, holds=(Hold(Reason.POD_LOST, detail, ordinal),))
+    halves = half_placed(pods, world, now)
+    if halves:
+        hold = Hold(Reason.WAITING_FOR_ROOM, f"group {ordinal} is taken back: {halves}", ordinal)
+        return give_back(pods, hold, world, now)
     present = {pod.stage for pod in pods}
     missing = [stage for stage in range(stages) if stage not in present]
     return PodSteps(creates=tuple(CreateStage(group, stage) for stage in missing))
+
+
+def give_back(pods: tuple[PodView, ...], hold: Hold, world: Snapshot, now: datetime) -> PodSteps:
+    """All pods of a unit that does not serve yet: what it has of the room is free again."""
+    leaving = tuple(deletes(pods, hold.detail, world, now, grace=BROKEN_GRACE))
+    return PodSteps(deletes=leaving, holds=(hold,), returned=True)
 
 
 def retire(pods: tuple[PodView, ...], hold: Hold, why: str, world: Snapshot, now: datetime) -> PodSteps:

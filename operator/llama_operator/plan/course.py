@@ -14,7 +14,7 @@ from llama_operator.plan.scene import Scene
 def course_of(memory: Memory, aims: Aims, scene: Scene) -> Course | None:
     """None where there is nothing that groups could be made from."""
     wanted, good, record = aims.wanted, aims.good, memory.rollout
-    every = frozenset(range(scene.spec.replicas))
+    every = frozenset(scene.wanted)
     rollout = scene.spec.rollout
     if memory.good is None:
         return Course(wanted, wanted, every, unavailable=max(rollout.max_unavailable, 1)) if wanted else None
@@ -35,7 +35,7 @@ def course_of(memory: Memory, aims: Aims, scene: Scene) -> Course | None:
         wanted,
         good or wanted,
         now,
-        later=frozenset(range(rollout.partition, scene.spec.replicas)) - now,
+        later=frozenset(ordinal for ordinal in scene.wanted if ordinal >= rollout.partition) - now,
         take=not rollout.paused,
         surge=surge,
         unavailable=rollout.max_unavailable,

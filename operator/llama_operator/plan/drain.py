@@ -63,7 +63,7 @@ def _holders(unit: Unit, world: Snapshot, now: datetime) -> Iterator[str]:
             continue
         load = world.loads.get(pod.name)
         if load is None:
-            if pod.ip and not _long_unready(pod, now):
+            if pod.ip and not long_unready(pod, now):
                 yield f"gateway {pod.name} is not heard"
             continue
         for group in _entries(load, leader):
@@ -77,5 +77,6 @@ def _entries(load: GatewayLoad, leader: str) -> Iterator[GroupLoad]:
     return (group for group in load.groups if group.name == leader)
 
 
-def _long_unready(pod: PodView, now: datetime) -> bool:
+def long_unready(pod: PodView, now: datetime) -> bool:
+    """Not ready for UNHEARD: nobody sends it requests, and what it had has ended."""
     return not pod.ready and pod.ready_since is not None and now - pod.ready_since >= UNHEARD

@@ -81,6 +81,8 @@ def explain_start(pod: PodView, rooms: tuple[NodeRoom, ...] | None, now: datetim
     stuck = _not_running(pod, rooms)
     if stuck:
         return stuck
+    if pod.gated:  # no time in it: a group may wait long for room, and says so elsewhere
+        return Hold(Reason.POD_STARTING, f"pod {pod.name} is placed together with its group", pod.group)
     if not pod.node or pod.phase == "Pending":
         what = f"gets its containers on node {pod.node}" if pod.node else "has no node yet"
         detail = f"pod {pod.name} {what}, {_span(now, pod.created)} so far"

@@ -6,10 +6,12 @@ are at most ``replicas + maxSurge`` units by our own doing. A lost pod (deleted,
 group and only its group. State is read from the cluster and from the record of the rollout, none is kept here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llama_operator.observe import PodView
-from llama_operator.plan.building import complete, retire
+from llama_operator.plan.admission import is_held
+from llama_operator.plan.building import PodSteps, complete, give_back, retire
+from llama_operator.plan.drain import given_up, held_by, overdue
 from llama_operator.plan.model import CreateStage, DeletePod, GroupPlan
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Hold, Reason
@@ -48,6 +50,9 @@ class GroupSteps:
     plans: tuple[GroupPlan, ...] = ()
     keep: tuple[GroupId, ...] = ()
     holds: tuple[Hold, ...] = ()
+    whole: tuple[GroupId, ...] = ()  # wanted, and all their pods are there
+    returned: tuple[GroupId, ...] = ()  # only a part of them found room: they are asked for again later
+    behind: tuple[int, ...] = ()  # ordinals that are not made before another group has found room
 
     def __add__(self, other: "GroupSteps") -> "GroupSteps":
         return GroupSteps(
@@ -58,6 +63,9 @@ class GroupSteps:
             self.plans + other.plans,
             self.keep + other.keep,
             self.holds + other.holds,
+            self.whole + other.whole,
+            self.returned + other.returned,
+            self.behind + other.behind,
         )
 
 
@@ -75,16 +83,17 @@ class _Pass:
     course: Course
     budget: Budget
     steps: GroupSteps = field(default_factory=GroupSteps)
+    ahead: GroupId | None = None  # waits for room: groups after it are not made
 
 
 def group_steps(scene: Scene, course: Course) -> GroupSteps:
     """Next steps of all groups, in the order in which they are changed."""
     replicas = scene.spec.replicas
     take = scene.available - (replicas - course.unavailable)
-    missing = sum(not scene.at(ordinal) for ordinal in range(replicas))  # they are made, or come back, anyway
+    missing = sum(not scene.at(ordinal) for ordinal in scene.wanted)  # they are made, or come back, anyway
     room = replicas + course.surge - len(scene.units) - missing
     run = _Pass(scene, course, Budget(take, room), retire_surplus(scene))
-    for ordinal in sorted(range(replicas), reverse=course.backwards):
+    for ordinal in sorted(scene.wanted, reverse=course.backwards):
         run.steps += _ordinal(ordinal, run)
     return run.steps
 
@@ -92,25 +101,43 @@ def group_steps(scene: Scene, course: Course) -> GroupSteps:
 def leave_alone(scene: Scene) -> GroupSteps:
     """There is nothing that groups could be made from: what serves goes on serving, surplus groups leave."""
     steps = retire_surplus(scene)
-    wanted = (unit for unit in scene.units if unit.group.ordinal < scene.spec.replicas)
+    wanted = (unit for unit in scene.units if unit.group.ordinal in scene.wanted)
     for unit in wanted:
         steps += GroupSteps(units=(stand(unit, scene),), keep=(unit.group,))
     return steps
 
 
 def retire_surplus(scene: Scene) -> GroupSteps:
-    """Take away the groups that ``spec.replicas`` does not ask for; the last group that serves stays."""
-    steps, replicas = GroupSteps(), scene.spec.replicas
-    last = min((unit.group.ordinal for unit in scene.units if unit.serving), default=-1)
-    for unit in (unit for unit in scene.units if unit.group.ordinal >= replicas):
-        ordinal = unit.group.ordinal
-        why = f"group {ordinal} is above the {replicas} that spec.replicas asks for"
-        if ordinal == last:
-            hold = Hold(Reason.SCALING_DOWN, f"{why}: it stays until one of those serves", ordinal)
-            steps += GroupSteps(units=(stand(unit, scene),), keep=(unit.group,), holds=(hold,))
-        else:
-            steps += _retired(unit, Hold(Reason.SCALING_DOWN, f"{why}: it drains", ordinal), why, scene)
+    """Take away the groups that are not wanted, in two steps: out of rotation, and gone when their requests have ended.
+
+    In between a group that is wanted again is taken back: its engine is there.
+    """
+    steps = GroupSteps()
+    for unit in (unit for unit in scene.units if unit.group.ordinal not in scene.wanted):
+        steps += _surplus(unit, scene)
     return steps
+
+
+def _surplus(unit: Unit, scene: Scene) -> GroupSteps:
+    ordinal, asks = unit.group.ordinal, "the load" if scene.spec.autoscaling else "spec.replicas"
+    why = f"group {ordinal} is above the {scene.spec.replicas} that {asks} asks for"
+    held = _requests_of(unit, scene)
+    hold = Hold(Reason.SCALING_DOWN, f"{why}: it drains{held and f', {held}'}", ordinal)
+    if not held:
+        return _retired(unit, hold, why, scene)
+    move = overdue(unit, scene.spec, scene.now)
+    step = replace(stand(unit, scene), gate=False, why=why, move=move, hold=hold)
+    return GroupSteps(units=(step,), keep=(unit.group,), holds=(hold,))
+
+
+def _requests_of(unit: Unit, scene: Scene) -> str:
+    """Who may still have requests of the unit, in words; empty when nobody has, or they had their time."""
+    leader = unit.leader
+    if leader is None or unit.torn or leader.in_rotation is None or given_up(unit, scene.spec, scene.now):
+        return ""
+    if leader.in_rotation:
+        return "its leader leaves the rotation"
+    return held_by(unit, scene.world, scene.now)
 
 
 def is_serving(pod: PodView) -> bool:
@@ -135,9 +162,17 @@ def _ordinal(ordinal: int, run: _Pass) -> GroupSteps:
 def _build(unit: Unit | None, group: GroupId, target: Target, run: _Pass) -> GroupSteps:
     """Make the unit whole, and bring its weights to the target's."""
     scene = run.scene
+    held = unit is not None and is_held(unit, scene.now)
+    if run.ahead and (unit is None or held):
+        return _behind(unit, group, run.ahead, scene)
+    run.ahead = run.ahead or (group if held else None)
     pods = unit.pods if unit else ()
     built = complete(pods, group, target.spec.sharding.pipeline, scene.world, scene.now)
-    made = GroupSteps(built.creates, built.deletes, built.retiring, holds=built.holds)
+    mine, busy = (group,), bool(built.creates or built.deletes or built.retiring)
+    made = GroupSteps(
+        built.creates, built.deletes, built.retiring, holds=built.holds,
+        whole=() if busy else mine, returned=mine if built.returned else (),
+    )  # fmt: skip
     if unit is None or built.deletes or built.retiring:
         return made + GroupSteps(plans=(GroupPlan(group, target.serve, target.spec),))
     if unit.group.ordinal not in run.course.changing and unit.serving:
@@ -152,6 +187,14 @@ def _build(unit: Unit | None, group: GroupId, target: Target, run: _Pass) -> Gro
     if serve is None:
         return made + own + GroupSteps(keep=(group,))
     return made + own + GroupSteps(plans=(GroupPlan(group, serve, target.spec),))
+
+
+def _behind(unit: Unit | None, group: GroupId, ahead: GroupId, scene: Scene) -> GroupSteps:
+    """One group at a time waits for room with pods of its own."""
+    text = f"group {group.ordinal} is made when group {ahead.ordinal}, which waits for room, has found it"
+    hold = Hold(Reason.WAITING_FOR_ROOM, text, group.ordinal)
+    gone = give_back(unit.pods, hold, scene.world, scene.now) if unit else PodSteps(holds=(hold,))
+    return GroupSteps(deletes=gone.deletes, holds=gone.holds, behind=(group.ordinal,))
 
 
 def _replace(others: tuple[Unit, ...], ordinal: int, target: Target, run: _Pass) -> GroupSteps:

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.status import (
+    AutoscalingStatus,
     Baseline,
     GroupVerdict,
     KeptWish,
     LlamaDeploymentStatus,
     PastRollout,
     RolloutStatus,
+    TakenBack,
 )
 from llama_operator.observe import WeightsView
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Hold
+from llama_operator.plan.recall import Scaled
 from llama_serving.config.wish import NextWeights, Wish
 
 
@@ -33,6 +37,17 @@ class CreateStage:
 
     group: GroupId
     stage: int
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A group that waits for its pods to be shown to the scheduler, together and once there is room for all of them."""
+
+    group: GroupId
+    pods: tuple[tuple[str, str], ...]  # name and uid of those that still have the gate
+    begun: bool  # others of its pods are past the gate: these follow at once
+    since: datetime  # when its youngest pod was made
+    behind: tuple[int, ...] = ()  # ordinals that are made after it
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,13 @@ class Memory:
     history: tuple[PastRollout, ...] = ()
     good: KeptWish | None = None
     baselines: tuple[Baseline, ...] = ()
+    taken_back: tuple[TakenBack, ...] = ()
+    autoscaling: AutoscalingStatus | None = None
 
 
 def memory_of(status: LlamaDeploymentStatus) -> Memory:
     """What earlier passes have left."""
-    return Memory(status.rollout, status.history, status.good, status.baselines)
+    return Memory(status.rollout, status.history, status.good, status.baselines, status.taken_back, status.autoscaling)
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,7 @@ class Plan:
     groups: tuple[GroupPlan, ...] = ()
     keep: tuple[GroupId, ...] = ()  # groups that still run and are not rendered: their objects are left alone
     creates: tuple[CreateStage, ...] = ()
+    admissions: tuple[Admission, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     rotations: tuple[SetRotation, ...] = ()
     wishes: tuple[PutWish, ...] = ()
@@ -97,4 +115,6 @@ class Plan:
     memory: Memory = Memory()
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     holds: tuple[Hold, ...] = ()
+    replicas: int | None = None  # groups that are wanted; None where the spec cannot be read
+    scaling: Scaled | None = None  # None: the spec does not ask for autoscaling
     recheck: float = 30.0  # seconds until the next pass without an event

@@ -54,6 +54,11 @@ def token_name(deployment: str) -> str:
     return f"{deployment}-token"
 
 
+def claim_name(deployment: str, ordinal: int, stage: int) -> str:
+    """Name of the claim with the staged weights of a stage, whatever revision of the group has it."""
+    return f"{deployment}-{ordinal}-{stage}-weights"
+
+
 def weights_name(model: ModelSpec) -> str:
     """Name of the LlamaWeights that deployments make: the same for all that want the same weights."""
     end = model.source.replace(PLACEHOLDER, "").rstrip("/").rpartition("/")[2]

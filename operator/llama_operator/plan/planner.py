@@ -1,5 +1,6 @@
 """One pass of one LlamaDeployment: ``plan(snapshot, settings, now)``; pure, so that it can be tried on any world.
 
+0. how many groups there shall be (plan/scaling.py); for all that follows the spec asks for so many
 1. what the spec asks for: its weights, once they are ready, and a layout that they allow
 2. where the rollout stands, and what the groups are to be therefore (plan/record.py, plan/course.py)
 3. the next step of every group (plan/groups.py, plan/swap.py)
@@ -12,15 +13,18 @@ from datetime import datetime
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.status import GroupVerdict
 from llama_operator.observe import PodView, Snapshot, WeightsView
+from llama_operator.plan.admission import admissions, remembered
 from llama_operator.plan.course import course_of, decided_anew
 from llama_operator.plan.explain import explain_gateway, explain_group
 from llama_operator.plan.groups import Course, GroupSteps, group_steps, leave_alone
 from llama_operator.plan.layout import check_layout
-from llama_operator.plan.model import Memory, Plan, PutWish, SetRotation, memory_of
+from llama_operator.plan.model import Admission, Memory, Plan, PutWish, SetRotation, memory_of
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import FAILURES, Hold, Reason
+from llama_operator.plan.recall import NOTHING, Recall
 from llama_operator.plan.record import Aims, advance, settle
 from llama_operator.plan.revision import short_hash
+from llama_operator.plan.scaling import scale
 from llama_operator.plan.scene import Scene, scene_of
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.sharing import weights_of
@@ -29,10 +33,11 @@ from llama_operator.plan.targets import kept_target, wanted_target
 from llama_operator.plan.verify import group_verdict, remember
 
 SOON = 1.0  # seconds between passes while something starts or leaves: cells send no events
+READING = 0.8  # where the number of groups follows the load: with the pass itself about once a second
 LATER = 15.0  # and while all serve: a cell that stops serving shows in its pod's readiness, which is an event
 
 
-def plan(world: Snapshot, settings: Settings, now: datetime) -> Plan:
+def plan(world: Snapshot, settings: Settings, now: datetime, recall: Recall = NOTHING) -> Plan:
     """What to do now. A deployment that is being deleted gets an empty plan: owner references do the rest."""
     memory = memory_of(world.status)
     if world.deleting:
@@ -40,7 +45,19 @@ def plan(world: Snapshot, settings: Settings, now: datetime) -> Plan:
     if world.spec is None:
         hold = Hold(Reason.SPEC_INVALID, world.spec_error)
         return Plan(keep=_all_groups(world), memory=memory, holds=(hold,), recheck=LATER)
-    return _plan(world, world.spec, settings, now)
+    scaled = scale(world, world.spec, recall, now)
+    if scaled is None:
+        found = _plan(world, world.spec, settings, now)
+        return replace(found, replicas=world.spec.replicas, memory=replace(found.memory, autoscaling=None))
+    found = _plan(world, world.spec.model_copy(update={"replicas": scaled.target}), settings, now)
+    return replace(
+        found,
+        replicas=scaled.target,
+        scaling=scaled,
+        memory=replace(found.memory, autoscaling=scaled.record),
+        holds=found.holds + scaled.holds,
+        recheck=min(found.recheck, READING),
+    )
 
 
 def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> Plan:
@@ -63,21 +80,36 @@ def _whole(scene: Scene, steps: GroupSteps, memory: Memory, waits: tuple[Hold, .
     world, models = scene.world, _models(scene.spec, aims)
     wishes = tuple(wish for step in steps.units for wish in wishes_of(step, scene))
     stands = _record_holds(memory)
+    admitted, later = _admissions(scene, steps)
+    waits += later
     return Plan(
         groups=steps.plans,
         keep=steps.keep,
         creates=steps.creates,
+        admissions=admitted,
         deletes=steps.deletes,
         rotations=_rotations(world, steps),
         wishes=wishes,
         weights=models,
         releases=_releases(scene, models),
         model=weights_of(world.weights, scene.spec.model),
-        memory=_with_baselines(memory, steps.units, wishes, scene),
+        memory=_with_taken_back(_with_baselines(memory, steps.units, wishes, scene), steps, scene),
         verdicts=_verdicts(scene),
         holds=stands + waits,
         recheck=SOON if waits or wishes or (stands and not _rests(memory)) else LATER,
     )
+
+
+def _admissions(scene: Scene, steps: GroupSteps) -> tuple[tuple[Admission, ...], tuple[Hold, ...]]:
+    going = frozenset(delete.name for delete in steps.deletes)
+    found, later = admissions(scene.units, steps.whole, going, scene.world, scene.now)
+    return tuple(replace(item, behind=steps.behind) for item in found), later
+
+
+def _with_taken_back(memory: Memory, steps: GroupSteps, scene: Scene) -> Memory:
+    wanted = (item.group for item in steps.plans)
+    before = scene.world.status.taken_back
+    return replace(memory, taken_back=remembered(before, steps.returned, scene.units, wanted, scene.now))
 
 
 def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:
@@ -190,7 +222,7 @@ def _rests(memory: Memory) -> bool:
 def _group_waits(scene: Scene, course: Course | None, steps: GroupSteps, now: datetime) -> tuple[Hold, ...]:
     explained = {hold.group for hold in steps.holds}
     waits = []
-    for ordinal in range(scene.spec.replicas):
+    for ordinal in scene.wanted:
         pods = tuple(pod for pod in scene.world.stages if pod.group == ordinal)
         stages = course.target(ordinal).spec.sharding.pipeline if course else 0
         hold = explain_group(ordinal, pods, stages, scene.world, now)

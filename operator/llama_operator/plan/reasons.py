@@ -30,7 +30,7 @@ class Reason(StrEnum):
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     CONTAINER_FAILING = "ContainerFailing"
     UNSCHEDULABLE = "Unschedulable"
-    WAITING_FOR_ROOM = "WaitingForRoom"  # a rollout has neither devices for one more group nor groups to spare
+    WAITING_FOR_ROOM = "WaitingForRoom"  # others have the devices that a group, or a rollout, needs
     ENGINE_FAILED = "EngineFailed"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"  # deleted, evicted or on a lost node: its group is rebuilt
@@ -49,6 +49,7 @@ class Reason(StrEnum):
     REPLACING = "Replacing"  # an older revision drains
     SCALING_DOWN = "ScalingDown"
     GATEWAY_NOT_READY = "GatewayNotReady"
+    SCALED_TO_ZERO = "ScaledToZero"  # no group is wanted, and none is there
     SERVING = "Serving"
 
 

@@ -75,8 +75,8 @@ def reached(scene: Scene, target: Target, ordinals: tuple[int, ...]) -> tuple[in
 
 def changing(record: RolloutStatus, scene: Scene) -> tuple[int, ...]:
     """Ordinals that may change now, in their order."""
-    rollout, replicas = scene.spec.rollout, scene.spec.replicas
-    may = tuple(range(min(rollout.partition, replicas), replicas))
+    rollout = scene.spec.rollout
+    may = tuple(ordinal for ordinal in scene.wanted if ordinal >= rollout.partition)
     if rollout.canary.groups and record.canary != "passed":
         return may[: rollout.canary.groups]
     return may
@@ -181,12 +181,12 @@ def _rolling_out(memory: Memory, record: RolloutStatus, aims: Aims, wanted: Targ
         trouble = setback(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
         if trouble:
             return replace(memory, rollout=_turned(record, trouble, wanted, scene))
-    every = tuple(range(scene.spec.replicas))
+    every = scene.wanted
     done = reached(scene, wanted, every)
     if not record.expected.strategy:
         return replace(memory, rollout=_undecided(record, wanted, memory, scene))
     record = _watched(record, good.id, wanted, scene)
-    if len(done) == len(every) and (record.canary == "passed" or not scene.spec.rollout.canary.groups):
+    if every and len(done) == len(every) and (record.canary == "passed" or not scene.spec.rollout.canary.groups):
         return _done(memory, record, wanted, good.id, scene)
     step = f"{len(done)} of {len(every)}"
     if step != record.step:
@@ -237,6 +237,9 @@ def _stands(record: RolloutStatus, wanted: Target, scene: Scene) -> tuple[str, s
         text = f"spec.rollout.paused holds the rollout of {wanted_id}: {record.step} groups have it"
         return Reason.ROLLOUT_PAUSED, text
     may = changing(record, scene)
+    if not scene.wanted:
+        text = f"no group is wanted now: the next one is made as {record.to}, and the rollout ends when it serves"
+        return Reason.ROLLING_OUT, text
     if record.canary == "watching":
         text = f"{rollout.canary.groups} group(s) serve {wanted_id} and are watched for {rollout.canary.seconds} s"
         return Reason.CANARY, text
@@ -294,7 +297,7 @@ def _canary_trouble(record: RolloutStatus, old: str, wanted: Target, scene: Scen
 
 
 def _rolling_back(memory: Memory, record: RolloutStatus, aims: Aims, scene: Scene) -> Memory:
-    good, every = aims.good, tuple(range(scene.spec.replicas))
+    good, every = aims.good, scene.wanted
     if good is None or len(reached(scene, good, every)) < len(every):
         return memory
     held = record.model_copy(

@@ -2,9 +2,9 @@
 
 It is a hash of the user's wish, not of the rendered pod: a new version of the operator that renders a pod differently
 must not restart anybody's model. Fields at their default are left out, so that a new field does not change old hashes.
-Not part of it: ``replicas``, the gateway, how changes are rolled out and verified, the license that was accepted, the
-served name, and which weights are served: of the source only the volume that it needs, of the weights only their
-shape, because weights of one shape are exchanged in running pods.
+Not part of it: ``replicas`` and autoscaling, the gateway, how changes are rolled out and verified, the license that
+was accepted, the served name, and which weights are served: of the source only the volume that it needs, of the
+weights only their shape, because weights of one shape are exchanged in running pods.
 """
 
 import hashlib
@@ -17,12 +17,14 @@ from llama_serving.config.model import ModelFacts
 
 _NOT_IN_POD: Final[dict[str, Any]] = {
     "replicas": True,
+    "autoscaling": True,
     "gateway": True,
     "rollout": True,
     "verify": True,
     "model": {
         "source": True, "revision": True, "digest": True, "license": True, "accept_license": True, "served_name": True,
     },
+    "placement": {"admission": True},
     "images": {"serving": True, "gateway": True},
 }  # fmt: skip
 #: What two weights must have in common to be exchanged in a running engine.

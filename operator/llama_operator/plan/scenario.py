@@ -74,7 +74,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
         rooms=None if scenario.nodes is None else tuple(room.seen() for room in scenario.nodes),
         in_flight=scenario.in_flight,
     )
-    simulation = Simulation(LlamaDeploymentSpec.model_validate(scenario.before), setting)
+    simulation = Simulation(fixed(scenario.before), setting)
     for _ in simulation.moments():
         continue
     begin = simulation.now
@@ -82,10 +82,32 @@ def run(scenario: Scenario) -> Iterator[Moment]:
     spec = scenario.before
     for second, after in zip(sorted(edits), (*sorted(edits)[1:], None), strict=True):
         spec = merged(spec, edits[second])
-        simulation.spec = LlamaDeploymentSpec.model_validate(spec)
+        simulation.spec = fixed(spec)
         limit = {} if after is None else {"limit": after - second}
         for moment in simulation.moments(**limit):
             yield replace(moment, second=moment.second - int((begin - START).total_seconds()))
+
+
+def fixed(spec: dict[str, Any]) -> LlamaDeploymentSpec:
+    """The spec for a rollout in which the number of groups stays: with autoscaling the one to begin with."""
+    asked = LlamaDeploymentSpec.model_validate(spec)
+    auto = asked.autoscaling
+    if auto is None:
+        return asked
+    replicas = min(max(asked.replicas, auto.min_replicas), auto.max_replicas)
+    return asked.model_copy(update={"autoscaling": None, "replicas": replicas})
+
+
+def scaling_of(scenario: Scenario) -> str:
+    """What autoscaling would do meanwhile, in words; empty without it."""
+    asked = merged(scenario.before, scenario.edit)
+    auto = LlamaDeploymentSpec.model_validate(asked).autoscaling
+    if auto is None:
+        return ""
+    return (
+        f"autoscaling keeps {auto.min_replicas} to {auto.max_replicas} groups by load; this is shown with"
+        f" {fixed(asked).replicas}. No group is taken away for less load while a rollout is under way."
+    )
 
 
 def merged(spec: dict[str, Any], edit: dict[str, Any]) -> dict[str, Any]:

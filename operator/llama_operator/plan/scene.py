@@ -7,6 +7,7 @@ from datetime import datetime
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe import Snapshot
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.ordinals import wanted_ordinals
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.targets import known_weights
 from llama_operator.plan.units import Unit, units_of
@@ -23,6 +24,7 @@ class Scene:
     settings: Settings
     now: datetime
     units: tuple[Unit, ...]
+    wanted: tuple[int, ...]  # ordinals of the groups that shall be there: spec.replicas of them
     known: Mapping[str, NextWeights]  # by digest
     before: str  # digest of the weights that verdicts are compared with
     answers: tuple[tuple[GroupId, tuple[str, str]], ...]  # digest and answer of the groups in rotation, oldest first
@@ -43,7 +45,7 @@ class Scene:
     @property
     def available(self) -> int:
         """Wanted units that serve, go on serving and have done so long enough."""
-        wanted = (unit for unit in self.units if unit.group.ordinal < self.spec.replicas)
+        wanted = (unit for unit in self.units if unit.group.ordinal in self.wanted)
         return sum(unit.available(self.now, self.spec.rollout.min_ready_seconds) for unit in wanted)
 
     def judge(self, unit: Unit, serve: NextWeights) -> Judgement:
@@ -57,7 +59,8 @@ def scene_of(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now
     known = known_weights(world, spec.model.served_name or world.key.name)
     before = world.status.good.digest if world.status.good else ""
     units = units_of(world)
-    return Scene(world, spec, settings, now, units, known, before, _answers(units, now))
+    wanted = wanted_ordinals(units, spec.replicas, now)
+    return Scene(world, spec, settings, now, units, wanted, known, before, _answers(units, now))
 
 
 def _answers(units: tuple[Unit, ...], now: datetime) -> tuple[tuple[GroupId, tuple[str, str]], ...]:

@@ -53,9 +53,11 @@ def _start_failed(unit: Unit, target: Target, scene: Scene, since: datetime) -> 
 
 
 def _late(unit: Unit, target: Target, scene: Scene, since: datetime) -> Hold | None:
-    placed = [pod for pod in unit.pods if not pod.unscheduled]
+    placed = [pod for pod in unit.pods if not pod.unscheduled and not pod.gated]
     limit = timedelta(seconds=target.spec.start_timeout_seconds + BEFORE_START)
-    if len(placed) < len(unit.pods) or not placed or scene.now - max(since, *(pod.created for pod in placed)) < limit:
+    if len(placed) < len(unit.pods) or not placed:
+        return None
+    if scene.now - max(since, *(pod.bound or pod.created for pod in placed)) < limit:
         return None
     minutes = int(limit.total_seconds()) // 60
     text = f"group {unit.group.ordinal} did not start within {minutes} min (spec.startTimeoutSeconds and 30 min)"

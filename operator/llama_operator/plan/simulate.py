@@ -14,6 +14,7 @@ from llama_operator.observe import PodView, Snapshot, WeightsView, pod_view
 from llama_operator.plan.model import CreateStage, Memory, Plan
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.planner import plan
+from llama_operator.plan.recall import NOTHING, Recall
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.simulated import Faults, SimUnit, Spans
 from llama_operator.ports import Key, Manifest, NodeRoom
@@ -69,6 +70,7 @@ class Simulation:
     setting: Setting
     now: datetime = START
     memory: Memory = field(default_factory=Memory)
+    recall: Recall = NOTHING  # of the operator's process; a restart sets it back
     units: dict[GroupId, SimUnit] = field(default_factory=dict)
     files: dict[str, Manifest] = field(default_factory=dict)  # ConfigMaps by name
     models: dict[str, WeightsView] = field(default_factory=dict)
@@ -76,18 +78,30 @@ class Simulation:
 
     def moments(self, limit: int = LONGEST) -> Iterator[Moment]:
         """Pass after pass, until one that has nothing to do and nothing to wait for."""
-        end = self.now + timedelta(seconds=limit)
+        end, before = self.now + timedelta(seconds=limit), self.memory
         while self.now < end:
-            world = self.snapshot()
-            decided = plan(world, SETTINGS, self.now)
-            changed = decided.memory != self.memory or self._acts(decided)
-            yield Moment(int((self.now - START).total_seconds()), self.spec, world, decided)
-            self._act(decided)
+            moment = self.one_pass()
+            changed = moment.plan.memory != before or self._acts(moment.plan)
+            before = self.memory
+            yield moment
             due = self._due()
             if not changed and due is None:
                 return
             then = self.now + timedelta(seconds=1) if changed or due is None else max(due, self.now)
             self._pass_time(max(then, self.now + timedelta(seconds=1)))
+
+    def one_pass(self) -> Moment:
+        """What is seen now, what is decided, and that it is done."""
+        world = self.snapshot()
+        decided = plan(world, SETTINGS, self.now, self.recall)
+        self._act(decided)
+        return Moment(int((self.now - START).total_seconds()), self.spec, world, decided)
+
+    def second(self) -> Moment:
+        """A pass, and a second: autoscaling looks at the gateways all the time."""
+        moment = self.one_pass()
+        self._pass_time(self.now + timedelta(seconds=1))
+        return moment
 
     # -- what is seen --------------------------------------------------------------------------------------------------
 
@@ -109,16 +123,19 @@ class Simulation:
                 history=self.memory.history,
                 good=self.memory.good,
                 baselines=self.memory.baselines,
+                taken_back=self.memory.taken_back,
+                autoscaling=self.memory.autoscaling,
             ),
             pods=(*pods, _gateway()),
             children=(_deployment(), *self.files.values()),
             cells=cells,
             rooms=self.setting.rooms,
             weights=dict(self.models),
-            loads={GATEWAY: self._load()},
+            loads={GATEWAY: self.load()},
         )
 
-    def _load(self) -> GatewayLoad:
+    def load(self) -> GatewayLoad | None:
+        """What the gateway says; None: nothing."""
         groups = tuple(
             GroupLoad(
                 name=unit.group.pod(0),
@@ -150,7 +167,7 @@ class Simulation:
         return bool(decided.creates or decided.deletes or decided.rotations or decided.wishes)
 
     def _act(self, decided: Plan) -> None:
-        self.memory = decided.memory
+        self.memory, self.recall = decided.memory, decided.scaling.recall if decided.scaling else NOTHING
         self._act_on_units(decided)
         for item in decided.groups:
             self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())

@@ -40,6 +40,8 @@ def choose(scene: Scene, base_before: str, target: Target) -> Choice:
         return _surge_asked(rollout)
     if asked == "drain":
         return _drain_asked(rollout)
+    if not scene.units and not only_weights and rollout.max_unavailable:
+        return Choice("drain", "no group is there that would have to go for it")
     if only_weights and rollout.max_unavailable:
         return Choice("inPlace", "only the weights change, so they are exchanged in the running pods")
     return _auto(scene, target, rollout)
@@ -176,8 +178,7 @@ def expectation(choice: Choice, scene: Scene, target: Target, before: str) -> Ex
 
 def _steps(way: str, scene: Scene, target: Target, before: str) -> list[str]:
     rollout, replicas, wanted = scene.spec.rollout, scene.spec.replicas, target.serve.weights.id
-    first = min(rollout.partition, replicas)
-    which = f"groups {first} to {replicas - 1}" if replicas - first > 1 else f"group {first}"
+    which = _which([ordinal for ordinal in scene.wanted if ordinal >= rollout.partition])
     at_once = rollout.max_surge if way == "surge" else rollout.max_unavailable
     steps = [f"stage {wanted} beside what serves, and verify it"] if way == "inPlace" else []
     if rollout.canary.groups:
@@ -192,6 +193,16 @@ def _steps(way: str, scene: Scene, target: Target, before: str) -> list[str]:
         steps.append("there is one group only: its requests wait in the gateway meanwhile")
     steps.append(f"a failure puts all groups back on {before}")
     return steps
+
+
+def _which(ordinals: list[int]) -> str:
+    if not ordinals:
+        return "the next groups"
+    if len(ordinals) == 1:
+        return f"group {ordinals[0]}"
+    if ordinals[-1] - ordinals[0] == len(ordinals) - 1:
+        return f"groups {ordinals[0]} to {ordinals[-1]}"
+    return f"groups {', '.join(str(ordinal) for ordinal in ordinals)}"
 
 
 def _measured_seconds(way: str, units: tuple[Unit, ...]) -> float | None:

@@ -22,7 +22,7 @@ from llama_serving.config.cell import Weights
 from llama_serving.config.wish import NextWeights
 
 #: Parts of the spec that a group is not made of; of a kept wish they are those of the present spec.
-_OF_NOW = frozenset({"replicas", "gateway", "rollout", "verify"})
+_OF_NOW = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})
 
 
 #: Key of a group's ConfigMap that holds the weights that its pods start with.

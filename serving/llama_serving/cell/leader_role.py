@@ -258,6 +258,8 @@ class LeaderRole:
             stages_joined=len((view.joined if view is not None else None) or ()),
             weights=engine.load.id if engine is not None and engine.load is not None and self._answered else "",
             in_flight=None if replica is None else replica.in_flight,
+            running=None if replica is None else replica.running,
+            waiting=None if replica is None else replica.waiting,
             timings={} if replica is None else {f"replica_{step}": spent for step, spent in replica.timings.items()},
             staging=self._staging,
             swap=None if replica is None else replica.swap,

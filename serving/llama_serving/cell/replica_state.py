@@ -39,6 +39,8 @@ class ReplicaState(Frozen):
     swap: SwapState | None = Field(default=None, description="the last exchange")
     failures: int = Field(default=0, ge=0, description="exchanges that failed since one was done")
     in_flight: int = Field(ge=0, description="OpenAI requests that have not ended")
+    running: int | None = Field(default=None, ge=0, description="requests in the engine's batch; None when unknown")
+    waiting: int | None = Field(default=None, ge=0, description="requests that the engine has not begun")
     engine_seconds_ago: float = Field(ge=0, description="seconds since the engine core last answered the replica")
     stages: tuple[StageReport, ...] = ()
     timings: dict[str, float] = Field(default_factory=dict, description="seconds of the steps of the replica's start")

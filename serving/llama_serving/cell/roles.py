@@ -14,6 +14,8 @@ class Facts:
     stages_joined: int = 0
     weights: str = ""
     in_flight: int | None = None
+    running: int | None = None
+    waiting: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
     staging: StagingState | None = None
     swap: SwapState | None = None

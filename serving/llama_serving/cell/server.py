@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
+from llama_serving.cell.batch import batch
 from llama_serving.cell.engine_http import bind, serve_forever
 from llama_serving.cell.engine_options import llm_config
 from llama_serving.cell.exchange import Exchange
@@ -80,6 +82,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
 
     async def state(self) -> ReplicaState:
         """What the engine serves, and how fresh that knowledge is."""
+        inside = batch(REGISTRY, self._door)
         return ReplicaState(
             deployment=self._config.deployment,
             group=self._config.group,
@@ -91,6 +94,8 @@ class CellServer(LLMServer):  # type: ignore[misc]
             swap=self._exchange.state,
             failures=self._exchange.failures,
             in_flight=self._door.requests,
+            running=None if inside is None else inside.running,
+            waiting=None if inside is None else inside.waiting,
             engine_seconds_ago=round(time.monotonic() - self._answered, 3),
             stages=self._exchange.stages,
             timings=self._timings,

@@ -109,6 +109,8 @@ class Supervisor:
             stages_joined=facts.stages_joined,
             stages_total=self._me.stages,
             in_flight=facts.in_flight,
+            running=facts.running,
+            waiting=facts.waiting,
             ready=self.is_ready(),
             wish="" if wish is None else wish.key,
             staging=facts.staging if self._me.config.staged else None,

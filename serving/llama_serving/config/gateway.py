@@ -13,6 +13,9 @@ class GatewayConfig(Frozen):
     max_in_flight_per_group: int = Field(default=64, ge=1, description="this gateway's share of a group's batch")
     max_waiting: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
     max_wait: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
+    keep_alive: float = Field(
+        default=10, ge=0, description="a stream that waits so long is begun, and gets a comment as often; 0: never"
+    )
     connect_timeout: float = Field(default=2, gt=0)
     first_byte_timeout: float = Field(default=600, gt=0, description="from the request sent to the response's head")
     idle_timeout: float = Field(default=300, gt=0, description="between two pieces of a response")
@@ -44,6 +47,15 @@ class AnswerCounts(Frozen):
     )
 
 
+class Work(Frozen):
+    """Some requests and what they ask for, or got. Prompt tokens are estimated: the gateway has no tokenizer."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    seconds: float = Field(default=0.0, description="that they spent on a group, added up")
+
+
 class GroupLoad(Frozen):
     """One group as this gateway sees it."""
 
@@ -68,4 +80,16 @@ class GatewayLoad(Frozen):
     )
     by_weights: dict[str, AnswerCounts] = Field(
         default_factory=dict, description="by the id of the weights that answered, as in the header x-llama-weights"
+    )
+    uptime: float = Field(
+        default=0.0, ge=0, description="seconds since this process started; less than before: its counts began anew"
+    )
+    arrived: Work = Field(
+        default=Work(), description="all requests so far that want a group, each once; answer_tokens is what they ask"
+    )
+    waits: Work = Field(
+        default=Work(), description="those that wait now; answer_tokens is what they are expected to get"
+    )
+    served: Work = Field(
+        default=Work(), description="all requests so far that were answered to their end; answer_tokens: what they got"
     )

@@ -27,6 +27,11 @@ ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
 
+# Scheduling gate of a stage pod: removed from all pods of a group together, once there is room for all of them.
+GATE_GROUP: Final = f"{API_GROUP}/group"
+# Annotation of a stage pod: when its scheduling gate was removed (RFC 3339).
+ANNOTATION_ADMITTED: Final = f"{API_GROUP}/admitted"
+
 # Ports of a stage pod.
 PORT_ENGINE: Final = 8000  # leader: the OpenAI routes of the engine
 PORT_STATE: Final = 8080  # every stage: the supervisor's /llama/state, /live, /ready

@@ -59,6 +59,8 @@ class CellState(Frozen):
     stages_joined: int = Field(default=0, ge=0)
     stages_total: int = Field(default=0, ge=0)
     in_flight: int | None = Field(default=None, description="requests in the engine; None when unknown")
+    running: int | None = Field(default=None, description="leader: requests in the engine's batch; None when unknown")
+    waiting: int | None = Field(default=None, description="leader: requests that the engine has not begun")
     ready: bool = Field(default=False, description="leader: the engine answered within the last seconds")
     wish: str = Field(default="", description="key of the wish that this stage holds; empty: it has only its config")
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")

@@ -5,6 +5,11 @@ import json
 from aiohttp import web
 
 
+def error_kind(status: int) -> str:
+    """Return OpenAI's ``type`` of an error with this status."""
+    return "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+
+
 def error_body(message: str, *, kind: str, code: str) -> bytes:
     """Return the JSON of an error; ``kind`` is OpenAI's ``type``."""
     return json.dumps({"error": {"message": message, "type": kind, "code": code}}).encode()
@@ -17,7 +22,6 @@ def error_event(message: str, *, code: str) -> bytes:
 
 def error_response(status: int, message: str, *, code: str, retry_after: int | None = None) -> web.Response:
     """Return an error of the gateway itself."""
-    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-    body = error_body(message, kind=kind, code=code)
+    body = error_body(message, kind=error_kind(status), code=code)
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)

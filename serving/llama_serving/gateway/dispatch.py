@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from llama_serving.gateway.core.fault import Fault
 from llama_serving.gateway.core.group import Group
 from llama_serving.gateway.core.router import Full, Router
+from llama_serving.gateway.core.size import UNKNOWN, Size
 from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.core.ticket import Ticket
 
@@ -32,9 +33,12 @@ class Dispatcher:
         self._wakes: dict[Ticket, asyncio.Future[None]] = {}
         self._closed = ""
 
-    def admit(self) -> Ticket:
-        """Take in a request; raises QueueFullError. ``leave`` must follow, however the request ends."""
-        admitted = self.router.admit(self.clock())
+    def admit(self, size: Size | None = UNKNOWN) -> Ticket:
+        """Take in a request; raises QueueFullError. ``leave`` must follow, however the request ends.
+
+        ``size``: None for one that is no work for a group.
+        """
+        admitted = self.router.admit(self.clock(), size)
         if isinstance(admitted, Full):
             raise QueueFullError(admitted)
         return admitted

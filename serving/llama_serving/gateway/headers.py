@@ -72,6 +72,18 @@ def response_headers(message: RawResponseMessage, *, target: Target, identity: s
     return headers
 
 
+def held_headers(identity: str) -> CIMultiDict[str]:
+    """Return the headers of a stream that begins before any group has answered; so it cannot name one."""
+    return CIMultiDict(
+        {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            names.HEADER_REQUEST_ID: identity,
+            "server": "llama-gateway",
+        }
+    )
+
+
 def _named_by_connection(headers: CIMultiDictProxy[str]) -> frozenset[bytes]:
     if "connection" not in headers:
         return frozenset()

@@ -7,6 +7,7 @@ from aiohttp import web
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from llama_serving.gateway.core.group import Group
+from llama_serving.gateway.demand import samples, work
 from llama_serving.gateway.dispatch import Dispatcher
 from llama_serving.gateway.metrics import Metrics, labelled, sample, started
 from llama_serving.gateway.proxy import Proxy
@@ -23,6 +24,7 @@ class Internal:
         self._proxy = proxy
         self._metrics = metrics
         self._started = tuple(started())
+        self._since = dispatcher.clock()
 
     def app(self) -> web.Application:
         """Return the routes."""
@@ -35,15 +37,20 @@ class Internal:
 
     def load(self) -> GatewayLoad:
         """Return what this gateway has to do now."""
-        router = self._dispatcher.router
+        router, now = self._dispatcher.router, self._dispatcher.clock()
+        demand = self._metrics.demand
         return GatewayLoad(
-            waiting=len(router.line),
-            oldest_wait=round(router.oldest_wait(self._dispatcher.clock()), 3),
+            waiting=router.line.work.requests,
+            oldest_wait=round(router.oldest_wait(now), 3),
             in_flight=router.in_flight(),
             draining=self._proxy.draining,
             groups=tuple(_group_load(group) for group in self._groups()),
             totals=dict(self._metrics.totals),
             by_weights={weights: count.counts() for weights, count in self._metrics.weights.items()},
+            uptime=round(now - self._since, 3),
+            arrived=work(demand.arrived),
+            waits=work(router.line.work),
+            served=work(demand.served),
         )
 
     def metrics_text(self) -> str:
@@ -55,6 +62,8 @@ class Internal:
         yield from sample("llama_gateway_waiting", "gauge", "requests that wait for a group", load.waiting)
         yield from sample("llama_gateway_oldest_wait_seconds", "gauge", "wait of the longest waiting", load.oldest_wait)
         yield from sample("llama_gateway_draining", "gauge", "1 from SIGTERM on", int(load.draining))
+        for name, kind, text, value in samples(self._metrics.demand, self._dispatcher.router.line.work):
+            yield from sample(f"llama_gateway_{name}", kind, text, value)
         yield from labelled(
             "llama_gateway_in_flight", "requests that a group has now", ((g.name, g.in_flight) for g in load.groups)
         )

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts
+from llama_serving.gateway.demand import Demand
 
 _BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -90,6 +91,7 @@ class Metrics:
         self.wait = Histogram()
         self.first_byte = Histogram()
         self.duration = Histogram()
+        self.demand = Demand()
 
     def lines(self) -> Iterable[str]:
         """Yield all samples that need nothing but these counts."""
@@ -147,7 +149,7 @@ _TOTAL_HELP = {
 def sample(name: str, kind: str, text: str, value: float) -> Iterable[str]:
     """Yield a metric with a single sample."""
     yield from _header(name, kind, text)
-    yield f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+    yield f"{name} {value:.12g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def labelled(name: str, text: str, values: Iterable[tuple[str, float]]) -> Iterable[str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from llama_serving.gateway.core.size import Size
+from llama_serving.gateway.hold import Hold
 from llama_serving.gateway.log import LOGGER, fields
 from llama_serving.gateway.metrics import Metrics, WeightsCount
 
@@ -17,8 +19,10 @@ class Passage:
 
     ``group`` and ``weights`` are those of the last attempt, ``sent`` is when it began that was answered.
     ``streams``: the answer is a stream; ``continued``: another group went on with it; ``alone``: why none could.
-    ``code`` is what the client got, ``outcome`` one of ``Metrics.TOTALS`` or empty for a refusal of another kind,
-    ``reason`` a sentence where something went wrong.
+    ``asks_stream``: so that it can be held by comments; ``hold``: it had to wait, ``size``: None for what is no work.
+    ``used`` and ``tokens``: the seconds that it had a slot of a group, and what the client got for them.
+    ``code`` is what the client got, if only inside of a stream; ``outcome`` one of ``Metrics.TOTALS`` or empty for a
+    refusal of another kind, ``reason`` a sentence where something went wrong.
     """
 
     request: web.BaseRequest
@@ -37,6 +41,11 @@ class Passage:
     waited: float = 0.0
     retries: int = 0
     first_byte: float | None = None
+    asks_stream: bool = False
+    hold: Hold | None = None
+    size: Size | None = None
+    used: float = 0.0
+    tokens: int = 0
 
     def finish(self, metrics: Metrics, *, now: float, access_log: bool) -> None:
         """Count the request, and log it if it went wrong or if every request is to be logged."""
@@ -51,6 +60,8 @@ class Passage:
             metrics.totals[self.outcome] += 1
         if self.outcome in ("finished", "broken"):
             self._count_weights(metrics.weights[self.weights])
+        if self.outcome == "finished" and self.size is not None:
+            metrics.demand.ended(self.size, tokens=self.tokens, seconds=self.used)
         metrics.totals["continued"] += self.continued and self.outcome == "finished"
         if self.reason and self.outcome != "cancelled":
             self._log(logging.WARNING, "request failed", now)

@@ -23,10 +23,13 @@ from llama_serving.gateway.continuation import asked as continuation
 from llama_serving.gateway.continuation.asked import Asked, NotContinuableError
 from llama_serving.gateway.continuing import Continuer
 from llama_serving.gateway.core.fault import Fault, FaultKind
+from llama_serving.gateway.core.group import Group
 from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.core.ticket import Ticket
 from llama_serving.gateway.dispatch import DeadlineError, Dispatcher, QueueFullError
-from llama_serving.gateway.headers import request_head, request_id, response_headers
+from llama_serving.gateway.headers import held_headers, request_head, request_id, response_headers
+from llama_serving.gateway.hold import Hold, told
+from llama_serving.gateway.listing import Listing
 from llama_serving.gateway.log import LOGGER, fields
 from llama_serving.gateway.memory import Budget, body_budget, memory_limit
 from llama_serving.gateway.metrics import Metrics
@@ -65,6 +68,7 @@ class Proxy:
         self._budget = Budget(min(config.max_held, body_budget(memory_limit())))
         self._bodies = BodyReader(max_body=config.max_body, budget=self._budget, idle_timeout=config.idle_timeout)
         self._continuer = Continuer(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
+        self._listing = Listing()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -80,6 +84,8 @@ class Proxy:
             raise
         finally:
             self.open_requests -= 1
+            if passage.hold is not None:
+                passage.hold.stop()
             self._release_body(passage)
             passage.finish(self._metrics, now=self._dispatcher.clock(), access_log=self._access_log)
 
@@ -87,18 +93,24 @@ class Proxy:
         try:
             target = _target_of(passage.request)
             if target is None:
-                return self._refuse(passage, 404, f"only {_PREFIX} is served here", code="not_found")
+                return await self._refuse(passage, 404, f"only {_PREFIX} is served here", code="not_found")
+            listed = self._listing.answer(passage.request, self._dispatcher.router)
+            if listed is not None:
+                passage.code = listed.status
+                return self._signed(passage, listed)
             return await self._route(passage, *await self._call(passage, target))
         except BodyRefusedError as error:
-            return self._refuse(passage, error.status, str(error), code=error.code)
+            return await self._refuse(passage, error.status, str(error), code=error.code)
         except QueueFullError as error:
             passage.outcome = "rejected_full"
-            return self._refuse(passage, 429, str(error), code="queue_full", retry_after=error.retry_after)
+            return await self._refuse(passage, 429, str(error), code="queue_full", retry_after=error.retry_after)
         except DeadlineError as error:
             passage.outcome = "rejected_deadline"
-            return self._refuse(passage, 503, str(error), code="no_group")
+            return await self._refuse(passage, 503, str(error), code="no_group")
         except NoAnswerError as error:
-            return self._refuse(passage, error.status, str(error), code="group_failed")
+            return await self._refuse(passage, error.status, str(error), code="group_failed")
+        except ClientGoneError as error:
+            return _gone(passage, error)
 
     def move_streams(self) -> None:
         """Let streams leave the groups that discovery says are to be left."""
@@ -108,6 +120,8 @@ class Proxy:
         request = passage.request
         body = await self._bodies.read(request)
         passage.held = len(body)
+        if request.method == "POST":
+            passage.size = self._metrics.demand.arrives(target.partition("?")[0], body)
         asked = self._asked(passage, target, body)
         if asked is not None:
             body = continuation.with_token_ids(body, asked)
@@ -125,13 +139,16 @@ class Proxy:
         if request.method != "POST" or "content-encoding" in request.headers:
             return None
         try:
-            return continuation.read(target.partition("?")[0], body)
+            asked = continuation.read(target.partition("?")[0], body)
         except NotContinuableError as error:
             passage.alone = str(error)
+            passage.asks_stream = True
             return None
+        passage.asks_stream = asked is not None
+        return asked
 
     async def _route(self, passage: Passage, call: Call, asked: Asked | None) -> web.StreamResponse:
-        ticket = self._dispatcher.admit()
+        ticket = self._dispatcher.admit(passage.size)
         try:
             reply, target = await self._reply(passage, ticket, call)
             try:
@@ -145,13 +162,13 @@ class Proxy:
             finally:
                 reply.end()
         finally:
-            passage.waited, passage.retries = ticket.waited, ticket.tries.retries
             self._dispatcher.leave(ticket)
+            passage.waited, passage.retries, passage.used = ticket.waited, ticket.tries.retries, ticket.used
 
     async def _reply(self, passage: Passage, ticket: Ticket, call: Call) -> tuple[Reply, Target]:
         """Return the beginning of the answer that the client gets, whoever gave it."""
         while True:
-            target = (await self._dispatcher.placed(ticket)).target
+            target = (ticket.group or await self._placed(passage, ticket)).target
             passage.group, passage.weights = target.name, target.weights
             passage.sent = self._dispatcher.clock()
             reply, fault = await self._attempt(target, call)
@@ -165,6 +182,14 @@ class Proxy:
             if reply is None:
                 raise NoAnswerError(fault, ticket)
             return reply, target
+
+    async def _placed(self, passage: Passage, ticket: Ticket) -> Group:
+        if not passage.asks_stream or not self._config.keep_alive:
+            return await self._dispatcher.placed(ticket)
+        if passage.hold is None:
+            relay = Relay(passage.request, self._config.idle_timeout)
+            passage.hold = Hold(relay, period=self._config.keep_alive, headers=held_headers(passage.identity))
+        return await passage.hold.placed(self._dispatcher, ticket, close=self.draining)
 
     async def _attempt(self, target: Target, call: Call) -> tuple[Reply | None, Fault | None]:
         """Return what came, and what is wrong with it; one of them at least."""
@@ -187,30 +212,46 @@ class Proxy:
         self, passage: Passage, reply: Reply, *, target: Target, stream: Stream | None
     ) -> web.StreamResponse:
         passage.first_byte = self._dispatcher.clock()
+        if passage.size is None:
+            self._listing.note(passage.request, reply)
         passage.code = reply.message.code
         headers = response_headers(reply.message, target=target, identity=passage.identity)
         passage.weights, passage.streams = headers[names.HEADER_WEIGHTS], reply.is_event_stream
-        relay = Relay(passage.request, self._config.idle_timeout)
+        held = passage.hold if passage.hold is not None and passage.hold.begun else None
+        relay = Relay(passage.request, self._config.idle_timeout) if held is None else held.relay
         try:
-            await relay.begin(reply, headers, close=self.draining)
-            await (relay.pass_on(reply) if stream is None else self._continuer.run(relay, stream))
-            response = await relay.end()
+            if held is None:
+                await relay.begin(reply, headers, close=self.draining)
+            else:
+                held.stop()
+            if held is None or (reply.message.code == 200 and reply.is_event_stream):
+                await (relay.pass_on(reply) if stream is None else self._continuer.run(relay, stream))
+                response = await relay.end()
+            else:
+                response = await held.end(await told(reply, timeout=self._config.idle_timeout))
         except (ClientGoneError, ConnectionError) as error:
-            passage.outcome, passage.reason = "cancelled", str(error)
-            return _cut_off(passage.request, abort=True)
+            return _gone(passage, error)
         except BrokenError as error:
             why_alone = f"; not continued, because {passage.alone}" if passage.alone else ""
             passage.outcome, passage.reason = "broken", f"group {passage.group} broke off: {error}{why_alone}"
             await relay.fail(f"the group broke off: {error}{why_alone}")
             return _cut_off(passage.request, abort=passage.request.version < HttpVersion11)
         passage.outcome = "finished"
+        passage.tokens = relay.tokens if stream is None else stream.tokens
         return response
 
-    def _refuse(
+    async def _refuse(
         self, passage: Passage, status: int, message: str, *, code: str, retry_after: int | None = None
     ) -> web.StreamResponse:
         passage.code, passage.reason = status, message
-        response = error_response(status, message, code=code, retry_after=retry_after)
+        if passage.hold is not None and passage.hold.begun:
+            try:
+                return await passage.hold.refuse(status, message, code=code)
+            except ClientGoneError as error:
+                return _gone(passage, error)
+        return self._signed(passage, error_response(status, message, code=code, retry_after=retry_after))
+
+    def _signed(self, passage: Passage, response: web.Response) -> web.StreamResponse:
         response.headers[names.HEADER_REQUEST_ID] = passage.identity
         response.headers["server"] = "llama-gateway"
         if self.draining:
@@ -232,6 +273,11 @@ def _target_of(request: web.BaseRequest) -> str | None:
     if not path.startswith(_PREFIX) or any(part in (".", "..") for part in unquote(path).split("/")):
         return None
     return target
+
+
+def _gone(passage: Passage, error: Exception) -> web.StreamResponse:
+    passage.outcome, passage.reason = "cancelled", str(error)
+    return _cut_off(passage.request, abort=True)
 
 
 def _cut_off(request: web.BaseRequest, *, abort: bool) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from typing import Protocol
 from aiohttp import SocketTimeoutError, web
 from aiohttp.http import StreamWriter
 
+from llama_serving.gateway.produced import Produced
 from llama_serving.gateway.upstream.exchange import Reply
 
 
@@ -38,10 +39,12 @@ class Pump:
         *,
         writer: StreamWriter,
         idle_timeout: float,
+        produced: Produced,
         tap: Tap | None = None,
     ) -> None:
         self.last = reply.first
         self._tap = tap
+        self._produced = produced
         self._request = request
         self._content = reply.content
         self._connection = reply.connection
@@ -108,6 +111,8 @@ class Pump:
             piece = self._tap.take(piece)
             if not piece:
                 return
+        else:
+            self._produced.take(piece)
         self.last = piece
         transport = self._request.transport
         if transport is not None:

@@ -12,6 +12,7 @@ from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.answers import error_event
+from llama_serving.gateway.produced import Produced
 from llama_serving.gateway.pump import ClientGoneError, Pump, Tap
 from llama_serving.gateway.upstream.exchange import Reply
 
@@ -39,20 +40,29 @@ class Relay:
         self._last = b""
         self._ended = False
         self._is_events = False
+        self._produced = Produced()
+
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens an answer had that went through no tap."""
+        return self._produced.tokens(events=self._is_events)
 
     async def begin(self, reply: Reply, headers: CIMultiDict[str], *, close: bool) -> None:
         """Begin the answer with this head; it leaves with the first piece."""
         message = reply.message
         self._is_events = reply.is_event_stream
-        self._response = _Answer(status=message.code, reason=message.reason, headers=headers)
-        if close:
-            self._response.force_close()
-        # prepare() is declared to return the abstract class, which has none of the ways to write.
-        self._writer = cast(StreamWriter, await self._response.prepare(self._request))
+        await self._prepare(_Answer(status=message.code, reason=message.reason, headers=headers), close=close)
+
+    async def begin_events(self, headers: CIMultiDict[str], *, close: bool) -> None:
+        """Begin a stream of events with this head, before there is an answer; it leaves with the first of them."""
+        self._is_events = True
+        await self._prepare(_Answer(status=200, headers=headers), close=close)
 
     async def pass_on(self, reply: Reply, tap: Tap | None = None) -> None:
         """Pass on what one engine sends; raises ClientGoneError and BrokenError."""
         try:
+            if tap is None:
+                self._produced.take(reply.first)
             if tap is None and reply.content.at_eof():
                 self._ended = True
                 await self._response.write_eof(reply.first)
@@ -69,6 +79,14 @@ class Relay:
         if events:  # an empty chunk would end the body
             self._last = events
             await self._writer.write(events, drain=False)
+
+    def remark(self, events: bytes) -> None:
+        """Send this between two pieces, without waiting; nothing to a client that is slow or gone."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or self._request.protocol.writing_paused:
+            return
+        self._last = events
+        transport.write(b"%x\r\n%b\r\n" % (len(events), events) if self._writer.chunked else events)
 
     async def end(self) -> web.StreamResponse:
         """End the answer well; return what the server wants returned."""
@@ -87,8 +105,22 @@ class Relay:
         if self._pump is not None:
             self._pump.look()
 
+    async def _prepare(self, response: web.StreamResponse, *, close: bool) -> None:
+        self._response = response
+        if close:
+            response.force_close()
+        # prepare() is declared to return the abstract class, which has none of the ways to write.
+        self._writer = cast(StreamWriter, await response.prepare(self._request))
+
     async def _move(self, reply: Reply, tap: Tap | None) -> None:
-        self._pump = Pump(self._request, reply, writer=self._writer, idle_timeout=self._idle_timeout, tap=tap)
+        self._pump = Pump(
+            self._request,
+            reply,
+            writer=self._writer,
+            idle_timeout=self._idle_timeout,
+            produced=self._produced,
+            tap=tap,
+        )
         self._pump.last = self._last
         try:
             await self._pump.run()

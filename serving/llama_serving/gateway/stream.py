@@ -50,6 +50,11 @@ class Stream:
         """Return the client's request."""
         return self.passage.request
 
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens of the answer the client has got."""
+        return self._recorder.tokens if self._story is None else len(self._story.ids)
+
     async def story(self) -> Story:
         """Return what the client has of the answer; raises ChunkError when it cannot be continued."""
         if self._story is None:

@@ -19,14 +19,17 @@ CHAT = "/v1/chat/completions"
 
 
 class HandDiscovery:
-    """Discovery by hand: a test publishes."""
+    """Discovery by hand: a test publishes, for as long as the gateway lets it run."""
 
     def __init__(self) -> None:
         self.publish: Publish | None = None
 
     async def run(self, publish: Publish) -> None:
         self.publish = publish
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.publish = None
 
 
 @dataclass

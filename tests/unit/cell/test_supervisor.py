@@ -111,10 +111,11 @@ async def test_a_leader_from_nothing_to_serving() -> None:
     assert len(world.cluster.documents) == 1
     assert (await world.looks(10)).weights == ""
     assert len(world.cluster.documents) == 1, "the app is deployed once"
-    world.engine.state_now = replica(in_flight=3)
+    world.engine.state_now = replica(in_flight=3, running=2, waiting=1)
     assert (await world.looks(2)).reason is CellReason.VERIFYING
     state = await world.looks()
     assert (state.ready, state.weights, state.in_flight, world.engine.asked) == (True, "w1", 3, 1)
+    assert (state.running, state.waiting) == (2, 1)
     assert state.timings == {
         "ray": 1.0,
         "join": 2.5,
@@ -185,6 +186,7 @@ async def test_an_engine_that_ends_and_comes_back() -> None:
     world.engine.state_now = None
     state = await world.looks(4)
     assert (state.ready, state.reason, state.in_flight) == (False, CellReason.ENGINE_UNHEALTHY, None)
+    assert (state.running, state.waiting) == (None, None)
     world.engine.state_now = replica(pid=8)
     assert (await world.looks(2)).ready
 

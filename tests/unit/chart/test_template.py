@@ -142,7 +142,8 @@ def test_every_kind_that_is_watched_may_be_watched(helm: Helm) -> None:
             if group in rule["apiGroups"] and plural in rule["resources"]
             for verb in rule["verbs"]
         }
-        assert verbs >= {"list", "watch", "create", "patch", "delete"}, plural
+        changed: set[str] = set() if plural == "persistentvolumeclaims" else {"patch"}  # claims are made once
+        assert verbs >= {"list", "watch", "create", "delete"} | changed, plural
 
 
 def test_the_operator_may_give_the_rights_that_a_resolver_gets(helm: Helm) -> None:

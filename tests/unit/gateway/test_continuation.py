@@ -117,6 +117,19 @@ def test_however_it_is_cut_the_client_sees_one_whole_answer(
     assert seen(client.got) == undisturbed(engine, path, body)
 
 
+@settings(max_examples=150, deadline=None)
+@given(engine=engines(), asked=bodies(), sizes=st.lists(st.integers(1, 4), max_size=6), pieces=st.integers(1, 400))
+def test_the_tokens_of_a_stream_are_counted(
+    engine: Engine, asked: tuple[str, dict[str, Any]], sizes: list[int], pieces: int
+) -> None:
+    path, body = asked
+    client = Client(engine, path, body)
+    whole = seen(b"".join(engine.answer(path, {**body, "return_token_ids": True}, sizes=sizes)))
+    assert client.stream(sizes=sizes, pieces=pieces)
+    assert isinstance(client.tap, Recorder)
+    assert client.tap.tokens == len(whole.tokens) > 0
+
+
 @pytest.mark.parametrize("name", ["emoji", "text", "chat_usage"])
 def test_cuts_all_over_a_recorded_answer(name: str) -> None:
     raw = recorded(f"{name}.ids.sse")

@@ -4,7 +4,9 @@ import pytest
 
 from llama_serving.gateway.core.fault import Fault, FaultKind
 from llama_serving.gateway.core.router import Full
+from llama_serving.gateway.core.size import Size, Sum
 from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.core.ticket import Ticket
 from tests.unit.gateway.worlds import BROKE, BUSY, INTERNAL, REFUSED, admit, fail, probe, router, target, where
 
 
@@ -45,6 +47,26 @@ def test_requests_are_held_while_no_group_is_ready() -> None:
     assert world.update([target("a", ready=False)], 1.0) == []
     assert world.update([target("a")], 2.0) == [first, second]
     assert (first.waited, second.waited) == (2.0, 2.0)
+
+
+def test_a_request_has_used_the_slots_of_all_its_attempts() -> None:
+    world = router("a", "b", in_flight=1)
+    ticket = admit(world, 1.0)
+    assert fail(world, ticket, REFUSED, 3.0)
+    world.leave(ticket, 7.0)
+    assert ticket.used == (3.0 - 1.0) + (7.0 - 3.0)
+
+
+def test_what_is_no_work_waits_and_runs_without_being_counted() -> None:
+    world = router(in_flight=2)
+    look, ask = world.admit(1.0, None), world.admit(2.0, Size(10, 20))
+    assert (len(world.line), world.line.work) == (2, Sum(1, 10, 20))
+    assert world.oldest_wait(5.0) == 3.0
+    assert world.update([target("a")], 5.0) == [look, ask]
+    assert (world.in_flight(), world.groups["a"].in_flight, world.line.work) == (1, 2, Sum())
+    assert isinstance(look, Ticket)
+    world.leave(look, 6.0)
+    assert (world.in_flight(), world.groups["a"].in_flight) == (1, 1)
 
 
 def test_more_than_may_wait_are_refused_with_the_time_that_the_queue_needs() -> None:

@@ -6,6 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from llama_serving.gateway.core.fault import Fault, FaultKind
 from llama_serving.gateway.core.router import Full, Limits, Router
+from llama_serving.gateway.core.size import Size
 from llama_serving.gateway.core.ticket import Ticket
 from tests.unit.gateway.worlds import target
 
@@ -33,10 +34,10 @@ class RouterMachine(RuleBasedStateMachine):
     def discover(self, states: dict[str, tuple[bool, str]]) -> None:
         self.update(states)
 
-    @rule()
-    def arrive(self) -> None:
+    @rule(size=st.none() | st.builds(Size, st.integers(0, 9), st.integers(0, 9)))
+    def arrive(self, size: Size | None) -> None:
         waiting = len(self.router.line)
-        ticket = self.router.admit(self.now)
+        ticket = self.router.admit(self.now, size)
         if isinstance(ticket, Full):
             assert waiting >= self.router.limits.waiting, "refused although there was room"
             assert not any(self.free(group.key) for group in self.router.groups.values()), "refused beside a free slot"
@@ -105,6 +106,22 @@ class RouterMachine(RuleBasedStateMachine):
             assert group.in_flight == sum(t.group is group for t in self.tickets), key
             assert 0 <= group.in_flight <= self.router.limits.in_flight, key
             assert not group.gone or group.in_flight, f"{key} is gone and still listed"
+
+    @invariant()
+    def the_sum_of_what_waits_is_right(self) -> None:
+        sizes = [ticket.size for ticket in self.router.line if ticket.size is not None]
+        work = self.router.line.work
+        assert (work.requests, work.prompt_tokens, work.answer_tokens) == (
+            len(sizes),
+            sum(size.prompt_tokens for size in sizes),
+            sum(size.answer_tokens for size in sizes),
+        )
+        assert self.router.in_flight() == sum(t.group is not None and t.size is not None for t in self.tickets)
+
+    @invariant()
+    def only_work_waits_for_long(self) -> None:
+        since = [t.waiting_since for t in self.tickets if t.waiting_since is not None and t.size is not None]
+        assert self.router.oldest_wait(self.now) == (self.now - min(since) if since else 0.0)
 
     @invariant()
     def everybody_is_somewhere(self) -> None:

@@ -9,7 +9,7 @@ from llama_operator.adapters.cells import HttpCells, host_of
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
-from llama_operator.adapters.rooms import rooms_of
+from llama_operator.adapters.rooms import capacity_of
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.observe import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
@@ -140,7 +140,7 @@ def test_rooms() -> None:
         {"spec": {"containers": [container("9")]}},
         {"spec": {"nodeName": "gone", "containers": [container("9")]}},
     ]
-    one, other = rooms_of([node, bare], pods)
+    one, other = capacity_of([node, bare], pods).rooms
     assert (one.name, one.labels, one.ready, one.schedulable) == ("a", {"zone": "1"}, True, False)
     assert one.allocatable == {"cpu": 4, "memory": 8 * 2**30, "nvidia.com/gpu": 8}
     assert one.requested == {"cpu": 1.5}

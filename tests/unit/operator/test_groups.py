@@ -13,8 +13,9 @@ from llama_operator.plan.removal import OVERDUE
 from llama_operator.plan.scene import scene_of
 from llama_operator.plan.targets import wanted_target
 from llama_operator.ports import NodeRoom
+from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import NEW, NOW, OLD, ago, cell, group, heard, leader, stage, worker, world
+from tests.unit.operator.worlds import NEW, NOW, OLD, V1, ago, cell, group, heard, leader, stage, worker, world
 
 
 def steps(
@@ -26,7 +27,7 @@ def steps(
     scene = scene_of(seen, seen.spec, SETTINGS, NOW)
     aim = wanted_target(seen, seen.spec, SETTINGS)
     assert aim is not None
-    every = frozenset(range(replicas))
+    every = frozenset(scene.wanted)
     return group_steps(scene, Course(aim, aim, every, take=take, surge=surge, unavailable=unavailable))
 
 
@@ -36,6 +37,10 @@ def created(found: GroupSteps) -> list[tuple[int, int]]:
 
 def deleted(found: GroupSteps) -> list[str]:
     return [item.name.removeprefix("chat-") for item in found.deletes]
+
+
+def gates(found: GroupSteps) -> list[tuple[int, bool | None]]:
+    return sorted((step.unit.group.ordinal, step.gate) for step in found.units)
 
 
 def reasons(found: GroupSteps) -> list[tuple[int | None, str]]:
@@ -179,17 +184,71 @@ def test_no_more_groups_than_allowed() -> None:
 # -- fewer replicas ---------------------------------------------------------------------------------------------------
 
 
-def test_surplus_groups_leave_leader_first() -> None:
+def test_surplus_groups_leave_the_rotation_first() -> None:
     found = steps(*group(0), *group(1), *group(2), replicas=1)
-    assert deleted(found) == [f"{NEW}-1-0", f"{NEW}-2-0"]
+    assert deleted(found) == []
+    assert gates(found) == [(0, True), (1, False), (2, False)]
     assert reasons(found) == [(1, "ScalingDown"), (2, "ScalingDown")]
+    assert "it drains, its leader leaves the rotation" in found.holds[0].detail
     assert {one.ordinal for one in found.keep} == {1, 2}
 
 
-def test_the_last_group_that_serves_stays_until_a_wanted_one_does() -> None:
-    found = steps(stage(0, 0), worker(0), *group(1), *group(2), replicas=1)
-    assert deleted(found) == [f"{NEW}-2-0"]
-    assert "it stays until one of those serves" in found.holds[0].detail
+def closed(ordinal: int, seconds: float = 10, **fields: object) -> tuple[PodView, PodView]:
+    """A group that has left the rotation."""
+    out = {"in_rotation": False, "rotation_since": ago(seconds), "ready": False, "ready_since": ago(seconds)}
+    return leader(ordinal, **out | fields), worker(ordinal)
+
+
+def load(*, in_flight: int = 0, ready: bool = False) -> dict[str, GatewayLoad]:
+    one = GroupLoad(name=f"chat-{NEW}-1-0", group=1, weights=V1, ready=ready, ejected=False, in_flight=in_flight)
+    return {"gw": GatewayLoad(waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=(one,), totals={})}
+
+
+GATEWAY = stage(0, 0, name="gw", component="gateway")
+
+
+@pytest.mark.parametrize(
+    ("loads", "seconds", "gone", "moved"),
+    [
+        (load(), 10, True, False),
+        (load(in_flight=2), 10, False, False),
+        (load(ready=True), 10, False, False),
+        ({"gw": None}, 10, False, False),
+        (load(in_flight=2), 121, False, True),
+        (load(in_flight=2), 126, True, False),
+    ],
+    ids=["let go", "in flight", "still taken for ready", "not heard", "time is over", "had time to move"],
+)
+def test_pods_go_when_their_requests_have_ended(
+    loads: dict[str, GatewayLoad | None], seconds: float, gone: bool, moved: bool
+) -> None:
+    found = steps(*group(0), *closed(1, seconds), GATEWAY, replicas=1, loads=loads)
+    assert deleted(found) == ([f"{NEW}-1-0"] if gone else [])
+    assert [step.move for step in found.units if step.unit.group.ordinal == 1] == ([] if gone else [moved])
+    assert reasons(found) == [(1, "ScalingDown")]
+
+
+def test_a_group_that_drains_is_taken_back_rather_than_another_one_made() -> None:
+    found = steps(*group(0), *closed(1), *closed(4, 3), GATEWAY, replicas=2, loads=load(in_flight=2))
+    assert (created(found), gates(found)) == ([], [(0, True), (1, False), (4, True)]), "the last to leave is first back"
+    assert created(steps(*group(0), *closed(1), *closed(4), replicas=4)) == [(2, 0), (2, 1)]
+
+
+def test_a_group_that_serves_never_goes_before_one_that_starts() -> None:
+    found = steps(stage(0, 0, in_rotation=None, ready=False), worker(0), *group(1), *group(2), replicas=2)
+    assert deleted(found) == [f"{NEW}-0-0"]
+    assert created(found) == []
+    found = steps(stage(0, 0, in_rotation=None, ready=False), worker(0), *group(1), *group(2), replicas=1)
+    assert deleted(found) == [f"{NEW}-0-0"]
+    assert gates(found) == [(1, True), (2, False)]
+
+
+def test_at_zero_all_groups_go() -> None:
+    found = steps(*group(0), stage(1, 0), worker(1), replicas=0)
+    assert gates(found) == [(0, False)]
+    assert deleted(found) == [f"{NEW}-1-0"]
+    assert deleted(steps(*closed(0), replicas=0)) == [f"{NEW}-0-0"]
+    assert (created(steps(replicas=0)), steps(replicas=0).plans) == ([], ())
 
 
 def test_a_surplus_group_that_does_not_serve_leaves_anyway() -> None:

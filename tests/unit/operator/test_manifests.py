@@ -114,6 +114,14 @@ def test_the_files_in_config_maps_are_what_the_processes_read() -> None:
     assert gateway.max_in_flight_per_group * 2 == context.spec.max_concurrent_requests
 
 
+def test_a_gateway_has_the_time_to_answer_what_waits_before_it_is_killed() -> None:
+    context = context_of({**GPU_SPEC, "gateway": {"drainSeconds": 700}})
+    (deployment,) = [one for one in deployment_objects(context) if one["kind"] == "Deployment"]
+    config = gateway_config(context)
+    grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert (config.drain, grace - config.drain - config.lame_duck >= 5) == (700, True)
+
+
 def test_a_cell_on_cpu_gets_whole_threads() -> None:
     for context in (context_of({**CPU_SPEC, "resources": {"cpu": "500m"}}), context_of(CPU_SPEC)):
         group = whole_plan(context).groups[0].group
@@ -138,6 +146,8 @@ def test_one_group_alone_has_no_budget_that_would_block_its_node() -> None:
     assert [one["metadata"]["name"] for one in budgets] == ["chat-gateway"]
     two = [one for one in deployment_objects(context_of(GPU_SPEC)) if one["metadata"]["name"] == "chat-stages"]
     assert [one["spec"]["minAvailable"] for one in two if one["kind"] == "PodDisruptionBudget"] == [2]
+    none = deployment_objects(context_of({**CPU_SPEC, "replicas": 0}))
+    assert [one["metadata"]["name"] for one in none if one["kind"] == "PodDisruptionBudget"] == ["chat-gateway"]
 
 
 def test_a_gateway_restarts_when_its_file_changes_and_only_then() -> None:

@@ -17,8 +17,10 @@ from llama_operator.observe import Snapshot
 from llama_operator.plan.groups import is_serving
 from llama_operator.plan.model import CreateStage, Plan
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.ordinals import wanted_ordinals
 from llama_operator.plan.planner import plan
 from llama_operator.plan.revision import revision_of
+from llama_operator.plan.units import units_of
 from llama_operator.ports import NodeRoom
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.status import notices, report
@@ -144,7 +146,9 @@ def serving_units(known: Snapshot) -> set[tuple[int, str]]:
 
 def check_creates(known: Snapshot, decided: Plan) -> None:
     for create in decided.creates:
-        others = [pod for pod in known.stages if pod.group == create.group.ordinal]
+        there = [pod for pod in known.stages if pod.group == create.group.ordinal]
+        # A unit that is there already, as after a surge that was cut off, is made whole beside the older one.
+        others = [pod for pod in there if pod.revision == create.group.revision] or there
         assert all(pod.revision == create.group.revision for pod in others), f"{create} beside an older revision"
         assert all(pod.alive for pod in others), f"{create} beside a pod on its way out"
         assert all(pod.stage != create.stage for pod in others), f"{create} exists"
@@ -155,23 +159,23 @@ def wanted_revision(known: Snapshot) -> str:
     return revision_of(known.spec, SETTINGS, FACTS)
 
 
-def check_replacement(known: Snapshot, decided: Plan, replicas: int) -> None:
+def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> None:
     by_name = {pod.name: pod for pod in known.stages}
     serving = serving_units(known)
     wanted = wanted_revision(known)
     going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.revision != wanted]
     taken = {pod.group for pod in going if (pod.group, pod.revision) in serving and (pod.group, wanted) not in serving}
-    wanted_taken = {group for group in taken if group < replicas}
+    wanted_taken = {group for group in taken if group in ordinals}
     assert len(wanted_taken) <= 1, f"{sorted(wanted_taken)} are replaced at a time"
     if wanted_taken:
-        missing = set(range(replicas)) - {ordinal for ordinal, _ in serving}
+        missing = ordinals - {ordinal for ordinal, _ in serving}
         assert not missing, f"{wanted_taken} is replaced while {missing} do not serve"
 
 
-def check_last(known: Snapshot, decided: Plan, replicas: int) -> None:
+def check_last(known: Snapshot, decided: Plan, ordinals: set[int]) -> None:
     """Scaling down never takes the last group that serves."""
     leaving = {delete.name for delete in decided.deletes}
-    surplus = {pod.group for pod in known.stages if pod.group >= replicas and pod.name in leaving}
+    surplus = {pod.group for pod in known.stages if pod.group not in ordinals and pod.name in leaving}
     serving = {pod.group for pod in known.stages if is_serving(pod)}
     assert not surplus or not serving or serving - surplus
 
@@ -187,8 +191,9 @@ def test_any_mix_of_pods_comes_to_rest_without_breaking_a_rule(start: Start) -> 
             known = await seen(world)
             decided = plan(known, SETTINGS, world.cluster.now)
             check_creates(known, decided)
-            check_replacement(known, decided, start.replicas)
-            check_last(known, decided, start.replicas)
+            ordinals = set(wanted_ordinals(units_of(known), start.replicas, world.cluster.now))
+            check_replacement(known, decided, ordinals)
+            check_last(known, decided, ordinals)
             before = len(world.cluster.writes)
             await world.one_pass()
             world.nodes.tick()
@@ -200,8 +205,12 @@ def test_any_mix_of_pods_comes_to_rest_without_breaking_a_rule(start: Start) -> 
     asyncio.run(run())
     assert world.status.groups_ready == f"{start.replicas}/{start.replicas}"
     assert world.status.reason == "Serving"
-    expected = {(ordinal, stage) for ordinal in range(start.replicas) for stage in range(start.stages)}
     labels = [world.cluster.objects["Pod", name]["metadata"]["labels"] for name in world.stage_names()]
+    ordinals = {int(one[names.LABEL_GROUP]) for one in labels}
+    first = set(range(start.replicas))
+    assert len(ordinals) == start.replicas
+    assert ordinals - first <= {pod.group for pod in start.pods}, "only groups that were there have higher numbers"
+    expected = {(ordinal, stage) for ordinal in ordinals for stage in range(start.stages)}
     assert {(int(one[names.LABEL_GROUP]), int(one[names.LABEL_STAGE])) for one in labels} == expected
     assert len(labels) == len(expected)
     assert len({one[names.LABEL_REVISION] for one in labels}) == 1

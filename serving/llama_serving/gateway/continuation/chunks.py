@@ -25,6 +25,7 @@ ABORTED: Final = b'"finish_reason":"abort"'
 PROMPT_IDS: Final = b'"prompt_token_ids":['
 CHOICES: Final = b'"choices":['
 _IDS = b'"token_ids":['
+_OWN_IDS = re.compile(rb'"token_ids":\[([0-9,]+)\]')
 _ALL_IDS = re.compile(rb'(?<=token_ids":)\[[0-9,]*\]')
 
 
@@ -55,13 +56,18 @@ def without_ids(events: bytes) -> bytes:
     return _ALL_IDS.sub(b"null", events)
 
 
-def without_own_ids(event: bytes) -> bytes:
-    """Return one event with null in place of the ids of its tokens; it has none of the prompt."""
+def count_ids(events: bytes) -> int:
+    """Return the number of tokens in the events, without those of the prompt."""
+    return sum(ids.count(b",") + 1 for ids in _OWN_IDS.findall(events))
+
+
+def own_ids(event: bytes) -> tuple[int, int]:
+    """Return where the list of the tokens' ids begins and ends in an event that has none of the prompt; -1 and -1."""
     start = event.rfind(_IDS)
     if start < 0:
-        return event
-    # Half of what the expression costs.
-    return event[: start + len(_IDS) - 1] + b"null" + event[event.find(b"]", start) + 1 :]
+        return -1, -1
+    start += len(_IDS) - 1
+    return start, event.find(b"]", start) + 1
 
 
 def read(event: bytes) -> Chunk:

@@ -15,8 +15,9 @@ from llama_serving.gateway.continuation.chunks import (
     END,
     ERROR,
     PROMPT_IDS,
+    count_ids,
+    own_ids,
     without_ids,
-    without_own_ids,
 )
 
 #: Memory is reserved in steps, not per event.
@@ -35,11 +36,15 @@ class Room(Protocol):
 
 
 class Recorder:
-    """One stream. ``failure``: why it must be left, empty while it is well; ``done``: its end has been passed on."""
+    """One stream. ``failure``: why it must be left, empty while it is well; ``done``: its end has been passed on.
+
+    ``tokens``: how many of the answer have been passed on.
+    """
 
     def __init__(self, room: Room, *, shows_ids: bool) -> None:
         self.failure = ""
         self.done = False
+        self.tokens = 0
         self.lost = ""  # why nothing is kept
         self._room = room
         self._shows_ids = shows_ids
@@ -56,7 +61,13 @@ class Recorder:
             return self._take_any(piece)
         if not self.lost:
             self._keep(piece[len(self._usual) :])
-        return piece if self._shows_ids else without_own_ids(piece)
+        start, end = own_ids(piece)
+        if start < 0:
+            return piece
+        if end - start > len(b"[]"):
+            self.tokens += piece.count(b",", start, end) + 1
+        # Half of what the expression for any events costs.
+        return piece if self._shows_ids else piece[:start] + b"null" + piece[end:]
 
     def _take_any(self, piece: bytes) -> bytes:
         if self._rest or not piece.endswith(END):
@@ -67,6 +78,7 @@ class Recorder:
             self._usual = piece[: piece.index(CHOICES)]
         if not self.lost:
             self._keep(piece)
+        self.tokens += count_ids(piece)
         if piece.endswith(DONE):
             self.done = True
         return piece if self._shows_ids else without_ids(piece)

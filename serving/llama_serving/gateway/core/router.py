@@ -16,6 +16,7 @@ from llama_serving.gateway.core.group import Group
 from llama_serving.gateway.core.health import Health
 from llama_serving.gateway.core.line import Line
 from llama_serving.gateway.core.rate import EndRate
+from llama_serving.gateway.core.size import UNKNOWN, Size
 from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.core.ticket import Ticket
 
@@ -50,6 +51,7 @@ class Router:
         self._seq = 0
         self._oldest_proof = 0  # of a group that is listed anew
         self._grants = 0
+        self._no_work = 0  # requests on groups that are no work
 
     def update(self, targets: Iterable[Target], now: float) -> list[Ticket]:
         """Take over what discovery knows: all targets, not a difference."""
@@ -61,13 +63,13 @@ class Router:
             self._forget_if_gone(self.groups[key])
         return self._grant(now)
 
-    def admit(self, now: float) -> Ticket | Full:
+    def admit(self, now: float, size: Size | None = UNKNOWN) -> Ticket | Full:
         """Take in a new request: placed at once, or waiting, or refused."""
         self._seq += 1
-        ticket = Ticket(seq=self._seq, arrived=now)
+        ticket = Ticket(seq=self._seq, arrived=now, size=size)
         group = self._pick(ticket)
         if group is not None:
-            self._place(ticket, group)
+            self._place(ticket, group, now)
         elif len(self.line) < self.limits.waiting:
             ticket.waiting_since = now
             self.line.append(ticket)
@@ -92,7 +94,7 @@ class Router:
 
     def put_back(self, ticket: Ticket, now: float) -> list[Ticket]:
         """Take a request back from its group into the line, at the place of its arrival."""
-        self._release(ticket)
+        self._release(ticket, now)
         ticket.waiting_since = now
         self.line.put_back(ticket)
         return self._grant(now)
@@ -104,7 +106,7 @@ class Router:
             return []
         if ticket.group is None:
             return []
-        self._release(ticket)
+        self._release(ticket, now)
         self._ends.note(now)
         return self._grant(now)
 
@@ -137,8 +139,8 @@ class Router:
         return self._grant(now)
 
     def in_flight(self) -> int:
-        """Return the number of requests on all groups."""
-        return sum(group.in_flight for group in self.groups.values())
+        """Return the number of requests on all groups that are work for them."""
+        return sum(group.in_flight for group in self.groups.values()) - self._no_work
 
     def oldest_wait(self, now: float) -> float:
         """Return the seconds for which the longest-waiting request has waited; 0 when none waits."""
@@ -195,24 +197,28 @@ class Router:
                 group = self._pick(ticket)
                 if group is not None:
                     self._stop_waiting(ticket, now)
-                    self._place(ticket, group)
+                    self._place(ticket, group, now)
                     granted.append(ticket)
                     break
             else:
                 return granted
 
-    def _place(self, ticket: Ticket, group: Group) -> None:
+    def _place(self, ticket: Ticket, group: Group, now: float) -> None:
         self._grants += 1
+        self._no_work += ticket.size is None
         group.last_grant = self._grants
         group.in_flight += 1
         ticket.group = group
         ticket.epoch = group.health.epoch
+        ticket.placed_at = now
 
-    def _release(self, ticket: Ticket) -> None:
+    def _release(self, ticket: Ticket, now: float) -> None:
         group = ticket.group
         if group is None:
             raise ValueError("a request without a group cannot be released")
         ticket.group = None
+        ticket.used += now - ticket.placed_at
+        self._no_work -= ticket.size is None
         group.in_flight -= 1
         self._forget_if_gone(group)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from llama_serving.gateway.core.fault import Fault, Tries
 from llama_serving.gateway.core.group import Group
+from llama_serving.gateway.core.size import UNKNOWN, Size
 
 
 @dataclass(slots=True, eq=False)
@@ -11,6 +12,8 @@ class Ticket:
     """A request; ``seq`` is its place in the order of arrival, times are seconds of the caller's clock.
 
     ``weights``: None for any; else the only ones that may go on with the answer, because they began it.
+    ``size``: None for a request that is no work for a group; it is neither waiting nor in flight for those who count.
+    ``used``: seconds that it had a slot, in all attempts that are over.
     """
 
     seq: int
@@ -23,6 +26,9 @@ class Ticket:
     tried: dict[str, int] = field(default_factory=dict)
     last_fault: str = ""
     weights: str | None = None
+    size: Size | None = UNKNOWN
+    placed_at: float = 0.0
+    used: float = 0.0
 
     def may_use(self, group: Group) -> bool:
         """Say whether the group has not failed this request, or has shown since then that it works."""

@@ -1,0 +1,70 @@
+"""How many groups a load needs so that few requests wait longer than they may, and how many a queue needs.
+
+``late_share`` is the share of requests that wait longer than W on C slots. Work of rho slots arrives on average, a
+request takes S seconds of a slot, and arrivals are ``burst`` times as uneven as independent ones. Once all slots are
+taken the queue behaves like a Brownian motion that drifts down by C - rho and varies by S * rho * (burst + 1) a
+second (Kingman 1962; the 1 is the requests' own variety), so it exceeds C * W with probability
+
+    exp(-2 * (C - rho) * C * W / (S * rho * (burst + 1)))
+
+and all slots are taken with probability 1 / (1 + b * Phi(b) / phi(b)), b = (C - rho) / sqrt(rho * (1 + burst) / 2)
+(Halfin and Whitt 1981, with the variance of uneven arrivals). Requests that come ``burst`` at a time meet each other,
+not that average: so its ``burst``-th root is taken.
+
+``groups_for_queue``: a group ordered now serves after the horizon h. Until then the waiting work B (slot-seconds)
+grows by the load and shrinks by the groups that serve or will serve by then, each from the moment it is expected. If
+what is left makes requests wait longer than W, there must be enough groups to do it within D = max(W, h):
+
+    groups = (rho + B(h) / D) / slots
+
+That is a number of groups, not of new ones, and B(h) has in it what is starting: nothing is ordered twice.
+"""
+
+from math import ceil, erf, exp, pi, sqrt
+
+
+def late_share(slots: float, *, rho: float, burst: float, service: float, wait: float) -> float:
+    """Share of requests that wait longer than ``wait`` seconds; 1 when the work is more than the slots."""
+    if rho <= 0:
+        return 0.0
+    spare = slots - rho
+    if spare <= 0:
+        return 1.0
+    b = spare / sqrt(rho * (1 + burst) / 2)
+    density = exp(-b * b / 2) / sqrt(2 * pi)
+    taken = density / (density + b * (1 + erf(b / sqrt(2))) / 2)
+    return float(taken ** (1 / burst) * exp(-2 * spare * slots * wait / (service * rho * (burst + 1))))
+
+
+def groups_for(rho: float, *, burst: float, service: float, wait: float, slots: float, share: float, most: int) -> int:
+    """Fewest groups of ``slots`` by which no more than ``share`` of the requests wait too long; ``most`` at most."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high) // 2
+        if late_share(middle * slots, rho=rho, burst=burst, service=service, wait=wait) <= share:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def backlog_at(horizon: float, *, work: float, rho: float, slots: float, serving: int, due: tuple[float, ...]) -> float:
+    """Slot-seconds that will wait in ``horizon`` seconds; ``due``: seconds until each starting group serves."""
+    capacity, past = serving * slots, 0.0
+    for moment in sorted(min(max(0.0, seconds), horizon) for seconds in due):
+        work = max(0.0, work + (rho - capacity) * (moment - past))
+        past, capacity = moment, capacity + slots
+    return max(0.0, work + (rho - capacity) * (horizon - past))
+
+
+def groups_for_queue(
+    work: float, *, rho: float, slots: float, serving: int, due: tuple[float, ...], horizon: float, wait: float
+) -> int:
+    """Groups that the waiting ``work`` (slot-seconds) needs, starting ones included; 0 when no more are needed."""
+    if work <= 0:
+        return 0
+    left = backlog_at(horizon, work=work, rho=rho, slots=slots, serving=serving, due=due)
+    there = (serving + sum(seconds < horizon for seconds in due)) * slots
+    if left <= wait * there:
+        return 0
+    return ceil((rho + left / max(wait, horizon)) / slots)

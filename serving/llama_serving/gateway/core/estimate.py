@@ -1,0 +1,91 @@
+"""What a request asks for, from the bytes of its body: it is not parsed, since that would cost more than all the rest.
+
+    prompt    ``BYTES_PER_TOKEN`` bytes of the body for a token: the envelope of a message weighs about what a chat
+              template adds to it. A list of token ids under ``prompt`` is counted.
+    answer    ``max_completion_tokens``, else ``max_tokens``, times ``n``; nothing for a route that does not generate
+
+Both are cut at ``MOST`` (an image in a body would be hundreds of thousands of tokens). Too high is the estimate for
+prompts in scripts that JSON spells as ``\\uXXXX``, too low for a body with a content-encoding and for text of which a
+token is less than four bytes. Numbers are looked for in the first and the last ``EDGE`` bytes, since clients write
+them before or behind what is long; others are not seen.
+
+In JSON a quote within a text has a backslash before it, so ``"max_tokens":`` can only be a field, if not always one of
+the outermost object.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+BYTES_PER_TOKEN: Final = 4
+MOST: Final = 128 << 10  # tokens of the longest context of Llama 3
+EDGE: Final = 1 << 10  # bytes; to search all of a long body costs as much as to parse it
+DEFAULT_OF_TEXT: Final = 16  # tokens that /v1/completions makes without a limit
+
+_TEXT = "/v1/completions"
+_LIMITS: Final = {
+    "/v1/chat/completions": (b'"max_completion_tokens"', b'"max_tokens"'),
+    _TEXT: (b'"max_tokens"',),
+    "/v1/responses": (b'"max_output_tokens"',),
+    "/v1/messages": (b'"max_tokens"',),
+}
+_MOST_ANSWERS = 128
+_NUMBER = re.compile(rb"\s*:\s*(\d{1,9})\b")
+_IDS = re.compile(rb"\s*:\s*\[\s*\d")
+_MOST_IDS = 8 * MOST  # bytes of a list of so many, at least
+
+
+class Asks(NamedTuple):
+    """Tokens; ``answer_tokens`` is None where the request sets no limit."""
+
+    prompt_tokens: int
+    answer_tokens: int | None
+
+
+def read(path: str, body: bytes) -> Asks:
+    """Return what a request to ``path`` asks for."""
+    limits = _LIMITS.get(path)
+    if limits is None:
+        return Asks(min(len(body) // BYTES_PER_TOKEN, MOST), 0)
+    tokens = _ids(body) if path == _TEXT else None
+    prompt = len(body) // BYTES_PER_TOKEN if tokens is None else tokens
+    edges = body if len(body) <= 2 * EDGE else body[:EDGE] + b"\n" + body[-EDGE:]
+    return Asks(min(prompt, MOST), _answer(path, edges, limits))
+
+
+def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
+    for name in limits:
+        limit = _number(body, name)
+        if limit is not None:
+            break
+    else:
+        if path != _TEXT:
+            return None
+        limit = DEFAULT_OF_TEXT
+    answers = _number(body, b'"n"')
+    if answers:
+        limit *= min(answers, _MOST_ANSWERS)
+    return limit if limit < MOST else MOST
+
+
+def _number(body: bytes, name: bytes) -> int | None:
+    """Return the first number that is the value of a field of this name."""
+    at = body.find(name)
+    while at >= 0:
+        at += len(name)
+        found = _NUMBER.match(body, at)
+        if found is not None:
+            return int(found[1])
+        at = body.find(name, at)
+    return None
+
+
+def _ids(body: bytes) -> int | None:
+    """Return how many token ids a prompt is given as; None where it is text, or several prompts."""
+    name = b'"prompt"'
+    at = body.find(name, 0, EDGE)
+    found = _IDS.match(body, at + len(name)) if at >= 0 else None
+    if found is None:
+        return None
+    start, most = found.end(), found.end() + _MOST_IDS
+    end = body.find(b"]", start, most)
+    return body.count(b",", start, most if end < 0 else end) + 1

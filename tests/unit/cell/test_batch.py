@@ -1,0 +1,58 @@
+"""Requests in the engine, from vLLM's gauges."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from llama_serving.cell.batch import RUNNING, WAITING, Batch, batch
+from llama_serving.cell.in_flight import Door
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str
+    value: float
+
+
+@dataclass
+class Gauges:
+    """A registry: samples of metrics, of which only those that are asked for are collected."""
+
+    samples: list[Sample] = field(default_factory=list)
+
+    def restricted_registry(self, names: Iterable[str]) -> "Gauges":
+        return Gauges([sample for sample in self.samples if sample.name in names])
+
+    def collect(self) -> list["Gauges"]:
+        return [self] if self.samples else []
+
+
+def gauges(*values: tuple[str, float]) -> Gauges:
+    return Gauges([Sample(*value) for value in values])
+
+
+async def door(*, inside: int, waiting: int = 0) -> Door:
+    made = Door("w")
+    for _ in range(inside):
+        assert await made.enter()
+    made.waiting = waiting
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "inside", "waiting", "expected"),
+    [
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 0, Batch(running=2, waiting=1)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 4, Batch(running=2, waiting=5)),
+        ([(RUNNING, 2.0), (RUNNING, 3.0), (WAITING, 0.0)], 5, 0, Batch(running=5, waiting=0)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 0, 0, Batch(running=0, waiting=0)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 0, 2, Batch(running=0, waiting=2)),
+        ([(RUNNING, 2.0), ("vllm:other", 1.0)], 3, 0, None),
+        ([], 3, 0, None),
+    ],
+)
+async def test_requests_in_the_engine(
+    values: list[tuple[str, float]], inside: int, waiting: int, expected: Batch | None
+) -> None:
+    assert batch(gauges(*values), await door(inside=inside, waiting=waiting)) == expected

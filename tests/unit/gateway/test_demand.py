@@ -1,0 +1,96 @@
+"""What arrives, what it is expected to get, and what was served."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llama_serving.config.gateway import Work
+from llama_serving.gateway.core.size import Size, Sum
+from llama_serving.gateway.demand import FIRST_MEAN, MARGIN, WINDOW, Demand, samples, work
+from llama_serving.gateway.metrics import sample
+from llama_serving.gateway.produced import FRAME, Produced
+
+CHAT = "/v1/chat/completions"
+
+
+def test_a_request_asks_for_its_limit_and_is_expected_to_get_what_others_got() -> None:
+    demand = Demand()
+    assert demand.arrives(CHAT, b'{"max_tokens": 4000}') == Size(5, math.ceil(MARGIN * FIRST_MEAN))
+    assert demand.arrives(CHAT, b'{"max_tokens": 40}  ') == Size(5, 40)
+    assert demand.arrives(CHAT, b"{}" + b" " * 18) == Size(5, math.ceil(MARGIN * FIRST_MEAN))
+    assert work(demand.arrived) == Work(requests=3, prompt_tokens=15, answer_tokens=4000 + 40 + round(FIRST_MEAN))
+
+
+def test_the_mean_of_answers_moves_and_forgets_what_was_assumed() -> None:
+    demand = Demand()
+    demand.ended(Size(3, 9), tokens=100, seconds=2.0)
+    assert demand.mean == pytest.approx((FIRST_MEAN + 100) / 2)
+    for _ in range(10 * WINDOW):
+        demand.ended(Size(3, 9), tokens=50, seconds=0.5)
+    assert demand.mean == pytest.approx(50, abs=0.5)
+    for _ in range(WINDOW):
+        demand.ended(Size(3, 9), tokens=500, seconds=0.5)
+    assert 300 < demand.mean < 500
+
+
+def test_answers_without_tokens_are_served_and_say_nothing_about_the_mean() -> None:
+    demand = Demand()
+    demand.ended(Size(3, 9), tokens=0, seconds=0.25)
+    assert demand.mean == FIRST_MEAN
+    assert work(demand.served) == Work(requests=1, prompt_tokens=3, answer_tokens=0, seconds=0.25)
+
+
+@settings(deadline=None)
+@given(tokens=st.lists(st.integers(0, 5000), max_size=40))
+def test_the_mean_stays_between_what_was_seen(tokens: list[int]) -> None:
+    demand = Demand()
+    for count in tokens:
+        demand.ended(Size(0, 0), tokens=count, seconds=0.0)
+    seen = [FIRST_MEAN, *[count for count in tokens if count]]
+    assert min(seen) - 1e-6 <= demand.mean <= max(seen) + 1e-6
+    assert demand.served.answer_tokens == sum(tokens)
+
+
+def test_every_figure_is_a_metric() -> None:
+    demand, waits = Demand(), Sum()
+    demand.arrives(CHAT, b'{"max_tokens": 4}')
+    waits.add(Size(7, 11))
+    demand.ended(Size(2, 4), tokens=3, seconds=1.5)
+    lines = [line for name, kind, text, value in samples(demand, waits) for line in sample(name, kind, text, value)]
+    assert [line for line in lines if not line.startswith("#")] == [
+        "arrived_total 1",
+        "arrived_prompt_tokens_total 4",
+        "arrived_answer_tokens_total 4",
+        "waiting_prompt_tokens 7",
+        "waiting_answer_tokens 11",
+        "served_total 1",
+        "served_prompt_tokens_total 2",
+        "served_answer_tokens_total 3",
+        "served_seconds_total 1.5",
+    ]
+
+
+EVENT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+COUNT = b'data: {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 42}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "events", "tokens"),
+    [
+        ([], True, 0),
+        ([EVENT], True, 0),
+        ([EVENT * 3, EVENT, b"data: [DONE]\n\n"], True, 5 - FRAME),
+        ([EVENT * 3, COUNT, b"data: [DONE]\n\n"], True, 42),
+        ([COUNT.replace(b"42", b"1"), COUNT.replace(b"42", b"2")], True, 2),
+        ([b'{"choices": [{"text": "a\\n\\nb"}], "usage":{"completion_tokens":6,"x":1}}'], False, 6),
+        ([b'{"choices": [{"text": "\\"completion_tokens\\": 6"}]}'], False, 0),
+        ([b'{"data": []}\n\n\n\n\n\n'], False, 0),
+    ],
+)
+def test_tokens_of_an_answer_that_is_not_read(pieces: list[bytes], events: bool, tokens: int) -> None:
+    produced = Produced()
+    for piece in pieces:
+        produced.take(piece)
+    assert produced.tokens(events=events) == tokens

@@ -1,0 +1,160 @@
+"""Whether the pods of a group find room together, and what is said when they do not."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llama_operator.plan.placing import Floor, could_ever_fit, why_not
+from llama_operator.plan.reasons import Reason
+from llama_operator.plan.room import group_shortage
+from llama_operator.ports import Capacity, NodeRoom, PodAsk
+
+GPU = "nvidia.com/gpu"
+
+
+def ask(gpus: float = 8, name: str = "p", **fields: Any) -> PodAsk:
+    return PodAsk("team", name, f"uid-{name}", requests={GPU: gpus, "cpu": 1.0}, **fields)
+
+
+def node(name: str, *users: PodAsk, gpus: float = 8, **fields: Any) -> NodeRoom:
+    taken = {kind: sum(user.requests.get(kind, 0) for user in users) for kind in (GPU, "cpu")}
+    has: dict[str, float] = {GPU: gpus, "cpu": 16.0, "pods": 10.0}
+    found = NodeRoom(name, {}, True, True, has, taken, users=tuple(replace(user, node=name) for user in users))
+    return replace(found, **fields)
+
+
+def pair(gpus: float = 8, **fields: Any) -> tuple[PodAsk, ...]:
+    return ask(gpus, "g-0", **fields), ask(gpus, "g-1", **fields)
+
+
+FULL = PodAsk("batch", "job", "uid-job", requests={GPU: 8.0})
+LOW = replace(FULL, priority=-5)
+
+
+@pytest.mark.parametrize(
+    ("rooms", "waiting", "asks", "fits"),
+    [
+        ((node("a"), node("b")), (), pair(), True),
+        ((node("a"), node("b", ask(1))), (), pair(), False),
+        ((node("a", gpus=16),), (), pair(), True),
+        ((node("a", gpus=16),), (), pair(apart=True), False),
+        ((node("a"), node("b")), (), pair(apart=True), True),
+        ((node("a"), node("b", ready=False)), (), pair(), False),
+        ((node("a"), node("b", schedulable=False)), (), pair(), False),
+        ((node("a"), node("b")), (ask(1, "other"),), pair(), False),
+        ((node("a"), node("b")), (ask(1, "other", gated=True),), pair(), True),
+        ((node("a"), node("b")), (ask(1, "other", refused=True),), pair(), True),
+        ((node("a"), node("b")), (ask(1, "other", refused=True, ours=True),), pair(), False),
+        ((node("a"), node("b")), (ask(99, "other"),), pair(), True),
+        ((node("a", allocatable={GPU: 8, "cpu": 16, "pods": 1}), node("b")), (), pair(), True),
+        ((node("a", ask(0), allocatable={GPU: 8, "cpu": 16, "pods": 1}), node("b")), (), pair(), False),
+        ((node("a", allocatable={GPU: 8, "cpu": 0.5}), node("b")), (), pair(), False),
+        ((node("a"), node("b", LOW)), (), pair(), True),
+        ((node("a"), node("b", LOW)), (), pair(preempts=False), False),
+        ((node("a"), node("b", FULL)), (), pair(priority=1), True),
+        ((node("a"), node("b", replace(FULL, priority=2))), (), pair(priority=1), False),
+    ],
+)  # fmt: skip
+def test_room_for_all_or_none(
+    rooms: tuple[NodeRoom, ...], waiting: tuple[PodAsk, ...], asks: tuple[PodAsk, ...], fits: bool
+) -> None:
+    floor = Floor(Capacity(rooms, waiting))
+    before = {name: dict(free) for name, free in floor.free.items()}
+    assert floor.place(asks) is fits
+    assert (floor.free == before) is not fits, "given, or nothing changed"
+
+
+def test_what_was_given_is_not_given_again() -> None:
+    floor = Floor(Capacity((node("a"), node("b"), node("c"))))
+    assert floor.place(pair())
+    assert not floor.place(pair())
+    assert floor.place((ask(),))
+
+
+@pytest.mark.parametrize(
+    ("taint", "toleration", "keeps_away"),
+    [
+        ({"key": "gpu", "effect": "NoSchedule"}, None, True),
+        ({"key": "gpu", "effect": "PreferNoSchedule"}, None, False),
+        ({"key": "gpu", "effect": "NoSchedule"}, {"key": "gpu", "operator": "Exists"}, False),
+        ({"key": "gpu", "effect": "NoSchedule"}, {"operator": "Exists"}, False),
+        ({"key": "gpu", "effect": "NoSchedule"}, {"key": "cpu", "operator": "Exists"}, True),
+        ({"key": "gpu", "effect": "NoExecute"}, {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"key": "gpu", "value": "a", "effect": "NoSchedule"}, {"key": "gpu", "value": "a"}, False),
+        ({"key": "gpu", "value": "a", "effect": "NoSchedule"}, {"key": "gpu", "value": "b"}, True),
+    ],
+)
+def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_away: bool) -> None:
+    pod = ask(tolerations=(toleration,) if toleration else ())
+    assert bool(why_not(pod, node("a", taints=(taint,)))) is keeps_away
+
+
+@pytest.mark.parametrize(
+    ("rooms", "asks", "reason", "text"),
+    [
+        (
+            (node("node-1"), node("node-7", PodAsk("x", "job", "u", requests={GPU: 5.0}))),
+            pair(),
+            Reason.WAITING_FOR_ROOM,
+            f"group 2 needs 2 x 8 {GPU}, 11 are free: node-7 has 5 in use by x/job;"
+            f" of 2 nodes node-7 comes closest: 3 {GPU} free of 8, 5 short",
+        ),
+        (
+            (node("a", ask(3, "p"), ask(2, "q"), ask(1, "r")),),
+            pair(4),
+            Reason.WAITING_FOR_ROOM,
+            f"group 2 needs 2 x 4 {GPU}, 2 are free: a has 6 in use by team/p, team/q and 1 more;"
+            f" of 1 nodes a comes closest: 2 {GPU} free of 8, 2 short",
+        ),
+        (
+            (node("a", gpus=0), node("b", gpus=0)),
+            pair(2),
+            Reason.UNSCHEDULABLE,
+            f"group 2 needs 2 x 2 {GPU}, 0 are free; of 2 nodes a comes closest: 0 {GPU} free of 0, 2 short;"
+            " the nodes would not hold it even if they were empty",
+        ),
+        (
+            (node("a"), node("b", ready=False)),
+            pair(node_selector={"gpu": "h100"}),
+            Reason.UNSCHEDULABLE,
+            f"group 2 needs 2 x 1 cpu, 8 {GPU}, and no node may run it: of 2 nodes 1 not ready,"
+            " 1 without what the node affinity/selector asks for (gpu=h100)",
+        ),
+        (
+            (node("a", gpus=16),),
+            pair(apart=True),
+            Reason.UNSCHEDULABLE,
+            f"group 2 needs 2 x 8 {GPU}, 16 are free; its 2 stages go to different nodes (placement.spreadStages),"
+            " 1 of them have the room; the nodes would not hold it even if they were empty",
+        ),
+        (
+            (), pair(), Reason.UNSCHEDULABLE,
+            f"group 2 needs 2 x 1 cpu, 8 {GPU}, and no node may run it: there are no nodes",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_said(rooms: tuple[NodeRoom, ...], asks: tuple[PodAsk, ...], reason: Reason, text: str) -> None:
+    floor = Floor(Capacity(rooms))
+    assert not floor.place(asks)
+    hold = group_shortage(2, asks, floor)
+    assert (hold.reason, hold.detail, hold.group) == (reason, text, 2)
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 8), min_size=1, max_size=6),
+    stages=st.integers(1, 4),
+    each=st.integers(1, 8),
+    apart=st.booleans(),
+)
+def test_first_fit_is_exact_for_pods_that_are_alike(sizes: list[int], stages: int, each: int, apart: bool) -> None:
+    rooms = tuple(node(f"n{number}", gpus=size) for number, size in enumerate(sizes))
+    asks = tuple(ask(each, f"g-{stage}", apart=apart) for stage in range(stages))
+    most = sum(min(size // each, 1) if apart else size // each for size in sizes)
+    assert could_ever_fit(asks, rooms) is (most >= stages)
+    floor = Floor(Capacity(rooms))
+    assert floor.place(asks) is (most >= stages)
+    assert all(free[GPU] >= 0 for free in floor.free.values())
