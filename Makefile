@@ -58,10 +58,10 @@ serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two netw
 	$(SERVING_RUN) -m pytest tests/serving
 
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
-	$(RUN) -m pytest tests/e2e
+	$(RUN) -m pytest --durations=15 tests/e2e
 
 soak: setup serving-setup  ## The end-to-end tests with their full numbers of upgrades and kills (an hour or more).
-	LLAMA_SOAK=1 $(RUN) -m pytest tests/e2e
+	LLAMA_SOAK=1 $(RUN) -m pytest --durations=15 tests/e2e
 
 format: setup  ## Format and sort.
 	$(RUN) -m ruff check --fix .
