@@ -80,8 +80,8 @@ async def test_what_validation_refuses_is_rejected_with_its_sentence(real: RealB
     with pytest.raises(Rejected, match="bad key"):
         await real.cluster.apply(real.key, bad, force=False)
     meta = {"name": "other", "namespace": real.key.namespace}
-    spec = {**CPU_SPEC, "replicas": 0}
-    with pytest.raises(Rejected, match="replicas must be at least 1"):
+    spec = {**CPU_SPEC, "replicas": -1}
+    with pytest.raises(Rejected, match="replicas must be at least 0"):
         await real.cluster.apply(
             real.key, {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": spec}, force=False
         )
@@ -111,6 +111,7 @@ async def a_pod(bench: Bench) -> Manifest:
 async def test_delete_of_a_pod_that_runs_on_a_node_gives_it_its_grace(bench: Bench) -> None:
     pod = await a_pod(bench)
     name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+    await bench.cluster.admit(bench.key, Ref("v1", "Pod", name, uid), at=datetime.now(UTC))
     bind(bench, name)
     await bench.cluster.delete(bench.key, Ref("v1", "Pod", name, uid), grace=7)
     meta = seen(bench, "Pod", name)["metadata"]
