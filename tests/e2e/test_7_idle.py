@@ -1,14 +1,17 @@
 """When nothing changes the operator writes nothing."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from examples.cluster import RELEASE
-from tests.e2e.bed import Bed
+from tests.e2e.bed import NAMESPACE, Bed, Object
 from tests.e2e.test_2_faults import until
 
 IDLE = timedelta(minutes=5)
 SETTLED = timedelta(seconds=15)
 """After the end of a rollout: its last figures are written."""
+FOLLOWS = timedelta(seconds=5)
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
@@ -23,11 +26,30 @@ def test_five_minutes_without_a_change_are_without_a_write(bed: Bed, pair: str):
     since = unchanged_since(bed, pair) + SETTLED
     within = max((since + IDLE - datetime.now(UTC)).total_seconds(), 0) + 60
     until("five minutes have passed", lambda: "" if datetime.now(UTC) >= since + IDLE else "not yet", within)
-    user = f"system:serviceaccount:{bed.kubectl.namespace}:{RELEASE}"
-    events = [e for e in bed.audit(since.strftime("%Y-%m-%dT%H:%M:%SZ")) if e["user"].get("username") == user]
-    assert events, "the operator was not even seen: the audit log is not the right one"
-    writes = [(e["verb"], e["requestURI"]) for e in events if e["verb"] in WRITES and f"/{pair}" in e["requestURI"]]
-    assert writes == [], f"{len(writes)} writes on objects of {pair}"
-    told = bed.kubectl.json("get", "events", "--field-selector", f"involvedObject.name={pair}")["items"]
-    late = [event["message"] for event in told if datetime.fromisoformat(event["lastTimestamp"]) > since]
-    assert late == [], "events are writes too"
+    events = list(bed.audit(since.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    assert any(name_of(event) == OPERATOR for event in events), "the operator was not seen: is this the audit log?"
+    assert unprovoked(events, pair) == [], f"writes on objects of {pair} that nothing gave a cause for"
+
+
+def unprovoked(events: Iterable[Object], name: str) -> list[str]:
+    """The operator's writes, events included, that do not follow a write of somebody else on the same deployment.
+
+    On a busy machine a gateway may miss a probe: that its status then says so is no idle write.
+    """
+    writes = [event for event in events if event["verb"] in WRITES and f"/{name}" in event["requestURI"]]
+    causes = [moment(event) for event in writes if name_of(event) != OPERATOR]
+    return [
+        f"{event['requestReceivedTimestamp']} {event['verb']} {event['requestURI']}"
+        for event in writes
+        if name_of(event) == OPERATOR and not any(timedelta(0) <= moment(event) - cause < FOLLOWS for cause in causes)
+    ]
+
+
+def name_of(event: Object) -> str:
+    """Who it was; anonymous probes of the API server have no name."""
+    return str(event["user"].get("username", ""))
+
+
+def moment(event: Object) -> datetime:
+    """When it came."""
+    return datetime.fromisoformat(event["requestReceivedTimestamp"])
