@@ -185,7 +185,9 @@ def _container(context: Context) -> dict[str, Any]:
         "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
         "securityContext": container_security(),
         "livenessProbe": probe(names.ROUTE_LIVE, "internal", period=10, failures=3, timeout=2),
-        "readinessProbe": probe(names.ROUTE_READY, "internal", period=1, failures=1, timeout=2),
+        # One that ends leaves the Service by its deletion. On a busy node all may miss a probe or two at once, and a
+        # Service without endpoints refuses what the gateways would have held.
+        "readinessProbe": probe(names.ROUTE_READY, "internal", period=1, failures=5, timeout=5),
         "volumeMounts": [
             {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
         ],
