@@ -11,7 +11,6 @@ idle      writes in the audit log, of two deployments with autoscaling on, one a
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import time
@@ -34,18 +33,17 @@ from llama_operator.wiring import build
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
 from llama_serving.config.gateway import GatewayLoad, Work
-from llama_serving.config.state import CellReason, CellState, Phase
-from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict, Wish
+from llama_serving.config.wish import Wish
 from testbed import Bed
+from testbed.audit import WRITES, received
 from testbed.progress import step
 from tests.contract.apiserver import ApiServer, client_of, control_plane
-from tests.contract.stand import ACCEPTED, SETTINGS, Stand, give_rights
+from tests.contract.stand import ACCEPTED, SETTINGS, Stand, give_rights, serving_cell
 from tests.fakes.samples import CPU_SPEC
 
 INSTANCE, NAMESPACE = "bench", "bench"
 WAITING = 6
 SEED = 20261124
-WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 SPEC = {**CPU_SPEC, "replicas": 0, "maxConcurrentRequests": 8, "autoscaling": {"minReplicas": 0, "maxReplicas": 4}}
 STAGES = 2
 
@@ -73,18 +71,7 @@ class Machines:
         if address not in self.cells:
             return CellAnswer(None, "nobody is there")
         labels, weights = self.cells[address]
-        wish = self.wishes.get(address)
-        weights = wish.serve if wish else weights
-        staged = StagingState(weights=(StagedWeights(digest=weights.digest, id=weights.id, outcome="ready"),))
-        verdict = Verdict(digest=weights.digest, id=weights.id, mean_logprob=-3.5, answer_hash="a")
-        return CellAnswer(
-            CellState(
-                deployment=labels[names.LABEL_DEPLOYMENT], group=int(labels[names.LABEL_GROUP]),
-                stage=int(labels[names.LABEL_STAGE]), revision=labels[names.LABEL_REVISION], weights=weights.id,
-                phase=Phase.SERVING, reason=CellReason.SERVING, message="It serves.", phase_seconds=1,
-                uptime_seconds=1, ready=True, wish=wish.key if wish else "", staging=staged, verdict=verdict,
-            )
-        )  # fmt: skip
+        return serving_cell(labels, self.wishes.get(address), starts_with=weights)
 
 
 def gateway_load(uptime: float, waiting: int) -> GatewayLoad:
@@ -216,7 +203,7 @@ class Benchmark:
         for pod in await asyncio.to_thread(self._stages, name):
             self.machines.cells[next(self.addresses)] = (
                 {**pod["metadata"]["labels"], "pod": pod["metadata"]["name"]},
-                self._file(pod).weights,
+                self.stand.file_of(pod).weights,
             )
         for (labels, _), address in zip(self.machines.cells.values(), self.machines.cells, strict=True):
             await asyncio.to_thread(self._runs, labels["pod"], address, ready=labels[names.LABEL_STAGE] != "0")
@@ -241,11 +228,6 @@ class Benchmark:
         selector = f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_COMPONENT}={names.COMPONENT_STAGE}"
         pods = self.stand.items("pods", "-l", selector)
         return sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE]))
-
-    def _file(self, pod: dict[str, Any]) -> NextWeights:
-        (volume,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
-        body = self.stand.parsed("get", "configmap", volume["configMap"]["name"], "-o", "json")
-        return NextWeights.model_validate_json(body["data"]["next.json"])
 
 
 def _restricted_pod() -> dict[str, Any]:
@@ -290,9 +272,7 @@ def api_server() -> Iterator[ApiServer]:
 
 def writes(since: datetime, until_: datetime) -> tuple[int, list[str]]:
     """Audit events of others than the API server itself in a span of time: all, and those that wrote."""
-    begin, end = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in (since, until_))
-    lines = Bed(INSTANCE).audit_log.read_text().splitlines()
-    events = [event for line in lines if begin <= (event := json.loads(line))["requestReceivedTimestamp"] < end]
+    events = [event for event in Bed(INSTANCE).audit(since) if received(event) < until_]
     others = [event for event in events if not event["user"].get("username", "").startswith("system:api")]
     return len(others), [f"{event['verb']} {event['requestURI']}" for event in others if event["verb"] in WRITES]
 

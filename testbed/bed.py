@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from testbed import cgroups, own, processes
+from testbed import audit, cgroups, own, processes
 from testbed.errors import BedError
 from testbed.spec import Node
 from testbed.units import main_processes
@@ -35,6 +37,10 @@ class Bed:
     def audit_log(self) -> Path:
         """The API server's audit log, one JSON object per line, written before each answer."""
         return own.folders(self.name).audit_log
+
+    def audit(self, since: datetime) -> Iterator[audit.Event]:
+        """Audit events of requests that came from a moment on."""
+        return audit.events(self.audit_log, since)
 
     @property
     def host_address(self) -> str:

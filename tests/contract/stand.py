@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ from kubernetes.aio import client
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import WEIGHTS_KIND, LlamaWeightsStatus
 from llama_operator.plan.settings import Settings
+from llama_operator.ports import CellAnswer
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
+from llama_serving.config.cell import Weights
 from llama_serving.config.manifest import Manifest, ManifestFile
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
+from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict, Wish
 from tests.contract.apiserver import ApiServer
 from tests.fakes.weights import FACTS
 from tests.unit.chart.helm import CHART, real_helm
@@ -56,6 +61,12 @@ class Stand:
     def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
         patch = json.dumps({"status": status})
         self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", f"--patch={patch}")
+
+    def file_of(self, pod: dict[str, Any]) -> NextWeights:
+        """What a stage pod starts with: the file that its group's ConfigMap mounts."""
+        (volume,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
+        body = self.parsed("get", "configmap", volume["configMap"]["name"], "-o", "json")
+        return NextWeights.model_validate_json(body["data"]["next.json"])
 
     def bodies(self, name: str) -> WeightsBodies:
         plurals = ",".join(plural for _, plural in CHILDREN)
@@ -114,6 +125,21 @@ class Stand:
         who = f"--as=system:serviceaccount:{self.namespace}:{account}"
         asked = self.apiserver.kubectl("auth", "can-i", *what, "-n", self.namespace, who)
         return asked.stdout.strip() == "yes"
+
+
+def serving_cell(labels: Mapping[str, str], wish: Wish | None, *, starts_with: Weights) -> CellAnswer:
+    """What the supervisor of the stage with these labels says when it serves what it was told, or started with."""
+    weights = wish.serve if wish else starts_with
+    staged = StagingState(weights=(StagedWeights(digest=weights.digest, id=weights.id, outcome="ready"),))
+    verdict = Verdict(digest=weights.digest, id=weights.id, mean_logprob=-3.5, answer_hash="a")
+    return CellAnswer(
+        CellState(
+            deployment=labels[names.LABEL_DEPLOYMENT], group=int(labels[names.LABEL_GROUP]),
+            stage=int(labels[names.LABEL_STAGE]), revision=labels[names.LABEL_REVISION], weights=weights.id,
+            phase=Phase.SERVING, reason=CellReason.SERVING, message="It serves.", phase_seconds=1, uptime_seconds=1,
+            ready=True, wish=wish.key if wish else "", staging=staged, verdict=verdict,
+        )
+    )  # fmt: skip
 
 
 def _argument(pod: dict[str, Any], name: str) -> str:

@@ -15,11 +15,9 @@ from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.scalestore import ScaleStore
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.state import CellReason, CellState, Phase
-from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict, Wish
-from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand
+from llama_serving.config.wish import Wish
+from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, serving_cell
 from tests.fakes.samples import CPU_SPEC
 
 pytestmark = pytest.mark.apiserver
@@ -73,20 +71,7 @@ class Kubelet:
         pod = next(pod for pod in self.stages() if pod["status"].get("podIP") == address)
         labels = pod["metadata"]["labels"]
         wish = self.wishes.get(address)
-        weights = wish.serve if wish else self._file(pod).weights
-        return CellAnswer(
-            CellState(
-                deployment=NAME, group=int(labels[names.LABEL_GROUP]), stage=int(labels[names.LABEL_STAGE]),
-                revision=labels[names.LABEL_REVISION], weights=weights.id, phase=Phase.SERVING,
-                reason=CellReason.SERVING, message="It serves.", phase_seconds=1, uptime_seconds=1, ready=True,
-                wish=wish.key if wish else "", staging=_staged(weights), verdict=_verdict(weights),
-            )
-        )  # fmt: skip
-
-    def _file(self, pod: dict[str, Any]) -> NextWeights:
-        (volume,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
-        body = self.stand.parsed("get", "configmap", volume["configMap"]["name"], "-o", "json")
-        return NextWeights.model_validate_json(body["data"]["next.json"])
+        return serving_cell(labels, wish, starts_with=self.stand.file_of(pod).weights)
 
     async def wish(self, address: str, wish: Wish, token: str) -> str:
         secret = self.stand.apiserver.run(
@@ -104,14 +89,6 @@ class Kubelet:
 
     async def load(self, address: str) -> GatewayLoad | None:
         return GatewayLoad(waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=(), totals={})
-
-
-def _staged(weights: Weights) -> StagingState:
-    return StagingState(weights=(StagedWeights(digest=weights.digest, id=weights.id, outcome="ready"),))
-
-
-def _verdict(weights: Weights) -> Verdict:
-    return Verdict(digest=weights.digest, id=weights.id, mean_logprob=-3.5, answer_hash="a")
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """The test bed as the end-to-end tests use it: kubectl, helm, models in volumes, waits that print what they saw."""
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from examples import models
 from examples.cluster import bed_environment, folder_claim, install_chart, restricted_namespace
 from examples.kubectl import Kubectl
 from examples.steps import run
+from testbed import audit
 
 NAMESPACE = "llama-e2e"
 SOAK = os.environ.get("LLAMA_SOAK") == "1"
@@ -147,12 +148,9 @@ class Bed:
         """URL of the deployment's Service; the machine of the test bed reaches cluster IPs."""
         return f"http://{self.kubectl.json('get', 'service', name)['spec']['clusterIP']}"
 
-    def audit(self, since: str) -> Iterator[Object]:
-        """Audit events from a moment on (RFC 3339)."""
-        for line in self.audit_log.read_text().splitlines():
-            event: Object = json.loads(line)
-            if event["requestReceivedTimestamp"] >= since:
-                yield event
+    def audit(self, since: datetime) -> Iterator[Object]:
+        """Audit events from a moment on."""
+        return audit.events(self.audit_log, since)
 
 
 def running_bed() -> Bed:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from examples.cluster import RELEASE
+from testbed.audit import WRITES, received
 from tests.e2e.bed import NAMESPACE, Bed, Object
 from tests.e2e.test_2_faults import until
 
@@ -12,7 +13,6 @@ SETTLED = timedelta(seconds=15)
 """After the end of a rollout: its last figures are written."""
 FOLLOWS = timedelta(seconds=5)
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
-WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
 def unchanged_since(bed: Bed, name: str) -> datetime:
@@ -26,7 +26,7 @@ def test_five_minutes_without_a_change_are_without_a_write(bed: Bed, pair: str):
     since = unchanged_since(bed, pair) + SETTLED
     within = max((since + IDLE - datetime.now(UTC)).total_seconds(), 0) + 60
     until("five minutes have passed", lambda: "" if datetime.now(UTC) >= since + IDLE else "not yet", within)
-    events = list(bed.audit(since.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    events = list(bed.audit(since))
     assert any(name_of(event) == OPERATOR for event in events), "the operator was not seen: is this the audit log?"
     assert unprovoked(events, pair) == [], f"writes on objects of {pair} that nothing gave a cause for"
 
@@ -37,19 +37,14 @@ def unprovoked(events: Iterable[Object], name: str) -> list[str]:
     On a busy machine a gateway may miss a probe: that its status then says so is no idle write.
     """
     writes = [event for event in events if event["verb"] in WRITES and f"/{name}" in event["requestURI"]]
-    causes = [moment(event) for event in writes if name_of(event) != OPERATOR]
+    causes = [received(event) for event in writes if name_of(event) != OPERATOR]
     return [
         f"{event['requestReceivedTimestamp']} {event['verb']} {event['requestURI']}"
         for event in writes
-        if name_of(event) == OPERATOR and not any(timedelta(0) <= moment(event) - cause < FOLLOWS for cause in causes)
+        if name_of(event) == OPERATOR and not any(timedelta(0) <= received(event) - cause < FOLLOWS for cause in causes)
     ]
 
 
 def name_of(event: Object) -> str:
     """Who it was; anonymous probes of the API server have no name."""
     return str(event["user"].get("username", ""))
-
-
-def moment(event: Object) -> datetime:
-    """When it came."""
-    return datetime.fromisoformat(event["requestReceivedTimestamp"])

@@ -8,7 +8,6 @@ from llama_operator.autoscale.policy import Seen
 from llama_operator.plan.autoscale import Kept, Limits, State, decide
 
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-_REMEMBERED = 20  # starts, as in the operator
 
 
 @dataclass
@@ -33,10 +32,7 @@ class Ours:
 
     def watch(self, seen: Seen) -> None:
         """Starts that ended are remembered; everything else a decision remembers itself."""
-        if seen.starts:
-            kept = self.state.kept
-            known = (*kept.starts, *seen.starts)[-_REMEMBERED:]
-            self.state = replace(self.state, kept=replace(kept, starts=known))
+        self.state = self.state.with_starts(seen.starts)
 
     def decide(self, seen: Seen) -> int:
         """The target that the operator would set."""

@@ -20,11 +20,6 @@ class Seen:
     concurrency: float  # requests in flight and waiting, mean over the second
     starts: tuple[float, ...]  # seconds that starts took which ended within it
 
-    @property
-    def made(self) -> int:
-        """Groups that have pods and shall keep them: what a scale subresource calls replicas."""
-        return self.groups.serving + len(self.groups.starting)
-
 
 class Policy(Protocol):
     """A rule with its state. ``interval`` in seconds: how often its system decides."""

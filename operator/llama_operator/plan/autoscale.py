@@ -26,6 +26,7 @@ from llama_operator.plan.load import Load
 SHORTEST_KEEP, LONGEST_KEEP = 30.0, 900.0  # seconds
 SHORTEST_STABLE, LONGEST_STABLE = 600.0, 1800.0  # seconds
 LEAST_STEP = 4  # groups
+KEPT_STARTS = 20
 SPEED_CHANGE = 0.1  # a measured speed that differs by less is not noted anew
 
 
@@ -93,6 +94,12 @@ class State:
 
     kept: Kept = Kept()
     memory: Memory = field(default_factory=Memory)  # volatile
+
+    def with_starts(self, seconds: tuple[float, ...]) -> "State":
+        """The same with starts that have ended since; the last KEPT_STARTS are kept."""
+        if not seconds:
+            return self
+        return replace(self, kept=replace(self.kept, starts=(*self.kept.starts, *seconds)[-KEPT_STARTS:]))
 
 
 @dataclass(frozen=True)

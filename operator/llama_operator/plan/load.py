@@ -76,8 +76,9 @@ def merge(marks: Marks, heard: Mapping[Gateway, GatewayLoad | None], now: dateti
     """
     answers = {gateway: load for gateway, load in heard.items() if load is not None}
     passed = 0.0 if marks.at is None else min(max((now - marks.at).total_seconds(), 0.0), LONGEST_SPAN)
-    arrived = [_since(load.arrived, before.arrived) for load, before in _pairs(marks, answers, passed)]
-    served = [_since(load.served, before.served) for load, before in _pairs(marks, answers, passed)]
+    pairs = tuple(_pairs(marks, answers, passed))
+    arrived = [_since(load.arrived, before.arrived) for load, before in pairs]
+    served = [_since(load.served, before.served) for load, before in pairs]
     silent = tuple(sorted(gateway.name for gateway, load in heard.items() if load is None))
     load = Load(
         known=not silent and bool(answers),

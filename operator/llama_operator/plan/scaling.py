@@ -31,7 +31,7 @@ from llama_serving.config.gateway import GatewayLoad
 
 START = 60.0  # seconds: image, processes, the engine's own preparation
 SPEED = 500e6  # bytes per second into a stage, where nothing was measured
-KEPT_DECISIONS, KEPT_STARTS = 10, 20
+KEPT_DECISIONS = 10
 
 
 def scale(world: Snapshot, spec: LlamaDeploymentSpec, recall: Recall, now: datetime) -> Scaled | None:
@@ -46,7 +46,7 @@ def scale(world: Snapshot, spec: LlamaDeploymentSpec, recall: Recall, now: datet
     merged, marks = merge(recall.marks, _heard(world, now), now)
     load = replace(merged, engine_waiting=_engine_waiting(units))
     groups = groups_of(units, record.target, _rolls(world), now)
-    state = _with_starts(recall.state or State(kept=_kept(record)), _measured(units, recall.fresh))
+    state = (recall.state or State(kept=_kept(record))).with_starts(_measured(units, recall.fresh))
     decision = autoscale.decide(load, groups, state, limits_of(world, spec, auto, floor), now)
     after = replace_record(record, decision, moment).model_copy(
         update={
@@ -160,12 +160,6 @@ def _measured(units: Iterable[Unit], fresh: frozenset[str]) -> tuple[float, ...]
         if leader.rotation_since and leader.rotation_since >= placed:
             found.append((leader.rotation_since - placed).total_seconds())
     return tuple(found)
-
-
-def _with_starts(state: State, starts: tuple[float, ...]) -> State:
-    if not starts:
-        return state
-    return replace(state, kept=replace(state.kept, starts=(*state.kept.starts, *starts)[-KEPT_STARTS:]))
 
 
 # -- the record -------------------------------------------------------------------------------------------------------

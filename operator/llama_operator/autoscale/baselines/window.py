@@ -13,8 +13,7 @@ class Window:
     def add(self, now: float, value: float) -> None:
         """Take in a value."""
         self._values.append((now, value))
-        while self._values[0][0] <= now - self.seconds:
-            self._values.popleft()
+        self.prune(now)
 
     def mean(self) -> float:
         """Mean; 0 when there is nothing."""
