@@ -1,10 +1,12 @@
 """The test bed as the end-to-end tests use it: kubectl, helm, models in volumes, waits that print what they saw."""
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -162,6 +164,21 @@ def running_bed() -> Bed:
     bed.kubectl.apply(restricted_namespace(NAMESPACE), *folder_claim(NAMESPACE, "models", tiny_models()))
     install_chart(environment, NAMESPACE)
     return bed
+
+
+@contextlib.asynccontextmanager
+async def most_pods(bed: Bed, name: str) -> AsyncIterator[list[int]]:
+    """Counts the stage pods again and again: what holds devices."""
+    counts = [0]
+
+    async def count() -> None:
+        while True:
+            counts.append(len(await asyncio.to_thread(bed.pods, name)))
+            await asyncio.sleep(0.5)
+
+    task = asyncio.create_task(count())
+    yield counts
+    task.cancel()
 
 
 def unscheduled(pod: Object) -> bool:

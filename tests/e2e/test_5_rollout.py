@@ -4,20 +4,19 @@
 """
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 import pytest
 
 from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
-from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, soak
+from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, most_pods, soak
 from tests.e2e.load import Answer, OpenLoad, references
 from tests.e2e.test_2_faults import machine, not_ready, stage_pod
 from tests.e2e.test_3_operator import kill_operator
@@ -133,21 +132,6 @@ def lives(pods: Iterable[Object]) -> dict[str, tuple[str, tuple[int, ...]]]:
         )
         for pod in pods
     }
-
-
-@contextlib.asynccontextmanager
-async def most_pods(bed: Bed, pair: str) -> AsyncIterator[list[int]]:
-    """Counts the stage pods again and again: what holds devices."""
-    counts = [0]
-
-    async def count() -> None:
-        while True:
-            counts.append(len(await asyncio.to_thread(bed.pods, pair)))
-            await asyncio.sleep(0.5)
-
-    task = asyncio.create_task(count())
-    yield counts
-    task.cancel()
 
 
 def check_answers(answers: Iterable[Answer], known: dict[str, dict[str, str]]) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ class Operator:
 
     def passes_of(self, name: str) -> list[Bodies]:
         return [one for one in self.passes if one.deployment["metadata"]["name"] == name]
+
+    def woken(self, name: str, since: int) -> list[Bodies]:
+        """Passes after the first ``since`` of a deployment that an event of something else must have begun.
+
+        Its own events may come late on a busy machine; each shows something new in its body.
+        """
+        passes = self.passes_of(name)
+        return [after for before, after in pairwise(passes[since - 1 :]) if after.deployment == before.deployment]
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for the condition; say what was seen instead when it does not come."""

@@ -70,7 +70,7 @@ async def test_a_child_wakes_its_parent_and_only_it(api: Api) -> None:
         await api.delete("v1/pods", "chat-0")
         await op.until(lambda: not op.passes_of("chat")[-1].children, "its end is seen")
         await op.quiet()
-        assert len(op.passes_of("other")) == others
+        assert op.woken("other", others) == []
         assert (await api.get(LLD, "chat")) is not None
 
 
@@ -170,7 +170,7 @@ async def test_children_of_weights_wake_their_loop_and_a_manifest_wakes_deployme
             lambda: {child["kind"] for child in op.weights_passes[-1].children} == {"Job", "Pod"}, "both are seen"
         )
         await op.quiet()
-        assert len(op.passes) == passes, "a Job of some weights woke a deployment"
+        assert op.woken("chat", passes) == [], "a Job of some weights woke a deployment"
         await api.create("v1/configmaps", child_of_weights("ConfigMap", "v1", "chat-manifest", "chat"))
         await op.until(lambda: len(op.weights_passes[-1].children) == 3, "the weights see the manifest")
         await op.until(lambda: len(op.passes[-1].manifests) == 1, "the deployment sees the manifest")
@@ -186,7 +186,7 @@ async def test_weights_of_another_namespace_are_nobodys_business(api: Api) -> No
         await api.create(LLW, weights("other"), namespace="elsewhere")
         await op.until(lambda: bool(op.weights_passes), "a pass of the weights")
         await op.quiet()
-        assert len(op.passes) == passes
+        assert op.woken("chat", passes) == []
 
 
 async def test_a_pass_that_fails_does_not_end_the_loop(api: Api) -> None:
