@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from testbed.errors import BedError
+from testbed.store import cache
 
 SUITE: Final = "bookworm"
 
@@ -65,15 +66,26 @@ def context(base: Base, folder: Path) -> None:
     (folder / "Dockerfile").write_text("FROM scratch\nADD system.tar /\n")
 
 
+def uv_command() -> str:
+    """Return the uv to call: the one of `make setup`, else the user's.
+
+    Raises:
+        BedError: uv is not installed.
+    """
+    of_setup = sorted(cache().glob("uv-*/bin/uv"), key=lambda path: path.stat().st_mtime)
+    found = str(of_setup[-1]) if of_setup else shutil.which("uv")
+    if found is None:
+        raise BedError("uv is needed to build the images: `make setup` installs one, or pip install uv")
+    return found
+
+
 def uv_program() -> Path:
     """Return the path of the program uv; the command of that name may be a script that finds it.
 
     Raises:
         BedError: uv is not installed.
     """
-    if shutil.which("uv") is None:
-        raise BedError("uv is needed to build the images: pip install uv")
-    argv = ["uv", "run", "--no-project", "--offline", "--no-config", "printenv", "UV"]
+    argv = [uv_command(), "run", "--no-project", "--offline", "--no-config", "printenv", "UV"]
     with tempfile.TemporaryDirectory() as empty:  # elsewhere uv would look for a project
         done = subprocess.run(argv, capture_output=True, text=True, cwd=empty)
     if done.returncode:

@@ -71,7 +71,8 @@ class Store:
         if link.exists():
             return
         link.parent.mkdir(parents=True, exist_ok=True)
-        target = Path(subprocess.run(["uv", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip())
+        argv = [bases.uv_command(), "cache", "dir"]
+        target = Path(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip())
         target.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
 

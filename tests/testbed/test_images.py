@@ -142,3 +142,15 @@ def test_the_machines_authorities_are_found(tmp_path: Path) -> None:
     assert bases.certificates({"REQUESTS_CA_BUNDLE": str(bundle)}) == bundle
     assert bases.certificates({"SSL_CERT_FILE": str(tmp_path / "gone")}) is None
     assert bases.certificates({}) is None
+
+
+def test_uv_is_found_where_make_setup_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a fresh machine no uv is on the PATH."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(BedError, match="make setup"):
+        bases.uv_command()
+    program = tmp_path / "llama-operator" / "uv-0.13.9" / "bin" / "uv"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    assert bases.uv_command() == str(program)
