@@ -4,10 +4,10 @@ Work is counted in slot-seconds per second, so in slots: requests per second (pl
 a request takes, as measured at the present load. What waits is weighted by the answer tokens that it is expected to
 get and the measured seconds per token. Before anything was measured, each request in flight or waiting takes a slot.
 
-Two answers are kept apart: ``now`` takes the load that is certain (or certain to come within the horizon), ``hold``
-the highest that is likely, and of that the most within the last ``keep`` seconds. Groups are added up to the former
-and taken away down to the latter; in between nothing changes. Time is what the readings span, so a clock that jumps
-changes nothing, and a reading that spans long counts ``LONGEST`` seconds at most.
+Two answers are kept apart: ``now`` takes the least load that there can be (or that must come within the horizon),
+``hold`` the highest that there can be, and of that the most within the last ``keep`` seconds. Groups are added up to
+the former and taken away down to the latter; in between nothing changes. Time is what the readings span, so a clock
+that jumps changes nothing, and a reading that spans long counts ``LONGEST`` seconds at most.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,10 +17,9 @@ from llama_operator.plan import forecast, sizing
 from llama_operator.plan.forecast import Rates
 from llama_operator.plan.load import Load
 
-CERTAIN = 2.0  # errors by which a level counts as certain
-CHANCE = 2.0  # the same for a line into the future
-LIKELY = 1.0  # errors up to which a level is likely
-SHARE = 0.006  # of requests that may wait too long by the formula; the rest to 1 % is for what it does not foresee
+CERTAIN = 2.0  # errors by which the load is at least or at most so high, now and as a line into the future
+SHARE = 0.008  # of requests that may wait too long by the formula; the rest to 1 % is for what it does not foresee
+DRAIN = 5.0  # a queue shall be gone this part of a start after the groups ordered for it serve
 LONGEST = 30.0  # seconds that one reading counts at most
 PARTS = 8  # buckets of the window for a scale-down
 
@@ -50,7 +49,7 @@ class Memory:
     served_requests: float = 0.0  # old ones count less, here and in the next two
     served_seconds: float = 0.0
     served_tokens: float = 0.0
-    busy: float = 0.0  # mean requests in flight and waiting
+    busy: float = 0.0  # mean requests in flight while none waits: what makes up for a queue is not what the load takes
     peaks: tuple[int, ...] = ()  # most groups needed in each part of ``keep``
     part: tuple[float, int] = (0.0, 0)  # seconds of the part that runs now, and its most
     age: float = 0.0
@@ -66,7 +65,7 @@ class Needs:
     now: int  # for the load that is certain
     later: int  # for the load that will come within the horizon
     queue: int  # for what waits
-    hold: int  # most that was likely to be needed within ``keep``
+    hold: int  # for the highest load that there can be
     work: float  # slots that the certain load takes
     waiting: float  # slot-seconds that wait
     service: float  # seconds of a slot per request; 0: not known
@@ -93,7 +92,7 @@ def learned(memory: Memory, load: Load, windows: Windows) -> Memory:
         raised=memory.raised + span,
         lowered=memory.lowered + span,
     )
-    mean = memory.busy + (share if memory.age else 1.0) * (busy - memory.busy)
+    mean = busy if not memory.age else memory.busy + (0.0 if load.waiting else share) * (busy - memory.busy)
     if not load.known:
         return replace(changed, busy=max(memory.busy, mean), quiet=0.0)
     quiet = 0.0 if busy or load.arrived else memory.quiet + span
@@ -124,21 +123,28 @@ def needs(
     if service is None or not after.rates.age:
         return _unmeasured(load, windows=windows, slots=slots, most=most, speed=speed, serving=serving, due=due)
     v, burst = forecast.variance(before.rates), forecast.burst(before.rates)
-    sure = forecast.above(after.rates, v=v, burst=burst, z=CERTAIN) * service
-    coming = max(sure, forecast.ahead(after.rates, v=v, burst=burst, z=CHANCE, horizon=windows.horizon) * service)
-    likely = max(forecast.below(after.rates, v=v, z=LIKELY) * service, sure, after.busy)
+    least, highest = forecast.bounds(after.rates, v=v, burst=burst, z=CERTAIN)
+    sure = least * service
+    coming = max(sure, forecast.ahead(after.rates, v=v, burst=burst, z=CERTAIN, horizon=windows.horizon) * service)
+    hold = max(highest * service, coming, after.busy)
 
     def groups(rho: float) -> int:
-        return sizing.groups_for(
+        found = sizing.groups_for(
             rho, burst=burst, service=service, wait=windows.wait, slots=slots, share=SHARE, most=most
         )
+        if windows.horizon > windows.wait:
+            return found
+        return min(found, sizing.groups_to_catch(
+            rho, burst=burst, service=service, wait=windows.wait, horizon=windows.horizon, slots=slots, most=most
+        ))  # fmt: skip
 
     waiting = _work(load, service, seconds_per_token(after) or speed)
     queue = sizing.groups_for_queue(
-        waiting, rho=sure, slots=slots, serving=serving, due=due, horizon=windows.horizon, wait=windows.wait
-    )
+        waiting, rho=sure, slots=slots, serving=serving, due=due, horizon=windows.horizon, wait=windows.wait,
+        within=max(windows.wait, windows.horizon / DRAIN),
+    )  # fmt: skip
     return Needs(
-        now=groups(sure), later=groups(coming), queue=min(most, queue), hold=groups(max(likely, coming)),
+        now=groups(sure), later=groups(coming), queue=min(most, queue), hold=groups(hold),
         work=coming, waiting=waiting, service=service, burst=burst,
     )  # fmt: skip
 
@@ -155,7 +161,7 @@ def _unmeasured(
         work = load.waiting_answer_tokens * speed
         queue = sizing.groups_for_queue(
             work, rho=load.in_flight, slots=slots, serving=serving, due=due,
-            horizon=windows.horizon, wait=windows.wait,
+            horizon=windows.horizon, wait=windows.wait, within=max(windows.wait, windows.horizon),
         )  # fmt: skip
     now = min(most, ceil(load.in_flight / slots))
     return Needs(

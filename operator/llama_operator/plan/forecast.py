@@ -7,9 +7,10 @@ squared per second) make it wrong by
 
 and upwards by more, as sums of few bursts have long tails: z errors and burst * z^2 / 2 / (2 T), the second term of
 Bernstein's inequality. So a short window follows quickly and errs much, a long one the other way round. Nobody has to
-choose: each window says "the load is above level - z * error" and "below level + z * error", and all of them hold at
-once. ``above`` is the best of the former (a step shows in the shortest window first), ``below`` the best of the
-latter. Between them lies what is not known, and there nothing is changed.
+choose: each window says "at least level - z errors come" and "at most level + z errors". Where two contradict each
+other the load has changed, and the shorter one, which sees the newer part, is believed: ``bounds`` goes from the
+shortest window to the longest, and each narrows what the shorter ones leave open. A step shows in the shortest window
+first, upwards and downwards. Between the bounds lies what is not known, and there nothing is changed.
 
 For a horizon h, two neighbouring windows also give a line: level(T1) + g * (level(T1) - level(T2)) with
 g = (T1 + h) / (T2 - T1), as a mean over T lags T behind a line. Its error follows from the same V (two such means of
@@ -19,11 +20,11 @@ V is the mean of (x1 - x0) * (x1 - x2) over neighbouring buckets x0, x1, x2: for
 variance, while a single step or a slope, which the levels shall follow, leaves it near 0. It counts at least what
 arrivals independent of each other have (V = rate), and begins there.
 
-More arrivals never lower ``above`` or ``below`` when V is given as it was before the reading.
+More arrivals never lower ``bounds`` when V is given as it was before the reading.
 """
 
 from dataclasses import dataclass, replace
-from math import exp, sqrt
+from math import exp, inf, sqrt
 
 PRIOR = 5.0  # buckets for which arrivals are believed to be independent of each other before that was measured
 MEMORY = 60.0  # buckets that V remembers
@@ -113,20 +114,14 @@ def _error(tau: float, age: float, v: float) -> float:
     return sqrt(v / (2 * tau) * (1 + e) / (1 - e))
 
 
-def below(rates: Rates, *, v: float, z: float) -> float:
-    """No more than this come, some window says; requests per second. Needs an age."""
-    return min(level + z * _error(tau, rates.age, v) for level, tau in zip(rates.levels, rates.taus, strict=True))
-
-
-def above(rates: Rates, *, v: float, burst: float, z: float) -> float:
-    """At least this many come, some window says; requests per second. Needs an age."""
-    return max(
-        0.0,
-        *(
-            level - z * _error(tau, rates.age, v) - _chance(tau, burst, z)
-            for level, tau in zip(rates.levels, rates.taus, strict=True)
-        ),
-    )
+def bounds(rates: Rates, *, v: float, burst: float, z: float) -> tuple[float, float]:
+    """At least and at most so many come, all windows taken together; requests per second. Needs an age."""
+    least, most = 0.0, inf
+    for level, tau in zip(rates.levels, rates.taus, strict=True):
+        error = z * _error(tau, rates.age, v)
+        low, high = level - error - _chance(tau, burst, z), level + error
+        least, most = max(least, min(low, most)), min(most, max(high, least))
+    return least, most
 
 
 def _chance(tau: float, burst: float, z: float) -> float:

@@ -147,7 +147,7 @@ def test_credit_for_groups_that_are_nearly_there() -> None:
     """The same queue: with two groups about to serve nothing is ordered, with two just made there is."""
     bed = Bed.running(4)
     bed.run(3.5, 600)
-    load = reading(arrived=3, in_flight=32, waiting=250, served=3)
+    load = reading(arrived=3, in_flight=32, waiting=100, served=3)
     state = State(Kept(target=6), bed.state.memory)
     soon, late = (decide(load, Groups(4, (age, age)), state, LIMITS, NOW).target for age in (50.0, 1.0))
     assert soon == 6
