@@ -27,10 +27,10 @@ from llama_operator.autoscale.tuning import SHARE, attempt, tune
 DELAYS = (5.0, 60.0, 300.0)  # seconds
 RULES: dict[str, dict[str, float]] = {"knative": {}, "hpa": {}, "keda": {}, "ray": {}}
 MADE_UP = {
-    "Gamma CV 1": ("gamma:6,1,2400,{}", 1, 11),
-    "Gamma CV 4": ("gamma:6,4,2400,{}", 1, 11),
-    "Gamma CV 8": ("gamma:6,8,2400,{}", 1, 11),
-    "step 1 to 10 to 1": ("step:1,10,3600,{}", 1, 11),
+    "Gamma CV 1": ("gamma:6,1,2400,{}", 1, 21),
+    "Gamma CV 4": ("gamma:6,4,2400,{}", 1, 21),
+    "Gamma CV 8": ("gamma:6,8,2400,{}", 1, 21),
+    "step 1 to 10 to 1": ("step:1,10,3600,{}", 1, 21),
 }
 
 

@@ -12,7 +12,7 @@ from testbed import Bed as Machine
 from tests.e2e.bed import NAMESPACE, Bed
 from tests.e2e.load import Load
 
-CLIENTS = 4
+CLIENTS = 2
 BACK_WITHIN_S = 400
 
 

@@ -1,7 +1,8 @@
-"""A group gets all its nodes or none: two deployments of two nodes each on three made-up nodes, really scheduled."""
+"""A group gets all its nodes or none, on made-up nodes and really scheduled: two deployments; many groups of one."""
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -9,25 +10,26 @@ from examples.steps import run
 from tests.e2e.bed import Bed, Object, manifest
 from tests.e2e.test_2_faults import until
 
-NODES = 3
 NAMES = ("gang-a", "gang-b")
+NODES_FOR_MANY, FIT, WANTED, LEFT = 40, 20, 23, 4
+"""Groups of two nodes each."""
 KWOK = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
 
 
 @pytest.fixture
-def gpu_nodes(bed: Bed) -> Iterator[None]:
-    """Three GPU servers of which kwok says that they run what is bound to them."""
+def gpu_nodes(bed: Bed) -> Iterator[Callable[[int], None]]:
+    """Makes so many GPU servers, of which kwok says that they run what is bound to them."""
     kwok = [sys.executable, "-m", "testbed", "kwok", "--nodes"]
-    run([*kwok, str(NODES)], environment=bed.environment)
-    yield
+    yield lambda count: run([*kwok, str(count)], environment=bed.environment)
     bed.kubectl("delete", "llamadeployment", *NAMES, "--ignore-not-found", "--wait=true", "--timeout=120s")
     run([*kwok, "0"], environment=bed.environment)
 
 
-def gang(name: str) -> Object:
-    """A group of two stages, each of which fills most of a node."""
+def gang(name: str, *, replicas: int = 1) -> Object:
+    """Groups of two stages, each of which fills most of a node."""
     return manifest(
         name,
+        replicas=replicas,
         device={"resource": "nvidia.com/gpu", "count": 2},
         sharding={"pipeline": 2, "tensor": 2},
         resources={"cpu": "100", "memory": "64Gi"},
@@ -41,7 +43,14 @@ def placed(bed: Bed, name: str) -> list[str]:
     return [pod["spec"]["nodeName"] for pod in bed.pods(name) if "nodeName" in pod["spec"]]
 
 
-def test_one_runs_whole_the_other_holds_and_takes_over(bed: Bed, gpu_nodes: None):
+def groups(bed: Bed, name: str) -> Counter[str]:
+    """Groups of which a stage has a node, with how many of their stages have one."""
+    group = "llama-operator.dev/group"
+    return Counter(pod["metadata"]["labels"][group] for pod in bed.pods(name) if "nodeName" in pod["spec"])
+
+
+def test_one_runs_whole_the_other_holds_and_takes_over(bed: Bed, gpu_nodes: Callable[[int], None]):
+    gpu_nodes(3)
     bed.kubectl.apply(*(gang(name) for name in NAMES))
 
     def one_whole() -> str:
@@ -57,3 +66,31 @@ def test_one_runs_whole_the_other_holds_and_takes_over(bed: Bed, gpu_nodes: None
     assert placed(bed, second) == []
     bed.kubectl("delete", "llamadeployment", first, "--wait=true", "--timeout=120s")
     until(f"{second} has taken over", lambda: "" if len(placed(bed, second)) == 2 else str(bed.pods(second)), 60)
+
+
+def test_many_groups_fill_the_nodes_and_leave_them(bed: Bed, gpu_nodes: Callable[[int], None]):
+    name = NAMES[0]
+    gpu_nodes(NODES_FOR_MANY)
+    bed.kubectl.apply(gang(name, replicas=WANTED))
+
+    def with_both_stages(wanted: int) -> str:
+        found = groups(bed, name)
+        return "" if list(found.values()) == [2] * wanted else f"stages with a node, by group: {found}"
+
+    until(f"{FIT} groups have both their nodes", lambda: with_both_stages(FIT), 180)
+    held = bed.wait_for(
+        name,
+        lambda found: [one["reason"] for one in found["status"]["groups"]].count("WaitingForRoom") == WANTED - FIT,
+        within=60,
+        what=f"with {WANTED - FIT} groups that are held",
+    )
+    assert all(any(letter.isdigit() for letter in one["message"]) for one in held["status"]["groups"])
+    assert with_both_stages(FIT) == "", "a held group has taken nothing"
+    bed.kubectl("scale", "llamadeployment", name, f"--replicas={LEFT}")
+    until(f"{LEFT} groups are left", lambda: with_both_stages(LEFT) or leftover(bed, name), 120)
+
+
+def leftover(bed: Bed, name: str) -> str:
+    """Stage pods that are too many."""
+    pods = [pod["metadata"]["name"] for pod in bed.pods(name)]
+    return "" if len(pods) == 2 * LEFT else f"{len(pods)} stage pods: {sorted(pods)}"

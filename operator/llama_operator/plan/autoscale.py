@@ -23,7 +23,7 @@ from llama_operator.plan import demand
 from llama_operator.plan.demand import Memory, Needs, Windows
 from llama_operator.plan.load import Load
 
-SHORTEST_KEEP, LONGEST_KEEP = 20.0, 900.0  # seconds
+SHORTEST_KEEP, LONGEST_KEEP = 15.0, 900.0  # seconds
 SHORTEST_STABLE, LONGEST_STABLE = 600.0, 1800.0  # seconds
 LEAST_STEP = 4  # groups
 KEPT_STARTS = 20

@@ -1,0 +1,49 @@
+"""What the status says of waits, within seconds of the cause; meanwhile the pair is left alone (test_7_idle.py)."""
+
+import shutil
+
+from examples import models
+from examples.cluster import folder_claim
+from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_for_image
+
+
+def test_an_impossible_node_selector_is_named(bed: Bed, pair: str):
+    bed.kubectl.apply(manifest("nowhere", placement={"nodeSelector": {"gpu": "none-such"}}))
+    bed.wait_explained("nowhere", "Unschedulable", "node affinity/selector", cause=unscheduled)
+    bed.kubectl("delete", "llamadeployment", "nowhere")
+
+
+def test_a_device_that_no_node_has_is_counted(bed: Bed, pair: str):
+    gpus = {"device": {"resource": "nvidia.com/gpu", "count": 8}, "sharding": {"pipeline": 2, "tensor": 2}}
+    gpus["device"]["count"] = 2
+    bed.kubectl.apply(manifest("no-gpus", **gpus, placement={}))
+    found = bed.wait_for("no-gpus", lambda d: d["status"].get("reason") == "LayoutRefused" or
+                         d["status"].get("reason") == "Unschedulable", within=60, what="Unschedulable")  # fmt: skip
+    assert "2 nvidia.com/gpu" in found["status"]["message"], found["status"]["message"]
+    assert "2 short" in found["status"]["message"], found["status"]["message"]
+    bed.kubectl("delete", "llamadeployment", "no-gpus")
+
+
+def test_a_missing_image_is_named(bed: Bed, pair: str):
+    images = {"gateway": "localhost/none-such:1", "pullPolicy": "Never"}
+    bed.kubectl.apply(manifest("no-image", images=images))
+    bed.wait_explained("no-image", "ImageUnavailable", "localhost/none-such:1", cause=waits_for_image)
+    bed.kubectl("delete", "llamadeployment", "no-image")
+
+
+def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(models.tiny(), folder)
+    for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        part.chmod(0o755)
+    (folder / "model.safetensors").chmod(0o600)
+    bed.kubectl.apply(*folder_claim(NAMESPACE, "unreadable", folder))
+    bed.kubectl.apply(manifest("unreadable", model=manifest("x")["spec"]["model"] | {"source": "pvc://unreadable/"}))
+    bed.wait_explained("unreadable", "WeightsUnreadable", "model.safetensors", "0600", "chmod", cause=ended)
+    (folder / "model.safetensors").chmod(0o644)
+    bed.wait_for(
+        "unreadable", lambda d: d["status"].get("model", {}).get("outcome") == "accepted", within=60, what="accepted"
+    )
+    bed.kubectl("delete", "llamadeployment", "unreadable")
+    bed.kubectl("delete", "persistentvolumeclaim", "unreadable")
+    bed.kubectl("delete", "persistentvolume", f"{NAMESPACE}-unreadable")
