@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.plan.forecast import Rates, ahead, bounds, burst, constants, fed, raised, variance
@@ -57,7 +57,6 @@ def test_a_step_down_shows_as_soon() -> None:
     assert 0 < least(rates, z=2) <= most(rates, z=2) < 4
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=30, max_size=120), st.integers(0, 30), st.floats(0.5, 3))
 def test_more_arrivals_never_lower_the_bounds(counts: list[int], more: int, z: float) -> None:
     before = after(counts)
