@@ -1,8 +1,8 @@
 """Load on a gateway: clients that ask, read to the end, and note what they saw.
 
-``Load`` is closed (each client asks again when it has its answer) and streams; ``OpenLoad`` is open (requests come at
-random times, however long answers take), mixes streams with plain answers and kept connections with fresh ones, and
-compares every text with the greedy answers that were taken before anything was disturbed.
+``Load`` is closed (each client asks again when it has its answer, or a while later) and streams; ``OpenLoad`` is open
+(requests come at random times, however long answers take), mixes streams with plain answers and kept connections with
+fresh ones, and compares every text with the greedy answers that were taken before anything was disturbed.
 """
 
 import asyncio
@@ -130,12 +130,16 @@ class _Clients:
 
 @dataclass
 class Load(_Clients):
-    """``async with Load(url, model, clients=4) as load``; ``answers`` grows while it runs."""
+    """``async with Load(url, model, clients=4) as load``; ``answers`` grows while it runs.
+
+    ``pause``: seconds between an answer and the client's next request.
+    """
 
     url: str
     model: str
     clients: int = 4
     tokens: int = 24
+    pause: float = 0.0
     answers: list[Answer] = field(default_factory=list)
 
     async def __aenter__(self) -> "Load":
@@ -156,6 +160,7 @@ class Load(_Clients):
         body = request(self.model, f"Beautiful is better than {number}", tokens=self.tokens, stream=True)
         while not self._stop:
             self.answers.append(await ask(self._session, self.url, body))
+            await asyncio.sleep(self.pause)
 
 
 @dataclass

@@ -19,7 +19,7 @@ AUTOSCALING = {
     "windows": {"stableSeconds": 20, "panicSeconds": 5, "cooldownSeconds": 10},
     "idleAfterSeconds": 20,
 }
-FOR_ONE, FOR_THREE = 1, 16
+FOR_ONE, FOR_THREE = 1, 8
 """Clients that ask again when they have their answer: 2 at a time are wanted on a group."""
 
 
