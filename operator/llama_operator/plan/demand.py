@@ -4,8 +4,8 @@ Work is counted in slot-seconds per second, so in slots: requests per second (pl
 a request takes, as measured at the present load. What waits is weighted by the answer tokens that it is expected to
 get and the measured seconds per token. Before anything was measured, each request in flight or waiting takes a slot.
 
-Two answers are kept apart: ``now`` takes the least load that there can be (or that must come within the horizon),
-``hold`` the highest that there can be, and of that the most within the last ``keep`` seconds. Groups are added up to
+Two answers are kept apart: ``now`` takes the load that is certain (or certain to come within the horizon), ``hold``
+the highest that is likely, and of that the most within the last ``keep`` seconds. Groups are added up to
 the former and taken away down to the latter; in between nothing changes. Time is what the readings span, so a clock
 that jumps changes nothing, and a reading that spans long counts ``LONGEST`` seconds at most.
 """
@@ -17,7 +17,8 @@ from llama_operator.plan import forecast, sizing
 from llama_operator.plan.forecast import Rates
 from llama_operator.plan.load import Load
 
-CERTAIN = 2.0  # errors by which the load is at least or at most so high, now and as a line into the future
+CERTAIN = 2.0  # errors by which the load is at least so high, now and as a line into the future
+LIKELY = 1.0  # errors up to which it may be higher
 SHARE = 0.008  # of requests that may wait too long by the formula; the rest to 1 % is for what it does not foresee
 DRAIN = 5.0  # a queue shall be gone this part of a start after the groups ordered for it serve
 LONGEST = 30.0  # seconds that one reading counts at most
@@ -65,7 +66,7 @@ class Needs:
     now: int  # for the load that is certain
     later: int  # for the load that will come within the horizon
     queue: int  # for what waits
-    hold: int  # for the highest load that there can be
+    hold: int  # for the highest load that is likely
     work: float  # slots that the certain load takes
     waiting: float  # slot-seconds that wait
     service: float  # seconds of a slot per request; 0: not known
@@ -123,10 +124,10 @@ def needs(
     if service is None or not after.rates.age:
         return _unmeasured(load, windows=windows, slots=slots, most=most, speed=speed, serving=serving, due=due)
     v, burst = forecast.variance(before.rates), forecast.burst(before.rates)
-    least, highest = forecast.bounds(after.rates, v=v, burst=burst, z=CERTAIN)
-    sure = least * service
+    sure = forecast.bounds(after.rates, v=v, burst=burst, z=CERTAIN)[0] * service
     coming = max(sure, forecast.ahead(after.rates, v=v, burst=burst, z=CERTAIN, horizon=windows.horizon) * service)
-    hold = max(highest * service, coming, after.busy)
+    likely = forecast.bounds(after.rates, v=v, burst=burst, z=LIKELY)[1] * service
+    hold = max(likely, coming, after.busy)
 
     def groups(rho: float) -> int:
         found = sizing.groups_for(
