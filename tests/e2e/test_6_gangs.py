@@ -78,13 +78,14 @@ def test_many_groups_fill_the_nodes_and_leave_them(bed: Bed, gpu_nodes: Callable
         return "" if list(found.values()) == [2] * wanted else f"stages with a node, by group: {found}"
 
     until(f"{FIT} groups have both their nodes", lambda: with_both_stages(FIT), 180)
-    held = bed.wait_for(
-        name,
-        lambda found: [one["reason"] for one in found["status"]["groups"]].count("WaitingForRoom") == WANTED - FIT,
-        within=60,
-        what=f"with {WANTED - FIT} groups that are held",
-    )
-    assert all(any(letter.isdigit() for letter in one["message"]) for one in held["status"]["groups"])
+
+    def waiting(found: Object) -> list[str]:
+        return [one["message"] for one in found["status"]["groups"] if one["reason"] == "WaitingForRoom"]
+
+    what = f"with {WANTED - FIT} groups that are held"
+    held = bed.wait_for(name, lambda found: len(waiting(found)) == WANTED - FIT, within=60, what=what)
+    print(waiting(held))
+    assert all("kwok-" in message for message in waiting(held)), waiting(held)
     assert with_both_stages(FIT) == "", "a held group has taken nothing"
     bed.kubectl("scale", "llamadeployment", name, f"--replicas={LEFT}")
     until(f"{LEFT} groups are left", lambda: with_both_stages(LEFT) or leftover(bed, name), 120)

@@ -1,6 +1,7 @@
 """A stream that waits long for a group is begun by the gateway, so that nobody on the way takes it for dead.
 
-    wait --``period`` is over--> 200 text/event-stream, and a comment every ``period`` --the answer begins--> its events
+    wait --``period`` is over--> 200 text/event-stream, and a comment every ``period`` --the answer begins--> a comment
+    that says which group answers on which weights, as its head cannot say it any more, and the answer's events
 
 A comment (a line that begins with a colon) is nothing to a reader of server-sent events. From the first one on the
 status is given away, so every outcome has to be told inside the stream: an error as an event ``data: {"error": ...}``
@@ -9,11 +10,13 @@ with the status in it, and ``data: [DONE]``, as an engine does that fails in the
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import ClientError, web
 from multidict import CIMultiDict
 
+from llama_serving.config import names
 from llama_serving.gateway.answers import error_kind
 from llama_serving.gateway.continuation.chunks import DONE, write
 from llama_serving.gateway.core.group import Group
@@ -50,6 +53,12 @@ class Hold:
                 if ticket.group is None:
                     await self._begin(close=close)
         return await dispatcher.placed(ticket)
+
+    async def answered(self, headers: Mapping[str, str]) -> None:
+        """Say what the head of the answer says of the group; no more comments then. Raises ConnectionError."""
+        self.stop()
+        said = " ".join(f"{name}={headers[name]}" for name in (names.HEADER_GROUP, names.HEADER_WEIGHTS))
+        await self.relay.write(f": {said}\n\n".encode())
 
     def stop(self) -> None:
         """Send no more comments: the answer begins, or the request has ended. A second call does nothing."""

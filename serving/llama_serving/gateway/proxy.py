@@ -223,7 +223,7 @@ class Proxy:
             if held is None:
                 await relay.begin(reply, headers, close=self.draining)
             else:
-                held.stop()
+                await held.answered(headers)
             if held is None or (reply.message.code == 200 and reply.is_event_stream):
                 await (relay.pass_on(reply) if stream is None else self._continuer.run(relay, stream))
                 response = await relay.end()

@@ -83,6 +83,9 @@ async def test_a_stream_that_waits_gets_comments_and_then_its_answer(path: str) 
         assert got.body.startswith(COMMENT * 3)
         assert events(got) == want(body, path)
         assert ("x-request-id" in got.headers, "x-llama-group" in got.headers) == (True, False)
+        said, first = got.body.replace(COMMENT, b"").split(b"\n\n")[:2]
+        assert said == b": x-llama-group=0 x-llama-weights=w", "the answer's head is gone by then"
+        assert first.startswith(b"data: ")
         assert await running.totals() == {"finished": 1}
         text = (await running.internal("/metrics")).body.decode()
     assert 'llama_gateway_requests_total{code="200"} 1\n' in text
