@@ -179,11 +179,11 @@ async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
 def ray_serve(port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Ray Serve as a process of its own, which ends with its input."""
     command = [
-        SERVING_PYTHON,
+        str(SERVING_PYTHON),
         "-m",
         "benchmarks._serve_rollout",
         str(port),
-        tiny_models(),
+        str(tiny_models()),
         NAME,
         REVISIONS[0],
         *options,
