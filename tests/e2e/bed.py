@@ -27,6 +27,9 @@ soak = pytest.mark.skipif(not SOAK, reason="takes many minutes: make soak")
 EXPLAINED_WITHIN = 10.0
 """Seconds from a cause that a pod shows to its sentence in ``kubectl get``."""
 
+PAUSE_S = 1.0
+"""Between two looks: a kubectl takes a third of a second of the cores that groups need to start."""
+
 Object = dict[str, Any]
 
 
@@ -79,7 +82,7 @@ class Bed:
                 last = line
             if check(found):
                 return found
-            time.sleep(0.3)
+            time.sleep(PAUSE_S)
         raise AssertionError(f"{name} is not {what} within {within} s; seen:\n" + "\n".join(seen[-15:]))
 
     def wait_explained(self, name: str, reason: str, *words: str, cause: Callable[[Object], bool]) -> float:
@@ -174,7 +177,7 @@ async def most_pods(bed: Bed, name: str) -> AsyncIterator[list[int]]:
     async def count() -> None:
         while True:
             counts.append(len(await asyncio.to_thread(bed.pods, name)))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(PAUSE_S)
 
     task = asyncio.create_task(count())
     yield counts

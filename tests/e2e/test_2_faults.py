@@ -123,4 +123,4 @@ def until(what: str, check: Callable[[], str], within: float) -> None:
     end = time.monotonic() + within
     while missing := check():
         assert time.monotonic() < end, f"{what}: not within {within} s; {missing}"
-        time.sleep(0.2)
+        time.sleep(0.5)
