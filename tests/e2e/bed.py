@@ -28,7 +28,7 @@ EXPLAINED_WITHIN = 10.0
 """Seconds from a cause that a pod shows to its sentence in ``kubectl get``."""
 
 PAUSE_S = 1.0
-"""Between two looks: a kubectl takes a third of a second of the cores that groups need to start."""
+"""Between two looks: each kubectl takes a tenth of a second of the cores that groups need to start."""
 
 Object = dict[str, Any]
 
