@@ -126,7 +126,7 @@ def needs(
     v, burst = forecast.variance(before.rates), forecast.burst(before.rates)
     sure = forecast.bounds(after.rates, v=v, burst=burst, z=CERTAIN)[0] * service
     coming = max(sure, forecast.ahead(after.rates, v=v, burst=burst, z=CERTAIN, horizon=windows.horizon) * service)
-    likely = forecast.bounds(after.rates, v=v, burst=burst, z=LIKELY)[1] * service
+    likely = forecast.below(after.rates, v=v, z=LIKELY) * service
     hold = max(likely, coming, after.busy)
 
     def groups(rho: float) -> int:

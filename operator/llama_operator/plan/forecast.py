@@ -124,6 +124,11 @@ def bounds(rates: Rates, *, v: float, burst: float, z: float) -> tuple[float, fl
     return least, most
 
 
+def below(rates: Rates, *, v: float, z: float) -> float:
+    """No more than this come, some window says; requests per second. Needs an age."""
+    return min(level + z * _error(tau, rates.age, v) for level, tau in zip(rates.levels, rates.taus, strict=True))
+
+
 def _chance(tau: float, burst: float, z: float) -> float:
     """What a burst or two more than usual add to a window; requests per second."""
     return burst * z * z / 2 / (2 * tau)
