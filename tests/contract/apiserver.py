@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).parents[2]
 CRDS: Final = ROOT / "crds"
 
 # Two test runs at once on one machine need two names.
-INSTANCE: Final = os.environ.get("LLAMA_CONTRACT_INSTANCE", "contract")
+_INSTANCE: Final = os.environ.get("LLAMA_CONTRACT_INSTANCE", "contract")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ async def client_of(apiserver: ApiServer) -> client.ApiClient:
 
 
 @contextmanager
-def control_plane(instance: str = INSTANCE) -> Iterator[ApiServer]:
+def control_plane(instance: str = _INSTANCE) -> Iterator[ApiServer]:
     """The API server with our CRDs; gone at the end."""
     try:
         _testbed(instance, "up", "--nodes", "0")

@@ -1,7 +1,6 @@
-"""One API server for all contract tests of a worker; a namespace of its own for each test that asks for one."""
+"""One API server for all contract tests of a run; a namespace of its own for each test that asks for one."""
 
 import contextlib
-import os
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -10,20 +9,9 @@ import pytest
 
 from testbed import binaries
 from testbed.errors import BedError
-from tests.contract.apiserver import INSTANCE, ApiServer, client_of, control_plane
+from tests.contract.apiserver import ApiServer, client_of, control_plane
 from tests.contract.benches import Bench, FakeBench, RealBench
 from tests.contract.stand import Stand, give_rights
-
-PROGRAMS = (*binaries.CONTROL_PLANE, "helm", "kube-controller-manager", *binaries.SOURCES)
-"""All that these tests and those of the weights may ask for."""
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Nobody sees what workers print: what they need is built before they start."""
-    config = session.config
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        with contextlib.suppress(BedError):  # the fixture that needs them says why
-            binaries.ensure(PROGRAMS)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -37,7 +25,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def apiserver() -> Iterator[ApiServer]:
-    with control_plane(f"{INSTANCE}{os.environ.get('PYTEST_XDIST_WORKER', '')}") as server:
+    with control_plane() as server:
         yield server
 
 
