@@ -20,7 +20,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from testbed.progress import step
@@ -66,10 +65,10 @@ class Way:
     change: Change | None = None
 
 
-async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManager[list[int]], groups: int) -> Row:
+async def under_load(way: Way, bed: Bed, rate: float) -> Row:
     """Load until so many requests have an end; meanwhile change something again and again."""
     row, number = Row(way.name), 0
-    async with OpenLoad(way.url, NAME, rate=rate, tokens=TOKENS) as load, counting as counts:
+    async with OpenLoad(way.url, NAME, rate=rate, tokens=TOKENS) as load, most_pods(bed, NAME) as counts:
         await load.finished(min(way.requests, 50), within=300)
         while len(load.answers) < way.requests:
             started = time.monotonic()
@@ -80,7 +79,7 @@ async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManage
                 row.changes.append(time.monotonic() - started)
             number += 1
             print(f"{way.name}: {len(load.answers)} of {way.requests} requests, {load.summary()[:160]}", flush=True)
-    row.answers, row.peak = load.answers, max(counts) / groups
+    row.answers, row.peak = load.answers, max(counts) / STAGES / GROUPS
     return row
 
 
@@ -111,8 +110,8 @@ def replace_group(bed: Bed, group: int, *options: str) -> None:
     bed.wait_serving(NAME, GROUPS)
 
 
-async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float) -> list[Row]:
-    """The rows of the test bed, one after the other."""
+async def measure(bed: Bed, *, requests: int, replacements: int, rate: float) -> list[Row]:
+    """All rows, one after the other."""
     gateway, plain = bed.service_url(NAME), plain_service(bed)
 
     async def upgrade(number: int) -> None:
@@ -132,7 +131,7 @@ async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float)
         Way(KUBERNETES, plain, replacements, politely),
         Way(NO_DRAIN, plain, replacements, by_force),
     )
-    return [await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS) for way in ways]
+    return [await under_load(way, bed, rate) for way in ways]
 
 
 def table(rows: list[Row]) -> str:
@@ -161,17 +160,13 @@ def main() -> None:
     parser.add_argument("--replacements", type=int, default=2000, help="requests during each way of replacing pods")
     parser.add_argument("--rate", type=float, default=20.0, help="requests per second")
     asked = parser.parse_args()
-    print(table(bed_rows(asked.requests, asked.replacements, asked.rate)))
-
-
-def bed_rows(requests: int, replacements: int, rate: float) -> list[Row]:
-    """Two groups on the test bed, measured and taken away."""
     bed = running_bed()
     with step("two groups"):
         bed.kubectl.apply(manifest(NAME, replicas=GROUPS))
         bed.wait_serving(NAME, GROUPS)
     try:
-        return asyncio.run(on_the_bed(bed, requests=requests, replacements=replacements, rate=rate))
+        rows = asyncio.run(measure(bed, requests=asked.requests, replacements=asked.replacements, rate=asked.rate))
+        print(table(rows))
     finally:
         bed.kubectl("delete", "llamadeployment", NAME, "--wait=true")
         bed.kubectl("delete", "service,networkpolicy", f"{NAME}-plain", "--ignore-not-found")
