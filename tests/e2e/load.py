@@ -89,7 +89,9 @@ class _Seen:
             data = line.removeprefix(b"data: ").strip()
             if data == b"[DONE]":
                 self.done = True
-            elif data.startswith(b": x-llama-"):  # it was held: its head could not say who would answer
+            elif data.startswith(
+                f": {names.HEADER_GROUP}=".encode()
+            ):  # it was held: its head could not say who would answer
                 said = dict(word.partition("=")[::2] for word in data.decode().split()[1:])
                 self.group, self.weights = said[names.HEADER_GROUP], said[names.HEADER_WEIGHTS]
             elif data.startswith(b"{"):

@@ -5,7 +5,7 @@ windows (see ``windows_of``) and from those what is needed (plan/demand.py):
 
     up      to the most of: what the load takes that is certain, or will be certain within h (plan/forecast.py);
             what the queue takes that will be left in h when all that is starting has come (plan/sizing.py)
-    down    by one group, when for ``keep`` seconds fewer were enough, ``cooldown`` seconds after the last
+    down    by one group, when for ``keep`` seconds fewer were likely to be needed, ``cooldown`` seconds after the last
             raise and a part of it after the last scale-down; to zero after ``idle_after`` seconds without a request
 
 The target counts groups, those that start included, so nothing is ordered twice. A raise adds ``step`` groups at most

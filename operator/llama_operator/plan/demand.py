@@ -5,9 +5,9 @@ a request takes, as measured at the present load. What waits is weighted by the 
 get and the measured seconds per token. Before anything was measured, each request in flight or waiting takes a slot.
 
 Two answers are kept apart: ``now`` takes the load that is certain (or certain to come within the horizon), ``hold``
-the highest that is likely, and of that the most within the last ``keep`` seconds. Groups are added up to
-the former and taken away down to the latter; in between nothing changes. Time is what the readings span, so a clock
-that jumps changes nothing, and a reading that spans long counts ``LONGEST`` seconds at most.
+the highest that is likely, and of that the most within the last ``keep`` seconds. Groups are added up to the former
+and taken away down to the latter; in between nothing changes. Time is what the readings span, so a clock that jumps
+changes nothing, and a reading that spans long counts ``LONGEST`` seconds at most.
 """
 
 from dataclasses import dataclass, field, replace

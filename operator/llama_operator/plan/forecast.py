@@ -10,7 +10,8 @@ Bernstein's inequality. So a short window follows quickly and errs much, a long 
 choose: each window says "at least level - z errors come" and "at most level + z errors". Where two contradict each
 other the load has changed, and the shorter one, which sees the newer part, is believed: ``bounds`` goes from the
 shortest window to the longest, and each narrows what the shorter ones leave open. A step shows in the shortest window
-first, upwards and downwards. Between the bounds lies what is not known, and there nothing is changed.
+first, upwards and downwards. ``below`` is the least "at most" of any window. Between what is certain and that lies what
+is not known, and there nothing is changed.
 
 For a horizon h, two neighbouring windows also give a line: level(T1) + g * (level(T1) - level(T2)) with
 g = (T1 + h) / (T2 - T1), as a mean over T lags T behind a line. Its error follows from the same V (two such means of
@@ -20,7 +21,7 @@ V is the mean of (x1 - x0) * (x1 - x2) over neighbouring buckets x0, x1, x2: for
 variance, while a single step or a slope, which the levels shall follow, leaves it near 0. It counts at least what
 arrivals independent of each other have (V = rate), and begins there.
 
-More arrivals never lower ``bounds`` when V is given as it was before the reading.
+More arrivals never lower ``bounds`` or ``below`` when V is given as it was before the reading.
 """
 
 from dataclasses import dataclass, replace

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.plan.forecast import Rates, ahead, bounds, burst, constants, fed, raised, variance
+from llama_operator.plan.forecast import Rates, ahead, below, bounds, burst, constants, fed, raised, variance
 from llama_operator.plan.sizing import backlog_at, groups_for, groups_for_queue, groups_to_catch, late_share
 
 TAUS = constants(10.0, 600.0)
@@ -37,6 +37,7 @@ def test_a_constant_load_has_one_level_and_no_trend() -> None:
     assert rates.levels == pytest.approx((4.0,) * len(TAUS))
     assert burst(rates) < 1.1
     assert 3.5 < least(rates) < 4 < most(rates) < 4.5
+    assert 4 < below(rates, v=variance(rates), z=1) < 4.5
     assert ahead(rates, v=variance(rates), burst=1, z=2, horizon=60) < 4
 
 
@@ -65,6 +66,9 @@ def test_more_arrivals_never_lower_the_bounds(counts: list[int], more: int, z: f
     assert 0 <= few[0] <= few[1]
     assert few[0] <= many[0]
     assert few[1] <= many[1]
+    assert below(after([3], before), v=variance(before), z=z) <= below(
+        after([3 + more], before), v=variance(before), z=z
+    )
 
 
 def test_bursts_are_measured_and_do_not_count_as_a_step() -> None:
