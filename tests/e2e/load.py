@@ -19,6 +19,8 @@ import aiohttp
 from llama_serving.config import names
 
 TIMEOUT = aiohttp.ClientTimeout(total=300)
+HELD = f": {names.HEADER_GROUP}=".encode()
+"""How the comment begins that says who answers a stream that was held: its head could not say it."""
 PROMPTS = tuple(f"Beautiful is better than {word}" for word in ("ugly", "dense", "nested", "silent", "dutch", "never"))
 
 
@@ -89,9 +91,7 @@ class _Seen:
             data = line.removeprefix(b"data: ").strip()
             if data == b"[DONE]":
                 self.done = True
-            elif data.startswith(
-                f": {names.HEADER_GROUP}=".encode()
-            ):  # it was held: its head could not say who would answer
+            elif data.startswith(HELD):
                 said = dict(word.partition("=")[::2] for word in data.decode().split()[1:])
                 self.group, self.weights = said[names.HEADER_GROUP], said[names.HEADER_WEIGHTS]
             elif data.startswith(b"{"):
