@@ -19,13 +19,15 @@ AUTOSCALING = {
     "windows": {"stableSeconds": 20, "panicSeconds": 5, "cooldownSeconds": 10},
     "idleAfterSeconds": 20,
 }
+ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}
+"""A group has no more than it is wanted to have; what is more waits, and leaves the cores to the groups that start."""
 FOR_ONE, FOR_THREE = 1, 8
 """Clients that ask again when they have their answer: 2 at a time are wanted on a group."""
 
 
 async def test_groups_follow_the_load(bed: Bed, pair: str):
     url, answers = bed.service_url(pair), []
-    bed.edit(pair, {"autoscaling": AUTOSCALING})
+    bed.edit(pair, {"autoscaling": AUTOSCALING, "gateway": ONE_OF_EACH_GATEWAY})
     async with Load(url, pair, clients=FOR_ONE) as light:
         await reached(bed, pair, 1)
         await light.finished(5, within=60)
@@ -105,4 +107,6 @@ def changes(decisions: list[Object]) -> Iterator[Object]:
 def as_it_was(bed: Bed, pair: str) -> Iterator[None]:
     """Two groups by the spec, for whoever comes next."""
     yield
-    bed.kubectl.patch("llamadeployment", pair, {"spec": {"autoscaling": None}})
+    bed.kubectl.patch(
+        "llamadeployment", pair, {"spec": {"autoscaling": None, "gateway": {"maxInFlightPerGroup": None}}}
+    )

@@ -2,18 +2,25 @@
 
 Stock ``ray start --head`` starts eleven processes around GCS and raylet. A cell needs two of the dashboard's modules
 (Serve's REST API and the list of nodes) and neither Ray's autoscaler nor the server for remote clients; Ray has no
-option for any of these. The process also ends when its supervisor does, however that ended.
+option for any of these, nor for the 30 s in which it wants a raylet to be listed: a busy node takes longer, and how
+long a start may take is decided by the supervisor. The process also ends when its supervisor does, however that ended.
 """
 
 import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
+
+LISTED_DEADLINE: Final = 180.0  # seconds; above those of the supervisors, which end this process before
 
 _MODULES: Final = "ServeHead,StateHead"
 _PR_SET_PDEATHSIG: Final = 1
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def dashboard_command(command: Sequence[str]) -> list[str]:
@@ -28,6 +35,22 @@ def die_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
+def patient(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Callable[P, R]:
+    """``ask`` again while it raises RuntimeError, Ray's word for "not listed yet", for ``deadline`` seconds."""
+
+    def asked(*arguments: P.args, **options: P.kwargs) -> R:
+        end = time.monotonic() + deadline
+        while True:
+            try:
+                return ask(*arguments, **options)
+            except RuntimeError:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(pause)
+
+    return asked
+
+
 def _trim_ray() -> None:
     from ray._private import node, ray_constants, services
 
@@ -39,6 +62,7 @@ def _trim_ray() -> None:
         return stock(command, process_type, *arguments, **options)
 
     services.start_ray_process = start_ray_process
+    services.get_node = patient(services.get_node, deadline=LISTED_DEADLINE)
     node.Node.start_monitor = lambda self: None
     node.Node.start_ray_client_server = lambda self: None
 

@@ -12,7 +12,7 @@ from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Mark, Memory
 from llama_serving.config.cell import CellTimeouts
 from llama_serving.config.state import CellReason, Phase
 
-JOIN_DEADLINE: Final = 120.0  # seconds from START_RAY to being listed by the leader
+JOIN_DEADLINE: Final = 180.0  # seconds from START_RAY to being listed by the leader
 LEADER_LOST: Final = 20.0  # seconds of silence of the leader's supervisor; a lost GCS ends Ray here in 5
 SAME_START: Final = 2.0  # a leader whose start moved by more than this has started again
 
@@ -52,7 +52,7 @@ def decide(memory: Memory, view: WorkerView, *, timeouts: CellTimeouts, now: flo
     if view.stopping:
         return _drain(memory, view, timeouts=timeouts, now=now)
     if view.ray.exit_code is not None:
-        return _end(memory, f"Ray ended with exit code {view.ray.exit_code}: the leader's session is over.", now=now)
+        return _end(memory, _ray_ended(view), now=now)
     if not view.ray.started:
         return _before(memory, view, now=now)
     memory = _note_leader(memory, view, now)
@@ -84,6 +84,11 @@ def _member(memory: Memory, view: WorkerView, *, now: float) -> Decision:
         return _end(memory, f"The leader did not list this stage within {JOIN_DEADLINE:.0f} s.", now=now)
     sentence = f"Joining the leader {view.leader_host}, {waited:.0f} s so far."
     return conclude(memory, Status(Phase.JOINING, CellReason.RAY_STARTING, sentence), now=now)
+
+
+def _ray_ended(view: WorkerView) -> str:
+    cause = "the leader's session is over" if view.joined else "it did not join; the container's log says why"
+    return f"Ray ended with exit code {view.ray.exit_code}: {cause}."
 
 
 def _note_leader(memory: Memory, view: WorkerView, now: float) -> Memory:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from llama_serving.cell.network import interface_of
-from llama_serving.cell.ray_start import dashboard_command, die_with_parent
+from llama_serving.cell.ray_start import dashboard_command, die_with_parent, patient
 from llama_serving.cell.serve_logging import kept_buffers
 from llama_serving.cell.vital import EXIT_CODE as VITAL_EXIT_CODE
 from llama_serving.cell.vital import vital
@@ -100,6 +100,27 @@ def test_a_child_whose_parent_has_ended_already_ends_too() -> None:
     code = "from llama_serving.cell.ray_start import die_with_parent; die_with_parent(1 << 30)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
     assert callable(die_with_parent)
+
+
+def test_a_raylet_that_is_listed_late_is_waited_for() -> None:
+    answers = iter([RuntimeError("not listed"), RuntimeError("not listed"), {"node_id": "a"}])
+
+    def get_node(node: str) -> object:
+        assert node == "a"
+        answer = next(answers)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    assert patient(get_node, deadline=60, pause=0)("a") == {"node_id": "a"}
+
+
+def test_a_raylet_that_is_never_listed_fails_with_rays_own_words() -> None:
+    def get_node() -> object:
+        raise RuntimeError("not listed")
+
+    with pytest.raises(RuntimeError, match="not listed"):
+        patient(get_node, deadline=0, pause=0)()
 
 
 class Runner:

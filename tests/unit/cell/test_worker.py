@@ -96,6 +96,14 @@ def test_rays_end_ends_the_container() -> None:
     assert decision.memory.status.message == "Ray ended with exit code 1: the leader's session is over."
 
 
+def test_rays_end_before_the_join_is_not_laid_to_the_leader() -> None:
+    decision = look(worker_view(ray=RayView(started=True, exit_code=1), joined=False))
+    assert decision.exit_code == 1
+    assert decision.memory.status.message == (
+        "Ray ended with exit code 1: it did not join; the container's log says why."
+    )
+
+
 def test_a_join_that_does_not_come_about_has_a_deadline() -> None:
     view = worker_view(joined=False)
     memory = look(view, now=1.0).memory
