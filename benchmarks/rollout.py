@@ -9,21 +9,29 @@ in place        ``spec.model.revision`` is edited back and forth, upgrade after 
 kubernetes      clients use a plain Service on the leaders; pods of a group are deleted with their grace period (the
                 container's SIGTERM waits for requests in flight), when they are Ready again those of the next
 no drain        the same with ``--grace-period=0 --force``: the negative control, which must show failures
+ray serve       two replicas of ``ray.serve.llm``'s own application on this machine, behind Serve's proxy; each update
+                is a ``serve.run`` with the other weights (the pods of the bed are gone by then)
+with surge      the same with ``max_surge_percent=100``: new replicas before old ones go
 ==============  ====================================================================================================
 
 Failures are requests without a whole answer. The ratio is p99 of the time to the first byte against the steady one of
-the same way in (gateway or plain Service). "Peak" is the largest number of stage pods seen at a time, in groups.
+the same way in (gateway, plain Service, Serve's proxy). "Peak" is the largest number of stage pods seen at a time, in
+groups; for Ray Serve, of replicas that had begun and not ended.
 """
 
 import argparse
 import asyncio
+import contextlib
 import statistics
+import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from benchmarks._proxies import SERVING_PYTHON, free_port
 from testbed.progress import step
-from tests.e2e.bed import NAMESPACE, Bed, manifest, most_pods, running_bed
+from tests.e2e.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
 from tests.e2e.load import Answer, OpenLoad
 
 NAME = "bench"
@@ -31,6 +39,7 @@ STAGES, GROUPS = 2, 2
 REVISIONS = ("tiny-1", "tiny-2")
 TOKENS = 4
 STEADY, IN_PLACE, KUBERNETES, NO_DRAIN = "steady", "in place", "kubernetes", "no drain"
+RAY_SERVE, RAY_SERVE_SURGE = "ray serve", "ray serve, with surge"
 
 Change = Callable[[int], Awaitable[None]]
 
@@ -65,10 +74,10 @@ class Way:
     change: Change | None = None
 
 
-async def under_load(way: Way, bed: Bed, rate: float) -> Row:
+async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManager[list[int]], groups: int) -> Row:
     """Load until so many requests have an end; meanwhile change something again and again."""
     row, number = Row(way.name), 0
-    async with OpenLoad(way.url, NAME, rate=rate, tokens=TOKENS) as load, most_pods(bed, NAME) as counts:
+    async with OpenLoad(way.url, NAME, rate=rate, tokens=TOKENS) as load, counting as counts:
         await load.finished(min(way.requests, 50), within=300)
         while len(load.answers) < way.requests:
             started = time.monotonic()
@@ -79,7 +88,7 @@ async def under_load(way: Way, bed: Bed, rate: float) -> Row:
                 row.changes.append(time.monotonic() - started)
             number += 1
             print(f"{way.name}: {len(load.answers)} of {way.requests} requests, {load.summary()[:160]}", flush=True)
-    row.answers, row.peak = load.answers, max(counts) / STAGES / GROUPS
+    row.answers, row.peak = load.answers, max(counts) / groups
     return row
 
 
@@ -110,8 +119,8 @@ def replace_group(bed: Bed, group: int, *options: str) -> None:
     bed.wait_serving(NAME, GROUPS)
 
 
-async def measure(bed: Bed, *, requests: int, replacements: int, rate: float) -> list[Row]:
-    """All rows, one after the other."""
+async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float) -> list[Row]:
+    """The rows of the test bed, one after the other."""
     gateway, plain = bed.service_url(NAME), plain_service(bed)
 
     async def upgrade(number: int) -> None:
@@ -131,7 +140,56 @@ async def measure(bed: Bed, *, requests: int, replacements: int, rate: float) ->
         Way(KUBERNETES, plain, replacements, politely),
         Way(NO_DRAIN, plain, replacements, by_force),
     )
-    return [await under_load(way, bed, rate) for way in ways]
+    return [await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS) for way in ways]
+
+
+async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
+    """Two rows: Ray Serve undisturbed, and in its own rolling updates."""
+    port = free_port()
+    with ray_serve(port, *(["--surge"] if surge else [])) as process:
+        counts = [GROUPS]
+
+        def told() -> None:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError(
+                    f"Ray Serve ended with {process.wait(60)}: LLAMA_BENCH_LOG=1 shows what its replicas say"
+                )
+            counts.append(int(line.split()[-1]))
+
+        async def update(number: int) -> None:
+            assert process.stdin is not None
+            process.stdin.write(f"{REVISIONS[(number + 1) % 2]}\n")
+            process.stdin.flush()
+            await asyncio.to_thread(told)
+
+        @contextlib.asynccontextmanager
+        async def counted() -> AsyncIterator[list[int]]:
+            yield counts
+
+        with step("two replicas of Ray Serve"):
+            await asyncio.to_thread(told)
+        name, url = RAY_SERVE_SURGE if surge else RAY_SERVE, f"http://127.0.0.1:{port}"
+        ways = (Way(f"{STEADY}, {name}", url, requests), Way(name, url, requests, update))
+        return [await under_load(way, rate, counted(), GROUPS) for way in ways]
+
+
+@contextlib.contextmanager
+def ray_serve(port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Ray Serve as a process of its own, which ends with its input."""
+    arguments = (str(port), str(tiny_models()), NAME, REVISIONS[0], *options)
+    command = [str(SERVING_PYTHON), "-m", "benchmarks._serve_rollout", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(120)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def table(rows: list[Row]) -> str:
@@ -159,14 +217,25 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000, help="requests during the upgrades")
     parser.add_argument("--replacements", type=int, default=2000, help="requests during each way of replacing pods")
     parser.add_argument("--rate", type=float, default=20.0, help="requests per second")
+    parser.add_argument("--only-ray-serve", action="store_true", help="leave the test bed out")
     asked = parser.parse_args()
+    rows = [] if asked.only_ray_serve else bed_rows(asked.requests, asked.replacements, asked.rate)
+    for surge in (False, True):
+        try:
+            rows += asyncio.run(on_ray_serve(requests=asked.replacements, rate=asked.rate, surge=surge))
+        except RuntimeError as error:
+            print(f"Ray Serve{' with surge' if surge else ''}: {error}")
+    print(table(rows))
+
+
+def bed_rows(requests: int, replacements: int, rate: float) -> list[Row]:
+    """Two groups on the test bed, measured and taken away."""
     bed = running_bed()
     with step("two groups"):
         bed.kubectl.apply(manifest(NAME, replicas=GROUPS))
         bed.wait_serving(NAME, GROUPS)
     try:
-        rows = asyncio.run(measure(bed, requests=asked.requests, replacements=asked.replacements, rate=asked.rate))
-        print(table(rows))
+        return asyncio.run(on_the_bed(bed, requests=requests, replacements=replacements, rate=rate))
     finally:
         bed.kubectl("delete", "llamadeployment", NAME, "--wait=true")
         bed.kubectl("delete", "service,networkpolicy", f"{NAME}-plain", "--ignore-not-found")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +26,7 @@ pytest.importorskip("vllm", reason="needs the serving environment")
 def stock_vllm() -> Iterator[None]:
     """Put back what the fixes replace, so that each test begins with vLLM as it was installed."""
     import vllm.v1.executor.ray_executor_v2 as v2
-    from vllm.distributed.device_communicators import cpu_communicator
+    from vllm.distributed.device_communicators import cpu_communicator, shm_broadcast
     from vllm.model_executor.models import registry
     from vllm.platforms import current_platform
     from vllm.v1.engine import utils
@@ -35,6 +36,7 @@ def stock_vllm() -> Iterator[None]:
         (v2, "RayWorkerProc", v2.RayWorkerProc),
         (shm, "make_group_name", staticmethod(shm.make_group_name)),
         (registry, "_run_in_subprocess", registry._run_in_subprocess),
+        (shm_broadcast, "SpinCondition", shm_broadcast.SpinCondition),
         (utils, "get_mp_context", utils.get_mp_context),
         (platform, "ray_device_key", platform.ray_device_key),
     ]
@@ -292,7 +294,51 @@ def _ends_with_7(*, name: str) -> None:
     os._exit(7 if any(key.startswith(name) for key in os.environ) else 1)
 
 
-# 8. Serve's side
+# 8. Waiting for the next step
+
+
+def polls_right_after_a_message(condition: type) -> list[int]:
+    """How often a reader asks the kernel to sleep when it waits three times at once."""
+    import zmq
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    polls: list[int] = []
+    waiting = condition(is_reader=True, context=zmq.Context(), notify_address=shm_broadcast.get_open_zmq_ipc_path())
+    waiting.poller = SimpleNamespace(poll=lambda timeout: polls.append(timeout) or [])
+    waiting.record_read()
+    for _ in range(3):
+        waiting.wait(timeout_ms=1)
+    return polls
+
+
+def test_stock_spins_after_a_message() -> None:
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    assert polls_right_after_a_message(shm_broadcast.SpinCondition) == []
+
+
+def test_the_fix_naps_and_loses_no_message() -> None:
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    from llama_serving.cpu.waiting import NAP_MS, NappingCondition, nap_while_waiting
+
+    assert polls_right_after_a_message(NappingCondition) == [NAP_MS] * 3
+    for _ in range(2):
+        nap_while_waiting()
+    writer = shm_broadcast.MessageQueue(n_reader=1, n_local_reader=1)
+    reader = shm_broadcast.MessageQueue.create_from_handle(writer.export_handle(), rank=0)
+    assert isinstance(reader._spin_condition, NappingCondition)
+    with ThreadPoolExecutor(1) as thread:
+        ready = thread.submit(reader.wait_until_ready)
+        writer.wait_until_ready()
+        ready.result(timeout=60)
+        told = thread.submit(lambda: [reader.dequeue(timeout=60) for _ in range(2000)])
+        for number in range(2000):
+            writer.enqueue(number, timeout=60)
+        assert told.result(timeout=100) == list(range(2000))
+
+
+# 9. Serve's side
 
 
 def test_the_app_is_built_without_importing_vllm() -> None:

@@ -76,6 +76,11 @@ class Limits:
     step: int | None = None  # groups that one decision adds at most; None: as many as there are, at least 4
     start: float = 120.0  # time that a start takes before one was measured
 
+    @property
+    def in_group(self) -> int:
+        """Requests that a group is to have at once."""
+        return max(1, min(self.slots, self.in_flight or self.slots))
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -117,10 +122,9 @@ def decide(load: Load, groups: Groups, state: State, limits: Limits, now: dateti
     """How many groups there shall be after this reading."""
     windows = windows_of(limits, state.kept)
     memory = demand.learned(state.memory, load, windows)
-    slots = max(1, min(limits.slots, limits.in_flight or limits.slots))
     due = tuple(_due(age, windows.horizon) for age in groups.starting)
     needs = demand.needs(
-        state.memory, memory, load, windows=windows, slots=slots, most=limits.ceiling + 1,
+        state.memory, memory, load, windows=windows, slots=limits.in_group, most=limits.ceiling + 1,
         speed=state.kept.seconds_per_token, serving=groups.serving, due=due,
     )  # fmt: skip
     if load.known and load.span > 0:
@@ -303,12 +307,12 @@ def _changed(case: _Case, target: int, word: Word) -> str:
         case Word.FORECAST:
             return (
                 f"{_groups(target)} for about {needs.work:.0f} requests at a time within {case.windows.horizon:.0f} s, "
-                f"now {load.in_flight} in flight and {load.waiting} waiting; a group holds {limits.slots}, {starts}"
+                f"now {load.in_flight} in flight and {load.waiting} waiting; a group holds {limits.in_group}, {starts}"
             )
         case _:
             return (
                 f"{_groups(target)} for {load.in_flight} requests in flight and {load.waiting} waiting"
-                f"{work}; a group holds {limits.slots} at a time, {starts}"
+                f"{work}; a group holds {limits.in_group} at a time, {starts}"
             )
 
 
@@ -324,7 +328,7 @@ def _unchanged(case: _Case, word: Word) -> str:
         Word.ROLLING_OUT: f"{groups}: fewer would do; none goes before the rollout has ended",
         Word.IDLE: "0 groups: no request waits; the first one starts a group",
     }
-    return said.get(word, f"{groups} hold the load; a group holds {case.limits.slots} requests at a time")
+    return said.get(word, f"{groups} hold the load; a group holds {case.limits.in_group} requests at a time")
 
 
 def _groups(number: int) -> str:

@@ -16,12 +16,17 @@ from vllm.platforms import current_platform
 
 from llama_serving.cpu.driver_address import connect_driver
 from llama_serving.cpu.stage_death import ending_the_process
+from llama_serving.cpu.waiting import nap_while_waiting
 
 RAY_RESOURCE = "CPU"
 
 
 class StageProc(v2.RayWorkerProc):  # type: ignore[misc]
     """The actor of one stage."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        nap_while_waiting()
+        super().__init__(*arguments, **options)
 
     def get_node_and_physical_gpu_ids(self) -> tuple[str, list[int]]:
         """Node of this actor; no accelerators."""
@@ -42,6 +47,7 @@ class CpuStagesExecutor(v2.RayExecutorV2):  # type: ignore[misc]
 
     def _init_executor(self) -> None:
         use_cpu_bundles()
+        nap_while_waiting()
         connect_driver()
         super()._init_executor()
 
