@@ -15,14 +15,14 @@ from tests.e2e.test_3_operator import kill_operator
 AUTOSCALING = {
     "minReplicas": 0,
     "maxReplicas": 3,
-    "target": {"inFlightPerGroup": 2},
+    "target": {"waitSeconds": 1, "inFlightPerGroup": 2},
     "windows": {"stableSeconds": 20, "panicSeconds": 5, "cooldownSeconds": 10},
     "idleAfterSeconds": 20,
 }
 ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}
 """A group has no more than it is wanted to have; what is more waits, and leaves the cores to the groups that start."""
-FOR_THREE = 8
-"""Clients that ask again when they have their answer."""
+FOR_THREE = 16
+"""Clients that ask again when they have their answer, about a second later: 12 wait for the 4 that two groups have."""
 
 
 async def test_groups_follow_the_load(bed: Bed, pair: str):

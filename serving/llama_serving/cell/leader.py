@@ -134,9 +134,8 @@ def _await_engine(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, n
     if view.engine is not None:
         status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, "The engine is up; asking it for a first token.")
         return conclude(memory, status, now=now, actions=(Do.FIRST_TOKEN,))
-    missing = _missing(view)
-    why = f"; {_names(missing)} left the cluster" if missing else ""
-    status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, f"The engine is starting, {waited:.0f} s so far{why}.")
+    sentence = f"The engine is starting, {waited:.0f} s so far{_left(view)}."
+    status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, sentence)
     return conclude(memory, status, now=now)
 
 
@@ -196,10 +195,15 @@ def _names(stages: tuple[int, ...]) -> str:
     return f"stage{'s' if len(stages) > 1 else ''} {', '.join(map(str, stages))}"
 
 
+def _left(view: LeaderView) -> str:
+    """Which stages are known to be gone; a cluster that does not list its nodes says nothing of them."""
+    missing = () if view.joined is None else _missing(view)
+    return f"; {_names(missing)} left the cluster" if missing else ""
+
+
 def _cause(view: LeaderView) -> str:
-    missing = _missing(view)
-    if missing and view.joined is not None:
-        return f"; {_names(missing)} left the cluster"
+    if left := _left(view):
+        return left
     if not view.intact:
         return "; a stage has started again and the engine is not a part of it yet"
     if view.engine is None:

@@ -106,6 +106,16 @@ def test_waiting_for_stages_says_how_many_and_which() -> None:
     assert decision.memory.status.message == "2 of 4 stages have joined; waiting for stages 1, 3, 12 s so far."
 
 
+@pytest.mark.parametrize(
+    ("joined", "said"),
+    [(BOTH, ""), (frozenset({0}), "; stage 1 left the cluster"), (None, "")],
+)
+def test_a_cluster_that_does_not_list_its_nodes_has_not_lost_them(joined: frozenset[int] | None, said: str) -> None:
+    starting = leader_view(**LOADS | {"joined": joined})
+    decision = after(leader_view(**LOADS), *[starting] * 5)
+    assert decision.memory.status.message == f"The engine is starting, 5 s so far{said}."
+
+
 def test_an_engine_without_answer_names_the_stage_that_left() -> None:
     decision = look(leader_view(engine=None, joined=frozenset({0})))
     assert decision.memory.status.message == "The engine has not answered for 0 s; stage 1 left the cluster."
