@@ -22,6 +22,7 @@ groups; for Ray Serve, of replicas that had begun and not ended.
 import argparse
 import asyncio
 import contextlib
+import math
 import statistics
 import subprocess
 import time
@@ -59,9 +60,9 @@ class Row:
         return sum(not answer.whole for answer in self.answers)
 
     def first_byte(self, share: float) -> float:
-        """Quantile of the time to the first byte, in seconds."""
+        """Quantile of the time to the first byte, in seconds; NaN when nobody was answered."""
         found = sorted(answer.first_byte for answer in self.answers if answer.first_byte is not None)
-        return found[min(int(share * len(found)), len(found) - 1)]
+        return found[min(int(share * len(found)), len(found) - 1)] if found else math.nan
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManage
             number += 1
             print(f"{way.name}: {len(load.answers)} of {way.requests} requests, {load.summary()[:160]}", flush=True)
     row.answers, row.peak = load.answers, max(counts) / groups
+    print(table([row]), flush=True)  # a run takes long: what is known is shown
     return row
 
 
