@@ -1,10 +1,11 @@
 """Ray Serve LLM's own rolling update; runs in the serving environment.
 
 ``python -m benchmarks._serve_rollout PORT FOLDER MODEL REVISION [--surge]`` starts a Ray of its own on this machine and
-deploys two replicas of the model in FOLDER/REVISION, each a pipeline of two stages, behind Serve's HTTP proxy, by
-``ray.serve.llm``'s own application. Then each line of its input is a revision that it updates to by ``serve.run``; it
-answers with a line, ``REVISION SECONDS PEAK``, when Serve says that the update is done: PEAK is the largest number of
-replicas that had begun and not ended, seen twice a second. It ends with its input.
+deploys two replicas of the model in FOLDER/REVISION behind Serve's HTTP proxy, by ``ray.serve.llm``'s own application.
+A replica has one stage: of two, the second dies on CPU at the first request with stock vLLM (docs/cell.md, "CPU
+stages"). Then each line of its input is a revision that it updates to by ``serve.run``; it answers with a line,
+``REVISION SECONDS PEAK``, when Serve says that the update is done: PEAK is the largest number of replicas that had
+begun and not ended, seen twice a second. It ends with its input.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, build_openai_app
 
-APP, REPLICAS, STAGES = "llama", 2, 2
+APP, REPLICAS = "llama", 2
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -44,7 +45,6 @@ def application(model: str, path: Path, *, surge: bool) -> Application:
             "dtype": "float32",
             "max_model_len": 512,
             "max_num_seqs": 8,
-            "pipeline_parallel_size": STAGES,
             "enforce_eager": True,
             "kv_cache_memory_bytes": 64 << 20,
         },
