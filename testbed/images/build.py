@@ -30,6 +30,7 @@ INPUTS: Final = {
     OPERATOR: (
         *_COMMON,
         "operator/Dockerfile",
+        "operator/image",
         "operator/llama_operator",
         *(f"{_CODE}/{part}" for part in ("__init__.py", "apiserver.py", "config", "gateway", "weights")),
     ),

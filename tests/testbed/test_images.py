@@ -3,6 +3,10 @@
 import base64
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -154,3 +158,26 @@ def test_uv_is_found_where_make_setup_put_it(tmp_path: Path, monkeypatch: pytest
     program.parent.mkdir(parents=True)
     program.touch()
     assert bases.uv_command() == str(program)
+
+
+@pytest.mark.parametrize(("folder", "ends"), [(Path("operator/image"), True), (Path("operator"), False)])
+def test_a_program_of_the_operators_image_hears_sigterm_while_it_imports(folder: Path, ends: bool) -> None:
+    """As process 1 of a PID namespace; without the image's start-up file the kernel drops the signal."""
+    importing = "import time; print('up', flush=True); time.sleep(60)"
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", importing]
+    environment = os.environ | {"PYTHONPATH": str(folder.resolve())}
+    outer = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert outer.stdout is not None
+        assert outer.stdout.readline() == "up\n"
+        child = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text(encoding="ascii"))
+        os.kill(child, signal.SIGTERM)
+        if ends:
+            assert outer.wait(timeout=30) == 0
+        else:
+            pending = Path(f"/proc/{child}/status").read_text(encoding="ascii")
+            assert "SigPnd:\t0000000000000000" in pending, "dropped, not kept for later"
+            assert outer.poll() is None
+    finally:
+        outer.kill()
+        outer.communicate()
