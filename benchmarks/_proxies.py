@@ -103,23 +103,34 @@ def haproxy(behind: int) -> Iterator[Endpoint]:
 @contextmanager
 def ray_serve() -> Iterator[Endpoint]:
     """Start Ray Serve with the same answers as its app; only its HTTP proxy's process is charged."""
-    if not SERVING_PYTHON.exists():
-        raise MissingError("needs the serving environment: make serving-setup, or set SERVING_PYTHON")
     port = free_port()
-    command = [str(SERVING_PYTHON), "-m", "benchmarks._serve_app", str(port)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
+    with serving_program("benchmarks._serve_app", str(port), within=60, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         while line and not line.strip().isdigit():
             line = process.stdout.readline()
         if not line:
-            raise MissingError(f"Ray Serve did not start: try {' '.join(command)}")
+            raise MissingError(f"Ray Serve did not start: try {SERVING_PYTHON} -m benchmarks._serve_app {port}")
         yield Endpoint(port, int(line))
+
+
+@contextmanager
+def serving_program(
+    module: str, *arguments: str, within: float, stderr: int | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """A program of the serving environment that ends with its input, killed ``within`` seconds after that.
+
+    Raises:
+        MissingError: there is no such environment.
+    """
+    if not SERVING_PYTHON.exists():
+        raise MissingError("needs the serving environment: make serving-setup, or set SERVING_PYTHON")
+    command = [str(SERVING_PYTHON), "-m", module, *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    try:
+        yield process
     finally:
-        _close_input(process)
+        _close_input(process, within)
 
 
 @contextmanager
@@ -136,11 +147,11 @@ def _process(command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
             process.wait()
 
 
-def _close_input(process: "subprocess.Popen[str]") -> None:
+def _close_input(process: "subprocess.Popen[str]", within: float) -> None:
     assert process.stdin is not None
     process.stdin.close()
     try:
-        process.wait(60)
+        process.wait(within)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -24,13 +24,12 @@ import asyncio
 import contextlib
 import math
 import statistics
-import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from benchmarks._proxies import SERVING_PYTHON, free_port
+from benchmarks._proxies import free_port, serving_program
 from testbed.progress import step
 from tests.e2e.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
 from tests.e2e.load import Answer, OpenLoad
@@ -148,7 +147,8 @@ async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float)
 async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
     """Two rows: Ray Serve undisturbed, and in its own rolling updates."""
     port = free_port()
-    with ray_serve(port, *(["--surge"] if surge else [])) as process:
+    arguments = [str(port), str(tiny_models()), NAME, REVISIONS[0], *(["--surge"] if surge else [])]
+    with serving_program("benchmarks._serve_rollout", *arguments, within=120) as process:
         counts = [GROUPS]
 
         def told() -> None:
@@ -175,23 +175,6 @@ async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
         name, url = RAY_SERVE_SURGE if surge else RAY_SERVE, f"http://127.0.0.1:{port}"
         ways = (Way(f"{STEADY}, {name}", url, requests), Way(name, url, requests, update))
         return [await under_load(way, rate, counted(), GROUPS) for way in ways]
-
-
-@contextlib.contextmanager
-def ray_serve(port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Ray Serve as a process of its own, which ends with its input."""
-    arguments = (str(port), str(tiny_models()), NAME, REVISIONS[0], *options)
-    command = [str(SERVING_PYTHON), "-m", "benchmarks._serve_rollout", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(120)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def table(rows: list[Row]) -> str:
