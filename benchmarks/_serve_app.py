@@ -7,18 +7,16 @@ proxy and serves until its input ends.
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import ray
 from ray import serve
 from starlette.applications import Starlette  # type: ignore[import-not-found]
 from starlette.requests import Request  # type: ignore[import-not-found]
 from starlette.responses import Response, StreamingResponse  # type: ignore[import-not-found]
 from starlette.routing import Route  # type: ignore[import-not-found]
 
+from benchmarks._own_serve import own_serve
 from benchmarks._upstream import ANSWER, DONE, EVENT, EVENTS, PACE, PATH_ANSWER, PATH_STREAM
 
 
@@ -70,25 +68,13 @@ def _parent(pid: int) -> int:
 
 
 def main(port: int) -> None:
-    """Serve until the input ends; whatever Ray writes is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="bench-ray-", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            _temp_dir=folder,
-        )
-        options: dict[str, Any] = {"host": "127.0.0.1", "port": port}
-        serve.start(http_options=options)
+    """Serve until the input ends."""
+    with own_serve(port, slots=2):
         routes = [Route(PATH_ANSWER, whole, methods=["POST"]), Route(PATH_STREAM, stream, methods=["POST"])]
         app = serve.ingress(Starlette(routes=routes))(Answers)
         serve.run(serve.deployment(max_ongoing_requests=1000)(app).bind(), route_prefix="/")
         print(_proxy_pid(), flush=True)
         sys.stdin.read()
-        serve.shutdown()
-        ray.shutdown()
 
 
 if __name__ == "__main__":

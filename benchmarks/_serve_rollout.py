@@ -13,17 +13,17 @@ import contextlib
 import itertools
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, build_openai_app
+
+from benchmarks._own_serve import own_serve
 
 APP, REPLICAS = "llama", 2
 ENVIRONMENT = {
@@ -83,7 +83,7 @@ def counted() -> Iterator[list[int]]:
 
 
 def main() -> None:
-    """Serve, and update as told, until the input ends; whatever Ray writes is gone afterwards."""
+    """Serve, and update as told, until the input ends."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks._serve_rollout", description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path)
@@ -92,24 +92,13 @@ def main() -> None:
     parser.add_argument("--surge", action="store_true")
     asked = parser.parse_args()
     os.environ.update(ENVIRONMENT)
-    with tempfile.TemporaryDirectory(prefix="bench-ray-", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            address="local",
-            num_cpus=16,  # slots, not cores
-            include_dashboard=False,
-            log_to_driver="LLAMA_BENCH_LOG" in os.environ,
-            logging_level="error",
-            _temp_dir=folder,
-        )
-        serve.start(http_options={"host": "127.0.0.1", "port": asked.port})
+    with own_serve(asked.port, slots=16):
         for revision in itertools.chain([asked.revision], map(str.strip, sys.stdin)):
             started = time.monotonic()
             with counted() as counts:
                 app = application(asked.model, asked.folder / revision, surge=asked.surge)
                 serve.run(app, name=APP, route_prefix="/")
             print(revision, f"{time.monotonic() - started:.1f}", max(counts), flush=True)
-        serve.shutdown()
-        ray.shutdown()
 
 
 if __name__ == "__main__":
