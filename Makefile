@@ -55,7 +55,7 @@ testbed-tests: setup  ## The test bed itself.
 	$(RUN) -m pytest tests/testbed
 
 serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two network namespaces.
-	$(SERVING_RUN) -m pytest --numprocesses=2 --dist=loadfile tests/serving
+	$(SERVING_RUN) -m pytest tests/serving
 
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest --durations=15 tests/e2e

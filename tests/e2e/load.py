@@ -193,9 +193,10 @@ class OpenLoad(_Clients):
             await session.close()
 
     async def _arrive(self) -> None:
-        chance = random.Random(self.seed)
+        chance, due = random.Random(self.seed), time.monotonic()
         while True:
-            await asyncio.sleep(chance.expovariate(self.rate))
+            due += chance.expovariate(self.rate)  # after the time before, however late that one went out
+            await asyncio.sleep(max(due - time.monotonic(), 0))
             body = request(self.model, chance.choice(PROMPTS), tokens=self.tokens, stream=chance.random() < 0.6)
             task = asyncio.create_task(self._one(chance.choice(self._sessions), body))
             self._running.add(task)
