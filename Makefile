@@ -49,7 +49,7 @@ unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/unit tests/component tests/wiring
 
 contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
-	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/contract tests/weights
+	$(RUN) -m pytest tests/contract tests/weights
 
 testbed-tests: setup  ## The test bed itself.
 	$(RUN) -m pytest tests/testbed
