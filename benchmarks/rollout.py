@@ -37,7 +37,7 @@ from tests.e2e.load import Answer, OpenLoad
 NAME = "bench"
 STAGES, GROUPS = 2, 2
 REVISIONS = ("tiny-1", "tiny-2")
-TOKENS = 2  # a stream has two events to lose, and the two cores are not what is measured
+TOKENS = 2  # a stream has two events to lose; with more, 100,000 requests take hours on two cores
 STEADY, IN_PLACE, KUBERNETES, NO_DRAIN = "steady", "in place", "kubernetes", "no drain"
 RAY_SERVE, RAY_SERVE_SURGE = "ray serve", "ray serve, with surge"
 
