@@ -49,13 +49,13 @@ unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/unit tests/component tests/wiring
 
 contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
-	$(RUN) -m pytest tests/contract tests/weights
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/contract tests/weights
 
 testbed-tests: setup  ## The test bed itself.
 	$(RUN) -m pytest tests/testbed
 
 serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two network namespaces.
-	$(SERVING_RUN) -m pytest tests/serving
+	$(SERVING_RUN) -m pytest --numprocesses=2 --dist=loadfile tests/serving
 
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest --durations=15 tests/e2e

@@ -6,9 +6,11 @@ open load of short greedy requests, streamed and plain. In turn, on the same pod
 ==============  ====================================================================================================
 steady          nothing happens
 in place        ``spec.model.revision`` is edited back and forth, upgrade after upgrade
+weights read    the Job alone that begins each upgrade, for a `LlamaWeights` that nothing uses: no group leaves rotation
 kubernetes      clients use a plain Service on the leaders; pods of a group are deleted with their grace period (the
                 container's SIGTERM waits for requests in flight), when they are Ready again those of the next
 no drain        the same with ``--grace-period=0 --force``: the negative control, which must show failures
+one group       nothing happens, but one group carries the load: what is left while the other one is exchanged
 ray serve       two replicas of ``ray.serve.llm``'s own application on this machine, behind Serve's proxy; each update
                 is a ``serve.run`` with the other weights (the pods of the bed are gone by then)
 with surge      the same with ``max_surge_percent=100``: new replicas before old ones go
@@ -16,7 +18,8 @@ with surge      the same with ``max_surge_percent=100``: new replicas before old
 
 Failures are requests without a whole answer. The ratio is p99 of the time to the first byte against the steady one of
 the same way in (gateway, plain Service, Serve's proxy). "Peak" is the largest number of stage pods seen at a time, in
-groups; for Ray Serve, of replicas that had begun and not ended.
+groups; for Ray Serve, of replicas that had begun and not ended. After each row stand what the cores did and where the
+slowest hundredth of its answers lies.
 """
 
 import argparse
@@ -25,10 +28,12 @@ import contextlib
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from benchmarks._machine import Cores, watched_cores
 from benchmarks._proxies import free_port, serving_program
 from testbed.progress import step
 from tests.e2e.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
@@ -38,10 +43,24 @@ NAME = "bench"
 STAGES, GROUPS = 2, 2
 REVISIONS = ("tiny-1", "tiny-2")
 TOKENS = 2  # a stream has two events to lose; with more, 100,000 requests take hours on two cores
-STEADY, IN_PLACE, KUBERNETES, NO_DRAIN = "steady", "in place", "kubernetes", "no drain"
+BURST = 5.0  # slow answers less than so many seconds apart have a common cause
+STEADY, IN_PLACE, WEIGHTS_READ, ONE_GROUP = "steady", "in place", "weights read", "one group"
+KUBERNETES, NO_DRAIN = "kubernetes", "no drain"
 RAY_SERVE, RAY_SERVE_SURGE = "ray serve", "ray serve, with surge"
 
 Change = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Seconds on the clock of ``time.monotonic``."""
+
+    start: float
+    end: float
+
+    def holds(self, moment: float) -> bool:
+        """Whether this moment lies in it."""
+        return self.start <= moment < self.end
 
 
 @dataclass
@@ -49,9 +68,11 @@ class Row:
     """One way, and what its load saw."""
 
     way: str
+    url: str
     answers: list[Answer] = field(default_factory=list)
-    changes: list[float] = field(default_factory=list)  # seconds of each upgrade or replacement
+    changes: list[Span] = field(default_factory=list)  # upgrades or replacements
     peak: float = 1  # groups at a time, as a multiple of those that are wanted
+    cores: Cores = field(default_factory=Cores)
 
     @property
     def failures(self) -> int:
@@ -76,8 +97,12 @@ class Way:
 
 async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManager[list[int]], groups: int) -> Row:
     """Load until so many requests have an end; meanwhile change something again and again."""
-    row, number = Row(way.name), 0
-    async with OpenLoad(way.url, NAME, rate=rate, tokens=TOKENS) as load, counting as counts:
+    row, number = Row(way.name, way.url), 0
+    async with (
+        watched_cores() as row.cores,
+        OpenLoad(way.url, NAME, rate=rate, tokens=TOKENS) as load,
+        counting as counts,
+    ):
         await load.finished(min(way.requests, 50), within=300)
         while len(load.answers) < way.requests:
             started = time.monotonic()
@@ -85,11 +110,11 @@ async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManage
                 await load.finished(min(200, way.requests), within=600)
             else:
                 await way.change(number)
-                row.changes.append(time.monotonic() - started)
+                row.changes.append(Span(started, time.monotonic()))
             number += 1
             print(f"{way.name}: {len(load.answers)} of {way.requests} requests, {load.summary()[:160]}", flush=True)
     row.answers, row.peak = load.answers, max(counts) / groups
-    print(table([row]), flush=True)  # a run takes long: what is known is shown
+    print(table([row]), *slow_bursts(row), sep="\n", flush=True)  # a run takes long: what is known is shown
     return row
 
 
@@ -133,15 +158,25 @@ async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float)
     async def by_force(number: int) -> None:
         await asyncio.to_thread(replace_group, bed, number % GROUPS, "--grace-period=0", "--force")
 
+    async def read_weights(number: int) -> None:
+        model = manifest(NAME)["spec"]["model"] | {"revision": REVISIONS[number % 2]}
+        await asyncio.to_thread(bed.read_weights, f"{NAME}-read", model)
+        await asyncio.to_thread(bed.kubectl, "delete", "llamaweights", f"{NAME}-read", "--wait=true")
+
     steady = max(replacements, requests // 20)
     ways = (
         Way(STEADY, gateway, steady),
         Way(IN_PLACE, gateway, requests, upgrade),
+        Way(WEIGHTS_READ, gateway, replacements, read_weights),
         Way(f"{STEADY}, plain Service", plain, steady),
         Way(KUBERNETES, plain, replacements, politely),
         Way(NO_DRAIN, plain, replacements, by_force),
     )
-    return [await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS) for way in ways]
+    rows = [await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS) for way in ways]
+    fewer = bed.edit(NAME, {"replicas": 1})
+    await asyncio.to_thread(bed.settled, NAME, fewer, within=300)
+    way = Way(ONE_GROUP, gateway, steady)
+    return [*rows, await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS)]
 
 
 async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
@@ -183,17 +218,39 @@ def table(rows: list[Row]) -> str:
         "| way | requests | failed | changes | seconds each | peak / N | p50 first byte | p99 first byte | to steady |"
     )
     lines = [head, "|" + "---|" * 9]
-    steady = rows[0]
+    steady = {row.url: row.first_byte(0.99) for row in rows if row.way.startswith(STEADY)}
     for row in rows:
-        if row.way.startswith(STEADY):
-            steady = row
-        each = f"{statistics.median(row.changes):.1f}" if row.changes else ""
+        each = f"{statistics.median(one.end - one.start for one in row.changes):.1f}" if row.changes else ""
         lines.append(
             f"| {row.way} | {len(row.answers)} | {row.failures} | {len(row.changes)} | {each} "
             f"| {row.peak:.2f} | {row.first_byte(0.5) * 1000:.0f} ms "
-            f"| {row.first_byte(0.99) * 1000:.0f} ms | {row.first_byte(0.99) / steady.first_byte(0.99):.2f} |"
+            f"| {row.first_byte(0.99) * 1000:.0f} ms | {row.first_byte(0.99) / steady.get(row.url, math.nan):.2f} |"
         )
     return "\n".join(lines)
+
+
+def slow_bursts(row: Row, *, longest: int = 10) -> list[str]:
+    """Where the slowest hundredth of the answers lies: bursts of them, the worst first, one line each."""
+    limit = row.first_byte(0.99)
+    slow = sorted((a for a in row.answers if a.first_byte is not None and a.first_byte >= limit), key=lambda a: a.start)
+    bursts: list[list[Answer]] = []
+    for answer in slow:
+        if bursts and answer.start - bursts[-1][-1].start < BURST:
+            bursts[-1].append(answer)
+        else:
+            bursts.append([answer])
+    bursts.sort(key=lambda burst: -max(answer.first_byte or 0 for answer in burst))
+    lines = [f"{row.way}: {row.cores.between(-math.inf, math.inf)}; {len(slow)} slow answers in {len(bursts)} bursts"]
+    for burst in bursts[:longest]:
+        start, end = burst[0].start, burst[-1].end
+        when = [f"{start - one.start:.1f} s into change {n}" for n, one in enumerate(row.changes) if one.holds(start)]
+        groups = dict(Counter(f"group {answer.group}, {answer.weights[:12]}" for answer in burst))
+        slowest = max(answer.first_byte or 0 for answer in burst)
+        lines.append(
+            f"  at {start - row.answers[0].start:.0f} s ({', '.join(when) or 'no change'}): {len(burst)} answers, "
+            f"the slowest after {slowest:.2f} s, {groups}, {row.cores.between(start, end)}"
+        )
+    return lines
 
 
 def main() -> None:

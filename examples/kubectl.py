@@ -1,7 +1,9 @@
 """kubectl as a user has it: the binary of the cluster's environment."""
 
 import json
+import math
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,30 @@ class Kubectl:
         """An object."""
         found: dict[str, Any] = json.loads(self(*arguments, "-o", "json"))
         return found
+
+    def watch(self, *arguments: str, within: float) -> Iterator[dict[str, Any]]:
+        """Events, ``{"type": ..., "object": ...}``, of a ``kubectl get``: what is there, then its changes.
+
+        Ends after ``within`` seconds. Raises SystemExit with kubectl's message. One process that listens, where asking
+        again and again would cost a tenth of a core.
+        """
+        end = time.monotonic() + within
+        while (left := math.ceil(end - time.monotonic())) > 0:
+            command, said = self.watch_command(*arguments, f"--request-timeout={left}s"), subprocess.PIPE
+            with subprocess.Popen(command, env=self.environment, stdout=said, stderr=said, text=True) as process:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                try:
+                    yield from map(json.loads, process.stdout)  # one on each line
+                finally:
+                    process.terminate()
+                error = process.stderr.read()
+            if process.returncode > 0 and time.monotonic() < end - 1:
+                raise SystemExit(f"{' '.join(command)}: {error.strip()}")
+
+    def watch_command(self, *arguments: str) -> list[str]:
+        """The kubectl that prints such events, one on each line, until it is ended or the API server ends the watch."""
+        return self._command("get", *arguments, "--watch", "--output-watch-events", "-o", "json")
 
     def apply(self, *manifests: dict[str, object]) -> None:
         """Server-side apply of objects."""

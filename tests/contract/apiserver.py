@@ -17,8 +17,10 @@ from kubernetes.aio import client, config
 ROOT: Final = Path(__file__).parents[2]
 CRDS: Final = ROOT / "crds"
 
-# Two test runs at once on one machine need two names.
-_INSTANCE: Final = os.environ.get("LLAMA_CONTRACT_INSTANCE", "contract")
+# Two test runs at once on one machine need two names, and so do the two processes of one run.
+_INSTANCE: Final = "-".join(
+    (os.environ.get("LLAMA_CONTRACT_INSTANCE", "contract"), *os.environ.get("PYTEST_XDIST_WORKER", "").split())
+)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -65,24 +66,21 @@ class Bed:
 
     def pods(self, name: str, component: str = "stage") -> list[Object]:
         """Pods of a deployment."""
-        selector = f"llama-operator.dev/deployment={name},app.kubernetes.io/component={component}"
-        pods: list[Object] = self.kubectl.json("get", "pods", "-l", selector)["items"]
+        pods: list[Object] = self.kubectl.json("get", "pods", "-l", selector(name, component))["items"]
         return pods
 
     def wait_for(self, name: str, check: Callable[[Object], bool], *, within: float, what: str) -> Object:
         """Wait for a deployment's status; the messages on the way are printed, and shown when it fails."""
-        end, seen, last = time.monotonic() + within, [], ""
-        while time.monotonic() < end:
-            found = self.deployment(name)
-            status = found["status"]
+        seen: list[str] = []
+        for event in self.kubectl.watch("llamadeployment", name, within=within):
+            found: Object = event["object"]
+            status = found.setdefault("status", {})
             line = f"{status.get('groupsReady')} {status.get('reason')}: {status.get('message')}"
-            if line != last:
+            if line not in seen[-1:]:
                 seen.append(line)
                 print(f"{name}: {line}", flush=True)
-                last = line
             if check(found):
                 return found
-            time.sleep(PAUSE_S)
         raise AssertionError(f"{name} is not {what} within {within} s; seen:\n" + "\n".join(seen[-15:]))
 
     def wait_explained(self, name: str, reason: str, *words: str, cause: Callable[[Object], bool]) -> float:
@@ -144,6 +142,17 @@ class Bed:
         self.wait_for(name, done, within=within, what=f"on weights {revision}")
         return time.monotonic() - started
 
+    def read_weights(self, name: str, model: Object) -> None:
+        """A user's own LlamaWeights of a deployment's ``spec.model``; returns when they are read and found good."""
+        spec = {key: model[key] for key in ("source", "revision", "license", "acceptLicense")}
+        self.kubectl.apply(
+            {
+                "apiVersion": "llama-operator.dev/v1alpha1", "kind": "LlamaWeights",
+                "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
+            }
+        )  # fmt: skip
+        self.kubectl("wait", f"llamaweights/{name}", "--for=condition=Ready", "--timeout=120s")
+
     def weights(self, name: str) -> str:
         """Id of the weights that a deployment answers with, as in the header x-llama-weights."""
         found: str = self.deployment(name)["status"]["weights"]
@@ -169,19 +178,43 @@ def running_bed() -> Bed:
     return bed
 
 
+def selector(name: str, component: str) -> str:
+    """Labels of a deployment's pods."""
+    return f"llama-operator.dev/deployment={name},app.kubernetes.io/component={component}"
+
+
 @contextlib.asynccontextmanager
 async def most_pods(bed: Bed, name: str) -> AsyncIterator[list[int]]:
-    """Counts the stage pods again and again: what holds devices."""
+    """Counts the stage pods whenever one comes or goes: what holds devices."""
     counts = [0]
+    command = bed.kubectl.watch_command("pods", "-l", selector(name, "stage"))
 
     async def count() -> None:
-        while True:
-            counts.append(len(await asyncio.to_thread(bed.pods, name)))
-            await asyncio.sleep(PAUSE_S)
+        while True:  # the API server ends every watch after half an hour or more
+            there: set[str] = set()
+            process = await asyncio.create_subprocess_exec(
+                *command, env=bed.kubectl.environment, stdout=subprocess.PIPE, limit=2**20
+            )
+            try:
+                assert process.stdout is not None
+                async for line in process.stdout:
+                    event = json.loads(line)
+                    change = there.discard if event["type"] == "DELETED" else there.add
+                    change(event["object"]["metadata"]["uid"])
+                    counts.append(len(there))
+                assert await process.wait() == 0, f"{command} ended with {process.returncode}"
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                    await process.wait()
 
     task = asyncio.create_task(count())
-    yield counts
-    task.cancel()
+    try:
+        yield counts
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def unscheduled(pod: Object) -> bool:

@@ -199,14 +199,7 @@ def vanishes_while_it_is_fetched(bed: Bed, source: Origin) -> None:
     before = bed.deployment(NAME)["spec"]
     model = before["model"] | {"revision": "vanished"}
     name = weights_name(ModelSpec.model_validate(model))
-    spec = {key: model[key] for key in ("source", "revision", "license", "acceptLicense")}
-    bed.kubectl.apply(
-        {
-            "apiVersion": "llama-operator.dev/v1alpha1", "kind": "LlamaWeights",
-            "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
-        }
-    )  # fmt: skip
-    bed.kubectl("wait", f"llamaweights/{name}", "--for=condition=Ready", "--timeout=120s")
+    bed.read_weights(name, model)
     source.faults["vanished/"] = source.faults[f"vanished/{SHARD}"] = Fault.GONE
     held(bed, Bad("vanished", "WeightsGone", (SHARD,), {}))
     bed.kubectl("delete", "llamaweights", name)
