@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus, content_of
 from llama_operator.observe import PodView, Snapshot, WeightsView, pod_view
+from llama_operator.plan.groups import is_serving
 from llama_operator.plan.model import CreateStage, Memory, Plan
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.planner import plan
@@ -54,7 +55,7 @@ class Moment:
     @property
     def serving(self) -> int:
         """Groups in rotation."""
-        return sum(pod.stage == 0 and pod.ready for pod in self.world.stages)
+        return sum(is_serving(pod) for pod in self.world.stages)
 
     @property
     def units(self) -> int:
@@ -141,7 +142,7 @@ class Simulation:
                 name=unit.group.pod(0),
                 group=unit.group.ordinal,
                 weights=unit.told,
-                ready=unit.ready,
+                ready=unit.shows_ready(self.now),
                 ejected=False,
                 in_flight=int(unit.busy(self.now)),
             )
@@ -197,7 +198,7 @@ class Simulation:
     def _pass_time(self, then: datetime) -> None:
         seconds = int((then - self.now).total_seconds())
         for unit in self.units.values():
-            if unit.ready and unit.engine:
+            if unit.shows_ready(self.now) and unit.engine:
                 weights = unit.engine.weights
                 done = self.served.setdefault(weights.id, [0, 0, 0])
                 done[0] += 10 * seconds

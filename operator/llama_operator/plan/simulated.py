@@ -1,6 +1,6 @@
 """One simulated unit: its pods, its stager, its engine and its gate, by the times that it is told."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -33,6 +33,9 @@ class Spans:
     verify: int = 2
     requests: int = 10  # until the requests of a group that left the rotation have ended
     end: int = 5  # until pods that were deleted are gone
+    look: int = 1  # at weights that are on the disk and wanted again
+    listen: int = 0  # until a stager has read a new wish
+    notice: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class SimUnit:
     faults: Faults
     made: datetime
     wishes: dict[str, Wish] = field(default_factory=dict)  # by pod
+    read: list[tuple[datetime, Wish]] = field(default_factory=list)  # what the stager is told, and when it knows it
     staged: dict[str, datetime] = field(default_factory=dict)  # digest -> when it is ready
     starts: datetime | None = None  # when the engine comes up
     engine: NextWeights | None = None
@@ -77,6 +81,9 @@ class SimUnit:
     gate_since: datetime | None = None
     told: str = ""  # weights as the gateways know them
     leaves: datetime | None = None
+    shown: list[tuple[datetime, bool]] = field(
+        default_factory=list
+    )  # readiness as the kubelet shows it, and since when
 
     # -- what is done to it --------------------------------------------------------------------------------------------
 
@@ -84,6 +91,7 @@ class SimUnit:
         """The gate is set."""
         self.gate, self.gate_since = open_, now
         self.told = weights or self.told
+        self._notice(now)
 
     def leave(self, now: datetime) -> None:
         """Its pods are deleted."""
@@ -94,18 +102,32 @@ class SimUnit:
     def take(self, wish: Wish, now: datetime) -> None:
         """Its stages get their wish."""
         self.wishes = {str(stage): wish for stage in range(self.stages)}
-        self._stage(wish.staged, now)
+        if not self.read or self.read[-1][1] != wish:
+            before = {one.weights.digest for one in self._on_agenda}
+            heard = now + timedelta(seconds=self.spans.listen)
+            self.read.append((heard, wish))
+            self._stage(self._on_agenda, heard, before)
 
-    def _stage(self, wanted: tuple[NextWeights, ...], now: datetime) -> None:
-        for one in wanted:
-            if one.weights.digest not in self.staged:
-                self.staged[one.weights.digest] = now + timedelta(seconds=self.spans.stage)
+    @property
+    def _on_agenda(self) -> tuple[NextWeights, ...]:
+        return self.read[-1][1].staged if self.read else (self.file,)
+
+    def _stage(self, wanted: tuple[NextWeights, ...], now: datetime, before: Collection[str]) -> None:
+        """What is on the disk but was not ``before`` among the wanted is looked at again."""
+        for digest in (one.weights.digest for one in wanted):
+            fresh = digest not in self.staged
+            if fresh or (digest not in before and self.staged[digest] <= now):
+                self.staged[digest] = now + timedelta(seconds=self.spans.stage if fresh else self.spans.look)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def step(self, now: datetime) -> None:
         """What has ended by now has ended."""
-        self._stage((self.file,), now)
+        self._work(now)
+        self._notice(now)
+
+    def _work(self, now: datetime) -> None:
+        self._stage((self.file,), now, {self.file.weights.digest})
         serve = self._serve()
         if self.engine is None:
             self._start(serve, now)
@@ -157,13 +179,19 @@ class SimUnit:
         ready = self.staged.get(serve.weights.digest)
         return ready is not None and now >= ready and not hits(self.faults.staging, serve.weights.id)
 
+    def _notice(self, now: datetime) -> None:
+        """The kubelet will show what is true now."""
+        if not self.shown or self.shown[-1][1] != self.ready:
+            self.shown.append((now + timedelta(seconds=self.spans.notice), self.ready))
+
     def due(self, now: datetime) -> Iterator[datetime]:
         """When something ends by itself."""
         crash = self._crash_time if self._fails() else None
-        found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values())
+        late = (moment for moment, _ in (*self.shown, *self.read))
+        found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values(), *late)
         yield from (moment for moment in found if moment and moment > now)
         if self.gate is False and self.gate_since:
-            yield self.gate_since + timedelta(seconds=self.spans.requests)
+            yield self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
 
     def gone(self, now: datetime) -> bool:
         """Its pods are no more."""
@@ -176,11 +204,15 @@ class SimUnit:
         """The leader is ready: its gate is open and its engine answers."""
         return bool(self.gate) and self.engine is not None and self.swapping is None and self.leaves is None
 
+    def shows_ready(self, now: datetime) -> bool:
+        """The leader's pod is ready, as everybody sees it: a while after it became so."""
+        return next((ready for moment, ready in reversed(self.shown) if moment <= now), False)
+
     def busy(self, now: datetime) -> bool:
-        """Requests that began before it left the rotation still run."""
+        """Requests that began before the gateways saw it leave the rotation still run."""
         if self.gate is not False or not self.told or self.gate_since is None:
             return False
-        return now < self.gate_since + timedelta(seconds=self.spans.requests)
+        return now < self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
 
     def pods(self, now: datetime) -> Iterator[PodView]:
         """Its pods."""
@@ -197,7 +229,7 @@ class SimUnit:
                 ip=self.group.pod(stage),
                 created=self.made,
                 gone_by=self.leaves,
-                ready=self.ready and stage == 0,
+                ready=stage == 0 and self.shows_ready(now),
                 in_rotation=self.gate if stage == 0 else None,
                 rotation_since=self.gate_since,
                 weights=self.told if stage == 0 else "",
@@ -234,16 +266,20 @@ class SimUnit:
             stages_total=self.stages,
             ready=up and verdict is not None and not exchanging,
             wish=wish.key if wish else "",
-            staging=StagingState(weights=tuple(self._staged(digest, now) for digest in self.staged)),
+            staging=self._staging(now),
             swap=self.swap if stage == 0 else None,
             verdict=verdict,
             timings={"start": self.spans.start} if up else {},
         )
 
-    def _staged(self, digest: str, now: datetime) -> StagedWeights:
-        wish = self.wishes.get("0")
-        known = {one.weights.digest: one.weights.id for one in (*(wish.staged if wish else ()), self.file)}
-        name = known.get(digest, "")
+    def _staging(self, now: datetime) -> StagingState:
+        """By the last wish that the stager has read."""
+        wish = next((wish for heard, wish in reversed(self.read) if heard <= now), None)
+        items = wish.staged if wish else (self.file,)
+        return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
+
+    def _staged(self, item: NextWeights, now: datetime) -> StagedWeights:
+        digest, name = item.weights.digest, item.weights.id
         if hits(self.faults.staging, name):
             return StagedWeights(
                 digest=digest, id=name, outcome="refused", reason="DigestDiffers", message="the bytes differ"

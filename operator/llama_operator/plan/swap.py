@@ -57,7 +57,12 @@ def stand(unit: Unit, scene: Scene, *, ahead: NextWeights | None = None) -> Unit
 def swap(unit: Unit, aim: Target, scene: Scene, *, may_take: bool) -> UnitStep:
     """The next step towards the aim's weights. ``may_take``: a serving unit may leave the rotation for it."""
     step = _next(unit, aim, scene, may_take=may_take)
-    return replace(step, staged=_staged(aim.serve, step.serve, scene.held(unit), scene.kept))
+    step = replace(step, staged=_staged(aim.serve, step.serve, scene.held(unit), scene.kept))
+    if step.takes and wishes_of(step, scene):  # what its stages say of their staging is not yet the answer to this
+        text = f"group {unit.group.ordinal} is told to stage {aim.serve.weights.id}"
+        hold = Hold(Reason.STAGING_WEIGHTS, text, unit.group.ordinal)
+        return replace(step, gate=None, why="", takes=False, hold=hold)
+    return step
 
 
 def _next(unit: Unit, aim: Target, scene: Scene, *, may_take: bool) -> UnitStep:
@@ -187,6 +192,8 @@ def rotation_of(step: UnitStep) -> SetRotation | None:
     if pod is None or not pod.alive or step.gate is None:
         return None
     if step.gate:
+        if pod.ready and not pod.in_rotation:
+            return None  # its kubelet has not seen the gate closed: that readiness would be taken for the new one
         weights = step.unit.weights
         return None if pod.in_rotation and pod.weights == weights else _set(pod, open_=True, step=step, weights=weights)
     if pod.in_rotation or (step.move and not pod.moving):

@@ -139,8 +139,11 @@ class Unit:
 
 
 def _staged(state: CellState | None, digest: str) -> StagedWeights | None:
+    """Nothing, while the stager answers another wish than the stage holds: what was ready may be looked at again."""
     staging = state.staging if state else None
-    return next((one for one in staging.weights if one.digest == digest), None) if staging else None
+    if state is None or staging is None or staging.wish not in (None, state.wish):
+        return None
+    return next((one for one in staging.weights if one.digest == digest), None)
 
 
 def units_of(world: Snapshot) -> tuple[Unit, ...]:

@@ -88,6 +88,10 @@ class StagingState(Frozen):
     """What a stage's stager writes to ``names.STAGING_PATH``."""
 
     weights: tuple[StagedWeights, ...] = ()
+    wish: str | None = Field(
+        default=None,
+        description="key of the wish that this answers; empty: none was read yet; absent: a version that does not say",
+    )
     disk_free: int = Field(default=0, ge=0, description="bytes free on the volume of the weights")
 
 

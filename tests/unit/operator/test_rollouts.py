@@ -6,8 +6,9 @@ all the old version, or a hold says why not.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -47,8 +48,9 @@ class Run:
     excused: int = 0
 
     @classmethod
-    def of(cls, spec: dict[str, Any], **wrong: str) -> "Run":
-        setting = Setting(SPANS, Faults(**wrong), ROOMY)
+    def of(cls, spec: dict[str, Any], *, late: int = 1, **wrong: str) -> "Run":
+        """``late``: seconds after which stagers hear and kubelets show what was done."""
+        setting = Setting(replace(SPANS, listen=late, notice=late), Faults(**wrong), ROOMY)
         found = cls(spec, Simulation(LlamaDeploymentSpec.model_validate(spec), setting))
         found.go()
         assert found.last.serving == spec["replicas"], found.last.plan.holds
@@ -249,6 +251,31 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     assert (record.phase, record.expected.strategy) == ("Done", "drain")
 
 
+@pytest.mark.parametrize("late", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(2, 0, 1), (4, 0, 2)], ids=str)
+def test_back_and_forth_without_a_pause(shape: tuple[int, int, int], late: int) -> None:
+    """The next edit comes in each second around the end of the one before: what is seen may still be of that one."""
+    quiet = Run.of(spec_of(*shape), late=late)
+    begin = quiet.simulation.now
+    quiet.edit(WEIGHTS).go()
+    whole = int((quiet.simulation.now - begin).total_seconds())
+    for pause in range(whole // 2, whole + 8):
+        run = Run.of(spec_of(*shape), late=late).watch()
+        for revision in ("v2", "v1", "v2"):
+            run.edit({"model": {"revision": revision}})
+            taken = Counter(pod for pod in closed_by(run, pause))
+            assert set(taken.values()) <= {1}, f"left the rotation and came back for nothing, {pause} s after: {taken}"
+        run.go()
+        assert (run.phase, run.weights, run.last.serving) == ("Done", {"v2"}, shape[0]), pause
+
+
+def closed_by(run: Run, limit: int) -> Iterator[str]:
+    """Leaders that leave the rotation within so many seconds."""
+    for moment in run.simulation.moments(limit):
+        run.look(moment)
+        yield from (change.pod for change in moment.plan.rotations if not change.open_)
+
+
 # -- edits in the middle ----------------------------------------------------------------------------------------------
 
 edits = st.sampled_from(
@@ -265,11 +292,11 @@ troubles = st.sampled_from([{}, {}, {}, *[{step: "v3"} for step in ("staging", "
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(SHAPES), stories, troubles)
+@given(st.sampled_from(SHAPES), stories, troubles, st.integers(0, 3))
 def test_any_story_of_edits_ends_where_its_last_spec_says(
-    shape: tuple[int, int, int], story: list[tuple[int, dict[str, Any]]], wrong: dict[str, str]
+    shape: tuple[int, int, int], story: list[tuple[int, dict[str, Any]]], wrong: dict[str, str], late: int
 ) -> None:
-    run = Run.of(spec_of(*shape), **wrong)
+    run = Run.of(spec_of(*shape), late=late, **wrong)
     run.watch()
     for wait, edit in story:
         before = run.spec["replicas"]

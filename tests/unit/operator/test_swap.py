@@ -7,7 +7,7 @@ import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe import PodView, Snapshot
-from llama_operator.plan.scene import scene_of
+from llama_operator.plan.scene import Scene, scene_of
 from llama_operator.plan.swap import UnitStep, rotation_of, stand, swap, wishes_of
 from llama_operator.plan.targets import Target, wanted_target
 from llama_operator.ports import CellAnswer
@@ -46,14 +46,25 @@ def step(
     gateways: Any = None,
     **state: Any,
 ) -> UnitStep:
-    """The step towards v2 of a group whose leader says ``state``."""
+    """The step towards v2 of a group whose leader says ``state`` and whose stages hold the wish that this makes."""
     head, other = pod or leader(0), worker(0)
-    cells = {head.name: cell(**{"staging": BOTH} | state), other.name: cell(stage=1, staging=second, verdict=None)}
-    seen = seen_with(head, other, cells)
-    if gateways is not None:
-        seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
-    scene = scene_of(seen, SPEC, SETTINGS, NOW)
-    return swap(scene.units[0], target(seen, "v2"), scene, may_take=may_take)
+
+    def look(wish: str) -> tuple[UnitStep, Scene]:
+        says = {"staging": BOTH, "wish": wish} | state
+        cells = {head.name: cell(**says), other.name: cell(stage=1, staging=second, verdict=None, wish=wish)}
+        seen = seen_with(head, other, cells)
+        if gateways is not None:
+            seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
+        scene = scene_of(seen, SPEC, SETTINGS, NOW)
+        return swap(scene.units[0], target(seen, "v2"), scene, may_take=may_take), scene
+
+    wishes = wishes_of(*look(""))
+    return look(wishes[0].wish.key if wishes else "")[0]
+
+
+def replace_wish(state: StagingState, key: str) -> StagingState:
+    """The stager says that it answers another wish."""
+    return state.model_copy(update={"wish": key})
 
 
 def told(found: UnitStep) -> tuple[str, bool | None, str]:
@@ -147,6 +158,26 @@ def test_a_group_that_is_not_heard_is_told_nothing() -> None:
     scene = scene_of(seen, SPEC, SETTINGS, NOW)
     found = swap(scene.units[0], target(seen, "v2"), scene, may_take=True)
     assert (found.serve, found.gate, wishes_of(found, scene)) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("leader_says", "ready"),
+    [({"wish": "old"}, False), ({}, True), ({"staging": replace_wish(BOTH, "old")}, False)],
+    ids=["its wish is another", "answers the wish", "its stager answers another wish"],
+)
+def test_what_was_staged_for_another_wish_does_not_count(leader_says: dict[str, Any], ready: bool) -> None:
+    """Weights that are wanted again after a while may be looked at first: the group stays until that is done."""
+    found = step(**leader_says)
+    assert (found.takes, found.gate) == ((True, False) if ready else (False, None))
+    assert told(found)[2] == ("Swapping" if ready else "StagingWeights")
+
+
+def test_a_gate_opens_again_when_the_kubelet_has_seen_it_closed() -> None:
+    """Until then the pod shows the readiness from before, and another group might be taken away on its account."""
+    found = step(leader(0, **OUT), **ON_V2)
+    assert found.gate is True
+    assert rotation_of(found) is not None
+    assert rotation_of(step(leader(0, **OUT | {"ready": True}), **ON_V2)) is None
 
 
 def test_every_stage_gets_the_wish_until_it_holds_it() -> None:

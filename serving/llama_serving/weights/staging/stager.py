@@ -161,13 +161,15 @@ class Stager:
 
     async def _report(self) -> None:
         """Write the state when it differs from what was written last."""
+        wish = self._told[0]
+        key = wish.key if wish else ""
         running = self._running.digest if self._running else None
         shown = tuple(entry.shown(running=digest == running) for digest, entry in self._entries.items())
         free = await in_thread(self._tools.pool, free_bytes, self._site, self._tools)
         last = self.state
-        if last and last.weights == shown and abs(last.disk_free - free) < _NOTABLE:
+        if last and (last.wish, last.weights) == (key, shown) and abs(last.disk_free - free) < _NOTABLE:
             return
-        state = StagingState(weights=shown, disk_free=free)
+        state = StagingState(weights=shown, wish=key, disk_free=free)
         try:
             await in_thread(self._tools.pool, self._outbox.write, state)
         except OSError as error:
