@@ -142,6 +142,8 @@ def replace_group(bed: Bed, group: int, *options: str) -> None:
     """Delete the pods of a group and wait until new ones serve."""
     labels = f"llama-operator.dev/deployment={NAME},llama-operator.dev/group={group}"
     bed.kubectl("delete", "pods", "-l", labels, "--wait=true", *options)
+    all_there = f"{GROUPS}/{GROUPS}"  # as the status says until the operator has seen that they are not
+    bed.wait_for(NAME, lambda found: found["status"]["groupsReady"] != all_there, within=60, what="one group short")
     bed.wait_serving(NAME, GROUPS)
 
 

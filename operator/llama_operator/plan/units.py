@@ -61,12 +61,13 @@ class Unit:
         return self.open and self.leader is not None and self.leader.ready
 
     def may_serve(self, now: datetime) -> bool:
-        """Serves, or has stopped so lately that it may come back by itself: to take it away costs a group."""
+        """Serves, or stopped or was let in so lately that it may by itself: to take it away costs a group."""
         if self.serving:
             return True
-        if not self.open or self.torn or self.leader is None or self.leader.ready_since is None:
+        if not self.open or self.torn or self.leader is None:
             return False
-        return now - self.leader.ready_since < COMES_BACK
+        changes = [moment for moment in (self.leader.ready_since, self.leader.rotation_since) if moment]
+        return bool(changes) and now - max(changes) < COMES_BACK
 
     @property
     def torn(self) -> bool:
