@@ -320,11 +320,12 @@ class Pod:
     def configure(self, item: NextWeights) -> None:
         (self.root / "next.json").write_text(item.model_dump_json())
 
-    def wish(self, *staged: NextWeights, serve: NextWeights | None = None) -> None:
+    def wish(self, *staged: NextWeights, serve: NextWeights | None = None) -> Wish:
         wish = Wish(serve=(serve or staged[-1]).weights, staged=staged)
         beside = self.root / "wish.new"
         beside.write_text(wish.model_dump_json())
         beside.replace(self.root / "wish.json")
+        return wish
 
     def target(self, item: NextWeights) -> Path:
         return self.site.target(item.weights.digest)

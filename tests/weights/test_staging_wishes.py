@@ -101,6 +101,20 @@ async def test_the_same_wish_again_costs_nothing(tmp_path: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (written.st_ino, written.st_mtime_ns), "written though nothing changed"
 
 
+async def test_the_state_names_the_wish_that_it_answers(tmp_path: Path) -> None:
+    """Even where nothing else in it changes: the operator counts nothing as staged by the answer to another wish."""
+    mine, _ = pod(tmp_path)
+    mine.configure(item(0))
+    stager = mine.stager()
+    await until_outcome(stager, item(0), "ready")
+    assert stager.state is not None
+    assert stager.state.wish == ""
+    before = stager.state.weights
+    wish = mine.wish(item(0))
+    await stager.step()
+    assert (stager.state.wish, stager.state.weights) == (wish.key, before)
+
+
 async def test_the_state_reaches_its_file(tmp_path: Path) -> None:
     mine, _ = pod(tmp_path)
     mine.wish(item(0))
