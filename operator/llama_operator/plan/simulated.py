@@ -34,7 +34,7 @@ class Spans:
     requests: int = 10  # until the requests of a group that left the rotation have ended
     end: int = 5  # until pods that were deleted are gone
     look: int = 1  # at weights that are on the disk and wanted again
-    listen: int = 0  # until a stager has read a new wish
+    listen: int = 0  # until stager and engine have read a new wish
     notice: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
 
 
@@ -105,7 +105,10 @@ class SimUnit:
         if not self.read or self.read[-1][1] != wish:
             before = {one.weights.digest for one in self._on_agenda}
             heard = now + timedelta(seconds=self.spans.listen)
-            self.read.append((heard, wish))
+            self.read = [
+                *(one for one in self.read if one[0] <= now),
+                (heard, wish),
+            ]  # the last one counts
             self._stage(self._on_agenda, heard, before)
 
     @property
@@ -128,7 +131,7 @@ class SimUnit:
 
     def _work(self, now: datetime) -> None:
         self._stage((self.file,), now, {self.file.weights.digest})
-        serve = self._serve()
+        serve = self._serve(now)
         if self.engine is None:
             self._start(serve, now)
             return
@@ -158,22 +161,26 @@ class SimUnit:
         self.measured = now + timedelta(seconds=self.spans.verify)
 
     def _start(self, serve: NextWeights, now: datetime) -> None:
-        if not self._is_staged(serve, now) or self._fails():
+        if not self._is_staged(serve, now) or self._fails(now):
             return
         if self.starts is None:
             self.starts = now + timedelta(seconds=self.spans.start)
         if now >= self.starts:
             self.engine, self.measured = serve, now + timedelta(seconds=self.spans.verify)
 
-    def _fails(self) -> bool:
-        return hits(self.faults.start, self._serve().weights.id)
+    def _fails(self, now: datetime) -> bool:
+        return hits(self.faults.start, self._serve(now).weights.id)
 
-    def _serve(self) -> NextWeights:
-        wish = self.wishes.get("0")
+    def _serve(self, now: datetime) -> NextWeights:
+        wish = self._heard(now)
         if wish is None:
             return self.file
         found = (one for one in wish.staged if one.weights.digest == wish.serve.digest)
         return next(found, self.file)
+
+    def _heard(self, now: datetime) -> Wish | None:
+        """The last wish that stager and engine have read."""
+        return next((wish for heard, wish in reversed(self.read) if heard <= now), None)
 
     def _is_staged(self, serve: NextWeights, now: datetime) -> bool:
         ready = self.staged.get(serve.weights.digest)
@@ -186,7 +193,7 @@ class SimUnit:
 
     def due(self, now: datetime) -> Iterator[datetime]:
         """When something ends by itself."""
-        crash = self._crash_time if self._fails() else None
+        crash = self._crash_time if self._fails(now) else None
         late = (moment for moment, _ in (*self.shown, *self.read))
         found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values(), *late)
         yield from (moment for moment in found if moment and moment > now)
@@ -238,7 +245,7 @@ class SimUnit:
             )
 
     def _crashes(self, now: datetime) -> bool:
-        return self.engine is None and self._fails() and now >= self._crash_time
+        return self.engine is None and self._fails(now) and now >= self._crash_time
 
     @property
     def _crash_time(self) -> datetime:
@@ -274,7 +281,7 @@ class SimUnit:
 
     def _staging(self, now: datetime) -> StagingState:
         """By the last wish that the stager has read."""
-        wish = next((wish for heard, wish in reversed(self.read) if heard <= now), None)
+        wish = self._heard(now)
         items = wish.staged if wish else (self.file,)
         return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
 

@@ -58,7 +58,7 @@ def swap(unit: Unit, aim: Target, scene: Scene, *, may_take: bool) -> UnitStep:
     """The next step towards the aim's weights. ``may_take``: a serving unit may leave the rotation for it."""
     step = _next(unit, aim, scene, may_take=may_take)
     step = replace(step, staged=_staged(aim.serve, step.serve, scene.held(unit), scene.kept))
-    if step.takes and wishes_of(step, scene):  # what its stages say of their staging is not yet the answer to this
+    if step.takes and (wishes_of(step, scene) or not unit.stagers_answer):  # what is said to be staged may not be
         text = f"group {unit.group.ordinal} is told to stage {aim.serve.weights.id}"
         hold = Hold(Reason.STAGING_WEIGHTS, text, unit.group.ordinal)
         return replace(step, gate=None, why="", takes=False, hold=hold)

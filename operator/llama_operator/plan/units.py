@@ -122,6 +122,12 @@ class Unit:
         """The engine has exactly these weights, and no exchange runs or has failed."""
         return self.weights == serve.weights.id and self.heading == serve.weights.digest
 
+    @property
+    def stagers_answer(self) -> bool:
+        """No stager still answers another wish than its stage holds: what was ready for that may be looked at again."""
+        states = self.states.values()
+        return all(state.staging is None or state.staging.wish in (None, state.wish) for state in states)
+
     def staging(self, digest: str, stages: int) -> Staging:
         """How far the stages are with the weights of this digest."""
         seen = [_staged(self.states.get(stage), digest) for stage in range(stages)]
@@ -140,11 +146,8 @@ class Unit:
 
 
 def _staged(state: CellState | None, digest: str) -> StagedWeights | None:
-    """Nothing, while the stager answers another wish than the stage holds: what was ready may be looked at again."""
     staging = state.staging if state else None
-    if state is None or staging is None or staging.wish not in (None, state.wish):
-        return None
-    return next((one for one in staging.weights if one.digest == digest), None)
+    return next((one for one in staging.weights if one.digest == digest), None) if staging else None
 
 
 def units_of(world: Snapshot) -> tuple[Unit, ...]:
