@@ -130,12 +130,16 @@ class Bed:
         return generation
 
     def upgrade(self, name: str, revision: str, *, within: float = 180) -> float:
-        """Edit ``spec.model.revision`` and wait until every group answers with it; seconds that it took."""
+        """Edit ``spec.model.revision`` and wait until every group answers with it; seconds that it took.
+
+        Raises AssertionError when more than one group is out of rotation at a time.
+        """
         started = time.monotonic()
         wanted = (self.edit(name, {"model": {"revision": revision}}), revision, "Serving")
 
         def done(found: Object) -> bool:
-            status = found["status"]
+            status, least = found["status"], found["spec"]["replicas"] - 1
+            assert status["readyReplicas"] >= least, f"fewer than {least} group(s) in rotation: {status['message']}"
             weights = status.get("weights", "").partition("@")[0]
             return (status.get("observedGeneration"), weights, status.get("reason")) == wanted
 
