@@ -45,7 +45,7 @@ class Cores:
             return Shares(0, 0)
         spent = [after - before for before, after in zip(spans[0][0], spans[-1][1], strict=True)]
         total = sum(spent) or 1
-        return Shares(1 - sum(spent[field] for field in _IDLE) / total, spent[_STOLEN] / total)
+        return Shares(1 - sum(spent[kind] for kind in _IDLE) / total, spent[_STOLEN] / total)
 
 
 @contextlib.asynccontextmanager

@@ -174,11 +174,14 @@ async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float)
         Way(KUBERNETES, plain, replacements, politely),
         Way(NO_DRAIN, plain, replacements, by_force),
     )
-    rows = [await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS) for way in ways]
+
+    async def measured(way: Way) -> Row:
+        return await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS)
+
+    rows = [await measured(way) for way in ways]
     fewer = bed.edit(NAME, {"replicas": 1})
     await asyncio.to_thread(bed.settled, NAME, fewer, within=300)
-    way = Way(ONE_GROUP, gateway, steady)
-    return [*rows, await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS)]
+    return [*rows, await measured(Way(ONE_GROUP, gateway, steady))]
 
 
 async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
@@ -220,8 +223,10 @@ def table(rows: list[Row]) -> str:
         "| way | requests | failed | changes | seconds each | peak / N | p50 first byte | p99 first byte | to steady |"
     )
     lines = [head, "|" + "---|" * 9]
-    steady = {row.url: row.first_byte(0.99) for row in rows if row.way.startswith(STEADY)}
+    steady: dict[str, float] = {}  # by way in; one that comes later may have the port of one that is gone
     for row in rows:
+        if row.way.startswith(STEADY):
+            steady[row.url] = row.first_byte(0.99)
         each = f"{statistics.median(one.end - one.start for one in row.changes):.1f}" if row.changes else ""
         lines.append(
             f"| {row.way} | {len(row.answers)} | {row.failures} | {len(row.changes)} | {each} "
@@ -231,26 +236,30 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def first_byte(answer: Answer) -> float:
+    """Seconds to the first byte; NaN, which is above no limit, when none came."""
+    return math.nan if answer.first_byte is None else answer.first_byte
+
+
 def slow_bursts(row: Row, *, longest: int = 10) -> list[str]:
     """Where the slowest hundredth of the answers lies: bursts of them, the worst first, one line each."""
     limit = row.first_byte(0.99)
-    slow = sorted((a for a in row.answers if a.first_byte is not None and a.first_byte >= limit), key=lambda a: a.start)
+    slow = sorted((a for a in row.answers if first_byte(a) >= limit), key=lambda answer: answer.start)
     bursts: list[list[Answer]] = []
     for answer in slow:
         if bursts and answer.start - bursts[-1][-1].start < BURST:
             bursts[-1].append(answer)
         else:
             bursts.append([answer])
-    bursts.sort(key=lambda burst: -max(answer.first_byte or 0 for answer in burst))
+    bursts.sort(key=lambda burst: max(map(first_byte, burst)), reverse=True)
     lines = [f"{row.way}: {row.cores.between(-math.inf, math.inf)}; {len(slow)} slow answers in {len(bursts)} bursts"]
     for burst in bursts[:longest]:
         start, end = burst[0].start, burst[-1].end
         when = [f"{start - one.start:.1f} s into change {n}" for n, one in enumerate(row.changes) if one.holds(start)]
         groups = dict(Counter(f"group {answer.group}, {answer.weights[:12]}" for answer in burst))
-        slowest = max(answer.first_byte or 0 for answer in burst)
         lines.append(
             f"  at {start - row.answers[0].start:.0f} s ({', '.join(when) or 'no change'}): {len(burst)} answers, "
-            f"the slowest after {slowest:.2f} s, {groups}, {row.cores.between(start, end)}"
+            f"the slowest after {max(map(first_byte, burst)):.2f} s, {groups}, {row.cores.between(start, end)}"
         )
     return lines
 

@@ -42,9 +42,10 @@ class Kubectl:
                 assert process.stderr is not None
                 try:
                     yield from map(json.loads, process.stdout)  # one on each line
+                    error = process.stderr.read()
+                    process.wait()
                 finally:
                     process.terminate()
-                error = process.stderr.read()
             if process.returncode > 0 and time.monotonic() < end - 1:
                 raise SystemExit(f"{' '.join(command)}: {error.strip()}")
 

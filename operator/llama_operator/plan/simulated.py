@@ -68,8 +68,7 @@ class SimUnit:
     spans: Spans
     faults: Faults
     made: datetime
-    wishes: dict[str, Wish] = field(default_factory=dict)  # by pod
-    read: list[tuple[datetime, Wish]] = field(default_factory=list)  # what the stager is told, and when it knows it
+    wishes: list[tuple[datetime, Wish]] = field(default_factory=list)  # of its stages, and when they have read them
     staged: dict[str, datetime] = field(default_factory=dict)  # digest -> when it is ready
     starts: datetime | None = None  # when the engine comes up
     engine: NextWeights | None = None
@@ -81,9 +80,7 @@ class SimUnit:
     gate_since: datetime | None = None
     told: str = ""  # weights as the gateways know them
     leaves: datetime | None = None
-    shown: list[tuple[datetime, bool]] = field(
-        default_factory=list
-    )  # readiness as the kubelet shows it, and since when
+    shown: list[tuple[datetime, bool]] = field(default_factory=list)  # readiness, and from when the kubelet shows it
 
     # -- what is done to it --------------------------------------------------------------------------------------------
 
@@ -101,19 +98,21 @@ class SimUnit:
 
     def take(self, wish: Wish, now: datetime) -> None:
         """Its stages get their wish."""
-        self.wishes = {str(stage): wish for stage in range(self.stages)}
-        if not self.read or self.read[-1][1] != wish:
-            before = {one.weights.digest for one in self._on_agenda}
-            heard = now + timedelta(seconds=self.spans.listen)
-            self.read = [
-                *(one for one in self.read if one[0] <= now),
-                (heard, wish),
-            ]  # the last one counts
-            self._stage(self._on_agenda, heard, before)
+        if wish == self._wish:
+            return
+        before = {one.weights.digest for one in self._on_agenda}
+        read = now + timedelta(seconds=self.spans.listen)
+        self.wishes = [*(one for one in self.wishes if one[0] <= now), (read, wish)]  # one not read yet is lost
+        self._stage(self._on_agenda, read, before)
+
+    @property
+    def _wish(self) -> Wish | None:
+        """The last one that it was told."""
+        return self.wishes[-1][1] if self.wishes else None
 
     @property
     def _on_agenda(self) -> tuple[NextWeights, ...]:
-        return self.read[-1][1].staged if self.read else (self.file,)
+        return self._wish.staged if self._wish else (self.file,)
 
     def _stage(self, wanted: tuple[NextWeights, ...], now: datetime, before: Collection[str]) -> None:
         """What is on the disk but was not ``before`` among the wanted is looked at again."""
@@ -172,15 +171,15 @@ class SimUnit:
         return hits(self.faults.start, self._serve(now).weights.id)
 
     def _serve(self, now: datetime) -> NextWeights:
-        wish = self._heard(now)
+        wish = self._read(now)
         if wish is None:
             return self.file
         found = (one for one in wish.staged if one.weights.digest == wish.serve.digest)
         return next(found, self.file)
 
-    def _heard(self, now: datetime) -> Wish | None:
+    def _read(self, now: datetime) -> Wish | None:
         """The last wish that stager and engine have read."""
-        return next((wish for heard, wish in reversed(self.read) if heard <= now), None)
+        return next((wish for read, wish in reversed(self.wishes) if read <= now), None)
 
     def _is_staged(self, serve: NextWeights, now: datetime) -> bool:
         ready = self.staged.get(serve.weights.digest)
@@ -194,7 +193,7 @@ class SimUnit:
     def due(self, now: datetime) -> Iterator[datetime]:
         """When something ends by itself."""
         crash = self._crash_time if self._fails(now) else None
-        late = (moment for moment, _ in (*self.shown, *self.read))
+        late = (moment for moment, _ in (*self.shown, *self.wishes))
         found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values(), *late)
         yield from (moment for moment in found if moment and moment > now)
         if self.gate is False and self.gate_since:
@@ -256,7 +255,7 @@ class SimUnit:
         return {self.group.pod(stage): CellAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)}
 
     def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
-        up, wish = self.engine is not None, self.wishes.get(str(stage))
+        up, wish = self.engine is not None, self._wish
         verdict = self._verdict(now) if stage == 0 else None
         exchanging = self.swapping is not None
         return CellState(
@@ -281,7 +280,7 @@ class SimUnit:
 
     def _staging(self, now: datetime) -> StagingState:
         """By the last wish that the stager has read."""
-        wish = self._heard(now)
+        wish = self._read(now)
         items = wish.staged if wish else (self.file,)
         return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
 
@@ -296,7 +295,7 @@ class SimUnit:
     def _verdict(self, now: datetime) -> Verdict | None:
         if self.engine is None or self.measured is None or now < self.measured:
             return None
-        wish, weights = self.wishes.get("0"), self.engine.weights
+        wish, weights = self._wish, self.engine.weights
         asked = wish.verify if wish else Verify()
         golden = tuple(GoldenResult(prompt=one.prompt, passed=True, answer=one.expect) for one in asked.golden)
         bad = hits(self.faults.verify, weights.id)

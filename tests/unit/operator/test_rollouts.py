@@ -263,7 +263,7 @@ def test_back_and_forth_without_a_pause(shape: tuple[int, int, int], late: int) 
         run = Run.of(spec_of(*shape), late=late).watch()
         for revision in ("v2", "v1", "v2"):
             run.edit({"model": {"revision": revision}})
-            taken = Counter(pod for pod in closed_by(run, pause))
+            taken = Counter(closed_by(run, pause))
             assert set(taken.values()) <= {1}, f"left the rotation and came back for nothing, {pause} s after: {taken}"
         run.go()
         assert (run.phase, run.weights, run.last.serving) == ("Done", {"v2"}, shape[0]), pause

@@ -62,11 +62,6 @@ def step(
     return look(wishes[0].wish.key if wishes else "")[0]
 
 
-def replace_wish(state: StagingState, key: str) -> StagingState:
-    """The stager says that it answers another wish."""
-    return state.model_copy(update={"wish": key})
-
-
 def told(found: UnitStep) -> tuple[str, bool | None, str]:
     serve = found.serve.weights.id.partition("@")[0] if found.serve else ""
     return serve, found.gate, found.hold.reason.value if found.hold else ""
@@ -162,7 +157,7 @@ def test_a_group_that_is_not_heard_is_told_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("leader_says", "ready"),
-    [({"wish": "old"}, False), ({}, True), ({"staging": replace_wish(BOTH, "old")}, False)],
+    [({"wish": "old"}, False), ({}, True), ({"staging": BOTH.model_copy(update={"wish": "old"})}, False)],
     ids=["its wish is another", "answers the wish", "its stager answers another wish"],
 )
 def test_what_was_staged_for_another_wish_does_not_count(leader_says: dict[str, Any], ready: bool) -> None:
