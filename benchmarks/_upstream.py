@@ -5,6 +5,7 @@ Run as ``python -m benchmarks._upstream PORT``. It is a bare protocol, so that i
 """
 
 import asyncio
+import os
 import sys
 
 ANSWER = b'{"id":"x","object":"chat.completion","choices":[{"message":{"role":"assistant","content":"Paris."}}]}'
@@ -18,7 +19,8 @@ FIRST_WITH_IDS = EVENT_WITH_IDS.replace(b'"prompt_token_ids":null', b'"prompt_to
 DONE = b"data: [DONE]\n\n"
 EVENTS = 100
 STREAMED = EVENT * EVENTS + DONE
-PACE = 0.004  # seconds between the events of one stream
+PACE = float(os.environ.get("STREAM_PACE_S", "0.02"))
+"""Seconds between the events of one stream: 50 tokens a second, as engines give them."""
 PATH_ANSWER = "/v1/chat/completions"
 PATH_STREAM = "/v1/completions"
 

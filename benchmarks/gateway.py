@@ -32,7 +32,6 @@ class Samples:
     requests: list[float] = field(default_factory=list)
     events: list[float] = field(default_factory=list)
     passed: list[float] = field(default_factory=list)
-    together: list[float] = field(default_factory=list)  # events in a chunk, [DONE] included
 
 
 async def measure(endpoint: Endpoint, samples: Samples) -> None:
@@ -45,8 +44,6 @@ async def measure(endpoint: Endpoint, samples: Samples) -> None:
         before = endpoint.cpu()
         result = await run(load, endpoint.port)
         used = endpoint.cpu() - before
-        if load is STREAM:
-            samples.together.append((result.events + len(result.seconds)) / result.chunks)
         if used:
             values.append((result.events or len(result.seconds)) / used)
 
@@ -95,8 +92,7 @@ def report(table: dict[str, Samples], missing: dict[str, str]) -> list[str]:
         cells = [f"{1e3 * statistics.median(values):.2f}" for values in (samples.p50, samples.p99)]
         lines.append(f"| {' | '.join([name, *cells, *added, rate(samples.requests), rate(samples.events)])} |")
     lines += [f"| {name} | {how} | | | | | |" for name, how in missing.items()]
-    together = ", ".join(f"{name} {statistics.median(samples.together):.2f}" for name, samples in table.items())
-    return [*lines, "", f"events in a chunk as the client got them: {together}", *ratios(table)]
+    return [*lines, "", *ratios(table)]
 
 
 def added_latency(samples: Samples, direct: Samples) -> tuple[float, float]:
