@@ -3,7 +3,7 @@
 ``python -m benchmarks.gateway``. All run at the same time and are loaded in turn, round after round, so that whatever
 else the machine does meets all of them. Figures are medians over the rounds; the spread of the direct runs is the
 machine's noise. "Per core" means per second of CPU time that the proxy's process used (all its threads, from /proc),
-not per second of the clock.
+not per second of the clock. ``STREAM_PACE_S`` in the environment: seconds between the events of one stream.
 """
 
 import argparse
