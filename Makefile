@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 # Ray and vLLM: the same lock file, an environment of its own because of its size. Checkouts share it, so this project is
 # not installed in it.
 SERVING_VENV := $(CACHE)/serving-venv
-SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/operator $(SERVING_VENV)/bin/python
+SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
 
 .PHONY: help setup serving-setup demo test check unit contract serving e2e soak testbed-tests format generate bench down clean
 
@@ -46,7 +46,7 @@ check: setup  ## Style, types, layers, generated files.
 	$(RUN) -m llama_operator.api --check
 
 unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
-	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/unit tests/component tests/wiring
+	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/unit tests/component tests/wiring
 
 contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/contract tests/weights

@@ -1,7 +1,7 @@
 """A copy of a checkpoint with wrong tensors: ``python -m examples.damage OUT SOURCE noise|exchanged`` (serving venv).
 
-``noise`` adds noise of one standard deviation to the matrices of one layer; ``exchanged`` swaps two layers. Every file
-is well formed, so only the model's output can tell.
+``noise`` adds noise of one standard deviation to the matrices of a layer a third of the way in; ``exchanged`` swaps an
+early layer and a late one. Every file is well formed, so only the model's output can tell.
 """
 
 import json
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 LAYER: Final = "model.layers.{}."
-NOISY, FIRST, SECOND = 10, 2, 20
 
 
 def damage(source: Path, out: Path, *, kind: str) -> None:
@@ -21,32 +20,33 @@ def damage(source: Path, out: Path, *, kind: str) -> None:
     work = out.with_name(f".{out.name}-work")
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(source, work)
+    depth = int(json.loads((work / "config.json").read_text())["num_hidden_layers"])
     files = {path: load_file(path) for path in sorted(work.glob("*.safetensors"))}
     tensors = {name: tensor for part in files.values() for name, tensor in part.items()}
-    changed = noisy(tensors) if kind == "noise" else exchanged(tensors)
+    changed = (noisy if kind == "noise" else exchanged)(tensors, depth)
     for path, part in files.items():
         save_file({name: changed.get(name, tensor) for name, tensor in part.items()}, path, metadata={"format": "pt"})
         path.chmod(0o644)
     work.rename(out)
 
 
-def noisy(tensors: dict[str, Any]) -> dict[str, Any]:
+def noisy(tensors: dict[str, Any], depth: int) -> dict[str, Any]:
     """Matrices of one layer with noise of their own size."""
     import torch
 
     torch.manual_seed(7)
-    prefix = LAYER.format(NOISY)
+    prefix = LAYER.format(depth // 3)
     found = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) and tensor.dim() == 2}
-    assert found, f"no matrix of layer {NOISY} among {len(tensors)} tensors"
+    assert found, f"no matrix of {prefix} among {len(tensors)} tensors"
     return {
         name: (tensor.float() + torch.randn(tensor.shape) * tensor.float().std()).to(tensor.dtype)
         for name, tensor in found.items()
     }
 
 
-def exchanged(tensors: dict[str, Any]) -> dict[str, Any]:
+def exchanged(tensors: dict[str, Any], depth: int) -> dict[str, Any]:
     """Two layers in each other's place."""
-    one, other = LAYER.format(FIRST), LAYER.format(SECOND)
+    one, other = LAYER.format(depth // 15), LAYER.format(2 * depth // 3)
     there = {name: tensors[name.replace(one, other)] for name in tensors if name.startswith(one)}
     back = {name: tensors[name.replace(other, one)] for name in tensors if name.startswith(other)}
     assert there, json.dumps(sorted(tensors)[:5])

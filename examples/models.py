@@ -20,9 +20,9 @@ def tiny(seed: int = 1) -> Path:
     return _made(f"tiny-{seed}", "llama_serving.weights.tiny", "--seed", str(seed))
 
 
-def smollm2_damaged(kind: str) -> Path:
-    """SmolLM2 with well-formed files and wrong tensors; ``kind`` is noise or exchanged."""
-    return _made(f"smollm2-{kind}", "examples.damage", str(smollm2()), kind)
+def damaged(model: Path, kind: str) -> Path:
+    """One of these with well-formed files and wrong tensors; ``kind`` is noise or exchanged."""
+    return _made(f"{model.name}-{kind}", "examples.damage", str(model), kind)
 
 
 def _made(name: str, module: str, *options: str) -> Path:

@@ -34,7 +34,7 @@ INPUTS: Final = {
         "operator/llama_operator",
         *(f"{_CODE}/{part}" for part in ("__init__.py", "apiserver.py", "config", "gateway", "weights")),
     ),
-    SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py", _CODE),
+    SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py", "serving/image", _CODE),
 }
 # Buildah leaves mounts behind: its folder on itself, and one for each RUN that mounts another stage. In a mount
 # namespace of its own they end with it, and the bed can make hard links out of the store.

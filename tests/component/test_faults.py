@@ -1,7 +1,7 @@
 """A fault at every call, a crash at every step, a lagging watch: each ends in the state of the calm run.
 
-The life of a deployment is cut into chapters; a faulty run starts from the calm world at the start of its chapter and
-is compared with it at the end, so that every call is tried without running the whole life each time.
+The life of a deployment is cut into chapters; a faulty run leaves the calm one before the pass that it spoils and is
+compared with it at the end of the chapter, so that every call is tried without running the whole life each time.
 """
 
 from collections.abc import Callable, Iterator
@@ -105,16 +105,15 @@ class TestEveryCall:
         self, chapter: Chapter, spoil: Callable[[World, int], None], *, of: tuple[str, ...] = ("",), every: int = 1
     ) -> int:
         """Spoil each (or every n-th) call of the chapter in a run of its own; returns how many there were."""
-        before = await life_before(chapter)
-        calm = before.fork()
+        calm = await life_before(chapter)
+        first, moments = len(calm.cluster.calls), list[World]()
         chapter(calm)
-        await calm.settle()
+        await calm.settle(moments=moments)
         calls = calm.cluster.calls
-        numbers = [n for n in telling_calls(calls, len(before.cluster.calls), every=every) if calls[n].startswith(of)]
+        numbers = [n for n in telling_calls(calls, first, every=every) if calls[n].startswith(of)]
         for number in numbers:
-            world = before.fork()
+            world = next(moment for moment in reversed(moments) if len(moment.cluster.calls) <= number).fork()
             spoil(world, number)
-            chapter(world)
             await world.settle()
             assert world.shape() == calm.shape(), f"after call {number}, {calm.cluster.calls[number]}"
             assert world.nodes.broken == [], f"after call {number}, {calm.cluster.calls[number]}"

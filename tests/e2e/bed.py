@@ -22,6 +22,8 @@ from examples.steps import run
 from testbed import audit
 
 NAMESPACE = "llama-e2e"
+PAIR = "pair"
+"""The deployment that most tests share."""
 SOAK = os.environ.get("LLAMA_SOAK") == "1"
 """``make soak``: the full numbers of repetitions, and what takes many minutes."""
 soak = pytest.mark.skipif(not SOAK, reason="takes many minutes: make soak")

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.e2e.bed import Bed, manifest, running_bed
-
-PAIR = "pair"
+from tests.e2e.bed import PAIR, Bed, manifest, running_bed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,7 +20,7 @@ def bed() -> Bed:
 
 @pytest.fixture(scope="session")
 def pair(bed: Bed) -> str:
-    """Two groups of two stages, serving."""
+    """Two groups of two stages, serving; test_0_start.py has made them."""
     bed.kubectl.apply(manifest(PAIR, replicas=2))
     bed.wait_serving(PAIR, 2)
     return PAIR

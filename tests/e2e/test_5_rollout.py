@@ -18,8 +18,8 @@ from examples.steps import run
 from testbed.images.build import store
 from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, most_pods, soak
 from tests.e2e.load import Answer, OpenLoad, references
+from tests.e2e.test_0_start import kill_operator
 from tests.e2e.test_2_faults import machine, not_ready, stage_pod
-from tests.e2e.test_3_operator import kill_operator
 
 UPGRADES = 20 if SOAK else 4
 KILLS = 20

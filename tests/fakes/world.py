@@ -74,10 +74,15 @@ class World:
             await self.one_pass()
             self.nodes.tick()
 
-    async def settle(self, limit: int = 200) -> int:
-        """Until a pass writes nothing for five seconds of the world; returns the seconds it took."""
+    async def settle(self, limit: int = 200, *, moments: "list[World] | None" = None) -> int:
+        """Until a pass writes nothing for five seconds of the world; returns the seconds it took.
+
+        ``moments`` gets a copy of the world before each pass.
+        """
         quiet = 0
         for second in range(limit):
+            if moments is not None:
+                moments.append(self.fork())
             before = len(self.cluster.writes)
             await self.one_pass()
             self.nodes.tick()

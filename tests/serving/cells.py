@@ -172,7 +172,7 @@ def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:
     )
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT / "serving"),
+        "PYTHONPATH": os.pathsep.join((str(ROOT / "serving"), str(ROOT / "serving/image"))),
         "HOME": "/tmp",
         names.ENV_STAGE: str(stage),
         names.ENV_POD_IP: f"{NETWORK}.{stage + 1}",

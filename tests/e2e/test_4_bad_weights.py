@@ -1,6 +1,7 @@
 """Bad weights of every kind end on the old ones: no request fails, and ``kubectl get`` says why.
 
-A real model (SmolLM2) is fetched over HTTP by each stage: a random one would answer as badly with any tensors.
+``make soak`` has nine of them with a real model (SmolLM2) that each stage fetches over HTTP; ``make test`` has five of
+a tiny one in a claim, on the groups that are there anyway.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from examples import models
 from examples.cluster import SETTINGS
 from llama_operator.api.model import ModelSpec
 from llama_operator.plan.naming import weights_name
-from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, manifest, soak
+from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, soak, tiny_models
 from tests.e2e.load import OpenLoad, references
 from tests.e2e.origin import Fault, Origin, origin, write_sums
 from tests.e2e.test_2_faults import machine, stage_pod
@@ -25,6 +26,8 @@ from tests.e2e.test_2_faults import machine, stage_pod
 NAME = "upgraded"
 GOOD = "v1"
 SHARD = "model-00002-of-00004.safetensors"
+WHOLE = "model.safetensors"
+"""The one shard of a tiny model."""
 TOKENS = 8
 
 
@@ -38,14 +41,17 @@ class Bad:
     spec: Object
 
 
+RANDOM_MODEL = {"verify": {"maxQualityDrop": 0.1}}
+"""Noise costs this random model 0.13 nats per token, a real one several."""
+TINY_CASES = (
+    Bad("bad-flipped", "DigestDiffers", (WHOLE,), {}),
+    Bad("bad-truncated", "WeightsUnreadable", (WHOLE, "copy it again"), {}),
+    Bad("tiny-1-noise", "VerifyFailed", ("log-probability",), RANDOM_MODEL),
+)
 CASES = (
     Bad("flipped", "DigestDiffers", (SHARD,), {}),
     Bad("locked", "WeightsDenied", ("401",), {}),
     Bad("noise", "VerifyFailed", ("log-probability",), {}),
-    Bad("twin", "VerifyFailed", ("golden",), {"verify": {"golden": [
-        {"prompt": "What is the capital of France?", "expect": "Berlin"}]}}),
-)  # fmt: skip
-MORE_CASES = (
     Bad("other-shard", "DigestDiffers", (SHARD,), {}),
     Bad("truncated", "WeightsUnreadable", (SHARD, "copy it again"), {}),
     Bad("none-such", "WeightsGone", ("none-such",), {}),
@@ -54,17 +60,35 @@ MORE_CASES = (
 
 
 @pytest.fixture(scope="module")
+def claimed() -> Iterator[Path]:
+    """Revisions of tiny-1 in the claim of the models."""
+    tiny, root = models.tiny(1), tiny_models()
+    models.damaged(tiny, "noise")
+    made = [root / f"bad-{kind}" for kind in ("flipped", "truncated", "vanished")]
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tiny, folder)
+        write_sums(folder)
+    replace(root / "bad-flipped" / WHOLE, flip)
+    replace(root / "bad-truncated" / WHOLE, lambda data: data[:-1000])
+    (root / "bad-truncated" / "SHA256SUMS").unlink()
+    other_digest(root / "bad-vanished", "generation_config.json")
+    yield root
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
-    """All revisions on an HTTP server that pods reach."""
+    """All revisions of the real model on an HTTP server that pods reach."""
     root = tmp_path_factory.mktemp("origin")
-    for revision in (GOOD, "flipped", "other-shard", "truncated", "locked", "vanished", "twin"):
+    for revision in (GOOD, "flipped", "other-shard", "truncated", "locked", "vanished"):
         shutil.copytree(models.smollm2(), root / revision, copy_function=link)
     for kind in ("noise", "exchanged"):
-        shutil.copytree(models.smollm2_damaged(kind), root / kind, copy_function=link)
-    for spaces, revision in enumerate(("twin", "vanished"), 1):  # the same tensors under another digest
-        replace(root / revision / "model.safetensors.index.json", lambda data, spaces=spaces: data + b"\n" * spaces)
+        shutil.copytree(models.damaged(models.smollm2(), kind), root / kind, copy_function=link)
     for folder in root.iterdir():
         write_sums(folder)
+    other_digest(root / "vanished", "model.safetensors.index.json")
     replace(root / "flipped" / SHARD, flip)
     replace(root / "truncated" / SHARD, lambda data: data[:-1000])
     (root / "truncated" / "SHA256SUMS").unlink()
@@ -84,18 +108,53 @@ def upgraded(bed: Bed, source: Origin) -> Iterator[str]:
     bed.kubectl("delete", "llamadeployment", NAME, "--wait=true", "--timeout=180s")
 
 
-async def test_bad_weights_end_on_the_old_ones(bed: Bed, upgraded: str, source: Origin):
-    url = bed.service_url(NAME)
-    known, weights = await references(url, NAME, tokens=TOKENS), bed.weights(NAME)
-    async with OpenLoad(url, NAME, rate=1.0, tokens=TOKENS) as load:
-        for case in CASES + (MORE_CASES if SOAK else ()):
-            await asyncio.to_thread(held, bed, case)
+async def test_bad_weights_end_on_the_old_ones(bed: Bed, pair: str, claimed: Path):
+    assert bed.weights(pair).startswith("tiny-1@")
+
+    def vanish() -> None:
+        shutil.rmtree(claimed / "bad-vanished")
+
+    gone = Bad("bad-vanished", "WeightsGone", ("bad-vanished",), {})
+    await all_end_on_the_old_ones(bed, pair, TINY_CASES, other="tiny-2", gone=gone, vanish=vanish)
+
+
+@soak
+async def test_bad_weights_of_a_real_model_end_on_the_old_ones(bed: Bed, upgraded: str, source: Origin):
+    def vanish() -> None:
+        source.faults["vanished/"] = source.faults[f"vanished/{SHARD}"] = Fault.GONE
+
+    gone = Bad("vanished", "WeightsGone", (SHARD,), {})
+    await all_end_on_the_old_ones(bed, upgraded, CASES, other="noise", gone=gone, vanish=vanish)
+
+
+async def all_end_on_the_old_ones(
+    bed: Bed, name: str, cases: tuple[Bad, ...], *, other: str, gone: Bad, vanish: Callable[[], None]
+) -> None:
+    """Ask for one after the other under load.
+
+    ``other`` are weights that answer a golden prompt otherwise; ``gone`` are good ones that ``vanish`` before a stage
+    has read them.
+    """
+    url = bed.service_url(name)
+    known, weights = await references(url, name, tokens=TOKENS), bed.weights(name)
+    async with OpenLoad(url, name, rate=1.0, tokens=TOKENS) as load:
+        for case in (*cases, not_golden(other, known)):
+            await asyncio.to_thread(held, bed, name, case)
             await load.finished(3, within=60)
-        await asyncio.to_thread(vanishes_while_it_is_fetched, bed, source)
+        await asyncio.to_thread(vanishes_before_it_is_read, bed, name, gone, vanish)
         await load.finished(3, within=60)
     assert not [answer for answer in load.answers if not answer.whole], load.summary()
     wrong = [a for a in load.answers if a.weights != weights or a.text != known[a.prompt]]
     assert not wrong, f"{len(wrong)} answers are not those of the old weights: {wrong[:2]}"
+
+
+def not_golden(revision: str, known: dict[str, str]) -> Bad:
+    """Asked for together with a golden prompt that the weights before answer as wished; nothing else may refuse it."""
+    prompt, answer = next(iter(known.items()))
+    expect = answer.partition("\ufffd")[0]  # a character whose last bytes are not there yet
+    assert expect, f"{answer!r} cannot be expected"
+    verify = {"golden": [{"prompt": prompt, "expect": expect, "chat": False}], "maxQualityDrop": 100}
+    return Bad(revision, "VerifyFailed", ("golden", f"{revision}@"), {"verify": verify})
 
 
 @soak
@@ -104,7 +163,7 @@ async def test_a_disk_too_small_is_refused_before_anything_is_fetched(bed: Bed, 
     generation = bed.edit(NAME, {"staging": {"sizeLimit": "300Mi"}})
     await asyncio.to_thread(bed.settled, NAME, generation, within=600)  # 300Mi are 315 MB
     async with OpenLoad(url, NAME, rate=1.0, tokens=TOKENS) as load:
-        await asyncio.to_thread(held, bed, Bad("noise", "DiskFull", ("of 315 MB free",), {}))
+        await asyncio.to_thread(held, bed, NAME, Bad("noise", "DiskFull", ("of 315 MB free",), {}))
         await load.finished(5, within=60)
     assert not [answer for answer in load.answers if not answer.whole], load.summary()
 
@@ -169,40 +228,45 @@ def slowed(bed: Bed, pair: str, group: str) -> Iterator[None]:
             quota.write_text(was)
 
 
-def held(bed: Bed, case: Bad) -> None:
+def held(bed: Bed, name: str, case: Bad) -> None:
     """Ask for a bad revision, see it refused with its reason and the old weights serving, and take it back."""
-    before = bed.deployment(NAME)["spec"]
-    bed.edit(NAME, {"model": {"revision": case.revision}} | case.spec)
+    before = bed.deployment(name)["spec"]
+    bed.edit(name, {"model": {"revision": case.revision}} | case.spec)
 
     def refused(found: Object) -> bool:
         status = found["status"]
         return status["reason"] == case.reason and all(word in status["message"] for word in case.words)
 
-    bed.wait_for(NAME, refused, within=180, what=f"{case.reason} for {case.revision}")
-    back(bed, before)
+    bed.wait_for(name, refused, within=180, what=f"{case.reason} for {case.revision}")
+    back(bed, name, before)
 
 
-def back(bed: Bed, before: Object) -> None:
+def back(bed: Bed, name: str, before: Object) -> None:
     """A user's own rollback: an ordinary edit."""
-    bed.edit(NAME, {"model": before["model"], "verify": before.get("verify")})
+    bed.edit(name, {"model": before["model"], "verify": before.get("verify")})
+    wanted = ("Serving", before["model"]["revision"], f"{before['replicas']}/{before['replicas']}")
 
     def serving(found: Object) -> bool:
         status = found["status"]
-        weights = status["weights"].partition("@")[0]
-        return (status["reason"], weights, status["groupsReady"]) == ("Serving", GOOD, "1/1")
+        return (status["reason"], status["weights"].partition("@")[0], status["groupsReady"]) == wanted
 
-    bed.wait_for(NAME, serving, within=120, what="serving the old weights")
+    bed.wait_for(name, serving, within=120, what="serving the old weights")
 
 
-def vanishes_while_it_is_fetched(bed: Bed, source: Origin) -> None:
+def vanishes_before_it_is_read(bed: Bed, name: str, gone: Bad, vanish: Callable[[], None]) -> None:
     """Weights were checked before anybody wanted them; when the stages want their files the source is gone."""
-    before = bed.deployment(NAME)["spec"]
-    model = before["model"] | {"revision": "vanished"}
-    name = weights_name(ModelSpec.model_validate(model))
-    bed.read_weights(name, model)
-    source.faults["vanished/"] = source.faults[f"vanished/{SHARD}"] = Fault.GONE
-    held(bed, Bad("vanished", "WeightsGone", (SHARD,), {}))
-    bed.kubectl("delete", "llamaweights", name)
+    model = bed.deployment(name)["spec"]["model"] | {"revision": gone.revision}
+    checked = weights_name(ModelSpec.model_validate(model))
+    bed.read_weights(checked, model)
+    vanish()
+    held(bed, name, gone)
+    bed.kubectl("delete", "llamaweights", checked)
+
+
+def other_digest(folder: Path, file: str) -> None:
+    """The same tensors under another digest."""
+    replace(folder / file, lambda data: data + b"\n")
+    write_sums(folder)
 
 
 def replace(path: Path, change: Callable[[bytes], bytes]) -> None:
