@@ -28,9 +28,9 @@ FOR_TWO = 8
 """Clients that ask again when they have their answer: six wait for the two that one group has."""
 
 
-async def test_a_group_comes_with_the_first_request_and_goes_when_nobody_asks(bed: Bed, pair: str):
+async def test_a_group_comes_with_the_first_request_and_goes_when_nobody_asks(bed: Bed):
     bed.kubectl.apply(manifest(NAME, replicas=0, autoscaling=AUTOSCALING | {"maxReplicas": 2}))
-    await reached(bed, NAME, 0)
+    bed.wait_for(NAME, lambda found: found["status"].get("reason") == "ScaledToZero", within=90, what="ScaledToZero")
     url = bed.service_url(NAME)
     first = await first_at_zero(bed, NAME, url)
     async with Load(url, NAME, clients=FOR_TWO) as heavy:
