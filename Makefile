@@ -60,7 +60,8 @@ serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two netw
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest --durations=15 tests/e2e
 
-soak: setup serving-setup  ## The end-to-end tests with their full numbers of upgrades and kills (an hour or more).
+soak: setup serving-setup  ## What takes many minutes: full numbers of upgrades and kills (an hour or more).
+	LLAMA_SOAK=1 $(SERVING_RUN) -m pytest tests/serving/test_cell.py
 	LLAMA_SOAK=1 $(RUN) -m pytest --durations=15 tests/e2e
 
 format: setup  ## Format and sort.

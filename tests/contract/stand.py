@@ -3,7 +3,7 @@
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,6 @@ class Stand:
         patch = json.dumps({"status": status})
         self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", f"--patch={patch}")
 
-    def file_of(self, pod: dict[str, Any]) -> NextWeights:
-        """What a stage pod starts with: the file that its group's ConfigMap mounts."""
-        (volume,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
-        body = self.parsed("get", "configmap", volume["configMap"]["name"], "-o", "json")
-        return NextWeights.model_validate_json(body["data"]["next.json"])
-
     def bodies(self, name: str) -> WeightsBodies:
         plurals = ",".join(plural for _, plural in CHILDREN)
         children = self.items(plurals, "-l", f"{OWNED},{names.LABEL_WEIGHTS}={name}")
@@ -125,6 +119,13 @@ class Stand:
         who = f"--as=system:serviceaccount:{self.namespace}:{account}"
         asked = self.apiserver.kubectl("auth", "can-i", *what, "-n", self.namespace, who)
         return asked.stdout.strip() == "yes"
+
+
+def file_of(pod: dict[str, Any], configmaps: Iterable[dict[str, Any]]) -> NextWeights:
+    """What a stage pod starts with: the file that its group's ConfigMap mounts."""
+    (name,) = [volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
+    (body,) = [body for body in configmaps if body["metadata"]["name"] == name]
+    return NextWeights.model_validate_json(body["data"]["next.json"])
 
 
 def serving_cell(labels: Mapping[str, str], wish: Wish | None, *, starts_with: Weights) -> CellAnswer:

@@ -17,7 +17,7 @@ from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.wish import Wish
-from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, serving_cell
+from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, file_of, serving_cell
 from tests.fakes.samples import CPU_SPEC
 
 pytestmark = pytest.mark.apiserver
@@ -31,12 +31,14 @@ class Kubelet:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.wishes: dict[str, Wish] = {}  # by the pod's address
+        self.seen: list[dict[str, Any]] = []  # the children as this pass read them; a kubectl costs a second of CPU
         self.scales = ScaleStore()
 
     async def one_pass(self) -> LlamaDeploymentStatus:
         """A pass of the deployment's loop, as after events of everything."""
         manifests = self.stand.items("configmaps", "-l", names.LABEL_WEIGHTS)
-        bodies = Bodies(self.deployment(), self.children(), self.stand.items("llamaweights"), manifests)
+        self.seen = self.children()
+        bodies = Bodies(self.deployment(), self.seen, self.stand.items("llamaweights"), manifests)
         edges = Edges(self.stand.cluster, self, self, scales=self.scales)
         await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
         return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
@@ -68,10 +70,10 @@ class Kubelet:
         self.stand.set_status("deployment", f"{NAME}-gateway", ready)
 
     async def state(self, address: str) -> CellAnswer:
-        pod = next(pod for pod in self.stages() if pod["status"].get("podIP") == address)
-        labels = pod["metadata"]["labels"]
-        wish = self.wishes.get(address)
-        return serving_cell(labels, wish, starts_with=self.stand.file_of(pod).weights)
+        pod = next(body for body in self.seen if body.get("status", {}).get("podIP") == address)
+        files = (body for body in self.seen if body["kind"] == "ConfigMap")
+        labels, wish = pod["metadata"]["labels"], self.wishes.get(address)
+        return serving_cell(labels, wish, starts_with=file_of(pod, files).weights)
 
     async def wish(self, address: str, wish: Wish, token: str) -> str:
         secret = self.stand.apiserver.run(

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -187,6 +187,17 @@ def running_bed() -> Bed:
 def selector(name: str, component: str) -> str:
     """Labels of a deployment's pods."""
     return f"llama-operator.dev/deployment={name},app.kubernetes.io/component={component}"
+
+
+def lives(pods: Iterable[Object]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Uid and restarts of each pod: equal as long as nothing was started again."""
+    return {
+        pod["metadata"]["name"]: (
+            pod["metadata"]["uid"],
+            tuple(container["restartCount"] for container in pod["status"]["containerStatuses"]),
+        )
+        for pod in pods
+    }
 
 
 @contextlib.asynccontextmanager

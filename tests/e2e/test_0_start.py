@@ -4,7 +4,7 @@ import random
 import time
 
 from tests.e2e.bed import PAIR, Bed, manifest
-from tests.e2e.test_2_faults import until
+from tests.e2e.test_4_faults import until
 
 SEED = 20261124
 START_S = 60

@@ -8,7 +8,7 @@ import pytest
 
 from examples.steps import run
 from tests.e2e.bed import Bed, Object, manifest
-from tests.e2e.test_2_faults import until
+from tests.e2e.test_4_faults import until
 
 NAMES = ("gang-a", "gang-b")
 NODES_FOR_MANY, FIT, WANTED, LEFT = 40, 20, 23, 4

@@ -12,7 +12,7 @@ import aiohttp
 from tests.e2e.bed import Bed, Object, manifest
 from tests.e2e.load import TIMEOUT, Answer, Load, ask, request
 from tests.e2e.test_0_start import kill_operator
-from tests.e2e.test_2_faults import restart_gateways
+from tests.e2e.test_4_faults import restart_gateways
 
 NAME = "scaled"
 AUTOSCALING = {

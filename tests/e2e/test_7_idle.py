@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from examples.cluster import RELEASE
 from testbed.audit import WRITES, received
 from tests.e2e.bed import NAMESPACE, Bed, Object
-from tests.e2e.test_2_faults import until
+from tests.e2e.test_4_faults import until
 
 IDLE = timedelta(minutes=5)
 SETTLED = timedelta(seconds=15)

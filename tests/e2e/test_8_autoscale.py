@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.bed import Bed, soak
 from tests.e2e.load import Load
 from tests.e2e.test_0_start import kill_operator
-from tests.e2e.test_2_faults import restart_gateways
+from tests.e2e.test_4_faults import restart_gateways
 from tests.e2e.test_6_zero import AUTOSCALING, ONE_OF_EACH_GATEWAY, explained, first_at_zero, ordered, reached
 
 FOR_THREE = 16

@@ -2,7 +2,7 @@
 
 from examples.cluster import RELEASE
 from tests.e2e.bed import NAMESPACE, Bed
-from tests.e2e.test_2_faults import until
+from tests.e2e.test_4_faults import until
 
 OURS = "llamadeployments.llama-operator.dev"
 CLAIM = "persistentvolumeclaim/"  # the user's models

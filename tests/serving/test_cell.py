@@ -21,6 +21,10 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(420), pytest.mark.filterw
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 START = 180  # seconds; 40 on two idle cores
+soak = pytest.mark.skipif(
+    os.environ.get("LLAMA_SOAK") != "1",
+    reason="minutes: make soak; tests/e2e/test_4_faults.py kills both in pods",
+)
 NORM = "model.norm.weight"
 
 
@@ -146,6 +150,7 @@ def serves(cell: Cell, wish: Wish) -> bool:
     return bool(state["ready"] and state["wish"] == wish.key and state["weights"] == wish.serve.id and proven)
 
 
+@soak
 def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell) -> None:
     before = cell.chat("Who waits for the others?")
     [stage] = cell.worker.processes("StageProc")
@@ -155,6 +160,7 @@ def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell)
     assert cell.chat("Who waits for the others?") == before
 
 
+@soak
 def test_a_killed_leader_takes_its_worker_along_and_both_come_back_with_the_wished_weights(cell: Cell) -> None:
     joined = cell.state(1)["uptime_seconds"]
     cell.stages("one", "two")

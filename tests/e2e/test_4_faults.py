@@ -1,27 +1,39 @@
-"""Under a steady streaming load on two groups everything is broken once; no request fails and no stream breaks."""
+"""Under a steady streaming load on two groups everything is broken once; no request fails and no stream breaks.
+
+Whatever starts again begins with the weights that were exchanged in place, not with those that its pods were made for.
+"""
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Callable
 
 from examples.cluster import RELEASE
+from llama_serving.config import names
 from testbed import Bed as Machine
-from tests.e2e.bed import NAMESPACE, Bed
+from tests.e2e.bed import NAMESPACE, Bed, lives
 from tests.e2e.load import Load
 
 CLIENTS, PAUSE_S = 4, 2.0
 """Clients that never pause take the cores that a group needs to start again."""
 GO_ON = 10  # whole answers
 BACK_WITHIN_S = 400
+EXCHANGED = "tiny-2"
 
 
 async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
+    if not bed.weights(pair).startswith(f"{EXCHANGED}@"):  # this test on its own
+        bed.upgrade(pair, EXCHANGED)
+    weights = bed.weights(pair)
     async with Load(bed.service_url(pair), pair, clients=CLIENTS, pause=PAUSE_S) as load:
         await load.finished(GO_ON, within=120)
+        before = lives(bed.pods(pair))
         await inflict(bed, pair, load, "a stage process is killed", lambda: kill_stage_process(bed, pair))
+        assert lives(bed.pods(pair)) == before, "no container started again"
         await inflict(bed, pair, load, "a leader is killed, without an operator", lambda: kill_leader(bed, pair))
         await inflict(bed, pair, load, "a stage pod is deleted", lambda: delete_stage_pod(bed, pair))
         await inflict(bed, pair, load, "the gateways are restarted", lambda: restart_gateways(bed, pair))
@@ -30,6 +42,7 @@ async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
     bad = [answer for answer in load.answers if not answer.whole]
     assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}; {load.summary()}"
     assert {answer.group for answer in load.answers[-20:]} == {"0", "1"}, "both groups take part again"
+    assert {answer.weights for answer in load.answers} == {weights}
 
 
 async def inflict(bed: Bed, pair: str, load: Load, what: str, act: Callable[[], None]) -> None:
@@ -52,6 +65,18 @@ def stage_pod(bed: Bed, pair: str, group: str, stage: str) -> dict:
     return next(pod for pod in bed.pods(pair) if labels.items() <= pod["metadata"]["labels"].items())
 
 
+def started_again(pod: dict) -> int:
+    """How often its first container, that of the stage, has started again."""
+    return next(one["restartCount"] for one in pod["status"]["containerStatuses"] if one["name"] == "stage")
+
+
+def cell_state(leader: dict) -> dict:
+    """What the supervisor of a group says."""
+    url = f"http://{leader['status']['podIP']}:{names.PORT_STATE}{names.ROUTE_STATE}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return dict(json.load(answer))
+
+
 def kill_stage_process(bed: Bed, pair: str) -> None:
     """SIGKILL for the process that holds the layers of stage 1 of group 0; wait until the group is out of rotation."""
     processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, "0", "1")["metadata"]["name"])
@@ -65,17 +90,20 @@ def kill_leader(bed: Bed, pair: str) -> None:
     """SIGKILL for the leader's container while nobody operates."""
     scale_operator(bed, 0)
     pod = stage_pod(bed, pair, "1", "0")
-    restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+    restarts = started_again(pod)
     for process in machine().pod_processes(NAMESPACE, pod["metadata"]["name"]):
         with contextlib.suppress(ProcessLookupError):  # the end of its container was quicker
             os.kill(process.pid, signal.SIGKILL)
 
     def again() -> str:
-        found = stage_pod(bed, pair, "1", "0")["status"]
-        ready = {item["type"]: item["status"] for item in found["conditions"]}["Ready"]
-        return "" if found["containerStatuses"][0]["restartCount"] > restarts and ready == "True" else str(ready)
+        found = stage_pod(bed, pair, "1", "0")
+        ready = {item["type"]: item["status"] for item in found["status"]["conditions"]}["Ready"]
+        return "" if started_again(found) > restarts and ready == "True" else str(ready)
 
     until("group 1 serves again without an operator", again, BACK_WITHIN_S)
+    state = cell_state(stage_pod(bed, pair, "1", "0"))
+    assert state["weights"] == bed.weights(pair), state
+    assert state["swap"] is None, "the weights that its pod was made for were not loaded first"
     scale_operator(bed, 1)
 
 

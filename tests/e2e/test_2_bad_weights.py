@@ -21,7 +21,7 @@ from llama_operator.plan.naming import weights_name
 from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, soak, tiny_models
 from tests.e2e.load import OpenLoad, references
 from tests.e2e.origin import Fault, Origin, origin, write_sums
-from tests.e2e.test_2_faults import machine, stage_pod
+from tests.e2e.test_4_faults import machine, stage_pod
 
 NAME = "upgraded"
 GOOD = "v1"

@@ -16,12 +16,12 @@ import pytest
 from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
-from tests.e2e.bed import NAMESPACE, SOAK, Bed, Object, most_pods, soak
+from tests.e2e.bed import NAMESPACE, SOAK, Bed, lives, most_pods, soak
 from tests.e2e.load import Answer, OpenLoad, references
 from tests.e2e.test_0_start import kill_operator
-from tests.e2e.test_2_faults import machine, not_ready, stage_pod
+from tests.e2e.test_4_faults import machine, not_ready, stage_pod
 
-UPGRADES = 20 if SOAK else 4
+UPGRADES = 20 if SOAK else 2
 KILLS = 20
 STAGE_PODS = 4
 SEED = 20261124
@@ -120,17 +120,6 @@ def kill_engine_part(bed: Bed, pair: str, group: str, stage: str) -> None:
     os.kill(victims[0].pid, signal.SIGKILL)
     not_ready(bed, pair, group)
     bed.wait_for(pair, lambda d: d["status"]["groupsReady"] != "2/2", within=60, what="one group short")
-
-
-def lives(pods: Iterable[Object]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Uid and restarts of each pod: equal as long as nothing was started again."""
-    return {
-        pod["metadata"]["name"]: (
-            pod["metadata"]["uid"],
-            tuple(container["restartCount"] for container in pod["status"]["containerStatuses"]),
-        )
-        for pod in pods
-    }
 
 
 def check_answers(answers: Iterable[Answer], known: dict[str, dict[str, str]]) -> None:
