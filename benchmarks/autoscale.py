@@ -38,7 +38,7 @@ from testbed import Bed
 from testbed.audit import WRITES, received
 from testbed.progress import step
 from tests.contract.apiserver import ApiServer, client_of, control_plane
-from tests.contract.stand import ACCEPTED, SETTINGS, Stand, give_rights, serving_cell
+from tests.contract.stand import ACCEPTED, SETTINGS, Stand, file_of, give_rights, serving_cell
 from tests.fakes.samples import CPU_SPEC
 
 INSTANCE, NAMESPACE = "bench", "bench"
@@ -200,10 +200,11 @@ class Benchmark:
     async def serve(self, name: str) -> None:
         """Play the kubelet for the group of a deployment until it serves."""
         await until(f"{name} has its pods", lambda: len(self._stages(name)) == STAGES)
+        files = await asyncio.to_thread(self.stand.items, "configmaps")
         for pod in await asyncio.to_thread(self._stages, name):
             self.machines.cells[next(self.addresses)] = (
                 {**pod["metadata"]["labels"], "pod": pod["metadata"]["name"]},
-                self.stand.file_of(pod).weights,
+                file_of(pod, files).weights,
             )
         for (labels, _), address in zip(self.machines.cells.values(), self.machines.cells, strict=True):
             await asyncio.to_thread(self._runs, labels["pod"], address, ready=labels[names.LABEL_STAGE] != "0")
