@@ -65,8 +65,10 @@ class World:
                 settings=self.settings,
                 now=self.cluster.now,
             )
-        except (Retry, Rejected, Crash):
+        except (Retry, Rejected):
             return
+        except Crash:
+            self.restart()
 
     async def seconds(self, count: int) -> None:
         """``count`` seconds with a pass in each."""
