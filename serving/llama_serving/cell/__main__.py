@@ -92,9 +92,7 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
             stages=stages,
             log=EngineLog(RAY_TEMP),
         )
-    return WorkerRole(
-        me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, clock=time.monotonic
-    )
+    return WorkerRole(me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The state is published from the first moment and on every request anew, so that 
 import asyncio
 import contextlib
 import logging
+import secrets
 from typing import Final
 
 from llama_serving.cell.identity import Identity
@@ -30,6 +31,7 @@ class Supervisor:
         self._control = control
         self._clock = clock
         self._period = period
+        self._session = secrets.token_hex(8)
         self._memory: Memory = begin(clock())
         self._looked = clock()
         self._busy = False
@@ -105,6 +107,7 @@ class Supervisor:
             message=status.message,
             phase_seconds=round(now - self._memory.since, 1),
             uptime_seconds=round(now - self._memory.started, 3),
+            session=self._session,
             timings=self._memory.timings() | facts.timings,
             stages_joined=facts.stages_joined,
             stages_total=self._me.stages,

@@ -1,7 +1,7 @@
 """A worker's decisions: wait for the leader, join it, and end when the leader's session has ended.
 
-A leader that starts again begins a new session, seen by its supervisor's start: the worker then ends too, and its
-container joins the new one. Waiting for a leader has no deadline of its own: nothing is gained by starting again, and
+A leader that starts again begins a new session, which has another name: the worker then ends too, and its container
+joins the new one. Waiting for a leader has no deadline of its own: nothing is gained by starting again, and
 the kubelet's backoff would only delay the join.
 """
 
@@ -14,7 +14,6 @@ from llama_serving.config.state import CellReason, Phase
 
 JOIN_DEADLINE: Final = 180.0  # seconds from START_RAY to being listed by the leader
 LEADER_LOST: Final = 20.0  # seconds of silence of the leader's supervisor; a lost GCS ends Ray here in 5
-SAME_START: Final = 2.0  # a leader whose start moved by more than this has started again
 
 _JOINABLE: Final = frozenset({Phase.JOINING, Phase.LOADING, Phase.SERVING})
 
@@ -25,7 +24,7 @@ class LeaderReport:
 
     ip: str
     phase: Phase
-    started: float  # on this worker's clock
+    session: str  # another one: it has started again
     in_flight: int | None
 
 
@@ -39,7 +38,7 @@ class WorkerView:
     ray: RayView = NO_RAY
     leader: LeaderReport | None = None
     leader_error: str = ""  # why there is no report
-    session: float | None = None  # start of the leader whose cluster this worker joined
+    session: str | None = None  # that of the leader whose cluster this worker joined
     joined: bool = False
 
 
@@ -98,7 +97,7 @@ def _note_leader(memory: Memory, view: WorkerView, now: float) -> Memory:
 
 
 def _session_ended(memory: Memory, view: WorkerView, now: float) -> str | None:
-    if view.leader is not None and view.session is not None and abs(view.leader.started - view.session) > SAME_START:
+    if view.leader is not None and view.session not in (None, view.leader.session):
         return f"The leader {view.leader_host} has started again; leaving its old session."
     if memory.unwell_since is not None and now - memory.unwell_since > LEADER_LOST:
         return f"The leader {view.leader_host} has not answered for {LEADER_LOST:.0f} s ({view.leader_error})."

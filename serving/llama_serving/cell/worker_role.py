@@ -7,7 +7,6 @@ from llama_serving.cell.identity import Identity
 from llama_serving.cell.load import is_staged, wanted_weights
 from llama_serving.cell.machine import Decision, Do, Fault, Memory
 from llama_serving.cell.ports import (
-    Clock,
     ClusterApi,
     Control,
     RayControl,
@@ -31,7 +30,6 @@ class WorkerRole:
         stages: StageApi,
         weights: WeightsFolder,
         control: Control,
-        clock: Clock,
     ) -> None:
         self._me = me
         self._ray = ray
@@ -39,10 +37,9 @@ class WorkerRole:
         self._stages = stages
         self._weights = weights
         self._control = control
-        self._clock = clock
         self._staging: StagingState | None = None
         self._leader: worker.LeaderReport | None = None
-        self._session: float | None = None
+        self._session: str | None = None
         self._joined = False
 
     async def look(self, *, stopping: bool) -> worker.WorkerView:
@@ -74,8 +71,7 @@ class WorkerRole:
             ip, state = await self._stages.state(self._me.leader_host)
         except StageUnreachableError as error:
             return None, str(error)
-        started = self._clock() - state.uptime_seconds
-        report = worker.LeaderReport(ip=ip, phase=state.phase, started=started, in_flight=state.in_flight)
+        report = worker.LeaderReport(ip=ip, phase=state.phase, session=state.session, in_flight=state.in_flight)
         return report, ""
 
     def decide(self, memory: Memory, view: worker.WorkerView, *, now: float) -> Decision:
@@ -85,7 +81,7 @@ class WorkerRole:
     async def do(self, action: Do) -> None:
         """Join the leader that was just seen."""
         if action is Do.START_RAY and self._leader is not None:
-            self._session = self._leader.started
+            self._session = self._leader.session
             await self._ray.start(leader_ip=self._leader.ip)
 
     def facts(self) -> Facts:

@@ -55,6 +55,9 @@ class CellState(Frozen):
     message: str = Field(description="one sentence with numbers")
     phase_seconds: float = Field(ge=0, description="seconds in this phase so far")
     uptime_seconds: float = Field(ge=0, description="seconds since this container's supervisor started")
+    session: str = Field(
+        default="", description="random word of this start of the supervisor: another one, another start"
+    )
     timings: dict[str, float] = Field(default_factory=dict, description="seconds that each finished step took")
     stages_joined: int = Field(default=0, ge=0)
     stages_total: int = Field(default=0, ge=0)

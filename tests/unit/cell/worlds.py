@@ -74,7 +74,7 @@ def leader_view(**changes: Any) -> LeaderView:
 
 
 def leader_report(**changes: Any) -> LeaderReport:
-    values: dict[str, Any] = {"ip": "10.0.0.1", "phase": Phase.SERVING, "started": 5.0, "in_flight": 0}
+    values: dict[str, Any] = {"ip": "10.0.0.1", "phase": Phase.SERVING, "session": "first", "in_flight": 0}
     return LeaderReport(**values | changes)
 
 
@@ -84,7 +84,7 @@ def worker_view(**changes: Any) -> WorkerView:
         "leader_host": "stage-0.demo",
         "ray": RUNNING,
         "leader": leader_report(),
-        "session": 5.0,
+        "session": "first",
         "joined": True,
     }
     return WorkerView(**values | changes)
