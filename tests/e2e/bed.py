@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from examples import models
 from examples.cluster import bed_environment, folder_claim, install_chart, restricted_namespace
@@ -24,9 +21,6 @@ from testbed import audit
 NAMESPACE = "llama-e2e"
 PAIR = "pair"
 """The deployment that most tests share."""
-SOAK = os.environ.get("LLAMA_SOAK") == "1"
-"""``make soak``: the full numbers of repetitions, and what takes many minutes."""
-soak = pytest.mark.skipif(not SOAK, reason="takes many minutes: make soak")
 EXPLAINED_WITHIN = 10.0
 """Seconds from a cause that a pod shows to its sentence in ``kubectl get``."""
 

@@ -18,10 +18,11 @@ from examples import models
 from examples.cluster import SETTINGS
 from llama_operator.api.model import ModelSpec
 from llama_operator.plan.naming import weights_name
-from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, soak, tiny_models
+from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, tiny_models
 from tests.e2e.load import OpenLoad, references
 from tests.e2e.origin import Fault, Origin, origin, write_sums
 from tests.e2e.test_4_faults import machine, stage_pod
+from tests.soak import soak
 
 NAME = "upgraded"
 GOOD = "v1"
@@ -68,11 +69,12 @@ def claimed() -> Iterator[Path]:
     for folder in made:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tiny, folder)
+    replace(root / "bad-vanished" / "generation_config.json", longer)
+    for folder in made:
         write_sums(folder)
     replace(root / "bad-flipped" / WHOLE, flip)
     replace(root / "bad-truncated" / WHOLE, lambda data: data[:-1000])
     (root / "bad-truncated" / "SHA256SUMS").unlink()
-    other_digest(root / "bad-vanished", "generation_config.json")
     yield root
     for folder in made:
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,9 +88,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
         shutil.copytree(models.smollm2(), root / revision, copy_function=link)
     for kind in ("noise", "exchanged"):
         shutil.copytree(models.damaged(models.smollm2(), kind), root / kind, copy_function=link)
+    replace(root / "vanished" / "model.safetensors.index.json", longer)
     for folder in root.iterdir():
         write_sums(folder)
-    other_digest(root / "vanished", "model.safetensors.index.json")
     replace(root / "flipped" / SHARD, flip)
     replace(root / "truncated" / SHARD, lambda data: data[:-1000])
     (root / "truncated" / "SHA256SUMS").unlink()
@@ -263,10 +265,9 @@ def vanishes_before_it_is_read(bed: Bed, name: str, gone: Bad, vanish: Callable[
     bed.kubectl("delete", "llamaweights", checked)
 
 
-def other_digest(folder: Path, file: str) -> None:
-    """The same tensors under another digest."""
-    replace(folder / file, lambda data: data + b"\n")
-    write_sums(folder)
+def longer(data: bytes) -> bytes:
+    """The same JSON, so the same tensors, under another digest."""
+    return data + b"\n"
 
 
 def replace(path: Path, change: Callable[[bytes], bytes]) -> None:

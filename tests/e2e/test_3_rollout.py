@@ -16,10 +16,11 @@ import pytest
 from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
-from tests.e2e.bed import NAMESPACE, SOAK, Bed, lives, most_pods, soak
+from tests.e2e.bed import NAMESPACE, Bed, lives, most_pods
 from tests.e2e.load import Answer, OpenLoad, references
 from tests.e2e.test_0_start import kill_operator
 from tests.e2e.test_4_faults import machine, not_ready, stage_pod
+from tests.soak import SOAK, soak
 
 UPGRADES = 20 if SOAK else 2
 KILLS = 20

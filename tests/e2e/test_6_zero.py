@@ -22,10 +22,8 @@ AUTOSCALING = {
     "windows": {"stableSeconds": 20, "panicSeconds": 5, "cooldownSeconds": 10},
     "idleAfterSeconds": 20,
 }
-ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}
-"""A group has no more than it is wanted to have; what is more waits, and leaves the cores to the groups that start."""
 FOR_TWO = 8
-"""Clients that ask again when they have their answer: six wait for the two that one group has."""
+"""Clients that ask again when they have their answer: four times the two that one group is wanted to have."""
 
 
 async def test_a_group_comes_with_the_first_request_and_goes_when_nobody_asks(bed: Bed):

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.bed import Bed, soak
+from tests.e2e.bed import Bed
 from tests.e2e.load import Load
 from tests.e2e.test_0_start import kill_operator
 from tests.e2e.test_4_faults import restart_gateways
-from tests.e2e.test_6_zero import AUTOSCALING, ONE_OF_EACH_GATEWAY, explained, first_at_zero, ordered, reached
+from tests.e2e.test_6_zero import AUTOSCALING, explained, first_at_zero, ordered, reached
+from tests.soak import soak
 
+ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}
+"""A group has no more than it is wanted to have; what is more waits, and leaves the cores to the groups that start."""
 FOR_THREE = 16
 """Clients that ask again when they have their answer, about a second later: 12 wait for the 4 that two groups have."""
 

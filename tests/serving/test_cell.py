@@ -14,6 +14,7 @@ import pytest
 from llama_serving.config.wish import GoldenPrompt, Verify, Wish
 from tests.serving.cells import Cell, cell_config, running_cell, weights
 from tests.serving.pods import eventually
+from tests.soak import soak
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(420), pytest.mark.filterwarnings("ignore")]
@@ -21,10 +22,6 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(420), pytest.mark.filterw
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 START = 180  # seconds; 40 on two idle cores
-soak = pytest.mark.skipif(
-    os.environ.get("LLAMA_SOAK") != "1",
-    reason="minutes: make soak; tests/e2e/test_4_faults.py kills both in pods",
-)
 NORM = "model.norm.weight"
 
 
@@ -150,7 +147,7 @@ def serves(cell: Cell, wish: Wish) -> bool:
     return bool(state["ready"] and state["wish"] == wish.key and state["weights"] == wish.serve.id and proven)
 
 
-@soak
+@soak  # tests/e2e/test_4_faults.py kills both in pods
 def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell) -> None:
     before = cell.chat("Who waits for the others?")
     [stage] = cell.worker.processes("StageProc")
