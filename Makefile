@@ -10,6 +10,8 @@ RUN := .venv/bin/python
 # not installed in it.
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
+# Some machines forbid byte code: then each process of a test run compiles thousands of modules for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup serving-setup demo test check unit contract serving e2e soak testbed-tests format generate bench down clean
 
@@ -19,7 +21,7 @@ help:  ## Show the targets.
 setup: .venv/.synced  ## The development environment in .venv.
 
 .venv/.synced: pyproject.toml uv.lock $(UV)
-	$(UV) sync --frozen --extra dev
+	$(UV) sync --frozen --compile-bytecode --extra dev
 	@touch $@
 
 $(UV):
@@ -30,7 +32,8 @@ $(UV):
 serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
 
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
-	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --extra serving --extra models --extra dev
+	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --compile-bytecode \
+		--extra serving --extra models --extra dev
 	@touch $@
 
 demo: setup serving-setup  ## From nothing to a streamed answer of two stages on two nodes.
@@ -49,7 +52,7 @@ unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
 	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/unit tests/component tests/wiring
 
 contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
-	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/contract tests/weights
+	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/contract tests/weights
 
 testbed-tests: setup  ## The test bed itself.
 	$(RUN) -m pytest tests/testbed
