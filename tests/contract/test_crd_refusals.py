@@ -29,10 +29,14 @@ def refusals(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def refusals_of_creations(apiserver: ApiServer, folder: Path) -> dict[str, str]:
-    """One kubectl for all of them: its start takes longer than all that the API server does for an object."""
+    """One kubectl for all of them: its start takes longer than all that the API server does for an object.
+
+    Each has a name of its own, so that one which is taken changes nothing for the others.
+    """
     files = {folder / f"{number:03}.yaml": bad for number, bad in enumerate(BAD_INPUTS) if bad.before is None}
     for file, bad in files.items():
-        file.write_text(yaml.safe_dump(merged(bad.base, bad.patch)))
+        named = merged(bad.base, {"metadata": {"name": f"{bad.base['metadata']['name']}-{file.stem}"}})
+        file.write_text(yaml.safe_dump(merged(named, bad.patch)))
     said = dict(SENTENCE.findall(apiserver.kubectl("apply", "-f", str(folder)).stderr))
     apiserver.run("delete", RESOURCES, "--all")
     return {bad.name: said[str(file)] for file, bad in files.items() if str(file) in said}
