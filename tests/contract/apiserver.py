@@ -1,6 +1,7 @@
 """A real API server for the contract tests: the test bed's control plane without nodes, and kubectl against it."""
 
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from kubernetes.aio import client, config
 
 ROOT: Final = Path(__file__).parents[2]
 CRDS: Final = ROOT / "crds"
+NAMESPACES_AT_A_TIME: Final = 20
 
 # Two test runs at once on one machine need two names, and so do the two processes of one run.
 _INSTANCE: Final = "-".join(
@@ -46,6 +49,18 @@ class ApiServer:
     def apply(self, document: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         """``kubectl apply`` of one object, as a user does it."""
         return self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+
+    @cached_property
+    def namespaces(self) -> Iterator[str]:
+        """Fresh namespaces without end, made many at a time: a start of kubectl costs more than a namespace."""
+        return self._fresh_namespaces()
+
+    def _fresh_namespaces(self) -> Iterator[str]:
+        while True:
+            batch = [f"test-{secrets.token_hex(4)}" for _ in range(NAMESPACES_AT_A_TIME)]
+            wanted = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in batch]
+            self.run("create", "-f", "-", stdin=yaml.safe_dump_all(wanted))
+            yield from batch
 
     def install_crds(self) -> None:
         """Install or update the CRDs and wait until the API server serves them."""

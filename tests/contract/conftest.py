@@ -1,20 +1,16 @@
 """One API server for all contract tests of a run; a namespace of its own for each test that asks for one."""
 
 import contextlib
-import secrets
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import yaml
 
 from testbed import binaries
 from testbed.errors import BedError
 from tests.contract.apiserver import ApiServer, client_of, control_plane
 from tests.contract.benches import Bench, FakeBench, RealBench
 from tests.contract.stand import Stand, give_rights
-
-NAMESPACES_AT_A_TIME = 20
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -32,27 +28,10 @@ def apiserver() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def namespaces(apiserver: ApiServer) -> Iterator[str]:
-    """Fresh namespaces without end, made many at a time: a start of kubectl costs more than a namespace.
-
-    They go with the API server: without a controller manager they could not be deleted.
-    """
-
-    def made() -> Iterator[str]:
-        while True:
-            batch = [f"test-{secrets.token_hex(4)}" for _ in range(NAMESPACES_AT_A_TIME)]
-            wanted = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in batch]
-            apiserver.run("create", "-f", "-", stdin=yaml.safe_dump_all(wanted))
-            yield from batch
-
-    return made()
-
-
 @pytest.fixture
-def namespace(namespaces: Iterator[str]) -> str:
-    """A fresh namespace."""
-    return next(namespaces)
+def namespace(apiserver: ApiServer) -> str:
+    """A fresh namespace. It goes with the API server: without a controller manager it could not be deleted."""
+    return next(apiserver.namespaces)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 
 from testbed import binaries
 from testbed.errors import BedError
-from tests.contract.conftest import apiserver, namespace, namespaces
+from tests.contract.conftest import apiserver, namespace
 from tests.weights import models, servers
 from tests.weights.places import SCHEMES, Place, Servers
 
-__all__ = ["apiserver", "namespace", "namespaces"]  # the contract tests', for the one test that needs an API server
+__all__ = ["apiserver", "namespace"]  # the contract tests' fixtures, for the one test that needs an API server
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
