@@ -49,7 +49,10 @@ async def first_at_zero(bed: Bed, name: str, url: str) -> Answer:
     started = time.monotonic()
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         asked = asyncio.create_task(ask(session, url, request(name, "Beautiful is", tokens=8, stream=True)))
-        await asyncio.to_thread(ordered, bed, name, 1)
+        ordering = asyncio.create_task(asyncio.to_thread(ordered, bed, name, 1))
+        await asyncio.wait({asked, ordering}, return_when=asyncio.FIRST_COMPLETED)
+        assert not asked.done(), f"the request ended before a group was there for it: {asked.result()}"
+        await ordering
         print(f"a group was ordered {time.monotonic() - started:.1f} s after the first request at zero", flush=True)
         await asyncio.to_thread(restart_gateways, bed, name)
         answer = await asked

@@ -24,6 +24,9 @@ from llama_serving.config.gateway import GatewayConfig
 CONFIG_KEY = "gateway.json"
 # A gateway is taken from its Service before it stops listening; the pod gets this much on top of its own drain time.
 GRACE_MARGIN = 15
+# Seconds that a gateway is ready before it counts as available: a kube-proxy takes up to one until it sends connections
+# to it, and refuses them when it knows no other. The moment of readiness is kept in whole seconds.
+READY_SECONDS = 3
 GATEWAY = names.COMPONENT_GATEWAY
 
 
@@ -131,6 +134,7 @@ def _deployment(context: Context) -> Manifest:
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
         "spec": {
             "replicas": spec.replicas,
+            "minReadySeconds": READY_SECONDS,
             "selector": {"matchLabels": selector(context, GATEWAY)},
             # A gateway holds requests: the next one is there before one goes.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
