@@ -159,7 +159,9 @@ async def test_streams_are_moved_until_the_gate_opens_again_and_the_gate_stays_a
     assert gate(found) == ("False", "it drains"), "since when it is closed must not move"
     await bench.cluster.set_rotation(bench.key, ref, open_=True, reason="the engine answers", weights="v2")
     found = seen(bench, "Pod", ref.name)
-    assert names.ANNOTATION_MOVE_STREAMS not in found["metadata"]["annotations"]
+    notes = found["metadata"]["annotations"]
+    assert names.ANNOTATION_MOVE_STREAMS not in notes
+    assert notes[names.ANNOTATION_WEIGHTS] == "v2"
     assert gate(found) == ("True", "the engine answers")
 
 

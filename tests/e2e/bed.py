@@ -110,6 +110,15 @@ class Bed:
 
         return self.wait_for(name, done, within=within, what=f"done with generation {generation}")
 
+    def wait_pod(self, name: str, check: Callable[[Object], bool], *, within: float, what: str) -> Object:
+        """Wait for a pod by watching it: asking again and again would cost a tenth of the machine."""
+        found: Object = {}
+        for event in self.kubectl.watch("pod", name, within=within):
+            found = event["object"]
+            if check(found):
+                return found
+        raise AssertionError(f"pod {name} is not {what} within {within} s; its status: {found.get('status')}")
+
     def wait_serving(self, name: str, groups: int, *, within: float = 600) -> Object:
         """All groups serve and the operator has nothing left to do."""
         wanted = (f"{groups}/{groups}", "Serving")

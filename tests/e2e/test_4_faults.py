@@ -32,11 +32,11 @@ async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
     async with Load(bed.service_url(pair), pair, clients=CLIENTS, pause=PAUSE_S) as load:
         await load.finished(GO_ON, within=120)
         before = lives(bed.pods(pair))
-        await inflict(bed, pair, load, "a stage process is killed", lambda: kill_stage_process(bed, pair))
+        await inflict(bed, pair, load, "a stage process is killed", kill_stage_process)
         assert lives(bed.pods(pair)) == before, "no container started again"
-        await inflict(bed, pair, load, "a leader is killed, without an operator", lambda: kill_leader(bed, pair))
-        await inflict(bed, pair, load, "a stage pod is deleted", lambda: delete_stage_pod(bed, pair))
-        await inflict(bed, pair, load, "the gateways are restarted", lambda: restart_gateways(bed, pair))
+        await inflict(bed, pair, load, "a leader is killed, without an operator", kill_leader)
+        deleted = "a stage pod is deleted, and the gateways restarted while its group is rebuilt"
+        await inflict(bed, pair, load, deleted, delete_stage_pod, restart_gateways)
         await load.finished(GO_ON, within=120)
     print(load.summary())
     bad = [answer for answer in load.answers if not answer.whole]
@@ -45,11 +45,12 @@ async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
     assert {answer.weights for answer in load.answers} == {weights}
 
 
-async def inflict(bed: Bed, pair: str, load: Load, what: str, act: Callable[[], None]) -> None:
+async def inflict(bed: Bed, pair: str, load: Load, what: str, *acts: Callable[[Bed, str], None]) -> None:
     """Do it, see that requests go on meanwhile, and wait until both groups serve again."""
     print(f"--- {what}", flush=True)
     start = time.monotonic()
-    await asyncio.to_thread(act)
+    for act in acts:
+        await asyncio.to_thread(act, bed, pair)
     await load.finished(GO_ON, within=120)
     await asyncio.to_thread(bed.wait_serving, pair, 2, within=BACK_WITHIN_S)
     print(f"--- {what}: back after {time.monotonic() - start:.0f} s; {load.summary()}", flush=True)
@@ -90,18 +91,15 @@ def kill_leader(bed: Bed, pair: str) -> None:
     """SIGKILL for the leader's container while nobody operates."""
     scale_operator(bed, 0)
     pod = stage_pod(bed, pair, "1", "0")
-    restarts = started_again(pod)
-    for process in machine().pod_processes(NAMESPACE, pod["metadata"]["name"]):
+    restarts, name = started_again(pod), pod["metadata"]["name"]
+    for process in machine().pod_processes(NAMESPACE, name):
         with contextlib.suppress(ProcessLookupError):  # the end of its container was quicker
             os.kill(process.pid, signal.SIGKILL)
 
-    def again() -> str:
-        found = stage_pod(bed, pair, "1", "0")
-        ready = {item["type"]: item["status"] for item in found["status"]["conditions"]}["Ready"]
-        return "" if started_again(found) > restarts and ready == "True" else str(ready)
+    def again(found: dict) -> bool:
+        return started_again(found) > restarts and is_ready(found)
 
-    until("group 1 serves again without an operator", again, BACK_WITHIN_S)
-    state = cell_state(stage_pod(bed, pair, "1", "0"))
+    state = cell_state(bed.wait_pod(name, again, within=BACK_WITHIN_S, what="ready again without an operator"))
     assert state["weights"] == bed.weights(pair), state
     assert state["swap"] is None, "the weights that its pod was made for were not loaded first"
     scale_operator(bed, 1)
@@ -139,11 +137,12 @@ def scale_operator(bed: Bed, replicas: int) -> None:
 
 
 def not_ready(bed: Bed, pair: str, group: str) -> None:
-    def check() -> str:
-        conditions = stage_pod(bed, pair, group, "0")["status"]["conditions"]
-        return "still Ready" if {c["type"]: c["status"] for c in conditions}["Ready"] == "True" else ""
+    leader = stage_pod(bed, pair, group, "0")["metadata"]["name"]
+    bed.wait_pod(leader, lambda found: not is_ready(found), within=60, what="out of rotation")
 
-    until(f"the leader of group {group} is not Ready", check, 60)
+
+def is_ready(pod: dict) -> bool:
+    return {one["type"]: one["status"] for one in pod["status"]["conditions"]}["Ready"] == "True"
 
 
 def until(what: str, check: Callable[[], str], within: float) -> None:

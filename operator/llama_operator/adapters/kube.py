@@ -110,9 +110,11 @@ class KubeCluster:
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
     ) -> None:
-        """Annotate first: a gateway that sees the pod ready must know its weights.
+        """Annotation and gate in one write, so that a gateway that sees the pod ready knows its weights.
 
-        A gate that is to be left by streams too stays closed as it is: the time since when it is must not move.
+        pods/status takes annotations too. Two writes would also be two syncs of the kubelet, and each waits for the
+        next look at the containers, a second later. A gate that is to be left by streams too stays closed as it is:
+        the time since when it is must not move.
 
         A pod that is gone, or another one by now (409: its uid differs), has no rotation to be set.
         """
@@ -120,10 +122,9 @@ class KubeCluster:
         notes: dict[str, str | None] = {names.ANNOTATION_WEIGHTS: weights} if weights else {}
         if open_ or move:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true" if move else None
-        if notes:
-            meta = {"uid": pod.uid, "annotations": notes}
-            await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409))
+        meta = {"uid": pod.uid, "annotations": notes}
         if move:
+            await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409))
             return
         condition = {
             "type": names.GATE_IN_ROTATION,
@@ -132,7 +133,7 @@ class KubeCluster:
             "message": reason,
             "lastTransitionTime": _now(),
         }
-        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+        patch = {"metadata": meta, "status": {"conditions": [condition]}}
         await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
