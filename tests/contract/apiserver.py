@@ -1,5 +1,6 @@
 """A real API server for the contract tests: the test bed's control plane without nodes, and kubectl against it."""
 
+import contextlib
 import os
 import secrets
 import shlex
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import yaml
 from kubernetes.aio import client, config
+
+from tests.contract.rest import Rest
 
 ROOT: Final = Path(__file__).parents[2]
 CRDS: Final = ROOT / "crds"
@@ -51,6 +53,11 @@ class ApiServer:
         return self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
 
     @cached_property
+    def rest(self) -> Rest:
+        """Objects as JSON, without a kubectl for each."""
+        return Rest(self.kubeconfig)
+
+    @cached_property
     def namespaces(self) -> Iterator[str]:
         """Fresh namespaces without end, made many at a time: a start of kubectl costs more than a namespace."""
         return self._fresh_namespaces()
@@ -85,7 +92,7 @@ async def client_of(apiserver: ApiServer) -> client.ApiClient:
     return client.ApiClient(configuration)
 
 
-@contextmanager
+@contextlib.contextmanager
 def control_plane(instance: str = _INSTANCE) -> Iterator[ApiServer]:
     """The API server with our CRDs; gone at the end."""
     try:
@@ -93,7 +100,8 @@ def control_plane(instance: str = _INSTANCE) -> Iterator[ApiServer]:
         environment = {**os.environ, **_exports(_testbed(instance, "env"))}
         server = ApiServer(Path(environment["KUBECONFIG"]), environment)
         server.install_crds()
-        yield server
+        with contextlib.closing(server.rest):
+            yield server
     finally:
         _testbed(instance, "down")
 

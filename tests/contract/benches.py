@@ -1,9 +1,7 @@
 """Two clusters behind the port ``Cluster``: the fake that the component tests trust, and the real API server."""
 
-import json
 from typing import Any, Protocol
 
-import yaml
 from kubernetes.aio import client
 
 from llama_operator.adapters.kube import KubeCluster
@@ -55,25 +53,22 @@ class RealBench:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
         self.cluster = KubeCluster(api, rooms_age=0)
         self.key = Key(namespace, NAME)
-        self._apiserver = apiserver
+        self.rest = apiserver.rest
         meta = {"name": NAME, "namespace": namespace}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": CPU_SPEC}
-        apiserver.run("create", "-f", "-", stdin=yaml.safe_dump(body))
+        self.rest.create(namespace, body)
 
     def read(self, kind: str, name: str) -> Manifest | None:
-        text = self._apiserver.run("get", kind, name, "-n", self.key.namespace, "-o", "json", "--ignore-not-found")
-        found: Manifest | None = json.loads(text) if text else None
-        return found
+        return self.rest.find(self.key.namespace, kind, name)
 
     def change(self, kind: str, name: str, patch: Manifest) -> None:
-        where = ("-n", self.key.namespace, "--type=merge", "--field-manager=somebody", f"--patch={json.dumps(patch)}")
-        self._apiserver.run("patch", kind, name, *where)
+        self.rest.patch(self.key.namespace, kind, name, patch)
 
     def remove(self, kind: str, name: str) -> None:
-        self._apiserver.run("delete", kind, name, "-n", self.key.namespace, "--grace-period=0", "--force")
+        self.rest.delete(self.key.namespace, kind, name)
 
     def event_count(self, reason: str) -> int:
-        events = json.loads(self._apiserver.run("get", "events", "-n", self.key.namespace, "-o", "json"))["items"]
+        events = self.rest.list(self.key.namespace, "events")
         return sum(event.get("count", 1) for event in events if event["reason"] == reason)
 
 

@@ -28,6 +28,7 @@ from tests.fakes.weights import FACTS
 from tests.unit.chart.helm import CHART, real_helm
 
 ACCOUNT = "llama-operator"
+RESTRICTED = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
 SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
 MANIFEST = Manifest(files=(ManifestFile(path="config.json", size=7, sha256="a" * 64),))
 ACCEPTED = WeightsReport(
@@ -48,29 +49,31 @@ class Stand:
         return self.apiserver.run(*arguments, "-n", self.namespace, stdin=stdin)
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self.parsed("create", "-f", "-", "-o", "json", stdin=yaml.safe_dump(body))
+        return self.apiserver.rest.create(self.namespace, body)
 
-    def parsed(self, *arguments: str, stdin: str | None = None) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl(*arguments, stdin=stdin))
-        return found
+    def get(self, kind: str, name: str, *, subresource: str = "") -> dict[str, Any]:
+        return self.apiserver.rest.get(self.namespace, kind, name, subresource=subresource)
 
-    def items(self, what: str, *arguments: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.parsed("get", what, "-o", "json", *arguments)["items"]
-        return found
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        return self.apiserver.rest.list(self.namespace, kind, selector)
+
+    def children(self, selector: str) -> list[dict[str, Any]]:
+        """Everything that the operator has made, as its watches see it."""
+        return [item for _, plural in CHILDREN for item in self.items(plural, f"{OWNED},{selector}")]
+
+    def change(self, kind: str, name: str, patch: dict[str, Any], *, subresource: str = "") -> None:
+        self.apiserver.rest.patch(self.namespace, kind, name, patch, subresource=subresource)
 
     def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
-        patch = json.dumps({"status": status})
-        self.kubectl("patch", kind, name, "--subresource=status", "--type=merge", f"--patch={patch}")
+        self.change(kind, name, {"status": status}, subresource="status")
 
     def bodies(self, name: str) -> WeightsBodies:
-        plurals = ",".join(plural for _, plural in CHILDREN)
-        children = self.items(plurals, "-l", f"{OWNED},{names.LABEL_WEIGHTS}={name}")
-        return WeightsBodies(self.parsed("get", WEIGHTS_KIND, name, "-o", "json"), children)
+        return WeightsBodies(self.get(WEIGHTS_KIND, name), self.children(f"{names.LABEL_WEIGHTS}={name}"))
 
     async def one_pass(self, name: str, **later: float) -> LlamaWeightsStatus:
         now = datetime.now(UTC) + timedelta(**later)
         await reconcile_weights(self.bodies(name), cluster=self.cluster, settings=SETTINGS, now=now)
-        return LlamaWeightsStatus.model_validate(self.parsed("get", WEIGHTS_KIND, name, "-o", "json")["status"])
+        return LlamaWeightsStatus.model_validate(self.get(WEIGHTS_KIND, name)["status"])
 
     def run_job(self, report: WeightsReport, *, stores: bool = True) -> None:
         """The Job's pod runs to its end; ``stores``: it puts the manifest where it may."""
@@ -154,7 +157,7 @@ def _stamp(moment: datetime) -> str:
 
 def give_rights(apiserver: ApiServer, namespace: str) -> str:
     """What the chart gives the operator in this namespace; returns its user name."""
-    apiserver.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    apiserver.rest.patch("", "namespace", namespace, RESTRICTED)
     chart = real_helm().run("template", ACCOUNT, str(CHART), "--namespace", namespace, "--set", "rbac.clusterView=true")
     wanted = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     rights = [document for document in yaml.safe_load_all(chart) if document and document["kind"] in wanted]

@@ -1,6 +1,5 @@
 """The port ``Cluster``: one suite on the fake that the component tests trust and on the real API server."""
 
-import json
 import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
 from tests.contract.benches import NAME, Bench, FakeBench, RealBench, seen
+from tests.contract.stand import RESTRICTED
 from tests.fakes.samples import CPU_SPEC, SAMPLES, all_changes, context_of
 from tests.fakes.weights import REMOTE
 
@@ -129,8 +129,7 @@ def bind(bench: Bench, name: str) -> None:
     assert isinstance(bench, RealBench)
     target = {"apiVersion": "v1", "kind": "Node", "name": "node-0"}
     body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-    path = f"/api/v1/namespaces/{bench.key.namespace}/pods/{name}/binding"
-    bench._apiserver.run("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    bench.rest.create(bench.key.namespace, body)
 
 
 # -- rotation --------------------------------------------------------------------------------------------------------
@@ -212,9 +211,7 @@ async def test_a_gate_of_somebody_else_is_left_alone(real: RealBench) -> None:
     meta = {"name": "p", "namespace": real.key.namespace}
     gates = [{"name": "example.com/theirs"}, {"name": names.GATE_GROUP}]
     spec = {"schedulingGates": gates, "containers": [{"name": "c", "image": "i"}]}
-    real._apiserver.run(
-        "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
-    )
+    real.rest.create(real.key.namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
     uid = seen(real, "Pod", "p")["metadata"]["uid"]
     await real.cluster.admit(real.key, Ref("v1", "Pod", "p", uid), at=MOMENT)
     assert seen(real, "Pod", "p")["spec"]["schedulingGates"] == gates[:1]
@@ -326,16 +323,16 @@ async def test_rooms_count_what_pods_on_a_node_ask_for(real: RealBench) -> None:
         "kind": "Node",
         "metadata": {"name": f"node-{real.key.namespace}", "labels": {"a": "b"}},
     }
-    real._apiserver.run("create", "-f", "-", stdin=json.dumps(node))
+    real.rest.create("", node)
     name = node["metadata"]["name"]
     status = {
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi"}, "conditions": [{"type": "Ready", "status": "True"}]}
     }
-    real._apiserver.run("patch", "node", name, "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
+    real.rest.patch("", "node", name, status, subresource="status")
     resources = {"requests": {"cpu": "1500m", "memory": "1Gi"}}
     spec = {"nodeName": name, "containers": [{"name": "c", "image": "i", "resources": resources}]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": real.key.namespace}, "spec": spec}
-    real._apiserver.run("create", "-f", "-", stdin=json.dumps(body))
+    real.rest.create(real.key.namespace, body)
     rooms = {room.name: room for room in await real.cluster.rooms() or ()}
     assert rooms[name].allocatable == {"cpu": 4.0, "memory": 8 * 2**30}
     assert rooms[name].requested == {"cpu": 1.5, "memory": 2**30}
@@ -422,7 +419,7 @@ SPECS = [
 async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothing_to_write(
     real: RealBench, spec: dict[str, Any]
 ) -> None:
-    real._apiserver.run("label", "namespace", real.key.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    real.rest.patch("", "namespace", real.key.namespace, RESTRICTED)
     if "placement" in spec:
         spec = {**spec, "placement": {**spec["placement"], "priorityClassName": "system-node-critical"}}
     body = seen(real, KIND, NAME) | {"spec": spec}
@@ -456,6 +453,4 @@ def list_children(bench: RealBench) -> list[Manifest]:
 
 
 def listed(bench: RealBench, plurals: Iterable[str]) -> list[Manifest]:
-    text = bench._apiserver.run("get", ",".join(plurals), "-n", bench.key.namespace, "-l", OWNED, "-o", "json")
-    items: list[Manifest] = json.loads(text)["items"]
-    return items
+    return [item for plural in plurals for item in bench.rest.list(bench.key.namespace, plural, OWNED)]

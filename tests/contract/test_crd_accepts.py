@@ -24,15 +24,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
 def read(apiserver: ApiServer, namespace: str, name: str = "llama") -> dict[str, Any]:
-    text = apiserver.run("get", "lld", name, "--namespace", namespace, "--output", "json")
-    document: dict[str, Any] = json.loads(text)
-    return document
+    return apiserver.rest.get(namespace, "lld", name)
 
 
 @pytest.fixture
 def there(apiserver: ApiServer, namespace: str) -> str:
     """A namespace in which the valid object is."""
-    apiserver.run("apply", "--namespace", namespace, "-f", "-", stdin=yaml.safe_dump(VALID))
+    apiserver.rest.create(namespace, VALID)
     return namespace
 
 
@@ -78,8 +76,7 @@ def some_status() -> LlamaDeploymentStatus:
 
 
 def write_status(apiserver: ApiServer, namespace: str, status: LlamaDeploymentStatus) -> None:
-    patch = json.dumps({"status": status.to_api()})
-    apiserver.run("patch", "lld", "llama", "-n", namespace, "--subresource=status", "--type=merge", "--patch", patch)
+    apiserver.rest.patch(namespace, "lld", "llama", {"status": status.to_api()}, subresource="status")
 
 
 def test_a_status_comes_back_as_it_was_written(apiserver: ApiServer, there: str) -> None:
@@ -161,8 +158,7 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
     ids=str,
 )
 def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: dict[str, Any]) -> None:
-    asked = merged(VALID, {"spec": sections})
-    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
+    apiserver.rest.create(namespace, merged(VALID, {"spec": sections}))
 
 
 @pytest.mark.parametrize(
@@ -177,10 +173,8 @@ def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: di
     ids=str,
 )
 def test_good_weights_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
-    asked = merged(VALID_WEIGHTS, {"spec": fields})
-    apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
-    text = apiserver.run("get", "llw", "llama-weights", "-n", namespace, "-o", "json")
-    assert LlamaWeights.model_validate(json.loads(text)).spec.to_api() == json.loads(text)["spec"]
+    found = apiserver.rest.create(namespace, merged(VALID_WEIGHTS, {"spec": fields}))
+    assert LlamaWeights.model_validate(found).spec.to_api() == found["spec"]
 
 
 def test_the_license_and_the_credentials_of_weights_may_be_changed(apiserver: ApiServer, namespace: str) -> None:

@@ -3,7 +3,7 @@
 There is no kubelet: the test plays it, writes what it would write to the pods, and answers as their supervisors.
 """
 
-import json
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,6 @@ from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
 from llama_operator.ports import CellAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.scalestore import ScaleStore
-from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.wish import Wish
@@ -31,12 +30,12 @@ class Kubelet:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.wishes: dict[str, Wish] = {}  # by the pod's address
-        self.seen: list[dict[str, Any]] = []  # the children as this pass read them; a kubectl costs a second of CPU
+        self.seen: list[dict[str, Any]] = []  # the children as this pass read them
         self.scales = ScaleStore()
 
     async def one_pass(self) -> LlamaDeploymentStatus:
         """A pass of the deployment's loop, as after events of everything."""
-        manifests = self.stand.items("configmaps", "-l", names.LABEL_WEIGHTS)
+        manifests = self.stand.items("configmaps", names.LABEL_WEIGHTS)
         self.seen = self.children()
         bodies = Bodies(self.deployment(), self.seen, self.stand.items("llamaweights"), manifests)
         edges = Edges(self.stand.cluster, self, self, scales=self.scales)
@@ -44,14 +43,13 @@ class Kubelet:
         return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
 
     def deployment(self) -> dict[str, Any]:
-        return self.stand.parsed("get", KIND, NAME, "-o", "json")
+        return self.stand.get(KIND, NAME)
 
     def children(self) -> list[dict[str, Any]]:
-        plurals = ",".join(plural for _, plural in CHILDREN)
-        return self.stand.items(plurals, "-l", f"{OWNED},{names.LABEL_DEPLOYMENT}={NAME}")
+        return self.stand.children(f"{names.LABEL_DEPLOYMENT}={NAME}")
 
     def stages(self) -> list[dict[str, Any]]:
-        return self.stand.items("pods", "-l", f"{names.LABEL_COMPONENT}={names.COMPONENT_STAGE}")
+        return self.stand.items("pods", f"{names.LABEL_COMPONENT}={names.COMPONENT_STAGE}")
 
     def run_stages(self) -> None:
         """Containers run; Ready follows the containers and the rotation gate, as the kubelet does it."""
@@ -76,16 +74,8 @@ class Kubelet:
         return serving_cell(labels, wish, starts_with=file_of(pod, files).weights)
 
     async def wish(self, address: str, wish: Wish, token: str) -> str:
-        secret = self.stand.apiserver.run(
-            "get",
-            "secret",
-            f"{NAME}-token",
-            "-n",
-            self.stand.namespace,
-            "-o",
-            "go-template={{.data.token|base64decode}}",
-        )
-        assert token == secret
+        secret = self.stand.get("secret", f"{NAME}-token")
+        assert token == base64.b64decode(secret["data"]["token"]).decode()
         self.wishes[address] = wish
         return ""
 
@@ -105,13 +95,11 @@ def a_large_node(stand: Stand) -> None:
     """Groups are shown to the scheduler only where there is room for them."""
     name = f"large-{stand.namespace}"
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
-    stand.apiserver.run("create", "-f", "-", stdin=json.dumps(node))
+    stand.create(node)
     # The API server taints a node until a controller finds it ready.
-    stand.apiserver.run("patch", "node", name, "--type=merge", '--patch={"spec":{"taints":null}}')
+    stand.change("node", name, {"spec": {"taints": None}})
     allocatable = {"cpu": "1000", "memory": "4000Gi", "pods": "1000"}
-    status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
-    patch = json.dumps({"status": status})
-    stand.apiserver.run("patch", "node", name, "--subresource=status", "--type=merge", f"--patch={patch}")
+    stand.set_status("node", name, {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]})
 
 
 async def weights_become_ready(stand: Stand) -> str:
@@ -176,10 +164,9 @@ async def test_whoever_drives_the_scale_subresource_is_followed_to_zero_and_back
     await weights_become_ready(stand)
     await until_quiet(kubelet)
     for wanted in (3, 0, 1):
-        patch = json.dumps({"spec": {"replicas": wanted}})
-        stand.kubectl("patch", "lld", NAME, "--subresource=scale", "--type=merge", f"--patch={patch}")
+        stand.change("lld", NAME, {"spec": {"replicas": wanted}}, subresource="scale")
         status = await until_quiet(kubelet, wanted)
-        scale = stand.parsed("get", "lld", NAME, "--subresource=scale", "-o", "json")
+        scale = stand.get("lld", NAME, subresource="scale")
         assert (scale["spec"].get("replicas", 0), scale["status"]["replicas"]) == (wanted, wanted)
         assert scale["status"]["selector"] == status.selector
         assert status.groups_ready == f"{wanted}/{wanted}"
@@ -188,8 +175,7 @@ async def test_whoever_drives_the_scale_subresource_is_followed_to_zero_and_back
 
 
 async def test_an_autoscaled_deployment_is_left_alone_while_nothing_comes(stand: Stand, kubelet: Kubelet) -> None:
-    scaling = {"spec": {"autoscaling": {"minReplicas": 0, "maxReplicas": 3}}}
-    stand.kubectl("patch", "lld", NAME, "--type=merge", f"--patch={json.dumps(scaling)}")
+    stand.change("lld", NAME, {"spec": {"autoscaling": {"minReplicas": 0, "maxReplicas": 3}}})
     await kubelet.one_pass()
     name = await weights_become_ready(stand)
     status = await until_quiet(kubelet)

@@ -188,7 +188,7 @@ class Owner:
         self._stand = stand
 
     async def take(self) -> None:
-        spec = self._stand.parsed("get", KIND, self.key.name, "-o", "json")["spec"]
+        spec = self._stand.get(KIND, self.key.name)["spec"]
         context = Context(self.key, self.uid, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
         wanted = weights_object(context, self.model)
         await self._stand.cluster.apply(self.key, wanted, force=True, manager=self.manager)
