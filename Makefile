@@ -55,7 +55,7 @@ contract: setup  ## The CRD and our client against a real API server, weights ag
 	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/contract tests/weights
 
 testbed-tests: setup  ## The test bed itself.
-	$(RUN) -m pytest tests/testbed
+	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/testbed
 
 serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two network namespaces.
 	$(SERVING_RUN) -m pytest --numprocesses=2 --dist=loadfile tests/serving
