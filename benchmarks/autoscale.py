@@ -159,7 +159,7 @@ class Benchmark:
 
     def status(self, name: str) -> dict[str, Any]:
         """Status of a deployment."""
-        found: dict[str, Any] = self.stand.parsed("get", KIND, name, "-o", "json").get("status", {})
+        found: dict[str, Any] = self.stand.get(KIND, name).get("status", {})
         return found
 
     def _gateway_pod(self, name: str, address: str) -> None:
@@ -227,7 +227,7 @@ class Benchmark:
 
     def _stages(self, name: str) -> list[dict[str, Any]]:
         selector = f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_COMPONENT}={names.COMPONENT_STAGE}"
-        pods = self.stand.items("pods", "-l", selector)
+        pods = self.stand.items("pods", selector)
         return sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE]))
 
 
@@ -288,7 +288,7 @@ async def measure(server: ApiServer, *, steps: int, idle: float) -> None:
             await asyncio.to_thread(stand.create, body)
             await asyncio.to_thread(stand.set_status, "node", f"paper-{number}", status)
             # The API server taints a new node until a controller that is not here has seen it.
-            stand.kubectl("patch", "node", f"paper-{number}", "--type=merge", '--patch={"spec": {"taints": null}}')
+            await asyncio.to_thread(stand.change, "node", f"paper-{number}", {"spec": {"taints": None}})
         edges = Edges(KubeCluster(api), machines, machines)
         following = asyncio.create_task(pods.follow(api))
         async with operator(edges):

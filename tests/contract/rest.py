@@ -6,12 +6,13 @@ What a user types stays with kubectl. This is for what tests only look at, and f
 import base64
 import json
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPSConnection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 import yaml
@@ -46,6 +47,7 @@ class Rest:
         url, authority = urlsplit(cluster["server"]), base64.b64decode(cluster["certificate-authority-data"]).decode()
         context = ssl.create_default_context(cadata=authority)
         self._connection = HTTPSConnection(str(url.hostname), url.port, context=context, timeout=60)
+        self._one_at_a_time = threading.Lock()
         self._token = found["users"][0]["user"]["token"]
 
     def close(self) -> None:
@@ -54,8 +56,8 @@ class Rest:
 
     def create(self, namespace: str, body: Manifest) -> Manifest:
         """POST; returns what it became."""
-        found = self._resource(body["kind"])
-        return self._call("POST", found.path(namespace) + "?fieldValidation=Strict", body)
+        path = self._resource(body["kind"]).path(namespace)
+        return self._call("POST", path + "?fieldValidation=Strict", body)
 
     def get(self, namespace: str, kind: str, name: str, *, subresource: str = "") -> Manifest:
         """One object that is there."""
@@ -65,8 +67,7 @@ class Rest:
 
     def find(self, namespace: str, kind: str, name: str, *, subresource: str = "") -> Manifest | None:
         """One object, or None."""
-        found = self._call("GET", self._one(namespace, kind, name, subresource), fine=404)
-        return found or None
+        return self._call("GET", self._one(namespace, kind, name, subresource), fine=404) or None
 
     def list(self, namespace: str, kind: str, selector: str = "") -> list[Manifest]:
         """All of a kind, each with its kind, which the API server leaves out in a list."""
@@ -106,12 +107,14 @@ class Rest:
 
     def _call(
         self, method: str, path: str, body: Manifest | None = None, *, content: str = "application/json", fine: int = 0
-    ) -> Any:
+    ) -> Manifest:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content, "Accept": "application/json"}
-        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self._connection.getresponse()
-        text = answer.read().decode()
+        with self._one_at_a_time:
+            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = self._connection.getresponse()
+            text = answer.read().decode()
         if answer.status == fine:
             return {}
         assert answer.status < 300, f"{method} {path} failed with {answer.status}:\n{text}"
-        return json.loads(text)
+        found: Manifest = json.loads(text)
+        return found
