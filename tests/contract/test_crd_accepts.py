@@ -158,7 +158,9 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
     ids=str,
 )
 def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: dict[str, Any]) -> None:
-    apiserver.rest.create(namespace, merged(VALID, {"spec": sections}))
+    asked = merged(VALID, {"spec": sections})
+    found = LlamaDeployment.model_validate(apiserver.rest.create(namespace, asked))
+    assert found.spec == LlamaDeploymentSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
 
 
 @pytest.mark.parametrize(
