@@ -20,7 +20,6 @@ from tests.contract.rest import Rest
 
 ROOT: Final = Path(__file__).parents[2]
 CRDS: Final = ROOT / "crds"
-NAMESPACES_AT_A_TIME: Final = 20
 
 # Two test runs at once on one machine need two names, and so do the two processes of one run.
 _INSTANCE: Final = "-".join(
@@ -57,17 +56,11 @@ class ApiServer:
         """Objects as JSON, without a kubectl for each."""
         return Rest(self.kubeconfig)
 
-    @cached_property
-    def namespaces(self) -> Iterator[str]:
-        """Fresh namespaces without end, made many at a time: a start of kubectl costs more than a namespace."""
-        return self._fresh_namespaces()
-
-    def _fresh_namespaces(self) -> Iterator[str]:
-        while True:
-            batch = [f"test-{secrets.token_hex(4)}" for _ in range(NAMESPACES_AT_A_TIME)]
-            wanted = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in batch]
-            self.run("create", "-f", "-", stdin=yaml.safe_dump_all(wanted))
-            yield from batch
+    def fresh_namespace(self) -> str:
+        """The name of a new namespace. It goes with the API server: nothing here could delete it."""
+        name = f"test-{secrets.token_hex(4)}"
+        self.rest.create("", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        return name
 
     def install_crds(self) -> None:
         """Install or update the CRDs and wait until the API server serves them."""

@@ -30,8 +30,8 @@ def apiserver() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def namespace(apiserver: ApiServer) -> str:
-    """A fresh namespace. It goes with the API server: without a controller manager it could not be deleted."""
-    return next(apiserver.namespaces)
+    """A fresh namespace."""
+    return apiserver.fresh_namespace()
 
 
 @pytest.fixture

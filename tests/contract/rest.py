@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Final
@@ -18,9 +17,9 @@ from urllib.parse import urlencode, urlsplit
 
 import yaml
 
+from llama_operator.adapters.kube import MERGE
 from llama_operator.ports import Manifest
 
-MERGE: Final = "application/merge-patch+json"
 WHO: Final = "somebody"  # the manager of the fields that tests change
 FRESH_S: Final = 30  # the API server closes a connection that was idle for 90 s
 
@@ -49,6 +48,7 @@ class Rest:
         url, authority = urlsplit(cluster["server"]), base64.b64decode(cluster["certificate-authority-data"]).decode()
         context = ssl.create_default_context(cadata=authority)
         self._connection = HTTPSConnection(str(url.hostname), url.port, context=context, timeout=60)
+        self._resources: Mapping[str, Resource] = {}
         self._one_at_a_time = threading.Lock()
         self._used = time.monotonic()
         self._token = found["users"][0]["user"]["token"]
@@ -92,10 +92,11 @@ class Rest:
         return self._resource(kind).path(namespace, name) + (f"/{subresource}" if subresource else "")
 
     def _resource(self, kind: str) -> Resource:
+        if kind.lower() not in self._resources:  # asked first, or before our CRDs were there
+            self._resources = self._discovered()
         return self._resources[kind.lower()]
 
-    @cached_property
-    def _resources(self) -> Mapping[str, Resource]:
+    def _discovered(self) -> Mapping[str, Resource]:
         """By plural, singular, kind and short name."""
         groups = [group["preferredVersion"]["groupVersion"] for group in self._call("GET", "/apis")["groups"]]
         found: dict[str, Resource] = {}
