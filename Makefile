@@ -46,7 +46,7 @@ check: setup  ## Style, types, layers, generated files.
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy operator serving testbed examples benchmarks
 	.venv/bin/lint-imports --no-logo
-	$(RUN) -m llama_operator.api --check
+	$(RUN) -m llama_operator.api.crdgen --check
 
 unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
 	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/unit tests/component tests/wiring
@@ -72,7 +72,7 @@ format: setup  ## Format and sort.
 	$(RUN) -m ruff format .
 
 generate: setup  ## Write the generated files (CRDs, their copy in the chart, docs/api.md).
-	$(RUN) -m llama_operator.api
+	$(RUN) -m llama_operator.api.crdgen
 
 bench: setup serving-setup  ## Benchmarks of the gateway, printed as a table.
 	$(RUN) -m benchmarks.gateway

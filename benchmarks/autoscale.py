@@ -32,8 +32,8 @@ from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import build
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
+from llama_serving.config.desired import Wish
 from llama_serving.config.gateway import GatewayLoad, Work
-from llama_serving.config.wish import Wish
 from testbed import Bed
 from testbed.audit import WRITES, received
 from testbed.progress import step

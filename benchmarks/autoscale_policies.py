@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llama_operator.autoscale.bound import bound
-from llama_operator.autoscale.parameters import Parameters
-from llama_operator.autoscale.registry import written
-from llama_operator.autoscale.traces import Trace, load
-from llama_operator.autoscale.tuning import SHARE, attempt, tune
+from llama_operator.replay.bound import bound
+from llama_operator.replay.parameters import Parameters
+from llama_operator.replay.registry import written
+from llama_operator.replay.traces import Trace, load
+from llama_operator.replay.tuning import SHARE, attempt, tune
 
 DELAYS = (5.0, 60.0, 300.0)  # seconds
 RULES: dict[str, dict[str, float]] = {"knative": {}, "hpa": {}, "keda": {}, "ray": {}}

@@ -120,7 +120,7 @@ class Bench:
 
     def reload(self, folder: Path) -> None:
         """Ours."""
-        from llama_serving.cell.reload import reload_weights
+        from llama_serving.cell.rank.reload import reload_weights
 
         reload_weights(self._worker(), str(folder))
 

@@ -28,17 +28,17 @@ from aiohttp import web
 from benchmarks import _llama_folder
 from benchmarks._proxies import free_port
 from llama_serving.config.cell import Weights
-from llama_serving.config.manifest import Manifest
+from llama_serving.config.desired import NextWeights, StagedWeights
 from llama_serving.config.names import weights_path
-from llama_serving.config.wish import NextWeights, StagedWeights
-from llama_serving.weights.resolve import Wanted, resolve
-from llama_serving.weights.resolve_progress import Progress
+from llama_serving.config.weights import Manifest
+from llama_serving.weights.resolve.progress import Progress
+from llama_serving.weights.resolve.resolve import Wanted, resolve
+from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.local import LocalSource
-from llama_serving.weights.source.open import open_source
-from llama_serving.weights.source.patience import Patience
-from llama_serving.weights.staging.disk import LocalDisk
-from llama_serving.weights.staging.inbox import Inbox, Outbox
-from llama_serving.weights.staging.parallel import STREAMS
+from llama_serving.weights.source.retry import Patience
+from llama_serving.weights.staging.io.concurrency import STREAMS
+from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.staging.io.disk import LocalDisk
 from llama_serving.weights.staging.ports import Site, Tools
 from llama_serving.weights.staging.stager import Stager
 

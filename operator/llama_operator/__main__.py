@@ -11,10 +11,10 @@ from typing import Any, cast
 import aiohttp
 import kopf
 
-from llama_operator import probe
-from llama_operator.adapters.cells import HttpCells
+from llama_operator import admin
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
+from llama_operator.adapters.supervisors import HttpCells
 from llama_operator.loop import Pulse
 from llama_operator.plan.settings import Settings
 from llama_operator.reconcile import Bodies, Edges, reconcile
@@ -50,7 +50,7 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
 
         registry = kopf.OperatorRegistry()
         build(registry, one_pass, one_weights_pass, pulse)
-        runner = await probe.serve(pulse, edges.scales, port=int(os.environ.get("PROBE_PORT", probe.PORT)))
+        runner = await admin.serve(pulse, edges.scales, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
         try:
             await kopf.operator(
                 registry=registry,

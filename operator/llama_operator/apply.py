@@ -9,11 +9,11 @@ import logging
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 
-from llama_operator.manifests.changes import Changes, manager_of
 from llama_operator.manifests.common import Context
+from llama_operator.manifests.diff import Changes, manager_of
 from llama_operator.manifests.gateway import token_secret
-from llama_operator.observe import mounted
-from llama_operator.plan.model import DeletePod, Plan, SetRotation
+from llama_operator.observe.deployment import mounted
+from llama_operator.plan.plan import DeletePod, Plan, SetRotation
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.ports import Cells, Cluster, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
 

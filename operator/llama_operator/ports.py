@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from llama_operator.api import KIND
+from llama_serving.config.desired import Wish
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellState
-from llama_serving.config.wish import Wish
 
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""

@@ -16,21 +16,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.admitting import admit_groups
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
-from llama_operator.asking import Asking
-from llama_operator.manifests.changes import changes, identity
+from llama_operator.autoscaler_registry import ScaleStore
+from llama_operator.gang_admission import admit_groups
 from llama_operator.manifests.common import Context
-from llama_operator.observe import PodView, Snapshot, owned_by, pod_views, stored_spec
-from llama_operator.observe_weights import weights_views
-from llama_operator.plan.model import Plan
+from llama_operator.manifests.diff import changes, identity
+from llama_operator.observe.deployment import PodView, Snapshot, owned_by, pod_views, stored_spec
+from llama_operator.observe.weights import weights_views
+from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Hold, Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import CellAnswer, Cells, Cluster, Gateways, Key, Owner
-from llama_operator.scalestore import ScaleStore
-from llama_operator.status import notices, report
+from llama_operator.status.deployment import notices, report
+from llama_operator.supervisor_cache import Asking
 from llama_serving.config import names
 
 log = logging.getLogger(__name__)

@@ -7,14 +7,14 @@ from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
 from llama_operator.apply import Outcome, room_on_nodes, write_report
-from llama_operator.manifests.changes import covers, identity, left_over, with_digest
+from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
-from llama_operator.observe_weights import WeightsWorld, weights_world
+from llama_operator.observe.weights import WeightsWorld, weights_world
 from llama_operator.plan.reasons import Hold
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.weights import WeightsPlan, plan_weights
-from llama_operator.plan.weights_status import report_weights, weights_notices
+from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
 from llama_operator.ports import Cluster, Manifest, Owner
+from llama_operator.status.weights import report_weights, weights_notices
 
 Body = Mapping[str, Any]
 

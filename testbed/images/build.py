@@ -32,7 +32,7 @@ INPUTS: Final = {
         "operator/Dockerfile",
         "operator/image",
         "operator/llama_operator",
-        *(f"{_CODE}/{part}" for part in ("__init__.py", "apiserver.py", "config", "gateway", "weights")),
+        *(f"{_CODE}/{part}" for part in ("__init__.py", "common", "config", "gateway", "weights")),
     ),
     SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py", "serving/image", _CODE),
 }

@@ -8,7 +8,7 @@ import pytest
 from llama_operator.api import KIND
 from llama_operator.ports import CellAnswer, Cells, Key
 from llama_operator.reconcile import snapshot
-from llama_serving.config.wish import Wish
+from llama_serving.config.desired import Wish
 from tests.fakes.world import KEY, World, spec_of
 
 SCALING: dict[str, Any] = {

@@ -3,7 +3,7 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND, LlamaDeploymentSpec
-from llama_operator.plan.revision import revision_of
+from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.ports import Rejected
 from llama_serving.config import names
 from tests.fakes.cluster import stamp

@@ -19,10 +19,10 @@ from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
-from llama_serving.config.manifest import Manifest, ManifestFile
+from llama_serving.config.desired import NextWeights, StagedWeights, StagingState, Verdict, Wish
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
 from llama_serving.config.state import CellReason, CellState, Phase
-from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict, Wish
+from llama_serving.config.weights import Manifest, ManifestFile
 from tests.contract.apiserver import ApiServer
 from tests.fakes.weights import FACTS
 from tests.unit.chart.helm import CHART, real_helm

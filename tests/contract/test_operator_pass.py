@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
+from llama_operator.autoscaler_registry import ScaleStore
 from llama_operator.ports import CellAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
-from llama_operator.scalestore import ScaleStore
 from llama_serving.config import names
+from llama_serving.config.desired import Wish
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.wish import Wish
 from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, file_of, serving_cell
 from tests.fakes.samples import CPU_SPEC
 

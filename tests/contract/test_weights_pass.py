@@ -18,9 +18,9 @@ from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND, LlamaDeploymentSpec, ModelSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.weights import weights_object
-from llama_operator.observe_weights import weights_views
+from llama_operator.observe.weights import weights_views
+from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.naming import weights_name
-from llama_operator.plan.sharing import weights_of
 from llama_operator.ports import Key, Ref, Retry
 from llama_serving.config.model import WeightsReport
 from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged

@@ -16,7 +16,7 @@ import pytest
 
 from examples import models
 from examples.cluster import SETTINGS
-from llama_operator.api.model import ModelSpec
+from llama_operator.api.v1alpha1.model import ModelSpec
 from llama_operator.plan.naming import weights_name
 from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, tiny_models
 from tests.e2e.load import OpenLoad, references

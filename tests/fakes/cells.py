@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from llama_operator.ports import CellAnswer, Manifest
 from llama_serving.config import names
-from llama_serving.config.state import CellReason, CellState, Phase
-from llama_serving.config.wish import (
+from llama_serving.config.desired import (
     GoldenResult,
     NextWeights,
     StagedWeights,
@@ -16,6 +15,7 @@ from llama_serving.config.wish import (
     Verify,
     Wish,
 )
+from llama_serving.config.state import CellReason, CellState, Phase
 from tests.fakes.models import Behaviour
 
 SPEED = 20.0  # tokens per second of one request

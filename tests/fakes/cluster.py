@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
-from llama_operator.adapters.rooms import capacity_of
+from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.ports import Capacity, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies

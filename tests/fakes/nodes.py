@@ -11,9 +11,9 @@ from datetime import timedelta
 from llama_operator.api import WEIGHTS_KIND
 from llama_operator.ports import CellAnswer, Manifest, Rejected, Retry
 from llama_serving.config import names
+from llama_serving.config.desired import NextWeights, Wish
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import MANIFEST_KEY
-from llama_serving.config.wish import NextWeights, Wish
 from tests.fakes.cells import FakeCells
 from tests.fakes.cluster import FakeCluster, set_condition
 from tests.fakes.models import FACTS, Behaviour, digest_of, manifest_of, packed

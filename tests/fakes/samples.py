@@ -3,16 +3,16 @@
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.manifests.changes import Changes, changes
 from llama_operator.manifests.common import Context
-from llama_operator.observe import Snapshot
-from llama_operator.plan.model import CreateStage, GroupPlan, Plan
+from llama_operator.manifests.diff import Changes, changes
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan.groups.template import next_weights
+from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.revision import revision_of
+from llama_operator.plan.plan import CreateStage, GroupPlan, Plan
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.targets import next_weights
 from llama_operator.ports import Key
-from llama_serving.config.wish import NextWeights
+from llama_serving.config.desired import NextWeights
 from tests.fakes.models import FACTS, view_of
 
 SETTINGS: Final = Settings("registry.example/serving:1", "registry.example/gateway:1", "llama-system")

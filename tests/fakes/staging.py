@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llama_serving.config.cell import Weights
-from llama_serving.config.manifest import Manifest, ManifestFile
+from llama_serving.config.desired import NextWeights, StagedWeights, Wish
 from llama_serving.config.names import weights_path
-from llama_serving.config.wish import NextWeights, StagedWeights, Wish
-from llama_serving.weights.source.patience import Patience
-from llama_serving.weights.source.port import Broken, Gone, Listed, Source
-from llama_serving.weights.staging.disk import Disk, LocalDisk
-from llama_serving.weights.staging.inbox import Inbox, Outbox
+from llama_serving.config.weights import Manifest, ManifestFile
+from llama_serving.weights.source.interface import Broken, Gone, Listed, Source
+from llama_serving.weights.source.retry import Patience
+from llama_serving.weights.staging.decide.eviction import Space
+from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.staging.io.disk import Disk, LocalDisk
 from llama_serving.weights.staging.ports import OpenSource, Site, Tools
-from llama_serving.weights.staging.room import Space
 from llama_serving.weights.staging.stager import Stager
 
 INDEX = "model.safetensors.index.json"

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_serving.config import names
-from llama_serving.config.manifest import Manifest, ManifestFile
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts, WeightsReport
+from llama_serving.config.weights import Manifest, ManifestFile
 
 NAME: Final = "smollm2-0123456789"
 UID: Final = "uid-weights"

@@ -13,7 +13,7 @@ from typing import Any
 
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
-from llama_serving.config.wish import StagedWeights, StagingState, Wish
+from llama_serving.config.desired import StagedWeights, StagingState, Wish
 from tests.serving.pods import NETWORK, Pod, network
 
 ROOT = Path(__file__).parents[2]

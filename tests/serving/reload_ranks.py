@@ -43,7 +43,7 @@ def load(config: Any, folder: Path) -> Any:
 def compare(config: Any, first: Path, second: Path) -> list[str]:
     """Names of what differs."""
     from benchmarks.reload import prints
-    from llama_serving.cell.reload import reload_weights
+    from llama_serving.cell.rank.reload import reload_weights
 
     model = load(config, first)
     before = prints(model)

@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from llama_serving.config.wish import GoldenPrompt, Verify, Wish
+from llama_serving.config.desired import GoldenPrompt, Verify, Wish
 from tests.serving.cells import Cell, cell_config, running_cell, weights
 from tests.serving.pods import eventually
 from tests.soak import soak
@@ -27,7 +27,7 @@ NORM = "model.norm.weight"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from llama_serving.weights.tiny import make
+    from testbed.models.tiny import make
 
     folder = tmp_path_factory.mktemp("models")
     make(folder / "one", seed=1)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.routing.endpoint import Target
 from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
 from tests.unit.gateway.engine import CHAT, TEXT, seen
@@ -46,7 +46,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a vLLM server."""
-    from llama_serving.weights.tiny import make
+    from testbed.models.tiny import make
 
     folder = tmp_path_factory.mktemp("engine")
     make(folder / "model", seed=1)

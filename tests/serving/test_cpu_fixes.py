@@ -356,7 +356,7 @@ print(heavy, built._bound_deployment.name)
 
 
 async def test_the_engines_port_waits_for_a_predecessor() -> None:
-    from llama_serving.cell.engine_http import bind
+    from llama_serving.cell.replica.http_server import bind
 
     first = await bind("127.0.0.1", port=0)
     first.listen()

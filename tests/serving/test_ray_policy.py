@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_operator.autoscale.baselines import ray as ours
+from llama_operator.replay.baselines import ray as ours
 
 pytestmark = [pytest.mark.serving, pytest.mark.filterwarnings("ignore")]
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from llama_serving.weights.tiny import make
+    from testbed.models.tiny import make
 
     folder = tmp_path_factory.mktemp("reload")
     for seed, name in enumerate("ab"):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from llama_serving.weights.source.open import open_source
-from llama_serving.weights.source.port import Source
+from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.source.interface import Source
 from tests.weights import servers
 from tests.weights.faults import Proxy, proxy
 from tests.weights.hub import COMMIT, TOKEN, Hub, hub, serving

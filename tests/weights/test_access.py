@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from aiohttp import web
 
-from llama_serving.weights.source.open import open_source
-from llama_serving.weights.source.port import Denied, Gone, Source
+from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.source.interface import Denied, Gone, Source
 from tests.unit.weights.folders import FIRST
 from tests.weights import servers
 from tests.weights.faults import proxy

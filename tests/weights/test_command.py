@@ -15,8 +15,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from llama_serving.config.manifest import Manifest
 from llama_serving.config.model import MANIFEST_KEY, ReportReason, WeightsReport
+from llama_serving.config.weights import Manifest
 from tests.contract.apiserver import ApiServer
 from tests.unit.weights.folders import SECOND
 from tests.weights.faults import Fault

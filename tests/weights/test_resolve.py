@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.config.manifest import Manifest
 from llama_serving.config.model import ReportReason
 from llama_serving.config.state import CellReason
-from llama_serving.weights.resolve import Resolution, Wanted, resolve
-from llama_serving.weights.resolve_progress import Progress
-from llama_serving.weights.source.open import open_source
-from llama_serving.weights.source.patience import Patience
-from llama_serving.weights.source.port import Source
+from llama_serving.config.weights import Manifest
+from llama_serving.weights.resolve.progress import Progress
+from llama_serving.weights.resolve.resolve import Resolution, Wanted, resolve
+from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.source.interface import Source
+from llama_serving.weights.source.retry import Patience
 from tests.unit.weights.folders import FIRST, SECOND, edit_json
 from tests.weights.faults import Fault
 from tests.weights.models import SERVED, make_model

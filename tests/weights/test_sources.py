@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.weights.source.patience import Patience, read_patiently
-from llama_serving.weights.source.port import Broken, Busy, Gone, Source
+from llama_serving.weights.source.interface import Broken, Busy, Gone, Source
+from llama_serving.weights.source.retry import Patience, read_patiently
 from tests.unit.weights.folders import FIRST
 from tests.weights.faults import Fault
 from tests.weights.models import SERVED

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from llama_serving.config.cell import CellConfig, Layout
-from llama_serving.config.wish import NextWeights, StagingState
+from llama_serving.config.desired import NextWeights, StagingState
 from tests.fakes.staging import checkpoint, read_safetensors
 
 MODEL = checkpoint(layers=4, shards=2, width=300_000)

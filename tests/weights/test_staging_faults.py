@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.weights.source.port import Broken, Busy, Denied, Gone
+from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
 from tests.fakes.staging import INDEX, MemorySource, Pod, checkpoint, flipped, read_safetensors, sha, until_outcome
 
 MODEL = checkpoint(layers=4, shards=2)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from llama_serving.config.wish import NextWeights
-from llama_serving.weights.staging.disk import LocalDisk
+from llama_serving.config.desired import NextWeights
+from llama_serving.weights.staging.io.disk import LocalDisk
 from tests.fakes.staging import Checkpoint, MemorySource, MortalDisk, Pod, Volume, checkpoint, until_outcome
 
 MODELS = [checkpoint(seed=seed, layers=4, shards=2, width=30_000) for seed in range(5)]

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from llama_serving.config.wish import NextWeights, StagingState
+from llama_serving.config.desired import NextWeights, StagingState
 from tests.fakes.staging import Checkpoint, MemorySource, Pod, checkpoint, until, until_outcome
 
 MODELS = [checkpoint(seed=seed, layers=4, shards=2) for seed in range(3)]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from llama_serving.weights.source.open import open_source
-from llama_serving.weights.source.port import Broken, Source
+from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.source.interface import Broken, Source
 from tests.unit.weights.folders import FIRST
 from tests.weights import servers
 from tests.weights.faults import proxy

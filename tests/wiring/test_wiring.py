@@ -8,15 +8,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from llama_operator import probe
+from llama_operator import admin
 from llama_operator.api import API_GROUP, AutoscalingStatus
+from llama_operator.autoscaler_registry import ScaleStore
 from llama_operator.loop import Pulse
-from llama_operator.plan.autoscale import Groups
-from llama_operator.plan.load import Load
-from llama_operator.plan.recall import Recall, Scaled
-from llama_operator.plan.recording import parse
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.memory import Recall, Scaled
+from llama_operator.plan.autoscaling.policy import Groups
+from llama_operator.plan.autoscaling.recording import parse
 from llama_operator.ports import Key, Rejected, Retry
-from llama_operator.scalestore import ScaleStore
 from tests.wiring.conftest import (
     DEADLINE_S,
     LLD,
@@ -213,7 +213,7 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
     pulse = Pulse(clock=lambda: now)
     pulse.beat(Key("team", "chat"), 10)
     now += 10 + late
-    runner = await probe.serve(pulse, ScaleStore(), port=unused_tcp_port)
+    runner = await admin.serve(pulse, ScaleStore(), port=unused_tcp_port)
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -233,7 +233,7 @@ async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> N
         reason="RequestsWait", message="7 wait",
     )  # fmt: skip
     scales.keep(Key("team", "chat"), "uid-1", scaled, datetime(2026, 1, 1, tzinfo=UTC))
-    runner = await probe.serve(Pulse(clock=lambda: 0.0), scales, port=unused_tcp_port)
+    runner = await admin.serve(Pulse(clock=lambda: 0.0), scales, port=unused_tcp_port)
     found: dict[str, tuple[int, str]] = {}
     try:
         async with aiohttp.ClientSession() as session:

@@ -3,7 +3,7 @@
 import aiohttp
 from pydantic import ValidationError
 
-from llama_operator.adapters.cells import host_of
+from llama_operator.adapters.supervisors import host_of
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad
 

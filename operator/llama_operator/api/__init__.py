@@ -1,17 +1,17 @@
 """The API types; pydantic models are the source of the CRDs."""
 
-from llama_operator.api.autoscaling import AutoscalingSpec, ScheduleSpec
-from llama_operator.api.base import ApiModel, JsonObject, Quantity, Timestamp
-from llama_operator.api.engine import EngineSpec
-from llama_operator.api.gateway import GatewayResources, GatewaySpec
-from llama_operator.api.hardware import CPU, DeviceSpec, DType, ShardingSpec, StageResources
-from llama_operator.api.images import ImagesSpec
-from llama_operator.api.model import ModelSpec
-from llama_operator.api.placement import PlacementSpec, Toleration
-from llama_operator.api.source import PvcSource, filled, is_remote, parse_source, scheme_of
-from llama_operator.api.spec import LlamaDeploymentSpec
-from llama_operator.api.staging import ClaimTemplate, StagingSpec
-from llama_operator.api.status import (
+from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec, ScheduleSpec
+from llama_operator.api.v1alpha1.base import ApiModel, JsonObject, Quantity, Timestamp
+from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
+from llama_operator.api.v1alpha1.engine import EngineSpec
+from llama_operator.api.v1alpha1.gateway import GatewayResources, GatewaySpec
+from llama_operator.api.v1alpha1.images import ImagesSpec
+from llama_operator.api.v1alpha1.model import ModelSpec
+from llama_operator.api.v1alpha1.placement import PlacementSpec, Toleration
+from llama_operator.api.v1alpha1.sharding import CPU, DeviceSpec, DType, ShardingSpec, StageResources
+from llama_operator.api.v1alpha1.source import PvcSource, filled, is_remote, parse_source, scheme_of
+from llama_operator.api.v1alpha1.staging import ClaimTemplate, StagingSpec
+from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
     Condition,
     GroupStatus,
@@ -20,7 +20,7 @@ from llama_operator.api.status import (
     ModelStatus,
     ScaleDecision,
 )
-from llama_operator.api.types import (
+from llama_operator.api.v1alpha1.types import (
     API_VERSION,
     KIND,
     PLURAL,
@@ -31,8 +31,8 @@ from llama_operator.api.types import (
     LlamaWeights,
     ObjectMeta,
 )
-from llama_operator.api.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
-from llama_operator.api.weights_status import LlamaWeightsStatus, LookStatus
+from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
+from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, LookStatus
 from llama_serving.config.names import API_GROUP
 
 __all__ = [

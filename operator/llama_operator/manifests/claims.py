@@ -1,9 +1,9 @@
 """The claim of a stage whose staged weights outlive its pod. Written once: most of a claim cannot be changed."""
 
-from llama_operator.api.staging import ClaimTemplate
+from llama_operator.api.v1alpha1.staging import ClaimTemplate
 from llama_operator.manifests.common import Context, metadata
-from llama_operator.plan.model import CreateStage
 from llama_operator.plan.naming import claim_name
+from llama_operator.plan.plan import CreateStage
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 

@@ -1,13 +1,13 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
 from llama_operator.api import CPU, is_remote
-from llama_operator.api.quantity import parse
+from llama_operator.api.crdgen.quantity import parse
 from llama_operator.manifests.common import Context, canonical_json, dns_egress, labels_of, metadata, selector
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
-from llama_serving.config.wish import NextWeights
+from llama_serving.config.desired import NextWeights
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]

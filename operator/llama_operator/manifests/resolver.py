@@ -16,10 +16,10 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
-from llama_operator.observe_weights import ANNOTATION_NUMBER
+from llama_operator.observe.weights import ANNOTATION_NUMBER
 from llama_operator.plan.naming import manifest_name, resolver_name
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.weights import Look
+from llama_operator.plan.weights.resolve import Look
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
 

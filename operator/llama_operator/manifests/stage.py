@@ -7,7 +7,7 @@ is a native sidecar (an init container that is always restarted), so it is there
 from typing import Any
 
 from llama_operator.api import CPU, StagingSpec, filled, is_remote
-from llama_operator.api.quantity import parse_bytes
+from llama_operator.api.crdgen.quantity import parse_bytes
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
     Context,
@@ -22,9 +22,9 @@ from llama_operator.manifests.common import (
     probe,
 )
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
-from llama_operator.plan.model import CreateStage
+from llama_operator.plan.groups.template_hash import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
-from llama_operator.plan.revision import gateway_image, serving_image
+from llama_operator.plan.plan import CreateStage
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import Manifest
 from llama_serving.config import names

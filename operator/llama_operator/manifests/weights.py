@@ -15,8 +15,8 @@ from llama_operator.api import (
     ResolverPlacement,
 )
 from llama_operator.manifests.common import Context, owner
-from llama_operator.observe import WeightsView
-from llama_operator.observe_weights import wish_of
+from llama_operator.observe.deployment import WeightsView
+from llama_operator.observe.weights import wish_of
 from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names

@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 
-from llama_operator.observe import PodView, Snapshot, Waiting
+from llama_operator.observe.deployment import PodView, Snapshot, Waiting
+from llama_operator.plan.placement.shortage import shortage
 from llama_operator.plan.reasons import SEVERITY, Hold, Reason, worst
-from llama_operator.plan.room import shortage
 from llama_operator.ports import NodeRoom
 from llama_serving.config.state import CellReason, CellState, Phase
 

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 from llama_operator.api import ModelSpec, content_of
-from llama_operator.api.crd import MAX_WEIGHTS_NAME
-from llama_operator.api.source import PLACEHOLDER
+from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
+from llama_operator.api.v1alpha1.source import PLACEHOLDER
 
 
 @dataclass(frozen=True, order=True)

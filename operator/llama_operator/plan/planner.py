@@ -11,26 +11,26 @@ from dataclasses import replace
 from datetime import datetime
 
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec
-from llama_operator.api.status import GroupVerdict
-from llama_operator.observe import PodView, Snapshot, WeightsView
-from llama_operator.plan.admission import admissions, remembered
-from llama_operator.plan.course import course_of, decided_anew
+from llama_operator.api.v1alpha1.status import GroupVerdict
+from llama_operator.observe.deployment import PodView, Snapshot, WeightsView
+from llama_operator.plan.autoscaling.memory import NOTHING, Recall
+from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway, explain_group
-from llama_operator.plan.groups import Course, GroupSteps, group_steps, leave_alone
-from llama_operator.plan.layout import check_layout
-from llama_operator.plan.model import Admission, Memory, Plan, PutWish, SetRotation, memory_of
+from llama_operator.plan.groups.state import Scene, scene_of
+from llama_operator.plan.groups.steps import Course, GroupSteps, group_steps, leave_alone
+from llama_operator.plan.groups.template import kept_target, wanted_target
+from llama_operator.plan.groups.template_hash import short_hash
+from llama_operator.plan.groups.verification import group_verdict, remember
+from llama_operator.plan.groups.weights_lookup import weights_of
+from llama_operator.plan.groups.weights_step import UnitStep, rotation_of, wishes_of
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.gang import admissions, remembered
+from llama_operator.plan.placement.layout import check_layout
+from llama_operator.plan.plan import Admission, Memory, Plan, PutWish, SetRotation, memory_of
 from llama_operator.plan.reasons import FAILURES, Hold, Reason
-from llama_operator.plan.recall import NOTHING, Recall
-from llama_operator.plan.record import Aims, advance, settle
-from llama_operator.plan.revision import short_hash
-from llama_operator.plan.scaling import scale
-from llama_operator.plan.scene import Scene, scene_of
+from llama_operator.plan.rollout.policy import course_of, decided_anew
+from llama_operator.plan.rollout.state_machine import Aims, advance, settle
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.sharing import weights_of
-from llama_operator.plan.swap import UnitStep, rotation_of, wishes_of
-from llama_operator.plan.targets import kept_target, wanted_target
-from llama_operator.plan.verify import group_verdict, remember
 
 SOON = 1.0  # seconds between passes while something starts or leaves: cells send no events
 READING = 0.8  # where the number of groups follows the load: with the pass itself about once a second

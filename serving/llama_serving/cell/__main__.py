@@ -13,19 +13,19 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from llama_serving.cell.control import ControlFolder
-from llama_serving.cell.engine_log import EngineLog
-from llama_serving.cell.identity import ConfigError, Identity, read_identity
-from llama_serving.cell.leader_role import LeaderRole
-from llama_serving.cell.load import LINKS, wanted_weights
-from llama_serving.cell.ports import Control
-from llama_serving.cell.ray_process import RayProcess
-from llama_serving.cell.rest import EngineRest, RayRest, StageRest
-from llama_serving.cell.roles import Role
-from llama_serving.cell.state_http import state_app
-from llama_serving.cell.supervisor import Supervisor
-from llama_serving.cell.weights_check import WeightsCheck
-from llama_serving.cell.worker_role import WorkerRole
+from llama_serving.cell.ray.process import RayProcess
+from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
+from llama_serving.cell.shared.weights_ref import LINKS, wanted_weights
+from llama_serving.cell.supervisor.clients import EngineRest, RayRest, StageRest
+from llama_serving.cell.supervisor.control_dir import ControlFolder
+from llama_serving.cell.supervisor.engine_log import EngineLog
+from llama_serving.cell.supervisor.http_api import state_app
+from llama_serving.cell.supervisor.leader import LeaderRole
+from llama_serving.cell.supervisor.loop import Supervisor
+from llama_serving.cell.supervisor.ports import Control
+from llama_serving.cell.supervisor.role import Role
+from llama_serving.cell.supervisor.weights_check import WeightsCheck
+from llama_serving.cell.supervisor.worker import WorkerRole
 from llama_serving.config import names
 
 logger = logging.getLogger("llama_serving.cell")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
-from llama_serving.config.wish import StagingState, SwapState, Verdict
+from llama_serving.config.desired import StagingState, SwapState, Verdict
 
 
 class Phase(StrEnum):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llama_serving.apiserver import find_access
+from llama_serving.common.kube_access import find_access
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
 from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
 from llama_serving.gateway.log import set_up
-from llama_serving.gateway.service import Listen, serve
+from llama_serving.gateway.server import Listen, serve
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 ``inspect`` looks at a folder on a disk, ``resolve`` at any source, ``stage`` brings what a stage needs. The exit status
 of the first two is 0 whenever a report was written: a refused model is a result. The tools that make models have
-command lines of their own (``python -m llama_serving.weights.tiny``).
+command lines of their own (``python -m testbed.models.tiny``).
 """
 
 import argparse
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from llama_serving.weights import resolve_main
-from llama_serving.weights.inspect import encode, inspect
+from llama_serving.weights.model.inspection import encode, inspect
+from llama_serving.weights.resolve import command as resolve_command
 from llama_serving.weights.staging import command as stage_command
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -26,8 +26,8 @@ def main(arguments: list[str]) -> int:
     command.add_argument("--report", type=Path, default=_TERMINATION_LOG, help="file to write to (%(default)s)")
     command.set_defaults(run=_inspect)
     command = commands.add_parser("resolve", help="look at weights where they are, and make their manifest")
-    resolve_main.add_arguments(command)
-    command.set_defaults(run=resolve_main.run)
+    resolve_command.add_arguments(command)
+    command.set_defaults(run=resolve_command.run)
     command = commands.add_parser("stage", help="bring into a stage's pod what its engine needs, and verify it")
     stage_command.add_arguments(command)
     command.set_defaults(run=stage_command.main)

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad
-from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.service import Listen, Service
+from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.server import Listen, Service
 
 CHAT = "/v1/chat/completions"
 

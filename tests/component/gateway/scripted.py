@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.routing.endpoint import Target
 
 OK_BODY = b'{"object": "chat.completion"}'
 EVENT = b'data: {"choices": [{"delta": {"content": "word"}}]}\n\n'

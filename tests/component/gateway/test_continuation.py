@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llama_serving.config.gateway import AnswerCounts
-from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.routing.endpoint import Target
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import Exchange, Script, Upstream, answer, head, upstreams
 from tests.unit.gateway.engine import DONE, TEXT, Engine, Seen, recorded, seen, tokens_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llama_serving.config.gateway import GatewayLoad, Work
-from llama_serving.gateway.demand import FIRST_MEAN, MARGIN
+from llama_serving.gateway.telemetry.workload import FIRST_MEAN, MARGIN
 from tests.component.gateway.running import CHAT, Gateway, gateway, until
 from tests.component.gateway.scripted import DONE, EVENT, Upstream, answer, stream, upstreams
 from tests.component.gateway.test_continuation import ASKED, ENGINE, says, target

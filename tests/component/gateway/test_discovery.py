@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from llama_serving.apiserver import Access
-from llama_serving.gateway.core.target import Target
+from llama_serving.common.kube_access import Access
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes
+from llama_serving.gateway.routing.endpoint import Target
 from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import until
 

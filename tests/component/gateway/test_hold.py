@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.gateway.hold import COMMENT
+from llama_serving.gateway.http.sse_keepalive import COMMENT
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import (
     DONE,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api.__main__ import generated, main, outdated
-from llama_operator.api.crd import MAX_NAME, MAX_WEIGHTS_NAME, llama_deployment_crd, llama_weights_crd
-from llama_operator.api.rules import Rule
-from llama_operator.api.schema import structural_schema
+from llama_operator.api.crdgen.__main__ import generated, main, outdated
+from llama_operator.api.crdgen.crd import MAX_NAME, MAX_WEIGHTS_NAME, llama_deployment_crd, llama_weights_crd
+from llama_operator.api.crdgen.rules import Rule
+from llama_operator.api.crdgen.schema import structural_schema
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,7 +35,7 @@ def root(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_generated_files_are_in_step_with_the_models() -> None:
-    assert outdated(ROOT) == [], "run: python -m llama_operator.api"
+    assert outdated(ROOT) == [], "run: python -m llama_operator.api.crdgen"
 
 
 def test_check_names_what_is_out_of_date_and_a_run_repairs_it(

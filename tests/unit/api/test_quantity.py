@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.api import quantity
+from llama_operator.api.crdgen import quantity
 
 
 @pytest.mark.parametrize(

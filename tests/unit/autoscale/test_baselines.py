@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from llama_operator.autoscale.baselines import hpa, keda, knative, ray
-from llama_operator.autoscale.baselines.window import Window
-from llama_operator.autoscale.parameters import Parameters
-from llama_operator.autoscale.policy import Policy, Seen, Static
-from llama_operator.plan.autoscale import Groups
-from llama_operator.plan.load import Load
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.policy import Groups
+from llama_operator.replay.baselines import hpa, keda, knative, ray
+from llama_operator.replay.baselines.window import Window
+from llama_operator.replay.parameters import Parameters
+from llama_operator.replay.policy import Policy, Seen, Static
 
 TEN = Parameters(slots=10, minReplicas=0)
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.autoscale.bound import bound
-from llama_operator.autoscale.parameters import Parameters
-from llama_operator.autoscale.policy import Static
-from llama_operator.autoscale.registry import maker
-from llama_operator.autoscale.simulate import first_groups, simulate
-from llama_operator.autoscale.traces import Request, Trace, load
+from llama_operator.replay.bound import bound
+from llama_operator.replay.parameters import Parameters
+from llama_operator.replay.policy import Static
+from llama_operator.replay.registry import maker
+from llama_operator.replay.simulate import first_groups, simulate
+from llama_operator.replay.traces import Request, Trace, load
 from tests.unit.autoscale.test_simulate import Script
 
 PLAIN = Parameters(slots=2, prefill=1e9, perToken=0.1, startDelay=20.0, minReplicas=0)

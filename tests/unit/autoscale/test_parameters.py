@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llama_operator.autoscale.parameters import BadParametersError, Parameters, read
-from llama_operator.autoscale.traces import Request
+from llama_operator.replay.parameters import BadParametersError, Parameters, read
+from llama_operator.replay.traces import Request
 
 
 def file(folder: Path, content: object) -> Path:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from llama_operator.autoscale.__main__ import main
-from llama_operator.autoscale.parameters import Parameters
-from llama_operator.autoscale.policy import Static
-from llama_operator.autoscale.registry import BadPolicyError, parse, written
-from llama_operator.autoscale.report import quantile, summary, table, turns
-from llama_operator.autoscale.simulate import Run, simulate
-from llama_operator.autoscale.traces import load
-from llama_operator.autoscale.tuning import SHARE, attempt, grid, rank, tune
-from llama_operator.plan import recording
-from llama_operator.plan.autoscale import Groups
-from llama_operator.plan.load import Load
+from llama_operator.plan.autoscaling import recording
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.policy import Groups
+from llama_operator.replay.__main__ import main
+from llama_operator.replay.parameters import Parameters
+from llama_operator.replay.policy import Static
+from llama_operator.replay.registry import BadPolicyError, parse, written
+from llama_operator.replay.report import quantile, summary, table, turns
+from llama_operator.replay.simulate import Run, simulate
+from llama_operator.replay.traces import load
+from llama_operator.replay.tuning import SHARE, attempt, grid, rank, tune
 
 TRACE = "gamma:2,1,300,1"
 SMALL = Parameters(startDelay=20.0)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.autoscale.parameters import Parameters
-from llama_operator.autoscale.policy import Seen, Static
-from llama_operator.autoscale.simulate import Run, first_groups, simulate
-from llama_operator.autoscale.traces import Request, Trace, load
+from llama_operator.replay.parameters import Parameters
+from llama_operator.replay.policy import Seen, Static
+from llama_operator.replay.simulate import Run, first_groups, simulate
+from llama_operator.replay.traces import Request, Trace, load
 
 #: Answers of n tokens take n seconds.
 PLAIN = Parameters(slots=1, prefill=1e9, perToken=1.0, startDelay=10.0, minReplicas=0)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.autoscale.traces import AZURE, PLAIN, BadTraceError, Request, Trace, load
-from llama_operator.plan import recording
-from llama_operator.plan.autoscale import Groups
-from llama_operator.plan.load import Load
+from llama_operator.plan.autoscaling import recording
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.policy import Groups
+from llama_operator.replay.traces import AZURE, PLAIN, BadTraceError, Request, Trace, load
 
 
 def written(folder: Path, *lines: str) -> str:

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llama_serving.cell.leader import AppView
-from llama_serving.cell.load import Load
-from llama_serving.cell.machine import NO_RAY, Fault, RayView
-from llama_serving.cell.ports import StageUnreachableError
-from llama_serving.cell.replica_state import EngineWeights, ReplicaState, StageReport
-from llama_serving.cell.verdict import EngineError
+from llama_serving.cell.policy.leader import AppView
+from llama_serving.cell.policy.state_machine import NO_RAY, Fault, RayView
+from llama_serving.cell.shared.replica_state import EngineWeights, ReplicaState, StageReport
+from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.supervisor.ports import StageUnreachableError
+from llama_serving.cell.supervisor.verification import EngineError
+from llama_serving.config.desired import StagedWeights, StagingState, Wish
 from llama_serving.config.state import CellState
-from llama_serving.config.wish import StagedWeights, StagingState, Wish
 
 
 @dataclass

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llama_serving.cell.batch import RUNNING, WAITING, Batch, batch
-from llama_serving.cell.in_flight import Door
+from llama_serving.cell.replica.queue_depth import RUNNING, WAITING, Batch, batch
+from llama_serving.cell.replica.request_gate import Door
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.engine_options import bundle_selectors, engine_environment, llm_config
-from llama_serving.cell.kv_cache import default_kv_cache_bytes, token_bytes
-from llama_serving.cell.load import from_user_config
-from llama_serving.cell.ray_command import head_command, worker_command
-from llama_serving.cell.serve_app import deployment_options, serve_document
+from llama_serving.cell.ray.command import head_command, worker_command
+from llama_serving.cell.shared.engine_args import bundle_selectors, engine_environment, llm_config
+from llama_serving.cell.shared.kv_cache import default_kv_cache_bytes, token_bytes
+from llama_serving.cell.shared.serve_config import deployment_options, serve_document
+from llama_serving.cell.shared.weights_ref import from_user_config
 from tests.unit.cell.worlds import OLD, config, facts, identity
 
 GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
@@ -28,7 +28,7 @@ def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
             "pipeline_parallel_size": 2,
             "tensor_parallel_size": 8,
             "trust_remote_code": False,
-            "worker_extension_cls": "llama_serving.cell.stage_report.StageReport",
+            "worker_extension_cls": "llama_serving.cell.rank.worker_extension.StageReport",
         },
         "accelerator_config": {"kind": "gpu"},
         "placement_group_config": {"bundle_per_worker": {"GPU": 1, "CPU": 1}, "strategy": "PACK"},
@@ -101,7 +101,7 @@ def test_serves_document_is_a_function_of_the_config() -> None:
     document = serve_document(config(), OLD)
     assert document == serve_document(config(), OLD)
     [app] = document["applications"]
-    assert app["import_path"] == "llama_serving.cell.app:build"
+    assert app["import_path"] == "llama_serving.cell.replica.app:build"
     assert app["deployments"] == [{"name": "cell", "user_config": OLD.user_config()}]
     assert from_user_config(OLD.user_config()) == OLD
     assert document["proxy_location"] == "Disabled"
@@ -109,7 +109,7 @@ def test_serves_document_is_a_function_of_the_config() -> None:
 
 def test_the_head_listens_on_the_pods_address_only() -> None:
     command = head_command(identity(), python="py", temp=Path("/t"), base={"HOME": "/tmp"}, interface="eth0")
-    assert command.arguments[:5] == ("py", "-m", "llama_serving.cell.ray_start", "start", "--head")
+    assert command.arguments[:5] == ("py", "-m", "llama_serving.cell.ray.start", "start", "--head")
     assert {"--node-ip-address=10.0.0.1", "--dashboard-host=10.0.0.1", "--labels=stage=0", "--block"} <= set(
         command.arguments
     )

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.control import ControlFolder
-from llama_serving.cell.load import LINKS, Load, is_staged, load_of, own_folder, short_digest
-from llama_serving.cell.seals import BrokenSealError, seal, sealed_digest, unseal
-from llama_serving.cell.told import tell, told
+from llama_serving.cell.shared.last_deployed import tell, told
+from llama_serving.cell.shared.verified_links import BrokenSealError, seal, sealed_digest, unseal
+from llama_serving.cell.shared.weights_ref import LINKS, Load, is_staged, load_of, own_folder, short_digest
+from llama_serving.cell.supervisor.control_dir import ControlFolder
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
-from llama_serving.config.wish import StagingState, Wish
+from llama_serving.config.desired import StagingState, Wish
 from tests.unit.cell.fakes import ready
 from tests.unit.cell.worlds import OLD, config, identity
 

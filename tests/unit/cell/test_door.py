@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.in_flight import Door, ThroughTheDoor
+from llama_serving.cell.replica.request_gate import Door, ThroughTheDoor
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.cell.engine_log import EngineLog
-from llama_serving.cell.errors import last_error
+from llama_serving.cell.supervisor.engine_errors import last_error
+from llama_serving.cell.supervisor.engine_log import EngineLog
 
 SERVE = """Deploying app 'llama' failed with exception:
 Traceback (most recent call last):

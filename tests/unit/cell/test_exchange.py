@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from llama_serving.cell.exchange import Exchange
-from llama_serving.cell.in_flight import Door
-from llama_serving.cell.load import LINKS, Load
-from llama_serving.cell.replica_state import StageReport
+from llama_serving.cell.replica.request_gate import Door
+from llama_serving.cell.replica.weight_swap import Exchange
+from llama_serving.cell.shared.replica_state import StageReport
+from llama_serving.cell.shared.weights_ref import LINKS, Load
 from tests.unit.cell.fakes import FakeClock, rank
 from tests.unit.cell.worlds import NEW, OLD
 

@@ -9,17 +9,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from llama_serving.cell import rest
-from llama_serving.cell.load import Load
-from llama_serving.cell.ports import StageUnreachableError
-from llama_serving.cell.rest import EngineRest, RayRest, StageRest
-from llama_serving.cell.state_http import state_app
-from llama_serving.cell.supervisor import Supervisor
-from llama_serving.cell.verdict import EngineError
+from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.supervisor import clients
+from llama_serving.cell.supervisor.clients import EngineRest, RayRest, StageRest
+from llama_serving.cell.supervisor.http_api import state_app
+from llama_serving.cell.supervisor.loop import Supervisor
+from llama_serving.cell.supervisor.ports import StageUnreachableError
+from llama_serving.cell.supervisor.verification import EngineError
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
+from llama_serving.config.desired import Wish
 from llama_serving.config.state import CellState
-from llama_serving.config.wish import Wish
 from tests.unit.cell.fakes import FakeControl, replica
 from tests.unit.cell.test_supervisor import Leader
 from tests.unit.cell.worlds import OLD
@@ -203,7 +203,7 @@ async def test_a_name_that_does_not_resolve(session: aiohttp.ClientSession) -> N
 async def test_a_stage_that_hangs(
     server: Server, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest, "_QUICK", aiohttp.ClientTimeout(total=0.2))
+    monkeypatch.setattr(clients, "_QUICK", aiohttp.ClientTimeout(total=0.2))
     server.answers["GET", "/llama/state"] = HANGS
     with pytest.raises(StageUnreachableError, match="no answer in time"):
         await StageRest(session).state(HOST)

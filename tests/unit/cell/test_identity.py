@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.cell.identity import ConfigError, Identity, read_identity
+from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
 from tests.unit.cell.worlds import config
 
 ENVIRONMENT = {"LLAMA_STAGE": "1", "POD_IP": "10.0.0.7"}

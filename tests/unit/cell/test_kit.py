@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.kit import difference, read_kit
+from llama_serving.cell.supervisor.model_assets import difference, read_kit
 
 CONFIG = {"rope_theta": 500000.0, "dtype": "bfloat16", "transformers_version": "5.0", "rope_scaling": {"a": 1, "b": 2}}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.cell.leftovers import _held_names, remove_ray_folder, remove_shared_memory
+from llama_serving.cell.ray.cleanup import _held_names, remove_ray_folder, remove_shared_memory
 
 OURS = ["psm_0a1b2c", "12345-pp:0-[0-1]-cpushm-boot-1-2", "plasmaXy12", "sem.mp-a1_b2"]
 OTHERS = ["nccl-abc", "psm_not-hex", "my-data", "sem.other"]

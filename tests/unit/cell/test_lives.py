@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.leader import AppView
-from llama_serving.cell.load import LINKS, Load
-from llama_serving.cell.machine import Fault
-from llama_serving.cell.replica_state import EngineWeights
+from llama_serving.cell.policy.leader import AppView
+from llama_serving.cell.policy.state_machine import Fault
+from llama_serving.cell.shared.replica_state import EngineWeights
+from llama_serving.cell.shared.weights_ref import LINKS, Load
 from llama_serving.config.cell import Weights
+from llama_serving.config.desired import GoldenPrompt, SwapState, Verify, Wish
 from llama_serving.config.state import CellReason, Phase
-from llama_serving.config.wish import GoldenPrompt, SwapState, Verify, Wish
 from tests.unit.cell.fakes import FakeControl, FakeStages, FakeWeights, rank, ready, replica
 from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
 

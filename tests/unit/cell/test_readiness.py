@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.load import Load
-from llama_serving.cell.machine import Fault
-from llama_serving.cell.readiness import StageView, group_fault, stage_fault, wish_fault
+from llama_serving.cell.policy.staging import StageView, group_fault, stage_fault, wish_fault
+from llama_serving.cell.policy.state_machine import Fault
+from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.state import CellReason
 from tests.unit.cell.fakes import ready
 

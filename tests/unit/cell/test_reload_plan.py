@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.reload_plan import IncompleteError, Piece, plan
-from llama_serving.cell.seals import seal
-from llama_serving.cell.stage_report import StageReport
+from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan
+from llama_serving.cell.rank.worker_extension import StageReport
+from llama_serving.cell.shared.verified_links import seal
 
 STACKED: dict[str, tuple[str, str | int]] = {
     ".q_proj": (".qkv_proj", "q"),

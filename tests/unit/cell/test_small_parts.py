@@ -13,12 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from llama_serving.cell.network import interface_of
-from llama_serving.cell.ray_start import dashboard_command, die_with_parent, patient
-from llama_serving.cell.serve_logging import kept_buffers
-from llama_serving.cell.vital import EXIT_CODE as VITAL_EXIT_CODE
-from llama_serving.cell.vital import vital
-from llama_serving.cell.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
+from llama_serving.cell.ray.network import interface_of
+from llama_serving.cell.ray.start import dashboard_command, die_with_parent, patient
+from llama_serving.cell.replica.critical_task import EXIT_CODE as VITAL_EXIT_CODE
+from llama_serving.cell.replica.critical_task import vital
+from llama_serving.cell.replica.serve_logging import kept_buffers
+from llama_serving.cell.supervisor.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
 from llama_serving.config.state import CellReason
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
 from llama_serving.cpu.stage_death import EXIT_CODE, ending_the_process
@@ -84,7 +84,7 @@ def test_the_dashboard_gets_two_modules() -> None:
 
 def test_a_child_ends_with_its_parent() -> None:
     """The parent is killed while the child sleeps; the child's end closes the pipe."""
-    child = "import os,time; from llama_serving.cell.ray_start import die_with_parent; "
+    child = "import os,time; from llama_serving.cell.ray.start import die_with_parent; "
     child += "die_with_parent(os.getppid()); print('up', flush=True); time.sleep(60)"
     parent = f"import subprocess,sys; subprocess.run([sys.executable, '-c', {child!r}])"
     process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
@@ -97,7 +97,7 @@ def test_a_child_ends_with_its_parent() -> None:
 
 
 def test_a_child_whose_parent_has_ended_already_ends_too() -> None:
-    code = "from llama_serving.cell.ray_start import die_with_parent; die_with_parent(1 << 30)"
+    code = "from llama_serving.cell.ray.start import die_with_parent; die_with_parent(1 << 30)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
     assert callable(die_with_parent)
 
@@ -198,7 +198,7 @@ def test_the_process_ends_even_when_the_engine_cannot_be_told() -> None:
 def test_a_process_ends_with_its_vital_work() -> None:
     code = """
 import asyncio
-from llama_serving.cell.vital import vital
+from llama_serving.cell.replica.critical_task import vital
 async def fails(): raise OSError("the engine is gone")
 async def main():
     task = vital(fails())

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.leader import AppView
-from llama_serving.cell.leader_role import LeaderRole
-from llama_serving.cell.machine import Fault
-from llama_serving.cell.supervisor import STUCK, Supervisor
-from llama_serving.cell.worker_role import WorkerRole
+from llama_serving.cell.policy.leader import AppView
+from llama_serving.cell.policy.state_machine import Fault
+from llama_serving.cell.supervisor.leader import LeaderRole
+from llama_serving.cell.supervisor.loop import STUCK, Supervisor
+from llama_serving.cell.supervisor.worker import WorkerRole
 from llama_serving.config.state import CellReason, CellState, Phase
 from tests.unit.cell.fakes import (
     FakeClock,

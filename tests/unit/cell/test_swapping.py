@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.load import Load
-from llama_serving.cell.machine import Decision, Do, Fault, Memory, begin
-from llama_serving.cell.swapping import SHOW_FAILURE, Asked, EngineView, serve
+from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory, begin
+from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, Asked, EngineView, serve
+from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.config.desired import SwapState
 from llama_serving.config.state import CellReason
-from llama_serving.config.wish import SwapState
 from tests.unit.cell.worlds import ENGINE, NEW, OLD, SERVES
 
 START = 300.0

@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell import verdict
-from llama_serving.cell.load import Load
-from llama_serving.cell.quality_texts import BUILT_IN
-from llama_serving.cell.verdict import EngineError, Finding, Subject, mean_logprob, measure, passes, stage_digests
-from llama_serving.config.wish import GoldenPrompt, Verdict, Verify
+from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.supervisor import verification
+from llama_serving.cell.supervisor.quality_texts import BUILT_IN
+from llama_serving.cell.supervisor.verification import (
+    EngineError,
+    Finding,
+    Subject,
+    mean_logprob,
+    measure,
+    passes,
+    stage_digests,
+)
+from llama_serving.config.desired import GoldenPrompt, Verdict, Verify
 from tests.unit.cell.fakes import FakeClock, FakeEngine
 
 SUBJECT = Subject(
@@ -96,7 +104,7 @@ async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
         await asyncio.Event().wait()
         return {}
 
-    monkeypatch.setattr(verdict, "DEADLINE", 0.01)
+    monkeypatch.setattr(verification, "DEADLINE", 0.01)
     found = await measure(hangs, SUBJECT, NO_PROOFS, before=None, clock=FakeClock())
     assert (found.verdict.error, found.tokens_per_second) == ("The engine did not answer everything within 0 s.", 0.0)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.machine import NO_RAY, Decision, Do, Fault, Memory, RayView, begin
-from llama_serving.cell.worker import JOIN_DEADLINE, LEADER_LOST, WorkerView, decide
+from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Memory, RayView, begin
+from llama_serving.cell.policy.worker import JOIN_DEADLINE, LEADER_LOST, WorkerView, decide
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.cell.worlds import TIMEOUTS, leader_report, worker_view
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from llama_serving.cell.identity import Identity
-from llama_serving.cell.leader import AppView, LeaderView
-from llama_serving.cell.load import Load
-from llama_serving.cell.machine import RayView
-from llama_serving.cell.swapping import Asked, EngineView
-from llama_serving.cell.worker import LeaderReport, WorkerView
+from llama_serving.cell.policy.leader import AppView, LeaderView
+from llama_serving.cell.policy.state_machine import RayView
+from llama_serving.cell.policy.weight_swap import Asked, EngineView
+from llama_serving.cell.policy.worker import LeaderReport, WorkerView
+from llama_serving.cell.shared.identity import Identity
+from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.state import Phase

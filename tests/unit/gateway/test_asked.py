@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.gateway.continuation.asked import (
+from llama_serving.gateway.continuation.pure.request import (
     CHAT,
     MAX_PARSED,
     NEUTRAL,

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.gateway.continuation import asked as continuation
-from llama_serving.gateway.continuation.asked import Asked
-from llama_serving.gateway.continuation.chunks import ChunkError, read, without_ids
-from llama_serving.gateway.continuation.recorder import Recorder, is_readable
-from llama_serving.gateway.continuation.rewriter import Rewriter, ending
-from llama_serving.gateway.continuation.story import Story
-from llama_serving.gateway.memory import Budget
+from llama_serving.gateway.continuation.pure import request as continuation
+from llama_serving.gateway.continuation.pure.chunk import ChunkError, read, without_ids
+from llama_serving.gateway.continuation.pure.recorder import Recorder, is_readable
+from llama_serving.gateway.continuation.pure.request import Asked
+from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
+from llama_serving.gateway.continuation.pure.transcript import Story
+from llama_serving.gateway.http.memory_budget import Budget
 from tests.unit.gateway.engine import CHAT, DONE, TEXT, Engine, Seen, recorded, seen, tokens_of
 
 WORDS: tuple[str, ...] = ("Hello", ", ", "world", ".", "\n\n", "a", "nine", ", ten")

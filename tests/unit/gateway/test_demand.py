@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.config.gateway import Work
-from llama_serving.gateway.core.size import Size, Sum
-from llama_serving.gateway.demand import FIRST_MEAN, MARGIN, WINDOW, Demand, samples, work
-from llama_serving.gateway.metrics import sample
-from llama_serving.gateway.produced import FRAME, Produced
+from llama_serving.gateway.routing.request_size import Size, Sum
+from llama_serving.gateway.telemetry.metrics import sample
+from llama_serving.gateway.telemetry.token_counter import FRAME, Produced
+from llama_serving.gateway.telemetry.workload import FIRST_MEAN, MARGIN, WINDOW, Demand, samples, work
 
 CHAT = "/v1/chat/completions"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.gateway.core.estimate import BYTES_PER_TOKEN, DEFAULT_OF_TEXT, EDGE, MOST, Asks, read
+from llama_serving.gateway.routing.token_estimate import BYTES_PER_TOKEN, DEFAULT_OF_TEXT, EDGE, MOST, Asks, read
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 

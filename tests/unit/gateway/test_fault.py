@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_serving.gateway.core.fault import Fault, FaultKind, Tries
+from llama_serving.gateway.routing.retry_policy import Fault, FaultKind, Tries
 
 
 def repeats(fault: Fault, *, max_retries: int = 10) -> int:

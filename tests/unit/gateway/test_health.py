@@ -1,6 +1,6 @@
 """Ejection of a group: pauses, probes, and what overtaken news is worth."""
 
-from llama_serving.gateway.core.health import MAX_PAUSE, STRIKES, Health
+from llama_serving.gateway.routing.ejection import MAX_PAUSE, STRIKES, Health
 
 
 def ejected(*, now: float = 0.0, base_pause: float = 1.0) -> Health:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.gateway.memory import body_budget, memory_limit
+from llama_serving.gateway.http.memory_budget import body_budget, memory_limit
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import re
 
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, GatewayLoad
-from llama_serving.gateway.metrics import Histogram, Metrics, WeightsCount, labelled
+from llama_serving.gateway.telemetry.metrics import Histogram, Metrics, WeightsCount, labelled
 
 SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
 

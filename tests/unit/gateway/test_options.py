@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llama_serving.apiserver import AccessError, find_access, from_kubeconfig
+from llama_serving.common.kube_access import AccessError, find_access, from_kubeconfig
 from llama_serving.gateway.discovery.static import parse_static
 
 

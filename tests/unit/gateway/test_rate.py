@@ -1,6 +1,6 @@
 """Retry-After from what was observed."""
 
-from llama_serving.gateway.core.rate import MAX_RETRY_AFTER, EndRate
+from llama_serving.gateway.routing.completion_rate import MAX_RETRY_AFTER, EndRate
 
 
 def rate_of(ends: int, *, per_second: float, sample: int = 256) -> tuple[EndRate, float]:

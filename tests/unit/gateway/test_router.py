@@ -2,11 +2,11 @@
 
 import pytest
 
-from llama_serving.gateway.core.fault import Fault, FaultKind
-from llama_serving.gateway.core.router import Full
-from llama_serving.gateway.core.size import Size, Sum
-from llama_serving.gateway.core.target import Target
-from llama_serving.gateway.core.ticket import Ticket
+from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.request_size import Size, Sum
+from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.router import Full
+from llama_serving.gateway.routing.ticket import Ticket
 from tests.unit.gateway.worlds import BROKE, BUSY, INTERNAL, REFUSED, admit, fail, probe, router, target, where
 
 

@@ -4,10 +4,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from llama_serving.gateway.core.fault import Fault, FaultKind
-from llama_serving.gateway.core.router import Full, Limits, Router
-from llama_serving.gateway.core.size import Size
-from llama_serving.gateway.core.ticket import Ticket
+from llama_serving.gateway.routing.request_size import Size
+from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.router import Full, Limits, Router
+from llama_serving.gateway.routing.ticket import Ticket
 from tests.unit.gateway.worlds import target
 
 NAMES = ("a", "b", "c")

@@ -1,9 +1,9 @@
 """Builders of routers and groups in one readable line."""
 
-from llama_serving.gateway.core.fault import Fault, FaultKind
-from llama_serving.gateway.core.router import Full, Limits, Router
-from llama_serving.gateway.core.target import Target
-from llama_serving.gateway.core.ticket import Ticket
+from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.router import Full, Limits, Router
+from llama_serving.gateway.routing.ticket import Ticket
 
 REFUSED = Fault(FaultKind.CONNECT, "refused")
 BUSY = Fault(FaultKind.STATUS, "answered 503", 503)

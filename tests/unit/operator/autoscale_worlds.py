@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from llama_operator.plan.autoscale import Decision, Groups, Kept, Limits, State, decide
-from llama_operator.plan.load import Load
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, Limits, State, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIMITS = Limits(floor=1, ceiling=20, slots=8, start=60.0)

@@ -9,13 +9,13 @@ from typing import Final
 import yaml
 
 from llama_operator.api import LlamaWeightsSpec
-from llama_operator.manifests.changes import with_digest
+from llama_operator.manifests.diff import with_digest
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.manifests.resolver import WeightsContext, resolver_job, resolver_objects
 from llama_operator.manifests.stage import stage_pod
-from llama_operator.observe import Snapshot
+from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.naming import look_name
-from llama_operator.plan.weights import Look, look_key
+from llama_operator.plan.weights.resolve import Look, look_key
 from llama_operator.ports import Key, Manifest
 from llama_operator.reconcile import Bodies, snapshot
 from tests.fakes.samples import CPU_SPEC, SAMPLES, SETTINGS, all_changes, context_of, whole_plan

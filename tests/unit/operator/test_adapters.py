@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from llama_operator.adapters.cells import HttpCells, host_of
 from llama_operator.adapters.gateways import HttpGateways
-from llama_operator.adapters.http import is_of_another, judge, message_of, retry_after
+from llama_operator.adapters.http_errors import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
-from llama_operator.adapters.rooms import capacity_of
+from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.supervisors import HttpCells, host_of
 from llama_operator.api import API_VERSION, KIND
-from llama_operator.observe import pod_requests
+from llama_operator.observe.deployment import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
+from llama_serving.config.desired import Wish
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.wish import Wish
 from tests.unit.operator.worlds import cell, serve_of
 
 LOAD = GatewayLoad(waiting=1, oldest_wait=2.5, in_flight=3, draining=False, groups=(), totals={"finished": 4})

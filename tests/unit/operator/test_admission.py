@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from llama_operator.admitting import admit_groups
-from llama_operator.api.status import LlamaDeploymentStatus, TakenBack
+from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, TakenBack
 from llama_operator.apply import Outcome
-from llama_operator.observe import PodView, pod_view
-from llama_operator.plan.admission import admissions, half_placed, is_held, not_before, remembered
-from llama_operator.plan.model import Admission
+from llama_operator.gang_admission import admit_groups
+from llama_operator.observe.deployment import PodView, pod_view
+from llama_operator.plan.groups.group import Unit
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, remembered
+from llama_operator.plan.plan import Admission
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Reason
-from llama_operator.plan.units import Unit
 from llama_operator.ports import Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster

@@ -2,7 +2,17 @@
 
 import pytest
 
-from llama_operator.plan.autoscale import Decision, Groups, Kept, Limits, State, Word, decide, horizon_of, windows_of
+from llama_operator.plan.autoscaling.policy import (
+    Decision,
+    Groups,
+    Kept,
+    Limits,
+    State,
+    Word,
+    decide,
+    horizon_of,
+    windows_of,
+)
 from tests.unit.operator.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
 
 ZERO = within(LIMITS, floor=0, idle_after=300.0)

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.plan.autoscale import Groups, Kept, Limits, State, decide, windows_of
-from llama_operator.plan.load import Load
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.policy import Groups, Kept, Limits, State, decide, windows_of
 from tests.unit.operator.autoscale_worlds import NOW, Bed, changes, reading, restarted
 
 RATES = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0, 4.0, 15.0]), st.integers(1, 120)), min_size=1, max_size=4)

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.plan.forecast import Rates, ahead, below, bounds, burst, constants, fed, raised, variance
-from llama_operator.plan.sizing import backlog_at, groups_for, groups_for_queue, groups_to_catch, late_share
+from llama_operator.plan.autoscaling.forecast import (
+    Rates,
+    ahead,
+    below,
+    bounds,
+    burst,
+    constants,
+    fed,
+    raised,
+    variance,
+)
+from llama_operator.plan.autoscaling.sizing import backlog_at, groups_for, groups_for_queue, groups_to_catch, late_share
 
 TAUS = constants(10.0, 600.0)
 

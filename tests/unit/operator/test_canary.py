@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from llama_operator.api.rollout import CanarySpec
-from llama_operator.observe import Snapshot
-from llama_operator.plan.canary import FEWEST, canary_fault, counted, marks, percentile
+from llama_operator.api.v1alpha1.rollout import CanarySpec
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan.rollout.canary import FEWEST, canary_fault, counted, marks, percentile
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad
 from tests.unit.operator.worlds import world
 

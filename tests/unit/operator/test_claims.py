@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
-from llama_operator.observe import Snapshot
-from llama_operator.plan.claims import claim_for, kept_claims, warm_sentence
-from llama_operator.plan.model import CreateStage, GroupPlan, Plan
+from llama_operator.manifests.diff import changes
+from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.claims import claim_for, kept_claims, warm_sentence
+from llama_operator.plan.plan import CreateStage, GroupPlan, Plan
 from llama_operator.ports import Manifest
 from tests.fakes.weights import REMOTE
 from tests.fakes.world import SETTINGS

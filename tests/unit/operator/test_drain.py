@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.observe import PodView, Snapshot, pod_view
-from llama_operator.plan.drain import MOVING, UNHEARD, drain_seconds, given_up, held_by, overdue
-from llama_operator.plan.units import Unit, units_of
+from llama_operator.observe.deployment import PodView, Snapshot, pod_view
+from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, given_up, held_by, overdue
+from llama_operator.plan.groups.group import Unit, units_of
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import spec_of

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from llama_operator.observe import Ended, PodView, Waiting
+from llama_operator.observe.deployment import Ended, PodView, Waiting
 from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
+from llama_operator.plan.placement.shortage import shortage, show_quantity
 from llama_operator.plan.reasons import FAILURES, SEVERITY, Hold, Reason, worst
-from llama_operator.plan.room import shortage, show_quantity
 from llama_operator.ports import CellAnswer, NodeRoom
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world

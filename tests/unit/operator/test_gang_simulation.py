@@ -12,15 +12,15 @@ from random import Random
 
 import pytest
 
-from llama_operator.admitting import admit_groups
-from llama_operator.api.status import TakenBack
+from llama_operator.api.v1alpha1.status import TakenBack
 from llama_operator.apply import Outcome
-from llama_operator.observe import PodView, Snapshot, pod_views
-from llama_operator.plan.admission import admissions, remembered
-from llama_operator.plan.building import complete
+from llama_operator.gang_admission import admit_groups
+from llama_operator.observe.deployment import PodView, Snapshot, pod_views
+from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.pods import complete
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.gang import admissions, remembered
 from llama_operator.plan.reasons import Hold
-from llama_operator.plan.units import Unit
 from llama_operator.ports import Key, Manifest, Ref, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster

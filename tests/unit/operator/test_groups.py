@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from llama_operator.observe import PodView
-from llama_operator.plan.building import BROKEN_GRACE, WATCH_LAG
-from llama_operator.plan.groups import Course, GroupSteps, group_steps
+from llama_operator.observe.deployment import PodView
+from llama_operator.plan.groups.pods import BROKEN_GRACE, WATCH_LAG
+from llama_operator.plan.groups.removal import OVERDUE
+from llama_operator.plan.groups.state import scene_of
+from llama_operator.plan.groups.steps import Course, GroupSteps, group_steps
+from llama_operator.plan.groups.template import wanted_target
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.removal import OVERDUE
-from llama_operator.plan.scene import scene_of
-from llama_operator.plan.targets import wanted_target
 from llama_operator.ports import NodeRoom
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import SETTINGS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.plan.load import LONGEST_SPAN, Gateway, Marks, merge
+from llama_operator.plan.autoscaling.load import LONGEST_SPAN, Gateway, Marks, merge
 from llama_serving.config.gateway import GatewayLoad, Work
 from tests.unit.operator.worlds import NOW
 

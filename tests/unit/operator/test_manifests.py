@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from llama_operator.api import WEIGHTS_KIND
-from llama_operator.manifests.changes import ANNOTATION_DIGEST, changes, covers, with_digest
 from llama_operator.manifests.common import Context
+from llama_operator.manifests.diff import ANNOTATION_DIGEST, changes, covers, with_digest
 from llama_operator.manifests.gateway import deployment_objects, gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
-from llama_operator.plan.targets import weights_folder
+from llama_operator.plan.groups.template import weights_folder
 from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
+from llama_serving.config.desired import NextWeights
 from llama_serving.config.gateway import GatewayConfig
-from llama_serving.config.wish import NextWeights
 from tests.fakes.cluster import clone
 from tests.fakes.models import view_of
 from tests.fakes.samples import CPU_SPEC, GPU_SPEC, SAMPLES, UID, all_changes, context_of, weights_in, whole_plan

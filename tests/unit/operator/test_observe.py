@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_operator.observe import Ended, Waiting, parse_time, pod_view, pod_views
+from llama_operator.observe.deployment import Ended, Waiting, parse_time, pod_view, pod_views
 from llama_serving.config import names
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.plan.placing import Floor, could_ever_fit, why_not
+from llama_operator.plan.placement.fit import Floor, could_ever_fit, why_not
+from llama_operator.plan.placement.shortage import group_shortage
 from llama_operator.plan.reasons import Reason
-from llama_operator.plan.room import group_shortage
 from llama_operator.ports import Capacity, NodeRoom, PodAsk
 
 GPU = "nvidia.com/gpu"

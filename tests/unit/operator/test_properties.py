@@ -9,21 +9,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import KIND, LlamaDeploymentSpec
-from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
+from llama_operator.manifests.diff import changes
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
-from llama_operator.observe import Snapshot
-from llama_operator.plan.groups import is_serving
-from llama_operator.plan.model import CreateStage, Plan
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan.groups.group import units_of
+from llama_operator.plan.groups.ordinals import wanted_ordinals
+from llama_operator.plan.groups.steps import is_serving
+from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.ordinals import wanted_ordinals
+from llama_operator.plan.plan import CreateStage, Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.revision import revision_of
-from llama_operator.plan.units import units_of
 from llama_operator.ports import NodeRoom
 from llama_operator.reconcile import Bodies, snapshot
-from llama_operator.status import notices, report
+from llama_operator.status.deployment import notices, report
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster, set_condition, stamp
 from tests.fakes.models import FACTS

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.scenario import merged
-from llama_operator.plan.simulate import Moment, Setting, Simulation
-from llama_operator.plan.simulated import Faults, Spans
 from llama_operator.ports import NodeRoom
+from llama_operator.preview.scenario import merged
+from llama_operator.preview.simulated_group import Faults, Spans
+from llama_operator.preview.simulation import Moment, Setting, Simulation
 
 SPANS = Spans(stage=4, start=6, swap=2, verify=1, requests=3, end=2)
 ROOMY = (NodeRoom("big", {}, True, True, {"cpu": 999.0, "memory": 1e15, "nvidia.com/gpu": 999.0}, {}),)

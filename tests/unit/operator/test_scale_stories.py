@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.plan.autoscaling.memory import NOTHING
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.recall import NOTHING
-from llama_operator.plan.simulate import Moment, Setting, Simulation
-from llama_operator.plan.simulated import Spans
+from llama_operator.preview.simulated_group import Spans
+from llama_operator.preview.simulation import Moment, Setting, Simulation
 from llama_serving.config.gateway import GatewayLoad, Work
 from tests.fakes.traffic import Traffic
 

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus
-from llama_operator.observe import PodView, Snapshot
-from llama_operator.plan.autoscale import Decision, Groups, Kept, State
-from llama_operator.plan.ordinals import wanted_ordinals
+from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan.autoscaling.memory import NOTHING, Recall, Scaled
+from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, State
+from llama_operator.plan.autoscaling.scaling import KEPT_DECISIONS, groups_of, limits_of, replace_record, scale
+from llama_operator.plan.autoscaling.schedules import Floor
+from llama_operator.plan.groups.group import units_of
+from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.planner import READING, plan
-from llama_operator.plan.recall import NOTHING, Recall, Scaled
-from llama_operator.plan.scaling import KEPT_DECISIONS, groups_of, limits_of, replace_record, scale
-from llama_operator.plan.schedules import Floor
-from llama_operator.plan.units import units_of
-from llama_operator.status import notices, report
+from llama_operator.status.deployment import notices, report
 from llama_serving.config.gateway import GatewayLoad
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llama_operator.api import ScheduleSpec
-from llama_operator.plan.schedules import Floor, floor_at
+from llama_operator.plan.autoscaling.schedules import Floor, floor_at
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri"]
 

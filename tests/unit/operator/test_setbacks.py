@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from llama_operator.observe import PodView, Waiting
-from llama_operator.plan.scene import scene_of
-from llama_operator.plan.setbacks import BEFORE_START, setback
-from llama_operator.plan.targets import wanted_target
+from llama_operator.observe.deployment import PodView, Waiting
+from llama_operator.plan.groups.state import scene_of
+from llama_operator.plan.groups.template import wanted_target
+from llama_operator.plan.rollout.rollback import BEFORE_START, setback
 from llama_operator.ports import CellAnswer
 from llama_serving.config.state import CellReason, Phase
 from tests.fakes.world import SETTINGS

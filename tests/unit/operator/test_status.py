@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.api import LlamaDeploymentStatus
-from llama_operator.observe import Snapshot, Waiting
-from llama_operator.plan.model import memory_of
+from llama_operator.observe.deployment import Snapshot, Waiting
+from llama_operator.plan.plan import memory_of
 from llama_operator.plan.planner import LATER, SOON, plan
 from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.status import LONGEST, notices, report
+from llama_operator.status.deployment import LONGEST, notices, report
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS

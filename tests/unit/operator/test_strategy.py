@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.__main__ import main
-from llama_operator.plan.scene import Scene, scene_of
-from llama_operator.plan.strategy import choose, expectation, revision_for, room_for_one
-from llama_operator.plan.targets import Target, wanted_target
+from llama_operator.plan.groups.state import Scene, scene_of
+from llama_operator.plan.groups.template import Target, wanted_target
+from llama_operator.plan.rollout.strategy import choose, expectation, revision_for, room_for_one
 from llama_operator.ports import NodeRoom
+from llama_operator.preview.__main__ import main
+from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.wish import SwapState
 from tests.fakes.models import digest_of
 from tests.fakes.world import SETTINGS, spec_of
 from tests.unit.operator.worlds import NOW, group, heard, world
@@ -125,7 +125,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     assert found.steps[0] == "change 1 group(s) first and watch them for 60 s"
 
 
-# -- python -m llama_operator.plan ------------------------------------------------------------------------------------
+# -- python -m llama_operator.preview ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.observe import PodView, Snapshot
-from llama_operator.plan.scene import Scene, scene_of
-from llama_operator.plan.swap import UnitStep, rotation_of, stand, swap, wishes_of
-from llama_operator.plan.targets import Target, wanted_target
+from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan.groups.state import Scene, scene_of
+from llama_operator.plan.groups.template import Target, wanted_target
+from llama_operator.plan.groups.weights_step import UnitStep, rotation_of, stand, swap, wishes_of
 from llama_operator.ports import CellAnswer
+from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase
-from llama_serving.config.wish import StagedWeights, StagingState, SwapState
 from tests.fakes.models import digest_of, id_of, view_of
 from tests.fakes.world import SETTINGS, spec_of
 from tests.unit.operator.test_drain import gateway, load

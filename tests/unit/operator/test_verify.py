@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from llama_operator.api.status import Baseline
-from llama_operator.api.verify import VerifySpec
-from llama_operator.plan.revision import short_hash
-from llama_operator.plan.units import Unit, units_of
-from llama_operator.plan.verify import REMEMBERED, Bench, group_verdict, judge, remember, right_answer
-from llama_serving.config.wish import GoldenResult, Verdict
+from llama_operator.api.v1alpha1.status import Baseline
+from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.plan.groups.group import Unit, units_of
+from llama_operator.plan.groups.template_hash import short_hash
+from llama_operator.plan.groups.verification import REMEMBERED, Bench, group_verdict, judge, remember, right_answer
+from llama_serving.config.desired import GoldenResult, Verdict
 from tests.fakes.models import digest_of
 from tests.unit.operator.worlds import cell, group, heard, serve_of, verdict, world
 

@@ -8,24 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec, ModelSpec, StagingSpec, content_of, filled
-from llama_operator.api.crd import MAX_WEIGHTS_NAME
+from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.resolver import DEADLINES, WeightsContext, resolver_job, resolver_objects
 from llama_operator.manifests.stage import stage_pod, staging_volume
 from llama_operator.manifests.weights import weights_due, weights_object
-from llama_operator.observe import WeightsView
-from llama_operator.observe_weights import stored_manifest, weights_view, weights_views
-from llama_operator.plan.model import CreateStage
+from llama_operator.observe.deployment import WeightsView
+from llama_operator.observe.weights import stored_manifest, weights_view, weights_views
+from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.naming import GroupId, look_name, manifest_name, resolver_name, weights_name
+from llama_operator.plan.plan import CreateStage
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.sharing import weights_of
-from llama_operator.plan.weights import Look
+from llama_operator.plan.weights.resolve import Look
 from llama_operator.ports import Key
 from llama_serving.config import names
 from llama_serving.config.cell import Weights
+from llama_serving.config.desired import NextWeights
 from llama_serving.config.model import MANIFEST_KEY
-from llama_serving.config.wish import NextWeights
 from tests.fakes.weights import ACCEPTED, FACTS, MANIFEST, NAME, REMOTE, SPEC, UID, manifest_body, weights_body
 
 SETTINGS = Settings("serving:1", "gateway:1", "llama-system")

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, LookStatus
-from llama_operator.observe_weights import WeightsWorld, weights_world
+from llama_operator.observe.weights import WeightsWorld, weights_world
 from llama_operator.plan.naming import look_name
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.weights import (
+from llama_operator.plan.weights.resolve import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     MANIFEST_LAG,
@@ -22,9 +22,9 @@ from llama_operator.plan.weights import (
     plan_weights,
     wish_key,
 )
-from llama_operator.plan.weights_status import report_weights, shown_bytes, weights_notices
-from llama_serving.config.manifest import Manifest, ManifestFile
+from llama_operator.status.weights import report_weights, shown_bytes, weights_notices
 from llama_serving.config.model import WeightsReport
+from llama_serving.config.weights import Manifest, ManifestFile
 from tests.fakes.weights import (
     ACCEPTED,
     FACTS,

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.observe import PodView, Snapshot, pod_view
-from llama_operator.plan.revision import revision_of
-from llama_operator.plan.targets import keep, next_weights, wanted_target
+from llama_operator.observe.deployment import PodView, Snapshot, pod_view
+from llama_operator.plan.groups.template import keep, next_weights, wanted_target
+from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.ports import CellAnswer, Key
 from llama_serving.config import names
+from llama_serving.config.desired import NextWeights, StagedWeights, StagingState, Verdict
 from llama_serving.config.state import CellReason, CellState, Phase
-from llama_serving.config.wish import NextWeights, StagedWeights, StagingState, Verdict
 from tests.fakes.models import FACTS, digest_of, id_of, view_of
 from tests.fakes.world import SETTINGS, spec_of
 

@@ -11,7 +11,7 @@ import pytest
 from llama_serving.config.model import ModelReport
 from llama_serving.config.names import SERVING_UID
 from llama_serving.config.state import CellReason
-from llama_serving.weights.inspect import encode, inspect
+from llama_serving.weights.model.inspection import encode, inspect
 from tests.unit.weights.folders import SECOND, make_model
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

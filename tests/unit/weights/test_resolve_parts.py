@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.config.manifest import Manifest
 from llama_serving.config.model import WeightsReport
-from llama_serving.weights._safetensors import Header, Tensor
-from llama_serving.weights.inspect import REPORT_LIMIT, encode
-from llama_serving.weights.resolve_digests import digest_file
-from llama_serving.weights.resolve_license import find_license, same_license
-from llama_serving.weights.resolve_progress import Progress
-from llama_serving.weights.resolve_publish import pack
+from llama_serving.config.weights import Manifest
+from llama_serving.weights.model.inspection import REPORT_LIMIT, encode
+from llama_serving.weights.model.safetensors import Header, Tensor
+from llama_serving.weights.resolve.digests import digest_file
+from llama_serving.weights.resolve.license import find_license, same_license
+from llama_serving.weights.resolve.progress import Progress
+from llama_serving.weights.resolve.publish import pack
 
 
 def readme(front: str) -> dict[str, bytes]:

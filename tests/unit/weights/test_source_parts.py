@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights.source.answers import Remedies, failure, retry_after
-from llama_serving.weights.source.patience import Patience, patiently, read_patiently
-from llama_serving.weights.source.port import Broken, Busy, Denied, Gone, Listed, SourceError
+from llama_serving.weights.source.http_errors import Remedies, failure, retry_after
+from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone, Listed, SourceError
+from llama_serving.weights.source.retry import Patience, patiently, read_patiently
 from llama_serving.weights.source.sums import parse_sums
 from llama_serving.weights.source.uri import Address, fill, parse
 

@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import pytest
 
-from llama_serving.config.wish import NextWeights, StagingReason, Wish
-from llama_serving.weights.staging.agenda import choose, protected, wanted
-from llama_serving.weights.staging.entry import Entry
-from llama_serving.weights.staging.gauge import Gauge
-from llama_serving.weights.staging.progress import Meter, seconds_left, sentence, size
-from llama_serving.weights.staging.verdicts import NotYet, Refused, full
+from llama_serving.config.desired import NextWeights, StagingReason, Wish
+from llama_serving.weights.staging.decide.errors import NotYet, Refused, full
+from llama_serving.weights.staging.decide.item import Entry
+from llama_serving.weights.staging.decide.progress import Gauge
+from llama_serving.weights.staging.decide.queue import choose, protected, wanted
+from llama_serving.weights.staging.decide.rate import Meter, seconds_left, sentence, size
 from tests.fakes.staging import Time, checkpoint
 
 A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))

@@ -6,8 +6,8 @@ import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights._safetensors import LENGTH, Tensor, header_length, parse_header
-from llama_serving.weights.staging.compact import ALIGNMENT, index, layout
+from llama_serving.weights.model.safetensors import LENGTH, Tensor, header_length, parse_header
+from llama_serving.weights.staging.decide.safetensors_layout import ALIGNMENT, index, layout
 
 
 def tensors_of(sizes: list[int]) -> dict[str, Tensor]:

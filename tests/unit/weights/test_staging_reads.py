@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights.staging.reads import LONG, NEAR, SHARE_OF_GAPS, Part, Read, again, of_file, of_parts
+from llama_serving.weights.staging.decide.ranges import LONG, NEAR, SHARE_OF_GAPS, Part, Read, again, of_file, of_parts
 
 MB = 1 << 20
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights.staging.room import KEPT, Old, Space, make_room
+from llama_serving.weights.staging.decide.eviction import KEPT, Old, Space, make_room
 
 GB = 10**9
 

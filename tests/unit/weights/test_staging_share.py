@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.config.manifest import Manifest, ManifestFile
-from llama_serving.weights._safetensors import LENGTH, header_length, parse_header
-from llama_serving.weights.staging.expected import Record, at_source, check_record, in_folder, of_stage
-from llama_serving.weights.staging.reads import HEADER, WHOLE
-from llama_serving.weights.staging.share import Head, Share, files_of, share_of
-from llama_serving.weights.staging.shares import Cut, needs
-from llama_serving.weights.staging.verdicts import Refused
+from llama_serving.config.weights import Manifest, ManifestFile
+from llama_serving.weights.model.safetensors import LENGTH, header_length, parse_header
+from llama_serving.weights.staging.decide.errors import Refused
+from llama_serving.weights.staging.decide.expected import Record, at_source, check_record, in_folder, of_stage
+from llama_serving.weights.staging.decide.partition import Cut, needs
+from llama_serving.weights.staging.decide.ranges import HEADER, WHOLE
+from llama_serving.weights.staging.decide.stage_share import Head, Share, files_of, share_of
 from tests.fakes.staging import INDEX, Checkpoint, checkpoint
 
 MODEL = checkpoint(layers=5, shards=3, tied=True)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights.staging.share import cut_of
-from llama_serving.weights.staging.shares import Cut, layers_of, needs
-from llama_serving.weights.staging.verdicts import Refused
+from llama_serving.weights.staging.decide.errors import Refused
+from llama_serving.weights.staging.decide.partition import Cut, layers_of, needs
+from llama_serving.weights.staging.decide.stage_share import cut_of
 from tests.fakes.staging import names_of
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.routing.endpoint import Target
 
 Publish = Callable[[tuple[Target, ...]], None]
 

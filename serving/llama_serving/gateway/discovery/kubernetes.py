@@ -15,11 +15,11 @@ from typing import Any
 
 import aiohttp
 
-from llama_serving.apiserver import Access, AccessError
-from llama_serving.gateway.core.target import Target
+from llama_serving.common.kube_access import Access, AccessError
 from llama_serving.gateway.discovery import Publish
 from llama_serving.gateway.discovery.pods import leader_selector, target_of
 from llama_serving.gateway.log import LOGGER, fields
+from llama_serving.gateway.routing.endpoint import Target
 
 # KeyError and TypeError: something between us and the API server answered in another shape.
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError, KeyError, TypeError)

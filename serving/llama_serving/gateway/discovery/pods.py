@@ -7,7 +7,7 @@ being deleted. Streams leave a leader that the operator has annotated so.
 from typing import Any
 
 from llama_serving.config import names
-from llama_serving.gateway.core.target import Target
+from llama_serving.gateway.routing.endpoint import Target
 
 Pod = dict[str, Any]
 

@@ -3,8 +3,8 @@
 import asyncio
 from urllib.parse import urlsplit
 
-from llama_serving.gateway.core.target import Target
 from llama_serving.gateway.discovery import Publish
+from llama_serving.gateway.routing.endpoint import Target
 
 
 class StaticDiscovery:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.core.fault import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
 
 # Shorter than the 5 s after which uvicorn, the usual server of an engine, closes an idle connection.
 MAX_IDLE = 4.0

@@ -11,7 +11,7 @@ from aiohttp import ClientError, ClientPayloadError, ServerTimeoutError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.core.fault import RETRIED_STATUSES, Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, Fault, FaultKind
 from llama_serving.gateway.upstream.connection import AttemptError, Connection, Pool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from llama_serving.weights.source.port import Broken, Denied, Gone, Listed, SourceError
+from llama_serving.weights.source.interface import Broken, Denied, Gone, Listed, SourceError
 from llama_serving.weights.source.sums import with_sums
 
 _PIECE: Final = 4 << 20

@@ -16,9 +16,9 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from llama_serving.weights.source.answers import Remedies, failure
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
-from llama_serving.weights.source.port import Broken, Gone, Listed, SourceError
+from llama_serving.weights.source.http_errors import Remedies, failure
+from llama_serving.weights.source.interface import Broken, Gone, Listed, SourceError
 from llama_serving.weights.source.sums import with_sums
 from llama_serving.weights.source.uri import Address
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
-from llama_serving.weights.source.port import Listed
+from llama_serving.weights.source.interface import Listed
 
 SUMS: Final = "SHA256SUMS"
 _LINE: Final = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(?:\./)?([^/\\]+)")

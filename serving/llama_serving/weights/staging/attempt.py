@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.wish import NextWeights, StagingReason
-from llama_serving.weights._refusal import RefusedError
-from llama_serving.weights.source.port import Broken, Busy, Denied, Gone
-from llama_serving.weights.staging.bring import Bringing, check_room
-from llama_serving.weights.staging.gauge import Gauge
-from llama_serving.weights.staging.lease import SETTLE, Lease, mark
-from llama_serving.weights.staging.parallel import in_thread
+from llama_serving.config.desired import NextWeights, StagingReason
+from llama_serving.weights.model.errors import RefusedError
+from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
+from llama_serving.weights.staging.decide.errors import NotYet, Refused, differs, full, unreadable
+from llama_serving.weights.staging.decide.progress import Gauge
+from llama_serving.weights.staging.io.concurrency import in_thread
+from llama_serving.weights.staging.io.download import Bringing, check_room
+from llama_serving.weights.staging.io.lease import SETTLE, Lease, mark
+from llama_serving.weights.staging.io.partial_folder import journal_of
+from llama_serving.weights.staging.io.verify import fingerprint, verify_mounted, verify_staged
 from llama_serving.weights.staging.ports import Site, Tools
-from llama_serving.weights.staging.verdicts import NotYet, Refused, differs, full, unreadable
-from llama_serving.weights.staging.verify import fingerprint, verify_mounted, verify_staged
-from llama_serving.weights.staging.workspace import journal_of
 
 logger = logging.getLogger("llama_serving.stager")
 

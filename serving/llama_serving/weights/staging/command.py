@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
-from llama_serving.weights.source.open import open_source
-from llama_serving.weights.source.patience import Patience
-from llama_serving.weights.staging.disk import LocalDisk
-from llama_serving.weights.staging.inbox import Inbox, Outbox
-from llama_serving.weights.staging.parallel import STREAMS
+from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.source.retry import Patience
+from llama_serving.weights.staging.io.concurrency import STREAMS
+from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.staging.io.disk import LocalDisk
 from llama_serving.weights.staging.ports import Site, Tools
 from llama_serving.weights.staging.stager import Stager
 

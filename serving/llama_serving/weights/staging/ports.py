@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from llama_serving.config import names
-from llama_serving.weights.source.patience import Patience
-from llama_serving.weights.source.port import Source
-from llama_serving.weights.staging.disk import Disk
+from llama_serving.weights.source.interface import Source
+from llama_serving.weights.source.retry import Patience
+from llama_serving.weights.staging.io.disk import Disk
 
 
 class OpenSource(Protocol):

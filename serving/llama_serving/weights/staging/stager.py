@@ -12,18 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.wish import NextWeights, StagingState, Wish
-from llama_serving.weights.staging.agenda import choose, protected, wanted
+from llama_serving.config.desired import NextWeights, StagingState, Wish
 from llama_serving.weights.staging.attempt import Attempt, Verified, folder_of
-from llama_serving.weights.staging.entry import Entry
-from llama_serving.weights.staging.gauge import Gauge
-from llama_serving.weights.staging.house import folder_names, free_bytes, keep_house
-from llama_serving.weights.staging.inbox import Inbox, Outbox
-from llama_serving.weights.staging.lease import BEAT
-from llama_serving.weights.staging.parallel import in_thread
+from llama_serving.weights.staging.decide.errors import NotYet, Refused
+from llama_serving.weights.staging.decide.item import Entry
+from llama_serving.weights.staging.decide.progress import Gauge
+from llama_serving.weights.staging.decide.queue import choose, protected, wanted
+from llama_serving.weights.staging.io.concurrency import in_thread
+from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.staging.io.housekeeping import folder_names, free_bytes, keep_house
+from llama_serving.weights.staging.io.lease import BEAT
+from llama_serving.weights.staging.io.verify import fingerprint
 from llama_serving.weights.staging.ports import Site, Tools
-from llama_serving.weights.staging.verdicts import NotYet, Refused
-from llama_serving.weights.staging.verify import fingerprint
 
 logger = logging.getLogger("llama_serving.stager")
 

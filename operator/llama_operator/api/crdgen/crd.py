@@ -1,0 +1,164 @@
+"""The CustomResourceDefinitions of LlamaDeployment and LlamaWeights, from the models."""
+
+from typing import Any, Final
+
+from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.crdgen.schema import Schema, structural_schema
+from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
+from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus
+from llama_operator.api.v1alpha1.types import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
+from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec
+from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus
+from llama_serving.config.names import API_GROUP
+
+# The longest name made from the object's: {name}-{revision: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
+# at most 63 characters.
+MAX_NAME: Final = 63 - len("-12345678-1234-123")
+
+# Of a LlamaWeights: {name}-{key: 8}, the name of its Job, which becomes a label's value.
+MAX_WEIGHTS_NAME: Final = 63 - len("-12345678")
+
+_NAME_RULES: Final = (
+    Rule(
+        f"size(self.metadata.name) <= {MAX_NAME}",
+        f"metadata.name must have at most {MAX_NAME} characters, because pods are named "
+        "{name}-{revision}-{group}-{stage} and a pod's name in DNS ends at 63",
+        shown="{self.metadata.name} has {size(self.metadata.name)}",
+    ),
+    Rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must begin with a letter and hold only lower-case letters, digits and '-', "
+        "because the Service that users call has the same name",
+        shown="it is {self.metadata.name}",
+    ),
+)
+
+_WEIGHTS_NAME_RULES: Final = (
+    Rule(
+        f"size(self.metadata.name) <= {MAX_WEIGHTS_NAME}",
+        f"metadata.name must have at most {MAX_WEIGHTS_NAME} characters, because it is the value of a label and the "
+        "first part of a Job's name",
+        shown="{self.metadata.name} has {size(self.metadata.name)}",
+    ),
+    Rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name of weights must begin with a letter and hold only lower-case letters, digits and '-'",
+        shown="it is {self.metadata.name}",
+    ),
+)
+
+_SERVED_NAME: Final = "({0}.spec.model.servedName == '' ? {0}.metadata.name : {0}.spec.model.servedName)"
+
+# Every request names the model: while old and new groups serve side by side, half of them would be answered with 404.
+_SERVED_NAME_STAYS: Final = Rule(
+    f"{_SERVED_NAME.format('self')} == {_SERVED_NAME.format('oldSelf')}",
+    "model.servedName cannot change, because clients name it in every request: "
+    "create a second LlamaDeployment with the new name, move the clients, then delete this one",
+    field="spec.model.servedName",
+)
+
+_COLUMNS: Final = (
+    ("Groups", "string", ".status.groupsReady", "Ready and desired groups", 0),
+    ("Weights", "string", ".status.weights", "Weights that the ready groups answer with", 0),
+    ("Reason", "string", ".status.reason", "What it waits for", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "", 0),
+    ("Message", "string", ".status.message", "Sentence for the reason", 1),
+    ("Model", "string", ".spec.model.source", "Source of the model", 1),
+)
+
+
+_WEIGHTS_COLUMNS: Final = (
+    ("Bytes", "string", ".status.size", "Bytes of all files", 0),
+    ("Digest", "string", ".status.shortDigest", "First digits of the digest that names the weights", 0),
+    ("License", "string", ".spec.license", "License that was accepted", 0),
+    ("Ready", "boolean", ".status.ready", "Accepted, and the manifest is stored", 0),
+    ("Reason", "string", ".status.reason", "Why they were refused, or what is waited for", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "", 0),
+    ("Source", "string", ".spec.source", "Where the folder is", 1),
+    ("Revision", "string", ".status.resolvedRevision", "What the revision means at the source", 1),
+    ("Message", "string", ".status.message", "Sentence for the reason", 1),
+)
+
+
+def llama_deployment_crd() -> dict[str, Any]:
+    """The definition of LlamaDeployment, as the API server takes it."""
+    root = _root(
+        "A Llama model served by groups of pods behind a gateway.",
+        structural_schema(LlamaDeploymentSpec),
+        structural_schema(LlamaDeploymentStatus),
+        (*_NAME_RULES, _SERVED_NAME_STAYS),
+    )
+    scale = {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+    version = _version(root, _COLUMNS, {"status": {}, "scale": scale})
+    return _definition(KIND, PLURAL, "lld", version)
+
+
+def llama_weights_crd() -> dict[str, Any]:
+    """The definition of LlamaWeights, as the API server takes it."""
+    root = _root(
+        "One revision of the weights of a model, resolved, checked and named by its digest.",
+        structural_schema(LlamaWeightsSpec),
+        structural_schema(LlamaWeightsStatus),
+        _WEIGHTS_NAME_RULES,
+    )
+    version = _version(root, _WEIGHTS_COLUMNS, {"status": {}})
+    return _definition(WEIGHTS_KIND, WEIGHTS_PLURAL, "llw", version)
+
+
+def _definition(kind: str, plural: str, short: str, version: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{API_GROUP}"},
+        "spec": {
+            "group": API_GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
+                "categories": ["all"],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def _version(root: Schema, columns: tuple[tuple[Any, ...], ...], subresources: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": [_column(*column) for column in columns],
+        "subresources": subresources,
+        "schema": {"openAPIV3Schema": root},
+    }
+
+
+def _root(description: str, spec: Schema, status: Schema, found: tuple[Rule, ...]) -> Schema:
+    return {
+        "description": description,
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+        **rules(*found),
+    }
+
+
+def _column(name: str, kind: str, path: str, description: str, priority: int) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
+    if description:
+        column["description"] = description
+    return {**column, "priority": priority} if priority else column

@@ -1,0 +1,144 @@
+"""How many groups there may be and what for: limits, what a request may wait, windows, known peaks.
+
+The operator never writes the spec: the number that it decided stands in ``status.autoscaling``.
+"""
+
+from typing import Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.v1alpha1.base import ApiModel
+
+Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+DAYS: Final[tuple[Day, ...]] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+_ORDER: Final = Rule(
+    "self.minReplicas <= self.maxReplicas",
+    "autoscaling.minReplicas must not exceed autoscaling.maxReplicas: lower the one or raise the other",
+    shown="minReplicas is {self.minReplicas}, maxReplicas is {self.maxReplicas}",
+    field="minReplicas",
+)
+
+_SCHEDULES_FIT: Final = Rule(
+    "self.schedules.all(one, one.minReplicas <= self.maxReplicas)",
+    "autoscaling.schedules: minReplicas of each must not exceed autoscaling.maxReplicas, which also holds in a "
+    "schedule's hours: raise maxReplicas, or ask for fewer groups",
+    shown="maxReplicas is {self.maxReplicas}",
+    field="schedules",
+)
+
+_WINDOWS: Final = Rule(
+    "!has(self.panicSeconds) || !has(self.stableSeconds) || self.panicSeconds < self.stableSeconds",
+    "autoscaling.windows.panicSeconds must be less than stableSeconds: the short window sees a jump, the long one "
+    "decides on groups that go; remove one of them to have it computed",
+    field="panicSeconds",
+)
+
+
+def _clock(field: str) -> Rule:
+    return Rule(
+        "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')",
+        f"autoscaling.schedules: {field} must be a time of day of 24 hours, such as 08:00 or 20:30",
+    )
+
+
+_ZONE: Final = Rule(
+    "self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$')",
+    "autoscaling.schedules: timeZone must be a name of the IANA time zone database, such as Europe/Berlin or UTC",
+)
+
+
+class ScheduleSpec(ApiModel):
+    """Hours in which at least so many groups shall be there."""
+
+    name: str = Field(min_length=1, max_length=63, description="What it is for; it stands in the reason.")
+    time_zone: str = Field(
+        default="UTC",
+        max_length=64,
+        description="IANA time zone of the hours, such as Europe/Berlin; they follow its summer time.",
+        json_schema_extra=rules(_ZONE),
+    )
+    days: tuple[Day, ...] = Field(
+        default=DAYS,
+        min_length=1,
+        max_length=7,
+        description="Days on which it begins.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    begin: str = Field(
+        alias="from",
+        max_length=5,
+        description="When it begins, such as 08:00.",
+        json_schema_extra=rules(_clock("from")),
+    )
+    end: str = Field(
+        alias="to",
+        max_length=5,
+        description="When it ends, such as 20:00; not later than from means on the next day.",
+        json_schema_extra=rules(_clock("to")),
+    )
+    min_replicas: int = Field(ge=0, le=1000, description="Groups that shall be there in these hours, or more.")
+
+
+class TargetSpec(ApiModel):
+    """What the number of groups is chosen for."""
+
+    wait_seconds: float = Field(
+        default=5, ge=1, le=3600, description="Time that a request shall not wait for a group, 99 of 100 at least."
+    )
+    in_flight_per_group: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Requests in flight that a group shall have. Absent: as many as the wait allows.",
+    )
+
+
+class WindowsSpec(ApiModel):
+    """Times over which load is looked at. Absent means: from the measured time that a group takes to start."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_WINDOWS))
+
+    stable_seconds: int | None = Field(
+        default=None, ge=2, le=86_400, description="Load that is gone for this long is gone."
+    )
+    panic_seconds: int | None = Field(default=None, ge=1, le=86_400, description="A jump is seen within this time.")
+    cooldown_seconds: int | None = Field(
+        default=None, ge=0, le=86_400, description="Time between a change and the next group that goes."
+    )
+
+
+class AutoscalingSpec(ApiModel):
+    """Groups by load. Absent: ``replicas`` is the number, and the scale subresource may be driven by others."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_ORDER, _SCHEDULES_FIT))
+
+    min_replicas: int = Field(
+        default=1, ge=0, le=1000, description="Fewest groups. With 0 the last one goes after idleAfterSeconds."
+    )
+    max_replicas: int = Field(ge=1, le=1000, description="Most groups.")
+    target: TargetSpec = Field(default=TargetSpec(), description="What the number of groups is chosen for.")
+    windows: WindowsSpec = Field(default=WindowsSpec(), description="Times over which load is looked at.")
+    idle_after_seconds: int = Field(
+        default=600, ge=1, le=604_800, description="Time without any request after which the last group goes."
+    )
+    max_scale_up: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Groups that one decision adds at most. Absent: as many as there are, at least 4.",
+    )
+    warm_groups: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Groups whose claims (staging.claimTemplate) stay when their pods go, with the weights in them. "
+        "They cost storage at zero groups, and save the staging of the next start.",
+    )
+    schedules: tuple[ScheduleSpec, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Known peaks: hours in which more groups are there than load asks for.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )

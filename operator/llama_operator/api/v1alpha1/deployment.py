@@ -1,0 +1,136 @@
+"""What a user asks for: the spec of a LlamaDeployment, and the rules that span its sections."""
+
+from typing import Final
+
+from pydantic import ConfigDict, Field
+
+from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec
+from llama_operator.api.v1alpha1.base import ApiModel
+from llama_operator.api.v1alpha1.engine import EngineSpec
+from llama_operator.api.v1alpha1.gateway import GatewaySpec
+from llama_operator.api.v1alpha1.images import ImagesSpec
+from llama_operator.api.v1alpha1.model import ModelSpec
+from llama_operator.api.v1alpha1.placement import PlacementSpec
+from llama_operator.api.v1alpha1.rollout import RolloutSpec
+from llama_operator.api.v1alpha1.sharding import DeviceSpec, DType, ShardingSpec, StageResources
+from llama_operator.api.v1alpha1.staging import StagingSpec
+from llama_operator.api.v1alpha1.verification import VerifySpec
+
+#: Seconds; the upper bound of a drain whose time is computed.
+LONGEST_DRAIN: Final = 600
+
+_REPLICAS: Final = Rule("self >= 0", "replicas must be at least 0; with 0 there is no group, and requests wait")
+
+_ACROSS: Final = (
+    # A stage owns its pod's devices, so fewer would idle and more cannot be had.
+    Rule(
+        "self.device.resource == 'cpu' || self.sharding.tensor == self.device.count",
+        "sharding.tensor must equal device.count, because a stage runs on exactly the devices of its pod: "
+        "change one of them, and take more pods with sharding.pipeline",
+        shown="tensor is {self.sharding.tensor}, count is {self.device.count}",
+        field="sharding.tensor",
+    ),
+    Rule(
+        "self.device.resource != 'cpu' || self.sharding.tensor == 1",
+        "sharding.tensor must be 1 when device.resource is cpu, because a stage on CPU is one process: "
+        "take more pods with sharding.pipeline",
+        shown="tensor is {self.sharding.tensor}",
+        field="sharding.tensor",
+    ),
+    Rule(
+        "!has(self.engine.maxNumBatchedTokens) || self.engine.maxNumBatchedTokens >= self.maxConcurrentRequests",
+        "engine.maxNumBatchedTokens must not be less than maxConcurrentRequests: each request needs a token per step",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="engine.maxNumBatchedTokens",
+    ),
+    Rule(
+        "self.gateway.replicas <= self.maxConcurrentRequests",
+        "gateway.replicas must not exceed maxConcurrentRequests, which the gateway pods share",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="gateway.replicas",
+    ),
+    Rule(
+        "!has(self.gateway.maxInFlightPerGroup) || self.gateway.maxInFlightPerGroup <= self.maxConcurrentRequests",
+        "gateway.maxInFlightPerGroup must not exceed maxConcurrentRequests, or requests would wait in the engine",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="gateway.maxInFlightPerGroup",
+    ),
+    # The API server fills in the default of replicas, so 1 has to pass for "not set".
+    Rule(
+        "!has(self.autoscaling) || self.replicas == 1 || "
+        "(self.replicas >= self.autoscaling.minReplicas && self.replicas <= self.autoscaling.maxReplicas)",
+        "replicas must lie between autoscaling.minReplicas and autoscaling.maxReplicas, or be left out: with "
+        "autoscaling it is only the number to begin with",
+        shown="replicas is {self.replicas}",
+        field="replicas",
+    ),
+    Rule(
+        "!has(self.autoscaling) || !has(self.autoscaling.target.inFlightPerGroup) || "
+        "self.autoscaling.target.inFlightPerGroup <= self.maxConcurrentRequests",
+        "autoscaling.target.inFlightPerGroup must not exceed maxConcurrentRequests, more than which a group never has",
+        shown="maxConcurrentRequests is {self.maxConcurrentRequests}",
+        field="autoscaling.target.inFlightPerGroup",
+    ),
+    Rule(
+        "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.claimTemplate)",
+        "autoscaling.warmGroups needs staging.claimTemplate: only a claim of its own keeps weights without its pod",
+        shown="warmGroups is {self.autoscaling.warmGroups}",
+        field="autoscaling.warmGroups",
+    ),
+)
+
+
+class LlamaDeploymentSpec(ApiModel):
+    """What is asked for: a model, how it is cut, where it runs, and the gateway in front of it."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_ACROSS))
+
+    model: ModelSpec = Field(description="The model that is served.")
+    context_length: int = Field(
+        default=8192,
+        ge=16,
+        le=10_485_760,
+        description="Tokens of prompt and answer together. The operator checks it against the model's maximum.",
+    )
+    replicas: int = Field(
+        default=1,
+        le=1000,
+        description="Groups: copies of the model, each over sharding.pipeline pods. 0: requests wait in the gateway. "
+        "With autoscaling only the number to begin with.",
+        json_schema_extra=rules(_REPLICAS),
+    )
+    autoscaling: AutoscalingSpec | None = Field(
+        default=None, description="The number of groups follows the load. Absent: replicas is the number."
+    )
+    sharding: ShardingSpec = Field(default=ShardingSpec(), description="How one copy of the model is cut.")
+    device: DeviceSpec = Field(default=DeviceSpec(), description="The devices of a stage pod.")
+    dtype: DType = Field(default="auto", description="Type of the weights in memory; auto is the model's.")
+    max_concurrent_requests: int = Field(
+        default=64, ge=1, le=4096, description="Requests that the engine of a group runs at once."
+    )
+    resources: StageResources = Field(default=StageResources(), description="CPU and memory of a stage pod.")
+    placement: PlacementSpec = Field(default=PlacementSpec(), description="Where stage pods may run.")
+    staging: StagingSpec = Field(
+        default=StagingSpec(), description="Where weights lie that are brought into the stage pods."
+    )
+    engine: EngineSpec = Field(default=EngineSpec(), description="Options of the engine that may be set.")
+    images: ImagesSpec = Field(default=ImagesSpec(), description="The images of the pods.")
+    gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change reaches the groups.")
+    verify: VerifySpec = Field(default=VerifySpec(), description="What a group is asked before it gets requests.")
+    drain_timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="Time for requests in flight when a group is taken out of rotation. Absent means what an answer "
+        "of contextLength tokens takes at the measured speed, between 30 and 600.",
+    )
+    start_timeout_seconds: int = Field(
+        default=3600, ge=60, le=86_400, description="Time for a group from all stages joined to its first answer."
+    )
+
+    @property
+    def longest_drain(self) -> int:
+        """Seconds that a pod may need to end its requests: what its grace period must hold."""
+        return LONGEST_DRAIN if self.drain_timeout_seconds is None else self.drain_timeout_seconds

@@ -1,0 +1,88 @@
+"""The gateway: the one place where a request waits. Its limits and deadlines; all times in seconds."""
+
+from typing import Final
+
+from pydantic import ConfigDict, Field
+
+from llama_operator.api.crdgen.quantity import quantity_rules
+from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+
+_CONNECT_FIRST: Final = Rule(
+    "self.connectTimeoutSeconds <= self.firstByteTimeoutSeconds",
+    "gateway.connectTimeoutSeconds must not be longer than gateway.firstByteTimeoutSeconds, which contains it",
+    field="connectTimeoutSeconds",
+    shown="{self.connectTimeoutSeconds} and {self.firstByteTimeoutSeconds}",
+)
+
+
+class GatewayResources(ApiModel):
+    """CPU and memory of a gateway pod, requested and limited alike."""
+
+    cpu: Quantity = Field(
+        default="500m",
+        description="CPU cores of a gateway pod; it uses one at most.",
+        json_schema_extra=rules(
+            *quantity_rules(field="gateway.resources.cpu", lowest="10m", highest="64", hint="500m or 1")
+        ),
+    )
+    memory: Quantity = Field(
+        default="256Mi",
+        description="Memory of a gateway pod; bodies of waiting requests are held in it.",
+        json_schema_extra=rules(
+            *quantity_rules(field="gateway.resources.memory", lowest="64Mi", highest="64Gi", hint="256Mi")
+        ),
+    )
+
+
+class GatewaySpec(ApiModel):
+    """The gateway in front of the groups."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_CONNECT_FIRST))
+
+    replicas: int = Field(
+        default=2,
+        le=64,
+        description="Gateway pods; two or more keep requests going while one is replaced.",
+        json_schema_extra=rules(
+            Rule("self >= 1", "gateway.replicas must be at least 1: requests reach the groups through the gateway only")
+        ),
+    )
+    max_waiting: int = Field(
+        default=1000, ge=0, le=100_000, description="Requests that may wait in a gateway pod; more get 429."
+    )
+    max_wait_seconds: int = Field(
+        default=300, ge=1, le=86_400, description="Longest wait of a request for a group; then it gets 503."
+    )
+    keep_alive_seconds: int = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="A stream that waits so long for a group is begun with status 200 and gets a comment as often, so "
+        "that nothing on the way takes it for dead; its errors are then told inside of it. 0 means never.",
+    )
+    connect_timeout_seconds: int = Field(
+        default=2, ge=1, le=60, description="Deadline of a connection to a group; then another group is tried."
+    )
+    first_byte_timeout_seconds: int = Field(
+        default=600, ge=1, le=86_400, description="Deadline from a request sent to the first byte of its response."
+    )
+    idle_timeout_seconds: int = Field(
+        default=300, ge=1, le=86_400, description="Longest silence inside a response; then it is broken off."
+    )
+    max_body_size: Quantity = Field(
+        default="32Mi",
+        description="Largest body of a request; a larger one gets 413.",
+        json_schema_extra=rules(*quantity_rules(field="gateway.maxBodySize", lowest="1Ki", highest="1Gi", hint="32Mi")),
+    )
+    max_in_flight_per_group: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Requests that one gateway pod sends to a group at once. Absent means its share of "
+        "maxConcurrentRequests.",
+    )
+    drain_seconds: int = Field(
+        default=300, ge=1, le=86_400, description="Time for requests in flight when a gateway pod is ended."
+    )
+    resources: GatewayResources = Field(default=GatewayResources(), description="CPU and memory of a gateway pod.")

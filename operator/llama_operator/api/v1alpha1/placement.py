@@ -1,0 +1,103 @@
+"""Where the stages of a group may run."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, NAME, QUALIFIED_NAME, matches
+from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.v1alpha1.base import ApiModel
+
+# Bounded so that the API server can bound the cost of the rules.
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+def selector_rules(field: str) -> tuple[Rule, ...]:
+    """The rules of a node selector; ``field`` is what the user calls it."""
+    return (
+        Rule(
+            f"self.all(key, {matches(QUALIFIED_NAME, 'key')})",
+            f"{field} must have label names as keys, such as topology.kubernetes.io/zone",
+        ),
+        Rule(
+            f"self.all(key, self[key] == '' || {matches(NAME, 'self[key]')})",
+            f"{field} must have label values: letters, digits and -_. that begin and end with a letter or digit",
+        ),
+    )
+
+
+_TOLERATION_RULES: Final = (
+    Rule(
+        "self.operator != 'Exists' || self.value == ''",
+        "placement.tolerations: value must be empty when operator is Exists",
+        shown="key is {self.key}, value is {self.value}",
+        field="value",
+    ),
+    Rule(
+        "self.key != '' || self.operator == 'Exists'",
+        "placement.tolerations: operator must be Exists when key is empty, which tolerates every taint",
+        field="operator",
+    ),
+    Rule(
+        "!has(self.tolerationSeconds) || self.effect == 'NoExecute'",
+        "placement.tolerations: tolerationSeconds needs effect NoExecute",
+        shown="key is {self.key}",
+        field="effect",
+    ),
+)
+
+_KEY_RULE: Final = Rule(
+    f"self == '' || {matches(QUALIFIED_NAME)}",
+    "placement.tolerations: key must be the name of a taint, such as nvidia.com/gpu",
+)
+
+_PRIORITY_RULE: Final = Rule(
+    f"self == '' || {matches(DNS_SUBDOMAIN)}",
+    "placement.priorityClassName must be the name of a PriorityClass: lower-case letters, digits, '-' and '.'",
+)
+
+
+class Toleration(ApiModel):
+    """A taint of a node that stage pods put up with; as in a pod's spec."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_TOLERATION_RULES))
+
+    key: str = Field(
+        default="", max_length=316, description="The taint's key; empty means every taint.",
+        json_schema_extra=rules(_KEY_RULE),
+    )  # fmt: skip
+    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Whether the value counts.")
+    value: str = Field(default="", max_length=63, description="The taint's value, for operator Equal.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="", description="The taint's effect; empty means every effect."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, ge=0, description="Seconds that a pod stays on a node after a taint NoExecute was added."
+    )
+
+
+class PlacementSpec(ApiModel):
+    """Node selection of the stage pods."""
+
+    node_selector: dict[str, LabelValue] = Field(
+        default={},
+        description="Labels that a node must have.",
+        json_schema_extra=rules(*selector_rules("placement.nodeSelector"), maxProperties=32),
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), max_length=32, description="Taints that stage pods put up with."
+    )
+    spread_stages: bool = Field(
+        default=False, description="Stages of a group must run on different nodes; a pod waits until they can."
+    )
+    admission: Literal["whenRoom", "atOnce"] = Field(
+        default="whenRoom",
+        description="whenRoom: the pods of a group are shown to the scheduler together, once there is room for all of "
+        "them. atOnce: when they are made, for a cluster that adds nodes for pods that find none.",
+    )
+    priority_class_name: str = Field(
+        default="",
+        max_length=253,
+        description="PriorityClass of the stage pods. Empty means the cluster's default.",
+        json_schema_extra=rules(_PRIORITY_RULE),
+    )

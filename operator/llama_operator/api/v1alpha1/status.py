@@ -1,0 +1,228 @@
+"""What the operator saw: the status of a LlamaDeployment. Written by one function, once per pass, only if different."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
+from llama_serving.config.model import ModelFacts
+
+
+class Condition(ApiModel):
+    """A condition, shaped as metav1.Condition."""
+
+    type: str = Field(max_length=316, description="Available, Progressing or Degraded.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(min_length=1, max_length=1024, description="Machine word for why.")
+    message: str = Field(max_length=32768, description="Sentence with numbers for why.")
+    last_transition_time: Timestamp = Field(description="When status last changed.")
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this speaks of.")
+
+
+class GroupVerdict(ApiModel):
+    """What was measured of a group's weights before it got requests, and the judgement."""
+
+    digest: str = Field(description="Digest of the weights that were asked.")
+    passed: bool = Field(description="Whether the group may get requests with them.")
+    golden: str = Field(default="", description="Golden prompts that passed, such as 2/2.")
+    mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
+    answer_hash: str = Field(default="", description="Hash of a greedy answer, in which groups must agree.")
+    message: str = Field(default="", description="Sentence with numbers.")
+
+
+class GroupStatus(ApiModel):
+    """One group as it was seen."""
+
+    ordinal: int = Field(ge=0, description="Number of the group.")
+    name: str = Field(description="Name that the group's pods begin with.")
+    revision: str = Field(description="Revision that the group's pods were made from.")
+    state: str = Field(description="Where the group stands, in one word.")
+    reason: str = Field(default="", description="Machine word for why it stands there.")
+    message: str = Field(default="", description="Sentence with numbers for why it stands there.")
+    nodes: tuple[str, ...] = Field(default=(), description="Node of each stage; empty while it has none.")
+    weights: str = Field(default="", description="Weights that the group answers with; empty before it does.")
+    verify: GroupVerdict | None = Field(default=None, description="What was measured of its weights; absent before.")
+    since: Timestamp | None = Field(default=None, description="Since when it is in this state.")
+
+
+class ModelFactsStatus(ModelFacts):
+    """The resolver's facts in the spelling of the API."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class ModelStatus(ApiModel):
+    """What the look at the weights found."""
+
+    key: str = Field(description="Hash of the source and revision that were inspected.")
+    outcome: Literal["", "accepted", "refused"] = Field(default="", description="Empty while it is not known.")
+    reason: str = Field(default="", description="Machine word for the outcome.")
+    message: str = Field(default="", description="Sentence for the outcome.")
+    facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
+
+
+class CountsStatus(ApiModel):
+    """What the gateways counted since the rollout began, as of its last step."""
+
+    finished: int = Field(default=0, description="Requests answered to their end.")
+    retried: int = Field(default=0, description="Requests sent to another group before their first byte.")
+    continued: int = Field(default=0, description="Streams that began on one group and were ended by another.")
+    broken: int = Field(default=0, description="Streams that nobody could end.")
+    served_by_old: int = Field(default=0, description="Answers by the weights before.")
+    served_by_new: int = Field(default=0, description="Answers by the new weights.")
+
+
+class GatewayMark(ApiModel):
+    """Counters of a gateway pod at a moment, to be subtracted from later ones."""
+
+    gateway: str = Field(description="Name of the gateway's pod.")
+    totals: tuple[int, ...] = Field(description="finished, retried, continued, broken")
+    old: tuple[int, ...] = Field(
+        description="Of the old weights: finished, failed, then first bytes per class of time."
+    )
+    new: tuple[int, ...] = Field(description="The same of the new weights.")
+
+
+class Expectation(ApiModel):
+    """What a rollout will take, said before its first step."""
+
+    strategy: str = Field(default="", description="inPlace, surge or drain; empty while none is possible.")
+    why: str = Field(default="", description="Why this strategy.")
+    steps: tuple[str, ...] = Field(default=(), description="What will happen, in order.")
+    extra_devices: int = Field(default=0, description="Devices beyond those of the groups that are there.")
+    lowest_capacity: str = Field(default="", description="Fewest groups that serve at a time, such as 1 of 2.")
+    seconds: int | None = Field(default=None, description="Expected duration; absent when nothing was measured yet.")
+
+
+class RolloutStatus(ApiModel):
+    """The present rollout, or the last one."""
+
+    key: str = Field(description="Hash of what the spec asks of the groups.")
+    asked: str = Field(description="Hash of the same with verify and canary: a held rollout waits for another one.")
+    phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Where it stands.")
+    reason: str = Field(default="", description="Machine word for why it stands there.")
+    message: str = Field(default="", description="Sentence with numbers for why it stands there.")
+    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
+    to: str = Field(description="Weights and pod revision that are wanted.")
+    base: str = Field(description="Hash of what makes a pod different, without its weights.")
+    revision: str = Field(description="Revision of the groups' pods after it.")
+    weights: str = Field(description="Name of the LlamaWeights.")
+    digest: str = Field(description="Digest of the weights.")
+    expected: Expectation = Field(default=Expectation(), description="What it will take.")
+    step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
+    started: Timestamp = Field(description="When it was begun.")
+    ended: Timestamp | None = Field(default=None, description="When it was done or held.")
+    canary: Literal["", "watching", "passed"] = Field(default="", description="Where the canary stands.")
+    canary_since: Timestamp | None = Field(default=None, description="Since when all groups of the canary serve.")
+    marks: tuple[GatewayMark, ...] = Field(default=(), description="Counters at its begin.")
+    canary_marks: tuple[GatewayMark, ...] = Field(default=(), description="Counters at the begin of the canary.")
+    counts: CountsStatus = Field(default=CountsStatus(), description="Requests during the rollout.")
+
+
+class PastRollout(ApiModel):
+    """A rollout that has ended."""
+
+    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
+    to: str = Field(description="Weights and pod revision that were wanted.")
+    outcome: Literal["done", "rolledBack", "superseded"] = Field(description="How it ended.")
+    reason: str = Field(default="", description="Machine word for why it ended so.")
+    message: str = Field(default="", description="Sentence with numbers.")
+    seconds: int = Field(ge=0, description="Seconds that it took.")
+    started: Timestamp = Field(description="When it was begun.")
+
+
+class KeptWish(ApiModel):
+    """The last wish that all groups reached: what they go back to, and what lost groups are made from meanwhile."""
+
+    key: str = Field(description="Hash of what the spec asked of the groups.")
+    base: str = Field(description="Hash of what makes a pod different, without its weights.")
+    revision: str = Field(description="Revision of the groups' pods.")
+    weights: str = Field(description="Name of the LlamaWeights.")
+    digest: str = Field(description="Digest of the weights.")
+    id: str = Field(description="Id of the weights, as in the header x-llama-weights.")
+    spec: str = Field(description="The part of the spec that groups are made from, as JSON without defaults.")
+
+
+class Baseline(ApiModel):
+    """What verified weights answered: what later ones and other groups are compared with."""
+
+    digest: str = Field(description="Digest of the weights.")
+    texts: str = Field(description="Hash of the texts that were asked; others cannot be compared.")
+    mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
+    answer_hash: str = Field(default="", description="Hash of the greedy answer.")
+
+
+class ScaleDecision(ApiModel):
+    """One change of the number of groups."""
+
+    at: Timestamp = Field(description="When it was decided.")
+    before: int = Field(alias="from", ge=0, description="Groups that were wanted before.")
+    to: int = Field(ge=0, description="Groups that are wanted since.")
+    reason: str = Field(description="Machine word for why.")
+    message: str = Field(description="Sentence with numbers for why.")
+    figures: dict[str, float] = Field(default={}, description="The figures behind it.")
+
+
+class AutoscalingStatus(ApiModel):
+    """How many groups are wanted and why; written when a decision changes something."""
+
+    target: int = Field(ge=0, description="Groups that are wanted.")
+    reason: str = Field(default="", description="Machine word for the last change.")
+    message: str = Field(default="", description="Sentence with numbers for the last change.")
+    since: Timestamp = Field(description="Since when so many are wanted.")
+    floor: int = Field(default=0, ge=0, description="Fewest groups at present: of the spec, or of a schedule.")
+    ceiling: int = Field(default=0, ge=0, description="Most groups at present.")
+    schedule: str = Field(default="", description="Name of the schedule that holds at present.")
+    decisions: tuple[ScaleDecision, ...] = Field(default=(), description="The last ten changes, the latest first.")
+    starts: tuple[float, ...] = Field(
+        default=(), description="Seconds that the last 20 starts took, from placed pods to the first request."
+    )
+    seconds_per_token: float | None = Field(
+        default=None, description="Time of one request for a token of its answer, as measured at the last change."
+    )
+    raised: Timestamp | None = Field(default=None, description="When the target was last raised.")
+    lowered: Timestamp | None = Field(default=None, description="When the target was last lowered.")
+    warm: str = Field(default="", description="What is kept for groups that are not there, and what it costs.")
+
+
+class TakenBack(ApiModel):
+    """A group only a part of which found room, so that its pods were made anew."""
+
+    group: str = Field(description="Name of the group.")
+    times: int = Field(ge=1, description="How often; the pauses before it is asked for again grow with it.")
+    at: Timestamp = Field(description="When last.")
+
+
+class LlamaDeploymentStatus(ApiModel):
+    """What was seen at the last pass."""
+
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
+    replicas: int = Field(default=0, ge=0, description="Groups that have pods.")
+    ready_replicas: int = Field(default=0, ge=0, description="Groups that get requests.")
+    groups_ready: str = Field(default="", description="Ready and desired groups, such as 1/2.")
+    selector: str = Field(default="", description="Label selector of the groups' leaders, for kubectl scale.")
+    weights: str = Field(default="", description="Weights that all ready groups answer with, or a list of them.")
+    reason: str = Field(default="", description="Machine word for what it waits for, or Serving.")
+    message: str = Field(default="", description="Sentence with numbers for reason.")
+    model: ModelStatus | None = Field(default=None, description="What the look at the weights found.")
+    groups: tuple[GroupStatus, ...] = Field(
+        default=(),
+        description="The groups.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    rollout: RolloutStatus | None = Field(default=None, description="The present rollout, or the last one.")
+    history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
+    good: KeptWish | None = Field(default=None, description="The last wish that all groups reached.")
+    baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
+    autoscaling: AutoscalingStatus | None = Field(
+        default=None, description="How many groups are wanted; absent without spec.autoscaling."
+    )
+    taken_back: tuple[TakenBack, ...] = Field(
+        default=(), description="Groups of which only a part found room, until all of them is placed."
+    )
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        description="Available, Progressing and Degraded.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

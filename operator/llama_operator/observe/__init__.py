@@ -1,0 +1,1 @@
+"""Turns raw Kubernetes objects into frozen snapshots. Nothing is decided here."""

@@ -1,0 +1,174 @@
+"""From the raw objects of a LlamaWeights to frozen views: for its own loop, and for the deployments that use it."""
+
+import base64
+import binascii
+import functools
+import gzip
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
+from llama_operator.observe.deployment import PodView, WeightsView, owned_by, parse_time, pod_view, stored_spec
+from llama_operator.ports import Key, Manifest, NodeRoom
+from llama_serving.config import names
+from llama_serving.config.model import MANIFEST_KEY, ModelFacts
+from llama_serving.config.weights import Manifest as WeightsManifest
+
+Body = Mapping[str, Any]
+
+#: Annotation of a Job: how many looks at the source it makes.
+ANNOTATION_NUMBER = f"{names.API_GROUP}/look"
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A Job that looks, or looked, at the source."""
+
+    name: str
+    uid: str
+    number: int
+    created: datetime
+    leaving: bool
+    finished: bool
+    failure: str  # the Job controller's sentence; empty unless it failed
+    ended: datetime | None
+    pod: PodView | None
+
+
+@dataclass(frozen=True)
+class WeightsWorld:
+    """One LlamaWeights and everything of it that was seen in this pass."""
+
+    key: Key
+    uid: str
+    generation: int
+    deleting: bool
+    spec: LlamaWeightsSpec | None  # None: stored in a form that today's rules refuse; see spec_error
+    spec_error: str
+    status: LlamaWeightsStatus
+    jobs: tuple[JobView, ...] = ()
+    children: tuple[Manifest, ...] = ()  # every other object of ours, whole
+    manifest: WeightsManifest | None = None
+    rooms: tuple[NodeRoom, ...] | None = None
+
+
+def weights_world(weights: Body, children: Iterable[Body]) -> WeightsWorld:
+    """What the watches show. Children that another object of this name owned are left out."""
+    meta = weights["metadata"]
+    uid = meta.get("uid", "")
+    bodies = list(children)
+    ours = [dict(child) for child in bodies if owned_by(child, uid)]
+    pods = [child for child in bodies if child["kind"] == "Pod"]
+    others = [child for child in ours if child["kind"] not in ("Job", "Pod")]
+    spec, error = _spec(weights)
+    return WeightsWorld(
+        key=Key(meta["namespace"], meta["name"]),
+        uid=uid,
+        generation=meta.get("generation", 0),
+        deleting="deletionTimestamp" in meta,
+        spec=spec,
+        spec_error=error,
+        status=_status(weights),
+        jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job"), key=lambda job: job.name)),
+        children=tuple(sorted(others, key=lambda child: (child["kind"], child["metadata"]["name"]))),
+        manifest=next((found for child in others if (found := stored_manifest(child))), None),
+    )
+
+
+def job_view(job: Body, pods: Iterable[Body]) -> JobView:
+    """View of a Job and its pod; the pod of an earlier Job of the same name is not its own."""
+    meta, status = job["metadata"], job.get("status") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
+    failed, complete = conditions.get("Failed"), conditions.get("Complete")
+    last = failed or complete or {}
+    mine = [pod_view(pod) for pod in pods if owned_by(pod, meta.get("uid", ""))]
+    pod = max(mine, key=lambda one: one.created, default=None)
+    number = (meta.get("annotations") or {}).get(ANNOTATION_NUMBER, "1")
+    return JobView(
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        number=int(number) if number.isdecimal() else 1,
+        created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        leaving="deletionTimestamp" in meta,
+        finished=bool(last) or (pod is not None and pod.finished),
+        failure=f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "",
+        ended=_ended(pod, last),
+        pod=pod,
+    )
+
+
+def weights_views(weights: Iterable[Body], manifests: Iterable[Body]) -> dict[str, WeightsView]:
+    """Views of all LlamaWeights of a namespace, by name."""
+    stored = {owner["uid"]: body for body in manifests for owner in body["metadata"].get("ownerReferences") or ()}
+    views = (weights_view(body, stored.get(body["metadata"].get("uid", ""))) for body in weights)
+    return {view.name: view for view in views}
+
+
+def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
+    """What a deployment reads of some weights; they are ready only together with their manifest."""
+    meta, status, (spec, error) = body["metadata"], _status(body), _spec(body)
+    manifest = stored_manifest(manifest_body)
+    if manifest and manifest.digest != status.digest:
+        manifest = None
+    ready = status.ready and manifest is not None and spec is not None
+    refused = error != "" or (status.look is not None and status.look.refused)
+    return WeightsView(
+        name=meta["name"],
+        source=spec.source if spec else "",
+        revision=spec.revision if spec else "",
+        resolved=status.resolved_revision,
+        ready=ready,
+        digest=status.digest,
+        facts=ModelFacts(**status.facts.model_dump()) if status.facts else None,
+        manifest=manifest,
+        reason=status.reason,
+        message=error or status.message,
+        refused=refused and not ready,
+        uid=meta.get("uid", ""),
+        owners=frozenset(owner["uid"] for owner in meta.get("ownerReferences") or ()),
+        ours=(meta.get("labels") or {}).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY,
+        content=content_of(spec) if spec else "",
+        wish=wish_of(spec) if spec else "",
+    )
+
+
+def wish_of(spec: LlamaWeightsSpec) -> str:
+    """How the weights are looked at, as a text to compare: what may change in the object of a deployment."""
+    return spec.model_dump_json(include={"placement", "images"})
+
+
+def stored_manifest(body: Body | None) -> WeightsManifest | None:
+    """The manifest in a ConfigMap; None while it is empty, or when it holds something else."""
+    text = ((body or {}).get("binaryData") or {}).get(MANIFEST_KEY, "")
+    return _decoded(text) if text else None
+
+
+@functools.lru_cache(maxsize=128)
+def _decoded(text: str) -> WeightsManifest | None:
+    """A manifest of a thousand tensors is read at every pass of every loop: remembered by its text."""
+    try:
+        return WeightsManifest.model_validate_json(gzip.decompress(base64.b64decode(text)))
+    except (binascii.Error, OSError, EOFError, zlib.error, ValidationError):
+        return None
+
+
+def _ended(pod: PodView | None, condition: Body) -> datetime | None:
+    if pod and pod.ended and pod.ended.at:
+        return pod.ended.at
+    return parse_time(condition.get("lastTransitionTime"))
+
+
+def _spec(body: Body) -> tuple[LlamaWeightsSpec | None, str]:
+    return stored_spec(LlamaWeightsSpec, body, remedy="make it anew")
+
+
+def _status(body: Body) -> LlamaWeightsStatus:
+    try:
+        return LlamaWeightsStatus.model_validate(body.get("status") or {})
+    except ValidationError:  # written in another form: it is made anew
+        return LlamaWeightsStatus()

@@ -1,0 +1,313 @@
+"""The record of the rollout: where it stands, in the status, written before anything is done by it.
+
+    (no record) -> RollingOut -> Done                    all groups reached the target, which becomes the good one
+                   RollingOut -> RollingBack -> Held     a setback: back to the good one; held until the spec changes
+
+A pass that changes the phase of the record takes no serving group: it only writes. The next pass acts on what it
+reads, so an operator that is killed in between has decided nothing that nobody knows. Another wish of the spec begins
+another record from what is there, whatever phase the present one is in.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
+from llama_operator.plan.groups.state import Scene
+from llama_operator.plan.groups.template import Target, keep
+from llama_operator.plan.groups.template_hash import short_hash
+from llama_operator.plan.plan import Memory
+from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.rollout.canary import canary_fault, counted, marks
+from llama_operator.plan.rollout.rollback import setback
+from llama_operator.plan.rollout.strategy import Choice, choose, expectation, revision_for
+
+KEPT = 10  # past rollouts
+
+
+@dataclass(frozen=True)
+class Aims:
+    """What the groups could be: what the spec asks for, if its weights are ready, and the last good one, if known."""
+
+    wanted: Target | None
+    good: Target | None
+
+
+def settle(wanted: Target | None, memory: Memory) -> Target | None:
+    """The wanted target with the revision that was decided for it; plain until its rollout begins."""
+    if wanted is None:
+        return None
+    for known in (memory.rollout, memory.good):
+        if known and known.key == wanted.key:
+            return replace(wanted, revision=known.revision)
+    if memory.good and memory.good.base == wanted.base:
+        return replace(wanted, revision=memory.good.revision)
+    return wanted
+
+
+def advance(memory: Memory, aims: Aims, scene: Scene) -> Memory:
+    """The record as it is to be after this pass."""
+    if memory.good is None:
+        return _installed(memory, aims, scene)
+    record = memory.rollout
+    if record and record.phase == "RollingBack":
+        memory = _rolling_back(memory, record, aims, scene)
+        record = memory.rollout
+    wanted = aims.wanted
+    if wanted is None:
+        return memory
+    if record is None or not _goes_on(record, wanted, scene):
+        return _begin(memory, wanted, scene)
+    return _rolling_out(memory, record, aims, wanted, scene) if record.phase == "RollingOut" else memory
+
+
+def reached(scene: Scene, target: Target, ordinals: tuple[int, ...]) -> tuple[int, ...]:
+    """Ordinals that have come to the target and have nothing else left."""
+    wait = scene.spec.rollout.min_ready_seconds
+    found = []
+    for ordinal in ordinals:
+        units = scene.at(ordinal)
+        if len(units) == 1 and units[0].group.revision == target.revision:
+            unit = units[0]
+            if unit.has(target.serve) and unit.available(scene.now, wait):
+                found.append(ordinal)
+    return tuple(found)
+
+
+def changing(record: RolloutStatus, scene: Scene) -> tuple[int, ...]:
+    """Ordinals that may change now, in their order."""
+    rollout = scene.spec.rollout
+    may = tuple(ordinal for ordinal in scene.wanted if ordinal >= rollout.partition)
+    if rollout.canary.groups and record.canary != "passed":
+        return may[: rollout.canary.groups]
+    return may
+
+
+def asked_of(wanted: Target, scene: Scene) -> str:
+    """Hash of the wish with what decides whether it is good: a held one is tried again when this differs."""
+    spec = scene.spec
+    return short_hash([wanted.key, spec.verify.to_api(), spec.rollout.canary.to_api()])
+
+
+# -- the first target -------------------------------------------------------------------------------------------------
+
+
+def _installed(memory: Memory, aims: Aims, scene: Scene) -> Memory:
+    """The first target that a group serves, verified, is the first good one."""
+    wanted = aims.wanted
+    if wanted is None:
+        return memory
+    units = (unit for unit in scene.units if unit.group.revision == wanted.revision)
+    if any(unit.serving and unit.has(wanted.serve) for unit in units):
+        return replace(memory, good=keep(wanted))
+    return memory
+
+
+# -- begin and end ----------------------------------------------------------------------------------------------------
+
+
+def _goes_on(record: RolloutStatus, wanted: Target, scene: Scene) -> bool:
+    if record.key != wanted.key:
+        return False
+    return record.phase != "Held" or record.asked == asked_of(wanted, scene)
+
+
+def _begin(memory: Memory, wanted: Target, scene: Scene) -> Memory:
+    record, good = memory.rollout, memory.good
+    assert good is not None  # asked by advance
+    running = record is not None and record.phase in ("RollingOut", "RollingBack")
+    if wanted.key == good.key and not running:
+        held = record is not None and record.phase == "Held"
+        return replace(memory, rollout=None) if held else memory
+    before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.revision)
+    choice = choose(scene, good.base, wanted)
+    settled = _decided(wanted, choice, memory)
+    text = f"{settled.label} in place of {before}"
+    fresh = RolloutStatus(
+        key=settled.key,
+        asked=asked_of(settled, scene),
+        phase="RollingOut",
+        reason=Reason.ROLLING_OUT if choice.way else choice.reason,
+        message=text if choice.way else choice.why,
+        before=before,
+        to=settled.label,
+        base=settled.base,
+        revision=settled.revision,
+        weights=settled.weights,
+        digest=settled.digest,
+        expected=expectation(choice, scene, settled, before),
+        step=f"0 of {scene.spec.replicas}",
+        started=scene.now.replace(microsecond=0),
+        marks=marks(scene.world, good.id, settled.serve.weights.id),
+    )
+    memory = replace(memory, rollout=fresh)
+    if running and record:
+        return _remembered(memory, record, "superseded", "the spec asks for something else", scene.now)
+    return memory
+
+
+def _decided(wanted: Target, choice: Choice, memory: Memory) -> Target:
+    good = memory.good
+    if good is None or wanted.key == good.key:
+        return wanted
+    return replace(wanted, revision=revision_for(choice, good.base, good.revision, wanted))
+
+
+def _label(weights: str, revision: str) -> str:
+    return f"{weights} in pods {revision}"
+
+
+def _remembered(memory: Memory, record: RolloutStatus, outcome: str, why: str, now: datetime) -> Memory:
+    past = PastRollout.model_validate(
+        {
+            "from": record.before,
+            "to": record.to,
+            "outcome": outcome,
+            "reason": record.reason if outcome == "rolledBack" else "",
+            "message": why,
+            "seconds": max(int((now - record.started).total_seconds()), 0),
+            "started": record.started,
+        }
+    )
+    return replace(memory, history=(past, *memory.history)[:KEPT])
+
+
+# -- forward ----------------------------------------------------------------------------------------------------------
+
+
+def _rolling_out(memory: Memory, record: RolloutStatus, aims: Aims, wanted: Target, scene: Scene) -> Memory:
+    good = memory.good
+    assert good is not None  # asked by advance
+    if wanted.key != good.key and aims.good is not None:
+        trouble = setback(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
+        if trouble:
+            return replace(memory, rollout=_turned(record, trouble, wanted, scene))
+    every = scene.wanted
+    done = reached(scene, wanted, every)
+    if not record.expected.strategy:
+        return replace(memory, rollout=_undecided(record, wanted, memory, scene))
+    record = _watched(record, good.id, wanted, scene)
+    if every and len(done) == len(every) and (record.canary == "passed" or not scene.spec.rollout.canary.groups):
+        return _done(memory, record, wanted, good.id, scene)
+    step = f"{len(done)} of {len(every)}"
+    if step != record.step:
+        counts = counted(scene.world, record.marks, good.id, wanted.serve.weights.id)
+        record = record.model_copy(update={"step": step, "counts": counts})
+    reason, message = _stands(record, wanted, scene)
+    return replace(memory, rollout=record.model_copy(update={"reason": reason, "message": message}))
+
+
+def _turned(record: RolloutStatus, trouble: Hold, wanted: Target, scene: Scene) -> RolloutStatus:
+    update = {
+        "phase": "RollingBack",
+        "reason": trouble.reason.value,
+        "message": trouble.detail,
+        "asked": asked_of(wanted, scene),
+    }
+    return record.model_copy(update=update)
+
+
+def _undecided(record: RolloutStatus, wanted: Target, memory: Memory, scene: Scene) -> RolloutStatus:
+    """No way was possible so far: is there one now?"""
+    assert memory.good is not None  # asked by advance
+    choice = choose(scene, memory.good.base, wanted)
+    if not choice.way:
+        return record.model_copy(
+            update={
+                "reason": choice.reason.value,
+                "message": choice.why,
+                "expected": expectation(choice, scene, wanted, record.before),
+            }
+        )
+    settled = _decided(wanted, choice, memory)
+    return record.model_copy(
+        update={
+            "reason": Reason.ROLLING_OUT.value,
+            "message": f"{settled.label} in place of {record.before}",
+            "to": settled.label,
+            "revision": settled.revision,
+            "expected": expectation(choice, scene, settled, record.before),
+        }
+    )
+
+
+def _stands(record: RolloutStatus, wanted: Target, scene: Scene) -> tuple[str, str]:
+    """Reason and sentence of a rollout that is on its way; they change with its steps only."""
+    rollout, wanted_id = scene.spec.rollout, wanted.serve.weights.id
+    if rollout.paused:
+        text = f"spec.rollout.paused holds the rollout of {wanted_id}: {record.step} groups have it"
+        return Reason.ROLLOUT_PAUSED, text
+    may = changing(record, scene)
+    if not scene.wanted:
+        text = f"no group is wanted now: the next one is made as {record.to}, and the rollout ends when it serves"
+        return Reason.ROLLING_OUT, text
+    if record.canary == "watching":
+        text = f"{rollout.canary.groups} group(s) serve {wanted_id} and are watched for {rollout.canary.seconds} s"
+        return Reason.CANARY, text
+    if len(reached(scene, wanted, may)) == len(may) and len(may) < scene.spec.replicas and rollout.partition:
+        text = f"spec.rollout.partition {rollout.partition} keeps the groups below it: {record.step} have {wanted_id}"
+        return Reason.ROLLOUT_PAUSED, text
+    return Reason.ROLLING_OUT, f"{record.step} groups have {record.to}, before it was {record.before}"
+
+
+def _done(memory: Memory, record: RolloutStatus, wanted: Target, old: str, scene: Scene) -> Memory:
+    replicas = scene.spec.replicas
+    message = f"{replicas} group(s) serve {record.to}"
+    finished = record.model_copy(
+        update={
+            "phase": "Done",
+            "reason": "",
+            "message": message,
+            "step": f"{replicas} of {replicas}",
+            "ended": scene.now.replace(microsecond=0),
+            "counts": counted(scene.world, record.marks, old, wanted.serve.weights.id),
+            "marks": (),
+            "canary_marks": (),
+        }
+    )
+    return _remembered(replace(memory, rollout=finished, good=keep(wanted)), finished, "done", message, scene.now)
+
+
+# -- canary -----------------------------------------------------------------------------------------------------------
+
+
+def _watched(record: RolloutStatus, old: str, wanted: Target, scene: Scene) -> RolloutStatus:
+    canary = scene.spec.rollout.canary
+    if not canary.groups or record.canary == "passed":
+        return record
+    may = changing(record, scene)
+    if len(reached(scene, wanted, may)) < len(may):
+        return record
+    if record.canary == "" or record.canary_since is None:
+        fresh = marks(scene.world, old, wanted.serve.weights.id)
+        since = scene.now.replace(microsecond=0)
+        return record.model_copy(update={"canary": "watching", "canary_since": since, "canary_marks": fresh})
+    if (scene.now - record.canary_since).total_seconds() < canary.seconds:
+        return record
+    return record.model_copy(update={"canary": "passed", "canary_marks": ()})
+
+
+def _canary_trouble(record: RolloutStatus, old: str, wanted: Target, scene: Scene) -> Hold | None:
+    if record.canary != "watching":
+        return None
+    fault = canary_fault(scene.world, record.canary_marks, scene.spec.rollout.canary, old, wanted.serve.weights.id)
+    return Hold(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
+
+
+# -- back -------------------------------------------------------------------------------------------------------------
+
+
+def _rolling_back(memory: Memory, record: RolloutStatus, aims: Aims, scene: Scene) -> Memory:
+    good, every = aims.good, scene.wanted
+    if good is None or len(reached(scene, good, every)) < len(every):
+        return memory
+    held = record.model_copy(
+        update={
+            "phase": "Held",
+            "step": f"0 of {len(every)}",
+            "ended": scene.now.replace(microsecond=0),
+            "counts": counted(scene.world, record.marks, good.serve.weights.id, record.to.partition(" ")[0]),
+            "marks": (),
+            "canary_marks": (),
+        }
+    )
+    return _remembered(replace(memory, rollout=held), held, "rolledBack", record.message, scene.now)

@@ -1,0 +1,309 @@
+"""One simulated unit: its pods, its stager, its engine and its gate, by the times that it is told."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from llama_operator.observe.deployment import PodView, Waiting, pod_view
+from llama_operator.plan.naming import GroupId
+from llama_operator.ports import CellAnswer
+from llama_serving.config import names
+from llama_serving.config.desired import (
+    GoldenResult,
+    NextWeights,
+    StagedWeights,
+    StagingState,
+    SwapState,
+    Verdict,
+    Verify,
+    Wish,
+)
+from llama_serving.config.state import CellReason, CellState, Phase
+
+RESTARTS = 9  # of an engine that does not start
+
+
+@dataclass(frozen=True)
+class Spans:
+    """How long things take, in seconds."""
+
+    stage: int = 60  # weights of one version into the pods of a group
+    start: int = 120  # from the pods made to the engine's first answer, staging not counted
+    swap: int = 5
+    verify: int = 2
+    requests: int = 10  # until the requests of a group that left the rotation have ended
+    end: int = 5  # until pods that were deleted are gone
+    look: int = 1  # at weights that are on the disk and wanted again
+    listen: int = 0  # until stager and engine have read a new wish
+    notice: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Ids of weights, or revisions of pods, for which something goes wrong; ``{step: "v2"}`` in a file."""
+
+    staging: str = ""
+    swap: str = ""
+    verify: str = ""
+    start: str = ""
+    canary: str = ""
+
+    def slow_for(self, weights: str) -> bool:
+        """The first byte comes late from these weights."""
+        return hits(self.canary, weights)
+
+
+def hits(fault: str, weights: str) -> bool:
+    """A fault names weights by their revision."""
+    return bool(fault) and weights.partition("@")[0] == fault
+
+
+@dataclass
+class SimUnit:
+    """A group in one revision."""
+
+    group: GroupId
+    stages: int
+    file: NextWeights
+    spans: Spans
+    faults: Faults
+    made: datetime
+    wishes: list[tuple[datetime, Wish]] = field(default_factory=list)  # of its stages, and when they have read them
+    staged: dict[str, datetime] = field(default_factory=dict)  # digest -> when it is ready
+    starts: datetime | None = None  # when the engine comes up
+    engine: NextWeights | None = None
+    swapping: NextWeights | None = None
+    swap: SwapState | None = None
+    until: datetime | None = None  # end of the exchange
+    measured: datetime | None = None  # when the verdict is there
+    gate: bool | None = None
+    gate_since: datetime | None = None
+    told: str = ""  # weights as the gateways know them
+    leaves: datetime | None = None
+    shown: list[tuple[datetime, bool]] = field(default_factory=list)  # readiness, and from when the kubelet shows it
+
+    # -- what is done to it --------------------------------------------------------------------------------------------
+
+    def rotate(self, now: datetime, *, open_: bool, weights: str) -> None:
+        """The gate is set."""
+        self.gate, self.gate_since = open_, now
+        self.told = weights or self.told
+        self._notice(now)
+
+    def leave(self, now: datetime) -> None:
+        """Its pods are deleted."""
+        if self.leaves is None:
+            busy = self.spans.requests if self.told else 0
+            self.leaves = now + timedelta(seconds=self.spans.end + busy)
+
+    def take(self, wish: Wish, now: datetime) -> None:
+        """Its stages get their wish."""
+        if wish == self._wish:
+            return
+        before = {one.weights.digest for one in self._on_agenda}
+        read = now + timedelta(seconds=self.spans.listen)
+        self.wishes = [*(one for one in self.wishes if one[0] <= now), (read, wish)]  # one not read yet is lost
+        self._stage(self._on_agenda, read, before)
+
+    @property
+    def _wish(self) -> Wish | None:
+        """The last one that it was told."""
+        return self.wishes[-1][1] if self.wishes else None
+
+    @property
+    def _on_agenda(self) -> tuple[NextWeights, ...]:
+        return self._wish.staged if self._wish else (self.file,)
+
+    def _stage(self, wanted: tuple[NextWeights, ...], now: datetime, before: Collection[str]) -> None:
+        """What is on the disk but was not ``before`` among the wanted is looked at again."""
+        for digest in (one.weights.digest for one in wanted):
+            fresh = digest not in self.staged
+            if fresh or (digest not in before and self.staged[digest] <= now):
+                self.staged[digest] = now + timedelta(seconds=self.spans.stage if fresh else self.spans.look)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def step(self, now: datetime) -> None:
+        """What has ended by now has ended."""
+        self._work(now)
+        self._notice(now)
+
+    def _work(self, now: datetime) -> None:
+        self._stage((self.file,), now, {self.file.weights.digest})
+        serve = self._serve(now)
+        if self.engine is None:
+            self._start(serve, now)
+            return
+        if self.until and now >= self.until:
+            self._swapped(now)
+        aim = self.swapping or self.engine
+        if serve.weights.digest != aim.weights.digest or (self._swap_failed() and self._is_other(serve)):
+            self.swapping, self.until = serve, now + timedelta(seconds=self.spans.swap)
+            self.swap = SwapState(digest=serve.weights.digest, outcome="running")
+            self.measured = None
+
+    def _is_other(self, serve: NextWeights) -> bool:
+        return self.swap is not None and self.swap.digest != serve.weights.digest
+
+    def _swap_failed(self) -> bool:
+        return self.swap is not None and self.swap.outcome == "failed"
+
+    def _swapped(self, now: datetime) -> None:
+        wanted, self.until = self.swapping, None
+        if wanted is None:
+            return
+        if hits(self.faults.swap, wanted.weights.id):
+            self.swap = SwapState(digest=wanted.weights.digest, outcome="failed", message="a stage could not read them")
+            return
+        self.engine, self.swapping = wanted, None
+        self.swap = SwapState(digest=wanted.weights.digest, outcome="done", seconds=self.spans.swap)
+        self.measured = now + timedelta(seconds=self.spans.verify)
+
+    def _start(self, serve: NextWeights, now: datetime) -> None:
+        if not self._is_staged(serve, now) or self._fails(now):
+            return
+        if self.starts is None:
+            self.starts = now + timedelta(seconds=self.spans.start)
+        if now >= self.starts:
+            self.engine, self.measured = serve, now + timedelta(seconds=self.spans.verify)
+
+    def _fails(self, now: datetime) -> bool:
+        return hits(self.faults.start, self._serve(now).weights.id)
+
+    def _serve(self, now: datetime) -> NextWeights:
+        wish = self._read(now)
+        if wish is None:
+            return self.file
+        found = (one for one in wish.staged if one.weights.digest == wish.serve.digest)
+        return next(found, self.file)
+
+    def _read(self, now: datetime) -> Wish | None:
+        """The last wish that stager and engine have read."""
+        return next((wish for read, wish in reversed(self.wishes) if read <= now), None)
+
+    def _is_staged(self, serve: NextWeights, now: datetime) -> bool:
+        ready = self.staged.get(serve.weights.digest)
+        return ready is not None and now >= ready and not hits(self.faults.staging, serve.weights.id)
+
+    def _notice(self, now: datetime) -> None:
+        """The kubelet will show what is true now."""
+        if not self.shown or self.shown[-1][1] != self.ready:
+            self.shown.append((now + timedelta(seconds=self.spans.notice), self.ready))
+
+    def due(self, now: datetime) -> Iterator[datetime]:
+        """When something ends by itself."""
+        crash = self._crash_time if self._fails(now) else None
+        late = (moment for moment, _ in (*self.shown, *self.wishes))
+        found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values(), *late)
+        yield from (moment for moment in found if moment and moment > now)
+        if self.gate is False and self.gate_since:
+            yield self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
+
+    def gone(self, now: datetime) -> bool:
+        """Its pods are no more."""
+        return self.leaves is not None and now >= self.leaves
+
+    # -- what is seen --------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """The leader is ready: its gate is open and its engine answers."""
+        return bool(self.gate) and self.engine is not None and self.swapping is None and self.leaves is None
+
+    def shows_ready(self, now: datetime) -> bool:
+        """The leader's pod is ready, as everybody sees it: a while after it became so."""
+        return next((ready for moment, ready in reversed(self.shown) if moment <= now), False)
+
+    def busy(self, now: datetime) -> bool:
+        """Requests that began before the gateways saw it leave the rotation still run."""
+        if self.gate is not False or not self.told or self.gate_since is None:
+            return False
+        return now < self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
+
+    def pods(self, now: datetime) -> Iterator[PodView]:
+        """Its pods."""
+        for stage in range(self.stages):
+            view = pod_view({"metadata": {"name": self.group.pod(stage), "uid": self.group.pod(stage)}})
+            yield replace(
+                view,
+                component=names.COMPONENT_STAGE,
+                group=self.group.ordinal,
+                stage=stage,
+                revision=self.group.revision,
+                phase="Running",
+                node=f"node of group {self.group.ordinal}",
+                ip=self.group.pod(stage),
+                created=self.made,
+                gone_by=self.leaves,
+                ready=stage == 0 and self.shows_ready(now),
+                in_rotation=self.gate if stage == 0 else None,
+                rotation_since=self.gate_since,
+                weights=self.told if stage == 0 else "",
+                restarts=RESTARTS if self._crashes(now) and stage == 0 else 0,
+                waiting=Waiting("stage", "CrashLoopBackOff", "") if self._crashes(now) and stage == 0 else None,
+            )
+
+    def _crashes(self, now: datetime) -> bool:
+        return self.engine is None and self._fails(now) and now >= self._crash_time
+
+    @property
+    def _crash_time(self) -> datetime:
+        return self.made + timedelta(seconds=self.spans.stage + self.spans.start)
+
+    def answers(self, now: datetime, deployment: str) -> dict[str, CellAnswer]:
+        """What its supervisors say."""
+        return {self.group.pod(stage): CellAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)}
+
+    def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
+        up, wish = self.engine is not None, self._wish
+        verdict = self._verdict(now) if stage == 0 else None
+        exchanging = self.swapping is not None
+        return CellState(
+            deployment=deployment,
+            group=self.group.ordinal,
+            stage=stage,
+            revision=self.group.revision,
+            weights=self.engine.weights.id if self.engine and stage == 0 else "",
+            phase=Phase.SERVING if up else Phase.LOADING,
+            reason=CellReason.SERVING if up else CellReason.ENGINE_STARTING,
+            message="the engine answers" if up else "the engine starts",
+            phase_seconds=0,
+            uptime_seconds=0,
+            stages_total=self.stages,
+            ready=up and verdict is not None and not exchanging,
+            wish=wish.key if wish else "",
+            staging=self._staging(now),
+            swap=self.swap if stage == 0 else None,
+            verdict=verdict,
+            timings={"start": self.spans.start} if up else {},
+        )
+
+    def _staging(self, now: datetime) -> StagingState:
+        """By the last wish that the stager has read."""
+        wish = self._read(now)
+        items = wish.staged if wish else (self.file,)
+        return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
+
+    def _staged(self, item: NextWeights, now: datetime) -> StagedWeights:
+        digest, name = item.weights.digest, item.weights.id
+        if hits(self.faults.staging, name):
+            return StagedWeights(
+                digest=digest, id=name, outcome="refused", reason="DigestDiffers", message="the bytes differ"
+            )
+        return StagedWeights(digest=digest, id=name, outcome="ready" if now >= self.staged[digest] else "working")
+
+    def _verdict(self, now: datetime) -> Verdict | None:
+        if self.engine is None or self.measured is None or now < self.measured:
+            return None
+        wish, weights = self._wish, self.engine.weights
+        asked = wish.verify if wish else Verify()
+        golden = tuple(GoldenResult(prompt=one.prompt, passed=True, answer=one.expect) for one in asked.golden)
+        bad = hits(self.faults.verify, weights.id)
+        return Verdict(
+            digest=weights.digest,
+            id=weights.id,
+            golden=golden,
+            mean_logprob=-9.0 if bad else -3.0,
+            answer_hash=weights.digest[7:23],
+            seconds=self.spans.verify,
+        )

@@ -1,0 +1,92 @@
+"""Policies by name: ``ours``, ``knative``, ``hpa``, ``keda``, ``ray``, ``static:N``; ``knative:stable=300`` sets it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from llama_operator.plan.autoscaling.policy import Limits
+from llama_operator.replay.baselines import hpa, keda, knative, ray
+from llama_operator.replay.ours import Ours
+from llama_operator.replay.parameters import Parameters
+from llama_operator.replay.policy import Maker, Policy, Static
+
+Settings = Mapping[str, float]
+
+
+class BadPolicyError(Exception):
+    """There is no such policy or setting; the text says which there are."""
+
+
+def _ours(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return Ours.make(parameters, initial, **settings)
+
+
+def _knative(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return knative.Knative(parameters, knative.Settings(**settings), initial)
+
+
+def _hpa(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return hpa.Hpa(parameters, hpa.Settings(**_whole(settings, "up_pods")), initial)
+
+
+def _keda(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return keda.Keda(parameters, keda.Settings(**settings), initial)
+
+
+def _ray(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return ray.Ray(parameters, ray.Settings(**settings))
+
+
+def _static(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return Static(int(settings["groups"]))
+
+
+def _whole(settings: Settings, name: str) -> dict[str, Any]:
+    return {key: int(value) if key == name else value for key, value in settings.items()}
+
+
+_MAKERS: dict[str, tuple[Callable[[Parameters, int, Settings], Policy], tuple[str, ...]]] = {
+    "ours": (_ours, tuple(one.name for one in fields(Limits) if one.name not in ("floor", "ceiling", "slots"))),
+    "knative": (_knative, tuple(one.name for one in fields(knative.Settings))),
+    "hpa": (_hpa, tuple(one.name for one in fields(hpa.Settings))),
+    "keda": (_keda, tuple(one.name for one in fields(keda.Settings))),
+    "ray": (_ray, tuple(one.name for one in fields(ray.Settings))),
+    "static": (_static, ("groups",)),
+}
+
+
+def parse(text: str) -> tuple[str, dict[str, float]]:
+    """Name and settings of a policy as it is written on the command line."""
+    name, *rest = text.split(":")
+    if name not in _MAKERS:
+        raise BadPolicyError(f"policy {name!r} is not known; there are {', '.join(_MAKERS)}")
+    known = _MAKERS[name][1]
+    if name == "static":
+        rest = [one if "=" in one else f"groups={one}" for one in rest]
+        if not rest:
+            raise BadPolicyError("policy static needs its number of groups, as in static:8")
+    settings: dict[str, float] = {}
+    for one in rest:
+        key, _, value = one.partition("=")
+        if key not in known:
+            raise BadPolicyError(f"policy {name} has no setting {key!r}; there are {', '.join(known)}")
+        try:
+            settings[key] = float(value)
+        except ValueError:
+            raise BadPolicyError(f"policy {text}: {key} must be a number, it is {value!r}") from None
+        if not 0 <= settings[key] < float("inf"):
+            raise BadPolicyError(f"policy {text}: {key} must be 0 or more")
+    return name, settings
+
+
+def maker(name: str, settings: Settings) -> Maker:
+    """Makes the policy with these settings for a deployment."""
+    make = _MAKERS[name][0]
+    return lambda parameters, initial: make(parameters, initial, settings)
+
+
+def written(name: str, settings: Settings) -> str:
+    """As ``parse`` reads it."""
+    if name == "static":
+        return f"static:{settings['groups']:g}"
+    return ":".join([name, *(f"{key}={value:g}" for key, value in settings.items())])

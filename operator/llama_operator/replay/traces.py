@@ -1,0 +1,188 @@
+"""What is replayed: requests with their arrival and size, from a file or made up.
+
+Three kinds of files are told apart by their first line: the Azure trace (``TIMESTAMP,ContextTokens,GeneratedTokens``),
+a plain one (``arrival,prompt,answer``; seconds and tokens) and a recording of a deployment (``plan/recording.py``).
+Made-up traces are named by what they are: ``gamma:RATE,CV,SECONDS,SEED`` and ``step:LOW,HIGH,SECONDS,SEED``.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from llama_operator.plan.autoscaling import recording
+
+AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
+PLAIN = "arrival,prompt,answer"
+#: Means of the Azure conversation trace of 2023; made-up requests are drawn around them.
+PROMPT, ANSWER = 1155.0, 211.0
+
+
+class BadTraceError(Exception):
+    """The trace cannot be read; the text names file, line and what belongs there."""
+
+
+class Request(NamedTuple):
+    """One request. ``arrival`` in seconds since the trace began."""
+
+    arrival: float
+    prompt: int  # tokens
+    answer: int  # tokens
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Requests in the order of their arrival, and for a recording what was decided then."""
+
+    name: str
+    requests: tuple[Request, ...]
+    seconds: float  # length
+    recorded: tuple[recording.Sample, ...] = ()
+
+    def half(self, second: bool) -> "Trace":
+        """Its first or second half in time, beginning at 0."""
+        middle = self.seconds / 2
+        kept = (one for one in self.requests if (one.arrival >= middle) == second)
+        moved = tuple(one._replace(arrival=one.arrival - middle * second) for one in kept)
+        return replace(
+            self, name=f"{self.name}, {'second' if second else 'first'} half", requests=moved, seconds=middle
+        )
+
+
+def load(text: str) -> Trace:
+    """The trace that is named: a made-up one, else a file."""
+    kind, _, rest = text.partition(":")
+    if kind in MADE_UP:
+        return _made_up(text, kind, rest)
+    return read(Path(text))
+
+
+def read(path: Path) -> Trace:
+    """The trace in a file."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadTraceError(f"{path}: cannot be read: {error}") from error
+    header = lines[0].strip() if lines else ""
+    if header == recording.HEADER:
+        return _recorded(path, lines)
+    parsers: dict[str, Callable[[list[str]], Request]] = {AZURE: _azure, PLAIN: _plain}
+    if header not in parsers:
+        known = "; ".join([*parsers, recording.HEADER])
+        raise BadTraceError(f"{path}, line 1: it is {header[:80]!r}; one of these must stand there: {known}")
+    rows = list(_rows(path, lines, parsers[header], header))
+    if not rows:
+        raise BadTraceError(f"{path}: it has no requests; lines of {header} belong below the first line")
+    rows.sort()
+    begin = rows[0].arrival if header == AZURE else 0.0
+    moved = tuple(one._replace(arrival=one.arrival - begin) for one in rows)
+    return Trace(path.name, moved, moved[-1].arrival + 1.0)
+
+
+def _rows(path: Path, lines: list[str], parse: Callable[[list[str]], Request], header: str) -> Iterator[Request]:
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        cells = line.split(",")
+        try:
+            if len(cells) != 3:
+                raise ValueError(f"{len(cells)} columns instead of 3")
+            request = parse(cells)
+            if request.prompt < 0 or request.answer < 0 or not 0 <= request.arrival < float("inf"):
+                raise ValueError("times and tokens must be 0 or more")
+        except ValueError as error:
+            raise BadTraceError(f"{path}, line {number}: {error}; expected {header}, it is {line[:80]!r}") from None
+        yield request
+
+
+def _azure(cells: list[str]) -> Request:
+    # Seven digits of a second; Python reads six.
+    moment = datetime.fromisoformat(cells[0][:26]).replace(tzinfo=UTC)
+    return Request(moment.timestamp(), int(cells[1]), int(cells[2]))
+
+
+def _plain(cells: list[str]) -> Request:
+    return Request(float(cells[0]), int(cells[1]), int(cells[2]))
+
+
+def _recorded(path: Path, lines: list[str]) -> Trace:
+    samples: list[recording.Sample] = []
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        try:
+            samples.append(recording.parse(line))
+            if len(samples) > 1 and samples[-1].time < samples[-2].time:
+                raise ValueError("its time is before that of the line above")
+        except ValueError as error:
+            raise BadTraceError(f"{path}, line {number}: {error}") from None
+    if not samples:
+        raise BadTraceError(f"{path}: it has no readings below the first line")
+    begin = samples[0].time
+    moved = tuple(replace(one, time=one.time - begin) for one in samples)
+    return Trace(path.name, tuple(_spread(moved)), moved[-1].time + 1.0, moved)
+
+
+def _spread(samples: tuple[recording.Sample, ...]) -> Iterator[Request]:
+    served = sum(one.served for one in samples)
+    mean = sum(one.served_answer_tokens for one in samples) / served if served else ANSWER
+    before = samples[0].time
+    for one in samples:
+        answer = one.served_answer_tokens / one.served if one.served else mean
+        for number in range(one.arrived):
+            arrival = before + (one.time - before) * number / one.arrived
+            yield Request(arrival, round(one.arrived_prompt_tokens / one.arrived), round(answer))
+        before = one.time
+
+
+def gamma(rate: float, cv: float, seconds: float, seed: int) -> Iterator[Request]:
+    """Gaps between arrivals are Gamma distributed: shape 1/cv^2, mean 1/rate. CV 1 is a Poisson process."""
+    draw = random.Random(seed)
+    shape = 1.0 / cv**2
+    now = draw.gammavariate(shape, 1.0 / rate / shape)
+    while now < seconds:
+        yield _sized(draw, now)
+        now += draw.gammavariate(shape, 1.0 / rate / shape)
+
+
+def step(low: float, high: float, seconds: float, seed: int) -> Iterator[Request]:
+    """Poisson arrivals: a quarter of the time at the low rate, half at the high one, a quarter at the low one again."""
+    draw = random.Random(seed)
+    now = 0.0
+    while True:
+        # Thinning: arrivals at the higher rate, of which some are left out.
+        now += draw.expovariate(max(low, high))
+        if now >= seconds:
+            return
+        rate = high if seconds / 4 <= now < seconds * 3 / 4 else low
+        if draw.random() * max(low, high) < rate:
+            yield _sized(draw, now)
+
+
+def _sized(draw: random.Random, now: float) -> Request:
+    # Gamma with CV 1.0 for prompts and 0.8 for answers, about as in the Azure trace (0.96 and 0.77).
+    prompt = 1 + int(draw.gammavariate(1.0, PROMPT))
+    return Request(now, prompt, 1 + int(draw.gammavariate(1.5625, ANSWER / 1.5625)))
+
+
+MADE_UP: dict[str, tuple[Callable[[float, float, float, int], Iterator[Request]], str]] = {
+    "gamma": (gamma, "gamma:RATE,CV,SECONDS,SEED"),
+    "step": (step, "step:LOW,HIGH,SECONDS,SEED"),
+}
+
+
+def _made_up(text: str, kind: str, rest: str) -> Trace:
+    make, expected = MADE_UP[kind]
+    try:
+        first, second, seconds, seed = rest.split(",")
+        numbers = float(first), float(second), float(seconds)
+        if not all(0 < number < float("inf") for number in numbers):
+            raise ValueError
+        requests = tuple(make(*numbers, int(seed)))
+    except ValueError:
+        raise BadTraceError(f"{text}: expected {expected}, numbers above 0 and a whole number as seed") from None
+    if not requests:
+        raise BadTraceError(f"{text}: no request falls into {seconds} s; a higher rate or more seconds are needed")
+    return Trace(text, requests, numbers[2])

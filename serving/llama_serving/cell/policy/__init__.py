@@ -1,0 +1,1 @@
+"""The decisions of a supervisor, as pure functions over states."""

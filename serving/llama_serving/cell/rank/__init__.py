@@ -1,0 +1,1 @@
+"""Code that runs inside the vLLM worker of each rank."""

@@ -1,0 +1,1 @@
+"""Starts, stops and cleans up the Ray processes of a cell."""

@@ -1,0 +1,1 @@
+"""Code that runs inside the Ray Serve replica of a cell."""

@@ -1,0 +1,1 @@
+"""What several processes of a cell need. Imports no ray, vllm or torch."""

@@ -1,0 +1,105 @@
+"""What the engine is told, computed from the cell's config: same config, same options.
+
+Rule: bundle ``i`` of the placement group is device ``i`` of the model, and belongs to stage ``i // tensor``; Ray's
+label ``stage`` pins each bundle to the pod of its stage. So layers, ranks and pods have one order, on GPU and on CPU.
+"""
+
+from typing import Any, Final
+
+from llama_serving.cell.shared.kv_cache import default_kv_cache_bytes
+from llama_serving.config.cell import CellConfig
+from llama_serving.config.model import ModelFacts
+
+STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
+KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
+
+ENGINE_VARIABLE: Final = "RAYLLM_VLLM_ENGINE_CLS"  # where Ray Serve LLM looks for another engine than its own
+CPU_ENGINE: Final = "llama_serving.cpu.engine.CpuStagesEngine"
+
+
+def devices(config: CellConfig) -> int:
+    """Devices of the whole group: ranks of the engine."""
+    return config.layout.pipeline * config.layout.tensor
+
+
+def engine_kwargs(config: CellConfig, *, model: ModelFacts) -> dict[str, Any]:
+    """Arguments of vLLM's engine; the user's ``engine_options`` win over the defaults, never over the layout."""
+    defaults: dict[str, Any] = {"enable_prefix_caching": True}
+    if config.layout.device == "cpu":
+        # No compilation: a warm-up of 30 s and more for little on CPU, and each stage would do it again at each start.
+        defaults["enforce_eager"] = True
+        defaults[KV_CACHE_OPTION] = default_kv_cache_bytes(
+            model, pipeline=config.layout.pipeline, context_length=config.context_length, dtype=config.dtype
+        )
+    return defaults | dict(config.engine_options) | _fixed(config)
+
+
+def _fixed(config: CellConfig) -> dict[str, Any]:
+    return {
+        "dtype": config.dtype,
+        "max_model_len": config.context_length,
+        "max_num_seqs": config.max_num_seqs,
+        "pipeline_parallel_size": config.layout.pipeline,
+        "tensor_parallel_size": config.layout.tensor,
+        "trust_remote_code": False,
+        "worker_extension_cls": "llama_serving.cell.rank.worker_extension.StageReport",
+    }
+
+
+def bundle(config: CellConfig) -> dict[str, float]:
+    """What one rank reserves on its node. On CPU a slot, not a core: threads are set by ``cpus_per_stage``."""
+    return {"GPU": 1, "CPU": 1} if config.layout.device == "gpu" else {"CPU": 1}
+
+
+def bundle_selectors(config: CellConfig) -> list[dict[str, str]]:
+    """Label selector of each bundle, in the order of the ranks."""
+    return [{STAGE_LABEL: str(rank // config.layout.tensor)} for rank in range(devices(config))]
+
+
+def llm_config(config: CellConfig, *, model: ModelFacts, path: str) -> dict[str, Any]:
+    """Arguments of ``ray.serve.llm.LLMConfig`` for this cell; ``path`` is where each stage finds its weights."""
+    return {
+        "model_loading_config": {"model_id": config.weights.served_name, "model_source": path},
+        "engine_kwargs": engine_kwargs(config, model=model),
+        "accelerator_config": {"kind": config.layout.device},
+        "placement_group_config": {"bundle_per_worker": bundle(config), "strategy": "PACK"},
+        # vLLM's own metrics stay reachable; the Ray wrapper of them needs a metrics agent that a cell does not run.
+        "log_engine_metrics": False,
+    }
+
+
+def engine_environment(config: CellConfig) -> dict[str, str]:
+    """Environment of every process of a stage, set before Ray starts so that no actor needs an environment of its own.
+
+    (An actor with its own ``runtime_env`` cannot use a worker process that Ray started ahead.)
+    """
+    common = {
+        # Rank i sits in bundle i. Without it vLLM orders the ranks by node id: stages would not be where they belong.
+        "VLLM_RAY_BUNDLE_INDICES": ",".join(str(rank) for rank in range(devices(config))),
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "LOGNAME": "llama",  # torch asks for the name of the user, which the uid of a pod need not have
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    return common | (_cpu_environment(config) if config.layout.device == "cpu" else {})
+
+
+def stage_modules(config: CellConfig) -> tuple[str, ...]:
+    """What the process of a stage imports, to be imported ahead."""
+    if config.layout.device == "cpu":
+        return ("llama_serving.cpu.executor", "llama_serving.cpu.worker")
+    return ("vllm.v1.executor.ray_executor_v2", "vllm.v1.worker.gpu_worker")
+
+
+def _cpu_environment(config: CellConfig) -> dict[str, str]:
+    return {
+        ENGINE_VARIABLE: CPU_ENGINE,
+        "OMP_NUM_THREADS": str(config.cpus_per_stage),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # vLLM has torch compile what ranks log-probabilities. The image has no C++ compiler: a request for them would
+        # end the engine.
+        "TORCHDYNAMO_DISABLE": "1",
+        # The ring buffer between engine and first stage is 10 chunks of this in /dev/shm; stock (24 MB) needs 250 MB.
+        "VLLM_MQ_MAX_CHUNK_BYTES_MB": "2",
+    }

@@ -1,0 +1,128 @@
+"""The loop of a stage: look, decide, do, publish; and the end.
+
+The state is published from the first moment and on every request anew, so that its seconds are true.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from typing import Final
+
+from llama_serving.cell.policy.state_machine import Memory, Status, begin
+from llama_serving.cell.shared.identity import Identity
+from llama_serving.cell.supervisor.ports import Clock, Control
+from llama_serving.cell.supervisor.role import Role
+from llama_serving.config.desired import Wish
+from llama_serving.config.state import CellState
+
+logger = logging.getLogger(__name__)
+
+PERIOD: Final = 0.5  # seconds between two looks
+STUCK: Final = 30.0  # seconds without a finished look after which the loop counts as dead; above every call's deadline
+
+
+class Supervisor:
+    """Runs one role to its end."""
+
+    def __init__(self, me: Identity, role: Role, *, control: Control, clock: Clock, period: float = PERIOD) -> None:
+        self._me = me
+        self._role = role
+        self._control = control
+        self._clock = clock
+        self._period = period
+        self._session = secrets.token_hex(8)
+        self._memory: Memory = begin(clock())
+        self._looked = clock()
+        self._busy = False
+        self._stopping = False
+        self._woken = asyncio.Event()
+
+    def request_stop(self) -> None:
+        """SIGTERM: no new requests, those in flight end."""
+        self._stopping = True
+        self._woken.set()
+
+    async def take(self, wish: Wish) -> None:
+        """Keep the operator's wish and look at it soon. Raises OSError when it cannot be kept."""
+        await asyncio.to_thread(self._control.keep, wish)
+        self._woken.set()
+
+    async def run(self) -> int:
+        """Until the role ends; the exit code of the process."""
+        try:
+            while (code := await self._step()) is None:
+                await self._pause()
+        finally:
+            await self._role.stop()
+        logger.info("Ending with exit code %d: %s", code, self._memory.status.message)
+        return code
+
+    async def _pause(self) -> None:
+        """A period, less when a stop is asked for meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), self._period)
+        self._woken.clear()
+
+    async def _step(self) -> int | None:
+        view = await self._role.look(stopping=self._stopping)
+        before = self._memory.status
+        decision = self._role.decide(self._memory, view, now=self._clock())
+        self._memory = decision.memory
+        self._looked = self._clock()
+        _log_change(before, self._memory.status)
+        if decision.exit_code is None:
+            await self._act(decision.actions)
+        return decision.exit_code
+
+    async def _act(self, actions: tuple[object, ...]) -> None:
+        self._busy = True
+        try:
+            for action in actions:
+                await self._role.do(action)  # type: ignore[arg-type]
+        finally:
+            self._busy = False
+            self._looked = self._clock()
+
+    def is_live(self) -> bool:
+        """Whether the loop turns; an action has a deadline of its own."""
+        return self._busy or self._clock() - self._looked < STUCK
+
+    def is_ready(self) -> bool:
+        """Leader: the engine answered within the last seconds. Worker: part of the cluster."""
+        return self._memory.status.ready and not self._stopping
+
+    def state(self) -> CellState:
+        """What the operator and the other stages read."""
+        now = self._clock()
+        status, facts, wish = self._memory.status, self._role.facts(), self._control.wish()
+        return CellState(
+            deployment=self._me.config.deployment,
+            group=self._me.config.group,
+            stage=self._me.stage,
+            revision=self._me.config.revision,
+            weights=facts.weights,
+            phase=status.phase,
+            reason=status.reason,
+            message=status.message,
+            phase_seconds=round(now - self._memory.since, 1),
+            uptime_seconds=round(now - self._memory.started, 3),
+            session=self._session,
+            timings=self._memory.timings() | facts.timings,
+            stages_joined=facts.stages_joined,
+            stages_total=self._me.stages,
+            in_flight=facts.in_flight,
+            running=facts.running,
+            waiting=facts.waiting,
+            ready=self.is_ready(),
+            wish="" if wish is None else wish.key,
+            staging=facts.staging if self._me.config.staged else None,
+            swap=facts.swap,
+            verdict=facts.verdict,
+            tokens_per_second=facts.tokens_per_second,
+        )
+
+
+def _log_change(before: Status, after: Status) -> None:
+    if (before.phase, before.reason, before.ready) != (after.phase, after.reason, after.ready):
+        logger.info("%s (%s): %s", after.phase.value, after.reason.value, after.message)

@@ -1,0 +1,42 @@
+"""Leader and worker as the supervisor's loop sees them: look, decide, do."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llama_serving.cell.policy.state_machine import Decision, Do, Memory
+from llama_serving.config.desired import StagingState, SwapState, Verdict
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a role adds to the state that the supervisor publishes."""
+
+    stages_joined: int = 0
+    weights: str = ""
+    in_flight: int | None = None
+    running: int | None = None
+    waiting: int | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    staging: StagingState | None = None
+    swap: SwapState | None = None
+    verdict: Verdict | None = None
+    tokens_per_second: float | None = None
+
+
+class Role(Protocol):
+    """One of the two kinds of stage."""
+
+    async def look(self, *, stopping: bool) -> Any:
+        """See everything that matters."""
+
+    def decide(self, memory: Memory, view: Any, *, now: float) -> Decision:
+        """What follows from it."""
+
+    async def do(self, action: Do) -> None:
+        """Carry out one action."""
+
+    def facts(self) -> Facts:
+        """For the published state."""
+
+    async def stop(self) -> None:
+        """End what this pod runs."""

@@ -1,0 +1,1 @@
+"""Helpers that the gateway, the cell and the weights tools share."""

@@ -1,0 +1,128 @@
+"""What the operator asks of a running group: ``PUT :8080/llama/wish`` on every stage, with the group's token.
+
+A wish is a level, not a command: the last one holds, the same one again changes nothing, and a supervisor keeps it in
+``names.WISH_PATH`` so that a container that starts again begins with it. Without a wish the config of the pod holds.
+"""
+
+import hashlib
+from enum import StrEnum
+
+from pydantic import Field
+
+from llama_serving.config.cell import Frozen, Weights
+from llama_serving.config.weights import Manifest
+
+
+class GoldenPrompt(Frozen):
+    """A prompt whose greedy answer is known."""
+
+    prompt: str = Field(min_length=1)
+    expect: str = Field(default="", description="text that the answer must contain; empty: not asked for")
+    pattern: str = Field(default="", description="regular expression (RE2) that the answer must match; empty: none")
+    max_tokens: int = Field(default=32, ge=1, le=256)
+    chat: bool = Field(default=True, description="as a user's message; false: as plain text to be completed")
+
+
+class Verify(Frozen):
+    """What an engine is asked before it gets requests. It is asked the same after a start and after a swap."""
+
+    golden: tuple[GoldenPrompt, ...] = ()
+    quality_texts: tuple[str, ...] = Field(
+        default=(), description="texts whose mean log-probability is measured; empty: those built in"
+    )
+
+
+class NextWeights(Frozen):
+    """Weights to be brought into the pod, or verified in it, while others serve."""
+
+    weights: Weights
+    source: str = Field(description="URI, its {revision} filled in; a pvc:// one is verified where it lies")
+    revision: str = Field(default="", description="resolved revision at the source: commit, version or digest")
+    manifest: Manifest
+
+
+class Wish(Frozen):
+    """What a group shall serve, and what shall lie ready."""
+
+    serve: Weights
+    staged: tuple[NextWeights, ...] = Field(
+        default=(), description="most wanted first; weights that are on disk and not named here may be removed"
+    )
+    verify: Verify = Verify()
+
+    @property
+    def key(self) -> str:
+        """Short hash of the wish: what a stage reports to say which one it holds."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class StagingReason(StrEnum):
+    """Machine word of why some weights are not ready on a stage."""
+
+    DIGEST_DIFFERS = "DigestDiffers"  # what came, or lies there, is not what the manifest says
+    DISK_FULL = "DiskFull"  # too little room; looked at again every few seconds
+    WEIGHTS_DENIED = "WeightsDenied"
+    WEIGHTS_GONE = "WeightsGone"
+    WEIGHTS_BUSY = "WeightsBusy"  # waiting: asked too often, or the source is overloaded
+    WEIGHTS_BROKEN = "WeightsBroken"  # waiting: the connection ended, the volume failed
+    WEIGHTS_UNREADABLE = "WeightsUnreadable"  # no safetensors file, or no model
+    STAGED_BY_OTHER = "StagedByOther"  # waiting: another pod stages them into the claim that both share
+
+
+class StagedWeights(Frozen):
+    """How far one stage is with some weights."""
+
+    digest: str
+    id: str
+    outcome: str = Field(description="waiting, working, ready or refused")
+    reason: str = Field(default="", description="machine word of a refusal or a wait (StagingReason)")
+    message: str = Field(default="", description="one sentence with numbers")
+    bytes_done: int = Field(default=0, ge=0)
+    bytes_total: int = Field(default=0, ge=0, description="what this stage needs of them")
+    bytes_read: int = Field(default=0, ge=0, description="read from the source, repeated reads included")
+    bytes_per_second: float = Field(default=0, ge=0)
+    seconds_left: float | None = Field(default=None, description="None while it is not known")
+
+
+class StagingState(Frozen):
+    """What a stage's stager writes to ``names.STAGING_PATH``."""
+
+    weights: tuple[StagedWeights, ...] = ()
+    wish: str | None = Field(
+        default=None,
+        description="key of the wish that this answers; empty: none was read yet; absent: a version that does not say",
+    )
+    disk_free: int = Field(default=0, ge=0, description="bytes free on the volume of the weights")
+
+
+class GoldenResult(Frozen):
+    """One golden prompt and what was answered."""
+
+    prompt: str
+    passed: bool
+    answer: str = Field(description="its first 200 characters")
+
+
+class Verdict(Frozen):
+    """What the leader measured of the engine after a start or a swap, before its first request."""
+
+    digest: str
+    id: str
+    stage_digests: tuple[str, ...] = Field(
+        default=(), description="per stage, the digest of the weights that it says it loaded"
+    )
+    golden: tuple[GoldenResult, ...] = ()
+    mean_logprob: float | None = Field(default=None, description="mean log-probability per token, in nats")
+    answer_hash: str = Field(default="", description="of the token ids of a fixed greedy answer: groups must agree")
+    error: str = Field(default="", description="why it could not be measured; empty when it was")
+    seconds: float = Field(default=0, ge=0)
+
+
+class SwapState(Frozen):
+    """Where the exchange of weights in a leader's engine stands."""
+
+    digest: str = Field(description="of the weights that are wanted")
+    outcome: str = Field(description="running, done or failed")
+    message: str = Field(default="", description="one sentence with numbers; a failure names the stage")
+    seconds: float = Field(default=0, ge=0, description="that it took, or takes so far")
+    bytes: int = Field(default=0, ge=0, description="bytes of tensors that all stages read")

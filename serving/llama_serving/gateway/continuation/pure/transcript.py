@@ -1,0 +1,125 @@
+"""What a client has been given of an answer, and from where another engine can go on.
+
+An engine sends a token's id with the text that became complete by it. Between the two it may hold back
+
+- the bytes of an unfinished character, until the token that completes it: text grows by whole characters only;
+- with stop strings, the last ``held_back`` characters, since they could begin one.
+
+So after an event with text the answer decoded so far has ``characters sent + held_back`` characters. Another engine can
+go on behind a token where a character ended: a prompt that ends within one makes it send the whole prompt's text as
+new. Such a place is called a mark. It is certain
+
+- behind an event with one token and some text: that token completed a character;
+- behind an event with several tokens, if the next character is ASCII: it owes nothing to earlier bytes.
+
+``resume`` takes the last certain mark that does not lie behind what the client has. The tokens behind it are made
+again; what the client has of them already is compared and left out. If it differs (sampling, or other numbers on the
+other group) the attempt fails: nobody gets an answer of two minds.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_serving.gateway.continuation.pure.chunk import Chunk, ChunkError
+
+_IDENTITY = ("id", "object", "created", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place between two tokens: so many of the answer's tokens, decoded to so many characters."""
+
+    tokens: int
+    characters: int
+    certain: bool
+
+
+@dataclass(slots=True)
+class Story:
+    """One answer so far, of one engine or of several.
+
+    ``ids`` are its tokens. ``identity`` is what all its events have in common, ``counted`` says whether the client got
+    the event that counts tokens. ``shows_ids``: the client sees token ids, so these must not differ either.
+    """
+
+    held_back: int
+    shows_ids: bool = False
+    # Four bytes for a token: as objects the prompts of all streams of a group would fill the container.
+    prompt: "array[int]" = field(default_factory=lambda: array("I"))
+    ids: "array[int]" = field(default_factory=lambda: array("I"))
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    finish: str | None = None
+    counted: bool = False
+    _pieces: list[str] = field(default_factory=list)
+    _length: int = 0  # characters that the client has
+    _marks: list[Mark] = field(default_factory=lambda: [Mark(0, 0, certain=True)])
+    _base: Mark = Mark(0, 0, certain=True)  # where the present engine began
+    _sent: int = 0  # characters that it has sent
+    _known_text: str = ""  # what the client already had behind the base
+    _seen_ids: "array[int]" = field(default_factory=lambda: array("I"))
+
+    @property
+    def text(self) -> str:
+        """Return what the client has of the answer."""
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    def take(self, chunk: Chunk) -> tuple[str, tuple[int, ...]]:
+        """Take in an event of the present engine; return the text and the tokens in it that the client has not yet.
+
+        Raises ChunkError when the engine does not say again what the client has already.
+        """
+        text, ids = self._new(chunk)
+        self._sent += len(chunk.text)
+        self._length += len(text)
+        self._pieces.append(text)
+        self.ids.extend(chunk.ids)
+        self.prompt = self.prompt or array("I", chunk.prompt)
+        self.finish = chunk.finish or self.finish
+        self.counted = self.counted or chunk.is_count
+        self.identity = self.identity or {name: chunk.body[name] for name in _IDENTITY if name in chunk.body}
+        if chunk.text:
+            characters = self._base.characters + self._sent + self.held_back
+            self._marks.append(Mark(len(self.ids), characters, certain=len(chunk.ids) == 1))
+        return text, ids
+
+    def resume(self) -> int:
+        """Go back to where another engine can go on; return the number of tokens to begin behind."""
+        text = self.text
+        mark = self._last_mark(text)
+        self._marks = [mark]  # what the client has only grows, so an earlier one is never the last again
+        self._base, self._sent = mark, 0
+        self._known_text = text[mark.characters :]
+        del self.ids[mark.tokens :]
+        return mark.tokens
+
+    def _new(self, chunk: Chunk) -> tuple[str, tuple[int, ...]]:
+        known = self._known_text[self._sent : self._sent + len(chunk.text)]
+        if not chunk.text.startswith(known):
+            raise ChunkError(f"its text differs from character {self._base.characters + self._sent} of the answer on")
+        end = self._base.characters + self._sent + len(chunk.text)
+        if chunk.finish is not None and end < self._length:
+            raise ChunkError(f"its answer ends at character {end} of {self._length}")
+        ids = self._new_ids(chunk.ids) if self.shows_ids else ()
+        return chunk.text[len(known) :], ids
+
+    def _new_ids(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        start = len(self.ids)
+        known = self._seen_ids[start : start + len(ids)]
+        if array("I", ids[: len(known)]) != known:
+            raise ChunkError(f"its tokens differ from token {start} of the answer on")
+        self._seen_ids.extend(ids[len(known) :])
+        return ids[len(known) :]
+
+    def _last_mark(self, text: str) -> Mark:
+        return next(
+            mark
+            for mark in reversed(self._marks)  # the beginning is always one
+            if mark.characters <= len(text) and (mark.certain or _is_ascii(text[mark.characters : mark.characters + 1]))
+        )
+
+
+def _is_ascii(character: str) -> bool:
+    return character != "" and character.isascii()

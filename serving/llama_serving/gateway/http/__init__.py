@@ -1,0 +1,1 @@
+"""HTTP of the gateway: bodies, headers, relays, errors and server-sent events."""

@@ -1,0 +1,81 @@
+"""Request bodies are read whole, because a retry sends them again; so their size is bounded, each and in sum."""
+
+import asyncio
+
+from aiohttp import web
+
+from llama_serving.gateway.http.memory_budget import Budget
+
+
+class BodyRefusedError(Exception):
+    """The body cannot be taken; ``status`` and ``code`` for the client."""
+
+    def __init__(self, status: int, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class BodyReader:
+    """Reads bodies, and counts them in ``budget`` for as long as requests hold them."""
+
+    def __init__(self, *, max_body: int, budget: Budget, idle_timeout: float) -> None:
+        self._max_body = max_body
+        self._budget = budget
+        self._idle_timeout = idle_timeout
+
+    async def read(self, request: web.BaseRequest) -> bytes:
+        """Read the body; raises BodyRefusedError. ``release`` must follow with its length."""
+        announced = request.content_length or 0
+        if announced > self._max_body:
+            raise self._too_large()
+        self._check_room(announced)
+        await _continue_if_asked(request)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while not request.content.at_eof():
+                piece = await self._piece(request)
+                size += len(piece)
+                self._budget.bodies += len(piece)
+                if size > self._max_body:
+                    raise self._too_large()
+                self._check_room(0)
+                pieces.append(piece)
+        except BaseException:
+            self._budget.bodies -= size
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self, size: int) -> None:
+        """Note that a body of this size is held no longer."""
+        self._budget.bodies -= size
+
+    async def _piece(self, request: web.BaseRequest) -> bytes:
+        if request.content.is_eof():  # it came whole with the head, as most do: no need for a timer
+            return request.content.read_nowait()
+        try:
+            async with asyncio.timeout(self._idle_timeout):
+                return await request.content.readany()
+        except TimeoutError:
+            message = f"no byte of the request body came within {self._idle_timeout:g} s"
+            raise BodyRefusedError(408, message, code="request_timeout") from None
+        except web.RequestPayloadError as error:
+            raise BodyRefusedError(400, f"the request body is not valid HTTP: {error}", code="bad_request") from error
+
+    def _check_room(self, more: int) -> None:
+        budget = self._budget
+        if not budget.has_room(more):
+            held = f"{budget.bodies} bytes of request bodies and {budget.streams} of running streams"
+            message = f"the gateway holds {held} already, of at most {budget.limit} together"
+            raise BodyRefusedError(429, message, code="gateway_full")
+
+    def _too_large(self) -> BodyRefusedError:
+        message = f"the request body is larger than {self._max_body} bytes"
+        return BodyRefusedError(413, message, code="request_too_large")
+
+
+async def _continue_if_asked(request: web.BaseRequest) -> None:
+    if request.headers.get("expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0

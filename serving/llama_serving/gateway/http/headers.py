@@ -1,0 +1,91 @@
+"""Which headers go through, and which end here.
+
+Hop-by-hop headers, and those that a Connection header names, belong to one connection. ``content-length`` is written
+anew because the body was read whole. ``authorization`` and ``cookie`` end here: the engine asks for neither, and
+clients of OpenAI's API always send a key, often a real one of somebody else's service.
+"""
+
+import os
+import re
+
+from aiohttp import web
+from aiohttp.http import RawResponseMessage
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from llama_serving.config import names
+from llama_serving.gateway.routing.endpoint import Target
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_NOT_TO_ENGINE = _HOP_BY_HOP | {"authorization", "content-length", "cookie", "expect", names.HEADER_REQUEST_ID}
+_NOT_TO_ENGINE_RAW = frozenset(name.encode() for name in _NOT_TO_ENGINE)
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def request_id(headers: CIMultiDictProxy[str]) -> str:
+    """Return the client's request id if it is short printable ASCII, else a new one."""
+    given = headers.get(names.HEADER_REQUEST_ID)
+    if given is not None and _USABLE_ID.fullmatch(given):
+        return given
+    return os.urandom(16).hex()
+
+
+def request_head(request: web.BaseRequest, *, target: str, identity: str, body_length: int) -> bytes:
+    """Return the request line and headers for the engine; ``target`` is path and query as they came."""
+    dropped = _NOT_TO_ENGINE_RAW | _named_by_connection(request.headers)
+    lines = [f"{request.method} {target} HTTP/1.1".encode("utf-8", "surrogateescape")]
+    lines += [name + b": " + value for name, value in request.raw_headers if name.lower() not in dropped]
+    lines.append(f"{names.HEADER_REQUEST_ID}: {identity}".encode())
+    if "host" not in request.headers:
+        lines.append(b"host: llama-gateway")
+    if body_length or request.method in _BODY_METHODS:
+        lines.append(b"content-length: %d" % body_length)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def response_headers(message: RawResponseMessage, *, target: Target, identity: str) -> CIMultiDict[str]:
+    """Return the engine's headers for the client, and who answered.
+
+    An engine that names its weights itself knows best: what discovery says of them may be a moment old.
+    """
+    dropped = _HOP_BY_HOP
+    if "connection" in message.headers:
+        dropped = dropped | {name.decode("latin-1") for name in _named_by_connection(message.headers)}
+    headers = CIMultiDict((name, value) for name, value in message.headers.items() if name.lower() not in dropped)
+    headers[names.HEADER_REQUEST_ID] = identity
+    headers[names.HEADER_GROUP] = str(target.ordinal)
+    headers.setdefault(names.HEADER_WEIGHTS, target.weights)
+    # Without it aiohttp would name itself and its version.
+    headers.setdefault("server", "llama-gateway")
+    return headers
+
+
+def held_headers(identity: str) -> CIMultiDict[str]:
+    """Return the headers of a stream that begins before any group has answered; so it cannot name one."""
+    return CIMultiDict(
+        {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            names.HEADER_REQUEST_ID: identity,
+            "server": "llama-gateway",
+        }
+    )
+
+
+def _named_by_connection(headers: CIMultiDictProxy[str]) -> frozenset[bytes]:
+    if "connection" not in headers:
+        return frozenset()
+    values = ",".join(headers.getall("connection"))
+    return frozenset(name.strip().lower().encode("latin-1", "replace") for name in values.split(","))

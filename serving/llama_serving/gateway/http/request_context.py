@@ -1,0 +1,89 @@
+"""What is known of one request on its way, for the counters and the log."""
+
+import logging
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from llama_serving.gateway.http.sse_keepalive import Hold
+from llama_serving.gateway.log import LOGGER, fields
+from llama_serving.gateway.routing.request_size import Size
+from llama_serving.gateway.telemetry.metrics import Metrics, WeightsCount
+
+CLIENT_CLOSED = 499
+
+
+@dataclass(slots=True)
+class Passage:
+    """One request; times in seconds of the gateway's clock, ``held`` in bytes.
+
+    ``group`` and ``weights`` are those of the last attempt, ``sent`` is when it began that was answered.
+    ``streams``: the answer is a stream; ``continued``: another group went on with it; ``alone``: why none could.
+    ``asks_stream``: so that it can be held by comments; ``hold``: it had to wait, ``size``: None for what is no work.
+    ``used`` and ``tokens``: the seconds that it had a slot of a group, and what the client got for them.
+    ``code`` is what the client got, if only inside of a stream; ``outcome`` one of ``Metrics.TOTALS`` or empty for a
+    refusal of another kind, ``reason`` a sentence where something went wrong.
+    """
+
+    request: web.BaseRequest
+    identity: str
+    started: float
+    held: int = 0
+    group: str = ""
+    weights: str = ""
+    sent: float = 0.0
+    streams: bool = False
+    continued: bool = False
+    alone: str = ""
+    code: int = CLIENT_CLOSED
+    outcome: str = ""
+    reason: str = ""
+    waited: float = 0.0
+    retries: int = 0
+    first_byte: float | None = None
+    asks_stream: bool = False
+    hold: Hold | None = None
+    size: Size | None = None
+    used: float = 0.0
+    tokens: int = 0
+
+    def finish(self, metrics: Metrics, *, now: float, access_log: bool) -> None:
+        """Count the request, and log it if it went wrong or if every request is to be logged."""
+        metrics.codes[self.code] += 1
+        metrics.duration.observe(now - self.started)
+        metrics.wait.observe(self.waited)
+        if self.first_byte is not None:
+            metrics.first_byte.observe(self.first_byte - self.started)
+            if self.streams:
+                metrics.weights[self.weights].observe(self.first_byte - self.sent)
+        if self.outcome:
+            metrics.totals[self.outcome] += 1
+        if self.outcome in ("finished", "broken"):
+            self._count_weights(metrics.weights[self.weights])
+        if self.outcome == "finished" and self.size is not None:
+            metrics.demand.ended(self.size, tokens=self.tokens, seconds=self.used)
+        metrics.totals["continued"] += self.continued and self.outcome == "finished"
+        if self.reason and self.outcome != "cancelled":
+            self._log(logging.WARNING, "request failed", now)
+        elif access_log:
+            self._log(logging.INFO, "request", now)
+
+    def _count_weights(self, count: WeightsCount) -> None:
+        count.finished += self.outcome == "finished"
+        count.broken += self.outcome == "broken"
+        count.continued += self.continued and self.outcome == "finished"
+
+    def _log(self, level: int, message: str, now: float) -> None:
+        extra = fields(
+            request_id=self.identity,
+            method=self.request.method,
+            path=self.request.path,
+            status=self.code,
+            outcome=self.outcome,
+            group=self.group,
+            reason=self.reason,
+            retries=self.retries,
+            waited=round(self.waited, 4),
+            seconds=round(now - self.started, 4),
+        )
+        LOGGER.log(level, message, extra=extra)

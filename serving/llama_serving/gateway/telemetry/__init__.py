@@ -1,0 +1,1 @@
+"""Measures what the gateway does: metrics, workload, tokens."""

@@ -1,0 +1,78 @@
+"""Asks groups that failed whether they work again, so that no real request has to find out.
+
+The probe takes the way of a request (same port, same server in front of the engine) and is cheap; only 200 counts,
+since a server without its app answers 404.
+"""
+
+import asyncio
+
+from llama_serving.gateway.dispatcher import Dispatcher
+from llama_serving.gateway.log import LOGGER, fields
+from llama_serving.gateway.routing.backend import Group
+from llama_serving.gateway.upstream.connection import AttemptError, Pool
+from llama_serving.gateway.upstream.exchange import Call, attempt
+
+PATH = "/v1/models"
+TIMEOUT = 2.0
+
+_CALL = Call(
+    head=f"GET {PATH} HTTP/1.1\r\nhost: llama-gateway\r\nuser-agent: llama-gateway-probe\r\n\r\n".encode(),
+    body=b"",
+    expects_body=True,
+    first_byte_timeout=TIMEOUT,
+)
+
+
+class Prober:
+    """Runs the probes that the router wants."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        try:
+            while True:
+                self._dispatcher.probe_wanted.clear()
+                for group, token in self._dispatcher.router.due_probes(self._dispatcher.clock()):
+                    task = asyncio.create_task(self._probe(group, token))
+                    self._running.add(task)
+                    task.add_done_callback(self._ended)
+                await self._until_next()
+        finally:
+            for task in self._running:
+                task.cancel()
+
+    async def _until_next(self) -> None:
+        at = self._dispatcher.router.next_probe()
+        pause = None if at is None else max(at - self._dispatcher.clock(), 0.0)
+        try:
+            async with asyncio.timeout(pause):
+                await self._dispatcher.probe_wanted.wait()
+        except TimeoutError:
+            return
+
+    async def _probe(self, group: Group, token: int) -> None:
+        answer = await probe(group.target.host, group.target.port, self._dispatcher)
+        good = answer == "200"
+        LOGGER.info("probed", extra=fields(group=group.target.name, answer=answer, ejected=group.health.ejected))
+        self._dispatcher.probed(group, token=token, good=good)
+        self._dispatcher.probe_wanted.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # A bug in the probe: without this line it would end in silence, and the group stay ejected.
+            LOGGER.error("probe crashed", exc_info=task.exception())
+
+
+async def probe(host: str, port: int, dispatcher: Dispatcher) -> str:
+    """Return the status that the engine answers with, or what went wrong; on a connection of its own."""
+    pool = Pool(host, port, connect_timeout=TIMEOUT, clock=dispatcher.clock)
+    try:
+        reply = await attempt(pool, _CALL)
+    except AttemptError as error:
+        return error.fault.detail
+    reply.connection.abort()
+    return str(reply.message.code)

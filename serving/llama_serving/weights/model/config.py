@@ -1,0 +1,97 @@
+"""What config.json says of a Llama, and what it must not say: another architecture, or code of its own."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llama_serving.weights.model.errors import refused, shown, shown_list
+from llama_serving.weights.model.folder import Folder
+
+CONFIG: Final = "config.json"
+ARCHITECTURE: Final = "LlamaForCausalLM"
+_MODEL_TYPE: Final = "llama"
+
+# No size in a model's config comes near it; above it the file is damaged.
+_LARGEST: Final = 1 << 40
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The sizes of a Llama."""
+
+    layers: int
+    hidden_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    max_context: int
+    dtype: str  # empty when config.json does not say
+    quantization: str  # empty when the weights are not quantized
+    tied_embeddings: bool
+
+
+def read_config(folder: Folder) -> LlamaConfig:
+    """Read config.json. Raises RefusedError when it is no Llama's or is inconsistent."""
+    config = folder.read_json(CONFIG)
+    refuse_code(CONFIG, config)
+    _check_architecture(config)
+    heads = _size(config, "num_attention_heads")
+    hidden = _size(config, "hidden_size")
+    kv_heads = _size(config, "num_key_value_heads", default=heads)
+    if heads % kv_heads:
+        raise refused(f"{CONFIG}: num_attention_heads ({heads}) is no multiple of num_key_value_heads ({kv_heads})")
+    if "head_dim" not in config and hidden % heads:
+        raise refused(f"{CONFIG}: hidden_size ({hidden}) is no multiple of num_attention_heads ({heads})")
+    return LlamaConfig(
+        layers=_size(config, "num_hidden_layers"),
+        hidden_size=hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=_size(config, "head_dim", default=hidden // heads),
+        vocabulary=_size(config, "vocab_size"),
+        max_context=_size(config, "max_position_embeddings"),
+        dtype=_text(config, "dtype") or _text(config, "torch_dtype"),
+        quantization=_quantization(config),
+        tied_embeddings=config.get("tie_word_embeddings", False) is True,
+    )
+
+
+def refuse_code(name: str, config: dict[str, Any]) -> None:
+    """Refuse a file of the model that asks for code of its own to be run (``auto_map``)."""
+    if "auto_map" in config:
+        raise refused(
+            f"{name} has an auto_map, which asks for the model's own code to be run; no remote code is run: "
+            "take a model without it, or remove auto_map if the model is a plain Llama"
+        )
+
+
+def _check_architecture(config: dict[str, Any]) -> None:
+    architectures = config.get("architectures")
+    if architectures != [ARCHITECTURE]:
+        named = shown_list([str(item) for item in architectures]) if isinstance(architectures, list) else "none"
+        raise refused(f"{CONFIG} names the architecture {named or 'none'}; only {ARCHITECTURE} is served")
+    if config.get("model_type") != _MODEL_TYPE:
+        raise refused(f"{CONFIG} has model_type {shown(config.get('model_type'))} instead of {_MODEL_TYPE}")
+
+
+def _size(config: dict[str, Any], key: str, *, default: int | None = None) -> int:
+    value = config.get(key)
+    if value is None and default is not None:
+        return default
+    if type(value) is not int or not 1 <= value <= _LARGEST:
+        raise refused(f"{CONFIG}: {key} must be a positive whole number and is {shown(value)}")
+    return value
+
+
+def _text(config: dict[str, Any], key: str) -> str:
+    value = config.get(key)
+    return shown(value) if isinstance(value, str) else ""
+
+
+def _quantization(config: dict[str, Any]) -> str:
+    quantization = config.get("quantization_config")
+    if quantization is None:
+        return ""
+    if not isinstance(quantization, dict) or not _text(quantization, "quant_method"):
+        raise refused(f"{CONFIG}: quantization_config must name its quant_method, such as fp8")
+    return _text(quantization, "quant_method")

@@ -1,0 +1,1 @@
+"""Resolves a weights source to a manifest with digests; runs as a Job."""

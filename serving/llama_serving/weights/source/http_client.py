@@ -1,0 +1,150 @@
+"""One HTTP client for the schemes whose answers are read here: http(s)://, oci:// and the files of hf://.
+
+It is aiohttp and not obstore's HTTP store, because that one hides status and Retry-After of an answer. Bytes are asked
+for by range; a server that ignores the range is read from the beginning and what was not asked for is dropped.
+"""
+
+import base64
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+
+from llama_serving.weights.source.credentials import AUTHORITY, Credentials
+from llama_serving.weights.source.http_errors import Remedies, failure
+from llama_serving.weights.source.interface import Broken, Gone
+
+_PIECE: Final = 1 << 20
+_SMALL: Final = 64 << 20  # index, manifests and sums; nothing of that kind is larger
+# No byte for so long: the connection is dead. A whole file may take hours.
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+_TOTAL: Final = re.compile(r"bytes (?:\*|\d+-\d+)/(\d+)")
+
+Authorize = Callable[[str], Awaitable[str]]
+"""From the WWW-Authenticate header of a 401 to an Authorization header; empty when there is none."""
+
+
+class Web:
+    """GET requests of one source. Raises SourceError's kinds and nothing else."""
+
+    def __init__(
+        self,
+        fix: Remedies,
+        *,
+        credentials: Credentials,
+        authorization: str = "",
+        authorize: Authorize | None = None,
+    ) -> None:
+        self._fix = fix
+        self._credentials = credentials
+        self._authorization = authorization
+        self._authorize = authorize
+        self._session: aiohttp.ClientSession | None = None
+
+    async def small(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
+        """A small answer and its headers."""
+        async with self._get(url, dict(headers or {})) as response:
+            text = bytearray()
+            async for piece in response.content.iter_chunked(_PIECE):
+                text += piece
+                if len(text) > _SMALL:
+                    raise Gone(f"GET {url} answers more than {_SMALL >> 20} MiB, which is no list: {self._fix.gone}")
+            return bytes(text), response.headers
+
+    async def probe(self, url: str) -> tuple[int, bool]:
+        """Size of a file in bytes, and whether ranges of it are served. Asks for its first byte."""
+        async with self._get(url, {"Range": "bytes=0-0"}, empty=True) as response:
+            total = _TOTAL.fullmatch(response.headers.get("Content-Range", ""))
+            if total:
+                return int(total[1]), True
+            if response.content_length is None:
+                raise Gone(f"GET {url} does not say how long the file is: serve it with Content-Length")
+            return response.content_length, False
+
+    async def read(self, url: str, *, begin: int, end: int | None) -> AsyncIterator[bytes]:
+        """Bytes ``[begin, end)`` of a file in pieces of at most a MiB."""
+        if end is not None and end <= begin:
+            return
+        last = "" if end is None else end - 1
+        headers = {"Range": f"bytes={begin}-{last}"} if begin or end is not None else {}
+        async with self._get(url, headers, empty=True) as response:
+            if response.status == 416:
+                raise Broken(f"GET {url} has no byte {begin}: the file was changed while it was read")
+            position = begin if response.status == 206 else 0
+            async for piece in response.content.iter_chunked(_PIECE):
+                wanted = piece[max(0, begin - position) : None if end is None else max(0, end - position)]
+                position += len(piece)
+                if wanted:
+                    yield wanted
+                if end is not None and position >= end:
+                    return
+        if end is not None and position < end:
+            raise Broken(f"GET {url} ended at byte {position} instead of {end}")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def _get(
+        self, url: str, headers: dict[str, str], *, empty: bool = False
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer once it is a good one; ``empty``: 416 is good too, as an empty file has no range."""
+        try:
+            async with self._ask(url, headers) as first:
+                challenge = first.headers.get("WWW-Authenticate", "") if first.status == 401 else ""
+                if not challenge or not self._authorize:
+                    await self._check(first, url, empty=empty)
+                    yield first
+                    return
+            self._authorization = await self._authorize(challenge)
+            async with self._ask(url, headers) as second:
+                await self._check(second, url, empty=empty)
+                yield second
+        except aiohttp.InvalidURL as error:
+            raise Gone(f"{url} is no address: {self._fix.gone}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Broken(f"GET {url} broke off: {str(error) or type(error).__name__}") from error
+
+    def _ask(self, url: str, headers: dict[str, str]) -> "aiohttp.client._RequestContextManager":
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=_tls(self._credentials))
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=_TIMEOUT, auto_decompress=False, trust_env=True, read_bufsize=_PIECE
+            )
+        # A compressed answer would have other bytes than those that were asked for.
+        headers = {**headers, "Accept-Encoding": "identity"}
+        if self._authorization:
+            headers["Authorization"] = self._authorization
+        return self._session.get(url, headers=headers)
+
+    async def _check(self, response: aiohttp.ClientResponse, url: str, *, empty: bool) -> None:
+        if response.status < 300 or (empty and response.status == 416):
+            return
+        said = (await response.content.read(1000)).decode("utf-8", "replace")
+        raise failure(
+            response.status,
+            response.headers,
+            asked=f"GET {url}",
+            said=response.reason or "" if "<" in said else said or response.reason or "",
+            fix=self._fix,
+            now=datetime.now(UTC),
+        )
+
+
+def basic(user: str, password: str) -> str:
+    """Authorization header of a user with a password (RFC 7617)."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _tls(credentials: Credentials) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority = credentials.get(AUTHORITY)
+    if authority:
+        context.load_verify_locations(cadata=authority)
+    return context

@@ -1,0 +1,64 @@
+"""What a source's HTTP answer means: which of the four failures, and the sentence that says what to do.
+
+401, 403                    Denied
+404, 410 and other 4xx      Gone
+408, 425                    Broken
+429, 503                    Busy, after what Retry-After says (seconds, or a date)
+other 5xx                   Broken
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone, SourceError
+
+_SHOWN: Final = 200
+_LONGEST_WAIT: Final = 3600.0  # seconds; a source that asks for more is asked again after this
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """What to do, as the end of a sentence; it differs by scheme."""
+
+    denied: str
+    gone: str
+
+
+def failure(
+    status: int, headers: Mapping[str, str], *, asked: str, said: str, fix: Remedies, now: datetime
+) -> SourceError:
+    """The failure that an answer means. ``asked`` names the request, ``said`` is the answer's own text."""
+    said = " ".join(said.split())[:_SHOWN]
+    answered = f"{asked} was answered {status}{f' ({said})' if said else ''}"
+    match status:
+        case 401 | 403:
+            return Denied(f"{answered}: {fix.denied}")
+        case 429 | 503:
+            after = retry_after(headers.get("Retry-After"), now=now)
+            waits = "" if after is None else f", asked to wait {after:g} s"
+            return Busy(f"{answered}{waits}", after=after)
+        case 408 | 425:
+            return Broken(answered)
+        case _ if 400 <= status < 500:
+            return Gone(f"{answered}: {fix.gone}")
+        case _:
+            return Broken(answered)
+
+
+def retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3: seconds or a date); None: nothing usable."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        return None
+    return min(max(0.0, (date - now).total_seconds()), _LONGEST_WAIT)

@@ -1,0 +1,111 @@
+"""``http(s)://host/folder``: a folder on a web server.
+
+A web server does not list. Which files there are is said by ``SHA256SUMS`` where it is there, else by
+``model.safetensors.index.json`` and the names that the files of a model have.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
+from urllib.parse import quote
+
+from llama_serving.common.concurrency import together
+from llama_serving.weights.source.credentials import Credentials
+from llama_serving.weights.source.http_client import Web, basic
+from llama_serving.weights.source.http_errors import Remedies
+from llama_serving.weights.source.interface import Denied, Gone, Listed
+from llama_serving.weights.source.sums import SUMS, parse_sums
+
+CONFIG: Final = "config.json"
+INDEX: Final = "model.safetensors.index.json"
+SINGLE: Final = "model.safetensors"
+_KNOWN: Final = (
+    CONFIG, INDEX, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
+    "tokenizer.model", "chat_template.jinja", "README.md", "LICENSE", "LICENSE.txt", "pytorch_model.bin",
+)  # fmt: skip
+_AT_ONCE: Final = 8
+
+FIX: Final = Remedies(
+    denied="name a Secret in credentialsSecret with the key authorization (the whole header) or token",
+    gone="check the address in model.source",
+)
+
+
+class PlainSource:
+    """The folder at ``url``."""
+
+    def __init__(self, url: str, *, revision: str, credentials: Credentials) -> None:
+        self.ranged = True
+        self._url = url.rstrip("/")
+        self._revision = revision
+        self._web = Web(FIX, credentials=credentials, authorization=_authorization(credentials))
+
+    async def resolve(self) -> str:
+        """The revision as given: a web server has no other."""
+        return self._revision
+
+    async def list(self) -> tuple[Listed, ...]:
+        """The files of SHA256SUMS, or those that a model has."""
+        sums = await self._sums()
+        names = set(sums) if sums else await self._guess()
+        found = await together(self._probe, sorted(names), most=_AT_ONCE)
+        listed = tuple(Listed(name, size, sums.get(name, "")) for name, size in found if size is not None)
+        if not listed:
+            raise Gone(f"there is neither {SUMS} nor {CONFIG} nor {SINGLE} in {self._url}: {FIX.gone}")
+        return listed
+
+    def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """By range."""
+        return self._web.read(self._address(path), begin=begin, end=end)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._web.close()
+
+    def _address(self, path: str) -> str:
+        return f"{self._url}/{quote(path)}"
+
+    async def _sums(self) -> dict[str, str]:
+        try:
+            text, _ = await self._web.small(self._address(SUMS))
+        except (Gone, Denied):  # some servers answer 403 for what is not there
+            return {}
+        return parse_sums(text.decode("utf-8", "replace"))
+
+    async def _guess(self) -> set[str]:
+        try:
+            text, _ = await self._web.small(self._address(INDEX))
+        except (Gone, Denied):
+            return {*_KNOWN, SINGLE}
+        return {*_KNOWN, *_shards(text)}
+
+    async def _probe(self, name: str) -> tuple[str, int | None]:
+        """Size of a file; None when it is not there. Of config.json alone a refusal counts: every model has one."""
+        try:
+            size, ranged = await self._web.probe(self._address(name))
+        except Gone:
+            return name, None
+        except Denied:
+            if name == CONFIG:
+                raise
+            return name, None
+        self.ranged = self.ranged and ranged
+        return name, size
+
+
+def _shards(index: bytes) -> Iterable[str]:
+    """Names that an index puts tensors into; none when it is no index, which the inspector says better."""
+    try:
+        entries: Any = json.loads(index)
+    except ValueError:
+        return set()
+    shards = entries.get("weight_map") if isinstance(entries, dict) else None
+    return {name for name in shards.values() if isinstance(name, str)} if isinstance(shards, dict) else set()
+
+
+def _authorization(credentials: Credentials) -> str:
+    whole, token = credentials.get("authorization"), credentials.get("token")
+    user, password = credentials.get("username"), credentials.get("password")
+    if user and not (whole or token):
+        return basic(user, password)
+    return whole or (f"Bearer {token}" if token else "")

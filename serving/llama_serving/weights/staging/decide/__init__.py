@@ -1,0 +1,1 @@
+"""The decisions of the stager, as pure functions."""

@@ -1,0 +1,1 @@
+"""The I/O of the stager: volume, downloads, control files, leases."""

@@ -1,0 +1,91 @@
+"""Who of several pods stages some weights into a folder that they share, and which weights a pod still uses.
+
+A lock file names its holder, who touches it every ``BEAT`` seconds. One that was not touched for ``STALE`` seconds is
+taken over: written anew, and believed only when it still names the taker ``SETTLE`` seconds later, since two may take
+it at once. Times are compared by the volume's own clock (that of a file touched just now), never by a node's. Should
+an old holder wake up after all, it stops at its next beat; until then both write the same bytes to the same places,
+since the layout of a folder follows from its digest.
+
+A mark per pod and weights says that the pod may load them; one not touched for ``UNUSED`` seconds counts no more.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from llama_serving.weights.staging.io.disk import Disk, written_at
+
+BEAT: Final = 10.0
+STALE: Final = 60.0
+SETTLE: Final = 2.0
+UNUSED: Final = 600.0
+_MARK: Final = "used-by-"
+
+
+class Lease:
+    """The lock of one folder; ``holder`` is the pod's name: a container that starts again holds what it held."""
+
+    def __init__(self, target: Path, *, holder: str, disk: Disk) -> None:
+        self._path = target.with_name(f"{target.name}.lock")
+        self._holder = holder
+        self._disk = disk
+
+    def acquire(self) -> str:
+        """Empty when this pod may stage; else why not yet, in one sentence."""
+        if self._disk.claim(self._path, self._holder.encode()):
+            return ""
+        held_by = self._read()
+        now = mark(self._path.parent, holder=self._holder, disk=self._disk)
+        if held_by == self._holder:
+            self._disk.refresh(self._path)
+            return ""
+        silent = now - self._touched(default=now)
+        if silent > STALE:
+            self._disk.put(self._path, self._holder.encode())
+            return f"taking over from pod {held_by}, which has not been heard of for {silent:.0f} s"
+        return f"pod {held_by} brings these weights into the shared folder; last sign of it {max(silent, 0):.0f} s ago"
+
+    def is_ours(self) -> bool:
+        """Whether this pod holds it."""
+        return self._read() == self._holder
+
+    def beat(self) -> bool:
+        """Show that this pod is alive; False when another one took over."""
+        if not self.is_ours():
+            return False
+        self._disk.refresh(self._path)
+        return True
+
+    def release(self) -> None:
+        """Leave it to others."""
+        if self.is_ours():
+            self._disk.remove(self._path)
+
+    def _read(self) -> str:
+        with suppress(OSError):
+            return self._path.read_text(errors="replace")
+        return ""
+
+    def _touched(self, *, default: float) -> float:
+        with suppress(OSError):
+            return written_at(self._path)
+        return default
+
+
+def mark(folder: Path, *, holder: str, disk: Disk) -> float:
+    """Say that this pod uses the weights in ``folder``; returns the time by the volume's clock."""
+    return disk.touch(folder / f"{_MARK}{holder}")
+
+
+def unmark(folder: Path, *, holder: str, disk: Disk) -> None:
+    """Say that it does not any more."""
+    disk.remove(folder / f"{_MARK}{holder}")
+
+
+def used_by_others(folder: Path, *, holder: str, now: float) -> bool:
+    """Whether another pod may load the weights in ``folder``; ``now`` by the volume's clock."""
+    for path in folder.glob(f"{_MARK}*"):
+        with suppress(OSError):
+            if path.name != f"{_MARK}{holder}" and now - written_at(path) < UNUSED:
+                return True
+    return False
