@@ -25,15 +25,15 @@ from kubernetes.aio import client, watch
 
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.loop import Pulse
-from llama_operator.ports import CellAnswer
+from llama_operator.loop import Heartbeat
+from llama_operator.ports import SupervisorAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import build
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import Wish
-from llama_serving.config.gateway import GatewayLoad, Work
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState
+from llama_serving.config.gateway import GatewayLoad, WorkCount
 from testbed import Bed
 from testbed.audit import WRITES, received
 from testbed.progress import step
@@ -53,30 +53,30 @@ class Machines:
     """The ports ``Cells`` and ``Gateways``: what pods would say, by their address."""
 
     gateways: dict[str, GatewayLoad] = field(default_factory=dict)
-    cells: dict[str, tuple[dict[str, str], Weights]] = field(default_factory=dict)  # labels, what it started with
-    wishes: dict[str, Wish] = field(default_factory=dict)
+    cells: dict[str, tuple[dict[str, str], WeightsRef]] = field(default_factory=dict)  # labels, what it started with
+    wishes: dict[str, DesiredState] = field(default_factory=dict)
 
     async def load(self, address: str) -> GatewayLoad | None:
         """The gateway at this address."""
         return self.gateways.get(address)
 
-    async def wish(self, address: str, wish: Wish, token: str) -> str:
+    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         """Taken at once."""
         assert token
         self.wishes[address] = wish
         return ""
 
-    async def state(self, address: str) -> CellAnswer:
+    async def state(self, address: str) -> SupervisorAnswer:
         """Every cell serves what it was told."""
         if address not in self.cells:
-            return CellAnswer(None, "nobody is there")
+            return SupervisorAnswer(None, "nobody is there")
         labels, weights = self.cells[address]
         return serving_cell(labels, self.wishes.get(address), starts_with=weights)
 
 
 def gateway_load(uptime: float, waiting: int) -> GatewayLoad:
     """A gateway at which so many requests have come and wait."""
-    work = Work(requests=waiting, prompt_tokens=100 * waiting, answer_tokens=200 * waiting)
+    work = WorkCount(requests=waiting, prompt_tokens=100 * waiting, answer_tokens=200 * waiting)
     return GatewayLoad(
         waiting=waiting, oldest_wait=0.1 * bool(waiting), in_flight=0, draining=False, groups=(), totals={},
         uptime=uptime, arrived=work, waits=work,
@@ -95,7 +95,7 @@ async def operator(edges: Edges) -> AsyncIterator[None]:
         return await reconcile_weights(bodies, cluster=edges.cluster, settings=SETTINGS, now=now)
 
     registry, stop = kopf.OperatorRegistry(), asyncio.Event()
-    build(registry, one_pass, one_weights_pass, Pulse(clock=time.monotonic))
+    build(registry, one_pass, one_weights_pass, Heartbeat(clock=time.monotonic))
     running = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, namespaces=[NAMESPACE], stop_flag=stop)
     )

@@ -27,8 +27,8 @@ from aiohttp import web
 
 from benchmarks import _llama_folder
 from benchmarks._proxies import free_port
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import NextWeights, StagedWeights
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import StagedWeights, WeightsArtifact
 from llama_serving.config.names import weights_path
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.resolve.progress import Progress
@@ -104,7 +104,7 @@ async def manifest_of(folder: Path) -> Manifest:
 
 
 @contextlib.asynccontextmanager
-async def stager(root: Path, item: NextWeights, *, stage: int, stages: int) -> AsyncIterator[Stager]:
+async def stager(root: Path, item: WeightsArtifact, *, stage: int, stages: int) -> AsyncIterator[Stager]:
     """One stage's stager, told what its pod starts with."""
     (root / "weights").mkdir(parents=True, exist_ok=True)
     (root / "next.json").write_text(item.model_dump_json())
@@ -134,7 +134,7 @@ async def until_ready(one: Stager) -> tuple[StagedWeights, float]:
     raise RuntimeError(f"not ready within {DEADLINE} s: {one.state}")
 
 
-async def measure(case: Case, item: NextWeights, root: Path) -> None:
+async def measure(case: Case, item: WeightsArtifact, root: Path) -> None:
     """Every stage once: bring, then verify as after a restart."""
     bytes_, seconds, again = 0, 0.0, 0.0
     for stage in range(case.stages):
@@ -188,8 +188,8 @@ async def run(*, size: int, rounds: int, place: Path) -> list[str]:
         manifest = await manifest_of(folder)
         total = sum(file.size for file in manifest.files if file.path.endswith(".safetensors"))
         with served(folder) as url:
-            weights = Weights(path=weights_path(manifest.digest), id="x", served_name="x", digest=manifest.digest)
-            item = NextWeights(weights=weights, source=url, manifest=manifest)
+            weights = WeightsRef(path=weights_path(manifest.digest), id="x", served_name="x", digest=manifest.digest)
+            item = WeightsArtifact(weights=weights, source=url, manifest=manifest)
             mine = [Case(f"{kind}, {total / MB:.0f} MB", stages) for stages in (2, 4)]
             cases += mine
             plain(folder, url, place)  # not counted: fills the page cache

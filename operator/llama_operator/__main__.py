@@ -14,8 +14,8 @@ import kopf
 from llama_operator import admin
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
-from llama_operator.adapters.supervisors import HttpCells
-from llama_operator.loop import Pulse
+from llama_operator.adapters.supervisors import HttpSupervisors
+from llama_operator.loop import Heartbeat
 from llama_operator.plan.settings import Settings
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
@@ -36,11 +36,11 @@ def settings_from(environment: dict[str, str]) -> Settings:
 
 async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) -> None:
     """Run until ``stop``; with no namespaces, watch all of them."""
-    pulse = Pulse(clock=time.monotonic)
+    pulse = Heartbeat(clock=time.monotonic)
     api = await connect()
     async with api, aiohttp.ClientSession() as session:
         cluster = KubeCluster(api)
-        edges = Edges(cluster, HttpCells(session), HttpGateways(session))
+        edges = Edges(cluster, HttpSupervisors(session), HttpGateways(session))
 
         async def one_pass(bodies: Bodies) -> float:
             return await reconcile(bodies, edges=edges, settings=settings, now=datetime.now(UTC))

@@ -5,8 +5,8 @@ Dead is an operator one of whose loops has missed its time by far, since then on
 
 from aiohttp import web
 
-from llama_operator.autoscaler_registry import ScaleStore
-from llama_operator.loop import Pulse
+from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.loop import Heartbeat
 from llama_operator.ports import Key
 from llama_serving.config.names import ROUTE_LIVE
 
@@ -14,7 +14,7 @@ PORT = 8080
 LATE = 120.0  # seconds; twice the longest pass
 
 
-async def serve(pulse: Pulse, scales: ScaleStore, *, port: int = PORT) -> web.AppRunner:
+async def serve(pulse: Heartbeat, scales: AutoscalerRegistry, *, port: int = PORT) -> web.AppRunner:
     """Answer the kubelet, Prometheus and those who want a recording; the caller cleans the runner up."""
 
     async def live(_: web.Request) -> web.Response:

@@ -14,8 +14,19 @@ from llama_operator.manifests.diff import Changes, manager_of
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.observe.deployment import mounted
 from llama_operator.plan.plan import DeletePod, Plan, SetRotation
-from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.ports import Cells, Cluster, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
+from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.ports import (
+    Cluster,
+    Key,
+    KubeEvent,
+    Manifest,
+    NodeCapacity,
+    Owner,
+    Ref,
+    Rejected,
+    Retry,
+    Supervisors,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +38,7 @@ REFUSED_PAUSE = 10.0  # seconds; events wake the loop earlier
 class Outcome:
     """What went wrong on the walk; empty when all was written. ``after`` in seconds, when a retry was asked for."""
 
-    problems: list[Hold] = field(default_factory=list)
+    problems: list[Explanation] = field(default_factory=list)
     after: float | None = None
 
     def pause(self, recheck: float) -> float:
@@ -41,16 +52,16 @@ class Outcome:
         try:
             await call
         except Rejected as error:
-            self.problems.append(Hold(Reason.API_REJECTED, f"{what} was refused: {error}"))
+            self.problems.append(Explanation(Reason.API_REJECTED, f"{what} was refused: {error}"))
             return False
         except Retry as error:
-            self.problems.append(Hold(Reason.API_RETRY, f"{what} will be tried again: {error}"))
+            self.problems.append(Explanation(Reason.API_RETRY, f"{what} will be tried again: {error}"))
             self.after = error.after if self.after is None else min(self.after, error.after)
             return False
         return True
 
 
-async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster, cells: Cells) -> Outcome:
+async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster, cells: Supervisors) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
     outcome, key = Outcome(list(changes.holds)), context.key
     for rotation in plan.rotations:
@@ -94,12 +105,12 @@ async def _token(outcome: Outcome, context: Context, cluster: Cluster) -> str:
     return found[0] if found else ""
 
 
-async def _tell(plan: Plan, cells: Cells, token: str, outcome: Outcome) -> None:
+async def _tell(plan: Plan, cells: Supervisors, token: str, outcome: Outcome) -> None:
     """Wishes are levels: one that was not taken is told again by the next pass."""
     refused = await asyncio.gather(*(cells.wish(item.address, item.wish, token) for item in plan.wishes))
     for item, why in zip(plan.wishes, refused, strict=True):
         if why:
-            outcome.problems.append(Hold(Reason.API_RETRY, f"pod {item.pod} did not take its wish: {why}"))
+            outcome.problems.append(Explanation(Reason.API_RETRY, f"pod {item.pod} did not take its wish: {why}"))
 
 
 def _rotate(cluster: Cluster, key: Key, item: SetRotation) -> Awaitable[None]:
@@ -117,7 +128,7 @@ def _title(manifest: Manifest) -> str:
     return f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
-async def write_report(owner: Owner, status: Manifest, notices: Iterable[Notice], cluster: Cluster) -> None:
+async def write_report(owner: Owner, status: Manifest, notices: Iterable[KubeEvent], cluster: Cluster) -> None:
     """Write the status, then tell of what changed in it."""
     await cluster.write_status(owner.key, status, kind=owner.kind)
     for notice in notices:
@@ -128,7 +139,7 @@ async def write_report(owner: Owner, status: Manifest, notices: Iterable[Notice]
             log.warning("event %s of %s was not recorded: %s", notice.reason, owner.key.name, error)
 
 
-async def room_on_nodes(cluster: Cluster) -> tuple[NodeRoom, ...] | None:
+async def room_on_nodes(cluster: Cluster) -> tuple[NodeCapacity, ...] | None:
     """What the nodes have and what is asked of them; None where it is not known."""
     try:
         rooms = await cluster.rooms()

@@ -29,7 +29,7 @@ class Watched:
 
 
 @dataclass
-class ScaleStore:
+class AutoscalerRegistry:
     """All of them, by uid: another object of the same name is another deployment."""
 
     known: dict[str, Watched] = field(default_factory=dict)

@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from llama_operator.apply import Outcome
-from llama_operator.plan.placement.fit import Floor
+from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.shortage import group_shortage
 from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.ports import Capacity, Cluster, Key, PodAsk, Ref, Retry
+from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.ports import Capacity, Cluster, Key, PodRequest, Ref, Retry
 
 LONGEST_AGE = 10.0  # seconds
 
@@ -37,9 +37,9 @@ async def admit_groups(
             seen = await _look(waiting, cluster, now) if waiting else None
         except Retry as error:
             text = f"the room on the nodes is not known, so no group is started: {error}"
-            outcome.problems.append(Hold(Reason.API_RETRY, text))
+            outcome.problems.append(Explanation(Reason.API_RETRY, text))
             return
-        floor = Floor(seen) if seen else None
+        floor = FreeCapacity(seen) if seen else None
         for item in waiting:
             asks = _asks(item, seen) if seen else ()
             if seen and not asks:  # its pods are gone
@@ -62,17 +62,17 @@ async def _look(items: Sequence[Admission], cluster: Cluster, now: datetime) -> 
 
 
 def _fits(item: Admission, seen: Capacity) -> bool:
-    return Floor(seen).place(_asks(item, seen))
+    return FreeCapacity(seen).place(_asks(item, seen))
 
 
-def _asks(item: Admission, seen: Capacity) -> tuple[PodAsk, ...]:
+def _asks(item: Admission, seen: Capacity) -> tuple[PodRequest, ...]:
     """The pods of the group; of one that was not seen it is only known that it is like the others."""
     by_uid = {ask.uid: ask for ask in seen.waiting}
     found = tuple(by_uid[uid] for _, uid in item.pods if uid in by_uid)
     return found + found[:1] * (len(item.pods) - len(found))
 
 
-def _held(item: Admission, asks: Sequence[PodAsk], floor: Floor) -> Hold:
+def _held(item: Admission, asks: Sequence[PodRequest], floor: FreeCapacity) -> Explanation:
     hold = group_shortage(item.group.ordinal, tuple(asks), floor)
     if not item.behind:
         return hold

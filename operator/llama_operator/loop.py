@@ -20,7 +20,7 @@ LONGEST = 60.0  # seconds between two tries of a pass that fails
 
 
 @dataclass
-class Pulse:
+class Heartbeat:
     """Age of the last finished pass over all loops: what the liveness probe asks."""
 
     clock: Callable[[], float]
@@ -48,7 +48,7 @@ async def run_loop(
     wake: asyncio.Event,
     stopped: Callable[[], bool],
     one_pass: Callable[[], Awaitable[float]],
-    pulse: Pulse,
+    pulse: Heartbeat,
 ) -> None:
     """Pass after pass until ``stopped``; ``one_pass`` returns the seconds until the next one."""
     failures = 0

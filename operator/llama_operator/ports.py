@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from llama_operator.api import KIND
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellState
 
@@ -49,7 +49,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Notice:
+class KubeEvent:
     """An event for ``kubectl describe``."""
 
     warning: bool
@@ -68,7 +68,7 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class PodAsk:
+class PodRequest:
     """A pod of the cluster, whosever, as the scheduler looks at it."""
 
     namespace: str
@@ -87,7 +87,7 @@ class PodAsk:
 
 
 @dataclass(frozen=True)
-class NodeRoom:
+class NodeCapacity:
     """What a node has and what its pods ask for: resource name -> amount (cores, bytes, devices)."""
 
     name: str
@@ -97,19 +97,19 @@ class NodeRoom:
     allocatable: Mapping[str, float]
     requested: Mapping[str, float]
     taints: tuple[Mapping[str, str], ...] = ()
-    users: tuple[PodAsk, ...] = ()  # the pods on it
+    users: tuple[PodRequest, ...] = ()  # the pods on it
 
 
 @dataclass(frozen=True)
 class Capacity:
     """The nodes at one moment, and the pods that have none yet."""
 
-    rooms: tuple[NodeRoom, ...]
-    waiting: tuple[PodAsk, ...] = ()
+    rooms: tuple[NodeCapacity, ...]
+    waiting: tuple[PodRequest, ...] = ()
 
 
 @dataclass(frozen=True)
-class CellAnswer:
+class SupervisorAnswer:
     """What a stage's supervisor said, or why it could not be heard."""
 
     state: CellState | None
@@ -153,10 +153,10 @@ class Cluster(Protocol):
     async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
         """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
 
-    async def emit(self, owner: Owner, notice: Notice) -> None:
+    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
-    async def rooms(self) -> Sequence[NodeRoom] | None:
+    async def rooms(self) -> Sequence[NodeCapacity] | None:
         """Nodes with their room; None where the operator may not list nodes and pods of the cluster."""
 
     async def capacity(self, *, age: float) -> Capacity | None:
@@ -169,13 +169,13 @@ class Cluster(Protocol):
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
 
 
-class Cells(Protocol):
+class Supervisors(Protocol):
     """The supervisors of the stages."""
 
-    async def state(self, address: str) -> CellAnswer:
+    async def state(self, address: str) -> SupervisorAnswer:
         """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""
 
-    async def wish(self, address: str, wish: Wish, token: str) -> str:
+    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not taken."""
 
 

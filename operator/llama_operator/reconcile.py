@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
-from llama_operator.autoscaler_registry import ScaleStore
+from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.gang_admission import admit_groups
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import changes, identity
@@ -26,11 +26,11 @@ from llama_operator.observe.deployment import PodView, Snapshot, owned_by, pod_v
 from llama_operator.observe.weights import weights_views
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import CellAnswer, Cells, Cluster, Gateways, Key, Owner
+from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
 from llama_operator.status.deployment import notices, report
-from llama_operator.supervisor_cache import Asking
+from llama_operator.supervisor_cache import SupervisorCache
 from llama_serving.config import names
 
 log = logging.getLogger(__name__)
@@ -56,11 +56,11 @@ class Edges:
     """What a pass talks to."""
 
     cluster: Cluster
-    cells: Cells
+    cells: Supervisors
     gateways: Gateways
     room: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time gives groups their room
-    scales: ScaleStore = field(default_factory=ScaleStore)
-    asking: dict[str, Asking] = field(default_factory=dict)  # by uid of the deployment
+    scales: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
+    asking: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
@@ -86,7 +86,7 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     world = snapshot(bodies)
     running = [pod for pod in world.stages if pod.ip and pod.alive]
     serving = [pod for pod in world.gateways if pod.ip and not pod.finished]
-    asking = edges.asking.setdefault(world.uid, Asking())
+    asking = edges.asking.setdefault(world.uid, SupervisorCache())
     answers, loads = await asyncio.gather(
         asking.ask(running, edges.cells, rest=_rests(world), now=now),
         asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
@@ -113,7 +113,7 @@ def _needs_rooms(world: Snapshot) -> bool:
     return waiting or world.status.observed_generation != world.generation or world.status.reason not in AT_REST
 
 
-def _heard(pod: PodView, answer: CellAnswer, world: Snapshot) -> CellAnswer:
+def _heard(pod: PodView, answer: SupervisorAnswer, world: Snapshot) -> SupervisorAnswer:
     """An address is given to another pod soon after its own has gone: what that one says is not this one's word."""
     state = answer.state
     if state is None:
@@ -121,7 +121,9 @@ def _heard(pod: PodView, answer: CellAnswer, world: Snapshot) -> CellAnswer:
     said = (state.deployment, state.group, state.stage, state.revision)
     if said == (world.key.name, pod.group, pod.stage, pod.revision):
         return answer
-    return CellAnswer(None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}")
+    return SupervisorAnswer(
+        None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}"
+    )
 
 
 def snapshot(bodies: Bodies) -> Snapshot:
@@ -177,7 +179,7 @@ async def _act(decided: Plan, world: Snapshot, settings: Settings, edges: Edges)
 
 
 async def _report(
-    decided: Plan, world: Snapshot, problems: tuple[Hold, ...], cluster: Cluster, now: datetime
+    decided: Plan, world: Snapshot, problems: tuple[Explanation, ...], cluster: Cluster, now: datetime
 ) -> Snapshot:
     """Write the status, if it says something else than before; returns the snapshot with it."""
     status = report(world, decided, problems, now)

@@ -9,8 +9,8 @@ from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
 from llama_operator.apply import Outcome, room_on_nodes, write_report
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
-from llama_operator.observe.weights import WeightsWorld, weights_world
-from llama_operator.plan.reasons import Hold
+from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
+from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
 from llama_operator.ports import Cluster, Manifest, Owner
@@ -29,7 +29,7 @@ class WeightsBodies:
 
 async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings: Settings, now: datetime) -> float:
     """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _with_rooms(weights_world(bodies.weights, bodies.children), cluster)
+    world = await _with_rooms(weights_snapshot(bodies.weights, bodies.children), cluster)
     if world.deleting:
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan_weights(world, settings, now)
@@ -40,7 +40,7 @@ async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings
     return outcome.pause(decided.recheck)
 
 
-async def _with_rooms(world: WeightsWorld, cluster: Cluster) -> WeightsWorld:
+async def _with_rooms(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
     if not any(job.pod and job.pod.unscheduled for job in world.jobs):
         return world
     return replace(world, rooms=await room_on_nodes(cluster))
@@ -48,7 +48,7 @@ async def _with_rooms(world: WeightsWorld, cluster: Cluster) -> WeightsWorld:
 
 async def _act(
     decided: WeightsPlan,
-    world: WeightsWorld,
+    world: WeightsSnapshot,
     spec: LlamaWeightsSpec,
     settings: Settings,
     cluster: Cluster,
@@ -67,13 +67,15 @@ async def _act(
         await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(world.key, ref))
 
 
-async def _apply(manifest: Manifest, world: WeightsWorld, cluster: Cluster, outcome: Outcome, *, force: bool) -> None:
+async def _apply(
+    manifest: Manifest, world: WeightsSnapshot, cluster: Cluster, outcome: Outcome, *, force: bool
+) -> None:
     kind, name = identity(manifest)
     await outcome.attempt(f"{kind} {name}", cluster.apply(world.key, manifest, force=force))
 
 
 async def _report(
-    decided: WeightsPlan, world: WeightsWorld, problems: tuple[Hold, ...], cluster: Cluster, now: datetime
+    decided: WeightsPlan, world: WeightsSnapshot, problems: tuple[Explanation, ...], cluster: Cluster, now: datetime
 ) -> None:
     status = report_weights(world, decided, problems, now)
     if status == world.status:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from llama_operator.observe.deployment import PodView
-from llama_operator.ports import CellAnswer, Cells
+from llama_operator.ports import SupervisorAnswer, Supervisors
 
 LEADER, WORKER = 5.0, 15.0  # seconds
 
@@ -20,16 +20,18 @@ LEADER, WORKER = 5.0, 15.0  # seconds
 class _Earlier:
     pod: PodView
     at: datetime
-    answer: CellAnswer
+    answer: SupervisorAnswer
 
 
 @dataclass
-class Asking:
+class SupervisorCache:
     """What the pods of one deployment have said, by name."""
 
     earlier: dict[str, _Earlier] = field(default_factory=dict)
 
-    async def ask(self, pods: Sequence[PodView], cells: Cells, *, rest: bool, now: datetime) -> list[CellAnswer]:
+    async def ask(
+        self, pods: Sequence[PodView], cells: Supervisors, *, rest: bool, now: datetime
+    ) -> list[SupervisorAnswer]:
         """An answer for each pod; ``rest``: nothing is on its way, so earlier ones are good enough."""
         held = {pod.name: found for pod in pods if rest and (found := self._still_good(pod, now))}
         asked = [pod for pod in pods if pod.name not in held]

@@ -13,7 +13,7 @@ from typing import Any
 import kopf
 
 from llama_operator.api import API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
-from llama_operator.loop import Pulse, run_loop
+from llama_operator.loop import Heartbeat, run_loop
 from llama_operator.ports import Key
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
@@ -43,7 +43,7 @@ Step = Callable[[Key, kopf.Body, Mapping[str, Any]], Awaitable[float]]
 
 
 @dataclass(eq=False)
-class Alarm:
+class WakeFlag:
     """What wakes one loop. ``gone``: the object was deleted without our finalizer; kopf would let the loop run on."""
 
     uid: str
@@ -52,10 +52,10 @@ class Alarm:
 
 
 @dataclass
-class Wakes:
+class WakeFlags:
     """The alarms of the running loops."""
 
-    alarms: dict[Key, Alarm] = field(default_factory=dict)
+    alarms: dict[Key, WakeFlag] = field(default_factory=dict)
 
     def wake(self, key: Key) -> None:
         """Wake a loop; one that does not run yet starts with a full pass anyway."""
@@ -75,7 +75,7 @@ class Wakes:
             alarm.gone = True
             alarm.event.set()
 
-    def leave(self, key: Key, alarm: Alarm) -> bool:
+    def leave(self, key: Key, alarm: WakeFlag) -> bool:
         """The loop has ended; False when a later one of the same name has taken its place."""
         if self.alarms.get(key) is not alarm:
             return False
@@ -83,9 +83,11 @@ class Wakes:
         return True
 
 
-def build(registry: kopf.OperatorRegistry, one_pass: OnePass, one_weights_pass: OneWeightsPass, pulse: Pulse) -> None:
+def build(
+    registry: kopf.OperatorRegistry, one_pass: OnePass, one_weights_pass: OneWeightsPass, pulse: Heartbeat
+) -> None:
     """Register everything that kopf calls."""
-    wakes = Wakes()
+    wakes = WakeFlags()
     kopf.on.login(registry=registry)(_login)
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:
@@ -143,7 +145,7 @@ async def _index_manifest(body: kopf.Body, namespace: str | None, labels: kopf.L
     return {namespace or "": dict(body)} if names.LABEL_WEIGHTS in labels else None
 
 
-def _child_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
+def _child_event(wakes: WakeFlags) -> Callable[..., Awaitable[None]]:
     async def child_changed(body: kopf.Body, namespace: str, labels: kopf.Labels, **_: Any) -> None:
         if owner := _owner_of(namespace, labels):
             wakes.wake(owner)
@@ -153,7 +155,7 @@ def _child_event(wakes: Wakes) -> Callable[..., Awaitable[None]]:
     return child_changed
 
 
-def _own_event(wakes: Wakes, plural: str) -> Callable[..., Awaitable[None]]:
+def _own_event(wakes: WakeFlags, plural: str) -> Callable[..., Awaitable[None]]:
     async def object_changed(type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
         key = loop_key(plural, namespace, name)
         if type == "DELETED":
@@ -185,12 +187,12 @@ def _children(key: Key, indices: Mapping[str, Any]) -> list[Any]:
     return [child for _, plural in CHILDREN for child in indices[_index_name(plural)].get(key, ())]
 
 
-def _loop(wakes: Wakes, plural: str, step: Step, pulse: Pulse) -> Callable[..., Awaitable[None]]:
+def _loop(wakes: WakeFlags, plural: str, step: Step, pulse: Heartbeat) -> Callable[..., Awaitable[None]]:
     async def loop(
         namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
     ) -> None:
         key = loop_key(plural, namespace, name)
-        alarm = wakes.alarms[key] = Alarm(uid)
+        alarm = wakes.alarms[key] = WakeFlag(uid)
         ending = asyncio.create_task(_wake_when_stopped(stopped, alarm.event))
         try:
             await run_loop(

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from llama_operator.api import KIND
-from llama_operator.ports import CellAnswer, Cells, Key
+from llama_operator.ports import Key, SupervisorAnswer, Supervisors
 from llama_operator.reconcile import snapshot
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 from tests.fakes.world import KEY, World, spec_of
 
 SCALING: dict[str, Any] = {
@@ -177,16 +177,16 @@ async def test_metrics_and_the_recording_of_an_hour() -> None:
 
 @dataclass
 class Counting:
-    """The port Cells, which counts the questions."""
+    """The port Supervisors, which counts the questions."""
 
-    cells: Cells
+    cells: Supervisors
     asked: list[str] = field(default_factory=list)
 
-    async def state(self, address: str) -> CellAnswer:
+    async def state(self, address: str) -> SupervisorAnswer:
         self.asked.append(address)
         return await self.cells.state(address)
 
-    async def wish(self, address: str, wish: Wish, token: str) -> str:
+    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         return await self.cells.wish(address, wish, token)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND
-from llama_operator.ports import CellAnswer, Rejected, Retry
+from llama_operator.ports import Rejected, Retry, SupervisorAnswer
 from llama_operator.reconcile import Edges, reconcile
 from llama_serving.config import names
 from llama_serving.config.state import CellReason, Phase
@@ -91,10 +91,10 @@ async def test_an_answer_from_an_address_that_was_given_away_is_not_believed() -
     await world.settle()
     asked = world.nodes.state
 
-    async def state(address: str) -> CellAnswer:
+    async def state(address: str) -> SupervisorAnswer:
         answer = await asked(address)
         assert answer.state is not None
-        return CellAnswer(answer.state.model_copy(update={"deployment": "other", "weights": "other-weights"}))
+        return SupervisorAnswer(answer.state.model_copy(update={"deployment": "other", "weights": "other-weights"}))
 
     world.nodes.state = state
     await world.seconds(20)
@@ -119,11 +119,13 @@ async def test_a_long_start_writes_the_status_seldom() -> None:
     world.nodes.start_seconds = 10_000
     asked = world.nodes.state
 
-    async def state(address: str) -> CellAnswer:
+    async def state(address: str) -> SupervisorAnswer:
         answer = await asked(address)
         assert answer.state is not None
         seconds = int(answer.state.phase_seconds)
-        return CellAnswer(answer.state.model_copy(update={"message": f"The engine is starting, {seconds} s so far."}))
+        return SupervisorAnswer(
+            answer.state.model_copy(update={"message": f"The engine is starting, {seconds} s so far."})
+        )
 
     world.nodes.state = state
     await world.seconds(120)
@@ -326,11 +328,11 @@ async def test_an_engine_that_says_a_novel_fits_into_the_status() -> None:
     world = World(spec_of(replicas=1))
     asked = world.nodes.state
 
-    async def state(address: str) -> CellAnswer:
+    async def state(address: str) -> SupervisorAnswer:
         answer = await asked(address)
         assert answer.state is not None
         failed = {"phase": Phase.FAILED, "reason": CellReason.ENGINE_FAILED, "message": "x" * 100_000, "ready": False}
-        return CellAnswer(answer.state.model_copy(update=failed))
+        return SupervisorAnswer(answer.state.model_copy(update=failed))
 
     world.nodes.state = state
     await world.seconds(20)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from llama_operator.loop import FLOOR, LONGEST, LONGEST_PASS, Pulse, backoff, run_loop
+from llama_operator.loop import FLOOR, LONGEST, LONGEST_PASS, Heartbeat, backoff, run_loop
 from llama_operator.ports import Key, Rejected, Retry
 from tests.fakes.clock import in_virtual_time
 
@@ -21,7 +21,7 @@ class Rig:
         self.wake = asyncio.Event()
         self.stopping = False
         self.clock = asyncio.get_running_loop().time
-        self.pulse = Pulse(clock=self.clock)
+        self.pulse = Heartbeat(clock=self.clock)
         self.task = asyncio.create_task(self._run(script))
 
     async def _run(self, script: Callable[[int], Awaitable[float]]) -> None:
@@ -223,7 +223,7 @@ async def test_a_cancel_ends_it_in_the_middle_of_a_pass() -> None:
 @virtual
 async def test_the_pulse_knows_a_loop_that_missed_its_time() -> None:
     clock = asyncio.get_running_loop().time
-    pulse = Pulse(clock=clock)
+    pulse = Heartbeat(clock=clock)
     assert pulse.late() == 0
     pulse.beat(KEY, 10)
     pulse.beat(Key("team", "other"), 100)

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from llama_operator.api import KIND
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
 from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of
 
 GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
-ROOMY = [NodeRoom(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
+ROOMY = [NodeCapacity(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
 
 
 @dataclass(frozen=True)

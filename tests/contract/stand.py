@@ -14,12 +14,12 @@ from kubernetes.aio import client
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import WEIGHTS_KIND, LlamaWeightsStatus
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import CellAnswer
+from llama_operator.ports import SupervisorAnswer
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import NextWeights, StagedWeights, StagingState, Verdict, Wish
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState, Measurement, StagedWeights, StagingState, WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
 from llama_serving.config.state import CellReason, CellState, Phase
 from llama_serving.config.weights import Manifest, ManifestFile
@@ -124,19 +124,19 @@ class Stand:
         return asked.stdout.strip() == "yes"
 
 
-def file_of(pod: dict[str, Any], configmaps: Iterable[dict[str, Any]]) -> NextWeights:
+def file_of(pod: dict[str, Any], configmaps: Iterable[dict[str, Any]]) -> WeightsArtifact:
     """What a stage pod starts with: the file that its group's ConfigMap mounts."""
     (name,) = [volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if volume["name"] == "config"]
     (body,) = [body for body in configmaps if body["metadata"]["name"] == name]
-    return NextWeights.model_validate_json(body["data"]["next.json"])
+    return WeightsArtifact.model_validate_json(body["data"]["next.json"])
 
 
-def serving_cell(labels: Mapping[str, str], wish: Wish | None, *, starts_with: Weights) -> CellAnswer:
+def serving_cell(labels: Mapping[str, str], wish: DesiredState | None, *, starts_with: WeightsRef) -> SupervisorAnswer:
     """What the supervisor of the stage with these labels says when it serves what it was told, or started with."""
     weights = wish.serve if wish else starts_with
     staged = StagingState(weights=(StagedWeights(digest=weights.digest, id=weights.id, outcome="ready"),))
-    verdict = Verdict(digest=weights.digest, id=weights.id, mean_logprob=-3.5, answer_hash="a")
-    return CellAnswer(
+    verdict = Measurement(digest=weights.digest, id=weights.id, mean_logprob=-3.5, answer_hash="a")
+    return SupervisorAnswer(
         CellState(
             deployment=labels[names.LABEL_DEPLOYMENT], group=int(labels[names.LABEL_GROUP]),
             stage=int(labels[names.LABEL_STAGE]), revision=labels[names.LABEL_REVISION], weights=weights.id,

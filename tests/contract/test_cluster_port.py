@@ -25,7 +25,7 @@ from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.deployment import pod_requests, pod_view
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage
-from llama_operator.ports import Key, Manifest, Notice, Owner, Ref, Rejected, Retry
+from llama_operator.ports import Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
@@ -310,8 +310,8 @@ async def test_status_of_a_vanished_object_is_no_error_and_makes_none(bench: Ben
 async def test_an_event_again_is_counted(bench: Bench) -> None:
     owner = Owner(bench.key, seen(bench, KIND, NAME)["metadata"]["uid"], API_VERSION, KIND)
     for _ in range(2):
-        await bench.cluster.emit(owner, Notice(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
-    await bench.cluster.emit(owner, Notice(False, "Serving", "2 group(s) serve from 2 node(s)"))
+        await bench.cluster.emit(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
+    await bench.cluster.emit(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
     assert bench.event_count("Unschedulable") == 2
     assert bench.event_count("Serving") == 1
 

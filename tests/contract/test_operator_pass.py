@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
-from llama_operator.autoscaler_registry import ScaleStore
-from llama_operator.ports import CellAnswer
+from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.ports import SupervisorAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_serving.config import names
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
 from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, file_of, serving_cell
 from tests.fakes.samples import CPU_SPEC
@@ -29,9 +29,9 @@ class Kubelet:
 
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
-        self.wishes: dict[str, Wish] = {}  # by the pod's address
+        self.wishes: dict[str, DesiredState] = {}  # by the pod's address
         self.seen: list[dict[str, Any]] = []  # the children as this pass read them
-        self.scales = ScaleStore()
+        self.scales = AutoscalerRegistry()
 
     async def one_pass(self) -> LlamaDeploymentStatus:
         """A pass of the deployment's loop, as after events of everything."""
@@ -67,13 +67,13 @@ class Kubelet:
         ready = {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "updatedReplicas": 2}
         self.stand.set_status("deployment", f"{NAME}-gateway", ready)
 
-    async def state(self, address: str) -> CellAnswer:
+    async def state(self, address: str) -> SupervisorAnswer:
         pod = next(body for body in self.seen if body.get("status", {}).get("podIP") == address)
         files = (body for body in self.seen if body["kind"] == "ConfigMap")
         labels, wish = pod["metadata"]["labels"], self.wishes.get(address)
         return serving_cell(labels, wish, starts_with=file_of(pod, files).weights)
 
-    async def wish(self, address: str, wish: Wish, token: str) -> str:
+    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         secret = self.stand.get("secret", f"{NAME}-token")
         assert token == base64.b64decode(secret["data"]["token"]).decode()
         self.wishes[address] = wish

@@ -3,17 +3,17 @@
 import hashlib
 from dataclasses import dataclass, field
 
-from llama_operator.ports import CellAnswer, Manifest
+from llama_operator.ports import Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import (
+    DesiredState,
     GoldenResult,
-    NextWeights,
+    Measurement,
     StagedWeights,
     StagingState,
     SwapState,
-    Verdict,
     Verify,
-    Wish,
+    WeightsArtifact,
 )
 from llama_serving.config.state import CellReason, CellState, Phase
 from tests.fakes.models import Behaviour
@@ -25,20 +25,20 @@ SPEED = 20.0  # tokens per second of one request
 class FakeCell:
     """One stage; of a leader also its engine."""
 
-    wish: Wish | None = None
+    wish: DesiredState | None = None
     staged: dict[str, int] = field(default_factory=dict)  # digest -> seconds of work
     seconds: int = 0  # with all stages running and staged
     joined: bool = False  # a worker is part of its leader's cluster, as it has last noticed
-    engine: NextWeights | None = None  # what the engine answers with; None before it does
+    engine: WeightsArtifact | None = None  # what the engine answers with; None before it does
     asked: Verify | None = None  # what the verdict was measured with
-    verdict: Verdict | None = None
+    verdict: Measurement | None = None
     swap: SwapState | None = None
 
-    def serve(self, file: NextWeights) -> str:
+    def serve(self, file: WeightsArtifact) -> str:
         """Digest of what is to be served."""
         return self.wish.serve.digest if self.wish else file.weights.digest
 
-    def wanted(self, file: NextWeights) -> tuple[NextWeights, ...]:
+    def wanted(self, file: WeightsArtifact) -> tuple[WeightsArtifact, ...]:
         """What is to lie ready."""
         return self.wish.staged if self.wish else (file,)
 
@@ -61,7 +61,7 @@ class FakeCells:
     def of(self, pod: Manifest) -> FakeCell:
         return self.cells.setdefault(pod["metadata"]["uid"], FakeCell())
 
-    def step(self, pods: list[Manifest], file: NextWeights, *, whole: bool, good: bool) -> None:
+    def step(self, pods: list[Manifest], file: WeightsArtifact, *, whole: bool, good: bool) -> None:
         """A second of one group; ``pods`` in the order of stages."""
         cells = [self.of(pod) for pod in pods]
         for cell in cells:
@@ -84,7 +84,7 @@ class FakeCells:
     def _agreed(self, cells: list[FakeCell]) -> bool:
         return len({cell.wish.serve.digest if cell.wish else "" for cell in cells}) == 1
 
-    def _stage(self, cell: FakeCell, file: NextWeights) -> None:
+    def _stage(self, cell: FakeCell, file: WeightsArtifact) -> None:
         for one in cell.wanted(file):
             digest = one.weights.digest
             if cell.staged.get(digest, 0) < self.stage_seconds:
@@ -94,7 +94,7 @@ class FakeCells:
     def _is_staged(self, cell: FakeCell, digest: str) -> bool:
         return cell.staged.get(digest, 0) >= self.stage_seconds and self.behaviour(digest).staging is None
 
-    def _start(self, leader: FakeCell, serve: str, file: NextWeights, *, ready: bool) -> None:
+    def _start(self, leader: FakeCell, serve: str, file: WeightsArtifact, *, ready: bool) -> None:
         if not ready or not self.behaviour(serve).starts:
             leader.seconds = min(leader.seconds, 1) if ready else 0
             return
@@ -102,10 +102,10 @@ class FakeCells:
         if leader.seconds >= self.start_seconds:
             leader.engine, leader.verdict = self._named(leader, serve, file), None
 
-    def _named(self, leader: FakeCell, digest: str, file: NextWeights) -> NextWeights:
+    def _named(self, leader: FakeCell, digest: str, file: WeightsArtifact) -> WeightsArtifact:
         return next(one for one in (*leader.wanted(file), file) if one.weights.digest == digest)
 
-    def _swap(self, leader: FakeCell, name: str, serve: str, file: NextWeights) -> None:
+    def _swap(self, leader: FakeCell, name: str, serve: str, file: WeightsArtifact) -> None:
         """One second running, then done or failed; a failed one is not tried again until the wish changes."""
         swap = leader.swap
         if swap is None or swap.digest != serve:
@@ -126,7 +126,7 @@ class FakeCells:
         leader.asked = asked
         leader.verdict = self._verdict(leader.engine, asked, int(pod["metadata"]["labels"][names.LABEL_GROUP]))
 
-    def _verdict(self, engine: NextWeights, asked: Verify, ordinal: int) -> Verdict:
+    def _verdict(self, engine: WeightsArtifact, asked: Verify, ordinal: int) -> Measurement:
         weights = engine.weights
         behaves = self.behaviour(weights.digest)
         golden = tuple(
@@ -134,7 +134,7 @@ class FakeCells:
             for one in asked.golden
         )
         answer = self.stray.get(ordinal) or hashlib.sha256(weights.digest.encode()).hexdigest()[:16]
-        return Verdict(
+        return Measurement(
             digest=weights.digest, id=weights.id, stage_digests=(weights.digest,), golden=golden,
             mean_logprob=behaves.logprob, answer_hash=answer, error=behaves.error, seconds=0.5,
         )  # fmt: skip
@@ -146,12 +146,12 @@ class FakeCells:
         running = cell.swap is not None and cell.swap.outcome != "done"
         return cell.engine is not None and cell.verdict is not None and not running
 
-    def state(self, pod: Manifest, leader: Manifest | None, *, stages: int, whole: bool) -> CellAnswer:
+    def state(self, pod: Manifest, leader: Manifest | None, *, stages: int, whole: bool) -> SupervisorAnswer:
         labels, cell = pod["metadata"]["labels"], self.of(pod)
         head = self.of(leader) if leader else FakeCell()
         mine = int(labels[names.LABEL_STAGE]) == 0
         phase, reason = self._phase(head, whole=whole) if mine else self._of_worker(cell)
-        return CellAnswer(
+        return SupervisorAnswer(
             CellState(
                 deployment=labels[names.LABEL_DEPLOYMENT],
                 group=int(labels[names.LABEL_GROUP]),

@@ -13,7 +13,7 @@ from typing import Any
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
@@ -27,12 +27,12 @@ class FakeCluster:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references
-        self.events: list[Notice] = []
+        self.events: list[KubeEvent] = []
         self.calls: list[str] = []
         self.writes: list[str] = []
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
-        self.room: Sequence[NodeRoom] | None = None
+        self.room: Sequence[NodeCapacity] | None = None
         self.nodes: list[Manifest] | None = None  # in place of ``room``: what is on them counts
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
@@ -91,10 +91,10 @@ class FakeCluster:
 
         self._call(f"status {key.name}", write)
 
-    async def emit(self, owner: Owner, notice: Notice) -> None:
+    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
         self._call(f"event {notice.reason}", lambda: self.events.append(notice))
 
-    async def rooms(self) -> Sequence[NodeRoom] | None:
+    async def rooms(self) -> Sequence[NodeCapacity] | None:
         self._call("rooms", lambda: None, write=False)
         return self.room if self.nodes is None else self._capacity(self.nodes).rooms
 

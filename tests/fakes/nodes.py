@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from llama_operator.api import WEIGHTS_KIND
-from llama_operator.ports import CellAnswer, Manifest, Rejected, Retry
+from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_serving.config import names
-from llama_serving.config.desired import NextWeights, Wish
+from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import MANIFEST_KEY
 from tests.fakes.cells import FakeCells
@@ -162,11 +162,11 @@ class FakeNodes:
         running = all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
         return len(pods) == self.stages and running
 
-    def _file(self, pod: Manifest) -> NextWeights | None:
+    def _file(self, pod: Manifest) -> WeightsArtifact | None:
         name = pod["metadata"]["name"].rpartition("-")[0]
         found = self.cluster.objects.get(("ConfigMap", name))
         text = found["data"].get("next.json") if found else None
-        return NextWeights.model_validate_json(text) if text else None
+        return WeightsArtifact.model_validate_json(text) if text else None
 
     def _watch(self, leader: Manifest) -> None:
         """Rules of the data path that no state may break."""
@@ -179,7 +179,7 @@ class FakeNodes:
         if ready and cell.engine:
             self._watch_serving(leader["metadata"], cell.engine, passed=cell.verdict is not None)
 
-    def _watch_serving(self, meta: Manifest, engine: NextWeights, *, passed: bool) -> None:
+    def _watch_serving(self, meta: Manifest, engine: WeightsArtifact, *, passed: bool) -> None:
         behaves = self.cells.behaviour(engine.weights.digest)
         told = meta.get("annotations", {}).get(names.ANNOTATION_WEIGHTS)
         if told != engine.weights.id:
@@ -255,16 +255,16 @@ class FakeNodes:
 
     # -- the port Cells ------------------------------------------------------------------------------------------------
 
-    async def state(self, address: str) -> CellAnswer:
+    async def state(self, address: str) -> SupervisorAnswer:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:
-            return CellAnswer(None, "connection refused")
+            return SupervisorAnswer(None, "connection refused")
         pods = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
         return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
 
-    async def wish(self, address: str, wish: Wish, token: str) -> str:
+    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:

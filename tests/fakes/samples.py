@@ -12,7 +12,7 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage, GroupPlan, Plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.desired import WeightsArtifact
 from tests.fakes.models import FACTS, view_of
 
 SETTINGS: Final = Settings("registry.example/serving:1", "registry.example/gateway:1", "llama-system")
@@ -52,7 +52,7 @@ def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) 
     return Context(key or Key("team", "chat"), uid, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
 
 
-def weights_in(context: Context) -> NextWeights:
+def weights_in(context: Context) -> WeightsArtifact:
     """The weights of the context's spec, resolved."""
     return next_weights(view_of(context.spec.model), context.served_name)
 

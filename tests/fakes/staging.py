@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import NextWeights, StagedWeights, Wish
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState, StagedWeights, WeightsArtifact
 from llama_serving.config.names import weights_path
 from llama_serving.config.weights import Manifest, ManifestFile
 from llama_serving.weights.source.interface import Broken, Gone, Listed, Source
@@ -57,16 +57,16 @@ class Checkpoint:
         }
         return Manifest(files=files, tensors=tensors, headers=headers)
 
-    def item(self, *, full: bool = True, source: str = "mem://model", path: str = "") -> NextWeights:
+    def item(self, *, full: bool = True, source: str = "mem://model", path: str = "") -> WeightsArtifact:
         """What a wish says of it."""
         manifest = self.manifest(full=full)
-        weights = Weights(
+        weights = WeightsRef(
             path=path or weights_path(manifest.digest),
             id=manifest.digest[7:19],
             served_name="llama",
             digest=manifest.digest,
         )
-        return NextWeights(weights=weights, source=source, revision="r1", manifest=manifest)
+        return WeightsArtifact(weights=weights, source=source, revision="r1", manifest=manifest)
 
     def write(self, folder: Path) -> Path:
         """As files."""
@@ -317,17 +317,17 @@ class Pod:
         inbox = Inbox(wish=self.root / "wish.json", configured=self.root / "next.json")
         return Stager(site=self.site, tools=self.tools(), inbox=inbox, outbox=Outbox(self.root / "staging.json"))
 
-    def configure(self, item: NextWeights) -> None:
+    def configure(self, item: WeightsArtifact) -> None:
         (self.root / "next.json").write_text(item.model_dump_json())
 
-    def wish(self, *staged: NextWeights, serve: NextWeights | None = None) -> Wish:
-        wish = Wish(serve=(serve or staged[-1]).weights, staged=staged)
+    def wish(self, *staged: WeightsArtifact, serve: WeightsArtifact | None = None) -> DesiredState:
+        wish = DesiredState(serve=(serve or staged[-1]).weights, staged=staged)
         beside = self.root / "wish.new"
         beside.write_text(wish.model_dump_json())
         beside.replace(self.root / "wish.json")
         return wish
 
-    def target(self, item: NextWeights) -> Path:
+    def target(self, item: WeightsArtifact) -> Path:
         return self.site.target(item.weights.digest)
 
 
@@ -350,7 +350,7 @@ async def until(
 
 
 async def until_outcome(
-    stager: Stager, item: NextWeights, outcome: str, *, time_passes: Time | None = None
+    stager: Stager, item: WeightsArtifact, outcome: str, *, time_passes: Time | None = None
 ) -> StagedWeights:
     """Step until one item has this outcome."""
     digest = item.weights.digest

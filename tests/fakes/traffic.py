@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from llama_serving.config.gateway import Work
+from llama_serving.config.gateway import WorkCount
 
 PROMPT, ANSWER = 100, 50  # tokens of each
 
@@ -34,8 +34,8 @@ class Traffic:
         self.running += [self.seconds] * begin
         self.waited = self.waited + 1 if self.waiting else 0.0
 
-    def work(self, requests: int) -> Work:
-        return Work(
+    def work(self, requests: int) -> WorkCount:
+        return WorkCount(
             requests=requests, prompt_tokens=PROMPT * requests, answer_tokens=ANSWER * requests,
             seconds=float(self.seconds * requests),
         )  # fmt: skip

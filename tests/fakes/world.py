@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
-from llama_operator.autoscaler_registry import ScaleStore
+from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile import Edges, reconcile
-from llama_operator.supervisor_cache import Asking
+from llama_operator.supervisor_cache import SupervisorCache
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster, clone
 from tests.fakes.nodes import FakeNodes
@@ -49,8 +49,8 @@ class World:
 
     def restart(self) -> None:
         """Another process of the operator: it remembers nothing."""
-        self.scales = ScaleStore()
-        self.asking: dict[str, Asking] = {}
+        self.scales = AutoscalerRegistry()
+        self.asking: dict[str, SupervisorCache] = {}
 
     @property
     def status(self) -> LlamaDeploymentStatus:

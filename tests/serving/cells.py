@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llama_serving.config import names
-from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
-from llama_serving.config.desired import StagedWeights, StagingState, Wish
+from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
+from llama_serving.config.desired import DesiredState, StagedWeights, StagingState
 from tests.serving.pods import NETWORK, Pod, network
 
 ROOT = Path(__file__).parents[2]
@@ -21,10 +21,10 @@ SHM_BYTES = 256 << 20
 TOKEN = "f3a1c2" * 8
 
 
-def weights(model: str) -> Weights:
-    """Weights of a mounted folder, with a digest by which a stager would know them."""
+def weights(model: str) -> WeightsRef:
+    """WeightsRef of a mounted folder, with a digest by which a stager would know them."""
     digest = f"sha256:{hashlib.sha256(model.encode()).hexdigest()}"
-    return Weights(path=f"/mnt/models/{model}", id=model, served_name="llama", digest=digest)
+    return WeightsRef(path=f"/mnt/models/{model}", id=model, served_name="llama", digest=digest)
 
 
 def cell_config(*, model: str, context_length: int = 512, max_num_seqs: int = 8, **changes: Any) -> CellConfig:
@@ -86,7 +86,7 @@ class Cell:
         answer = post_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
 
-    def wish(self, wish: Wish) -> None:
+    def wish(self, wish: DesiredState) -> None:
         """As the operator: the same wish to every stage."""
         for pod in self.pods:
             assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_WISH}", wish) == {"wish": wish.key}
@@ -126,7 +126,7 @@ def post_json(url: str, body: dict[str, Any], *, timeout: float = 60) -> dict[st
         return dict(json.loads(answer.read()))
 
 
-def put_json(url: str, body: Wish, *, timeout: float = 10) -> dict[str, Any]:
+def put_json(url: str, body: DesiredState, *, timeout: float = 10) -> dict[str, Any]:
     headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
     request = urllib.request.Request(url, body.model_dump_json().encode(), headers, method="PUT")
     with urllib.request.urlopen(request, timeout=timeout) as answer:

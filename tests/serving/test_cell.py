@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from llama_serving.config.desired import GoldenPrompt, Verify, Wish
+from llama_serving.config.desired import DesiredState, GoldenPrompt, Verify
 from tests.serving.cells import Cell, cell_config, running_cell, weights
 from tests.serving.pods import eventually
 from tests.soak import soak
@@ -119,7 +119,7 @@ def test_golden_prompts_and_quality_tell_damaged_weights(cell: Cell) -> None:
 def test_a_stage_that_cannot_load_is_named_and_nobody_is_answered_until_the_old_weights_are_back(cell: Cell) -> None:
     before = cell.chat("Who waits for the others?")
     cell.stages("one", "half")
-    cell.wish(Wish(serve=weights("half")))
+    cell.wish(DesiredState(serve=weights("half")))
     eventually(lambda: cell.state()["reason"] == "SwapFailed", within=60, what="a failed exchange", tail=cell.logs)
     state = cell.state()
     assert (state["ready"], state["weights"], state["swap"]["outcome"]) == (False, "", "failed")
@@ -133,14 +133,14 @@ def test_a_stage_that_cannot_load_is_named_and_nobody_is_answered_until_the_old_
 
 
 def exchange(cell: Cell, name: str, *golden: GoldenPrompt) -> dict[str, Any]:
-    """Wish for other weights; the leader's state once they are verified."""
-    wish = Wish(serve=weights(name), verify=Verify(golden=golden))
+    """DesiredState for other weights; the leader's state once they are verified."""
+    wish = DesiredState(serve=weights(name), verify=Verify(golden=golden))
     cell.wish(wish)
     eventually(lambda: serves(cell, wish), within=60, what=f"weights {name}", tail=cell.logs)
     return cell.state()
 
 
-def serves(cell: Cell, wish: Wish) -> bool:
+def serves(cell: Cell, wish: DesiredState) -> bool:
     """Exchanged and verified as wished."""
     state = cell.state()
     proven = len(state["verdict"]["golden"]) == len(wish.verify.golden)

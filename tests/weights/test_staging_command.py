@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from llama_serving.config.cell import CellConfig, Layout
-from llama_serving.config.desired import NextWeights, StagingState
+from llama_serving.config.desired import StagingState, WeightsArtifact
 from tests.fakes.staging import checkpoint, read_safetensors
 
 MODEL = checkpoint(layers=4, shards=2, width=300_000)
@@ -57,7 +57,7 @@ async def server() -> AsyncIterator[Server]:
 class Sidecar:
     """The process, with a folder in place of each of its volumes."""
 
-    def __init__(self, root: Path, item: NextWeights, *, stage: int) -> None:
+    def __init__(self, root: Path, item: WeightsArtifact, *, stage: int) -> None:
         self.root = root
         self._stage = stage
         (root / "weights").mkdir()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.desired import WeightsArtifact
 from llama_serving.weights.staging.io.disk import LocalDisk
 from tests.fakes.staging import Checkpoint, MemorySource, MortalDisk, Pod, Volume, checkpoint, until_outcome
 
@@ -11,7 +11,7 @@ MODELS = [checkpoint(seed=seed, layers=4, shards=2, width=30_000) for seed in ra
 TWO_FIT = 1_250_000  # bytes of a volume: stage 0 needs 425,054 of each
 
 
-def item(number: int) -> NextWeights:
+def item(number: int) -> WeightsArtifact:
     return MODELS[number].item(source=f"mem://{number}")
 
 

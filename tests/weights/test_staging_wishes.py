@@ -4,13 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from llama_serving.config.desired import NextWeights, StagingState
+from llama_serving.config.desired import StagingState, WeightsArtifact
 from tests.fakes.staging import Checkpoint, MemorySource, Pod, checkpoint, until, until_outcome
 
 MODELS = [checkpoint(seed=seed, layers=4, shards=2) for seed in range(3)]
 
 
-def item(number: int) -> NextWeights:
+def item(number: int) -> WeightsArtifact:
     return MODELS[number].item(source=f"mem://{number}")
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
-from llama_operator.loop import Pulse
+from llama_operator.loop import Heartbeat
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
 from llama_operator.wiring import CHILDREN, build
@@ -32,7 +32,7 @@ class Operator:
         self.passes: list[Bodies] = []
         self.weights_passes: list[WeightsBodies] = []
         self.failures: list[Exception] = []  # raised by the next passes
-        self.pulse = Pulse(clock=time.monotonic)
+        self.pulse = Heartbeat(clock=time.monotonic)
         self.stop = threading.Event()
 
     async def one_pass(self, bodies: Bodies) -> float:

@@ -10,8 +10,8 @@ import pytest
 
 from llama_operator import admin
 from llama_operator.api import API_GROUP, AutoscalingStatus
-from llama_operator.autoscaler_registry import ScaleStore
-from llama_operator.loop import Pulse
+from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.loop import Heartbeat
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import Recall, Scaled
 from llama_operator.plan.autoscaling.policy import Groups
@@ -210,10 +210,10 @@ async def test_a_stop_is_clean_within_seconds(api: Api) -> None:
 @pytest.mark.parametrize(("late", "status"), [(0, 200), (119, 200), (121, 503)])
 async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int, unused_tcp_port: int) -> None:
     now = 1000.0
-    pulse = Pulse(clock=lambda: now)
+    pulse = Heartbeat(clock=lambda: now)
     pulse.beat(Key("team", "chat"), 10)
     now += 10 + late
-    runner = await admin.serve(pulse, ScaleStore(), port=unused_tcp_port)
+    runner = await admin.serve(pulse, AutoscalerRegistry(), port=unused_tcp_port)
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -226,14 +226,14 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
 
 
 async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> None:
-    scales = ScaleStore()
+    scales = AutoscalerRegistry()
     scaled = Scaled(
         target=2, record=AutoscalingStatus(target=2, since=datetime(2026, 1, 1, tzinfo=UTC)), decided=True,
         recall=Recall(), load=Load(known=True, waiting=7), groups=Groups(serving=1, starting=(5.0,)),
         reason="RequestsWait", message="7 wait",
     )  # fmt: skip
     scales.keep(Key("team", "chat"), "uid-1", scaled, datetime(2026, 1, 1, tzinfo=UTC))
-    runner = await admin.serve(Pulse(clock=lambda: 0.0), scales, port=unused_tcp_port)
+    runner = await admin.serve(Heartbeat(clock=lambda: 0.0), scales, port=unused_tcp_port)
     found: dict[str, tuple[int, str]] = {}
     try:
         async with aiohttp.ClientSession() as session:

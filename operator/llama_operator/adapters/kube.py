@@ -19,7 +19,7 @@ from llama_operator.adapters.http_errors import is_of_another, judge
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.ports import Capacity, Key, Manifest, NodeRoom, Notice, Owner, Ref, Rejected, Retry
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
 
 MANAGER = "llama-operator"
@@ -155,7 +155,7 @@ class KubeCluster:
         query = {"fieldManager": MANAGER, "force": "true"}
         await self._call("PATCH", path, body=body, content=APPLY, query=query, fine=(404,))
 
-    async def emit(self, owner: Owner, notice: Notice) -> None:
+    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
         """One event per reason and message: its name is computed from them, a repetition counts up."""
         name = f"{owner.key.name}.{short_hash([owner.uid, notice.reason, notice.message])}"
         path = path_of(owner.key, Ref("v1", "Event", name))
@@ -166,7 +166,7 @@ class KubeCluster:
         again = {"count": known.get("count", 1) + 1, "lastTimestamp": _now()}
         await self._call("PATCH", path, body=again, content=MERGE, fine=(404,))
 
-    async def rooms(self) -> Sequence[NodeRoom] | None:
+    async def rooms(self) -> Sequence[NodeCapacity] | None:
         """Nodes and what is asked of them; None without the right to look at the whole cluster."""
         seen = await self.capacity(age=self._rooms_age)
         return None if seen is None else seen.rooms
@@ -253,7 +253,7 @@ def path_of(key: Key, ref: Ref) -> str:
     return f"{root}/namespaces/{key.namespace}/{_PLURALS[ref.kind]}/{ref.name}"
 
 
-def event_body(owner: Owner, notice: Notice, name: str) -> Manifest:
+def event_body(owner: Owner, notice: KubeEvent, name: str) -> Manifest:
     """A core/v1 event about a LlamaDeployment or a LlamaWeights."""
     moment = _now()
     return {

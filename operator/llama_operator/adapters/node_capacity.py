@@ -6,7 +6,7 @@ from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.observe.deployment import is_gated, pod_requests
-from llama_operator.ports import Capacity, Manifest, NodeRoom, PodAsk
+from llama_operator.ports import Capacity, Manifest, NodeCapacity, PodRequest
 from llama_serving.config import names
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -14,15 +14,15 @@ HOSTNAME = "kubernetes.io/hostname"
 
 def capacity_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> Capacity:
     """One room per node; a pod counts on its node until it has ended."""
-    asks = [pod_ask(pod) for pod in pods]
-    users: dict[str, list[PodAsk]] = defaultdict(list)
+    asks = [pod_request(pod) for pod in pods]
+    users: dict[str, list[PodRequest]] = defaultdict(list)
     for ask in asks:
         users[ask.node].append(ask)
     rooms = tuple(_room(node, tuple(users[node["metadata"]["name"]])) for node in nodes)
     return Capacity(rooms, tuple(users.get("", ())))
 
 
-def pod_ask(body: Manifest) -> PodAsk:
+def pod_request(body: Manifest) -> PodRequest:
     """What a pod asks of a node."""
     meta, spec = body.get("metadata") or {}, body.get("spec") or {}
     labels = meta.get("labels") or {}
@@ -30,7 +30,7 @@ def pod_ask(body: Manifest) -> PodAsk:
         names.MANAGED_BY,
         names.COMPONENT_STAGE,
     )
-    return PodAsk(
+    return PodRequest(
         namespace=meta.get("namespace", ""),
         name=meta.get("name", ""),
         uid=meta.get("uid", ""),
@@ -59,14 +59,14 @@ def _apart(spec: Mapping[str, Any]) -> bool:
     return any(rule.get("topologyKey") == HOSTNAME for rule in rules or ())
 
 
-def _room(node: Manifest, users: tuple[PodAsk, ...]) -> NodeRoom:
+def _room(node: Manifest, users: tuple[PodRequest, ...]) -> NodeCapacity:
     meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
     conditions: dict[str, Any] = {item["type"]: item["status"] for item in status.get("conditions") or ()}
     asked: dict[str, float] = defaultdict(float)
     for user in users:
         for name, amount in user.requests.items():
             asked[name] += amount
-    return NodeRoom(
+    return NodeCapacity(
         name=meta["name"],
         labels=meta.get("labels") or {},
         ready=conditions.get("Ready") == "True",

@@ -3,38 +3,40 @@
 import aiohttp
 from pydantic import ValidationError
 
-from llama_operator.ports import CellAnswer
+from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 from llama_serving.config.state import CellState
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
 
 
-class HttpCells:
+class HttpSupervisors:
     """The port ``Cells`` on real pods."""
 
     def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_STATE) -> None:
         self._session = session
         self._port = port
 
-    async def state(self, address: str) -> CellAnswer:
+    async def state(self, address: str) -> SupervisorAnswer:
         """The state of the stage at this pod IP, or why there is none."""
         url = f"http://{host_of(address)}:{self._port}{names.ROUTE_STATE}"
         try:
             async with self._session.get(url, timeout=DEADLINE) as response:
                 text = await response.text()
                 if response.status != 200:
-                    return CellAnswer(None, f"HTTP {response.status} from its supervisor")
-                return CellAnswer(CellState.model_validate_json(text))
+                    return SupervisorAnswer(None, f"HTTP {response.status} from its supervisor")
+                return SupervisorAnswer(CellState.model_validate_json(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return CellAnswer(None, f"its supervisor is not heard: {str(error) or type(error).__name__}")
+            return SupervisorAnswer(None, f"its supervisor is not heard: {str(error) or type(error).__name__}")
         except ValidationError as error:
-            return CellAnswer(None, f"its supervisor says what this operator does not understand: {_first(error)}")
+            return SupervisorAnswer(
+                None, f"its supervisor says what this operator does not understand: {_first(error)}"
+            )
         except UnicodeDecodeError:
-            return CellAnswer(None, "its supervisor says what this operator does not understand: no UTF-8")
+            return SupervisorAnswer(None, "its supervisor says what this operator does not understand: no UTF-8")
 
-    async def wish(self, address: str, wish: Wish, token: str) -> str:
+    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         """Tell the stage at this pod IP; empty, or why it did not take it."""
         url = f"http://{host_of(address)}:{self._port}{names.ROUTE_WISH}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}

@@ -32,7 +32,7 @@ from llama_operator.api.v1alpha1.types import (
     ObjectMeta,
 )
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
-from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, LookStatus
+from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, ResolveAttempt
 from llama_serving.config.names import API_GROUP
 
 __all__ = [
@@ -63,7 +63,6 @@ __all__ = [
     "LlamaWeights",
     "LlamaWeightsSpec",
     "LlamaWeightsStatus",
-    "LookStatus",
     "ModelFactsStatus",
     "ModelSpec",
     "ModelStatus",
@@ -71,6 +70,7 @@ __all__ = [
     "PlacementSpec",
     "PvcSource",
     "Quantity",
+    "ResolveAttempt",
     "ResolverImages",
     "ResolverPlacement",
     "ScaleDecision",

@@ -23,7 +23,7 @@ from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import KIND as CLAIM
 from llama_operator.plan.placement.claims import claim_for, kept_claims
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 
@@ -48,7 +48,7 @@ class Changes:
     applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
     releases: tuple[Ref, ...] = ()  # shared objects that are let go of
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[Explanation, ...] = ()
 
 
 def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
@@ -139,10 +139,10 @@ def left_over(children: Iterable[Manifest], keep: Container[tuple[str, str]]) ->
     )
 
 
-def _taken(manifest: Manifest) -> Hold:
+def _taken(manifest: Manifest) -> Explanation:
     kind, name = identity(manifest)
     detail = (
         f"{kind} {name} has our labels but another owner, such as an earlier LlamaDeployment of this name: "
         "it is made when the garbage collector, or somebody, has deleted that one"
     )
-    return Hold(Reason.API_RETRY, detail)
+    return Explanation(Reason.API_RETRY, detail)

@@ -6,19 +6,19 @@ from llama_operator.manifests.common import Context, canonical_json, dns_egress,
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
-from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
+from llama_serving.config.desired import WeightsArtifact
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
 
 
-def group_objects(context: Context, group: GroupId, serve: NextWeights) -> list[Manifest]:
+def group_objects(context: Context, group: GroupId, serve: WeightsArtifact) -> list[Manifest]:
     """Headless Service, ConfigMap and NetworkPolicy of a group whose pods start with the weights ``serve``."""
     return [_service(context, group), _config_map(context, group, serve), _network_policy(context, group)]
 
 
-def cell_config(context: Context, group: GroupId, weights: Weights) -> CellConfig:
+def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellConfig:
     """The file from which the group's stages start, alone."""
     spec = context.spec
     cpu = spec.device.resource == CPU
@@ -68,7 +68,7 @@ def _service(context: Context, group: GroupId) -> Manifest:
     }
 
 
-def _config_map(context: Context, group: GroupId, serve: NextWeights) -> Manifest:
+def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Manifest:
     files = {CONFIG_KEY: cell_config(context, group, serve.weights), NEXT_KEY: serve}
     return {
         "apiVersion": "v1",

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
 from llama_operator.observe.deployment import PodView, WeightsView, owned_by, parse_time, pod_view, stored_spec
-from llama_operator.ports import Key, Manifest, NodeRoom
+from llama_operator.ports import Key, Manifest, NodeCapacity
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
@@ -41,7 +41,7 @@ class JobView:
 
 
 @dataclass(frozen=True)
-class WeightsWorld:
+class WeightsSnapshot:
     """One LlamaWeights and everything of it that was seen in this pass."""
 
     key: Key
@@ -54,10 +54,10 @@ class WeightsWorld:
     jobs: tuple[JobView, ...] = ()
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
-    rooms: tuple[NodeRoom, ...] | None = None
+    rooms: tuple[NodeCapacity, ...] | None = None
 
 
-def weights_world(weights: Body, children: Iterable[Body]) -> WeightsWorld:
+def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:
     """What the watches show. Children that another object of this name owned are left out."""
     meta = weights["metadata"]
     uid = meta.get("uid", "")
@@ -66,7 +66,7 @@ def weights_world(weights: Body, children: Iterable[Body]) -> WeightsWorld:
     pods = [child for child in bodies if child["kind"] == "Pod"]
     others = [child for child in ours if child["kind"] not in ("Job", "Pod")]
     spec, error = _spec(weights)
-    return WeightsWorld(
+    return WeightsSnapshot(
         key=Key(meta["namespace"], meta["name"]),
         uid=uid,
         generation=meta.get("generation", 0),

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from llama_operator.observe.deployment import PodView, Snapshot, Waiting
 from llama_operator.plan.placement.shortage import shortage
-from llama_operator.plan.reasons import SEVERITY, Hold, Reason, worst
-from llama_operator.ports import NodeRoom
+from llama_operator.plan.reasons import SEVERITY, Explanation, Reason, most_severe
+from llama_operator.ports import NodeCapacity
 from llama_serving.config.state import CellReason, CellState, Phase
 
 _IMAGE_WORDS = frozenset(
@@ -40,18 +40,20 @@ _CELL_REASONS = {
 _SECONDS = re.compile(r"\b(\d+) s\b")  # as supervisors write them
 
 
-def explain_group(ordinal: int, pods: tuple[PodView, ...], stages: int, world: Snapshot, now: datetime) -> Hold | None:
+def explain_group(
+    ordinal: int, pods: tuple[PodView, ...], stages: int, world: Snapshot, now: datetime
+) -> Explanation | None:
     """The one thing to look at first in this group; None when it serves."""
     if any(pod.stage == 0 and pod.alive and pod.ready for pod in pods):
         return None
     holds = [hold for pod in pods if (hold := explain_pod(pod, world, now))]
     if len(pods) < stages:
         detail = f"group {ordinal} has {len(pods)} of its {stages} pods"
-        holds.append(Hold(Reason.POD_STARTING, detail, ordinal))
-    return worst(tuple(holds))
+        holds.append(Explanation(Reason.POD_STARTING, detail, ordinal))
+    return most_severe(tuple(holds))
 
 
-def explain_gateway(world: Snapshot) -> tuple[Hold, ...]:
+def explain_gateway(world: Snapshot) -> tuple[Explanation, ...]:
     """Requests reach the groups through the gateways only."""
     ready, asked = gateways_ready(world)
     if ready:
@@ -59,7 +61,7 @@ def explain_gateway(world: Snapshot) -> tuple[Hold, ...]:
     stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world.rooms)))
     why = "".join(f"; {hold.detail}" for hold in sorted(stuck, key=lambda hold: SEVERITY[hold.reason])[:1])
     detail = f"0 of {asked} gateways are ready, so no request is answered{why}"
-    return (Hold(Reason.GATEWAY_NOT_READY, detail if asked else "the gateway's Deployment is not there yet"),)
+    return (Explanation(Reason.GATEWAY_NOT_READY, detail if asked else "the gateway's Deployment is not there yet"),)
 
 
 def gateways_ready(world: Snapshot) -> tuple[int, int]:
@@ -71,41 +73,41 @@ def gateways_ready(world: Snapshot) -> tuple[int, int]:
     return (gateway.get("status") or {}).get("availableReplicas", 0), gateway["spec"].get("replicas", 0)
 
 
-def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
+def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Explanation | None:
     """Why this pod is not a serving stage yet; None when it is."""
     return explain_start(pod, world.rooms, now) or _cell(pod, world, now)
 
 
-def explain_start(pod: PodView, rooms: tuple[NodeRoom, ...] | None, now: datetime) -> Hold | None:
+def explain_start(pod: PodView, rooms: tuple[NodeCapacity, ...] | None, now: datetime) -> Explanation | None:
     """Why no container of this pod runs, from what the scheduler and the kubelet say; None when one does."""
     stuck = _not_running(pod, rooms)
     if stuck:
         return stuck
     if pod.gated:  # no time in it: a group may wait long for room, and says so elsewhere
-        return Hold(Reason.POD_STARTING, f"pod {pod.name} is placed together with its group", pod.group)
+        return Explanation(Reason.POD_STARTING, f"pod {pod.name} is placed together with its group", pod.group)
     if not pod.node or pod.phase == "Pending":
         what = f"gets its containers on node {pod.node}" if pod.node else "has no node yet"
         detail = f"pod {pod.name} {what}, {_span(now, pod.created)} so far"
-        return Hold(Reason.POD_STARTING, detail, pod.group)
+        return Explanation(Reason.POD_STARTING, detail, pod.group)
     return None
 
 
-def _not_running(pod: PodView, rooms: tuple[NodeRoom, ...] | None) -> Hold | None:
+def _not_running(pod: PodView, rooms: tuple[NodeCapacity, ...] | None) -> Explanation | None:
     """What the scheduler or the kubelet says against this pod."""
     if pod.unscheduled:
-        return Hold(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, rooms)}", pod.group)
+        return Explanation(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, rooms)}", pod.group)
     return _waiting(pod, pod.waiting) if pod.waiting else None
 
 
-def _waiting(pod: PodView, waiting: Waiting) -> Hold:
+def _waiting(pod: PodView, waiting: Waiting) -> Explanation:
     where = f"pod {pod.name} on node {pod.node}"
     if waiting.reason in _IMAGE_WORDS:
         text = f"{where} has no image: {waiting.reason}: {_tail(waiting.message)}"
-        return Hold(Reason.IMAGE_UNAVAILABLE, text, pod.group)
+        return Explanation(Reason.IMAGE_UNAVAILABLE, text, pod.group)
     if waiting.reason == "CrashLoopBackOff":  # its message is the present pause, which says nothing of the cause
-        return Hold(Reason.CONTAINER_FAILING, f"{where}: {waiting.reason}{_history(pod)}", pod.group)
+        return Explanation(Reason.CONTAINER_FAILING, f"{where}: {waiting.reason}{_history(pod)}", pod.group)
     text = f"{where}: {waiting.reason}: {_tail(waiting.message)}{_history(pod)}"
-    return Hold(Reason.CONTAINER_FAILING, text, pod.group)
+    return Explanation(Reason.CONTAINER_FAILING, text, pod.group)
 
 
 def _history(pod: PodView) -> str:
@@ -117,18 +119,18 @@ def _history(pod: PodView) -> str:
     return f", {pod.restarts} restarts, it last ended with code {pod.ended.exit_code}{said}"
 
 
-def _cell(pod: PodView, world: Snapshot, now: datetime) -> Hold | None:
+def _cell(pod: PodView, world: Snapshot, now: datetime) -> Explanation | None:
     answer = world.cells.get(pod.name)
     if answer is None or answer.state is None:
         error = f" ({answer.error})" if answer and answer.error else ""
         since = _span(now, pod.created)
         said = f"does not answer, {since} after it was made{error}{_history(pod)}"
         detail = f"pod {pod.name} on node {pod.node} {said}"
-        return Hold(Reason.POD_STARTING, detail, pod.group)
+        return Explanation(Reason.POD_STARTING, detail, pod.group)
     state = answer.state
     if state.phase is Phase.SERVING and (state.stage != 0 or pod.ready):
         return None
-    return Hold(_CELL_REASONS[state.reason], _cell_sentence(pod, state), pod.group)
+    return Explanation(_CELL_REASONS[state.reason], _cell_sentence(pod, state), pod.group)
 
 
 def _cell_sentence(pod: PodView, state: CellState) -> str:

@@ -9,17 +9,17 @@ from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
     Baseline,
     GroupVerdict,
-    KeptWish,
     LlamaDeploymentStatus,
     PastRollout,
+    RequeueState,
     RolloutStatus,
-    TakenBack,
+    StableTemplate,
 )
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.plan.autoscaling.memory import Scaled
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.reasons import Hold
-from llama_serving.config.desired import NextWeights, Wish
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.desired import DesiredState, WeightsArtifact
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class GroupPlan:
     """A group whose objects are rendered: from which spec, and which weights its pods start with."""
 
     group: GroupId
-    serve: NextWeights
+    serve: WeightsArtifact
     spec: LlamaDeploymentSpec
 
 
@@ -73,29 +73,31 @@ class SetRotation:
 
 
 @dataclass(frozen=True)
-class PutWish:
+class PutDesiredState:
     """What the supervisor of a stage is to be told."""
 
     pod: str
     address: str
-    wish: Wish
+    wish: DesiredState
 
 
 @dataclass(frozen=True)
-class Memory:
+class Persisted:
     """What a pass leaves to the next ones, in the status: it is written before anything is done by it."""
 
     rollout: RolloutStatus | None = None
     history: tuple[PastRollout, ...] = ()
-    good: KeptWish | None = None
+    good: StableTemplate | None = None
     baselines: tuple[Baseline, ...] = ()
-    taken_back: tuple[TakenBack, ...] = ()
+    taken_back: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
 
 
-def memory_of(status: LlamaDeploymentStatus) -> Memory:
+def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
     """What earlier passes have left."""
-    return Memory(status.rollout, status.history, status.good, status.baselines, status.taken_back, status.autoscaling)
+    return Persisted(
+        status.rollout, status.history, status.good, status.baselines, status.taken_back, status.autoscaling
+    )
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,13 @@ class Plan:
     admissions: tuple[Admission, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     rotations: tuple[SetRotation, ...] = ()
-    wishes: tuple[PutWish, ...] = ()
+    wishes: tuple[PutDesiredState, ...] = ()
     weights: tuple[ModelSpec, ...] = ()  # whose LlamaWeights this deployment wants to be there
     releases: tuple[WeightsView, ...] = ()  # LlamaWeights that it has owned and does not need any more
     model: WeightsView | None = None  # the LlamaWeights of the present spec
-    memory: Memory = Memory()
+    memory: Persisted = Persisted()
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[Explanation, ...] = ()
     replicas: int | None = None  # groups that are wanted; None where the spec cannot be read
     scaling: Scaled | None = None  # None: the spec does not ask for autoscaling
     recheck: float = 30.0  # seconds until the next pass without an event

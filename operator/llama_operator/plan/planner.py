@@ -16,20 +16,20 @@ from llama_operator.observe.deployment import PodView, Snapshot, WeightsView
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway, explain_group
-from llama_operator.plan.groups.state import Scene, scene_of
-from llama_operator.plan.groups.steps import Course, GroupSteps, group_steps, leave_alone
-from llama_operator.plan.groups.template import kept_target, wanted_target
+from llama_operator.plan.groups.state import PlanState, plan_state
+from llama_operator.plan.groups.steps import GroupSteps, UpdatePolicy, group_steps, leave_alone
+from llama_operator.plan.groups.template import desired_template, stable_template
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.verification import group_verdict, remember
 from llama_operator.plan.groups.weights_lookup import weights_of
-from llama_operator.plan.groups.weights_step import UnitStep, rotation_of, wishes_of
+from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_of
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, remembered
 from llama_operator.plan.placement.layout import check_layout
-from llama_operator.plan.plan import Admission, Memory, Plan, PutWish, SetRotation, memory_of
-from llama_operator.plan.reasons import FAILURES, Hold, Reason
-from llama_operator.plan.rollout.policy import course_of, decided_anew
-from llama_operator.plan.rollout.state_machine import Aims, advance, settle
+from llama_operator.plan.plan import Admission, Persisted, Plan, PutDesiredState, SetRotation, persisted_state
+from llama_operator.plan.reasons import FAILURES, Explanation, Reason
+from llama_operator.plan.rollout.policy import decided_anew, update_policy
+from llama_operator.plan.rollout.state_machine import Templates, advance, settle
 from llama_operator.plan.settings import Settings
 
 SOON = 1.0  # seconds between passes while something starts or leaves: cells send no events
@@ -39,11 +39,11 @@ LATER = 15.0  # and while all serve: a cell that stops serving shows in its pod'
 
 def plan(world: Snapshot, settings: Settings, now: datetime, recall: Recall = NOTHING) -> Plan:
     """What to do now. A deployment that is being deleted gets an empty plan: owner references do the rest."""
-    memory = memory_of(world.status)
+    memory = persisted_state(world.status)
     if world.deleting:
         return Plan(memory=memory)
     if world.spec is None:
-        hold = Hold(Reason.SPEC_INVALID, world.spec_error)
+        hold = Explanation(Reason.SPEC_INVALID, world.spec_error)
         return Plan(keep=_all_groups(world), memory=memory, holds=(hold,), recheck=LATER)
     scaled = scale(world, world.spec, recall, now)
     if scaled is None:
@@ -61,13 +61,13 @@ def plan(world: Snapshot, settings: Settings, now: datetime, recall: Recall = NO
 
 
 def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> Plan:
-    scene, before = scene_of(world, spec, settings, now), memory_of(world.status)
+    scene, before = plan_state(world, spec, settings, now), persisted_state(world.status)
     view = weights_of(world.weights, spec.model)
     refused = check_layout(spec, view.facts) if view and view.facts else ()
-    wanted = None if refused else settle(wanted_target(world, spec, settings), before)
-    aims = Aims(wanted, kept_target(world, spec, scene.known))
+    wanted = None if refused else settle(desired_template(world, spec, settings), before)
+    aims = Templates(wanted, stable_template(world, spec, scene.known))
     memory = advance(before, aims, scene)
-    course = course_of(before, aims, scene)
+    course = update_policy(before, aims, scene)
     if course and decided_anew(before, memory):
         course = replace(course, take=False)
     steps = group_steps(scene, course) if course else leave_alone(scene)
@@ -75,10 +75,12 @@ def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: d
     return _whole(scene, steps, memory, waits + explain_gateway(world), aims)
 
 
-def _whole(scene: Scene, steps: GroupSteps, memory: Memory, waits: tuple[Hold, ...], aims: Aims) -> Plan:
+def _whole(
+    scene: PlanState, steps: GroupSteps, memory: Persisted, waits: tuple[Explanation, ...], aims: Templates
+) -> Plan:
     """The plan, from what was decided."""
     world, models = scene.world, _models(scene.spec, aims)
-    wishes = tuple(wish for step in steps.units for wish in wishes_of(step, scene))
+    wishes = tuple(wish for step in steps.units for wish in desired_states(step, scene))
     stands = _record_holds(memory)
     admitted, later = _admissions(scene, steps)
     waits += later
@@ -100,13 +102,13 @@ def _whole(scene: Scene, steps: GroupSteps, memory: Memory, waits: tuple[Hold, .
     )
 
 
-def _admissions(scene: Scene, steps: GroupSteps) -> tuple[tuple[Admission, ...], tuple[Hold, ...]]:
+def _admissions(scene: PlanState, steps: GroupSteps) -> tuple[tuple[Admission, ...], tuple[Explanation, ...]]:
     going = frozenset(delete.name for delete in steps.deletes)
     found, later = admissions(scene.units, steps.whole, going, scene.world, scene.now)
     return tuple(replace(item, behind=steps.behind) for item in found), later
 
 
-def _with_taken_back(memory: Memory, steps: GroupSteps, scene: Scene) -> Memory:
+def _with_taken_back(memory: Persisted, steps: GroupSteps, scene: PlanState) -> Persisted:
     wanted = (item.group for item in steps.plans)
     before = scene.world.status.taken_back
     return replace(memory, taken_back=remembered(before, steps.returned, scene.units, wanted, scene.now))
@@ -133,17 +135,17 @@ def _leaves(pod: PodView) -> SetRotation | None:
 # -- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _weights_holds(view: WeightsView | None, spec: LlamaDeploymentSpec) -> tuple[Hold, ...]:
+def _weights_holds(view: WeightsView | None, spec: LlamaDeploymentSpec) -> tuple[Explanation, ...]:
     model = spec.model
     if view is None:
         text = f"the weights of {model.source} at {model.revision} are looked at before any device is asked for"
-        return (Hold(Reason.INSPECTING_MODEL, text),)
+        return (Explanation(Reason.INSPECTING_MODEL, text),)
     if view.ready and view.manifest is not None and view.facts is not None:
         return ()
     if view.refused:
-        return (Hold(_word(view.reason, Reason.MODEL_REFUSED), view.message),)
+        return (Explanation(_word(view.reason, Reason.MODEL_REFUSED), view.message),)
     text = view.message or f"LlamaWeights {view.name} is looked at before any device is asked for"
-    return (Hold(_word(view.reason, Reason.INSPECTING_MODEL), text),)
+    return (Explanation(_word(view.reason, Reason.INSPECTING_MODEL), text),)
 
 
 def _word(text: str, other: Reason) -> Reason:
@@ -151,14 +153,14 @@ def _word(text: str, other: Reason) -> Reason:
     return next((reason for reason in Reason if reason.value == text), other)
 
 
-def _models(spec: LlamaDeploymentSpec, aims: Aims) -> tuple[ModelSpec, ...]:
+def _models(spec: LlamaDeploymentSpec, aims: Templates) -> tuple[ModelSpec, ...]:
     """Of the present spec, and of the last good one: groups may have to go back to it."""
     if aims.good is None or aims.good.spec.model == spec.model:
         return (spec.model,)
     return (spec.model, aims.good.spec.model)
 
 
-def _releases(scene: Scene, models: tuple[ModelSpec, ...]) -> tuple[WeightsView, ...]:
+def _releases(scene: PlanState, models: tuple[ModelSpec, ...]) -> tuple[WeightsView, ...]:
     """Weights of this deployment that no group has or may soon have.
 
     Those that served before stay for a while: a user who goes back to them must not wait until they are read again.
@@ -173,7 +175,9 @@ def _releases(scene: Scene, models: tuple[ModelSpec, ...]) -> tuple[WeightsView,
 # -- what was measured ------------------------------------------------------------------------------------------------
 
 
-def _with_baselines(memory: Memory, steps: tuple[UnitStep, ...], wishes: tuple[PutWish, ...], scene: Scene) -> Memory:
+def _with_baselines(
+    memory: Persisted, steps: tuple[GroupStep, ...], wishes: tuple[PutDesiredState, ...], scene: PlanState
+) -> Persisted:
     """Verdicts of groups that passed and hold the present wish, so that they were asked what is asked now."""
     untold = {wish.pod for wish in wishes}
     verified = [
@@ -186,7 +190,7 @@ def _with_baselines(memory: Memory, steps: tuple[UnitStep, ...], wishes: tuple[P
     return replace(memory, baselines=remember(memory.baselines, verified, texts))
 
 
-def _verdicts(scene: Scene) -> dict[str, GroupVerdict]:
+def _verdicts(scene: PlanState) -> dict[str, GroupVerdict]:
     found = {}
     for unit in scene.units:
         serve, verdict = scene.held(unit), unit.verdict
@@ -200,26 +204,28 @@ def _verdicts(scene: Scene) -> dict[str, GroupVerdict]:
 # -- why anything waits -----------------------------------------------------------------------------------------------
 
 
-def _record_holds(memory: Memory) -> tuple[Hold, ...]:
+def _record_holds(memory: Persisted) -> tuple[Explanation, ...]:
     record = memory.rollout
     if record is None or record.phase == "Done":
         return ()
     reason = _word(record.reason, Reason.ROLLING_OUT)
     if record.phase == "RollingOut":
-        return (Hold(reason, record.message),)
+        return (Explanation(reason, record.message),)
     end = "go back to" if record.phase == "RollingBack" else "serve"
     held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
     good = f"{memory.good.id} in pods {memory.good.revision}" if memory.good else record.before
-    return (Hold(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
+    return (Explanation(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
 
 
-def _rests(memory: Memory) -> bool:
+def _rests(memory: Persisted) -> bool:
     """The rollout goes on with another spec only, which is an event."""
     record = memory.rollout
     return record is not None and (record.phase == "Held" or record.reason == Reason.ROLLOUT_PAUSED)
 
 
-def _group_waits(scene: Scene, course: Course | None, steps: GroupSteps, now: datetime) -> tuple[Hold, ...]:
+def _group_waits(
+    scene: PlanState, course: UpdatePolicy | None, steps: GroupSteps, now: datetime
+) -> tuple[Explanation, ...]:
     explained = {hold.group for hold in steps.holds}
     waits = []
     for ordinal in scene.wanted:

@@ -68,7 +68,7 @@ FAILURES = frozenset(list(Reason)[: SEVERITY[Reason.POD_LOST] + 1])
 
 
 @dataclass(frozen=True)
-class Hold:
+class Explanation:
     """Why something waits. ``group`` is the ordinal it concerns, None for the whole deployment."""
 
     reason: Reason
@@ -76,6 +76,6 @@ class Hold:
     group: int | None = None
 
 
-def worst(holds: tuple[Hold, ...]) -> Hold | None:
+def most_severe(holds: tuple[Explanation, ...]) -> Explanation | None:
     """The hold a user should look at first: by reason, then the lowest group."""
     return min(holds, key=lambda hold: (SEVERITY[hold.reason], hold.group or 0), default=None)

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 from llama_operator.preview.simulated_group import Faults, Spans
 from llama_operator.preview.simulation import START, Moment, Setting, Simulation
 
@@ -25,10 +25,10 @@ class Room(_Part):
     labels: dict[str, str] = Field(default={}, description="its labels, for placement.nodeSelector")
     free: dict[str, str | int | float] = Field(description="resource -> amount, such as nvidia.com/gpu: 8")
 
-    def seen(self) -> NodeRoom:
+    def seen(self) -> NodeCapacity:
         """As the planner sees it."""
         amounts = {name: float(parse(str(amount))) for name, amount in self.free.items()}
-        return NodeRoom(self.name, self.labels, ready=True, schedulable=True, allocatable=amounts, requested={})
+        return NodeCapacity(self.name, self.labels, ready=True, schedulable=True, allocatable=amounts, requested={})
 
 
 class Seconds(_Part):

@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 
 from llama_operator.observe.deployment import PodView, Waiting, pod_view
 from llama_operator.plan.naming import GroupId
-from llama_operator.ports import CellAnswer
+from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import (
+    DesiredState,
     GoldenResult,
-    NextWeights,
+    Measurement,
     StagedWeights,
     StagingState,
     SwapState,
-    Verdict,
     Verify,
-    Wish,
+    WeightsArtifact,
 )
 from llama_serving.config.state import CellReason, CellState, Phase
 
@@ -64,15 +64,17 @@ class SimUnit:
 
     group: GroupId
     stages: int
-    file: NextWeights
+    file: WeightsArtifact
     spans: Spans
     faults: Faults
     made: datetime
-    wishes: list[tuple[datetime, Wish]] = field(default_factory=list)  # of its stages, and when they have read them
+    wishes: list[tuple[datetime, DesiredState]] = field(
+        default_factory=list
+    )  # of its stages, and when they have read them
     staged: dict[str, datetime] = field(default_factory=dict)  # digest -> when it is ready
     starts: datetime | None = None  # when the engine comes up
-    engine: NextWeights | None = None
-    swapping: NextWeights | None = None
+    engine: WeightsArtifact | None = None
+    swapping: WeightsArtifact | None = None
     swap: SwapState | None = None
     until: datetime | None = None  # end of the exchange
     measured: datetime | None = None  # when the verdict is there
@@ -96,7 +98,7 @@ class SimUnit:
             busy = self.spans.requests if self.told else 0
             self.leaves = now + timedelta(seconds=self.spans.end + busy)
 
-    def take(self, wish: Wish, now: datetime) -> None:
+    def take(self, wish: DesiredState, now: datetime) -> None:
         """Its stages get their wish."""
         if wish == self._wish:
             return
@@ -106,15 +108,15 @@ class SimUnit:
         self._stage(self._on_agenda, read, before)
 
     @property
-    def _wish(self) -> Wish | None:
+    def _wish(self) -> DesiredState | None:
         """The last one that it was told."""
         return self.wishes[-1][1] if self.wishes else None
 
     @property
-    def _on_agenda(self) -> tuple[NextWeights, ...]:
+    def _on_agenda(self) -> tuple[WeightsArtifact, ...]:
         return self._wish.staged if self._wish else (self.file,)
 
-    def _stage(self, wanted: tuple[NextWeights, ...], now: datetime, before: Collection[str]) -> None:
+    def _stage(self, wanted: tuple[WeightsArtifact, ...], now: datetime, before: Collection[str]) -> None:
         """What is on the disk but was not ``before`` among the wanted is looked at again."""
         for digest in (one.weights.digest for one in wanted):
             fresh = digest not in self.staged
@@ -142,7 +144,7 @@ class SimUnit:
             self.swap = SwapState(digest=serve.weights.digest, outcome="running")
             self.measured = None
 
-    def _is_other(self, serve: NextWeights) -> bool:
+    def _is_other(self, serve: WeightsArtifact) -> bool:
         return self.swap is not None and self.swap.digest != serve.weights.digest
 
     def _swap_failed(self) -> bool:
@@ -159,7 +161,7 @@ class SimUnit:
         self.swap = SwapState(digest=wanted.weights.digest, outcome="done", seconds=self.spans.swap)
         self.measured = now + timedelta(seconds=self.spans.verify)
 
-    def _start(self, serve: NextWeights, now: datetime) -> None:
+    def _start(self, serve: WeightsArtifact, now: datetime) -> None:
         if not self._is_staged(serve, now) or self._fails(now):
             return
         if self.starts is None:
@@ -170,18 +172,18 @@ class SimUnit:
     def _fails(self, now: datetime) -> bool:
         return hits(self.faults.start, self._serve(now).weights.id)
 
-    def _serve(self, now: datetime) -> NextWeights:
+    def _serve(self, now: datetime) -> WeightsArtifact:
         wish = self._read(now)
         if wish is None:
             return self.file
         found = (one for one in wish.staged if one.weights.digest == wish.serve.digest)
         return next(found, self.file)
 
-    def _read(self, now: datetime) -> Wish | None:
+    def _read(self, now: datetime) -> DesiredState | None:
         """The last wish that stager and engine have read."""
         return next((wish for read, wish in reversed(self.wishes) if read <= now), None)
 
-    def _is_staged(self, serve: NextWeights, now: datetime) -> bool:
+    def _is_staged(self, serve: WeightsArtifact, now: datetime) -> bool:
         ready = self.staged.get(serve.weights.digest)
         return ready is not None and now >= ready and not hits(self.faults.staging, serve.weights.id)
 
@@ -250,9 +252,11 @@ class SimUnit:
     def _crash_time(self) -> datetime:
         return self.made + timedelta(seconds=self.spans.stage + self.spans.start)
 
-    def answers(self, now: datetime, deployment: str) -> dict[str, CellAnswer]:
+    def answers(self, now: datetime, deployment: str) -> dict[str, SupervisorAnswer]:
         """What its supervisors say."""
-        return {self.group.pod(stage): CellAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)}
+        return {
+            self.group.pod(stage): SupervisorAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)
+        }
 
     def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
         up, wish = self.engine is not None, self._wish
@@ -284,7 +288,7 @@ class SimUnit:
         items = wish.staged if wish else (self.file,)
         return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
 
-    def _staged(self, item: NextWeights, now: datetime) -> StagedWeights:
+    def _staged(self, item: WeightsArtifact, now: datetime) -> StagedWeights:
         digest, name = item.weights.digest, item.weights.id
         if hits(self.faults.staging, name):
             return StagedWeights(
@@ -292,14 +296,14 @@ class SimUnit:
             )
         return StagedWeights(digest=digest, id=name, outcome="ready" if now >= self.staged[digest] else "working")
 
-    def _verdict(self, now: datetime) -> Verdict | None:
+    def _verdict(self, now: datetime) -> Measurement | None:
         if self.engine is None or self.measured is None or now < self.measured:
             return None
         wish, weights = self._wish, self.engine.weights
         asked = wish.verify if wish else Verify()
         golden = tuple(GoldenResult(prompt=one.prompt, passed=True, answer=one.expect) for one in asked.golden)
         bad = hits(self.faults.verify, weights.id)
-        return Verdict(
+        return Measurement(
             digest=weights.digest,
             id=weights.id,
             golden=golden,

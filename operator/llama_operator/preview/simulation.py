@@ -14,10 +14,10 @@ from llama_operator.observe.deployment import PodView, Snapshot, WeightsView, po
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage, Memory, Plan
+from llama_operator.plan.plan import CreateStage, Persisted, Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Key, Manifest, NodeRoom
+from llama_operator.ports import Key, Manifest, NodeCapacity
 from llama_operator.preview.simulated_group import Faults, SimUnit, Spans
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
@@ -38,7 +38,7 @@ class Setting:
 
     spans: Spans = field(default_factory=Spans)
     faults: Faults = field(default_factory=Faults)
-    rooms: tuple[NodeRoom, ...] | None = None  # beside what the groups have
+    rooms: tuple[NodeCapacity, ...] | None = None  # beside what the groups have
     in_flight: int = 0  # requests, all the time
     facts: ModelFacts | None = None
 
@@ -70,7 +70,7 @@ class Simulation:
     spec: LlamaDeploymentSpec
     setting: Setting
     now: datetime = START
-    memory: Memory = field(default_factory=Memory)
+    memory: Persisted = field(default_factory=Persisted)
     recall: Recall = NOTHING  # of the operator's process; a restart sets it back
     units: dict[GroupId, SimUnit] = field(default_factory=dict)
     files: dict[str, Manifest] = field(default_factory=dict)  # ConfigMaps by name

@@ -21,8 +21,8 @@ from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import FAILURES, Hold, Reason, worst
-from llama_operator.ports import Notice
+from llama_operator.plan.reasons import FAILURES, Explanation, Reason, most_severe
+from llama_operator.ports import KubeEvent
 from llama_serving.config import names
 
 LONGEST = 2000  # characters of a sentence: the API server refuses a condition with a very long one
@@ -44,11 +44,11 @@ _STATES = {
 }
 
 
-def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetime) -> LlamaDeploymentStatus:
+def report(world: Snapshot, plan: Plan, problems: tuple[Explanation, ...], now: datetime) -> LlamaDeploymentStatus:
     """The status to write after this pass. ``problems`` are what the API server said to our writes."""
     moment = now.replace(microsecond=0)
     holds = tuple(replace(hold, detail=hold.detail[:LONGEST]) for hold in problems + plan.holds)
-    first = worst(holds) or _rest(world, plan)
+    first = most_severe(holds) or _rest(world, plan)
     groups = _groups(world, plan, holds, moment)
     serving = [group for group in groups if group.state == SERVING]
     wished = len(groups) if plan.replicas is None else plan.replicas
@@ -73,12 +73,12 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Hold, ...], now: datetim
     )
 
 
-def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tuple[Notice, ...]:
+def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tuple[KubeEvent, ...]:
     """Events of what changed between two statuses: a group's state, and the first thing to look at."""
     states = {group.name: group.state for group in before.groups}
     changed = [group for group in after.groups if states.get(group.name) != group.state]
     found = [
-        Notice(
+        KubeEvent(
             warning=group.state in (FAILED, REBUILDING),
             reason=group.reason or group.state,
             message=f"group {group.ordinal} is {group.state}: {group.message}",
@@ -89,37 +89,37 @@ def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tupl
     found += _verify_notices(before, after)
     found += _scaling_notices(before.autoscaling, after.autoscaling)
     if before.reason != after.reason:
-        found.append(Notice(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
+        found.append(KubeEvent(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
     return tuple(found)
 
 
-def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[Notice]:
+def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
     """The begin of a rollout with what it will take, and each turn that it takes."""
     old, new = before.rollout, after.rollout
     if new is None or (old and (old.key, old.phase, old.started) == (new.key, new.phase, new.started)):
         return []
     if new.phase == "RollingOut":
         plan = "; ".join((new.expected.why, *new.expected.steps))
-        return [Notice(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
+        return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
     turned = new.phase in ("RollingBack", "Held")
     word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")
-    return [Notice(turned, word, f"rollout of {new.to}: {new.phase}, {new.message}")]
+    return [KubeEvent(turned, word, f"rollout of {new.to}: {new.phase}, {new.message}")]
 
 
-def _scaling_notices(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[Notice]:
+def _scaling_notices(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[KubeEvent]:
     """Every change of the number of groups, with why."""
     if before is None or after is None or before.target == after.target:
         return []
     word = "ScaledUp" if after.target > before.target else "ScaledDown"
-    return [Notice(False, word, f"{before.target} to {after.target} group(s): {after.message}")]
+    return [KubeEvent(False, word, f"{before.target} to {after.target} group(s): {after.message}")]
 
 
-def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[Notice]:
+def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
     """What was measured of a group's weights, when it was measured anew."""
     known = {group.name: group.verify for group in before.groups}
     fresh = [group for group in after.groups if group.verify and group.verify != known.get(group.name)]
     return [
-        Notice(
+        KubeEvent(
             not group.verify.passed, "Verified" if group.verify.passed else Reason.VERIFY_FAILED, group.verify.message
         )
         for group in fresh
@@ -127,17 +127,17 @@ def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
     ]
 
 
-def _rest(world: Snapshot, plan: Plan) -> Hold:
+def _rest(world: Snapshot, plan: Plan) -> Explanation:
     """Nothing waits: all groups serve, or none is wanted."""
     if plan.replicas != 0:
-        return Hold(Reason.SERVING, _serving_sentence(world))
+        return Explanation(Reason.SERVING, _serving_sentence(world))
     if plan.scaling:
         text = "no group is wanted: the gateways hold requests, and the first of them starts one"
-        return Hold(Reason.SCALED_TO_ZERO, text)
+        return Explanation(Reason.SCALED_TO_ZERO, text)
     text = (
         "spec.replicas is 0, so no group is wanted: the gateways hold requests until one serves or their time is over"
     )
-    return Hold(Reason.SCALED_TO_ZERO, text)
+    return Explanation(Reason.SCALED_TO_ZERO, text)
 
 
 def _serving_sentence(world: Snapshot) -> str:
@@ -146,7 +146,7 @@ def _serving_sentence(world: Snapshot) -> str:
     return f"{len(groups)} group(s) serve from {len(nodes)} node(s)"
 
 
-def _groups(world: Snapshot, plan: Plan, holds: tuple[Hold, ...], moment: datetime) -> tuple[GroupStatus, ...]:
+def _groups(world: Snapshot, plan: Plan, holds: tuple[Explanation, ...], moment: datetime) -> tuple[GroupStatus, ...]:
     seen: dict[GroupId, list[PodView]] = {}
     for pod in world.stages:
         seen.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
@@ -159,11 +159,11 @@ def _group(
     group: GroupId,
     pods: tuple[PodView, ...],
     plan: Plan,
-    holds: tuple[Hold, ...],
+    holds: tuple[Explanation, ...],
     before: GroupStatus | None,
     moment: datetime,
 ) -> GroupStatus:
-    hold = worst(tuple(hold for hold in holds if hold.group == group.ordinal))
+    hold = most_severe(tuple(hold for hold in holds if hold.group == group.ordinal))
     leader = next((pod for pod in pods if pod.stage == 0), None)
     state = SERVING if leader and is_serving(leader) else _state(hold)
     since = before.since if before and before.state == state and before.since else moment
@@ -181,7 +181,7 @@ def _group(
     )
 
 
-def _state(hold: Hold | None) -> str:
+def _state(hold: Explanation | None) -> str:
     if hold is None:
         return STARTING
     return _STATES.get(hold.reason) or (FAILED if hold.reason in FAILURES else STARTING)
@@ -205,8 +205,8 @@ def _model(world: Snapshot, plan: Plan) -> ModelStatus | None:
 def _conditions(
     world: Snapshot,
     plan: Plan,
-    first: Hold,
-    holds: tuple[Hold, ...],
+    first: Explanation,
+    holds: tuple[Explanation, ...],
     groups: tuple[GroupStatus, ...],
     moment: datetime,
 ) -> tuple[Condition, ...]:
@@ -215,9 +215,9 @@ def _conditions(
     wished = len(groups) if plan.replicas is None else plan.replicas
     idle = wished == 0 and plan.scaling is not None  # as asked: the first request starts a group
     available = ready > 0 and (serving > 0 or idle)
-    failure = worst(tuple(hold for hold in holds if hold.reason in FAILURES))
-    waits = worst(tuple(hold for hold in holds if hold.reason not in FAILURES))
-    done = Hold(Reason.SERVING, f"{serving} of {wished} groups serve, {ready} of {asked} gateways are ready")
+    failure = most_severe(tuple(hold for hold in holds if hold.reason in FAILURES))
+    waits = most_severe(tuple(hold for hold in holds if hold.reason not in FAILURES))
+    done = Explanation(Reason.SERVING, f"{serving} of {wished} groups serve, {ready} of {asked} gateways are ready")
     done = done if wished else _rest(world, plan)
     verdicts = (
         ("Available", available, done if available else first),
@@ -231,7 +231,7 @@ def _conditions(
 
 
 def _condition(
-    kind: str, value: bool, hold: Hold, before: Condition | None, generation: int, moment: datetime
+    kind: str, value: bool, hold: Explanation, before: Condition | None, generation: int, moment: datetime
 ) -> Condition:
     status = "True" if value else "False"
     since = before.last_transition_time if before and before.status == status else moment

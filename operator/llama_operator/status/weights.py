@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Final
 
 from llama_operator.api import Condition, LlamaWeightsStatus, ModelFactsStatus
-from llama_operator.observe.weights import WeightsWorld
+from llama_operator.observe.weights import WeightsSnapshot
 from llama_operator.plan.naming import manifest_name
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.plan.weights.resolve import RESOLVING, WeightsPlan
-from llama_operator.ports import Notice
+from llama_operator.ports import KubeEvent
 from llama_serving.config.model import ReportReason, WeightsReport
 
 LONGEST: Final = 2000  # characters of a sentence: the API server refuses a condition with a very long one
@@ -17,7 +17,7 @@ _NO_WARNING: Final = frozenset({RESOLVING, Reason.POD_STARTING, Reason.API_RETRY
 
 
 def report_weights(
-    world: WeightsWorld, plan: WeightsPlan, problems: tuple[Hold, ...], now: datetime
+    world: WeightsSnapshot, plan: WeightsPlan, problems: tuple[Explanation, ...], now: datetime
 ) -> LlamaWeightsStatus:
     """The status to write after this pass. ``problems`` are what the API server said to our writes."""
     ready = plan.settled or plan.accepted is not None
@@ -37,13 +37,13 @@ def report_weights(
     )
 
 
-def weights_notices(before: LlamaWeightsStatus, after: LlamaWeightsStatus) -> tuple[Notice, ...]:
+def weights_notices(before: LlamaWeightsStatus, after: LlamaWeightsStatus) -> tuple[KubeEvent, ...]:
     """An event when the reason changed, or the refusal's sentence."""
     refused = after.look is not None and after.look.refused and not after.ready
     same = before.reason == after.reason and (not refused or before.message == after.message)
     if same or not after.reason:
         return ()
-    return (Notice(warning=after.reason not in _NO_WARNING, reason=after.reason, message=after.message),)
+    return (KubeEvent(warning=after.reason not in _NO_WARNING, reason=after.reason, message=after.message),)
 
 
 def shown_bytes(count: int) -> str:
@@ -56,7 +56,7 @@ def shown_bytes(count: int) -> str:
     return f"{value:.3g}{unit}"
 
 
-def _found(report: WeightsReport, key: str, world: WeightsWorld) -> LlamaWeightsStatus:
+def _found(report: WeightsReport, key: str, world: WeightsSnapshot) -> LlamaWeightsStatus:
     facts = ModelFactsStatus.model_validate(report.facts.model_dump()) if report.facts else None
     return LlamaWeightsStatus(
         key=key,
@@ -72,7 +72,7 @@ def _found(report: WeightsReport, key: str, world: WeightsWorld) -> LlamaWeights
     )
 
 
-def _condition(world: WeightsWorld, ready: bool, reason: str, message: str, moment: datetime) -> Condition:
+def _condition(world: WeightsSnapshot, ready: bool, reason: str, message: str, moment: datetime) -> Condition:
     status = "True" if ready else "False"
     before = next((one for one in world.status.conditions if one.type == "Ready"), None)
     return Condition(

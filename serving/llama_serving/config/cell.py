@@ -16,7 +16,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Weights(Frozen):
+class WeightsRef(Frozen):
     """The weights that the engine loads."""
 
     path: str = Field(description="folder in the pod that holds config.json, tokenizer and *.safetensors")
@@ -49,7 +49,7 @@ class CellConfig(Frozen):
     group: int = Field(ge=0)
     revision: str
     stage_hosts: tuple[str, ...] = Field(min_length=1, description="DNS name of each stage; index = stage, 0 = leader")
-    weights: Weights
+    weights: WeightsRef
     layout: Layout
     context_length: int = Field(ge=1, description="tokens of prompt and answer together")
     dtype: str = "auto"

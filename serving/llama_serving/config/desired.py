@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from llama_serving.config.cell import Frozen, Weights
+from llama_serving.config.cell import Frozen, WeightsRef
 from llama_serving.config.weights import Manifest
 
 
@@ -32,20 +32,20 @@ class Verify(Frozen):
     )
 
 
-class NextWeights(Frozen):
-    """Weights to be brought into the pod, or verified in it, while others serve."""
+class WeightsArtifact(Frozen):
+    """WeightsRef to be brought into the pod, or verified in it, while others serve."""
 
-    weights: Weights
+    weights: WeightsRef
     source: str = Field(description="URI, its {revision} filled in; a pvc:// one is verified where it lies")
     revision: str = Field(default="", description="resolved revision at the source: commit, version or digest")
     manifest: Manifest
 
 
-class Wish(Frozen):
+class DesiredState(Frozen):
     """What a group shall serve, and what shall lie ready."""
 
-    serve: Weights
-    staged: tuple[NextWeights, ...] = Field(
+    serve: WeightsRef
+    staged: tuple[WeightsArtifact, ...] = Field(
         default=(), description="most wanted first; weights that are on disk and not named here may be removed"
     )
     verify: Verify = Verify()
@@ -103,7 +103,7 @@ class GoldenResult(Frozen):
     answer: str = Field(description="its first 200 characters")
 
 
-class Verdict(Frozen):
+class Measurement(Frozen):
     """What the leader measured of the engine after a start or a swap, before its first request."""
 
     digest: str

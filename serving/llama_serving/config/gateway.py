@@ -47,7 +47,7 @@ class AnswerCounts(Frozen):
     )
 
 
-class Work(Frozen):
+class WorkCount(Frozen):
     """Some requests and what they ask for, or got. Prompt tokens are estimated: the gateway has no tokenizer."""
 
     requests: int = 0
@@ -84,12 +84,14 @@ class GatewayLoad(Frozen):
     uptime: float = Field(
         default=0.0, ge=0, description="seconds since this process started; less than before: its counts began anew"
     )
-    arrived: Work = Field(
-        default=Work(), description="all requests so far that want a group, each once; answer_tokens is what they ask"
+    arrived: WorkCount = Field(
+        default=WorkCount(),
+        description="all requests so far that want a group, each once; answer_tokens is what they ask",
     )
-    waits: Work = Field(
-        default=Work(), description="those that wait now; answer_tokens is what they are expected to get"
+    waits: WorkCount = Field(
+        default=WorkCount(), description="those that wait now; answer_tokens is what they are expected to get"
     )
-    served: Work = Field(
-        default=Work(), description="all requests so far that were answered to their end; answer_tokens: what they got"
+    served: WorkCount = Field(
+        default=WorkCount(),
+        description="all requests so far that were answered to their end; answer_tokens: what they got",
     )

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
-from llama_serving.config.desired import StagingState, SwapState, Verdict
+from llama_serving.config.desired import Measurement, StagingState, SwapState
 
 
 class Phase(StrEnum):
@@ -68,5 +68,5 @@ class CellState(Frozen):
     wish: str = Field(default="", description="key of the wish that this stage holds; empty: it has only its config")
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
     swap: SwapState | None = Field(default=None, description="leader: the last exchange of weights")
-    verdict: Verdict | None = Field(default=None, description="leader: of the weights that the engine now has")
+    verdict: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")

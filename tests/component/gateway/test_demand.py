@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.config.gateway import GatewayLoad, Work
+from llama_serving.config.gateway import GatewayLoad, WorkCount
 from llama_serving.gateway.telemetry.workload import FIRST_MEAN, MARGIN
 from tests.component.gateway.running import CHAT, Gateway, gateway, until
 from tests.component.gateway.scripted import DONE, EVENT, Upstream, answer, stream, upstreams
@@ -32,15 +32,15 @@ async def test_a_request_is_counted_when_it_arrives_and_when_it_was_served() -> 
         await until(lambda: running.service.load().waiting == 1)
         load = await running.load()
         prompt = len(BODY) // 4
-        assert load.arrived == Work(requests=2, prompt_tokens=2 * prompt, answer_tokens=60)
-        assert load.waits == Work(requests=1, prompt_tokens=prompt, answer_tokens=30)
-        assert load.served == Work()
+        assert load.arrived == WorkCount(requests=2, prompt_tokens=2 * prompt, answer_tokens=60)
+        assert load.waits == WorkCount(requests=1, prompt_tokens=prompt, answer_tokens=30)
+        assert load.served == WorkCount()
         await until(lambda: running.service.load().uptime > load.uptime)
         release.set()
         await asyncio.gather(*tasks)
         load = await settled(running, 2)
         assert load.arrived.requests == 2
-        assert load.waits == Work()
+        assert load.waits == WorkCount()
         assert (load.served.prompt_tokens, load.served.answer_tokens) == (2 * prompt, 21)
         assert 0 < load.served.seconds < load.uptime
         text = (await running.internal("/metrics")).body.decode()
@@ -66,8 +66,8 @@ async def test_a_request_that_is_refused_has_arrived() -> None:
         load = await running.load()
         assert (load.arrived.requests, load.waits.requests) == (2, 1)
         task.cancel()
-        await until(lambda: running.service.load().waits == Work())
-        assert running.service.load().served == Work()
+        await until(lambda: running.service.load().waits == WorkCount())
+        assert running.service.load().served == WorkCount()
 
 
 async def test_looking_at_the_list_of_models_is_no_work() -> None:
@@ -78,14 +78,14 @@ async def test_looking_at_the_list_of_models_is_no_work() -> None:
         look = asyncio.create_task(running.request("/v1/models", method="GET", data=None))
         await until(lambda: len(running.service._dispatcher.router.line) == 1)
         load = await running.load()
-        assert (load.waiting, load.oldest_wait, load.arrived, load.waits) == (0, 0.0, Work(), Work())
+        assert (load.waiting, load.oldest_wait, load.arrived, load.waits) == (0, 0.0, WorkCount(), WorkCount())
         running.know(upstream.target("a"))
         await until(lambda: upstream.seen)
         load = await running.load()
         assert (load.in_flight, load.groups[0].in_flight) == (0, 1)
         release.set()
         assert (await look).status == 200
-        assert (await running.load()).served == Work()
+        assert (await running.load()).served == WorkCount()
 
 
 async def test_at_zero_groups_the_list_of_models_is_what_an_engine_said_last() -> None:

@@ -11,7 +11,7 @@ from llama_serving.cell.shared.replica_state import EngineWeights, ReplicaState,
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
-from llama_serving.config.desired import StagedWeights, StagingState, Wish
+from llama_serving.config.desired import DesiredState, StagedWeights, StagingState
 from llama_serving.config.state import CellState
 
 
@@ -103,14 +103,14 @@ class FakeWeights:
 class FakeControl:
     """The folder that is shared with the stager."""
 
-    wish_now: Wish | None = None
+    wish_now: DesiredState | None = None
     staging_now: StagingState | None = None
     full: bool = False
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> DesiredState | None:
         return self.wish_now
 
-    def keep(self, wish: Wish) -> None:
+    def keep(self, wish: DesiredState) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
         self.wish_now = wish

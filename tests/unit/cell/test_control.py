@@ -1,4 +1,4 @@
-"""Wish, staging and the links between them, on a real folder; and what a reader makes of a link."""
+"""DesiredState, staging and the links between them, on a real folder; and what a reader makes of a link."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ from llama_serving.cell.shared.verified_links import BrokenSealError, seal, seal
 from llama_serving.cell.shared.weights_ref import LINKS, Load, is_staged, load_of, own_folder, short_digest
 from llama_serving.cell.supervisor.control_dir import ControlFolder
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import StagingState, Wish
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState, StagingState
 from tests.unit.cell.fakes import ready
 from tests.unit.cell.worlds import OLD, config, identity
 
@@ -30,8 +30,8 @@ class World:
             (folder / name / "model.safetensors").write_bytes(name.encode())
         self.control = self.start()
 
-    def weights(self, digest: str) -> Weights:
-        return Weights(path=str(self.folder / digest[7]), id=digest[7], served_name="llama", digest=digest)
+    def weights(self, digest: str) -> WeightsRef:
+        return WeightsRef(path=str(self.folder / digest[7]), id=digest[7], served_name="llama", digest=digest)
 
     def start(self) -> ControlFolder:
         """The container's supervisor, again."""
@@ -56,11 +56,11 @@ def world(tmp_path: Path) -> World:
 
 def test_a_wish_survives_the_container(world: World) -> None:
     assert world.control.wish() is None
-    wish = Wish(serve=world.weights(B))
+    wish = DesiredState(serve=world.weights(B))
     world.control.keep(wish)
     assert (world.control.wish(), world.start().wish()) == (wish, wish)
     written = (world.folder / "control" / "wish.json").stat().st_mtime_ns
-    world.control.keep(Wish(serve=world.weights(B)))
+    world.control.keep(DesiredState(serve=world.weights(B)))
     assert (world.folder / "control" / "wish.json").stat().st_mtime_ns == written, "the same wish changes nothing"
 
 
@@ -73,7 +73,7 @@ def test_a_wish_that_cannot_be_read_is_none(world: World) -> None:
 def test_a_wish_that_cannot_be_written_does_not_hold(world: World) -> None:
     (world.folder / "control").write_text("a file in the way", encoding="utf-8")
     with pytest.raises(OSError, match="control"):
-        world.control.keep(Wish(serve=world.weights(B)))
+        world.control.keep(DesiredState(serve=world.weights(B)))
     assert world.control.wish() is None
 
 
@@ -91,7 +91,7 @@ def test_weights_are_linked_once_the_wish_says_where_they_lie(world: World) -> N
     world.says(ready(B))
     world.control.staging()
     assert not world.link(B).exists()
-    world.control.keep(Wish(serve=world.weights(B)))
+    world.control.keep(DesiredState(serve=world.weights(B)))
     world.control.staging()
     assert sealed_digest(world.link(B)) == B
 
@@ -169,11 +169,11 @@ def test_a_reader_notices_a_folder_that_is_gone(world: World) -> None:
     ],
 )
 def test_where_a_stage_finds_its_files(weights: dict[str, Any], folder: str) -> None:
-    assert own_folder(Weights(id="w", served_name="llama", **weights), stage=1, stages=2) == folder
+    assert own_folder(WeightsRef(id="w", served_name="llama", **weights), stage=1, stages=2) == folder
 
 
 def test_weights_without_a_digest_or_a_stager_are_loaded_from_where_they_lie() -> None:
-    plain = Weights(path="/models/w1", id="w1", served_name="llama")
+    plain = WeightsRef(path="/models/w1", id="w1", served_name="llama")
     assert not is_staged(config(staged=True), plain)
     assert not is_staged(config(), plain.model_copy(update={"digest": A}))
     assert load_of(config(staged=True), plain) == OLD

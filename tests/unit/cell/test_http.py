@@ -17,8 +17,8 @@ from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import Wish
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState
 from llama_serving.config.state import CellState
 from tests.unit.cell.fakes import FakeControl, replica
 from tests.unit.cell.test_supervisor import Leader
@@ -222,7 +222,7 @@ async def served(supervisor: Supervisor, path: str, *, method: str = "GET", **re
 
 
 ALLOWED = {"Authorization": "Bearer secret"}
-WISH = Wish(serve=Weights(path="/models/w2", id="w2", served_name="llama"))
+WISH = DesiredState(serve=WeightsRef(path="/models/w2", id="w2", served_name="llama"))
 
 
 async def put(world: Leader, body: str, headers: dict[str, str]) -> tuple[int, str]:

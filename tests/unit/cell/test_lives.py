@@ -8,8 +8,8 @@ from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.policy.state_machine import Fault
 from llama_serving.cell.shared.replica_state import EngineWeights
 from llama_serving.cell.shared.weights_ref import LINKS, Load
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import GoldenPrompt, SwapState, Verify, Wish
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState, GoldenPrompt, SwapState, Verify
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.cell.fakes import FakeControl, FakeStages, FakeWeights, rank, ready, replica
 from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
@@ -17,8 +17,8 @@ from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
-def weights(digest: str) -> Weights:
-    return Weights(path=f"/weights/{digest[7:23]}", id=digest[7], served_name="llama", digest=digest)
+def weights(digest: str) -> WeightsRef:
+    return WeightsRef(path=f"/weights/{digest[7:23]}", id=digest[7], served_name="llama", digest=digest)
 
 
 def held(digest: str) -> EngineWeights:
@@ -30,7 +30,7 @@ def load(digest: str) -> Load:
 
 
 STAGED: dict[str, Any] = {"staged": True, "weights": weights(A)}
-WISH = Wish(serve=weights(B))
+WISH = DesiredState(serve=weights(B))
 
 
 class Group:
@@ -50,7 +50,7 @@ class Group:
         if 1 in on:
             self.other.control.staging_now = ready(*digests, **changes)
 
-    def wish(self, wish: Wish, on: tuple[int, ...] = (0, 1)) -> None:
+    def wish(self, wish: DesiredState, on: tuple[int, ...] = (0, 1)) -> None:
         for stage, control in enumerate((self.leader.control, self.other.control)):
             if stage in on:
                 control.keep(wish)
@@ -152,7 +152,7 @@ async def test_an_exchange_that_fails_and_the_way_back() -> None:
     assert (state.ready, state.reason, state.message, state.weights) == (False, CellReason.SWAP_FAILED, said, "")
     assert state.verdict is None
     assert group.leader.cluster.told == [load(A), load(B)], "it is not tried again by itself"
-    group.wish(Wish(serve=weights(A)))
+    group.wish(DesiredState(serve=weights(A)))
     await group.looks(2)
     assert group.leader.cluster.told[-1] == load(A)
     group.holds(A, target=held(A), swap=SwapState(digest=A, outcome="done"))
@@ -199,7 +199,7 @@ async def test_a_stage_that_is_silent_keeps_the_old_weights_in_service() -> None
 async def test_other_proofs_of_the_same_weights_are_asked_for_in_service() -> None:
     group = await Group().serving()
     golden = GoldenPrompt(prompt="The capital of France?", expect="Paris")
-    group.wish(Wish(serve=weights(A), verify=Verify(golden=(golden,))))
+    group.wish(DesiredState(serve=weights(A), verify=Verify(golden=(golden,))))
     state = await group.looks()
     assert (state.ready, state.verdict.golden[0].passed) == (True, True)
     questions = len(group.leader.engine.questions)
@@ -271,7 +271,7 @@ async def test_an_engine_that_serves_is_watched_while_it_is_asked() -> None:
     group = await Group().serving()
     golden = GoldenPrompt(prompt="The capital of France?")
     group.leader.engine.hangs = True
-    group.wish(Wish(serve=weights(A), verify=Verify(golden=(golden,))))
+    group.wish(DesiredState(serve=weights(A), verify=Verify(golden=(golden,))))
     assert (await group.looks(2)).ready
     group.leader.engine.state_now = None
     state = await group.looks(2)
@@ -283,7 +283,7 @@ async def test_an_engine_that_serves_is_watched_while_it_is_asked() -> None:
 async def test_a_worker_leaves_staged_weights_to_its_stager() -> None:
     world = Worker(config=STAGED, weights=FakeWeights(Fault(CellReason.WEIGHTS_MISSING, "there is no folder")))
     assert (await _step(world)).reason is CellReason.LEADER_NOT_REACHED
-    world.control.keep(Wish(serve=Weights(path="/models/w1", id="w1", served_name="llama")))
+    world.control.keep(DesiredState(serve=WeightsRef(path="/models/w1", id="w1", served_name="llama")))
     assert (await _step(world)).reason is CellReason.WEIGHTS_MISSING
 
 

@@ -18,7 +18,7 @@ from llama_serving.cell.supervisor.verification import (
     passes,
     stage_digests,
 )
-from llama_serving.config.desired import GoldenPrompt, Verdict, Verify
+from llama_serving.config.desired import GoldenPrompt, Measurement, Verify
 from tests.unit.cell.fakes import FakeClock, FakeEngine
 
 SUBJECT = Subject(
@@ -33,7 +33,7 @@ CAPITAL = GoldenPrompt(prompt="The capital of France?", expect="Paris")
 
 async def ask(
     engine: FakeEngine, verify: Verify = NO_PROOFS, subject: Subject = SUBJECT, before: Finding | None = None
-) -> tuple[Verdict, float]:
+) -> tuple[Measurement, float]:
     clock = FakeClock()
 
     async def timed(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

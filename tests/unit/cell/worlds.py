@@ -9,7 +9,7 @@ from llama_serving.cell.policy.weight_swap import Asked, EngineView
 from llama_serving.cell.policy.worker import LeaderReport, WorkerView
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.shared.weights_ref import Load
-from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, Weights
+from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.state import Phase
 
@@ -29,7 +29,7 @@ def config(*, pipeline: int = 2, tensor: int = 1, device: str = "cpu", **changes
         "group": 1,
         "revision": "r1",
         "stage_hosts": tuple(f"stage-{stage}.demo" for stage in range(pipeline)),
-        "weights": Weights(path="/models/w1", id="w1", served_name="llama"),
+        "weights": WeightsRef(path="/models/w1", id="w1", served_name="llama"),
         "layout": {"pipeline": pipeline, "tensor": tensor, "device": device},
         "context_length": 512,
         "timeouts": TIMEOUTS,

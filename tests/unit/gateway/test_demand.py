@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.config.gateway import Work
+from llama_serving.config.gateway import WorkCount
 from llama_serving.gateway.routing.request_size import Size, Sum
 from llama_serving.gateway.telemetry.metrics import sample
 from llama_serving.gateway.telemetry.token_counter import FRAME, Produced
@@ -20,7 +20,7 @@ def test_a_request_asks_for_its_limit_and_is_expected_to_get_what_others_got() -
     assert demand.arrives(CHAT, b'{"max_tokens": 4000}') == Size(5, math.ceil(MARGIN * FIRST_MEAN))
     assert demand.arrives(CHAT, b'{"max_tokens": 40}  ') == Size(5, 40)
     assert demand.arrives(CHAT, b"{}" + b" " * 18) == Size(5, math.ceil(MARGIN * FIRST_MEAN))
-    assert work(demand.arrived) == Work(requests=3, prompt_tokens=15, answer_tokens=4000 + 40 + round(FIRST_MEAN))
+    assert work(demand.arrived) == WorkCount(requests=3, prompt_tokens=15, answer_tokens=4000 + 40 + round(FIRST_MEAN))
 
 
 def test_the_mean_of_answers_moves_and_forgets_what_was_assumed() -> None:
@@ -39,7 +39,7 @@ def test_answers_without_tokens_are_served_and_say_nothing_about_the_mean() -> N
     demand = Demand()
     demand.ended(Size(3, 9), tokens=0, seconds=0.25)
     assert demand.mean == FIRST_MEAN
-    assert work(demand.served) == Work(requests=1, prompt_tokens=3, answer_tokens=0, seconds=0.25)
+    assert work(demand.served) == WorkCount(requests=1, prompt_tokens=3, answer_tokens=0, seconds=0.25)
 
 
 @settings(deadline=None)

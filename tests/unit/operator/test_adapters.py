@@ -9,11 +9,11 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http_errors import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
 from llama_operator.adapters.node_capacity import capacity_of
-from llama_operator.adapters.supervisors import HttpCells, host_of
+from llama_operator.adapters.supervisors import HttpSupervisors, host_of
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.observe.deployment import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
 from tests.unit.operator.worlds import cell, serve_of
 
@@ -171,7 +171,7 @@ async def test_a_supervisors_answer(status: int, body: bytes, error: str, unused
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
     try:
         async with ClientSession() as session:
-            found = await HttpCells(session, port=unused_tcp_port).state("127.0.0.1")
+            found = await HttpSupervisors(session, port=unused_tcp_port).state("127.0.0.1")
     finally:
         await runner.cleanup()
     assert error in found.error
@@ -180,7 +180,7 @@ async def test_a_supervisors_answer(status: int, body: bytes, error: str, unused
 
 async def test_a_supervisor_that_is_not_there(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
-        found = await HttpCells(session, port=unused_tcp_port).state("127.0.0.1")
+        found = await HttpSupervisors(session, port=unused_tcp_port).state("127.0.0.1")
     assert found.state is None
     assert found.error.startswith("its supervisor is not heard")
 
@@ -207,21 +207,23 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
         heard.append((request.method, request.headers["Authorization"], await request.text()))
         return web.Response(status=status, text=text)
 
-    wish = Wish(serve=serve_of().weights, staged=(serve_of(),))
+    wish = DesiredState(serve=serve_of().weights, staged=(serve_of(),))
     runner = await served("/llama/wish", take, unused_tcp_port)
     try:
         async with ClientSession() as session:
-            found = await HttpCells(session, port=unused_tcp_port).wish("127.0.0.1", wish, "secret")
+            found = await HttpSupervisors(session, port=unused_tcp_port).wish("127.0.0.1", wish, "secret")
     finally:
         await runner.cleanup()
     assert found == why
     ((method, token, body),) = heard
-    assert (method, token, Wish.model_validate_json(body)) == ("PUT", "Bearer secret", wish)
+    assert (method, token, DesiredState.model_validate_json(body)) == ("PUT", "Bearer secret", wish)
 
 
 async def test_a_wish_that_nobody_hears(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
-        found = await HttpCells(session, port=unused_tcp_port).wish("127.0.0.1", Wish(serve=serve_of().weights), "t")
+        found = await HttpSupervisors(session, port=unused_tcp_port).wish(
+            "127.0.0.1", DesiredState(serve=serve_of().weights), "t"
+        )
     assert found.startswith("its supervisor is not heard")
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, TakenBack
+from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
 from llama_operator.observe.deployment import PodView, pod_view
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, remembered
 from llama_operator.plan.plan import Admission
@@ -23,7 +23,7 @@ from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, world
 
 GROUP = GroupId("chat", 0, NEW)
-TAKEN = TakenBack(group=GROUP.name, times=2, at=ago(50))
+TAKEN = RequeueState(group=GROUP.name, times=2, at=ago(50))
 
 
 def gated(ordinal: int = 0, age: float = 1, **fields: Any) -> tuple[PodView, ...]:
@@ -41,9 +41,9 @@ def begun(*nodes: str, admitted: float = 40, **fields: Any) -> tuple[PodView, ..
     )  # fmt: skip
 
 
-def asked(*pods: PodView, taken: tuple[TakenBack, ...] = (), **fields: Any) -> tuple[list[Admission], list[str]]:
+def asked(*pods: PodView, taken: tuple[RequeueState, ...] = (), **fields: Any) -> tuple[list[Admission], list[str]]:
     seen = world(*pods, status=LlamaDeploymentStatus(taken_back=taken), **fields)
-    unit = Unit(GROUP, pods, {}, None)
+    unit = Group(GROUP, pods, {}, None)
     whole = [GROUP] if len(pods) == 2 else []
     found, holds = admissions([unit], whole, frozenset({"going"}), seen, NOW)
     return list(found), [hold.detail for hold in holds]
@@ -88,7 +88,7 @@ def test_one_that_was_taken_back_waits() -> None:
 
 @pytest.mark.parametrize(("times", "seconds"), [(1, 30), (2, 60), (4, 240), (6, 600), (5000, 600)])
 def test_pauses_grow_up_to_ten_minutes(times: int, seconds: int) -> None:
-    record = TakenBack(group=GROUP.name, times=times, at=NOW)
+    record = RequeueState(group=GROUP.name, times=times, at=NOW)
     assert not_before(GROUP, (record,)) == NOW + timedelta(seconds=seconds)
     assert not_before(GroupId("chat", 1, NEW), (record,)) is None
 
@@ -120,7 +120,7 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
     decided = plan(world(*pods, replicas=1, rooms=()), SETTINGS, NOW)
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in pods}
-    assert decided.memory.taken_back == (TakenBack(group=GROUP.name, times=1, at=NOW),)
+    assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
     (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
         "group 0 is taken back: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
@@ -128,18 +128,18 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
 
 
 def test_what_is_remembered() -> None:
-    units = [Unit(GROUP, group(0), {}, None)]
+    units = [Group(GROUP, group(0), {}, None)]
     again = remembered((TAKEN,), [GROUP], [], [GROUP], NOW)
-    assert again == (TakenBack(group=GROUP.name, times=3, at=NOW),)
+    assert again == (RequeueState(group=GROUP.name, times=3, at=NOW),)
     assert remembered((TAKEN,), [], [], [GROUP], NOW) == (TAKEN,)
     assert remembered((TAKEN,), [], units, [GROUP], NOW) == (), "it is placed"
     assert remembered((TAKEN,), [], [], [], NOW) == (), "nobody wants it"
 
 
 def test_a_group_that_is_just_made_is_not_held() -> None:
-    assert not is_held(Unit(GROUP, gated(age=9), {}, None), NOW)
-    assert is_held(Unit(GROUP, gated(age=10), {}, None), NOW)
-    assert not is_held(Unit(GROUP, (gated(age=60)[0], begun("", "")[1]), {}, None), NOW)
+    assert not is_held(Group(GROUP, gated(age=9), {}, None), NOW)
+    assert is_held(Group(GROUP, gated(age=10), {}, None), NOW)
+    assert not is_held(Group(GROUP, (gated(age=60)[0], begun("", "")[1]), {}, None), NOW)
 
 
 def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:

@@ -7,8 +7,8 @@ from llama_operator.plan.autoscaling.policy import (
     Groups,
     Kept,
     Limits,
+    ScaleReason,
     State,
-    Word,
     decide,
     horizon_of,
     windows_of,
@@ -27,7 +27,7 @@ def test_steady_load_keeps_its_groups() -> None:
     bed = Bed.running(4)
     seen = bed.run(2.5, 900)
     assert {one.target for one in seen} == {4}
-    assert seen[-1].reason == Word.HOLDS_LOAD
+    assert seen[-1].reason == ScaleReason.HOLDS_LOAD
     assert seen[-1].message == "4 groups hold the load; a group holds 8 requests at a time"
 
 
@@ -53,7 +53,7 @@ def test_groups_go_one_at_a_time_and_the_rest_holds_the_load() -> None:
     assert {step for _, step in steps} == {-1}
     assert steps[0][0] >= windows_of(LIMITS, Kept()).keep - 1
     assert 3 <= seen[-1].target <= 4
-    assert last_change(seen, 12).reason == Word.LESS_LOAD
+    assert last_change(seen, 12).reason == ScaleReason.LESS_LOAD
 
 
 def test_nothing_goes_within_the_cooldown_after_a_raise() -> None:
@@ -68,7 +68,7 @@ def test_nothing_goes_within_the_cooldown_after_a_raise() -> None:
 def test_first_request_at_zero_starts_a_group_at_once(waiting: int) -> None:
     decision = decide(reading(arrived=waiting, waiting=waiting), Groups(), State(Kept(target=0)), ZERO, NOW)
     assert decision.target == -(-waiting // 8) if waiting < 33 else decision.target == 4  # four are added at a time
-    assert decision.reason == Word.FIRST_REQUEST
+    assert decision.reason == ScaleReason.FIRST_REQUEST
     assert f"{waiting} waiting" in decision.message
 
 
@@ -85,7 +85,7 @@ def test_to_zero_only_after_the_time_asked_for() -> None:
     (second, step), *more = changes(seen, 1)
     assert (step, more) == (-1, [])
     assert 300 <= second <= 400  # from the end of the last request on
-    assert seen[second].reason == Word.IDLE
+    assert seen[second].reason == ScaleReason.IDLE
     assert seen[-1].message == "0 groups: no request waits; the first one starts a group"
 
 
@@ -99,7 +99,7 @@ def test_unknown_load_keeps_everything_and_still_goes_up() -> None:
     before = bed.run(4.0, 300)[-1].target
     seen = bed.run(0.0, 600, known=False)
     assert {one.target for one in seen} == {before}
-    assert seen[-1].reason == Word.UNKNOWN
+    assert seen[-1].reason == ScaleReason.UNKNOWN
     assert max(one.target for one in bed.run(12.0, 120, known=False)) > before
 
 
@@ -107,7 +107,7 @@ def test_nothing_goes_in_a_rollout() -> None:
     bed = Bed.running(6, rolling=True)
     seen = bed.run(0.5, 900)
     assert {one.target for one in seen} == {6}
-    assert seen[-1].reason == Word.ROLLING_OUT
+    assert seen[-1].reason == ScaleReason.ROLLING_OUT
     bed.rolling = False
     assert bed.run(0.5, 600)[-1].target < 6
 
@@ -115,27 +115,27 @@ def test_nothing_goes_in_a_rollout() -> None:
 def test_a_held_group_is_not_asked_for_again() -> None:
     bed = Bed.running(2, room=4)
     seen = bed.run(1.0, 120) + bed.run(12.0, 900)
-    blocked = [one for one in seen if one.reason == Word.NO_ROOM]
+    blocked = [one for one in seen if one.reason == ScaleReason.NO_ROOM]
     assert blocked[-1].target == max(one.target for one in seen) < LIMITS.ceiling
     assert "wait for room" in blocked[-1].message
-    first = next(index for index, one in enumerate(seen) if one.reason == Word.NO_ROOM)
+    first = next(index for index, one in enumerate(seen) if one.reason == ScaleReason.NO_ROOM)
     assert {one.target for one in seen[first:]} == {blocked[-1].target}
 
 
 def test_the_ceiling_is_said() -> None:
     bed = Bed.running(2, limits=within(LIMITS, ceiling=3))
     seen = bed.run(10.0, 600)
-    assert (seen[-1].target, seen[-1].reason) == (3, Word.AT_MAXIMUM)
+    assert (seen[-1].target, seen[-1].reason) == (3, ScaleReason.AT_MAXIMUM)
 
 
 @pytest.mark.parametrize(
     ("limits", "target", "word"),
     [
-        (within(LIMITS, floor=4), 4, Word.AT_MINIMUM),
-        (within(LIMITS, ceiling=2), 2, Word.AT_MAXIMUM),
+        (within(LIMITS, floor=4), 4, ScaleReason.AT_MINIMUM),
+        (within(LIMITS, ceiling=2), 2, ScaleReason.AT_MAXIMUM),
     ],
 )
-def test_other_limits_are_followed_at_once(limits: Limits, target: int, word: Word) -> None:
+def test_other_limits_are_followed_at_once(limits: Limits, target: int, word: ScaleReason) -> None:
     decision = decide(reading(in_flight=12), Groups(serving=3), State(Kept(target=3)), limits, NOW)
     assert (decision.target, decision.reason) == (target, word)
 
@@ -180,7 +180,7 @@ def test_after_a_restart_nothing_goes_before_the_windows_are_full() -> None:
     second, step = next(changes(seen, before))
     assert step == -1
     assert second >= 199
-    assert Word.MEASURING in {one.reason for one in seen[:second]}
+    assert ScaleReason.MEASURING in {one.reason for one in seen[:second]}
 
 
 def test_the_horizon_is_the_p90_of_starts() -> None:
@@ -197,7 +197,7 @@ def test_wanted_requests_in_flight_take_the_place_of_slots() -> None:
 def test_the_sentence_of_a_raise_has_its_numbers() -> None:
     decision = decide(reading(arrived=12, waiting=12, in_flight=8), Groups(1), State(Kept(target=1)), LIMITS, NOW)
     assert decision.target == 3
-    assert decision.reason == Word.REQUESTS_WAIT
+    assert decision.reason == ScaleReason.REQUESTS_WAIT
     assert decision.message == (
         "3 groups for 8 requests in flight and 12 waiting; a group holds 8 at a time, starts in 60 s"
     )

@@ -8,7 +8,7 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import PodView, Snapshot, pod_view
 from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, given_up, held_by, overdue
-from llama_operator.plan.groups.group import Unit, units_of
+from llama_operator.plan.groups.group import Group, observed_groups
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import spec_of
@@ -33,9 +33,9 @@ def load(*groups: tuple[str, bool, int]) -> GatewayLoad:
 LEADER = leader(0, ready=False, in_rotation=False, rotation_since=ago(10))
 
 
-def scene(*gateways: PodView, **loads: GatewayLoad | None) -> tuple[Unit, Snapshot]:
+def scene(*gateways: PodView, **loads: GatewayLoad | None) -> tuple[Group, Snapshot]:
     seen = world(LEADER, worker(0), *gateways, loads=loads, cells={LEADER.name: cell(tokens_per_second=20.0)})
-    return units_of(seen)[0], seen
+    return observed_groups(seen)[0], seen
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from llama_operator.observe.deployment import Ended, PodView, Waiting
 from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
 from llama_operator.plan.placement.shortage import shortage, show_quantity
-from llama_operator.plan.reasons import FAILURES, SEVERITY, Hold, Reason, worst
-from llama_operator.ports import CellAnswer, NodeRoom
+from llama_operator.plan.reasons import FAILURES, SEVERITY, Explanation, Reason, most_severe
+from llama_operator.ports import NodeCapacity, SupervisorAnswer
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world
 
@@ -16,7 +16,7 @@ GI = 2**30
 CRASHED = "pod POD on node node-0: CrashLoopBackOff"
 
 
-def said(pod: PodView, answer: CellAnswer | None = None) -> tuple[str, str]:
+def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str]:
     cells = {pod.name: answer} if answer else {}
     hold = explain_pod(pod, world(pod, cells=cells), NOW)
     assert hold is not None
@@ -70,7 +70,7 @@ def test_what_scheduler_and_kubelet_say(fields: dict[str, object], reason: str, 
 
 
 def test_an_unheard_supervisor_is_quoted() -> None:
-    assert said(stage(0, 0, created=ago(30)), CellAnswer(None, "connection refused")) == (
+    assert said(stage(0, 0, created=ago(30)), SupervisorAnswer(None, "connection refused")) == (
         "PodStarting", "pod POD on node node-0 does not answer, 30 s after it was made (connection refused)"
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_a_group_is_explained_by_its_worst_pod() -> None:
     assert hold.reason is Reason.IMAGE_UNAVAILABLE
     assert explain_group(0, group(0), 2, world(*group(0)), NOW) is None
     hold = explain_group(0, (), 2, world(), NOW)
-    assert hold == Hold(Reason.POD_STARTING, "group 0 has 0 of its 2 pods", 0)
+    assert hold == Explanation(Reason.POD_STARTING, "group 0 has 0 of its 2 pods", 0)
     assert explain_group(0, (), 0, world(), NOW) is None
 
 
@@ -133,12 +133,12 @@ def test_gateways() -> None:
 
 def test_the_order_of_reasons() -> None:
     holds = (
-        Hold(Reason.ENGINE_STARTING, "a", 1),
-        Hold(Reason.UNSCHEDULABLE, "b", 2),
-        Hold(Reason.UNSCHEDULABLE, "c", 0),
+        Explanation(Reason.ENGINE_STARTING, "a", 1),
+        Explanation(Reason.UNSCHEDULABLE, "b", 2),
+        Explanation(Reason.UNSCHEDULABLE, "c", 0),
     )
-    assert worst(holds) == holds[2]
-    assert worst(()) is None
+    assert most_severe(holds) == holds[2]
+    assert most_severe(()) is None
     assert Reason.UNSCHEDULABLE in FAILURES
     assert Reason.API_RETRY not in FAILURES
     assert Reason.SERVING not in FAILURES
@@ -148,9 +148,9 @@ def test_the_order_of_reasons() -> None:
 # -- room -------------------------------------------------------------------------------------------------------------
 
 
-def room(name: str, free: float, taken: float = 0, **fields: bool) -> NodeRoom:
+def room(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapacity:
     state = {"ready": True, "schedulable": True} | fields
-    return NodeRoom(name, {}, allocatable={"nvidia.com/gpu": free + taken, "memory": 64 * GI},
+    return NodeCapacity(name, {}, allocatable={"nvidia.com/gpu": free + taken, "memory": 64 * GI},
                     requested={"nvidia.com/gpu": taken}, **state)  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def room(name: str, free: float, taken: float = 0, **fields: bool) -> NodeRoom:
         ((room("a", -2, 10),), "of 1 nodes a comes closest: 0 nvidia.com/gpu free of 8, 8 short"),
     ],
 )
-def test_which_resource_is_short_and_by_how_much(rooms: tuple[NodeRoom, ...] | None, words: str) -> None:
+def test_which_resource_is_short_and_by_how_much(rooms: tuple[NodeCapacity, ...] | None, words: str) -> None:
     pod = stage(0, 0, unscheduled=" no ", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
     assert words in shortage(pod, rooms)
 

@@ -12,15 +12,15 @@ from random import Random
 
 import pytest
 
-from llama_operator.api.v1alpha1.status import TakenBack
+from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
 from llama_operator.observe.deployment import PodView, Snapshot, pod_views
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, remembered
-from llama_operator.plan.reasons import Hold
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import Key, Manifest, Ref, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
@@ -57,8 +57,8 @@ class Yard:
     random: Random
     nodes: int
     wanted: dict[GroupId, tuple[int, int]] = field(default_factory=dict)  # stages, devices of each
-    taken_back: dict[str, tuple[TakenBack, ...]] = field(default_factory=dict)  # by deployment
-    holds: dict[GroupId, Hold] = field(default_factory=dict)
+    taken_back: dict[str, tuple[RequeueState, ...]] = field(default_factory=dict)  # by deployment
+    holds: dict[GroupId, Explanation] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Yard:
             returned += [group] if steps.returned else []
             whole += [] if steps.creates or steps.deletes else [group]
             if pods:
-                units.append(Unit(group, pods, {}, None))
+                units.append(Group(group, pods, {}, None))
         items, later = admissions(units, whole, frozenset(going), seen, now)
         outcome = Outcome()
         await admit_groups(items, key=KEY, cluster=self.cluster, lock=self.lock, outcome=outcome, now=now)

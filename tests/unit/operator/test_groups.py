@@ -8,11 +8,11 @@ import pytest
 from llama_operator.observe.deployment import PodView
 from llama_operator.plan.groups.pods import BROKEN_GRACE, WATCH_LAG
 from llama_operator.plan.groups.removal import OVERDUE
-from llama_operator.plan.groups.state import scene_of
-from llama_operator.plan.groups.steps import Course, GroupSteps, group_steps
-from llama_operator.plan.groups.template import wanted_target
+from llama_operator.plan.groups.state import plan_state
+from llama_operator.plan.groups.steps import GroupSteps, UpdatePolicy, group_steps
+from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.naming import GroupId
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NEW, NOW, OLD, V1, ago, cell, group, heard, leader, stage, worker, world
@@ -24,11 +24,11 @@ def steps(
     """Steps towards the present spec; every pod is heard unless ``cells`` says otherwise."""
     seen = world(*pods, replicas=replicas, **{"cells": heard(*pods)} | fields)
     assert seen.spec is not None
-    scene = scene_of(seen, seen.spec, SETTINGS, NOW)
-    aim = wanted_target(seen, seen.spec, SETTINGS)
+    scene = plan_state(seen, seen.spec, SETTINGS, NOW)
+    aim = desired_template(seen, seen.spec, SETTINGS)
     assert aim is not None
     every = frozenset(scene.wanted)
-    return group_steps(scene, Course(aim, aim, every, take=take, surge=surge, unavailable=unavailable))
+    return group_steps(scene, UpdatePolicy(aim, aim, every, take=take, surge=surge, unavailable=unavailable))
 
 
 def created(found: GroupSteps) -> list[tuple[int, int]]:
@@ -258,7 +258,7 @@ def test_a_surplus_group_that_does_not_serve_leaves_anyway() -> None:
 
 # -- pods that nobody ends --------------------------------------------------------------------------------------------
 
-LOST = (NodeRoom("node-1", {}, False, True, {}, {}),)
+LOST = (NodeCapacity("node-1", {}, False, True, {}, {}),)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ LOST = (NodeRoom("node-1", {}, False, True, {}, {}),)
     ],
 )
 def test_force_where_no_kubelet_answers(
-    late: timedelta, rooms: tuple[NodeRoom, ...] | None, forced: bool, deletes: int
+    late: timedelta, rooms: tuple[NodeCapacity, ...] | None, forced: bool, deletes: int
 ) -> None:
     dying = worker(0, gone_by=NOW - late, forced=forced)
     found = steps(dying, *group(1), rooms=rooms)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.load import LONGEST_SPAN, Gateway, Marks, merge
-from llama_serving.config.gateway import GatewayLoad, Work
+from llama_serving.config.gateway import GatewayLoad, WorkCount
 from tests.unit.operator.worlds import NOW
 
 A, B = Gateway("a", "1"), Gateway("b", "1")
@@ -17,9 +17,9 @@ def says(arrived: int, served: int = 0, *, uptime: float, waiting: int = 0, olde
     """A gateway whose requests ask for 10 tokens each and give 5."""
     return GatewayLoad(
         waiting=waiting, oldest_wait=oldest, in_flight=arrived - served - waiting, draining=False, groups=(), totals={},
-        uptime=uptime, waits=Work(requests=waiting, prompt_tokens=10 * waiting, answer_tokens=7 * waiting),
-        arrived=Work(requests=arrived, prompt_tokens=10 * arrived, answer_tokens=6 * arrived),
-        served=Work(requests=served, prompt_tokens=10 * served, answer_tokens=5 * served, seconds=2.0 * served),
+        uptime=uptime, waits=WorkCount(requests=waiting, prompt_tokens=10 * waiting, answer_tokens=7 * waiting),
+        arrived=WorkCount(requests=arrived, prompt_tokens=10 * arrived, answer_tokens=6 * arrived),
+        served=WorkCount(requests=served, prompt_tokens=10 * served, answer_tokens=5 * served, seconds=2.0 * served),
     )  # fmt: skip
 
 

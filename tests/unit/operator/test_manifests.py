@@ -15,7 +15,7 @@ from llama_operator.plan.groups.template import weights_folder
 from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.gateway import GatewayConfig
 from tests.fakes.cluster import clone
 from tests.fakes.models import view_of
@@ -103,7 +103,7 @@ def test_the_files_in_config_maps_are_what_the_processes_read() -> None:
     (config_map,) = [one for one in group_objects(context, group, serve) if one["kind"] == "ConfigMap"]
     cell = CellConfig.model_validate_json(config_map["data"]["cell.json"])
     assert cell == cell_config(context, group, serve.weights)
-    assert NextWeights.model_validate_json(config_map["data"]["next.json"]) == serve
+    assert WeightsArtifact.model_validate_json(config_map["data"]["next.json"]) == serve
     assert cell.weights.served_name == "meta/Llama-3.1-405B"
     assert (cell.layout.pipeline, cell.layout.tensor, cell.layout.device) == (2, 8, "gpu")
     assert cell.engine_options == {"enable_prefix_caching": True, "kv_cache_memory_bytes": 20 * 2**30}

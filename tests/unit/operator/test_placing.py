@@ -7,30 +7,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.plan.placement.fit import Floor, could_ever_fit, why_not
+from llama_operator.plan.placement.fit import FreeCapacity, could_ever_fit, why_not
 from llama_operator.plan.placement.shortage import group_shortage
 from llama_operator.plan.reasons import Reason
-from llama_operator.ports import Capacity, NodeRoom, PodAsk
+from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 
 GPU = "nvidia.com/gpu"
 
 
-def ask(gpus: float = 8, name: str = "p", **fields: Any) -> PodAsk:
-    return PodAsk("team", name, f"uid-{name}", requests={GPU: gpus, "cpu": 1.0}, **fields)
+def ask(gpus: float = 8, name: str = "p", **fields: Any) -> PodRequest:
+    return PodRequest("team", name, f"uid-{name}", requests={GPU: gpus, "cpu": 1.0}, **fields)
 
 
-def node(name: str, *users: PodAsk, gpus: float = 8, **fields: Any) -> NodeRoom:
+def node(name: str, *users: PodRequest, gpus: float = 8, **fields: Any) -> NodeCapacity:
     taken = {kind: sum(user.requests.get(kind, 0) for user in users) for kind in (GPU, "cpu")}
     has: dict[str, float] = {GPU: gpus, "cpu": 16.0, "pods": 10.0}
-    found = NodeRoom(name, {}, True, True, has, taken, users=tuple(replace(user, node=name) for user in users))
+    found = NodeCapacity(name, {}, True, True, has, taken, users=tuple(replace(user, node=name) for user in users))
     return replace(found, **fields)
 
 
-def pair(gpus: float = 8, **fields: Any) -> tuple[PodAsk, ...]:
+def pair(gpus: float = 8, **fields: Any) -> tuple[PodRequest, ...]:
     return ask(gpus, "g-0", **fields), ask(gpus, "g-1", **fields)
 
 
-FULL = PodAsk("batch", "job", "uid-job", requests={GPU: 8.0})
+FULL = PodRequest("batch", "job", "uid-job", requests={GPU: 8.0})
 LOW = replace(FULL, priority=-5)
 
 
@@ -59,16 +59,16 @@ LOW = replace(FULL, priority=-5)
     ],
 )  # fmt: skip
 def test_room_for_all_or_none(
-    rooms: tuple[NodeRoom, ...], waiting: tuple[PodAsk, ...], asks: tuple[PodAsk, ...], fits: bool
+    rooms: tuple[NodeCapacity, ...], waiting: tuple[PodRequest, ...], asks: tuple[PodRequest, ...], fits: bool
 ) -> None:
-    floor = Floor(Capacity(rooms, waiting))
+    floor = FreeCapacity(Capacity(rooms, waiting))
     before = {name: dict(free) for name, free in floor.free.items()}
     assert floor.place(asks) is fits
     assert (floor.free == before) is not fits, "given, or nothing changed"
 
 
 def test_what_was_given_is_not_given_again() -> None:
-    floor = Floor(Capacity((node("a"), node("b"), node("c"))))
+    floor = FreeCapacity(Capacity((node("a"), node("b"), node("c"))))
     assert floor.place(pair())
     assert not floor.place(pair())
     assert floor.place((ask(),))
@@ -96,7 +96,7 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
     ("rooms", "asks", "reason", "text"),
     [
         (
-            (node("node-1"), node("node-7", PodAsk("x", "job", "u", requests={GPU: 5.0}))),
+            (node("node-1"), node("node-7", PodRequest("x", "job", "u", requests={GPU: 5.0}))),
             pair(),
             Reason.WAITING_FOR_ROOM,
             f"group 2 needs 2 x 8 {GPU}, 11 are free: node-7 has 5 in use by x/job;"
@@ -136,8 +136,8 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
         ),
     ],
 )  # fmt: skip
-def test_what_is_said(rooms: tuple[NodeRoom, ...], asks: tuple[PodAsk, ...], reason: Reason, text: str) -> None:
-    floor = Floor(Capacity(rooms))
+def test_what_is_said(rooms: tuple[NodeCapacity, ...], asks: tuple[PodRequest, ...], reason: Reason, text: str) -> None:
+    floor = FreeCapacity(Capacity(rooms))
     assert not floor.place(asks)
     hold = group_shortage(2, asks, floor)
     assert (hold.reason, hold.detail, hold.group) == (reason, text, 2)
@@ -155,6 +155,6 @@ def test_first_fit_is_exact_for_pods_that_are_alike(sizes: list[int], stages: in
     asks = tuple(ask(each, f"g-{stage}", apart=apart) for stage in range(stages))
     most = sum(min(size // each, 1) if apart else size // each for size in sizes)
     assert could_ever_fit(asks, rooms) is (most >= stages)
-    floor = Floor(Capacity(rooms))
+    floor = FreeCapacity(Capacity(rooms))
     assert floor.place(asks) is (most >= stages)
     assert all(free[GPU] >= 0 for free in floor.free.values())

@@ -14,14 +14,14 @@ from llama_operator.manifests.diff import changes
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.group import units_of
+from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage, Plan
 from llama_operator.plan.planner import plan
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.status.deployment import notices, report
 from llama_serving.config import names
@@ -191,7 +191,7 @@ def test_any_mix_of_pods_comes_to_rest_without_breaking_a_rule(start: Start) -> 
             known = await seen(world)
             decided = plan(known, SETTINGS, world.cluster.now)
             check_creates(known, decided)
-            ordinals = set(wanted_ordinals(units_of(known), start.replicas, world.cluster.now))
+            ordinals = set(wanted_ordinals(observed_groups(known), start.replicas, world.cluster.now))
             check_replacement(known, decided, ordinals)
             check_last(known, decided, ordinals)
             before = len(world.cluster.writes)
@@ -292,14 +292,19 @@ def pod_lists(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 ROOMS = st.sampled_from(
-    [None, (), (NodeRoom("node-0", {}, False, True, {}, {}),), (NodeRoom("", {}, True, True, {"cpu": 2.0}, {}),)]
+    [
+        None,
+        (),
+        (NodeCapacity("node-0", {}, False, True, {}, {}),),
+        (NodeCapacity("", {}, True, True, {"cpu": 2.0}, {}),),
+    ]
 )
 
 
 @MANY
 @given(pod_lists(), ROOMS, st.booleans(), st.randoms(use_true_random=False))
 def test_no_shape_or_order_of_pods_upsets_a_pass(
-    pods: list[dict[str, Any]], rooms: tuple[NodeRoom, ...] | None, known_model: bool, shuffler: Any
+    pods: list[dict[str, Any]], rooms: tuple[NodeCapacity, ...] | None, known_model: bool, shuffler: Any
 ) -> None:
     world = world_of(Start(2, 2, known_model, ()))
     deployment = world.cluster.bodies(KEY).deployment

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 from llama_operator.preview.scenario import merged
 from llama_operator.preview.simulated_group import Faults, Spans
 from llama_operator.preview.simulation import Moment, Setting, Simulation
 
 SPANS = Spans(stage=4, start=6, swap=2, verify=1, requests=3, end=2)
-ROOMY = (NodeRoom("big", {}, True, True, {"cpu": 999.0, "memory": 1e15, "nvidia.com/gpu": 999.0}, {}),)
+ROOMY = (NodeCapacity("big", {}, True, True, {"cpu": 999.0, "memory": 1e15, "nvidia.com/gpu": 999.0}, {}),)
 MODEL = {"source": "pvc://llama/{revision}", "revision": "v1", "license": "llama3.1", "acceptLicense": True}
 WEIGHTS = {"model": {"revision": "v2"}}
 PODS = {"images": {"serving": "new:1"}}

@@ -17,7 +17,7 @@ from llama_operator.plan.autoscaling.memory import NOTHING
 from llama_operator.plan.naming import GroupId
 from llama_operator.preview.simulated_group import Spans
 from llama_operator.preview.simulation import Moment, Setting, Simulation
-from llama_serving.config.gateway import GatewayLoad, Work
+from llama_serving.config.gateway import GatewayLoad, WorkCount
 from tests.fakes.traffic import Traffic
 
 SPANS = Spans(stage=3, start=6, swap=2, verify=1, requests=4, end=2)
@@ -50,7 +50,7 @@ class ScaleRun(Simulation):
         counts = {
             "waiting": traffic.waiting, "oldest_wait": traffic.waited, "in_flight": len(traffic.running),
             "uptime": traffic.uptime, "arrived": traffic.work(traffic.arrived), "served": traffic.work(traffic.served),
-            "waits": traffic.work(traffic.waiting) if traffic.waiting else Work(),
+            "waits": traffic.work(traffic.waiting) if traffic.waiting else WorkCount(),
         }  # fmt: skip
         return found.model_copy(update=counts)
 

@@ -13,8 +13,8 @@ from llama_operator.observe.deployment import PodView, Snapshot
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall, Scaled
 from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, State
 from llama_operator.plan.autoscaling.scaling import KEPT_DECISIONS, groups_of, limits_of, replace_record, scale
-from llama_operator.plan.autoscaling.schedules import Floor
-from llama_operator.plan.groups.group import units_of
+from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
+from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.planner import READING, plan
 from llama_operator.status.deployment import notices, report
@@ -81,7 +81,7 @@ GATED = {"gated": True}
     ],
 )  # fmt: skip
 def test_wanted_groups(pods: tuple[PodView, ...], replicas: int, wanted: tuple[int, ...]) -> None:
-    assert wanted_ordinals(units_of(seen(*pods)), replicas, NOW) == wanted
+    assert wanted_ordinals(observed_groups(seen(*pods)), replicas, NOW) == wanted
 
 
 kinds = st.sampled_from((group, starting, leaving))
@@ -93,7 +93,7 @@ def test_wanted_groups_are_as_many_as_asked_for_and_no_running_one_goes_first(
     there: dict[int, Any], replicas: int
 ) -> None:
     pods = tuple(pod for ordinal, kind in there.items() for pod in kind(ordinal))
-    units = units_of(seen(*pods))
+    units = observed_groups(seen(*pods))
     wanted = wanted_ordinals(units, replicas, NOW)
     assert len(set(wanted)) == replicas
     serving = {ordinal for ordinal, kind in there.items() if kind is group}
@@ -110,22 +110,24 @@ def test_wanted_groups_are_as_many_as_asked_for_and_no_running_one_goes_first(
 
 def test_every_group_is_in_one_class() -> None:
     pods = (*group(0), *starting(1, 40), *starting(2, 90, **GATED), *leaving(3))
-    assert groups_of(units_of(seen(*pods)), 4, False, NOW) == Groups(1, (40.0, 5.0), 1, 0, False), "3 is taken back"
-    assert groups_of(units_of(seen(*pods)), 1, True, NOW) == Groups(1, (), 0, 1, True)
+    assert groups_of(observed_groups(seen(*pods)), 4, False, NOW) == Groups(1, (40.0, 5.0), 1, 0, False), (
+        "3 is taken back"
+    )
+    assert groups_of(observed_groups(seen(*pods)), 1, True, NOW) == Groups(1, (), 0, 1, True)
 
 
 def test_a_start_is_counted_from_the_moment_of_its_place() -> None:
     pods = starting(0, 300, bound=ago(20))
-    assert groups_of(units_of(seen(*pods)), 1, False, NOW).starting == (20.0,)
+    assert groups_of(observed_groups(seen(*pods)), 1, False, NOW).starting == (20.0,)
     back = (leader(0, rotation_since=ago(7), ready_since=ago(7), created=ago(900), **OUT), worker(0))
-    assert groups_of(units_of(seen(*back)), 1, False, NOW).starting == (7.0,), "out for another version"
+    assert groups_of(observed_groups(seen(*back)), 1, False, NOW).starting == (7.0,), "out for another version"
 
 
 def test_limits_come_from_the_spec_and_the_size_of_the_model() -> None:
     known = seen(auto={"target": {"waitSeconds": 3}, "windows": {"cooldownSeconds": 9}, "maxScaleUp": 2})
     assert known.spec is not None
     assert known.spec.autoscaling is not None
-    limits = limits_of(known, known.spec, known.spec.autoscaling, Floor(2, "day"))
+    limits = limits_of(known, known.spec, known.spec.autoscaling, ScheduledMinimum(2, "day"))
     assert (limits.floor, limits.ceiling, limits.slots, limits.wait) == (2, 5, 64, 3)
     assert (limits.stable, limits.cooldown, limits.step, limits.idle_after) == (None, 9, 2, 600)
     assert limits.start == 60 + 269_000_000 / 2 / 500e6

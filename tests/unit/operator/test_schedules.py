@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llama_operator.api import ScheduleSpec
-from llama_operator.plan.autoscaling.schedules import Floor, floor_at
+from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, floor_at
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri"]
 
@@ -64,15 +64,18 @@ def at(text: str) -> datetime:
     ],
 )
 def test_hours(hours: ScheduleSpec, moment: str, holds: bool) -> None:
-    assert floor_at([hours], 1, at(moment)) == (Floor(3, "day") if holds else Floor(1))
+    assert floor_at([hours], 1, at(moment)) == (ScheduledMinimum(3, "day") if holds else ScheduledMinimum(1))
 
 
 def test_the_largest_holds_and_the_minimum_when_it_is_larger() -> None:
     both = [schedule(), schedule(name="noon", begin="11:00", end="13:00", minReplicas=7)]
     noon, evening = at("2026-01-07T11:00:00"), at("2026-01-07T18:00:00")
-    assert (floor_at(both, 1, noon), floor_at(both, 1, evening)) == (Floor(7, "noon"), Floor(3, "day"))
-    assert floor_at(both, 9, noon) == Floor(9)
-    assert floor_at([schedule(minReplicas=0)], 0, noon) == Floor(0)
+    assert (floor_at(both, 1, noon), floor_at(both, 1, evening)) == (
+        ScheduledMinimum(7, "noon"),
+        ScheduledMinimum(3, "day"),
+    )
+    assert floor_at(both, 9, noon) == ScheduledMinimum(9)
+    assert floor_at([schedule(minReplicas=0)], 0, noon) == ScheduledMinimum(0)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "A" * 64])

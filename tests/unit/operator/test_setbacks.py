@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from llama_operator.observe.deployment import PodView, Waiting
-from llama_operator.plan.groups.state import scene_of
-from llama_operator.plan.groups.template import wanted_target
-from llama_operator.plan.rollout.rollback import BEFORE_START, setback
-from llama_operator.ports import CellAnswer
+from llama_operator.plan.groups.state import plan_state
+from llama_operator.plan.groups.template import desired_template
+from llama_operator.plan.rollout.rollback import BEFORE_START, rollback_cause
+from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.state import CellReason, Phase
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, worker, world
@@ -26,14 +26,14 @@ STARTS: dict[str, Any] = {
 }
 
 
-def given_up(pod: PodView, *, since: float, answer: CellAnswer | None = None) -> str:
+def given_up(pod: PodView, *, since: float, answer: SupervisorAnswer | None = None) -> str:
     file = {
         "kind": "ConfigMap", "metadata": {"name": pod.name[:-2]}, "data": {"next.json": serve_of().model_dump_json()},
     }  # fmt: skip
     seen = world(pod, worker(0, created=pod.created), cells={pod.name: answer} if answer else {}, children=(file,))
-    aim = wanted_target(seen, SPEC, SETTINGS)
+    aim = desired_template(seen, SPEC, SETTINGS)
     assert aim is not None
-    found = setback(scene_of(seen, SPEC, SETTINGS, NOW), aim, NOW - timedelta(seconds=since))
+    found = rollback_cause(plan_state(seen, SPEC, SETTINGS, NOW), aim, NOW - timedelta(seconds=since))
     return f"{found.reason.value}: {found.detail}" if found else ""
 
 
@@ -60,7 +60,7 @@ def given_up(pod: PodView, *, since: float, answer: CellAnswer | None = None) ->
         (stage(0, 0, created=ago(LATE), unscheduled="no room"), LATE, None, ""),
     ],
 )  # fmt: skip
-def test_a_start(pod: PodView, since: float, answer: CellAnswer | None, words: str) -> None:
+def test_a_start(pod: PodView, since: float, answer: SupervisorAnswer | None, words: str) -> None:
     found = given_up(pod, since=since, answer=answer)
     assert words in found
     assert bool(found) is bool(words)

@@ -7,9 +7,9 @@ import pytest
 
 from llama_operator.api import LlamaDeploymentStatus
 from llama_operator.observe.deployment import Snapshot, Waiting
-from llama_operator.plan.plan import memory_of
+from llama_operator.plan.plan import persisted_state
 from llama_operator.plan.planner import LATER, SOON, plan
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.status.deployment import LONGEST, notices, report
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
@@ -31,7 +31,7 @@ from tests.unit.operator.worlds import (
 )
 
 
-def seen(known: Snapshot, *problems: Hold, later: float = 0) -> LlamaDeploymentStatus:
+def seen(known: Snapshot, *problems: Explanation, later: float = 0) -> LlamaDeploymentStatus:
     now = NOW + timedelta(seconds=later)
     return report(known, plan(known, SETTINGS, now), problems, now)
 
@@ -109,13 +109,13 @@ def test_different_weights_are_all_named() -> None:
 
 
 def test_what_the_api_server_refused_comes_first() -> None:
-    status = seen(STARTING, Hold(Reason.API_REJECTED, "Pod x was refused: exceeded quota"))
+    status = seen(STARTING, Explanation(Reason.API_REJECTED, "Pod x was refused: exceeded quota"))
     assert (status.reason, conditions(status)["Degraded"]) == ("ApiRejected", ("True", "ApiRejected"))
     assert conditions(status)["Progressing"] == ("True", "PodStarting")
 
 
 def test_a_long_sentence_is_cut() -> None:
-    assert len(seen(SERVING, Hold(Reason.API_REJECTED, "x" * 40_000)).message) == LONGEST
+    assert len(seen(SERVING, Explanation(Reason.API_REJECTED, "x" * 40_000)).message) == LONGEST
 
 
 def test_a_refused_model() -> None:
@@ -210,7 +210,7 @@ def test_a_pass_comes_soon_while_something_waits() -> None:
     learned = replace(settled, cells=told)
     learned = replace(learned, status=report(learned, plan(learned, SETTINGS, NOW), (), NOW))
     assert plan(learned, SETTINGS, NOW).recheck == LATER
-    assert memory_of(learned.status) == plan(learned, SETTINGS, NOW).memory
+    assert persisted_state(learned.status) == plan(learned, SETTINGS, NOW).memory
 
 
 def test_an_object_that_is_being_deleted_gets_nothing() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.groups.state import Scene, scene_of
-from llama_operator.plan.groups.template import Target, wanted_target
+from llama_operator.plan.groups.state import PlanState, plan_state
+from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.strategy import choose, expectation, revision_for, room_for_one
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
@@ -21,24 +21,24 @@ from tests.unit.operator.worlds import NOW, group, heard, world
 EXAMPLES = Path(__file__).parents[3] / "examples" / "rollouts"
 
 
-def room(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeRoom:
+def room(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeCapacity:
     known = {"labels": {}, "ready": True, "schedulable": True} | fields
-    return NodeRoom(name, allocatable={"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpu}, requested={}, **known)
+    return NodeCapacity(name, allocatable={"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpu}, requested={}, **known)
 
 
-def target(**changes: Any) -> Target:
+def target(**changes: Any) -> GroupTemplate:
     spec = LlamaDeploymentSpec.model_validate(spec_of(**changes))
-    found = wanted_target(replace(world(), spec=spec), spec, SETTINGS)
+    found = desired_template(replace(world(), spec=spec), spec, SETTINGS)
     assert found is not None
     return found
 
 
-def scene(*, rooms: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> Scene:
+def scene(*, rooms: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> PlanState:
     pods = [pod for ordinal in range(serving) for pod in group(ordinal)]
     busy = GatewayLoad(waiting=0, oldest_wait=0, in_flight=load, draining=False, groups=(), totals={})
     seen = world(*pods, cells=heard(*pods), rooms=rooms, loads={"g": busy}, spec={"rollout": rollout})
     assert seen.spec is not None
-    return scene_of(seen, seen.spec, SETTINGS, NOW)
+    return plan_state(seen, seen.spec, SETTINGS, NOW)
 
 
 BIG, SMALL = (room("a", 64), room("b", 64)), (room("a", 5),)
@@ -114,7 +114,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     swapped = SwapState(digest=digest_of("v1"), outcome="done", seconds=4)
     seen = world(*pods, replicas=1, cells=heard(*pods, swap=swapped))
     assert seen.spec is not None
-    here = scene_of(seen, seen.spec, SETTINGS, NOW)
+    here = plan_state(seen, seen.spec, SETTINGS, NOW)
     found = expectation(choose(here, SAME, target()), here, target(), "v0 in pods x")
     assert (found.strategy, found.extra_devices, found.lowest_capacity, found.seconds) == ("inPlace", 0, "0 of 1", 4)
     assert "there is one group only: its requests wait in the gateway meanwhile" in found.steps

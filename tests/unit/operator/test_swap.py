@@ -7,10 +7,10 @@ import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import PodView, Snapshot
-from llama_operator.plan.groups.state import Scene, scene_of
-from llama_operator.plan.groups.template import Target, wanted_target
-from llama_operator.plan.groups.weights_step import UnitStep, rotation_of, stand, swap, wishes_of
-from llama_operator.ports import CellAnswer
+from llama_operator.plan.groups.state import PlanState, plan_state
+from llama_operator.plan.groups.template import GroupTemplate, desired_template
+from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_of, stand, swap
+from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase
 from tests.fakes.models import digest_of, id_of, view_of
@@ -22,15 +22,15 @@ BOTH = staging(v1="ready", v2="ready")
 OUT: dict[str, Any] = {"ready": False, "in_rotation": False, "rotation_since": ago(1)}
 
 
-def target(seen: Snapshot, revision: str) -> Target:
+def target(seen: Snapshot, revision: str) -> GroupTemplate:
     spec = spec_of()
     spec["model"]["revision"] = revision
-    found = wanted_target(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
+    found = desired_template(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
     assert found is not None
     return replace(found, revision=NEW)
 
 
-def seen_with(pod: PodView, other: PodView, cells: dict[str, CellAnswer], **fields: Any) -> Snapshot:
+def seen_with(pod: PodView, other: PodView, cells: dict[str, SupervisorAnswer], **fields: Any) -> Snapshot:
     """A group of two stages, with the LlamaWeights of v1 and v2."""
     models = []
     for revision in ("v1", "v2"):
@@ -45,24 +45,24 @@ def step(
     second: StagingState = BOTH,
     gateways: Any = None,
     **state: Any,
-) -> UnitStep:
+) -> GroupStep:
     """The step towards v2 of a group whose leader says ``state`` and whose stages hold the wish that this makes."""
     head, other = pod or leader(0), worker(0)
 
-    def look(wish: str) -> tuple[UnitStep, Scene]:
+    def look(wish: str) -> tuple[GroupStep, PlanState]:
         says = {"staging": BOTH, "wish": wish} | state
         cells = {head.name: cell(**says), other.name: cell(stage=1, staging=second, verdict=None, wish=wish)}
         seen = seen_with(head, other, cells)
         if gateways is not None:
             seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
-        scene = scene_of(seen, SPEC, SETTINGS, NOW)
+        scene = plan_state(seen, SPEC, SETTINGS, NOW)
         return swap(scene.units[0], target(seen, "v2"), scene, may_take=may_take), scene
 
-    wishes = wishes_of(*look(""))
+    wishes = desired_states(*look(""))
     return look(wishes[0].wish.key if wishes else "")[0]
 
 
-def told(found: UnitStep) -> tuple[str, bool | None, str]:
+def told(found: GroupStep) -> tuple[str, bool | None, str]:
     serve = found.serve.weights.id.partition("@")[0] if found.serve else ""
     return serve, found.gate, found.hold.reason.value if found.hold else ""
 
@@ -150,9 +150,9 @@ def test_a_drain_that_takes_too_long_moves_its_streams_and_is_given_up_in_the_en
 def test_a_group_that_is_not_heard_is_told_nothing() -> None:
     head, other = leader(0), worker(0)
     seen = seen_with(head, other, {other.name: cell(stage=1, staging=BOTH)})
-    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    scene = plan_state(seen, SPEC, SETTINGS, NOW)
     found = swap(scene.units[0], target(seen, "v2"), scene, may_take=True)
-    assert (found.serve, found.gate, wishes_of(found, scene)) == (None, None, ())
+    assert (found.serve, found.gate, desired_states(found, scene)) == (None, None, ())
 
 
 @pytest.mark.parametrize(
@@ -179,19 +179,19 @@ def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
     head, other = leader(0), worker(0)
     cells = {head.name: cell(), other.name: cell(stage=1)}
     seen = seen_with(head, other, cells)
-    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    scene = plan_state(seen, SPEC, SETTINGS, NOW)
     found = stand(scene.units[0], scene)
-    wishes = wishes_of(found, scene)
+    wishes = desired_states(found, scene)
     assert [wish.pod for wish in wishes] == [head.name, other.name]
     assert {wish.wish.serve.id for wish in wishes} == {V1}
     cells[head.name] = cell(wish=wishes[0].wish.key)
-    scene = scene_of(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
-    assert [wish.pod for wish in wishes_of(stand(scene.units[0], scene), scene)] == [other.name]
+    scene = plan_state(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
+    assert [wish.pod for wish in desired_states(stand(scene.units[0], scene), scene)] == [other.name]
 
 
 def test_what_serves_is_left_alone_and_the_next_weights_are_staged_beside_it() -> None:
     seen = seen_with(leader(0), worker(0), {leader(0).name: cell(), worker(0).name: cell(stage=1)})
-    scene = scene_of(seen, SPEC, SETTINGS, NOW)
+    scene = plan_state(seen, SPEC, SETTINGS, NOW)
     found = stand(scene.units[0], scene, ahead=target(seen, "v2").serve)
     assert told(found) == ("v1", True, "")
     assert [one.weights.id for one in found.staged] == [id_of("v2"), V1]

@@ -6,10 +6,10 @@ import pytest
 
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
-from llama_operator.plan.groups.group import Unit, units_of
+from llama_operator.plan.groups.group import Group, observed_groups
 from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.plan.groups.verification import REMEMBERED, Bench, group_verdict, judge, remember, right_answer
-from llama_serving.config.desired import GoldenResult, Verdict
+from llama_operator.plan.groups.verification import REMEMBERED, Criteria, group_verdict, judge, remember, right_answer
+from llama_serving.config.desired import GoldenResult, Measurement
 from tests.fakes.models import digest_of
 from tests.unit.operator.worlds import cell, group, heard, serve_of, verdict, world
 
@@ -17,9 +17,9 @@ NO_TEXTS = short_hash([])
 V1, V2 = digest_of("v1"), digest_of("v2")
 
 
-def unit_with(measured: Verdict | None) -> Unit:
+def unit_with(measured: Measurement | None) -> Group:
     pods = group(0)
-    (found,) = units_of(
+    (found,) = observed_groups(
         world(*pods, cells=heard(*pods, model="v2") | {pods[0].name: cell(model="v2", verdict=measured)})
     )
     return found
@@ -27,10 +27,10 @@ def unit_with(measured: Verdict | None) -> Unit:
 
 def bench(
     *, answers: tuple[tuple[str, str], ...] = (), baselines: dict[str, float] | None = None, **asked: Any
-) -> Bench:
+) -> Criteria:
     known = baselines if baselines is not None else {V1: -3.5}
     stored = tuple(Baseline(digest=digest, texts=NO_TEXTS, mean_logprob=mean) for digest, mean in known.items())
-    return Bench(VerifySpec.model_validate(asked), stored, V1, answers)
+    return Criteria(VerifySpec.model_validate(asked), stored, V1, answers)
 
 
 GOLDEN = [{"prompt": "Capital of France?", "expect": "Paris"}]
@@ -62,7 +62,7 @@ FAILED = GoldenResult(prompt="Capital of France?", passed=False, answer="banana"
         (verdict("v2", mean_logprob=-9.0), {"qualityTexts": ["other texts"]}, True, "-9.00"),
     ],
 )  # fmt: skip
-def test_a_verdict(measured: Verdict | None, asked: dict[str, Any], passed: bool | None, words: str) -> None:
+def test_a_verdict(measured: Measurement | None, asked: dict[str, Any], passed: bool | None, words: str) -> None:
     found = judge(unit_with(measured), serve_of("v2"), bench(**asked))
     assert found.passed is passed, found
     assert words in found.message

@@ -23,8 +23,8 @@ from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import Look
 from llama_operator.ports import Key
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY
 from tests.fakes.weights import ACCEPTED, FACTS, MANIFEST, NAME, REMOTE, SPEC, UID, manifest_body, weights_body
 
@@ -358,10 +358,10 @@ def test_where_weights_lie(staging: dict[str, Any], volume: dict[str, Any]) -> N
 
 @pytest.mark.parametrize(("spec", "open_"), [(SPEC, False), (REMOTE, True)], ids=["claim", "bucket"])
 def test_a_stage_reaches_the_world_only_where_weights_come_from_there(spec: dict[str, Any], open_: bool) -> None:
-    weights = Weights(path="/weights/x", id="v1@x", served_name="chat", digest=ACCEPTED.digest)
-    serve = NextWeights(weights=weights, source=filled(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
+    weights = WeightsRef(path="/weights/x", id="v1@x", served_name="chat", digest=ACCEPTED.digest)
+    serve = WeightsArtifact(weights=weights, source=filled(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
     objects = {one["kind"]: one for one in group_objects(context(model=spec), GROUP, serve)}
     egress = objects["NetworkPolicy"]["spec"]["egress"]
     assert ({} in egress) is open_
     files = objects["ConfigMap"]["data"]
-    assert NextWeights.model_validate_json(files["next.json"]) == serve
+    assert WeightsArtifact.model_validate_json(files["next.json"]) == serve

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, LookStatus
-from llama_operator.observe.weights import WeightsWorld, weights_world
+from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, ResolveAttempt
+from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
 from llama_operator.plan.naming import look_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import (
@@ -67,8 +67,8 @@ def looked(
     return job, pod_body(job, created=ago(90), **ended(text, at=ago(seconds_ago)))
 
 
-def world(*children: dict[str, Any], spec: dict[str, Any] = SPEC, **fields: Any) -> WeightsWorld:
-    return replace(weights_world(weights_body(spec), children), **fields)
+def world(*children: dict[str, Any], spec: dict[str, Any] = SPEC, **fields: Any) -> WeightsSnapshot:
+    return replace(weights_snapshot(weights_body(spec), children), **fields)
 
 
 def plan(*children: dict[str, Any], **fields: Any) -> WeightsPlan:
@@ -248,7 +248,7 @@ def test_a_refusal_is_shown_and_looked_at_again_after_a_while(reason: str) -> No
 
 
 def test_the_refusal_stays_in_sight_while_it_is_looked_at_again() -> None:
-    look = LookStatus(key=job_name(), number=1, at=NOW, refused=True, reason="WeightsGone", message="no folder")
+    look = ResolveAttempt(key=job_name(), number=1, at=NOW, refused=True, reason="WeightsGone", message="no folder")
     status = LlamaWeightsStatus(look=look, reason="WeightsGone", message="no folder")
     job = a_job(number=2)
     for children in ((), (job,), (job, pod_body(job, created=ago(1)))):
@@ -260,7 +260,7 @@ def test_the_refusal_stays_in_sight_while_it_is_looked_at_again() -> None:
 
 
 def test_another_wish_forgets_the_pauses_of_the_last() -> None:
-    look = LookStatus(key="another", number=7, at=NOW, refused=True, reason="WeightsDenied", message="no token")
+    look = ResolveAttempt(key="another", number=7, at=NOW, refused=True, reason="WeightsDenied", message="no token")
     found = plan(status=LlamaWeightsStatus(look=look))
     assert found.start is not None
     assert found.start.number == 1
@@ -339,9 +339,9 @@ def test_the_pod_of_an_earlier_job_of_this_name_is_not_its_answer() -> None:
 
 
 def test_what_is_being_deleted_or_cannot_be_read_is_left_alone() -> None:
-    gone = weights_world(weights_body(deletionTimestamp="2026-01-01T12:00:00Z"), looked(ACCEPTED))
+    gone = weights_snapshot(weights_body(deletionTimestamp="2026-01-01T12:00:00Z"), looked(ACCEPTED))
     assert plan_weights(gone, SETTINGS, NOW) == WeightsPlan("", "")
-    old = weights_world(weights_body({**SPEC, "check": "maybe"}), looked(ACCEPTED))
+    old = weights_snapshot(weights_body({**SPEC, "check": "maybe"}), looked(ACCEPTED))
     found = plan_weights(old, SETTINGS, NOW)
     assert (found.reason, found.start, found.deletes) == ("SpecInvalid", None, ())
     assert "spec.check is 'maybe'" in found.message
@@ -349,7 +349,7 @@ def test_what_is_being_deleted_or_cannot_be_read_is_left_alone() -> None:
 
 def test_a_status_of_another_form_is_made_anew() -> None:
     body = weights_body() | {"status": {"bytes": "many"}}
-    assert weights_world(body, ()).status == LlamaWeightsStatus()
+    assert weights_snapshot(body, ()).status == LlamaWeightsStatus()
 
 
 def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
@@ -366,7 +366,7 @@ def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
 
 def test_events_come_with_a_change_only() -> None:
     def events(before: tuple[str, str], after: tuple[str, str], *, refused: bool = True) -> list[bool]:
-        look = LookStatus(key="k", number=1, at=NOW, refused=refused)
+        look = ResolveAttempt(key="k", number=1, at=NOW, refused=refused)
         old, new = (LlamaWeightsStatus(reason=one, message=two, look=look) for one, two in (before, after))
         return [notice.warning for notice in weights_notices(old, new)]
 

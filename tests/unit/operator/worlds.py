@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.observe.deployment import PodView, Snapshot, pod_view
-from llama_operator.plan.groups.template import keep, next_weights, wanted_target
+from llama_operator.plan.groups.template import desired_template, keep, next_weights
 from llama_operator.plan.groups.template_hash import revision_of
-from llama_operator.ports import CellAnswer, Key
+from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
-from llama_serving.config.desired import NextWeights, StagedWeights, StagingState, Verdict
+from llama_serving.config.desired import Measurement, StagedWeights, StagingState, WeightsArtifact
 from llama_serving.config.state import CellReason, CellState, Phase
 from tests.fakes.models import FACTS, digest_of, id_of, view_of
 from tests.fakes.world import SETTINGS, spec_of
@@ -53,7 +53,7 @@ def group(ordinal: int, revision: str = NEW) -> tuple[PodView, PodView]:
     return leader(ordinal, revision), worker(ordinal, revision)
 
 
-def serve_of(revision: str = "v1") -> NextWeights:
+def serve_of(revision: str = "v1") -> WeightsArtifact:
     """The weights of a revision, as a cell is told of them."""
     spec = spec_of()
     spec["model"] |= {"revision": revision}
@@ -66,17 +66,17 @@ def staging(**outcomes: str) -> StagingState:
     return StagingState(weights=tuple(found))
 
 
-def verdict(revision: str = "v1", **fields: Any) -> Verdict:
+def verdict(revision: str = "v1", **fields: Any) -> Measurement:
     """What a leader measured; nothing is wrong unless told otherwise."""
     digest = digest_of(revision)
     found = {
         "digest": digest, "id": id_of(revision), "stage_digests": (digest, digest), "mean_logprob": -3.5,
         "answer_hash": f"answer-{revision}", "seconds": 0.5,
     }  # fmt: skip
-    return Verdict(**found | fields)
+    return Measurement(**found | fields)
 
 
-def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> CellAnswer:
+def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> SupervisorAnswer:
     """What a supervisor says; it serves the weights of the model's revision unless told otherwise."""
     state = {
         "deployment": "chat", "group": 0, "stage": 0, "revision": revision, "weights": id_of(model),
@@ -84,10 +84,10 @@ def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> CellAnswer
         "uptime_seconds": 1, "ready": True, "stages_total": 2,
         "verdict": verdict(model), "staging": staging(**{model: "ready"}),
     }  # fmt: skip
-    return CellAnswer(CellState.model_validate(state | fields))
+    return SupervisorAnswer(CellState.model_validate(state | fields))
 
 
-def heard(*pods: PodView, **fields: Any) -> dict[str, CellAnswer]:
+def heard(*pods: PodView, **fields: Any) -> dict[str, SupervisorAnswer]:
     """Every pod's supervisor, saying the same."""
     return {
         pod.name: cell(pod.revision, **{"group": pod.group, "stage": pod.stage} | fields) for pod in pods if pod.alive
@@ -113,7 +113,7 @@ def world(*pods: PodView, replicas: int = 2, known: bool = True, **fields: Any) 
         status=LlamaDeploymentStatus(), pods=pods, children=(gateway_deployment(),),
         weights={view.name: view} if known else {},
     )  # fmt: skip
-    good = wanted_target(found, SPEC, SETTINGS)
+    good = desired_template(found, SPEC, SETTINGS)
     if good:
         found = replace(found, status=LlamaDeploymentStatus(good=keep(good)))
     return replace(found, **fields)

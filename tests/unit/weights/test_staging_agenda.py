@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from llama_serving.config.desired import NextWeights, StagingReason, Wish
+from llama_serving.config.desired import DesiredState, StagingReason, WeightsArtifact
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, full
 from llama_serving.weights.staging.decide.item import Entry
 from llama_serving.weights.staging.decide.progress import Gauge
@@ -15,8 +15,8 @@ from tests.fakes.staging import Time, checkpoint
 A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))
 
 
-def wish(*staged: NextWeights, serve: NextWeights) -> Wish:
-    return Wish(serve=serve.weights, staged=staged)
+def wish(*staged: WeightsArtifact, serve: WeightsArtifact) -> DesiredState:
+    return DesiredState(serve=serve.weights, staged=staged)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def wish(*staged: NextWeights, serve: NextWeights) -> Wish:
     ],
 )
 def test_the_wish_replaces_what_was_configured(
-    told: Wish | None, configured: NextWeights | None, expected: tuple[NextWeights, ...]
+    told: DesiredState | None, configured: WeightsArtifact | None, expected: tuple[WeightsArtifact, ...]
 ) -> None:
     assert wanted(told, configured) == expected
 

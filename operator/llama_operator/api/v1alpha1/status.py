@@ -73,7 +73,7 @@ class CountsStatus(ApiModel):
     served_by_new: int = Field(default=0, description="Answers by the new weights.")
 
 
-class GatewayMark(ApiModel):
+class CounterBaseline(ApiModel):
     """Counters of a gateway pod at a moment, to be subtracted from later ones."""
 
     gateway: str = Field(description="Name of the gateway's pod.")
@@ -84,7 +84,7 @@ class GatewayMark(ApiModel):
     new: tuple[int, ...] = Field(description="The same of the new weights.")
 
 
-class Expectation(ApiModel):
+class RolloutPreview(ApiModel):
     """What a rollout will take, said before its first step."""
 
     strategy: str = Field(default="", description="inPlace, surge or drain; empty while none is possible.")
@@ -109,14 +109,14 @@ class RolloutStatus(ApiModel):
     revision: str = Field(description="Revision of the groups' pods after it.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
-    expected: Expectation = Field(default=Expectation(), description="What it will take.")
+    expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was begun.")
     ended: Timestamp | None = Field(default=None, description="When it was done or held.")
     canary: Literal["", "watching", "passed"] = Field(default="", description="Where the canary stands.")
     canary_since: Timestamp | None = Field(default=None, description="Since when all groups of the canary serve.")
-    marks: tuple[GatewayMark, ...] = Field(default=(), description="Counters at its begin.")
-    canary_marks: tuple[GatewayMark, ...] = Field(default=(), description="Counters at the begin of the canary.")
+    marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at its begin.")
+    canary_marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at the begin of the canary.")
     counts: CountsStatus = Field(default=CountsStatus(), description="Requests during the rollout.")
 
 
@@ -132,7 +132,7 @@ class PastRollout(ApiModel):
     started: Timestamp = Field(description="When it was begun.")
 
 
-class KeptWish(ApiModel):
+class StableTemplate(ApiModel):
     """The last wish that all groups reached: what they go back to, and what lost groups are made from meanwhile."""
 
     key: str = Field(description="Hash of what the spec asked of the groups.")
@@ -186,7 +186,7 @@ class AutoscalingStatus(ApiModel):
     warm: str = Field(default="", description="What is kept for groups that are not there, and what it costs.")
 
 
-class TakenBack(ApiModel):
+class RequeueState(ApiModel):
     """A group only a part of which found room, so that its pods were made anew."""
 
     group: str = Field(description="Name of the group.")
@@ -213,12 +213,12 @@ class LlamaDeploymentStatus(ApiModel):
     )
     rollout: RolloutStatus | None = Field(default=None, description="The present rollout, or the last one.")
     history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
-    good: KeptWish | None = Field(default=None, description="The last wish that all groups reached.")
+    good: StableTemplate | None = Field(default=None, description="The last wish that all groups reached.")
     baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="How many groups are wanted; absent without spec.autoscaling."
     )
-    taken_back: tuple[TakenBack, ...] = Field(
+    taken_back: tuple[RequeueState, ...] = Field(
         default=(), description="Groups of which only a part found room, until all of them is placed."
     )
     conditions: tuple[Condition, ...] = Field(

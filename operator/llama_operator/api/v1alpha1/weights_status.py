@@ -6,7 +6,7 @@ from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
 from llama_operator.api.v1alpha1.status import Condition, ModelFactsStatus
 
 
-class LookStatus(ApiModel):
+class ResolveAttempt(ApiModel):
     """The last look at the source that ended."""
 
     key: str = Field(description="Hash of what was looked for.")
@@ -40,7 +40,7 @@ class LlamaWeightsStatus(ApiModel):
     license: str = Field(default="", description="License that was found at the source; empty when none was.")
     facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
     manifest: str = Field(default="", description="ConfigMap with the whole manifest: every file and tensor.")
-    look: LookStatus | None = Field(default=None, description="The last look at the source that ended.")
+    look: ResolveAttempt | None = Field(default=None, description="The last look at the source that ended.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Ready.",

@@ -43,7 +43,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Memory:
+class DemandHistory:
     """What readings leave behind, of fixed size. Volatile: a fresh one allows no scale-down before it is old enough."""
 
     rates: Rates = field(default_factory=Rates)
@@ -73,7 +73,7 @@ class Needs:
     burst: float
 
 
-def learned(memory: Memory, load: Load, windows: Windows) -> Memory:
+def learned(memory: DemandHistory, load: Load, windows: Windows) -> DemandHistory:
     """The memory after a reading, all but the peaks."""
     span = min(max(0.0, load.span), LONGEST)
     busy = load.in_flight + load.waiting
@@ -100,24 +100,24 @@ def learned(memory: Memory, load: Load, windows: Windows) -> Memory:
     return replace(changed, busy=mean, quiet=quiet, age=memory.age + span)
 
 
-def _bucket(memory: Memory, windows: Windows) -> float:
+def _bucket(memory: DemandHistory, windows: Windows) -> float:
     """V is measured over the time in which a burst makes others wait: about a service time, 60 s at most."""
     return min(60.0, max(windows.wait, service_seconds(memory) or windows.wait))
 
 
-def service_seconds(memory: Memory) -> float | None:
+def service_seconds(memory: DemandHistory) -> float | None:
     """Seconds of a slot that a request takes; None before one was served."""
     return memory.served_seconds / memory.served_requests if memory.served_requests > 1e-6 else None
 
 
-def seconds_per_token(memory: Memory) -> float | None:
+def seconds_per_token(memory: DemandHistory) -> float | None:
     """Seconds of a slot per answer token, the prompt's share included; None before one was served."""
     return memory.served_seconds / memory.served_tokens if memory.served_tokens > 1e-6 else None
 
 
 def needs(
-    before: Memory, after: Memory, load: Load, *, windows: Windows, slots: int, most: int, speed: float | None,
-    serving: int, due: tuple[float, ...],
+    before: DemandHistory, after: DemandHistory, load: Load, *, windows: Windows, slots: int, most: int,
+    speed: float | None, serving: int, due: tuple[float, ...],
 ) -> Needs:  # fmt: skip
     """What a reading asks for. ``speed``: seconds per token known from earlier; ``due``: as in plan/sizing.py."""
     service = service_seconds(after)
@@ -184,7 +184,7 @@ def _work(load: Load, service: float, speed: float | None) -> float:
     return load.waiting_answer_tokens * speed
 
 
-def watched(memory: Memory, needed: int, span: float, keep: float) -> Memory:
+def watched(memory: DemandHistory, needed: int, span: float, keep: float) -> DemandHistory:
     """The memory with what a scale-down would have needed during this reading."""
     seconds, most = memory.part[0] + min(span, LONGEST), max(memory.part[1], needed)
     if seconds < keep / PARTS:
@@ -192,6 +192,6 @@ def watched(memory: Memory, needed: int, span: float, keep: float) -> Memory:
     return replace(memory, part=(0.0, needed), peaks=(*memory.peaks, most)[-PARTS:])
 
 
-def held(memory: Memory) -> int:
+def held(memory: DemandHistory) -> int:
     """Most groups that were needed within ``keep``."""
     return max((memory.part[1], *memory.peaks))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from llama_serving.config.gateway import GatewayLoad, Work
+from llama_serving.config.gateway import GatewayLoad, WorkCount
 
 LONGEST_SPAN = 60.0  # seconds
 
@@ -56,8 +56,8 @@ class Mark:
     """Where a gateway's counts stood when it was last heard."""
 
     uptime: float
-    arrived: Work
-    served: Work
+    arrived: WorkCount
+    served: WorkCount
     heard: bool = True  # at the last reading; False: before it
 
 
@@ -112,9 +112,12 @@ def _pairs(marks: Marks, answers: Mapping[Gateway, GatewayLoad], passed: float) 
         before = marks.gateways.get(gateway)
         if before is None:
             born_since = marks.at is not None and load.uptime < passed
-            yield load, Mark(0, Work(), Work()) if born_since else Mark(load.uptime, load.arrived, load.served)
+            yield (
+                load,
+                Mark(0, WorkCount(), WorkCount()) if born_since else Mark(load.uptime, load.arrived, load.served),
+            )
         else:
-            yield load, Mark(0, Work(), Work()) if _restarted(load, before) else before
+            yield load, Mark(0, WorkCount(), WorkCount()) if _restarted(load, before) else before
 
 
 def _restarted(load: GatewayLoad, before: Mark) -> bool:
@@ -124,8 +127,8 @@ def _restarted(load: GatewayLoad, before: Mark) -> bool:
     return any(new.requests < old.requests or new.answer_tokens < old.answer_tokens for new, old in pairs)
 
 
-def _since(new: Work, old: Work) -> Work:
-    return Work(
+def _since(new: WorkCount, old: WorkCount) -> WorkCount:
+    return WorkCount(
         requests=new.requests - old.requests,
         prompt_tokens=max(new.prompt_tokens - old.prompt_tokens, 0),
         answer_tokens=new.answer_tokens - old.answer_tokens,

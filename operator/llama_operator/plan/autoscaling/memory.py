@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from llama_operator.api.v1alpha1.status import AutoscalingStatus
 from llama_operator.plan.autoscaling.load import Load, Marks
 from llama_operator.plan.autoscaling.policy import Groups, State
-from llama_operator.plan.reasons import Hold
+from llama_operator.plan.reasons import Explanation
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,4 @@ class Scaled:
     groups: Groups
     reason: str  # of this pass; the record has that of the last change
     message: str
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[Explanation, ...] = ()

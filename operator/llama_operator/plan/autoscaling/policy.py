@@ -20,7 +20,7 @@ from enum import StrEnum
 from math import ceil
 
 from llama_operator.plan.autoscaling import demand
-from llama_operator.plan.autoscaling.demand import Memory, Needs, Windows
+from llama_operator.plan.autoscaling.demand import DemandHistory, Needs, Windows
 from llama_operator.plan.autoscaling.load import Load
 
 SHORTEST_KEEP, LONGEST_KEEP = 15.0, 900.0  # seconds
@@ -30,7 +30,7 @@ KEPT_STARTS = 20
 SPEED_CHANGE = 0.1  # a measured speed that differs by less is not noted anew
 
 
-class Word(StrEnum):
+class ScaleReason(StrEnum):
     """Why the target is what it is. API: users alert on them, so they are never renamed."""
 
     FIRST_REQUEST = "FirstRequest"  # it was zero, and a request waits
@@ -98,7 +98,7 @@ class State:
     """What a decision leaves to the next. A fresh one with the same ``kept`` never changes the target by itself."""
 
     kept: Kept = Kept()
-    memory: Memory = field(default_factory=Memory)  # volatile
+    memory: DemandHistory = field(default_factory=DemandHistory)  # volatile
 
     def with_starts(self, seconds: tuple[float, ...]) -> "State":
         """The same with starts that have ended since; the last KEPT_STARTS are kept."""
@@ -113,7 +113,7 @@ class Decision:
 
     target: int
     state: State
-    reason: str  # a Word
+    reason: str  # a ScaleReason
     message: str  # one sentence; with figures of the load only when the target changes
     detail: dict[str, float] = field(default_factory=dict)  # the figures behind it, for metrics and replay
 
@@ -172,7 +172,7 @@ class _Case:
     groups: Groups
     limits: Limits
     windows: Windows
-    memory: Memory
+    memory: DemandHistory
     needs: Needs
     before: int | None
 
@@ -204,59 +204,59 @@ def _due(age: float, horizon: float) -> float:
     return max(horizon - age, horizon / 10)
 
 
-def _target(case: _Case) -> tuple[int, Word]:
+def _target(case: _Case) -> tuple[int, ScaleReason]:
     low, high = case.limits.floor, case.limits.ceiling
     if case.target < low:
-        return low, Word.AT_MINIMUM
+        return low, ScaleReason.AT_MINIMUM
     if case.target > high:
-        return high, Word.AT_MAXIMUM
+        return high, ScaleReason.AT_MAXIMUM
     if min(case.wanted, high) > case.target:
         return _raised(case)
     return _lowered(case) if max(case.enough, low) < case.target else (case.target, _steady(case))
 
 
-def _raised(case: _Case) -> tuple[int, Word]:
+def _raised(case: _Case) -> tuple[int, ScaleReason]:
     if case.groups.held:
-        return case.target, Word.NO_ROOM
+        return case.target, ScaleReason.NO_ROOM
     pause = min(case.windows.wait, case.windows.horizon / 4)
     if case.memory.raised < pause and case.target:
-        return case.target, Word.WARMING_UP
+        return case.target, ScaleReason.WARMING_UP
     step = case.limits.step or max(LEAST_STEP, case.target)
     target = min(case.wanted, case.limits.ceiling, case.target + step)
     if not case.target:
-        return target, Word.FIRST_REQUEST
+        return target, ScaleReason.FIRST_REQUEST
     by_queue = case.needs.queue >= max(case.needs.now, case.needs.later)
-    return target, Word.REQUESTS_WAIT if by_queue else Word.FORECAST
+    return target, ScaleReason.REQUESTS_WAIT if by_queue else ScaleReason.FORECAST
 
 
-def _lowered(case: _Case) -> tuple[int, Word]:
+def _lowered(case: _Case) -> tuple[int, ScaleReason]:
     """One group less, or what is in the way of it. The more are too many, the shorter the pause between two."""
     memory, windows = case.memory, case.windows
     spare = case.target - max(case.enough, case.limits.floor)
     if not case.load.known:
-        return case.target, Word.UNKNOWN
+        return case.target, ScaleReason.UNKNOWN
     if case.groups.rolling:
-        return case.target, Word.ROLLING_OUT
+        return case.target, ScaleReason.ROLLING_OUT
     if memory.age < max(windows.keep, windows.cooldown):
-        return case.target, Word.MEASURING
+        return case.target, ScaleReason.MEASURING
     if memory.raised < windows.cooldown or memory.lowered < windows.cooldown / (4 * spare):
-        return case.target, Word.COOLDOWN
-    return case.target - 1, Word.LESS_LOAD if case.target > 1 else Word.IDLE
+        return case.target, ScaleReason.COOLDOWN
+    return case.target - 1, ScaleReason.LESS_LOAD if case.target > 1 else ScaleReason.IDLE
 
 
-def _steady(case: _Case) -> Word:
+def _steady(case: _Case) -> ScaleReason:
     if not case.load.known:
-        return Word.UNKNOWN
+        return ScaleReason.UNKNOWN
     if case.groups.held:
-        return Word.NO_ROOM
+        return ScaleReason.NO_ROOM
     if case.enough > case.limits.ceiling:
-        return Word.AT_MAXIMUM
+        return ScaleReason.AT_MAXIMUM
     if not case.target:
-        return Word.IDLE
-    return Word.WARMING_UP if case.groups.starting else Word.HOLDS_LOAD
+        return ScaleReason.IDLE
+    return ScaleReason.WARMING_UP if case.groups.starting else ScaleReason.HOLDS_LOAD
 
 
-def _noted(kept: Kept, memory: Memory, target: int, now: datetime) -> tuple[Kept, Memory]:
+def _noted(kept: Kept, memory: DemandHistory, target: int, now: datetime) -> tuple[Kept, DemandHistory]:
     speed, before = demand.seconds_per_token(memory), kept.seconds_per_token
     if speed is not None and (before is None or abs(speed - before) > SPEED_CHANGE * before):
         kept = replace(kept, seconds_per_token=speed)
@@ -284,27 +284,27 @@ def _figures(case: _Case) -> dict[str, float]:
     }
 
 
-def _sentence(case: _Case, target: int, word: Word) -> str:
+def _sentence(case: _Case, target: int, word: ScaleReason) -> str:
     return _changed(case, target, word) if target != case.before else _unchanged(case, word)
 
 
-def _changed(case: _Case, target: int, word: Word) -> str:
+def _changed(case: _Case, target: int, word: ScaleReason) -> str:
     limits, needs, load = case.limits, case.needs, case.load
     starts = f"starts in {case.windows.horizon:.0f} s"
     work = f" (about {needs.waiting:.0f} s of work)" if needs.waiting else ""
     match word:
-        case Word.AT_MINIMUM:
+        case ScaleReason.AT_MINIMUM:
             return f"{_groups(target)}: minReplicas or a schedule asks for at least {limits.floor}"
-        case Word.AT_MAXIMUM:
+        case ScaleReason.AT_MAXIMUM:
             return f"{_groups(target)}: maxReplicas allows {limits.ceiling}"
-        case Word.IDLE:
+        case ScaleReason.IDLE:
             return f"0 groups: no request for {case.memory.quiet:.0f} s, idleAfterSeconds is {limits.idle_after:.0f}"
-        case Word.LESS_LOAD:
+        case ScaleReason.LESS_LOAD:
             return (
                 f"{_groups(target)} instead of {case.target}: no more than {case.enough} were needed within the last "
                 f"{case.windows.keep:.0f} s; {load.in_flight} requests in flight, {load.waiting} waiting"
             )
-        case Word.FORECAST:
+        case ScaleReason.FORECAST:
             return (
                 f"{_groups(target)} for about {needs.work:.0f} requests at a time within {case.windows.horizon:.0f} s, "
                 f"now {load.in_flight} in flight and {load.waiting} waiting; a group holds {limits.in_group}, {starts}"
@@ -316,17 +316,17 @@ def _changed(case: _Case, target: int, word: Word) -> str:
             )
 
 
-def _unchanged(case: _Case, word: Word) -> str:
+def _unchanged(case: _Case, word: ScaleReason) -> str:
     groups, windows = _groups(case.target), case.windows
     said = {
-        Word.NO_ROOM: f"{groups}: {case.groups.held} of them wait for room, so no further one is asked for",
-        Word.AT_MAXIMUM: f"{groups}, as many as maxReplicas allows; the load takes more",
-        Word.WARMING_UP: f"{groups}, some of them starting; a start takes {windows.horizon:.0f} s",
-        Word.COOLDOWN: f"{groups}: fewer would do; one goes {windows.cooldown:.0f} s after the last raise",
-        Word.MEASURING: f"{groups}: fewer may do; known when the load was seen for {windows.keep:.0f} s",
-        Word.UNKNOWN: f"{groups}, none goes: no answer from {', '.join(case.load.silent) or 'a gateway'}",
-        Word.ROLLING_OUT: f"{groups}: fewer would do; none goes before the rollout has ended",
-        Word.IDLE: "0 groups: no request waits; the first one starts a group",
+        ScaleReason.NO_ROOM: f"{groups}: {case.groups.held} of them wait for room, so no further one is asked for",
+        ScaleReason.AT_MAXIMUM: f"{groups}, as many as maxReplicas allows; the load takes more",
+        ScaleReason.WARMING_UP: f"{groups}, some of them starting; a start takes {windows.horizon:.0f} s",
+        ScaleReason.COOLDOWN: f"{groups}: fewer would do; one goes {windows.cooldown:.0f} s after the last raise",
+        ScaleReason.MEASURING: f"{groups}: fewer may do; known when the load was seen for {windows.keep:.0f} s",
+        ScaleReason.UNKNOWN: f"{groups}, none goes: no answer from {', '.join(case.load.silent) or 'a gateway'}",
+        ScaleReason.ROLLING_OUT: f"{groups}: fewer would do; none goes before the rollout has ended",
+        ScaleReason.IDLE: "0 groups: no request waits; the first one starts a group",
     }
     return said.get(word, f"{groups} hold the load; a group holds {case.limits.in_group} requests at a time")
 

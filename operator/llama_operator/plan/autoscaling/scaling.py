@@ -19,14 +19,14 @@ from llama_operator.plan.autoscaling import policy
 from llama_operator.plan.autoscaling.load import Gateway, merge
 from llama_operator.plan.autoscaling.memory import Recall, Scaled
 from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, Limits, State
-from llama_operator.plan.autoscaling.schedules import Floor, floor_at
+from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, floor_at
 from llama_operator.plan.groups.drain import long_unready
-from llama_operator.plan.groups.group import Unit, units_of
+from llama_operator.plan.groups.group import Group, observed_groups
 from llama_operator.plan.groups.ordinals import is_leaving, wanted_ordinals
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import warm_sentence
 from llama_operator.plan.placement.gang import is_held
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_serving.config.gateway import GatewayLoad
 
 START = 60.0  # seconds: image, processes, the engine's own preparation
@@ -39,7 +39,7 @@ def scale(world: Snapshot, spec: LlamaDeploymentSpec, recall: Recall, now: datet
     auto = spec.autoscaling
     if auto is None:
         return None
-    units, moment = units_of(world), now.replace(microsecond=0)
+    units, moment = observed_groups(world), now.replace(microsecond=0)
     floor = floor_at(auto.schedules, auto.min_replicas, now)
     before = recall.record or world.status.autoscaling
     record = before or _begin(spec, auto, floor, units, moment)
@@ -65,7 +65,7 @@ def scale(world: Snapshot, spec: LlamaDeploymentSpec, recall: Recall, now: datet
         groups=groups,
         reason=decision.reason,
         message=decision.message,
-        holds=tuple(Hold(Reason.SPEC_INVALID, text) for text in floor.problems),
+        holds=tuple(Explanation(Reason.SPEC_INVALID, text) for text in floor.problems),
     )
 
 
@@ -83,7 +83,7 @@ def _heard(world: Snapshot, now: datetime) -> dict[Gateway, GatewayLoad | None]:
     return found
 
 
-def groups_of(units: Iterable[Unit], target: int, rolling: bool, now: datetime) -> Groups:
+def groups_of(units: Iterable[Group], target: int, rolling: bool, now: datetime) -> Groups:
     """Every group in one class. Starting are those that are wanted and do not serve, whatever is the cause."""
     units = tuple(units)
     wanted = wanted_ordinals(units, target, now)
@@ -101,7 +101,7 @@ def groups_of(units: Iterable[Unit], target: int, rolling: bool, now: datetime) 
     return Groups(serving, tuple(sorted(starting, reverse=True)), held, leaving, rolling)
 
 
-def limits_of(world: Snapshot, spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: Floor) -> Limits:
+def limits_of(world: Snapshot, spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: ScheduledMinimum) -> Limits:
     """What bounds the decision, from the spec and from the size of the model."""
     windows = auto.windows
     return Limits(
@@ -129,11 +129,11 @@ def _rolls(world: Snapshot) -> bool:
     return world.status.rollout is not None and world.status.rollout.phase in ("RollingOut", "RollingBack")
 
 
-def _engine_waiting(units: Iterable[Unit]) -> int:
+def _engine_waiting(units: Iterable[Group]) -> int:
     return sum(unit.state.waiting or 0 for unit in units if unit.state and unit.serving)
 
 
-def _age(unit: Unit, now: datetime) -> float:
+def _age(unit: Group, now: datetime) -> float:
     """Seconds since the unit was made, placed, or lost its requests: what its way back is counted from."""
     moments = [moment for pod in unit.pods for moment in (pod.created, pod.admitted, pod.bound) if moment]
     if unit.leader and unit.leader.in_rotation is not None:
@@ -144,12 +144,12 @@ def _age(unit: Unit, now: datetime) -> float:
 # -- starts -----------------------------------------------------------------------------------------------------------
 
 
-def _fresh(units: Iterable[Unit]) -> frozenset[str]:
+def _fresh(units: Iterable[Group]) -> frozenset[str]:
     leaders = (unit.leader for unit in units if unit.leader)
     return frozenset(pod.uid for pod in leaders if pod.alive and pod.in_rotation is None)
 
 
-def _measured(units: Iterable[Unit], fresh: frozenset[str]) -> tuple[float, ...]:
+def _measured(units: Iterable[Group], fresh: frozenset[str]) -> tuple[float, ...]:
     """Seconds of the starts that have ended since the pass before."""
     found = []
     for unit in units:
@@ -166,7 +166,7 @@ def _measured(units: Iterable[Unit], fresh: frozenset[str]) -> tuple[float, ...]
 
 
 def _begin(
-    spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: Floor, units: Iterable[Unit], moment: datetime
+    spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: ScheduledMinimum, units: Iterable[Group], moment: datetime
 ) -> AutoscalingStatus:
     there = len({unit.group.ordinal for unit in units})
     target = min(max(spec.replicas, there, floor.groups), auto.max_replicas)

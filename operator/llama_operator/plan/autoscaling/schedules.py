@@ -15,7 +15,7 @@ from llama_operator.api.v1alpha1.autoscaling import DAYS, ScheduleSpec
 
 
 @dataclass(frozen=True)
-class Floor:
+class ScheduledMinimum:
     """Fewest groups now, by which schedule, and which schedules could not be read."""
 
     groups: int
@@ -23,9 +23,9 @@ class Floor:
     problems: tuple[str, ...] = ()  # sentences
 
 
-def floor_at(schedules: Iterable[ScheduleSpec], least: int, now: datetime) -> Floor:
+def floor_at(schedules: Iterable[ScheduleSpec], least: int, now: datetime) -> ScheduledMinimum:
     """The largest of ``least`` and of what the schedules that hold now ask for."""
-    found, problems = Floor(least), []
+    found, problems = ScheduledMinimum(least), []
     for schedule in schedules:
         zone = _zone(schedule.time_zone)
         if zone is None:
@@ -34,8 +34,8 @@ def floor_at(schedules: Iterable[ScheduleSpec], least: int, now: datetime) -> Fl
                 " this schedule does not hold; use a name of the IANA time zone database, such as Europe/Berlin"
             )
         elif schedule.min_replicas > found.groups and holds(schedule, zone, now):
-            found = Floor(schedule.min_replicas, schedule.name)
-    return Floor(found.groups, found.schedule, tuple(problems))
+            found = ScheduledMinimum(schedule.min_replicas, schedule.name)
+    return ScheduledMinimum(found.groups, found.schedule, tuple(problems))
 
 
 def holds(schedule: ScheduleSpec, zone: ZoneInfo, now: datetime) -> bool:

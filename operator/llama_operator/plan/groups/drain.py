@@ -16,7 +16,7 @@ from math import ceil
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.deployment import LONGEST_DRAIN
 from llama_operator.observe.deployment import PodView, Snapshot
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 
 SHORTEST = 30  # seconds
@@ -35,28 +35,28 @@ def drain_seconds(spec: LlamaDeploymentSpec, tokens_per_second: float | None) ->
     return min(max(ceil(spec.context_length / tokens_per_second), SHORTEST), LONGEST_DRAIN)
 
 
-def held_by(unit: Unit, world: Snapshot, now: datetime) -> str:
+def held_by(unit: Group, world: Snapshot, now: datetime) -> str:
     """Who still holds requests of this unit, in words; empty when nobody does."""
     return "; ".join(_holders(unit, world, now))
 
 
-def overdue(unit: Unit, spec: LlamaDeploymentSpec, now: datetime) -> bool:
+def overdue(unit: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
     """The drain's time is over: streams that still run are to be moved to other groups."""
     seconds = drain_seconds(spec, unit.state.tokens_per_second if unit.state else None)
     return _closed_for(unit, now) >= timedelta(seconds=seconds)
 
 
-def given_up(unit: Unit, spec: LlamaDeploymentSpec, now: datetime) -> bool:
+def given_up(unit: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
     """The gateways also had their time to move the streams."""
     return overdue(unit, spec, now - MOVING)
 
 
-def _closed_for(unit: Unit, now: datetime) -> timedelta:
+def _closed_for(unit: Group, now: datetime) -> timedelta:
     since = unit.leader.rotation_since if unit.leader and unit.leader.in_rotation is False else None
     return now - since if since else timedelta(0)
 
 
-def _holders(unit: Unit, world: Snapshot, now: datetime) -> Iterator[str]:
+def _holders(unit: Group, world: Snapshot, now: datetime) -> Iterator[str]:
     leader = unit.leader.name if unit.leader else ""
     for pod in world.gateways:
         if pod.finished:

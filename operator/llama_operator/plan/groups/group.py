@@ -11,7 +11,7 @@ from functools import cached_property
 from llama_operator.observe.deployment import PodView, Snapshot
 from llama_operator.plan.groups.template import group_files
 from llama_operator.plan.naming import GroupId
-from llama_serving.config.desired import NextWeights, StagedWeights, SwapState, Verdict
+from llama_serving.config.desired import Measurement, StagedWeights, SwapState, WeightsArtifact
 from llama_serving.config.state import CellState, Phase
 
 #: A busy engine may miss a probe or two.
@@ -32,13 +32,13 @@ class Staging:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Group:
     """A group in one revision."""
 
     group: GroupId
     pods: tuple[PodView, ...]  # in the order of stages
     states: Mapping[int, CellState]  # by stage; only of those that were heard
-    file: NextWeights | None  # what its pods start with
+    file: WeightsArtifact | None  # what its pods start with
 
     @cached_property
     def leader(self) -> PodView | None:
@@ -88,7 +88,7 @@ class Unit:
         return self.leader.weights if self.leader else ""
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> Measurement | None:
         """What was measured of the weights that the engine now has."""
         return self.state.verdict if self.state else None
 
@@ -118,7 +118,7 @@ class Unit:
         since = self.leader.rotation_since if self.leader else None
         return self.serving and not self.torn and (since is None or now - since >= timedelta(seconds=min_ready))
 
-    def has(self, serve: NextWeights) -> bool:
+    def has(self, serve: WeightsArtifact) -> bool:
         """The engine has exactly these weights, and no exchange runs or has failed."""
         return self.weights == serve.weights.id and self.heading == serve.weights.digest
 
@@ -150,7 +150,7 @@ def _staged(state: CellState | None, digest: str) -> StagedWeights | None:
     return next((one for one in staging.weights if one.digest == digest), None) if staging else None
 
 
-def units_of(world: Snapshot) -> tuple[Unit, ...]:
+def observed_groups(world: Snapshot) -> tuple[Group, ...]:
     """All units, by ordinal and revision."""
     found: dict[GroupId, list[PodView]] = {}
     for pod in world.stages:
@@ -159,10 +159,10 @@ def units_of(world: Snapshot) -> tuple[Unit, ...]:
     return tuple(_unit(group, tuple(pods), world, files) for group, pods in sorted(found.items()))
 
 
-def _unit(group: GroupId, pods: tuple[PodView, ...], world: Snapshot, files: Mapping[str, NextWeights]) -> Unit:
+def _unit(group: GroupId, pods: tuple[PodView, ...], world: Snapshot, files: Mapping[str, WeightsArtifact]) -> Group:
     states = {}
     for pod in pods:
         answer = world.cells.get(pod.name)
         if answer and answer.state and pod.alive:
             states[pod.stage] = answer.state
-    return Unit(group, pods, states, files.get(group.name))
+    return Group(group, pods, states, files.get(group.name))

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import count
 
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.placement.gang import is_held
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
-def wanted_ordinals(units: Iterable[Unit], replicas: int, now: datetime) -> tuple[int, ...]:
+def wanted_ordinals(units: Iterable[Group], replicas: int, now: datetime) -> tuple[int, ...]:
     """Ordinals of the groups that shall be there, ascending; there are exactly ``replicas``."""
     ranks: dict[int, tuple[int, float]] = {}
     for unit in units:
@@ -28,7 +28,7 @@ def wanted_ordinals(units: Iterable[Unit], replicas: int, now: datetime) -> tupl
     return tuple(sorted(wanted))
 
 
-def _rank(unit: Unit, now: datetime) -> tuple[int, float]:
+def _rank(unit: Group, now: datetime) -> tuple[int, float]:
     if unit.torn or (unit.leader is None and not all(pod.alive for pod in unit.pods)):
         return 5, 0.0
     if unit.may_serve(now):
@@ -40,6 +40,6 @@ def _rank(unit: Unit, now: datetime) -> tuple[int, float]:
     return 4 if is_held(unit, now) else 3, made
 
 
-def is_leaving(unit: Unit) -> bool:
+def is_leaving(unit: Group) -> bool:
     """Out of rotation with an engine that is there: it could have requests again at once."""
     return unit.leader is not None and unit.leader.in_rotation is False and (unit.answers or unit.exchanges)

@@ -8,7 +8,7 @@ from llama_operator.plan.groups.removal import deletes
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
 from llama_operator.plan.plan import CreateStage, DeletePod
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_serving.config.state import Phase
 
 # A broken group serves nobody: its pods need no long farewell.
@@ -24,7 +24,7 @@ class PodSteps:
     creates: tuple[CreateStage, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     retiring: frozenset[str] = frozenset()  # names of leaders that are to leave the rotation
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[Explanation, ...] = ()
     returned: bool = False  # it was placed in part, and is asked for again later
 
 
@@ -36,23 +36,23 @@ def complete(pods: tuple[PodView, ...], group: GroupId, stages: int, world: Snap
         detail = f"group {ordinal} is rebuilt: {lost}; {len(pods)} of its {stages} pods are still to go"
         leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
         leaving = tuple(deletes(pods, lost, world, now, grace=BROKEN_GRACE))
-        return PodSteps(deletes=leaving, retiring=leaders, holds=(Hold(Reason.POD_LOST, detail, ordinal),))
+        return PodSteps(deletes=leaving, retiring=leaders, holds=(Explanation(Reason.POD_LOST, detail, ordinal),))
     halves = half_placed(pods, world, now)
     if halves:
-        hold = Hold(Reason.WAITING_FOR_ROOM, f"group {ordinal} is taken back: {halves}", ordinal)
+        hold = Explanation(Reason.WAITING_FOR_ROOM, f"group {ordinal} is taken back: {halves}", ordinal)
         return give_back(pods, hold, world, now)
     present = {pod.stage for pod in pods}
     missing = [stage for stage in range(stages) if stage not in present]
     return PodSteps(creates=tuple(CreateStage(group, stage) for stage in missing))
 
 
-def give_back(pods: tuple[PodView, ...], hold: Hold, world: Snapshot, now: datetime) -> PodSteps:
+def give_back(pods: tuple[PodView, ...], hold: Explanation, world: Snapshot, now: datetime) -> PodSteps:
     """All pods of a unit that does not serve yet: what it has of the room is free again."""
     leaving = tuple(deletes(pods, hold.detail, world, now, grace=BROKEN_GRACE))
     return PodSteps(deletes=leaving, holds=(hold,), returned=True)
 
 
-def retire(pods: tuple[PodView, ...], hold: Hold, why: str, world: Snapshot, now: datetime) -> PodSteps:
+def retire(pods: tuple[PodView, ...], hold: Explanation, why: str, world: Snapshot, now: datetime) -> PodSteps:
     """Out of rotation, leader first: a stage that leaves earlier would break the requests in flight."""
     leaders = tuple(pod for pod in pods if pod.stage == 0)
     leaving = leaders or pods

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field, replace
 
 from llama_operator.observe.deployment import PodView
 from llama_operator.plan.groups.drain import given_up, held_by, overdue
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import PodSteps, complete, give_back, retire
-from llama_operator.plan.groups.state import Scene
-from llama_operator.plan.groups.template import Target
-from llama_operator.plan.groups.weights_step import UnitStep, stand, swap
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.groups.weights_step import GroupStep, stand, swap
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import is_held
 from llama_operator.plan.plan import CreateStage, DeletePod, GroupPlan
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 
 
 @dataclass(frozen=True)
-class Course:
+class UpdatePolicy:
     """What the groups are to be in this pass, and how fast they may get there."""
 
-    aim: Target  # of the groups that may change
-    stay: Target  # of the others, where they have to be made
+    aim: GroupTemplate  # of the groups that may change
+    stay: GroupTemplate  # of the others, where they have to be made
     changing: frozenset[int] = frozenset()  # ordinals that may change
     later: frozenset[int] = frozenset()  # those whose turn comes: the weights are staged beside what serves
     backwards: bool = False  # highest ordinal first
@@ -34,7 +34,7 @@ class Course:
     surge: int = 0  # units beside those that they replace
     unavailable: int = 1
 
-    def target(self, ordinal: int) -> Target:
+    def target(self, ordinal: int) -> GroupTemplate:
         """What the group of this ordinal is to be."""
         return self.aim if ordinal in self.changing else self.stay
 
@@ -46,10 +46,10 @@ class GroupSteps:
     creates: tuple[CreateStage, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     retiring: frozenset[str] = frozenset()  # names of leaders that are to leave the rotation
-    units: tuple[UnitStep, ...] = ()  # of groups whose pods stay
+    units: tuple[GroupStep, ...] = ()  # of groups whose pods stay
     plans: tuple[GroupPlan, ...] = ()
     keep: tuple[GroupId, ...] = ()
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[Explanation, ...] = ()
     whole: tuple[GroupId, ...] = ()  # wanted, and all their pods are there
     returned: tuple[GroupId, ...] = ()  # only a part of them found room: they are asked for again later
     behind: tuple[int, ...] = ()  # ordinals that are not made before another group has found room
@@ -70,7 +70,7 @@ class GroupSteps:
 
 
 @dataclass
-class Budget:
+class DisruptionBudget:
     """How many serving units may still be taken away in this pass, and how many be made beside others."""
 
     take: int
@@ -79,26 +79,26 @@ class Budget:
 
 @dataclass
 class _Pass:
-    scene: Scene
-    course: Course
-    budget: Budget
+    scene: PlanState
+    course: UpdatePolicy
+    budget: DisruptionBudget
     steps: GroupSteps = field(default_factory=GroupSteps)
     ahead: GroupId | None = None  # waits for room: groups after it are not made
 
 
-def group_steps(scene: Scene, course: Course) -> GroupSteps:
+def group_steps(scene: PlanState, course: UpdatePolicy) -> GroupSteps:
     """Next steps of all groups, in the order in which they are changed."""
     replicas = scene.spec.replicas
     take = scene.available - (replicas - course.unavailable)
     missing = sum(not scene.at(ordinal) for ordinal in scene.wanted)  # they are made, or come back, anyway
     room = replicas + course.surge - len(scene.units) - missing
-    run = _Pass(scene, course, Budget(take, room), retire_surplus(scene))
+    run = _Pass(scene, course, DisruptionBudget(take, room), retire_surplus(scene))
     for ordinal in sorted(scene.wanted, reverse=course.backwards):
         run.steps += _ordinal(ordinal, run)
     return run.steps
 
 
-def leave_alone(scene: Scene) -> GroupSteps:
+def leave_alone(scene: PlanState) -> GroupSteps:
     """There is nothing that groups could be made from: what serves goes on serving, surplus groups leave."""
     steps = retire_surplus(scene)
     wanted = (unit for unit in scene.units if unit.group.ordinal in scene.wanted)
@@ -107,7 +107,7 @@ def leave_alone(scene: Scene) -> GroupSteps:
     return steps
 
 
-def retire_surplus(scene: Scene) -> GroupSteps:
+def retire_surplus(scene: PlanState) -> GroupSteps:
     """Take away the groups that are not wanted, in two steps: out of rotation, and gone when their requests have ended.
 
     In between a group that is wanted again is taken back: its engine is there.
@@ -118,11 +118,11 @@ def retire_surplus(scene: Scene) -> GroupSteps:
     return steps
 
 
-def _surplus(unit: Unit, scene: Scene) -> GroupSteps:
+def _surplus(unit: Group, scene: PlanState) -> GroupSteps:
     ordinal, asks = unit.group.ordinal, "the load" if scene.spec.autoscaling else "spec.replicas"
     why = f"group {ordinal} is above the {scene.spec.replicas} that {asks} asks for"
     held = _requests_of(unit, scene)
-    hold = Hold(Reason.SCALING_DOWN, f"{why}: it drains{held and f', {held}'}", ordinal)
+    hold = Explanation(Reason.SCALING_DOWN, f"{why}: it drains{held and f', {held}'}", ordinal)
     if not held:
         return _retired(unit, hold, why, scene)
     move = overdue(unit, scene.spec, scene.now)
@@ -130,7 +130,7 @@ def _surplus(unit: Unit, scene: Scene) -> GroupSteps:
     return GroupSteps(units=(step,), keep=(unit.group,), holds=(hold,))
 
 
-def _requests_of(unit: Unit, scene: Scene) -> str:
+def _requests_of(unit: Group, scene: PlanState) -> str:
     """Who may still have requests of the unit, in words; empty when nobody has, or they had their time."""
     leader = unit.leader
     if leader is None or unit.torn or leader.in_rotation is None or given_up(unit, scene.spec, scene.now):
@@ -159,7 +159,7 @@ def _ordinal(ordinal: int, run: _Pass) -> GroupSteps:
     return _replace(others, ordinal, target, run)
 
 
-def _build(unit: Unit | None, group: GroupId, target: Target, run: _Pass) -> GroupSteps:
+def _build(unit: Group | None, group: GroupId, target: GroupTemplate, run: _Pass) -> GroupSteps:
     """Make the unit whole, and bring its weights to the target's."""
     scene = run.scene
     held = unit is not None and is_held(unit, scene.now)
@@ -189,15 +189,15 @@ def _build(unit: Unit | None, group: GroupId, target: Target, run: _Pass) -> Gro
     return made + own + GroupSteps(plans=(GroupPlan(group, serve, target.spec),))
 
 
-def _behind(unit: Unit | None, group: GroupId, ahead: GroupId, scene: Scene) -> GroupSteps:
+def _behind(unit: Group | None, group: GroupId, ahead: GroupId, scene: PlanState) -> GroupSteps:
     """One group at a time waits for room with pods of its own."""
     text = f"group {group.ordinal} is made when group {ahead.ordinal}, which waits for room, has found it"
-    hold = Hold(Reason.WAITING_FOR_ROOM, text, group.ordinal)
+    hold = Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal)
     gone = give_back(unit.pods, hold, scene.world, scene.now) if unit else PodSteps(holds=(hold,))
     return GroupSteps(deletes=gone.deletes, holds=gone.holds, behind=(group.ordinal,))
 
 
-def _replace(others: tuple[Unit, ...], ordinal: int, target: Target, run: _Pass) -> GroupSteps:
+def _replace(others: tuple[Group, ...], ordinal: int, target: GroupTemplate, run: _Pass) -> GroupSteps:
     """No unit of the wanted revision is there yet."""
     course, scene, old = run.course, run.scene, others[0].group.revision
     serving = any(unit.may_serve(scene.now) for unit in others)
@@ -217,11 +217,11 @@ def _replace(others: tuple[Unit, ...], ordinal: int, target: Target, run: _Pass)
     else:
         missing = max(scene.spec.replicas - scene.available, 1)
         text = f"group {ordinal} keeps revision {old}: {missing} other group(s) do not serve yet"
-    hold = (Hold(Reason.REPLACING, text, ordinal),) if course.take else ()
+    hold = (Explanation(Reason.REPLACING, text, ordinal),) if course.take else ()
     return _standing(others, scene) + GroupSteps(holds=hold)
 
 
-def _leave(others: tuple[Unit, ...], mine: Unit, target: Target, run: _Pass) -> GroupSteps:
+def _leave(others: tuple[Group, ...], mine: Group, target: GroupTemplate, run: _Pass) -> GroupSteps:
     """The wanted unit is there, or on its way: the others go when it serves, or when they do not."""
     scene, steps = run.scene, GroupSteps()
     wait = scene.spec.rollout.min_ready_seconds
@@ -236,7 +236,7 @@ def _leave(others: tuple[Unit, ...], mine: Unit, target: Target, run: _Pass) -> 
     return steps
 
 
-def _standing(units: tuple[Unit, ...], scene: Scene) -> GroupSteps:
+def _standing(units: tuple[Group, ...], scene: PlanState) -> GroupSteps:
     steps = GroupSteps()
     for unit in units:
         step = stand(unit, scene)
@@ -244,14 +244,14 @@ def _standing(units: tuple[Unit, ...], scene: Scene) -> GroupSteps:
     return steps
 
 
-def _all_retired(units: tuple[Unit, ...], why: str, scene: Scene) -> GroupSteps:
+def _all_retired(units: tuple[Group, ...], why: str, scene: PlanState) -> GroupSteps:
     steps = GroupSteps()
     for unit in units:
         ordinal = unit.group.ordinal
-        steps += _retired(unit, Hold(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal), why, scene)
+        steps += _retired(unit, Explanation(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal), why, scene)
     return steps
 
 
-def _retired(unit: Unit, hold: Hold, why: str, scene: Scene) -> GroupSteps:
+def _retired(unit: Group, hold: Explanation, why: str, scene: PlanState) -> GroupSteps:
     gone = retire(unit.pods, hold, why, scene.world, scene.now)
     return GroupSteps(deletes=gone.deletes, retiring=gone.retiring, keep=(unit.group,), holds=gone.holds)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.api.v1alpha1.status import KeptWish
+from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.groups.template_hash import revision_of, serving_image, short_hash
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.settings import Settings
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import WeightsArtifact
 
 #: Parts of the spec that a group is not made of; of a kept wish they are those of the present spec.
 _OF_NOW = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})
@@ -30,14 +30,14 @@ _FILE = names.MANIFEST_PATH.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
-class Target:
+class GroupTemplate:
     """What a group is to be."""
 
     key: str  # equal for equal wishes
     base: str  # hash of what makes a pod different, without its weights
     revision: str  # of its pods
     weights: str  # name of the LlamaWeights
-    serve: NextWeights
+    serve: WeightsArtifact
     spec: LlamaDeploymentSpec
 
     @property
@@ -51,7 +51,7 @@ class Target:
         return f"{self.serve.weights.id} in pods {self.revision}"
 
 
-def wanted_target(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings) -> Target | None:
+def desired_template(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings) -> GroupTemplate | None:
     """What the spec asks for, with the plain revision; None while its weights are not ready."""
     view = weights_of(world.weights, spec.model)
     if view is None or not view.ready or view.manifest is None or view.facts is None:
@@ -62,10 +62,12 @@ def wanted_target(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings
     frozen = spec.model_copy(
         update={"images": spec.images.model_copy(update={"serving": serving_image(spec, settings)})}
     )
-    return Target(key, base, base, view.name, serve, frozen)
+    return GroupTemplate(key, base, base, view.name, serve, frozen)
 
 
-def kept_target(world: Snapshot, spec: LlamaDeploymentSpec, known: Mapping[str, NextWeights]) -> Target | None:
+def stable_template(
+    world: Snapshot, spec: LlamaDeploymentSpec, known: Mapping[str, WeightsArtifact]
+) -> GroupTemplate | None:
     """The last wish that the groups reached; None where there is none, or where its weights are not known now."""
     kept = world.status.good
     serve = known.get(kept.digest) if kept else None
@@ -76,13 +78,13 @@ def kept_target(world: Snapshot, spec: LlamaDeploymentSpec, known: Mapping[str, 
     except ValidationError:
         return None  # written under rules that this operator does not know
     present = {field: getattr(spec, field) for field in _OF_NOW}
-    return Target(kept.key, kept.base, kept.revision, kept.weights, serve, stored.model_copy(update=present))
+    return GroupTemplate(kept.key, kept.base, kept.revision, kept.weights, serve, stored.model_copy(update=present))
 
 
-def keep(target: Target) -> KeptWish:
+def keep(target: GroupTemplate) -> StableTemplate:
     """The target as it is kept in the status: without what is at its default."""
     small = target.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_OF_NOW))
-    return KeptWish(
+    return StableTemplate(
         key=target.key,
         base=target.base,
         revision=target.revision,
@@ -93,18 +95,20 @@ def keep(target: Target) -> KeptWish:
     )
 
 
-def next_weights(view: WeightsView, served_name: str) -> NextWeights:
+def next_weights(view: WeightsView, served_name: str) -> WeightsArtifact:
     """What the stager and the engine are told of ready weights. ``view.manifest`` must be known."""
     if view.manifest is None:
         raise ValueError(f"the manifest of {view.name} is not known")
     source = view.source.replace("{revision}", view.revision)
-    weights = Weights(
+    weights = WeightsRef(
         path=weights_folder(source, view.digest),
         id=weights_id(view.revision, view.digest),
         served_name=served_name,
         digest=view.digest,
     )
-    return NextWeights(weights=weights, source=source, revision=view.resolved or view.revision, manifest=view.manifest)
+    return WeightsArtifact(
+        weights=weights, source=source, revision=view.resolved or view.revision, manifest=view.manifest
+    )
 
 
 def weights_id(revision: str, digest: str) -> str:
@@ -121,7 +125,7 @@ def weights_folder(source: str, digest: str) -> str:
     return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
 
 
-def known_weights(world: Snapshot, served_name: str) -> dict[str, NextWeights]:
+def known_weights(world: Snapshot, served_name: str) -> dict[str, WeightsArtifact]:
     """By digest, all weights that a group can be told to serve: of ready LlamaWeights, and of the groups' own files.
 
     The latter outlive a LlamaWeights that is being resolved again.
@@ -131,7 +135,7 @@ def known_weights(world: Snapshot, served_name: str) -> dict[str, NextWeights]:
     return found | {view.digest: next_weights(view, served_name) for view in ready}
 
 
-def group_files(world: Snapshot) -> dict[str, NextWeights]:
+def group_files(world: Snapshot) -> dict[str, WeightsArtifact]:
     """By the name of the group, the weights that its pods start with, as its ConfigMap says."""
     found = {}
     for child in world.children:
@@ -142,9 +146,9 @@ def group_files(world: Snapshot) -> dict[str, NextWeights]:
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(text: str) -> NextWeights | None:
+def _parsed(text: str) -> WeightsArtifact | None:
     """The file of a large model is 150 KB, and is looked at in every pass: remembered by its text."""
     try:
-        return NextWeights.model_validate_json(text)
+        return WeightsArtifact.model_validate_json(text)
     except ValidationError:
         return None  # of another version of the operator: it is written anew

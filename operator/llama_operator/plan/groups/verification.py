@@ -16,17 +16,17 @@ from dataclasses import dataclass
 
 from llama_operator.api.v1alpha1.status import Baseline, GroupVerdict
 from llama_operator.api.v1alpha1.verification import VerifySpec
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.reasons import Reason
-from llama_serving.config.desired import NextWeights, Verdict
+from llama_serving.config.desired import Measurement, WeightsArtifact
 
 #: Weights whose measures are remembered: the present, the next, the previous and one more.
 REMEMBERED = 4
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """``passed`` is None while nothing was measured yet."""
 
     passed: bool | None
@@ -35,7 +35,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Criteria:
     """What verdicts are compared with."""
 
     asked: VerifySpec
@@ -54,24 +54,24 @@ class Bench:
         return known.get(digest) or known.get(self.before)
 
 
-def judge(unit: Unit, serve: NextWeights, bench: Bench) -> Judgement:
+def judge(unit: Group, serve: WeightsArtifact, bench: Criteria) -> Verdict:
     """May this unit get requests with these weights?"""
     verdict, weights = unit.verdict, serve.weights
     where = f"group {unit.group.ordinal}"
     if verdict is None or verdict.digest != weights.digest:
-        return Judgement(None, Reason.VERIFYING, f"{where} is asked its golden prompts on {weights.id}")
+        return Verdict(None, Reason.VERIFYING, f"{where} is asked its golden prompts on {weights.id}")
     asked = [one.prompt for one in bench.asked.golden]
     if not verdict.error and [one.prompt for one in verdict.golden] != asked:
         text = f"{where} is asked the {len(asked)} golden prompts of spec.verify on {weights.id}"
-        return Judgement(None, Reason.VERIFYING, text)
+        return Verdict(None, Reason.VERIFYING, text)
     problem = _problem(verdict, serve, bench)
     if problem is None:
-        return Judgement(True, Reason.SERVING, f"{where} on {weights.id}: {measured(verdict)}")
+        return Verdict(True, Reason.SERVING, f"{where} on {weights.id}: {measured(verdict)}")
     reason, text = problem
-    return Judgement(False, reason, f"{where} does not pass on {weights.id}: {text}")
+    return Verdict(False, reason, f"{where} does not pass on {weights.id}: {text}")
 
 
-def _problem(verdict: Verdict, serve: NextWeights, bench: Bench) -> tuple[Reason, str] | None:
+def _problem(verdict: Measurement, serve: WeightsArtifact, bench: Criteria) -> tuple[Reason, str] | None:
     if verdict.error:
         return Reason.VERIFY_FAILED, f"it could not be measured: {verdict.error.rstrip('.')}"
     wrong = [str(k) for k, digest in enumerate(verdict.stage_digests) if digest != serve.weights.digest]
@@ -83,7 +83,7 @@ def _problem(verdict: Verdict, serve: NextWeights, bench: Bench) -> tuple[Reason
     return (Reason.VERIFY_FAILED, text) if text else None
 
 
-def _golden(verdict: Verdict) -> str:
+def _golden(verdict: Measurement) -> str:
     failed = [one for one in verdict.golden if not one.passed]
     if not failed:
         return ""
@@ -92,7 +92,7 @@ def _golden(verdict: Verdict) -> str:
     return f"{count}; {_cut(first.prompt, 60)!r} was answered {_cut(first.answer, 120)!r}"
 
 
-def _quality(verdict: Verdict, bench: Bench) -> str:
+def _quality(verdict: Measurement, bench: Criteria) -> str:
     base = bench.baseline(verdict.digest)
     if base is None or base.mean_logprob is None or verdict.mean_logprob is None:
         return ""
@@ -105,7 +105,7 @@ def _quality(verdict: Verdict, bench: Bench) -> str:
     )
 
 
-def _agreement(verdict: Verdict, bench: Bench) -> str:
+def _agreement(verdict: Measurement, bench: Criteria) -> str:
     if not bench.asked.agreement or not verdict.answer_hash:
         return ""
     others = [answer for digest, answer in bench.answers if digest == verdict.digest and answer]
@@ -125,7 +125,7 @@ def right_answer(answers: Sequence[str]) -> str:
     return max(counts, key=lambda answer: counts[answer])
 
 
-def measured(verdict: Verdict) -> str:
+def measured(verdict: Measurement) -> str:
     """The figures of a verdict in words."""
     passed = sum(one.passed for one in verdict.golden)
     parts = [f"{passed} of {len(verdict.golden)} golden prompts passed"] if verdict.golden else []
@@ -136,7 +136,7 @@ def measured(verdict: Verdict) -> str:
     return ", ".join(parts) or "the engine answers"
 
 
-def group_verdict(verdict: Verdict, judgement: Judgement) -> GroupVerdict:
+def group_verdict(verdict: Measurement, judgement: Verdict) -> GroupVerdict:
     """As it stands in the group's status."""
     passed = sum(one.passed for one in verdict.golden)
     return GroupVerdict(
@@ -149,7 +149,7 @@ def group_verdict(verdict: Verdict, judgement: Judgement) -> GroupVerdict:
     )
 
 
-def remember(baselines: tuple[Baseline, ...], verified: Iterable[Verdict], texts: str) -> tuple[Baseline, ...]:
+def remember(baselines: tuple[Baseline, ...], verified: Iterable[Measurement], texts: str) -> tuple[Baseline, ...]:
     """Baselines with those of weights that were verified now; the first measure of a digest with these texts stays."""
     known = {(one.digest, one.texts): one for one in baselines}
     for verdict in verified:

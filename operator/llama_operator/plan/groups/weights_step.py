@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 
 from llama_operator.observe.deployment import PodView
 from llama_operator.plan.groups.drain import given_up, held_by, overdue
-from llama_operator.plan.groups.group import Staging, Unit
-from llama_operator.plan.groups.state import Scene
-from llama_operator.plan.groups.template import Target
-from llama_operator.plan.groups.verification import Judgement
-from llama_operator.plan.plan import PutWish, SetRotation
-from llama_operator.plan.reasons import Hold, Reason
-from llama_serving.config.desired import NextWeights, Wish
+from llama_operator.plan.groups.group import Group, Staging
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.groups.verification import Verdict
+from llama_operator.plan.plan import PutDesiredState, SetRotation
+from llama_operator.plan.reasons import Explanation, Reason
+from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.state import Phase
 
 _REFUSALS = {reason.value: reason for reason in (
@@ -31,74 +31,74 @@ _STARTS = (Phase.STARTING, Phase.JOINING, Phase.LOADING, Phase.FAILED)
 
 
 @dataclass(frozen=True)
-class UnitStep:
+class GroupStep:
     """What a unit is told. ``gate`` None leaves it as it is; ``takes``: a serving unit leaves the rotation."""
 
-    unit: Unit
-    serve: NextWeights | None
-    staged: tuple[NextWeights, ...] = ()
+    unit: Group
+    serve: WeightsArtifact | None
+    staged: tuple[WeightsArtifact, ...] = ()
     gate: bool | None = None
     why: str = ""
     move: bool = False  # streams that still run are to be moved to other groups
     takes: bool = False
-    hold: Hold | None = None
-    judgement: Judgement | None = None
+    hold: Explanation | None = None
+    judgement: Verdict | None = None
 
 
-def stand(unit: Unit, scene: Scene, *, ahead: NextWeights | None = None) -> UnitStep:
+def stand(unit: Group, scene: PlanState, *, ahead: WeightsArtifact | None = None) -> GroupStep:
     """The unit is left on the weights that it has; those ``ahead`` are staged beside them."""
     serve = scene.held(unit)
     if serve is None:
-        return UnitStep(unit, None)
-    step = _arrived(unit, serve, scene) if unit.has(serve) else UnitStep(unit, serve, (serve,), *_starting(unit))
+        return GroupStep(unit, None)
+    step = _arrived(unit, serve, scene) if unit.has(serve) else GroupStep(unit, serve, (serve,), *_starting(unit))
     return replace(step, staged=_staged(ahead, serve, scene.kept if ahead else None))
 
 
-def swap(unit: Unit, aim: Target, scene: Scene, *, may_take: bool) -> UnitStep:
+def swap(unit: Group, aim: GroupTemplate, scene: PlanState, *, may_take: bool) -> GroupStep:
     """The next step towards the aim's weights. ``may_take``: a serving unit may leave the rotation for it."""
     step = _next(unit, aim, scene, may_take=may_take)
     step = replace(step, staged=_staged(aim.serve, step.serve, scene.held(unit), scene.kept))
-    if step.takes and (wishes_of(step, scene) or not unit.stagers_answer):  # what is said to be staged may not be
+    if step.takes and (desired_states(step, scene) or not unit.stagers_answer):  # what is said to be staged may not be
         text = f"group {unit.group.ordinal} is told to stage {aim.serve.weights.id}"
-        hold = Hold(Reason.STAGING_WEIGHTS, text, unit.group.ordinal)
+        hold = Explanation(Reason.STAGING_WEIGHTS, text, unit.group.ordinal)
         return replace(step, gate=None, why="", takes=False, hold=hold)
     return step
 
 
-def _next(unit: Unit, aim: Target, scene: Scene, *, may_take: bool) -> UnitStep:
+def _next(unit: Group, aim: GroupTemplate, scene: PlanState, *, may_take: bool) -> GroupStep:
     if unit.has(aim.serve):
         return _arrived(unit, aim.serve, scene)
     if unit.state is None:
-        return UnitStep(unit, None)  # not heard: it is told nothing, and neither are its other stages
+        return GroupStep(unit, None)  # not heard: it is told nothing, and neither are its other stages
     staging = unit.staging(aim.digest, aim.spec.sharding.pipeline)
     if unit.open:
         return _in_rotation(unit, aim, staging, scene, may_take=may_take)
     if not unit.weights and not unit.exchanges:  # the engine is not there yet: it starts with whatever is wished
-        return UnitStep(unit, aim.serve)
+        return GroupStep(unit, aim.serve)
     return _out_of_rotation(unit, aim, staging, scene)
 
 
-def _arrived(unit: Unit, serve: NextWeights, scene: Scene) -> UnitStep:
+def _arrived(unit: Group, serve: WeightsArtifact, scene: PlanState) -> GroupStep:
     verdict = scene.judge(unit, serve)
-    step = UnitStep(unit, serve, (serve,), judgement=verdict)
+    step = GroupStep(unit, serve, (serve,), judgement=verdict)
     if verdict.passed and unit.answers:
         text = f"{verdict.message}; it comes into rotation"
-        waits = None if unit.serving else Hold(Reason.VERIFYING, text, unit.group.ordinal)
+        waits = None if unit.serving else Explanation(Reason.VERIFYING, text, unit.group.ordinal)
         return replace(step, gate=True, why=verdict.message, hold=waits)
     if verdict.passed is False:
         # In rotation it has passed before: another prompt in the spec must not end the service. It is shown.
         stays = unit.open and verdict.reason is not Reason.DIGEST_DIFFERS
-        hold = Hold(verdict.reason, verdict.message, unit.group.ordinal)
+        hold = Explanation(verdict.reason, verdict.message, unit.group.ordinal)
         return replace(step, gate=None if stays else False, why=verdict.message, hold=hold)
     if not unit.answers or unit.verdict is None:
         gate, why = _starting(unit)
-        waits = Hold(verdict.reason, verdict.message, unit.group.ordinal) if unit.answers else None
+        waits = Explanation(verdict.reason, verdict.message, unit.group.ordinal) if unit.answers else None
         return replace(step, gate=gate, why=why, hold=waits)
-    waits = None if unit.open else Hold(verdict.reason, verdict.message, unit.group.ordinal)
+    waits = None if unit.open else Explanation(verdict.reason, verdict.message, unit.group.ordinal)
     return replace(step, hold=waits)
 
 
-def _starting(unit: Unit) -> tuple[bool | None, str]:
+def _starting(unit: Group) -> tuple[bool | None, str]:
     """An engine that has started again comes through the gate again; one that merely does not answer now keeps it."""
     state = unit.state
     if state is not None and (state.phase in _STARTS or (state.weights and state.verdict is None)):
@@ -106,54 +106,54 @@ def _starting(unit: Unit) -> tuple[bool | None, str]:
     return None, ""
 
 
-def _in_rotation(unit: Unit, aim: Target, staging: Staging, scene: Scene, *, may_take: bool) -> UnitStep:
+def _in_rotation(unit: Group, aim: GroupTemplate, staging: Staging, scene: PlanState, *, may_take: bool) -> GroupStep:
     serve, ordinal, wanted = scene.held(unit), unit.group.ordinal, aim.serve.weights.id
     if not unit.may_serve(scene.now) or _starting(unit)[0] is False:  # it answers nobody: nothing is taken away
-        return UnitStep(unit, serve, gate=False, why=f"it does not answer, and takes {wanted}")
+        return GroupStep(unit, serve, gate=False, why=f"it does not answer, and takes {wanted}")
     if not staging.ready:
-        return UnitStep(unit, serve, hold=staging_hold(unit, aim, staging))
+        return GroupStep(unit, serve, hold=staging_hold(unit, aim, staging))
     if not may_take or not unit.weights:
         text = f"group {ordinal} has {wanted} staged and waits for its turn on {unit.weights or 'what it has'}"
-        return UnitStep(unit, serve, hold=Hold(Reason.ROLLING_OUT, text, ordinal))
+        return GroupStep(unit, serve, hold=Explanation(Reason.ROLLING_OUT, text, ordinal))
     text = f"group {ordinal} leaves the rotation to take {wanted}"
-    return UnitStep(unit, serve, gate=False, why=text, takes=True, hold=Hold(Reason.SWAPPING, text, ordinal))
+    return GroupStep(unit, serve, gate=False, why=text, takes=True, hold=Explanation(Reason.SWAPPING, text, ordinal))
 
 
-def _out_of_rotation(unit: Unit, aim: Target, staging: Staging, scene: Scene) -> UnitStep:
+def _out_of_rotation(unit: Group, aim: GroupTemplate, staging: Staging, scene: PlanState) -> GroupStep:
     ordinal, wanted = unit.group.ordinal, aim.serve.weights.id
     if unit.heading == aim.digest and unit.exchanges:
-        return UnitStep(unit, aim.serve, hold=swap_hold(unit, wanted))
+        return GroupStep(unit, aim.serve, hold=swap_hold(unit, wanted))
     if not staging.ready:
         back = stand(unit, scene)
         return replace(back, hold=back.hold or staging_hold(unit, aim, staging))
     held = held_by(unit, scene.world, scene.now)
     if held and not given_up(unit, aim.spec, scene.now):
         text = f"group {ordinal} is out of rotation to take {wanted} and ends its requests: {held}"
-        hold, move = Hold(Reason.SWAPPING, text, ordinal), overdue(unit, aim.spec, scene.now)
-        return UnitStep(unit, scene.held(unit), gate=False if move else None, why=text, move=move, hold=hold)
+        hold, move = Explanation(Reason.SWAPPING, text, ordinal), overdue(unit, aim.spec, scene.now)
+        return GroupStep(unit, scene.held(unit), gate=False if move else None, why=text, move=move, hold=hold)
     text = f"group {ordinal} takes {wanted} in place of {unit.weights or 'what it had'}"
-    return UnitStep(unit, aim.serve, hold=Hold(Reason.SWAPPING, text, ordinal))
+    return GroupStep(unit, aim.serve, hold=Explanation(Reason.SWAPPING, text, ordinal))
 
 
-def swap_hold(unit: Unit, wanted: str) -> Hold:
+def swap_hold(unit: Group, wanted: str) -> Explanation:
     """Where the exchange of a unit's weights stands."""
     swap, ordinal = unit.swap, unit.group.ordinal
     if swap and swap.outcome == "failed":
         text = f"group {ordinal} could not take {wanted}: {swap.message.rstrip('.')}"
-        return Hold(Reason.SWAP_FAILED, text, ordinal)
-    return Hold(Reason.SWAPPING, f"group {ordinal} exchanges its weights for {wanted}", ordinal)
+        return Explanation(Reason.SWAP_FAILED, text, ordinal)
+    return Explanation(Reason.SWAPPING, f"group {ordinal} exchanges its weights for {wanted}", ordinal)
 
 
-def staging_hold(unit: Unit, aim: Target, staging: Staging) -> Hold:
+def staging_hold(unit: Group, aim: GroupTemplate, staging: Staging) -> Explanation:
     """How far the next weights are on a unit's stages, or why they are refused."""
     ordinal, wanted = unit.group.ordinal, aim.serve.weights.id
     refused = staging.refused
     if refused:
         reason = _REFUSALS.get(refused.reason, Reason.WEIGHTS_REFUSED)
         text = f"group {ordinal} stage {staging.refused_stage} cannot stage {wanted}: {refused.message.rstrip('.')}"
-        return Hold(reason, text, ordinal)
+        return Explanation(reason, text, ordinal)
     done = f", {_tenths(staging)}% of {staging.total} bytes" if staging.total else ""
-    return Hold(Reason.STAGING_WEIGHTS, f"group {ordinal} stages {wanted}{done}{_waits(staging)}", ordinal)
+    return Explanation(Reason.STAGING_WEIGHTS, f"group {ordinal} stages {wanted}{done}{_waits(staging)}", ordinal)
 
 
 def _tenths(staging: Staging) -> int:
@@ -165,9 +165,9 @@ def _waits(staging: Staging) -> str:
     return f"; {staging.message.rstrip('.')}" if staging.message and not staging.done else ""
 
 
-def _staged(*wanted: NextWeights | None) -> tuple[NextWeights, ...]:
+def _staged(*wanted: WeightsArtifact | None) -> tuple[WeightsArtifact, ...]:
     """Without repetition, the most wanted first."""
-    found: dict[str, NextWeights] = {}
+    found: dict[str, WeightsArtifact] = {}
     for one in wanted:
         if one is not None:
             found.setdefault(one.weights.digest, one)
@@ -177,16 +177,16 @@ def _staged(*wanted: NextWeights | None) -> tuple[NextWeights, ...]:
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
-def wishes_of(step: UnitStep, scene: Scene) -> tuple[PutWish, ...]:
+def desired_states(step: GroupStep, scene: PlanState) -> tuple[PutDesiredState, ...]:
     """The wishes that the unit's stages do not hold yet."""
     if step.serve is None:
         return ()
-    wish = Wish(serve=step.serve.weights, staged=step.staged, verify=scene.spec.verify.asked())
+    wish = DesiredState(serve=step.serve.weights, staged=step.staged, verify=scene.spec.verify.asked())
     heard = ((pod, step.unit.states.get(pod.stage)) for pod in step.unit.pods if pod.alive and pod.ip)
-    return tuple(PutWish(pod.name, pod.ip, wish) for pod, state in heard if state and state.wish != wish.key)
+    return tuple(PutDesiredState(pod.name, pod.ip, wish) for pod, state in heard if state and state.wish != wish.key)
 
 
-def rotation_of(step: UnitStep) -> SetRotation | None:
+def rotation_of(step: GroupStep) -> SetRotation | None:
     """The change of the gate, if there is one to be made."""
     pod = step.unit.leader
     if pod is None or not pod.alive or step.gate is None:
@@ -201,5 +201,5 @@ def rotation_of(step: UnitStep) -> SetRotation | None:
     return None
 
 
-def _set(pod: PodView, *, open_: bool, step: UnitStep, weights: str) -> SetRotation:
+def _set(pod: PodView, *, open_: bool, step: GroupStep, weights: str) -> SetRotation:
     return SetRotation(pod.name, pod.uid, open_=open_, weights=weights, why=step.why, move=step.move)

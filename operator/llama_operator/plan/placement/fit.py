@@ -14,7 +14,7 @@ the scheduler displaces those; not for a pod whose PriorityClass never preempts.
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from llama_operator.ports import Capacity, NodeRoom, PodAsk
+from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 
 PODS = "pods"
 _SLACK = 1e-6  # amounts are sums of floats
@@ -23,22 +23,22 @@ _KEEPS_AWAY = frozenset({"NoSchedule", "NoExecute"})
 Free = dict[str, dict[str, float]]  # node -> resource -> amount
 
 
-class Floor:
+class FreeCapacity:
     """What is free on the nodes; every placement leaves less."""
 
     def __init__(self, capacity: Capacity) -> None:
         self.rooms = tuple(sorted(capacity.rooms, key=lambda room: room.name))
         self.free: Free = {room.name: free_on(room) for room in self.rooms}
-        self.promised: dict[str, list[PodAsk]] = {}  # pods that will come to a node
+        self.promised: dict[str, list[PodRequest]] = {}  # pods that will come to a node
         waiting = (ask for ask in capacity.waiting if not ask.gated and (ask.ours or not ask.refused))
         for ask in sorted(waiting, key=lambda ask: (-ask.priority, ask.namespace, ask.name)):
             self.place((ask,))
 
-    def place(self, asks: tuple[PodAsk, ...]) -> bool:
+    def place(self, asks: tuple[PodRequest, ...]) -> bool:
         """Give all of these pods their room, or change nothing."""
         return self._place(asks, displace=False) or self._place(asks, displace=True)
 
-    def _place(self, asks: tuple[PodAsk, ...], *, displace: bool) -> bool:
+    def _place(self, asks: tuple[PodRequest, ...], *, displace: bool) -> bool:
         free = {room.name: dict(self.free[room.name]) for room in self.rooms}
         if displace:
             if not all(ask.preempts for ask in asks):
@@ -53,18 +53,18 @@ class Floor:
         return True
 
 
-def could_ever_fit(asks: tuple[PodAsk, ...], rooms: tuple[NodeRoom, ...]) -> bool:
+def could_ever_fit(asks: tuple[PodRequest, ...], rooms: tuple[NodeCapacity, ...]) -> bool:
     """Whether the nodes would hold these pods if there were no others."""
     return fit(asks, rooms, {room.name: {PODS: inf, **room.allocatable} for room in rooms}) is not None
 
 
-def fit(asks: tuple[PodAsk, ...], rooms: tuple[NodeRoom, ...], free: Free) -> list[str] | None:
+def fit(asks: tuple[PodRequest, ...], rooms: tuple[NodeCapacity, ...], free: Free) -> list[str] | None:
     """A node for each pod, taken from ``free``; None when one of them finds none."""
     nodes = as_many_as_fit(asks, rooms, free)
     return nodes if len(nodes) == len(asks) else None
 
 
-def as_many_as_fit(asks: Iterable[PodAsk], rooms: tuple[NodeRoom, ...], free: Free) -> list[str]:
+def as_many_as_fit(asks: Iterable[PodRequest], rooms: tuple[NodeCapacity, ...], free: Free) -> list[str]:
     """Nodes for the first of these pods, taken from ``free``, up to the one that finds none."""
     nodes: list[str] = []
     for ask in asks:
@@ -77,25 +77,25 @@ def as_many_as_fit(asks: Iterable[PodAsk], rooms: tuple[NodeRoom, ...], free: Fr
     return nodes
 
 
-def free_on(room: NodeRoom) -> dict[str, float]:
+def free_on(room: NodeCapacity) -> dict[str, float]:
     """Beside what is there; a node that does not say how many pods it takes, takes any number."""
     free = {name: amount - room.requested.get(name, 0) for name, amount in room.allocatable.items()}
     return {**free, PODS: room.allocatable.get(PODS, inf) - len(room.users)}
 
 
-def holds(free: Mapping[str, float], ask: PodAsk) -> bool:
+def holds(free: Mapping[str, float], ask: PodRequest) -> bool:
     """Whether this much is enough for the pod."""
     return free.get(PODS, inf) >= 1 and all(
         free.get(name, 0) + _SLACK >= amount for name, amount in ask.requests.items()
     )
 
 
-def may_run(ask: PodAsk, room: NodeRoom) -> bool:
+def may_run(ask: PodRequest, room: NodeCapacity) -> bool:
     """Whether the node takes the pod, room or not."""
     return not why_not(ask, room)
 
 
-def why_not(ask: PodAsk, room: NodeRoom) -> str:
+def why_not(ask: PodRequest, room: NodeCapacity) -> str:
     """What keeps the pod from the node, in words that follow a number of nodes; empty when nothing does."""
     if not room.ready:
         return "not ready"
@@ -118,13 +118,13 @@ def _tolerates(toleration: Mapping[str, object], taint: Mapping[str, str]) -> bo
     return toleration.get("key") == taint.get("key") and toleration.get("value", "") == taint.get("value", "")
 
 
-def _take(free: dict[str, float], ask: PodAsk) -> None:
+def _take(free: dict[str, float], ask: PodRequest) -> None:
     for name, amount in ask.requests.items():
         free[name] = free.get(name, 0) - amount
     free[PODS] = free.get(PODS, inf) - 1
 
 
-def _add_displaced(free: Free, rooms: tuple[NodeRoom, ...], priority: int) -> None:
+def _add_displaced(free: Free, rooms: tuple[NodeCapacity, ...], priority: int) -> None:
     for room in rooms:
         for user in room.users:
             if user.priority < priority:

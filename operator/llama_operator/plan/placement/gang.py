@@ -16,12 +16,12 @@ A group whose gates are there for HELD seconds waits for room: the next groups o
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from llama_operator.api.v1alpha1.status import TakenBack
+from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.observe.deployment import PodView, Snapshot
-from llama_operator.plan.groups.group import Unit
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 
 HALF = timedelta(seconds=30)
 PREEMPTING = timedelta(minutes=5)
@@ -29,7 +29,7 @@ HELD = timedelta(seconds=10)
 PAUSE, LONGEST = 30.0, 600.0  # seconds
 
 
-def is_held(unit: Unit, now: datetime) -> bool:
+def is_held(unit: Group, now: datetime) -> bool:
     """The group has been waiting for room, rather than for its pods to appear."""
     return all(pod.gated for pod in unit.pods) and now - max(pod.created for pod in unit.pods) >= HELD
 
@@ -48,8 +48,8 @@ def half_placed(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> st
 
 
 def admissions(
-    units: Iterable[Unit], whole: Collection[GroupId], going: frozenset[str], world: Snapshot, now: datetime
-) -> tuple[tuple[Admission, ...], tuple[Hold, ...]]:
+    units: Iterable[Group], whole: Collection[GroupId], going: frozenset[str], world: Snapshot, now: datetime
+) -> tuple[tuple[Admission, ...], tuple[Explanation, ...]]:
     """Groups whose gates may go, in the order of their turn, and those that were taken back and wait until later.
 
     ``whole`` are the wanted groups that have all their pods, ``going`` the names of pods that this pass deletes.
@@ -69,7 +69,7 @@ def admissions(
     return tuple(found), tuple(holds)
 
 
-def not_before(group: GroupId, taken_back: Iterable[TakenBack]) -> datetime | None:
+def not_before(group: GroupId, taken_back: Iterable[RequeueState]) -> datetime | None:
     """When a group that was taken back may be asked for again; None for the others."""
     record = next((one for one in taken_back if one.group == group.name), None)
     if record is None:
@@ -78,9 +78,9 @@ def not_before(group: GroupId, taken_back: Iterable[TakenBack]) -> datetime | No
 
 
 def remembered(
-    before: tuple[TakenBack, ...], returned: Iterable[GroupId], units: Iterable[Unit], wanted: Iterable[GroupId],
+    before: tuple[RequeueState, ...], returned: Iterable[GroupId], units: Iterable[Group], wanted: Iterable[GroupId],
     now: datetime,
-) -> tuple[TakenBack, ...]:  # fmt: skip
+) -> tuple[RequeueState, ...]:  # fmt: skip
     """How often each group was taken back; of those that are placed or not wanted any more, nothing."""
     times = {one.group: one for one in before}
     for unit in units:
@@ -89,15 +89,15 @@ def remembered(
     for group in returned:
         known = times.get(group.name)
         at = now.replace(microsecond=0)
-        times[group.name] = TakenBack(group=group.name, times=known.times + 1 if known else 1, at=at)
+        times[group.name] = RequeueState(group=group.name, times=known.times + 1 if known else 1, at=at)
     names = {group.name for group in wanted}
     return tuple(one for name, one in sorted(times.items()) if name in names)
 
 
-def _later(group: GroupId, then: datetime, world: Snapshot) -> Hold:
+def _later(group: GroupId, then: datetime, world: Snapshot) -> Explanation:
     record = next(one for one in world.status.taken_back if one.group == group.name)
     text = (
         f"group {group.ordinal} was taken back {record.times} time(s), because only a part of it found room: it is"
         f" asked for again at {then:%H:%M:%S} UTC"
     )
-    return Hold(Reason.WAITING_FOR_ROOM, text, group.ordinal)
+    return Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal)

@@ -6,14 +6,14 @@ them than devices; a pipeline stage needs at least one layer. Sources: vLLM's mo
 """
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_serving.config.model import ModelFacts
 
 
-def check_layout(spec: LlamaDeploymentSpec, facts: ModelFacts) -> tuple[Hold, ...]:
+def check_layout(spec: LlamaDeploymentSpec, facts: ModelFacts) -> tuple[Explanation, ...]:
     """Every contradiction between spec and model, each with the field, the numbers and the remedy."""
     return tuple(
-        Hold(Reason.LAYOUT_REFUSED, text)
+        Explanation(Reason.LAYOUT_REFUSED, text)
         for text in (_heads(spec, facts), _kv_heads(spec, facts), _layers(spec, facts), _context(spec, facts))
         if text
     )

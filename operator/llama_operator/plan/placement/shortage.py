@@ -8,15 +8,23 @@ from collections import Counter
 from collections.abc import Mapping
 
 from llama_operator.observe.deployment import PodView
-from llama_operator.plan.placement.fit import PODS, Floor, as_many_as_fit, could_ever_fit, holds, may_run, why_not
-from llama_operator.plan.reasons import Hold, Reason
-from llama_operator.ports import NodeRoom, PodAsk
+from llama_operator.plan.placement.fit import (
+    PODS,
+    FreeCapacity,
+    as_many_as_fit,
+    could_ever_fit,
+    holds,
+    may_run,
+    why_not,
+)
+from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.ports import NodeCapacity, PodRequest
 
 _COMMON = frozenset({"cpu", "memory", "ephemeral-storage", PODS})  # what is named only where no device is short
 _NODES_NAMED, _USERS_NAMED = 3, 2
 
 
-def shortage(pod: PodView, rooms: tuple[NodeRoom, ...] | None) -> str:
+def shortage(pod: PodView, rooms: tuple[NodeCapacity, ...] | None) -> str:
     """The end of a sentence that starts with the pod's name."""
     needs = pod.requests
     asked = ", ".join(f"{show_quantity(amount)} {name}" for name, amount in sorted(needs.items()))
@@ -25,7 +33,7 @@ def shortage(pod: PodView, rooms: tuple[NodeRoom, ...] | None) -> str:
     return f"needs {asked or 'a node'}{closest}; scheduler: {said}"
 
 
-def _closest(needs: Mapping[str, float], rooms: tuple[NodeRoom, ...]) -> str:
+def _closest(needs: Mapping[str, float], rooms: tuple[NodeCapacity, ...]) -> str:
     candidates = [(_missing(needs, room), room) for room in rooms if room.schedulable and room.ready]
     if not candidates:
         return ""
@@ -40,7 +48,7 @@ def _closest(needs: Mapping[str, float], rooms: tuple[NodeRoom, ...]) -> str:
     return f"; of {len(candidates)} nodes {room.name} comes closest: {', '.join(parts)}"
 
 
-def _missing(needs: Mapping[str, float], room: NodeRoom) -> dict[str, float]:
+def _missing(needs: Mapping[str, float], room: NodeCapacity) -> dict[str, float]:
     free = {name: room.allocatable.get(name, 0) - room.requested.get(name, 0) for name in needs}
     return {name: amount - max(free[name], 0) for name, amount in needs.items() if amount > free[name]}
 
@@ -62,20 +70,20 @@ def show_quantity(value: float) -> str:
 # -- a whole group ----------------------------------------------------------------------------------------------------
 
 
-def group_shortage(ordinal: int, asks: tuple[PodAsk, ...], floor: Floor) -> Hold:
+def group_shortage(ordinal: int, asks: tuple[PodRequest, ...], floor: FreeCapacity) -> Explanation:
     """Why the pods of a group, which are alike, find no room together: what is missing, where, and who has it."""
     ask, usable = asks[0], tuple(room for room in floor.rooms if may_run(asks[0], room))
     if not usable:
         asked = ", ".join(f"{show_quantity(amount)} {name}" for name, amount in sorted(ask.requests.items()))
         text = f"group {ordinal} needs {len(asks)} x {asked}, and no node may run it: {_kept_away(ask, floor.rooms)}"
-        return Hold(Reason.UNSCHEDULABLE, text, ordinal)
+        return Explanation(Reason.UNSCHEDULABLE, text, ordinal)
     text = f"group {ordinal} needs {_missing_together(asks, usable, floor)}"
     if could_ever_fit(asks, floor.rooms):
-        return Hold(Reason.WAITING_FOR_ROOM, text, ordinal)
-    return Hold(Reason.UNSCHEDULABLE, f"{text}; the nodes would not hold it even if they were empty", ordinal)
+        return Explanation(Reason.WAITING_FOR_ROOM, text, ordinal)
+    return Explanation(Reason.UNSCHEDULABLE, f"{text}; the nodes would not hold it even if they were empty", ordinal)
 
 
-def _missing_together(asks: tuple[PodAsk, ...], usable: tuple[NodeRoom, ...], floor: Floor) -> str:
+def _missing_together(asks: tuple[PodRequest, ...], usable: tuple[NodeCapacity, ...], floor: FreeCapacity) -> str:
     """What the nodes lack for the first pod that finds none, once those before it have theirs."""
     ask, free = asks[0], {room.name: dict(floor.free[room.name]) for room in usable}
     nodes = as_many_as_fit(asks, usable, free)
@@ -88,13 +96,13 @@ def _missing_together(asks: tuple[PodAsk, ...], usable: tuple[NodeRoom, ...], fl
     return f"{needs}{_users(ask, name, usable, floor)}{_spread(ask, len(asks), len(nodes))}{where}"
 
 
-def _kept_away(ask: PodAsk, rooms: tuple[NodeRoom, ...]) -> str:
+def _kept_away(ask: PodRequest, rooms: tuple[NodeCapacity, ...]) -> str:
     counts = Counter(why_not(ask, room) for room in rooms)
     said = ", ".join(f"{number} {why}" for why, number in sorted(counts.items()))
     return f"of {len(rooms)} nodes {said}" if rooms else "there are no nodes"
 
 
-def _lacking(ask: PodAsk, free: Mapping[str, float]) -> dict[str, float]:
+def _lacking(ask: PodRequest, free: Mapping[str, float]) -> dict[str, float]:
     if holds(free, ask):
         return {}
     has = {name: max(free.get(name, 0), 0) for name in ask.requests}
@@ -102,12 +110,12 @@ def _lacking(ask: PodAsk, free: Mapping[str, float]) -> dict[str, float]:
     return found or {PODS: 1}
 
 
-def _distance(one: tuple[dict[str, float], NodeRoom], ask: PodAsk) -> tuple[int, float, str]:
+def _distance(one: tuple[dict[str, float], NodeCapacity], ask: PodRequest) -> tuple[int, float, str]:
     lacking, room = one
     return len(lacking), _worst_share(lacking, {PODS: 1, **ask.requests}), room.name
 
 
-def _users(ask: PodAsk, name: str, usable: tuple[NodeRoom, ...], floor: Floor) -> str:
+def _users(ask: PodRequest, name: str, usable: tuple[NodeCapacity, ...], floor: FreeCapacity) -> str:
     """Who has what is missing, on the nodes that would hold a pod without them."""
     needs = ask.requests.get(name, 1)
     full = [room for room in usable if floor.free[room.name].get(name, 0) < needs <= room.allocatable.get(name, 0)]
@@ -116,7 +124,7 @@ def _users(ask: PodAsk, name: str, usable: tuple[NodeRoom, ...], floor: Floor) -
     return f": {'; '.join(parts)}" if parts else ""
 
 
-def _users_of(room: NodeRoom, name: str, floor: Floor) -> str:
+def _users_of(room: NodeCapacity, name: str, floor: FreeCapacity) -> str:
     users = [*room.users, *floor.promised.get(room.name, ())]
     found = sorted((-_amount(user, name), f"{user.namespace}/{user.name}") for user in users if _amount(user, name))
     if not found:
@@ -126,17 +134,17 @@ def _users_of(room: NodeRoom, name: str, floor: Floor) -> str:
     return f"{room.name} has {show_quantity(-sum(amount for amount, _ in found))} in use by {named}{more}"
 
 
-def _amount(user: PodAsk, name: str) -> float:
+def _amount(user: PodRequest, name: str) -> float:
     return 1 if name == PODS else user.requests.get(name, 0)
 
 
-def _spread(ask: PodAsk, stages: int, placed: int) -> str:
+def _spread(ask: PodRequest, stages: int, placed: int) -> str:
     if not ask.apart:
         return ""
     return f"; its {stages} stages go to different nodes (placement.spreadStages), {placed} of them have the room"
 
 
-def _closest_of(lacking: dict[str, float], room: NodeRoom, usable: int, free: Mapping[str, float]) -> str:
+def _closest_of(lacking: dict[str, float], room: NodeCapacity, usable: int, free: Mapping[str, float]) -> str:
     if not lacking:
         return ""
     parts = [

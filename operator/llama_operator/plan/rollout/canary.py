@@ -8,7 +8,7 @@ into, so it is known to a factor of 1.1 to 2; a canary is judged by it only from
 from collections.abc import Sequence
 
 from llama_operator.api.v1alpha1.rollout import CanarySpec
-from llama_operator.api.v1alpha1.status import CountsStatus, GatewayMark
+from llama_operator.api.v1alpha1.status import CounterBaseline, CountsStatus
 from llama_operator.observe.deployment import Snapshot
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad
 
@@ -16,13 +16,13 @@ FEWEST = 20
 _TOTALS = ("finished", "retried", "continued", "broken")
 
 
-def marks(world: Snapshot, old: str, new: str) -> tuple[GatewayMark, ...]:
+def marks(world: Snapshot, old: str, new: str) -> tuple[CounterBaseline, ...]:
     """Present counters of all gateways that could be asked; ``old`` and ``new`` are ids of weights."""
     heard = ((name, load) for name, load in sorted(world.loads.items()) if load)
     return tuple(_mark(name, load, old, new) for name, load in heard)
 
 
-def counted(world: Snapshot, before: Sequence[GatewayMark], old: str, new: str) -> CountsStatus:
+def counted(world: Snapshot, before: Sequence[CounterBaseline], old: str, new: str) -> CountsStatus:
     """Requests since the marks."""
     totals, served_old, served_new = _since(world, before, old, new)
     return CountsStatus(
@@ -35,7 +35,7 @@ def counted(world: Snapshot, before: Sequence[GatewayMark], old: str, new: str) 
     )
 
 
-def canary_fault(world: Snapshot, before: Sequence[GatewayMark], canary: CanarySpec, old: str, new: str) -> str:
+def canary_fault(world: Snapshot, before: Sequence[CounterBaseline], canary: CanarySpec, old: str, new: str) -> str:
     """Why the canary does not pass; empty when there is nothing against it."""
     _, of_old, of_new = _since(world, before, old, new)
     answers = of_new[0] + of_new[1]
@@ -67,8 +67,8 @@ def percentile(classes: Sequence[int], share: float = 0.99) -> float | None:
     return None
 
 
-def _mark(name: str, load: GatewayLoad, old: str, new: str) -> GatewayMark:
-    return GatewayMark(
+def _mark(name: str, load: GatewayLoad, old: str, new: str) -> CounterBaseline:
+    return CounterBaseline(
         gateway=name,
         totals=tuple(load.totals.get(what, 0) for what in _TOTALS),
         old=_answers(load.by_weights.get(old)),
@@ -82,12 +82,12 @@ def _answers(counts: AnswerCounts | None) -> tuple[int, ...]:
 
 
 def _since(
-    world: Snapshot, before: Sequence[GatewayMark], old: str, new: str
+    world: Snapshot, before: Sequence[CounterBaseline], old: str, new: str
 ) -> tuple[list[int], list[int], list[int]]:
     known = {mark.gateway: mark for mark in before}
     now = marks(world, old, new)
     differences = [_difference(mark, known.get(mark.gateway)) for mark in now]
-    empty = GatewayMark(gateway="", totals=(0,) * len(_TOTALS), old=_answers(None), new=_answers(None))
+    empty = CounterBaseline(gateway="", totals=(0,) * len(_TOTALS), old=_answers(None), new=_answers(None))
     sums = [empty, *differences]
     return (
         [sum(column) for column in zip(*(one.totals for one in sums), strict=True)],
@@ -96,7 +96,7 @@ def _since(
     )
 
 
-def _difference(now: GatewayMark, then: GatewayMark | None) -> GatewayMark:
+def _difference(now: CounterBaseline, then: CounterBaseline | None) -> CounterBaseline:
     if then is None or _restarted(now, then):
         return now
     return now.model_copy(
@@ -107,6 +107,6 @@ def _difference(now: GatewayMark, then: GatewayMark | None) -> GatewayMark:
     )
 
 
-def _restarted(now: GatewayMark, then: GatewayMark) -> bool:
+def _restarted(now: CounterBaseline, then: CounterBaseline) -> bool:
     pairs = ((getattr(now, field), getattr(then, field)) for field in ("totals", "old", "new"))
     return any(len(a) != len(b) or any(x < y for x, y in zip(a, b, strict=True)) for a, b in pairs)

@@ -5,33 +5,33 @@ nothing. Without a wanted target (its weights are not ready, or were refused) gr
 are made again from the last good wish.
 """
 
-from llama_operator.plan.groups.state import Scene
-from llama_operator.plan.groups.steps import Course
-from llama_operator.plan.plan import Memory
-from llama_operator.plan.rollout.state_machine import Aims, changing
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.steps import UpdatePolicy
+from llama_operator.plan.plan import Persisted
+from llama_operator.plan.rollout.state_machine import Templates, changing
 
 
-def course_of(memory: Memory, aims: Aims, scene: Scene) -> Course | None:
+def update_policy(memory: Persisted, aims: Templates, scene: PlanState) -> UpdatePolicy | None:
     """None where there is nothing that groups could be made from."""
     wanted, good, record = aims.wanted, aims.good, memory.rollout
     every = frozenset(scene.wanted)
     rollout = scene.spec.rollout
     if memory.good is None:
-        return Course(wanted, wanted, every, unavailable=max(rollout.max_unavailable, 1)) if wanted else None
+        return UpdatePolicy(wanted, wanted, every, unavailable=max(rollout.max_unavailable, 1)) if wanted else None
     surge = rollout.max_surge if record and record.expected.strategy == "surge" else 0
     if record and record.phase in ("RollingBack", "Held") and (wanted is None or record.key == wanted.key):
         back = record.phase == "RollingBack"
         if good is None:
             return None
-        return Course(good, good, every, backwards=back, surge=surge, unavailable=rollout.max_unavailable)
+        return UpdatePolicy(good, good, every, backwards=back, surge=surge, unavailable=rollout.max_unavailable)
     if wanted and wanted.key == memory.good.key and (record is None or record.key != wanted.key):
-        return Course(wanted, wanted, every, unavailable=rollout.max_unavailable)
+        return UpdatePolicy(wanted, wanted, every, unavailable=rollout.max_unavailable)
     if wanted is None or record is None or record.key != wanted.key or not record.expected.strategy:
-        return Course(good, good, unavailable=rollout.max_unavailable) if good else None
+        return UpdatePolicy(good, good, unavailable=rollout.max_unavailable) if good else None
     if record.phase == "Done":
-        return Course(wanted, wanted, every, unavailable=rollout.max_unavailable)
+        return UpdatePolicy(wanted, wanted, every, unavailable=rollout.max_unavailable)
     now = frozenset(changing(record, scene))
-    return Course(
+    return UpdatePolicy(
         wanted,
         good or wanted,
         now,
@@ -42,12 +42,12 @@ def course_of(memory: Memory, aims: Aims, scene: Scene) -> Course | None:
     )
 
 
-def decided_anew(before: Memory, after: Memory) -> bool:
+def decided_anew(before: Persisted, after: Persisted) -> bool:
     """The record says something else than before about what is to be done."""
     return _essence(before) != _essence(after)
 
 
-def _essence(memory: Memory) -> tuple[str, ...]:
+def _essence(memory: Persisted) -> tuple[str, ...]:
     record = memory.rollout
     if record is None:
         return ()

@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 
 from llama_operator.observe.deployment import PodView
-from llama_operator.plan.groups.group import Unit
-from llama_operator.plan.groups.state import Scene
-from llama_operator.plan.groups.template import Target
+from llama_operator.plan.groups.group import Group
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_step import staging_hold, swap_hold
-from llama_operator.plan.reasons import SETBACKS, Hold, Reason
+from llama_operator.plan.reasons import SETBACKS, Explanation, Reason
 from llama_serving.config.state import CellReason, Phase
 
 #: Restarts of a stage after which an engine that fails is not waited for any longer.
@@ -16,14 +16,14 @@ RESTARTS = 3
 BEFORE_START = 1800
 
 
-def setback(scene: Scene, target: Target, since: datetime) -> Hold | None:
+def rollback_cause(scene: PlanState, target: GroupTemplate, since: datetime) -> Explanation | None:
     """Why the target is given up; None while nothing speaks against it. ``since``: when its rollout began."""
     mine = (unit for unit in scene.units if unit.group.revision == target.revision)
     found = (hold for unit in mine if (hold := _of_unit(unit, target, scene, since)))
     return next(found, None)
 
 
-def _of_unit(unit: Unit, target: Target, scene: Scene, since: datetime) -> Hold | None:
+def _of_unit(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime) -> Explanation | None:
     staging = unit.staging(target.digest, target.spec.sharding.pipeline)
     if staging.refused:
         return staging_hold(unit, target, staging)
@@ -33,26 +33,26 @@ def _of_unit(unit: Unit, target: Target, scene: Scene, since: datetime) -> Hold 
         return swap_hold(unit, target.serve.weights.id)
     if unit.has(target.serve):
         verdict = scene.judge(unit, target.serve)
-        return Hold(verdict.reason, verdict.message, unit.group.ordinal) if verdict.passed is False else None
+        return Explanation(verdict.reason, verdict.message, unit.group.ordinal) if verdict.passed is False else None
     return _start_failed(unit, target, scene, since) if not unit.open else None
 
 
-def _start_failed(unit: Unit, target: Target, scene: Scene, since: datetime) -> Hold | None:
+def _start_failed(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime) -> Explanation | None:
     """The engine is not there, and will not come. Restarts from before the rollout are not held against a pod."""
     ordinal = unit.group.ordinal
     for pod in unit.pods:
         state = unit.states.get(pod.stage)
         if state and state.phase is Phase.FAILED:
             text = f"group {ordinal} stage {pod.stage} does not start: {state.message.rstrip('.')}"
-            return Hold(_word(state.reason), text, ordinal)
+            return Explanation(_word(state.reason), text, ordinal)
         if pod.created >= since and pod.restarts >= RESTARTS and _fails(pod, state.reason if state else None):
             said = state.message if state else (pod.waiting.message if pod.waiting else "it ends")
             text = f"group {ordinal} stage {pod.stage} does not start, {pod.restarts} restarts: {said.rstrip('.')}"
-            return Hold(Reason.ENGINE_FAILED, text, ordinal)
+            return Explanation(Reason.ENGINE_FAILED, text, ordinal)
     return _late(unit, target, scene, since)
 
 
-def _late(unit: Unit, target: Target, scene: Scene, since: datetime) -> Hold | None:
+def _late(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime) -> Explanation | None:
     placed = [pod for pod in unit.pods if not pod.unscheduled and not pod.gated]
     limit = timedelta(seconds=target.spec.start_timeout_seconds + BEFORE_START)
     if len(placed) < len(unit.pods) or not placed:
@@ -61,7 +61,7 @@ def _late(unit: Unit, target: Target, scene: Scene, since: datetime) -> Hold | N
         return None
     minutes = int(limit.total_seconds()) // 60
     text = f"group {unit.group.ordinal} did not start within {minutes} min (spec.startTimeoutSeconds and 30 min)"
-    return Hold(Reason.ENGINE_FAILED, text, unit.group.ordinal)
+    return Explanation(Reason.ENGINE_FAILED, text, unit.group.ordinal)
 
 
 def _fails(pod: PodView, reason: CellReason | None) -> bool:

@@ -12,27 +12,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
-from llama_operator.plan.groups.state import Scene
-from llama_operator.plan.groups.template import Target, keep
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import GroupTemplate, keep
 from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.plan.plan import Memory
-from llama_operator.plan.reasons import Hold, Reason
+from llama_operator.plan.plan import Persisted
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.plan.rollout.canary import canary_fault, counted, marks
-from llama_operator.plan.rollout.rollback import setback
+from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, choose, expectation, revision_for
 
 KEPT = 10  # past rollouts
 
 
 @dataclass(frozen=True)
-class Aims:
+class Templates:
     """What the groups could be: what the spec asks for, if its weights are ready, and the last good one, if known."""
 
-    wanted: Target | None
-    good: Target | None
+    wanted: GroupTemplate | None
+    good: GroupTemplate | None
 
 
-def settle(wanted: Target | None, memory: Memory) -> Target | None:
+def settle(wanted: GroupTemplate | None, memory: Persisted) -> GroupTemplate | None:
     """The wanted target with the revision that was decided for it; plain until its rollout begins."""
     if wanted is None:
         return None
@@ -44,7 +44,7 @@ def settle(wanted: Target | None, memory: Memory) -> Target | None:
     return wanted
 
 
-def advance(memory: Memory, aims: Aims, scene: Scene) -> Memory:
+def advance(memory: Persisted, aims: Templates, scene: PlanState) -> Persisted:
     """The record as it is to be after this pass."""
     if memory.good is None:
         return _installed(memory, aims, scene)
@@ -60,7 +60,7 @@ def advance(memory: Memory, aims: Aims, scene: Scene) -> Memory:
     return _rolling_out(memory, record, aims, wanted, scene) if record.phase == "RollingOut" else memory
 
 
-def reached(scene: Scene, target: Target, ordinals: tuple[int, ...]) -> tuple[int, ...]:
+def reached(scene: PlanState, target: GroupTemplate, ordinals: tuple[int, ...]) -> tuple[int, ...]:
     """Ordinals that have come to the target and have nothing else left."""
     wait = scene.spec.rollout.min_ready_seconds
     found = []
@@ -73,7 +73,7 @@ def reached(scene: Scene, target: Target, ordinals: tuple[int, ...]) -> tuple[in
     return tuple(found)
 
 
-def changing(record: RolloutStatus, scene: Scene) -> tuple[int, ...]:
+def changing(record: RolloutStatus, scene: PlanState) -> tuple[int, ...]:
     """Ordinals that may change now, in their order."""
     rollout = scene.spec.rollout
     may = tuple(ordinal for ordinal in scene.wanted if ordinal >= rollout.partition)
@@ -82,7 +82,7 @@ def changing(record: RolloutStatus, scene: Scene) -> tuple[int, ...]:
     return may
 
 
-def asked_of(wanted: Target, scene: Scene) -> str:
+def asked_of(wanted: GroupTemplate, scene: PlanState) -> str:
     """Hash of the wish with what decides whether it is good: a held one is tried again when this differs."""
     spec = scene.spec
     return short_hash([wanted.key, spec.verify.to_api(), spec.rollout.canary.to_api()])
@@ -91,7 +91,7 @@ def asked_of(wanted: Target, scene: Scene) -> str:
 # -- the first target -------------------------------------------------------------------------------------------------
 
 
-def _installed(memory: Memory, aims: Aims, scene: Scene) -> Memory:
+def _installed(memory: Persisted, aims: Templates, scene: PlanState) -> Persisted:
     """The first target that a group serves, verified, is the first good one."""
     wanted = aims.wanted
     if wanted is None:
@@ -105,13 +105,13 @@ def _installed(memory: Memory, aims: Aims, scene: Scene) -> Memory:
 # -- begin and end ----------------------------------------------------------------------------------------------------
 
 
-def _goes_on(record: RolloutStatus, wanted: Target, scene: Scene) -> bool:
+def _goes_on(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> bool:
     if record.key != wanted.key:
         return False
     return record.phase != "Held" or record.asked == asked_of(wanted, scene)
 
 
-def _begin(memory: Memory, wanted: Target, scene: Scene) -> Memory:
+def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persisted:
     record, good = memory.rollout, memory.good
     assert good is not None  # asked by advance
     running = record is not None and record.phase in ("RollingOut", "RollingBack")
@@ -145,7 +145,7 @@ def _begin(memory: Memory, wanted: Target, scene: Scene) -> Memory:
     return memory
 
 
-def _decided(wanted: Target, choice: Choice, memory: Memory) -> Target:
+def _decided(wanted: GroupTemplate, choice: Choice, memory: Persisted) -> GroupTemplate:
     good = memory.good
     if good is None or wanted.key == good.key:
         return wanted
@@ -156,7 +156,7 @@ def _label(weights: str, revision: str) -> str:
     return f"{weights} in pods {revision}"
 
 
-def _remembered(memory: Memory, record: RolloutStatus, outcome: str, why: str, now: datetime) -> Memory:
+def _remembered(memory: Persisted, record: RolloutStatus, outcome: str, why: str, now: datetime) -> Persisted:
     past = PastRollout.model_validate(
         {
             "from": record.before,
@@ -174,11 +174,13 @@ def _remembered(memory: Memory, record: RolloutStatus, outcome: str, why: str, n
 # -- forward ----------------------------------------------------------------------------------------------------------
 
 
-def _rolling_out(memory: Memory, record: RolloutStatus, aims: Aims, wanted: Target, scene: Scene) -> Memory:
+def _rolling_out(
+    memory: Persisted, record: RolloutStatus, aims: Templates, wanted: GroupTemplate, scene: PlanState
+) -> Persisted:
     good = memory.good
     assert good is not None  # asked by advance
     if wanted.key != good.key and aims.good is not None:
-        trouble = setback(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
+        trouble = rollback_cause(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
         if trouble:
             return replace(memory, rollout=_turned(record, trouble, wanted, scene))
     every = scene.wanted
@@ -196,7 +198,7 @@ def _rolling_out(memory: Memory, record: RolloutStatus, aims: Aims, wanted: Targ
     return replace(memory, rollout=record.model_copy(update={"reason": reason, "message": message}))
 
 
-def _turned(record: RolloutStatus, trouble: Hold, wanted: Target, scene: Scene) -> RolloutStatus:
+def _turned(record: RolloutStatus, trouble: Explanation, wanted: GroupTemplate, scene: PlanState) -> RolloutStatus:
     update = {
         "phase": "RollingBack",
         "reason": trouble.reason.value,
@@ -206,7 +208,7 @@ def _turned(record: RolloutStatus, trouble: Hold, wanted: Target, scene: Scene) 
     return record.model_copy(update=update)
 
 
-def _undecided(record: RolloutStatus, wanted: Target, memory: Memory, scene: Scene) -> RolloutStatus:
+def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, scene: PlanState) -> RolloutStatus:
     """No way was possible so far: is there one now?"""
     assert memory.good is not None  # asked by advance
     choice = choose(scene, memory.good.base, wanted)
@@ -230,7 +232,7 @@ def _undecided(record: RolloutStatus, wanted: Target, memory: Memory, scene: Sce
     )
 
 
-def _stands(record: RolloutStatus, wanted: Target, scene: Scene) -> tuple[str, str]:
+def _stands(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> tuple[str, str]:
     """Reason and sentence of a rollout that is on its way; they change with its steps only."""
     rollout, wanted_id = scene.spec.rollout, wanted.serve.weights.id
     if rollout.paused:
@@ -249,7 +251,7 @@ def _stands(record: RolloutStatus, wanted: Target, scene: Scene) -> tuple[str, s
     return Reason.ROLLING_OUT, f"{record.step} groups have {record.to}, before it was {record.before}"
 
 
-def _done(memory: Memory, record: RolloutStatus, wanted: Target, old: str, scene: Scene) -> Memory:
+def _done(memory: Persisted, record: RolloutStatus, wanted: GroupTemplate, old: str, scene: PlanState) -> Persisted:
     replicas = scene.spec.replicas
     message = f"{replicas} group(s) serve {record.to}"
     finished = record.model_copy(
@@ -270,7 +272,7 @@ def _done(memory: Memory, record: RolloutStatus, wanted: Target, old: str, scene
 # -- canary -----------------------------------------------------------------------------------------------------------
 
 
-def _watched(record: RolloutStatus, old: str, wanted: Target, scene: Scene) -> RolloutStatus:
+def _watched(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: PlanState) -> RolloutStatus:
     canary = scene.spec.rollout.canary
     if not canary.groups or record.canary == "passed":
         return record
@@ -286,17 +288,19 @@ def _watched(record: RolloutStatus, old: str, wanted: Target, scene: Scene) -> R
     return record.model_copy(update={"canary": "passed", "canary_marks": ()})
 
 
-def _canary_trouble(record: RolloutStatus, old: str, wanted: Target, scene: Scene) -> Hold | None:
+def _canary_trouble(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: PlanState) -> Explanation | None:
     if record.canary != "watching":
         return None
     fault = canary_fault(scene.world, record.canary_marks, scene.spec.rollout.canary, old, wanted.serve.weights.id)
-    return Hold(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
+    return (
+        Explanation(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
+    )
 
 
 # -- back -------------------------------------------------------------------------------------------------------------
 
 
-def _rolling_back(memory: Memory, record: RolloutStatus, aims: Aims, scene: Scene) -> Memory:
+def _rolling_back(memory: Persisted, record: RolloutStatus, aims: Templates, scene: PlanState) -> Persisted:
     good, every = aims.good, scene.wanted
     if good is None or len(reached(scene, good, every)) < len(every):
         return memory

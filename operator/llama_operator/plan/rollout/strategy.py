@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.api.v1alpha1.rollout import RolloutSpec, Strategy
-from llama_operator.api.v1alpha1.status import Expectation
-from llama_operator.plan.groups.group import Unit
-from llama_operator.plan.groups.state import Scene
-from llama_operator.plan.groups.template import Target
+from llama_operator.api.v1alpha1.status import RolloutPreview
+from llama_operator.plan.groups.group import Group
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import STAGER_REQUESTS
-from llama_operator.ports import NodeRoom
+from llama_operator.ports import NodeCapacity
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Choice:
     reason: Reason = Reason.ROLLING_OUT
 
 
-def choose(scene: Scene, base_before: str, target: Target) -> Choice:
+def choose(scene: PlanState, base_before: str, target: GroupTemplate) -> Choice:
     """The way of a rollout from pods of ``base_before`` to the target."""
     rollout, only_weights = scene.spec.rollout, base_before == target.base
     asked: Strategy = rollout.strategy
@@ -47,7 +47,7 @@ def choose(scene: Scene, base_before: str, target: Target) -> Choice:
     return _auto(scene, target, rollout)
 
 
-def revision_for(choice: Choice, base_before: str, revision_before: str, target: Target) -> str:
+def revision_for(choice: Choice, base_before: str, revision_before: str, target: GroupTemplate) -> str:
     """Revision of the pods after the rollout: that of those there are when they stay, else one of their own."""
     if base_before != target.base:
         return target.base
@@ -84,7 +84,7 @@ def _drain_asked(rollout: RolloutSpec) -> Choice:
     return Choice("", text, Reason.ROLLOUT_HELD)
 
 
-def _auto(scene: Scene, target: Target, rollout: RolloutSpec) -> Choice:
+def _auto(scene: PlanState, target: GroupTemplate, rollout: RolloutSpec) -> Choice:
     missing = "spec.rollout.maxSurge is 0"
     if rollout.max_surge:
         missing = room_for_one(scene.world.rooms, target)
@@ -104,12 +104,12 @@ def _auto(scene: Scene, target: Target, rollout: RolloutSpec) -> Choice:
     return Choice("", text, Reason.WAITING_FOR_ROOM)
 
 
-def present_load(scene: Scene) -> int:
+def present_load(scene: PlanState) -> int:
     """Requests that the gateways have in flight or waiting."""
     return sum(load.in_flight + load.waiting for load in scene.world.loads.values() if load)
 
 
-def room_for_one(rooms: tuple[NodeRoom, ...] | None, target: Target) -> str:
+def room_for_one(rooms: tuple[NodeCapacity, ...] | None, target: GroupTemplate) -> str:
     """Why the nodes do not hold one more group; empty when they do. First fit, with the placement of the spec."""
     if rooms is None:
         return "the room on the nodes is not known"
@@ -132,7 +132,7 @@ def room_for_one(rooms: tuple[NodeRoom, ...] | None, target: Target) -> str:
     return ""
 
 
-def _needs(target: Target) -> dict[str, float]:
+def _needs(target: GroupTemplate) -> dict[str, float]:
     spec = target.spec
     stage = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
     needs = {kind: float(parse(stage[kind]) + parse(amount)) for kind, amount in STAGER_REQUESTS.items()}
@@ -141,23 +141,23 @@ def _needs(target: Target) -> dict[str, float]:
     return needs
 
 
-def _usable(room: NodeRoom, target: Target) -> bool:
+def _usable(room: NodeCapacity, target: GroupTemplate) -> bool:
     wanted = target.spec.placement.node_selector
     return room.ready and room.schedulable and all(room.labels.get(key) == value for key, value in wanted.items())
 
 
-def _free(room: NodeRoom) -> dict[str, float]:
+def _free(room: NodeCapacity) -> dict[str, float]:
     return {kind: has - room.requested.get(kind, 0) for kind, has in room.allocatable.items()}
 
 
 # -- what it will take ------------------------------------------------------------------------------------------------
 
 
-def expectation(choice: Choice, scene: Scene, target: Target, before: str) -> Expectation:
+def expectation(choice: Choice, scene: PlanState, target: GroupTemplate, before: str) -> RolloutPreview:
     """Strategy, steps, devices, capacity and time of a rollout, for its user to read before it begins."""
     rollout, replicas = scene.spec.rollout, scene.spec.replicas
     if not choice.way:
-        return Expectation(why=choice.why)
+        return RolloutPreview(why=choice.why)
     surge = min(rollout.max_surge, replicas) if choice.way == "surge" else 0
     down = 0 if choice.way == "surge" else min(rollout.max_unavailable, replicas)
     devices = (
@@ -166,7 +166,7 @@ def expectation(choice: Choice, scene: Scene, target: Target, before: str) -> Ex
     each = _measured_seconds(choice.way, scene.units)
     rounds = -(-replicas // max(surge or down, 1))
     watch = rollout.canary.seconds if rollout.canary.groups else 0
-    return Expectation(
+    return RolloutPreview(
         strategy=choice.way,
         why=choice.why,
         steps=tuple(_steps(choice.way, scene, target, before)),
@@ -176,7 +176,7 @@ def expectation(choice: Choice, scene: Scene, target: Target, before: str) -> Ex
     )
 
 
-def _steps(way: str, scene: Scene, target: Target, before: str) -> list[str]:
+def _steps(way: str, scene: PlanState, target: GroupTemplate, before: str) -> list[str]:
     rollout, replicas, wanted = scene.spec.rollout, scene.spec.replicas, target.serve.weights.id
     which = _which([ordinal for ordinal in scene.wanted if ordinal >= rollout.partition])
     at_once = rollout.max_surge if way == "surge" else rollout.max_unavailable
@@ -205,7 +205,7 @@ def _which(ordinals: list[int]) -> str:
     return f"groups {', '.join(str(ordinal) for ordinal in ordinals)}"
 
 
-def _measured_seconds(way: str, units: tuple[Unit, ...]) -> float | None:
+def _measured_seconds(way: str, units: tuple[Group, ...]) -> float | None:
     """Of one group: the last exchange and verification, or the last start; None before anything was measured."""
     states = [unit.state for unit in units if unit.state]
     if way == "inPlace":

@@ -13,8 +13,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, LookStatus, is_remote
-from llama_operator.observe.weights import JobView, WeightsWorld
+from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start, rough_seconds
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
@@ -50,13 +50,13 @@ class WeightsPlan:
     settled: bool = False  # accepted and stored: nothing of the resolver is needed any more but the manifest
     accepted: WeightsReport | None = None  # heard in this pass
     wish_key: str = ""  # what it was accepted for
-    look: LookStatus | None = None  # the last look that ended
+    look: ResolveAttempt | None = None  # the last look that ended
     start: Look | None = None
     deletes: tuple[Ref, ...] = ()
     recheck: float = LATER
 
 
-def plan_weights(world: WeightsWorld, settings: Settings, now: datetime) -> WeightsPlan:
+def plan_weights(world: WeightsSnapshot, settings: Settings, now: datetime) -> WeightsPlan:
     """What to do now. Weights that are being deleted get an empty plan: owner references do the rest."""
     if world.deleting or world.spec is None:
         reason = Reason.SPEC_INVALID if world.spec_error else ""
@@ -80,7 +80,7 @@ def plan_weights(world: WeightsWorld, settings: Settings, now: datetime) -> Weig
     return _judge(world, world.spec, job, others, now)
 
 
-def is_settled(world: WeightsWorld, spec: LlamaWeightsSpec) -> bool:
+def is_settled(world: WeightsSnapshot, spec: LlamaWeightsSpec) -> bool:
     """What the status says was found for this spec, and the manifest of it is there."""
     status = world.status
     return status.key == wish_key(spec) and world.manifest is not None and world.manifest.digest == status.digest
@@ -103,14 +103,14 @@ def pause(number: int, source: str) -> float:
     return float(min(FIRST_PAUSE * 2.0 ** min(number - 1, 16), LONGEST_PAUSE))
 
 
-def _begin(world: WeightsWorld, spec: LlamaWeightsSpec, name: str, deletes: tuple[Ref, ...]) -> WeightsPlan:
+def _begin(world: WeightsSnapshot, spec: LlamaWeightsSpec, name: str, deletes: tuple[Ref, ...]) -> WeightsPlan:
     last = world.status.look
     number = last.number + 1 if last and last.key == name else 1
     plan = _waiting(world, f"a Job is started to look at {spec.source}", deletes)
     return WeightsPlan(plan.reason, plan.message, look=last, start=Look(name, number), deletes=deletes, recheck=SOON)
 
 
-def _waiting(world: WeightsWorld, message: str, deletes: tuple[Ref, ...], reason: str = RESOLVING) -> WeightsPlan:
+def _waiting(world: WeightsSnapshot, message: str, deletes: tuple[Ref, ...], reason: str = RESOLVING) -> WeightsPlan:
     """While it is looked at again, the last refusal is what a user should see."""
     last = world.status.look
     if last and last.refused and reason == RESOLVING:
@@ -118,7 +118,7 @@ def _waiting(world: WeightsWorld, message: str, deletes: tuple[Ref, ...], reason
     return WeightsPlan(reason, message, look=last, deletes=deletes, recheck=SOON)
 
 
-def _looking(world: WeightsWorld, job: JobView, deletes: tuple[Ref, ...], now: datetime) -> WeightsPlan:
+def _looking(world: WeightsSnapshot, job: JobView, deletes: tuple[Ref, ...], now: datetime) -> WeightsPlan:
     if job.pod is None:
         span = rough_seconds((now - job.created).total_seconds())
         more = "" if now - job.created < timedelta(seconds=30) else f"; `kubectl describe job {job.name}` says why"
@@ -136,7 +136,7 @@ def _looking(world: WeightsWorld, job: JobView, deletes: tuple[Ref, ...], now: d
 
 
 def _judge(
-    world: WeightsWorld, spec: LlamaWeightsSpec, job: JobView, deletes: tuple[Ref, ...], now: datetime
+    world: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, deletes: tuple[Ref, ...], now: datetime
 ) -> WeightsPlan:
     report = _checked(_report(job), world, spec)
     ended = job.ended or job.created
@@ -146,7 +146,7 @@ def _judge(
             return _waiting(world, f"the manifest of {report.files} files is on its way", deletes)
         why = f"Job {job.name} accepted the weights but stored no manifest with their digest {report.digest}"
         report = WeightsReport(outcome="refused", reason=ReportReason.WEIGHTS_BROKEN, message=why)
-    look = LookStatus(
+    look = ResolveAttempt(
         key=job.name,
         number=job.number,
         at=ended,
@@ -180,7 +180,7 @@ def _report(job: JobView) -> WeightsReport:
         return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
 
 
-def _checked(report: WeightsReport, world: WeightsWorld, spec: LlamaWeightsSpec) -> WeightsReport:
+def _checked(report: WeightsReport, world: WeightsSnapshot, spec: LlamaWeightsSpec) -> WeightsReport:
     """What was accepted once under this name must be the same again."""
     before = world.status.digest if world.status.key == wish_key(spec) else ""
     if report.outcome == "refused" or (report.facts and report.digest in (before or report.digest,)):

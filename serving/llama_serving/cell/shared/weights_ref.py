@@ -1,16 +1,16 @@
 """What an engine is told to load, and where a stage finds it.
 
-Rule: all stages of an engine get one path. Weights that a stager readied lie in a folder of each stage's own, so the
+Rule: all stages of an engine get one path. WeightsRef that a stager readied lie in a folder of each stage's own, so the
 path is that of a link, ``LINKS/<first 16 hex digits of the digest>``, which every stage points at its own folder.
-Weights that nobody staged are loaded from where they lie.
+WeightsRef that nobody staged are loaded from where they lie.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_serving.config import names
-from llama_serving.config.cell import CellConfig, Weights
-from llama_serving.config.desired import Wish
+from llama_serving.config.cell import CellConfig, WeightsRef
+from llama_serving.config.desired import DesiredState
 
 LINKS: Final = "/tmp/llama-weights"
 
@@ -46,23 +46,23 @@ def from_user_config(values: dict[str, Any]) -> Load:
     )
 
 
-def wanted_weights(config: CellConfig, wish: Wish | None) -> Weights:
+def wanted_weights(config: CellConfig, wish: DesiredState | None) -> WeightsRef:
     """The weights that are asked for: of the wish, else of the pod's config."""
     return config.weights if wish is None else wish.serve
 
 
-def is_staged(config: CellConfig, weights: Weights) -> bool:
+def is_staged(config: CellConfig, weights: WeightsRef) -> bool:
     """Whether a stager readies these weights; without a digest there is nothing that it could check."""
     return config.staged and bool(weights.digest)
 
 
-def load_of(config: CellConfig, weights: Weights) -> Load:
+def load_of(config: CellConfig, weights: WeightsRef) -> Load:
     """What the engine is told to load for ``weights``."""
     path = f"{LINKS}/{short_digest(weights.digest)}" if is_staged(config, weights) else weights.path
     return Load(path=path, id=weights.id, digest=weights.digest)
 
 
-def own_folder(weights: Weights, *, stage: int, stages: int) -> str:
+def own_folder(weights: WeightsRef, *, stage: int, stages: int) -> str:
     """Where the files of staged weights lie on one stage: its own sub-folder, or the volume that was mounted."""
     if weights.path == names.weights_path(weights.digest):
         return names.staged_path(weights.digest, stage=stage, stages=stages)

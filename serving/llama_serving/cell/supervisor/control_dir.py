@@ -13,12 +13,12 @@ from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.shared.verified_links import replace_text, seal, unseal
 from llama_serving.cell.shared.weights_ref import is_staged, own_folder, wanted_weights
 from llama_serving.config import names
-from llama_serving.config.cell import Weights
-from llama_serving.config.desired import StagingState, Wish
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import DesiredState, StagingState
 
 logger = logging.getLogger(__name__)
 
-Model = TypeVar("Model", Wish, StagingState)
+Model = TypeVar("Model", DesiredState, StagingState)
 
 READY: Final = "ready"
 
@@ -31,16 +31,16 @@ class ControlFolder:
         self._wish_path = folder / Path(names.WISH_PATH).name
         self._staging_path = folder / Path(names.STAGING_PATH).name
         self._links = links
-        self._wish = _read(self._wish_path, Wish)
+        self._wish = _read(self._wish_path, DesiredState)
         self._staging: StagingState | None = None
         self._seen = 0  # time of the staging file that was read last
         self._sealed: dict[str, str] = {}  # digest -> folder
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> DesiredState | None:
         """The last wish; None where there was none."""
         return self._wish
 
-    def keep(self, wish: Wish) -> None:
+    def keep(self, wish: DesiredState) -> None:
         """Take a wish. Raises OSError when it cannot be written: then the wish before still holds."""
         if wish != self._wish:
             self._wish_path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class ControlFolder:
             elif weights is not None and staged.digest not in self._sealed:
                 self._seal_one(weights)
 
-    def _seal_one(self, weights: Weights) -> None:
+    def _seal_one(self, weights: WeightsRef) -> None:
         folder = own_folder(weights, stage=self._me.stage, stages=self._me.stages)
         try:
             seal(self._links, digest=weights.digest, folder=Path(folder))
@@ -80,8 +80,8 @@ class ControlFolder:
         else:
             self._sealed[weights.digest] = folder
 
-    def _known(self) -> dict[str, Weights]:
-        """Weights by digest: of the config, and of the wish."""
+    def _known(self) -> dict[str, WeightsRef]:
+        """WeightsRef by digest: of the config, and of the wish."""
         wished = () if self._wish is None else (*(item.weights for item in self._wish.staged), self._wish.serve)
         every = (self._me.config.weights, *wished, wanted_weights(self._me.config, self._wish))
         return {weights.digest: weights for weights in every if is_staged(self._me.config, weights)}

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def _is_allowed(request: web.Request, token: Callable[[], str]) -> bool:
 
 async def _take(supervisor: Supervisor, body: bytes) -> web.Response:
     try:
-        wish = Wish.model_validate_json(body)
+        wish = DesiredState.model_validate_json(body)
         await supervisor.take(wish)
     except ValidationError as error:
         return _refuse(400, _sentence(error))

@@ -28,7 +28,7 @@ from llama_serving.cell.supervisor.ports import (
 from llama_serving.cell.supervisor.role import Facts
 from llama_serving.cell.supervisor.verification import Finding, Subject, measure, stage_digests
 from llama_serving.config.cell import CellConfig
-from llama_serving.config.desired import StagingState, Verify, Wish
+from llama_serving.config.desired import DesiredState, StagingState, Verify
 
 TRIES: Final = 3  # an engine that does not answer a question is asked again before that is its verdict
 
@@ -118,11 +118,11 @@ class LeaderRole:
         )
         return self._view
 
-    async def _fault(self, wish: Wish | None) -> Fault | None:
+    async def _fault(self, wish: DesiredState | None) -> Fault | None:
         wanted = wanted_weights(self._me.config, wish)
         return None if is_staged(self._me.config, wanted) else await self._weights.fault()
 
-    async def _asked(self, wish: Wish | None, engine: EngineView | None, *, complete: bool) -> Asked:
+    async def _asked(self, wish: DesiredState | None, engine: EngineView | None, *, complete: bool) -> Asked:
         weights = wanted_weights(self._me.config, wish)
         wanted = load_of(self._me.config, weights)
         there = engine is not None and engine.load == wanted
@@ -146,7 +146,7 @@ class LeaderRole:
             self._differs = wanted, difference(self._kit, await asyncio.to_thread(self._read_kit, wanted.path))
         return self._differs[1]
 
-    async def _keeps_waiting(self, wish: Wish | None, wanted: Load, *, staged: bool) -> Fault | None:
+    async def _keeps_waiting(self, wish: DesiredState | None, wanted: Load, *, staged: bool) -> Fault | None:
         """What keeps ``wanted`` from being loaded. At a start the leader's own wish is enough."""
         if not staged and not self._deployed:
             return None
@@ -298,5 +298,5 @@ def _load(weights: EngineWeights) -> Load:
     return Load(**weights.model_dump())
 
 
-def _verify(wish: Wish | None) -> Verify:
+def _verify(wish: DesiredState | None) -> Verify:
     return Verify() if wish is None else wish.verify

@@ -13,7 +13,7 @@ from llama_serving.cell.policy.state_machine import Memory, Status, begin
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.supervisor.ports import Clock, Control
 from llama_serving.cell.supervisor.role import Role
-from llama_serving.config.desired import Wish
+from llama_serving.config.desired import DesiredState
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Supervisor:
         self._stopping = True
         self._woken.set()
 
-    async def take(self, wish: Wish) -> None:
+    async def take(self, wish: DesiredState) -> None:
         """Keep the operator's wish and look at it soon. Raises OSError when it cannot be kept."""
         await asyncio.to_thread(self._control.keep, wish)
         self._woken.set()

@@ -7,7 +7,7 @@ from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.policy.state_machine import Fault, RayView
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.cell.shared.weights_ref import Load
-from llama_serving.config.desired import StagingState, Wish
+from llama_serving.config.desired import DesiredState, StagingState
 from llama_serving.config.state import CellState
 
 
@@ -70,10 +70,10 @@ class WeightsFolder(Protocol):
 class Control(Protocol):
     """The folder between this supervisor and its stager."""
 
-    def wish(self) -> Wish | None:
+    def wish(self) -> DesiredState | None:
         """The last wish; None where there was none."""
 
-    def keep(self, wish: Wish) -> None:
+    def keep(self, wish: DesiredState) -> None:
         """Take a wish. Raises OSError when it cannot be kept."""
 
     def staging(self) -> StagingState | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llama_serving.cell.policy.state_machine import Decision, Do, Memory
-from llama_serving.config.desired import StagingState, SwapState, Verdict
+from llama_serving.config.desired import Measurement, StagingState, SwapState
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Facts:
     timings: dict[str, float] = field(default_factory=dict)
     staging: StagingState | None = None
     swap: SwapState | None = None
-    verdict: Verdict | None = None
+    verdict: Measurement | None = None
     tokens_per_second: float | None = None
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
-from llama_serving.config.desired import GoldenPrompt, GoldenResult, Verdict, Verify
+from llama_serving.config.desired import GoldenPrompt, GoldenResult, Measurement, Verify
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Route and body to the answer. Raises EngineError."""
@@ -48,7 +48,7 @@ class Subject:
 class Finding:
     """A verdict, and what it is an answer to."""
 
-    verdict: Verdict
+    verdict: Measurement
     tokens_per_second: float  # of one request; 0 where it was not measured
     verify: Verify
 
@@ -74,7 +74,7 @@ async def measure(
         found["error"] = f"The engine did not answer everything within {DEADLINE:.0f} s."
     except EngineError as error:
         found["error"] = str(error)
-    verdict = Verdict(
+    verdict = Measurement(
         digest=subject.load.digest,
         id=subject.load.id,
         stage_digests=subject.stage_digests,

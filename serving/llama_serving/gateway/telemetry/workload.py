@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from llama_serving.config.gateway import Work
+from llama_serving.config.gateway import WorkCount
 from llama_serving.gateway.routing import token_estimate
 from llama_serving.gateway.routing.request_size import Size, Sum
 
@@ -61,9 +61,9 @@ class Demand:
         self._mean, self._likely = round(self.mean), math.ceil(MARGIN * self.mean)
 
 
-def work(total: Sum) -> Work:
+def work(total: Sum) -> WorkCount:
     """Return a sum as the contract has it."""
-    return Work(
+    return WorkCount(
         requests=total.requests,
         prompt_tokens=total.prompt_tokens,
         answer_tokens=total.answer_tokens,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.desired import NextWeights, StagingReason
+from llama_serving.config.desired import StagingReason, WeightsArtifact
 from llama_serving.weights.model.errors import RefusedError
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, differs, full, unreadable
@@ -51,7 +51,7 @@ class Attempt:
 
     def __init__(
         self,
-        item: NextWeights,
+        item: WeightsArtifact,
         *,
         site: Site,
         tools: Tools,
@@ -146,12 +146,12 @@ class Attempt:
                 await in_thread(pool, lease.release)
 
 
-def is_mounted(item: NextWeights) -> bool:
+def is_mounted(item: WeightsArtifact) -> bool:
     """Whether the engine reads the source's own files."""
     return item.source.startswith("pvc://")
 
 
-def folder_of(item: NextWeights, site: Site) -> Path:
+def folder_of(item: WeightsArtifact, site: Site) -> Path:
     """Where the engine of this stage finds the files."""
     return Path(item.weights.path) if is_mounted(item) else site.target(item.weights.digest)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.desired import NextWeights, StagingState, Wish
+from llama_serving.config.desired import DesiredState, StagingState, WeightsArtifact
 from llama_serving.weights.staging.attempt import Attempt, Verified, folder_of
 from llama_serving.weights.staging.decide.errors import NotYet, Refused
 from llama_serving.weights.staging.decide.item import Entry
@@ -41,7 +41,7 @@ class Stager:
         self._tools = tools
         self._inbox = inbox
         self._outbox = outbox
-        self._told: tuple[Wish | None, NextWeights | None] = (None, None)
+        self._told: tuple[DesiredState | None, WeightsArtifact | None] = (None, None)
         self._entries: dict[str, Entry] = {}  # by digest, most wanted first
         self._verified: dict[tuple[str, Path], Verified] = {}  # by digest and folder, as long as the process lives
         self._running: _Running | None = None
@@ -85,7 +85,7 @@ class Stager:
             await running.cancel()
             self._running = None
 
-    def _entry(self, item: NextWeights) -> Entry:
+    def _entry(self, item: WeightsArtifact) -> Entry:
         """What is known of the item; nothing when it was another one before."""
         entry = self._entries.get(item.weights.digest)
         return entry if entry and entry.item == item else Entry(item, Gauge(self._tools.clock))

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from llama_serving.config.desired import NextWeights, StagedWeights, StagingReason
+from llama_serving.config.desired import StagedWeights, StagingReason, WeightsArtifact
 from llama_serving.weights.staging.decide.errors import NotYet, Refused
 from llama_serving.weights.staging.decide.progress import Gauge
 from llama_serving.weights.staging.decide.rate import seconds_left, sentence, size
@@ -19,7 +19,7 @@ _OF_THE_FILES: Final = frozenset({StagingReason.DIGEST_DIFFERS, StagingReason.WE
 class Entry:
     """One item, from its first mention to its last."""
 
-    item: NextWeights
+    item: WeightsArtifact
     gauge: Gauge
     ready: bool = False
     files: Hashable = None  # fingerprint of what was verified, or refused

@@ -6,20 +6,20 @@ first. What is ready, or refused or waiting until later, leaves its turn to the 
 
 from collections.abc import Iterable, Mapping
 
-from llama_serving.config.desired import NextWeights, Wish
+from llama_serving.config.desired import DesiredState, WeightsArtifact
 
 
-def wanted(wish: Wish | None, configured: NextWeights | None) -> tuple[NextWeights, ...]:
+def wanted(wish: DesiredState | None, configured: WeightsArtifact | None) -> tuple[WeightsArtifact, ...]:
     """Without a wish, the weights that the pod starts with. Each digest once."""
     if wish is None:
         return (configured,) if configured else ()
-    by_digest: dict[str, NextWeights] = {}
+    by_digest: dict[str, WeightsArtifact] = {}
     for item in sorted(wish.staged, key=lambda item: item.weights.digest != wish.serve.digest):
         by_digest.setdefault(item.weights.digest, item)
     return tuple(by_digest.values())
 
 
-def protected(wish: Wish | None, configured: NextWeights | None) -> frozenset[str]:
+def protected(wish: DesiredState | None, configured: WeightsArtifact | None) -> frozenset[str]:
     """Digests of weights that are never removed: what is wanted, and what serves or would after a restart."""
     digests = {item.weights.digest for item in wanted(wish, configured)}
     if wish is not None:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from llama_serving.config.desired import NextWeights, StagingState, Wish
+from llama_serving.config.desired import DesiredState, StagingState, WeightsArtifact
 
 logger = logging.getLogger("llama_serving.stager")
 M = TypeVar("M", bound=BaseModel)
@@ -41,10 +41,10 @@ class Inbox:
     """The wish of the supervisor, and the weights that the pod starts with."""
 
     def __init__(self, *, wish: Path, configured: Path) -> None:
-        self._wish = Told(wish, Wish)
-        self._configured = Told(configured, NextWeights)
+        self._wish = Told(wish, DesiredState)
+        self._configured = Told(configured, WeightsArtifact)
 
-    def read(self) -> tuple[Wish | None, NextWeights | None]:
+    def read(self) -> tuple[DesiredState | None, WeightsArtifact | None]:
         """Blocks."""
         return self._wish.read(), self._configured.read()
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from llama_serving.config.desired import NextWeights
+from llama_serving.config.desired import WeightsArtifact
 from llama_serving.weights.staging.decide.errors import full
 from llama_serving.weights.staging.decide.eviction import make_room
 from llama_serving.weights.staging.decide.expected import at_source
@@ -22,7 +22,7 @@ class Bringing:
     """Brings one share; ``protected`` are names of folders that are never removed to make room."""
 
     def __init__(
-        self, item: NextWeights, *, site: Site, tools: Tools, gauge: Gauge, protected: Collection[str]
+        self, item: WeightsArtifact, *, site: Site, tools: Tools, gauge: Gauge, protected: Collection[str]
     ) -> None:
         self._item = item
         self._site = site
