@@ -50,7 +50,7 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
 
         registry = kopf.OperatorRegistry()
         build(registry, one_pass, one_weights_pass, pulse)
-        runner = await admin.serve(pulse, edges.scales, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
+        runner = await admin.serve(pulse, edges.autoscalers, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
         try:
             await kopf.operator(
                 registry=registry,

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import Changes, manager_of
 from llama_operator.manifests.gateway import token_secret
-from llama_operator.observe.deployment import mounted
-from llama_operator.plan.plan import DeletePod, Plan, SetRotation
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.observe.pods import mounted
+from llama_operator.plan.actions import DeletePod, SetRotation
+from llama_operator.plan.plan import Plan
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reasons import Reason
 from llama_operator.ports import (
     Cluster,
     Key,
@@ -63,7 +65,7 @@ class Outcome:
 
 async def apply(plan: Plan, changes: Changes, context: Context, cluster: Cluster, cells: Supervisors) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
-    outcome, key = Outcome(list(changes.holds)), context.key
+    outcome, key = Outcome(list(changes.explanations)), context.key
     for rotation in plan.rotations:
         await outcome.attempt(f"the rotation gate of {rotation.pod}", _rotate(cluster, key, rotation))
     for delete in plan.deletes:
@@ -107,7 +109,7 @@ async def _token(outcome: Outcome, context: Context, cluster: Cluster) -> str:
 
 async def _tell(plan: Plan, cells: Supervisors, token: str, outcome: Outcome) -> None:
     """Wishes are levels: one that was not taken is told again by the next pass."""
-    refused = await asyncio.gather(*(cells.wish(item.address, item.wish, token) for item in plan.wishes))
+    refused = await asyncio.gather(*(cells.wish(item.address, item.desired, token) for item in plan.wishes))
     for item, why in zip(plan.wishes, refused, strict=True):
         if why:
             outcome.problems.append(Explanation(Reason.API_RETRY, f"pod {item.pod} did not take its wish: {why}"))
@@ -139,7 +141,7 @@ async def write_report(owner: Owner, status: Manifest, notices: Iterable[KubeEve
             log.warning("event %s of %s was not recorded: %s", notice.reason, owner.key.name, error)
 
 
-async def room_on_nodes(cluster: Cluster) -> tuple[NodeCapacity, ...] | None:
+async def node_capacities(cluster: Cluster) -> tuple[NodeCapacity, ...] | None:
     """What the nodes have and what is asked of them; None where it is not known."""
     try:
         rooms = await cluster.rooms()

@@ -13,7 +13,7 @@ from datetime import datetime
 from llama_operator.apply import Outcome
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.shortage import group_shortage
-from llama_operator.plan.plan import Admission
+from llama_operator.plan.actions import Admission
 from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.ports import Capacity, Cluster, Key, PodRequest, Ref, Retry
 

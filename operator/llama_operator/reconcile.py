@@ -17,19 +17,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
+from llama_operator.apply import Outcome, apply, node_capacities, write_report
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.gang_admission import admit_groups
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import changes, identity
-from llama_operator.observe.deployment import PodView, Snapshot, owned_by, pod_views, stored_spec
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.kubernetes import owned_by, stored_spec
+from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.observe.weights import weights_views
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reasons import Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
-from llama_operator.status.deployment import notices, report
+from llama_operator.status.deployment import deployment_status
+from llama_operator.status.events import deployment_events
 from llama_operator.supervisor_cache import SupervisorCache
 from llama_serving.config import names
 
@@ -56,27 +60,27 @@ class Edges:
     """What a pass talks to."""
 
     cluster: Cluster
-    cells: Supervisors
+    supervisors: Supervisors
     gateways: Gateways
-    room: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time gives groups their room
-    scales: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
-    asking: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
+    admission_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time gives groups their room
+    autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
+    supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
     """Run one pass; returns the seconds until the next one is due without an event."""
     world = await _observe(bodies, edges, now)
     if world.deleting:
-        edges.scales.keep(world.key, world.uid, None, now)
-        edges.asking.pop(world.uid, None)
+        edges.autoscalers.keep(world.key, world.uid, None, now)
+        edges.supervisor_caches.pop(world.uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
-    decided = plan(world, settings, now, edges.scales.recall(world.uid))
+    decided = plan(world, settings, now, edges.autoscalers.recall(world.uid))
     if decided.scaling and decided.scaling.decided:
         world = await _report(decided, world, (), edges.cluster, now)
-    edges.scales.keep(world.key, world.uid, decided.scaling, now)
+    edges.autoscalers.keep(world.key, world.uid, decided.scaling, now)
     outcome = await _act(decided, world, settings, edges)
     await admit_groups(
-        decided.admissions, key=world.key, cluster=edges.cluster, lock=edges.room, outcome=outcome, now=now
+        decided.admissions, key=world.key, cluster=edges.cluster, lock=edges.admission_lock, outcome=outcome, now=now
     )
     await _report(decided, world, tuple(outcome.problems), edges.cluster, now)
     return outcome.pause(decided.recheck)
@@ -86,15 +90,15 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     world = snapshot(bodies)
     running = [pod for pod in world.stages if pod.ip and pod.alive]
     serving = [pod for pod in world.gateways if pod.ip and not pod.finished]
-    asking = edges.asking.setdefault(world.uid, SupervisorCache())
+    asking = edges.supervisor_caches.setdefault(world.uid, SupervisorCache())
     answers, loads = await asyncio.gather(
-        asking.ask(running, edges.cells, rest=_rests(world), now=now),
+        asking.ask(running, edges.supervisors, rest=_rests(world), now=now),
         asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
     )
     named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    rooms = await room_on_nodes(edges.cluster) if _needs_rooms(world) else None
-    return replace(world, cells=named, loads=heard, rooms=rooms)
+    rooms = await node_capacities(edges.cluster) if _needs_rooms(world) else None
+    return replace(world, cells=named, loads=heard, nodes=rooms)
 
 
 def _rests(world: Snapshot) -> bool:
@@ -119,7 +123,7 @@ def _heard(pod: PodView, answer: SupervisorAnswer, world: Snapshot) -> Superviso
     if state is None:
         return answer
     said = (state.deployment, state.group, state.stage, state.revision)
-    if said == (world.key.name, pod.group, pod.stage, pod.revision):
+    if said == (world.key.name, pod.group, pod.stage, pod.pod_hash):
         return answer
     return SupervisorAnswer(
         None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}"
@@ -144,7 +148,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         status=_status(bodies.deployment),
         pods=pod_views(pods),
         children=tuple(sorted(others, key=identity)),
-        strangers=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
+        foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
     )
 
@@ -175,15 +179,15 @@ async def _act(decided: Plan, world: Snapshot, settings: Settings, edges: Edges)
     # The budget against evictions follows the number of groups that was decided.
     spec = world.spec.model_copy(update={"replicas": decided.replicas})
     context = Context(world.key, world.uid, spec, settings)
-    return await apply(decided, changes(decided, world, context), context, edges.cluster, edges.cells)
+    return await apply(decided, changes(decided, world, context), context, edges.cluster, edges.supervisors)
 
 
 async def _report(
     decided: Plan, world: Snapshot, problems: tuple[Explanation, ...], cluster: Cluster, now: datetime
 ) -> Snapshot:
     """Write the status, if it says something else than before; returns the snapshot with it."""
-    status = report(world, decided, problems, now)
+    status = deployment_status(world, decided, problems, now)
     if status != world.status:
         owner = Owner(world.key, world.uid, API_VERSION, KIND)
-        await write_report(owner, status.to_api(), notices(world.status, status), cluster)
+        await write_report(owner, status.to_api(), deployment_events(world.status, status), cluster)
     return replace(world, status=status)

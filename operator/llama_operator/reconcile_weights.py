@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
-from llama_operator.apply import Outcome, room_on_nodes, write_report
+from llama_operator.apply import Outcome, node_capacities, write_report
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
 from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
@@ -14,7 +14,8 @@ from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
 from llama_operator.ports import Cluster, Manifest, Owner
-from llama_operator.status.weights import report_weights, weights_notices
+from llama_operator.status.events import weights_events
+from llama_operator.status.weights import weights_status
 
 Body = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings
 async def _with_rooms(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
     if not any(job.pod and job.pod.unscheduled for job in world.jobs):
         return world
-    return replace(world, rooms=await room_on_nodes(cluster))
+    return replace(world, nodes=await node_capacities(cluster))
 
 
 async def _act(
@@ -77,8 +78,8 @@ async def _apply(
 async def _report(
     decided: WeightsPlan, world: WeightsSnapshot, problems: tuple[Explanation, ...], cluster: Cluster, now: datetime
 ) -> None:
-    status = report_weights(world, decided, problems, now)
+    status = weights_status(world, decided, problems, now)
     if status == world.status:
         return
     owner = Owner(world.key, world.uid, API_VERSION, WEIGHTS_KIND)
-    await write_report(owner, status.to_api(), weights_notices(world.status, status), cluster)
+    await write_report(owner, status.to_api(), weights_events(world.status, status), cluster)

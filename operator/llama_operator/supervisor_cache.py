@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from llama_operator.observe.deployment import PodView
+from llama_operator.observe.pods import PodView
 from llama_operator.ports import SupervisorAnswer, Supervisors
 
 LEADER, WORKER = 5.0, 15.0  # seconds

@@ -22,9 +22,9 @@ from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.diff import Write, manager_of
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.manifests.weights import weights_object
-from llama_operator.observe.deployment import pod_requests, pod_view
+from llama_operator.observe.pods import pod_requests, pod_view
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.actions import CreateStage
 from llama_operator.ports import Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
@@ -432,7 +432,7 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     left = [write.manifest for write in again.applies if write.manifest["kind"] != "Pod"]
     assert left == []
     assert again.prunes == ()
-    assert again.holds == ()
+    assert again.explanations == ()
     before = versions(children + weights)
     await write_all(real, due.applies)  # the same again, as after a lost answer
     assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before

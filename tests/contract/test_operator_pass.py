@@ -38,7 +38,7 @@ class Kubelet:
         manifests = self.stand.items("configmaps", names.LABEL_WEIGHTS)
         self.seen = self.children()
         bodies = Bodies(self.deployment(), self.seen, self.stand.items("llamaweights"), manifests)
-        edges = Edges(self.stand.cluster, self, self, scales=self.scales)
+        edges = Edges(self.stand.cluster, self, self, autoscalers=self.scales)
         await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
         return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
 

@@ -6,10 +6,11 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import Changes, changes
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.template import next_weights
+from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage, GroupPlan, Plan
+from llama_operator.plan.actions import CreateStage, GroupPlan
+from llama_operator.plan.plan import Plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
 from llama_serving.config.desired import WeightsArtifact
@@ -54,7 +55,7 @@ def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) 
 
 def weights_in(context: Context) -> WeightsArtifact:
     """The weights of the context's spec, resolved."""
-    return next_weights(view_of(context.spec.model), context.served_name)
+    return weights_artifact(view_of(context.spec.model), context.served_name)
 
 
 def whole_plan(context: Context) -> Plan:

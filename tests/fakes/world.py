@@ -61,7 +61,7 @@ class World:
         try:
             await reconcile(
                 self.cluster.bodies(KEY),
-                edges=Edges(self.cluster, self.nodes, self.nodes, scales=self.scales, asking=self.asking),
+                edges=Edges(self.cluster, self.nodes, self.nodes, autoscalers=self.scales, supervisor_caches=self.asking),
                 settings=self.settings,
                 now=self.cluster.now,
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.observe.deployment import is_gated, pod_requests
+from llama_operator.observe.pods import is_gated, pod_requests
 from llama_operator.ports import Capacity, Manifest, NodeCapacity, PodRequest
 from llama_serving.config import names
 

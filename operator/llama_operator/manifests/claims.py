@@ -3,7 +3,7 @@
 from llama_operator.api.v1alpha1.staging import ClaimTemplate
 from llama_operator.manifests.common import Context, metadata
 from llama_operator.plan.naming import claim_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.actions import CreateStage
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 

@@ -36,12 +36,12 @@ def metadata(context: Context, name: str, component: str, **labels: str) -> Mani
     return {
         "name": name,
         "namespace": context.key.namespace,
-        "labels": labels_of(context, component, **labels),
+        "labels": child_labels(context, component, **labels),
         "ownerReferences": [owner(KIND, context.key.name, context.uid, controller=True)],
     }
 
 
-def labels_of(context: Context, component: str, **labels: str) -> dict[str, str]:
+def child_labels(context: Context, component: str, **labels: str) -> dict[str, str]:
     """Labels of a child; keyword names are ``group``, ``stage``, ``revision``."""
     own = {f"{names.API_GROUP}/{key}": value for key, value in labels.items()}
     return selector(context, component) | own | {names.LABEL_MANAGED_BY: names.MANAGED_BY}

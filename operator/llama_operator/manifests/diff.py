@@ -23,7 +23,8 @@ from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import KIND as CLAIM
 from llama_operator.plan.placement.claims import claim_for, kept_claims
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reasons import Reason
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 
@@ -48,7 +49,7 @@ class Changes:
     applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
     releases: tuple[Ref, ...] = ()  # shared objects that are let go of
-    holds: tuple[Explanation, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
 
 
 def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
@@ -66,7 +67,7 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     template = context.spec.staging.claim_template
     claims = [stage_claim(context, item, template) for item, claim in mounts.items() if claim and template]
     writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
-    free = tuple(write for write in writes if identity(write.manifest) not in world.strangers)
+    free = tuple(write for write in writes if identity(write.manifest) not in world.foreign)
     taken = tuple(_taken(write.manifest) for write in writes if write not in free)
     keep = {identity(manifest) for manifest in wanted}
     keep |= {(CLAIM, name) for name in kept_claims(world, context.spec)}

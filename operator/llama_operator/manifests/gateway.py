@@ -8,7 +8,7 @@ from llama_operator.manifests.common import (
     canonical_json,
     container_security,
     image_settings,
-    labels_of,
+    child_labels,
     metadata,
     pod_security,
     probe,
@@ -140,7 +140,7 @@ def _deployment(context: Context) -> Manifest:
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
                 "metadata": {
-                    "labels": labels_of(context, GATEWAY),
+                    "labels": child_labels(context, GATEWAY),
                     # A gateway reads its file once, at its start: another file makes another pod.
                     "annotations": {
                         f"{names.API_GROUP}/config": short_hash(gateway_config(context).model_dump(mode="json"))

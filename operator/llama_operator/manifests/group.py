@@ -2,7 +2,7 @@
 
 from llama_operator.api import CPU, is_remote
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.manifests.common import Context, canonical_json, dns_egress, labels_of, metadata, selector
+from llama_operator.manifests.common import Context, canonical_json, dns_egress, child_labels, metadata, selector
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -26,7 +26,7 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         deployment=context.key.name,
         namespace=context.key.namespace,
         group=group.ordinal,
-        revision=group.revision,
+        revision=group.pod_hash,
         stage_hosts=tuple(group.host(stage, context.key.namespace) for stage in range(spec.sharding.pipeline)),
         weights=weights,
         layout=Layout(pipeline=spec.sharding.pipeline, tensor=spec.sharding.tensor, device="cpu" if cpu else "gpu"),
@@ -41,12 +41,12 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
 
 
 def _labels(group: GroupId) -> dict[str, str]:
-    return {"group": str(group.ordinal), "revision": group.revision}
+    return {"group": str(group.ordinal), "revision": group.pod_hash}
 
 
 def _selector(context: Context, group: GroupId) -> dict[str, str]:
     managed = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
-    found = labels_of(context, names.COMPONENT_STAGE, **_labels(group))
+    found = child_labels(context, names.COMPONENT_STAGE, **_labels(group))
     return {key: value for key, value in found.items() if key not in managed}
 
 

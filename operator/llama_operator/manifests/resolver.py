@@ -19,7 +19,7 @@ from llama_operator.manifests.common import (
 from llama_operator.observe.weights import ANNOTATION_NUMBER
 from llama_operator.plan.naming import manifest_name, resolver_name
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.weights.resolve import Look
+from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
 
@@ -59,7 +59,7 @@ def resolver_objects(context: WeightsContext) -> list[Manifest]:
     ]
 
 
-def resolver_job(context: WeightsContext, look: Look) -> Manifest:
+def resolver_job(context: WeightsContext, look: ResolveJob) -> Manifest:
     """The Job; one try, since the operator decides when the next one is due."""
     meta = _metadata(context, look.name)
     return {

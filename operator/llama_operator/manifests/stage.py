@@ -15,7 +15,7 @@ from llama_operator.manifests.common import (
     container_security,
     credentials_volume,
     image_settings,
-    labels_of,
+    child_labels,
     metadata,
     mount,
     pod_security,
@@ -24,7 +24,7 @@ from llama_operator.manifests.common import (
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
 from llama_operator.plan.groups.template_hash import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -38,7 +38,7 @@ LOST_NODE_SECONDS = 30
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
     """Pod of one stage. ``claim``: its weights lie in this claim, which outlives it."""
     group, stage = item.group, item.stage
-    labels = {"group": str(group.ordinal), "stage": str(stage), "revision": group.revision}
+    labels = {"group": str(group.ordinal), "stage": str(stage), "revision": group.pod_hash}
     spec = {
         "hostname": stage_hostname(stage),
         "subdomain": group.name,
@@ -52,7 +52,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         "containers": [_container(context, stage)],
         "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
-        **_placement(context, group.ordinal, group.revision),
+        **_placement(context, group.ordinal, group.pod_hash),
     }
     if context.spec.placement.admission == "whenRoom":
         spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
@@ -202,6 +202,6 @@ def _placement(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
 
 
 def _apart(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
-    labels = labels_of(context, names.COMPONENT_STAGE, group=str(ordinal), revision=revision)
+    labels = child_labels(context, names.COMPONENT_STAGE, group=str(ordinal), revision=revision)
     term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

@@ -16,7 +16,7 @@ from llama_operator.api import (
 )
 from llama_operator.manifests.common import Context, owner
 from llama_operator.observe.deployment import WeightsView
-from llama_operator.observe.weights import wish_of
+from llama_operator.observe.weights import resolver_settings
 from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -45,7 +45,7 @@ def weights_due(context: Context, model: ModelSpec, view: WeightsView | None) ->
         return False
     if context.uid not in view.owners:
         return True
-    return not view.ready and view.owners == {context.uid} and view.wish != wish_of(weights_spec(context, model))
+    return not view.ready and view.owners == {context.uid} and view.resolver_settings != resolver_settings(weights_spec(context, model))
 
 
 def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:

@@ -13,7 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
-from llama_operator.observe.deployment import PodView, WeightsView, owned_by, parse_time, pod_view, stored_spec
+from llama_operator.observe.deployment import WeightsView
+from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
+from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.ports import Key, Manifest, NodeCapacity
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
@@ -54,7 +56,7 @@ class WeightsSnapshot:
     jobs: tuple[JobView, ...] = ()
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
-    rooms: tuple[NodeCapacity, ...] | None = None
+    nodes: tuple[NodeCapacity, ...] | None = None
 
 
 def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:
@@ -133,11 +135,11 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
         owners=frozenset(owner["uid"] for owner in meta.get("ownerReferences") or ()),
         ours=(meta.get("labels") or {}).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY,
         content=content_of(spec) if spec else "",
-        wish=wish_of(spec) if spec else "",
+        resolver_settings=resolver_settings(spec) if spec else "",
     )
 
 
-def wish_of(spec: LlamaWeightsSpec) -> str:
+def resolver_settings(spec: LlamaWeightsSpec) -> str:
     """How the weights are looked at, as a text to compare: what may change in the object of a deployment."""
     return spec.model_dump_json(include={"placement", "images"})
 

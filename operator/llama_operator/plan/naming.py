@@ -18,12 +18,12 @@ class GroupId:
 
     deployment: str
     ordinal: int
-    revision: str
+    pod_hash: str
 
     @property
     def name(self) -> str:
         """Name of the group's headless Service, ConfigMap and NetworkPolicy, and prefix of its pods."""
-        return f"{self.deployment}-{self.revision}-{self.ordinal}"
+        return f"{self.deployment}-{self.pod_hash}-{self.ordinal}"
 
     def pod(self, stage: int) -> str:
         """Name of a stage's pod."""

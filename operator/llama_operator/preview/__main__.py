@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     if scaling:
         sys.stdout.write(f"{scaling}\n\n")
     sys.stdout.writelines(f"{line}\n" for line in lines(moments))
-    last = moments[-1].plan.memory.rollout
+    last = moments[-1].plan.persisted.rollout
     return 0 if last is None or last.phase == "Done" else 1
 
 
@@ -39,7 +39,7 @@ def lines(moments: list[Moment]) -> Iterator[str]:
     yield from _announced(moments)
     shown: tuple[str, ...] = ()
     for moment in moments:
-        details = tuple(dict.fromkeys(hold.detail for hold in moment.plan.holds))
+        details = tuple(dict.fromkeys(hold.detail for hold in moment.plan.explanations))
         if details != shown:
             capacity = f"{moment.serving} of {moment.spec.replicas} serve"
             for detail in [one for one in details if one not in shown] or ["all groups serve"] * (not details):
@@ -49,7 +49,7 @@ def lines(moments: list[Moment]) -> Iterator[str]:
 
 
 def _announced(moments: list[Moment]) -> Iterator[str]:
-    record = next((one for moment in moments if (one := moment.plan.memory.rollout)), None)
+    record = next((one for moment in moments if (one := moment.plan.persisted.rollout)), None)
     if record is None:
         yield "nothing changes for the groups"
         return
@@ -64,7 +64,7 @@ def _announced(moments: list[Moment]) -> Iterator[str]:
 
 
 def _ended(moment: Moment) -> Iterator[str]:
-    record = moment.plan.memory.rollout
+    record = moment.plan.persisted.rollout
     if record:
         yield ""
         yield f"after {moment.second} s: {record.phase}; {record.message}"

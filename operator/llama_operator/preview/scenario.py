@@ -18,7 +18,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
 
-class Room(_Part):
+class ScenarioNode(_Part):
     """A node, with what is free on it beside the groups that are there."""
 
     name: str = Field(description="name of the node")
@@ -42,7 +42,7 @@ class Seconds(_Part):
     end: int = Field(default=5, ge=1, description="until deleted pods are gone")
 
 
-class Trouble(_Part):
+class ScenarioFaults(_Part):
     """What goes wrong; each names the ``model.revision`` whose weights it happens to."""
 
     staging: str = Field(default="", description="their bytes are not what the manifest says")
@@ -60,10 +60,10 @@ class Scenario(_Part):
     then: dict[int, dict[str, Any]] = Field(
         default={}, description="further edits, by the second after the first one at which they come"
     )
-    nodes: tuple[Room, ...] | None = Field(default=None, description="absent: the operator may not look at nodes")
+    nodes: tuple[ScenarioNode, ...] | None = Field(default=None, description="absent: the operator may not look at nodes")
     in_flight: int = Field(default=0, ge=0, description="requests that are there all the time")
     seconds: Seconds = Field(default=Seconds(), description="how long things take")
-    wrong: Trouble = Field(default=Trouble(), description="what goes wrong")
+    wrong: ScenarioFaults = Field(default=ScenarioFaults(), description="what goes wrong")
 
 
 def run(scenario: Scenario) -> Iterator[Moment]:
@@ -71,7 +71,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
     setting = Setting(
         spans=Spans(**scenario.seconds.model_dump()),
         faults=Faults(**scenario.wrong.model_dump()),
-        rooms=None if scenario.nodes is None else tuple(room.seen() for room in scenario.nodes),
+        nodes=None if scenario.nodes is None else tuple(room.seen() for room in scenario.nodes),
         in_flight=scenario.in_flight,
     )
     simulation = Simulation(fixed(scenario.before), setting)

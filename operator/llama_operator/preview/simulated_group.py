@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from llama_operator.observe.deployment import PodView, Waiting, pod_view
+from llama_operator.observe.pods import PodView, Waiting, pod_view
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
@@ -59,7 +59,7 @@ def hits(fault: str, weights: str) -> bool:
 
 
 @dataclass
-class SimUnit:
+class SimulatedGroup:
     """A group in one revision."""
 
     group: GroupId
@@ -231,7 +231,7 @@ class SimUnit:
                 component=names.COMPONENT_STAGE,
                 group=self.group.ordinal,
                 stage=stage,
-                revision=self.group.revision,
+                pod_hash=self.group.pod_hash,
                 phase="Running",
                 node=f"node of group {self.group.ordinal}",
                 ip=self.group.pod(stage),
@@ -266,7 +266,7 @@ class SimUnit:
             deployment=deployment,
             group=self.group.ordinal,
             stage=stage,
-            revision=self.group.revision,
+            revision=self.group.pod_hash,
             weights=self.engine.weights.id if self.engine and stage == 0 else "",
             phase=Phase.SERVING if up else Phase.LOADING,
             reason=CellReason.SERVING if up else CellReason.ENGINE_STARTING,

@@ -10,15 +10,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus, content_of
-from llama_operator.observe.deployment import PodView, Snapshot, WeightsView, pod_view
+from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage, Persisted, Plan
+from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest, NodeCapacity
-from llama_operator.preview.simulated_group import Faults, SimUnit, Spans
+from llama_operator.preview.simulated_group import Faults, SimulatedGroup, Spans
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import AnswerCounts, GatewayLoad, GroupLoad
@@ -38,7 +41,7 @@ class Setting:
 
     spans: Spans = field(default_factory=Spans)
     faults: Faults = field(default_factory=Faults)
-    rooms: tuple[NodeCapacity, ...] | None = None  # beside what the groups have
+    nodes: tuple[NodeCapacity, ...] | None = None  # beside what the groups have
     in_flight: int = 0  # requests, all the time
     facts: ModelFacts | None = None
 
@@ -60,7 +63,7 @@ class Moment:
     @property
     def units(self) -> int:
         """Groups that have pods."""
-        return len({(pod.group, pod.revision) for pod in self.world.stages})
+        return len({(pod.group, pod.pod_hash) for pod in self.world.stages})
 
 
 @dataclass
@@ -70,20 +73,20 @@ class Simulation:
     spec: LlamaDeploymentSpec
     setting: Setting
     now: datetime = START
-    memory: Persisted = field(default_factory=Persisted)
+    persisted: Persisted = field(default_factory=Persisted)
     recall: Recall = NOTHING  # of the operator's process; a restart sets it back
-    units: dict[GroupId, SimUnit] = field(default_factory=dict)
+    groups: dict[GroupId, SimulatedGroup] = field(default_factory=dict)
     files: dict[str, Manifest] = field(default_factory=dict)  # ConfigMaps by name
     models: dict[str, WeightsView] = field(default_factory=dict)
     served: dict[str, list[int]] = field(default_factory=dict)  # by id: finished, failed, slow
 
     def moments(self, limit: int = LONGEST) -> Iterator[Moment]:
         """Pass after pass, until one that has nothing to do and nothing to wait for."""
-        end, before = self.now + timedelta(seconds=limit), self.memory
+        end, before = self.now + timedelta(seconds=limit), self.persisted
         while self.now < end:
             moment = self.one_pass()
-            changed = moment.plan.memory != before or self._acts(moment.plan)
-            before = self.memory
+            changed = moment.plan.persisted != before or self._acts(moment.plan)
+            before = self.persisted
             yield moment
             due = self._due()
             if not changed and due is None:
@@ -110,8 +113,8 @@ class Simulation:
         """What the operator would know now."""
         view = weights_view(self.spec, self.setting.facts)
         self.models.setdefault(view.name, view)
-        pods = tuple(pod for unit in self.units.values() for pod in unit.pods(self.now))
-        cells = {name: answer for unit in self.units.values() for name, answer in unit.answers(self.now, NAME).items()}
+        pods = tuple(pod for unit in self.groups.values() for pod in unit.pods(self.now))
+        cells = {name: answer for unit in self.groups.values() for name, answer in unit.answers(self.now, NAME).items()}
         return Snapshot(
             key=Key("default", NAME),
             uid="uid",
@@ -120,17 +123,17 @@ class Simulation:
             spec=self.spec,
             spec_error="",
             status=LlamaDeploymentStatus(
-                rollout=self.memory.rollout,
-                history=self.memory.history,
-                good=self.memory.good,
-                baselines=self.memory.baselines,
-                taken_back=self.memory.taken_back,
-                autoscaling=self.memory.autoscaling,
+                rollout=self.persisted.rollout,
+                history=self.persisted.history,
+                good=self.persisted.stable,
+                baselines=self.persisted.baselines,
+                taken_back=self.persisted.requeues,
+                autoscaling=self.persisted.autoscaling,
             ),
             pods=(*pods, _gateway()),
             children=(_deployment(), *self.files.values()),
             cells=cells,
-            rooms=self.setting.rooms,
+            nodes=self.setting.nodes,
             weights=dict(self.models),
             loads={GATEWAY: self.load()},
         )
@@ -146,7 +149,7 @@ class Simulation:
                 ejected=False,
                 in_flight=int(unit.busy(self.now)),
             )
-            for unit in self.units.values()
+            for unit in self.groups.values()
         )
         counts = {
             key: AnswerCounts(finished=done, failed=failed, first_byte=_classes(done, slow))
@@ -168,7 +171,7 @@ class Simulation:
         return bool(decided.creates or decided.deletes or decided.rotations or decided.wishes)
 
     def _act(self, decided: Plan) -> None:
-        self.memory, self.recall = decided.memory, decided.scaling.recall if decided.scaling else NOTHING
+        self.persisted, self.recall = decided.persisted, decided.scaling.recall if decided.scaling else NOTHING
         self._act_on_units(decided)
         for item in decided.groups:
             self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())
@@ -176,7 +179,7 @@ class Simulation:
             self._create(create, decided)
 
     def _act_on_units(self, decided: Plan) -> None:
-        by_pod = {unit.group.pod(stage): unit for unit in self.units.values() for stage in range(unit.stages)}
+        by_pod = {unit.group.pod(stage): unit for unit in self.groups.values() for stage in range(unit.stages)}
         for change in decided.rotations:
             if change.pod in by_pod and not change.move:
                 by_pod[change.pod].rotate(self.now, open_=change.open_, weights=change.weights)
@@ -185,36 +188,36 @@ class Simulation:
                 by_pod[delete.name].leave(self.now)
         for wish in decided.wishes:
             if wish.pod in by_pod:
-                by_pod[wish.pod].take(wish.wish, self.now)
+                by_pod[wish.pod].take(wish.desired, self.now)
 
     def _create(self, create: CreateStage, decided: Plan) -> None:
-        if create.group in self.units:
+        if create.group in self.groups:
             return
         item = next(one for one in decided.groups if one.group == create.group)
-        self.units[create.group] = SimUnit(
+        self.groups[create.group] = SimulatedGroup(
             create.group, item.spec.sharding.pipeline, item.serve, self.setting.spans, self.setting.faults, self.now
         )
 
     def _pass_time(self, then: datetime) -> None:
         seconds = int((then - self.now).total_seconds())
-        for unit in self.units.values():
+        for unit in self.groups.values():
             if unit.shows_ready(self.now) and unit.engine:
                 weights = unit.engine.weights
                 done = self.served.setdefault(weights.id, [0, 0, 0])
                 done[0] += 10 * seconds
                 done[2] += 10 * seconds if self.setting.faults.slow_for(weights.id) else 0
         self.now = then
-        for unit in self.units.values():
+        for unit in self.groups.values():
             unit.step(then)
-        self.units = {group: unit for group, unit in self.units.items() if not unit.gone(then)}
+        self.groups = {group: unit for group, unit in self.groups.items() if not unit.gone(then)}
 
     def _due(self) -> datetime | None:
-        moments = [moment for unit in self.units.values() for moment in unit.due(self.now)]
-        record, rollout = self.memory.rollout, self.spec.rollout
+        moments = [moment for unit in self.groups.values() for moment in unit.due(self.now)]
+        record, rollout = self.persisted.rollout, self.spec.rollout
         if record and record.canary == "watching" and record.canary_since:
             moments.append(record.canary_since + timedelta(seconds=rollout.canary.seconds))
         wait = timedelta(seconds=rollout.min_ready_seconds)
-        moments += [unit.gate_since + wait for unit in self.units.values() if unit.gate_since]
+        moments += [unit.gate_since + wait for unit in self.groups.values() if unit.gate_since]
         return min((moment for moment in moments if moment > self.now), default=None)
 
 

@@ -15,7 +15,7 @@ from llama_operator.manifests.resolver import WeightsContext, resolver_job, reso
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.naming import look_name
-from llama_operator.plan.weights.resolve import Look, look_key
+from llama_operator.plan.weights.resolve import ResolveJob, resolve_key
 from llama_operator.ports import Key, Manifest
 from llama_operator.reconcile import Bodies, snapshot
 from tests.fakes.samples import CPU_SPEC, SAMPLES, SETTINGS, all_changes, context_of, whole_plan
@@ -49,7 +49,7 @@ def resolver(spec: dict[str, object]) -> list[Manifest]:
     """What looks at some weights, in the order in which it is written."""
     wanted = LlamaWeightsSpec.model_validate(spec)
     context = WeightsContext(Key("team", NAME), UID, wanted, SETTINGS)
-    job = resolver_job(context, Look(look_name(NAME, look_key(wanted, SETTINGS)), 1))
+    job = resolver_job(context, ResolveJob(look_name(NAME, resolve_key(wanted, SETTINGS)), 1))
     return [*map(with_digest, resolver_objects(context)), job]
 
 

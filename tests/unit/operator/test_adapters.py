@@ -11,7 +11,7 @@ from llama_operator.adapters.kube import path_of
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.adapters.supervisors import HttpSupervisors, host_of
 from llama_operator.api import API_VERSION, KIND
-from llama_operator.observe.deployment import pod_requests
+from llama_operator.observe.pods import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad

@@ -9,11 +9,11 @@ import pytest
 from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
-from llama_operator.observe.deployment import PodView, pod_view
+from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, remembered
-from llama_operator.plan.plan import Admission
+from llama_operator.plan.actions import Admission
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Reason
 from llama_operator.ports import Retry
@@ -120,8 +120,8 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
     decided = plan(world(*pods, replicas=1, rooms=()), SETTINGS, NOW)
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in pods}
-    assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
-    (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
+    assert decided.persisted.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
+    (hold,) = (hold for hold in decided.explanations if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
         "group 0 is taken back: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
     )
@@ -150,7 +150,7 @@ def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in gated(2)}
     (item,) = decided.admissions
     assert (item.group.ordinal, item.behind) == (1, (2, 3))
-    assert decided.memory.taken_back == (), "it was never asked for"
+    assert decided.persisted.taken_back == (), "it was never asked for"
     young = world(*serving, *gated(1, age=5), replicas=3, cells=heard(*serving))
     assert {create.group.ordinal for create in plan(young, SETTINGS, NOW).creates} == {2}
 

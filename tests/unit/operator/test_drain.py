@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.observe.deployment import PodView, Snapshot, pod_view
-from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, given_up, held_by, overdue
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, drain_expired, requests_left, overdue
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
@@ -57,7 +58,7 @@ def scene(*gateways: PodView, **loads: GatewayLoad | None) -> tuple[Group, Snaps
 )
 def test_who_still_holds_requests(pod: PodView, said: GatewayLoad | None, words: str) -> None:
     unit, seen = scene(pod, g=said)
-    found = held_by(unit, seen, NOW)
+    found = requests_left(unit, seen, NOW)
     assert words in found
     assert bool(found) is bool(words)
 
@@ -65,7 +66,7 @@ def test_who_still_holds_requests(pod: PodView, said: GatewayLoad | None, words:
 def test_every_gateway_must_have_let_go() -> None:
     pods = (gateway("a"), gateway("b"))
     unit, seen = scene(*pods, a=load((LEADER.name, False, 0)), b=load((LEADER.name, False, 2)))
-    assert held_by(unit, seen, NOW) == "gateway b has 2 request(s) in flight"
+    assert requests_left(unit, seen, NOW) == "gateway b has 2 request(s) in flight"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,6 @@ def test_after_its_time_streams_are_moved_and_then_given_up() -> None:
     closed = NOW - timedelta(seconds=10)
     for seconds, late, over in ((19, False, False), (20, True, False), (20 + MOVING.total_seconds(), True, True)):
         moment = closed + timedelta(seconds=seconds)
-        assert (overdue(unit, spec, moment), given_up(unit, spec, moment)) == (late, over)
+        assert (overdue(unit, spec, moment), drain_expired(unit, spec, moment)) == (late, over)
     waiting = replace(unit, pods=(replace(LEADER, in_rotation=None),))
     assert not overdue(waiting, spec, NOW + timedelta(days=1)), "it was never open"

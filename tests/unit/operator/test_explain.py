@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from llama_operator.observe.deployment import Ended, PodView, Waiting
+from llama_operator.observe.pods import Ended, PodView, Waiting
 from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
 from llama_operator.plan.placement.shortage import shortage, show_quantity
 from llama_operator.plan.reasons import FAILURES, SEVERITY, Explanation, Reason, most_severe

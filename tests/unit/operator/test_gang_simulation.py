@@ -15,9 +15,10 @@ import pytest
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
-from llama_operator.observe.deployment import PodView, Snapshot, pod_views
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.pods import complete
+from llama_operator.plan.groups.pods import complete_group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, remembered
 from llama_operator.plan.reasons import Explanation
@@ -38,7 +39,7 @@ def stage_pod(group: GroupId, stage: int, devices: int) -> Manifest:
     """As much of a stage's pod as counts here."""
     labels = {
         names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STAGE,
-        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_REVISION: group.revision,
+        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_REVISION: group.pod_hash,
     }  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",
@@ -107,7 +108,7 @@ class Yard:
         units, going, returned, whole = [], set(), [], []
         for group, (stages, devices) in mine.items():
             pods = self.pods_of(group)
-            steps = complete(pods, group, stages, seen, now)
+            steps = complete_group(pods, group, stages, seen, now)
             for delete in steps.deletes:
                 going.add(delete.name)
                 await self.cluster.delete(KEY, Ref("v1", "Pod", delete.name, delete.uid), grace=delete.grace)

@@ -11,7 +11,7 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import ANNOTATION_DIGEST, changes, covers, with_digest
 from llama_operator.manifests.gateway import deployment_objects, gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
-from llama_operator.plan.groups.template import weights_folder
+from llama_operator.plan.groups.weights_lookup import weights_folder
 from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from llama_operator.observe.deployment import Ended, Waiting, parse_time, pod_view, pod_views
+from llama_operator.observe.kubernetes import parse_time
+from llama_operator.observe.pods import Ended, Waiting, pod_view, pod_views
 from llama_serving.config import names
 
 
@@ -15,7 +16,7 @@ def body(status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
 
 def test_a_body_with_nothing_but_a_name() -> None:
     pod = pod_view({"metadata": {"name": "p"}})
-    assert (pod.name, pod.uid, pod.component, pod.revision) == ("p", "", "", "")
+    assert (pod.name, pod.uid, pod.component, pod.pod_hash) == ("p", "", "", "")
     assert (pod.group, pod.stage) == (-1, -1)
     assert (pod.phase, pod.node, pod.ip, pod.reason, pod.message) == ("Pending", "", "", "", "")
     assert (pod.created, pod.gone_by, pod.forced) == (datetime.fromtimestamp(0, UTC), None, False)

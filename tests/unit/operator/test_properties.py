@@ -19,11 +19,13 @@ from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage, Plan
+from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.ports import NodeCapacity
 from llama_operator.reconcile import Bodies, snapshot
-from llama_operator.status.deployment import notices, report
+from llama_operator.status.deployment import deployment_status
+from llama_operator.status.events import deployment_events
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster, set_condition, stamp
 from tests.fakes.models import FACTS
@@ -140,16 +142,16 @@ async def seen(world: World, bodies: Bodies | None = None) -> Snapshot:
 
 def serving_units(known: Snapshot) -> set[tuple[int, str]]:
     """Groups, with their revision, whose leader serves and that lose nothing by themselves."""
-    torn = {(pod.group, pod.revision) for pod in known.stages if not pod.alive}
-    return {(pod.group, pod.revision) for pod in known.stages if is_serving(pod)} - torn
+    torn = {(pod.group, pod.pod_hash) for pod in known.stages if not pod.alive}
+    return {(pod.group, pod.pod_hash) for pod in known.stages if is_serving(pod)} - torn
 
 
 def check_creates(known: Snapshot, decided: Plan) -> None:
     for create in decided.creates:
         there = [pod for pod in known.stages if pod.group == create.group.ordinal]
         # A unit that is there already, as after a surge that was cut off, is made whole beside the older one.
-        others = [pod for pod in there if pod.revision == create.group.revision] or there
-        assert all(pod.revision == create.group.revision for pod in others), f"{create} beside an older revision"
+        others = [pod for pod in there if pod.pod_hash == create.group.pod_hash] or there
+        assert all(pod.pod_hash == create.group.pod_hash for pod in others), f"{create} beside an older revision"
         assert all(pod.alive for pod in others), f"{create} beside a pod on its way out"
         assert all(pod.stage != create.stage for pod in others), f"{create} exists"
 
@@ -163,8 +165,8 @@ def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> Non
     by_name = {pod.name: pod for pod in known.stages}
     serving = serving_units(known)
     wanted = wanted_revision(known)
-    going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.revision != wanted]
-    taken = {pod.group for pod in going if (pod.group, pod.revision) in serving and (pod.group, wanted) not in serving}
+    going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.pod_hash != wanted]
+    taken = {pod.group for pod in going if (pod.group, pod.pod_hash) in serving and (pod.group, wanted) not in serving}
     wanted_taken = {group for group in taken if group in ordinals}
     assert len(wanted_taken) <= 1, f"{sorted(wanted_taken)} are replaced at a time"
     if wanted_taken:
@@ -314,10 +316,10 @@ def test_no_shape_or_order_of_pods_upsets_a_pass(
     for order in (pods, pods, shuffled):
         known = Snapshot(**{**vars(snapshot(Bodies(deployment, order))), "rooms": rooms})
         decided = plan(known, SETTINGS, world.cluster.now)
-        status = report(known, decided, (), world.cluster.now)
+        status = deployment_status(known, decided, (), world.cluster.now)
         assert known.spec is not None
         due = changes(decided, known, Context(KEY, known.uid, known.spec, SETTINGS))
-        results.append((decided, due, status, notices(known.status, status)))
+        results.append((decided, due, status, deployment_events(known.status, status)))
         check_creates(known, decided)
         status.to_api()
     assert results[0] == results[1] == results[2]

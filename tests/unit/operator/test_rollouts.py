@@ -53,7 +53,7 @@ class Run:
         setting = Setting(replace(SPANS, listen=late, notice=late), Faults(**wrong), ROOMY)
         found = cls(spec, Simulation(LlamaDeploymentSpec.model_validate(spec), setting))
         found.go()
-        assert found.last.serving == spec["replicas"], found.last.plan.holds
+        assert found.last.serving == spec["replicas"], found.last.plan.explanations
         found.most = 0
         return found
 
@@ -69,7 +69,7 @@ class Run:
             if self.most:
                 self.look(moment)
         if limit == 20_000:
-            assert (self.simulation.now - before).total_seconds() < limit, f"no end: {self.last.plan.holds}"
+            assert (self.simulation.now - before).total_seconds() < limit, f"no end: {self.last.plan.explanations}"
         return self
 
     def watch(self) -> "Run":
@@ -77,10 +77,10 @@ class Run:
         return self
 
     def look(self, moment: Moment) -> None:
-        rollout, said = self.spec["rollout"], [hold.detail for hold in moment.plan.holds]
+        rollout, said = self.spec["rollout"], [hold.detail for hold in moment.plan.explanations]
         assert moment.units <= self.most, said
         assert moment.serving >= self.spec["replicas"] - rollout["maxUnavailable"] - self.excused, said
-        for unit in self.simulation.units.values():
+        for unit in self.simulation.groups.values():
             if unit.ready:
                 assert unit.engine is not None
                 assert unit.told == unit.engine.weights.id
@@ -92,7 +92,7 @@ class Run:
 
     @property
     def versions(self) -> set[tuple[str, str]]:
-        units = self.simulation.units.values()
+        units = self.simulation.groups.values()
         return {(unit.engine.weights.id if unit.engine else "", unit.group.revision) for unit in units}
 
     @property
@@ -101,12 +101,12 @@ class Run:
 
     @property
     def phase(self) -> str:
-        record = self.simulation.memory.rollout
+        record = self.simulation.persisted.rollout
         return record.phase if record else ""
 
     @property
     def reason(self) -> str:
-        record = self.simulation.memory.rollout
+        record = self.simulation.persisted.rollout
         return record.reason if record else ""
 
 
@@ -122,8 +122,8 @@ def test_calm(kind: str, shape: tuple[int, int, int]) -> None:
     assert (run.phase, len(run.versions), run.last.serving) == ("Done", 1, shape[0])
     assert run.weights == {"v1" if kind == "pods" else "v2"}
     assert run.versions != old
-    assert run.last.plan.holds == ()
-    assert [past.outcome for past in run.simulation.memory.history] == ["done"]
+    assert run.last.plan.explanations == ()
+    assert [past.outcome for past in run.simulation.persisted.history] == ["done"]
 
 
 def faults() -> Iterator[tuple[str, str, str]]:
@@ -145,8 +145,8 @@ def test_a_failure_at_each_step(shape: tuple[int, int, int], step: str, kind: st
     assert (run.phase, run.reason) == ("Held", reason)
     assert run.versions == old
     assert run.last.serving == shape[0]
-    assert "the rollout is held until the spec changes" in run.last.plan.holds[0].detail
-    assert [(past.outcome, past.reason) for past in run.simulation.memory.history] == [("rolledBack", reason)]
+    assert "the rollout is held until the spec changes" in run.last.plan.explanations[0].detail
+    assert [(past.outcome, past.reason) for past in run.simulation.persisted.history] == [("rolledBack", reason)]
     run.edit({"model": {"revision": "v3"}}).go()
     assert (run.phase, run.weights) == ("Done", {"v3"})
 
@@ -158,7 +158,7 @@ def test_back_in_reverse_order_and_one_at_a_time() -> None:
     closed: list[tuple[int, str]] = []
     for moment in run.simulation.moments():
         run.look(moment)
-        record = moment.plan.memory.rollout
+        record = moment.plan.persisted.rollout
         closed += [(int(item.pod.split("-")[2]), record.phase if record else "") for item in moment.plan.rotations
                    if not item.open_]  # fmt: skip
     assert closed == [(0, "RollingOut"), (1, "RollingOut"), (1, "RollingBack"), (0, "RollingBack")]
@@ -180,16 +180,16 @@ def test_a_canary(kind: str, shape: tuple[int, int, int]) -> None:
 def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
     run = Run.of(spec_of(3, 1, 1, partition=1)).watch().edit(EDITS[kind]).go()
     assert (run.phase, run.last.serving) == ("RollingOut", 3)
-    kept = {unit.group.ordinal for unit in run.simulation.units.values() if unit.group.revision != "" and
+    kept = {unit.group.ordinal for unit in run.simulation.groups.values() if unit.group.revision != "" and
             (unit.engine.weights.id, unit.group.revision) == old_version(run)}  # fmt: skip
     assert kept == {0}
-    assert "spec.rollout.partition 1 keeps the groups below it: 2 of 3" in run.last.plan.holds[0].detail
+    assert "spec.rollout.partition 1 keeps the groups below it: 2 of 3" in run.last.plan.explanations[0].detail
     run.edit({"rollout": {"partition": 0}}).go()
     assert (run.phase, len(run.versions)) == ("Done", 1)
 
 
 def old_version(run: Run) -> tuple[str, str]:
-    good = run.simulation.memory.good
+    good = run.simulation.persisted.good
     assert good is not None
     return good.id, good.revision
 
@@ -200,7 +200,7 @@ def test_pause_and_resume(kind: str) -> None:
     run.edit({"rollout": {"paused": True}}).go()
     assert run.last.serving == 3, "a group that was out of rotation for it came back"
     assert len(run.versions) == 2
-    assert run.last.plan.holds[0].reason == "RolloutPaused"
+    assert run.last.plan.explanations[0].reason == "RolloutPaused"
     run.edit({"rollout": {"paused": None}}).go()
     assert (run.phase, len(run.versions)) == ("Done", 1)
 
@@ -230,8 +230,8 @@ def test_weights_alone_may_be_asked_to_replace_groups(strategy: str) -> None:
 
 def test_what_cannot_be_done_says_so_and_is_done_when_it_can() -> None:
     run = Run.of(spec_of(2, 1, 1, strategy="inPlace")).watch().edit(PODS).go()
-    assert run.last.plan.holds[0].reason == "RolloutHeld"
-    assert "needs new pods; use auto, surge or drain" in run.last.plan.holds[0].detail
+    assert run.last.plan.explanations[0].reason == "RolloutHeld"
+    assert "needs new pods; use auto, surge or drain" in run.last.plan.explanations[0].detail
     assert run.last.serving == 2
     run.edit({"rollout": {"strategy": "drain"}}).go()
     assert run.phase == "Done"
@@ -241,12 +241,12 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     run = Run.of(spec_of(2, 1, 1))
     run.simulation.setting = Setting(SPANS, Faults(), (), in_flight=100)
     run.watch().edit(PODS).go()
-    hold = run.last.plan.holds[0]
+    hold = run.last.plan.explanations[0]
     assert hold.reason == "WaitingForRoom"
     assert "hold 64 requests at a time while 100 are there" in hold.detail
     run.simulation.setting = Setting(SPANS, Faults(), (), in_flight=60)
     run.go()
-    record = run.simulation.memory.rollout
+    record = run.simulation.persisted.rollout
     assert record is not None
     assert (record.phase, record.expected.strategy) == ("Done", "drain")
 
@@ -307,11 +307,11 @@ def test_any_story_of_edits_ends_where_its_last_spec_says(
     run.excused = 4
     run.edit({"rollout": {"paused": None, "partition": None}}).go()
     wanted = run.spec["model"]["revision"]
-    assert run.last.serving == run.spec["replicas"], run.last.plan.holds
+    assert run.last.serving == run.spec["replicas"], run.last.plan.explanations
     assert len(run.versions) == 1
     if wanted in wrong.values():
         assert run.weights != {"v3"} or run.phase in ("Held", "Done", "")
     elif run.phase not in ("Held", "RollingOut"):
         assert run.weights == {wanted}
     else:
-        assert run.last.plan.holds, "neither progress nor a reason"
+        assert run.last.plan.explanations, "neither progress nor a reason"

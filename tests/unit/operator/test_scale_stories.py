@@ -80,7 +80,7 @@ class ScaleRun(Simulation):
         assert {item.group.ordinal for item in moment.plan.creates} <= wanted
 
     def _look_at_a_new_process(self, moment: Moment, before: int) -> None:
-        auto, record = self.spec.autoscaling, moment.plan.memory.autoscaling
+        auto, record = self.spec.autoscaling, moment.plan.persisted.autoscaling
         assert auto is not None
         assert record is not None
         if record.target < min(before, auto.max_replicas):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_operator.observe.deployment import PodView, Waiting
+from llama_operator.observe.pods import PodView, Waiting
 from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.rollout.rollback import BEFORE_START, rollback_cause

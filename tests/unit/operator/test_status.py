@@ -6,11 +6,14 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.api import LlamaDeploymentStatus
-from llama_operator.observe.deployment import Snapshot, Waiting
-from llama_operator.plan.plan import persisted_state
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import Waiting
+from llama_operator.plan.persisted import persisted_state
 from llama_operator.plan.planner import LATER, SOON, plan
 from llama_operator.plan.reasons import Explanation, Reason
-from llama_operator.status.deployment import LONGEST, notices, report
+from llama_operator.status.conditions import LONGEST
+from llama_operator.status.deployment import deployment_status
+from llama_operator.status.events import deployment_events
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS
@@ -33,7 +36,7 @@ from tests.unit.operator.worlds import (
 
 def seen(known: Snapshot, *problems: Explanation, later: float = 0) -> LlamaDeploymentStatus:
     now = NOW + timedelta(seconds=later)
-    return report(known, plan(known, SETTINGS, now), problems, now)
+    return deployment_status(known, plan(known, SETTINGS, now), problems, now)
 
 
 def conditions(status: LlamaDeploymentStatus) -> dict[str, tuple[str, str]]:
@@ -149,7 +152,7 @@ def test_the_same_world_gives_the_same_status_and_no_events() -> None:
     again = seen(replace(SERVING, status=first), later=7200)
     assert again == first
     assert LlamaDeploymentStatus.model_validate(first.to_api()) == first
-    assert notices(first, again) == ()
+    assert deployment_events(first, again) == ()
 
 
 def test_times_move_only_with_what_they_date() -> None:
@@ -172,7 +175,7 @@ def test_a_change_of_reason_alone_moves_no_time() -> None:
 
 def test_times_are_whole_seconds_as_the_api_server_keeps_them() -> None:
     now = NOW.replace(microsecond=123456)
-    status = report(SERVING, plan(SERVING, SETTINGS, now), (), now)
+    status = deployment_status(SERVING, plan(SERVING, SETTINGS, now), (), now)
     assert LlamaDeploymentStatus.model_validate(status.to_api()) == status
 
 
@@ -181,7 +184,7 @@ def test_times_are_whole_seconds_as_the_api_server_keeps_them() -> None:
 
 def test_events_tell_what_changed() -> None:
     first, then = seen(STARTING), seen(SERVING)
-    found = notices(first, then)
+    found = deployment_events(first, then)
     measured = f"on {V1}: mean log-probability -3.50 nats per token, answer answer-v1"
     assert [(one.warning, one.reason, one.message) for one in found] == [
         (False, "Serving", "group 1 is Serving: the engine answers"),
@@ -189,14 +192,14 @@ def test_events_tell_what_changed() -> None:
         (False, "Verified", f"group 1 {measured}"),
         (False, "Serving", "2 group(s) serve from 2 node(s)"),
     ]
-    lost = notices(then, seen(world(*group(0), stage(1, 0), worker(1, phase="Failed"))))
+    lost = deployment_events(then, seen(world(*group(0), stage(1, 0), worker(1, phase="Failed"))))
     assert [(one.warning, one.reason) for one in lost] == [(True, "PodLost"), (True, "PodLost")]
     assert lost[0].message.startswith("group 1 is Rebuilding: group 1 is rebuilt: pod ")
 
 
 def test_a_sentence_that_grows_is_no_event() -> None:
     first = seen(STARTING)
-    assert notices(first, seen(STARTING, later=3600)) == ()
+    assert deployment_events(first, seen(STARTING, later=3600)) == ()
 
 
 # -- pace -------------------------------------------------------------------------------------------------------------
@@ -205,12 +208,12 @@ def test_a_sentence_that_grows_is_no_event() -> None:
 def test_a_pass_comes_soon_while_something_waits() -> None:
     assert plan(STARTING, SETTINGS, NOW).recheck == SOON
     settled = replace(SERVING, status=seen(SERVING))
-    (wish, *_) = {item.wish.key for item in plan(settled, SETTINGS, NOW).wishes}
+    (wish, *_) = {item.desired.key for item in plan(settled, SETTINGS, NOW).wishes}
     told = heard(*SERVING.stages, wish=wish)
     learned = replace(settled, cells=told)
-    learned = replace(learned, status=report(learned, plan(learned, SETTINGS, NOW), (), NOW))
+    learned = replace(learned, status=deployment_status(learned, plan(learned, SETTINGS, NOW), (), NOW))
     assert plan(learned, SETTINGS, NOW).recheck == LATER
-    assert persisted_state(learned.status) == plan(learned, SETTINGS, NOW).memory
+    assert persisted_state(learned.status) == plan(learned, SETTINGS, NOW).persisted
 
 
 def test_an_object_that_is_being_deleted_gets_nothing() -> None:

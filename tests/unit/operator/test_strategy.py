@@ -9,7 +9,8 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
-from llama_operator.plan.rollout.strategy import choose, expectation, revision_for, room_for_one
+from llama_operator.plan.rollout.preview import preview_rollout
+from llama_operator.plan.rollout.strategy import choose, pod_hash_for, room_for_one
 from llama_operator.ports import NodeCapacity
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
@@ -42,7 +43,7 @@ def scene(*, rooms: Any = None, load: int = 0, serving: int = 2, **rollout: Any)
 
 
 BIG, SMALL = (room("a", 64), room("b", 64)), (room("a", 5),)
-SAME = target().base
+SAME = target().template_hash
 
 
 @pytest.mark.parametrize(
@@ -103,10 +104,10 @@ def test_room_for_one_more_group(rooms: Any, changes: dict[str, Any], words: str
 def test_the_revision_of_the_pods() -> None:
     here, aim = scene(), target()
     place = choose(here, SAME, aim)
-    assert revision_for(place, SAME, "running", aim) == "running", "the pods stay"
-    assert revision_for(place, "another", "running", aim) == aim.base
+    assert pod_hash_for(place, SAME, "running", aim) == "running", "the pods stay"
+    assert pod_hash_for(place, "another", "running", aim) == aim.template_hash
     replaced = choose(scene(strategy="surge"), SAME, aim)
-    assert revision_for(replaced, SAME, "running", aim) not in ("running", aim.base)
+    assert pod_hash_for(replaced, SAME, "running", aim) not in ("running", aim.template_hash)
 
 
 def test_what_it_will_take_is_said_with_numbers() -> None:
@@ -115,12 +116,12 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     seen = world(*pods, replicas=1, cells=heard(*pods, swap=swapped))
     assert seen.spec is not None
     here = plan_state(seen, seen.spec, SETTINGS, NOW)
-    found = expectation(choose(here, SAME, target()), here, target(), "v0 in pods x")
+    found = preview_rollout(choose(here, SAME, target()), here, target(), "v0 in pods x")
     assert (found.strategy, found.extra_devices, found.lowest_capacity, found.seconds) == ("inPlace", 0, "0 of 1", 4)
     assert "there is one group only: its requests wait in the gateway meanwhile" in found.steps
     assert found.steps[-1] == "a failure puts all groups back on v0 in pods x"
     more = scene(rooms=BIG, strategy="surge", canary={"groups": 1, "seconds": 60})
-    found = expectation(choose(more, "another", target()), more, target(), "v0")
+    found = preview_rollout(choose(more, "another", target()), more, target(), "v0")
     assert (found.extra_devices, found.lowest_capacity, found.seconds) == (2, "2 of 2", None)
     assert found.steps[0] == "change 1 group(s) first and watch them for 60 s"
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
-from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_of, stand, swap
+from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_change, keep_weights, update_in_place
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase
@@ -27,7 +28,7 @@ def target(seen: Snapshot, revision: str) -> GroupTemplate:
     spec["model"]["revision"] = revision
     found = desired_template(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
     assert found is not None
-    return replace(found, revision=NEW)
+    return replace(found, pod_hash=NEW)
 
 
 def seen_with(pod: PodView, other: PodView, cells: dict[str, SupervisorAnswer], **fields: Any) -> Snapshot:
@@ -56,15 +57,15 @@ def step(
         if gateways is not None:
             seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
         scene = plan_state(seen, SPEC, SETTINGS, NOW)
-        return swap(scene.units[0], target(seen, "v2"), scene, may_take=may_take), scene
+        return update_in_place(scene.groups[0], target(seen, "v2"), scene, may_take=may_take), scene
 
     wishes = desired_states(*look(""))
-    return look(wishes[0].wish.key if wishes else "")[0]
+    return look(wishes[0].desired.key if wishes else "")[0]
 
 
 def told(found: GroupStep) -> tuple[str, bool | None, str]:
     serve = found.serve.weights.id.partition("@")[0] if found.serve else ""
-    return serve, found.gate, found.hold.reason.value if found.hold else ""
+    return serve, found.gate, found.explanation.reason.value if found.hold else ""
 
 
 WORKING = staging(v1="ready", v2="working")
@@ -123,8 +124,8 @@ def test_what_is_refused_names_the_stage_and_the_reason() -> None:
         digest=digest_of("v2"), id=id_of("v2"), outcome="refused", reason="DiskFull", message="Needs 3 GiB."
     )
     found = step(second=StagingState(weights=(refused,)))
-    assert found.hold is not None
-    assert (found.hold.reason.value, found.hold.detail) == (
+    assert found.explanation is not None
+    assert (found.explanation.reason.value, found.hold.detail) == (
         "DiskFull", f"group 0 stage 1 cannot stage {id_of('v2')}: Needs 3 GiB"
     )  # fmt: skip
     assert found.gate is None, "it goes on serving"
@@ -141,17 +142,17 @@ def test_a_drain_that_takes_too_long_moves_its_streams_and_is_given_up_in_the_en
     for seconds, serve, move in ((1, "v1", False), (121, "v1", True), (126, "v2", False)):
         found = step(leader(0, **OUT | {"rotation_since": ago(seconds)}), gateways=busy)
         assert (told(found)[0], found.move) == (serve, move), seconds
-        change = rotation_of(found)
+        change = rotation_change(found)
         assert (change is not None and change.move) is move
     already = step(leader(0, moving=True, **OUT | {"rotation_since": ago(121)}), gateways=busy)
-    assert rotation_of(already) is None
+    assert rotation_change(already) is None
 
 
 def test_a_group_that_is_not_heard_is_told_nothing() -> None:
     head, other = leader(0), worker(0)
     seen = seen_with(head, other, {other.name: cell(stage=1, staging=BOTH)})
     scene = plan_state(seen, SPEC, SETTINGS, NOW)
-    found = swap(scene.units[0], target(seen, "v2"), scene, may_take=True)
+    found = update_in_place(scene.groups[0], target(seen, "v2"), scene, may_take=True)
     assert (found.serve, found.gate, desired_states(found, scene)) == (None, None, ())
 
 
@@ -163,7 +164,7 @@ def test_a_group_that_is_not_heard_is_told_nothing() -> None:
 def test_what_was_staged_for_another_wish_does_not_count(leader_says: dict[str, Any], ready: bool) -> None:
     """Weights that are wanted again after a while may be looked at first: the group stays until that is done."""
     found = step(**leader_says)
-    assert (found.takes, found.gate) == ((True, False) if ready else (False, None))
+    assert (found.disrupts, found.gate) == ((True, False) if ready else (False, None))
     assert told(found)[2] == ("Swapping" if ready else "StagingWeights")
 
 
@@ -171,8 +172,8 @@ def test_a_gate_opens_again_when_the_kubelet_has_seen_it_closed() -> None:
     """Until then the pod shows the readiness from before, and another group might be taken away on its account."""
     found = step(leader(0, **OUT), **ON_V2)
     assert found.gate is True
-    assert rotation_of(found) is not None
-    assert rotation_of(step(leader(0, **OUT | {"ready": True}), **ON_V2)) is None
+    assert rotation_change(found) is not None
+    assert rotation_change(step(leader(0, **OUT | {"ready": True}), **ON_V2)) is None
 
 
 def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
@@ -180,19 +181,19 @@ def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
     cells = {head.name: cell(), other.name: cell(stage=1)}
     seen = seen_with(head, other, cells)
     scene = plan_state(seen, SPEC, SETTINGS, NOW)
-    found = stand(scene.units[0], scene)
+    found = keep_weights(scene.groups[0], scene)
     wishes = desired_states(found, scene)
     assert [wish.pod for wish in wishes] == [head.name, other.name]
-    assert {wish.wish.serve.id for wish in wishes} == {V1}
-    cells[head.name] = cell(wish=wishes[0].wish.key)
+    assert {wish.desired.serve.id for wish in wishes} == {V1}
+    cells[head.name] = cell(wish=wishes[0].desired.key)
     scene = plan_state(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
-    assert [wish.pod for wish in desired_states(stand(scene.units[0], scene), scene)] == [other.name]
+    assert [wish.pod for wish in desired_states(keep_weights(scene.groups[0], scene), scene)] == [other.name]
 
 
 def test_what_serves_is_left_alone_and_the_next_weights_are_staged_beside_it() -> None:
     seen = seen_with(leader(0), worker(0), {leader(0).name: cell(), worker(0).name: cell(stage=1)})
     scene = plan_state(seen, SPEC, SETTINGS, NOW)
-    found = stand(scene.units[0], scene, ahead=target(seen, "v2").serve)
+    found = keep_weights(scene.groups[0], scene, ahead=target(seen, "v2").serve)
     assert told(found) == ("v1", True, "")
     assert [one.weights.id for one in found.staged] == [id_of("v2"), V1]
-    assert rotation_of(found) is None
+    assert rotation_change(found) is None

@@ -18,9 +18,9 @@ from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.weights import stored_manifest, weights_view, weights_views
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.naming import GroupId, look_name, manifest_name, resolver_name, weights_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.weights.resolve import Look
+from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
@@ -218,7 +218,7 @@ def resolver(spec: dict[str, Any]) -> WeightsContext:
 
 
 def pod_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = resolver_job(resolver(spec), Look("job", 3))["spec"]["template"]["spec"]
+    found: dict[str, Any] = resolver_job(resolver(spec), ResolveJob("job", 3))["spec"]["template"]["spec"]
     return found
 
 
@@ -265,7 +265,7 @@ def test_a_claim_is_mounted_read_only_and_a_bucket_gets_its_credentials() -> Non
 
 def test_a_look_is_one_try_with_a_deadline() -> None:
     for check, seconds in DEADLINES.items():
-        job = resolver_job(resolver({**SPEC, "check": check}), Look("job", 3))
+        job = resolver_job(resolver({**SPEC, "check": check}), ResolveJob("job", 3))
         assert job["spec"]["backoffLimit"] == 0
         assert job["spec"]["activeDeadlineSeconds"] == seconds
         assert job["metadata"]["annotations"] == {"llama-operator.dev/look": "3"}
@@ -281,7 +281,7 @@ def test_the_resolver_may_fill_one_config_map_and_nobody_may_call_it() -> None:
     assert not {"data", "binaryData"} & objects["ConfigMap"].keys()
     policy = objects["NetworkPolicy"]["spec"]
     assert (policy["policyTypes"], policy["egress"], "ingress" in policy) == (["Ingress", "Egress"], [{}], False)
-    labels = resolver_job(resolver(SPEC), Look("job", 1))["spec"]["template"]["metadata"]["labels"]
+    labels = resolver_job(resolver(SPEC), ResolveJob("job", 1))["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     for one in objects.values():
         assert [owner["uid"] for owner in one["metadata"]["ownerReferences"]] == [UID]

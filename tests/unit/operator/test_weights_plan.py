@@ -17,12 +17,14 @@ from llama_operator.plan.weights.resolve import (
     LONGEST_PAUSE,
     MANIFEST_LAG,
     WeightsPlan,
-    look_key,
+    resolve_key,
     pause,
     plan_weights,
-    wish_key,
+    spec_key,
 )
-from llama_operator.status.weights import report_weights, shown_bytes, weights_notices
+from llama_operator.status.events import weights_events
+from llama_operator.status.weights import weights_status
+from llama_operator.text import shown_bytes
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.weights import Manifest, ManifestFile
 from tests.fakes.weights import (
@@ -51,7 +53,7 @@ def ago(seconds: float) -> datetime:
 
 
 def job_name(spec: dict[str, Any] = SPEC) -> str:
-    return look_name(NAME, look_key(LlamaWeightsSpec.model_validate(spec), SETTINGS))
+    return look_name(NAME, resolve_key(LlamaWeightsSpec.model_validate(spec), SETTINGS))
 
 
 def a_job(spec: dict[str, Any] = SPEC, **changes: Any) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def plan(*children: dict[str, Any], **fields: Any) -> WeightsPlan:
 def accepted_status(**changes: Any) -> LlamaWeightsStatus:
     """What the first acceptance leaves in the status."""
     found = world(manifest_body(), *looked(ACCEPTED))
-    status = report_weights(found, plan_weights(found, SETTINGS, NOW), (), NOW)
+    status = weights_status(found, plan_weights(found, SETTINGS, NOW), (), NOW)
     return status.model_copy(update=changes)
 
 
@@ -95,13 +97,13 @@ def test_a_job_is_started_where_nothing_is_known() -> None:
 def test_another_image_credential_or_placement_is_another_job_and_another_spelling_of_defaults_is_not() -> None:
     spec = LlamaWeightsSpec.model_validate(SPEC)
     changed = [
-        look_key(spec, replace(SETTINGS, gateway_image="gateway:2")),
-        look_key(spec.model_copy(update={"credentials_secret": "s"}), SETTINGS),
-        look_key(LlamaWeightsSpec.model_validate({**SPEC, "placement": {"nodeSelector": {"a": "b"}}}), SETTINGS),
+        resolve_key(spec, replace(SETTINGS, gateway_image="gateway:2")),
+        resolve_key(spec.model_copy(update={"credentials_secret": "s"}), SETTINGS),
+        resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "placement": {"nodeSelector": {"a": "b"}}}), SETTINGS),
     ]
-    assert len({look_key(spec, SETTINGS), *changed}) == 4
-    assert look_key(LlamaWeightsSpec.model_validate({**SPEC, "check": "full"}), SETTINGS) == look_key(spec, SETTINGS)
-    assert wish_key(spec) == wish_key(spec.model_copy(update={"credentials_secret": "s"}))
+    assert len({resolve_key(spec, SETTINGS), *changed}) == 4
+    assert resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "check": "full"}), SETTINGS) == resolve_key(spec, SETTINGS)
+    assert spec_key(spec) == spec_key(spec.model_copy(update={"credentials_secret": "s"}))
 
 
 def test_a_job_of_another_wish_is_stopped_unless_it_already_reads() -> None:
@@ -190,7 +192,7 @@ def test_accepted_weights_are_never_looked_at_again() -> None:
         found = plan_weights(world(manifest_body(), status=status), settings, NOW + timedelta(days=99))
         assert (found.start, found.deletes, found.reason) == (None, (), "Accepted")
     again = world(manifest_body(), status=status)
-    assert report_weights(again, plan_weights(again, SETTINGS, NOW), (), NOW + timedelta(hours=1)) == status
+    assert weights_status(again, plan_weights(again, SETTINGS, NOW), (), NOW + timedelta(hours=1)) == status
 
 
 def test_an_acceptance_waits_for_its_manifest_and_not_for_ever() -> None:
@@ -210,10 +212,10 @@ def test_a_lost_manifest_is_made_again(stored: tuple[dict[str, Any], ...]) -> No
     found = world(*stored, status=status)
     decided = plan_weights(found, SETTINGS, NOW)
     assert decided.start is not None
-    after = report_weights(found, decided, (), NOW)
+    after = weights_status(found, decided, (), NOW)
     assert (after.ready, after.reason, after.digest) == (False, "ResolvingWeights", status.digest)
     again = world(manifest_body(), *looked(ACCEPTED), status=after)
-    assert report_weights(again, plan_weights(again, SETTINGS, NOW), (), NOW) == status
+    assert weights_status(again, plan_weights(again, SETTINGS, NOW), (), NOW) == status
 
 
 def test_weights_that_changed_under_their_name_are_refused() -> None:
@@ -238,7 +240,7 @@ def test_a_refusal_is_shown_and_looked_at_again_after_a_while(reason: str) -> No
     found = world(*looked(refusal(reason)))
     decided = plan_weights(found, SETTINGS, NOW)
     assert (decided.reason, decided.message, decided.deletes) == (reason, "no", ())
-    status = report_weights(found, decided, (), NOW)
+    status = weights_status(found, decided, (), NOW)
     assert (status.ready, status.reason, status.message, status.digest) == (False, reason, "no", "")
     later = plan(*looked(refusal(reason), seconds_ago=FIRST_PAUSE), status=status)
     assert [ref.name for ref in later.deletes] == [job_name()]
@@ -354,12 +356,12 @@ def test_a_status_of_another_form_is_made_anew() -> None:
 
 def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
     found = world()
-    first = report_weights(found, plan_weights(found, SETTINGS, NOW), (), NOW)
+    first = weights_status(found, plan_weights(found, SETTINGS, NOW), (), NOW)
     later = NOW + timedelta(minutes=5)
-    second = report_weights(replace(found, status=first), plan_weights(found, SETTINGS, NOW), (), later)
+    second = weights_status(replace(found, status=first), plan_weights(found, SETTINGS, NOW), (), later)
     assert second == first
     ready = replace(world(manifest_body(), *looked(ACCEPTED)), status=first)
-    third = report_weights(ready, plan_weights(ready, SETTINGS, NOW), (), later)
+    third = weights_status(ready, plan_weights(ready, SETTINGS, NOW), (), later)
     assert [one.last_transition_time for one in third.conditions] == [later]
     assert [one.observed_generation for one in third.conditions] == [1]
 
@@ -368,7 +370,7 @@ def test_events_come_with_a_change_only() -> None:
     def events(before: tuple[str, str], after: tuple[str, str], *, refused: bool = True) -> list[bool]:
         look = ResolveAttempt(key="k", number=1, at=NOW, refused=refused)
         old, new = (LlamaWeightsStatus(reason=one, message=two, look=look) for one, two in (before, after))
-        return [notice.warning for notice in weights_notices(old, new)]
+        return [notice.warning for notice in weights_events(old, new)]
 
     assert events(("", ""), ("ResolvingWeights", "a"), refused=False) == [False]
     assert events(("ResolvingWeights", "a"), ("ResolvingWeights", "b"), refused=False) == []

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.observe.deployment import PodView, Snapshot, pod_view
-from llama_operator.plan.groups.template import desired_template, keep, next_weights
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.plan.groups.template import desired_template, persisted_template
+from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
@@ -33,7 +35,7 @@ def stage(group: int, number: int, revision: str = NEW, **fields: Any) -> PodVie
     body = {"metadata": {"name": name, "uid": f"uid-{name}"}}
     found = replace(
         pod_view(body),
-        component=names.COMPONENT_STAGE, group=group, stage=number, revision=revision, phase="Running",
+        component=names.COMPONENT_STAGE, group=group, stage=number, pod_hash=revision, phase="Running",
         node=f"node-{number}", ip=f"ip-{name}", created=ago(600),
     )  # fmt: skip
     return replace(found, **fields)
@@ -57,7 +59,7 @@ def serve_of(revision: str = "v1") -> WeightsArtifact:
     """The weights of a revision, as a cell is told of them."""
     spec = spec_of()
     spec["model"] |= {"revision": revision}
-    return next_weights(view_of(LlamaDeploymentSpec.model_validate(spec).model), KEY.name)
+    return weights_artifact(view_of(LlamaDeploymentSpec.model_validate(spec).model), KEY.name)
 
 
 def staging(**outcomes: str) -> StagingState:
@@ -90,7 +92,7 @@ def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> Supervisor
 def heard(*pods: PodView, **fields: Any) -> dict[str, SupervisorAnswer]:
     """Every pod's supervisor, saying the same."""
     return {
-        pod.name: cell(pod.revision, **{"group": pod.group, "stage": pod.stage} | fields) for pod in pods if pod.alive
+        pod.name: cell(pod.pod_hash, **{"group": pod.group, "stage": pod.stage} | fields) for pod in pods if pod.alive
     }
 
 
@@ -115,5 +117,5 @@ def world(*pods: PodView, replicas: int = 2, known: bool = True, **fields: Any) 
     )  # fmt: skip
     good = desired_template(found, SPEC, SETTINGS)
     if good:
-        found = replace(found, status=LlamaDeploymentStatus(good=keep(good)))
+        found = replace(found, status=LlamaDeploymentStatus(good=persisted_template(good)))
     return replace(found, **fields)

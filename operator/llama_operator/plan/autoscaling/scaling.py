@@ -88,12 +88,12 @@ def groups_of(units: Iterable[Group], target: int, rolling: bool, now: datetime)
     units = tuple(units)
     wanted = wanted_ordinals(units, target, now)
     serving, held, leaving, starting = 0, 0, 0, []
-    for ordinal in sorted({unit.group.ordinal for unit in units}):
-        mine = [unit for unit in units if unit.group.ordinal == ordinal]
-        if any(unit.may_serve(now) and not unit.torn for unit in mine):
+    for ordinal in sorted({unit.id.ordinal for unit in units}):
+        mine = [unit for unit in units if unit.id.ordinal == ordinal]
+        if any(unit.may_serve(now) and not unit.incomplete for unit in mine):
             serving += 1
         elif ordinal not in wanted:
-            leaving += int(any(is_leaving(unit) and not unit.torn for unit in mine))
+            leaving += int(any(is_leaving(unit) and not unit.incomplete for unit in mine))
         elif all(is_held(unit, now) for unit in mine):
             held += 1
         else:
@@ -168,7 +168,7 @@ def _measured(units: Iterable[Group], fresh: frozenset[str]) -> tuple[float, ...
 def _begin(
     spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: ScheduledMinimum, units: Iterable[Group], moment: datetime
 ) -> AutoscalingStatus:
-    there = len({unit.group.ordinal for unit in units})
+    there = len({unit.id.ordinal for unit in units})
     target = min(max(spec.replicas, there, floor.groups), auto.max_replicas)
     text = f"autoscaling begins with {target} group(s): {there} are there, and spec.replicas is {spec.replicas}"
     return AutoscalingStatus(target=target, reason="Begins", message=text, since=moment)

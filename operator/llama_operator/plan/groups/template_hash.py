@@ -1,6 +1,6 @@
 """The revision: a short hash of everything that makes a stage's pod different, whatever weights it serves.
 
-It is a hash of the user's wish, not of the rendered pod: a new version of the operator that renders a pod differently
+It is a hash of the user's spec, not of the rendered pod: a new version of the operator that renders a pod differently
 must not restart anybody's model. Fields at their default are left out, so that a new field does not change old hashes.
 Not part of it: ``replicas`` and autoscaling, the gateway, how changes are rolled out and verified, the license that
 was accepted, the served name, and which weights are served: of the source only the volume that it needs, of the

@@ -15,7 +15,7 @@ from typing import Any
 from llama_operator.api import LlamaDeploymentSpec, is_remote
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.naming import claim_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.actions import CreateStage
 
 KIND = "PersistentVolumeClaim"
 

@@ -17,10 +17,11 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from llama_operator.api.v1alpha1.status import RequeueState
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import Admission
+from llama_operator.plan.actions import Admission
 from llama_operator.plan.reasons import Explanation, Reason
 
 HALF = timedelta(seconds=30)
@@ -37,7 +38,7 @@ def is_held(unit: Group, now: datetime) -> bool:
 def half_placed(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> str:
     """Why the pods are taken back; empty when they are not."""
     stuck = [pod for pod in pods if pod.admitted and pod.unscheduled]
-    if not stuck or (world.rooms is None and not any(pod.node for pod in pods)):
+    if not stuck or (world.nodes is None and not any(pod.node for pod in pods)):
         return ""
     limit = PREEMPTING if any(pod.nominated for pod in pods) else HALF
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)
@@ -59,13 +60,13 @@ def admissions(
         gated = tuple((pod.name, pod.uid) for pod in unit.pods if pod.gated)
         alive = all(pod.alive and pod.name not in going for pod in unit.pods)
         begun = len(gated) < len(unit.pods)
-        if not gated or not alive or not (begun or unit.group in whole):
+        if not gated or not alive or not (begun or unit.id in whole):
             continue
-        then = not_before(unit.group, world.status.taken_back)
+        then = not_before(unit.id, world.status.taken_back)
         if then and now < then and not begun:
-            holds.append(_later(unit.group, then, world))
+            holds.append(_later(unit.id, then, world))
         else:
-            found.append(Admission(unit.group, gated, begun, max(pod.created for pod in unit.pods)))
+            found.append(Admission(unit.id, gated, begun, max(pod.created for pod in unit.pods)))
     return tuple(found), tuple(holds)
 
 
@@ -85,7 +86,7 @@ def remembered(
     times = {one.group: one for one in before}
     for unit in units:
         if unit.pods and all(pod.node and not pod.gated for pod in unit.pods):
-            times.pop(unit.group.name, None)
+            times.pop(unit.id.name, None)
     for group in returned:
         known = times.get(group.name)
         at = now.replace(microsecond=0)
