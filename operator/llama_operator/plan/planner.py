@@ -12,6 +12,7 @@ from datetime import datetime
 
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.v1alpha1.status import GroupVerdict
+from llama_operator.hashing import short_hash
 from llama_operator.observe.deployment import PodView, Snapshot, WeightsView
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall
 from llama_operator.plan.autoscaling.scaling import scale
@@ -19,7 +20,6 @@ from llama_operator.plan.explain import explain_gateway, explain_group
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.steps import GroupSteps, UpdatePolicy, group_steps, leave_alone
 from llama_operator.plan.groups.template import desired_template, stable_template
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.verification import group_verdict, remember
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_of

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import StableTemplate
+from llama_operator.hashing import short_hash
 from llama_operator.observe.deployment import Snapshot, WeightsView
-from llama_operator.plan.groups.template_hash import revision_of, serving_image, short_hash
+from llama_operator.plan.groups.template_hash import revision_of, serving_image
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.settings import Settings
 from llama_serving.config import names

@@ -14,9 +14,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start, rough_seconds
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import Settings
