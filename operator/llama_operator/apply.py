@@ -16,11 +16,11 @@ from llama_operator.observe.deployment import mounted
 from llama_operator.plan.plan import DeletePod, Plan, SetRotation
 from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.ports import (
+    Capacity,
     Cluster,
     Key,
     KubeEvent,
     Manifest,
-    NodeCapacity,
     Owner,
     Ref,
     Rejected,
@@ -31,6 +31,7 @@ from llama_operator.ports import (
 log = logging.getLogger(__name__)
 
 REASON_LENGTH = 500  # characters of the sentence in a pod's condition
+CAPACITY_AGE = 10.0  # seconds for which one list of all nodes and pods serves all loops
 REFUSED_PAUSE = 10.0  # seconds; events wake the loop earlier
 
 
@@ -139,11 +140,10 @@ async def write_report(owner: Owner, status: Manifest, notices: Iterable[KubeEve
             log.warning("event %s of %s was not recorded: %s", notice.reason, owner.key.name, error)
 
 
-async def room_on_nodes(cluster: Cluster) -> tuple[NodeCapacity, ...] | None:
-    """What the nodes have and what is asked of them; None where it is not known."""
+async def cluster_capacity(cluster: Cluster) -> Capacity | None:
+    """List nodes and all pods; None where they are not known."""
     try:
-        rooms = await cluster.rooms()
-    except Retry as error:  # they only make a sentence better: no reason to stand still
-        log.warning("the room on the nodes is not known: %s", error)
+        return await cluster.capacity(age=CAPACITY_AGE)
+    except Retry as error:  # a pass goes on without: it plans no surge, and its sentences have no amounts
+        log.warning("the capacity of the nodes is not known: %s", error)
         return None
-    return None if rooms is None else tuple(rooms)

@@ -4,7 +4,7 @@ Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``R
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -76,12 +76,13 @@ class PodRequest:
     uid: str
     requests: Mapping[str, float] = field(default_factory=dict)
     priority: int = 0
+    priority_class: str = ""
     node: str = ""
     gated: bool = False  # the scheduler does not look at it yet
     refused: bool = False  # the scheduler looked, and found no node for it
     ours: bool = False  # a stage of a LlamaDeployment
     preempts: bool = True  # may displace pods of a lower priority
-    apart: bool = False  # not on a node with another stage of its group
+    one_per_node: bool = False  # not on a node with another stage of its group
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
 
@@ -97,14 +98,14 @@ class NodeCapacity:
     allocatable: Mapping[str, float]
     requested: Mapping[str, float]
     taints: tuple[Mapping[str, str], ...] = ()
-    users: tuple[PodRequest, ...] = ()  # the pods on it
+    pods: tuple[PodRequest, ...] = ()  # the pods on it
 
 
 @dataclass(frozen=True)
 class Capacity:
     """The nodes at one moment, and the pods that have none yet."""
 
-    rooms: tuple[NodeCapacity, ...]
+    nodes: tuple[NodeCapacity, ...]
     waiting: tuple[PodRequest, ...] = ()
 
 
@@ -156,11 +157,8 @@ class Cluster(Protocol):
     async def emit(self, owner: Owner, notice: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
-    async def rooms(self) -> Sequence[NodeCapacity] | None:
-        """Nodes with their room; None where the operator may not list nodes and pods of the cluster."""
-
     async def capacity(self, *, age: float) -> Capacity | None:
-        """Nodes and all pods, as they were at most ``age`` seconds ago; 0 means what the API server has stored now.
+        """List nodes and all pods, as they were at most ``age`` seconds ago; 0 means what the API server has stored now.
 
         None where the operator may not list nodes and pods of the cluster.
         """

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
+from llama_operator.apply import Outcome, apply, cluster_capacity, write_report
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.gang_admission import admit_groups
 from llama_operator.manifests.common import Context
@@ -93,8 +93,8 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     )
     named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    rooms = await room_on_nodes(edges.cluster) if _needs_rooms(world) else None
-    return replace(world, cells=named, loads=heard, rooms=rooms)
+    capacity = await cluster_capacity(edges.cluster) if _needs_capacity(world) else None
+    return replace(world, cells=named, loads=heard, capacity=capacity)
 
 
 def _rests(world: Snapshot) -> bool:
@@ -104,8 +104,8 @@ def _rests(world: Snapshot) -> bool:
     return scales and seen and world.status.reason in AT_REST
 
 
-def _needs_rooms(world: Snapshot) -> bool:
-    """A pod has no home or is leaving one, or a change may need room for a group more."""
+def _needs_capacity(world: Snapshot) -> bool:
+    """Tell whether a pod has no node or leaves one, or a change may need capacity for one more group."""
     if any(pod.unscheduled or pod.gone_by for pod in world.pods):
         return True
     rollout = world.status.rollout

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
-from llama_operator.apply import Outcome, room_on_nodes, write_report
+from llama_operator.apply import Outcome, cluster_capacity, write_report
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
 from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
@@ -29,7 +29,7 @@ class WeightsBodies:
 
 async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings: Settings, now: datetime) -> float:
     """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _with_rooms(weights_snapshot(bodies.weights, bodies.children), cluster)
+    world = await _with_capacity(weights_snapshot(bodies.weights, bodies.children), cluster)
     if world.deleting:
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan_weights(world, settings, now)
@@ -40,10 +40,10 @@ async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings
     return outcome.pause(decided.recheck)
 
 
-async def _with_rooms(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
+async def _with_capacity(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
     if not any(job.pod and job.pod.unscheduled for job in world.jobs):
         return world
-    return replace(world, rooms=await room_on_nodes(cluster))
+    return replace(world, capacity=await cluster_capacity(cluster))
 
 
 async def _act(

@@ -8,8 +8,8 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -19,7 +19,7 @@ from llama_operator.adapters.http_errors import is_of_another, judge
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.hashing import short_hash
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected, Retry
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
 
 MANAGER = "llama-operator"
@@ -61,11 +61,11 @@ async def connect() -> client.ApiClient:
 class KubeCluster:
     """The port ``Cluster`` on a real API server."""
 
-    def __init__(self, api: client.ApiClient, *, rooms_age: float = 10.0) -> None:
+    def __init__(self, api: client.ApiClient, *, longest_age: float = inf) -> None:
         self._api = api
         self._seen: Capacity | None = None
-        self._seen_at = float("-inf")
-        self._rooms_age = rooms_age  # seconds for which one look at all nodes and pods serves all loops
+        self._seen_at = -inf
+        self._longest_age = longest_age  # seconds; a bound on the age that a caller of capacity() is content with
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         """Server-side apply; with ``force`` it takes over fields that somebody else changed."""
@@ -166,13 +166,9 @@ class KubeCluster:
         again = {"count": known.get("count", 1) + 1, "lastTimestamp": _now()}
         await self._call("PATCH", path, body=again, content=MERGE, fine=(404,))
 
-    async def rooms(self) -> Sequence[NodeCapacity] | None:
-        """Nodes and what is asked of them; None without the right to look at the whole cluster."""
-        seen = await self.capacity(age=self._rooms_age)
-        return None if seen is None else seen.rooms
-
     async def capacity(self, *, age: float) -> Capacity | None:
-        """One look serves all who are content with its age."""
+        """List nodes and pods; one list serves all callers that are content with its age."""
+        age = min(age, self._longest_age)
         now = asyncio.get_running_loop().time()
         if now - self._seen_at >= age:
             self._seen = await self._look(live=age <= 0)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import Key, Manifest, NodeCapacity, SupervisorAnswer
+from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import GatewayLoad
@@ -124,7 +124,7 @@ class Snapshot:
     pods: tuple[PodView, ...]
     children: tuple[Manifest, ...]  # every other object of ours, whole
     cells: Mapping[str, SupervisorAnswer] = field(default_factory=dict)  # by pod name
-    rooms: tuple[NodeCapacity, ...] | None = None  # None: not looked at, or not allowed to
+    capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
     strangers: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked

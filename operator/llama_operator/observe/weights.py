@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
 from llama_operator.observe.deployment import PodView, WeightsView, owned_by, parse_time, pod_view, stored_spec
-from llama_operator.ports import Key, Manifest, NodeCapacity
+from llama_operator.ports import Capacity, Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
@@ -54,7 +54,7 @@ class WeightsSnapshot:
     jobs: tuple[JobView, ...] = ()
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
-    rooms: tuple[NodeCapacity, ...] | None = None
+    capacity: Capacity | None = None
 
 
 def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:

@@ -4,9 +4,9 @@ import re
 from datetime import datetime
 
 from llama_operator.observe.deployment import PodView, Snapshot, Waiting
-from llama_operator.plan.placement.shortage import shortage
+from llama_operator.plan.placement.shortage import pod_shortage
 from llama_operator.plan.reasons import SEVERITY, Explanation, Reason, most_severe
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity
 from llama_serving.config.state import CellReason, CellState, Phase
 
 _IMAGE_WORDS = frozenset(
@@ -58,7 +58,7 @@ def explain_gateway(world: Snapshot) -> tuple[Explanation, ...]:
     ready, asked = gateways_ready(world)
     if ready:
         return ()
-    stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world.rooms)))
+    stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world.capacity)))
     why = "".join(f"; {hold.detail}" for hold in sorted(stuck, key=lambda hold: SEVERITY[hold.reason])[:1])
     detail = f"0 of {asked} gateways are ready, so no request is answered{why}"
     return (Explanation(Reason.GATEWAY_NOT_READY, detail if asked else "the gateway's Deployment is not there yet"),)
@@ -75,12 +75,12 @@ def gateways_ready(world: Snapshot) -> tuple[int, int]:
 
 def explain_pod(pod: PodView, world: Snapshot, now: datetime) -> Explanation | None:
     """Why this pod is not a serving stage yet; None when it is."""
-    return explain_start(pod, world.rooms, now) or _cell(pod, world, now)
+    return explain_start(pod, world.capacity, now) or _cell(pod, world, now)
 
 
-def explain_start(pod: PodView, rooms: tuple[NodeCapacity, ...] | None, now: datetime) -> Explanation | None:
+def explain_start(pod: PodView, capacity: Capacity | None, now: datetime) -> Explanation | None:
     """Why no container of this pod runs, from what the scheduler and the kubelet say; None when one does."""
-    stuck = _not_running(pod, rooms)
+    stuck = _not_running(pod, capacity)
     if stuck:
         return stuck
     if pod.gated:  # no time in it: a group may wait long for room, and says so elsewhere
@@ -92,10 +92,10 @@ def explain_start(pod: PodView, rooms: tuple[NodeCapacity, ...] | None, now: dat
     return None
 
 
-def _not_running(pod: PodView, rooms: tuple[NodeCapacity, ...] | None) -> Explanation | None:
+def _not_running(pod: PodView, capacity: Capacity | None) -> Explanation | None:
     """What the scheduler or the kubelet says against this pod."""
     if pod.unscheduled:
-        return Explanation(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, rooms)}", pod.group)
+        return Explanation(Reason.UNSCHEDULABLE, f"pod {pod.name} {pod_shortage(pod, capacity)}", pod.group)
     return _waiting(pod, pod.waiting) if pod.waiting else None
 
 

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.preview.simulated_group import Faults, Spans
 from llama_operator.preview.simulation import START, Moment, Setting, Simulation
 
@@ -18,15 +18,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
 
-class Room(_Part):
+class Node(_Part):
     """A node, with what is free on it beside the groups that are there."""
 
     name: str = Field(description="name of the node")
     labels: dict[str, str] = Field(default={}, description="its labels, for placement.nodeSelector")
     free: dict[str, str | int | float] = Field(description="resource -> amount, such as nvidia.com/gpu: 8")
 
-    def seen(self) -> NodeCapacity:
-        """As the planner sees it."""
+    def capacity(self) -> NodeCapacity:
+        """Convert it for the planner."""
         amounts = {name: float(parse(str(amount))) for name, amount in self.free.items()}
         return NodeCapacity(self.name, self.labels, ready=True, schedulable=True, allocatable=amounts, requested={})
 
@@ -60,7 +60,7 @@ class Scenario(_Part):
     then: dict[int, dict[str, Any]] = Field(
         default={}, description="further edits, by the second after the first one at which they come"
     )
-    nodes: tuple[Room, ...] | None = Field(default=None, description="absent: the operator may not look at nodes")
+    nodes: tuple[Node, ...] | None = Field(default=None, description="absent: the operator may not look at nodes")
     in_flight: int = Field(default=0, ge=0, description="requests that are there all the time")
     seconds: Seconds = Field(default=Seconds(), description="how long things take")
     wrong: Trouble = Field(default=Trouble(), description="what goes wrong")
@@ -71,7 +71,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
     setting = Setting(
         spans=Spans(**scenario.seconds.model_dump()),
         faults=Faults(**scenario.wrong.model_dump()),
-        rooms=None if scenario.nodes is None else tuple(room.seen() for room in scenario.nodes),
+        capacity=None if scenario.nodes is None else Capacity(tuple(node.capacity() for node in scenario.nodes)),
         in_flight=scenario.in_flight,
     )
     simulation = Simulation(fixed(scenario.before), setting)

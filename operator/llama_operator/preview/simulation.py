@@ -17,7 +17,7 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage, Persisted, Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Key, Manifest, NodeCapacity
+from llama_operator.ports import Capacity, Key, Manifest
 from llama_operator.preview.simulated_group import Faults, SimUnit, Spans
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
@@ -38,7 +38,7 @@ class Setting:
 
     spans: Spans = field(default_factory=Spans)
     faults: Faults = field(default_factory=Faults)
-    rooms: tuple[NodeCapacity, ...] | None = None  # beside what the groups have
+    capacity: Capacity | None = None  # beside what the groups have
     in_flight: int = 0  # requests, all the time
     facts: ModelFacts | None = None
 
@@ -130,7 +130,7 @@ class Simulation:
             pods=(*pods, _gateway()),
             children=(_deployment(), *self.files.values()),
             cells=cells,
-            rooms=self.setting.rooms,
+            capacity=self.setting.capacity,
             weights=dict(self.models),
             loads={GATEWAY: self.load()},
         )

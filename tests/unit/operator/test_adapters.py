@@ -98,7 +98,7 @@ def test_paths(ref: Ref, path: str) -> None:
     assert path_of(Key("team", "x"), ref) == path
 
 
-# -- rooms ------------------------------------------------------------------------------------------------------------
+# -- nodes ------------------------------------------------------------------------------------------------------------
 
 
 def container(cpu: str, *, sidecar: bool = False) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def test_what_a_pod_asks_for(spec: dict[str, Any], cpu: float | None) -> None:
     assert pod_requests({"spec": spec}).get("cpu") == cpu
 
 
-def test_rooms() -> None:
+def test_the_capacity_of_nodes() -> None:
     node = {
         "metadata": {"name": "a", "labels": {"zone": "1"}},
         "spec": {"unschedulable": True},
@@ -140,7 +140,7 @@ def test_rooms() -> None:
         {"spec": {"containers": [container("9")]}},
         {"spec": {"nodeName": "gone", "containers": [container("9")]}},
     ]
-    one, other = capacity_of([node, bare], pods).rooms
+    one, other = capacity_of([node, bare], pods).nodes
     assert (one.name, one.labels, one.ready, one.schedulable) == ("a", {"zone": "1"}, True, False)
     assert one.allocatable == {"cpu": 4, "memory": 8 * 2**30, "nvidia.com/gpu": 8}
     assert one.requested == {"cpu": 1.5}

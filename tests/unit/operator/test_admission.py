@@ -16,12 +16,13 @@ from llama_operator.plan.placement.gang import admissions, half_placed, is_held,
 from llama_operator.plan.plan import Admission
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Reason
-from llama_operator.ports import Retry
+from llama_operator.ports import Capacity, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, world
 
+EMPTY = Capacity(())
 GROUP = GroupId("chat", 0, NEW)
 TAKEN = RequeueState(group=GROUP.name, times=2, at=ago(50))
 
@@ -94,31 +95,31 @@ def test_pauses_grow_up_to_ten_minutes(times: int, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pods", "rooms", "taken"),
+    ("pods", "capacity", "taken"),
     [
-        (begun("node-0", "", admitted=29), (), False),
-        (begun("node-0", ""), (), True),
+        (begun("node-0", "", admitted=29), EMPTY, False),
+        (begun("node-0", ""), EMPTY, True),
         (begun("node-0", ""), None, True),
-        (begun("", ""), (), True),
+        (begun("", ""), EMPTY, True),
         (begun("", ""), None, False),
-        (begun("node-0", "", bound=ago(20)), (), False),
-        (begun("node-0", "", nominated=True), (), False),
-        (begun("node-0", "", admitted=400, nominated=True), (), True),
-        (begun("node-0", "node-1"), (), False),
-        (tuple(gated(age=900)), (), False),
+        (begun("node-0", "", bound=ago(20)), EMPTY, False),
+        (begun("node-0", "", nominated=True), EMPTY, False),
+        (begun("node-0", "", admitted=400, nominated=True), EMPTY, True),
+        (begun("node-0", "node-1"), EMPTY, False),
+        (tuple(gated(age=900)), EMPTY, False),
     ],
     ids=[
         "soon", "half", "half, room unknown", "nothing", "nothing, room unknown", "one has just got its node",
         "others are displaced for it", "others do not leave", "whole", "waiting",
     ],
 )  # fmt: skip
-def test_what_is_taken_back(pods: tuple[PodView, ...], rooms: Any, taken: bool) -> None:
-    assert bool(half_placed(pods, world(*pods, rooms=rooms), NOW)) is taken
+def test_what_is_taken_back(pods: tuple[PodView, ...], capacity: Any, taken: bool) -> None:
+    assert bool(half_placed(pods, world(*pods, capacity=capacity), NOW)) is taken
 
 
 def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
-    decided = plan(world(*pods, replicas=1, rooms=()), SETTINGS, NOW)
+    decided = plan(world(*pods, replicas=1, capacity=EMPTY), SETTINGS, NOW)
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in pods}
     assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
     (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)

@@ -21,7 +21,7 @@ from llama_operator.plan.groups.pods import complete
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, remembered
 from llama_operator.plan.reasons import Explanation
-from llama_operator.ports import Key, Manifest, Ref, Retry
+from llama_operator.ports import Capacity, Key, Manifest, Ref, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.scheduler import DEVICE, FakeScheduler, foreign_pod, gpu_node
@@ -71,7 +71,7 @@ class Yard:
         return tuple(sorted(pod_views(mine), key=lambda pod: pod.stage))
 
     def snapshot(self, deployment: str) -> Snapshot:
-        found = world(rooms=(), known=False)
+        found = world(capacity=Capacity(()), known=False)
         status = found.status.model_copy(update={"taken_back": self.taken_back.get(deployment, ())})
         return replace(found, status=status)
 

@@ -26,4 +26,5 @@ def deletes(
 
 
 def _on_lost_node(pod: PodView, world: Snapshot) -> bool:
-    return any(room.name == pod.node and not room.ready for room in world.rooms or ())
+    nodes = world.capacity.nodes if world.capacity else ()
+    return any(node.name == pod.node and not node.ready for node in nodes)

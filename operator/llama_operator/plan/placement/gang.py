@@ -37,7 +37,7 @@ def is_held(unit: Group, now: datetime) -> bool:
 def half_placed(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> str:
     """Why the pods are taken back; empty when they are not."""
     stuck = [pod for pod in pods if pod.admitted and pod.unscheduled]
-    if not stuck or (world.rooms is None and not any(pod.node for pod in pods)):
+    if not stuck or (world.capacity is None and not any(pod.node for pod in pods)):
         return ""
     limit = PREEMPTING if any(pod.nominated for pod in pods) else HALF
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)

@@ -1,24 +1,24 @@
 """Which way a change takes, why, and what it will take: said before the first step.
 
-``auto``: in place when only the weights change and a group may be out of rotation; else surge when the free devices
-hold one more group; else drain when the groups that stay are enough for the present load; else nothing, and what is
-missing. Enough: ``in flight + waiting <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without
-the right to look at nodes, surge is left out and the load counts as it was last seen.
+``auto``: in place when only the weights change and a group may be out of rotation; else surge when one more group would
+be admitted beside those that are there (plan/placement/admit.py); else drain when the groups that stay are enough for
+the present load; else nothing, and what is missing. Enough: ``in flight + waiting <= (serving groups - 1) *
+maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left out and the load counts
+as it was last seen.
 """
 
 from dataclasses import dataclass
 
 from llama_operator.api import CPU
-from llama_operator.api.crdgen.quantity import parse
 from llama_operator.api.v1alpha1.rollout import RolloutSpec, Strategy
 from llama_operator.api.v1alpha1.status import RolloutPreview
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.placement.admit import WaitingGroup, admit
+from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.reasons import Reason
-from llama_operator.plan.settings import STAGER_REQUESTS
-from llama_operator.ports import NodeCapacity
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _drain_asked(rollout: RolloutSpec) -> Choice:
 def _auto(scene: PlanState, target: GroupTemplate, rollout: RolloutSpec) -> Choice:
     missing = "spec.rollout.maxSurge is 0"
     if rollout.max_surge:
-        missing = room_for_one(scene.world.rooms, target)
+        missing = missing_for_surge(scene, target)
         if not missing:
             return Choice("surge", "the pods change, and the free devices hold one more group")
     if not rollout.max_unavailable:
@@ -109,45 +109,14 @@ def present_load(scene: PlanState) -> int:
     return sum(load.in_flight + load.waiting for load in scene.world.loads.values() if load)
 
 
-def room_for_one(rooms: tuple[NodeCapacity, ...] | None, target: GroupTemplate) -> str:
-    """Why the nodes do not hold one more group; empty when they do. First fit, with the placement of the spec."""
-    if rooms is None:
-        return "the room on the nodes is not known"
-    spec, free = target.spec, {room.name: _free(room) for room in rooms if _usable(room, target)}
-    needs = _needs(target)
-    used: set[str] = set()
-    for stage in range(spec.sharding.pipeline):
-        fits = (
-            name
-            for name, has in sorted(free.items())
-            if all(has.get(kind, 0) >= amount for kind, amount in needs.items())
-            and not (spec.placement.spread_stages and name in used)
-        )
-        node = next(fits, None)
-        if node is None:
-            asked = ", ".join(f"{amount:g} {kind}" for kind, amount in sorted(needs.items()) if kind != "memory")
-            return f"of {spec.sharding.pipeline} stages of {asked} each, {stage} fit(s) on the {len(free)} usable nodes"
-        used.add(node)
-        free[node] = {kind: has - needs.get(kind, 0) for kind, has in free[node].items()}
-    return ""
-
-
-def _needs(target: GroupTemplate) -> dict[str, float]:
-    spec = target.spec
-    stage = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
-    needs = {kind: float(parse(stage[kind]) + parse(amount)) for kind, amount in STAGER_REQUESTS.items()}
-    if spec.device.resource != CPU:
-        needs[spec.device.resource] = float(spec.device.count)
-    return needs
-
-
-def _usable(room: NodeCapacity, target: GroupTemplate) -> bool:
-    wanted = target.spec.placement.node_selector
-    return room.ready and room.schedulable and all(room.labels.get(key) == value for key, value in wanted.items())
-
-
-def _free(room: NodeCapacity) -> dict[str, float]:
-    return {kind: has - room.requested.get(kind, 0) for kind, has in room.allocatable.items()}
+def missing_for_surge(scene: PlanState, target: GroupTemplate) -> str:
+    """Say why one more group would not be admitted beside those that are there; empty when it would be."""
+    capacity = scene.world.capacity
+    if capacity is None:
+        return "the capacity of the nodes is not known"
+    own = frozenset(pod.uid for pod in scene.world.stages)
+    group = WaitingGroup("one more group", group_request(target.spec, capacity, own_uids=own))
+    return "; ".join(one.detail for one in admit(capacity, [group]).explanations)
 
 
 # -- what it will take ------------------------------------------------------------------------------------------------

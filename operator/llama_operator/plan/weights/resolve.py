@@ -123,7 +123,7 @@ def _looking(world: WeightsSnapshot, job: JobView, deletes: tuple[Ref, ...], now
         span = rough_seconds((now - job.created).total_seconds())
         more = "" if now - job.created < timedelta(seconds=30) else f"; `kubectl describe job {job.name}` says why"
         return _waiting(world, f"Job {job.name} has no pod yet, {span} so far{more}", deletes)
-    wait = explain_start(job.pod, world.rooms, now)
+    wait = explain_start(job.pod, world.capacity, now)
     if wait is None:
         span = rough_seconds((now - job.pod.created).total_seconds())
         return _waiting(
