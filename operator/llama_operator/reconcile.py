@@ -1,7 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(scalestore.py) and, where the gateways are read every second, what cells at rest have said lately (asking.py).
+(autoscaler_registry.py) and, where the gateways are read every second, what supervisors at rest have answered lately
+(supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -67,13 +68,13 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
     """Run one pass; returns the seconds until the next one is due without an event."""
     world = await _observe(bodies, edges, now)
     if world.deleting:
-        edges.scales.keep(world.key, world.uid, None, now)
+        edges.scales.keep(world.key, world.uid, result=None, now=now)
         edges.asking.pop(world.uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
-    decided = plan(world, settings, now, edges.scales.recall(world.uid))
+    decided = plan(world, settings, now, edges.scales.memory(world.uid))
     if decided.scaling and decided.scaling.decided:
         world = await _report(decided, world, (), edges.cluster, now)
-    edges.scales.keep(world.key, world.uid, decided.scaling, now)
+    edges.scales.keep(world.key, world.uid, result=decided.scaling, now=now)
     outcome = await _act(decided, world, settings, edges)
     await admit_groups(
         decided.admissions, key=world.key, cluster=edges.cluster, lock=edges.room, outcome=outcome, now=now

@@ -16,7 +16,7 @@ from llama_operator.api.v1alpha1.status import (
     StableTemplate,
 )
 from llama_operator.observe.deployment import WeightsView
-from llama_operator.plan.autoscaling.memory import Scaled
+from llama_operator.plan.autoscaling.memory import ScalingResult
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.desired import DesiredState, WeightsArtifact
@@ -118,5 +118,5 @@ class Plan:
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     holds: tuple[Explanation, ...] = ()
     replicas: int | None = None  # groups that are wanted; None where the spec cannot be read
-    scaling: Scaled | None = None  # None: the spec does not ask for autoscaling
+    scaling: ScalingResult | None = None  # None: the spec does not ask for autoscaling
     recheck: float = 30.0  # seconds until the next pass without an event

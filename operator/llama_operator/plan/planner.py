@@ -14,9 +14,10 @@ from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.v1alpha1.status import GroupVerdict
 from llama_operator.hashing import short_hash
 from llama_operator.observe.deployment import PodView, Snapshot, WeightsView
-from llama_operator.plan.autoscaling.memory import NOTHING, Recall
+from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway, explain_group
+from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.steps import GroupSteps, UpdatePolicy, group_steps, leave_alone
 from llama_operator.plan.groups.template import desired_template, stable_template
@@ -37,7 +38,7 @@ READING = 0.8  # where the number of groups follows the load: with the pass itse
 LATER = 15.0  # and while all serve: a cell that stops serving shows in its pod's readiness, which is an event
 
 
-def plan(world: Snapshot, settings: Settings, now: datetime, recall: Recall = NOTHING) -> Plan:
+def plan(world: Snapshot, settings: Settings, now: datetime, recall: AutoscalingMemory = NO_MEMORY) -> Plan:
     """What to do now. A deployment that is being deleted gets an empty plan: owner references do the rest."""
     memory = persisted_state(world.status)
     if world.deleting:
@@ -45,7 +46,8 @@ def plan(world: Snapshot, settings: Settings, now: datetime, recall: Recall = NO
     if world.spec is None:
         hold = Explanation(Reason.SPEC_INVALID, world.spec_error)
         return Plan(keep=_all_groups(world), memory=memory, holds=(hold,), recheck=LATER)
-    scaled = scale(world, world.spec, recall, now)
+    weights = weights_of(world.weights, world.spec.model)
+    scaled = scale(world, observed_groups(world), weights=weights, memory=recall, now=now)
     if scaled is None:
         found = _plan(world, world.spec, settings, now)
         return replace(found, replicas=world.spec.replicas, memory=replace(found.memory, autoscaling=None))
@@ -54,8 +56,8 @@ def plan(world: Snapshot, settings: Settings, now: datetime, recall: Recall = NO
         found,
         replicas=scaled.target,
         scaling=scaled,
-        memory=replace(found.memory, autoscaling=scaled.record),
-        holds=found.holds + scaled.holds,
+        memory=replace(found.memory, autoscaling=scaled.status),
+        holds=found.holds + scaled.explanations,
         recheck=min(found.recheck, READING),
     )
 

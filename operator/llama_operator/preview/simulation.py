@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus, content_of
 from llama_operator.observe.deployment import PodView, Snapshot, WeightsView, pod_view
-from llama_operator.plan.autoscaling.memory import NOTHING, Recall
+from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage, Persisted, Plan
@@ -71,7 +71,7 @@ class Simulation:
     setting: Setting
     now: datetime = START
     memory: Persisted = field(default_factory=Persisted)
-    recall: Recall = NOTHING  # of the operator's process; a restart sets it back
+    recall: AutoscalingMemory = NO_MEMORY  # of the operator's process; a restart sets it back
     units: dict[GroupId, SimUnit] = field(default_factory=dict)
     files: dict[str, Manifest] = field(default_factory=dict)  # ConfigMaps by name
     models: dict[str, WeightsView] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class Simulation:
         return bool(decided.creates or decided.deletes or decided.rotations or decided.wishes)
 
     def _act(self, decided: Plan) -> None:
-        self.memory, self.recall = decided.memory, decided.scaling.recall if decided.scaling else NOTHING
+        self.memory, self.recall = decided.memory, decided.scaling.memory if decided.scaling else NO_MEMORY
         self._act_on_units(decided)
         for item in decided.groups:
             self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.parameters import Parameters
 
 
@@ -15,7 +15,7 @@ class Seen:
 
     now: float  # seconds since the trace began
     load: Load
-    groups: Groups
+    groups: GroupCounts
     target: int  # what the policy, or the start, wanted last
     concurrency: float  # requests in flight and waiting, mean over the second
     starts: tuple[float, ...]  # seconds that starts took which ended within it

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from llama_operator.plan.autoscaling.policy import Limits
+from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.replay.baselines import hpa, keda, knative, ray
 from llama_operator.replay.ours import Ours
 from llama_operator.replay.parameters import Parameters

@@ -39,7 +39,7 @@ class Trace:
     name: str
     requests: tuple[Request, ...]
     seconds: float  # length
-    recorded: tuple[recording.Sample, ...] = ()
+    recorded: tuple[recording.Reading, ...] = ()
 
     def half(self, second: bool) -> "Trace":
         """Its first or second half in time, beginning at 0."""
@@ -108,12 +108,12 @@ def _plain(cells: list[str]) -> Request:
 
 
 def _recorded(path: Path, lines: list[str]) -> Trace:
-    samples: list[recording.Sample] = []
+    samples: list[recording.Reading] = []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         try:
-            samples.append(recording.parse(line))
+            samples.append(recording.parse_line(line))
             if len(samples) > 1 and samples[-1].time < samples[-2].time:
                 raise ValueError("its time is before that of the line above")
         except ValueError as error:
@@ -125,7 +125,7 @@ def _recorded(path: Path, lines: list[str]) -> Trace:
     return Trace(path.name, tuple(_spread(moved)), moved[-1].time + 1.0, moved)
 
 
-def _spread(samples: tuple[recording.Sample, ...]) -> Iterator[Request]:
+def _spread(samples: tuple[recording.Reading, ...]) -> Iterator[Request]:
     served = sum(one.served for one in samples)
     mean = sum(one.served_answer_tokens for one in samples) / served if served else ANSWER
     before = samples[0].time

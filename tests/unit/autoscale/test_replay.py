@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from llama_operator.plan.autoscaling import recording
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.__main__ import main
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Static
@@ -55,15 +55,15 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_recording_shows_what_was_decided(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "recording.csv"
     samples = [
-        recording.sample(
+        recording.reading_of(
             Load(known=True, arrived=1, arrived_prompt_tokens=100, served=1, served_answer_tokens=50),
-            Groups(serving=2),
+            GroupCounts(serving=2),
             target=2 + second % 2,
             time=1e9 + second,
         )
         for second in range(60)
     ]
-    file.write_text("\n".join([recording.HEADER, *(recording.line(one) for one in samples)]))
+    file.write_text("\n".join([recording.HEADER, *(recording.csv_line(one) for one in samples)]))
     rows = json.loads(replayed(capsys, str(file), "--policy", "ours", "--json"))["policies"]
     assert [one["policy"] for one in rows] == ["recorded", "ours"]
     assert rows[0]["gpu_seconds"] == 2 * 59 * 8

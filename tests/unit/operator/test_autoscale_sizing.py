@@ -7,34 +7,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.forecast import (
-    Rates,
+    ArrivalRates,
     ahead,
     below,
     bounds,
     burst,
-    constants,
-    fed,
-    raised,
+    time_constants,
     variance,
+    with_arrivals,
+    with_lower_bound,
 )
 from llama_operator.plan.autoscaling.sizing import backlog_at, groups_for, groups_for_queue, groups_to_catch, late_share
 
-TAUS = constants(10.0, 600.0)
+TAUS = time_constants(10.0, 600.0)
 
 
-def after(counts: list[int], rates: Rates | None = None) -> Rates:
+def after(counts: list[int], rates: ArrivalRates | None = None) -> ArrivalRates:
     """One count a second."""
-    found = rates or Rates()
+    found = rates or ArrivalRates()
     for count in counts:
-        found = fed(found, rate=count, span=1.0, taus=TAUS, bucket=5.0)
+        found = with_arrivals(found, rate=count, span=1.0, taus=TAUS, bucket=5.0)
     return found
 
 
-def least(rates: Rates, z: float = 1) -> float:
+def least(rates: ArrivalRates, z: float = 1) -> float:
     return bounds(rates, v=variance(rates), burst=burst(rates), z=z)[0]
 
 
-def most(rates: Rates, z: float = 1) -> float:
+def most(rates: ArrivalRates, z: float = 1) -> float:
     return bounds(rates, v=variance(rates), burst=burst(rates), z=z)[1]
 
 
@@ -94,15 +94,15 @@ def test_a_line_goes_on() -> None:
 
 
 def test_other_windows_keep_what_was_learned() -> None:
-    rates = fed(after([4] * 300), rate=4, span=1.0, taus=constants(10.0, 1200.0), bucket=5.0)
+    rates = with_arrivals(after([4] * 300), rate=4, span=1.0, taus=time_constants(10.0, 1200.0), bucket=5.0)
     assert rates.levels == pytest.approx((4.0,) * len(rates.taus))
 
 
 def test_a_lower_bound_lifts_levels_and_lowers_none() -> None:
     rates = after([4] * 300)
-    assert raised(rates, rate=0, span=1, taus=TAUS, bucket=5).levels == rates.levels
-    assert min(raised(rates, rate=9, span=1, taus=TAUS, bucket=5).levels) > 4
-    assert raised(Rates(), rate=9, span=1, taus=TAUS, bucket=5).age == 0
+    assert with_lower_bound(rates, rate=0, span=1, taus=TAUS, bucket=5).levels == rates.levels
+    assert min(with_lower_bound(rates, rate=9, span=1, taus=TAUS, bucket=5).levels) > 4
+    assert with_lower_bound(ArrivalRates(), rate=9, span=1, taus=TAUS, bucket=5).age == 0
 
 
 @given(st.floats(1, 60), st.floats(1, 50), st.floats(1, 100), st.floats(0.1, 60), st.floats(0.5, 20))

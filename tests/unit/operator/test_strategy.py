@@ -67,7 +67,7 @@ SAME = target().base
             False,
             {"nodes": SMALL},
             "drain",
-            "950m cpu free of 5, 3100m short; the 1 group(s) that stay hold 64 requests",
+            "even if they were empty; the 1 group(s) that stay hold 64 requests",
         ),
         (False, {"nodes": SMALL, "load": 64}, "drain", "64 are there now"),
         (False, {"nodes": SMALL, "load": 65}, "", "that would stay hold 64 requests at a time while 65 are there"),
