@@ -108,7 +108,7 @@ async def _token(outcome: Outcome, context: Context, cluster: Cluster) -> str:
 
 async def _tell(plan: Plan, cells: Supervisors, token: str, outcome: Outcome) -> None:
     """Wishes are levels: one that was not taken is told again by the next pass."""
-    refused = await asyncio.gather(*(cells.wish(item.address, item.wish, token) for item in plan.wishes))
+    refused = await asyncio.gather(*(cells.put_desired_state(item.address, item.wish, token=token) for item in plan.wishes))
     for item, why in zip(plan.wishes, refused, strict=True):
         if why:
             outcome.problems.append(Explanation(Reason.API_RETRY, f"pod {item.pod} did not take its wish: {why}"))
@@ -135,7 +135,7 @@ async def write_report(owner: Owner, status: Manifest, notices: Iterable[KubeEve
     for notice in notices:
         log.info("%s/%s %s: %s", owner.key.namespace, owner.key.name, notice.reason, notice.message)
         try:
-            await cluster.emit(owner, notice)
+            await cluster.record_event(owner, notice)
         except (Retry, Rejected) as error:  # an event is a courtesy: the status has it all
             log.warning("event %s of %s was not recorded: %s", notice.reason, owner.key.name, error)
 

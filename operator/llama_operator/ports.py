@@ -1,4 +1,4 @@
-"""The four edges of the operator: the API server, the cells, the clock's wake-ups and nothing else.
+"""The edges of the operator: the API server, the supervisors of the stages, the gateways, and nothing else.
 
 Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``Rejected`` (will not work until the
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
@@ -69,7 +69,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class PodRequest:
-    """A pod of the cluster, whosever, as the scheduler looks at it."""
+    """A pod of the cluster, ours or not, as the scheduler sees it."""
 
     namespace: str
     name: str
@@ -79,7 +79,7 @@ class PodRequest:
     priority_class: str = ""
     node: str = ""
     gated: bool = False  # the scheduler does not look at it yet
-    refused: bool = False  # the scheduler looked, and found no node for it
+    refused: bool = False  # the scheduler found no node for it
     ours: bool = False  # a stage of a LlamaDeployment
     preempts: bool = True  # may displace pods of a lower priority
     one_per_node: bool = False  # not on a node with another stage of its group
@@ -121,7 +121,7 @@ class Cluster(Protocol):
     """The API server, in one namespace."""
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
-        """Server-side apply; creates or updates. Raises Retry or Rejected.
+        """Create or update an object by server-side apply. Raises Retry or Rejected.
 
         With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
         the field manager of an object that several deployments share; empty is the operator's own.
@@ -131,7 +131,7 @@ class Cluster(Protocol):
         """Create the object unless it is there; never changes one. Rejected when it belongs to somebody else."""
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
-        """Let go of a shared object: what ``manager`` applied, its owner reference with it, is taken back.
+        """Let go of a shared object: what ``manager`` applied, its owner reference with it, is withdrawn.
 
         An object of ours that then has no owner left is deleted. One that is gone, or is another one (uid), counts as
         success.
@@ -149,12 +149,12 @@ class Cluster(Protocol):
         """
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
-        """The token in this Secret, which is made with a fresh random one unless it exists; never changes one."""
+        """Return the token in this Secret, which is made with a fresh random one unless it exists; never changes one."""
 
     async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
         """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
 
-    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
+    async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
     async def capacity(self, *, age: float) -> Capacity | None:
@@ -173,12 +173,12 @@ class Supervisors(Protocol):
     async def state(self, address: str) -> SupervisorAnswer:
         """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
-        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not taken."""
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted."""
 
 
 class Gateways(Protocol):
     """The gateway pods."""
 
     async def load(self, address: str) -> GatewayLoad | None:
-        """What the gateway at this pod IP has in flight and has counted; None when it could not be asked."""
+        """Ask the gateway at this pod IP what it has in flight and has counted; None when it could not be asked."""

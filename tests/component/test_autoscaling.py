@@ -189,8 +189,8 @@ class Counting:
         self.asked.append(address)
         return await self.cells.state(address)
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
-        return await self.cells.wish(address, wish, token)
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+        return await self.cells.put_desired_state(address, desired, token=token)
 
 
 async def test_cells_at_rest_are_not_asked_every_second() -> None:

@@ -310,8 +310,8 @@ async def test_status_of_a_vanished_object_is_no_error_and_makes_none(bench: Ben
 async def test_an_event_again_is_counted(bench: Bench) -> None:
     owner = Owner(bench.key, seen(bench, KIND, NAME)["metadata"]["uid"], API_VERSION, KIND)
     for _ in range(2):
-        await bench.cluster.emit(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
-    await bench.cluster.emit(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
+        await bench.cluster.record_event(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
+    await bench.cluster.record_event(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
     assert bench.event_count("Unschedulable") == 2
     assert bench.event_count("Serving") == 1
 

@@ -90,8 +90,8 @@ class FakeCluster:
 
         self._call(f"status {key.name}", write)
 
-    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
-        self._call(f"event {notice.reason}", lambda: self.events.append(notice))
+    async def record_event(self, owner: Owner, event: KubeEvent) -> None:
+        self._call(f"event {event.reason}", lambda: self.events.append(event))
 
     async def capacity(self, *, age: float) -> Capacity | None:
         self._call(f"capacity {age:g}", lambda: None, write=False)

@@ -25,7 +25,7 @@ from llama_operator.plan.groups.verification import group_verdict, remember
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_of
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.placement.gang import admissions, remembered
+from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.plan import Admission, Persisted, Plan, PutDesiredState, SetRotation, persisted_state
 from llama_operator.plan.reasons import FAILURES, Explanation, Reason
@@ -106,14 +106,15 @@ def _whole(
 
 def _admissions(scene: PlanState, steps: GroupSteps) -> tuple[tuple[Admission, ...], tuple[Explanation, ...]]:
     going = frozenset(delete.name for delete in steps.deletes)
-    found, later = admissions(scene.units, steps.whole, going, scene.world, scene.now)
+    found, later = admissions(scene.units, scene.world, whole=steps.whole, going=going, now=scene.now)
     return tuple(replace(item, behind=steps.behind) for item in found), later
 
 
 def _with_taken_back(memory: Persisted, steps: GroupSteps, scene: PlanState) -> Persisted:
     wanted = (item.group for item in steps.plans)
     before = scene.world.status.taken_back
-    return replace(memory, taken_back=remembered(before, steps.returned, scene.units, wanted, scene.now))
+    found = requeues_after(before, steps.returned, groups=scene.units, wanted=wanted, now=scene.now)
+    return replace(memory, taken_back=found)
 
 
 def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:

@@ -9,7 +9,8 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http_errors import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
 from llama_operator.adapters.node_capacity import capacity_of
-from llama_operator.adapters.supervisors import HttpSupervisors, host_of
+from llama_operator.adapters.addresses import url_host
+from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.observe.deployment import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
@@ -182,7 +183,7 @@ async def test_a_supervisor_that_is_not_there(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
         found = await HttpSupervisors(session, port=unused_tcp_port).state("127.0.0.1")
     assert found.state is None
-    assert found.error.startswith("its supervisor is not heard")
+    assert found.error.startswith("its supervisor does not respond")
 
 
 # -- wishes and loads -------------------------------------------------------------------------------------------------
@@ -211,7 +212,7 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
     runner = await served("/llama/wish", take, unused_tcp_port)
     try:
         async with ClientSession() as session:
-            found = await HttpSupervisors(session, port=unused_tcp_port).wish("127.0.0.1", wish, "secret")
+            found = await HttpSupervisors(session, port=unused_tcp_port).put_desired_state("127.0.0.1", wish, token="secret")
     finally:
         await runner.cleanup()
     assert found == why
@@ -219,12 +220,11 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
     assert (method, token, DesiredState.model_validate_json(body)) == ("PUT", "Bearer secret", wish)
 
 
-async def test_a_wish_that_nobody_hears(unused_tcp_port: int) -> None:
+async def test_a_desired_state_that_nobody_hears(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
-        found = await HttpSupervisors(session, port=unused_tcp_port).wish(
-            "127.0.0.1", DesiredState(serve=serve_of().weights), "t"
-        )
-    assert found.startswith("its supervisor is not heard")
+        supervisors = HttpSupervisors(session, port=unused_tcp_port)
+        found = await supervisors.put_desired_state("127.0.0.1", DesiredState(serve=serve_of().weights), token="t")
+    assert found.startswith("its supervisor does not respond")
 
 
 @pytest.mark.parametrize(
@@ -247,4 +247,4 @@ async def test_a_gateways_load(status: int, body: str, known: bool, unused_tcp_p
 
 
 def test_addresses_in_urls() -> None:
-    assert [host_of(address) for address in ("10.0.0.1", "fd00::1")] == ["10.0.0.1", "[fd00::1]"]
+    assert [url_host(address) for address in ("10.0.0.1", "fd00::1")] == ["10.0.0.1", "[fd00::1]"]

@@ -12,7 +12,7 @@ from llama_operator.gang_admission import admit_groups
 from llama_operator.observe.deployment import PodView, pod_view
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, remembered
+from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, requeues_after
 from llama_operator.plan.plan import Admission
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Reason
@@ -46,7 +46,7 @@ def asked(*pods: PodView, taken: tuple[RequeueState, ...] = (), **fields: Any) -
     seen = world(*pods, status=LlamaDeploymentStatus(taken_back=taken), **fields)
     unit = Group(GROUP, pods, {}, None)
     whole = [GROUP] if len(pods) == 2 else []
-    found, holds = admissions([unit], whole, frozenset({"going"}), seen, NOW)
+    found, holds = admissions([unit], seen, whole=whole, going=frozenset({"going"}), now=NOW)
     return list(found), [hold.detail for hold in holds]
 
 
@@ -81,7 +81,7 @@ def test_one_that_was_taken_back_waits() -> None:
     found, (said,) = asked(*gated(), taken=(TAKEN,))
     assert found == []
     assert said == (
-        "group 0 was taken back 2 time(s), because only a part of it found room: it is asked for again at 12:00:10 UTC"
+        "group 0 was requeued 2 times (only some pods fit); next try 12:00:10 UTC"
     )
     late = TAKEN.model_copy(update={"at": ago(61)})
     assert len(asked(*gated(), taken=(late,))[0]) == 1
@@ -128,13 +128,13 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     )
 
 
-def test_what_is_remembered() -> None:
+def test_what_is_requeues_after() -> None:
     units = [Group(GROUP, group(0), {}, None)]
-    again = remembered((TAKEN,), [GROUP], [], [GROUP], NOW)
+    again = requeues_after((TAKEN,), [GROUP], groups=[], wanted=[GROUP], now=NOW)
     assert again == (RequeueState(group=GROUP.name, times=3, at=NOW),)
-    assert remembered((TAKEN,), [], [], [GROUP], NOW) == (TAKEN,)
-    assert remembered((TAKEN,), [], units, [GROUP], NOW) == (), "it is placed"
-    assert remembered((TAKEN,), [], [], [], NOW) == (), "nobody wants it"
+    assert requeues_after((TAKEN,), [], groups=[], wanted=[GROUP], now=NOW) == (TAKEN,)
+    assert requeues_after((TAKEN,), [], groups=units, wanted=[GROUP], now=NOW) == (), "it is placed"
+    assert requeues_after((TAKEN,), [], groups=[], wanted=[], now=NOW) == (), "nobody wants it"
 
 
 def test_a_group_that_is_just_made_is_not_held() -> None:

@@ -19,7 +19,7 @@ from llama_operator.observe.deployment import PodView, Snapshot, pod_views
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.placement.gang import admissions, remembered
+from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import Capacity, Key, Manifest, Ref, Retry
 from llama_serving.config import names
@@ -117,11 +117,11 @@ class Yard:
             whole += [] if steps.creates or steps.deletes else [group]
             if pods:
                 units.append(Group(group, pods, {}, None))
-        items, later = admissions(units, whole, frozenset(going), seen, now)
+        items, later = admissions(units, seen, whole=whole, going=frozenset(going), now=now)
         outcome = Outcome()
         await admit_groups(items, key=KEY, cluster=self.cluster, lock=self.lock, outcome=outcome, now=now)
-        self.taken_back[deployment] = remembered(
-            self.taken_back.get(deployment, ()), returned, units, mine, now
+        self.taken_back[deployment] = requeues_after(
+            self.taken_back.get(deployment, ()), returned, groups=units, wanted=mine, now=now
         )  # fmt: skip
         self.holds |= {GroupId(deployment, hold.group or 0, ""): hold for hold in (*outcome.problems, *later)}
 

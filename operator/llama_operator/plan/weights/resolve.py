@@ -21,6 +21,7 @@ from llama_operator.plan.naming import look_name
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
+from llama_serving.config.backoff import doubling_pause
 from llama_serving.config.model import ReportReason, WeightsReport
 
 RESOLVING: Final = "ResolvingWeights"
@@ -100,7 +101,7 @@ def pause(number: int, source: str) -> float:
     """Seconds from the end of the ``number``-th refused look to the next."""
     if not is_remote(source):
         return FIRST_PAUSE
-    return float(min(FIRST_PAUSE * 2.0 ** min(number - 1, 16), LONGEST_PAUSE))
+    return doubling_pause(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
 def _begin(world: WeightsSnapshot, spec: LlamaWeightsSpec, name: str, deletes: tuple[Ref, ...]) -> WeightsPlan:
