@@ -60,10 +60,10 @@ class Machines:
         """The gateway at this address."""
         return self.gateways.get(address)
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Taken at once."""
         assert token
-        self.wishes[address] = wish
+        self.wishes[address] = desired
         return ""
 
     async def state(self, address: str) -> SupervisorAnswer:

@@ -57,7 +57,7 @@ def rows(cell: Cell) -> list[dict[str, Any]]:
     parameters = Parameters(startDelay=cell.delay)
 
     def row(name: str, form: str, settings: dict[str, float]) -> dict[str, Any]:
-        judged = attempt(name, settings, judging, parameters)
+        judged = attempt(name, settings, trace=judging, parameters=parameters)
         return {**asdict(judged), "policy": name, "form": form, "settings": written(name, settings)}
 
     found = [row("ours", "default", {})]

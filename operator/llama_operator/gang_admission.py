@@ -45,7 +45,7 @@ async def admit_groups(
 
 
 async def _look(items: Sequence[Admission], cluster: Cluster, now: datetime) -> Capacity | None:
-    """List the nodes. The answer may be as old as a fifth of the shortest wait, but a group starts on a new one only."""
+    """List the nodes. The list may be as old as a fifth of the shortest wait, but a group starts on a new one only."""
     waited = min((now - item.since).total_seconds() for item in items)
     age = min(waited / 5, LONGEST_AGE)
     if age >= 1:

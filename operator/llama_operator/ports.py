@@ -149,7 +149,7 @@ class Cluster(Protocol):
         """
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
-        """Return the token in this Secret, which is made with a fresh random one unless it exists; never changes one."""
+        """Return the token in this Secret, which is created with a random one unless it exists; never changes one."""
 
     async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
         """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
@@ -158,7 +158,7 @@ class Cluster(Protocol):
         """Record an event; the same reason and message again raises its count."""
 
     async def capacity(self, *, age: float) -> Capacity | None:
-        """List nodes and all pods, as they were at most ``age`` seconds ago; 0 means what the API server has stored now.
+        """List nodes and all pods as they were at most ``age`` seconds ago; 0: as the API server has them stored now.
 
         None where the operator may not list nodes and pods of the cluster.
         """

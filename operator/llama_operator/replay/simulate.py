@@ -72,7 +72,7 @@ class _Counts:
 
 
 def first_groups(trace: Trace, parameters: Parameters) -> int:
-    """With how many groups a run begins: enough for the first five minutes at 80 % of the slots."""
+    """Count the groups with which a run begins: enough for the first five minutes at 80 % of the slots."""
     span = min(300.0, trace.seconds)
     work = sum(parameters.seconds(one) for one in trace.requests if one.arrival < span)
     wanted = math.ceil(work / span / parameters.slots / 0.8)
@@ -185,9 +185,9 @@ class _Simulation:
         group.in_flight += 1
         self.in_flight += 1
         # What it took is known when it ends; kept in the event as the request's arrival, now its begin.
-        self._push(self.now + seconds, _ENDED, group, request._replace(arrival=self.now))
+        self._push(self.now + seconds, _ENDED, group=group, request=request._replace(arrival=self.now))
 
-    def _push(self, time: float, kind: int, group: _Group, request: Request | None) -> None:
+    def _push(self, time: float, kind: int, *, group: _Group, request: Request | None = None) -> None:
         self.counter += 1
         heapq.heappush(self.events, (time, kind, self.counter, group, request))
 
@@ -291,4 +291,4 @@ class _Simulation:
         self.groups.append(group)
         spread = parameters.startSpread
         delay = parameters.startDelay * (self.draw.uniform(1 - spread, 1 + spread) if spread else 1.0)
-        self._push(self.now + delay, _READY, group, None)
+        self._push(self.now + delay, _READY, group=group)

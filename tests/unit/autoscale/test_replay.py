@@ -134,15 +134,15 @@ def test_the_table_says_never_where_a_wait_has_no_end() -> None:
 
 def test_the_tuned_form_is_the_best_of_its_grid() -> None:
     trace = load("gamma:2,4,300,3")
-    best = rank(attempt("ray", tune("ray", trace, SMALL), trace, SMALL))
-    assert best == min(rank(attempt("ray", one, trace, SMALL)) for one in grid("ray", SMALL.slots))
+    best = rank(attempt("ray", tune("ray", trace, SMALL), trace=trace, parameters=SMALL))
+    assert best == min(rank(attempt("ray", one, trace=trace, parameters=SMALL)) for one in grid("ray", SMALL.slots))
 
 
 def test_the_tuned_fixed_number_is_the_fewest_that_do() -> None:
     trace = load("gamma:2,4,300,3")
     number = tune("static", trace, SMALL)["groups"]
-    assert attempt("static", {"groups": number}, trace, SMALL).share >= SHARE
-    assert attempt("static", {"groups": number - 1}, trace, SMALL).share < SHARE
+    assert attempt("static", {"groups": number}, trace=trace, parameters=SMALL).share >= SHARE
+    assert attempt("static", {"groups": number - 1}, trace=trace, parameters=SMALL).share < SHARE
 
 
 def test_rank_prefers_those_that_reach_the_share_then_the_cheap() -> None:

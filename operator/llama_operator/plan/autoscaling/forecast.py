@@ -81,7 +81,7 @@ def with_lower_bound(
 
 
 def _moved(rates: ArrivalRates, taus: tuple[float, ...]) -> ArrivalRates:
-    """The same memory with other windows: each begins with the level of the one nearest to it."""
+    """Change the windows: each begins with the level of the one nearest to it."""
     if not rates.taus:
         return replace(rates, taus=taus, levels=(0.0,) * len(taus))
     nearest = [min(range(len(rates.taus)), key=lambda i: abs(rates.taus[i] - tau)) for tau in taus]
@@ -89,7 +89,7 @@ def _moved(rates: ArrivalRates, taus: tuple[float, ...]) -> ArrivalRates:
 
 
 def _closed(rates: ArrivalRates) -> ArrivalRates:
-    """The bucket is full: V learns from the one before it."""
+    """Close the full bucket: V learns from the one before it."""
     seconds, count = rates.open
     closed = (*rates.closed, count / seconds)
     if len(closed) < 3:
@@ -135,7 +135,7 @@ def below(rates: ArrivalRates, *, v: float, z: float) -> float:
 
 
 def _chance(tau: float, burst: float, z: float) -> float:
-    """What a burst or two more than usual add to a window; requests per second."""
+    """Compute what a burst or two more than usual add to a window; requests per second."""
     return burst * z * z / 2 / (2 * tau)
 
 

@@ -43,26 +43,18 @@ def _changed(seen: Situation, target: int, reason: ScaleReason) -> str:
 def _unchanged(seen: Situation, reason: ScaleReason) -> str:
     groups, windows = _groups(seen.target), seen.windows
     possible = f"{groups}; scale-down possible"
-    match reason:
-        case ScaleReason.NO_ROOM:
-            return f"{groups}: {seen.groups.held} of them wait for capacity, so no further one is created"
-        case ScaleReason.AT_MAXIMUM:
-            return f"{groups}, as many as maxReplicas allows; the load takes more"
-        case ScaleReason.WARMING_UP:
-            return f"{groups}, some of them starting; a start takes {windows.horizon:.0f} s"
-        case ScaleReason.COOLDOWN:
-            return f"{possible}, cooldown {windows.cooldown:.0f} s after the last scale-up"
-        case ScaleReason.MEASURING:
-            return f"{groups}; scale-down needs the load of {windows.keep:.0f} s"
-        case ScaleReason.UNKNOWN:
-            silent = ", ".join(seen.load.silent) or "a gateway"
-            return f"{groups}; no scale-down without an answer from {silent}"
-        case ScaleReason.ROLLING_OUT:
-            return f"{possible}, after the rollout"
-        case ScaleReason.IDLE:
-            return "0 groups: no request waits; the first one starts a group"
-        case _:
-            return f"{groups} hold the load; a group holds {seen.limits.in_group} requests at a time"
+    silent = ", ".join(seen.load.silent) or "a gateway"
+    messages = {
+        ScaleReason.NO_ROOM: f"{groups}: {seen.groups.held} of them wait for capacity, so no further one is created",
+        ScaleReason.AT_MAXIMUM: f"{groups}, as many as maxReplicas allows; the load takes more",
+        ScaleReason.WARMING_UP: f"{groups}, some of them starting; a start takes {windows.horizon:.0f} s",
+        ScaleReason.COOLDOWN: f"{possible}, cooldown {windows.cooldown:.0f} s after the last scale-up",
+        ScaleReason.MEASURING: f"{groups}; scale-down needs the load of {windows.keep:.0f} s",
+        ScaleReason.UNKNOWN: f"{groups}; no scale-down without an answer from {silent}",
+        ScaleReason.ROLLING_OUT: f"{possible}, after the rollout",
+        ScaleReason.IDLE: "0 groups: no request waits; the first one starts a group",
+    }
+    return messages.get(reason, f"{groups} hold the load; a group holds {seen.limits.in_group} requests at a time")
 
 
 def _groups(number: int) -> str:

@@ -51,7 +51,7 @@ def kept_claims(world: Snapshot, spec: LlamaDeploymentSpec) -> frozenset[str]:
 
 
 def warm_sentence(world: Snapshot) -> str:
-    """What is kept, and for how many groups; empty when nothing is."""
+    """Say what is kept, and for how many groups; empty when nothing is."""
     if world.spec is None:
         return ""
     kept = kept_claims(world, world.spec)
