@@ -14,7 +14,7 @@ from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.policy import decide
 from llama_operator.plan.autoscaling.policy_state import PolicyState
 from llama_operator.plan.autoscaling.windows import windows_for
-from tests.unit.operator.autoscale_worlds import NOW, Bed, changes, reading, restarted
+from tests.unit.operator.plan.autoscaling.autoscale_worlds import NOW, Bed, changes, reading, restarted
 
 RATES = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0, 4.0, 15.0]), st.integers(1, 120)), min_size=1, max_size=4)
 STARTS = st.sampled_from([1.0, 5.0, 60.0, 300.0])

@@ -12,7 +12,7 @@ from llama_operator.replay.policy import Static
 from llama_operator.replay.registry import maker
 from llama_operator.replay.simulate import first_groups, simulate
 from llama_operator.replay.traces import Request, Trace, load
-from tests.unit.autoscale.test_simulate import Script
+from tests.unit.replay.test_simulate import Script
 
 PLAIN = Parameters(slots=2, prefill=1e9, perToken=0.1, startDelay=20.0, minReplicas=0)
 

@@ -7,7 +7,7 @@ from llama_operator.plan.autoscaling.policy import Decision, decide
 from llama_operator.plan.autoscaling.policy_state import DurableState, PolicyState
 from llama_operator.plan.autoscaling.scale_reason import ScaleReason
 from llama_operator.plan.autoscaling.windows import horizon_for, windows_for
-from tests.unit.operator.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
+from tests.unit.operator.plan.autoscaling.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
 
 ZERO = within(LIMITS, floor=0, idle_after=300.0)
 

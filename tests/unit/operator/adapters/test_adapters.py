@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from llama_operator.adapters.addresses import url_host
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http_errors import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
 from llama_operator.adapters.node_capacity import capacity_of
-from llama_operator.adapters.addresses import url_host
 from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.observe.deployment import pod_requests
