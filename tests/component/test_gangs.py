@@ -156,7 +156,8 @@ async def test_one_group_at_a_time_waits_with_pods() -> None:
 async def test_whole_passes_leave_no_group_in_halves(seed: int) -> None:
     """Groups come, go, lose pods; others take and leave devices between a look and the scheduler.
 
-    A thousand such changes, without the rest of the passes, are in tests/unit/operator/plan/placement/test_gang_simulation.py.
+    A thousand such changes, without the rest of the passes, are in
+    tests/unit/operator/plan/placement/test_gang_simulation.py.
     """
     random = Random(seed)
     town = Town(nodes=6, random=random)  # whole groups have four of them, wherever the small one lies

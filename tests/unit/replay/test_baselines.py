@@ -143,7 +143,7 @@ def test_ray_waits_thirty_seconds_up_and_ten_minutes_down() -> None:
         (0.0, 1, 1, 0),
     ],
 )
-def test_ray_step(requests: float, running: int, target: int, expected: int) -> None:
+def test_ray_step(*, requests: float, running: int, target: int, expected: int) -> None:
     hasty = ray.Settings(up_delay=0, down_delay=0)
     number, _ = ray.step(hasty, ray.Delay(), requests=requests, running=running, target=target, now=5.0)
     assert number == expected

@@ -161,7 +161,7 @@ def test_the_capacity_of_nodes() -> None:
         (200, b"\xff\xfe\xff", "no UTF-8"),
     ],
 )
-async def test_a_supervisors_answer(status: int, body: bytes, error: str, unused_tcp_port: int) -> None:
+async def test_a_supervisors_answer(*, status: int, body: bytes, error: str, unused_tcp_port: int) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers={"Content-Type": "application/json; charset=utf-8"})
 
@@ -201,7 +201,7 @@ async def served(route: str, handler: Any, port: int) -> web.AppRunner:
 @pytest.mark.parametrize(
     ("status", "text", "why"), [(200, "", ""), (204, "", ""), (401, "no such token", "HTTP 401: no such token")]
 )
-async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: str, unused_tcp_port: int) -> None:
+async def test_a_wish_is_put_with_the_groups_token(*, status: int, text: str, why: str, unused_tcp_port: int) -> None:
     heard: list[tuple[str, str, str]] = []
 
     async def take(request: web.Request) -> web.Response:
@@ -212,7 +212,8 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
     runner = await served("/llama/wish", take, unused_tcp_port)
     try:
         async with ClientSession() as session:
-            found = await HttpSupervisors(session, port=unused_tcp_port).put_desired_state("127.0.0.1", wish, token="secret")
+            supervisors = HttpSupervisors(session, port=unused_tcp_port)
+            found = await supervisors.put_desired_state("127.0.0.1", wish, token="secret")
     finally:
         await runner.cleanup()
     assert found == why
@@ -231,7 +232,7 @@ async def test_a_desired_state_that_nobody_hears(unused_tcp_port: int) -> None:
     ("status", "body", "known"),
     [(200, LOAD.model_dump_json(), True), (200, "{}", False), (200, "no json", False), (503, "", False)],
 )
-async def test_a_gateways_load(status: int, body: str, known: bool, unused_tcp_port: int) -> None:
+async def test_a_gateways_load(*, status: int, body: str, known: bool, unused_tcp_port: int) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, text=body)
 

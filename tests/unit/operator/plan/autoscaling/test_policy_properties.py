@@ -88,9 +88,16 @@ def test_the_target_is_within_the_limits_and_the_same_input_gives_the_same(
 
 
 @settings(max_examples=60, deadline=None)
-@given(beds(), loads(), groups, st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+@given(
+    bed=beds(),
+    load=loads(),
+    seen=groups,
+    arrived=st.integers(0, 40),
+    waiting=st.integers(0, 40),
+    in_flight=st.integers(0, 40),
+)
 def test_more_load_never_gives_a_smaller_target(
-    bed: Bed, load: Load, seen: GroupCounts, arrived: int, waiting: int, in_flight: int
+    *, bed: Bed, load: Load, seen: GroupCounts, arrived: int, waiting: int, in_flight: int
 ) -> None:
     more = replace(
         load,
@@ -111,9 +118,14 @@ def test_an_unknown_load_never_scales_down(bed: Bed, load: Load, seen: GroupCoun
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.floats(0.2, 12), st.integers(1, 12), st.sampled_from([5.0, 60.0, 200.0]), st.sampled_from([1, 4, 16]))
+@given(
+    rate=st.floats(0.2, 12),
+    first=st.integers(1, 12),
+    start=st.sampled_from([5.0, 60.0, 200.0]),
+    slots=st.sampled_from([1, 4, 16]),
+)
 def test_a_constant_load_changes_no_direction_within_the_windows(
-    rate: float, first: int, start: float, slots: int
+    *, rate: float, first: int, start: float, slots: int
 ) -> None:
     limits = Limits(floor=1, ceiling=200, slots=slots, start=start)
     bed = Bed.running(first, limits=limits, start=start)

@@ -222,7 +222,7 @@ def test_a_gateway_that_ends_and_still_answers_counts() -> None:
         (1, 3, {"maxReplicas": 2}, 2),
     ],
 )
-def test_the_number_to_begin_with(replicas: int, there: int, auto: dict[str, Any], target: int) -> None:
+def test_the_number_to_begin_with(*, replicas: int, there: int, auto: dict[str, Any], target: int) -> None:
     pods = tuple(pod for ordinal in range(there) for pod in group(ordinal))
     found = scaled(seen(*pods, replicas=replicas, auto=auto))
     assert (found.target, found.status.target, found.decided) == (target, target, True)

@@ -23,12 +23,12 @@ def at(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("hours", "moment", "holds"),
     [
-        # winter: UTC + 1; Wednesday
+        # in winter, one hour ahead of UTC; a Wednesday
         (schedule(), "2026-01-07T06:59:59", False),
         (schedule(), "2026-01-07T07:00:00", True),
         (schedule(), "2026-01-07T18:59:59", True),
         (schedule(), "2026-01-07T19:00:00", False),
-        # summer: UTC + 2
+        # in summer, two hours ahead of UTC
         (schedule(), "2026-07-08T05:59:59", False),
         (schedule(), "2026-07-08T06:00:00", True),
         (schedule(), "2026-07-08T18:00:00", False),

@@ -105,14 +105,22 @@ def test_a_lower_bound_lifts_levels_and_lowers_none() -> None:
     assert with_lower_bound(ArrivalRates(), rate=9, span=1, taus=TAUS, bucket=5).age == 0
 
 
-@given(st.floats(1, 60), st.floats(1, 50), st.floats(1, 100), st.floats(0.1, 60), st.floats(0.5, 20))
-def test_fewer_are_late_with_more_slots(slots: float, rho: float, uneven: float, service: float, wait: float) -> None:
+@given(
+    slots=st.floats(1, 60),
+    rho=st.floats(1, 50),
+    uneven=st.floats(1, 100),
+    service=st.floats(0.1, 60),
+    wait=st.floats(0.5, 20),
+)
+def test_fewer_are_late_with_more_slots(
+    *, slots: float, rho: float, uneven: float, service: float, wait: float
+) -> None:
     few = late_share(slots, rho=rho, burst=uneven, service=service, wait=wait)
     assert 0 <= late_share(slots + 1, rho=rho, burst=uneven, service=service, wait=wait) <= few <= 1
     assert late_share(slots, rho=rho + 1, burst=uneven, service=service, wait=wait) >= few
 
 
-def erlang_slots(rho: float, service: float, wait: float, share: float) -> int:
+def erlang_slots(*, rho: float, service: float, wait: float, share: float) -> int:
     """Slots by the exact formula for independent arrivals and exponential service (Erlang C)."""
     slots = math.ceil(rho + 1e-9)
     while True:
@@ -149,7 +157,7 @@ def test_nothing_needs_nothing() -> None:
     ],
 )
 def test_what_will_wait_when_a_group_ordered_now_serves(
-    work: float, rho: float, serving: int, due: tuple[float, ...], left: float
+    *, work: float, rho: float, serving: int, due: tuple[float, ...], left: float
 ) -> None:
     assert backlog_at(60, work=work, rho=rho, slots=8, serving=serving, due=due) == left
 
@@ -163,7 +171,7 @@ def test_what_will_wait_when_a_group_ordered_now_serves(
         (900, 0, 12, 5),  # 420 in 12 s
     ],
 )
-def test_a_queue_that_is_done_by_then_needs_nobody(work: float, rho: float, within: float, groups: int) -> None:
+def test_a_queue_that_is_done_by_then_needs_nobody(*, work: float, rho: float, within: float, groups: int) -> None:
     found = groups_for_queue(work, rho=rho, slots=8, serving=1, due=(), horizon=60, wait=5, within=within)
     assert found == groups
 
@@ -184,9 +192,9 @@ def test_where_starts_are_quick_a_queue_that_begins_gets_one_group_more(
     assert found == groups
 
 
-@given(st.floats(1, 100), st.floats(1, 60), st.floats(0.2, 60), st.floats(1, 5))
+@given(rho=st.floats(1, 100), uneven=st.floats(1, 60), service=st.floats(0.2, 60), horizon=st.floats(1, 5))
 def test_enough_to_catch_a_queue_is_never_less_than_the_load(
-    rho: float, uneven: float, service: float, horizon: float
+    *, rho: float, uneven: float, service: float, horizon: float
 ) -> None:
     given_ = {"service": service, "wait": 5.0, "slots": 8, "most": 10_000}
     found = groups_to_catch(rho, burst=uneven, horizon=horizon, **given_)  # type: ignore[arg-type]

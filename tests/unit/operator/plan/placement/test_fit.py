@@ -59,7 +59,7 @@ LOW = replace(FULL, priority=-5)
     ],
 )  # fmt: skip
 def test_room_for_all_or_none(
-    nodes: tuple[NodeCapacity, ...], waiting: tuple[PodRequest, ...], asks: tuple[PodRequest, ...], fits: bool
+    *, nodes: tuple[NodeCapacity, ...], waiting: tuple[PodRequest, ...], asks: tuple[PodRequest, ...], fits: bool
 ) -> None:
     free = FreeCapacity(Capacity(nodes, waiting))
     before = {name: dict(left) for name, left in free.free.items()}
@@ -136,7 +136,9 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
         ),
     ],
 )  # fmt: skip
-def test_what_is_said(nodes: tuple[NodeCapacity, ...], asks: tuple[PodRequest, ...], reason: Reason, text: str) -> None:
+def test_what_is_said(
+    *, nodes: tuple[NodeCapacity, ...], asks: tuple[PodRequest, ...], reason: Reason, text: str
+) -> None:
     found = admit(Capacity(nodes), [WaitingGroup("group 2", asks, 2)])
     assert found == AdmissionDecision((), (Explanation(reason, text, 2),))
 
@@ -149,7 +151,7 @@ def test_what_is_said(nodes: tuple[NodeCapacity, ...], asks: tuple[PodRequest, .
     one_per_node=st.booleans(),
 )
 def test_first_fit_is_exact_for_pods_that_are_alike(
-    sizes: list[int], stages: int, each: int, one_per_node: bool
+    *, sizes: list[int], stages: int, each: int, one_per_node: bool
 ) -> None:
     nodes = tuple(node(f"n{number}", gpus=size) for number, size in enumerate(sizes))
     asks = tuple(ask(each, f"g-{stage}", one_per_node=one_per_node) for stage in range(stages))

@@ -117,7 +117,7 @@ LOW, HIGH = (
     ],
 )  # fmt: skip
 def test_surge_means_that_the_group_will_be_admitted(
-    capacity: Capacity | None, changes: dict[str, Any], way: str, words: str
+    *, capacity: Capacity | None, changes: dict[str, Any], way: str, words: str
 ) -> None:
     found = choice(capacity, template(**changes))
     assert found.way == way
