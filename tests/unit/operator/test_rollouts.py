@@ -239,12 +239,12 @@ def test_what_cannot_be_done_says_so_and_is_done_when_it_can() -> None:
 
 def test_no_room_and_too_much_load_waits_for_either() -> None:
     run = Run.of(spec_of(2, 1, 1))
-    run.simulation.setting = Setting(SPANS, Faults(), (), in_flight=100)
+    run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=100)
     run.watch().edit(PODS).go()
     hold = run.last.plan.holds[0]
     assert hold.reason == "WaitingForRoom"
     assert "hold 64 requests at a time while 100 are there" in hold.detail
-    run.simulation.setting = Setting(SPANS, Faults(), (), in_flight=60)
+    run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=60)
     run.go()
     record = run.simulation.memory.rollout
     assert record is not None

@@ -135,7 +135,7 @@ def erlang_slots(*, rho: float, service: float, wait: float, share: float) -> in
 
 @pytest.mark.parametrize(("rho", "service"), [(5, 8), (20, 8), (50, 8), (50, 1), (60, 45), (200, 9)])
 def test_near_the_exact_formula_where_there_is_one(rho: float, service: float) -> None:
-    exact = erlang_slots(rho, service, 5.0, 0.01)
+    exact = erlang_slots(rho=rho, service=service, wait=5.0, share=0.01)
     ours = groups_for(rho, burst=1, service=service, wait=5.0, slots=1, share=0.01, most=1000)
     assert ours == pytest.approx(exact, abs=2)
 
