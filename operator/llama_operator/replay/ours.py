@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from llama_operator.plan.autoscaling.inputs import Limits
+from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.policy import decide
-from llama_operator.plan.autoscaling.policy_state import DurableState, PolicyState
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Seen
 

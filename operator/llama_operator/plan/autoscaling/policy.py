@@ -21,8 +21,8 @@ from datetime import datetime
 from llama_operator.plan.autoscaling import demand
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.messages import message_for
-from llama_operator.plan.autoscaling.policy_state import DurableState, PolicyState
 from llama_operator.plan.autoscaling.scale_reason import ScaleReason
 from llama_operator.plan.autoscaling.situation import Situation
 from llama_operator.plan.autoscaling.windows import windows_for

@@ -11,9 +11,8 @@ from llama_operator.api import AutoscalingSpec, LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import GatewayPod, merge
-from llama_operator.plan.autoscaling.memory import AutoscalingMemory, ScalingResult
+from llama_operator.plan.autoscaling.memory import AutoscalingMemory, PolicyState, ScalingResult
 from llama_operator.plan.autoscaling.policy import decide
-from llama_operator.plan.autoscaling.policy_state import PolicyState
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, minimum_at
 from llama_operator.plan.autoscaling.starts import expected_start, measured_starts, new_leaders
 from llama_operator.plan.autoscaling.status_record import durable_state, first_status, status_after

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, ScaleDecision
+from llama_operator.plan.autoscaling.memory import DurableState
 from llama_operator.plan.autoscaling.policy import Decision
-from llama_operator.plan.autoscaling.policy_state import DurableState
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
 
 KEPT_DECISIONS = 10

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.policy import Decision, decide
-from llama_operator.plan.autoscaling.policy_state import DurableState, PolicyState
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIMITS = Limits(floor=1, ceiling=20, slots=8, start=60.0)

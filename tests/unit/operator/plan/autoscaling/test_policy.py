@@ -3,8 +3,8 @@
 import pytest
 
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
+from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.policy import Decision, decide
-from llama_operator.plan.autoscaling.policy_state import DurableState, PolicyState
 from llama_operator.plan.autoscaling.scale_reason import ScaleReason
 from llama_operator.plan.autoscaling.windows import horizon_for, windows_for
 from tests.unit.operator.plan.autoscaling.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within

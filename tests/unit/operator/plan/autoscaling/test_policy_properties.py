@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.memory import PolicyState
 from llama_operator.plan.autoscaling.policy import decide
-from llama_operator.plan.autoscaling.policy_state import PolicyState
 from llama_operator.plan.autoscaling.windows import windows_for
 from tests.unit.operator.plan.autoscaling.autoscale_worlds import NOW, Bed, changes, reading, restarted
 

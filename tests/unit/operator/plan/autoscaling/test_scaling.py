@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus
 from llama_operator.observe.deployment import PodView, Snapshot
 from llama_operator.plan.autoscaling.inputs import GroupCounts
-from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory, ScalingResult
+from llama_operator.plan.autoscaling.memory import (
+    NO_MEMORY,
+    AutoscalingMemory,
+    DurableState,
+    PolicyState,
+    ScalingResult,
+)
 from llama_operator.plan.autoscaling.policy import Decision
-from llama_operator.plan.autoscaling.policy_state import DurableState, PolicyState
 from llama_operator.plan.autoscaling.scaling import group_counts, limits_for, scale
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
 from llama_operator.plan.autoscaling.starts import expected_start
