@@ -57,7 +57,7 @@ def rows(cell: Cell) -> list[dict[str, Any]]:
     parameters = Parameters(startDelay=cell.delay)
 
     def row(name: str, form: str, settings: dict[str, float]) -> dict[str, Any]:
-        judged = attempt(name, settings, judging, parameters)
+        judged = attempt(name, settings, trace=judging, parameters=parameters)
         return {**asdict(judged), "policy": name, "form": form, "settings": written(name, settings)}
 
     found = [row("ours", "default", {})]
@@ -81,7 +81,7 @@ def verdict(ours: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The table as it stands in the documentation."""
+    """Yield the lines of the table as it stands in the documentation."""
     yield "| load | start | policy | settings | GPU-seconds | / bound | in time | p50 | p99 | turns | ours |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for load_, delay in dict.fromkeys((one["load"], one["delay"]) for one in found):

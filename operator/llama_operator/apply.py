@@ -18,11 +18,11 @@ from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reasons import Reason
 from llama_operator.ports import (
+    Capacity,
     Cluster,
     Key,
     KubeEvent,
     Manifest,
-    NodeCapacity,
     Owner,
     Ref,
     Rejected,
@@ -33,6 +33,7 @@ from llama_operator.ports import (
 log = logging.getLogger(__name__)
 
 REASON_LENGTH = 500  # characters of the sentence in a pod's condition
+CAPACITY_AGE = 10.0  # seconds for which one list of all nodes and pods serves all loops
 REFUSED_PAUSE = 10.0  # seconds; events wake the loop earlier
 
 
@@ -136,7 +137,7 @@ async def write_report(owner: Owner, status: Manifest, notices: Iterable[KubeEve
     for notice in notices:
         log.info("%s/%s %s: %s", owner.key.namespace, owner.key.name, notice.reason, notice.message)
         try:
-            await cluster.emit(owner, notice)
+            await cluster.record_event(owner, notice)
         except (Retry, Rejected) as error:  # an event is a courtesy: the status has it all
             log.warning("event %s of %s was not recorded: %s", notice.reason, owner.key.name, error)
 
@@ -144,8 +145,7 @@ async def write_report(owner: Owner, status: Manifest, notices: Iterable[KubeEve
 async def node_capacities(cluster: Cluster) -> tuple[NodeCapacity, ...] | None:
     """What the nodes have and what is asked of them; None where it is not known."""
     try:
-        rooms = await cluster.rooms()
-    except Retry as error:  # they only make a sentence better: no reason to stand still
-        log.warning("the room on the nodes is not known: %s", error)
+        return await cluster.capacity(age=CAPACITY_AGE)
+    except Retry as error:  # a pass goes on without: it plans no surge, and its sentences have no amounts
+        log.warning("the capacity of the nodes is not known: %s", error)
         return None
-    return None if rooms is None else tuple(rooms)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from llama_operator.ports import Key, Retry
+from llama_serving.config.backoff import doubling_pause
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ async def run_loop(
 
 
 def backoff(failures: int) -> float:
-    """1, 2, 4 ... seconds, at most LONGEST."""
-    return float(min(2.0 ** min(failures - 1, 16), LONGEST))
+    """Pause after so many failed passes: 1, 2, 4 ... seconds, at most LONGEST."""
+    return doubling_pause(failures, first=AFTER_FAILURE, longest=LONGEST)
 
 
 async def _nap(wake: asyncio.Event, seconds: float) -> None:

@@ -1,7 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(scalestore.py) and, where the gateways are read every second, what cells at rest have said lately (asking.py).
+(autoscaler_registry.py) and, where the gateways are read every second, what supervisors at rest have answered lately
+(supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -108,8 +109,8 @@ def _rests(world: Snapshot) -> bool:
     return scales and seen and world.status.reason in AT_REST
 
 
-def _needs_rooms(world: Snapshot) -> bool:
-    """A pod has no home or is leaving one, or a change may need room for a group more."""
+def _needs_capacity(world: Snapshot) -> bool:
+    """Tell whether a pod has no node or leaves one, or a change may need capacity for one more group."""
     if any(pod.unscheduled or pod.gone_by for pod in world.pods):
         return True
     rollout = world.status.rollout

@@ -30,7 +30,7 @@ class WeightsBodies:
 
 async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings: Settings, now: datetime) -> float:
     """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _with_rooms(weights_snapshot(bodies.weights, bodies.children), cluster)
+    world = await _with_capacity(weights_snapshot(bodies.weights, bodies.children), cluster)
     if world.deleting:
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan_weights(world, settings, now)
@@ -41,7 +41,7 @@ async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings
     return outcome.pause(decided.recheck)
 
 
-async def _with_rooms(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
+async def _with_capacity(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
     if not any(job.pod and job.pod.unscheduled for job in world.jobs):
         return world
     return replace(world, nodes=await node_capacities(cluster))

@@ -142,7 +142,7 @@ async def test_one_group_at_a_time_waits_with_pods() -> None:
     await town.seconds(60)
     said = town.status(key)
     assert said.groups_ready == "1/4"
-    assert said.message.endswith("; group(s) 2, 3 come after it")
+    assert said.message.endswith("; groups 2, 3 come after it")
     assert sorted({pod["metadata"]["labels"].get(names.LABEL_GROUP) for pod in town.cluster.pods()} - {None}) == [
         "0", "1"
     ]  # fmt: skip
@@ -156,7 +156,8 @@ async def test_one_group_at_a_time_waits_with_pods() -> None:
 async def test_whole_passes_leave_no_group_in_halves(seed: int) -> None:
     """Groups come, go, lose pods; others take and leave devices between a look and the scheduler.
 
-    A thousand such changes, without the rest of the passes, are in tests/unit/operator/test_gang_simulation.py.
+    A thousand such changes, without the rest of the passes, are in
+    tests/unit/operator/plan/placement/test_gang_simulation.py.
     """
     random = Random(seed)
     town = Town(nodes=6, random=random)  # whole groups have four of them, wherever the small one lies

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from llama_operator.api import KIND
-from llama_operator.ports import NodeCapacity
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
 from tests.fakes.models import id_of
+from tests.fakes.scheduler import gpu_node
 from tests.fakes.world import KEY, World, spec_of
 
 GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
-ROOMY = [NodeCapacity(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
+ROOMY = [gpu_node(f"node-{k}", 0) for k in range(2)]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def edit(case: Case) -> Callable[[dict[str, Any]], None]:
 async def start(case: Case) -> World:
     world = World(spec_of(replicas=case.replicas, rollout=case.rollout, verify=GOLDEN))
     world.nodes.start_seconds = 2
-    world.cluster.room = ROOMY
+    world.cluster.nodes = ROOMY
     await world.settle()
     assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
     return world

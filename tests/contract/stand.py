@@ -43,7 +43,7 @@ class Stand:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
         self.apiserver = apiserver
         self.namespace = namespace
-        self.cluster = KubeCluster(api, rooms_age=0)
+        self.cluster = KubeCluster(api, longest_age=0)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return self.apiserver.run(*arguments, "-n", self.namespace, stdin=stdin)

@@ -257,7 +257,7 @@ async def test_a_claim_of_another_owner_is_not_taken(bench: Bench) -> None:
         await bench.cluster.ensure(bench.key, a_claim(bench))
 
 
-# -- token, status, events, rooms ------------------------------------------------------------------------------------
+# -- token, status, events, nodes ------------------------------------------------------------------------------------
 
 
 async def test_the_token_is_drawn_once_and_kept(bench: Bench) -> None:
@@ -310,14 +310,14 @@ async def test_status_of_a_vanished_object_is_no_error_and_makes_none(bench: Ben
 async def test_an_event_again_is_counted(bench: Bench) -> None:
     owner = Owner(bench.key, seen(bench, KIND, NAME)["metadata"]["uid"], API_VERSION, KIND)
     for _ in range(2):
-        await bench.cluster.emit(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
-    await bench.cluster.emit(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
+        await bench.cluster.record_event(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
+    await bench.cluster.record_event(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
     assert bench.event_count("Unschedulable") == 2
     assert bench.event_count("Serving") == 1
 
 
 @pytest.mark.apiserver
-async def test_rooms_count_what_pods_on_a_node_ask_for(real: RealBench) -> None:
+async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> None:
     node = {
         "apiVersion": "v1",
         "kind": "Node",
@@ -333,10 +333,12 @@ async def test_rooms_count_what_pods_on_a_node_ask_for(real: RealBench) -> None:
     spec = {"nodeName": name, "containers": [{"name": "c", "image": "i", "resources": resources}]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": real.key.namespace}, "spec": spec}
     real.rest.create(real.key.namespace, body)
-    rooms = {room.name: room for room in await real.cluster.rooms() or ()}
-    assert rooms[name].allocatable == {"cpu": 4.0, "memory": 8 * 2**30}
-    assert rooms[name].requested == {"cpu": 1.5, "memory": 2**30}
-    assert (rooms[name].ready, rooms[name].labels["a"]) == (True, "b")
+    seen = await real.cluster.capacity(age=0)
+    assert seen is not None
+    nodes = {node.name: node for node in seen.nodes}
+    assert nodes[name].allocatable == {"cpu": 4.0, "memory": 8 * 2**30}
+    assert nodes[name].requested == {"cpu": 1.5, "memory": 2**30}
+    assert (nodes[name].ready, nodes[name].labels["a"]) == (True, "b")
 
 
 async def test_an_api_server_that_is_gone_is_a_retry() -> None:
@@ -349,7 +351,7 @@ async def test_an_api_server_that_is_gone_is_a_retry() -> None:
         with pytest.raises(Retry, match="did not answer"):
             await cluster.write_status(Key("team", NAME), {})
         with pytest.raises(Retry, match="did not answer"):
-            await cluster.rooms()
+            await cluster.capacity(age=0)
 
 
 # -- shared objects: weights -----------------------------------------------------------------------------------------

@@ -73,10 +73,10 @@ class Kubelet:
         labels, wish = pod["metadata"]["labels"], self.wishes.get(address)
         return serving_cell(labels, wish, starts_with=file_of(pod, files).weights)
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         secret = self.stand.get("secret", f"{NAME}-token")
         assert token == base64.b64decode(secret["data"]["token"]).decode()
-        self.wishes[address] = wish
+        self.wishes[address] = desired
         return ""
 
     async def load(self, address: str) -> GatewayLoad | None:

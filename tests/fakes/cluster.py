@@ -6,14 +6,14 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
@@ -32,8 +32,7 @@ class FakeCluster:
         self.writes: list[str] = []
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
-        self.room: Sequence[NodeCapacity] | None = None
-        self.nodes: list[Manifest] | None = None  # in place of ``room``: what is on them counts
+        self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
         self._uids = itertools.count(1)
@@ -91,15 +90,11 @@ class FakeCluster:
 
         self._call(f"status {key.name}", write)
 
-    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
-        self._call(f"event {notice.reason}", lambda: self.events.append(notice))
-
-    async def rooms(self) -> Sequence[NodeCapacity] | None:
-        self._call("rooms", lambda: None, write=False)
-        return self.room if self.nodes is None else self._capacity(self.nodes).rooms
+    async def record_event(self, owner: Owner, event: KubeEvent) -> None:
+        self._call(f"event {event.reason}", lambda: self.events.append(event))
 
     async def capacity(self, *, age: float) -> Capacity | None:
-        self._call("capacity", lambda: None, write=False)
+        self._call(f"capacity {age:g}", lambda: None, write=False)
         return None if self.nodes is None else self._capacity(self.nodes)
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:

@@ -264,18 +264,18 @@ class FakeNodes:
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
         return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:
             return "connection refused"
-        assert token, "a wish without the group's token"
+        assert token, "a desired state without the group's token"
 
         def put() -> None:
-            self.cells.of(pod).wish = wish
+            self.cells.of(pod).wish = desired
 
         try:
-            self.cluster._call(f"wish {name} {wish.serve.id}", put)
+            self.cluster._call(f"wish {name} {desired.serve.id}", put)
         except (Retry, Rejected) as error:
             return str(error)
         return ""

@@ -12,10 +12,10 @@ from llama_operator import admin
 from llama_operator.api import API_GROUP, AutoscalingStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.loop import Heartbeat
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.memory import Recall, Scaled
-from llama_operator.plan.autoscaling.policy import Groups
-from llama_operator.plan.autoscaling.recording import parse
+from llama_operator.plan.autoscaling.memory import AutoscalingMemory, ScalingResult
+from llama_operator.plan.autoscaling.recording import parse_line
 from llama_operator.ports import Key, Rejected, Retry
 from tests.wiring.conftest import (
     DEADLINE_S,
@@ -227,12 +227,12 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
 
 async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> None:
     scales = AutoscalerRegistry()
-    scaled = Scaled(
-        target=2, record=AutoscalingStatus(target=2, since=datetime(2026, 1, 1, tzinfo=UTC)), decided=True,
-        recall=Recall(), load=Load(known=True, waiting=7), groups=Groups(serving=1, starting=(5.0,)),
+    scaled = ScalingResult(
+        target=2, status=AutoscalingStatus(target=2, since=datetime(2026, 1, 1, tzinfo=UTC)), decided=True,
+        memory=AutoscalingMemory(), load=Load(known=True, waiting=7), groups=GroupCounts(serving=1, starting=(5.0,)),
         reason="RequestsWait", message="7 wait",
     )  # fmt: skip
-    scales.keep(Key("team", "chat"), "uid-1", scaled, datetime(2026, 1, 1, tzinfo=UTC))
+    scales.keep(Key("team", "chat"), "uid-1", result=scaled, now=datetime(2026, 1, 1, tzinfo=UTC))
     runner = await admin.serve(Heartbeat(clock=lambda: 0.0), scales, port=unused_tcp_port)
     found: dict[str, tuple[int, str]] = {}
     try:
@@ -242,9 +242,9 @@ async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> N
                     found[path] = answer.status, await answer.text()
     finally:
         await runner.cleanup()
-    assert 'llama_operator_autoscaling_desired_groups{namespace="team",deployment="chat"} 2' in found["/metrics"][1]
-    assert 'deployment="chat",reason="RequestsWait"} 1' in found["/metrics"][1]
+    assert 'llama_operator_autoscaling_desired_groups{deployment="chat",namespace="team"} 2' in found["/metrics"][1]
+    assert 'deployment="chat",namespace="team",reason="RequestsWait"} 1' in found["/metrics"][1]
     status, text = found["/autoscaling/team/chat.csv"]
     assert (status, len(text.splitlines())) == (200, 2)
-    assert parse(text.splitlines()[1]).waiting == 7
+    assert parse_line(text.splitlines()[1]).waiting == 7
     assert found["/autoscaling/team/other.csv"][0] == 404

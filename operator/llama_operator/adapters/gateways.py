@@ -3,7 +3,7 @@
 import aiohttp
 from pydantic import ValidationError
 
-from llama_operator.adapters.supervisors import host_of
+from llama_operator.adapters.addresses import url_host
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad
 
@@ -18,8 +18,8 @@ class HttpGateways:
         self._port = port
 
     async def load(self, address: str) -> GatewayLoad | None:
-        """The load of the gateway at this pod IP; None when it could not be asked, or is not understood."""
-        url = f"http://{host_of(address)}:{self._port}/load"
+        """Ask for the load of the gateway at this pod IP; None when there is no answer, or no readable one."""
+        url = f"http://{url_host(address)}:{self._port}/load"
         try:
             async with self._session.get(url, timeout=DEADLINE) as response:
                 if response.status != 200:

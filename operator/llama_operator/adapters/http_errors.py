@@ -22,12 +22,13 @@ def judge(status: int, headers: Mapping[str, str], body: str) -> None:
 
 
 def is_of_another(status: int, body: str) -> bool:
-    """Whether a patch named the uid of an object that another one of its name has replaced; a delete answers 409."""
+    """Tell whether a patch named the uid of an object that another one of its name has replaced."""
+    # A delete answers 409 instead.
     return status == 422 and '"field":"metadata.uid"' in body
 
 
 def message_of(body: str) -> str:
-    """``message`` of a metav1.Status, or the start of whatever else came."""
+    """Return ``message`` of a metav1.Status, or the start of whatever else came."""
     try:
         return str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
@@ -35,6 +36,6 @@ def message_of(body: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str], default: float = 1.0) -> float:
-    """Seconds that the server asks us to wait."""
+    """Return the seconds that the server asks us to wait."""
     text = headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else default

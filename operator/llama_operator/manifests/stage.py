@@ -31,8 +31,6 @@ from llama_serving.config import names
 
 # Seconds that the pod gets after the engine's own drain deadline.
 GRACE_MARGIN = 15
-# Seconds until a pod on a node that went silent is evicted; the API server's default would be 300.
-LOST_NODE_SECONDS = 30
 
 
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
@@ -188,12 +186,10 @@ def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
 
 def _placement(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
     placement = context.spec.placement
-    tolerations = [item.to_api() for item in placement.tolerations]
-    tolerations += [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
-        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-    ]
-    placed: dict[str, Any] = {"tolerations": tolerations, "nodeSelector": dict(placement.node_selector)}
+    placed: dict[str, Any] = {
+        "tolerations": stage_tolerations(placement),
+        "nodeSelector": dict(placement.node_selector),
+    }
     if placement.priority_class_name:
         placed["priorityClassName"] = placement.priority_class_name
     if placement.spread_stages:

@@ -86,7 +86,7 @@ def explain_start(pod: PodView, nodes: tuple[NodeCapacity, ...] | None, now: dat
 def _not_running(pod: PodView, nodes: tuple[NodeCapacity, ...] | None) -> Explanation | None:
     """Say what the scheduler or the kubelet has against this pod."""
     if pod.unscheduled:
-        return Explanation(Reason.UNSCHEDULABLE, f"pod {pod.name} {shortage(pod, rooms)}", pod.group)
+        return Explanation(Reason.UNSCHEDULABLE, f"pod {pod.name} {pod_shortage(pod, capacity)}", pod.group)
     return _waiting(pod, pod.waiting) if pod.waiting else None
 
 

@@ -24,5 +24,5 @@ class Plan:
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     explanations: tuple[Explanation, ...] = ()  # why anything waits
     replicas: int | None = None  # groups that are wanted; None where the spec cannot be read
-    scaling: Scaled | None = None  # None: the spec does not ask for autoscaling
+    scaling: ScalingResult | None = None  # None: the spec does not ask for autoscaling
     recheck: float = 30.0  # seconds until the next pass without an event

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.preview.simulated_group import Faults, Spans
 from llama_operator.preview.simulation import START, Moment, Setting, Simulation
 
@@ -25,8 +25,8 @@ class ScenarioNode(_Part):
     labels: dict[str, str] = Field(default={}, description="its labels, for placement.nodeSelector")
     free: dict[str, str | int | float] = Field(description="resource -> amount, such as nvidia.com/gpu: 8")
 
-    def seen(self) -> NodeCapacity:
-        """As the planner sees it."""
+    def capacity(self) -> NodeCapacity:
+        """Convert it for the planner."""
         amounts = {name: float(parse(str(amount))) for name, amount in self.free.items()}
         return NodeCapacity(self.name, self.labels, ready=True, schedulable=True, allocatable=amounts, requested={})
 

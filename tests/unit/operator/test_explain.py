@@ -6,9 +6,9 @@ import pytest
 
 from llama_operator.observe.pods import Ended, PodView, Waiting
 from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
-from llama_operator.plan.placement.shortage import shortage, show_quantity
+from llama_operator.plan.placement.shortage import pod_shortage, show_quantity
 from llama_operator.plan.reasons import FAILURES, SEVERITY, Explanation, Reason, most_severe
-from llama_operator.ports import NodeCapacity, SupervisorAnswer
+from llama_operator.ports import Capacity, NodeCapacity, SupervisorAnswer
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world
 
@@ -145,40 +145,43 @@ def test_the_order_of_reasons() -> None:
     assert len(SEVERITY) == len(Reason)
 
 
-# -- room -------------------------------------------------------------------------------------------------------------
+# -- what a pod lacks -------------------------------------------------------------------------------------------------------------
 
 
-def room(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapacity:
+def node(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapacity:
     state = {"ready": True, "schedulable": True} | fields
     return NodeCapacity(name, {}, allocatable={"nvidia.com/gpu": free + taken, "memory": 64 * GI},
                     requested={"nvidia.com/gpu": taken}, **state)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("rooms", "words"),
+    ("nodes", "words"),
     [
         (None, "needs 32Gi memory, 8 nvidia.com/gpu; scheduler: no"),
         ((), "needs 32Gi memory, 8 nvidia.com/gpu; scheduler: no"),
         (
-            (room("a", 2, 6), room("b", 5, 3)),
+            (node("a", 2, 6), node("b", 5, 3)),
             "of 2 nodes b comes closest: 5 nvidia.com/gpu free of 8, 3 short; scheduler: no",
         ),
-        ((room("a", 8),), "(node a has the room, so another rule keeps it away); scheduler: no"),
+        ((node("a", 8),), "(node a has enough free, so another rule keeps it away); scheduler: no"),
         (
-            (room("a", 8, ready=False), room("b", 0, 8)),
-            "of 1 nodes b comes closest: 0 nvidia.com/gpu free of 8, 8 short",
+            (node("a", 8, ready=False), node("b", 0, 8)),
+            "of 1 node b comes closest: 0 nvidia.com/gpu free of 8, 8 short",
         ),
-        ((room("a", 8, schedulable=False),), "needs 32Gi memory, 8 nvidia.com/gpu; scheduler: no"),
-        ((room("a", -2, 10),), "of 1 nodes a comes closest: 0 nvidia.com/gpu free of 8, 8 short"),
+        (
+            (node("a", 8, schedulable=False),),
+            "needs 32Gi memory, 8 nvidia.com/gpu; of 1 node 1 cordoned; scheduler: no",
+        ),
+        ((node("a", -2, 10),), "of 1 node a comes closest: 0 nvidia.com/gpu free of 8, 8 short"),
     ],
 )
-def test_which_resource_is_short_and_by_how_much(rooms: tuple[NodeCapacity, ...] | None, words: str) -> None:
+def test_which_resource_is_short_and_by_how_much(nodes: tuple[NodeCapacity, ...] | None, words: str) -> None:
     pod = stage(0, 0, unscheduled=" no ", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
-    assert words in shortage(pod, rooms)
+    assert words in pod_shortage(pod, None if nodes is None else Capacity(nodes))
 
 
 def test_a_pod_that_asks_for_nothing() -> None:
-    assert shortage(stage(0, 0, unscheduled="no"), None) == "needs a node; scheduler: no"
+    assert pod_shortage(stage(0, 0, unscheduled="no"), None) == "needs a node; scheduler: no"
 
 
 @pytest.mark.parametrize(

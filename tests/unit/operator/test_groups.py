@@ -13,7 +13,7 @@ from llama_operator.plan.groups.steps import GroupSteps, group_steps
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.naming import GroupId
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NEW, NOW, OLD, V1, ago, cell, group, heard, leader, stage, worker, world
@@ -259,25 +259,23 @@ def test_a_surplus_group_that_does_not_serve_leaves_anyway() -> None:
 
 # -- pods that nobody ends --------------------------------------------------------------------------------------------
 
-LOST = (NodeCapacity("node-1", {}, False, True, {}, {}),)
+LOST = NodeCapacity("node-1", {}, False, True, {}, {})
 
 
 @pytest.mark.parametrize(
-    ("late", "rooms", "forced", "deletes"),
+    ("late", "node", "forced", "deletes"),
     [
         (timedelta(0), None, False, 0),
         (OVERDUE, None, False, 0),
         (OVERDUE + timedelta(seconds=1), None, False, 1),
         (-timedelta(seconds=60), LOST, False, 1),
-        (-timedelta(seconds=60), (replace(LOST[0], ready=True),), False, 0),
-        (-timedelta(seconds=60), (replace(LOST[0], name=""),), False, 0),
+        (-timedelta(seconds=60), replace(LOST, ready=True), False, 0),
+        (-timedelta(seconds=60), replace(LOST, name=""), False, 0),
         (OVERDUE * 2, LOST, True, 0),
     ],
 )
-def test_force_where_no_kubelet_answers(
-    late: timedelta, rooms: tuple[NodeCapacity, ...] | None, forced: bool, deletes: int
-) -> None:
+def test_force_where_no_kubelet_answers(late: timedelta, node: NodeCapacity | None, forced: bool, deletes: int) -> None:
     dying = worker(0, gone_by=NOW - late, forced=forced)
-    found = steps(dying, *group(1), rooms=rooms)
+    found = steps(dying, *group(1), capacity=Capacity((node,)) if node else None)
     assert [item.grace for item in found.deletes] == [0] * deletes
     assert created(found) == []

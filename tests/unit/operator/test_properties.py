@@ -22,7 +22,7 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
@@ -293,20 +293,20 @@ def pod_lists(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [draw(pod_bodies(number)) for number in range(draw(st.integers(0, 5)))]
 
 
-ROOMS = st.sampled_from(
+CAPACITIES = st.sampled_from(
     [
         None,
-        (),
-        (NodeCapacity("node-0", {}, False, True, {}, {}),),
-        (NodeCapacity("", {}, True, True, {"cpu": 2.0}, {}),),
+        Capacity(()),
+        Capacity((NodeCapacity("node-0", {}, False, True, {}, {}),)),
+        Capacity((NodeCapacity("", {}, True, True, {"cpu": 2.0}, {}),)),
     ]
 )
 
 
 @MANY
-@given(pod_lists(), ROOMS, st.booleans(), st.randoms(use_true_random=False))
+@given(pod_lists(), CAPACITIES, st.booleans(), st.randoms(use_true_random=False))
 def test_no_shape_or_order_of_pods_upsets_a_pass(
-    pods: list[dict[str, Any]], rooms: tuple[NodeCapacity, ...] | None, known_model: bool, shuffler: Any
+    pods: list[dict[str, Any]], capacity: Capacity | None, known_model: bool, shuffler: Any
 ) -> None:
     world = world_of(Start(2, 2, known_model, ()))
     deployment = world.cluster.bodies(KEY).deployment
@@ -314,7 +314,7 @@ def test_no_shape_or_order_of_pods_upsets_a_pass(
     shuffler.shuffle(shuffled)
     results = []
     for order in (pods, pods, shuffled):
-        known = Snapshot(**{**vars(snapshot(Bodies(deployment, order))), "rooms": rooms})
+        known = Snapshot(**{**vars(snapshot(Bodies(deployment, order))), "capacity": capacity})
         decided = plan(known, SETTINGS, world.cluster.now)
         status = deployment_status(known, decided, (), world.cluster.now)
         assert known.spec is not None

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.groups.template_hash import revision_of, short_hash
+from llama_operator.hashing import short_hash
+from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.plan.naming import GroupId, gateway_name, stage_hostname, stages_name, token_name
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.settings import Settings

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.preview.scenario import merged
 from llama_operator.preview.simulated_group import Faults, Spans
 from llama_operator.preview.simulation import Moment, Setting, Simulation
 
 SPANS = Spans(stage=4, start=6, swap=2, verify=1, requests=3, end=2)
-ROOMY = (NodeCapacity("big", {}, True, True, {"cpu": 999.0, "memory": 1e15, "nvidia.com/gpu": 999.0}, {}),)
+BIG_NODE = NodeCapacity("big", {}, True, True, {"cpu": 999.0, "memory": 1e15, "nvidia.com/gpu": 999.0}, {})
 MODEL = {"source": "pvc://llama/{revision}", "revision": "v1", "license": "llama3.1", "acceptLicense": True}
 WEIGHTS = {"model": {"revision": "v2"}}
 PODS = {"images": {"serving": "new:1"}}
@@ -50,7 +50,7 @@ class Run:
     @classmethod
     def of(cls, spec: dict[str, Any], *, late: int = 1, **wrong: str) -> "Run":
         """``late``: seconds after which stagers hear and kubelets show what was done."""
-        setting = Setting(replace(SPANS, listen=late, notice=late), Faults(**wrong), ROOMY)
+        setting = Setting(replace(SPANS, listen=late, notice=late), Faults(**wrong), Capacity((BIG_NODE,)))
         found = cls(spec, Simulation(LlamaDeploymentSpec.model_validate(spec), setting))
         found.go()
         assert found.last.serving == spec["replicas"], found.last.plan.explanations
@@ -239,12 +239,12 @@ def test_what_cannot_be_done_says_so_and_is_done_when_it_can() -> None:
 
 def test_no_room_and_too_much_load_waits_for_either() -> None:
     run = Run.of(spec_of(2, 1, 1))
-    run.simulation.setting = Setting(SPANS, Faults(), (), in_flight=100)
+    run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=100)
     run.watch().edit(PODS).go()
     hold = run.last.plan.explanations[0]
     assert hold.reason == "WaitingForRoom"
     assert "hold 64 requests at a time while 100 are there" in hold.detail
-    run.simulation.setting = Setting(SPANS, Faults(), (), in_flight=60)
+    run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=60)
     run.go()
     record = run.simulation.persisted.rollout
     assert record is not None

@@ -22,7 +22,7 @@ from tests.unit.operator.worlds import NOW, group, heard, world
 EXAMPLES = Path(__file__).parents[3] / "examples" / "rollouts"
 
 
-def room(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeCapacity:
+def node(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeCapacity:
     known = {"labels": {}, "ready": True, "schedulable": True} | fields
     return NodeCapacity(name, allocatable={"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpu}, requested={}, **known)
 
@@ -34,10 +34,16 @@ def target(**changes: Any) -> GroupTemplate:
     return found
 
 
-def scene(*, rooms: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> PlanState:
+def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> PlanState:
     pods = [pod for ordinal in range(serving) for pod in group(ordinal)]
     busy = GatewayLoad(waiting=0, oldest_wait=0, in_flight=load, draining=False, groups=(), totals={})
-    seen = world(*pods, cells=heard(*pods), rooms=rooms, loads={"g": busy}, spec={"rollout": rollout})
+    seen = world(
+        *pods,
+        cells=heard(*pods),
+        capacity=None if nodes is None else Capacity(nodes),
+        loads={"g": busy},
+        spec={"rollout": rollout},
+    )
     assert seen.spec is not None
     return plan_state(seen, seen.spec, SETTINGS, NOW)
 
@@ -50,12 +56,22 @@ SAME = target().template_hash
     ("same_pods", "fields", "way", "words"),
     [
         (True, {}, "inPlace", "only the weights change"),
-        (True, {"maxUnavailable": 0, "rooms": BIG}, "surge", "the free devices hold one more group"),
-        (True, {"maxUnavailable": 0}, "", "the room on the nodes is not known, and spec.rollout.maxUnavailable is 0"),
-        (False, {"rooms": BIG}, "surge", "the free devices hold one more group"),
-        (False, {"rooms": SMALL}, "drain", "1 fit(s) on the 1 usable nodes; the 1 group(s) that stay hold 64 requests"),
-        (False, {"rooms": SMALL, "load": 64}, "drain", "64 are there now"),
-        (False, {"rooms": SMALL, "load": 65}, "", "that would stay hold 64 requests at a time while 65 are there"),
+        (True, {"maxUnavailable": 0, "nodes": BIG}, "surge", "the free devices hold one more group"),
+        (
+            True,
+            {"maxUnavailable": 0},
+            "",
+            "the capacity of the nodes is not known, and spec.rollout.maxUnavailable is 0",
+        ),
+        (False, {"nodes": BIG}, "surge", "the free devices hold one more group"),
+        (
+            False,
+            {"nodes": SMALL},
+            "drain",
+            "even if they were empty; the 1 group(s) that stay hold 64 requests",
+        ),
+        (False, {"nodes": SMALL, "load": 64}, "drain", "64 are there now"),
+        (False, {"nodes": SMALL, "load": 65}, "", "that would stay hold 64 requests at a time while 65 are there"),
         (False, {"maxSurge": 0}, "drain", "spec.rollout.maxSurge is 0"),
         (False, {"serving": 1, "load": 0}, "drain", "the 0 group(s) that stay hold 0 requests at a time, 0 are there"),
         (False, {"serving": 1, "load": 1}, "", "free the devices of one group, or accept"),
@@ -72,33 +88,6 @@ def test_the_way(same_pods: bool, fields: dict[str, Any], way: str, words: str) 
     found = choose(scene(**fields), SAME if same_pods else "another", target())
     assert found.way == way
     assert words in found.why
-
-
-@pytest.mark.parametrize(
-    ("rooms", "changes", "words"),
-    [
-        (None, {}, "not known"),
-        ((), {}, "0 fit(s) on the 0 usable nodes"),
-        ((room("a", 8.1),), {}, ""),
-        ((room("a", 8.0),), {}, "of 2 stages of 4.05 cpu each, 1 fit(s) on the 1 usable nodes"),
-        ((room("a", 4.05), room("b", 4.05)), {}, ""),
-        ((room("a", 64),), {"placement": {"spreadStages": True}}, "1 fit(s)"),
-        ((room("a", 64), room("b", 64)), {"placement": {"spreadStages": True}}, ""),
-        ((room("a", 64, ready=False), room("b", 64, schedulable=False)), {}, "0 fit(s) on the 0 usable nodes"),
-        ((room("a", 64),), {"placement": {"nodeSelector": {"pool": "x"}}}, "0 fit(s)"),
-        ((room("a", 64, labels={"pool": "x"}),), {"placement": {"nodeSelector": {"pool": "x"}}}, ""),
-        ((room("a", 64, memory=2**35 + 2**28),), {}, "1 fit(s)"),
-        (
-            (room("a", 64, gpu=1),),
-            {"device": {"resource": "nvidia.com/gpu", "count": 1}},
-            "of 2 stages of 4.05 cpu, 1 nvidia.com/gpu each, 1 fit(s)",
-        ),
-    ],
-)
-def test_room_for_one_more_group(rooms: Any, changes: dict[str, Any], words: str) -> None:
-    found = room_for_one(rooms, target(**changes))
-    assert words in found
-    assert bool(found) is bool(words)
 
 
 def test_the_revision_of_the_pods() -> None:
@@ -133,7 +122,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     ("name", "code", "words"),
     [
         ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve"]),
-        ("image-without-room", 0, ["strategy: drain: of 2 stages of 4.05 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
+        ("image-without-room", 0, ["strategy: drain: one more group needs 2 x 1 nvidia.com/gpu, 1 are free"]),
         ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
     ],
 )  # fmt: skip

@@ -7,11 +7,10 @@ was accepted, the served name, and which weights are served: of the source only 
 weights only their shape, because weights of one shape are exchanged in running pods.
 """
 
-import hashlib
-import json
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.hashing import short_hash
 from llama_operator.plan.settings import Settings
 from llama_serving.config.model import ModelFacts
 
@@ -59,9 +58,3 @@ def serving_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
 def gateway_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
     """Image of the gateway and of the stager."""
     return spec.images.gateway or settings.gateway_image
-
-
-def short_hash(value: object) -> str:
-    """First 32 bits of SHA-256 of the canonical JSON, in hexadecimal."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

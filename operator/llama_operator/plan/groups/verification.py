@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_serving.config.reasons import Reason

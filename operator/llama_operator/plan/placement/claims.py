@@ -15,7 +15,7 @@ from typing import Any
 from llama_operator.api import LlamaDeploymentSpec, is_remote
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.naming import claim_name
-from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.plan import CreateStage
 
 KIND = "PersistentVolumeClaim"
 
@@ -51,7 +51,7 @@ def kept_claims(world: Snapshot, spec: LlamaDeploymentSpec) -> frozenset[str]:
 
 
 def warm_sentence(world: Snapshot) -> str:
-    """What is kept, and for how many groups; empty when nothing is."""
+    """Say what is kept, and for how many groups; empty when nothing is."""
     if world.spec is None:
         return ""
     kept = kept_claims(world, world.spec)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
 from llama_operator.plan.groups.template_hash import short_hash

@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.backoff import doubling_pause
 from llama_operator.plan.explain import explain_start

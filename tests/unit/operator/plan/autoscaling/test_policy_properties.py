@@ -9,9 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups, Kept, Limits, State, decide, windows_of
-from tests.unit.operator.autoscale_worlds import NOW, Bed, changes, reading, restarted
+from llama_operator.plan.autoscaling.memory import PolicyState
+from llama_operator.plan.autoscaling.policy import decide
+from llama_operator.plan.autoscaling.windows import windows_for
+from tests.unit.operator.plan.autoscaling.autoscale_worlds import NOW, Bed, changes, reading, restarted
 
 RATES = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0, 4.0, 15.0]), st.integers(1, 120)), min_size=1, max_size=4)
 STARTS = st.sampled_from([1.0, 5.0, 60.0, 300.0])
@@ -44,7 +47,7 @@ def limits(draw: st.DrawFn) -> Limits:
 
 
 groups = st.builds(
-    Groups,
+    GroupCounts,
     serving=st.integers(0, 20),
     starting=st.lists(st.floats(0, 400), max_size=4).map(tuple),
     held=st.integers(0, 2),
@@ -74,8 +77,10 @@ def numbers(value: Any) -> Iterator[Any]:
 
 @settings(max_examples=40, deadline=None)
 @given(beds(), loads(), groups)
-def test_the_target_is_within_the_limits_and_the_same_input_gives_the_same(bed: Bed, load: Load, seen: Groups) -> None:
-    first, second = (decide(load, seen, bed.state, bed.limits, NOW) for _ in range(2))
+def test_the_target_is_within_the_limits_and_the_same_input_gives_the_same(
+    bed: Bed, load: Load, seen: GroupCounts
+) -> None:
+    first, second = (decide(load, seen, state=bed.state, limits=bed.limits, now=NOW) for _ in range(2))
     assert first == second
     assert bed.limits.floor <= first.target <= bed.limits.ceiling
     assert first.message
@@ -83,9 +88,16 @@ def test_the_target_is_within_the_limits_and_the_same_input_gives_the_same(bed: 
 
 
 @settings(max_examples=60, deadline=None)
-@given(beds(), loads(), groups, st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+@given(
+    bed=beds(),
+    load=loads(),
+    seen=groups,
+    arrived=st.integers(0, 40),
+    waiting=st.integers(0, 40),
+    in_flight=st.integers(0, 40),
+)
 def test_more_load_never_gives_a_smaller_target(
-    bed: Bed, load: Load, seen: Groups, arrived: int, waiting: int, in_flight: int
+    *, bed: Bed, load: Load, seen: GroupCounts, arrived: int, waiting: int, in_flight: int
 ) -> None:
     more = replace(
         load,
@@ -94,26 +106,31 @@ def test_more_load_never_gives_a_smaller_target(
         waiting_answer_tokens=load.waiting_answer_tokens + waiting * 200,
         in_flight=load.in_flight + in_flight,
     )
-    less = decide(load, seen, bed.state, bed.limits, NOW).target
-    assert decide(more, seen, bed.state, bed.limits, NOW).target >= less
+    less = decide(load, seen, state=bed.state, limits=bed.limits, now=NOW).target
+    assert decide(more, seen, state=bed.state, limits=bed.limits, now=NOW).target >= less
 
 
 @settings(max_examples=40, deadline=None)
 @given(beds(), loads(known=False), groups)
-def test_an_unknown_load_never_scales_down(bed: Bed, load: Load, seen: Groups) -> None:
-    before = min(bed.state.kept.target or 0, bed.limits.ceiling)
-    assert decide(load, seen, bed.state, bed.limits, NOW).target >= before
+def test_an_unknown_load_never_scales_down(bed: Bed, load: Load, seen: GroupCounts) -> None:
+    before = min(bed.state.durable.target or 0, bed.limits.ceiling)
+    assert decide(load, seen, state=bed.state, limits=bed.limits, now=NOW).target >= before
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.floats(0.2, 12), st.integers(1, 12), st.sampled_from([5.0, 60.0, 200.0]), st.sampled_from([1, 4, 16]))
+@given(
+    rate=st.floats(0.2, 12),
+    first=st.integers(1, 12),
+    start=st.sampled_from([5.0, 60.0, 200.0]),
+    slots=st.sampled_from([1, 4, 16]),
+)
 def test_a_constant_load_changes_no_direction_within_the_windows(
-    rate: float, first: int, start: float, slots: int
+    *, rate: float, first: int, start: float, slots: int
 ) -> None:
     limits = Limits(floor=1, ceiling=200, slots=slots, start=start)
     bed = Bed.running(first, limits=limits, start=start)
     steps = list(changes(bed.run(rate, 700), first))
-    keep = windows_of(limits, Kept()).keep
+    keep = windows_for(limits, ()).keep
     for (second, step), (later, other) in pairwise(steps):
         assert step * other > 0 or later - second >= keep - 1
     assert sum(step * other < 0 for (_, step), (_, other) in pairwise(steps)) <= 1
@@ -127,12 +144,12 @@ def test_what_is_starting_is_not_ordered_twice(waiting: int, serving: int, start
     bed = Bed.running(serving, limits=limits, start=start)
     bed.run(serving * 0.8, 120)
     state, load = bed.state, reading(in_flight=serving * 8, waiting=waiting)
-    before = state.kept.target or 0
-    ordered = decide(load, Groups(serving=serving), state, limits, NOW)
+    before = state.durable.target or 0
+    ordered = decide(load, GroupCounts(serving=serving), state=state, limits=limits, now=NOW)
     target, state = ordered.target, ordered.state
     for age in range(int(start)):
         starting = (float(age),) * max(0, target - serving)
-        decision = decide(load, Groups(serving, starting), state, limits, NOW)
+        decision = decide(load, GroupCounts(serving, starting), state=state, limits=limits, now=NOW)
         state = decision.state
         assert decision.target <= max(ordered.target, before)
 
@@ -154,9 +171,10 @@ def test_an_hour_that_was_not_there_takes_no_group(bed: Bed, known: bool) -> Non
     """A span of an hour for what came within a second, as from a clock that jumped."""
     bed.run(2.0, 60)
     load = replace(reading(arrived=2, in_flight=10, served=2, known=known), span=3600.0)
-    before = bed.state.kept.target or 0
+    before = bed.state.durable.target or 0
     assert (
-        decide(load, Groups(serving=before), bed.state, bed.limits, NOW).target >= min(before, bed.limits.ceiling) - 1
+        decide(load, GroupCounts(serving=before), state=bed.state, limits=bed.limits, now=NOW).target
+        >= min(before, bed.limits.ceiling) - 1
     )
 
 
@@ -164,8 +182,8 @@ def test_an_hour_that_was_not_there_takes_no_group(bed: Bed, known: bool) -> Non
 @given(beds(), st.integers(1, 120))
 def test_a_restart_takes_nothing_away(bed: Bed, seconds: int) -> None:
     restarted(bed)
-    before = bed.state.kept.target or 0
-    quick = windows_of(bed.limits, bed.state.kept)
+    before = bed.state.durable.target or 0
+    quick = windows_for(bed.limits, bed.state.durable.starts)
     seen = bed.run(0.0, min(seconds, int(max(quick.keep, quick.cooldown)) - 2))
     assert min(one.target for one in seen) >= min(before, bed.limits.ceiling)
 
@@ -174,13 +192,13 @@ def test_a_restart_takes_nothing_away(bed: Bed, seconds: int) -> None:
 @given(beds())
 def test_the_first_reading_after_a_restart_changes_nothing(bed: Bed) -> None:
     restarted(bed)
-    before = bed.state.kept.target or 0
+    before = bed.state.durable.target or 0
     load = replace(reading(in_flight=before * min(bed.limits.slots, bed.limits.in_flight or 99)), span=0.0)
-    assert decide(load, Groups(serving=before), bed.state, bed.limits, NOW).target == before
+    assert decide(load, GroupCounts(serving=before), state=bed.state, limits=bed.limits, now=NOW).target == before
 
 
 @settings(max_examples=30, deadline=None)
 @given(beds())
 def test_the_state_is_small(bed: Bed) -> None:
-    assert isinstance(bed.state, State)
+    assert isinstance(bed.state, PolicyState)
     assert len(list(numbers(astuple(bed.state)))) < 60

@@ -7,34 +7,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.forecast import (
-    Rates,
+    ArrivalRates,
     ahead,
     below,
     bounds,
     burst,
-    constants,
-    fed,
-    raised,
+    time_constants,
     variance,
+    with_arrivals,
+    with_lower_bound,
 )
 from llama_operator.plan.autoscaling.sizing import backlog_at, groups_for, groups_for_queue, groups_to_catch, late_share
 
-TAUS = constants(10.0, 600.0)
+TAUS = time_constants(10.0, 600.0)
 
 
-def after(counts: list[int], rates: Rates | None = None) -> Rates:
+def after(counts: list[int], rates: ArrivalRates | None = None) -> ArrivalRates:
     """One count a second."""
-    found = rates or Rates()
+    found = rates or ArrivalRates()
     for count in counts:
-        found = fed(found, rate=count, span=1.0, taus=TAUS, bucket=5.0)
+        found = with_arrivals(found, rate=count, span=1.0, taus=TAUS, bucket=5.0)
     return found
 
 
-def least(rates: Rates, z: float = 1) -> float:
+def least(rates: ArrivalRates, z: float = 1) -> float:
     return bounds(rates, v=variance(rates), burst=burst(rates), z=z)[0]
 
 
-def most(rates: Rates, z: float = 1) -> float:
+def most(rates: ArrivalRates, z: float = 1) -> float:
     return bounds(rates, v=variance(rates), burst=burst(rates), z=z)[1]
 
 
@@ -94,25 +94,33 @@ def test_a_line_goes_on() -> None:
 
 
 def test_other_windows_keep_what_was_learned() -> None:
-    rates = fed(after([4] * 300), rate=4, span=1.0, taus=constants(10.0, 1200.0), bucket=5.0)
+    rates = with_arrivals(after([4] * 300), rate=4, span=1.0, taus=time_constants(10.0, 1200.0), bucket=5.0)
     assert rates.levels == pytest.approx((4.0,) * len(rates.taus))
 
 
 def test_a_lower_bound_lifts_levels_and_lowers_none() -> None:
     rates = after([4] * 300)
-    assert raised(rates, rate=0, span=1, taus=TAUS, bucket=5).levels == rates.levels
-    assert min(raised(rates, rate=9, span=1, taus=TAUS, bucket=5).levels) > 4
-    assert raised(Rates(), rate=9, span=1, taus=TAUS, bucket=5).age == 0
+    assert with_lower_bound(rates, rate=0, span=1, taus=TAUS, bucket=5).levels == rates.levels
+    assert min(with_lower_bound(rates, rate=9, span=1, taus=TAUS, bucket=5).levels) > 4
+    assert with_lower_bound(ArrivalRates(), rate=9, span=1, taus=TAUS, bucket=5).age == 0
 
 
-@given(st.floats(1, 60), st.floats(1, 50), st.floats(1, 100), st.floats(0.1, 60), st.floats(0.5, 20))
-def test_fewer_are_late_with_more_slots(slots: float, rho: float, uneven: float, service: float, wait: float) -> None:
+@given(
+    slots=st.floats(1, 60),
+    rho=st.floats(1, 50),
+    uneven=st.floats(1, 100),
+    service=st.floats(0.1, 60),
+    wait=st.floats(0.5, 20),
+)
+def test_fewer_are_late_with_more_slots(
+    *, slots: float, rho: float, uneven: float, service: float, wait: float
+) -> None:
     few = late_share(slots, rho=rho, burst=uneven, service=service, wait=wait)
     assert 0 <= late_share(slots + 1, rho=rho, burst=uneven, service=service, wait=wait) <= few <= 1
     assert late_share(slots, rho=rho + 1, burst=uneven, service=service, wait=wait) >= few
 
 
-def erlang_slots(rho: float, service: float, wait: float, share: float) -> int:
+def erlang_slots(*, rho: float, service: float, wait: float, share: float) -> int:
     """Slots by the exact formula for independent arrivals and exponential service (Erlang C)."""
     slots = math.ceil(rho + 1e-9)
     while True:
@@ -127,7 +135,7 @@ def erlang_slots(rho: float, service: float, wait: float, share: float) -> int:
 
 @pytest.mark.parametrize(("rho", "service"), [(5, 8), (20, 8), (50, 8), (50, 1), (60, 45), (200, 9)])
 def test_near_the_exact_formula_where_there_is_one(rho: float, service: float) -> None:
-    exact = erlang_slots(rho, service, 5.0, 0.01)
+    exact = erlang_slots(rho=rho, service=service, wait=5.0, share=0.01)
     ours = groups_for(rho, burst=1, service=service, wait=5.0, slots=1, share=0.01, most=1000)
     assert ours == pytest.approx(exact, abs=2)
 
@@ -149,7 +157,7 @@ def test_nothing_needs_nothing() -> None:
     ],
 )
 def test_what_will_wait_when_a_group_ordered_now_serves(
-    work: float, rho: float, serving: int, due: tuple[float, ...], left: float
+    *, work: float, rho: float, serving: int, due: tuple[float, ...], left: float
 ) -> None:
     assert backlog_at(60, work=work, rho=rho, slots=8, serving=serving, due=due) == left
 
@@ -163,7 +171,7 @@ def test_what_will_wait_when_a_group_ordered_now_serves(
         (900, 0, 12, 5),  # 420 in 12 s
     ],
 )
-def test_a_queue_that_is_done_by_then_needs_nobody(work: float, rho: float, within: float, groups: int) -> None:
+def test_a_queue_that_is_done_by_then_needs_nobody(*, work: float, rho: float, within: float, groups: int) -> None:
     found = groups_for_queue(work, rho=rho, slots=8, serving=1, due=(), horizon=60, wait=5, within=within)
     assert found == groups
 
@@ -184,9 +192,9 @@ def test_where_starts_are_quick_a_queue_that_begins_gets_one_group_more(
     assert found == groups
 
 
-@given(st.floats(1, 100), st.floats(1, 60), st.floats(0.2, 60), st.floats(1, 5))
+@given(rho=st.floats(1, 100), uneven=st.floats(1, 60), service=st.floats(0.2, 60), horizon=st.floats(1, 5))
 def test_enough_to_catch_a_queue_is_never_less_than_the_load(
-    rho: float, uneven: float, service: float, horizon: float
+    *, rho: float, uneven: float, service: float, horizon: float
 ) -> None:
     given_ = {"service": service, "wait": 5.0, "slots": 8, "most": 10_000}
     found = groups_to_catch(rho, burst=uneven, horizon=horizon, **given_)  # type: ignore[arg-type]

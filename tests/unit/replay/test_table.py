@@ -9,7 +9,7 @@ import pytest
 from benchmarks.autoscale_policies import Cell, markdown, rows, verdict
 
 
-def row(policy: str, seconds: float, share: float, form: str = "tuned") -> dict[str, Any]:
+def row(policy: str, seconds: float, share: float, *, form: str = "tuned") -> dict[str, Any]:
     figures = {"p50": 0.0, "p99": 1.0, "turns": 2, "settings": f"{policy}:a=1:b=2"}
     cell = {"load": "L", "delay": 5.0}
     return {**cell, **figures, "policy": policy, "form": form, "gpu_seconds": seconds, "share": share}
@@ -44,7 +44,7 @@ def test_each_cell_begins_with_ours_and_the_bound() -> None:
         "gpu_seconds": 50.0,
         "share": 0.99,
     }
-    lines = list(markdown([bound, row("ray", 100, 0.99), row("ours", 90, 0.99, "default")]))[2:]
+    lines = list(markdown([bound, row("ray", 100, 0.99), row("ours", 90, 0.99, form="default")]))[2:]
     assert [line.split(" | ")[2].strip() for line in lines] == ["ours, default", "**bound**", "ray, tuned"]
     assert lines[2] == "| L | 5 s | ray, tuned | a=1, b=2 | 100 | 2.00 | 99.00 % | 0.0 s | 1.0 s | 2 | won |"
 

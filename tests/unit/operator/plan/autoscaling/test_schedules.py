@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llama_operator.api import ScheduleSpec
-from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, floor_at
+from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, minimum_at
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri"]
 
@@ -23,12 +23,12 @@ def at(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("hours", "moment", "holds"),
     [
-        # winter: UTC + 1; Wednesday
+        # in winter, one hour ahead of UTC; a Wednesday
         (schedule(), "2026-01-07T06:59:59", False),
         (schedule(), "2026-01-07T07:00:00", True),
         (schedule(), "2026-01-07T18:59:59", True),
         (schedule(), "2026-01-07T19:00:00", False),
-        # summer: UTC + 2
+        # in summer, two hours ahead of UTC
         (schedule(), "2026-07-08T05:59:59", False),
         (schedule(), "2026-07-08T06:00:00", True),
         (schedule(), "2026-07-08T18:00:00", False),
@@ -64,23 +64,23 @@ def at(text: str) -> datetime:
     ],
 )
 def test_hours(hours: ScheduleSpec, moment: str, holds: bool) -> None:
-    assert floor_at([hours], 1, at(moment)) == (ScheduledMinimum(3, "day") if holds else ScheduledMinimum(1))
+    assert minimum_at([hours], 1, at(moment)) == (ScheduledMinimum(3, "day") if holds else ScheduledMinimum(1))
 
 
 def test_the_largest_holds_and_the_minimum_when_it_is_larger() -> None:
     both = [schedule(), schedule(name="noon", begin="11:00", end="13:00", minReplicas=7)]
     noon, evening = at("2026-01-07T11:00:00"), at("2026-01-07T18:00:00")
-    assert (floor_at(both, 1, noon), floor_at(both, 1, evening)) == (
+    assert (minimum_at(both, 1, noon), minimum_at(both, 1, evening)) == (
         ScheduledMinimum(7, "noon"),
         ScheduledMinimum(3, "day"),
     )
-    assert floor_at(both, 9, noon) == ScheduledMinimum(9)
-    assert floor_at([schedule(minReplicas=0)], 0, noon) == ScheduledMinimum(0)
+    assert minimum_at(both, 9, noon) == ScheduledMinimum(9)
+    assert minimum_at([schedule(minReplicas=0)], 0, noon) == ScheduledMinimum(0)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "A" * 64])
 def test_a_zone_that_nobody_knows_is_named_and_the_others_hold(zone: str) -> None:
-    found = floor_at([schedule(zone=zone), schedule(name="day2")], 1, at("2026-01-07T12:00:00"))
+    found = minimum_at([schedule(zone=zone), schedule(name="day2")], 1, at("2026-01-07T12:00:00"))
     assert (found.groups, found.schedule) == (3, "day2")
     assert f"the time zone {zone} of day is not known" in found.problems[0]
     assert "Europe/Berlin" in found.problems[0]

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from llama_operator.adapters.addresses import url_host
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http_errors import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
 from llama_operator.adapters.node_capacity import capacity_of
-from llama_operator.adapters.supervisors import HttpSupervisors, host_of
+from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.observe.pods import pod_requests
 from llama_operator.ports import Key, Ref, Rejected, Retry
@@ -98,7 +99,7 @@ def test_paths(ref: Ref, path: str) -> None:
     assert path_of(Key("team", "x"), ref) == path
 
 
-# -- rooms ------------------------------------------------------------------------------------------------------------
+# -- nodes ------------------------------------------------------------------------------------------------------------
 
 
 def container(cpu: str, *, sidecar: bool = False) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def test_what_a_pod_asks_for(spec: dict[str, Any], cpu: float | None) -> None:
     assert pod_requests({"spec": spec}).get("cpu") == cpu
 
 
-def test_rooms() -> None:
+def test_the_capacity_of_nodes() -> None:
     node = {
         "metadata": {"name": "a", "labels": {"zone": "1"}},
         "spec": {"unschedulable": True},
@@ -140,7 +141,7 @@ def test_rooms() -> None:
         {"spec": {"containers": [container("9")]}},
         {"spec": {"nodeName": "gone", "containers": [container("9")]}},
     ]
-    one, other = capacity_of([node, bare], pods).rooms
+    one, other = capacity_of([node, bare], pods).nodes
     assert (one.name, one.labels, one.ready, one.schedulable) == ("a", {"zone": "1"}, True, False)
     assert one.allocatable == {"cpu": 4, "memory": 8 * 2**30, "nvidia.com/gpu": 8}
     assert one.requested == {"cpu": 1.5}
@@ -160,7 +161,7 @@ def test_rooms() -> None:
         (200, b"\xff\xfe\xff", "no UTF-8"),
     ],
 )
-async def test_a_supervisors_answer(status: int, body: bytes, error: str, unused_tcp_port: int) -> None:
+async def test_a_supervisors_answer(*, status: int, body: bytes, error: str, unused_tcp_port: int) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers={"Content-Type": "application/json; charset=utf-8"})
 
@@ -182,7 +183,7 @@ async def test_a_supervisor_that_is_not_there(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
         found = await HttpSupervisors(session, port=unused_tcp_port).state("127.0.0.1")
     assert found.state is None
-    assert found.error.startswith("its supervisor is not heard")
+    assert found.error.startswith("its supervisor does not respond")
 
 
 # -- wishes and loads -------------------------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ async def served(route: str, handler: Any, port: int) -> web.AppRunner:
 @pytest.mark.parametrize(
     ("status", "text", "why"), [(200, "", ""), (204, "", ""), (401, "no such token", "HTTP 401: no such token")]
 )
-async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: str, unused_tcp_port: int) -> None:
+async def test_a_wish_is_put_with_the_groups_token(*, status: int, text: str, why: str, unused_tcp_port: int) -> None:
     heard: list[tuple[str, str, str]] = []
 
     async def take(request: web.Request) -> web.Response:
@@ -211,7 +212,8 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
     runner = await served("/llama/wish", take, unused_tcp_port)
     try:
         async with ClientSession() as session:
-            found = await HttpSupervisors(session, port=unused_tcp_port).wish("127.0.0.1", wish, "secret")
+            supervisors = HttpSupervisors(session, port=unused_tcp_port)
+            found = await supervisors.put_desired_state("127.0.0.1", wish, token="secret")
     finally:
         await runner.cleanup()
     assert found == why
@@ -219,19 +221,18 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
     assert (method, token, DesiredState.model_validate_json(body)) == ("PUT", "Bearer secret", wish)
 
 
-async def test_a_wish_that_nobody_hears(unused_tcp_port: int) -> None:
+async def test_a_desired_state_that_nobody_hears(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
-        found = await HttpSupervisors(session, port=unused_tcp_port).wish(
-            "127.0.0.1", DesiredState(serve=serve_of().weights), "t"
-        )
-    assert found.startswith("its supervisor is not heard")
+        supervisors = HttpSupervisors(session, port=unused_tcp_port)
+        found = await supervisors.put_desired_state("127.0.0.1", DesiredState(serve=serve_of().weights), token="t")
+    assert found.startswith("its supervisor does not respond")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "known"),
     [(200, LOAD.model_dump_json(), True), (200, "{}", False), (200, "no json", False), (503, "", False)],
 )
-async def test_a_gateways_load(status: int, body: str, known: bool, unused_tcp_port: int) -> None:
+async def test_a_gateways_load(*, status: int, body: str, known: bool, unused_tcp_port: int) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, text=body)
 
@@ -247,4 +248,4 @@ async def test_a_gateways_load(status: int, body: str, known: bool, unused_tcp_p
 
 
 def test_addresses_in_urls() -> None:
-    assert [host_of(address) for address in ("10.0.0.1", "fd00::1")] == ["10.0.0.1", "[fd00::1]"]
+    assert [url_host(address) for address in ("10.0.0.1", "fd00::1")] == ["10.0.0.1", "[fd00::1]"]

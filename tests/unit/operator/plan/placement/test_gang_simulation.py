@@ -15,14 +15,13 @@ import pytest
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
-from llama_operator.observe.deployment import Snapshot
-from llama_operator.observe.pods import PodView, pod_views
+from llama_operator.observe.deployment import PodView, Snapshot, pod_views
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.pods import complete_group
+from llama_operator.plan.groups.pods import complete
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.placement.gang import admissions, remembered
+from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.reasons import Explanation
-from llama_operator.ports import Key, Manifest, Ref, Retry
+from llama_operator.ports import Capacity, Key, Manifest, Ref, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.scheduler import DEVICE, FakeScheduler, foreign_pod, gpu_node
@@ -39,7 +38,7 @@ def stage_pod(group: GroupId, stage: int, devices: int) -> Manifest:
     """As much of a stage's pod as counts here."""
     labels = {
         names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STAGE,
-        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_REVISION: group.pod_hash,
+        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_REVISION: group.revision,
     }  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",
@@ -72,7 +71,7 @@ class Yard:
         return tuple(sorted(pod_views(mine), key=lambda pod: pod.stage))
 
     def snapshot(self, deployment: str) -> Snapshot:
-        found = world(rooms=(), known=False)
+        found = world(capacity=Capacity(()), known=False)
         status = found.status.model_copy(update={"taken_back": self.taken_back.get(deployment, ())})
         return replace(found, status=status)
 
@@ -108,7 +107,7 @@ class Yard:
         units, going, returned, whole = [], set(), [], []
         for group, (stages, devices) in mine.items():
             pods = self.pods_of(group)
-            steps = complete_group(pods, group, stages, seen, now)
+            steps = complete(pods, group, stages, seen, now)
             for delete in steps.deletes:
                 going.add(delete.name)
                 await self.cluster.delete(KEY, Ref("v1", "Pod", delete.name, delete.uid), grace=delete.grace)
@@ -118,11 +117,11 @@ class Yard:
             whole += [] if steps.creates or steps.deletes else [group]
             if pods:
                 units.append(Group(group, pods, {}, None))
-        items, later = admissions(units, whole, frozenset(going), seen, now)
+        items, later = admissions(units, seen, whole=whole, going=frozenset(going), now=now)
         outcome = Outcome()
         await admit_groups(items, key=KEY, cluster=self.cluster, lock=self.lock, outcome=outcome, now=now)
-        self.taken_back[deployment] = remembered(
-            self.taken_back.get(deployment, ()), returned, units, mine, now
+        self.taken_back[deployment] = requeues_after(
+            self.taken_back.get(deployment, ()), returned, groups=units, wanted=mine, now=now
         )  # fmt: skip
         self.holds |= {GroupId(deployment, hold.group or 0, ""): hold for hold in (*outcome.problems, *later)}
 

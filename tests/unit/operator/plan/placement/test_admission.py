@@ -9,19 +9,20 @@ import pytest
 from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
-from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.observe.deployment import PodView, pod_view
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, remembered
-from llama_operator.plan.actions import Admission
+from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, requeues_after
+from llama_operator.plan.plan import Admission
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Reason
-from llama_operator.ports import Retry
+from llama_operator.ports import Capacity, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, world
 
+EMPTY = Capacity(())
 GROUP = GroupId("chat", 0, NEW)
 TAKEN = RequeueState(group=GROUP.name, times=2, at=ago(50))
 
@@ -45,7 +46,7 @@ def asked(*pods: PodView, taken: tuple[RequeueState, ...] = (), **fields: Any) -
     seen = world(*pods, status=LlamaDeploymentStatus(taken_back=taken), **fields)
     unit = Group(GROUP, pods, {}, None)
     whole = [GROUP] if len(pods) == 2 else []
-    found, holds = admissions([unit], whole, frozenset({"going"}), seen, NOW)
+    found, holds = admissions([unit], seen, whole=whole, going=frozenset({"going"}), now=NOW)
     return list(found), [hold.detail for hold in holds]
 
 
@@ -79,9 +80,7 @@ def test_one_that_was_begun_is_completed_whatever_happened_before() -> None:
 def test_one_that_was_taken_back_waits() -> None:
     found, (said,) = asked(*gated(), taken=(TAKEN,))
     assert found == []
-    assert said == (
-        "group 0 was taken back 2 time(s), because only a part of it found room: it is asked for again at 12:00:10 UTC"
-    )
+    assert said == ("group 0 was requeued 2 times (only some pods fit); next try 12:00:10 UTC")
     late = TAKEN.model_copy(update={"at": ago(61)})
     assert len(asked(*gated(), taken=(late,))[0]) == 1
 
@@ -94,46 +93,46 @@ def test_pauses_grow_up_to_ten_minutes(times: int, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pods", "rooms", "taken"),
+    ("pods", "capacity", "taken"),
     [
-        (begun("node-0", "", admitted=29), (), False),
-        (begun("node-0", ""), (), True),
+        (begun("node-0", "", admitted=29), EMPTY, False),
+        (begun("node-0", ""), EMPTY, True),
         (begun("node-0", ""), None, True),
-        (begun("", ""), (), True),
+        (begun("", ""), EMPTY, True),
         (begun("", ""), None, False),
-        (begun("node-0", "", bound=ago(20)), (), False),
-        (begun("node-0", "", nominated=True), (), False),
-        (begun("node-0", "", admitted=400, nominated=True), (), True),
-        (begun("node-0", "node-1"), (), False),
-        (tuple(gated(age=900)), (), False),
+        (begun("node-0", "", bound=ago(20)), EMPTY, False),
+        (begun("node-0", "", nominated=True), EMPTY, False),
+        (begun("node-0", "", admitted=400, nominated=True), EMPTY, True),
+        (begun("node-0", "node-1"), EMPTY, False),
+        (tuple(gated(age=900)), EMPTY, False),
     ],
     ids=[
         "soon", "half", "half, room unknown", "nothing", "nothing, room unknown", "one has just got its node",
         "others are displaced for it", "others do not leave", "whole", "waiting",
     ],
 )  # fmt: skip
-def test_what_is_taken_back(pods: tuple[PodView, ...], rooms: Any, taken: bool) -> None:
-    assert bool(half_placed(pods, world(*pods, rooms=rooms), NOW)) is taken
+def test_what_is_taken_back(pods: tuple[PodView, ...], capacity: Any, taken: bool) -> None:
+    assert bool(half_placed(pods, world(*pods, capacity=capacity), NOW)) is taken
 
 
 def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
-    decided = plan(world(*pods, replicas=1, rooms=()), SETTINGS, NOW)
+    decided = plan(world(*pods, replicas=1, capacity=EMPTY), SETTINGS, NOW)
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in pods}
-    assert decided.persisted.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
-    (hold,) = (hold for hold in decided.explanations if hold.reason is Reason.WAITING_FOR_ROOM)
+    assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
+    (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
         "group 0 is taken back: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
     )
 
 
-def test_what_is_remembered() -> None:
+def test_what_is_requeues_after() -> None:
     units = [Group(GROUP, group(0), {}, None)]
-    again = remembered((TAKEN,), [GROUP], [], [GROUP], NOW)
+    again = requeues_after((TAKEN,), [GROUP], groups=[], wanted=[GROUP], now=NOW)
     assert again == (RequeueState(group=GROUP.name, times=3, at=NOW),)
-    assert remembered((TAKEN,), [], [], [GROUP], NOW) == (TAKEN,)
-    assert remembered((TAKEN,), [], units, [GROUP], NOW) == (), "it is placed"
-    assert remembered((TAKEN,), [], [], [], NOW) == (), "nobody wants it"
+    assert requeues_after((TAKEN,), [], groups=[], wanted=[GROUP], now=NOW) == (TAKEN,)
+    assert requeues_after((TAKEN,), [], groups=units, wanted=[GROUP], now=NOW) == (), "it is placed"
+    assert requeues_after((TAKEN,), [], groups=[], wanted=[], now=NOW) == (), "nobody wants it"
 
 
 def test_a_group_that_is_just_made_is_not_held() -> None:
@@ -150,7 +149,7 @@ def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in gated(2)}
     (item,) = decided.admissions
     assert (item.group.ordinal, item.behind) == (1, (2, 3))
-    assert decided.persisted.taken_back == (), "it was never asked for"
+    assert decided.memory.taken_back == (), "it was never asked for"
     young = world(*serving, *gated(1, age=5), replicas=3, cells=heard(*serving))
     assert {create.group.ordinal for create in plan(young, SETTINGS, NOW).creates} == {2}
 

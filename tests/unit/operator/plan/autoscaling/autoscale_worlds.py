@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, Limits, State, decide
+from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
+from llama_operator.plan.autoscaling.policy import Decision, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIMITS = Limits(floor=1, ceiling=20, slots=8, start=60.0)
@@ -34,7 +36,7 @@ class Bed:
     """Requests are a fluid here: the same load always gives the same readings. One group more takes ``start``."""
 
     limits: Limits = LIMITS
-    state: State = field(default_factory=State)
+    state: PolicyState = field(default_factory=PolicyState)
     start: float = 60.0
     rolling: bool = False
     room: int = 1000  # groups that find room
@@ -50,7 +52,7 @@ class Bed:
     @classmethod
     def running(cls, groups: int, **fields: object) -> "Bed":
         """With so many groups that serve."""
-        return cls(state=State(Kept(target=groups)), serving=groups, **fields)  # type: ignore[arg-type]
+        return cls(state=PolicyState(DurableState(target=groups)), serving=groups, **fields)  # type: ignore[arg-type]
 
     def second(self, rate: float, *, known: bool = True) -> Decision:
         """One second passes, one decision is made and done."""
@@ -62,7 +64,7 @@ class Bed:
         load = reading(
             arrived=arrived, in_flight=round(self.in_flight), waiting=round(self.waiting), served=served, known=known
         )
-        decision = decide(load, self._groups(), self.state, self.limits, self.now(self.time))
+        decision = decide(load, self._groups(), state=self.state, limits=self.limits, now=self.now(self.time))
         self.state = decision.state
         self._do(decision.target)
         return decision
@@ -82,13 +84,13 @@ class Bed:
         self.waiting, self.in_flight = self.waiting - begun, self.in_flight + begun
         return served
 
-    def _groups(self) -> Groups:
+    def _groups(self) -> GroupCounts:
         ready = [moment for moment in self.made if self.time - moment >= self.start]
         self.made = [moment for moment in self.made if self.time - moment < self.start]
         self.serving += len(ready)
         held = max(0, self.serving + len(self.made) - self.room)
         starting = self.made[: len(self.made) - held]
-        return Groups(self.serving, tuple(self.time - moment for moment in starting), held, rolling=self.rolling)
+        return GroupCounts(self.serving, tuple(self.time - moment for moment in starting), held, rolling=self.rolling)
 
     def _do(self, target: int) -> None:
         while self.serving + len(self.made) < target:
@@ -111,7 +113,7 @@ def changes(decisions: list[Decision], first: int) -> Iterator[tuple[int, int]]:
 
 def restarted(bed: Bed) -> None:
     """The operator starts anew: what is in the status is left."""
-    bed.state = State(bed.state.kept)
+    bed.state = PolicyState(bed.state.durable)
 
 
 def within(limits: Limits, **fields: object) -> Limits:

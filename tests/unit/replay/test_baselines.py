@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.baselines import hpa, keda, knative, ray
 from llama_operator.replay.baselines.window import Window
 from llama_operator.replay.parameters import Parameters
@@ -17,11 +17,11 @@ TEN = Parameters(slots=10, minReplicas=0)
 
 def seen(now: float, requests: float, *, serving: int, target: int | None = None) -> Seen:
     load = Load(known=True, span=1.0, in_flight=math.floor(requests))
-    return Seen(now, load, Groups(serving=serving), serving if target is None else target, requests, ())
+    return Seen(now, load, GroupCounts(serving=serving), serving if target is None else target, requests, ())
 
 
 def follow(policy: Policy, demand: list[tuple[float, float]], *, serving: int) -> list[int]:
-    """Groups second by second; new ones serve at once. ``demand``: (seconds, requests)."""
+    """GroupCounts second by second; new ones serve at once. ``demand``: (seconds, requests)."""
     found: list[int] = []
     now, decided = 0.0, -math.inf
     for seconds, requests in demand:
@@ -143,7 +143,7 @@ def test_ray_waits_thirty_seconds_up_and_ten_minutes_down() -> None:
         (0.0, 1, 1, 0),
     ],
 )
-def test_ray_step(requests: float, running: int, target: int, expected: int) -> None:
+def test_ray_step(*, requests: float, running: int, target: int, expected: int) -> None:
     hasty = ray.Settings(up_delay=0, down_delay=0)
     number, _ = ray.step(hasty, ray.Delay(), requests=requests, running=running, target=target, now=5.0)
     assert number == expected

@@ -9,17 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus
-from llama_operator.observe.deployment import Snapshot
-from llama_operator.observe.pods import PodView
-from llama_operator.plan.autoscaling.memory import NOTHING, Recall, Scaled
-from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, State
-from llama_operator.plan.autoscaling.scaling import KEPT_DECISIONS, groups_of, limits_of, replace_record, scale
+from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan.autoscaling.inputs import GroupCounts
+from llama_operator.plan.autoscaling.memory import (
+    NO_MEMORY,
+    AutoscalingMemory,
+    DurableState,
+    PolicyState,
+    ScalingResult,
+)
+from llama_operator.plan.autoscaling.policy import Decision
+from llama_operator.plan.autoscaling.scaling import group_counts, limits_for, scale
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
+from llama_operator.plan.autoscaling.starts import expected_start
+from llama_operator.plan.autoscaling.status_record import KEPT_DECISIONS, status_after
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
+from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.planner import READING, plan
-from llama_operator.status.deployment import deployment_status
-from llama_operator.status.events import deployment_events
+from llama_operator.status.deployment import notices, report
 from llama_serving.config.gateway import GatewayLoad
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world
@@ -34,9 +42,11 @@ def seen(*pods: PodView, replicas: int = 1, auto: dict[str, Any] | None = None, 
     )
 
 
-def scaled(known: Snapshot, recall: Recall = NOTHING, later: float = 0) -> Scaled:
+def scaled(known: Snapshot, memory: AutoscalingMemory = NO_MEMORY, later: float = 0) -> ScalingResult:
     assert known.spec is not None
-    found = scale(known, known.spec, recall, NOW + timedelta(seconds=later))
+    weights = weights_of(known.weights, known.spec.model)
+    now = NOW + timedelta(seconds=later)
+    found = scale(known, observed_groups(known), weights=weights, memory=memory, now=now)
     assert found is not None
     return found
 
@@ -112,24 +122,27 @@ def test_wanted_groups_are_as_many_as_asked_for_and_no_running_one_goes_first(
 
 def test_every_group_is_in_one_class() -> None:
     pods = (*group(0), *starting(1, 40), *starting(2, 90, **GATED), *leaving(3))
-    assert groups_of(observed_groups(seen(*pods)), 4, False, NOW) == Groups(1, (40.0, 5.0), 1, 0, False), (
-        "3 is taken back"
-    )
-    assert groups_of(observed_groups(seen(*pods)), 1, True, NOW) == Groups(1, (), 0, 1, True)
+    assert group_counts(observed_groups(seen(*pods)), 4, rolling=False, now=NOW) == GroupCounts(
+        1, (40.0, 5.0), 1, 0, False
+    ), "3 is taken back"
+    assert group_counts(observed_groups(seen(*pods)), 1, rolling=True, now=NOW) == GroupCounts(1, (), 0, 1, True)
 
 
 def test_a_start_is_counted_from_the_moment_of_its_place() -> None:
     pods = starting(0, 300, bound=ago(20))
-    assert groups_of(observed_groups(seen(*pods)), 1, False, NOW).starting == (20.0,)
+    assert group_counts(observed_groups(seen(*pods)), 1, rolling=False, now=NOW).starting == (20.0,)
     back = (leader(0, rotation_since=ago(7), ready_since=ago(7), created=ago(900), **OUT), worker(0))
-    assert groups_of(observed_groups(seen(*back)), 1, False, NOW).starting == (7.0,), "out for another version"
+    assert group_counts(observed_groups(seen(*back)), 1, rolling=False, now=NOW).starting == (7.0,), (
+        "out for another version"
+    )
 
 
 def test_limits_come_from_the_spec_and_the_size_of_the_model() -> None:
     known = seen(auto={"target": {"waitSeconds": 3}, "windows": {"cooldownSeconds": 9}, "maxScaleUp": 2})
     assert known.spec is not None
     assert known.spec.autoscaling is not None
-    limits = limits_of(known, known.spec, known.spec.autoscaling, ScheduledMinimum(2, "day"))
+    start = expected_start(weights_of(known.weights, known.spec.model), known.spec.sharding.pipeline)
+    limits = limits_for(known.spec, known.spec.autoscaling, minimum=ScheduledMinimum(2, "day"), start=start)
     assert (limits.floor, limits.ceiling, limits.slots, limits.wait) == (2, 5, 64, 3)
     assert (limits.stable, limits.cooldown, limits.step, limits.idle_after) == (None, 9, 2, 600)
     assert limits.start == 60 + 269_000_000 / 2 / 500e6
@@ -141,12 +154,12 @@ def test_limits_come_from_the_spec_and_the_size_of_the_model() -> None:
 def test_a_start_is_measured_once() -> None:
     first = scaled(seen(*starting(0, 50)))
     serves = (leader(0, created=ago(50), rotation_since=ago(-10), bound=ago(45)), worker(0, created=ago(50)))
-    second = scaled(seen(*serves), first.recall, 11)
-    assert second.record.starts == (55.0,)
-    third = scaled(seen(*serves), second.recall, 12)
-    assert third.record.starts == (55.0,)
-    assert third.recall.state is not None
-    assert third.recall.state.kept.starts == (55.0,)
+    second = scaled(seen(*serves), first.memory, 11)
+    assert second.status.starts == (55.0,)
+    third = scaled(seen(*serves), second.memory, 12)
+    assert third.status.starts == (55.0,)
+    assert third.memory.state is not None
+    assert third.memory.state.durable.starts == (55.0,)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +173,12 @@ def test_a_start_is_measured_once() -> None:
 )
 def test_what_is_no_plain_start_is_not_measured(serves: tuple[PodView, ...]) -> None:
     first = scaled(seen(*starting(0, 50)))
-    assert scaled(seen(*serves), first.recall, 1).record.starts == ()
+    assert scaled(seen(*serves), first.memory, 1).status.starts == ()
 
 
 def test_a_group_that_served_when_the_operator_came_is_not_measured() -> None:
     serves = (leader(0, rotation_since=NOW), worker(0))
-    assert scaled(seen(*serves)).record.starts == ()
+    assert scaled(seen(*serves)).status.starts == ()
 
 
 # -- gateways ---------------------------------------------------------------------------------------------------------
@@ -214,23 +227,25 @@ def test_a_gateway_that_ends_and_still_answers_counts() -> None:
         (1, 3, {"maxReplicas": 2}, 2),
     ],
 )
-def test_the_number_to_begin_with(replicas: int, there: int, auto: dict[str, Any], target: int) -> None:
+def test_the_number_to_begin_with(*, replicas: int, there: int, auto: dict[str, Any], target: int) -> None:
     pods = tuple(pod for ordinal in range(there) for pod in group(ordinal))
     found = scaled(seen(*pods, replicas=replicas, auto=auto))
-    assert (found.target, found.record.target, found.decided) == (target, target, True)
-    assert f"autoscaling begins with {target} group(s)" in found.record.message
+    assert (found.target, found.status.target, found.decided) == (target, target, True)
+    assert found.status.message.startswith(
+        f"autoscaling begins with {target} group{'' if target == 1 else 's'}: {there} "
+    )
 
 
 def test_a_new_process_goes_on_with_the_target_of_the_status() -> None:
     first = scaled(seen(replicas=4))
-    status = LlamaDeploymentStatus.model_validate(LlamaDeploymentStatus(autoscaling=first.record).to_api())
+    status = LlamaDeploymentStatus.model_validate(LlamaDeploymentStatus(autoscaling=first.status).to_api())
     for later in (0, 1, 3600):
         again = scaled(seen(*group(0), replicas=1, status=status), later=later)
-        assert (again.target, again.decided, again.record) == (4, False, first.record)
+        assert (again.target, again.decided, again.status) == (4, False, first.status)
 
 
 def decision(target: int, **kept: Any) -> Decision:
-    return Decision(target, State(Kept(target, **kept)), "Word", f"so {target}", {"waiting": 1.23456})
+    return Decision(target, PolicyState(DurableState(target, **kept)), "Word", f"so {target}", {"waiting": 1.23456})
 
 
 def test_a_record_keeps_ten_decisions_and_equals_what_is_read_back() -> None:
@@ -239,7 +254,7 @@ def test_a_record_keeps_ten_decisions_and_equals_what_is_read_back() -> None:
         moment = NOW + timedelta(seconds=number)
         raised = moment + timedelta(microseconds=7)
         change = decision(number, raised=raised, seconds_per_token=0.1234567, starts=(1.26,))
-        record = replace_record(record, change, moment)
+        record = status_after(record, change, moment)
     assert [one.to for one in record.decisions] == list(range(13, 13 - KEPT_DECISIONS, -1))
     assert (record.decisions[0].before, record.decisions[0].figures) == (12, {"waiting": 1.235})
     assert (record.target, record.reason, record.message) == (13, "Word", "so 13")
@@ -248,9 +263,9 @@ def test_a_record_keeps_ten_decisions_and_equals_what_is_read_back() -> None:
 
 
 def test_a_decision_that_changes_nothing_changes_no_record() -> None:
-    record = replace_record(AutoscalingStatus(target=0, since=NOW), decision(2), NOW)
+    record = status_after(AutoscalingStatus(target=0, since=NOW), decision(2), NOW)
     later = NOW + timedelta(hours=1)
-    assert replace_record(record, decision(2, seconds_per_token=3.0, raised=later), later) == record
+    assert status_after(record, decision(2, seconds_per_token=3.0, raised=later), later) == record
 
 
 # -- plan and status --------------------------------------------------------------------------------------------------
@@ -262,10 +277,10 @@ def test_the_plan_has_the_target_in_place_of_replicas_and_looks_again_within_a_s
     known = replace(base, status=base.status.model_copy(update={"autoscaling": record}))
     found = plan(known, SETTINGS, NOW)
     assert (found.replicas, found.recheck) == (2, READING)
-    assert found.persisted.autoscaling is not None
+    assert found.memory.autoscaling is not None
     assert not found.deletes
     assert not found.creates
-    status = deployment_status(known, found, (), NOW)
+    status = report(known, found, (), NOW)
     assert (status.groups_ready, status.reason) == ("2/2", "Serving")
     assert known.spec is not None
     assert known.spec.replicas == 1
@@ -275,7 +290,7 @@ def test_an_unknown_time_zone_is_a_failure_that_stops_nothing() -> None:
     peak = {"name": "p", "timeZone": "Europe/Atlantis", "from": "08:00", "to": "09:00", "minReplicas": 2}
     known = seen(*group(0), auto={"schedules": [peak]})
     found = plan(known, SETTINGS, NOW)
-    status = deployment_status(known, found, (), NOW)
+    status = report(known, found, (), NOW)
     assert status.reason == "SpecInvalid"
     assert "Europe/Atlantis of p is not known" in status.message
     assert {one.type: one.status for one in status.conditions} == {
@@ -288,8 +303,8 @@ def test_an_event_for_every_change_with_its_sentence() -> None:
     def status(target: int) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus(autoscaling=AutoscalingStatus(target=target, message="why", since=NOW))
 
-    assert [(one.reason, one.message) for one in deployment_events(status(1), status(3))] == [
+    assert [(one.reason, one.message) for one in notices(status(1), status(3))] == [
         ("ScaledUp", "1 to 3 group(s): why")
     ]
-    assert [one.reason for one in deployment_events(status(3), status(1))] == ["ScaledDown"]
-    assert deployment_events(status(3), status(3)) == deployment_events(LlamaDeploymentStatus(), status(3)) == ()
+    assert [one.reason for one in notices(status(3), status(1))] == ["ScaledDown"]
+    assert notices(status(3), status(3)) == notices(LlamaDeploymentStatus(), status(3)) == ()

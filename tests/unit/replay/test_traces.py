@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling import recording
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.traces import AZURE, PLAIN, BadTraceError, Request, Trace, load
 
 
@@ -41,15 +41,15 @@ def test_halves_share_the_requests_and_begin_at_zero() -> None:
 
 def test_a_recording_gives_arrivals_their_mean_size_and_keeps_the_decisions(tmp_path: Path) -> None:
     samples = [
-        recording.sample(Load(known=True), Groups(serving=1), target=1, time=1000.0),
-        recording.sample(
+        recording.reading_of(Load(known=True), GroupCounts(serving=1), target=1, time=1000.0),
+        recording.reading_of(
             Load(known=True, arrived=4, arrived_prompt_tokens=40, served=2, served_answer_tokens=30),
-            Groups(serving=1, starting=(3.0, 1.0)),
+            GroupCounts(serving=1, starting=(3.0, 1.0)),
             target=3,
             time=1002.0,
         ),
     ]
-    trace = load(written(tmp_path, recording.HEADER, *(recording.line(one) for one in samples)))
+    trace = load(written(tmp_path, recording.HEADER, *(recording.csv_line(one) for one in samples)))
     assert trace.requests == tuple(Request(at, 10, 15) for at in (0.0, 0.5, 1.0, 1.5))
     assert [(one.time, one.serving, one.starting, one.target) for one in trace.recorded] == [(0, 1, 0, 1), (2, 1, 2, 3)]
 
@@ -117,18 +117,18 @@ def test_the_same_seed_gives_the_same_trace() -> None:
 
 @given(
     st.builds(
-        recording.Sample,
+        recording.Reading,
         **{
             one: st.integers(0, 10**9) if kind is int else st.floats(0, 1e9)
-            for one, kind in recording.Sample.__annotations__.items()
+            for one, kind in recording.Reading.__annotations__.items()
         },
     )
 )
-def test_a_sample_reads_as_it_was_written(one: recording.Sample) -> None:
-    assert recording.parse(recording.line(one)) == one
+def test_a_sample_reads_as_it_was_written(one: recording.Reading) -> None:
+    assert recording.parse_line(recording.csv_line(one)) == one
 
 
 def test_a_recordings_header_names_its_columns() -> None:
-    one = recording.sample(Load(known=True), Groups(), target=0, time=1.0)
-    assert len(recording.line(one).split(",")) == len(recording.HEADER.split(","))
+    one = recording.reading_of(Load(known=True), GroupCounts(), target=0, time=1.0)
+    assert len(recording.csv_line(one).split(",")) == len(recording.HEADER.split(","))
     assert isinstance(load("gamma:1,1,10,1"), Trace)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.plan.autoscaling.load import LONGEST_SPAN, Gateway, Marks, merge
+from llama_operator.plan.autoscaling.load import LONGEST_SPAN, GatewayPod, PreviousReading, merge
 from llama_serving.config.gateway import GatewayLoad, WorkCount
 from tests.unit.operator.worlds import NOW
 
-A, B = Gateway("a", "1"), Gateway("b", "1")
+A, B = GatewayPod("a", "1"), GatewayPod("b", "1")
 
 
 def says(arrived: int, served: int = 0, *, uptime: float, waiting: int = 0, oldest: float = 0) -> GatewayLoad:
@@ -28,29 +28,29 @@ def after(seconds: float) -> timedelta:
 
 
 def test_the_first_reading_has_no_differences() -> None:
-    load, _ = merge(Marks(), {A: says(100, 90, uptime=50, waiting=4, oldest=1.5)}, NOW)
+    load, _ = merge(PreviousReading(), {A: says(100, 90, uptime=50, waiting=4, oldest=1.5)}, NOW)
     assert (load.known, load.arrived, load.served, load.span) == (True, 0, 0, 0)
     assert (load.waiting, load.oldest_wait, load.in_flight) == (4, 1.5, 6)
-    assert (load.waiting_prompt_tokens, load.waiting_answer_tokens) == (40, 28)
+    assert load.waiting_answer_tokens == 28
 
 
 def test_what_came_since_is_added_up_over_gateways() -> None:
-    _, marks = merge(Marks(), {A: says(100, 90, uptime=50), B: says(10, 10, uptime=20)}, NOW)
+    _, marks = merge(PreviousReading(), {A: says(100, 90, uptime=50), B: says(10, 10, uptime=20)}, NOW)
     load, _ = merge(marks, {A: says(103, 92, uptime=51), B: says(11, 11, uptime=21)}, NOW + after(1))
-    assert (load.arrived, load.arrived_prompt_tokens, load.arrived_answer_tokens) == (4, 40, 24)
-    assert (load.served, load.served_prompt_tokens, load.served_answer_tokens, load.served_seconds) == (3, 30, 15, 6)
+    assert (load.arrived, load.arrived_prompt_tokens) == (4, 40)
+    assert (load.served, load.served_answer_tokens, load.served_seconds) == (3, 15, 6)
     assert load.span == 1
 
 
 @pytest.mark.parametrize("jump", [-3600, -1, 0, 0.001, 3600])
 def test_a_clock_that_jumps_does_not_stretch_the_time(jump: float) -> None:
-    _, marks = merge(Marks(), {A: says(100, uptime=50)}, NOW)
+    _, marks = merge(PreviousReading(), {A: says(100, uptime=50)}, NOW)
     load, marks = merge(marks, {A: says(104, uptime=52)}, NOW + after(jump))
     assert (load.arrived, load.span) == (4, 2)
 
 
 def test_a_gateway_that_started_again_counts_from_zero() -> None:
-    _, marks = merge(Marks(), {A: says(100, 90, uptime=50)}, NOW)
+    _, marks = merge(PreviousReading(), {A: says(100, 90, uptime=50)}, NOW)
     load, marks = merge(marks, {A: says(2, 1, uptime=0.5)}, NOW + after(1))
     assert (load.arrived, load.served) == (2, 1)
     load, _ = merge(marks, {A: says(3, 1, uptime=60)}, NOW + after(60))
@@ -58,7 +58,7 @@ def test_a_gateway_that_started_again_counts_from_zero() -> None:
 
 
 def test_a_gateway_that_is_new() -> None:
-    _, marks = merge(Marks(), {A: says(100, uptime=50)}, NOW)
+    _, marks = merge(PreviousReading(), {A: says(100, uptime=50)}, NOW)
     load, _ = merge(marks, {A: says(100, uptime=52), B: says(3, uptime=1)}, NOW + after(2))
     assert load.arrived == 3, "it began after the reading before"
     load, _ = merge(marks, {A: says(100, uptime=52), B: says(3, uptime=30)}, NOW + after(2))
@@ -68,13 +68,13 @@ def test_a_gateway_that_is_new() -> None:
 
 
 def test_a_gateway_of_the_same_name_is_another_one() -> None:
-    _, marks = merge(Marks(), {A: says(100, uptime=50)}, NOW)
-    load, marks = merge(marks, {Gateway("a", "2"): says(120, uptime=51)}, NOW + after(1))
-    assert (load.arrived, list(marks.gateways)) == (0, [Gateway("a", "2")])
+    _, marks = merge(PreviousReading(), {A: says(100, uptime=50)}, NOW)
+    load, marks = merge(marks, {GatewayPod("a", "2"): says(120, uptime=51)}, NOW + after(1))
+    assert (load.arrived, list(marks.gateways)) == (0, [GatewayPod("a", "2")])
 
 
 def test_a_silent_gateway_makes_it_a_lower_bound_and_its_requests_come_later() -> None:
-    _, marks = merge(Marks(), {A: says(100, uptime=50), B: says(10, uptime=50)}, NOW)
+    _, marks = merge(PreviousReading(), {A: says(100, uptime=50), B: says(10, uptime=50)}, NOW)
     load, marks = merge(marks, {A: says(101, uptime=51), B: None}, NOW + after(1))
     assert (load.known, load.silent, load.arrived) == (False, ("b",), 1)
     load, _ = merge(marks, {A: says(102, uptime=52), B: says(15, uptime=52)}, NOW + after(2))
@@ -82,7 +82,7 @@ def test_a_silent_gateway_makes_it_a_lower_bound_and_its_requests_come_later() -
 
 
 def test_nobody_to_ask_is_not_known() -> None:
-    load, marks = merge(Marks(), {}, NOW)
+    load, marks = merge(PreviousReading(), {}, NOW)
     assert (load.known, load.waiting) == (False, 0)
     load, _ = merge(marks, {}, NOW + after(3600))
     assert load.span == LONGEST_SPAN
@@ -105,7 +105,7 @@ def test_no_request_is_counted_twice(story: list[tuple[str, int, float]]) -> Non
     counts = dict.fromkeys(range(3), 0)
     uids, up, silent = dict.fromkeys(range(3), 0), dict.fromkeys(range(3), 5.0), set[int]()
     came = seen = 0
-    now, marks = NOW, Marks()
+    now, marks = NOW, PreviousReading()
     for what, which, wait in story:
         if what == "request":
             counts[which] += 3
@@ -119,7 +119,7 @@ def test_no_request_is_counted_twice(story: list[tuple[str, int, float]]) -> Non
             silent.discard(which)
         present = {number for number in counts if (what, which) != ("gone", number)}
         heard = {
-            Gateway(str(number), str(uids[number])): None
+            GatewayPod(str(number), str(uids[number])): None
             if number in silent
             else says(counts[number], uptime=up[number])
             for number in sorted(present)
@@ -138,7 +138,7 @@ def test_no_request_is_counted_twice(story: list[tuple[str, int, float]]) -> Non
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20))
 def test_with_gateways_that_stay_every_request_is_counted(story: list[tuple[int, int]]) -> None:
     one = other = seen = 0
-    marks, uptime = merge(Marks(), {A: says(0, uptime=1), B: says(0, uptime=1)}, NOW)[1], 1.0
+    marks, uptime = merge(PreviousReading(), {A: says(0, uptime=1), B: says(0, uptime=1)}, NOW)[1], 1.0
     for first, second in story:
         one, other, uptime = one + first, other + second, uptime + 1
         load, marks = merge(marks, {A: says(one, uptime=uptime), B: says(other, uptime=uptime)}, NOW + after(uptime))

@@ -12,7 +12,7 @@ from llama_operator.replay.policy import Static
 from llama_operator.replay.registry import maker
 from llama_operator.replay.simulate import first_groups, simulate
 from llama_operator.replay.traces import Request, Trace, load
-from tests.unit.autoscale.test_simulate import Script
+from tests.unit.replay.test_simulate import Script
 
 PLAIN = Parameters(slots=2, prefill=1e9, perToken=0.1, startDelay=20.0, minReplicas=0)
 
@@ -26,10 +26,15 @@ traces = st.one_of(
 )
 
 
-@given(traces, st.lists(st.integers(0, 8), max_size=10), st.integers(0, 8), st.sampled_from([0.0, 5.0, 60.0]))
+@given(
+    trace=traces,
+    wanted=st.lists(st.integers(0, 8), max_size=10),
+    initial=st.integers(0, 8),
+    delay=st.sampled_from([0.0, 5.0, 60.0]),
+)
 @settings(max_examples=100, deadline=None)
 def test_no_run_is_below_the_bound_of_its_own_share(
-    trace: Trace, wanted: list[int], initial: int, delay: float
+    *, trace: Trace, wanted: list[int], initial: int, delay: float
 ) -> None:
     parameters = PLAIN.model_copy(update={"startDelay": delay})
     policy = Script({15 * index: number for index, number in enumerate(wanted, 1)})

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llama_operator.plan.placement.admit import AdmissionDecision, WaitingGroup, admit
 from llama_operator.plan.placement.fit import FreeCapacity, could_ever_fit, why_not
-from llama_operator.plan.placement.shortage import group_shortage
-from llama_operator.plan.reasons import Reason
+from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 
 GPU = "nvidia.com/gpu"
@@ -22,7 +22,7 @@ def ask(gpus: float = 8, name: str = "p", **fields: Any) -> PodRequest:
 def node(name: str, *users: PodRequest, gpus: float = 8, **fields: Any) -> NodeCapacity:
     taken = {kind: sum(user.requests.get(kind, 0) for user in users) for kind in (GPU, "cpu")}
     has: dict[str, float] = {GPU: gpus, "cpu": 16.0, "pods": 10.0}
-    found = NodeCapacity(name, {}, True, True, has, taken, users=tuple(replace(user, node=name) for user in users))
+    found = NodeCapacity(name, {}, True, True, has, taken, pods=tuple(replace(user, node=name) for user in users))
     return replace(found, **fields)
 
 
@@ -35,13 +35,13 @@ LOW = replace(FULL, priority=-5)
 
 
 @pytest.mark.parametrize(
-    ("rooms", "waiting", "asks", "fits"),
+    ("nodes", "waiting", "asks", "fits"),
     [
         ((node("a"), node("b")), (), pair(), True),
         ((node("a"), node("b", ask(1))), (), pair(), False),
         ((node("a", gpus=16),), (), pair(), True),
-        ((node("a", gpus=16),), (), pair(apart=True), False),
-        ((node("a"), node("b")), (), pair(apart=True), True),
+        ((node("a", gpus=16),), (), pair(one_per_node=True), False),
+        ((node("a"), node("b")), (), pair(one_per_node=True), True),
         ((node("a"), node("b", ready=False)), (), pair(), False),
         ((node("a"), node("b", schedulable=False)), (), pair(), False),
         ((node("a"), node("b")), (ask(1, "other"),), pair(), False),
@@ -59,19 +59,19 @@ LOW = replace(FULL, priority=-5)
     ],
 )  # fmt: skip
 def test_room_for_all_or_none(
-    rooms: tuple[NodeCapacity, ...], waiting: tuple[PodRequest, ...], asks: tuple[PodRequest, ...], fits: bool
+    *, nodes: tuple[NodeCapacity, ...], waiting: tuple[PodRequest, ...], asks: tuple[PodRequest, ...], fits: bool
 ) -> None:
-    floor = FreeCapacity(Capacity(rooms, waiting))
-    before = {name: dict(free) for name, free in floor.free.items()}
-    assert floor.place(asks) is fits
-    assert (floor.free == before) is not fits, "given, or nothing changed"
+    free = FreeCapacity(Capacity(nodes, waiting))
+    before = {name: dict(left) for name, left in free.free.items()}
+    assert free.place(asks) is fits
+    assert (free.free == before) is not fits, "given, or nothing changed"
 
 
 def test_what_was_given_is_not_given_again() -> None:
-    floor = FreeCapacity(Capacity((node("a"), node("b"), node("c"))))
-    assert floor.place(pair())
-    assert not floor.place(pair())
-    assert floor.place((ask(),))
+    free = FreeCapacity(Capacity((node("a"), node("b"), node("c"))))
+    assert free.place(pair())
+    assert not free.place(pair())
+    assert free.place((ask(),))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
 
 
 @pytest.mark.parametrize(
-    ("rooms", "asks", "reason", "text"),
+    ("nodes", "asks", "reason", "text"),
     [
         (
             (node("node-1"), node("node-7", PodRequest("x", "job", "u", requests={GPU: 5.0}))),
@@ -107,7 +107,7 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
             pair(4),
             Reason.WAITING_FOR_ROOM,
             f"group 2 needs 2 x 4 {GPU}, 2 are free: a has 6 in use by team/p, team/q and 1 more;"
-            f" of 1 nodes a comes closest: 2 {GPU} free of 8, 2 short",
+            f" of 1 node a comes closest: 2 {GPU} free of 8, 2 short",
         ),
         (
             (node("a", gpus=0), node("b", gpus=0)),
@@ -125,10 +125,10 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
         ),
         (
             (node("a", gpus=16),),
-            pair(apart=True),
+            pair(one_per_node=True),
             Reason.UNSCHEDULABLE,
             f"group 2 needs 2 x 8 {GPU}, 16 are free; its 2 stages go to different nodes (placement.spreadStages),"
-            " 1 of them have the room; the nodes would not hold it even if they were empty",
+            " 1 of them fit; the nodes would not hold it even if they were empty",
         ),
         (
             (), pair(), Reason.UNSCHEDULABLE,
@@ -136,11 +136,11 @@ def test_taints(taint: dict[str, str], toleration: dict[str, str] | None, keeps_
         ),
     ],
 )  # fmt: skip
-def test_what_is_said(rooms: tuple[NodeCapacity, ...], asks: tuple[PodRequest, ...], reason: Reason, text: str) -> None:
-    floor = FreeCapacity(Capacity(rooms))
-    assert not floor.place(asks)
-    hold = group_shortage(2, asks, floor)
-    assert (hold.reason, hold.detail, hold.group) == (reason, text, 2)
+def test_what_is_said(
+    *, nodes: tuple[NodeCapacity, ...], asks: tuple[PodRequest, ...], reason: Reason, text: str
+) -> None:
+    found = admit(Capacity(nodes), [WaitingGroup("group 2", asks, 2)])
+    assert found == AdmissionDecision((), (Explanation(reason, text, 2),))
 
 
 @settings(deadline=None)
@@ -148,13 +148,15 @@ def test_what_is_said(rooms: tuple[NodeCapacity, ...], asks: tuple[PodRequest, .
     sizes=st.lists(st.integers(0, 8), min_size=1, max_size=6),
     stages=st.integers(1, 4),
     each=st.integers(1, 8),
-    apart=st.booleans(),
+    one_per_node=st.booleans(),
 )
-def test_first_fit_is_exact_for_pods_that_are_alike(sizes: list[int], stages: int, each: int, apart: bool) -> None:
-    rooms = tuple(node(f"n{number}", gpus=size) for number, size in enumerate(sizes))
-    asks = tuple(ask(each, f"g-{stage}", apart=apart) for stage in range(stages))
-    most = sum(min(size // each, 1) if apart else size // each for size in sizes)
-    assert could_ever_fit(asks, rooms) is (most >= stages)
-    floor = FreeCapacity(Capacity(rooms))
-    assert floor.place(asks) is (most >= stages)
-    assert all(free[GPU] >= 0 for free in floor.free.values())
+def test_first_fit_is_exact_for_pods_that_are_alike(
+    *, sizes: list[int], stages: int, each: int, one_per_node: bool
+) -> None:
+    nodes = tuple(node(f"n{number}", gpus=size) for number, size in enumerate(sizes))
+    asks = tuple(ask(each, f"g-{stage}", one_per_node=one_per_node) for stage in range(stages))
+    most = sum(min(size // each, 1) if one_per_node else size // each for size in sizes)
+    assert could_ever_fit(asks, nodes) is (most >= stages)
+    free = FreeCapacity(Capacity(nodes))
+    assert free.place(asks) is (most >= stages)
+    assert all(left[GPU] >= 0 for left in free.free.values())

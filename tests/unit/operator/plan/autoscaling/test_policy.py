@@ -2,18 +2,12 @@
 
 import pytest
 
-from llama_operator.plan.autoscaling.policy import (
-    Decision,
-    Groups,
-    Kept,
-    Limits,
-    ScaleReason,
-    State,
-    decide,
-    horizon_of,
-    windows_of,
-)
-from tests.unit.operator.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
+from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
+from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
+from llama_operator.plan.autoscaling.policy import Decision, decide
+from llama_operator.plan.autoscaling.scale_reason import ScaleReason
+from llama_operator.plan.autoscaling.windows import horizon_for, windows_for
+from tests.unit.operator.plan.autoscaling.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
 
 ZERO = within(LIMITS, floor=0, idle_after=300.0)
 
@@ -51,7 +45,7 @@ def test_groups_go_one_at_a_time_and_the_rest_holds_the_load() -> None:
     seen = bed.run(2.5, 900)
     steps = list(changes(seen, 12))
     assert {step for _, step in steps} == {-1}
-    assert steps[0][0] >= windows_of(LIMITS, Kept()).keep - 1
+    assert steps[0][0] >= windows_for(LIMITS, ()).keep - 1
     assert 3 <= seen[-1].target <= 4
     assert last_change(seen, 12).reason == ScaleReason.LESS_LOAD
 
@@ -66,7 +60,13 @@ def test_nothing_goes_within_the_cooldown_after_a_raise() -> None:
 
 @pytest.mark.parametrize("waiting", [1, 5, 40])
 def test_first_request_at_zero_starts_a_group_at_once(waiting: int) -> None:
-    decision = decide(reading(arrived=waiting, waiting=waiting), Groups(), State(Kept(target=0)), ZERO, NOW)
+    decision = decide(
+        reading(arrived=waiting, waiting=waiting),
+        GroupCounts(),
+        state=PolicyState(DurableState(target=0)),
+        limits=ZERO,
+        now=NOW,
+    )
     assert decision.target == -(-waiting // 8) if waiting < 33 else decision.target == 4  # four are added at a time
     assert decision.reason == ScaleReason.FIRST_REQUEST
     assert f"{waiting} waiting" in decision.message
@@ -74,8 +74,8 @@ def test_first_request_at_zero_starts_a_group_at_once(waiting: int) -> None:
 
 def test_speed_known_from_earlier_weighs_the_first_requests() -> None:
     """40 requests of 200 tokens at 0.04 s are 320 s of a slot: one group of 8 does it while another would start."""
-    state = State(Kept(target=0, seconds_per_token=0.04))
-    assert decide(reading(waiting=40, arrived=40), Groups(), state, ZERO, NOW).target == 1
+    state = PolicyState(DurableState(target=0, seconds_per_token=0.04))
+    assert decide(reading(waiting=40, arrived=40), GroupCounts(), state=state, limits=ZERO, now=NOW).target == 1
 
 
 def test_to_zero_only_after_the_time_asked_for() -> None:
@@ -117,7 +117,7 @@ def test_a_held_group_is_not_asked_for_again() -> None:
     seen = bed.run(1.0, 120) + bed.run(12.0, 900)
     blocked = [one for one in seen if one.reason == ScaleReason.NO_ROOM]
     assert blocked[-1].target == max(one.target for one in seen) < LIMITS.ceiling
-    assert "wait for room" in blocked[-1].message
+    assert "wait for capacity" in blocked[-1].message
     first = next(index for index, one in enumerate(seen) if one.reason == ScaleReason.NO_ROOM)
     assert {one.target for one in seen[first:]} == {blocked[-1].target}
 
@@ -136,13 +136,15 @@ def test_the_ceiling_is_said() -> None:
     ],
 )
 def test_other_limits_are_followed_at_once(limits: Limits, target: int, word: ScaleReason) -> None:
-    decision = decide(reading(in_flight=12), Groups(serving=3), State(Kept(target=3)), limits, NOW)
+    decision = decide(
+        reading(in_flight=12), GroupCounts(serving=3), state=PolicyState(DurableState(target=3)), limits=limits, now=NOW
+    )
     assert (decision.target, decision.reason) == (target, word)
 
 
 def test_without_a_record_it_begins_at_the_floor() -> None:
-    decision = decide(reading(), Groups(), State(), within(LIMITS, floor=2), NOW)
-    assert decision.target == decision.state.kept.target == 2
+    decision = decide(reading(), GroupCounts(), state=PolicyState(), limits=within(LIMITS, floor=2), now=NOW)
+    assert decision.target == decision.state.durable.target == 2
 
 
 def test_no_decision_adds_more_than_the_step() -> None:
@@ -158,8 +160,10 @@ def test_credit_for_groups_that_are_nearly_there() -> None:
     bed = Bed.running(4)
     bed.run(3.5, 600)
     load = reading(arrived=3, in_flight=32, waiting=100, served=3)
-    state = State(Kept(target=6), bed.state.memory)
-    soon, late = (decide(load, Groups(4, (age, age)), state, LIMITS, NOW).target for age in (50.0, 1.0))
+    state = PolicyState(DurableState(target=6), bed.state.history)
+    soon, late = (
+        decide(load, GroupCounts(4, (age, age)), state=state, limits=LIMITS, now=NOW).target for age in (50.0, 1.0)
+    )
     assert soon == 6
     assert late > soon
 
@@ -184,8 +188,8 @@ def test_after_a_restart_nothing_goes_before_the_windows_are_full() -> None:
 
 
 def test_the_horizon_is_the_p90_of_starts() -> None:
-    assert horizon_of(LIMITS, Kept()) == 60.0
-    assert horizon_of(LIMITS, Kept(starts=tuple(map(float, range(10, 110, 10))))) == 90.0
+    assert horizon_for(LIMITS, ()) == 60.0
+    assert horizon_for(LIMITS, tuple(map(float, range(10, 110, 10)))) == 90.0
 
 
 def test_wanted_requests_in_flight_take_the_place_of_slots() -> None:
@@ -195,7 +199,13 @@ def test_wanted_requests_in_flight_take_the_place_of_slots() -> None:
 
 
 def test_the_sentence_of_a_raise_has_its_numbers() -> None:
-    decision = decide(reading(arrived=12, waiting=12, in_flight=8), Groups(1), State(Kept(target=1)), LIMITS, NOW)
+    decision = decide(
+        reading(arrived=12, waiting=12, in_flight=8),
+        GroupCounts(1),
+        state=PolicyState(DurableState(target=1)),
+        limits=LIMITS,
+        now=NOW,
+    )
     assert decision.target == 3
     assert decision.reason == ScaleReason.REQUESTS_WAIT
     assert decision.message == (
@@ -217,9 +227,10 @@ def test_nothing_goes_while_a_request_waits() -> None:
     bed = Bed.running(6)
     lowered = 0
     for _ in range(150):
-        before, state = bed.state.kept.target or 0, bed.state
+        before, state = bed.state.durable.target or 0, bed.state
         quiet, waits = (
-            decide(reading(waiting=waiting), Groups(serving=before), state, LIMITS, NOW).target for waiting in (0, 1)
+            decide(reading(waiting=waiting), GroupCounts(serving=before), state=state, limits=LIMITS, now=NOW).target
+            for waiting in (0, 1)
         )
         lowered += quiet < before
         assert waits == before

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from llama_operator.plan.autoscaling import recording
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.__main__ import main
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Static
@@ -55,15 +55,15 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_recording_shows_what_was_decided(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "recording.csv"
     samples = [
-        recording.sample(
+        recording.reading_of(
             Load(known=True, arrived=1, arrived_prompt_tokens=100, served=1, served_answer_tokens=50),
-            Groups(serving=2),
+            GroupCounts(serving=2),
             target=2 + second % 2,
             time=1e9 + second,
         )
         for second in range(60)
     ]
-    file.write_text("\n".join([recording.HEADER, *(recording.line(one) for one in samples)]))
+    file.write_text("\n".join([recording.HEADER, *(recording.csv_line(one) for one in samples)]))
     rows = json.loads(replayed(capsys, str(file), "--policy", "ours", "--json"))["policies"]
     assert [one["policy"] for one in rows] == ["recorded", "ours"]
     assert rows[0]["gpu_seconds"] == 2 * 59 * 8
@@ -134,15 +134,15 @@ def test_the_table_says_never_where_a_wait_has_no_end() -> None:
 
 def test_the_tuned_form_is_the_best_of_its_grid() -> None:
     trace = load("gamma:2,4,300,3")
-    best = rank(attempt("ray", tune("ray", trace, SMALL), trace, SMALL))
-    assert best == min(rank(attempt("ray", one, trace, SMALL)) for one in grid("ray", SMALL.slots))
+    best = rank(attempt("ray", tune("ray", trace, SMALL), trace=trace, parameters=SMALL))
+    assert best == min(rank(attempt("ray", one, trace=trace, parameters=SMALL)) for one in grid("ray", SMALL.slots))
 
 
 def test_the_tuned_fixed_number_is_the_fewest_that_do() -> None:
     trace = load("gamma:2,4,300,3")
     number = tune("static", trace, SMALL)["groups"]
-    assert attempt("static", {"groups": number}, trace, SMALL).share >= SHARE
-    assert attempt("static", {"groups": number - 1}, trace, SMALL).share < SHARE
+    assert attempt("static", {"groups": number}, trace=trace, parameters=SMALL).share >= SHARE
+    assert attempt("static", {"groups": number - 1}, trace=trace, parameters=SMALL).share < SHARE
 
 
 def test_rank_prefers_those_that_reach_the_share_then_the_cheap() -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.autoscaling.memory import NOTHING
+from llama_operator.plan.autoscaling.memory import NO_MEMORY
 from llama_operator.plan.naming import GroupId
 from llama_operator.preview.simulated_group import Spans
 from llama_operator.preview.simulation import Moment, Setting, Simulation
@@ -56,7 +56,7 @@ class ScaleRun(Simulation):
 
     def go(self, seconds: int) -> "ScaleRun":
         for _ in range(seconds):
-            fresh, before = self.recall is NOTHING, self.memory.autoscaling
+            fresh, before = self.recall is NO_MEMORY, self.memory.autoscaling
             busy = {group for group, unit in self.units.items() if unit.ready or unit.busy(self.now)}
             moment = self.second()
             self.traffic.tick(sum(unit.ready for unit in self.units.values()))
@@ -80,7 +80,7 @@ class ScaleRun(Simulation):
         assert {item.group.ordinal for item in moment.plan.creates} <= wanted
 
     def _look_at_a_new_process(self, moment: Moment, before: int) -> None:
-        auto, record = self.spec.autoscaling, moment.plan.persisted.autoscaling
+        auto, record = self.spec.autoscaling, moment.plan.memory.autoscaling
         assert auto is not None
         assert record is not None
         if record.target < min(before, auto.max_replicas):
@@ -128,7 +128,7 @@ def test_any_story_keeps_the_rules_and_ends_at_the_fewest(story: list[tuple[int,
         run.traffic.rate = rate
         run.silent = thing == "silent" or (run.silent and thing != "heard")
         if thing == "restart" or forgetful:
-            run.recall = NOTHING
+            run.recall = NO_MEMORY
         if isinstance(thing, dict):
             scaling |= thing
             run.spec = LlamaDeploymentSpec.model_validate(spec_of(**scaling))
@@ -143,7 +143,7 @@ def test_a_restart_at_any_second_of_a_rise_ends_the_same(second: int) -> None:
     run = run_of(minReplicas=1)
     run.traffic.rate = 3
     run.go(second)
-    run.recall = NOTHING
+    run.recall = NO_MEMORY
     run.go(120)
     assert run.serving >= 3, "three requests of three seconds each, four at a time on a group"
     assert run.traffic.waiting == 0
@@ -159,7 +159,7 @@ def test_a_restart_in_every_second_takes_nothing_away() -> None:
     before = run.target
     run.traffic.rate = 0
     for _ in range(200):
-        run.recall = NOTHING
+        run.recall = NO_MEMORY
         run.go(1)
     assert run.target == before >= 3
     settle(run, 1)
