@@ -14,7 +14,7 @@ from llama_operator.manifests.diff import Changes, manager_of
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.observe.deployment import mounted
 from llama_operator.plan.plan import DeletePod, Plan, SetRotation
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import (
     Cluster,
     Key,
@@ -27,6 +27,7 @@ from llama_operator.ports import (
     Retry,
     Supervisors,
 )
+from llama_serving.config.reasons import Reason
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from llama_operator.apply import Outcome
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.shortage import group_shortage
 from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import Capacity, Cluster, Key, PodRequest, Ref, Retry
+from llama_serving.config.reasons import Reason
 
 LONGEST_AGE = 10.0  # seconds
 

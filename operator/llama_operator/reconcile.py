@@ -26,12 +26,13 @@ from llama_operator.observe.deployment import PodView, Snapshot, owned_by, pod_v
 from llama_operator.observe.weights import weights_views
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
 from llama_operator.status.deployment import notices, report
 from llama_operator.supervisor_cache import SupervisorCache
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from llama_operator.api import KIND, WEIGHTS_KIND
 from llama_operator.ports import Rejected, Retry, SupervisorAnswer
 from llama_operator.reconcile import Edges, reconcile
 from llama_serving.config import names
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.fakes.cluster import clone, set_condition, stamp
 from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of

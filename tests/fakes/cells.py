@@ -15,7 +15,8 @@ from llama_serving.config.desired import (
     Verify,
     WeightsArtifact,
 )
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from tests.fakes.models import Behaviour
 
 SPEED = 20.0  # tokens per second of one request

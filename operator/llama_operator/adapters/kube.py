@@ -21,6 +21,7 @@ from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
+from llama_serving.config.reasons import RotationReason
 
 MANAGER = "llama-operator"
 DEADLINE = 10.0  # seconds for one call
@@ -129,7 +130,7 @@ class KubeCluster:
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
-            "reason": "InRotation" if open_ else "OutOfRotation",
+            "reason": RotationReason.IN_ROTATION if open_ else RotationReason.OUT_OF_ROTATION,
             "message": reason,
             "lastTransitionTime": _now(),
         }

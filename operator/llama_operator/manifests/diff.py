@@ -23,9 +23,10 @@ from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import KIND as CLAIM
 from llama_operator.plan.placement.claims import claim_for, kept_claims
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 
 _AMOUNTS = frozenset({"requests", "limits"})
 ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"

@@ -5,9 +5,11 @@ from datetime import datetime
 
 from llama_operator.observe.deployment import PodView, Snapshot, Waiting
 from llama_operator.plan.placement.shortage import shortage
-from llama_operator.plan.reasons import SEVERITY, Explanation, Reason, most_severe
+from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import NodeCapacity
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reason_catalogue import PRIORITY, reason_from
+from llama_serving.config.reasons import CellReason, Reason
+from llama_serving.config.state import CellState, Phase
 
 _IMAGE_WORDS = frozenset(
     {
@@ -19,24 +21,6 @@ _IMAGE_WORDS = frozenset(
         "RegistryUnavailable",
     }
 )
-_CELL_REASONS = {
-    CellReason.RAY_STARTING: Reason.ENGINE_STARTING,
-    CellReason.STAGES_NOT_JOINED: Reason.STAGE_NOT_JOINED,
-    CellReason.LEADER_NOT_REACHED: Reason.STAGE_NOT_JOINED,
-    CellReason.ENGINE_STARTING: Reason.ENGINE_STARTING,
-    CellReason.ENGINE_FAILED: Reason.ENGINE_FAILED,
-    CellReason.ENGINE_UNHEALTHY: Reason.ENGINE_UNHEALTHY,
-    CellReason.WEIGHTS_MISSING: Reason.WEIGHTS_MISSING,
-    CellReason.WEIGHTS_UNREADABLE: Reason.WEIGHTS_UNREADABLE,
-    CellReason.MODEL_REFUSED: Reason.MODEL_REFUSED,
-    CellReason.WEIGHTS_STAGING: Reason.STAGING_WEIGHTS,
-    CellReason.WEIGHTS_REFUSED: Reason.WEIGHTS_REFUSED,
-    CellReason.SWAPPING: Reason.SWAPPING,
-    CellReason.SWAP_FAILED: Reason.SWAP_FAILED,
-    CellReason.VERIFYING: Reason.VERIFYING,
-    CellReason.SERVING: Reason.ENGINE_STARTING,  # it serves, the pod's readiness has not followed yet
-    CellReason.DRAINING: Reason.REPLACING,
-}
 _SECONDS = re.compile(r"\b(\d+) s\b")  # as supervisors write them
 
 
@@ -59,7 +43,7 @@ def explain_gateway(world: Snapshot) -> tuple[Explanation, ...]:
     if ready:
         return ()
     stuck = (hold for pod in world.gateways if pod.alive and (hold := _not_running(pod, world.rooms)))
-    why = "".join(f"; {hold.detail}" for hold in sorted(stuck, key=lambda hold: SEVERITY[hold.reason])[:1])
+    why = "".join(f"; {hold.detail}" for hold in sorted(stuck, key=lambda hold: PRIORITY[hold.reason])[:1])
     detail = f"0 of {asked} gateways are ready, so no request is answered{why}"
     return (Explanation(Reason.GATEWAY_NOT_READY, detail if asked else "the gateway's Deployment is not there yet"),)
 
@@ -130,7 +114,13 @@ def _cell(pod: PodView, world: Snapshot, now: datetime) -> Explanation | None:
     state = answer.state
     if state.phase is Phase.SERVING and (state.stage != 0 or pod.ready):
         return None
-    return Explanation(_CELL_REASONS[state.reason], _cell_sentence(pod, state), pod.group)
+    return Explanation(_cell_reason(state), _cell_sentence(pod, state), pod.group)
+
+
+def _cell_reason(state: CellState) -> Reason:
+    if state.reason is CellReason.SERVING:  # it serves, the pod's readiness has not followed yet
+        return Reason.ENGINE_STARTING
+    return reason_from(state.reason, otherwise=Reason.ENGINE_STARTING)
 
 
 def _cell_sentence(pod: PodView, state: CellState) -> str:

@@ -27,10 +27,12 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, remembered
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.plan import Admission, Persisted, Plan, PutDesiredState, SetRotation, persisted_state
-from llama_operator.plan.reasons import FAILURES, Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.policy import decided_anew, update_policy
 from llama_operator.plan.rollout.state_machine import Templates, advance, settle
 from llama_operator.plan.settings import Settings
+from llama_serving.config.reason_catalogue import FAILURES, reason_from
+from llama_serving.config.reasons import Reason
 
 SOON = 1.0  # seconds between passes while something starts or leaves: cells send no events
 READING = 0.8  # where the number of groups follows the load: with the pass itself about once a second
@@ -143,14 +145,9 @@ def _weights_holds(view: WeightsView | None, spec: LlamaDeploymentSpec) -> tuple
     if view.ready and view.manifest is not None and view.facts is not None:
         return ()
     if view.refused:
-        return (Explanation(_word(view.reason, Reason.MODEL_REFUSED), view.message),)
+        return (Explanation(reason_from(view.reason, otherwise=Reason.MODEL_REFUSED), view.message),)
     text = view.message or f"LlamaWeights {view.name} is looked at before any device is asked for"
-    return (Explanation(_word(view.reason, Reason.INSPECTING_MODEL), text),)
-
-
-def _word(text: str, other: Reason) -> Reason:
-    """A reason that was written elsewhere, perhaps by another version."""
-    return next((reason for reason in Reason if reason.value == text), other)
+    return (Explanation(reason_from(view.reason, otherwise=Reason.INSPECTING_MODEL), text),)
 
 
 def _models(spec: LlamaDeploymentSpec, aims: Templates) -> tuple[ModelSpec, ...]:
@@ -208,7 +205,7 @@ def _record_holds(memory: Persisted) -> tuple[Explanation, ...]:
     record = memory.rollout
     if record is None or record.phase == "Done":
         return ()
-    reason = _word(record.reason, Reason.ROLLING_OUT)
+    reason = reason_from(record.reason, otherwise=Reason.ROLLING_OUT)
     if record.phase == "RollingOut":
         return (Explanation(reason, record.message),)
     end = "go back to" if record.phase == "RollingBack" else "serve"

@@ -21,9 +21,11 @@ from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import FAILURES, Explanation, Reason, most_severe
+from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import KubeEvent
 from llama_serving.config import names
+from llama_serving.config.reason_catalogue import FAILURES
+from llama_serving.config.reasons import EventReason, Reason, ReportReason
 
 LONGEST = 2000  # characters of a sentence: the API server refuses a condition with a very long one
 
@@ -102,7 +104,7 @@ def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus
         plan = "; ".join((new.expected.why, *new.expected.steps))
         return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
     turned = new.phase in ("RollingBack", "Held")
-    word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")
+    word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or EventReason.ROLLOUT_DONE)
     return [KubeEvent(turned, word, f"rollout of {new.to}: {new.phase}, {new.message}")]
 
 
@@ -110,7 +112,7 @@ def _scaling_notices(before: AutoscalingStatus | None, after: AutoscalingStatus 
     """Every change of the number of groups, with why."""
     if before is None or after is None or before.target == after.target:
         return []
-    word = "ScaledUp" if after.target > before.target else "ScaledDown"
+    word = EventReason.SCALED_UP if after.target > before.target else EventReason.SCALED_DOWN
     return [KubeEvent(False, word, f"{before.target} to {after.target} group(s): {after.message}")]
 
 
@@ -120,7 +122,9 @@ def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
     fresh = [group for group in after.groups if group.verify and group.verify != known.get(group.name)]
     return [
         KubeEvent(
-            not group.verify.passed, "Verified" if group.verify.passed else Reason.VERIFY_FAILED, group.verify.message
+            not group.verify.passed,
+            EventReason.VERIFIED if group.verify.passed else Reason.VERIFY_FAILED,
+            group.verify.message,
         )
         for group in fresh
         if group.verify
@@ -196,7 +200,7 @@ def _model(world: Snapshot, plan: Plan) -> ModelStatus | None:
     if view.facts is not None and not view.refused:
         facts = ModelFactsStatus.model_validate(view.facts.model_dump())
         text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
-        return ModelStatus(key=view.name, outcome="accepted", reason="Accepted", message=text, facts=facts)
+        return ModelStatus(key=view.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts)
     if view.refused:
         return ModelStatus(key=view.name, outcome="refused", reason=view.reason, message=view.message[:LONGEST])
     return ModelStatus(key=view.name, reason=Reason.INSPECTING_MODEL, message="not looked at yet")

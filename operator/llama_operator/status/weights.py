@@ -6,14 +6,15 @@ from typing import Final
 from llama_operator.api import Condition, LlamaWeightsStatus, ModelFactsStatus
 from llama_operator.observe.weights import WeightsSnapshot
 from llama_operator.plan.naming import manifest_name
-from llama_operator.plan.reasons import Explanation, Reason
-from llama_operator.plan.weights.resolve import RESOLVING, WeightsPlan
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.weights.resolve import WeightsPlan
 from llama_operator.ports import KubeEvent
-from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.model import WeightsReport
+from llama_serving.config.reasons import Reason, ReportReason
 
 LONGEST: Final = 2000  # characters of a sentence: the API server refuses a condition with a very long one
 
-_NO_WARNING: Final = frozenset({RESOLVING, Reason.POD_STARTING, Reason.API_RETRY, ReportReason.ACCEPTED})
+_NO_WARNING: Final = frozenset({ReportReason.RESOLVING, Reason.POD_STARTING, Reason.API_RETRY, ReportReason.ACCEPTED})
 
 
 def report_weights(
@@ -78,7 +79,7 @@ def _condition(world: WeightsSnapshot, ready: bool, reason: str, message: str, m
     return Condition(
         type="Ready",
         status=status,
-        reason=reason or RESOLVING,
+        reason=reason or ReportReason.RESOLVING,
         message=message,
         last_transition_time=before.last_transition_time if before and before.status == status else moment,
         observed_generation=world.generation,

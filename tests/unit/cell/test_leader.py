@@ -11,7 +11,8 @@ from llama_serving.cell.policy.leader import FRESH, FRESH_BUSY, RAY_DEADLINE, SE
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, begin
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, Asked
 from llama_serving.config.desired import SwapState
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.unit.cell.worlds import ENGINE, NEW, OLD, RUNNING, SERVES, TIMEOUTS, leader_view
 
 BEFORE_RAY: dict[str, Any] = {

@@ -9,7 +9,7 @@ from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory,
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, Asked, EngineView, serve
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.desired import SwapState
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from tests.unit.cell.worlds import ENGINE, NEW, OLD, SERVES
 
 START = 300.0

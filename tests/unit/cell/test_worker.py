@@ -6,7 +6,8 @@ import pytest
 
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Memory, RayView, begin
 from llama_serving.cell.policy.worker import JOIN_DEADLINE, LEADER_LOST, WorkerView, decide
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.unit.cell.worlds import TIMEOUTS, leader_report, worker_view
 
 FAULT = Fault(CellReason.WEIGHTS_MISSING, "there is no folder")

@@ -15,9 +15,9 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, remembered
 from llama_operator.plan.plan import Admission
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Reason
 from llama_operator.ports import Retry
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, world

@@ -2,17 +2,8 @@
 
 import pytest
 
-from llama_operator.plan.autoscaling.policy import (
-    Decision,
-    Groups,
-    Kept,
-    Limits,
-    ScaleReason,
-    State,
-    decide,
-    horizon_of,
-    windows_of,
-)
+from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, Limits, State, decide, horizon_of, windows_of
+from llama_serving.config.reasons import ScaleReason
 from tests.unit.operator.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
 
 ZERO = within(LIMITS, floor=0, idle_after=300.0)

@@ -7,9 +7,11 @@ import pytest
 from llama_operator.observe.deployment import Ended, PodView, Waiting
 from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
 from llama_operator.plan.placement.shortage import shortage, show_quantity
-from llama_operator.plan.reasons import FAILURES, SEVERITY, Explanation, Reason, most_severe
+from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import NodeCapacity, SupervisorAnswer
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reason_catalogue import FAILURES, PRIORITY
+from llama_serving.config.reasons import CellReason, Reason
+from llama_serving.config.state import Phase
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world
 
 GI = 2**30
@@ -142,7 +144,7 @@ def test_the_order_of_reasons() -> None:
     assert Reason.UNSCHEDULABLE in FAILURES
     assert Reason.API_RETRY not in FAILURES
     assert Reason.SERVING not in FAILURES
-    assert len(SEVERITY) == len(Reason)
+    assert len(PRIORITY) == len(Reason)
 
 
 # -- room -------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from llama_operator.plan.placement.fit import FreeCapacity, could_ever_fit, why_not
 from llama_operator.plan.placement.shortage import group_shortage
-from llama_operator.plan.reasons import Reason
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
+from llama_serving.config.reasons import Reason
 
 GPU = "nvidia.com/gpu"
 

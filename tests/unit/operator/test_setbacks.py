@@ -10,7 +10,8 @@ from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.rollout.rollback import BEFORE_START, rollback_cause
 from llama_operator.ports import SupervisorAnswer
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, worker, world
 

@@ -9,8 +9,9 @@ from llama_operator.api import LlamaDeploymentStatus
 from llama_operator.observe.deployment import Snapshot, Waiting
 from llama_operator.plan.plan import persisted_state
 from llama_operator.plan.planner import LATER, SOON, plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.status.deployment import LONGEST, notices, report
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS

@@ -16,37 +16,18 @@ rollout, or before the windows are full, as after a restart. Time is what readin
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from math import ceil
 
 from llama_operator.plan.autoscaling import demand
 from llama_operator.plan.autoscaling.demand import DemandHistory, Needs, Windows
 from llama_operator.plan.autoscaling.load import Load
+from llama_serving.config.reasons import ScaleReason
 
 SHORTEST_KEEP, LONGEST_KEEP = 15.0, 900.0  # seconds
 SHORTEST_STABLE, LONGEST_STABLE = 600.0, 1800.0  # seconds
 LEAST_STEP = 4  # groups
 KEPT_STARTS = 20
 SPEED_CHANGE = 0.1  # a measured speed that differs by less is not noted anew
-
-
-class ScaleReason(StrEnum):
-    """Why the target is what it is. API: users alert on them, so they are never renamed."""
-
-    FIRST_REQUEST = "FirstRequest"  # it was zero, and a request waits
-    REQUESTS_WAIT = "RequestsWait"  # what waits takes too long for the groups that are there or starting
-    FORECAST = "Forecast"  # the load takes more groups, now or by the time that they have started
-    AT_MINIMUM = "AtMinimum"  # the load takes fewer than the limits or a schedule ask for
-    AT_MAXIMUM = "AtMaximum"  # the load takes more than the limits allow
-    NO_ROOM = "NoRoom"  # a group is held: no further one is asked for
-    WARMING_UP = "WarmingUp"  # groups are starting
-    HOLDS_LOAD = "HoldsLoad"  # the groups that serve do what there is
-    LESS_LOAD = "LessLoad"  # the rest holds the load: a group goes
-    COOLDOWN = "Cooldown"  # fewer would do, and the last change was not long ago
-    MEASURING = "Measuring"  # fewer may do, and the load was not seen for long enough, as after a restart
-    IDLE = "Idle"  # no request for long: the last group goes, or is gone
-    UNKNOWN = "Unknown"  # a gateway does not answer: nothing goes down
-    ROLLING_OUT = "RollingOut"  # fewer would do, and nothing goes down in a rollout
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from llama_operator.plan.groups.ordinals import is_leaving, wanted_ordinals
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import warm_sentence
 from llama_operator.plan.placement.gang import is_held
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.reasons import Reason, ScaleReason
 
 START = 60.0  # seconds: image, processes, the engine's own preparation
 SPEED = 500e6  # bytes per second into a stage, where nothing was measured
@@ -171,7 +172,7 @@ def _begin(
     there = len({unit.group.ordinal for unit in units})
     target = min(max(spec.replicas, there, floor.groups), auto.max_replicas)
     text = f"autoscaling begins with {target} group(s): {there} are there, and spec.replicas is {spec.replicas}"
-    return AutoscalingStatus(target=target, reason="Begins", message=text, since=moment)
+    return AutoscalingStatus(target=target, reason=ScaleReason.BEGINS, message=text, since=moment)
 
 
 def _kept(record: AutoscalingStatus) -> Kept:

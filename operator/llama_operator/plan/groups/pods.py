@@ -8,7 +8,8 @@ from llama_operator.plan.groups.removal import deletes
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
 from llama_operator.plan.plan import CreateStage, DeletePod
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 
 # A broken group serves nobody: its pods need no long farewell.

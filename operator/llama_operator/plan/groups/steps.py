@@ -18,7 +18,8 @@ from llama_operator.plan.groups.weights_step import GroupStep, stand, swap
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import is_held
 from llama_operator.plan.plan import CreateStage, DeletePod, GroupPlan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reasons import Reason
 
 
 @dataclass(frozen=True)

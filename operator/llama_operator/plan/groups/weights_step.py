@@ -20,13 +20,12 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.verification import Verdict
 from llama_operator.plan.plan import PutDesiredState, SetRotation
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.desired import DesiredState, WeightsArtifact
+from llama_serving.config.reason_catalogue import reason_from
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 
-_REFUSALS = {reason.value: reason for reason in (
-    Reason.DIGEST_DIFFERS, Reason.DISK_FULL, Reason.WEIGHTS_DENIED, Reason.WEIGHTS_GONE, Reason.WEIGHTS_UNREADABLE,
-)}  # fmt: skip
 _STARTS = (Phase.STARTING, Phase.JOINING, Phase.LOADING, Phase.FAILED)
 
 
@@ -149,7 +148,7 @@ def staging_hold(unit: Group, aim: GroupTemplate, staging: Staging) -> Explanati
     ordinal, wanted = unit.group.ordinal, aim.serve.weights.id
     refused = staging.refused
     if refused:
-        reason = _REFUSALS.get(refused.reason, Reason.WEIGHTS_REFUSED)
+        reason = reason_from(refused.reason, otherwise=Reason.WEIGHTS_REFUSED)
         text = f"group {ordinal} stage {staging.refused_stage} cannot stage {wanted}: {refused.message.rstrip('.')}"
         return Explanation(reason, text, ordinal)
     done = f", {_tenths(staging)}% of {staging.total} bytes" if staging.total else ""

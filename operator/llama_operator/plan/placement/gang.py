@@ -21,7 +21,8 @@ from llama_operator.observe.deployment import PodView, Snapshot
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reasons import Reason
 
 HALF = timedelta(seconds=30)
 PREEMPTING = timedelta(minutes=5)

@@ -17,8 +17,9 @@ from llama_operator.plan.placement.fit import (
     may_run,
     why_not,
 )
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import NodeCapacity, PodRequest
+from llama_serving.config.reasons import Reason
 
 _COMMON = frozenset({"cpu", "memory", "ephemeral-storage", PODS})  # what is named only where no device is short
 _NODES_NAMED, _USERS_NAMED = 3, 2

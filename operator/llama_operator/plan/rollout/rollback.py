@@ -7,8 +7,10 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_step import staging_hold, swap_hold
-from llama_operator.plan.reasons import SETBACKS, Explanation, Reason
-from llama_serving.config.state import CellReason, Phase
+from llama_operator.plan.reasons import Explanation
+from llama_serving.config.reason_catalogue import SETBACKS, reason_from
+from llama_serving.config.reasons import CellReason, Reason
+from llama_serving.config.state import Phase
 
 #: Restarts of a stage after which an engine that fails is not waited for any longer.
 RESTARTS = 3
@@ -44,7 +46,7 @@ def _start_failed(unit: Group, target: GroupTemplate, scene: PlanState, since: d
         state = unit.states.get(pod.stage)
         if state and state.phase is Phase.FAILED:
             text = f"group {ordinal} stage {pod.stage} does not start: {state.message.rstrip('.')}"
-            return Explanation(_word(state.reason), text, ordinal)
+            return Explanation(_cause(state.reason), text, ordinal)
         if pod.created >= since and pod.restarts >= RESTARTS and _fails(pod, state.reason if state else None):
             said = state.message if state else (pod.waiting.message if pod.waiting else "it ends")
             text = f"group {ordinal} stage {pod.stage} does not start, {pod.restarts} restarts: {said.rstrip('.')}"
@@ -69,6 +71,7 @@ def _fails(pod: PodView, reason: CellReason | None) -> bool:
     return looping or reason is CellReason.ENGINE_FAILED
 
 
-def _word(reason: CellReason) -> Reason:
-    known = {word.value: word for word in SETBACKS}
-    return known.get(reason.value, Reason.ENGINE_FAILED)
+def _cause(reason: CellReason) -> Reason:
+    """The cell's reason where a rollout is given up by it, else that the engine failed."""
+    found = reason_from(reason, otherwise=Reason.ENGINE_FAILED)
+    return found if found in SETBACKS else Reason.ENGINE_FAILED

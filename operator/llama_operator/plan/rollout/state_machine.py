@@ -16,10 +16,11 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, keep
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.plan import Persisted
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.canary import canary_fault, counted, marks
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, choose, expectation, revision_for
+from llama_serving.config.reasons import Reason
 
 KEPT = 10  # past rollouts
 

@@ -16,9 +16,9 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import NodeCapacity
+from llama_serving.config.reasons import Reason
 
 
 @dataclass(frozen=True)

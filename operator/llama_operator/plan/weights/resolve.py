@@ -18,12 +18,11 @@ from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start, rough_seconds
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
-from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
-from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.model import WeightsReport
+from llama_serving.config.reasons import Reason, ReportReason
 
-RESOLVING: Final = "ResolvingWeights"
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
 # A report arrives with the pod's end, the manifest by another watch.
@@ -110,10 +109,12 @@ def _begin(world: WeightsSnapshot, spec: LlamaWeightsSpec, name: str, deletes: t
     return WeightsPlan(plan.reason, plan.message, look=last, start=Look(name, number), deletes=deletes, recheck=SOON)
 
 
-def _waiting(world: WeightsSnapshot, message: str, deletes: tuple[Ref, ...], reason: str = RESOLVING) -> WeightsPlan:
+def _waiting(
+    world: WeightsSnapshot, message: str, deletes: tuple[Ref, ...], reason: str = ReportReason.RESOLVING
+) -> WeightsPlan:
     """While it is looked at again, the last refusal is what a user should see."""
     last = world.status.look
-    if last and last.refused and reason == RESOLVING:
+    if last and last.refused and reason == ReportReason.RESOLVING:
         reason, message = last.reason, last.message
     return WeightsPlan(reason, message, look=last, deletes=deletes, recheck=SOON)
 

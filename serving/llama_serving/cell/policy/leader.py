@@ -22,7 +22,8 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, Asked, EngineView, serve
 from llama_serving.config.cell import CellTimeouts
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 
 RAY_DEADLINE: Final = 180.0  # seconds that Ray's own start may take
 FRESH: Final = 10.0  # an answer of an idle engine older than this is none; a dead one is seen at once

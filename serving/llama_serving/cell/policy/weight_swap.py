@@ -21,7 +21,8 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory, Status, conclude
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.desired import SwapState
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 
 SHOW_FAILURE: Final = 15.0  # seconds that a failure stays readable before the container starts again
 FAILURES: Final = 2  # exchanges that fail in a row before the engine is started anew: the new weights and the old ones

@@ -10,7 +10,8 @@ from typing import Final
 
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
 from llama_serving.config.cell import CellTimeouts
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 
 JOIN_DEADLINE: Final = 180.0  # seconds from START_RAY to being listed by the leader
 LEADER_LOST: Final = 20.0  # seconds of silence of the leader's supervisor; a lost GCS ends Ray here in 5

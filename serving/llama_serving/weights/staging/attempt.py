@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.desired import StagingReason, WeightsArtifact
+from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.reasons import StagingReason
 from llama_serving.weights.model.errors import RefusedError
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, differs, full, unreadable
