@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from llama_operator.apply import Outcome
+from llama_operator.plan import sentences
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.shortage import group_shortage
 from llama_operator.plan.plan import Admission
@@ -37,7 +38,7 @@ async def admit_groups(
         try:
             seen = await _look(waiting, cluster, now) if waiting else None
         except Retry as error:
-            text = f"the room on the nodes is not known, so no group is started: {error}"
+            text = sentences.capacity_unknown(str(error))
             outcome.problems.append(Explanation(Reason.API_RETRY, text))
             return
         floor = FreeCapacity(seen) if seen else None
@@ -77,8 +78,7 @@ def _held(item: Admission, asks: Sequence[PodRequest], floor: FreeCapacity) -> E
     hold = group_shortage(item.group.ordinal, tuple(asks), floor)
     if not item.behind:
         return hold
-    names = ", ".join(str(ordinal) for ordinal in item.behind)
-    return replace(hold, detail=f"{hold.detail}; group(s) {names} come after it")
+    return replace(hold, detail=f"{hold.detail}; {sentences.groups_behind(item.behind)}")
 
 
 async def _admit(item: Admission, key: Key, cluster: Cluster, outcome: Outcome, now: datetime) -> None:

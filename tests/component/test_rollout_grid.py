@@ -146,11 +146,11 @@ async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
 
 
 def refuse_staging(world: World) -> None:
-    world.nodes.behave("v2", staging=("DiskFull", "Needs 3 GiB, 1 GiB free on /weights."))
+    world.nodes.behave("v2", staging=("DiskFull", "needs 3 GiB, 1 GiB free on /weights"))
 
 
 def fail_swap(world: World) -> None:
-    world.nodes.behave("v2", swap="Stage 1 could not read layer 7.")
+    world.nodes.behave("v2", swap="stage 1 could not read layer 7")
 
 
 def fail_golden(world: World) -> None:

@@ -18,6 +18,7 @@ from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import KIND as CLAIM
@@ -142,8 +143,4 @@ def left_over(children: Iterable[Manifest], keep: Container[tuple[str, str]]) ->
 
 def _taken(manifest: Manifest) -> Explanation:
     kind, name = identity(manifest)
-    detail = (
-        f"{kind} {name} has our labels but another owner, such as an earlier LlamaDeployment of this name: "
-        "it is made when the garbage collector, or somebody, has deleted that one"
-    )
-    return Explanation(Reason.API_RETRY, detail)
+    return Explanation(Reason.API_RETRY, sentences.object_of_another(kind, name))

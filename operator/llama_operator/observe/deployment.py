@@ -18,6 +18,7 @@ from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.wording import clause
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -76,6 +77,7 @@ class PodView:
     bound: datetime | None = None  # when the scheduler gave it its node
     nominated: bool = False  # the scheduler displaces pods of lower priority for it
     claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
+    volume_missing: bool = False  # the scheduler waits for a claim that does not exist or does not bind
 
     @property
     def alive(self) -> bool:
@@ -168,7 +170,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         weights=(meta.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, ""),
         moving=(meta.get("annotations") or {}).get(names.ANNOTATION_MOVE_STREAMS) == "true",
         reason=status.get("reason", ""),
-        message=status.get("message", ""),
+        message=clause(status.get("message", "")),
         unscheduled=_unscheduled(scheduled),
         waiting=_waiting(status),
         ended=_ended(status),
@@ -179,6 +181,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         bound=_since(scheduled) if _is_true(scheduled) else None,
         nominated=bool(status.get("nominatedNodeName")),
         claims=mounted(body),
+        volume_missing="persistentvolumeclaim" in _unscheduled(scheduled),
     )
 
 
@@ -229,8 +232,7 @@ def _unscheduled(scheduled: Mapping[str, Any]) -> str:
     """The scheduler's words against the pod; of one with a gate it says only that it does not look."""
     if scheduled.get("status") != "False" or scheduled.get("reason") == "SchedulingGated":
         return ""
-    said: str = scheduled.get("message", "")
-    return said
+    return clause(scheduled.get("message", ""))
 
 
 def mounted(body: Mapping[str, Any]) -> frozenset[str]:
@@ -247,7 +249,7 @@ def _waiting(status: Mapping[str, Any]) -> Waiting | None:
     for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         state = (item.get("state") or {}).get("waiting")
         if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return Waiting(item.get("name", ""), state["reason"], state.get("message", ""))
+            return Waiting(item.get("name", ""), state["reason"], clause(state.get("message", "")))
     return None
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.v1alpha1.status import GroupVerdict
 from llama_operator.observe.deployment import PodView, Snapshot, WeightsView
+from llama_operator.plan import sentences
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway, explain_group
@@ -140,13 +141,13 @@ def _leaves(pod: PodView) -> SetRotation | None:
 def _weights_holds(view: WeightsView | None, spec: LlamaDeploymentSpec) -> tuple[Explanation, ...]:
     model = spec.model
     if view is None:
-        text = f"the weights of {model.source} at {model.revision} are looked at before any device is asked for"
+        text = sentences.weights_checked_first(source=model.source, revision=model.revision)
         return (Explanation(Reason.INSPECTING_MODEL, text),)
     if view.ready and view.manifest is not None and view.facts is not None:
         return ()
     if view.refused:
         return (Explanation(reason_from(view.reason, otherwise=Reason.MODEL_REFUSED), view.message),)
-    text = view.message or f"LlamaWeights {view.name} is looked at before any device is asked for"
+    text = view.message or sentences.weights_object_checked_first(view.name)
     return (Explanation(reason_from(view.reason, otherwise=Reason.INSPECTING_MODEL), text),)
 
 
@@ -208,10 +209,9 @@ def _record_holds(memory: Persisted) -> tuple[Explanation, ...]:
     reason = reason_from(record.reason, otherwise=Reason.ROLLING_OUT)
     if record.phase == "RollingOut":
         return (Explanation(reason, record.message),)
-    end = "go back to" if record.phase == "RollingBack" else "serve"
-    held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
     good = f"{memory.good.id} in pods {memory.good.revision}" if memory.good else record.before
-    return (Explanation(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
+    text = sentences.rollout_given_up(to=record.to, why=record.message, good=good, held=record.phase == "Held")
+    return (Explanation(reason, text),)
 
 
 def _rests(memory: Persisted) -> bool:

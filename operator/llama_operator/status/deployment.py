@@ -17,6 +17,7 @@ from llama_operator.api import (
     ModelStatus,
 )
 from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.naming import GroupId
@@ -113,7 +114,7 @@ def _scaling_notices(before: AutoscalingStatus | None, after: AutoscalingStatus 
     if before is None or after is None or before.target == after.target:
         return []
     word = EventReason.SCALED_UP if after.target > before.target else EventReason.SCALED_DOWN
-    return [KubeEvent(False, word, f"{before.target} to {after.target} group(s): {after.message}")]
+    return [KubeEvent(False, word, sentences.scaled(before=before.target, after=after.target, why=after.message))]
 
 
 def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
@@ -136,18 +137,14 @@ def _rest(world: Snapshot, plan: Plan) -> Explanation:
     if plan.replicas != 0:
         return Explanation(Reason.SERVING, _serving_sentence(world))
     if plan.scaling:
-        text = "no group is wanted: the gateways hold requests, and the first of them starts one"
-        return Explanation(Reason.SCALED_TO_ZERO, text)
-    text = (
-        "spec.replicas is 0, so no group is wanted: the gateways hold requests until one serves or their time is over"
-    )
-    return Explanation(Reason.SCALED_TO_ZERO, text)
+        return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=True))
+    return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=False))
 
 
 def _serving_sentence(world: Snapshot) -> str:
     groups = {pod.group for pod in world.stages if is_serving(pod)}
     nodes = {pod.node for pod in world.stages if pod.group in groups}
-    return f"{len(groups)} group(s) serve from {len(nodes)} node(s)"
+    return sentences.serving(groups=len(groups), nodes=len(nodes))
 
 
 def _groups(world: Snapshot, plan: Plan, holds: tuple[Explanation, ...], moment: datetime) -> tuple[GroupStatus, ...]:

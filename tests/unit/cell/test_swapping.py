@@ -79,7 +79,7 @@ def test_what_is_seen_decides(
             "Serving w1; 0 requests in flight. w2 is waited for: Stage 1: 1.2 of 3.4 GB, 10 s left",
         ),
         (ENGINE, WISHED, "Exchanging the weights for w2: Serve is told."),
-        (RUNS, TOLD, "Exchanging the weights for w2, 0 s so far."),
+        (RUNS, TOLD, "swapping weights to w2, 0 s so far"),
         (DONE, UNVERIFIED, "w2 is asked what it must answer."),
         (FAILED, TOLD, f"{SAID}."),
         (

@@ -65,7 +65,7 @@ def test_a_leader_that_cannot_be_reached_is_waited_for_without_end() -> None:
     decision = look(view, memory=memory, now=5000.0)
     assert decision.exit_code is None
     assert decision.memory.status.message == (
-        "The leader stage-0.demo does not answer (its name does not resolve yet), 4999 s so far."
+        "leader stage-0.demo does not answer (its name does not resolve yet), 83 min so far"
     )
 
 

@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.observe.deployment import Ended, PodView, Waiting
-from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
+from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod
 from llama_operator.plan.placement.shortage import shortage, show_quantity
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import NodeCapacity, SupervisorAnswer
 from llama_serving.config.reason_catalogue import FAILURES, PRIORITY
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world
 
 GI = 2**30
@@ -29,9 +30,9 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
     ("fields", "reason", "sentence"),
     [
         (
-            {"unscheduled": "0/2 nodes are available.", "requests": {"cpu": 4, "memory": 32 * GI}, "node": ""},
+            {"unscheduled": "0/2 nodes are available", "requests": {"cpu": 4, "memory": 32 * GI}, "node": ""},
             "Unschedulable",
-            "pod POD needs 4 cpu, 32Gi memory; scheduler: 0/2 nodes are available.",
+            "pod POD needs 4 cpu, 32Gi memory; scheduler: 0/2 nodes are available",
         ),
         (
             {"waiting": Waiting("c", "ImagePullBackOff", "Back-off pulling image x"), "phase": "Pending"},
@@ -80,11 +81,11 @@ def test_an_unheard_supervisor_is_quoted() -> None:
 @pytest.mark.parametrize(
     ("state", "reason", "message", "shown"),
     [
-        (CellReason.STAGES_NOT_JOINED, "StageNotJoined", "1 of 2 stages, 12 s so far.", "1 of 2 stages, 10 s so far"),
-        (CellReason.ENGINE_STARTING, "EngineStarting", "Starting, 3599 s so far.", "Starting, 59 min so far"),
+        (CellReason.STAGES_NOT_JOINED, "StageNotJoined", "1 of 2 stages, 10 s so far", "1 of 2 stages, 10 s so far"),
+        (CellReason.ENGINE_STARTING, "EngineStarting", "starting, 59 min so far", "starting, 59 min so far"),
         (CellReason.ENGINE_FAILED, "EngineFailed", "CUDA out of memory", "CUDA out of memory"),
         (CellReason.WEIGHTS_UNREADABLE, "WeightsUnreadable", "mode 0600", "mode 0600"),
-        (CellReason.SERVING, "EngineStarting", "It serves.", "It serves"),
+        (CellReason.SERVING, "EngineStarting", "it serves", "it serves"),
         (CellReason.DRAINING, "Replacing", "Stopping", "Stopping"),
     ],
 )
@@ -175,7 +176,7 @@ def room(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapaci
     ],
 )
 def test_which_resource_is_short_and_by_how_much(rooms: tuple[NodeCapacity, ...] | None, words: str) -> None:
-    pod = stage(0, 0, unscheduled=" no ", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
+    pod = stage(0, 0, unscheduled="no", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
     assert words in shortage(pod, rooms)
 
 

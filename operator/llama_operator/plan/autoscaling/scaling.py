@@ -15,6 +15,7 @@ from datetime import datetime
 
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, LlamaDeploymentSpec, ScaleDecision
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.autoscaling import policy
 from llama_operator.plan.autoscaling.load import Gateway, merge
 from llama_operator.plan.autoscaling.memory import Recall, Scaled
@@ -171,7 +172,7 @@ def _begin(
 ) -> AutoscalingStatus:
     there = len({unit.group.ordinal for unit in units})
     target = min(max(spec.replicas, there, floor.groups), auto.max_replicas)
-    text = f"autoscaling begins with {target} group(s): {there} are there, and spec.replicas is {spec.replicas}"
+    text = sentences.autoscaling_begins(groups=target, there=there, replicas=spec.replicas)
     return AutoscalingStatus(target=target, reason=ScaleReason.BEGINS, message=text, since=moment)
 
 

@@ -16,6 +16,7 @@ from math import ceil
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.deployment import LONGEST_DRAIN
 from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 
@@ -64,13 +65,13 @@ def _holders(unit: Group, world: Snapshot, now: datetime) -> Iterator[str]:
         load = world.loads.get(pod.name)
         if load is None:
             if pod.ip and not long_unready(pod, now):
-                yield f"gateway {pod.name} is not heard"
+                yield sentences.gateway_silent(pod.name)
             continue
         for group in _entries(load, leader):
             if group.in_flight:
-                yield f"gateway {pod.name} has {group.in_flight} request(s) in flight"
+                yield sentences.gateway_has_requests(pod.name, in_flight=group.in_flight)
             elif group.ready:
-                yield f"gateway {pod.name} still takes it for ready"
+                yield sentences.gateway_still_routes(pod.name)
 
 
 def _entries(load: GatewayLoad, leader: str) -> Iterator[GroupLoad]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.removal import deletes
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
@@ -34,13 +35,13 @@ def complete(pods: tuple[PodView, ...], group: GroupId, stages: int, world: Snap
     ordinal = group.ordinal
     lost = _lost(pods, stages, world, now)
     if lost:
-        detail = f"group {ordinal} is rebuilt: {lost}; {len(pods)} of its {stages} pods are still to go"
+        detail = sentences.group_rebuilt(ordinal, lost=lost, pods=len(pods), stages=stages)
         leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
         leaving = tuple(deletes(pods, lost, world, now, grace=BROKEN_GRACE))
         return PodSteps(deletes=leaving, retiring=leaders, holds=(Explanation(Reason.POD_LOST, detail, ordinal),))
     halves = half_placed(pods, world, now)
     if halves:
-        hold = Explanation(Reason.WAITING_FOR_ROOM, f"group {ordinal} is taken back: {halves}", ordinal)
+        hold = Explanation(Reason.WAITING_FOR_ROOM, sentences.group_requeued(ordinal, why=halves), ordinal)
         return give_back(pods, hold, world, now)
     present = {pod.stage for pod in pods}
     missing = [stage for stage in range(stages) if stage not in present]
@@ -68,14 +69,14 @@ def _lost(pods: tuple[PodView, ...], stages: int, world: Snapshot, now: datetime
     """Why the unit cannot go on with the pods it has; empty when it can."""
     for pod in pods:
         if pod.finished:
-            return f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip()
+            return sentences.pod_ended(pod.name, word=pod.reason or pod.phase, said=pod.message)
         if not pod.alive:
-            return f"pod {pod.name} is being deleted"
+            return sentences.pod_deleted(pod.name)
         if pod.stage >= stages:
-            return f"pod {pod.name} is a stage too many"
+            return sentences.pod_surplus(pod.name)
     absent = stages - len(pods)
     if pods and absent and _was_whole(pods, world, now):
-        return f"{absent} pod(s) vanished"
+        return sentences.pods_vanished(absent)
     return ""
 
 

@@ -9,6 +9,7 @@ group and only its group. State is read from the cluster and from the record of 
 from dataclasses import dataclass, field, replace
 
 from llama_operator.observe.deployment import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.drain import given_up, held_by, overdue
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import PodSteps, complete, give_back, retire
@@ -120,10 +121,10 @@ def retire_surplus(scene: PlanState) -> GroupSteps:
 
 
 def _surplus(unit: Group, scene: PlanState) -> GroupSteps:
-    ordinal, asks = unit.group.ordinal, "the load" if scene.spec.autoscaling else "spec.replicas"
-    why = f"group {ordinal} is above the {scene.spec.replicas} that {asks} asks for"
+    ordinal, by_load = unit.group.ordinal, scene.spec.autoscaling is not None
+    why = sentences.group_surplus(ordinal, wanted=scene.spec.replicas, by_load=by_load)
     held = _requests_of(unit, scene)
-    hold = Explanation(Reason.SCALING_DOWN, f"{why}: it drains{held and f', {held}'}", ordinal)
+    hold = Explanation(Reason.SCALING_DOWN, sentences.group_scales_down(why, held=held), ordinal)
     if not held:
         return _retired(unit, hold, why, scene)
     move = overdue(unit, scene.spec, scene.now)
@@ -137,7 +138,7 @@ def _requests_of(unit: Group, scene: PlanState) -> str:
     if leader is None or unit.torn or leader.in_rotation is None or given_up(unit, scene.spec, scene.now):
         return ""
     if leader.in_rotation:
-        return "its leader leaves the rotation"
+        return sentences.leader_leaves_rotation()
     return held_by(unit, scene.world, scene.now)
 
 
@@ -192,7 +193,7 @@ def _build(unit: Group | None, group: GroupId, target: GroupTemplate, run: _Pass
 
 def _behind(unit: Group | None, group: GroupId, ahead: GroupId, scene: PlanState) -> GroupSteps:
     """One group at a time waits for room with pods of its own."""
-    text = f"group {group.ordinal} is made when group {ahead.ordinal}, which waits for room, has found it"
+    text = sentences.group_waits_behind(group.ordinal, ahead=ahead.ordinal)
     hold = Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal)
     gone = give_back(unit.pods, hold, scene.world, scene.now) if unit else PodSteps(holds=(hold,))
     return GroupSteps(deletes=gone.deletes, holds=gone.holds, behind=(group.ordinal,))
@@ -202,7 +203,7 @@ def _replace(others: tuple[Group, ...], ordinal: int, target: GroupTemplate, run
     """No unit of the wanted revision is there yet."""
     course, scene, old = run.course, run.scene, others[0].group.revision
     serving = any(unit.may_serve(scene.now) for unit in others)
-    why = f"revision {old} is replaced by {target.revision}"
+    why = sentences.template_replaced(pods=old, by=target.revision)
     if not serving:
         return _all_retired(others, why, scene)
     if course.take and course.surge:
@@ -210,14 +211,15 @@ def _replace(others: tuple[Group, ...], ordinal: int, target: GroupTemplate, run
             run.budget.room -= 1
             group = GroupId(scene.world.key.name, ordinal, target.revision)
             return _build(None, group, target, run) + _standing(others, scene)
-        text = f"group {ordinal} keeps revision {old}: {len(scene.units)} groups are there, {course.surge} more than"
-        text = f"{text} {scene.spec.replicas} are allowed while they are replaced"
+        text = sentences.surge_is_full(
+            ordinal, pods=old, groups=len(scene.units), surge=course.surge, replicas=scene.spec.replicas
+        )
     elif course.take and run.budget.take > 0:
         run.budget.take -= 1
         return _all_retired(others, why, scene)
     else:
         missing = max(scene.spec.replicas - scene.available, 1)
-        text = f"group {ordinal} keeps revision {old}: {missing} other group(s) do not serve yet"
+        text = sentences.others_do_not_serve(ordinal, pods=old, others=missing)
     hold = (Explanation(Reason.REPLACING, text, ordinal),) if course.take else ()
     return _standing(others, scene) + GroupSteps(holds=hold)
 
@@ -227,7 +229,7 @@ def _leave(others: tuple[Group, ...], mine: Group, target: GroupTemplate, run: _
     scene, steps = run.scene, GroupSteps()
     wait = scene.spec.rollout.min_ready_seconds
     for unit in others:
-        why = f"revision {unit.group.revision} is replaced by {target.revision}"
+        why = sentences.template_replaced(pods=unit.group.revision, by=target.revision)
         spare = mine.available(scene.now, wait) and mine.has(target.serve) and run.budget.take > 0
         if unit.may_serve(scene.now) and not spare:
             steps += _standing((unit,), scene)
@@ -249,7 +251,9 @@ def _all_retired(units: tuple[Group, ...], why: str, scene: PlanState) -> GroupS
     steps = GroupSteps()
     for unit in units:
         ordinal = unit.group.ordinal
-        steps += _retired(unit, Explanation(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal), why, scene)
+        steps += _retired(
+            unit, Explanation(Reason.REPLACING, sentences.group_drains(ordinal, why=why), ordinal), why, scene
+        )
     return steps
 
 

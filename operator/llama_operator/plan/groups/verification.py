@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from llama_operator.api.v1alpha1.status import Baseline, GroupVerdict
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_serving.config.desired import Measurement, WeightsArtifact
@@ -57,23 +58,25 @@ class Criteria:
 def judge(unit: Group, serve: WeightsArtifact, bench: Criteria) -> Verdict:
     """May this unit get requests with these weights?"""
     verdict, weights = unit.verdict, serve.weights
-    where = f"group {unit.group.ordinal}"
+    ordinal = unit.group.ordinal
     if verdict is None or verdict.digest != weights.digest:
-        return Verdict(None, Reason.VERIFYING, f"{where} is asked its golden prompts on {weights.id}")
+        return Verdict(None, Reason.VERIFYING, sentences.verification_runs(ordinal, weights.id, prompts=None))
     asked = [one.prompt for one in bench.asked.golden]
     if not verdict.error and [one.prompt for one in verdict.golden] != asked:
-        text = f"{where} is asked the {len(asked)} golden prompts of spec.verify on {weights.id}"
+        text = sentences.verification_runs(ordinal, weights.id, prompts=len(asked))
         return Verdict(None, Reason.VERIFYING, text)
     problem = _problem(verdict, serve, bench)
     if problem is None:
-        return Verdict(True, Reason.SERVING, f"{where} on {weights.id}: {measured(verdict)}")
+        return Verdict(
+            True, Reason.SERVING, sentences.verification_passed(ordinal, weights.id, measured=measured(verdict))
+        )
     reason, text = problem
-    return Verdict(False, reason, f"{where} does not pass on {weights.id}: {text}")
+    return Verdict(False, reason, sentences.verification_failed(ordinal, weights.id, why=text))
 
 
 def _problem(verdict: Measurement, serve: WeightsArtifact, bench: Criteria) -> tuple[Reason, str] | None:
     if verdict.error:
-        return Reason.VERIFY_FAILED, f"it could not be measured: {verdict.error.rstrip('.')}"
+        return Reason.VERIFY_FAILED, f"it could not be measured: {verdict.error}"
     wrong = [str(k) for k, digest in enumerate(verdict.stage_digests) if digest != serve.weights.digest]
     if wrong:
         text = f"stage {' and '.join(wrong)} loaded other weights than {serve.weights.digest[:19]}"
@@ -112,11 +115,7 @@ def _agreement(verdict: Measurement, bench: Criteria) -> str:
     right = right_answer([*others, verdict.answer_hash])
     if right == verdict.answer_hash:
         return ""
-    count = others.count(right)
-    return (
-        f"its greedy answer {verdict.answer_hash[:12]} differs from the {right[:12]} of {count} other group(s) on the"
-        " same weights"
-    )
+    return sentences.answer_differs(answer=verdict.answer_hash[:12], expected=right[:12], groups=others.count(right))
 
 
 def right_answer(answers: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ there is a verdict on exactly the weights that the engine has (plan/verify.py).
 from dataclasses import dataclass, replace
 
 from llama_operator.observe.deployment import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.drain import given_up, held_by, overdue
 from llama_operator.plan.groups.group import Group, Staging
 from llama_operator.plan.groups.state import PlanState
@@ -58,7 +59,7 @@ def swap(unit: Group, aim: GroupTemplate, scene: PlanState, *, may_take: bool) -
     step = _next(unit, aim, scene, may_take=may_take)
     step = replace(step, staged=_staged(aim.serve, step.serve, scene.held(unit), scene.kept))
     if step.takes and (desired_states(step, scene) or not unit.stagers_answer):  # what is said to be staged may not be
-        text = f"group {unit.group.ordinal} is told to stage {aim.serve.weights.id}"
+        text = sentences.staging_asked(unit.group.ordinal, aim.serve.weights.id)
         hold = Explanation(Reason.STAGING_WEIGHTS, text, unit.group.ordinal)
         return replace(step, gate=None, why="", takes=False, hold=hold)
     return step
@@ -81,7 +82,7 @@ def _arrived(unit: Group, serve: WeightsArtifact, scene: PlanState) -> GroupStep
     verdict = scene.judge(unit, serve)
     step = GroupStep(unit, serve, (serve,), judgement=verdict)
     if verdict.passed and unit.answers:
-        text = f"{verdict.message}; it comes into rotation"
+        text = sentences.back_in_rotation(verdict.message)
         waits = None if unit.serving else Explanation(Reason.VERIFYING, text, unit.group.ordinal)
         return replace(step, gate=True, why=verdict.message, hold=waits)
     if verdict.passed is False:
@@ -101,20 +102,20 @@ def _starting(unit: Group) -> tuple[bool | None, str]:
     """An engine that has started again comes through the gate again; one that merely does not answer now keeps it."""
     state = unit.state
     if state is not None and (state.phase in _STARTS or (state.weights and state.verdict is None)):
-        return False, "the engine has started again, and is asked before it gets requests"
+        return False, sentences.engine_restarted()
     return None, ""
 
 
 def _in_rotation(unit: Group, aim: GroupTemplate, staging: Staging, scene: PlanState, *, may_take: bool) -> GroupStep:
     serve, ordinal, wanted = scene.held(unit), unit.group.ordinal, aim.serve.weights.id
     if not unit.may_serve(scene.now) or _starting(unit)[0] is False:  # it answers nobody: nothing is taken away
-        return GroupStep(unit, serve, gate=False, why=f"it does not answer, and takes {wanted}")
+        return GroupStep(unit, serve, gate=False, why=sentences.engine_silent(wanted))
     if not staging.ready:
         return GroupStep(unit, serve, hold=staging_hold(unit, aim, staging))
     if not may_take or not unit.weights:
-        text = f"group {ordinal} has {wanted} staged and waits for its turn on {unit.weights or 'what it has'}"
+        text = sentences.swap_awaits_turn(ordinal, wanted, serves=unit.weights)
         return GroupStep(unit, serve, hold=Explanation(Reason.ROLLING_OUT, text, ordinal))
-    text = f"group {ordinal} leaves the rotation to take {wanted}"
+    text = sentences.swap_out_of_rotation(ordinal, wanted)
     return GroupStep(unit, serve, gate=False, why=text, takes=True, hold=Explanation(Reason.SWAPPING, text, ordinal))
 
 
@@ -127,10 +128,10 @@ def _out_of_rotation(unit: Group, aim: GroupTemplate, staging: Staging, scene: P
         return replace(back, hold=back.hold or staging_hold(unit, aim, staging))
     held = held_by(unit, scene.world, scene.now)
     if held and not given_up(unit, aim.spec, scene.now):
-        text = f"group {ordinal} is out of rotation to take {wanted} and ends its requests: {held}"
+        text = sentences.swap_drains(ordinal, wanted, held=held)
         hold, move = Explanation(Reason.SWAPPING, text, ordinal), overdue(unit, aim.spec, scene.now)
         return GroupStep(unit, scene.held(unit), gate=False if move else None, why=text, move=move, hold=hold)
-    text = f"group {ordinal} takes {wanted} in place of {unit.weights or 'what it had'}"
+    text = sentences.swap_begins(ordinal, wanted, before=unit.weights)
     return GroupStep(unit, aim.serve, hold=Explanation(Reason.SWAPPING, text, ordinal))
 
 
@@ -138,9 +139,9 @@ def swap_hold(unit: Group, wanted: str) -> Explanation:
     """Where the exchange of a unit's weights stands."""
     swap, ordinal = unit.swap, unit.group.ordinal
     if swap and swap.outcome == "failed":
-        text = f"group {ordinal} could not take {wanted}: {swap.message.rstrip('.')}"
+        text = sentences.swap_failed(ordinal, wanted, said=swap.message)
         return Explanation(Reason.SWAP_FAILED, text, ordinal)
-    return Explanation(Reason.SWAPPING, f"group {ordinal} exchanges its weights for {wanted}", ordinal)
+    return Explanation(Reason.SWAPPING, sentences.swap_running(ordinal, wanted), ordinal)
 
 
 def staging_hold(unit: Group, aim: GroupTemplate, staging: Staging) -> Explanation:
@@ -149,19 +150,17 @@ def staging_hold(unit: Group, aim: GroupTemplate, staging: Staging) -> Explanati
     refused = staging.refused
     if refused:
         reason = reason_from(refused.reason, otherwise=Reason.WEIGHTS_REFUSED)
-        text = f"group {ordinal} stage {staging.refused_stage} cannot stage {wanted}: {refused.message.rstrip('.')}"
+        text = sentences.staging_refused(ordinal, wanted, stage=staging.refused_stage, said=refused.message)
         return Explanation(reason, text, ordinal)
-    done = f", {_tenths(staging)}% of {staging.total} bytes" if staging.total else ""
-    return Explanation(Reason.STAGING_WEIGHTS, f"group {ordinal} stages {wanted}{done}{_waits(staging)}", ordinal)
+    text = sentences.staging(
+        ordinal, wanted, percent=_tenths(staging), total=staging.total, waits="" if staging.done else staging.message
+    )
+    return Explanation(Reason.STAGING_WEIGHTS, text, ordinal)
 
 
 def _tenths(staging: Staging) -> int:
     """In steps of 10: the status is not written for each percent."""
     return min(staging.done * 10 // max(staging.total, 1), 10) * 10
-
-
-def _waits(staging: Staging) -> str:
-    return f"; {staging.message.rstrip('.')}" if staging.message and not staging.done else ""
 
 
 def _staged(*wanted: WeightsArtifact | None) -> tuple[WeightsArtifact, ...]:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Admission
@@ -44,8 +45,8 @@ def half_placed(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> st
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)
     if now - last < limit:
         return ""
-    seconds, said = int(limit.total_seconds()), stuck[0].unscheduled.strip().rstrip(".")
-    return f"{len(stuck)} of its {len(pods)} pods found no node within {seconds} s, the scheduler says: {said}"
+    seconds, said = int(limit.total_seconds()), stuck[0].unscheduled
+    return sentences.half_placed(stuck=len(stuck), pods=len(pods), seconds=seconds, said=said)
 
 
 def admissions(
@@ -97,8 +98,5 @@ def remembered(
 
 def _later(group: GroupId, then: datetime, world: Snapshot) -> Explanation:
     record = next(one for one in world.status.taken_back if one.group == group.name)
-    text = (
-        f"group {group.ordinal} was taken back {record.times} time(s), because only a part of it found room: it is"
-        f" asked for again at {then:%H:%M:%S} UTC"
-    )
+    text = sentences.group_waits_for_retry(group.ordinal, times=record.times, at=f"{then:%H:%M:%S}")
     return Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal)

@@ -30,7 +30,7 @@ def shortage(pod: PodView, rooms: tuple[NodeCapacity, ...] | None) -> str:
     needs = pod.requests
     asked = ", ".join(f"{show_quantity(amount)} {name}" for name, amount in sorted(needs.items()))
     closest = _closest(needs, rooms or ())
-    said = pod.unscheduled.strip()
+    said = pod.unscheduled
     return f"needs {asked or 'a node'}{closest}; scheduler: {said}"
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from llama_operator.observe.deployment import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
@@ -45,11 +46,11 @@ def _start_failed(unit: Group, target: GroupTemplate, scene: PlanState, since: d
     for pod in unit.pods:
         state = unit.states.get(pod.stage)
         if state and state.phase is Phase.FAILED:
-            text = f"group {ordinal} stage {pod.stage} does not start: {state.message.rstrip('.')}"
+            text = sentences.start_failed(ordinal, stage=pod.stage, restarts=0, said=state.message)
             return Explanation(_cause(state.reason), text, ordinal)
         if pod.created >= since and pod.restarts >= RESTARTS and _fails(pod, state.reason if state else None):
             said = state.message if state else (pod.waiting.message if pod.waiting else "it ends")
-            text = f"group {ordinal} stage {pod.stage} does not start, {pod.restarts} restarts: {said.rstrip('.')}"
+            text = sentences.start_failed(ordinal, stage=pod.stage, restarts=pod.restarts, said=said)
             return Explanation(Reason.ENGINE_FAILED, text, ordinal)
     return _late(unit, target, scene, since)
 
@@ -62,7 +63,7 @@ def _late(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime)
     if scene.now - max(since, *(pod.bound or pod.created for pod in placed)) < limit:
         return None
     minutes = int(limit.total_seconds()) // 60
-    text = f"group {unit.group.ordinal} did not start within {minutes} min (spec.startTimeoutSeconds and 30 min)"
+    text = sentences.start_timed_out(unit.group.ordinal, minutes=minutes)
     return Explanation(Reason.ENGINE_FAILED, text, unit.group.ordinal)
 
 

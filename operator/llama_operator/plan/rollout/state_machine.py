@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, keep
 from llama_operator.plan.groups.template_hash import short_hash
@@ -122,7 +123,7 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
     before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.revision)
     choice = choose(scene, good.base, wanted)
     settled = _decided(wanted, choice, memory)
-    text = f"{settled.label} in place of {before}"
+    text = sentences.rollout_begins(to=settled.label, before=before)
     fresh = RolloutStatus(
         key=settled.key,
         asked=asked_of(settled, scene),
@@ -135,6 +136,7 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
         revision=settled.revision,
         weights=settled.weights,
         digest=settled.digest,
+        id=settled.serve.weights.id,
         expected=expectation(choice, scene, settled, before),
         step=f"0 of {scene.spec.replicas}",
         started=scene.now.replace(microsecond=0),
@@ -142,7 +144,7 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
     )
     memory = replace(memory, rollout=fresh)
     if running and record:
-        return _remembered(memory, record, "superseded", "the spec asks for something else", scene.now)
+        return _remembered(memory, record, "superseded", sentences.rollout_superseded(), scene.now)
     return memory
 
 
@@ -225,7 +227,7 @@ def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, 
     return record.model_copy(
         update={
             "reason": Reason.ROLLING_OUT.value,
-            "message": f"{settled.label} in place of {record.before}",
+            "message": sentences.rollout_begins(to=settled.label, before=record.before),
             "to": settled.label,
             "revision": settled.revision,
             "expected": expectation(choice, scene, settled, record.before),
@@ -237,24 +239,24 @@ def _stands(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> t
     """Reason and sentence of a rollout that is on its way; they change with its steps only."""
     rollout, wanted_id = scene.spec.rollout, wanted.serve.weights.id
     if rollout.paused:
-        text = f"spec.rollout.paused holds the rollout of {wanted_id}: {record.step} groups have it"
+        text = sentences.rollout_paused(wanted_id, step=record.step)
         return Reason.ROLLOUT_PAUSED, text
     may = changing(record, scene)
     if not scene.wanted:
-        text = f"no group is wanted now: the next one is made as {record.to}, and the rollout ends when it serves"
+        text = sentences.rollout_awaits_group(record.to)
         return Reason.ROLLING_OUT, text
     if record.canary == "watching":
-        text = f"{rollout.canary.groups} group(s) serve {wanted_id} and are watched for {rollout.canary.seconds} s"
+        text = sentences.canary_watched(wanted_id, groups=rollout.canary.groups, seconds=rollout.canary.seconds)
         return Reason.CANARY, text
     if len(reached(scene, wanted, may)) == len(may) and len(may) < scene.spec.replicas and rollout.partition:
-        text = f"spec.rollout.partition {rollout.partition} keeps the groups below it: {record.step} have {wanted_id}"
+        text = sentences.partition_keeps(wanted_id, partition=rollout.partition, step=record.step)
         return Reason.ROLLOUT_PAUSED, text
-    return Reason.ROLLING_OUT, f"{record.step} groups have {record.to}, before it was {record.before}"
+    return Reason.ROLLING_OUT, sentences.rollout_progress(step=record.step, to=record.to, before=record.before)
 
 
 def _done(memory: Persisted, record: RolloutStatus, wanted: GroupTemplate, old: str, scene: PlanState) -> Persisted:
     replicas = scene.spec.replicas
-    message = f"{replicas} group(s) serve {record.to}"
+    message = sentences.rollout_done(record.to, groups=replicas)
     finished = record.model_copy(
         update={
             "phase": "Done",
@@ -293,9 +295,8 @@ def _canary_trouble(record: RolloutStatus, old: str, wanted: GroupTemplate, scen
     if record.canary != "watching":
         return None
     fault = canary_fault(scene.world, record.canary_marks, scene.spec.rollout.canary, old, wanted.serve.weights.id)
-    return (
-        Explanation(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
-    )
+    text = sentences.canary_failed(wanted.serve.weights.id, why=fault)
+    return Explanation(Reason.CANARY_FAILED, text) if fault else None
 
 
 # -- back -------------------------------------------------------------------------------------------------------------
@@ -310,7 +311,7 @@ def _rolling_back(memory: Persisted, record: RolloutStatus, aims: Templates, sce
             "phase": "Held",
             "step": f"0 of {len(every)}",
             "ended": scene.now.replace(microsecond=0),
-            "counts": counted(scene.world, record.marks, good.serve.weights.id, record.to.partition(" ")[0]),
+            "counts": counted(scene.world, record.marks, good.serve.weights.id, record.id),
             "marks": (),
             "canary_marks": (),
         }

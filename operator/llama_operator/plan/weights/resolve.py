@@ -15,13 +15,14 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
 from llama_operator.observe.weights import JobView, WeightsSnapshot
-from llama_operator.plan.explain import explain_start, rough_seconds
+from llama_operator.plan.explain import explain_start
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.reasons import Reason, ReportReason
+from llama_serving.config.wording import rough_seconds
 
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
@@ -132,7 +133,7 @@ def _looking(world: WeightsSnapshot, job: JobView, deletes: tuple[Ref, ...], now
         )
     if wait.reason is Reason.POD_STARTING:
         return _waiting(world, wait.detail, deletes)
-    volume = wait.reason is Reason.UNSCHEDULABLE and "persistentvolumeclaim" in wait.detail
+    volume = wait.reason is Reason.UNSCHEDULABLE and job.pod.volume_missing
     return _waiting(world, wait.detail, deletes, Reason.VOLUME_UNAVAILABLE if volume else wait.reason)
 
 
