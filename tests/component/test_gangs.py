@@ -142,7 +142,7 @@ async def test_one_group_at_a_time_waits_with_pods() -> None:
     await town.seconds(60)
     said = town.status(key)
     assert said.groups_ready == "1/4"
-    assert said.message.endswith("; group(s) 2, 3 come after it")
+    assert said.message.endswith("; groups 2, 3 come after it")
     assert sorted({pod["metadata"]["labels"].get(names.LABEL_GROUP) for pod in town.cluster.pods()} - {None}) == [
         "0", "1"
     ]  # fmt: skip

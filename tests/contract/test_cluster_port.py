@@ -311,7 +311,7 @@ async def test_an_event_again_is_counted(bench: Bench) -> None:
     owner = Owner(bench.key, seen(bench, KIND, NAME)["metadata"]["uid"], API_VERSION, KIND)
     for _ in range(2):
         await bench.cluster.emit(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
-    await bench.cluster.emit(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
+    await bench.cluster.emit(owner, KubeEvent(False, "Serving", "2 groups serve from 2 nodes"))
     assert bench.event_count("Unschedulable") == 2
     assert bench.event_count("Serving") == 1
 

@@ -21,6 +21,7 @@ from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_
 from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
+from llama_serving.config.error_text import error_text
 from llama_serving.config.reasons import RotationReason
 
 MANAGER = "llama-operator"
@@ -222,7 +223,7 @@ class KubeCluster:
             answer = (await self._api.call_api(*request, _request_timeout=DEADLINE)).response
             text = await answer.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Retry(f"the API server did not answer: {str(error) or type(error).__name__}") from error
+            raise Retry(f"no connection to the API server: {error_text(error, deadline=DEADLINE)}") from error
         status = 409 if is_of_another(answer.status, text) else answer.status
         if status in fine:
             return None

@@ -1,14 +1,19 @@
 """The supervisors of the stages over HTTP: what they say, and what they are told; each with a short deadline."""
 
+import json
+
 import aiohttp
 from pydantic import ValidationError
 
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.error_text import error_text, rule_text, status_text
 from llama_serving.config.state import CellState
+from llama_serving.config.wording import clause
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
+_NOT_UNDERSTOOD = "its supervisor sends what this operator does not understand"
 
 
 class HttpSupervisors:
@@ -25,16 +30,14 @@ class HttpSupervisors:
             async with self._session.get(url, timeout=DEADLINE) as response:
                 text = await response.text()
                 if response.status != 200:
-                    return SupervisorAnswer(None, f"HTTP {response.status} from its supervisor")
+                    return SupervisorAnswer(None, f"its supervisor answers {status_text(response.status)}")
                 return SupervisorAnswer(CellState.model_validate_json(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return SupervisorAnswer(None, f"its supervisor is not heard: {str(error) or type(error).__name__}")
+            return SupervisorAnswer(None, _silent(error))
         except ValidationError as error:
-            return SupervisorAnswer(
-                None, f"its supervisor says what this operator does not understand: {_first(error)}"
-            )
-        except UnicodeDecodeError:
-            return SupervisorAnswer(None, "its supervisor says what this operator does not understand: no UTF-8")
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {rule_text(error.errors()[0])}")
+        except UnicodeDecodeError as error:
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error_text(error)}")
 
     async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         """Tell the stage at this pod IP; empty, or why it did not take it."""
@@ -45,15 +48,21 @@ class HttpSupervisors:
             async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
                 if response.status < 300:
                     return ""
-                return f"HTTP {response.status}: {' '.join((await response.text()).split())[:300]}"
+                return f"{status_text(response.status)}{_said(await response.text())}"
         except (TimeoutError, aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
-            return f"its supervisor is not heard: {str(error) or type(error).__name__}"
+            return _silent(error)
 
 
-def _first(error: ValidationError) -> str:
-    """Field and rule, without the value: the status would change with it at every pass."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the answer'}: {first['msg']}"
+def _silent(error: Exception) -> str:
+    return f"no connection to its supervisor: {error_text(error, deadline=DEADLINE.total)}"
+
+
+def _said(text: str) -> str:
+    """The sentence in a supervisor's refusal; whatever else answers at this address is not quoted."""
+    try:
+        return f": {clause(str(json.loads(text)['message']), 300)}"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def host_of(address: str) -> str:

@@ -16,6 +16,7 @@ from llama_operator.api.crdgen.quantity import parse
 from llama_operator.ports import Key, Manifest, NodeCapacity, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
+from llama_serving.config.error_text import rule_words
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.wording import clause
@@ -202,7 +203,7 @@ def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tu
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where} is {first['input']!r}: {first['msg']}; {remedy}, it was stored under older rules"
+        return None, f"{where} is {first['input']!r}: it {rule_words(first)}; {remedy}, it was stored under older rules"
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -1,8 +1,8 @@
 """Every sentence by which the operator says why something waits, changes or failed: to reword one, edit it here.
 
-A sentence is a clause: lower case unless it begins with a name, with numbers and names, without a full stop. What others
-said (scheduler, kubelet, cell, API server) comes in as a clause and stands at the end. ``group`` is an ordinal, weights
-are given by their id, ``pods`` of a template by its hash. Words of the catalogue: ``llama_serving.config.reasons``.
+A sentence is a clause: lower case unless it begins with a name, with numbers and names, without a full stop. What
+others said (scheduler, kubelet, cell, API server) comes in as a clause and stands at the end. ``group`` is an ordinal,
+weights are given by their id, ``pods`` of a template by its hash. The words: ``llama_serving.config.reason_catalogue``.
 """
 
 from llama_serving.config.wording import plural
@@ -108,8 +108,8 @@ def group_drains(group: int, *, why: str) -> str:
 
 def surge_is_full(group: int, *, pods: str, groups: int, surge: int, replicas: int) -> str:
     return (
-        f"group {group} keeps pods {pods}: {plural(groups, 'group')} are there, and while they are replaced no more than"
-        f" {surge} are allowed beside {replicas}"
+        f"group {group} keeps pods {pods}: {plural(groups, 'group')} are there, and while they are replaced no more"
+        f" than {surge} are allowed beside {replicas}"
     )
 
 

@@ -35,7 +35,7 @@ def gated(ordinal: int = 0, age: float = 1, **fields: Any) -> tuple[PodView, ...
 def begun(*nodes: str, admitted: float = 40, **fields: Any) -> tuple[PodView, ...]:
     """A group past its gates; a stage without a node was refused by the scheduler."""
     return tuple(
-        stage(0, number, node=name, admitted=ago(admitted), unscheduled="" if name else "0/2 nodes. ",
+        stage(0, number, node=name, admitted=ago(admitted), unscheduled="" if name else "0/2 nodes",
               created=ago(admitted), **fields)
         for number, name in enumerate(nodes)
     )  # fmt: skip
@@ -79,9 +79,7 @@ def test_one_that_was_begun_is_completed_whatever_happened_before() -> None:
 def test_one_that_was_taken_back_waits() -> None:
     found, (said,) = asked(*gated(), taken=(TAKEN,))
     assert found == []
-    assert said == (
-        "group 0 was taken back 2 time(s), because only a part of it found room: it is asked for again at 12:00:10 UTC"
-    )
+    assert said == ("group 0 was requeued 2 times (only some of its pods fit); next try 12:00:10 UTC")
     late = TAKEN.model_copy(update={"at": ago(61)})
     assert len(asked(*gated(), taken=(late,))[0]) == 1
 
@@ -123,7 +121,7 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
     (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
-        "group 0 is taken back: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
+        "group 0 is requeued: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
     )
 
 

@@ -33,7 +33,8 @@ def seen(*pods: Any, claims: tuple[Manifest, ...] = (), **changed: Any) -> Snaps
 def claim(name: str, **meta: Any) -> Manifest:
     labels = {names.LABEL_GROUP: name.split("-")[1]}
     return {
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "uid": f"uid-{name}", "labels": labels, **meta},
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "uid": f"uid-{name}", "labels": labels, **meta},
         "spec": {"resources": {"requests": {"storage": "100Gi"}}},
     }  # fmt: skip
 
@@ -108,4 +109,4 @@ def test_claims_are_kept_for_warm_groups_and_while_a_pod_has_them() -> None:
 
 def test_what_it_costs() -> None:
     assert warm_sentence(seen()) == ""
-    assert warm_sentence(seen(claims=tuple(map(claim, NAMES)))) == "2 claims of 100Gi are kept for 1 group"
+    assert warm_sentence(seen(claims=tuple(map(claim, NAMES)))) == "2 claims of 100Gi kept for 1 group"

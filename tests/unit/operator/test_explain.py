@@ -64,7 +64,7 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
         (
             {"created": ago(300), "ended": Ended("OOMKilled", 137, "", None), "restarts": 1},
             "PodStarting",
-            "pod POD on node node-0 does not answer, 5 min after it was made, 1 restarts, it last ended with code 137",
+            "pod POD on node node-0 does not answer, 5 min after it was made, 1 restart, it last ended with code 137",
         ),
     ],
 )  # fmt: skip

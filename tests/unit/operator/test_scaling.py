@@ -19,6 +19,7 @@ from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.planner import READING, plan
 from llama_operator.status.deployment import notices, report
 from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.wording import plural
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world
 
@@ -216,7 +217,7 @@ def test_the_number_to_begin_with(replicas: int, there: int, auto: dict[str, Any
     pods = tuple(pod for ordinal in range(there) for pod in group(ordinal))
     found = scaled(seen(*pods, replicas=replicas, auto=auto))
     assert (found.target, found.record.target, found.decided) == (target, target, True)
-    assert f"autoscaling begins with {target} group(s)" in found.record.message
+    assert f"autoscaling begins with {plural(target, 'group')}" in found.record.message
 
 
 def test_a_new_process_goes_on_with_the_target_of_the_status() -> None:
@@ -286,8 +287,6 @@ def test_an_event_for_every_change_with_its_sentence() -> None:
     def status(target: int) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus(autoscaling=AutoscalingStatus(target=target, message="why", since=NOW))
 
-    assert [(one.reason, one.message) for one in notices(status(1), status(3))] == [
-        ("ScaledUp", "1 to 3 group(s): why")
-    ]
+    assert [(one.reason, one.message) for one in notices(status(1), status(3))] == [("ScaledUp", "1 to 3 groups: why")]
     assert [one.reason for one in notices(status(3), status(1))] == ["ScaledDown"]
     assert notices(status(3), status(3)) == notices(LlamaDeploymentStatus(), status(3)) == ()

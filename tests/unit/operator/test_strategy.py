@@ -131,7 +131,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve"]),
+        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 groups serve"]),
         ("image-without-room", 0, ["strategy: drain: of 2 stages of 4.05 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
         ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
     ],
@@ -163,4 +163,4 @@ def test_further_edits_come_at_their_time(tmp_path: Path, capsys: pytest.Capture
     file.write_text((EXAMPLES / "weights.yaml").read_text() + "then:\n  30: {model: {revision: '2025-01'}}\n")
     assert main(["--explain", str(file)]) == 0
     text = capsys.readouterr().out
-    assert ": Done; 2 group(s) serve 2025-01@" in text
+    assert ": Done; 2 groups serve 2025-01@" in text

@@ -22,7 +22,7 @@ from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.reasons import Reason, ReportReason
-from llama_serving.config.wording import rough_seconds
+from llama_serving.config.wording import clause, rough_seconds
 
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
@@ -175,7 +175,9 @@ def _report(job: JobView) -> WeightsReport:
     try:
         return WeightsReport.model_validate_json(text)
     except ValidationError:
-        said = " ".join(text.split())[-300:] or (pod.message or pod.reason if pod else "") or job.failure
+        said = (
+            clause(text.strip().rpartition("\n")[2], 300) or (pod.message or pod.reason if pod else "") or job.failure
+        )
         code = f"code {ended.exit_code} ({ended.reason})" if ended else "no code"
         who = f"pod {pod.name}" if pod else f"the pod of Job {job.name}"
         why = f"{who} ended with {code} and without a report: {said or 'it is gone'}"
