@@ -133,7 +133,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     [
         ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 groups serve"]),
         ("image-without-room", 0, ["strategy: drain: of 2 stages of 4.05 cpu, 1 nvidia.com/gpu each, 1 fit(s)"]),
-        ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
+        ("bad-canary", 1, ["is watched for 60 s", "was given up: the canary", ": Held;"]),
     ],
 )  # fmt: skip
 def test_the_examples_are_explained(name: str, code: int, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
