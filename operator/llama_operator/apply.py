@@ -29,6 +29,7 @@ from llama_operator.ports import (
     Retry,
     Supervisors,
 )
+from llama_serving.config.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,10 @@ class Outcome:
         try:
             await call
         except Rejected as error:
-            self.problems.append(Explanation(Reason.API_REJECTED, f"{what} was refused: {error}"))
+            self.problems.append(Explanation(Reason.API_REJECTED, sentences.write_refused(what, said=str(error))))
             return False
         except Retry as error:
-            self.problems.append(Explanation(Reason.API_RETRY, f"{what} will be tried again: {error}"))
+            self.problems.append(Explanation(Reason.API_RETRY, sentences.write_retried(what, said=str(error))))
             self.after = error.after if self.after is None else min(self.after, error.after)
             return False
         return True
@@ -113,7 +114,7 @@ async def _tell(plan: Plan, cells: Supervisors, token: str, outcome: Outcome) ->
     refused = await asyncio.gather(*(cells.wish(item.address, item.desired, token) for item in plan.wishes))
     for item, why in zip(plan.wishes, refused, strict=True):
         if why:
-            outcome.problems.append(Explanation(Reason.API_RETRY, f"pod {item.pod} did not take its wish: {why}"))
+            outcome.problems.append(Explanation(Reason.API_RETRY, sentences.desired_state_not_taken(item.pod, why=why)))
 
 
 def _rotate(cluster: Cluster, key: Key, item: SetRotation) -> Awaitable[None]:

@@ -37,6 +37,7 @@ from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
 from llama_operator.supervisor_cache import SupervisorCache
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,9 @@ from llama_operator.api import KIND, WEIGHTS_KIND
 from llama_operator.ports import Rejected, Retry, SupervisorAnswer
 from llama_operator.reconcile import Edges, reconcile
 from llama_serving.config import names
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 from tests.fakes.cluster import clone, set_condition, stamp
 from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of
@@ -122,16 +124,14 @@ async def test_a_long_start_writes_the_status_seldom() -> None:
     async def state(address: str) -> SupervisorAnswer:
         answer = await asked(address)
         assert answer.state is not None
-        seconds = int(answer.state.phase_seconds)
-        return SupervisorAnswer(
-            answer.state.model_copy(update={"message": f"The engine is starting, {seconds} s so far."})
-        )
+        waited = rough_seconds(answer.state.phase_seconds)
+        return SupervisorAnswer(answer.state.model_copy(update={"message": f"the engine is starting, {waited} so far"}))
 
     world.nodes.state = state
     await world.seconds(120)
     before = status_writes(world)
     await world.seconds(600)
-    assert "The engine is starting, 11 min so far" in world.status.message
+    assert "the engine is starting, 11 min so far" in world.status.message
     assert status_writes(world) - before <= 12
 
 

@@ -16,7 +16,7 @@ async def test_a_deployment_comes_to_serve():
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.status.reason == "Serving"
-    assert world.status.message == "2 group(s) serve from 2 node(s)"
+    assert world.status.message == "2 groups serve from 2 nodes"
     assert world.status.weights == id_of("v1")
     assert world.status.observed_generation == 1
     assert {group.state for group in world.status.groups} == {"Serving"}

@@ -146,11 +146,11 @@ async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
 
 
 def refuse_staging(world: World) -> None:
-    world.nodes.behave("v2", staging=("DiskFull", "Needs 3 GiB, 1 GiB free on /weights."))
+    world.nodes.behave("v2", staging=("DiskFull", "needs 3 GiB, 1 GiB free on /weights"))
 
 
 def fail_swap(world: World) -> None:
-    world.nodes.behave("v2", swap="Stage 1 could not read layer 7.")
+    world.nodes.behave("v2", swap="stage 1 could not read layer 7")
 
 
 def fail_golden(world: World) -> None:
@@ -290,7 +290,7 @@ async def test_a_new_group_that_answers_otherwise_stays_out_of_rotation() -> Non
     assert world.status.groups_ready == "2/3"
     assert world.status.reason == "VerifyFailed"
     assert "group 2 does not pass" in world.status.message
-    assert "of 2 other group(s) on the same weights" in world.status.message
+    assert "of 2 other groups on the same weights" in world.status.message
     world.cluster.edit(KEY, lambda spec: spec.update(verify=GOLDEN | {"agreement": False}))
     await world.seconds(20)
     assert world.status.groups_ready == "3/3"
@@ -301,7 +301,7 @@ async def test_a_gateway_that_is_not_heard_is_waited_for() -> None:
     world.nodes.mute.add("chat-gateway-1")
     world.cluster.edit(KEY, edit(Case("weights", 2, 0, 1)))
     await world.seconds(30)
-    assert "gateway chat-gateway-1 is not heard" in world.status.message
+    assert "gateway chat-gateway-1 does not respond" in world.status.message
     assert world.status.groups_ready == "1/2"
     assert world.nodes.cells.swaps == []
     world.nodes.mute.clear()

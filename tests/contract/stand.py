@@ -21,7 +21,8 @@ from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, Measurement, StagedWeights, StagingState, WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from llama_serving.config.weights import Manifest, ManifestFile
 from tests.contract.apiserver import ApiServer
 from tests.fakes.weights import FACTS

@@ -15,7 +15,8 @@ from llama_serving.config.desired import (
     Verify,
     WeightsArtifact,
 )
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from tests.fakes.models import Behaviour
 
 SPEED = 20.0  # tokens per second of one request
@@ -109,7 +110,7 @@ class FakeCells:
         """One second running, then done or failed; a failed one is not tried again until the wish changes."""
         swap = leader.swap
         if swap is None or swap.digest != serve:
-            leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="It runs."), None
+            leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="it runs"), None
             self.swaps.append((name, serve))
         elif swap.outcome == "running":
             failed = self.behaviour(serve).swap

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from llama_serving.config.model import MANIFEST_KEY, ReportReason, WeightsReport
+from llama_serving.config.model import MANIFEST_KEY, WeightsReport
+from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
 from tests.contract.apiserver import ApiServer
 from tests.unit.weights.folders import SECOND

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.config.model import ReportReason
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason, ReportReason
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.resolve.progress import Progress
 from llama_serving.weights.resolve.resolve import Resolution, Wanted, resolve

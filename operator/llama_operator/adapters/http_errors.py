@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 
 from llama_operator.ports import Rejected, Retry
+from llama_serving.config.error_text import status_text
+from llama_serving.config.wording import clause
 
 # 401 is a token that was rotated under us; 409 a write that crossed another one.
 _AGAIN = frozenset({401, 408, 409, 425, 429, 500, 502, 503, 504})
@@ -15,7 +17,7 @@ def judge(status: int, headers: Mapping[str, str], body: str) -> None:
     """Return for 2xx; raise Retry or Rejected with the API server's own sentence for the rest."""
     if 200 <= status <= 299:
         return
-    message = message_of(body) or f"HTTP {status}"
+    message = message_of(body) or f"it answers {status_text(status)}"
     if status in _AGAIN and _MANAGERS not in body:
         raise Retry(message, after=retry_after(headers))
     raise Rejected(message)
@@ -30,9 +32,9 @@ def is_of_another(status: int, body: str) -> bool:
 def message_of(body: str) -> str:
     """Return ``message`` of a metav1.Status, or the start of whatever else came."""
     try:
-        return str(json.loads(body)["message"])
+        return clause(str(json.loads(body)["message"]))
     except (ValueError, KeyError, TypeError):
-        return body.strip()[:300]
+        return ""
 
 
 def retry_after(headers: Mapping[str, str], default: float = 1.0) -> float:

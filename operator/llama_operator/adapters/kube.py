@@ -21,6 +21,8 @@ from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_
 from llama_operator.hashing import short_hash
 from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
+from llama_serving.config.error_text import error_text
+from llama_serving.config.reasons import RotationReason
 
 MANAGER = "llama-operator"
 DEADLINE = 10.0  # seconds for one call
@@ -129,7 +131,7 @@ class KubeCluster:
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
-            "reason": "InRotation" if open_ else "OutOfRotation",
+            "reason": RotationReason.IN_ROTATION if open_ else RotationReason.OUT_OF_ROTATION,
             "message": reason,
             "lastTransitionTime": _now(),
         }
@@ -217,7 +219,7 @@ class KubeCluster:
             answer = (await self._api.call_api(*request, _request_timeout=DEADLINE)).response
             text = await answer.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Retry(f"the API server did not answer: {str(error) or type(error).__name__}") from error
+            raise Retry(f"no connection to the API server: {error_text(error, deadline=DEADLINE)}") from error
         status = 409 if is_of_another(answer.status, text) else answer.status
         if status in fine:
             return None

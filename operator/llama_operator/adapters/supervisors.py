@@ -1,5 +1,7 @@
 """The supervisors of the stages over HTTP: their state and their desired state, each with a short deadline."""
 
+import json
+
 import aiohttp
 from pydantic import ValidationError
 
@@ -7,9 +9,12 @@ from llama_operator.adapters.addresses import url_host
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.error_text import error_text, rule_text, status_text
 from llama_serving.config.state import CellState
+from llama_serving.config.wording import clause
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
+_NOT_UNDERSTOOD = "its supervisor sends what this operator does not understand"
 
 
 class HttpSupervisors:
@@ -26,7 +31,7 @@ class HttpSupervisors:
             async with self._session.get(url, timeout=DEADLINE) as response:
                 text = await response.text()
                 if response.status != 200:
-                    return SupervisorAnswer(None, f"HTTP {response.status} from its supervisor")
+                    return SupervisorAnswer(None, f"its supervisor answers {status_text(response.status)}")
                 return SupervisorAnswer(CellState.model_validate_json(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return SupervisorAnswer(None, f"its supervisor does not respond: {str(error) or type(error).__name__}")
@@ -46,7 +51,7 @@ class HttpSupervisors:
             async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
                 if response.status < 300:
                     return ""
-                return f"HTTP {response.status}: {' '.join((await response.text()).split())[:300]}"
+                return f"{status_text(response.status)}{_said(await response.text())}"
         except (TimeoutError, aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
             return f"its supervisor does not respond: {str(error) or type(error).__name__}"
 

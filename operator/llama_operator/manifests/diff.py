@@ -27,6 +27,7 @@ from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reasons import Reason
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 
 _AMOUNTS = frozenset({"requests", "limits"})
 ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"
@@ -142,8 +143,4 @@ def left_over(children: Iterable[Manifest], keep: Container[tuple[str, str]]) ->
 
 def _taken(manifest: Manifest) -> Explanation:
     kind, name = identity(manifest)
-    detail = (
-        f"{kind} {name} has our labels but another owner, such as an earlier LlamaDeployment of this name: "
-        "it is made when the garbage collector, or somebody, has deleted that one"
-    )
-    return Explanation(Reason.API_RETRY, detail)
+    return Explanation(Reason.API_RETRY, sentences.object_of_another(kind, name))

@@ -11,8 +11,10 @@ from llama_operator.observe.pods import PodView
 from llama_operator.ports import Key, Manifest, NodeCapacity, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
+from llama_serving.config.error_text import rule_words
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.wording import clause
 
 
 @dataclass(frozen=True)

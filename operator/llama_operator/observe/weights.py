@@ -20,6 +20,7 @@ from llama_operator.ports import Key, Manifest, NodeCapacity
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
+from llama_serving.config.wording import clause
 
 Body = Mapping[str, Any]
 
@@ -98,7 +99,7 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
         created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         leaving="deletionTimestamp" in meta,
         finished=bool(last) or (pod is not None and pod.finished),
-        failure=f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "",
+        failure=f"{failed.get('reason', '')}: {clause(failed.get('message', ''))}" if failed else "",
         ended=_ended(pod, last),
         pod=pod,
     )

@@ -1,6 +1,5 @@
 """Why a group does not serve: one sentence with numbers, from what the scheduler, the kubelet and the cell say."""
 
-import re
 from datetime import datetime
 
 from llama_operator.observe.deployment import Snapshot
@@ -75,10 +74,9 @@ def explain_start(pod: PodView, nodes: tuple[NodeCapacity, ...] | None, now: dat
     if stuck:
         return stuck
     if pod.gated:  # no time in it: a group may wait long for room, and says so elsewhere
-        return Explanation(Reason.POD_STARTING, f"pod {pod.name} is placed together with its group", pod.group)
+        return Explanation(Reason.POD_STARTING, sentences.pod_gated(pod.name), pod.group)
     if not pod.node or pod.phase == "Pending":
-        what = f"gets its containers on node {pod.node}" if pod.node else "has no node yet"
-        detail = f"pod {pod.name} {what}, {_span(now, pod.created)} so far"
+        detail = sentences.pod_starting(pod.name, node=pod.node, waited=_span(now, pod.created))
         return Explanation(Reason.POD_STARTING, detail, pod.group)
     return None
 
@@ -91,7 +89,7 @@ def _not_running(pod: PodView, nodes: tuple[NodeCapacity, ...] | None) -> Explan
 
 
 def _waiting(pod: PodView, waiting: Waiting) -> Explanation:
-    where = f"pod {pod.name} on node {pod.node}"
+    said = clause(waiting.message, _LONGEST)
     if waiting.reason in _IMAGE_WORDS:
         text = f"{where} has no image: {waiting.reason}: {quoted_tail(waiting.message)}"
         return Explanation(Reason.IMAGE_UNAVAILABLE, text, pod.group)
@@ -113,10 +111,8 @@ def _history(pod: PodView) -> str:
 def _cell(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None:
     answer = snapshot.cells.get(pod.name)
     if answer is None or answer.state is None:
-        error = f" ({answer.error})" if answer and answer.error else ""
-        since = _span(now, pod.created)
-        said = f"does not answer, {since} after it was made{error}{_history(pod)}"
-        detail = f"pod {pod.name} on node {pod.node} {said}"
+        error, age = answer.error if answer else "", _span(now, pod.created)
+        detail = sentences.supervisor_silent(pod.name, node=pod.node, age=age, error=error, history=_history(pod))
         return Explanation(Reason.POD_STARTING, detail, pod.group)
     cell = answer.state
     if cell.phase is Phase.SERVING and (cell.stage != 0 or pod.ready):

@@ -18,7 +18,8 @@ from llama_serving.config.desired import (
     Verify,
     WeightsArtifact,
 )
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason, StagingReason
+from llama_serving.config.state import CellState, Phase
 
 RESTARTS = 9  # of an engine that does not start
 
@@ -292,7 +293,11 @@ class SimulatedGroup:
         digest, name = item.weights.digest, item.weights.id
         if hits(self.faults.staging, name):
             return StagedWeights(
-                digest=digest, id=name, outcome="refused", reason="DigestDiffers", message="the bytes differ"
+                digest=digest,
+                id=name,
+                outcome="refused",
+                reason=StagingReason.DIGEST_DIFFERS,
+                message="the bytes differ",
             )
         return StagedWeights(digest=digest, id=name, outcome="ready" if now >= self.staged[digest] else "working")
 

@@ -26,6 +26,7 @@ from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.reasons import ReportReason
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings("the operator's serving image", "the operator's gateway image", "llama-system")
@@ -237,7 +238,7 @@ def weights_view(spec: LlamaDeploymentSpec, facts: ModelFacts | None) -> Weights
         digest=stored.digest,
         facts=facts or SHAPE,
         manifest=stored,
-        reason="Accepted",
+        reason=ReportReason.ACCEPTED,
         message="",
         refused=False,
         content=content_of(model),

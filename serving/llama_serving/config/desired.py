@@ -5,7 +5,6 @@ A wish is a level, not a command: the last one holds, the same one again changes
 """
 
 import hashlib
-from enum import StrEnum
 
 from pydantic import Field
 
@@ -54,19 +53,6 @@ class DesiredState(Frozen):
     def key(self) -> str:
         """Short hash of the wish: what a stage reports to say which one it holds."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-
-class StagingReason(StrEnum):
-    """Machine word of why some weights are not ready on a stage."""
-
-    DIGEST_DIFFERS = "DigestDiffers"  # what came, or lies there, is not what the manifest says
-    DISK_FULL = "DiskFull"  # too little room; looked at again every few seconds
-    WEIGHTS_DENIED = "WeightsDenied"
-    WEIGHTS_GONE = "WeightsGone"
-    WEIGHTS_BUSY = "WeightsBusy"  # waiting: asked too often, or the source is overloaded
-    WEIGHTS_BROKEN = "WeightsBroken"  # waiting: the connection ended, the volume failed
-    WEIGHTS_UNREADABLE = "WeightsUnreadable"  # no safetensors file, or no model
-    STAGED_BY_OTHER = "StagedByOther"  # waiting: another pod stages them into the claim that both share
 
 
 class StagedWeights(Frozen):

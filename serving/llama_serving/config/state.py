@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
 from llama_serving.config.desired import Measurement, StagingState, SwapState
+from llama_serving.config.reasons import CellReason
 
 
 class Phase(StrEnum):
@@ -17,27 +18,6 @@ class Phase(StrEnum):
     SERVING = "serving"  # leader: the engine has answered; worker: it is part of the leader's cluster
     FAILED = "failed"  # will not get better without a change of spec, weights or node; the reason says why
     DRAINING = "draining"  # SIGTERM: no new requests, those in flight end
-
-
-class CellReason(StrEnum):
-    """Machine word of why a stage is not serving."""
-
-    RAY_STARTING = "RayStarting"
-    STAGES_NOT_JOINED = "StagesNotJoined"
-    LEADER_NOT_REACHED = "LeaderNotReached"
-    ENGINE_STARTING = "EngineStarting"
-    ENGINE_FAILED = "EngineFailed"  # started and failed, will be tried again; message holds the engine's last error
-    ENGINE_UNHEALTHY = "EngineUnhealthy"  # it answered once and does not now
-    WEIGHTS_UNREADABLE = "WeightsUnreadable"
-    WEIGHTS_MISSING = "WeightsMissing"
-    WEIGHTS_STAGING = "WeightsStaging"  # on their way into the pod, or being verified in it
-    WEIGHTS_REFUSED = "WeightsRefused"  # they came, and are not what the manifest says; or there is no room for them
-    SWAPPING = "Swapping"  # the engine exchanges its weights
-    SWAP_FAILED = "SwapFailed"  # it could not; message names the stage
-    VERIFYING = "Verifying"  # the engine answers, and is asked what it must be able to answer
-    MODEL_REFUSED = "ModelRefused"  # config.json cannot be served as asked
-    SERVING = "Serving"
-    DRAINING = "Draining"
 
 
 class CellState(Frozen):

@@ -7,11 +7,15 @@ command lines of their own (``python -m testbed.models.tiny``).
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 from typing import Final
 
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.model.inspection import encode, inspect
 from llama_serving.weights.resolve import command as resolve_command
+from llama_serving.weights.resolve.publish import PublishError
+from llama_serving.weights.source.interface import SourceError
 from llama_serving.weights.staging import command as stage_command
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -43,5 +47,18 @@ def _inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run(arguments: list[str]) -> int:
+    """Run one command; the last line of the log of one that fails is what the operator shows."""
+    try:
+        return main(arguments)
+    except OSError as error:
+        traceback.print_exc()
+        sys.stderr.write(f"{error.filename or 'the report'} cannot be written: {error_text(error)}\n")
+    except (PublishError, SourceError) as error:
+        traceback.print_exc()
+        sys.stderr.write(f"{error}\n")
+    return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_run(sys.argv[1:]))

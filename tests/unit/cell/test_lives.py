@@ -10,7 +10,8 @@ from llama_serving.cell.shared.replica_state import EngineWeights
 from llama_serving.cell.shared.weights_ref import LINKS, Load
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, GoldenPrompt, SwapState, Verify
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.unit.cell.fakes import FakeControl, FakeStages, FakeWeights, rank, ready, replica
 from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
 

@@ -7,7 +7,7 @@ import pytest
 from llama_serving.cell.policy.staging import StageView, group_fault, stage_fault, wish_fault
 from llama_serving.cell.policy.state_machine import Fault
 from llama_serving.cell.shared.weights_ref import Load
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from tests.unit.cell.fakes import ready
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64

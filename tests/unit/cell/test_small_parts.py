@@ -19,7 +19,7 @@ from llama_serving.cell.replica.critical_task import EXIT_CODE as VITAL_EXIT_COD
 from llama_serving.cell.replica.critical_task import vital
 from llama_serving.cell.replica.serve_logging import kept_buffers
 from llama_serving.cell.supervisor.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
 from llama_serving.cpu.stage_death import EXIT_CODE, ending_the_process
 from tests.unit.cell.fakes import FakeClock

@@ -12,7 +12,8 @@ from llama_serving.cell.policy.state_machine import Fault
 from llama_serving.cell.supervisor.leader import LeaderRole
 from llama_serving.cell.supervisor.loop import STUCK, Supervisor
 from llama_serving.cell.supervisor.worker import WorkerRole
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from tests.unit.cell.fakes import (
     FakeClock,
     FakeCluster,

@@ -9,7 +9,7 @@ from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory,
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, Asked, EngineView, serve
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.desired import SwapState
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from tests.unit.cell.worlds import ENGINE, NEW, OLD, SERVES
 
 START = 300.0
@@ -79,7 +79,7 @@ def test_what_is_seen_decides(
             "Serving w1; 0 requests in flight. w2 is waited for: Stage 1: 1.2 of 3.4 GB, 10 s left",
         ),
         (ENGINE, WISHED, "Exchanging the weights for w2: Serve is told."),
-        (RUNS, TOLD, "Exchanging the weights for w2, 0 s so far."),
+        (RUNS, TOLD, "swapping weights to w2, 0 s so far"),
         (DONE, UNVERIFIED, "w2 is asked what it must answer."),
         (FAILED, TOLD, f"{SAID}."),
         (

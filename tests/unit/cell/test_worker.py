@@ -6,7 +6,8 @@ import pytest
 
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Memory, RayView, begin
 from llama_serving.cell.policy.worker import JOIN_DEADLINE, LEADER_LOST, WorkerView, decide
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.unit.cell.worlds import TIMEOUTS, leader_report, worker_view
 
 FAULT = Fault(CellReason.WEIGHTS_MISSING, "there is no folder")
@@ -64,7 +65,7 @@ def test_a_leader_that_cannot_be_reached_is_waited_for_without_end() -> None:
     decision = look(view, memory=memory, now=5000.0)
     assert decision.exit_code is None
     assert decision.memory.status.message == (
-        "The leader stage-0.demo does not answer (its name does not resolve yet), 4999 s so far."
+        "leader stage-0.demo does not answer (its name does not resolve yet), 83 min so far"
     )
 
 

@@ -44,16 +44,16 @@ def scene(*gateways: PodView, **loads: GatewayLoad | None) -> tuple[Group, Snaps
     [
         (gateway(), load((LEADER.name, False, 0)), ""),
         (gateway(), load(), ""),
-        (gateway(), load((LEADER.name, True, 0)), "still takes it for ready"),
-        (gateway(), load((LEADER.name, False, 3)), "3 request(s) in flight"),
+        (gateway(), load((LEADER.name, True, 0)), "still routes to it"),
+        (gateway(), load((LEADER.name, False, 3)), "3 requests in flight"),
         (gateway(), load(("another", True, 9)), ""),
-        (gateway(), None, "is not heard"),
-        (gateway(ready=False, ready_since=NOW - UNHEARD + timedelta(seconds=1)), None, "is not heard"),
+        (gateway(), None, "does not respond"),
+        (gateway(ready=False, ready_since=NOW - UNHEARD + timedelta(seconds=1)), None, "does not respond"),
         (gateway(ready=False, ready_since=NOW - UNHEARD), None, ""),
-        (gateway(ready=True, ready_since=NOW - UNHEARD), None, "is not heard"),
+        (gateway(ready=True, ready_since=NOW - UNHEARD), None, "does not respond"),
         (gateway(ip=""), None, ""),
         (gateway(phase="Failed"), None, ""),
-        (gateway(gone_by=NOW), load((LEADER.name, False, 1)), "1 request(s) in flight"),
+        (gateway(gone_by=NOW), load((LEADER.name, False, 1)), "1 request in flight"),
     ],
 )
 def test_who_still_holds_requests(pod: PodView, said: GatewayLoad | None, words: str) -> None:

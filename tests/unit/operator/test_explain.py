@@ -27,9 +27,9 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
     ("fields", "reason", "sentence"),
     [
         (
-            {"unscheduled": "0/2 nodes are available.", "requests": {"cpu": 4, "memory": 32 * GI}, "node": ""},
+            {"unscheduled": "0/2 nodes are available", "requests": {"cpu": 4, "memory": 32 * GI}, "node": ""},
             "Unschedulable",
-            "pod POD needs 4 cpu, 32Gi memory; scheduler: 0/2 nodes are available.",
+            "pod POD needs 4 cpu, 32Gi memory; scheduler: 0/2 nodes are available",
         ),
         (
             {"waiting": Waiting("c", "ImagePullBackOff", "Back-off pulling image x"), "phase": "Pending"},
@@ -61,7 +61,7 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
         (
             {"created": ago(300), "ended": Ended("OOMKilled", 137, "", None), "restarts": 1},
             "PodStarting",
-            "pod POD on node node-0 does not answer, 5 min after it was made, 1 restarts, it last ended with code 137",
+            "pod POD on node node-0 does not answer, 5 min after it was made, 1 restart, it last ended with code 137",
         ),
     ],
 )  # fmt: skip
@@ -78,11 +78,11 @@ def test_an_unheard_supervisor_is_quoted() -> None:
 @pytest.mark.parametrize(
     ("state", "reason", "message", "shown"),
     [
-        (CellReason.STAGES_NOT_JOINED, "StageNotJoined", "1 of 2 stages, 12 s so far.", "1 of 2 stages, 10 s so far"),
-        (CellReason.ENGINE_STARTING, "EngineStarting", "Starting, 3599 s so far.", "Starting, 59 min so far"),
+        (CellReason.STAGES_NOT_JOINED, "StageNotJoined", "1 of 2 stages, 10 s so far", "1 of 2 stages, 10 s so far"),
+        (CellReason.ENGINE_STARTING, "EngineStarting", "starting, 59 min so far", "starting, 59 min so far"),
         (CellReason.ENGINE_FAILED, "EngineFailed", "CUDA out of memory", "CUDA out of memory"),
         (CellReason.WEIGHTS_UNREADABLE, "WeightsUnreadable", "mode 0600", "mode 0600"),
-        (CellReason.SERVING, "EngineStarting", "It serves.", "It serves"),
+        (CellReason.SERVING, "EngineStarting", "it serves", "it serves"),
         (CellReason.DRAINING, "Replacing", "Stopping", "Stopping"),
     ],
 )
@@ -142,7 +142,7 @@ def test_the_order_of_reasons() -> None:
     assert Reason.UNSCHEDULABLE in FAILURES
     assert Reason.API_RETRY not in FAILURES
     assert Reason.SERVING not in FAILURES
-    assert len(SEVERITY) == len(Reason)
+    assert len(PRIORITY) == len(Reason)
 
 
 # -- what a pod lacks -------------------------------------------------------------------------------------------------------------

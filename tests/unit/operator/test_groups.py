@@ -85,7 +85,7 @@ def test_a_lost_pod_takes_its_group_down_and_only_it(lost: PodView, why: str) ->
 def test_a_vanished_worker_takes_down_a_group_that_has_served() -> None:
     found = steps(leader(0), *group(1))
     assert (created(found), deleted(found)) == ([], [f"{NEW}-0-0"])
-    assert "1 pod(s) vanished" in found.holds[0].detail
+    assert "1 pod vanished" in found.holds[0].detail
 
 
 def test_a_vanished_leader_takes_down_workers_that_had_joined_it() -> None:
@@ -115,7 +115,7 @@ def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:
     assert found.retiring == {f"chat-{OLD}-0-0"}
     assert set(found.keep) == {GroupId("chat", 0, OLD), GroupId("chat", 1, OLD)}
     assert reasons(found) == [(0, "Replacing"), (1, "Replacing")]
-    assert found.holds[1].detail == f"group 1 keeps revision {OLD}: 1 other group(s) do not serve yet"
+    assert found.holds[1].detail == f"group 1 keeps pods {OLD} until 1 other group serves"
     assert {plan.group for plan in found.plans} == set(), "they are left as they are"
 
 

@@ -10,7 +10,8 @@ from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.rollout.rollback import BEFORE_START, rollback_cause
 from llama_operator.ports import SupervisorAnswer
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, worker, world
 
@@ -22,7 +23,7 @@ STARTS: dict[str, Any] = {
     "verdict": None,
     "ready": False,
     "phase": Phase.LOADING,
-    "message": "It fails.",
+    "message": "it fails",
 }
 
 
@@ -44,11 +45,11 @@ def given_up(pod: PodView, *, since: float, answer: SupervisorAnswer | None = No
         (stage(0, 0, created=ago(50), restarts=2, waiting=LOOPING), 60, None, ""),
         (stage(0, 0, created=ago(50), restarts=3, waiting=LOOPING), 60, None, "3 restarts: back-off 40s"),
         (stage(0, 0, created=ago(70), restarts=9, waiting=LOOPING), 60, None, ""),  # from before the rollout
-        (stage(0, 0, created=ago(50), restarts=3), 60, cell(reason=CellReason.ENGINE_FAILED, **STARTS), "It fails"),
+        (stage(0, 0, created=ago(50), restarts=3), 60, cell(reason=CellReason.ENGINE_FAILED, **STARTS), "it fails"),
         (stage(0, 0, created=ago(50), restarts=3), 60, cell(reason=CellReason.ENGINE_STARTING, **STARTS), ""),
         (
             stage(0, 0, created=ago(70)), 60, cell(**STARTS | REFUSED),
-            "EngineFailed: group 0 stage 0 does not start: It fails",
+            "EngineFailed: group 0 stage 0 does not start: it fails",
         ),
         (
             stage(0, 0), 60, cell(**STARTS | {"reason": CellReason.WEIGHTS_REFUSED, "phase": Phase.FAILED}),

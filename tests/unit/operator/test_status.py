@@ -58,7 +58,7 @@ def test_serving() -> None:
         "Available": ("True", "Serving"), "Degraded": ("False", "Serving"), "Progressing": ("False", "Serving")
     }  # fmt: skip
     assert (status.groups_ready, status.replicas, status.ready_replicas) == ("2/2", 2, 2)
-    assert (status.reason, status.message) == ("Serving", "2 group(s) serve from 2 node(s)")
+    assert (status.reason, status.message) == ("Serving", "2 groups serve from 2 nodes")
     assert (status.weights, status.observed_generation) == (V1, 1)
     assert status.selector == "llama-operator.dev/deployment=chat,llama-operator.dev/stage=0"
     assert [(one.ordinal, one.name, one.state, one.nodes, one.weights) for one in status.groups] == [
@@ -190,7 +190,7 @@ def test_events_tell_what_changed() -> None:
         (False, "Serving", "group 1 is Serving: the engine answers"),
         (False, "Verified", f"group 0 {measured}"),
         (False, "Verified", f"group 1 {measured}"),
-        (False, "Serving", "2 group(s) serve from 2 node(s)"),
+        (False, "Serving", "2 groups serve from 2 nodes"),
     ]
     lost = deployment_events(then, seen(world(*group(0), stage(1, 0), worker(1, phase="Failed"))))
     assert [(one.warning, one.reason) for one in lost] == [(True, "PodLost"), (True, "PodLost")]

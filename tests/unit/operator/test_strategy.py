@@ -153,4 +153,4 @@ def test_further_edits_come_at_their_time(tmp_path: Path, capsys: pytest.Capture
     file.write_text((EXAMPLES / "weights.yaml").read_text() + "then:\n  30: {model: {revision: '2025-01'}}\n")
     assert main(["--explain", str(file)]) == 0
     text = capsys.readouterr().out
-    assert ": Done; 2 group(s) serve 2025-01@" in text
+    assert ": Done; 2 groups serve 2025-01@" in text

@@ -71,7 +71,7 @@ def told(found: GroupStep) -> tuple[str, bool | None, str]:
 WORKING = staging(v1="ready", v2="working")
 DONE = SwapState(digest=digest_of("v2"), outcome="done")
 RUNS = SwapState(digest=digest_of("v2"), outcome="running")
-FAILED = SwapState(digest=digest_of("v2"), outcome="failed", message="Stage 1 read nothing.")
+FAILED = SwapState(digest=digest_of("v2"), outcome="failed", message="stage 1 read nothing")
 ON_V2: dict[str, Any] = {"model": "v2", "swap": DONE}
 OTHERS = verdict("v2", stage_digests=(digest_of("v1"),))
 STARTS: dict[str, Any] = {"weights": "", "verdict": None, "ready": False, "phase": Phase.LOADING}
@@ -121,7 +121,7 @@ def test_the_next_step(pod: PodView, state: dict[str, Any], expected: tuple[str,
 
 def test_what_is_refused_names_the_stage_and_the_reason() -> None:
     refused = StagedWeights(
-        digest=digest_of("v2"), id=id_of("v2"), outcome="refused", reason="DiskFull", message="Needs 3 GiB."
+        digest=digest_of("v2"), id=id_of("v2"), outcome="refused", reason="DiskFull", message="needs 3 GiB"
     )
     found = step(second=StagingState(weights=(refused,)))
     assert found.explanation is not None

@@ -13,7 +13,8 @@ from llama_operator.plan.groups.template_hash import revision_of
 from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import Measurement, StagedWeights, StagingState, WeightsArtifact
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from tests.fakes.models import FACTS, digest_of, id_of, view_of
 from tests.fakes.world import SETTINGS, spec_of
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_serving.config.model import ModelReport
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from llama_serving.weights.__main__ import main
 from llama_serving.weights.model.inspection import REPORT_LIMIT, encode, inspect
 from tests.unit.weights.folders import (

@@ -10,7 +10,7 @@ import pytest
 
 from llama_serving.config.model import ModelReport
 from llama_serving.config.names import SERVING_UID
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from llama_serving.weights.model.inspection import encode, inspect
 from tests.unit.weights.folders import SECOND, make_model
 

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from llama_serving.config.desired import DesiredState, StagingReason, WeightsArtifact
+from llama_serving.config.desired import DesiredState, WeightsArtifact
+from llama_serving.config.reasons import StagingReason
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, full
 from llama_serving.weights.staging.decide.item import Entry
 from llama_serving.weights.staging.decide.progress import Gauge

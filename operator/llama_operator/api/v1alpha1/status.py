@@ -109,6 +109,7 @@ class RolloutStatus(ApiModel):
     revision: str = Field(description="Revision of the groups' pods after it.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
+    id: str = Field(default="", description="Id of the weights, as in the header x-llama-weights.")
     expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was begun.")

@@ -21,8 +21,9 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.ordinals import is_leaving, wanted_ordinals
 from llama_operator.plan.placement.claims import warm_sentence
 from llama_operator.plan.placement.gang import is_held
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.reasons import Reason, ScaleReason
 
 
 def scale(

@@ -84,11 +84,11 @@ def _lost(pods: tuple[PodView, ...], stages: int, state: PlanState) -> str:
     """Say why the group cannot go on with the pods it has; empty when it can."""
     for pod in pods:
         if pod.finished:
-            return f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip()
+            return sentences.pod_ended(pod.name, word=pod.reason or pod.phase, said=pod.message)
         if not pod.alive:
-            return f"pod {pod.name} is being deleted"
+            return sentences.pod_deleted(pod.name)
         if pod.stage >= stages:
-            return f"pod {pod.name} is a stage too many"
+            return sentences.pod_surplus(pod.name)
     absent = stages - len(pods)
     return f"{count(absent, 'pod')} vanished" if pods and absent and _was_complete(pods, state) else ""
 

@@ -22,6 +22,7 @@ from llama_operator.plan.groups.template_hash import short_hash
 from llama_serving.config.reasons import Reason
 from llama_operator.text import count
 from llama_serving.config.desired import Measurement, WeightsArtifact
+from llama_serving.config.reasons import Reason
 
 #: Weights whose measures are remembered: the present, the next, the previous and one more.
 REMEMBERED = 4
@@ -70,7 +71,7 @@ def judge(group: Group, serve: WeightsArtifact, criteria: Criteria) -> Verdict:
     if problem is None:
         return Verdict(True, Reason.SERVING, f"{where} on {weights.id}: {describe(measured)}")
     reason, text = problem
-    return Verdict(False, reason, f"{where} does not pass on {weights.id}: {text}")
+    return Verdict(False, reason, sentences.verification_failed(ordinal, weights.id, why=text))
 
 
 def _problem(measured: Measurement, serve: WeightsArtifact, criteria: Criteria) -> tuple[Reason, str] | None:

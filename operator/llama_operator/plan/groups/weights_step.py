@@ -24,6 +24,8 @@ from llama_operator.plan.groups.weights_progress import explain_staging, explain
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reasons import Reason
 from llama_serving.config.desired import DesiredState, WeightsArtifact
+from llama_serving.config.reason_catalogue import reason_from
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 
 _STARTS = (Phase.STARTING, Phase.JOINING, Phase.LOADING, Phase.FAILED)

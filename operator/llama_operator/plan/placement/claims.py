@@ -14,8 +14,10 @@ from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec, is_remote
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.plan import CreateStage
+from llama_serving.config import names
 
 KIND = "PersistentVolumeClaim"
 
@@ -56,10 +58,9 @@ def warm_sentence(world: Snapshot) -> str:
         return ""
     kept = kept_claims(world, world.spec)
     claims = [child for child in world.children if child["kind"] == KIND and child["metadata"]["name"] in kept]
-    groups = {claim["metadata"]["name"].rsplit("-", 2)[0] for claim in claims}
+    groups = {claim["metadata"]["labels"][names.LABEL_GROUP] for claim in claims}
     sizes = Counter(claim["spec"]["resources"]["requests"]["storage"] for claim in claims)
-    said = " and ".join(f"{number} claim(s) of {size}" for size, number in sorted(sizes.items()))
-    return f"{said} are kept for {len(groups)} group(s)" if claims else ""
+    return sentences.claims_kept(sizes, groups=len(groups)) if claims else ""
 
 
 def _named(child: Mapping[str, Any], name: str) -> bool:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Admission

@@ -6,8 +6,9 @@ them than devices; a pipeline stage needs at least one layer. Sources: vLLM's mo
 """
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.reasons import Reason
 
 
 def check_layout(spec: LlamaDeploymentSpec, facts: ModelFacts) -> tuple[Explanation, ...]:

@@ -27,7 +27,6 @@ from llama_operator.ports import Ref
 from llama_operator.text import count, rough_seconds
 from llama_serving.config.model import ReportReason, WeightsReport
 
-RESOLVING: Final = "ResolvingWeights"
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
 # A report arrives with the pod's end, the manifest by another watch.
@@ -182,7 +181,9 @@ def _report(job: JobView) -> WeightsReport:
     try:
         return WeightsReport.model_validate_json(text)
     except ValidationError:
-        said = " ".join(text.split())[-300:] or (pod.message or pod.reason if pod else "") or job.failure
+        said = (
+            clause(text.strip().rpartition("\n")[2], 300) or (pod.message or pod.reason if pod else "") or job.failure
+        )
         code = f"code {ended.exit_code} ({ended.reason})" if ended else "no code"
         who = f"pod {pod.name}" if pod else f"the pod of Job {job.name}"
         why = f"{who} ended with {code} and without a report: {said or 'it is gone'}"

@@ -22,7 +22,9 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, Asked, EngineView, serve
 from llama_serving.config.cell import CellTimeouts
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 
 RAY_DEADLINE: Final = 180.0  # seconds that Ray's own start may take
 FRESH: Final = 10.0  # an answer of an idle engine older than this is none; a dead one is seen at once
@@ -103,7 +105,7 @@ def _await_ray(memory: Memory, *, now: float) -> Decision:
     waited = now - memory.since
     if waited > RAY_DEADLINE:
         return _restart(memory, f"Ray did not come up within {RAY_DEADLINE:.0f} s.", now=now)
-    status = Status(Phase.STARTING, CellReason.RAY_STARTING, f"Ray is starting, {waited:.0f} s so far.")
+    status = Status(Phase.STARTING, CellReason.RAY_STARTING, f"Ray is starting, {rough_seconds(waited)} so far")
     return conclude(memory, status, now=now)
 
 
@@ -115,7 +117,7 @@ def _await_stages(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, n
     count = f"{view.stages - len(missing)} of {view.stages} stages have joined"
     if waited > timeouts.join:
         return _restart(memory, f"Only {count} within {timeouts.join:.0f} s; {_names(missing)} did not.", now=now)
-    sentence = f"{count}; waiting for {_names(missing)}, {waited:.0f} s so far."
+    sentence = f"{count}; waiting for {_names(missing)}, {rough_seconds(waited)} so far"
     return conclude(memory, Status(Phase.JOINING, CellReason.STAGES_NOT_JOINED, sentence), now=now)
 
 
@@ -134,7 +136,7 @@ def _await_engine(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, n
     if view.engine is not None:
         status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, "The engine is up; asking it for a first token.")
         return conclude(memory, status, now=now, actions=(Do.FIRST_TOKEN,))
-    sentence = f"The engine is starting, {waited:.0f} s so far{_left(view)}."
+    sentence = f"the engine is starting, {rough_seconds(waited)} so far{_left(view)}"
     status = Status(Phase.LOADING, CellReason.ENGINE_STARTING, sentence)
     return conclude(memory, status, now=now)
 
@@ -145,7 +147,7 @@ def _watch(memory: Memory, view: LeaderView, *, timeouts: CellTimeouts, now: flo
         return serve(memory, view.engine, view.asked, start=timeouts.start, now=now)
     since = now if memory.unwell_since is None else memory.unwell_since
     memory = replace(memory, unwell_since=since)
-    sentence = f"The engine has not answered for {now - since:.0f} s{_cause(view)}."
+    sentence = f"the engine has not answered for {rough_seconds(now - since)}{_cause(view)}"
     if now - since > timeouts.start:
         return _restart(memory, sentence, now=now)
     return conclude(memory, Status(Phase.SERVING, CellReason.ENGINE_UNHEALTHY, sentence), now=now)

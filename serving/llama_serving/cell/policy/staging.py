@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from llama_serving.cell.policy.state_machine import Fault
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.desired import StagedWeights, StagingState
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 
 
 @dataclass(frozen=True)

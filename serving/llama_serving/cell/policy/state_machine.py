@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 
 
 class Do(StrEnum):

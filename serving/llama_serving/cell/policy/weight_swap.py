@@ -21,7 +21,9 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory, Status, conclude
 from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.desired import SwapState
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 
 SHOW_FAILURE: Final = 15.0  # seconds that a failure stays readable before the container starts again
 FAILURES: Final = 2  # exchanges that fail in a row before the engine is started anew: the new weights and the old ones
@@ -69,7 +71,7 @@ def _await_swap(memory: Memory, engine: EngineView, asked: Asked, *, start: floa
     since = now if memory.swap_since is None else memory.swap_since
     memory = replace(memory, swap_since=since)
     target = asked.wanted if engine.target is None else engine.target
-    sentence = f"Exchanging the weights for {target.name}, {now - since:.0f} s so far."
+    sentence = f"swapping weights to {target.name}, {rough_seconds(now - since)} so far"
     over = now - since > start
     status = Status(Phase.SERVING, CellReason.SWAPPING, sentence)
     return conclude(memory, status, now=now, exit_code=1 if over else None)

@@ -10,7 +10,9 @@ from typing import Final
 
 from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
 from llama_serving.config.cell import CellTimeouts
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 
 JOIN_DEADLINE: Final = 180.0  # seconds from START_RAY to being listed by the leader
 LEADER_LOST: Final = 20.0  # seconds of silence of the leader's supervisor; a lost GCS ends Ray here in 5
@@ -65,10 +67,10 @@ def _before(memory: Memory, view: WorkerView, *, now: float) -> Decision:
         return conclude(memory, Status(Phase.FAILED, view.weights.reason, view.weights.message), now=now)
     waited = now - (memory.since if memory.status.phase is Phase.JOINING else now)
     if view.leader is None:
-        sentence = f"The leader {view.leader_host} does not answer ({view.leader_error}), {waited:.0f} s so far."
+        sentence = f"leader {view.leader_host} does not answer ({view.leader_error}), {rough_seconds(waited)} so far"
         return conclude(memory, Status(Phase.JOINING, CellReason.LEADER_NOT_REACHED, sentence), now=now)
     if view.leader.phase not in _JOINABLE:
-        sentence = f"The leader {view.leader_host} is {view.leader.phase.value}, {waited:.0f} s so far."
+        sentence = f"leader {view.leader_host} is {view.leader.phase.value}, {rough_seconds(waited)} so far"
         return conclude(memory, Status(Phase.JOINING, CellReason.RAY_STARTING, sentence), now=now)
     status = Status(Phase.JOINING, CellReason.RAY_STARTING, f"Joining the leader at {view.leader.ip}.")
     return conclude(memory, status, now=now, actions=(Do.START_RAY,))
@@ -81,7 +83,7 @@ def _member(memory: Memory, view: WorkerView, *, now: float) -> Decision:
     waited = now - memory.marks.get(Mark.LEADER, memory.since)
     if waited > JOIN_DEADLINE:
         return _end(memory, f"The leader did not list this stage within {JOIN_DEADLINE:.0f} s.", now=now)
-    sentence = f"Joining the leader {view.leader_host}, {waited:.0f} s so far."
+    sentence = f"joining leader {view.leader_host}, {rough_seconds(waited)} so far"
     return conclude(memory, Status(Phase.JOINING, CellReason.RAY_STARTING, sentence), now=now)
 
 

@@ -22,6 +22,7 @@ from llama_serving.cell.supervisor.engine_errors import last_error
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
+from llama_serving.config.error_text import error_text
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class EngineRest:
                     raise EngineError(f"The engine refused {route} with {answer.status}: {said}")
                 return dict(await answer.json())
         except _FAILURES as error:
-            raise EngineError(f"The engine did not answer {route}: {type(error).__name__}.") from error
+            raise EngineError(f"the engine did not answer {route}: {error_text(error)}") from error
 
     async def first_token(self) -> bool:
         """One token of a completion through every stage."""
@@ -173,7 +174,7 @@ class StageRest:
         except TimeoutError as error:
             raise StageUnreachableError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValidationError) as error:
-            raise StageUnreachableError(type(error).__name__) from error
+            raise StageUnreachableError(error_text(error)) from error
 
 
 async def _resolve(host: str) -> str:

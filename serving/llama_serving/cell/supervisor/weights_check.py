@@ -11,7 +11,7 @@ from typing import Final
 
 from llama_serving.cell.policy.state_machine import Fault
 from llama_serving.cell.supervisor.ports import Clock
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from llama_serving.weights.model.inspection import inspect
 
 REFUSED_SECONDS: Final = 3.0  # how soon a repair is seen

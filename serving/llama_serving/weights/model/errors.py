@@ -1,7 +1,6 @@
 """Why a model folder is not served: a machine reason and a sentence that names the file and the remedy."""
 
-from llama_serving.config.model import ReportReason
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason, ReportReason
 
 _LONGEST_NAME = 120
 

@@ -9,7 +9,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from llama_serving.config.error_text import error_text
 from llama_serving.config.model import ModelFacts, ModelReport, WeightsReport
+from llama_serving.config.reasons import ReportReason
 from llama_serving.weights.model.config import ARCHITECTURE, CONFIG, LlamaConfig, read_config, refuse_code
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.folder import Folder, open_folder
@@ -34,8 +36,8 @@ def inspect(path: Path) -> ModelReport:
     except RefusedError as refusal:
         return _refusal(refusal)
     except OSError as error:  # a volume that is stale or broken
-        return _refusal(unreadable(f"{shown(error.filename or path)} cannot be read: {error.strerror}"))
-    return ModelReport(outcome="accepted", reason="Accepted", message=summary(facts), facts=facts)
+        return _refusal(unreadable(f"{shown(error.filename or path)} cannot be read: {error_text(error)}"))
+    return ModelReport(outcome="accepted", reason=ReportReason.ACCEPTED, message=summary(facts), facts=facts)
 
 
 def _refusal(refusal: RefusedError) -> ModelReport:

@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 
 from llama_serving.common.kube_access import Access
+from llama_serving.config.error_text import error_text
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.source.interface import Broken, SourceError
@@ -45,7 +46,9 @@ async def publish(manifest: Manifest, *, namespace: str, name: str, access: Acce
             if response.status >= 300:
                 raise _failure(response.status, await response.text(), f"ConfigMap {namespace}/{name}")
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise Broken(f"the API server at {access.url} did not take ConfigMap {namespace}/{name}: {error}") from error
+        raise Broken(
+            f"the API server at {access.url} did not take ConfigMap {namespace}/{name}: {error_text(error)}"
+        ) from error
 
 
 def _failure(status: int, text: str, what: str) -> SourceError | PublishError:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from llama_serving.common.concurrency import together
-from llama_serving.config.model import ModelFacts, ReportReason, WeightsReport
+from llama_serving.config.model import ModelFacts, WeightsReport
+from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest, ManifestFile
 from llama_serving.weights.model.errors import RefusedError, shown
 from llama_serving.weights.model.folder import open_folder

@@ -14,6 +14,7 @@ from typing import Final
 
 import aiohttp
 
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Gone
@@ -109,7 +110,7 @@ class Web:
         except aiohttp.InvalidURL as error:
             raise Gone(f"{url} is no address: {self._fix.gone}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Broken(f"GET {url} broke off: {str(error) or type(error).__name__}") from error
+            raise Broken(f"GET {url} failed: {error_text(error)}") from error
 
     def _ask(self, url: str, headers: dict[str, str]) -> "aiohttp.client._RequestContextManager":
         if self._session is None:

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.hf_api import ModelInfo
 
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import Web
 from llama_serving.weights.source.http_errors import Remedies, failure
@@ -89,7 +90,7 @@ class HubSource:
         except HFValidationError as error:
             raise Gone(f"hf://{self._repository} is no repository of the Hub: {self._fix.gone}") from error
         except (httpx2.HTTPError, OSError) as error:
-            raise Broken(f"{self._api.endpoint} did not answer: {error}") from error
+            raise Broken(f"{self._api.endpoint} did not answer: {error_text(error)}") from error
 
     def _failure(self, error: HfHubHTTPError) -> SourceError:
         response = error.response

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.interface import Broken, Denied, Gone, Listed, SourceError
 from llama_serving.weights.source.sums import with_sums
 
@@ -63,8 +64,8 @@ class LocalSource:
 def _failure(error: OSError) -> SourceError:
     match error:
         case FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
-            return Gone(f"{error.filename} is not there ({error.strerror}): check the path in model.source")
+            return Gone(f"{error.filename} is not there ({error_text(error)}): check the path in model.source")
         case PermissionError():
             return Denied(f"uid {os.geteuid()} may not read {error.filename}: run chmod -R a+rX on the model's folder")
         case _:
-            return Broken(f"{error.filename} cannot be read: {error.strerror}")
+            return Broken(f"{error.filename} cannot be read: {error_text(error)}")

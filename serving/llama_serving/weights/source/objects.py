@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Gone, Listed, SourceError
@@ -66,7 +67,7 @@ class ObjectSource:
         try:
             self._store = _open(address, credentials)
         except (BaseError, ValueError) as error:
-            raise Gone(f"{self._uri} cannot be opened with these credentials: {_first_line(error)}") from error
+            raise Gone(f"{self._uri} cannot be opened with these credentials: {self._fix.denied}") from error
 
     async def resolve(self) -> str:
         """The revision as given: it is part of the path."""
@@ -105,7 +106,7 @@ class ObjectSource:
         """obstore has classes for some failures only; all others are told apart by the status in their text."""
         status = _status(error)
         if status is None:
-            return Broken(f"{asked} broke off: {_first_line(error)}")
+            return Broken(f"{asked} failed: {error_text(error)}")
         said = ": ".join(text for _, text in _TAGS.findall(str(error))[:2])
         return failure(status, {}, asked=asked, said=said, fix=self._fix, now=datetime.now(UTC))
 

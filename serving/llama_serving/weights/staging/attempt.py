@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llama_serving.config.desired import StagingReason, WeightsArtifact
+from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.error_text import error_text
+from llama_serving.config.reasons import StagingReason
 from llama_serving.weights.model.errors import RefusedError
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, differs, full, unreadable
@@ -178,5 +180,5 @@ def _verdicts() -> Iterator[None]:
 def _of_the_volume(error: OSError) -> Refused | NotYet:
     where = error.filename or "the volume of the weights"
     if error.errno in _FULL:
-        return full(f"{where} is full ({error.strerror}): make it larger", room=0)
-    return NotYet(StagingReason.WEIGHTS_BROKEN, f"{where} cannot be used: {error.strerror or error}", after=10.0)
+        return full(f"{where} is full ({error_text(error)}): make it larger", room=0)
+    return NotYet(StagingReason.WEIGHTS_BROKEN, f"{where} cannot be used: {error_text(error)}", after=10.0)

@@ -48,10 +48,10 @@ def test_the_verdict(status: int, body: str, verdict: type[Exception] | None) ->
     ("body", "message"),
     [
         (STATUS, "said by the server"),
-        ("<html>bad gateway</html>", "<html>bad gateway</html>"),
-        ("x" * 999, "x" * 300),
-        ("[]", "[]"),
-        ("{}", "{}"),
+        ("<html>bad gateway</html>", ""),
+        ("x" * 999, ""),
+        ("[]", ""),
+        ("{}", ""),
         ("", ""),
     ],
 )
@@ -155,10 +155,10 @@ def test_the_capacity_of_nodes() -> None:
     ("status", "body", "error"),
     [
         (200, cell().state.model_dump_json().encode(), ""),  # type: ignore[union-attr]
-        (503, b"starting", "HTTP 503 from its supervisor"),
-        (200, b"{}", "deployment: Field required"),
-        (200, b"no json", "the answer: Invalid JSON"),
-        (200, b"\xff\xfe\xff", "no UTF-8"),
+        (503, b"starting", "its supervisor answers HTTP 503 (Service Unavailable)"),
+        (200, b"{}", "deployment is missing"),
+        (200, b"no json", "the answer is not valid JSON"),
+        (200, b"\xff\xfe\xff", "not valid UTF-8"),
     ],
 )
 async def test_a_supervisors_answer(*, status: int, body: bytes, error: str, unused_tcp_port: int) -> None:
@@ -198,8 +198,17 @@ async def served(route: str, handler: Any, port: int) -> web.AppRunner:
     return runner
 
 
+SAID = '{"message": "no such token."}'
+
+
 @pytest.mark.parametrize(
-    ("status", "text", "why"), [(200, "", ""), (204, "", ""), (401, "no such token", "HTTP 401: no such token")]
+    ("status", "text", "why"),
+    [
+        (200, "", ""),
+        (204, "", ""),
+        (401, "<html>", "HTTP 401 (Unauthorized)"),
+        (401, SAID, "HTTP 401 (Unauthorized): no such token"),
+    ],
 )
 async def test_a_wish_is_put_with_the_groups_token(*, status: int, text: str, why: str, unused_tcp_port: int) -> None:
     heard: list[tuple[str, str, str]] = []

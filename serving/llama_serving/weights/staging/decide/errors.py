@@ -1,6 +1,6 @@
 """The two ways in which an attempt ends without weights that are ready."""
 
-from llama_serving.config.desired import StagingReason
+from llama_serving.config.reasons import StagingReason
 
 
 class Refused(Exception):

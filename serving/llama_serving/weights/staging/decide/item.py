@@ -5,7 +5,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from llama_serving.config.desired import StagedWeights, StagingReason, WeightsArtifact
+from llama_serving.config.desired import StagedWeights, WeightsArtifact
+from llama_serving.config.reasons import StagingReason
 from llama_serving.weights.staging.decide.errors import NotYet, Refused
 from llama_serving.weights.staging.decide.progress import Gauge
 from llama_serving.weights.staging.decide.rate import seconds_left, sentence, size

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llama_serving.config.desired import StagingReason
+from llama_serving.config.reasons import StagingReason
 from llama_serving.weights.staging.decide.rate import Meter
 
 

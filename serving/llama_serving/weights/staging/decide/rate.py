@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+from llama_serving.config.wording import rough_seconds
+
 WINDOW: Final = 5.0  # seconds
 _STEP: Final = 0.25  # seconds between two measurements
 
@@ -50,7 +52,7 @@ def sentence(*, verb: str, done: int, total: int, rate: float) -> str:
     unit = _unit(total)
     parts = [f"{verb}: {_number(done, unit)} of {_number(total, unit)} {_NAMES[unit]}"]
     if left is not None and done < total:
-        parts += [f"{size(int(rate))}/s", f"{left:.0f} s left"]
+        parts += [f"{size(int(rate))}/s", f"{rough_seconds(left)} left"]
     return ", ".join(parts)
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from llama_serving.config.wording import rough_seconds
 from llama_serving.weights.staging.io.disk import Disk, written_at
 
 BEAT: Final = 10.0
@@ -42,8 +43,8 @@ class Lease:
         silent = now - self._touched(default=now)
         if silent > STALE:
             self._disk.put(self._path, self._holder.encode())
-            return f"taking over from pod {held_by}, which has not been heard of for {silent:.0f} s"
-        return f"pod {held_by} brings these weights into the shared folder; last sign of it {max(silent, 0):.0f} s ago"
+            return f"taking over from pod {held_by}, which has not been heard of for {rough_seconds(silent)}"
+        return f"pod {held_by} brings these weights into the shared folder; last sign of it {rough_seconds(silent)} ago"
 
     def is_ours(self) -> bool:
         """Whether this pod holds it."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from llama_serving.config.desired import StagingReason
+from llama_serving.config.reasons import StagingReason
 from llama_serving.weights.source.interface import Broken, Busy, Listed, Source
 from llama_serving.weights.source.retry import Patience, patiently, read_patiently
 from llama_serving.weights.staging.decide.progress import Gauge

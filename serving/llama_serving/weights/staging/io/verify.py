@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from llama_serving.config.error_text import error_text
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.safetensors import INDEX
 from llama_serving.weights.source.local import LocalSource
@@ -29,7 +30,7 @@ async def verify_staged(folder: Path, manifest: Manifest, *, site: Site, tools: 
     try:
         record = Record.model_validate_json((folder / RECORD).read_bytes())
     except (ValidationError, OSError) as error:
-        raise unreadable(f"{folder / RECORD} cannot be read: {error}") from error
+        raise unreadable(f"{folder / RECORD} cannot be read: {error_text(error)}") from error
     expected = in_folder(manifest, record, stage=site.stage, stages=site.stages)
     share = await _verify(folder, expected, site=site, tools=tools, gauge=gauge)
     check_record(record, manifest, share.cut)

@@ -29,6 +29,7 @@ from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.planner import READING, plan
 from llama_operator.status.deployment import notices, report
 from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.wording import plural
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world
 
@@ -303,8 +304,6 @@ def test_an_event_for_every_change_with_its_sentence() -> None:
     def status(target: int) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus(autoscaling=AutoscalingStatus(target=target, message="why", since=NOW))
 
-    assert [(one.reason, one.message) for one in notices(status(1), status(3))] == [
-        ("ScaledUp", "1 to 3 group(s): why")
-    ]
+    assert [(one.reason, one.message) for one in notices(status(1), status(3))] == [("ScaledUp", "1 to 3 groups: why")]
     assert [one.reason for one in notices(status(3), status(1))] == ["ScaledDown"]
     assert notices(status(3), status(3)) == notices(LlamaDeploymentStatus(), status(3)) == ()

@@ -18,6 +18,7 @@ from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Reason
 from llama_operator.ports import Capacity, Retry
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, world
@@ -36,7 +37,7 @@ def gated(ordinal: int = 0, age: float = 1, **fields: Any) -> tuple[PodView, ...
 def begun(*nodes: str, admitted: float = 40, **fields: Any) -> tuple[PodView, ...]:
     """A group past its gates; a stage without a node was refused by the scheduler."""
     return tuple(
-        stage(0, number, node=name, admitted=ago(admitted), unscheduled="" if name else "0/2 nodes. ",
+        stage(0, number, node=name, admitted=ago(admitted), unscheduled="" if name else "0/2 nodes",
               created=ago(admitted), **fields)
         for number, name in enumerate(nodes)
     )  # fmt: skip
@@ -122,7 +123,7 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
     (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
-        "group 0 is taken back: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
+        "group 0 is requeued: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
     )
 
 

@@ -13,6 +13,7 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.claims import claim_for, kept_claims, warm_sentence
 from llama_operator.plan.plan import CreateStage, GroupPlan, Plan
 from llama_operator.ports import Manifest
+from llama_serving.config import names
 from tests.fakes.weights import REMOTE
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, serve_of, stage, world
@@ -30,8 +31,10 @@ def seen(*pods: Any, claims: tuple[Manifest, ...] = (), **changed: Any) -> Snaps
 
 
 def claim(name: str, **meta: Any) -> Manifest:
+    labels = {names.LABEL_GROUP: name.split("-")[1]}
     return {
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "uid": f"uid-{name}", **meta},
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "uid": f"uid-{name}", "labels": labels, **meta},
         "spec": {"resources": {"requests": {"storage": "100Gi"}}},
     }  # fmt: skip
 
@@ -106,4 +109,4 @@ def test_claims_are_kept_for_warm_groups_and_while_a_pod_has_them() -> None:
 
 def test_what_it_costs() -> None:
     assert warm_sentence(seen()) == ""
-    assert warm_sentence(seen(claims=tuple(map(claim, NAMES)))) == "2 claim(s) of 100Gi are kept for 1 group(s)"
+    assert warm_sentence(seen(claims=tuple(map(claim, NAMES)))) == "2 claims of 100Gi kept for 1 group"

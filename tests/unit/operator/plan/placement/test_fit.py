@@ -11,6 +11,7 @@ from llama_operator.plan.placement.admit import AdmissionDecision, WaitingGroup,
 from llama_operator.plan.placement.fit import FreeCapacity, could_ever_fit, why_not
 from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
+from llama_serving.config.reasons import Reason
 
 GPU = "nvidia.com/gpu"
 
