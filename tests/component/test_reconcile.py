@@ -3,7 +3,7 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND, LlamaDeploymentSpec
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Rejected
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
@@ -172,7 +172,7 @@ async def test_the_leader_leaves_before_its_stages():
 
 async def test_unschedulable_says_what_is_missing():
     world = World()
-    revision = revision_of(LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS, FACTS)
+    revision = template_hash(LlamaDeploymentSpec.model_validate(spec_of()), FACTS, serving_image=SETTINGS.serving_image)
     world.nodes.no_room.update(f"chat-{revision}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"

@@ -9,7 +9,6 @@ from llama_operator.api.v1alpha1.images import ImagesSpec
 from llama_operator.api.v1alpha1.model import ModelSpec
 from llama_operator.api.v1alpha1.placement import PlacementSpec, Toleration
 from llama_operator.api.v1alpha1.sharding import CPU, DeviceSpec, DType, ShardingSpec, StageResources
-from llama_operator.api.v1alpha1.source import PvcSource, filled, is_remote, parse_source, scheme_of
 from llama_operator.api.v1alpha1.staging import ClaimTemplate, StagingSpec
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
@@ -68,7 +67,6 @@ __all__ = [
     "ModelStatus",
     "ObjectMeta",
     "PlacementSpec",
-    "PvcSource",
     "Quantity",
     "ResolveAttempt",
     "ResolverImages",
@@ -81,8 +79,4 @@ __all__ = [
     "Timestamp",
     "Toleration",
     "content_of",
-    "filled",
-    "is_remote",
-    "parse_source",
-    "scheme_of",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.api.crdgen.quantity import parse
+from llama_operator.hashing import short_hash
 from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import deployment_objects
@@ -18,7 +19,6 @@ from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import KIND as CLAIM
 from llama_operator.plan.placement.claims import claim_for, kept_claims

@@ -3,6 +3,7 @@
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import (
     Context,
     canonical_json,
@@ -15,7 +16,7 @@ from llama_operator.manifests.common import (
     selector,
 )
 from llama_operator.manifests.group import operator_peer, tcp
-from llama_operator.plan.groups.template_hash import gateway_image, short_hash
+from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import gateway_name, stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names

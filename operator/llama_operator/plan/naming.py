@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from llama_operator.api import ModelSpec, content_of
 from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
-from llama_operator.api.v1alpha1.source import PLACEHOLDER
+from llama_serving.config.source import PLACEHOLDER
 
 
 @dataclass(frozen=True, order=True)

@@ -8,6 +8,7 @@ from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
     Baseline,
+    DefaultImages,
     GroupVerdict,
     LlamaDeploymentStatus,
     PastRollout,
@@ -91,12 +92,19 @@ class Persisted:
     baselines: tuple[Baseline, ...] = ()
     taken_back: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
+    default_images: tuple[DefaultImages, ...] = ()
 
 
 def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
     """What earlier passes have left."""
     return Persisted(
-        status.rollout, status.history, status.good, status.baselines, status.taken_back, status.autoscaling
+        rollout=status.rollout,
+        history=status.history,
+        good=status.good,
+        baselines=status.baselines,
+        taken_back=status.taken_back,
+        autoscaling=status.autoscaling,
+        default_images=status.default_images,
     )
 
 

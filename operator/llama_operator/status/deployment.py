@@ -69,6 +69,7 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Explanation, ...], now: 
         baselines=plan.memory.baselines,
         autoscaling=plan.memory.autoscaling,
         taken_back=plan.memory.taken_back,
+        default_images=plan.memory.default_images,
         conditions=_conditions(world, plan, first, holds, groups, moment),
     )
 

@@ -4,6 +4,10 @@ from typing import Final
 
 API_GROUP: Final = "llama-operator.dev"
 
+# Kubernetes' forms of names as RE2 patterns without anchors. ``[.]`` because CEL would eat a backslash.
+DNS_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_SUBDOMAIN: Final = f"{DNS_LABEL}([.]{DNS_LABEL})*"
+
 # Labels of every pod that belongs to a LlamaDeployment (a stage or a gateway).
 LABEL_DEPLOYMENT: Final = f"{API_GROUP}/deployment"  # name of the LlamaDeployment
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"  # COMPONENT_*

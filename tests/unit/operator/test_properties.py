@@ -17,7 +17,7 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage, Plan
 from llama_operator.plan.planner import plan
@@ -109,7 +109,9 @@ def world_of(start: Start) -> World:
 def add_pod(world: World, item: SomePod) -> None:
     spec = LlamaDeploymentSpec.model_validate(world.spec)
     uid = world.cluster.objects[KIND, KEY.name]["metadata"]["uid"]
-    revision = OLD if item.old else revision_of(spec, SETTINGS, FACTS)
+    revision = (
+        OLD if item.old else template_hash(spec, FACTS, serving_image=spec.images.serving or SETTINGS.serving_image)
+    )
     context, group = Context(KEY, uid, spec, SETTINGS), GroupId(KEY.name, item.group, revision)
     made = stage_pod(context, CreateStage(group, item.stage))
     for manifest in (*group_objects(context, group, weights_in(context)), made):
@@ -156,7 +158,7 @@ def check_creates(known: Snapshot, decided: Plan) -> None:
 
 def wanted_revision(known: Snapshot) -> str:
     assert known.spec is not None
-    return revision_of(known.spec, SETTINGS, FACTS)
+    return template_hash(known.spec, FACTS, serving_image=known.spec.images.serving or SETTINGS.serving_image)
 
 
 def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> None:

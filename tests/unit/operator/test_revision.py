@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.groups.template_hash import revision_of, short_hash
+from llama_operator.hashing import short_hash
+from llama_operator.plan.groups.images import serving_image
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId, gateway_name, stage_hostname, stages_name, token_name
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.settings import Settings
@@ -20,7 +22,8 @@ def spec(**changes: Any) -> LlamaDeploymentSpec:
 
 
 def revision(settings: Settings = SETTINGS, facts: ModelFacts = FACTS, **changes: Any) -> str:
-    return revision_of(spec(**changes), settings, facts)
+    wanted = spec(**changes)
+    return template_hash(wanted, facts, serving_image=serving_image(wanted, settings))
 
 
 MODEL = spec_of()["model"]

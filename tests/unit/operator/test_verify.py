@@ -6,8 +6,8 @@ import pytest
 
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group, observed_groups
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.verification import REMEMBERED, Criteria, group_verdict, judge, remember, right_answer
 from llama_serving.config.desired import GoldenResult, Measurement
 from tests.fakes.models import digest_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec, ModelSpec, StagingSpec, content_of, filled
+from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec, ModelSpec, StagingSpec, content_of
 from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.group import group_objects
@@ -26,6 +26,7 @@ from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY
+from llama_serving.config.source import fill
 from tests.fakes.weights import ACCEPTED, FACTS, MANIFEST, NAME, REMOTE, SPEC, UID, manifest_body, weights_body
 
 SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
@@ -100,8 +101,8 @@ def test_the_same_content_has_the_same_name(change: dict[str, str], same: bool) 
 
 
 def test_the_placeholder_is_the_revision() -> None:
-    assert filled("s3://b/{revision}/x/{revision}", "v1") == "s3://b/v1/x/v1"
-    assert filled("hf://meta/llama", "v1") == "hf://meta/llama"
+    assert fill("s3://b/{revision}/x/{revision}", "v1") == "s3://b/v1/x/v1"
+    assert fill("hf://meta/llama", "v1") == "hf://meta/llama"
 
 
 # -- what deployments see ----------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def test_where_weights_lie(staging: dict[str, Any], volume: dict[str, Any]) -> N
 @pytest.mark.parametrize(("spec", "open_"), [(SPEC, False), (REMOTE, True)], ids=["claim", "bucket"])
 def test_a_stage_reaches_the_world_only_where_weights_come_from_there(spec: dict[str, Any], open_: bool) -> None:
     weights = WeightsRef(path="/weights/x", id="v1@x", served_name="chat", digest=ACCEPTED.digest)
-    serve = WeightsArtifact(weights=weights, source=filled(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
+    serve = WeightsArtifact(weights=weights, source=fill(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
     objects = {one["kind"]: one for one in group_objects(context(model=spec), GROUP, serve)}
     egress = objects["NetworkPolicy"]["spec"]["egress"]
     assert ({} in egress) is open_

@@ -7,7 +7,7 @@ from typing import Any, Final
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.observe.deployment import PodView, Snapshot, pod_view
 from llama_operator.plan.groups.template import desired_template, keep, next_weights
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import Measurement, StagedWeights, StagingState, WeightsArtifact
@@ -18,7 +18,7 @@ from tests.fakes.world import SETTINGS, spec_of
 NOW: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 KEY: Final = Key("team", "chat")
 SPEC: Final = LlamaDeploymentSpec.model_validate(spec_of())
-NEW: Final = revision_of(SPEC, SETTINGS, FACTS)
+NEW: Final = template_hash(SPEC, FACTS, serving_image=SETTINGS.serving_image)
 V1: Final = id_of("v1")
 OLD: Final = "0ld00000"
 

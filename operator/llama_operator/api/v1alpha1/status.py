@@ -144,6 +144,14 @@ class StableTemplate(ApiModel):
     spec: str = Field(description="The part of the spec that groups are made from, as JSON without defaults.")
 
 
+class DefaultImages(ApiModel):
+    """Default images of the operator that the pods of a template take, also under a newer operator."""
+
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    serving: str = Field(default="", description="Image of the stage pods; empty where the spec named it.")
+    stager: str = Field(default="", description="Image of the stager in them; empty where the spec named it.")
+
+
 class Baseline(ApiModel):
     """What verified weights answered: what later ones and other groups are compared with."""
 
@@ -220,6 +228,9 @@ class LlamaDeploymentStatus(ApiModel):
     )
     taken_back: tuple[RequeueState, ...] = Field(
         default=(), description="Groups of which only a part found room, until all of them is placed."
+    )
+    default_images: tuple[DefaultImages, ...] = Field(
+        default=(), description="Default images that groups keep until the spec asks for another template."
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),

@@ -18,7 +18,8 @@ from llama_operator.api.v1alpha1.model import (
     revision_rule,
 )
 from llama_operator.api.v1alpha1.placement import LabelValue, Toleration, selector_rules
-from llama_operator.api.v1alpha1.source import VERSIONED, is_moving, source_rules
+from llama_operator.api.v1alpha1.source import is_moving, source_rules
+from llama_serving.config.source import VERSIONED
 
 _ANOTHER: Final = "cannot change, because it names the weights: make another LlamaWeights"
 

@@ -13,13 +13,16 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import StableTemplate
+from llama_operator.hashing import short_hash
 from llama_operator.observe.deployment import Snapshot, WeightsView
-from llama_operator.plan.groups.template_hash import revision_of, serving_image, short_hash
+from llama_operator.plan.groups.images import stage_images, with_images
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.settings import Settings
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import fill, is_mounted, split
 
 #: Parts of the spec that a group is not made of; of a kept wish they are those of the present spec.
 _OF_NOW = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})
@@ -56,13 +59,11 @@ def desired_template(world: Snapshot, spec: LlamaDeploymentSpec, settings: Setti
     view = weights_of(world.weights, spec.model)
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
-    base = revision_of(spec, settings, view.facts)
+    images = stage_images(spec, view.facts, taken=world.status.default_images, settings=settings)
+    base = template_hash(spec, view.facts, serving_image=images.serving)
     serve = next_weights(view, spec.model.served_name or world.key.name)
     key = short_hash([base, view.digest, serve.weights.path])
-    frozen = spec.model_copy(
-        update={"images": spec.images.model_copy(update={"serving": serving_image(spec, settings)})}
-    )
-    return GroupTemplate(key, base, base, view.name, serve, frozen)
+    return GroupTemplate(key, base, base, view.name, serve, with_images(spec, images))
 
 
 def stable_template(
@@ -99,7 +100,7 @@ def next_weights(view: WeightsView, served_name: str) -> WeightsArtifact:
     """What the stager and the engine are told of ready weights. ``view.manifest`` must be known."""
     if view.manifest is None:
         raise ValueError(f"the manifest of {view.name} is not known")
-    source = view.source.replace("{revision}", view.revision)
+    source = fill(view.source, view.revision)
     weights = WeightsRef(
         path=weights_folder(source, view.digest),
         id=weights_id(view.revision, view.digest),
@@ -118,10 +119,9 @@ def weights_id(revision: str, digest: str) -> str:
 
 def weights_folder(source: str, digest: str) -> str:
     """Where a pod finds the weights: in the mounted claim, or where its stager brings them."""
-    scheme, _, rest = source.partition("://")
-    if scheme != "pvc":
+    if not is_mounted(source):
         return names.weights_path(digest)
-    path = rest.partition("/")[2].strip("/")
+    path = split(source).path
     return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
 
 

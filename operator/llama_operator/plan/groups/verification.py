@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from llama_operator.api.v1alpha1.status import Baseline, GroupVerdict
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.reasons import Reason
 from llama_serving.config.desired import Measurement, WeightsArtifact
 

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from llama_operator.api import LlamaDeploymentSpec, is_remote
+from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.plan import CreateStage
+from llama_serving.config.source import is_mounted
 
 KIND = "PersistentVolumeClaim"
 
@@ -33,7 +34,7 @@ def claim_for(item: CreateStage, spec: LlamaDeploymentSpec, world: Snapshot) -> 
 def is_warm(ordinal: int, spec: LlamaDeploymentSpec) -> bool:
     """Whether the staged weights of this group outlive its pods; weights of a mounted claim (pvc://) do anyway."""
     scaling = spec.autoscaling
-    staged = spec.staging.claim_template is not None and is_remote(spec.model.source)
+    staged = spec.staging.claim_template is not None and not is_mounted(spec.model.source)
     return scaling is not None and staged and ordinal < scaling.warm_groups
 
 

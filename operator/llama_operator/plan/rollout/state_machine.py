@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, keep
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.plan import Persisted
 from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.plan.rollout.canary import canary_fault, counted, marks

@@ -12,10 +12,10 @@ from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.api.v1alpha1.rollout import RolloutSpec, Strategy
 from llama_operator.api.v1alpha1.status import RolloutPreview
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import NodeCapacity

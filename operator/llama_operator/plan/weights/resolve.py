@@ -13,15 +13,16 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
+from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start, rough_seconds
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.source import is_mounted
 
 RESOLVING: Final = "ResolvingWeights"
 FIRST_PAUSE: Final = 30.0  # seconds
@@ -98,7 +99,7 @@ def look_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
 
 def pause(number: int, source: str) -> float:
     """Seconds from the end of the ``number``-th refused look to the next."""
-    if not is_remote(source):
+    if is_mounted(source):
         return FIRST_PAUSE
     return float(min(FIRST_PAUSE * 2.0 ** min(number - 1, 16), LONGEST_PAUSE))
 
