@@ -118,8 +118,8 @@ def _heard(pod: PodView, answer: SupervisorAnswer, world: Snapshot) -> Superviso
     state = answer.state
     if state is None:
         return answer
-    said = (state.deployment, state.group, state.stage, state.revision)
-    if said == (world.key.name, pod.group, pod.stage, pod.revision):
+    said = (state.deployment, state.group, state.stage, state.pod_hash)
+    if said == (world.key.name, pod.group, pod.stage, pod.pod_hash):
         return answer
     return SupervisorAnswer(
         None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}"

@@ -75,7 +75,7 @@ class Town:
         for pod in self.cluster.pods():
             labels = pod["metadata"]["labels"]
             if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_STAGE:
-                group = f"{labels[names.LABEL_DEPLOYMENT]}-{labels[names.LABEL_REVISION]}-{labels[names.LABEL_GROUP]}"
+                group = f"{labels[names.LABEL_DEPLOYMENT]}-{labels[names.LABEL_POD_HASH]}-{labels[names.LABEL_GROUP]}"
                 placed.setdefault(group, []).append(pod["spec"].get("nodeName", ""))
         return {group: str(nodes) for group, nodes in placed.items() if 0 < sum(map(bool, nodes)) < 2}
 

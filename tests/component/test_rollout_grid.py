@@ -117,8 +117,8 @@ class Watch:
 
 
 def versions(world: World) -> set[tuple[str, str]]:
-    """Weights and revision of all groups."""
-    return {(group.weights, group.revision) for group in world.status.groups}
+    """Weights and pod hash of all groups."""
+    return {(group.weights, group.pod_hash) for group in world.status.groups}
 
 
 SHAPES = [(1, 0, 1), (2, 1, 0), (2, 1, 1), (4, 0, 2)]
@@ -162,7 +162,7 @@ def fail_quality(world: World) -> None:
 
 
 def never_start(world: World) -> None:
-    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.nodes.good_pods = {group.pod_hash for group in world.status.groups}
     world.nodes.failing_starts = True
 
 
@@ -201,7 +201,7 @@ async def test_a_bad_rollout_ends_on_the_old_version_and_is_held(case: Case) -> 
     await world.seconds(60)
     assert len(world.cluster.writes) == before, "a held rollout writes nothing"
     world.nodes.cells.known.clear()
-    world.nodes.good_revisions, world.nodes.failing_starts = None, False
+    world.nodes.good_pods, world.nodes.failing_starts = None, False
     world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v3"))
     await Watch(world, case, case.replicas).settle()
     assert world.status.weights == id_of("v3"), "another wish ends the hold"

@@ -156,7 +156,7 @@ class FakeCells:
                 deployment=labels[names.LABEL_DEPLOYMENT],
                 group=int(labels[names.LABEL_GROUP]),
                 stage=int(labels[names.LABEL_STAGE]),
-                revision=labels[names.LABEL_REVISION],
+                pod_hash=labels[names.LABEL_POD_HASH],
                 weights=head.engine.weights.id if head.engine and mine else "",
                 phase=phase,
                 reason=reason,

@@ -43,8 +43,8 @@ def metadata(context: Context, name: str, component: str, **labels: str) -> Mani
 
 
 def labels_of(context: Context, component: str, **labels: str) -> dict[str, str]:
-    """Labels of a child; keyword names are ``group``, ``stage``, ``revision``."""
-    own = {f"{names.API_GROUP}/{key}": value for key, value in labels.items()}
+    """Labels of a child; keyword names are ``group``, ``stage``, ``pod_hash``."""
+    own = {f"{names.API_GROUP}/{key.replace('_', '-')}": value for key, value in labels.items()}
     return selector(context, component) | own | {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
 

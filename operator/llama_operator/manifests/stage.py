@@ -39,7 +39,7 @@ LOST_NODE_SECONDS = 30
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
     """Pod of one stage. ``claim``: its weights lie in this claim, which outlives it."""
     group, stage = item.group, item.stage
-    labels = {"group": str(group.ordinal), "stage": str(stage), "revision": group.revision}
+    labels = {"group": str(group.ordinal), "stage": str(stage), "pod_hash": group.pod_hash}
     spec = {
         "hostname": stage_hostname(stage),
         "subdomain": group.name,
@@ -53,7 +53,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         "containers": [_container(context, stage)],
         "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
-        **_placement(context, group.ordinal, group.revision),
+        **_placement(context, group.ordinal, group.pod_hash),
     }
     if context.spec.placement.admission == "whenRoom":
         spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
@@ -187,7 +187,7 @@ def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
     return {"name": "weights", "emptyDir": limit}
 
 
-def _placement(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
+def _placement(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
     placement = context.spec.placement
     tolerations = [item.to_api() for item in placement.tolerations]
     tolerations += [
@@ -198,11 +198,11 @@ def _placement(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
     if placement.priority_class_name:
         placed["priorityClassName"] = placement.priority_class_name
     if placement.spread_stages:
-        placed["affinity"] = {"podAntiAffinity": _apart(context, ordinal, revision)}
+        placed["affinity"] = {"podAntiAffinity": _apart(context, ordinal, pod_hash)}
     return placed
 
 
-def _apart(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
-    labels = labels_of(context, names.COMPONENT_STAGE, group=str(ordinal), revision=revision)
+def _apart(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
+    labels = labels_of(context, names.COMPONENT_STAGE, group=str(ordinal), pod_hash=pod_hash)
     term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

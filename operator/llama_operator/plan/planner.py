@@ -80,9 +80,9 @@ def _with_default_images(memory: Persisted, aims: Templates, spec: LlamaDeployme
     """Of what is wanted, and of what the groups may go back to."""
     if aims.wanted is None:
         return memory
-    needed = {record.base for record in (memory.rollout, memory.good) if record}
+    needed = {record.template_hash for record in (memory.rollout, memory.good) if record}
     known = tuple(one for one in memory.default_images if one.template_hash in needed)
-    images = taken_defaults(spec, aims.wanted.spec.images, template=aims.wanted.base, known=known)
+    images = taken_defaults(spec, aims.wanted.spec.images, template=aims.wanted.template_hash, known=known)
     return replace(memory, default_images=images)
 
 
@@ -126,7 +126,7 @@ def _with_taken_back(memory: Persisted, steps: GroupSteps, scene: PlanState) -> 
 
 
 def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:
-    return tuple(sorted({GroupId(world.key.name, pod.group, pod.revision) for pod in world.stages}))
+    return tuple(sorted({GroupId(world.key.name, pod.group, pod.pod_hash) for pod in world.stages}))
 
 
 def _rotations(world: Snapshot, steps: GroupSteps) -> tuple[SetRotation, ...]:
@@ -224,7 +224,7 @@ def _record_holds(memory: Persisted) -> tuple[Explanation, ...]:
         return (Explanation(reason, record.message),)
     end = "go back to" if record.phase == "RollingBack" else "serve"
     held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
-    good = f"{memory.good.id} in pods {memory.good.revision}" if memory.good else record.before
+    good = f"{memory.good.id} in pods {memory.good.pod_hash}" if memory.good else record.before
     return (Explanation(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
 
 

@@ -60,7 +60,7 @@ def hits(fault: str, weights: str) -> bool:
 
 @dataclass
 class SimUnit:
-    """A group in one revision."""
+    """A group of pods of one template."""
 
     group: GroupId
     stages: int
@@ -231,7 +231,7 @@ class SimUnit:
                 component=names.COMPONENT_STAGE,
                 group=self.group.ordinal,
                 stage=stage,
-                revision=self.group.revision,
+                pod_hash=self.group.pod_hash,
                 phase="Running",
                 node=f"node of group {self.group.ordinal}",
                 ip=self.group.pod(stage),
@@ -266,7 +266,7 @@ class SimUnit:
             deployment=deployment,
             group=self.group.ordinal,
             stage=stage,
-            revision=self.group.revision,
+            pod_hash=self.group.pod_hash,
             weights=self.engine.weights.id if self.engine and stage == 0 else "",
             phase=Phase.SERVING if up else Phase.LOADING,
             reason=CellReason.SERVING if up else CellReason.ENGINE_STARTING,

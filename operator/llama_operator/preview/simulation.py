@@ -60,7 +60,7 @@ class Moment:
     @property
     def units(self) -> int:
         """Groups that have pods."""
-        return len({(pod.group, pod.revision) for pod in self.world.stages})
+        return len({(pod.group, pod.pod_hash) for pod in self.world.stages})
 
 
 @dataclass

@@ -150,9 +150,9 @@ def _serving_sentence(world: Snapshot) -> str:
 def _groups(world: Snapshot, plan: Plan, holds: tuple[Explanation, ...], moment: datetime) -> tuple[GroupStatus, ...]:
     seen: dict[GroupId, list[PodView]] = {}
     for pod in world.stages:
-        seen.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
+        seen.setdefault(GroupId(world.key.name, pod.group, pod.pod_hash), []).append(pod)
     before = {group.name: group for group in world.status.groups}
-    ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].revision))
+    ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].pod_hash))
     return tuple(_group(group, tuple(pods), plan, holds, before.get(group.name), moment) for group, pods in ordered)
 
 
@@ -171,7 +171,7 @@ def _group(
     return GroupStatus(
         ordinal=group.ordinal,
         name=group.name,
-        revision=group.revision,
+        pod_hash=group.pod_hash,
         state=state,
         reason=hold.reason if hold else (Reason.SERVING if state == SERVING else Reason.POD_STARTING),
         message=hold.detail if hold else ("the engine answers" if state == SERVING else ""),

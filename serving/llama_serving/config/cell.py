@@ -47,7 +47,7 @@ class CellConfig(Frozen):
     deployment: str
     namespace: str
     group: int = Field(ge=0)
-    revision: str
+    pod_hash: str
     stage_hosts: tuple[str, ...] = Field(min_length=1, description="DNS name of each stage; index = stage, 0 = leader")
     weights: WeightsRef
     layout: Layout

@@ -48,7 +48,7 @@ class CellState(Frozen):
     deployment: str
     group: int
     stage: int
-    revision: str
+    pod_hash: str
     weights: str = Field(description="id of the weights that the engine answers with; empty before it does")
     phase: Phase
     reason: CellReason

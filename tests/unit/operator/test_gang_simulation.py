@@ -38,7 +38,7 @@ def stage_pod(group: GroupId, stage: int, devices: int) -> Manifest:
     """As much of a stage's pod as counts here."""
     labels = {
         names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STAGE,
-        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_REVISION: group.revision,
+        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_POD_HASH: group.pod_hash,
     }  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",

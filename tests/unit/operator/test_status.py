@@ -244,6 +244,6 @@ def test_an_object_that_is_being_deleted_gets_nothing() -> None:
     ],
 )
 def test_rotation(pod: object, answer: object, opens: list[tuple[bool, str]]) -> None:
-    known = world(pod, worker(0, pod.revision), *group(1, pod.revision), cells={pod.name: answer})  # type: ignore[attr-defined, arg-type]
+    known = world(pod, worker(0, pod.pod_hash), *group(1, pod.pod_hash), cells={pod.name: answer})  # type: ignore[attr-defined, arg-type]
     found = [item for item in plan(known, SETTINGS, NOW).rotations if item.pod == pod.name]  # type: ignore[attr-defined]
     assert [(item.open_, item.weights) for item in found] == opens

@@ -27,7 +27,7 @@ def target(seen: Snapshot, revision: str) -> GroupTemplate:
     spec["model"]["revision"] = revision
     found = desired_template(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
     assert found is not None
-    return replace(found, revision=NEW)
+    return replace(found, pod_hash=NEW)
 
 
 def seen_with(pod: PodView, other: PodView, cells: dict[str, SupervisorAnswer], **fields: Any) -> Snapshot:

@@ -11,7 +11,7 @@ from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus
 from llama_serving.config.names import API_GROUP
 
-# The longest name made from the object's: {name}-{revision: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
+# The longest name made from the object's: {name}-{pod hash: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
 # at most 63 characters.
 MAX_NAME: Final = 63 - len("-12345678-1234-123")
 
@@ -22,7 +22,7 @@ _NAME_RULES: Final = (
     Rule(
         f"size(self.metadata.name) <= {MAX_NAME}",
         f"metadata.name must have at most {MAX_NAME} characters, because pods are named "
-        "{name}-{revision}-{group}-{stage} and a pod's name in DNS ends at 63",
+        "{name}-{pod hash}-{group}-{stage} and a pod's name in DNS ends at 63",
         shown="{self.metadata.name} has {size(self.metadata.name)}",
     ),
     Rule(

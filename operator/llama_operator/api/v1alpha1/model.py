@@ -4,10 +4,11 @@ from typing import Final
 
 from pydantic import ConfigDict, Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, matches
+from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
 from llama_operator.api.v1alpha1.source import is_moving, source_rules
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 
 def revision_rule(field: str) -> Rule:

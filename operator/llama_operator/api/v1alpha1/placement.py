@@ -4,9 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, NAME, QUALIFIED_NAME, matches
+from llama_operator.api.crdgen.patterns import NAME, QUALIFIED_NAME, matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 # Bounded so that the API server can bound the cost of the rules.
 LabelValue = Annotated[str, Field(max_length=63)]

@@ -36,7 +36,7 @@ class GroupStatus(ApiModel):
 
     ordinal: int = Field(ge=0, description="Number of the group.")
     name: str = Field(description="Name that the group's pods begin with.")
-    revision: str = Field(description="Revision that the group's pods were made from.")
+    pod_hash: str = Field(description="Hash in the names of the group's pods: the same for equal pods.")
     state: str = Field(description="Where the group stands, in one word.")
     reason: str = Field(default="", description="Machine word for why it stands there.")
     message: str = Field(default="", description="Sentence with numbers for why it stands there.")
@@ -103,10 +103,10 @@ class RolloutStatus(ApiModel):
     phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Where it stands.")
     reason: str = Field(default="", description="Machine word for why it stands there.")
     message: str = Field(default="", description="Sentence with numbers for why it stands there.")
-    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
-    to: str = Field(description="Weights and pod revision that are wanted.")
-    base: str = Field(description="Hash of what makes a pod different, without its weights.")
-    revision: str = Field(description="Revision of the groups' pods after it.")
+    before: str = Field(default="", alias="from", description="Weights and pod hash before.")
+    to: str = Field(description="Weights and pod hash that are wanted.")
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    pod_hash: str = Field(description="Hash of the groups' pods after it.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
     expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
@@ -123,8 +123,8 @@ class RolloutStatus(ApiModel):
 class PastRollout(ApiModel):
     """A rollout that has ended."""
 
-    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
-    to: str = Field(description="Weights and pod revision that were wanted.")
+    before: str = Field(default="", alias="from", description="Weights and pod hash before.")
+    to: str = Field(description="Weights and pod hash that were wanted.")
     outcome: Literal["done", "rolledBack", "superseded"] = Field(description="How it ended.")
     reason: str = Field(default="", description="Machine word for why it ended so.")
     message: str = Field(default="", description="Sentence with numbers.")
@@ -136,8 +136,8 @@ class StableTemplate(ApiModel):
     """The last wish that all groups reached: what they go back to, and what lost groups are made from meanwhile."""
 
     key: str = Field(description="Hash of what the spec asked of the groups.")
-    base: str = Field(description="Hash of what makes a pod different, without its weights.")
-    revision: str = Field(description="Revision of the groups' pods.")
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    pod_hash: str = Field(description="Hash of the groups' pods.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
     id: str = Field(description="Id of the weights, as in the header x-llama-weights.")

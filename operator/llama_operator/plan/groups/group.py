@@ -1,4 +1,4 @@
-"""A unit is a group in one revision, as it was seen: its pods, what its stages say, and where its weights stand.
+"""A group is the pods of one template at one ordinal, as they were seen: its pods, what its stages say, and where its weights stand.
 
 While a group is replaced by surge two units share its ordinal; a unit never mixes revisions.
 """
@@ -33,7 +33,7 @@ class Staging:
 
 @dataclass(frozen=True)
 class Group:
-    """A group in one revision."""
+    """The pods of one template at one ordinal."""
 
     group: GroupId
     pods: tuple[PodView, ...]  # in the order of stages
@@ -151,10 +151,10 @@ def _staged(state: CellState | None, digest: str) -> StagedWeights | None:
 
 
 def observed_groups(world: Snapshot) -> tuple[Group, ...]:
-    """All units, by ordinal and revision."""
+    """All units, by ordinal and pod hash."""
     found: dict[GroupId, list[PodView]] = {}
     for pod in world.stages:
-        found.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
+        found.setdefault(GroupId(world.key.name, pod.group, pod.pod_hash), []).append(pod)
     files = group_files(world)
     return tuple(_unit(group, tuple(pods), world, files) for group, pods in sorted(found.items()))
 

@@ -1,7 +1,7 @@
 """What groups are to be: the spec's wish with its weights, and the last good one that is kept in the status.
 
-A target's revision is decided once, when its rollout begins, and kept: where only the weights change and pods are to
-stay, it is the revision of the pods that are there; where groups are to be replaced all the same, a new one.
+A template's pod hash is decided once, when its rollout begins, and kept: where only the weights change and pods are to
+stay, it is that of the pods that are there; where groups are to be replaced all the same, a new one.
 """
 
 import functools
@@ -37,8 +37,8 @@ class GroupTemplate:
     """What a group is to be."""
 
     key: str  # equal for equal wishes
-    base: str  # hash of what makes a pod different, without its weights
-    revision: str  # of its pods
+    template_hash: str  # hash of what makes a pod different, without its weights
+    pod_hash: str  # of its pods
     weights: str  # name of the LlamaWeights
     serve: WeightsArtifact
     spec: LlamaDeploymentSpec
@@ -50,12 +50,12 @@ class GroupTemplate:
 
     @property
     def label(self) -> str:
-        """For humans: the weights and the pods' revision."""
-        return f"{self.serve.weights.id} in pods {self.revision}"
+        """For humans: the weights and the hash of the pods."""
+        return f"{self.serve.weights.id} in pods {self.pod_hash}"
 
 
 def desired_template(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings) -> GroupTemplate | None:
-    """What the spec asks for, with the plain revision; None while its weights are not ready."""
+    """What the spec asks for, with the plain pod hash; None while its weights are not ready."""
     view = weights_of(world.weights, spec.model)
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
@@ -79,7 +79,7 @@ def stable_template(
     except ValidationError:
         return None  # written under rules that this operator does not know
     present = {field: getattr(spec, field) for field in _OF_NOW}
-    return GroupTemplate(kept.key, kept.base, kept.revision, kept.weights, serve, stored.model_copy(update=present))
+    return GroupTemplate(kept.key, kept.template_hash, kept.pod_hash, kept.weights, serve, stored.model_copy(update=present))
 
 
 def keep(target: GroupTemplate) -> StableTemplate:
@@ -87,8 +87,8 @@ def keep(target: GroupTemplate) -> StableTemplate:
     small = target.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_OF_NOW))
     return StableTemplate(
         key=target.key,
-        base=target.base,
-        revision=target.revision,
+        template_hash=target.template_hash,
+        pod_hash=target.pod_hash,
         weights=target.weights,
         digest=target.digest,
         id=target.serve.weights.id,

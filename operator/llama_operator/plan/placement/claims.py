@@ -1,7 +1,7 @@
 """Claims that outlive the pods of a group, so that its next start finds its weights staged.
 
 The groups with an ordinal below ``autoscaling.warmGroups`` have a PersistentVolumeClaim of a fixed name for each stage;
-the other groups have claims that come and go with their pods. A claim is mounted by one pod: while another revision of
+the other groups have claims that come and go with their pods. A claim is mounted by one pod: while other pods of
 a group has it, such as during a surge, or while it is being deleted, a new pod gets a claim that goes with it.
 
 A claim is kept while it is for a warm group and stage that the spec has, or a pod mounts it. It is removed when it is

@@ -19,7 +19,7 @@ from llama_operator.plan.plan import Persisted
 from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.plan.rollout.canary import canary_fault, counted, marks
 from llama_operator.plan.rollout.rollback import rollback_cause
-from llama_operator.plan.rollout.strategy import Choice, choose, expectation, revision_for
+from llama_operator.plan.rollout.strategy import Choice, choose, expectation, pod_hash_for
 
 KEPT = 10  # past rollouts
 
@@ -33,14 +33,14 @@ class Templates:
 
 
 def settle(wanted: GroupTemplate | None, memory: Persisted) -> GroupTemplate | None:
-    """The wanted target with the revision that was decided for it; plain until its rollout begins."""
+    """Return the wanted template with the pod hash that was decided for it; plain until its rollout begins."""
     if wanted is None:
         return None
     for known in (memory.rollout, memory.good):
         if known and known.key == wanted.key:
-            return replace(wanted, revision=known.revision)
-    if memory.good and memory.good.base == wanted.base:
-        return replace(wanted, revision=memory.good.revision)
+            return replace(wanted, pod_hash=known.pod_hash)
+    if memory.good and memory.good.template_hash == wanted.template_hash:
+        return replace(wanted, pod_hash=memory.good.pod_hash)
     return wanted
 
 
@@ -66,7 +66,7 @@ def reached(scene: PlanState, target: GroupTemplate, ordinals: tuple[int, ...]) 
     found = []
     for ordinal in ordinals:
         units = scene.at(ordinal)
-        if len(units) == 1 and units[0].group.revision == target.revision:
+        if len(units) == 1 and units[0].group.pod_hash == target.pod_hash:
             unit = units[0]
             if unit.has(target.serve) and unit.available(scene.now, wait):
                 found.append(ordinal)
@@ -96,7 +96,7 @@ def _installed(memory: Persisted, aims: Templates, scene: PlanState) -> Persiste
     wanted = aims.wanted
     if wanted is None:
         return memory
-    units = (unit for unit in scene.units if unit.group.revision == wanted.revision)
+    units = (unit for unit in scene.units if unit.group.pod_hash == wanted.pod_hash)
     if any(unit.serving and unit.has(wanted.serve) for unit in units):
         return replace(memory, good=keep(wanted))
     return memory
@@ -118,8 +118,8 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
     if wanted.key == good.key and not running:
         held = record is not None and record.phase == "Held"
         return replace(memory, rollout=None) if held else memory
-    before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.revision)
-    choice = choose(scene, good.base, wanted)
+    before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.pod_hash)
+    choice = choose(scene, good.template_hash, wanted)
     settled = _decided(wanted, choice, memory)
     text = f"{settled.label} in place of {before}"
     fresh = RolloutStatus(
@@ -130,8 +130,8 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
         message=text if choice.way else choice.why,
         before=before,
         to=settled.label,
-        base=settled.base,
-        revision=settled.revision,
+        template_hash=settled.template_hash,
+        pod_hash=settled.pod_hash,
         weights=settled.weights,
         digest=settled.digest,
         expected=expectation(choice, scene, settled, before),
@@ -149,11 +149,11 @@ def _decided(wanted: GroupTemplate, choice: Choice, memory: Persisted) -> GroupT
     good = memory.good
     if good is None or wanted.key == good.key:
         return wanted
-    return replace(wanted, revision=revision_for(choice, good.base, good.revision, wanted))
+    return replace(wanted, pod_hash=pod_hash_for(choice, good.template_hash, good.pod_hash, wanted))
 
 
-def _label(weights: str, revision: str) -> str:
-    return f"{weights} in pods {revision}"
+def _label(weights: str, pod_hash: str) -> str:
+    return f"{weights} in pods {pod_hash}"
 
 
 def _remembered(memory: Persisted, record: RolloutStatus, outcome: str, why: str, now: datetime) -> Persisted:
@@ -211,7 +211,7 @@ def _turned(record: RolloutStatus, trouble: Explanation, wanted: GroupTemplate, 
 def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, scene: PlanState) -> RolloutStatus:
     """No way was possible so far: is there one now?"""
     assert memory.good is not None  # asked by advance
-    choice = choose(scene, memory.good.base, wanted)
+    choice = choose(scene, memory.good.template_hash, wanted)
     if not choice.way:
         return record.model_copy(
             update={
@@ -226,7 +226,7 @@ def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, 
             "reason": Reason.ROLLING_OUT.value,
             "message": f"{settled.label} in place of {record.before}",
             "to": settled.label,
-            "revision": settled.revision,
+            "pod_hash": settled.pod_hash,
             "expected": expectation(choice, scene, settled, record.before),
         }
     )

@@ -100,7 +100,7 @@ class Supervisor:
             deployment=self._me.config.deployment,
             group=self._me.config.group,
             stage=self._me.stage,
-            revision=self._me.config.revision,
+            pod_hash=self._me.config.pod_hash,
             weights=facts.weights,
             phase=status.phase,
             reason=status.reason,
