@@ -129,11 +129,11 @@ async def test_a_group_that_was_placed_in_part_is_taken_back_and_asked_for_ever_
     pauses = [after - before for before, after in pairwise(admitted)]
     assert len(pauses) >= 2, admitted
     assert all(after > 1.4 * before for before, after in pairwise(pauses)), pauses
-    assert town.status(key).taken_back[0].times >= 2
+    assert town.status(key).requeues[0].times >= 2
     town.cluster.foreign.clear()
     await town.seconds(400)
     assert town.status(key).groups_ready == "1/1"
-    assert town.status(key).taken_back == ()
+    assert town.status(key).requeues == ()
 
 
 async def test_one_group_at_a_time_waits_with_pods() -> None:

@@ -20,7 +20,7 @@ from tests.fakes.cluster import stamp
 from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of
 
-GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
+GOLDEN = {"goldenPrompts": [{"prompt": "Capital of France?", "expect": "Paris"}]}
 ROOMY = [NodeCapacity(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
 
 
@@ -141,7 +141,7 @@ async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
     assert rollout is not None
     assert rollout.phase == "Done"
     replaced = "surge" if case.surge else "drain"
-    assert rollout.expected.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
+    assert rollout.preview.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
     assert rollout.counts.served_by_new > 0 or case.change == "pods"
 
 
@@ -271,7 +271,7 @@ class TestInTheMiddle:
 async def test_a_prompt_that_fails_is_shown_and_ends_no_service() -> None:
     world = await start(Case("weights", 2, 0, 1))
     world.nodes.behave("v1", golden=False)
-    wrong = {"golden": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
+    wrong = {"goldenPrompts": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
     world.cluster.edit(KEY, lambda spec: spec.update(verify=wrong))
     await world.seconds(20)
     assert world.status.groups_ready == "2/2"

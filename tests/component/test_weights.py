@@ -166,8 +166,8 @@ async def test_other_credentials_are_tried_at_once() -> None:
     weights.cluster.objects[WEIGHTS_KIND, NAME]["spec"] = {**spec, "credentialsSecret": "new"}
     await weights.run(10)
     assert weights.status.ready, weights.status.message
-    assert weights.status.look is not None
-    assert weights.status.look.number == 1
+    assert weights.status.last_resolve is not None
+    assert weights.status.last_resolve.number == 1
 
 
 async def test_a_lost_manifest_is_made_again_and_the_rest_is_left_alone() -> None:

@@ -42,7 +42,7 @@ def test_a_section_that_is_partly_written_keeps_the_other_defaults(apiserver: Ap
     asked = merged(VALID, {"spec": {"gateway": {"resources": {"cpu": 2}}}})
     apiserver.run("apply", "--namespace", there, "-f", "-", stdin=yaml.safe_dump(asked))
     gateway = LlamaDeployment.model_validate(read(apiserver, there)).spec.gateway
-    assert (gateway.resources.cpu, gateway.resources.memory, gateway.max_waiting) == ("2", "256Mi", 1000)
+    assert (gateway.resources.cpu, gateway.resources.memory, gateway.max_queue_length) == ("2", "256Mi", 1000)
 
 
 def some_status() -> LlamaDeploymentStatus:
@@ -144,8 +144,8 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"model": {"source": "oci://registry:5000/models/llama-3.1-8b", "revision": f"sha256:{'0' * 64}"}},
         {"model": {"digest": f"sha256:{'0' * 64}"}},
         {"staging": {"sizeLimit": "200Gi"}},
-        {"staging": {"claim": "shared"}},
-        {"staging": {"claimTemplate": {"size": "100Gi", "storageClassName": "fast"}}},
+        {"staging": {"sharedClaimName": "shared"}},
+        {"staging": {"volumeClaimTemplate": {"size": "100Gi", "storageClassName": "fast"}}},
         {"model": {"revision": "refs/tags/v1.0"}},
         {"device": {"resource": "cpu"}, "sharding": {"pipeline": 4}},
         {"device": {"resource": "nvidia.com/mig-3g.40gb", "count": 2}, "sharding": {"tensor": 2}},

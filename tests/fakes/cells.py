@@ -166,10 +166,10 @@ class FakeCells:
                 stages_joined=stages if head.seconds else 1,
                 stages_total=stages,
                 ready=self.answers(head),
-                wish=cell.wish.key if cell.wish else "",
+                desired=cell.wish.key if cell.wish else "",
                 staging=self._staging(cell),
                 swap=cell.swap if mine else None,
-                verdict=cell.verdict if mine else None,
+                measurement=cell.verdict if mine else None,
                 tokens_per_second=SPEED if mine and cell.engine else None,
             )
         )

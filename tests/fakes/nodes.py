@@ -92,7 +92,7 @@ class FakeNodes:
         if behaves.refused:
             reason, message = behaves.refused
             look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True}
-            body["status"] = {"ready": False, "reason": reason, "message": message, "look": look}
+            body["status"] = {"ready": False, "reason": reason, "message": message, "lastResolve": look}
             return
         body["status"] = {
             "ready": True, "reason": "Accepted", "message": "fine", "digest": manifest.digest,

@@ -89,7 +89,7 @@ class Cell:
     def wish(self, wish: DesiredState) -> None:
         """As the operator: the same wish to every stage."""
         for pod in self.pods:
-            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_WISH}", wish) == {"wish": wish.key}
+            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_DESIRED}", wish) == {"desired": wish.key}
 
     def stages(self, *models: str, on: int | None = None) -> None:
         """As the stagers: these models are ready on all stages, or on one of them."""

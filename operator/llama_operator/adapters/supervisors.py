@@ -38,7 +38,7 @@ class HttpSupervisors:
 
     async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         """Tell the stage at this pod IP; empty, or why it did not take it."""
-        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_WISH}"
+        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_DESIRED}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         body = wish.model_dump_json()
         try:

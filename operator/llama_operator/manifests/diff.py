@@ -63,7 +63,7 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     mounts = {item: claim_for(item, context.spec, world) for item in plan.creates}
     contexts = {item: replace(context, spec=specs[item.group]) for item in plan.creates}
     pods = [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
-    template = context.spec.staging.claim_template
+    template = context.spec.staging.volume_claim_template
     claims = [stage_claim(context, item, template) for item, claim in mounts.items() if claim and template]
     writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in world.strangers)

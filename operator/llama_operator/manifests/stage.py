@@ -55,7 +55,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         **image_settings(context),
         **_placement(context, group.ordinal, group.pod_hash),
     }
-    if context.spec.placement.admission == "whenRoom":
+    if context.spec.placement.scheduling == "gang":
         spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
     if stage == 0:
         spec["readinessGates"] = [{"conditionType": names.GATE_IN_ROTATION}]
@@ -179,10 +179,10 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
 
 def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
     """Where the stager puts weights; see ``StagingSpec``. ``claim`` is one that outlives the pod."""
-    if claim or staging.claim:
-        return {"name": "weights", "persistentVolumeClaim": {"claimName": claim or staging.claim}}
-    if staging.claim_template:
-        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.claim_template)}}}
+    if claim or staging.shared_claim_name:
+        return {"name": "weights", "persistentVolumeClaim": {"claimName": claim or staging.shared_claim_name}}
+    if staging.volume_claim_template:
+        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.volume_claim_template)}}}
     limit = {"sizeLimit": staging.size_limit} if staging.size_limit else {}
     return {"name": "weights", "emptyDir": limit}
 

@@ -116,7 +116,7 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
     if manifest and manifest.digest != status.digest:
         manifest = None
     ready = status.ready and manifest is not None and spec is not None
-    refused = error != "" or (status.look is not None and status.look.refused)
+    refused = error != "" or (status.last_resolve is not None and status.last_resolve.refused)
     return WeightsView(
         name=meta["name"],
         source=spec.source if spec else "",

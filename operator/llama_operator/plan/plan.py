@@ -88,9 +88,9 @@ class Persisted:
 
     rollout: RolloutStatus | None = None
     history: tuple[PastRollout, ...] = ()
-    good: StableTemplate | None = None
+    stable: StableTemplate | None = None
     baselines: tuple[Baseline, ...] = ()
-    taken_back: tuple[RequeueState, ...] = ()
+    requeues: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
     default_images: tuple[DefaultImages, ...] = ()
 
@@ -100,9 +100,9 @@ def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
     return Persisted(
         rollout=status.rollout,
         history=status.history,
-        good=status.good,
+        stable=status.stable,
         baselines=status.baselines,
-        taken_back=status.taken_back,
+        requeues=status.requeues,
         autoscaling=status.autoscaling,
         default_images=status.default_images,
     )

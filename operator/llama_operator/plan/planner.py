@@ -80,7 +80,7 @@ def _with_default_images(memory: Persisted, aims: Templates, spec: LlamaDeployme
     """Of what is wanted, and of what the groups may go back to."""
     if aims.wanted is None:
         return memory
-    needed = {record.template_hash for record in (memory.rollout, memory.good) if record}
+    needed = {record.template_hash for record in (memory.rollout, memory.stable) if record}
     known = tuple(one for one in memory.default_images if one.template_hash in needed)
     images = taken_defaults(spec, aims.wanted.spec.images, template=aims.wanted.template_hash, known=known)
     return replace(memory, default_images=images)
@@ -106,7 +106,7 @@ def _whole(
         weights=models,
         releases=_releases(scene, models),
         model=weights_of(world.weights, scene.spec.model),
-        memory=_with_taken_back(_with_baselines(memory, steps.units, wishes, scene), steps, scene),
+        memory=_with_requeues(_with_baselines(memory, steps.units, wishes, scene), steps, scene),
         verdicts=_verdicts(scene),
         holds=stands + waits,
         recheck=SOON if waits or wishes or (stands and not _rests(memory)) else LATER,
@@ -119,10 +119,10 @@ def _admissions(scene: PlanState, steps: GroupSteps) -> tuple[tuple[Admission, .
     return tuple(replace(item, behind=steps.behind) for item in found), later
 
 
-def _with_taken_back(memory: Persisted, steps: GroupSteps, scene: PlanState) -> Persisted:
+def _with_requeues(memory: Persisted, steps: GroupSteps, scene: PlanState) -> Persisted:
     wanted = (item.group for item in steps.plans)
-    before = scene.world.status.taken_back
-    return replace(memory, taken_back=remembered(before, steps.returned, scene.units, wanted, scene.now))
+    before = scene.world.status.requeues
+    return replace(memory, requeues=remembered(before, steps.returned, scene.units, wanted, scene.now))
 
 
 def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:
@@ -224,7 +224,7 @@ def _record_holds(memory: Persisted) -> tuple[Explanation, ...]:
         return (Explanation(reason, record.message),)
     end = "go back to" if record.phase == "RollingBack" else "serve"
     held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
-    good = f"{memory.good.id} in pods {memory.good.pod_hash}" if memory.good else record.before
+    good = f"{memory.stable.id} in pods {memory.stable.pod_hash}" if memory.stable else record.before
     return (Explanation(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
 
 

@@ -122,9 +122,9 @@ class Simulation:
             status=LlamaDeploymentStatus(
                 rollout=self.memory.rollout,
                 history=self.memory.history,
-                good=self.memory.good,
+                stable=self.memory.stable,
                 baselines=self.memory.baselines,
-                taken_back=self.memory.taken_back,
+                requeues=self.memory.requeues,
                 autoscaling=self.memory.autoscaling,
             ),
             pods=(*pods, _gateway()),

@@ -65,10 +65,10 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Explanation, ...], now: 
         groups=groups,
         rollout=plan.memory.rollout,
         history=plan.memory.history,
-        good=plan.memory.good,
+        stable=plan.memory.stable,
         baselines=plan.memory.baselines,
         autoscaling=plan.memory.autoscaling,
-        taken_back=plan.memory.taken_back,
+        requeues=plan.memory.requeues,
         default_images=plan.memory.default_images,
         conditions=_conditions(world, plan, first, holds, groups, moment),
     )
@@ -100,7 +100,7 @@ def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus
     if new is None or (old and (old.key, old.phase, old.started) == (new.key, new.phase, new.started)):
         return []
     if new.phase == "RollingOut":
-        plan = "; ".join((new.expected.why, *new.expected.steps))
+        plan = "; ".join((new.preview.why, *new.preview.steps))
         return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
     turned = new.phase in ("RollingBack", "Held")
     word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")

@@ -54,9 +54,9 @@ MODEL_MOUNT: Final = "/models"
 WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
-WISH_PATH: Final = "/run/llama/wish.json"  # written by the supervisor: a Wish
+DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
-MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: NextWeights of the weights that the pod starts with
+MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact of the weights that the pod starts with
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
@@ -67,7 +67,7 @@ SERVING_UID: Final = 10001
 
 # Routes and headers.
 ROUTE_STATE: Final = "/llama/state"
-ROUTE_WISH: Final = "/llama/wish"
+ROUTE_DESIRED: Final = "/llama/desired"
 ROUTE_LIVE: Final = "/live"
 ROUTE_READY: Final = "/ready"
 HEADER_GROUP: Final = "x-llama-group"
@@ -76,7 +76,7 @@ HEADER_REQUEST_ID: Final = "x-request-id"
 
 
 def weights_path(digest: str) -> str:
-    """Folder of some staged weights, the same on every stage: ``Weights.path`` of what was not mounted."""
+    """Folder of some staged weights, the same on every stage: ``WeightsRef.path`` of what was not mounted."""
     return f"{WEIGHTS_MOUNT}/{digest.removeprefix('sha256:')[:16]}"
 
 

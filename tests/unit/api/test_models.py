@@ -19,9 +19,9 @@ MODEL = {"source": "pvc://llama/8b", "revision": "v1", "license": "llama3.1", "a
 
 
 def test_camel_case_on_the_wire_and_snake_case_in_python() -> None:
-    spec = LlamaDeploymentSpec.model_validate({"model": MODEL, "contextLength": 1024, "gateway": {"maxWaiting": 5}})
-    assert (spec.context_length, spec.gateway.max_waiting) == (1024, 5)
-    assert spec.to_api()["gateway"]["maxWaiting"] == 5
+    spec = LlamaDeploymentSpec.model_validate({"model": MODEL, "contextLength": 1024, "gateway": {"maxQueueLength": 5}})
+    assert (spec.context_length, spec.gateway.max_queue_length) == (1024, 5)
+    assert spec.to_api()["gateway"]["maxQueueLength"] == 5
 
 
 def test_what_was_written_is_read_back() -> None:

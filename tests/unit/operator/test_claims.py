@@ -18,7 +18,7 @@ from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, serve_of, stage, world
 
 WARM: dict[str, Any] = {
-    "model": REMOTE, "staging": {"claimTemplate": {"size": "100Gi", "storageClassName": "fast"}},
+    "model": REMOTE, "staging": {"volumeClaimTemplate": {"size": "100Gi", "storageClassName": "fast"}},
     "autoscaling": {"minReplicas": 0, "maxReplicas": 4, "warmGroups": 1},
 }  # fmt: skip
 NAMES = ("chat-0-0-weights", "chat-0-1-weights")

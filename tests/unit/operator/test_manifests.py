@@ -157,7 +157,7 @@ def test_a_gateway_restarts_when_its_file_changes_and_only_then() -> None:
         return found["spec"]["template"]  # type: ignore[no-any-return]
 
     assert template(replicas=3) == template()
-    assert template(gateway={"maxWaiting": 7}) != template()
+    assert template(gateway={"maxQueueLength": 7}) != template()
 
 
 # -- whether to write ------------------------------------------------------------------------------------------------

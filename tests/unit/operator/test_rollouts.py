@@ -189,7 +189,7 @@ def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
 
 
 def old_version(run: Run) -> tuple[str, str]:
-    good = run.simulation.memory.good
+    good = run.simulation.memory.stable
     assert good is not None
     return good.id, good.pod_hash
 
@@ -248,7 +248,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     run.go()
     record = run.simulation.memory.rollout
     assert record is not None
-    assert (record.phase, record.expected.strategy) == ("Done", "drain")
+    assert (record.phase, record.preview.strategy) == ("Done", "drain")
 
 
 @pytest.mark.parametrize("late", [0, 1, 3])

@@ -143,7 +143,7 @@ def test_without_the_right_manifest_they_are_not_ready(stored: dict[str, Any] | 
 
 def test_a_refusal_and_a_spec_of_older_rules_are_told() -> None:
     look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True}
-    status = {"reason": "WeightsGone", "message": "no folder", "look": look}
+    status = {"reason": "WeightsGone", "message": "no folder", "lastResolve": look}
     found = view(weights_body() | {"status": status}, None)
     assert (found.refused, found.reason, found.message) == (True, "WeightsGone", "no folder")
     old = view(weights_body({**SPEC, "check": "maybe"}) | {"status": STATUS}, manifest_body())
@@ -339,14 +339,14 @@ def test_only_the_stager_sees_credentials_and_only_it_writes_weights() -> None:
     [
         ({}, {"emptyDir": {}}),
         ({"sizeLimit": "100Gi"}, {"emptyDir": {"sizeLimit": "100Gi"}}),
-        ({"claim": "shared"}, {"persistentVolumeClaim": {"claimName": "shared"}}),
+        ({"sharedClaimName": "shared"}, {"persistentVolumeClaim": {"claimName": "shared"}}),
         (
-            {"claimTemplate": {"size": "9Gi"}},
+            {"volumeClaimTemplate": {"size": "9Gi"}},
             {"ephemeral": {"volumeClaimTemplate": {"spec": {
                 "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "9Gi"}}}}}},
         ),
         (
-            {"claimTemplate": {"size": "9Gi", "storageClassName": "fast"}},
+            {"volumeClaimTemplate": {"size": "9Gi", "storageClassName": "fast"}},
             {"ephemeral": {"volumeClaimTemplate": {"spec": {
                 "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "9Gi"}},
                 "storageClassName": "fast"}}}},

@@ -82,7 +82,7 @@ def cell(pod_hash: str = NEW, *, model: str = "v1", **fields: Any) -> Supervisor
         "deployment": "chat", "group": 0, "stage": 0, "pod_hash": pod_hash, "weights": id_of(model),
         "phase": Phase.SERVING, "reason": CellReason.SERVING, "message": "It serves.", "phase_seconds": 1,
         "uptime_seconds": 1, "ready": True, "stages_total": 2,
-        "verdict": verdict(model), "staging": staging(**{model: "ready"}),
+        "measurement": verdict(model), "staging": staging(**{model: "ready"}),
     }  # fmt: skip
     return SupervisorAnswer(CellState.model_validate(state | fields))
 
@@ -115,5 +115,5 @@ def world(*pods: PodView, replicas: int = 2, known: bool = True, **fields: Any) 
     )  # fmt: skip
     good = desired_template(found, SPEC, SETTINGS)
     if good:
-        found = replace(found, status=LlamaDeploymentStatus(good=keep(good)))
+        found = replace(found, status=LlamaDeploymentStatus(stable=keep(good)))
     return replace(found, **fields)

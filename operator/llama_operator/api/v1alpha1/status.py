@@ -99,7 +99,9 @@ class RolloutStatus(ApiModel):
     """The present rollout, or the last one."""
 
     key: str = Field(description="Hash of what the spec asks of the groups.")
-    asked: str = Field(description="Hash of the same with verify and canary: a held rollout waits for another one.")
+    verification_hash: str = Field(
+        description="Hash of the same with verify and canary: a held rollout waits for another one."
+    )
     phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Where it stands.")
     reason: str = Field(default="", description="Machine word for why it stands there.")
     message: str = Field(default="", description="Sentence with numbers for why it stands there.")
@@ -109,14 +111,16 @@ class RolloutStatus(ApiModel):
     pod_hash: str = Field(description="Hash of the groups' pods after it.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
-    expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
+    preview: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was begun.")
     ended: Timestamp | None = Field(default=None, description="When it was done or held.")
     canary: Literal["", "watching", "passed"] = Field(default="", description="Where the canary stands.")
     canary_since: Timestamp | None = Field(default=None, description="Since when all groups of the canary serve.")
-    marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at its begin.")
-    canary_marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at the begin of the canary.")
+    counter_baselines: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at its begin.")
+    canary_counter_baselines: tuple[CounterBaseline, ...] = Field(
+        default=(), description="Counters at the begin of the canary."
+    )
     counts: CountsStatus = Field(default=CountsStatus(), description="Requests during the rollout.")
 
 
@@ -221,12 +225,12 @@ class LlamaDeploymentStatus(ApiModel):
     )
     rollout: RolloutStatus | None = Field(default=None, description="The present rollout, or the last one.")
     history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
-    good: StableTemplate | None = Field(default=None, description="The last wish that all groups reached.")
+    stable: StableTemplate | None = Field(default=None, description="The last wish that all groups reached.")
     baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="How many groups are wanted; absent without spec.autoscaling."
     )
-    taken_back: tuple[RequeueState, ...] = Field(
+    requeues: tuple[RequeueState, ...] = Field(
         default=(), description="Groups of which only a part found room, until all of them is placed."
     )
     default_images: tuple[DefaultImages, ...] = Field(

@@ -90,7 +90,7 @@ class Group:
     @property
     def verdict(self) -> Measurement | None:
         """What was measured of the weights that the engine now has."""
-        return self.state.verdict if self.state else None
+        return self.state.measurement if self.state else None
 
     @property
     def swap(self) -> SwapState | None:
@@ -126,7 +126,7 @@ class Group:
     def stagers_answer(self) -> bool:
         """No stager still answers another wish than its stage holds: what was ready for that may be looked at again."""
         states = self.states.values()
-        return all(state.staging is None or state.staging.wish in (None, state.wish) for state in states)
+        return all(state.staging is None or state.staging.desired in (None, state.desired) for state in states)
 
     def staging(self, digest: str, stages: int) -> Staging:
         """How far the stages are with the weights of this digest."""

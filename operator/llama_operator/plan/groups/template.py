@@ -70,7 +70,7 @@ def stable_template(
     world: Snapshot, spec: LlamaDeploymentSpec, known: Mapping[str, WeightsArtifact]
 ) -> GroupTemplate | None:
     """The last wish that the groups reached; None where there is none, or where its weights are not known now."""
-    kept = world.status.good
+    kept = world.status.stable
     serve = known.get(kept.digest) if kept else None
     if kept is None or serve is None:
         return None

@@ -34,7 +34,7 @@ def claim_for(item: CreateStage, spec: LlamaDeploymentSpec, world: Snapshot) -> 
 def is_warm(ordinal: int, spec: LlamaDeploymentSpec) -> bool:
     """Whether the staged weights of this group outlive its pods; weights of a mounted claim (pvc://) do anyway."""
     scaling = spec.autoscaling
-    staged = spec.staging.claim_template is not None and not is_mounted(spec.model.source)
+    staged = spec.staging.volume_claim_template is not None and not is_mounted(spec.model.source)
     return scaling is not None and staged and ordinal < scaling.warm_groups
 
 

@@ -210,7 +210,7 @@ def _measured_seconds(way: str, units: tuple[Group, ...]) -> float | None:
     states = [unit.state for unit in units if unit.state]
     if way == "inPlace":
         swaps = [state.swap.seconds for state in states if state.swap and state.swap.outcome == "done"]
-        checks = [state.verdict.seconds for state in states if state.verdict]
+        checks = [state.measurement.seconds for state in states if state.measurement]
         return max(swaps) + max(checks, default=0) if swaps else None
     starts = [sum(state.timings.values()) for state in states if state.timings]
     return max(starts) if starts else None

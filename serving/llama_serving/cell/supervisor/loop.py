@@ -115,10 +115,10 @@ class Supervisor:
             running=facts.running,
             waiting=facts.waiting,
             ready=self.is_ready(),
-            wish="" if wish is None else wish.key,
+            desired="" if wish is None else wish.key,
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
-            verdict=facts.verdict,
+            measurement=facts.verdict,
             tokens_per_second=facts.tokens_per_second,
         )
 
