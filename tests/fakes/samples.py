@@ -55,7 +55,7 @@ def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) 
 
 def weights_in(context: Context) -> WeightsArtifact:
     """The weights of the context's spec, resolved."""
-    return next_weights(view_of(context.spec.model), context.served_name)
+    return next_weights(view_of(context.spec.model), context.spec.model.name_in_api(context.key.name))
 
 
 def whole_plan(context: Context) -> Plan:

@@ -1,7 +1,18 @@
 """The API types; pydantic models are the source of the CRDs."""
 
 from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec, ScheduleSpec
-from llama_operator.api.v1alpha1.base import ApiModel, JsonObject, Quantity, Timestamp
+from llama_operator.api.v1alpha1.base import (
+    API_VERSION,
+    KIND,
+    PLURAL,
+    VERSION,
+    WEIGHTS_KIND,
+    WEIGHTS_PLURAL,
+    ApiModel,
+    JsonObject,
+    Quantity,
+    Timestamp,
+)
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.engine import EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewayResources, GatewaySpec
@@ -18,17 +29,6 @@ from llama_operator.api.v1alpha1.status import (
     ModelFactsStatus,
     ModelStatus,
     ScaleDecision,
-)
-from llama_operator.api.v1alpha1.types import (
-    API_VERSION,
-    KIND,
-    PLURAL,
-    VERSION,
-    WEIGHTS_KIND,
-    WEIGHTS_PLURAL,
-    LlamaDeployment,
-    LlamaWeights,
-    ObjectMeta,
 )
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, ResolveAttempt
@@ -56,16 +56,13 @@ __all__ = [
     "GroupStatus",
     "ImagesSpec",
     "JsonObject",
-    "LlamaDeployment",
     "LlamaDeploymentSpec",
     "LlamaDeploymentStatus",
-    "LlamaWeights",
     "LlamaWeightsSpec",
     "LlamaWeightsStatus",
     "ModelFactsStatus",
     "ModelSpec",
     "ModelStatus",
-    "ObjectMeta",
     "PlacementSpec",
     "Quantity",
     "ResolveAttempt",

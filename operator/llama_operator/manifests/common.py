@@ -20,11 +20,6 @@ class Context:
     spec: LlamaDeploymentSpec
     settings: Settings
 
-    @property
-    def served_name(self) -> str:
-        """The model's name in the OpenAI API."""
-        return self.spec.model.served_name or self.key.name
-
 
 def owner(kind: str, name: str, uid: str, *, controller: bool) -> dict[str, Any]:
     """The reference by which an object goes with one of ours. Only one owner of an object can be its controller."""

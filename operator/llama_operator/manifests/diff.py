@@ -28,7 +28,6 @@ from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 
 _AMOUNTS = frozenset({"requests", "limits"})
-ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _same_amounts(observed: Any, wanted: dict[str, str]) -> bool:
 def with_digest(manifest: Manifest) -> Manifest:
     """The object with a digest of itself among its annotations."""
     meta = manifest["metadata"]
-    annotations = {**meta.get("annotations", {}), ANNOTATION_DIGEST: short_hash(manifest)}
+    annotations = {**meta.get("annotations", {}), names.ANNOTATION_DIGEST: short_hash(manifest)}
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 

@@ -144,7 +144,7 @@ def _deployment(context: Context) -> Manifest:
                     "labels": labels_of(context, GATEWAY),
                     # A gateway reads its file once, at its start: another file makes another pod.
                     "annotations": {
-                        f"{names.API_GROUP}/config": short_hash(gateway_config(context).model_dump(mode="json"))
+                        names.ANNOTATION_CONFIG: short_hash(gateway_config(context).model_dump(mode="json"))
                     },
                 },
                 "spec": _pod_spec(context),
@@ -230,7 +230,7 @@ def _stages_budget(context: Context) -> list[Manifest]:
 
 def _network_policy(context: Context) -> Manifest:
     """Anybody may ask the API; load and metrics are for the operator and for namespaces labelled for metrics."""
-    metrics = {"namespaceSelector": {"matchLabels": {f"{names.API_GROUP}/metrics": "enabled"}}}
+    metrics = {"namespaceSelector": {"matchLabels": {names.LABEL_METRICS: "enabled"}}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -16,7 +16,6 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
-from llama_operator.observe.weights import ANNOTATION_NUMBER
 from llama_operator.plan.naming import manifest_name, resolver_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import Look
@@ -66,7 +65,7 @@ def resolver_job(context: WeightsContext, look: Look) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**meta, "annotations": {ANNOTATION_NUMBER: str(look.number)}},
+        "metadata": {**meta, "annotations": {names.ANNOTATION_ATTEMPT: str(look.number)}},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINES[context.spec.check],

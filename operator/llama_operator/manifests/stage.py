@@ -182,7 +182,10 @@ def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
     if claim or staging.shared_claim_name:
         return {"name": "weights", "persistentVolumeClaim": {"claimName": claim or staging.shared_claim_name}}
     if staging.volume_claim_template:
-        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.volume_claim_template)}}}
+        return {
+            "name": "weights",
+            "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.volume_claim_template)}},
+        }
     limit = {"sizeLimit": staging.size_limit} if staging.size_limit else {}
     return {"name": "weights", "emptyDir": limit}
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from llama_operator.api import ModelSpec, content_of
-from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
+from llama_serving.config.names import MAX_WEIGHTS_NAME
 from llama_serving.config.source import PLACEHOLDER
 
 

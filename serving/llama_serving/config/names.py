@@ -8,6 +8,13 @@ API_GROUP: Final = "llama-operator.dev"
 DNS_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 DNS_SUBDOMAIN: Final = f"{DNS_LABEL}([.]{DNS_LABEL})*"
 
+# The longest name made from a LlamaDeployment's: {name}-{pod hash: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
+# at most 63 characters.
+MAX_NAME: Final = 63 - len("-12345678-1234-123")
+
+# Of a LlamaWeights: {name}-{key: 8}, the name of its Job, which becomes a label's value.
+MAX_WEIGHTS_NAME: Final = 63 - len("-12345678")
+
 # Labels of every pod that belongs to a LlamaDeployment (a stage or a gateway).
 LABEL_DEPLOYMENT: Final = f"{API_GROUP}/deployment"  # name of the LlamaDeployment
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"  # COMPONENT_*
@@ -27,6 +34,18 @@ ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
 
 # Annotation of a leader whose drain took too long ("true"): gateways move its streams to other groups on its weights.
 ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
+
+# Annotation of every object that is applied: hash of what was written, so that a field that goes shows.
+ANNOTATION_DIGEST: Final = f"{API_GROUP}/digest"
+
+# Annotation of the gateway's pod template: hash of its config, so that a change of it makes new pods.
+ANNOTATION_CONFIG: Final = f"{API_GROUP}/config"
+
+# Annotation of a resolver's Job: number of the attempt, decimal.
+ANNOTATION_ATTEMPT: Final = f"{API_GROUP}/attempt"
+
+# Label of a namespace from which the gateways' metrics may be read ("enabled").
+LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from llama_operator.api import (
     Condition,
     EngineSpec,
-    LlamaDeployment,
     LlamaDeploymentSpec,
     ModelFactsStatus,
+    ModelSpec,
     ModelStatus,
     StageResources,
 )
@@ -74,8 +74,7 @@ def test_what_has_to_be_brought_into_a_pod(source: str, scheme: str, mounted: bo
 
 def test_the_served_name_is_the_objects_own_unless_it_is_said() -> None:
     def served(model: dict[str, object]) -> str:
-        metadata = {"name": "llama", "namespace": "n", "uid": "u"}
-        return LlamaDeployment.model_validate({"metadata": metadata, "spec": {"model": model}}).served_name
+        return ModelSpec.model_validate(model).name_in_api("llama")
 
     assert served(MODEL) == "llama"
     assert served({**MODEL, "servedName": "meta/llama"}) == "meta/llama"

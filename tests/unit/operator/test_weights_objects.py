@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec, ModelSpec, StagingSpec, content_of
-from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.resolver import DEADLINES, WeightsContext, resolver_job, resolver_objects
@@ -26,6 +25,7 @@ from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY
+from llama_serving.config.names import MAX_WEIGHTS_NAME
 from llama_serving.config.source import fill
 from tests.fakes.weights import ACCEPTED, FACTS, MANIFEST, NAME, REMOTE, SPEC, UID, manifest_body, weights_body
 

@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.rules import Rule, rules
-from llama_operator.api.v1alpha1.source import is_moving
+from llama_operator.api.crdgen.source_rules import is_moving
 from llama_operator.api.v1alpha1.weights_fields import FieldRules, WeightsFields, accepted_rule
 
 _MOVING_RULE: Final = Rule(
@@ -32,6 +32,10 @@ class ModelSpec(WeightsFields):
         description="The model's name in the OpenAI API. If empty, the name of this object. Cannot change.",
         json_schema_extra=rules(_SERVED_NAME_RULE),
     )
+
+    def name_in_api(self, deployment: str) -> str:
+        """Return the model's name in the OpenAI API; ``deployment`` is the object's name."""
+        return self.served_name or deployment
 
     @classmethod
     def field_rules(cls) -> FieldRules:

@@ -7,10 +7,10 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.rules import Rule, one_of, rules
+from llama_operator.api.crdgen.source_rules import is_moving
 from llama_operator.api.v1alpha1.base import ApiModel
 from llama_operator.api.v1alpha1.images import SecretName
 from llama_operator.api.v1alpha1.placement import LabelValue, Toleration, selector_rules
-from llama_operator.api.v1alpha1.source import is_moving
 from llama_operator.api.v1alpha1.weights_fields import FieldRules, WeightsFields, accepted_rule
 from llama_serving.config.source import VERSIONED
 

@@ -7,8 +7,8 @@ from pydantic_core import CoreSchema
 
 from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.crdgen.source_rules import source_forms, source_rules
 from llama_operator.api.v1alpha1.base import ApiModel
-from llama_operator.api.v1alpha1.source import source_forms, source_rules
 from llama_serving.config.names import DNS_SUBDOMAIN
 
 FieldRules = dict[str, tuple[Rule, ...]]

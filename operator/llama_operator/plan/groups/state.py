@@ -56,7 +56,7 @@ class PlanState:
 
 def plan_state(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> PlanState:
     """The scene of this pass."""
-    known = known_weights(world, spec.model.served_name or world.key.name)
+    known = known_weights(world, spec.model.name_in_api(world.key.name))
     before = world.status.stable.digest if world.status.stable else ""
     units = observed_groups(world)
     wanted = wanted_ordinals(units, spec.replicas, now)

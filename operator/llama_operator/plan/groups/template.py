@@ -61,7 +61,7 @@ def desired_template(world: Snapshot, spec: LlamaDeploymentSpec, settings: Setti
         return None
     images = stage_images(spec, view.facts, taken=world.status.default_images, settings=settings)
     base = template_hash(spec, view.facts, serving_image=images.serving)
-    serve = next_weights(view, spec.model.served_name or world.key.name)
+    serve = next_weights(view, spec.model.name_in_api(world.key.name))
     key = short_hash([base, view.digest, serve.weights.path])
     return GroupTemplate(key, base, base, view.name, serve, with_images(spec, images))
 
@@ -79,7 +79,9 @@ def stable_template(
     except ValidationError:
         return None  # written under rules that this operator does not know
     present = {field: getattr(spec, field) for field in _OF_NOW}
-    return GroupTemplate(kept.key, kept.template_hash, kept.pod_hash, kept.weights, serve, stored.model_copy(update=present))
+    return GroupTemplate(
+        kept.key, kept.template_hash, kept.pod_hash, kept.weights, serve, stored.model_copy(update=present)
+    )
 
 
 def keep(target: GroupTemplate) -> StableTemplate:

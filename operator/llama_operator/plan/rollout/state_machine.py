@@ -282,7 +282,9 @@ def _watched(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: Plan
     if record.canary == "" or record.canary_since is None:
         fresh = counter_baselines(scene.world, old, wanted.serve.weights.id)
         since = scene.now.replace(microsecond=0)
-        return record.model_copy(update={"canary": "watching", "canary_since": since, "canary_counter_baselines": fresh})
+        return record.model_copy(
+            update={"canary": "watching", "canary_since": since, "canary_counter_baselines": fresh}
+        )
     if (scene.now - record.canary_since).total_seconds() < canary.seconds:
         return record
     return record.model_copy(update={"canary": "passed", "canary_counter_baselines": ()})
@@ -291,7 +293,9 @@ def _watched(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: Plan
 def _canary_trouble(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: PlanState) -> Explanation | None:
     if record.canary != "watching":
         return None
-    fault = canary_fault(scene.world, record.canary_counter_baselines, scene.spec.rollout.canary, old, wanted.serve.weights.id)
+    fault = canary_fault(
+        scene.world, record.canary_counter_baselines, scene.spec.rollout.canary, old, wanted.serve.weights.id
+    )
     return (
         Explanation(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
     )
@@ -309,7 +313,9 @@ def _rolling_back(memory: Persisted, record: RolloutStatus, aims: Templates, sce
             "phase": "Held",
             "step": f"0 of {len(every)}",
             "ended": scene.now.replace(microsecond=0),
-            "counts": counted(scene.world, record.counter_baselines, good.serve.weights.id, record.to.partition(" ")[0]),
+            "counts": counted(
+                scene.world, record.counter_baselines, good.serve.weights.id, record.to.partition(" ")[0]
+            ),
             "counter_baselines": (),
             "canary_counter_baselines": (),
         }
