@@ -35,6 +35,7 @@ class Town:
         self.nodes = FakeNodes(self.cluster, scheduler=FakeScheduler(self.cluster, self.random))
         self.edges = Edges(self.cluster, self.nodes, self.nodes)
         self.keys: list[Key] = []
+        self.settings = SETTINGS
 
     def add(self, name: str, spec: Manifest) -> Key:
         key = Key("team", name)
@@ -51,7 +52,7 @@ class Town:
         for _ in range(count):
             for key in self.keys:
                 await reconcile(
-                    self.cluster.bodies(key), edges=self.edges, settings=SETTINGS, now=self.cluster.now
+                    self.cluster.bodies(key), edges=self.edges, settings=self.settings, now=self.cluster.now
                 )  # fmt: skip
             self.tick()
 

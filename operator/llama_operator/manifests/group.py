@@ -75,7 +75,7 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {key: canonical_json(content.model_dump(mode="json")) for key, content in files.items()},
+        "data": {key: canonical_json(content.to_wire()) for key, content in files.items()},
     }
 
 

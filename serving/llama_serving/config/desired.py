@@ -55,7 +55,7 @@ class DesiredState(Frozen):
     @property
     def key(self) -> str:
         """Short hash: what a stage reports to say which one it holds."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]
 
 
 class StagingReason(StrEnum):

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
 from llama_operator.hashing import short_hash
+from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.source import is_mounted, split
 
@@ -95,12 +96,41 @@ _CLAIM: Final[tuple[Part[ClaimTemplate], ...]] = (
 )
 
 
+_PROMPT: Final[tuple[Part[GoldenPrompt], ...]] = (
+    Part("prompt", None, lambda one: one.prompt),
+    Part("expect", "", lambda one: one.expect),
+    Part("pattern", "", lambda one: one.pattern),
+    Part("max_tokens", 32, lambda one: one.max_tokens),
+    Part("chat", True, lambda one: one.chat),
+)
+
+#: What decides whether the groups of a template are good.
+VERIFICATION: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
+    Part("verify.golden", [], lambda spec: [_values(_PROMPT, one) for one in spec.verify.golden_prompts]),
+    Part("verify.quality_texts", [], lambda spec: list(spec.verify.quality_texts)),
+    Part("verify.max_quality_drop", 0.5, lambda spec: spec.verify.max_logprob_drop),
+    Part("verify.agreement", True, lambda spec: spec.verify.agreement),
+    Part("canary.groups", 0, lambda spec: spec.rollout.canary.groups),
+    Part("canary.seconds", 300, lambda spec: spec.rollout.canary.seconds),
+    Part("canary.max_error_rate", 0.01, lambda spec: spec.rollout.canary.max_error_rate),
+    Part("canary.max_first_byte_ratio", 2.0, lambda spec: spec.rollout.canary.max_first_byte_ratio),
+)
+
+
 def template_hash(spec: LlamaDeploymentSpec, facts: ModelFacts, *, serving_image: str) -> str:
     """Return eight hexadecimal characters; equal templates give equal hashes.
 
     ``serving_image`` is the image that the group runs: see ``llama_operator.plan.groups.images``.
     """
     return short_hash({**_values(SPEC, spec), **_values(SHAPE, facts), "serving_image": serving_image})
+
+
+def verification_hash(spec: LlamaDeploymentSpec, *, key: str) -> str:
+    """Return a hash of how a rollout is verified; ``key`` is that of its template.
+
+    A rollout that was given up is tried again when this differs.
+    """
+    return short_hash({**_values(VERIFICATION, spec), "key": key})
 
 
 def _values(parts: tuple[Part[Subject], ...], subject: Subject) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
-from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, keep
+from llama_operator.plan.groups.template_hash import verification_hash
 from llama_operator.plan.plan import Persisted
 from llama_operator.plan.reasons import Explanation, Reason
 from llama_operator.plan.rollout.canary import canary_fault, counted, counter_baselines
@@ -82,12 +82,6 @@ def changing(record: RolloutStatus, scene: PlanState) -> tuple[int, ...]:
     return may
 
 
-def asked_of(wanted: GroupTemplate, scene: PlanState) -> str:
-    """Hash of the wish with what decides whether it is good: a held one is tried again when this differs."""
-    spec = scene.spec
-    return short_hash([wanted.key, spec.verify.to_api(), spec.rollout.canary.to_api()])
-
-
 # -- the first target -------------------------------------------------------------------------------------------------
 
 
@@ -108,7 +102,7 @@ def _installed(memory: Persisted, aims: Templates, scene: PlanState) -> Persiste
 def _goes_on(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> bool:
     if record.key != wanted.key:
         return False
-    return record.phase != "Held" or record.verification_hash == asked_of(wanted, scene)
+    return record.phase != "Held" or record.verification_hash == verification_hash(scene.spec, key=wanted.key)
 
 
 def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persisted:
@@ -124,7 +118,7 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
     text = f"{settled.label} in place of {before}"
     fresh = RolloutStatus(
         key=settled.key,
-        verification_hash=asked_of(settled, scene),
+        verification_hash=verification_hash(scene.spec, key=settled.key),
         phase="RollingOut",
         reason=Reason.ROLLING_OUT if choice.way else choice.reason,
         message=text if choice.way else choice.why,
@@ -203,7 +197,7 @@ def _turned(record: RolloutStatus, trouble: Explanation, wanted: GroupTemplate, 
         "phase": "RollingBack",
         "reason": trouble.reason.value,
         "message": trouble.detail,
-        "verification_hash": asked_of(wanted, scene),
+        "verification_hash": verification_hash(scene.spec, key=wanted.key),
     }
     return record.model_copy(update=update)
 
