@@ -93,7 +93,7 @@ async def test_a_refusal_is_shown_and_its_job_gives_way_to_the_next(stand: Stand
     await stand.one_pass(NAME, seconds=41)
     (second,) = stand.items("jobs")
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
-    assert second["metadata"]["annotations"]["llama-operator.dev/look"] == "2"
+    assert second["metadata"]["annotations"]["llama-operator.dev/attempt"] == "2"
     status = await stand.one_pass(NAME, seconds=42)
     assert (status.reason, status.message) == ("WeightsGone", "no folder llama-3.1-8b"), "it flickers"
     stand.run_job(ACCEPTED)

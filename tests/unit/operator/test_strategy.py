@@ -9,7 +9,7 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
-from llama_operator.plan.rollout.strategy import choose, expectation, revision_for, room_for_one
+from llama_operator.plan.rollout.strategy import choose, expectation, pod_hash_for, room_for_one
 from llama_operator.ports import NodeCapacity
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
@@ -42,7 +42,7 @@ def scene(*, rooms: Any = None, load: int = 0, serving: int = 2, **rollout: Any)
 
 
 BIG, SMALL = (room("a", 64), room("b", 64)), (room("a", 5),)
-SAME = target().base
+SAME = target().template_hash
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_room_for_one_more_group(rooms: Any, changes: dict[str, Any], words: str
     assert bool(found) is bool(words)
 
 
-def test_the_revision_of_the_pods() -> None:
+def test_the_hash_of_the_pods() -> None:
     here, aim = scene(), target()
     place = choose(here, SAME, aim)
-    assert revision_for(place, SAME, "running", aim) == "running", "the pods stay"
-    assert revision_for(place, "another", "running", aim) == aim.base
+    assert pod_hash_for(place, SAME, "running", aim) == "running", "the pods stay"
+    assert pod_hash_for(place, "another", "running", aim) == aim.template_hash
     replaced = choose(scene(strategy="surge"), SAME, aim)
-    assert revision_for(replaced, SAME, "running", aim) not in ("running", aim.base)
+    assert pod_hash_for(replaced, SAME, "running", aim) not in ("running", aim.template_hash)
 
 
 def test_what_it_will_take_is_said_with_numbers() -> None:

@@ -269,7 +269,7 @@ def test_a_look_is_one_try_with_a_deadline() -> None:
         job = resolver_job(resolver({**SPEC, "check": check}), Look("job", 3))
         assert job["spec"]["backoffLimit"] == 0
         assert job["spec"]["activeDeadlineSeconds"] == seconds
-        assert job["metadata"]["annotations"] == {"llama-operator.dev/look": "3"}
+        assert job["metadata"]["annotations"] == {"llama-operator.dev/attempt": "3"}
         assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
