@@ -179,17 +179,25 @@ WEIGHTS: Final = (
 )
 
 STAGING: Final = (
-    _spec("claim that is no name", "staging.sharedClaimName must be the name of a Persist", staging={"sharedClaimName": "A b"}),
+    _spec(
+        "claim that is no name",
+        "staging.sharedClaimName must be the name of a Persist",
+        staging={"sharedClaimName": "A b"},
+    ),
     _spec("staging limit that is no quantity", "staging.sizeLimit must be a", staging={"sizeLimit": "much"}),
     _spec("staging limit of zero", "staging.sizeLimit must lie between", staging={"sizeLimit": "0"}),
-    _spec("claim without a size", "size: Required value", staging={"volumeClaimTemplate": {"storageClassName": "fast"}}),
+    _spec(
+        "claim without a size", "size: Required value", staging={"volumeClaimTemplate": {"storageClassName": "fast"}}
+    ),
     _spec(
         "claim with a size that is none",
         "staging.volumeClaimTemplate.size must be a Kubernetes",
         staging={"volumeClaimTemplate": {"size": "large"}},
     ),
     _spec(
-        "claim of no size", "staging.volumeClaimTemplate.size must lie between", staging={"volumeClaimTemplate": {"size": "1Ki"}}
+        "claim of no size",
+        "staging.volumeClaimTemplate.size must lie between",
+        staging={"volumeClaimTemplate": {"size": "1Ki"}},
     ),
     _spec(
         "storage class that is no name",

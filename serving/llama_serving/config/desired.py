@@ -1,7 +1,8 @@
 """What the operator asks of a running group: ``PUT :8080/llama/desired`` on every stage, with the group's token.
 
-A desired state is a level, not a command: the last one holds, the same one again changes nothing, and a supervisor keeps it in
-``names.DESIRED_PATH`` so that a container that starts again begins with it. Without one the config of the pod holds.
+A desired state is a level, not a command: the last one holds, and the same one again changes nothing. A supervisor
+keeps it in ``names.DESIRED_PATH``, so that a container that starts again begins with it. Without one the config of the
+pod holds.
 """
 
 import hashlib
@@ -92,7 +93,7 @@ class StagingState(Frozen):
     weights: tuple[StagedWeights, ...] = ()
     desired: str | None = Field(
         default=None,
-        description="key of the desired state that this answers; empty: none was read yet; absent: a version that does not say",
+        description="key of the desired state that this answers; empty: none was read yet; absent: an older version",
     )
     disk_free: int = Field(default=0, ge=0, description="bytes free on the volume of the weights")
 

@@ -75,7 +75,7 @@ CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stage
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
-MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact of the weights that the pod starts with
+MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal

@@ -53,7 +53,7 @@ def source_forms() -> str:
 
 
 def _form(field: str, kind: SourceKind) -> Rule:
-    """Sources of these schemes have this form behind ``://``; a user name in front of a host has its own rule."""
+    """Return that sources of these schemes have this form behind ``://``; a user name has a rule of its own."""
     of_kind = f"({_HAS_SCHEME} && {_SCHEME} in {one_of(kind.schemes)})"
     check = f"!{of_kind} || {matches(f'[a-z0-9]+://([^/]*@)?{kind.form}')}"
     return Rule(check, f"{field} {kind.expected}")

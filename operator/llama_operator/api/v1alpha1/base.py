@@ -29,7 +29,7 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
     def to_api(self) -> JsonObject:
-        """The object as the API server takes it: camelCase, plain JSON types, absent instead of null."""
+        """Return the object as the API server takes it: camelCase, plain JSON types, absent instead of null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

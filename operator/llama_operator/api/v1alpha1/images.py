@@ -39,13 +39,14 @@ class ImagesSpec(ApiModel):
     serving: str = Field(
         default="",
         max_length=512,
-        description="Image of the stage pods. Empty means the operator's default.",
+        description="Image of the stage pods. If empty, the operator's default; groups keep theirs until their pods "
+        "change.",
         json_schema_extra=rules(_image_rule("serving")),
     )
     gateway: str = Field(
         default="",
         max_length=512,
-        description="Image of the gateway pods. Empty means the operator's default.",
+        description="Image of the gateway pods. If empty, the operator's default.",
         json_schema_extra=rules(_image_rule("gateway")),
     )
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(

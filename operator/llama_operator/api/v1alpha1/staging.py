@@ -35,12 +35,12 @@ _CLASS_RULE: Final = Rule(
 
 
 class ClaimTemplate(ApiModel):
-    """A claim that each stage pod gets for itself, and that goes with it."""
+    """A claim for each stage pod, deleted with it."""
 
     storage_class_name: str = Field(
         default="",
         max_length=253,
-        description="StorageClass of the claim. Empty means the cluster's default.",
+        description="StorageClass of the claim. If empty, the cluster's default.",
         json_schema_extra=rules(_CLASS_RULE),
     )
     size: Quantity = Field(
@@ -52,22 +52,22 @@ class ClaimTemplate(ApiModel):
 
 
 class StagingSpec(ApiModel):
-    """The volume for weights in a stage pod. Nothing set means the node's disk (emptyDir)."""
+    """The volume for weights in a stage pod. If nothing is set, the node's disk (emptyDir)."""
 
     model_config = ConfigDict(json_schema_extra=rules(_ONE_VOLUME, _LIMIT_OF_EMPTY_DIR))
 
     shared_claim_name: str = Field(
         default="",
         max_length=253,
-        description="A claim that all stage pods share (ReadWriteMany): one pod fetches, the others verify.",
+        description="A claim that all stage pods share (ReadWriteMany): one pod downloads, the others verify.",
         json_schema_extra=rules(_CLAIM_RULE),
     )
     volume_claim_template: ClaimTemplate | None = Field(
-        default=None, description="A claim of its own for each stage pod, made and deleted with it."
+        default=None, description="A claim for each stage pod, created and deleted with it."
     )
     size_limit: Quantity | None = Field(
         default=None,
-        description="Most that weights may take of a node's disk (emptyDir). Absent means no limit.",
+        description="Most that weights may take of a node's disk (emptyDir). If absent, no limit.",
         json_schema_extra=rules(
             *quantity_rules(field="staging.sizeLimit", lowest="64Mi", highest="64Ti", hint="200Gi")
         ),

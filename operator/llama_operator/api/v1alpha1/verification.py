@@ -30,7 +30,7 @@ class GoldenPromptSpec(GoldenPrompt):
 
 
 class VerifySpec(ApiModel):
-    """What a group is asked before it gets requests."""
+    """How a group is verified before it gets requests."""
 
     golden_prompts: tuple[GoldenPromptSpec, ...] = Field(
         default=(), max_length=32, description="Prompts whose greedy answers are known."

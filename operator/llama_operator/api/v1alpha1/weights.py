@@ -32,20 +32,18 @@ _MOVES_ONLY_WHERE_IT_IS_RESOLVED: Final = Rule(
 
 
 class ResolverPlacement(ApiModel):
-    """Node selection of the pod that looks at the weights; a volume may be bound to some nodes."""
+    """Node selection of the resolver's pod; a volume may be bound to some nodes."""
 
     node_selector: dict[str, LabelValue] = Field(
         default={},
         description="Labels that a node must have.",
         json_schema_extra=rules(*selector_rules("placement.nodeSelector"), maxProperties=32),
     )
-    tolerations: tuple[Toleration, ...] = Field(
-        default=(), max_length=32, description="Taints that the pod puts up with."
-    )
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32, description="Tolerations of the pod.")
 
 
 class ResolverImages(ApiModel):
-    """How the image of the pod that looks at the weights is pulled; it is the operator's own."""
+    """How the image of the resolver's pod is pulled; it is the operator's own."""
 
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         default="IfNotPresent", description="When a node pulls the image."
@@ -59,7 +57,7 @@ class ResolverImages(ApiModel):
 
 
 class LlamaWeightsSpec(WeightsFields):
-    """What is asked for: one revision of the weights at a source, resolved before any device is asked for."""
+    """The desired state: one revision of weights at a source, resolved before any GPU is requested."""
 
     model_config = ConfigDict(json_schema_extra=rules(accepted_rule("acceptLicense"), _MOVES_ONLY_WHERE_IT_IS_RESOLVED))
 
@@ -71,13 +69,11 @@ class LlamaWeightsSpec(WeightsFields):
     )
     check: Literal["full", "listing"] = Field(
         default="full",
-        description="full reads every byte once and takes the sha256 of each file and tensor; listing believes the "
+        description="full reads every byte once and takes the sha256 of each file and tensor; listing trusts the "
         "sha256 that the source lists (hf, oci, or a file SHA256SUMS).",
         json_schema_extra=rules(_stays("check")),
     )
-    placement: ResolverPlacement = Field(
-        default=ResolverPlacement(), description="Where the pod that looks at the weights may run."
-    )
+    placement: ResolverPlacement = Field(default=ResolverPlacement(), description="Where the resolver's pod may run.")
     images: ResolverImages = Field(default=ResolverImages(), description="How its image is pulled.")
 
     @classmethod

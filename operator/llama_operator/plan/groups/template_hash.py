@@ -153,5 +153,5 @@ def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
 
 
 def _volume(source: str) -> str:
-    """A claim is mounted where its folder is served; everything else comes through the stager."""
+    """Return the claim that is mounted; everything else comes through the stager."""
     return f"pvc://{split(source).host}" if is_mounted(source) else "staged"
