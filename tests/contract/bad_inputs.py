@@ -75,7 +75,7 @@ def _both(name: str, expect: str, **fields: Any) -> tuple[BadInput, BadInput]:
     )
 
 
-def _named(name: str, value: str, expect: str, base: Object = VALID) -> BadInput:
+def _named(name: str, value: str, expect: str, *, base: Object = VALID) -> BadInput:
     return BadInput(name, {"metadata": {"name": value}}, expect, None, base)
 
 

@@ -43,6 +43,7 @@ class Stand:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
         self.apiserver = apiserver
         self.namespace = namespace
+        self.api = api
         self.cluster = KubeCluster(api, rooms_age=0)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -62,7 +63,7 @@ class Stand:
         return [item for _, plural in CHILDREN for item in self.items(plural, f"{OWNED},{selector}")]
 
     def change(self, kind: str, name: str, patch: dict[str, Any], *, subresource: str = "") -> None:
-        self.apiserver.rest.patch(self.namespace, kind, name, patch, subresource=subresource)
+        self.apiserver.rest.patch(self.namespace, kind, name, change=patch, subresource=subresource)
 
     def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
         self.change(kind, name, {"status": status}, subresource="status")
@@ -157,7 +158,7 @@ def _stamp(moment: datetime) -> str:
 
 def give_rights(apiserver: ApiServer, namespace: str) -> str:
     """What the chart gives the operator in this namespace; returns its user name."""
-    apiserver.rest.patch("", "namespace", namespace, RESTRICTED)
+    apiserver.rest.patch("", "namespace", namespace, change=RESTRICTED)
     chart = real_helm().run("template", ACCOUNT, str(CHART), "--namespace", namespace, "--set", "rbac.clusterView=true")
     wanted = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     rights = [document for document in yaml.safe_load_all(chart) if document and document["kind"] in wanted]

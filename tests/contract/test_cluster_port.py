@@ -328,7 +328,7 @@ async def test_rooms_count_what_pods_on_a_node_ask_for(real: RealBench) -> None:
     status = {
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi"}, "conditions": [{"type": "Ready", "status": "True"}]}
     }
-    real.rest.patch("", "node", name, status, subresource="status")
+    real.rest.patch("", "node", name, change=status, subresource="status")
     resources = {"requests": {"cpu": "1500m", "memory": "1Gi"}}
     spec = {"nodeName": name, "containers": [{"name": "c", "image": "i", "resources": resources}]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": real.key.namespace}, "spec": spec}
@@ -424,7 +424,7 @@ SPECS = [
 async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothing_to_write(
     real: RealBench, spec: dict[str, Any]
 ) -> None:
-    real.rest.patch("", "namespace", real.key.namespace, RESTRICTED)
+    real.rest.patch("", "namespace", real.key.namespace, change=RESTRICTED)
     if "placement" in spec:
         spec = {**spec, "placement": {**spec["placement"], "priorityClassName": "system-node-critical"}}
     body = seen(real, KIND, NAME) | {"spec": spec}

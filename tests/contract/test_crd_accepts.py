@@ -75,7 +75,7 @@ def some_status() -> LlamaDeploymentStatus:
 
 
 def write_status(apiserver: ApiServer, namespace: str, status: LlamaDeploymentStatus) -> None:
-    apiserver.rest.patch(namespace, "lld", "llama", {"status": status.to_api()}, subresource="status")
+    apiserver.rest.patch(namespace, "lld", "llama", change={"status": status.to_api()}, subresource="status")
 
 
 def test_a_status_comes_back_as_it_was_written(apiserver: ApiServer, there: str) -> None:
