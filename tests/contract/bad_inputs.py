@@ -154,8 +154,8 @@ MODEL: Final = (
 )
 
 WEIGHTS: Final = (
-    _named("weights: name too long for a Job", "n" * 55, "metadata.name must have at most 54", VALID_WEIGHTS),
-    _named("weights: name with a dot", "a.b", "metadata.name of weights must begin with a letter", VALID_WEIGHTS),
+    _named("weights: name too long for a Job", "n" * 55, "metadata.name must have at most 54", base=VALID_WEIGHTS),
+    _named("weights: name with a dot", "a.b", "metadata.name of weights must begin with a letter", base=VALID_WEIGHTS),
     _weights("no source", "spec.source: Required value", source=None),
     _weights("no revision", "spec.revision: Required value", revision=None),
     _weights("no license", "spec.license: Required value", license=None),

@@ -135,7 +135,12 @@ async def test_an_exchange_from_the_wish_to_the_verdict() -> None:
         None,
     )
     state = await group.looks()
-    assert (state.ready, state.weights, state.measurement.digest, state.measurement.stage_digests) == (True, "b", B, (B, B))
+    assert (state.ready, state.weights, state.measurement.digest, state.measurement.stage_digests) == (
+        True,
+        "b",
+        B,
+        (B, B),
+    )
     assert (state.swap.outcome, state.desired) == ("done", WISH.key)
 
 
