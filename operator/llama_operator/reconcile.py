@@ -115,7 +115,7 @@ def _needs_capacity(world: Snapshot) -> bool:
     if any(pod.unscheduled or pod.gone_by for pod in world.pods):
         return True
     rollout = world.status.rollout
-    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.expected.strategy
+    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.preview.strategy
     return waiting or world.status.observed_generation != world.generation or world.status.reason not in AT_REST
 
 

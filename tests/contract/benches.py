@@ -62,7 +62,7 @@ class RealBench:
         return self.rest.find(self.key.namespace, kind, name)
 
     def change(self, kind: str, name: str, patch: Manifest) -> None:
-        self.rest.patch(self.key.namespace, kind, name, patch)
+        self.rest.patch(self.key.namespace, kind, name, change=patch)
 
     def remove(self, kind: str, name: str) -> None:
         self.rest.delete(self.key.namespace, kind, name)

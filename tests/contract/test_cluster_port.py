@@ -328,7 +328,7 @@ async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> N
     status = {
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi"}, "conditions": [{"type": "Ready", "status": "True"}]}
     }
-    real.rest.patch("", "node", name, status, subresource="status")
+    real.rest.patch("", "node", name, change=status, subresource="status")
     resources = {"requests": {"cpu": "1500m", "memory": "1Gi"}}
     spec = {"nodeName": name, "containers": [{"name": "c", "image": "i", "resources": resources}]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": real.key.namespace}, "spec": spec}
@@ -407,7 +407,12 @@ AMOUNTS = [
     {"cpu": "1000m", "memory": "1Gi", "sharedMemory": "67108864"},
     {"cpu": 2, "memory": 2_147_483_648, "sharedMemory": "100M"},
 ]
-STAGINGS: list[dict[str, Any]] = [{}, {"sizeLimit": "9Gi"}, {"claim": "c"}, {"claimTemplate": {"size": "9Gi"}}]
+STAGINGS: list[dict[str, Any]] = [
+    {},
+    {"sizeLimit": "9Gi"},
+    {"sharedClaimName": "c"},
+    {"volumeClaimTemplate": {"size": "9Gi"}},
+]
 SPECS = [
     *(pytest.param(spec, id=name) for name, spec in SAMPLES.items()),
     *(pytest.param({**CPU_SPEC, "model": REMOTE, "staging": one}, id=f"staged {list(one)}") for one in STAGINGS),
@@ -421,7 +426,7 @@ SPECS = [
 async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothing_to_write(
     real: RealBench, spec: dict[str, Any]
 ) -> None:
-    real.rest.patch("", "namespace", real.key.namespace, RESTRICTED)
+    real.rest.patch("", "namespace", real.key.namespace, change=RESTRICTED)
     if "placement" in spec:
         spec = {**spec, "placement": {**spec["placement"], "priorityClassName": "system-node-critical"}}
     body = seen(real, KIND, NAME) | {"spec": spec}

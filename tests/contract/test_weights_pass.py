@@ -93,7 +93,7 @@ async def test_a_refusal_is_shown_and_its_job_gives_way_to_the_next(stand: Stand
     await stand.one_pass(NAME, seconds=41)
     (second,) = stand.items("jobs")
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
-    assert second["metadata"]["annotations"]["llama-operator.dev/look"] == "2"
+    assert second["metadata"]["annotations"]["llama-operator.dev/attempt"] == "2"
     status = await stand.one_pass(NAME, seconds=42)
     assert (status.reason, status.message) == ("WeightsGone", "no folder llama-3.1-8b"), "it flickers"
     stand.run_job(ACCEPTED)
@@ -237,8 +237,9 @@ async def test_the_first_owner_may_go_first_or_last(stand: Stand) -> None:
     assert owners(stand) == [{one.uid, two.uid}]
 
 
+@pytest.mark.usefixtures("collector")
 async def test_the_garbage_collector_takes_a_deleted_owner_off_and_the_last_takes_the_weights_along(
-    stand: Stand, collector: None
+    stand: Stand,
 ) -> None:
     one, two = Owner(stand, "one"), Owner(stand, "two")
     await one.take()
@@ -293,7 +294,7 @@ class CrossedCluster(KubeCluster):
     """Between the look and the write of a release another deployment takes the object."""
 
     def __init__(self, stand: Stand, other: Owner) -> None:
-        super().__init__(stand.cluster._api)
+        super().__init__(stand.api)
         self._other = other
 
     async def _call(self, method: str, path: str, **rest: Any) -> Any:

@@ -61,8 +61,8 @@ def weights_in(context: Context) -> WeightsArtifact:
 def whole_plan(context: Context) -> Plan:
     """A plan that makes everything at once: weights, all groups and all stages."""
     name, spec, serve = context.key.name, context.spec, weights_in(context)
-    revision = revision_of(spec, context.settings, FACTS)
-    groups = tuple(GroupId(name, ordinal, revision) for ordinal in range(spec.replicas))
+    pod_hash = template_hash(spec, FACTS, serving_image=serving_image(spec, context.settings))
+    groups = tuple(GroupId(name, ordinal, pod_hash) for ordinal in range(spec.replicas))
     creates = tuple(CreateStage(group, stage) for group in groups for stage in range(spec.sharding.pipeline))
     plans = tuple(GroupPlan(group, serve, spec) for group in groups)
     return Plan(groups=plans, creates=creates, weights=(spec.model,))

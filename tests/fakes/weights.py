@@ -63,7 +63,7 @@ def job_body(name: str, *, number: int = 1, created: datetime, **changes: Any) -
     body = _child("Job", "batch/v1", name, UID)
     body["metadata"] |= {
         "uid": f"uid-{name}-{number}", "creationTimestamp": stamp(created),
-        "annotations": {"llama-operator.dev/look": str(number)},
+        "annotations": {"llama-operator.dev/attempt": str(number)},
     }  # fmt: skip
     body["metadata"] |= changes.pop("metadata", {})
     return body | changes

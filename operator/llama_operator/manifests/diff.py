@@ -30,7 +30,6 @@ from llama_serving.config import names
 from llama_serving.config.reasons import Reason
 
 _AMOUNTS = frozenset({"requests", "limits"})
-ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     mounts = {item: claim_for(item, context.spec, world) for item in plan.creates}
     contexts = {item: replace(context, spec=specs[item.group]) for item in plan.creates}
     pods = [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
-    template = context.spec.staging.claim_template
+    template = context.spec.staging.volume_claim_template
     claims = [stage_claim(context, item, template) for item, claim in mounts.items() if claim and template]
     writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in world.foreign)
@@ -123,7 +122,7 @@ def _same_amounts(observed: Any, wanted: dict[str, str]) -> bool:
 def with_digest(manifest: Manifest) -> Manifest:
     """The object with a digest of itself among its annotations."""
     meta = manifest["metadata"]
-    annotations = {**meta.get("annotations", {}), ANNOTATION_DIGEST: short_hash(manifest)}
+    annotations = {**meta.get("annotations", {}), names.ANNOTATION_DIGEST: short_hash(manifest)}
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 

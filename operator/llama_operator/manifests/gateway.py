@@ -65,9 +65,9 @@ def gateway_config(context: Context) -> GatewayConfig:
         deployment=context.key.name,
         namespace=context.key.namespace,
         max_in_flight_per_group=spec.max_in_flight_per_group or share,
-        max_waiting=spec.max_waiting,
-        max_wait=spec.max_wait_seconds,
-        keep_alive=spec.keep_alive_seconds,
+        max_waiting=spec.max_queue_length,
+        max_wait=spec.queue_timeout_seconds,
+        keep_alive=spec.sse_keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
         first_byte_timeout=spec.first_byte_timeout_seconds,
         idle_timeout=spec.idle_timeout_seconds,
@@ -144,7 +144,7 @@ def _deployment(context: Context) -> Manifest:
                     "labels": child_labels(context, GATEWAY),
                     # A gateway reads its file once, at its start: another file makes another pod.
                     "annotations": {
-                        f"{names.API_GROUP}/config": short_hash(gateway_config(context).model_dump(mode="json"))
+                        names.ANNOTATION_CONFIG: short_hash(gateway_config(context).model_dump(mode="json"))
                     },
                 },
                 "spec": _pod_spec(context),
@@ -230,7 +230,7 @@ def _stages_budget(context: Context) -> list[Manifest]:
 
 def _network_policy(context: Context) -> Manifest:
     """Anybody may ask the API; load and metrics are for the operator and for namespaces labelled for metrics."""
-    metrics = {"namespaceSelector": {"matchLabels": {f"{names.API_GROUP}/metrics": "enabled"}}}
+    metrics = {"namespaceSelector": {"matchLabels": {names.LABEL_METRICS: "enabled"}}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -1,6 +1,6 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
-from llama_operator.api import CPU, is_remote
+from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.manifests.common import Context, canonical_json, dns_egress, child_labels, metadata, selector
 from llama_operator.plan.naming import GroupId
@@ -8,6 +8,7 @@ from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import is_mounted
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
@@ -74,7 +75,7 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {key: canonical_json(content.model_dump(mode="json")) for key, content in files.items()},
+        "data": {key: canonical_json(content.to_wire()) for key, content in files.items()},
     }
 
 
@@ -97,7 +98,7 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
                 {"from": [gateways], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
                 {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
             ],
-            "egress": [{}] if is_remote(context.spec.model.source) else [{"to": [own]}, dns_egress()],
+            "egress": [{"to": [own]}, dns_egress()] if is_mounted(context.spec.model.source) else [{}],
         },
     }
 

@@ -276,10 +276,10 @@ class SimulatedGroup:
             uptime_seconds=0,
             stages_total=self.stages,
             ready=up and verdict is not None and not exchanging,
-            wish=wish.key if wish else "",
+            desired=wish.key if wish else "",
             staging=self._staging(now),
             swap=self.swap if stage == 0 else None,
-            verdict=verdict,
+            measurement=verdict,
             timings={"start": self.spans.start} if up else {},
         )
 
@@ -287,7 +287,7 @@ class SimulatedGroup:
         """By the last wish that the stager has read."""
         wish = self._read(now)
         items = wish.staged if wish else (self.file,)
-        return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
+        return StagingState(desired=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
 
     def _staged(self, item: WeightsArtifact, now: datetime) -> StagedWeights:
         digest, name = item.weights.digest, item.weights.id

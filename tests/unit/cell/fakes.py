@@ -143,7 +143,7 @@ def replica(**changes: Any) -> ReplicaState:
     values: dict[str, Any] = {
         "deployment": "demo",
         "group": 1,
-        "revision": "r1",
+        "pod_hash": "r1",
         "pid": 7,
         "served_name": "llama",
         "weights": holds("w1"),

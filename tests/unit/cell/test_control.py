@@ -59,14 +59,14 @@ def test_a_wish_survives_the_container(world: World) -> None:
     wish = DesiredState(serve=world.weights(B))
     world.control.keep(wish)
     assert (world.control.wish(), world.start().wish()) == (wish, wish)
-    written = (world.folder / "control" / "wish.json").stat().st_mtime_ns
+    written = (world.folder / "control" / "desired.json").stat().st_mtime_ns
     world.control.keep(DesiredState(serve=world.weights(B)))
-    assert (world.folder / "control" / "wish.json").stat().st_mtime_ns == written, "the same wish changes nothing"
+    assert (world.folder / "control" / "desired.json").stat().st_mtime_ns == written, "the same wish changes nothing"
 
 
 def test_a_wish_that_cannot_be_read_is_none(world: World) -> None:
     (world.folder / "control").mkdir()
-    (world.folder / "control" / "wish.json").write_text('{"serve": ', encoding="utf-8")
+    (world.folder / "control" / "desired.json").write_text('{"serve": ', encoding="utf-8")
     assert world.start().wish() is None
 
 

@@ -226,14 +226,14 @@ WISH = DesiredState(serve=WeightsRef(path="/models/w2", id="w2", served_name="ll
 
 
 async def put(world: Leader, body: str, headers: dict[str, str]) -> tuple[int, str]:
-    return await served(world.supervisor, names.ROUTE_WISH, method="PUT", data=body, headers=headers)
+    return await served(world.supervisor, names.ROUTE_DESIRED, method="PUT", data=body, headers=headers)
 
 
 async def test_a_wish_is_kept_and_shown() -> None:
     world = Leader()
     for _ in range(2):
-        assert await put(world, WISH.model_dump_json(), ALLOWED) == (200, json.dumps({"wish": WISH.key}))
-    assert (world.control.wish_now, world.supervisor.state().wish) == (WISH, WISH.key)
+        assert await put(world, WISH.model_dump_json(), ALLOWED) == (200, json.dumps({"desired": WISH.key}))
+    assert (world.control.wish_now, world.supervisor.state().desired) == (WISH, WISH.key)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Authorization": "secret"}])

@@ -129,15 +129,20 @@ async def test_an_exchange_from_the_wish_to_the_verdict() -> None:
     assert (await group.looks()).reason is CellReason.SWAPPING
     group.holds(B, target=held(B), swap=SwapState(digest=B, outcome="done", seconds=0.4, bytes=9))
     state = await group.looks()
-    assert (state.ready, state.reason, state.verdict, state.tokens_per_second) == (
+    assert (state.ready, state.reason, state.measurement, state.tokens_per_second) == (
         False,
         CellReason.VERIFYING,
         None,
         None,
     )
     state = await group.looks()
-    assert (state.ready, state.weights, state.verdict.digest, state.verdict.stage_digests) == (True, "b", B, (B, B))
-    assert (state.swap.outcome, state.wish) == ("done", WISH.key)
+    assert (state.ready, state.weights, state.measurement.digest, state.measurement.stage_digests) == (
+        True,
+        "b",
+        B,
+        (B, B),
+    )
+    assert (state.swap.outcome, state.desired) == ("done", WISH.key)
 
 
 async def test_an_exchange_that_fails_and_the_way_back() -> None:
@@ -151,7 +156,7 @@ async def test_an_exchange_that_fails_and_the_way_back() -> None:
     group.leader.engine.state_now = replica(weights=None, **broken)
     state = await group.looks(5)
     assert (state.ready, state.reason, state.message, state.weights) == (False, CellReason.SWAP_FAILED, said, "")
-    assert state.verdict is None
+    assert state.measurement is None
     assert group.leader.cluster.told == [load(A), load(B)], "it is not tried again by itself"
     group.wish(DesiredState(serve=weights(A)))
     await group.looks(2)
@@ -202,7 +207,7 @@ async def test_other_proofs_of_the_same_weights_are_asked_for_in_service() -> No
     golden = GoldenPrompt(prompt="The capital of France?", expect="Paris")
     group.wish(DesiredState(serve=weights(A), verify=Verify(golden=(golden,))))
     state = await group.looks()
-    assert (state.ready, state.verdict.golden[0].passed) == (True, True)
+    assert (state.ready, state.measurement.golden[0].passed) == (True, True)
     questions = len(group.leader.engine.questions)
     await group.looks(5)
     assert len(group.leader.engine.questions) == questions, "asked once"
@@ -217,7 +222,7 @@ async def test_an_error_is_a_verdict_when_it_comes_again_and_again() -> None:
     state = await group.looks(4)
     assert (state.ready, state.reason, len(group.leader.engine.questions)) == (False, CellReason.VERIFYING, 3)
     state = await group.looks(3)
-    assert (state.ready, state.verdict.error, state.tokens_per_second) == (True, said, None)
+    assert (state.ready, state.measurement.error, state.tokens_per_second) == (True, said, None)
     assert len(group.leader.engine.questions) == 3
 
 
@@ -230,7 +235,7 @@ async def test_an_error_that_passes_is_none() -> None:
     assert not (await group.looks(2)).ready
     group.leader.engine.breaks = ""
     state = await group.looks(2)
-    assert (state.ready, state.verdict.error, state.verdict.mean_logprob) == (True, "", -2.0)
+    assert (state.ready, state.measurement.error, state.measurement.mean_logprob) == (True, "", -2.0)
 
 
 async def test_a_refused_model_is_tried_again_when_other_weights_are_wished() -> None:

@@ -106,7 +106,7 @@ def test_a_stage_too_many_takes_the_group_down() -> None:
     assert "is a stage too many" in found.holds[0].detail
 
 
-# -- another revision -------------------------------------------------------------------------------------------------
+# -- another template -------------------------------------------------------------------------------------------------
 
 
 def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:

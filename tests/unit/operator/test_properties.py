@@ -17,7 +17,7 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.plan import Plan
@@ -111,8 +111,10 @@ def world_of(start: Start) -> World:
 def add_pod(world: World, item: SomePod) -> None:
     spec = LlamaDeploymentSpec.model_validate(world.spec)
     uid = world.cluster.objects[KIND, KEY.name]["metadata"]["uid"]
-    revision = OLD if item.old else revision_of(spec, SETTINGS, FACTS)
-    context, group = Context(KEY, uid, spec, SETTINGS), GroupId(KEY.name, item.group, revision)
+    pod_hash = (
+        OLD if item.old else template_hash(spec, FACTS, serving_image=spec.images.serving or SETTINGS.serving_image)
+    )
+    context, group = Context(KEY, uid, spec, SETTINGS), GroupId(KEY.name, item.group, pod_hash)
     made = stage_pod(context, CreateStage(group, item.stage))
     for manifest in (*group_objects(context, group, weights_in(context)), made):
         asyncio.run(world.cluster.apply(KEY, manifest, force=True))
@@ -158,7 +160,7 @@ def check_creates(known: Snapshot, decided: Plan) -> None:
 
 def wanted_revision(known: Snapshot) -> str:
     assert known.spec is not None
-    return revision_of(known.spec, SETTINGS, FACTS)
+    return template_hash(known.spec, FACTS, serving_image=known.spec.images.serving or SETTINGS.serving_image)
 
 
 def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> None:
@@ -215,7 +217,7 @@ def test_any_mix_of_pods_comes_to_rest_without_breaking_a_rule(start: Start) -> 
     expected = {(ordinal, stage) for ordinal in ordinals for stage in range(start.stages)}
     assert {(int(one[names.LABEL_GROUP]), int(one[names.LABEL_STAGE])) for one in labels} == expected
     assert len(labels) == len(expected)
-    assert len({one[names.LABEL_REVISION] for one in labels}) == 1
+    assert len({one[names.LABEL_POD_HASH] for one in labels}) == 1
 
 
 # -- any shape of a pod -----------------------------------------------------------------------------------------------
@@ -258,7 +260,7 @@ containers = st.lists(
 def pod_bodies(draw: st.DrawFn, number: int) -> dict[str, Any]:
     component = draw(st.sampled_from([names.COMPONENT_STAGE, names.COMPONENT_GATEWAY, ""]))
     labels = {names.LABEL_COMPONENT: component}
-    for label in (names.LABEL_GROUP, names.LABEL_STAGE, names.LABEL_REVISION):
+    for label in (names.LABEL_GROUP, names.LABEL_STAGE, names.LABEL_POD_HASH):
         if draw(optional):
             labels[label] = draw(texts)
     meta: dict[str, Any] = {"name": f"pod-{number}", "labels": labels}

@@ -191,7 +191,7 @@ def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
 def old_version(run: Run) -> tuple[str, str]:
     good = run.simulation.persisted.good
     assert good is not None
-    return good.id, good.revision
+    return good.id, good.pod_hash
 
 
 @pytest.mark.parametrize("kind", EDITS)
@@ -221,11 +221,11 @@ def test_weights_alone_may_be_asked_to_replace_groups(strategy: str) -> None:
     run = Run.of(spec_of(2, 1, 1, strategy=strategy))
     old = run.versions
     run.watch().edit(WEIGHTS).go()
-    ((weights, revision),) = run.versions
+    ((weights, pod_hash),) = run.versions
     assert (run.phase, weights.partition("@")[0]) == ("Done", "v2")
-    assert revision not in {other for _, other in old}
+    assert pod_hash not in {other for _, other in old}
     run.edit({"model": {"revision": "v3"}, "rollout": {"strategy": "auto"}}).go()
-    assert run.versions == {(next(iter(run.versions))[0], revision)}, "in place again, in the pods that are there"
+    assert run.versions == {(next(iter(run.versions))[0], pod_hash)}, "in place again, in the pods that are there"
 
 
 def test_what_cannot_be_done_says_so_and_is_done_when_it_can() -> None:
@@ -248,7 +248,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     run.go()
     record = run.simulation.persisted.rollout
     assert record is not None
-    assert (record.phase, record.expected.strategy) == ("Done", "drain")
+    assert (record.phase, record.preview.strategy) == ("Done", "drain")
 
 
 @pytest.mark.parametrize("late", [0, 1, 3])

@@ -251,7 +251,7 @@ def test_a_refusal_is_shown_and_looked_at_again_after_a_while(reason: str) -> No
 
 def test_the_refusal_stays_in_sight_while_it_is_looked_at_again() -> None:
     look = ResolveAttempt(key=job_name(), number=1, at=NOW, refused=True, reason="WeightsGone", message="no folder")
-    status = LlamaWeightsStatus(look=look, reason="WeightsGone", message="no folder")
+    status = LlamaWeightsStatus(last_resolve=look, reason="WeightsGone", message="no folder")
     job = a_job(number=2)
     for children in ((), (job,), (job, pod_body(job, created=ago(1)))):
         found = plan(*children, status=status)
@@ -263,7 +263,7 @@ def test_the_refusal_stays_in_sight_while_it_is_looked_at_again() -> None:
 
 def test_another_wish_forgets_the_pauses_of_the_last() -> None:
     look = ResolveAttempt(key="another", number=7, at=NOW, refused=True, reason="WeightsDenied", message="no token")
-    found = plan(status=LlamaWeightsStatus(look=look))
+    found = plan(status=LlamaWeightsStatus(last_resolve=look))
     assert found.start is not None
     assert found.start.number == 1
 

@@ -23,7 +23,7 @@ _KEEP: Final = {"helm.sh/resource-policy": "keep"}
 class _Dumper(yaml.SafeDumper):
     """Lists indented under their key, as Kubernetes files are; no anchors for repeated parts."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's own
         super().increase_indent(flow, False)
 
     def ignore_aliases(self, _data: object) -> bool:
@@ -31,7 +31,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def to_yaml(document: Mapping[str, object]) -> str:
-    """The document as YAML, in the order of its keys."""
+    """Return the document as YAML, in the order of its keys."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
@@ -52,7 +52,7 @@ def _chart_file(crd: dict[str, Any]) -> str:
 
 
 def outdated(root: Path) -> list[Path]:
-    """The generated files under ``root`` that are absent or differ from the models."""
+    """Return the generated files under ``root`` that are absent or differ from the models."""
     return [path for path, text in generated().items() if not _has(root / path, text)]
 
 

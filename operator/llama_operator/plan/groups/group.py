@@ -93,7 +93,7 @@ class Group:
     @property
     def measurement(self) -> Measurement | None:
         """What was measured of the weights that the engine now has."""
-        return self.state.verdict if self.state else None
+        return self.state.measurement if self.state else None
 
     @property
     def last_swap(self) -> SwapState | None:
@@ -129,7 +129,7 @@ class Group:
     def stagers_answer(self) -> bool:
         """Whether every stager answers the desired state that its stage has: an older answer may be out of date."""
         states = self.states.values()
-        return all(state.staging is None or state.staging.wish in (None, state.wish) for state in states)
+        return all(state.staging is None or state.staging.desired in (None, state.desired) for state in states)
 
     def staging(self, digest: str, stages: int) -> Staging:
         """Add up how far the stages are with the weights of this digest."""

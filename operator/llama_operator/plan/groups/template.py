@@ -15,6 +15,7 @@ from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template_hash import revision_of, serving_image, short_hash
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import fill, is_mounted, split
 
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
 _NOT_IN_GROUP = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})

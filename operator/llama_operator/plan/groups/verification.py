@@ -2,7 +2,7 @@
 
 1. every stage loaded the weights that were wanted (digests)
 2. every golden prompt passed
-3. quality: ``baseline - mean_logprob <= verify.maxQualityDrop`` in nats per token, where the baseline is that of the
+3. quality: ``baseline - mean_logprob <= verify.maxLogprobDrop`` in nats per token, where the baseline is that of the
    same weights if they were verified before, else that of the weights before the rollout; asked with the same texts
 4. agreement: groups on the same weights give the same greedy answer. The most frequent answer is right; of equally
    frequent ones that which was verified first, so of two groups that differ the newer one is wrong.

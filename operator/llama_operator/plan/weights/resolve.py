@@ -26,6 +26,7 @@ from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_operator.text import count, rough_seconds
 from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.source import is_mounted
 
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0

@@ -86,7 +86,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         return ReplicaState(
             deployment=self._config.deployment,
             group=self._config.group,
-            revision=self._config.revision,
+            pod_hash=self._config.pod_hash,
             pid=os.getpid(),
             served_name=self._config.weights.served_name,
             weights=_shown(self._exchange.holds),

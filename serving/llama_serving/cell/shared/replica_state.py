@@ -31,7 +31,7 @@ class ReplicaState(Frozen):
 
     deployment: str
     group: int
-    revision: str
+    pod_hash: str
     pid: int = Field(description="process of the replica: another one is another engine")
     served_name: str
     weights: EngineWeights | None = Field(description="what all stages hold; None after a failed exchange")

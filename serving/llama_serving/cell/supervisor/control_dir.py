@@ -28,7 +28,7 @@ class ControlFolder:
 
     def __init__(self, me: Identity, *, folder: Path, links: Path) -> None:
         self._me = me
-        self._wish_path = folder / Path(names.WISH_PATH).name
+        self._wish_path = folder / Path(names.DESIRED_PATH).name
         self._staging_path = folder / Path(names.STAGING_PATH).name
         self._links = links
         self._wish = _read(self._wish_path, DesiredState)

@@ -100,7 +100,7 @@ class Supervisor:
             deployment=self._me.config.deployment,
             group=self._me.config.group,
             stage=self._me.stage,
-            revision=self._me.config.revision,
+            pod_hash=self._me.config.pod_hash,
             weights=facts.weights,
             phase=status.phase,
             reason=status.reason,
@@ -115,10 +115,10 @@ class Supervisor:
             running=facts.running,
             waiting=facts.waiting,
             ready=self.is_ready(),
-            wish="" if wish is None else wish.key,
+            desired="" if wish is None else wish.key,
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
-            verdict=facts.verdict,
+            measurement=facts.verdict,
             tokens_per_second=facts.tokens_per_second,
         )
 

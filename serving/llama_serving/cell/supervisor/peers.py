@@ -26,4 +26,4 @@ class StageViews:
             _, state = await self._stages.state(self._hosts[stage])
         except StageUnreachableError as error:
             return StageView(error=str(error))
-        return StageView(wish=state.wish, staging=state.staging)
+        return StageView(wish=state.desired, staging=state.staging)

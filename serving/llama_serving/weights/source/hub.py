@@ -20,7 +20,6 @@ from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import Web
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Busy, Gone, Listed, SourceError
-from llama_serving.weights.source.uri import Address
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # The Hub's own word for a Retry-After: no request left (r), seconds until there are (t).
