@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from llama_operator.apply import Outcome
+from llama_operator.plan import sentences
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import Capacity, Cluster, Key, Ref, Retry
+from llama_serving.config.reasons import Reason
 
 LONGEST_AGE = 10.0  # seconds
 
@@ -34,7 +36,7 @@ async def admit_groups(
         try:
             seen = await _look(waiting, cluster, now) if waiting else None
         except Retry as error:
-            text = f"the capacity of the nodes is not known, so no group is started: {error}"
+            text = sentences.capacity_unknown(str(error))
             outcome.problems.append(Explanation(Reason.API_RETRY, text))
             return
         decision = admit(seen, [_waiting_group(item, seen) for item in waiting]) if seen else None

@@ -44,6 +44,7 @@ class Stand:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
         self.apiserver = apiserver
         self.namespace = namespace
+        self.api = api
         self.cluster = KubeCluster(api, longest_age=0)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:

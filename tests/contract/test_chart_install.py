@@ -15,7 +15,7 @@ import yaml
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.gateway import deployment_objects, token_secret
+from llama_operator.manifests.deployment import deployment_objects, token_secret
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
 from tests.contract.apiserver import CRDS, ApiServer

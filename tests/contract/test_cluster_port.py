@@ -22,9 +22,9 @@ from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.diff import Write, manager_of
 from llama_operator.manifests.gateway import token_secret
 from llama_operator.manifests.weights import weights_object
-from llama_operator.observe.pods import pod_requests, pod_view
+from llama_operator.observe.deployment import pod_requests, pod_view
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.plan import CreateStage
 from llama_operator.ports import Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
@@ -311,7 +311,7 @@ async def test_an_event_again_is_counted(bench: Bench) -> None:
     owner = Owner(bench.key, seen(bench, KIND, NAME)["metadata"]["uid"], API_VERSION, KIND)
     for _ in range(2):
         await bench.cluster.record_event(owner, KubeEvent(True, "Unschedulable", "pod chat-0 needs 4 cpu"))
-    await bench.cluster.record_event(owner, KubeEvent(False, "Serving", "2 group(s) serve from 2 node(s)"))
+    await bench.cluster.record_event(owner, KubeEvent(False, "Serving", "2 groups serve from 2 nodes"))
     assert bench.event_count("Unschedulable") == 2
     assert bench.event_count("Serving") == 1
 
@@ -439,7 +439,7 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     left = [write.manifest for write in again.applies if write.manifest["kind"] != "Pod"]
     assert left == []
     assert again.prunes == ()
-    assert again.explanations == ()
+    assert again.holds == ()
     before = versions(children + weights)
     await write_all(real, due.applies)  # the same again, as after a lost answer
     assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before

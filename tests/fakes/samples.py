@@ -3,13 +3,12 @@
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.manifests.changes import Changes, changes
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.diff import Changes, changes
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.weights_lookup import weights_artifact
-from llama_operator.plan.groups.template_hash import revision_of
-from llama_operator.plan.naming import GroupId
 from llama_operator.plan.actions import CreateStage, GroupPlan
+from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key

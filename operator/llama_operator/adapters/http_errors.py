@@ -30,7 +30,7 @@ def is_of_another(status: int, body: str) -> bool:
 
 
 def message_of(body: str) -> str:
-    """Return ``message`` of a metav1.Status, or the start of whatever else came."""
+    """Return ``message`` of a metav1.Status; empty where something else came, such as a proxy's page."""
     try:
         return clause(str(json.loads(body)["message"]))
     except (ValueError, KeyError, TypeError):

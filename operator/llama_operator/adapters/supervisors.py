@@ -34,29 +34,33 @@ class HttpSupervisors:
                     return SupervisorAnswer(None, f"its supervisor answers {status_text(response.status)}")
                 return SupervisorAnswer(CellState.model_validate_json(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return SupervisorAnswer(None, f"its supervisor does not respond: {str(error) or type(error).__name__}")
+            return SupervisorAnswer(None, _silent(error))
         except ValidationError as error:
-            return SupervisorAnswer(
-                None, f"its supervisor sends what this operator does not understand: {_first(error)}"
-            )
-        except UnicodeDecodeError:
-            return SupervisorAnswer(None, "its supervisor sends what this operator does not understand: no UTF-8")
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {rule_text(error.errors()[0])}")
+        except UnicodeDecodeError as error:
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error_text(error)}")
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Send the stage at this pod IP its desired state; empty, or why it was not accepted."""
-        url = f"http://{url_host(address)}:{self._port}{names.ROUTE_WISH}"
+        url = f"http://{url_host(address)}:{self._port}{names.ROUTE_DESIRED}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        body = desired.model_dump_json()
+        body = desired.model_dump_json(exclude_defaults=True)
         try:
             async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
                 if response.status < 300:
                     return ""
                 return f"{status_text(response.status)}{_said(await response.text())}"
         except (TimeoutError, aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
-            return f"its supervisor does not respond: {str(error) or type(error).__name__}"
+            return _silent(error)
 
 
-def _first(error: ValidationError) -> str:
-    """Name field and rule, without the value: the status would change with it at every pass."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the answer'}: {first['msg']}"
+def _silent(error: Exception) -> str:
+    return f"no connection to its supervisor: {error_text(error, deadline=DEADLINE.total)}"
+
+
+def _said(text: str) -> str:
+    """Return the sentence in a supervisor's refusal; whatever else answers at this address is not quoted."""
+    try:
+        return f": {clause(str(json.loads(text)['message']), 300)}"
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,4 +1,4 @@
-"""What a deployment has once: the gateway and its rights, the stages' account, the token, the disruption budgets."""
+"""The gateway of a deployment: its pods, their rights and file, its Service, and who may reach it."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import (
     Context,
     canonical_json,
+    child_labels,
     container_security,
     image_settings,
-    child_labels,
     metadata,
     pod_security,
     probe,
     selector,
+    service_account,
 )
-from llama_operator.manifests.group import operator_peer, tcp
-from llama_operator.plan.groups.template_hash import gateway_image
-from llama_operator.plan.naming import gateway_name, stages_name, token_name
+from llama_operator.manifests.network import operator_peer, tcp
+from llama_operator.plan.groups.images import gateway_image
+from llama_operator.plan.naming import gateway_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
@@ -31,34 +32,22 @@ READY_SECONDS = 3
 GATEWAY = names.COMPONENT_GATEWAY
 
 
-def deployment_objects(context: Context) -> list[Manifest]:
-    """Everything that a deployment has once, in the order in which it is needed; the token comes separately."""
+def gateway_objects(context: Context) -> list[Manifest]:
+    """Return the gateway and its rights, in the order in which they are needed."""
     return [
-        _account(context, stages_name(context.key.name), names.COMPONENT_STAGE, mount=False),
-        _account(context, gateway_name(context.key.name), GATEWAY, mount=True),
+        service_account(context, gateway_name(context.key.name), GATEWAY, mount=True),
         _role(context),
         _role_binding(context),
         _config_map(context),
         _service(context),
         _deployment(context),
-        _gateway_budget(context),
-        *_stages_budget(context),
+        _budget(context),
         _network_policy(context),
     ]
 
 
-def token_secret(context: Context) -> Manifest:
-    """The Secret without its token, which is drawn where it is created."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
-    }
-
-
 def gateway_config(context: Context) -> GatewayConfig:
-    """The file from which the gateways start. They share a group's batch evenly, so that waiting happens in them."""
+    """Return the gateways' start file. They share a group's batch evenly, so that waiting happens in them."""
     spec = context.spec.gateway
     share = -(-context.spec.max_concurrent_requests // spec.replicas)
     return GatewayConfig(
@@ -74,15 +63,6 @@ def gateway_config(context: Context) -> GatewayConfig:
         max_body=parse_bytes(spec.max_body_size),
         drain=spec.drain_seconds,
     )
-
-
-def _account(context: Context, name: str, component: str, *, mount: bool) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(context, name, component),
-        "automountServiceAccountToken": mount,
-    }
 
 
 def _role(context: Context) -> Manifest:
@@ -199,33 +179,13 @@ def _container(context: Context) -> dict[str, Any]:
     }
 
 
-def _gateway_budget(context: Context) -> Manifest:
+def _budget(context: Context) -> Manifest:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(context, GATEWAY)}},
     }
-
-
-def _stages_budget(context: Context) -> list[Manifest]:
-    """Evictions take one group at a time: at least the pods of all other groups stay.
-
-    A budget over pods without a controller of a known kind can only be a plain ``minAvailable``. One group alone gets
-    none: its node could never be drained.
-    """
-    others = context.spec.replicas - 1
-    if others < 1:
-        return []
-    labels = selector(context, names.COMPONENT_STAGE)
-    return [
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": metadata(context, stages_name(context.key.name), names.COMPONENT_STAGE),
-            "spec": {"minAvailable": others * context.spec.sharding.pipeline, "selector": {"matchLabels": labels}},
-        }
-    ]
 
 
 def _network_policy(context: Context) -> Manifest:

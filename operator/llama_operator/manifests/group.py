@@ -2,7 +2,8 @@
 
 from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.manifests.common import Context, canonical_json, dns_egress, child_labels, metadata, selector
+from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
+from llama_operator.manifests.network import dns_egress, operator_peer, tcp
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -20,7 +21,7 @@ def group_objects(context: Context, group: GroupId, serve: WeightsArtifact) -> l
 
 
 def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellConfig:
-    """The file from which the group's stages start, alone."""
+    """Return the one file from which the group's stages start."""
     spec = context.spec
     cpu = spec.device.resource == CPU
     return CellConfig(
@@ -80,9 +81,9 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
 
 
 def _network_policy(context: Context, group: GroupId) -> Manifest:
-    """A stage hears its own group on all ports, gateways on the engine's, the operator on the supervisor's.
+    """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's.
 
-    It reaches its group and DNS; where weights have to be brought, everything: a policy knows pods, not containers.
+    A stage reaches its group and DNS; where weights have to be fetched, everything: a policy knows pods, not containers.
     """
     own = {"podSelector": {"matchLabels": _selector(context, group)}}
     gateways = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_GATEWAY)}}
@@ -100,17 +101,4 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
             ],
             "egress": [{"to": [own]}, dns_egress()] if is_mounted(context.spec.model.source) else [{}],
         },
-    }
-
-
-def tcp(port: int) -> Manifest:
-    """A TCP port of a NetworkPolicy."""
-    return {"port": port, "protocol": "TCP"}
-
-
-def operator_peer(context: Context) -> Manifest:
-    """The operator's own pods."""
-    return {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": context.settings.operator_namespace}},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": names.MANAGED_BY}},
     }

@@ -1,4 +1,4 @@
-"""What looks at the weights of a LlamaWeights: a Job without a device, and the rights that it needs for its one answer.
+"""What resolves the weights of a LlamaWeights: a Job without a device, and the rights that it needs for its one answer.
 
 It alone gets the credentials and the way out of the cluster. It may change one ConfigMap, which the operator made
 empty: ``binaryData`` is the resolver's, and no apply of ours names it.
@@ -24,7 +24,7 @@ from llama_serving.config import names
 from llama_serving.config.source import fill, is_mounted
 
 #: Seconds from the Job's start, the image's download included. A volume or a source that hangs must not hang for ever:
-#: the look ends, is shown and repeated. A full look reads every byte: a day is 405B in BF16 at 10 MB/s.
+#: the attempt ends, is shown and repeated. A full check reads every byte: a day is 405B in BF16 at 10 MB/s.
 DEADLINES: Final = {"full": 86_400, "listing": 900}
 
 
@@ -39,12 +39,12 @@ class WeightsContext:
 
 
 def manifest_config_map(context: WeightsContext) -> Manifest:
-    """The place for the manifest; empty, until the resolver fills it."""
+    """Return the place for the manifest; empty, until the resolver fills it."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(context, manifest_name(context.key.name))}
 
 
 def resolver_objects(context: WeightsContext) -> list[Manifest]:
-    """What the Job needs, in the order in which it is needed."""
+    """Return what the Job needs, in the order in which it is needed."""
     return [
         manifest_config_map(context),
         _network_policy(context),
@@ -59,13 +59,13 @@ def resolver_objects(context: WeightsContext) -> list[Manifest]:
     ]
 
 
-def resolver_job(context: WeightsContext, look: ResolveJob) -> Manifest:
-    """The Job; one try, since the operator decides when the next one is due."""
-    meta = _metadata(context, look.name)
+def resolver_job(context: WeightsContext, job: ResolveJob) -> Manifest:
+    """Return the Job; one try, since the operator decides when the next one is due."""
+    meta = _metadata(context, job.name)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**meta, "annotations": {names.ANNOTATION_ATTEMPT: str(look.number)}},
+        "metadata": {**meta, "annotations": {names.ANNOTATION_ATTEMPT: str(job.number)}},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINES[context.spec.check],

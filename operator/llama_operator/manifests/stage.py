@@ -11,20 +11,21 @@ from llama_operator.api.crdgen.quantity import parse_bytes
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
     Context,
+    child_labels,
     claim_volume,
     container_security,
     credentials_volume,
     image_settings,
-    child_labels,
     metadata,
     mount,
     pod_security,
     probe,
 )
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
-from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.placement.group_request import stage_tolerations
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -119,12 +120,12 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
 
 
 def _size_limit(staging: StagingSpec) -> list[str]:
-    """An emptyDir looks as large as its disk: the stager has to be told where the kubelet would end the pod."""
+    """Tell the stager where the kubelet would end the pod: an emptyDir looks as large as its disk."""
     return ["--size-limit", str(parse_bytes(staging.size_limit))] if staging.size_limit else []
 
 
 def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
-    """A claim with the model is nobody's to write."""
+    """Mount the weights; a claim with the model is read-only for all."""
     if is_mounted(context.spec.model.source):
         return mount("model", names.MODEL_MOUNT, read_only=True)
     return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
@@ -135,7 +136,7 @@ def _folder(path: str) -> str:
 
 
 def resources(context: Context) -> dict[str, Any]:
-    """Requests equal limits for memory and devices; CPU may burst where it is not the device."""
+    """Return requests and limits, equal for memory and devices; CPU may burst where it is not the device."""
     spec = context.spec
     requests = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
     limits = {"memory": spec.resources.memory}

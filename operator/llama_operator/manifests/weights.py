@@ -2,7 +2,7 @@
 
 Each of them applies the whole object with a field manager of its own; the owner references add up, and the last one
 that lets go deletes it. Only what may differ between two deployments (where and from which image the weights are
-looked at) is written again, by the only owner, and only while the weights are not ready.
+resolved) is written again, by the only owner, and only while the weights are not ready.
 """
 
 from llama_operator.api import (
@@ -23,7 +23,7 @@ from llama_serving.config import names
 
 
 def weights_object(context: Context, model: ModelSpec) -> Manifest:
-    """The object, with this deployment as an owner that is not its controller."""
+    """Return the object, with this deployment as an owner that is not its controller."""
     return {
         "apiVersion": API_VERSION,
         "kind": WEIGHTS_KIND,
@@ -49,7 +49,7 @@ def weights_due(context: Context, model: ModelSpec, view: WeightsView | None) ->
 
 
 def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:
-    """Looked at where the stages will run: a volume that is bound to a node must be one that serves them too."""
+    """Resolve the weights where the stages will run: a volume that is bound to a node must be one that serves them too."""
     placement, images = context.spec.placement, context.spec.images
     return LlamaWeightsSpec(
         source=model.source,

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.observe.pods import PodView
-from llama_operator.ports import Key, Manifest, NodeCapacity, SupervisorAnswer
+from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
-from llama_serving.config.error_text import rule_words
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
-from llama_serving.config.wording import clause
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Snapshot:
     pods: tuple[PodView, ...]
     children: tuple[Manifest, ...]  # every other object of ours, whole
     cells: Mapping[str, SupervisorAnswer] = field(default_factory=dict)  # by pod name
-    nodes: tuple[NodeCapacity, ...] | None = None  # None: not looked at, or not allowed to
+    capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
     foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from llama_serving.config.error_text import rule_words
+
 Spec = TypeVar("Spec", bound=BaseModel)
 
 
@@ -21,7 +23,7 @@ def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tu
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where} is {first['input']!r}: {first['msg']}; {remedy}, it was stored under older rules"
+        return None, f"{where} is {first['input']!r}: it {rule_words(first)}; {remedy}, it was stored under older rules"
 
 
 def parse_time(text: str | None) -> datetime | None:

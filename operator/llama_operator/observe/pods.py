@@ -9,6 +9,7 @@ from typing import Any
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.observe.kubernetes import is_true, parse_time, since
 from llama_serving.config import names
+from llama_serving.config.wording import clause
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class PodView:
     bound: datetime | None = None  # when the scheduler gave it its node
     nominated: bool = False  # the scheduler displaces pods of lower priority for it
     claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
+    volume_missing: bool = False  # the scheduler waits for a claim that does not exist or does not bind
 
     @property
     def alive(self) -> bool:
@@ -89,7 +91,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         component=labels.get(names.LABEL_COMPONENT, ""),
         group=_number(labels.get(names.LABEL_GROUP)),
         stage=_number(labels.get(names.LABEL_STAGE)),
-        pod_hash=labels.get(names.LABEL_REVISION, ""),
+        pod_hash=labels.get(names.LABEL_POD_HASH, ""),
         phase=status.get("phase", "Pending"),
         node=(body.get("spec") or {}).get("nodeName", ""),
         ip=status.get("podIP", ""),
@@ -104,7 +106,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         weights=(meta.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, ""),
         moving=(meta.get("annotations") or {}).get(names.ANNOTATION_MOVE_STREAMS) == "true",
         reason=status.get("reason", ""),
-        message=status.get("message", ""),
+        message=clause(status.get("message", "")),
         unscheduled=_unscheduled(scheduled),
         waiting=_waiting(status),
         ended=_ended(status),
@@ -115,6 +117,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         bound=since(scheduled) if is_true(scheduled) else None,
         nominated=bool(status.get("nominatedNodeName")),
         claims=mounted(body),
+        volume_missing="persistentvolumeclaim" in _unscheduled(scheduled),
     )
 
 
@@ -137,8 +140,7 @@ def _unscheduled(scheduled: Mapping[str, Any]) -> str:
     """Return what the scheduler has against the pod; of one with a gate it says only that it does not look."""
     if scheduled.get("status") != "False" or scheduled.get("reason") == "SchedulingGated":
         return ""
-    said: str = scheduled.get("message", "")
-    return said
+    return clause(scheduled.get("message", ""))
 
 
 def mounted(body: Mapping[str, Any]) -> frozenset[str]:
@@ -155,7 +157,7 @@ def _waiting(status: Mapping[str, Any]) -> Waiting | None:
     for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         state = (item.get("state") or {}).get("waiting")
         if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return Waiting(item.get("name", ""), state["reason"], state.get("message", ""))
+            return Waiting(item.get("name", ""), state["reason"], clause(state.get("message", "")))
     return None
 
 

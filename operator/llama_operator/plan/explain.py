@@ -4,14 +4,15 @@ from datetime import datetime
 
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, Waiting
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.placement.shortage import shortage
+from llama_operator.plan.placement.shortage import pod_shortage
 from llama_operator.plan.reasons import Explanation, most_severe
-from llama_serving.config.reasons import CellReason, Reason
-from llama_operator.ports import NodeCapacity
-from llama_operator.text import quoted_tail, rough_seconds
+from llama_operator.ports import Capacity
 from llama_serving.config.reason_catalogue import reason_from
+from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import CellState, Phase
+from llama_serving.config.wording import clause, rough_seconds
 
 _IMAGE_WORDS = frozenset(
     {
@@ -23,7 +24,7 @@ _IMAGE_WORDS = frozenset(
         "RegistryUnavailable",
     }
 )
-_SECONDS = re.compile(r"\b(\d+) s\b")  # as supervisors write them
+_LONGEST = 300  # characters of what somebody else said
 
 
 def explain_group(ordinal: int, stages: int, state: PlanState) -> Explanation | None:
@@ -37,7 +38,7 @@ def explain_group(ordinal: int, stages: int, state: PlanState) -> Explanation | 
     pods = [pod for group in groups for pod in group.pods]
     found = [explanation for pod in pods if (explanation := explain_pod(pod, state.snapshot, state.now))]
     if len(pods) < stages:
-        text = f"group {ordinal} has {len(pods)} of its {stages} pods"
+        text = sentences.group_incomplete(ordinal, pods=len(pods), stages=stages)
         found.append(Explanation(Reason.POD_STARTING, text, ordinal))
     return most_severe(tuple(found))
 
@@ -47,11 +48,10 @@ def explain_gateway(snapshot: Snapshot) -> tuple[Explanation, ...]:
     ready, asked = gateways_ready(snapshot)
     if ready:
         return ()
-    found = (_not_running(pod, snapshot.nodes) for pod in snapshot.gateways if pod.alive)
-    stuck = most_severe(tuple(explanation for explanation in found if explanation))
-    why = f"; {stuck.detail}" if stuck else ""
-    text = f"0 of {asked} gateways are ready, so no request is answered{why}"
-    return (Explanation(Reason.GATEWAY_NOT_READY, text if asked else "the gateway's Deployment is not there yet"),)
+    stuck = (_not_running(pod, snapshot.capacity) for pod in snapshot.gateways if pod.alive)
+    first = most_severe(tuple(explanation for explanation in stuck if explanation))
+    text = sentences.gateways_not_ready(asked=asked, why=first.detail if first else "")
+    return (Explanation(Reason.GATEWAY_NOT_READY, text),)
 
 
 def gateways_ready(snapshot: Snapshot) -> tuple[int, int]:
@@ -65,12 +65,12 @@ def gateways_ready(snapshot: Snapshot) -> tuple[int, int]:
 
 def explain_pod(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None:
     """Say why this pod is not a serving stage yet; None when it is."""
-    return explain_start(pod, snapshot.nodes, now) or _cell(pod, snapshot, now)
+    return explain_start(pod, snapshot.capacity, now) or _cell(pod, snapshot, now)
 
 
-def explain_start(pod: PodView, nodes: tuple[NodeCapacity, ...] | None, now: datetime) -> Explanation | None:
+def explain_start(pod: PodView, capacity: Capacity | None, now: datetime) -> Explanation | None:
     """Say why no container of this pod runs, from what scheduler and kubelet say; None when one does."""
-    stuck = _not_running(pod, nodes)
+    stuck = _not_running(pod, capacity)
     if stuck:
         return stuck
     if pod.gated:  # no time in it: a group may wait long for room, and says so elsewhere
@@ -81,21 +81,21 @@ def explain_start(pod: PodView, nodes: tuple[NodeCapacity, ...] | None, now: dat
     return None
 
 
-def _not_running(pod: PodView, nodes: tuple[NodeCapacity, ...] | None) -> Explanation | None:
+def _not_running(pod: PodView, capacity: Capacity | None) -> Explanation | None:
     """Say what the scheduler or the kubelet has against this pod."""
     if pod.unscheduled:
-        return Explanation(Reason.UNSCHEDULABLE, f"pod {pod.name} {pod_shortage(pod, capacity)}", pod.group)
+        return Explanation(Reason.UNSCHEDULABLE, sentences.pod_unscheduled(pod.name, pod_shortage(pod, capacity)), pod.group)
     return _waiting(pod, pod.waiting) if pod.waiting else None
 
 
 def _waiting(pod: PodView, waiting: Waiting) -> Explanation:
     said = clause(waiting.message, _LONGEST)
     if waiting.reason in _IMAGE_WORDS:
-        text = f"{where} has no image: {waiting.reason}: {quoted_tail(waiting.message)}"
+        text = sentences.image_unavailable(pod.name, node=pod.node, word=waiting.reason, said=said)
         return Explanation(Reason.IMAGE_UNAVAILABLE, text, pod.group)
-    if waiting.reason == "CrashLoopBackOff":  # its message is the present pause, which says nothing of the cause
-        return Explanation(Reason.CONTAINER_FAILING, f"{where}: {waiting.reason}{_history(pod)}", pod.group)
-    text = f"{where}: {waiting.reason}: {quoted_tail(waiting.message)}{_history(pod)}"
+    if waiting.reason == "CrashLoopBackOff":
+        said = ""  # its message is the present pause, which says nothing of the cause
+    text = sentences.container_failing(pod.name, node=pod.node, word=waiting.reason, said=said, history=_history(pod))
     return Explanation(Reason.CONTAINER_FAILING, text, pod.group)
 
 
@@ -104,8 +104,9 @@ def _history(pod: PodView) -> str:
     if pod.ended is None:
         return ""
     last_words = pod.ended.message.strip().rpartition("\n")[2]  # the kubelet keeps the last lines of the log
-    said = f": {quoted_tail(last_words)}" if last_words else ""
-    return f", {pod.restarts} restarts, it last ended with code {pod.ended.exit_code}{said}"
+    return sentences.container_history(
+        restarts=pod.restarts, exit_code=pod.ended.exit_code, last_words=clause(last_words, _LONGEST)
+    )
 
 
 def _cell(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None:
@@ -117,19 +118,16 @@ def _cell(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None
     cell = answer.state
     if cell.phase is Phase.SERVING and (cell.stage != 0 or pod.ready):
         return None
-    return Explanation(_cell_reason(cell), _cell_sentence(pod, cell), pod.group)
+    text = sentences.stage_says(
+        pod.group, stage=pod.stage, node=pod.node, said=clause(cell.message, _LONGEST), restarts=pod.restarts
+    )
+    return Explanation(_cell_reason(cell), text, pod.group)
 
 
 def _cell_reason(cell: CellState) -> Reason:
     if cell.reason is CellReason.SERVING:  # it serves, the pod's readiness has not followed yet
         return Reason.ENGINE_STARTING
     return reason_from(cell.reason, otherwise=Reason.ENGINE_STARTING)
-
-
-def _cell_sentence(pod: PodView, cell: CellState) -> str:
-    again = f", {pod.restarts} restarts" if pod.restarts else ""
-    message = _SECONDS.sub(lambda found: rough_seconds(float(found[1])), quoted_tail(cell.message))
-    return f"group {pod.group} stage {pod.stage} on {pod.node}: {message}{again}"
 
 
 def _span(now: datetime, since: datetime) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
     Baseline,
+    DefaultImages,
     LlamaDeploymentStatus,
     PastRollout,
     RequeueState,
@@ -23,6 +24,7 @@ class Persisted:
     baselines: tuple[Baseline, ...] = ()
     requeues: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
+    default_images: tuple[DefaultImages, ...] = ()
 
 
 def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
@@ -30,8 +32,9 @@ def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
     return Persisted(
         rollout=status.rollout,
         history=status.history,
-        stable=status.good,
+        stable=status.stable,
         baselines=status.baselines,
-        requeues=status.taken_back,
+        requeues=status.requeues,
         autoscaling=status.autoscaling,
+        default_images=status.default_images,
     )

@@ -7,7 +7,7 @@ from llama_operator.api import ModelSpec
 from llama_operator.api.v1alpha1.status import GroupVerdict
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.plan.actions import Actions
-from llama_operator.plan.autoscaling.memory import Scaled
+from llama_operator.plan.autoscaling.memory import ScalingResult
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
 

@@ -11,7 +11,7 @@
 from dataclasses import replace
 
 from llama_operator.plan.actions import Actions
-from llama_operator.plan.autoscaling.memory import NOTHING, Recall
+from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway
 from llama_operator.plan.groups.state import PlanState
@@ -20,22 +20,23 @@ from llama_operator.plan.groups.template import desired_template, stable_templat
 from llama_operator.plan.groups.verdicts import group_verdicts
 from llama_operator.plan.groups.verification import with_baselines
 from llama_operator.plan.persisted import Persisted, persisted_state
-from llama_operator.plan.placement.gang import admissions, remembered
+from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
-from llama_serving.config.reasons import Reason
+from llama_operator.plan.rollout.default_images import kept_default_images
 from llama_operator.plan.rollout.policy import decision_changed, update_policy
 from llama_operator.plan.rollout.state_machine import Templates, advance, with_decided_hash
 from llama_operator.plan.waits import explain_groups, explain_rollout, explain_weights, waits_for_spec
 from llama_operator.plan.weights.release import deployment_models, releases
+from llama_serving.config.reasons import Reason
 
 SOON = 1.0  # seconds between passes while something starts or ends: supervisors send no events
 READING = 0.8  # where the number of groups follows the load: with the pass itself about once a second
 LATER = 15.0  # and while all serve: a cell that stops serving shows in its pod's readiness, which is an event
 
 
-def plan(state: PlanState, recall: Recall = NOTHING) -> Plan:
+def plan(state: PlanState, memory: AutoscalingMemory = NO_MEMORY) -> Plan:
     """Decide what to do now. A deployment that is being deleted gets an empty plan: owner references do the rest."""
     snapshot, persisted = state.snapshot, persisted_state(state.snapshot.status)
     if snapshot.deleting:
@@ -44,11 +45,11 @@ def plan(state: PlanState, recall: Recall = NOTHING) -> Plan:
         invalid = Explanation(Reason.SPEC_INVALID, snapshot.spec_error)
         keep = Actions(keep=tuple(group.id for group in state.groups))
         return Plan(keep, persisted=persisted, explanations=(invalid,), recheck=LATER)
-    scaled = scale(state, recall)
+    scaled = scale(snapshot, state.groups, weights=state.model_weights, memory=memory, now=state.now)
     if scaled is None:
         return _plan(state, replace(persisted, autoscaling=None))
-    found = _plan(state.scaled_to(scaled.target), replace(persisted, autoscaling=scaled.record))
-    explanations = found.explanations + scaled.holds
+    found = _plan(state.scaled_to(scaled.target), replace(persisted, autoscaling=scaled.status))
+    explanations = found.explanations + scaled.explanations
     return replace(found, scaling=scaled, explanations=explanations, recheck=min(found.recheck, READING))
 
 
@@ -58,6 +59,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     desired = None if refused else with_decided_hash(desired_template(state), before)
     templates = Templates(desired, stable_template(state))
     persisted = advance(before, templates, state)
+    persisted = replace(persisted, default_images=kept_default_images(persisted, desired, state.spec))
     policy = update_policy(before, templates, state)
     if policy and decision_changed(before, persisted):
         policy = replace(policy, may_disrupt=False)
@@ -83,12 +85,14 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
 
 def _with_admissions(actions: Actions, state: PlanState) -> tuple[Actions, tuple[Explanation, ...]]:
     going = frozenset(delete.name for delete in actions.deletes)
-    found, later = admissions(state.groups, actions.complete, going, state.snapshot, state.now)
+    found, later = admissions(
+        state.groups, state.snapshot, whole=actions.complete, going=going, now=state.now
+    )
     return replace(actions, admissions=tuple(replace(item, behind=actions.behind) for item in found)), later
 
 
 def _persisted(persisted: Persisted, actions: Actions, state: PlanState) -> Persisted:
-    wanted, before = (item.group for item in actions.groups), state.snapshot.status.taken_back
-    requeues = remembered(before, actions.requeued, state.groups, wanted, state.now)
+    wanted, before = (item.group for item in actions.groups), state.snapshot.status.requeues
+    requeues = requeues_after(before, actions.requeued, groups=state.groups, wanted=wanted, now=state.now)
     baselines = with_baselines(persisted.baselines, actions.verified, state.spec.verify)
     return replace(persisted, requeues=requeues, baselines=baselines)

@@ -1,26 +1,28 @@
 """Why anything waits: the weights, the rollout, each group, as explanations for the status."""
 
+from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions
 from llama_operator.plan.explain import explain_group
 from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import template_label
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reason_catalogue import FAILURES, reason_from
 from llama_serving.config.reasons import Reason
-from llama_operator.plan.reasons import Explanation
 
 
 def explain_weights(state: PlanState) -> tuple[Explanation, ...]:
     """Say why the weights of the spec are not ready."""
     view, model = state.model_weights, state.spec.model
     if view is None:
-        text = f"checking the weights of {model.source} at {model.revision}; no device is requested until they pass"
+        text = sentences.weights_checked_first(source=model.source, revision=model.revision)
         return (Explanation(Reason.INSPECTING_MODEL, text),)
     if view.ready and view.manifest is not None and view.facts is not None:
         return ()
     if view.refused:
         return (Explanation(reason_from(view.reason, otherwise=Reason.MODEL_REFUSED), view.message),)
-    text = view.message or f"checking LlamaWeights {view.name}; no device is requested until it passes"
+    text = view.message or sentences.weights_object_checked_first(view.name)
     return (Explanation(reason_from(view.reason, otherwise=Reason.INSPECTING_MODEL), text),)
 
 
@@ -32,10 +34,10 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
     reason = reason_from(rollout.reason, otherwise=Reason.ROLLING_OUT)
     if rollout.phase == "RollingOut":
         return (Explanation(reason, rollout.message),)
-    back_to = f"{stable.id} in pods {stable.revision}" if stable else rollout.before
-    end = f"go back to {back_to}" if rollout.phase == "RollingBack" else f"serve {back_to}"
-    held = "" if rollout.phase == "RollingBack" else "; the rollout is held until the spec changes"
-    return (Explanation(reason, f"{rollout.to} was given up: {rollout.message}; the groups {end}{held}"),)
+    good = template_label(stable.id, stable.pod_hash) if stable else rollout.before
+    held = rollout.phase == "Held"
+    text = sentences.rollout_given_up(to=rollout.to, why=rollout.message, good=good, held=held)
+    return (Explanation(reason, text),)
 
 
 def waits_for_spec(persisted: Persisted) -> bool:

@@ -35,11 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def lines(moments: list[Moment]) -> Iterator[str]:
-    """What will happen, then what happened when; a line for every change of what is waited for."""
+    """Yield what will happen, then what happened when; a line for every change of what is waited for."""
     yield from _announced(moments)
     shown: tuple[str, ...] = ()
     for moment in moments:
-        details = tuple(dict.fromkeys(hold.detail for hold in moment.plan.explanations))
+        details = tuple(dict.fromkeys(explanation.detail for explanation in moment.plan.explanations))
         if details != shown:
             capacity = f"{moment.serving} of {moment.spec.replicas} serve"
             for detail in [one for one in details if one not in shown] or ["all groups serve"] * (not details):

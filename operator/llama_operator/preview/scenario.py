@@ -71,7 +71,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
     setting = Setting(
         spans=Spans(**scenario.seconds.model_dump()),
         faults=Faults(**scenario.wrong.model_dump()),
-        nodes=None if scenario.nodes is None else tuple(room.seen() for room in scenario.nodes),
+        capacity=None if scenario.nodes is None else Capacity(tuple(node.capacity() for node in scenario.nodes)),
         in_flight=scenario.in_flight,
     )
     simulation = Simulation(fixed(scenario.before), setting)
@@ -89,7 +89,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
 
 
 def fixed(spec: dict[str, Any]) -> LlamaDeploymentSpec:
-    """The spec for a rollout in which the number of groups stays: with autoscaling the one to begin with."""
+    """Return the spec for a rollout in which the number of groups stays: with autoscaling the one to begin with."""
     asked = LlamaDeploymentSpec.model_validate(spec)
     auto = asked.autoscaling
     if auto is None:
@@ -99,7 +99,7 @@ def fixed(spec: dict[str, Any]) -> LlamaDeploymentSpec:
 
 
 def scaling_of(scenario: Scenario) -> str:
-    """What autoscaling would do meanwhile, in words; empty without it."""
+    """Say what autoscaling would do meanwhile; empty without it."""
     asked = merged(scenario.before, scenario.edit)
     auto = LlamaDeploymentSpec.model_validate(asked).autoscaling
     if auto is None:
@@ -111,7 +111,7 @@ def scaling_of(scenario: Scenario) -> str:
 
 
 def merged(spec: dict[str, Any], edit: dict[str, Any]) -> dict[str, Any]:
-    """A JSON merge patch (RFC 7386)."""
+    """Apply a JSON merge patch (RFC 7386)."""
     result = dict(spec)
     for key, value in edit.items():
         if value is None:

@@ -8,6 +8,7 @@ it is available where autoscaling starts one for the first request, and is not w
 from dataclasses import dataclass, replace
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.plan import sentences
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
@@ -15,10 +16,9 @@ from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.status.conditions import LONGEST, Stamp, condition
 from llama_operator.status.states import SERVING, waiting_state
-from llama_operator.text import count
 from llama_serving.config import names
 from llama_serving.config.reason_catalogue import FAILURES
-from llama_serving.config.reasons import Reason
+from llama_serving.config.reasons import Reason, ReportReason
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ def deployment_status(state: PlanState, plan: Plan, problems: tuple[Explanation,
         groups=groups,
         rollout=plan.persisted.rollout,
         history=plan.persisted.history,
-        good=plan.persisted.stable,
+        stable=plan.persisted.stable,
         baselines=plan.persisted.baselines,
         autoscaling=plan.persisted.autoscaling,
-        taken_back=plan.persisted.requeues,
+        requeues=plan.persisted.requeues,
+        default_images=plan.persisted.default_images,
         conditions=_conditions(report, first),
     )
 
@@ -68,19 +69,14 @@ def _at_rest(report: _Report) -> Explanation:
     if report.plan.replicas != 0:
         return Explanation(Reason.SERVING, _serving_sentence(report.state))
     if report.plan.scaling:
-        text = "no group is wanted: the gateways hold requests, and the first of them starts one"
-        return Explanation(Reason.SCALED_TO_ZERO, text)
-    text = (
-        "spec.replicas is 0, so no group is wanted: the gateways hold requests until one serves or their time is over"
-    )
-    return Explanation(Reason.SCALED_TO_ZERO, text)
+        return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=True))
+    return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=False))
 
 
 def _serving_sentence(state: PlanState) -> str:
     serving = {group.id.ordinal for group in state.groups if group.serving}
     nodes = {pod.node for group in state.groups if group.id.ordinal in serving for pod in group.pods}
-    verb = "serves" if len(serving) == 1 else "serve"
-    return f"{count(len(serving), 'group')} {verb} from {count(len(nodes), 'node')}"
+    return sentences.serving(groups=len(serving), nodes=len(nodes))
 
 
 def _group(group: Group, report: _Report) -> GroupStatus:
@@ -91,7 +87,7 @@ def _group(group: Group, report: _Report) -> GroupStatus:
     return GroupStatus(
         ordinal=group.id.ordinal,
         name=group.id.name,
-        revision=group.id.pod_hash,
+        pod_hash=group.id.pod_hash,
         state=state,
         reason=waits.reason if waits else (Reason.SERVING if group.serving else Reason.POD_STARTING),
         message=waits.detail if waits else ("the engine answers" if group.serving else ""),
@@ -111,7 +107,7 @@ def _model(report: _Report) -> ModelStatus | None:
     if weights.facts is not None and not weights.refused:
         facts = ModelFactsStatus.model_validate(weights.facts.model_dump())
         text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
-        return ModelStatus(key=weights.name, outcome="accepted", reason="Accepted", message=text, facts=facts)
+        return ModelStatus(key=weights.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts)
     if weights.refused:
         message = weights.message[:LONGEST]
         return ModelStatus(key=weights.name, outcome="refused", reason=weights.reason, message=message)

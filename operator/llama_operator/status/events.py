@@ -3,11 +3,11 @@
 from typing import Final
 
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus, LlamaWeightsStatus
+from llama_operator.plan import sentences
 from llama_operator.ports import KubeEvent
 from llama_operator.status.states import FAILED, REBUILDING
-from llama_operator.text import count
 from llama_serving.config.reason_catalogue import FAILURES
-from llama_serving.config.reasons import Reason, ReportReason
+from llama_serving.config.reasons import EventReason, Reason, ReportReason
 
 _NO_WARNING: Final = frozenset({ReportReason.RESOLVING, Reason.POD_STARTING, Reason.API_RETRY, ReportReason.ACCEPTED})
 
@@ -25,7 +25,7 @@ def deployment_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatu
 
 def weights_events(before: LlamaWeightsStatus, after: LlamaWeightsStatus) -> tuple[KubeEvent, ...]:
     """Tell when the reason changed, or the message of a refusal."""
-    refused = after.look is not None and after.look.refused and not after.ready
+    refused = after.last_resolve is not None and after.last_resolve.refused and not after.ready
     same = before.reason == after.reason and (not refused or before.message == after.message)
     if same or not after.reason:
         return ()
@@ -51,10 +51,10 @@ def _rollout_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
     if new is None or (old and (old.key, old.phase, old.started) == (new.key, new.phase, new.started)):
         return []
     if new.phase == "RollingOut":
-        steps = "; ".join((new.expected.why, *new.expected.steps))
+        steps = "; ".join((new.preview.why, *new.preview.steps))
         return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {steps}")]
     failed = new.phase in ("RollingBack", "Held")
-    reason = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")
+    reason = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or EventReason.ROLLOUT_DONE)
     return [KubeEvent(failed, reason, f"rollout of {new.to}: {new.phase}, {new.message}")]
 
 
@@ -62,8 +62,9 @@ def _scaling_events(before: AutoscalingStatus | None, after: AutoscalingStatus |
     """Tell each change of the number of groups, with why."""
     if before is None or after is None or before.target == after.target:
         return []
-    reason = "ScaledUp" if after.target > before.target else "ScaledDown"
-    return [KubeEvent(False, reason, f"{before.target} to {count(after.target, 'group')}: {after.message}")]
+    reason = EventReason.SCALED_UP if after.target > before.target else EventReason.SCALED_DOWN
+    text = sentences.scaled(before=before.target, after=after.target, why=after.message)
+    return [KubeEvent(False, reason, text)]
 
 
 def _verdict_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
@@ -71,6 +72,6 @@ def _verdict_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
     known = {group.name: group.verify for group in before.groups}
     fresh = [group.verify for group in after.groups if group.verify and group.verify != known.get(group.name)]
     return [
-        KubeEvent(not verdict.passed, "Verified" if verdict.passed else Reason.VERIFY_FAILED, verdict.message)
+        KubeEvent(not verdict.passed, EventReason.VERIFIED if verdict.passed else Reason.VERIFY_FAILED, verdict.message)
         for verdict in fresh
     ]

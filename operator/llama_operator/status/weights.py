@@ -29,7 +29,7 @@ def weights_status(
             "ready": ready,
             "reason": str(reason),
             "message": message,
-            "look": plan.last_attempt,
+            "last_resolve": plan.last_attempt,
             "conditions": (condition("Ready", ready, (reason or ReportReason.RESOLVING, message), stamp=stamp),),
         }
     )

@@ -8,7 +8,7 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, drain_expired, requests_left, overdue
+from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_expired, drain_seconds, overdue, requests_left
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad

@@ -5,11 +5,14 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.observe.pods import Ended, PodView, Waiting
-from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod, rough_seconds
+from llama_operator.plan.explain import explain_gateway, explain_group, explain_pod
 from llama_operator.plan.placement.shortage import pod_shortage, show_quantity
-from llama_operator.plan.reasons import FAILURES, SEVERITY, Explanation, Reason, most_severe
+from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import Capacity, NodeCapacity, SupervisorAnswer
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reason_catalogue import FAILURES
+from llama_serving.config.reasons import CellReason, Reason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world
 
 GI = 2**30

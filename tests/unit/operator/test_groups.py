@@ -6,12 +6,11 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.observe.pods import PodView
-from llama_operator.plan.groups.pods import BROKEN_GRACE, WATCH_LAG
-from llama_operator.plan.groups.removal import OVERDUE
+from llama_operator.plan.groups.pods import BROKEN_GRACE, OVERDUE, WATCH_LAG
 from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.steps import GroupSteps, group_steps
-from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.groups.template import desired_template
+from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Capacity, NodeCapacity
 from llama_serving.config.gateway import GatewayLoad, GroupLoad

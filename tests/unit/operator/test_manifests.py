@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from llama_operator.api import WEIGHTS_KIND
+from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.diff import changes, covers, with_digest
-from llama_operator.manifests.gateway import deployment_objects, gateway_config
+from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.diff import covers, with_digest
+from llama_operator.manifests.gateway import gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
 from llama_operator.plan.groups.weights_lookup import weights_folder
 from llama_operator.reconcile import Bodies, snapshot

@@ -9,17 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import KIND, LlamaDeploymentSpec
+from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.diff import changes
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.ports import Capacity, NodeCapacity

@@ -10,10 +10,11 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import Waiting
 from llama_operator.plan.persisted import persisted_state
 from llama_operator.plan.planner import LATER, SOON, plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.status.conditions import LONGEST
 from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS

@@ -10,7 +10,7 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.preview import preview_rollout
-from llama_operator.plan.rollout.strategy import choose, pod_hash_for, room_for_one
+from llama_operator.plan.rollout.strategy import choose, pod_hash_for
 from llama_operator.ports import NodeCapacity
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState

@@ -10,7 +10,13 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
-from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_change, keep_weights, update_in_place
+from llama_operator.plan.groups.weights_step import (
+    GroupStep,
+    desired_states,
+    keep_weights,
+    rotation_change,
+    update_in_place,
+)
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase

@@ -17,9 +17,9 @@ from llama_operator.plan.weights.resolve import (
     LONGEST_PAUSE,
     MANIFEST_LAG,
     WeightsPlan,
-    resolve_key,
     pause,
     plan_weights,
+    resolve_key,
     spec_key,
 )
 from llama_operator.status.events import weights_events

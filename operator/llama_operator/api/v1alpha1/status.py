@@ -112,7 +112,9 @@ class RolloutStatus(ApiModel):
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
     id: str = Field(default="", description="Id of the weights, as in the header x-llama-weights.")
-    expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
+    preview: RolloutPreview = Field(
+        default=RolloutPreview(), description="Its steps and cost, computed before the first."
+    )
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was started.")
     ended: Timestamp | None = Field(default=None, description="When it was done or held.")

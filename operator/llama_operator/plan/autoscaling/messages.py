@@ -3,8 +3,8 @@
 A sentence about a target that stays has no figures of the load in it: it would change the status in every pass.
 """
 
-from llama_operator.plan.autoscaling.scale_reason import ScaleReason
 from llama_operator.plan.autoscaling.situation import Situation
+from llama_serving.config.reasons import ScaleReason
 
 
 def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:

@@ -23,9 +23,9 @@ from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.messages import message_for
-from llama_operator.plan.autoscaling.scale_reason import ScaleReason
 from llama_operator.plan.autoscaling.situation import Situation
 from llama_operator.plan.autoscaling.windows import windows_for
+from llama_serving.config.reasons import ScaleReason
 
 LEAST_STEP = 4  # groups
 SPEED_CHANGE = 0.1  # a measured speed that differs by less is not noted anew

@@ -23,7 +23,7 @@ from llama_operator.plan.placement.claims import warm_sentence
 from llama_operator.plan.placement.gang import is_held
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.reasons import Reason, ScaleReason
+from llama_serving.config.reasons import Reason
 
 
 def scale(

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, ScaleDecision
+from llama_operator.plan import sentences
 from llama_operator.plan.autoscaling.memory import DurableState
 from llama_operator.plan.autoscaling.policy import Decision
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
+from llama_serving.config.reasons import ScaleReason
 
 KEPT_DECISIONS = 10
 
@@ -15,9 +17,8 @@ def first_status(
 ) -> AutoscalingStatus:
     """Begin with the larger of ``spec.replicas`` and of the groups that are there, within the limits."""
     target = min(max(replicas, there, minimum.groups), auto.max_replicas)
-    groups, be = "1 group" if target == 1 else f"{target} groups", "is" if there == 1 else "are"
-    text = f"autoscaling begins with {groups}: {there} {be} there, and spec.replicas is {replicas}"
-    return AutoscalingStatus(target=target, reason="Begins", message=text, since=moment)
+    text = sentences.autoscaling_begins(groups=target, there=there, replicas=replicas)
+    return AutoscalingStatus(target=target, reason=ScaleReason.BEGINS, message=text, since=moment)
 
 
 def durable_state(status: AutoscalingStatus) -> DurableState:

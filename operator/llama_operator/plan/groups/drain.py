@@ -17,8 +17,8 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.deployment import LONGEST_DRAIN
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
-from llama_operator.text import count
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 
 SHORTEST = 30  # seconds
@@ -66,13 +66,13 @@ def _holders(group: Group, snapshot: Snapshot, now: datetime) -> Iterator[str]:
         load = snapshot.loads.get(pod.name)
         if load is None:
             if pod.ip and not long_unready(pod, now):
-                yield f"gateway {pod.name} does not respond"
+                yield sentences.gateway_silent(pod.name)
             continue
         for entry in _entries(load, leader):
             if entry.in_flight:
-                yield f"gateway {pod.name} has {count(entry.in_flight, 'request')} in flight"
+                yield sentences.gateway_has_requests(pod.name, in_flight=entry.in_flight)
             elif entry.ready:
-                yield f"gateway {pod.name} still routes to it"
+                yield sentences.gateway_still_routes(pod.name)
 
 
 def _entries(load: GatewayLoad, leader: str) -> Iterator[GroupLoad]:

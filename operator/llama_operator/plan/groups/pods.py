@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from llama_operator.observe.pods import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, CreateStage, DeletePod, SetRotation
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reasons import Reason
-from llama_operator.text import count
 from llama_serving.config.state import Phase
 
 # A broken group serves nobody: its pods need no long grace period. Seconds.
@@ -30,7 +30,7 @@ def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, st
     """Create the pods that are missing; delete all of them where the group lost a part, or found only a part of its room."""
     lost = _lost(pods, stages, state)
     if lost:
-        text = f"group {group.ordinal} is rebuilt: {lost}; {len(pods)} of its {stages} pods are still to go"
+        text = sentences.group_rebuilt(group.ordinal, lost=lost, pods=len(pods), stages=stages)
         return Actions(
             deletes=pod_deletes(pods, lost, state, grace=BROKEN_GRACE),
             rotations=leave_rotation(pods),
@@ -38,7 +38,7 @@ def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, st
         )
     halves = half_placed(pods, state.snapshot, state.now)
     if halves:
-        text = f"group {group.ordinal} is requeued: {halves}"
+        text = sentences.group_requeued(group.ordinal, why=halves)
         return requeue(pods, group, Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal), state=state)
     present = {pod.stage for pod in pods}
     missing = tuple(CreateStage(group, stage) for stage in range(stages) if stage not in present)
@@ -77,7 +77,8 @@ def _pod_deletes(pods: Iterable[PodView], why: str, state: PlanState, *, grace: 
 
 
 def _on_lost_node(pod: PodView, state: PlanState) -> bool:
-    return any(node.name == pod.node and not node.ready for node in state.snapshot.nodes or ())
+    capacity = state.snapshot.capacity
+    return any(node.name == pod.node and not node.ready for node in (capacity.nodes if capacity else ()))
 
 
 def _lost(pods: tuple[PodView, ...], stages: int, state: PlanState) -> str:
@@ -90,7 +91,7 @@ def _lost(pods: tuple[PodView, ...], stages: int, state: PlanState) -> str:
         if pod.stage >= stages:
             return sentences.pod_surplus(pod.name)
     absent = stages - len(pods)
-    return f"{count(absent, 'pod')} vanished" if pods and absent and _was_complete(pods, state) else ""
+    return sentences.pods_vanished(absent) if pods and absent and _was_complete(pods, state) else ""
 
 
 def _was_complete(pods: tuple[PodView, ...], state: PlanState) -> bool:

@@ -53,7 +53,7 @@ class PlanState:
     @property
     def stable_digest(self) -> str:
         """Digest of the weights that the groups reached last; verdicts are compared with them. Empty: none yet."""
-        stable = self.snapshot.status.good
+        stable = self.snapshot.status.stable
         return stable.digest if stable else ""
 
     @property
@@ -114,7 +114,8 @@ class PlanState:
 def plan_state(snapshot: Snapshot, settings: Settings, now: datetime) -> PlanState:
     """Cut the snapshot into groups and look up their weights, once for the whole pass."""
     files = group_files(snapshot)
-    served_name = (snapshot.spec.model.served_name if snapshot.spec else "") or snapshot.key.name
+    name = snapshot.key.name
+    served_name = snapshot.spec.model.name_in_api(name) if snapshot.spec else name
     return PlanState(
         snapshot=snapshot,
         settings=settings,

@@ -9,6 +9,7 @@ group and only its group. State is read from the cluster and from the status of 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, GroupPlan, add_up
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete_group, drain, leave_rotation, requeue
@@ -21,7 +22,6 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import is_held
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reasons import Reason
-from llama_operator.text import count
 
 
 @dataclass
@@ -96,7 +96,7 @@ def _next_step(group: Group, template: GroupTemplate, run: _Pass) -> GroupStep:
 
 def _wait_behind(group: Group | None, group_id: GroupId, ahead: GroupId, *, state: PlanState) -> Actions:
     """Let one group at a time wait for room with pods of its own."""
-    text = f"group {group_id.ordinal} is made when group {ahead.ordinal}, which waits for room, has found it"
+    text = sentences.group_waits_behind(group_id.ordinal, ahead=ahead.ordinal)
     explanation = Explanation(Reason.WAITING_FOR_ROOM, text, group_id.ordinal)
     behind = Actions(behind=(group_id.ordinal,))
     if group is None:
@@ -107,7 +107,7 @@ def _wait_behind(group: Group | None, group_id: GroupId, ahead: GroupId, *, stat
 def _replace(others: tuple[Group, ...], template: GroupTemplate, run: _Pass) -> Actions:
     """Make the group of the template's pod hash, of which nothing is there yet, beside the others or after them."""
     policy, state, ordinal, old = run.policy, run.state, others[0].id.ordinal, others[0].id.pod_hash
-    why = f"pods {old} are replaced by {template.pod_hash}"
+    why = sentences.template_replaced(pods=old, by=template.pod_hash)
     if not any(group.may_serve(state.now) for group in others):
         return _drain_replaced(others, why, state)
     if policy.may_disrupt and policy.surge:
@@ -115,15 +115,15 @@ def _replace(others: tuple[Group, ...], template: GroupTemplate, run: _Pass) -> 
             run.budget.surge_left -= 1
             group_id = GroupId(state.snapshot.key.name, ordinal, template.pod_hash)
             return _build(None, group_id, template, run=run) + _keep(others, state)
-        text = f"group {ordinal} keeps pods {old}: {len(state.groups)} groups are there, {policy.surge} more than"
-        text = f"{text} {state.spec.replicas} are allowed while they are replaced"
+        text = sentences.surge_is_full(
+            ordinal, pods=old, groups=len(state.groups), surge=policy.surge, replicas=state.spec.replicas
+        )
     elif policy.may_disrupt and run.budget.disruptions_left > 0:
         run.budget.disruptions_left -= 1
         return _drain_replaced(others, why, state)
     else:
         missing = max(state.spec.replicas - state.available, 1)
-        verb = "does" if missing == 1 else "do"
-        text = f"group {ordinal} keeps pods {old}: {count(missing, 'other group')} {verb} not serve yet"
+        text = sentences.others_do_not_serve(ordinal, pods=old, others=missing)
     explanations = (Explanation(Reason.REPLACING, text, ordinal),) if policy.may_disrupt else ()
     return _keep(others, state) + Actions(explanations=explanations)
 
@@ -139,7 +139,8 @@ def _delete_or_keep(group: Group, mine: Group, template: GroupTemplate, *, run: 
     if group.may_serve(state.now) and not spare:
         return _keep((group,), state)
     run.budget.disruptions_left -= int(group.serving)
-    return _drain_replaced((group,), f"pods {group.id.pod_hash} are replaced by {template.pod_hash}", state)
+    why = sentences.template_replaced(pods=group.id.pod_hash, by=template.pod_hash)
+    return _drain_replaced((group,), why, state)
 
 
 def _keep(groups: Iterable[Group], state: PlanState) -> Actions:
@@ -153,7 +154,7 @@ def _drain_replaced(groups: Iterable[Group], why: str, state: PlanState) -> Acti
 def _drained(groups: Iterable[Group], why: str, state: PlanState) -> Iterator[Actions]:
     for group in groups:
         ordinal = group.id.ordinal
-        explanation = Explanation(Reason.REPLACING, f"group {ordinal} drains: {why}", ordinal)
+        explanation = Explanation(Reason.REPLACING, sentences.group_drains(ordinal, why=why), ordinal)
         yield drain(group.pods, why, state) + Actions(keep=(group.id,), explanations=(explanation,))
 
 

@@ -5,6 +5,7 @@ In between a group that is wanted again goes back into rotation: its engine is t
 
 from dataclasses import replace
 
+from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, add_up
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
@@ -21,10 +22,10 @@ def drain_surplus(state: PlanState) -> Actions:
 
 
 def _drain(group: Group, state: PlanState) -> Actions:
-    ordinal, asks = group.id.ordinal, "the load" if state.spec.autoscaling else "spec.replicas"
-    why = f"group {ordinal} is above the {state.spec.replicas} that {asks} asks for"
+    ordinal, by_load = group.id.ordinal, state.spec.autoscaling is not None
+    why = sentences.group_surplus(ordinal, wanted=state.spec.replicas, by_load=by_load)
     left = _requests_left(group, state)
-    explanation = Explanation(Reason.SCALING_DOWN, f"{why}: it drains{left and f', {left}'}", ordinal)
+    explanation = Explanation(Reason.SCALING_DOWN, sentences.group_scales_down(why, held=left), ordinal)
     rest = Actions(keep=(group.id,), explanations=(explanation,))
     if not left:
         return drain(group.pods, why, state) + rest
@@ -39,5 +40,5 @@ def _requests_left(group: Group, state: PlanState) -> str:
     if leader is None or group.incomplete or leader.in_rotation is None or drain_expired(group, state.spec, state.now):
         return ""
     if leader.in_rotation:
-        return "its leader leaves the rotation"
+        return sentences.leader_leaves_rotation()
     return requests_left(group, state.snapshot, state.now)

@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import StableTemplate
-from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.hashing import short_hash
+from llama_operator.plan.groups.images import stage_images, with_images
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template_hash import revision_of, serving_image, short_hash
+from llama_operator.plan.groups.template_hash import template_hash
+from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_serving.config.desired import WeightsArtifact
-from llama_serving.config.source import fill, is_mounted, split
 
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
 _NOT_IN_GROUP = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})
@@ -53,22 +54,22 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
     view, spec = state.model_weights, state.spec
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
-    template_hash = revision_of(spec, state.settings, view.facts)
-    serve = weights_artifact(view, spec.model.served_name or state.snapshot.key.name)
-    images = spec.images.model_copy(update={"serving": serving_image(spec, state.settings)})
+    images = stage_images(spec, view.facts, taken=state.snapshot.status.default_images, settings=state.settings)
+    hashed = template_hash(spec, view.facts, serving_image=images.serving)
+    serve = weights_artifact(view, spec.model.name_in_api(state.snapshot.key.name))
     return GroupTemplate(
-        spec_hash=short_hash([template_hash, view.digest, serve.weights.path]),
-        template_hash=template_hash,
-        pod_hash=template_hash,
+        spec_hash=short_hash([hashed, view.digest, serve.weights.path]),
+        template_hash=hashed,
+        pod_hash=hashed,
         weights_name=view.name,
         serve=serve,
-        spec=spec.model_copy(update={"images": images}),
+        spec=with_images(spec, images),
     )
 
 
 def stable_template(state: PlanState) -> GroupTemplate | None:
     """Return what the groups reached last; None where there is none, or where its weights are not known now."""
-    stored, serve = state.snapshot.status.good, state.stable_weights
+    stored, serve = state.snapshot.status.stable, state.stable_weights
     if stored is None or serve is None:
         return None
     try:
@@ -78,8 +79,8 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
     present = {field: getattr(state.spec, field) for field in _NOT_IN_GROUP}
     return GroupTemplate(
         spec_hash=stored.key,
-        template_hash=stored.base,
-        pod_hash=stored.revision,
+        template_hash=stored.template_hash,
+        pod_hash=stored.pod_hash,
         weights_name=stored.weights,
         serve=serve,
         spec=spec.model_copy(update=present),
@@ -91,8 +92,8 @@ def persisted_template(template: GroupTemplate) -> StableTemplate:
     small = template.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))
     return StableTemplate(
         key=template.spec_hash,
-        base=template.template_hash,
-        revision=template.pod_hash,
+        template_hash=template.template_hash,
+        pod_hash=template.pod_hash,
         weights=template.weights_name,
         digest=template.digest,
         id=template.serve.weights.id,

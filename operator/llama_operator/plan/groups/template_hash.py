@@ -1,17 +1,22 @@
 """The template hash: a short hash of everything that makes a stage's pod different, whatever weights it serves.
 
-It is a hash of the user's spec, not of the rendered pod: a new version of the operator that renders a pod differently
-must not restart anybody's model. Fields at their default are left out, so that a new field does not change old hashes.
-Not part of it: ``replicas`` and autoscaling, the gateway, how changes are rolled out and verified, the license that
-was accepted, the served name, and which weights are served: of the source only the volume that it needs, of the
-weights only their shape, because weights of one shape are exchanged in running pods.
+It is taken over the tables below: a stable key, the value that is left out, and where the value stands in the spec. The
+keys are the hash's own and never change: a field that is renamed in the code or in the API keeps its key. A new field
+gets a new key, and the value that it had for everybody before is left out. So neither a rename nor a new version of the
+operator, nor a pod that it renders differently, restarts a group.
+
+Not part of it: ``replicas`` and autoscaling, the gateway, how changes are rolled out and verified, how pods are
+scheduled, the license that was accepted, the served name, and which weights are served. Of the source only the volume
+that it needs counts, and of the weights only their shape, because weights of one shape are swapped in running pods.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
-from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
 from llama_operator.hashing import short_hash
-from llama_operator.plan.settings import Settings
+from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.source import is_mounted, split
 
@@ -148,16 +153,5 @@ def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
 
 
 def _volume(source: str) -> str:
-    """A claim is mounted where its folder is served; everything else comes through the stager."""
-    scheme, _, rest = source.partition("://")
-    return f"pvc://{rest.partition('/')[0]}" if scheme == "pvc" else "staged"
-
-
-def serving_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
-    """Image of the stages."""
-    return spec.images.serving or settings.serving_image
-
-
-def gateway_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
-    """Image of the gateway and of the stager."""
-    return spec.images.gateway or settings.gateway_image
+    """Return the claim that is mounted; everything else comes through the stager."""
+    return f"pvc://{split(source).host}" if is_mounted(source) else "staged"

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
 from llama_operator.hashing import short_hash
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.template_hash import short_hash
-from llama_serving.config.reasons import Reason
-from llama_operator.text import count
 from llama_serving.config.desired import Measurement, WeightsArtifact
 from llama_serving.config.reasons import Reason
 
@@ -60,23 +58,24 @@ class Criteria:
 def judge(group: Group, serve: WeightsArtifact, criteria: Criteria) -> Verdict:
     """Decide whether this group may get requests with these weights."""
     measured, weights = group.measurement, serve.weights
-    where = f"group {group.id.ordinal}"
+    ordinal = group.id.ordinal
     if measured is None or measured.digest != weights.digest:
-        return Verdict(None, Reason.VERIFYING, f"{where}: running golden prompts on {weights.id}")
+        return Verdict(None, Reason.VERIFYING, sentences.verification_runs(ordinal, weights.id, prompts=None))
     asked = [one.prompt for one in criteria.verify.golden]
     if not measured.error and [one.prompt for one in measured.golden] != asked:
-        prompts = count(len(asked), "golden prompt")
-        return Verdict(None, Reason.VERIFYING, f"{where}: running the {prompts} of spec.verify on {weights.id}")
+        text = sentences.verification_runs(ordinal, weights.id, prompts=len(asked))
+        return Verdict(None, Reason.VERIFYING, text)
     problem = _problem(measured, serve, criteria)
     if problem is None:
-        return Verdict(True, Reason.SERVING, f"{where} on {weights.id}: {describe(measured)}")
+        text = sentences.verification_passed(ordinal, weights.id, measured=describe(measured))
+        return Verdict(True, Reason.SERVING, text)
     reason, text = problem
     return Verdict(False, reason, sentences.verification_failed(ordinal, weights.id, why=text))
 
 
 def _problem(measured: Measurement, serve: WeightsArtifact, criteria: Criteria) -> tuple[Reason, str] | None:
     if measured.error:
-        return Reason.VERIFY_FAILED, f"it could not be measured: {measured.error.rstrip('.')}"
+        return Reason.VERIFY_FAILED, f"it could not be measured: {measured.error}"
     wrong = [str(k) for k, digest in enumerate(measured.stage_digests) if digest != serve.weights.digest]
     if wrong:
         text = f"stage {' and '.join(wrong)} loaded other weights than {serve.weights.digest[:19]}"
@@ -115,8 +114,9 @@ def _agreement(measured: Measurement, criteria: Criteria) -> str:
     right = right_answer([*others, measured.answer_hash])
     if right == measured.answer_hash:
         return ""
-    same = count(others.count(right), "other group")
-    return f"its greedy answer {measured.answer_hash[:12]} differs from the {right[:12]} of {same} on the same weights"
+    return sentences.answer_differs(
+        answer=measured.answer_hash[:12], expected=right[:12], groups=others.count(right)
+    )
 
 
 def right_answer(answers: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import fill, is_mounted, split
 
 #: Key of a group's ConfigMap that holds the weights that its pods start with.
 _FILE = names.MANIFEST_PATH.rpartition("/")[2]
@@ -49,7 +50,7 @@ def weights_artifact(view: WeightsView, served_name: str) -> WeightsArtifact:
     """Return what stager and engine are told of ready weights. Raises ValueError without ``view.manifest``."""
     if view.manifest is None:
         raise ValueError(f"the manifest of {view.name} is not known")
-    source = view.source.replace("{revision}", view.revision)
+    source = fill(view.source, view.revision)
     weights = WeightsRef(
         path=weights_folder(source, view.digest),
         id=weights_id(view.revision, view.digest),
@@ -68,10 +69,9 @@ def weights_id(revision: str, digest: str) -> str:
 
 def weights_folder(source: str, digest: str) -> str:
     """Return where a pod finds the weights: in the mounted claim, or where its stager puts them."""
-    scheme, _, rest = source.partition("://")
-    if scheme != "pvc":
+    if not is_mounted(source):
         return names.weights_path(digest)
-    path = rest.partition("/")[2].strip("/")
+    path = split(source).path
     return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
 
 

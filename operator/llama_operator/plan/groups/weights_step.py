@@ -14,6 +14,7 @@ there is a verdict on exactly the weights that the engine has (verification.py).
 from dataclasses import dataclass, replace
 
 from llama_operator.observe.pods import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, PutDesiredState, SetRotation
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
@@ -22,9 +23,7 @@ from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.verification import Verdict
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
 from llama_operator.plan.reasons import Explanation
-from llama_serving.config.reasons import Reason
 from llama_serving.config.desired import DesiredState, WeightsArtifact
-from llama_serving.config.reason_catalogue import reason_from
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 
@@ -61,7 +60,7 @@ def update_in_place(group: Group, template: GroupTemplate, state: PlanState, *, 
     step = replace(step, staged=_staged(template.serve, step.serve, state.current_weights(group), state.stable_weights))
     if step.disrupts and (desired_states(step, state) or not group.stagers_answer):
         # The stagers have not read the last desired state: what they call staged may be out of date.
-        text = f"group {group.id.ordinal}: staging {template.serve.weights.id}"
+        text = sentences.staging_asked(group.id.ordinal, template.serve.weights.id)
         explanation = Explanation(Reason.STAGING_WEIGHTS, text, group.id.ordinal)
         return replace(step, gate=None, why="", disrupts=False, explanation=explanation)
     return step
@@ -84,7 +83,7 @@ def _loaded(group: Group, serve: WeightsArtifact, state: PlanState) -> GroupStep
     step = GroupStep(group, serve, (serve,), verdict=verdict)
     judged = Explanation(verdict.reason, verdict.message, group.id.ordinal)
     if verdict.passed and group.answers:
-        text = f"{verdict.message}; it comes into rotation"
+        text = sentences.back_in_rotation(verdict.message)
         waits = None if group.serving else Explanation(Reason.VERIFYING, text, group.id.ordinal)
         return replace(step, gate=True, why=verdict.message, explanation=waits)
     if verdict.passed is False:
@@ -100,22 +99,22 @@ def _loaded(group: Group, serve: WeightsArtifact, state: PlanState) -> GroupStep
 def _restarted(group: Group) -> tuple[bool | None, str]:
     """Close the gate of an engine that has started again; one that merely does not answer now keeps it."""
     cell = group.state
-    if cell is not None and (cell.phase in _STARTS or (cell.weights and cell.verdict is None)):
-        return False, "the engine has started again, and is verified before it gets requests"
+    if cell is not None and (cell.phase in _STARTS or (cell.weights and cell.measurement is None)):
+        return False, sentences.engine_restarted()
     return None, ""
 
 
 def _in_rotation(group: Group, template: GroupTemplate, state: PlanState, *, may_disrupt: bool) -> GroupStep:
     serve, ordinal, weights = state.current_weights(group), group.id.ordinal, template.serve.weights.id
     if not group.may_serve(state.now) or _restarted(group)[0] is False:  # it answers nobody: nothing is disrupted
-        return GroupStep(group, serve, gate=False, why=f"it does not answer, and loads {weights}")
+        return GroupStep(group, serve, gate=False, why=sentences.engine_silent(weights))
     staging = group.staging(template.digest, template.spec.sharding.pipeline)
     if not staging.ready:
         return GroupStep(group, serve, explanation=explain_staging(group, template, staging))
     if not may_disrupt or not group.weights:
-        text = f"group {ordinal} has {weights} staged and waits for its turn on {group.weights or 'what it has'}"
+        text = sentences.swap_awaits_turn(ordinal, weights, serves=group.weights)
         return GroupStep(group, serve, explanation=Explanation(Reason.ROLLING_OUT, text, ordinal))
-    text = f"group {ordinal}: taken out of rotation to load {weights}"
+    text = sentences.swap_out_of_rotation(ordinal, weights)
     explanation = Explanation(Reason.SWAPPING, text, ordinal)
     return GroupStep(group, serve, gate=False, why=text, disrupts=True, explanation=explanation)
 
@@ -130,11 +129,11 @@ def _out_of_rotation(group: Group, template: GroupTemplate, state: PlanState) ->
         return replace(back, explanation=back.explanation or explain_staging(group, template, staging))
     left = requests_left(group, state.snapshot, state.now)
     if left and not drain_expired(group, template.spec, state.now):
-        text = f"group {ordinal} is out of rotation to load {weights} and ends its requests: {left}"
+        text = sentences.swap_drains(ordinal, weights, held=left)
         explanation, move = Explanation(Reason.SWAPPING, text, ordinal), overdue(group, template.spec, state.now)
         gate, serve = (False if move else None), state.current_weights(group)
         return GroupStep(group, serve, gate=gate, why=text, move=move, explanation=explanation)
-    text = f"group {ordinal}: loading {weights} in place of {group.weights or 'what it had'}"
+    text = sentences.swap_begins(ordinal, weights, before=group.weights)
     return GroupStep(group, template.serve, explanation=Explanation(Reason.SWAPPING, text, ordinal))
 
 
@@ -164,9 +163,9 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
     """Return the desired states that the group's stages do not have yet."""
     if step.serve is None:
         return ()
-    desired = DesiredState(serve=step.serve.weights, staged=step.staged, verify=state.spec.verify.asked())
+    desired = DesiredState(serve=step.serve.weights, staged=step.staged, verify=state.spec.verify.message())
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
-    return tuple(PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.wish != desired.key)
+    return tuple(PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.desired != desired.key)
 
 
 def rotation_change(step: GroupStep) -> SetRotation | None:

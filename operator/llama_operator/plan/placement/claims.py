@@ -18,6 +18,7 @@ from llama_operator.plan import sentences
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.plan import CreateStage
 from llama_serving.config import names
+from llama_serving.config.source import is_mounted
 
 KIND = "PersistentVolumeClaim"
 

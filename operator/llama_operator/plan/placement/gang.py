@@ -17,13 +17,15 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from llama_operator.api.v1alpha1.status import RequeueState
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
 from llama_operator.plan import sentences
+from llama_operator.plan.actions import Admission
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.backoff import doubling_pause
+from llama_serving.config.reasons import Reason
 
 HALF_PLACED_LIMIT = timedelta(seconds=30)
 PREEMPTION_LIMIT = timedelta(minutes=5)
@@ -45,8 +47,8 @@ def half_placed(pods: tuple[PodView, ...], snapshot: Snapshot, now: datetime) ->
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)
     if now - last < limit:
         return ""
-    seconds, said = int(limit.total_seconds()), refused[0].unscheduled.strip().rstrip(".")
-    return f"{len(refused)} of its {len(pods)} pods found no node within {seconds} s, the scheduler says: {said}"
+    seconds, said = int(limit.total_seconds()), refused[0].unscheduled
+    return sentences.half_placed(stuck=len(refused), pods=len(pods), seconds=seconds, said=said)
 
 
 def admissions(
@@ -68,7 +70,7 @@ def admissions(
         begun = len(gated) < len(group.pods)
         if not gated or not alive or not (begun or group.group in whole):
             continue
-        then = not_before(group.group, snapshot.status.taken_back)
+        then = not_before(group.group, snapshot.status.requeues)
         if then and now < then and not begun:
             explanations.append(_requeued(group.group, then, snapshot))
         else:
@@ -106,7 +108,6 @@ def requeues_after(
 
 
 def _requeued(group: GroupId, then: datetime, snapshot: Snapshot) -> Explanation:
-    times = next(one.times for one in snapshot.status.taken_back if one.group == group.name)
-    count = "once" if times == 1 else f"{times} times"
-    text = f"group {group.ordinal} was requeued {count} (only some pods fit); next try {then:%H:%M:%S} UTC"
+    times = next(one.times for one in snapshot.status.requeues if one.group == group.name)
+    text = sentences.group_waits_for_retry(group.ordinal, times=times, at=f"{then:%H:%M:%S}")
     return Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal)

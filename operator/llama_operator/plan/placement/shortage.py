@@ -18,8 +18,8 @@ from llama_operator.plan.placement.fit import (
     may_run,
     why_not,
 )
-from llama_operator.plan.reasons import Reason
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
+from llama_serving.config.reasons import Reason
 
 _COMMON = frozenset({"cpu", "memory", "ephemeral-storage", PODS})  # named only where no device is short
 _NODES_NAMED, _USERS_NAMED = 3, 2

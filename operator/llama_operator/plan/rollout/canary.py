@@ -11,12 +11,13 @@ from typing import NamedTuple
 from llama_operator.api.v1alpha1.rollout import CanarySpec
 from llama_operator.api.v1alpha1.status import CounterBaseline, CountsStatus, RolloutStatus
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.reasons import Explanation
-from llama_serving.config.reasons import Reason
 from llama_operator.plan.rollout.progress import changing_ordinals, updated_ordinals
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad
+from llama_serving.config.reasons import Reason
 
 FEWEST = 20
 _TOTALS = ("finished", "retried", "continued", "broken")
@@ -43,19 +44,19 @@ def watch_canary(
     if rollout.canary == "" or rollout.canary_since is None:
         baselines = counter_baselines(state.snapshot, pair)
         since = state.now.replace(microsecond=0)
-        return rollout.model_copy(update={"canary": "watching", "canary_since": since, "canary_marks": baselines})
+        return rollout.model_copy(update={"canary": "watching", "canary_since": since, "canary_counter_baselines": baselines})
     if (state.now - rollout.canary_since).total_seconds() < canary.seconds:
         return rollout
-    return rollout.model_copy(update={"canary": "passed", "canary_marks": ()})
+    return rollout.model_copy(update={"canary": "passed", "canary_counter_baselines": ()})
 
 
 def canary_failure(rollout: RolloutStatus, pair: WeightsPair, state: PlanState) -> Explanation | None:
     """Return why the canary failed; None while nothing speaks against it, or it is not watched."""
     if rollout.canary != "watching":
         return None
-    difference = _since(state.snapshot, rollout.canary_marks, pair)
+    difference = _since(state.snapshot, rollout.canary_counter_baselines, pair)
     fault = canary_fault(difference, state.spec.rollout.canary, pair)
-    text = f"the canary of {pair.new} failed: {fault}"
+    text = sentences.canary_failed(pair.new, why=fault)
     return Explanation(Reason.CANARY_FAILED, text) if fault else None
 
 

@@ -19,7 +19,7 @@ def update_policy(persisted: Persisted, templates: Templates, state: PlanState) 
     unavailable = spec.max_unavailable
     if persisted.stable is None:
         return UpdatePolicy(desired, desired, every, unavailable=max(unavailable, 1)) if desired else None
-    surge = spec.max_surge if rollout and rollout.expected.strategy == "surge" else 0
+    surge = spec.max_surge if rollout and rollout.preview.strategy == "surge" else 0
     ours = rollout is not None and (desired is None or rollout.key == desired.spec_hash)
     if rollout and ours and rollout.phase in ("RollingBack", "Held"):
         if stable is None:
@@ -28,7 +28,7 @@ def update_policy(persisted: Persisted, templates: Templates, state: PlanState) 
         return UpdatePolicy(stable, stable, every, reverse=reverse, surge=surge, unavailable=unavailable)
     if desired and desired.spec_hash == persisted.stable.key and not ours:
         return UpdatePolicy(desired, desired, every, unavailable=unavailable)
-    if desired is None or rollout is None or not ours or not rollout.expected.strategy:
+    if desired is None or rollout is None or not ours or not rollout.preview.strategy:
         return UpdatePolicy(stable, stable, unavailable=unavailable) if stable else None
     if rollout.phase == "Done":
         return UpdatePolicy(desired, desired, every, unavailable=unavailable)
@@ -53,4 +53,4 @@ def _decision(persisted: Persisted) -> tuple[str, ...]:
     rollout = persisted.rollout
     if rollout is None:
         return ()
-    return rollout.key, rollout.phase, rollout.asked, rollout.expected.strategy, rollout.canary
+    return rollout.key, rollout.phase, rollout.verification_hash, rollout.preview.strategy, rollout.canary

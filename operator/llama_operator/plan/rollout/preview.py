@@ -6,7 +6,7 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.rollout.strategy import Choice
-from llama_operator.text import count
+from llama_serving.config.wording import plural
 
 
 def preview_rollout(choice: Choice, template: GroupTemplate, before: str, *, state: PlanState) -> RolloutPreview:
@@ -41,7 +41,7 @@ def _steps(strategy: str, template: GroupTemplate, state: PlanState) -> list[str
     at_once = rollout.max_surge if strategy == "surge" else rollout.max_unavailable
     steps = [f"stage {weights} beside what serves, and verify it"] if strategy == "inPlace" else []
     if rollout.canary.groups:
-        groups, them = count(rollout.canary.groups, "group"), "it" if rollout.canary.groups == 1 else "them"
+        groups, them = plural(rollout.canary.groups, "group"), "it" if rollout.canary.groups == 1 else "them"
         steps.append(f"change {groups} first and watch {them} for {rollout.canary.seconds} s")
     sentence = {
         "inPlace": f"{which}, {at_once} at a time: out of rotation, requests end, load the weights, verify, back",
@@ -69,7 +69,7 @@ def _measured_seconds(strategy: str, groups: tuple[Group, ...]) -> float | None:
     states = [group.state for group in groups if group.state]
     if strategy == "inPlace":
         swaps = [state.swap.seconds for state in states if state.swap and state.swap.outcome == "done"]
-        checks = [state.verdict.seconds for state in states if state.verdict]
+        checks = [state.measurement.seconds for state in states if state.measurement]
         return max(swaps) + max(checks, default=0) if swaps else None
     starts = [sum(state.timings.values()) for state in states if state.timings]
     return max(starts) if starts else None

@@ -1,11 +1,11 @@
 """How far a rollout is: which groups may change now, and which have arrived."""
 
 from llama_operator.api.v1alpha1.status import RolloutStatus
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reasons import Reason
-from llama_operator.text import count
 
 
 def updated_ordinals(state: PlanState, template: GroupTemplate, ordinals: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,19 +26,20 @@ def explain_progress(rollout: RolloutStatus, desired: GroupTemplate, state: Plan
     """Say where a rollout that is on its way stands; the sentence changes with its steps only."""
     spec, weights = state.spec.rollout, desired.serve.weights.id
     if spec.paused:
-        text = f"spec.rollout.paused holds the rollout of {weights}: {rollout.step} groups have it"
+        text = sentences.rollout_paused(weights, step=rollout.step)
         return Explanation(Reason.ROLLOUT_PAUSED, text)
     if not state.ordinals:
-        text = f"no group is wanted now: the next one is made as {rollout.to}, and the rollout ends when it serves"
+        text = sentences.rollout_awaits_group(rollout.to)
         return Explanation(Reason.ROLLING_OUT, text)
     if rollout.canary == "watching":
-        groups, verb = count(spec.canary.groups, "group"), "serves" if spec.canary.groups == 1 else "serve"
-        return Explanation(Reason.CANARY, f"canary: {groups} {verb} {weights}, watched for {spec.canary.seconds} s")
+        text = sentences.canary_watched(weights, groups=spec.canary.groups, seconds=spec.canary.seconds)
+        return Explanation(Reason.CANARY, text)
     may = changing_ordinals(rollout, state)
     if len(updated_ordinals(state, desired, may)) == len(may) and len(may) < state.spec.replicas and spec.partition:
-        text = f"spec.rollout.partition {spec.partition} keeps the groups below it: {rollout.step} have {weights}"
+        text = sentences.partition_keeps(weights, partition=spec.partition, step=rollout.step)
         return Explanation(Reason.ROLLOUT_PAUSED, text)
-    return Explanation(Reason.ROLLING_OUT, f"{rollout.step} groups have {rollout.to}, before it was {rollout.before}")
+    text = sentences.rollout_progress(step=rollout.step, to=rollout.to, before=rollout.before)
+    return Explanation(Reason.ROLLING_OUT, text)
 
 
 def _is_updated(ordinal: int, template: GroupTemplate, state: PlanState) -> bool:

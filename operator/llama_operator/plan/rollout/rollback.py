@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from llama_operator.observe.pods import PodView
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reason_catalogue import SETBACKS, reason_from
 from llama_serving.config.reasons import CellReason, Reason
-from llama_operator.plan.reasons import Explanation
 from llama_serving.config.state import Phase
 
 #: Restarts of a stage after which an engine that fails is not waited for any longer.
@@ -84,7 +85,7 @@ def start_timed_out(item: Input) -> Explanation | None:
         return None
     minutes = int(limit.total_seconds()) // 60
     ordinal = item.group.id.ordinal
-    text = f"group {ordinal} did not start within {minutes} min (spec.startTimeoutSeconds and 30 min)"
+    text = sentences.start_timed_out(ordinal, minutes=minutes)
     return Explanation(Reason.ENGINE_FAILED, text, ordinal)
 
 
@@ -111,11 +112,11 @@ def _is_starting(item: Input) -> bool:
 def _stage_failed(pod: PodView, item: Input) -> Explanation | None:
     ordinal, cell = item.group.id.ordinal, item.group.states.get(pod.stage)
     if cell and cell.phase is Phase.FAILED:
-        text = f"group {ordinal} stage {pod.stage} does not start: {cell.message.rstrip('.')}"
+        text = sentences.start_failed(ordinal, stage=pod.stage, restarts=0, said=cell.message)
         return Explanation(_cause(cell.reason), text, ordinal)
     if pod.created >= item.since and pod.restarts >= RESTARTS and _fails(pod, cell.reason if cell else None):
         said = cell.message if cell else (pod.waiting.message if pod.waiting else "it ends")
-        text = f"group {ordinal} stage {pod.stage} does not start, {pod.restarts} restarts: {said.rstrip('.')}"
+        text = sentences.start_failed(ordinal, stage=pod.stage, restarts=pod.restarts, said=said)
         return Explanation(Reason.ENGINE_FAILED, text, ordinal)
     return None
 

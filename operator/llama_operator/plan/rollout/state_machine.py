@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
-from llama_operator.hashing import short_hash
+from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
-from llama_operator.plan.groups.template_hash import short_hash
+from llama_operator.plan.groups.template_hash import verification_hash
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
-from llama_serving.config.reasons import Reason
 from llama_operator.plan.rollout.canary import (
     WeightsPair,
     canary_failure,
@@ -31,7 +30,7 @@ from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, choose, pod_hash_for
-from llama_operator.text import count
+from llama_serving.config.reasons import Reason
 
 KEPT = 10  # past rollouts
 
@@ -50,9 +49,9 @@ def with_decided_hash(desired: GroupTemplate | None, persisted: Persisted) -> Gr
         return None
     for known in (persisted.rollout, persisted.stable):
         if known and known.key == desired.spec_hash:
-            return replace(desired, pod_hash=known.revision)
-    if persisted.stable and persisted.stable.base == desired.template_hash:
-        return replace(desired, pod_hash=persisted.stable.revision)
+            return replace(desired, pod_hash=known.pod_hash)
+    if persisted.stable and persisted.stable.template_hash == desired.template_hash:
+        return replace(desired, pod_hash=persisted.stable.pod_hash)
     return desired
 
 
@@ -70,12 +69,6 @@ def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Per
     return _roll_out(persisted, templates, state) if persisted.rollout.phase == "RollingOut" else persisted
 
 
-def verification_hash(desired: GroupTemplate, state: PlanState) -> str:
-    """Hash the template with what decides whether it is good: a held rollout is tried again when this differs."""
-    spec = state.spec
-    return short_hash([desired.spec_hash, spec.verify.to_api(), spec.rollout.canary.to_api()])
-
-
 def _first_stable(persisted: Persisted, desired: GroupTemplate | None, state: PlanState) -> Persisted:
     """Take the first template that a group serves, verified, as the first stable one."""
     if desired is None:
@@ -90,7 +83,7 @@ def _is_same(rollout: RolloutStatus, desired: GroupTemplate, state: PlanState) -
     """Return whether the rollout is the one that the spec asks for."""
     if rollout.key != desired.spec_hash:
         return False
-    return rollout.phase != "Held" or rollout.asked == verification_hash(desired, state)
+    return rollout.phase != "Held" or rollout.verification_hash == verification_hash(state.spec, key=desired.spec_hash)
 
 
 def start(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Persisted:
@@ -102,34 +95,35 @@ def start(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Per
         held = last is not None and last.phase == "Held"
         return replace(persisted, rollout=None) if held else persisted
     rolling_out = last is not None and last.phase == "RollingOut"
-    before = last.to if last and rolling_out else template_label(stable.id, stable.revision)
+    before = last.to if last and rolling_out else template_label(stable.id, stable.pod_hash)
     started = replace(persisted, rollout=_started(persisted, desired, before, state=state))
     if last and running:
-        return _with_history(started, last, "superseded", why="the spec asks for something else", now=state.now)
+        return _with_history(started, last, "superseded", why=sentences.rollout_superseded(), now=state.now)
     return started
 
 
 def _started(persisted: Persisted, desired: GroupTemplate, before: str, *, state: PlanState) -> RolloutStatus:
     stable = persisted.stable
     assert stable  # asked by advance
-    choice = choose(state, stable.base, desired)
+    choice = choose(state, stable.template_hash, desired)
     decided = _with_pod_hash(desired, choice, persisted)
     return RolloutStatus(
         key=decided.spec_hash,
-        asked=verification_hash(decided, state),
+        verification_hash=verification_hash(state.spec, key=decided.spec_hash),
         phase="RollingOut",
         reason=Reason.ROLLING_OUT if choice.strategy else choice.reason,
-        message=f"{decided.label} in place of {before}" if choice.strategy else choice.why,
+        message=sentences.rollout_begins(to=decided.label, before=before) if choice.strategy else choice.why,
         before=before,
         to=decided.label,
-        base=decided.template_hash,
-        revision=decided.pod_hash,
+        id=decided.serve.weights.id,
+        template_hash=decided.template_hash,
+        pod_hash=decided.pod_hash,
         weights=decided.weights_name,
         digest=decided.digest,
-        expected=preview_rollout(choice, decided, before, state=state),
+        preview=preview_rollout(choice, decided, before, state=state),
         step=f"0 of {state.spec.replicas}",
         started=state.now.replace(microsecond=0),
-        marks=counter_baselines(state.snapshot, WeightsPair(stable.id, decided.serve.weights.id)),
+        counter_baselines=counter_baselines(state.snapshot, WeightsPair(stable.id, decided.serve.weights.id)),
     )
 
 
@@ -166,8 +160,8 @@ def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> P
     if desired.spec_hash != stable.key and templates.stable is not None:
         cause = rollback_cause(desired, state, since=rollout.started) or canary_failure(rollout, pair, state)
         if cause:
-            return replace(persisted, rollout=roll_back(rollout, cause, verification_hash(desired, state)))
-    if not rollout.expected.strategy:
+            return replace(persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash)))
+    if not rollout.preview.strategy:
         return replace(persisted, rollout=_choose_again(persisted, rollout, desired, state=state))
     rollout = watch_canary(rollout, pair, desired, state=state)
     updated = updated_ordinals(state, desired, state.ordinals)
@@ -176,7 +170,7 @@ def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> P
         return complete(replace(persisted, rollout=rollout), desired, state)
     step = f"{len(updated)} of {len(state.ordinals)}"
     if step != rollout.step:
-        counts = count_requests(state.snapshot, rollout.marks, pair)
+        counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
         rollout = rollout.model_copy(update={"step": step, "counts": counts})
     progress = explain_progress(rollout, desired, state)
     update = {"reason": progress.reason.value, "message": progress.detail}
@@ -186,7 +180,7 @@ def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> P
 def roll_back(rollout: RolloutStatus, cause: Explanation, verified_by: str) -> RolloutStatus:
     """Turn the rollout round. ``verified_by``: see ``verification_hash``."""
     update = {
-        "phase": "RollingBack", "reason": cause.reason.value, "message": cause.detail, "asked": verified_by,
+        "phase": "RollingBack", "reason": cause.reason.value, "message": cause.detail, "verification_hash": verified_by,
     }  # fmt: skip
     return rollout.model_copy(update=update)
 
@@ -196,19 +190,19 @@ def _choose_again(
 ) -> RolloutStatus:
     """Ask whether there is a strategy now; none was possible so far."""
     assert persisted.stable  # asked by advance
-    choice = choose(state, persisted.stable.base, desired)
+    choice = choose(state, persisted.stable.template_hash, desired)
     if not choice.strategy:
         preview = preview_rollout(choice, desired, rollout.before, state=state)
-        update = {"reason": choice.reason.value, "message": choice.why, "expected": preview}
+        update = {"reason": choice.reason.value, "message": choice.why, "preview": preview}
         return rollout.model_copy(update=update)
     decided = _with_pod_hash(desired, choice, persisted)
     return rollout.model_copy(
         update={
             "reason": Reason.ROLLING_OUT.value,
-            "message": f"{decided.label} in place of {rollout.before}",
+            "message": sentences.rollout_begins(to=decided.label, before=rollout.before),
             "to": decided.label,
-            "revision": decided.pod_hash,
-            "expected": preview_rollout(choice, decided, rollout.before, state=state),
+            "pod_hash": decided.pod_hash,
+            "preview": preview_rollout(choice, decided, rollout.before, state=state),
         }
     )
 
@@ -218,9 +212,9 @@ def complete(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> 
     rollout, stable, replicas = persisted.rollout, persisted.stable, state.spec.replicas
     assert rollout  # asked by advance
     assert stable
-    message = f"{count(replicas, 'group')} {'serves' if replicas == 1 else 'serve'} {rollout.to}"
+    message = sentences.rollout_done(rollout.to, groups=replicas)
     pair = WeightsPair(stable.id, desired.serve.weights.id)
-    counts = count_requests(state.snapshot, rollout.marks, pair)
+    counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
     update = {"phase": "Done", "reason": "", "message": message, "step": f"{replicas} of {replicas}", "counts": counts}
     done = rollout.model_copy(update=update | _ended(state))
     ended = replace(persisted, rollout=done, stable=persisted_template(desired))
@@ -233,12 +227,12 @@ def _end_roll_back(persisted: Persisted, stable: GroupTemplate | None, state: Pl
     assert rollout  # asked by advance
     if stable is None or len(updated_ordinals(state, stable, every)) < len(every):
         return persisted
-    pair = WeightsPair(stable.serve.weights.id, rollout.to.partition(" ")[0])
-    counts = count_requests(state.snapshot, rollout.marks, pair)
+    pair = WeightsPair(stable.serve.weights.id, rollout.id)
+    counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
     update = {"phase": "Held", "step": f"0 of {len(every)}", "counts": counts}
     held = rollout.model_copy(update=update | _ended(state))
     return _with_history(replace(persisted, rollout=held), held, "rolledBack", why=rollout.message, now=state.now)
 
 
 def _ended(state: PlanState) -> dict[str, object]:
-    return {"ended": state.now.replace(microsecond=0), "marks": (), "canary_marks": ()}
+    return {"ended": state.now.replace(microsecond=0), "counter_baselines": (), "canary_counter_baselines": ()}

@@ -17,7 +17,7 @@ from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
 from llama_serving.config.reasons import Reason
-from llama_operator.text import count
+from llama_serving.config.wording import plural
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
 
 def pod_hash_for(choice: Choice, stable: StableTemplate, template: GroupTemplate) -> str:
     """Return the hash of the pods after the rollout: of those that are there when they stay, else one of their own."""
-    if stable.base != template.template_hash:
+    if stable.template_hash != template.template_hash:
         return template.template_hash
     in_place = choice.strategy in ("inPlace", "")
-    return stable.revision if in_place else short_hash([template.template_hash, template.digest])
+    return stable.pod_hash if in_place else short_hash([template.template_hash, template.digest])
 
 
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
@@ -93,7 +93,7 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
     if not rollout.max_unavailable:
         return Choice("", f"{missing}, and spec.rollout.maxUnavailable is 0", Reason.WAITING_FOR_ROOM)
     load, staying = present_load(state), max(state.available - 1, 0)
-    slots, groups = staying * state.spec.max_concurrent_requests, count(staying, "group")
+    slots, groups = staying * state.spec.max_concurrent_requests, plural(staying, "group")
     if load <= slots:
         return Choice("drain", f"{missing}; the {groups} that stay can run {slots} requests at a time, now {load} are there")
     text = (

@@ -14,19 +14,18 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
 from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
-from llama_operator.backoff import doubling_pause
 from llama_operator.plan.explain import explain_start
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
-from llama_serving.config.reasons import Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
-from llama_operator.text import count, rough_seconds
-from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.backoff import doubling_pause
+from llama_serving.config.model import WeightsReport
+from llama_serving.config.reasons import Reason, ReportReason
 from llama_serving.config.source import is_mounted
+from llama_serving.config.wording import clause, plural, rough_seconds
 
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
@@ -65,7 +64,7 @@ def plan_weights(snapshot: WeightsSnapshot, settings: Settings, now: datetime) -
     spec = snapshot.spec
     if snapshot.deleting or spec is None:
         reason = Reason.SPEC_INVALID if snapshot.spec_error else ""
-        return WeightsPlan(reason, snapshot.spec_error, last_attempt=snapshot.status.look)
+        return WeightsPlan(reason, snapshot.spec_error, last_attempt=snapshot.status.last_resolve)
     name = look_name(snapshot.key.name, resolve_key(spec, settings))
     job = next((job for job in snapshot.jobs if job.name == name), None) or _running(snapshot.jobs)
     found = _plan(snapshot, spec, _Attempt(name, job, now))
@@ -88,7 +87,7 @@ def _plan(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, attempt: _Attempt) 
     job = attempt.job
     if is_resolved(snapshot, spec):
         done = (_delete(job),) if job and not job.leaving else ()
-        last = snapshot.status.look
+        last = snapshot.status.last_resolve
         message = last.message if last else ""
         return WeightsPlan(ReportReason.ACCEPTED, message, settled=True, last_attempt=last, deletes=done)
     if job is None:
@@ -118,22 +117,22 @@ def resolve_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
 
 def pause(number: int, source: str) -> float:
     """Return the seconds from the end of the ``number``-th refused attempt to the next."""
-    if not is_remote(source):
+    if is_mounted(source):
         return FIRST_PAUSE
     return doubling_pause(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
 def _start(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, name: str) -> WeightsPlan:
-    last = snapshot.status.look
+    last = snapshot.status.last_resolve
     number = last.number + 1 if last and last.key == name else 1
     waiting = _waiting(snapshot, f"a Job is started to resolve {spec.source}")
     return replace(waiting, start=ResolveJob(name, number))
 
 
-def _waiting(snapshot: WeightsSnapshot, message: str, reason: str = RESOLVING) -> WeightsPlan:
+def _waiting(snapshot: WeightsSnapshot, message: str, reason: str = ReportReason.RESOLVING) -> WeightsPlan:
     """Wait. While the source is resolved again, the last refusal is what a user should see."""
-    last = snapshot.status.look
-    if last and last.refused and reason == RESOLVING:
+    last = snapshot.status.last_resolve
+    if last and last.refused and reason == ReportReason.RESOLVING:
         reason, message = last.reason, last.message
     return WeightsPlan(reason, message, last_attempt=last, recheck=SOON)
 
@@ -144,13 +143,13 @@ def _running_job(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> Weig
         span = rough_seconds((now - job.created).total_seconds())
         more = "" if now - job.created < timedelta(seconds=30) else f"; `kubectl describe job {job.name}` says why"
         return _waiting(snapshot, f"Job {job.name} has no pod yet, {span} so far{more}")
-    wait = explain_start(pod, snapshot.nodes, now)
+    wait = explain_start(pod, snapshot.capacity, now)
     if wait is None:
         span = rough_seconds((now - pod.created).total_seconds())
         return _waiting(snapshot, f"pod {pod.name} on node {pod.node} resolves the weights, {span} so far")
     if wait.reason is Reason.POD_STARTING:
         return _waiting(snapshot, wait.detail)
-    volume = wait.reason is Reason.UNSCHEDULABLE and "persistentvolumeclaim" in pod.unscheduled
+    volume = wait.reason is Reason.UNSCHEDULABLE and pod.volume_missing
     return _waiting(snapshot, wait.detail, Reason.VOLUME_UNAVAILABLE if volume else wait.reason)
 
 
@@ -160,7 +159,7 @@ def _finished(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, *
     stored = snapshot.manifest is not None and snapshot.manifest.digest == report.digest
     if report.outcome == "accepted" and not stored:
         if now - ended < MANIFEST_LAG:
-            return _waiting(snapshot, f"the manifest of {count(report.files, 'file')} is on its way")
+            return _waiting(snapshot, f"the manifest of {plural(report.files, 'file')} is on its way")
         why = f"Job {job.name} accepted the weights but stored no manifest with their digest {report.digest}"
         report = WeightsReport(outcome="refused", reason=ReportReason.WEIGHTS_BROKEN, message=why)
     refused = report.outcome == "refused"

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.hf_api import ModelInfo
 
 from llama_serving.config.error_text import error_text
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import Web
 from llama_serving.weights.source.http_errors import Remedies, failure

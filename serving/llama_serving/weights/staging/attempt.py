@@ -20,6 +20,7 @@ from typing import Final
 from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.error_text import error_text
 from llama_serving.config.reasons import StagingReason
+from llama_serving.config.source import is_mounted
 from llama_serving.weights.model.errors import RefusedError
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, differs, full, unreadable

@@ -5,8 +5,8 @@ import pytest
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.policy import Decision, decide
-from llama_operator.plan.autoscaling.scale_reason import ScaleReason
 from llama_operator.plan.autoscaling.windows import horizon_for, windows_for
+from llama_serving.config.reasons import ScaleReason
 from tests.unit.operator.plan.autoscaling.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
 
 ZERO = within(LIMITS, floor=0, idle_after=300.0)

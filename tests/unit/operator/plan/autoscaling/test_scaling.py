@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.memory import (
     NO_MEMORY,
@@ -29,7 +30,6 @@ from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.planner import READING, plan
 from llama_operator.status.deployment import notices, report
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.wording import plural
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world
 

@@ -9,13 +9,12 @@ import pytest
 from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
-from llama_operator.observe.deployment import PodView, pod_view
+from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.plan.actions import Admission
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, half_placed, is_held, not_before, requeues_after
-from llama_operator.plan.plan import Admission
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Reason
 from llama_operator.ports import Capacity, Retry
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llama_operator.plan.placement.admit import AdmissionDecision, WaitingGroup, admit
 from llama_operator.plan.placement.fit import FreeCapacity, could_ever_fit, why_not
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_serving.config.reasons import Reason
 

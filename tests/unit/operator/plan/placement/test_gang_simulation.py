@@ -15,7 +15,8 @@ import pytest
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
-from llama_operator.observe.deployment import PodView, Snapshot, pod_views
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete
 from llama_operator.plan.naming import GroupId

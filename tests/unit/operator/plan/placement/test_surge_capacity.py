@@ -11,12 +11,12 @@ from llama_operator.adapters.node_capacity import capacity_of, pod_request
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.stage import stage_pod
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
-from llama_operator.plan.plan import CreateStage
 from llama_operator.plan.rollout.strategy import Choice, choose
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from tests.fakes.world import SETTINGS, spec_of
