@@ -80,5 +80,5 @@ def resolver_name(weights: str) -> str:
 
 
 def look_name(weights: str, key: str) -> str:
-    """Name of the Job that looks at the source; another wish or image is another Job."""
+    """Name of the Job that resolves the source; another spec or image is another Job."""
     return f"{weights}-{key}"

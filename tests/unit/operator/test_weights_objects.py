@@ -15,9 +15,9 @@ from llama_operator.manifests.stage import stage_pod, staging_volume
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.weights import stored_manifest, weights_view, weights_views
-from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.naming import GroupId, look_name, manifest_name, resolver_name, weights_name
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key

@@ -45,7 +45,7 @@ def created(there: Snapshot, ordinal: int = 0, pod_hash: str = "new") -> tuple[l
     assert there.spec is not None
     group = GroupId("chat", ordinal, pod_hash)
     creates = (CreateStage(group, 0), CreateStage(group, 1))
-    decided = Plan(groups=(GroupPlan(group, serve_of(), there.spec),), creates=creates)
+    decided = Plan(actions.groups=(GroupPlan(group, serve_of(), there.spec),), actions.creates=creates)
     found = changes(decided, there, Context(KEY, "uid-1", there.spec, SETTINGS))
     pods = [write.manifest for write in found.applies if write.manifest["kind"] == "Pod"]
     volumes = [one for pod in pods for one in pod["spec"]["volumes"] if one["name"] == "weights"]
