@@ -183,7 +183,7 @@ def _container(context: Context) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.gateway"],
         "ports": [
             {"name": "http", "containerPort": names.PORT_GATEWAY, "protocol": "TCP"},
-            {"name": "internal", "containerPort": names.PORT_GATEWAY_INTERNAL, "protocol": "TCP"},
+            {"name": "internal", "containerPort": names.PORT_GATEWAY_ADMIN, "protocol": "TCP"},
         ],
         # No CPU limit: throttling would add latency to every stream.
         "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
@@ -239,7 +239,7 @@ def _network_policy(context: Context) -> Manifest:
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"ports": [tcp(names.PORT_GATEWAY)]},
-                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_INTERNAL)]},
+                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
             ],
         },
     }

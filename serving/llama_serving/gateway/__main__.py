@@ -14,8 +14,8 @@ from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
 from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
-from llama_serving.gateway.log import set_up
-from llama_serving.gateway.server import Listen, serve
+from llama_serving.gateway.telemetry.log import set_up
+from llama_serving.gateway.server import ListenAddress, serve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"llama-gateway: {error}", file=sys.stderr)  # noqa: T201
         return 2
     _allow_many_sockets()
-    listen = Listen(options.host, options.port, options.internal_port)
+    listen = ListenAddress(options.host, options.port, options.internal_port)
     asyncio.run(serve(config, discovery, listen, access_log=options.access_log))
     return 0
 
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--static", metavar="NAME=URL,...", help="these groups instead of those that the pods tell")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=names.PORT_GATEWAY, help="port of the OpenAI API; 0: a free one")
-    parser.add_argument("--internal-port", type=int, default=names.PORT_GATEWAY_INTERNAL, help="0: a free one")
+    parser.add_argument("--internal-port", type=int, default=names.PORT_GATEWAY_ADMIN, help="0: a free one")
     parser.add_argument("--access-log", action="store_true", help="log every request, not only those that failed")
     return parser
 

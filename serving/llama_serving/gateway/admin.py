@@ -7,18 +7,18 @@ from aiohttp import web
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from llama_serving.gateway.dispatcher import Dispatcher
-from llama_serving.gateway.handler import Proxy
-from llama_serving.gateway.routing.backend import Group
+from llama_serving.gateway.handler import RequestHandler
+from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.telemetry.metrics import Metrics, labelled, sample, started
-from llama_serving.gateway.telemetry.workload import samples, work
+from llama_serving.gateway.telemetry.workload import samples, work_count
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Internal:
+class AdminApi:
     """Answers on the internal port. ``synced``: discovery has spoken once; zero groups are groups enough to hold."""
 
-    def __init__(self, *, dispatcher: Dispatcher, proxy: Proxy, metrics: Metrics) -> None:
+    def __init__(self, *, dispatcher: Dispatcher, proxy: RequestHandler, metrics: Metrics) -> None:
         self.synced = False
         self._dispatcher = dispatcher
         self._proxy = proxy
@@ -48,9 +48,9 @@ class Internal:
             totals=dict(self._metrics.totals),
             by_weights={weights: count.counts() for weights, count in self._metrics.weights.items()},
             uptime=round(now - self._since, 3),
-            arrived=work(demand.arrived),
-            waits=work(router.line.work),
-            served=work(demand.served),
+            arrived=work_count(demand.arrived),
+            waits=work_count(router.line.work),
+            served=work_count(demand.served),
         )
 
     def metrics_text(self) -> str:
@@ -74,7 +74,7 @@ class Internal:
             "llama_gateway_group_ejected", "1: paused after failures", ((g.name, g.ejected) for g in load.groups)
         )
 
-    def _groups(self) -> list[Group]:
+    def _groups(self) -> list[Backend]:
         return sorted(self._dispatcher.router.groups.values(), key=lambda group: (group.target.name, group.gone))
 
     async def _load(self, _: web.Request) -> web.Response:
@@ -94,7 +94,7 @@ class Internal:
         return web.Response(text="ready\n")
 
 
-def _group_load(group: Group) -> GroupLoad:
+def _group_load(group: Backend) -> GroupLoad:
     return GroupLoad(
         name=group.target.name,
         group=group.target.ordinal,

@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.routing.request_size import UNKNOWN, Size
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import Fault
-from llama_serving.gateway.routing.router import Full, Router
+from llama_serving.gateway.routing.router import QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
 
 
-class DeadlineError(Exception):
+class QueueTimeoutError(Exception):
     """The request has waited as long as it may; the message says for what, with numbers."""
 
 
 class QueueFullError(Exception):
     """No more requests may wait; ``retry_after`` in whole seconds."""
 
-    def __init__(self, full: Full) -> None:
+    def __init__(self, full: QueueFull) -> None:
         super().__init__(f"{full.waiting} requests wait already")
         self.retry_after = full.retry_after
 
@@ -33,21 +33,21 @@ class Dispatcher:
         self._wakes: dict[Ticket, asyncio.Future[None]] = {}
         self._closed = ""
 
-    def admit(self, size: Size | None = UNKNOWN) -> Ticket:
+    def admit(self, size: RequestSize | None = UNKNOWN) -> Ticket:
         """Take in a request; raises QueueFullError. ``leave`` must follow, however the request ends.
 
         ``size``: None for one that is no work for a group.
         """
         admitted = self.router.admit(self.clock(), size)
-        if isinstance(admitted, Full):
+        if isinstance(admitted, QueueFull):
             raise QueueFullError(admitted)
         return admitted
 
-    async def placed(self, ticket: Ticket) -> Group:
-        """Wait until the request has a group; raises DeadlineError."""
+    async def placed(self, ticket: Ticket) -> Backend:
+        """Wait until the request has a group; raises QueueTimeoutError."""
         while ticket.group is None:
             if self._closed:
-                raise DeadlineError(self._closed)
+                raise QueueTimeoutError(self._closed)
             await self._wait(ticket)
         return ticket.group
 
@@ -69,11 +69,11 @@ class Dispatcher:
         """End a request. A second call does nothing."""
         self._wake(self.router.leave(ticket, self.clock()))
 
-    def update(self, targets: Iterable[Target]) -> None:
+    def update(self, targets: Iterable[Endpoint]) -> None:
         """Take over what discovery knows."""
         self._wake(self.router.update(targets, self.clock()))
 
-    def probed(self, group: Group, *, token: int, good: bool) -> None:
+    def probed(self, group: Backend, *, token: int, good: bool) -> None:
         """Note the result of a probe."""
         self._wake(self.router.probed(group, token=token, good=good, now=self.clock()))
 
@@ -90,7 +90,7 @@ class Dispatcher:
                 await wake
         except TimeoutError:
             if ticket.group is None:
-                raise DeadlineError(self._why(ticket)) from None
+                raise QueueTimeoutError(self._why(ticket)) from None
         finally:
             del self._wakes[ticket]
 

@@ -17,34 +17,34 @@ from aiohttp.http import HttpVersion11
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
-from llama_serving.gateway.continuation.failover import Continuer
+from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure import request as continuation
-from llama_serving.gateway.continuation.pure.request import Asked, NotContinuableError
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest, NotContinuableError
 from llama_serving.gateway.continuation.stream import Stream, can_be_continued
-from llama_serving.gateway.dispatcher import DeadlineError, Dispatcher, QueueFullError
+from llama_serving.gateway.dispatcher import QueueTimeoutError, Dispatcher, QueueFullError
 from llama_serving.gateway.http.body import BodyReader, BodyRefusedError
 from llama_serving.gateway.http.errors import error_response
-from llama_serving.gateway.http.headers import held_headers, request_head, request_id, response_headers
-from llama_serving.gateway.http.memory_budget import Budget, body_budget, memory_limit
-from llama_serving.gateway.http.pump import ClientGoneError
-from llama_serving.gateway.http.relay import BrokenError, Relay
-from llama_serving.gateway.http.request_context import Passage
-from llama_serving.gateway.http.sse_keepalive import Hold, told
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.models_cache import Listing
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.http.headers import event_stream_headers, request_head, request_id, response_headers
+from llama_serving.gateway.http.memory_budget import MemoryBudget, body_budget, memory_limit
+from llama_serving.gateway.http.pump import ClientDisconnectedError
+from llama_serving.gateway.http.relay import ReadError, Relay
+from llama_serving.gateway.http.request_context import RequestContext
+from llama_serving.gateway.http.sse_keepalive import SseKeepAlive, as_events
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.models_cache import ModelsCache
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.telemetry.metrics import Metrics
-from llama_serving.gateway.upstream.connection import AttemptError, Pools
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 
 _PREFIX = "/v1/"
 _ABORT = struct.pack("ii", 1, 0)
 
 
-class NoAnswerError(Exception):
+class BackendError(Exception):
     """The last attempt failed and the request is not repeated."""
 
     def __init__(self, fault: Fault | None, ticket: Ticket) -> None:
@@ -52,11 +52,11 @@ class NoAnswerError(Exception):
         self.status = 504 if fault is not None and fault.kind is FaultKind.HANG else 502
 
 
-class Proxy:
+class RequestHandler:
     """The handler of the public port."""
 
     def __init__(
-        self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: Pools, metrics: Metrics, access_log: bool = False
+        self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: ConnectionPools, metrics: Metrics, access_log: bool = False
     ) -> None:
         self.draining = False
         self.open_requests = 0
@@ -65,14 +65,14 @@ class Proxy:
         self._pools = pools
         self._metrics = metrics
         self._access_log = access_log
-        self._budget = Budget(min(config.max_held, body_budget(memory_limit())))
+        self._budget = MemoryBudget(min(config.max_held, body_budget(memory_limit())))
         self._bodies = BodyReader(max_body=config.max_body, budget=self._budget, idle_timeout=config.idle_timeout)
-        self._continuer = Continuer(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
-        self._listing = Listing()
+        self._continuer = StreamFailover(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
+        self._listing = ModelsCache()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        passage = Passage(request, request_id(request.headers), self._dispatcher.clock())
+        passage = RequestContext(request, request_id(request.headers), self._dispatcher.clock())
         self.open_requests += 1
         try:
             return await self._answer(passage)
@@ -89,7 +89,7 @@ class Proxy:
             self._release_body(passage)
             passage.finish(self._metrics, now=self._dispatcher.clock(), access_log=self._access_log)
 
-    async def _answer(self, passage: Passage) -> web.StreamResponse:
+    async def _answer(self, passage: RequestContext) -> web.StreamResponse:
         try:
             target = _target_of(passage.request)
             if target is None:
@@ -104,19 +104,19 @@ class Proxy:
         except QueueFullError as error:
             passage.outcome = "rejected_full"
             return await self._refuse(passage, 429, str(error), code="queue_full", retry_after=error.retry_after)
-        except DeadlineError as error:
+        except QueueTimeoutError as error:
             passage.outcome = "rejected_deadline"
             return await self._refuse(passage, 503, str(error), code="no_group")
-        except NoAnswerError as error:
+        except BackendError as error:
             return await self._refuse(passage, error.status, str(error), code="group_failed")
-        except ClientGoneError as error:
+        except ClientDisconnectedError as error:
             return _gone(passage, error)
 
     def move_streams(self) -> None:
         """Let streams leave the groups that discovery says are to be left."""
         self._continuer.move_streams()
 
-    async def _call(self, passage: Passage, target: str) -> tuple[Call, Asked | None]:
+    async def _call(self, passage: RequestContext, target: str) -> tuple[Call, ContinuableRequest | None]:
         request = passage.request
         body = await self._bodies.read(request)
         passage.held = len(body)
@@ -134,7 +134,7 @@ class Proxy:
         )
         return call, asked
 
-    def _asked(self, passage: Passage, target: str, body: bytes) -> Asked | None:
+    def _asked(self, passage: RequestContext, target: str, body: bytes) -> ContinuableRequest | None:
         request = passage.request
         if request.method != "POST" or "content-encoding" in request.headers:
             return None
@@ -147,7 +147,7 @@ class Proxy:
         passage.asks_stream = asked is not None
         return asked
 
-    async def _route(self, passage: Passage, call: Call, asked: Asked | None) -> web.StreamResponse:
+    async def _route(self, passage: RequestContext, call: Call, asked: ContinuableRequest | None) -> web.StreamResponse:
         ticket = self._dispatcher.admit(passage.size)
         try:
             reply, target = await self._reply(passage, ticket, call)
@@ -165,7 +165,7 @@ class Proxy:
             self._dispatcher.leave(ticket)
             passage.waited, passage.retries, passage.used = ticket.waited, ticket.tries.retries, ticket.used
 
-    async def _reply(self, passage: Passage, ticket: Ticket, call: Call) -> tuple[Reply, Target]:
+    async def _reply(self, passage: RequestContext, ticket: Ticket, call: Call) -> tuple[Reply, Endpoint]:
         """Return the beginning of the answer that the client gets, whoever gave it."""
         while True:
             target = (ticket.group or await self._placed(passage, ticket)).target
@@ -180,18 +180,18 @@ class Proxy:
                 self._dispatcher.put_back(ticket)
                 continue
             if reply is None:
-                raise NoAnswerError(fault, ticket)
+                raise BackendError(fault, ticket)
             return reply, target
 
-    async def _placed(self, passage: Passage, ticket: Ticket) -> Group:
+    async def _placed(self, passage: RequestContext, ticket: Ticket) -> Backend:
         if not passage.asks_stream or not self._config.keep_alive:
             return await self._dispatcher.placed(ticket)
         if passage.hold is None:
             relay = Relay(passage.request, self._config.idle_timeout)
-            passage.hold = Hold(relay, period=self._config.keep_alive, headers=held_headers(passage.identity))
+            passage.hold = SseKeepAlive(relay, period=self._config.keep_alive, headers=event_stream_headers(passage.identity))
         return await passage.hold.placed(self._dispatcher, ticket, close=self.draining)
 
-    async def _attempt(self, target: Target, call: Call) -> tuple[Reply | None, Fault | None]:
+    async def _attempt(self, target: Endpoint, call: Call) -> tuple[Reply | None, Fault | None]:
         """Return what came, and what is wrong with it; one of them at least."""
         try:
             reply = await attempt(self._pools.of(target.host, target.port), call)
@@ -199,7 +199,7 @@ class Proxy:
             return None, error.fault
         return reply, reply.fault()
 
-    def _repeats(self, passage: Passage, ticket: Ticket, fault: Fault) -> bool:
+    def _repeats(self, passage: RequestContext, ticket: Ticket, fault: Fault) -> bool:
         repeat = self._dispatcher.may_repeat(ticket, fault)
         self._metrics.faults[fault.kind] += 1
         self._metrics.weights[passage.weights].failed += 1
@@ -209,7 +209,7 @@ class Proxy:
         return repeat
 
     async def _pass_on(
-        self, passage: Passage, reply: Reply, *, target: Target, stream: Stream | None
+        self, passage: RequestContext, reply: Reply, *, target: Endpoint, stream: Stream | None
     ) -> web.StreamResponse:
         passage.first_byte = self._dispatcher.clock()
         if passage.size is None:
@@ -228,10 +228,10 @@ class Proxy:
                 await (relay.pass_on(reply) if stream is None else self._continuer.run(relay, stream))
                 response = await relay.end()
             else:
-                response = await held.end(await told(reply, timeout=self._config.idle_timeout))
-        except (ClientGoneError, ConnectionError) as error:
+                response = await held.end(await as_events(reply, timeout=self._config.idle_timeout))
+        except (ClientDisconnectedError, ConnectionError) as error:
             return _gone(passage, error)
-        except BrokenError as error:
+        except ReadError as error:
             why_alone = f"; not continued, because {passage.alone}" if passage.alone else ""
             passage.outcome, passage.reason = "broken", f"group {passage.group} broke off: {error}{why_alone}"
             await relay.fail(f"the group broke off: {error}{why_alone}")
@@ -241,24 +241,24 @@ class Proxy:
         return response
 
     async def _refuse(
-        self, passage: Passage, status: int, message: str, *, code: str, retry_after: int | None = None
+        self, passage: RequestContext, status: int, message: str, *, code: str, retry_after: int | None = None
     ) -> web.StreamResponse:
         passage.code, passage.reason = status, message
         if passage.hold is not None and passage.hold.begun:
             try:
                 return await passage.hold.refuse(status, message, code=code)
-            except ClientGoneError as error:
+            except ClientDisconnectedError as error:
                 return _gone(passage, error)
         return self._signed(passage, error_response(status, message, code=code, retry_after=retry_after))
 
-    def _signed(self, passage: Passage, response: web.Response) -> web.StreamResponse:
+    def _signed(self, passage: RequestContext, response: web.Response) -> web.StreamResponse:
         response.headers[names.HEADER_REQUEST_ID] = passage.identity
         response.headers["server"] = "llama-gateway"
         if self.draining:
             response.force_close()
         return response
 
-    def _release_body(self, passage: Passage) -> None:
+    def _release_body(self, passage: RequestContext) -> None:
         self._bodies.release(passage.held)
         passage.held = 0
 
@@ -275,7 +275,7 @@ def _target_of(request: web.BaseRequest) -> str | None:
     return target
 
 
-def _gone(passage: Passage, error: Exception) -> web.StreamResponse:
+def _gone(passage: RequestContext, error: Exception) -> web.StreamResponse:
     passage.outcome, passage.reason = "cancelled", str(error)
     return _cut_off(passage.request, abort=True)
 

@@ -12,7 +12,7 @@ from llama_serving.gateway.upstream.exchange import Reply
 from llama_serving.gateway.upstream.health_probe import PATH
 
 
-class Listing:
+class ModelsCache:
     """The last list."""
 
     def __init__(self) -> None:

@@ -14,30 +14,30 @@ from aiohttp import web
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad
-from llama_serving.gateway.admin import Internal
+from llama_serving.gateway.admin import AdminApi
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.dispatcher import Dispatcher
-from llama_serving.gateway.handler import Proxy
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.handler import RequestHandler
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.telemetry.metrics import Metrics
-from llama_serving.gateway.upstream.connection import Pools
+from llama_serving.gateway.upstream.connection import ConnectionPools
 from llama_serving.gateway.upstream.health_probe import Prober
 
 _BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
+class ListenAddress:
     """Where to listen; port 0 takes a free one."""
 
     host: str = "0.0.0.0"
     port: int = names.PORT_GATEWAY
-    internal_port: int = names.PORT_GATEWAY_INTERNAL
+    internal_port: int = names.PORT_GATEWAY_ADMIN
 
 
-class Service:
+class GatewayServer:
     """One gateway. ``run`` is all of its life, ``stop`` what a signal calls. The ports are set when ``started`` is."""
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False) -> None:
@@ -45,22 +45,22 @@ class Service:
         self._discovery = discovery
         self._metrics = Metrics()
         self._dispatcher = Dispatcher(Router(_limits(config)), time.monotonic)
-        self._pools = Pools(connect_timeout=config.connect_timeout, clock=time.monotonic)
-        self._proxy = Proxy(
+        self._pools = ConnectionPools(connect_timeout=config.connect_timeout, clock=time.monotonic)
+        self._proxy = RequestHandler(
             config,
             dispatcher=self._dispatcher,
             pools=self._pools,
             metrics=self._metrics,
             access_log=access_log,
         )
-        self._internal = Internal(dispatcher=self._dispatcher, proxy=self._proxy, metrics=self._metrics)
+        self._internal = AdminApi(dispatcher=self._dispatcher, proxy=self._proxy, metrics=self._metrics)
         self.started = asyncio.Event()
         self.port = 0
         self.internal_port = 0
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
-    async def run(self, listen: Listen) -> None:
+    async def run(self, listen: ListenAddress) -> None:
         """Serve until ``stop`` is called and the drain has ended; raises what kills discovery or the probes."""
         internal = web.AppRunner(self._internal.app(), access_log=None)
         await internal.setup()
@@ -87,7 +87,7 @@ class Service:
             self._at_once.set()
         self._stopping.set()
 
-    async def _serve(self, listen: Listen, internal: web.AppRunner) -> None:
+    async def _serve(self, listen: ListenAddress, internal: web.AppRunner) -> None:
         server = web.Server(self._proxy.handle, handler_cancellation=True, access_log=None, auto_decompress=False)
         listener = await asyncio.get_running_loop().create_server(
             server, listen.host, listen.port, backlog=_BACKLOG, reuse_address=True
@@ -125,7 +125,7 @@ class Service:
         self._pools.keep_only(set())
         LOGGER.info("gateway ends")
 
-    def _publish(self, targets: tuple[Target, ...]) -> None:
+    def _publish(self, targets: tuple[Endpoint, ...]) -> None:
         self._internal.synced = True
         self._pools.keep_only({(target.host, target.port) for target in targets})
         self._dispatcher.update(targets)
@@ -134,9 +134,9 @@ class Service:
         LOGGER.info("groups", extra=fields(known=len(targets), ready=ready))
 
 
-async def serve(config: GatewayConfig, discovery: Discovery, listen: Listen, *, access_log: bool) -> None:
+async def serve(config: GatewayConfig, discovery: Discovery, listen: ListenAddress, *, access_log: bool) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
-    service = Service(config, discovery, access_log=access_log)
+    service = GatewayServer(config, discovery, access_log=access_log)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)

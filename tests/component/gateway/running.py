@@ -12,8 +12,8 @@ import aiohttp
 
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.server import Listen, Service
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.server import ListenAddress, GatewayServer
 
 CHAT = "/v1/chat/completions"
 
@@ -51,13 +51,13 @@ class Answer:
 class Gateway:
     """A running gateway and a client of it."""
 
-    service: Service
+    service: GatewayServer
     discovery: HandDiscovery
     session: aiohttp.ClientSession
     port: int
     internal_port: int
 
-    def know(self, *targets: Target) -> None:
+    def know(self, *targets: Endpoint) -> None:
         assert self.discovery.publish is not None
         self.discovery.publish(targets)
 
@@ -97,12 +97,12 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(*targets: Target, **config: Any) -> AsyncIterator[Gateway]:
+async def gateway(*targets: Endpoint, **config: Any) -> AsyncIterator[Gateway]:
     """Run a gateway that knows ``targets``; with no ``targets`` it has not been told anything yet."""
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
-    service = Service(GatewayConfig.model_validate(given), discovery)
-    life = asyncio.create_task(service.run(Listen("127.0.0.1", 0, 0)))
+    service = GatewayServer(GatewayConfig.model_validate(given), discovery)
+    life = asyncio.create_task(service.run(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):
         await service.started.wait()
     connector = aiohttp.TCPConnector(limit=0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llama_serving.config.gateway import AnswerCounts
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import Exchange, Script, Upstream, answer, head, upstreams
 from tests.unit.gateway.engine import DONE, TEXT, Engine, Seen, recorded, seen, tokens_of
@@ -71,7 +71,7 @@ def says(
     return script
 
 
-def target(upstream: Upstream, name: str, *, weights: str = "w", ready: bool = True, moving: bool = False) -> Target:
+def target(upstream: Upstream, name: str, *, weights: str = "w", ready: bool = True, moving: bool = False) -> Endpoint:
     return dataclasses.replace(upstream.target(name, ready=ready), weights=weights, moving=moving)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from llama_serving.common.kube_access import Access
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import until
 
@@ -22,10 +22,10 @@ class Groups:
     """What was published last, and how often."""
 
     def __init__(self) -> None:
-        self.targets: tuple[Target, ...] | None = None
+        self.targets: tuple[Endpoint, ...] | None = None
         self.times = 0
 
-    def publish(self, targets: tuple[Target, ...]) -> None:
+    def publish(self, targets: tuple[Endpoint, ...]) -> None:
         self.targets = targets
         self.times += 1
 
@@ -62,7 +62,7 @@ async def test_leaders_of_this_deployment_are_listed_and_then_watched() -> None:
         server.put(pod("chat-a-0-0", group="4"))
         async with watching(server) as groups:
             await watches(server, 1)
-            assert groups.targets == (Target("uid-of-chat-a-0-0", "chat-a-0-0", 4, "w1", "10.0.0.1", 8000, True),)
+            assert groups.targets == (Endpoint("uid-of-chat-a-0-0", "chat-a-0-0", 4, "w1", "10.0.0.1", 8000, True),)
     selector = "llama-operator.dev/deployment=chat,app.kubernetes.io/component=stage,llama-operator.dev/stage=0"
     assert [path for path, _, _ in server.requests] == ["/api/v1/namespaces/ml/pods"] * 2
     assert [query["labelSelector"] for _, query, _ in server.requests] == [selector] * 2

@@ -11,7 +11,7 @@ from llama_serving.gateway.continuation.pure.request import (
     NEUTRAL,
     PASSED,
     TEXT,
-    Asked,
+    ContinuableRequest,
     NotContinuableError,
     next_body,
     read,
@@ -21,7 +21,7 @@ from llama_serving.gateway.continuation.pure.request import (
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
-def asked(path: str = CHAT, /, **more: Any) -> Asked:
+def asked(path: str = CHAT, /, **more: Any) -> ContinuableRequest:
     prompt = {"messages": MESSAGES} if path == CHAT else {"prompt": "Hi"}
     found = read(path, json.dumps({"stream": True, **prompt, **more}).encode())
     assert found is not None

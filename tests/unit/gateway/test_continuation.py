@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from llama_serving.gateway.continuation.pure import request as continuation
 from llama_serving.gateway.continuation.pure.chunk import ChunkError, read, without_ids
 from llama_serving.gateway.continuation.pure.recorder import Recorder, is_readable
-from llama_serving.gateway.continuation.pure.request import Asked
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
-from llama_serving.gateway.continuation.pure.transcript import Story
-from llama_serving.gateway.http.memory_budget import Budget
+from llama_serving.gateway.continuation.pure.transcript import Transcript
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 from tests.unit.gateway.engine import CHAT, DONE, TEXT, Engine, Seen, recorded, seen, tokens_of
 
 WORDS: tuple[str, ...] = ("Hello", ", ", "world", ".", "\n\n", "a", "nine", ", ten")
@@ -57,11 +57,11 @@ class Client:
         raw = json.dumps(body).encode()
         read_body = continuation.read(path, raw)
         assert read_body is not None
-        self.asked: Asked = read_body
+        self.asked: ContinuableRequest = read_body
         self.path, self.body = path, json.loads(continuation.with_token_ids(raw, read_body))
-        self.budget = Budget(1 << 30)
+        self.budget = MemoryBudget(1 << 30)
         self.tap: Recorder | Rewriter = Recorder(self.budget, shows_ids=self.asked.wants_ids)
-        self.story: Story | None = None
+        self.story: Transcript | None = None
         self.got = b""
 
     def stream(self, *, sizes: Sequence[int] = (), cut: int | None = None, pieces: int = 1 << 20) -> bool:
@@ -79,7 +79,7 @@ class Client:
             return True
         if self.story is None:
             assert isinstance(self.tap, Recorder)
-            self.story = Story(held_back=self.asked.held_back, shows_ids=self.asked.wants_ids)
+            self.story = Transcript(held_back=self.asked.held_back, shows_ids=self.asked.wants_ids)
             for event in self.tap.events():
                 self.story.take(read(event))
         if self.story.finish is not None:
@@ -150,7 +150,7 @@ def test_cuts_all_over_a_recorded_answer(name: str) -> None:
 @pytest.mark.parametrize("pieces", [3, 1000, 1 << 20])
 def test_without_its_token_ids_a_stream_is_what_the_engine_sends_unasked(name: str, pieces: int) -> None:
     raw, plain = recorded(f"{name}.ids.sse"), recorded(f"{name}.plain.sse")
-    recorder = Recorder(Budget(1 << 20), shows_ids=False)
+    recorder = Recorder(MemoryBudget(1 << 20), shows_ids=False)
     got = b"".join(recorder.take(raw[start : start + pieces]) for start in range(0, len(raw), pieces))
     assert nameless(got) == nameless(plain)
     assert recorder.done
@@ -239,7 +239,7 @@ def test_comments_say_nothing() -> None:
 
 
 def test_a_stream_beyond_the_memory_goes_on_and_is_not_kept() -> None:
-    budget = Budget(20_000)
+    budget = MemoryBudget(20_000)
     recorder = Recorder(budget, shows_ids=False)
     events = Engine(tuple((number, "word ") for number in range(10, 300))).answer(CHAT, {"return_token_ids": True})
     got = b"".join(recorder.take(event) for event in events)
@@ -249,7 +249,7 @@ def test_a_stream_beyond_the_memory_goes_on_and_is_not_kept() -> None:
 
 
 def test_what_is_kept_is_counted_and_given_back() -> None:
-    budget = Budget(1 << 20)
+    budget = MemoryBudget(1 << 20)
     recorder = Recorder(budget, shows_ids=False)
     for event in recorded("emoji.ids.sse").split(b"\n\n")[:-1]:
         recorder.take(event + b"\n\n")
@@ -259,7 +259,7 @@ def test_what_is_kept_is_counted_and_given_back() -> None:
 
 
 def test_streams_leave_half_of_the_memory_to_requests() -> None:
-    budget = Budget(100)
+    budget = MemoryBudget(100)
     assert (budget.keep(50), budget.keep(1), budget.has_room(50), budget.has_room(51)) == (True, False, True, False)
     budget.bodies += 50
     budget.free(10)

@@ -7,57 +7,57 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.config.gateway import WorkCount
-from llama_serving.gateway.routing.request_size import Size, Sum
+from llama_serving.gateway.routing.request_size import RequestSize, WorkTotals
 from llama_serving.gateway.telemetry.metrics import sample
-from llama_serving.gateway.telemetry.token_counter import FRAME, Produced
-from llama_serving.gateway.telemetry.workload import FIRST_MEAN, MARGIN, WINDOW, Demand, samples, work
+from llama_serving.gateway.telemetry.token_counter import FRAME, TokenCounter
+from llama_serving.gateway.telemetry.workload import FIRST_MEAN, MARGIN, WINDOW, Workload, samples, work_count
 
 CHAT = "/v1/chat/completions"
 
 
 def test_a_request_asks_for_its_limit_and_is_expected_to_get_what_others_got() -> None:
-    demand = Demand()
-    assert demand.arrives(CHAT, b'{"max_tokens": 4000}') == Size(5, math.ceil(MARGIN * FIRST_MEAN))
-    assert demand.arrives(CHAT, b'{"max_tokens": 40}  ') == Size(5, 40)
-    assert demand.arrives(CHAT, b"{}" + b" " * 18) == Size(5, math.ceil(MARGIN * FIRST_MEAN))
-    assert work(demand.arrived) == WorkCount(requests=3, prompt_tokens=15, answer_tokens=4000 + 40 + round(FIRST_MEAN))
+    demand = Workload()
+    assert demand.arrives(CHAT, b'{"max_tokens": 4000}') == RequestSize(5, math.ceil(MARGIN * FIRST_MEAN))
+    assert demand.arrives(CHAT, b'{"max_tokens": 40}  ') == RequestSize(5, 40)
+    assert demand.arrives(CHAT, b"{}" + b" " * 18) == RequestSize(5, math.ceil(MARGIN * FIRST_MEAN))
+    assert work_count(demand.arrived) == WorkCount(requests=3, prompt_tokens=15, answer_tokens=4000 + 40 + round(FIRST_MEAN))
 
 
 def test_the_mean_of_answers_moves_and_forgets_what_was_assumed() -> None:
-    demand = Demand()
-    demand.ended(Size(3, 9), tokens=100, seconds=2.0)
+    demand = Workload()
+    demand.ended(RequestSize(3, 9), tokens=100, seconds=2.0)
     assert demand.mean == pytest.approx((FIRST_MEAN + 100) / 2)
     for _ in range(10 * WINDOW):
-        demand.ended(Size(3, 9), tokens=50, seconds=0.5)
+        demand.ended(RequestSize(3, 9), tokens=50, seconds=0.5)
     assert demand.mean == pytest.approx(50, abs=0.5)
     for _ in range(WINDOW):
-        demand.ended(Size(3, 9), tokens=500, seconds=0.5)
+        demand.ended(RequestSize(3, 9), tokens=500, seconds=0.5)
     assert 300 < demand.mean < 500
 
 
 def test_answers_without_tokens_are_served_and_say_nothing_about_the_mean() -> None:
-    demand = Demand()
-    demand.ended(Size(3, 9), tokens=0, seconds=0.25)
+    demand = Workload()
+    demand.ended(RequestSize(3, 9), tokens=0, seconds=0.25)
     assert demand.mean == FIRST_MEAN
-    assert work(demand.served) == WorkCount(requests=1, prompt_tokens=3, answer_tokens=0, seconds=0.25)
+    assert work_count(demand.served) == WorkCount(requests=1, prompt_tokens=3, answer_tokens=0, seconds=0.25)
 
 
 @settings(deadline=None)
 @given(tokens=st.lists(st.integers(0, 5000), max_size=40))
 def test_the_mean_stays_between_what_was_seen(tokens: list[int]) -> None:
-    demand = Demand()
+    demand = Workload()
     for count in tokens:
-        demand.ended(Size(0, 0), tokens=count, seconds=0.0)
+        demand.ended(RequestSize(0, 0), tokens=count, seconds=0.0)
     seen = [FIRST_MEAN, *[count for count in tokens if count]]
     assert min(seen) - 1e-6 <= demand.mean <= max(seen) + 1e-6
     assert demand.served.answer_tokens == sum(tokens)
 
 
 def test_every_figure_is_a_metric() -> None:
-    demand, waits = Demand(), Sum()
+    demand, waits = Workload(), WorkTotals()
     demand.arrives(CHAT, b'{"max_tokens": 4}')
-    waits.add(Size(7, 11))
-    demand.ended(Size(2, 4), tokens=3, seconds=1.5)
+    waits.add(RequestSize(7, 11))
+    demand.ended(RequestSize(2, 4), tokens=3, seconds=1.5)
     lines = [line for name, kind, text, value in samples(demand, waits) for line in sample(name, kind, text, value)]
     assert [line for line in lines if not line.startswith("#")] == [
         "arrived_total 1",
@@ -90,7 +90,7 @@ COUNT = b'data: {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens
     ],
 )
 def test_tokens_of_an_answer_that_is_not_read(pieces: list[bytes], events: bool, tokens: int) -> None:
-    produced = Produced()
+    produced = TokenCounter()
     for piece in pieces:
         produced.take(piece)
     assert produced.tokens(events=events) == tokens

@@ -2,10 +2,10 @@
 
 import pytest
 
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.routing.request_size import Size, Sum
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.request_size import RequestSize, WorkTotals
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
-from llama_serving.gateway.routing.router import Full
+from llama_serving.gateway.routing.router import QueueFull
 from llama_serving.gateway.routing.ticket import Ticket
 from tests.unit.gateway.worlds import BROKE, BUSY, INTERNAL, REFUSED, admit, fail, probe, router, target, where
 
@@ -59,11 +59,11 @@ def test_a_request_has_used_the_slots_of_all_its_attempts() -> None:
 
 def test_what_is_no_work_waits_and_runs_without_being_counted() -> None:
     world = router(in_flight=2)
-    look, ask = world.admit(1.0, None), world.admit(2.0, Size(10, 20))
-    assert (len(world.line), world.line.work) == (2, Sum(1, 10, 20))
+    look, ask = world.admit(1.0, None), world.admit(2.0, RequestSize(10, 20))
+    assert (len(world.line), world.line.work) == (2, WorkTotals(1, 10, 20))
     assert world.oldest_wait(5.0) == 3.0
     assert world.update([target("a")], 5.0) == [look, ask]
-    assert (world.in_flight(), world.groups["a"].in_flight, world.line.work) == (1, 2, Sum())
+    assert (world.in_flight(), world.groups["a"].in_flight, world.line.work) == (1, 2, WorkTotals())
     assert isinstance(look, Ticket)
     world.leave(look, 6.0)
     assert (world.in_flight(), world.groups["a"].in_flight) == (1, 1)
@@ -77,13 +77,13 @@ def test_more_than_may_wait_are_refused_with_the_time_that_the_queue_needs() -> 
         running = admit(world, float(second))
     admit(world, 60.0)
     admit(world, 60.0)
-    assert world.admit(60.0) == Full(waiting=2, retry_after=2)
+    assert world.admit(60.0) == QueueFull(waiting=2, retry_after=2)
 
 
 def test_with_no_room_to_wait_a_free_group_is_still_used() -> None:
     world = router("a", in_flight=1, waiting=0)
     assert where(admit(world)) == ["a"]
-    assert isinstance(world.admit(0.0), Full)
+    assert isinstance(world.admit(0.0), QueueFull)
 
 
 def test_a_request_that_leaves_the_line_leaves_at_once() -> None:
@@ -310,7 +310,7 @@ def test_an_answer_of_two_minds_says_nothing_about_the_group() -> None:
         ([target("a", weights="", moving=True), target("b", weights="")], False),
     ],
 )
-def test_streams_move_when_another_group_has_their_weights(targets: list[Target], moves: bool) -> None:
+def test_streams_move_when_another_group_has_their_weights(targets: list[Endpoint], moves: bool) -> None:
     world = router("a")
     ticket = admit(world)
     world.update(targets, 1.0)

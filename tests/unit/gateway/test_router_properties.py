@@ -4,9 +4,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from llama_serving.gateway.routing.request_size import Size
+from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
-from llama_serving.gateway.routing.router import Full, Limits, Router
+from llama_serving.gateway.routing.router import QueueFull, Limits, Router
 from llama_serving.gateway.routing.ticket import Ticket
 from tests.unit.gateway.worlds import target
 
@@ -34,11 +34,11 @@ class RouterMachine(RuleBasedStateMachine):
     def discover(self, states: dict[str, tuple[bool, str]]) -> None:
         self.update(states)
 
-    @rule(size=st.none() | st.builds(Size, st.integers(0, 9), st.integers(0, 9)))
-    def arrive(self, size: Size | None) -> None:
+    @rule(size=st.none() | st.builds(RequestSize, st.integers(0, 9), st.integers(0, 9)))
+    def arrive(self, size: RequestSize | None) -> None:
         waiting = len(self.router.line)
         ticket = self.router.admit(self.now, size)
-        if isinstance(ticket, Full):
+        if isinstance(ticket, QueueFull):
             assert waiting >= self.router.limits.waiting, "refused although there was room"
             assert not any(self.free(group.key) for group in self.router.groups.values()), "refused beside a free slot"
         else:

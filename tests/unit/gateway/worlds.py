@@ -1,8 +1,8 @@
 """Builders of routers and groups in one readable line."""
 
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
-from llama_serving.gateway.routing.router import Full, Limits, Router
+from llama_serving.gateway.routing.router import QueueFull, Limits, Router
 from llama_serving.gateway.routing.ticket import Ticket
 
 REFUSED = Fault(FaultKind.CONNECT, "refused")
@@ -11,8 +11,8 @@ BROKE = Fault(FaultKind.BROKE, "broke off")
 INTERNAL = Fault(FaultKind.STATUS, "answered 500", 500)
 
 
-def target(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Target:
-    return Target(key or name, name, 0, weights, "10.0.0.1", 8000, ready, moving)
+def target(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Endpoint:
+    return Endpoint(key or name, name, 0, weights, "10.0.0.1", 8000, ready, moving)
 
 
 def router(
@@ -25,7 +25,7 @@ def router(
 
 def admit(world: Router, now: float = 0.0) -> Ticket:
     ticket = world.admit(now)
-    assert not isinstance(ticket, Full), f"refused with {ticket.waiting} waiting"
+    assert not isinstance(ticket, QueueFull), f"refused with {ticket.waiting} waiting"
     return ticket
 
 

@@ -15,16 +15,16 @@ from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.continuation.pure.chunk import ChunkError
 from llama_serving.gateway.continuation.pure.request import TEXT, next_body
 from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
-from llama_serving.gateway.continuation.pure.transcript import Story
+from llama_serving.gateway.continuation.pure.transcript import Transcript
 from llama_serving.gateway.continuation.stream import Stream
-from llama_serving.gateway.dispatcher import DeadlineError, Dispatcher
+from llama_serving.gateway.dispatcher import QueueTimeoutError, Dispatcher
 from llama_serving.gateway.http.headers import request_head
-from llama_serving.gateway.http.relay import BrokenError, Relay
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.http.relay import ReadError, Relay
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
 from llama_serving.gateway.telemetry.metrics import Metrics
-from llama_serving.gateway.upstream.connection import AttemptError, Pools
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 from llama_serving.gateway.upstream.health_probe import PATH as MODELS
 
@@ -32,10 +32,10 @@ from llama_serving.gateway.upstream.health_probe import PATH as MODELS
 _REFUSED = frozenset({400, 401, 403, 413, 422})
 
 
-class Continuer:
+class StreamFailover:
     """Passes on streams to their end."""
 
-    def __init__(self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: Pools, metrics: Metrics) -> None:
+    def __init__(self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: ConnectionPools, metrics: Metrics) -> None:
         self._config = config
         self._dispatcher = dispatcher
         self._pools = pools
@@ -49,7 +49,7 @@ class Continuer:
                 stream.move()
 
     async def run(self, relay: Relay, stream: Stream) -> None:
-        """Pass a stream on to its end; raises ClientGoneError and BrokenError."""
+        """Pass a stream on to its end; raises ClientGoneError and ReadError."""
         stream.relay = relay
         self._running.add(stream)
         try:
@@ -57,7 +57,7 @@ class Continuer:
                 try:
                     await relay.pass_on(stream.reply, stream.tap)
                     return
-                except BrokenError as error:
+                except ReadError as error:
                     stream.reply.end()
                     if await self._is_ended(stream, relay, str(error)):
                         return
@@ -71,28 +71,28 @@ class Continuer:
         try:
             story = await stream.story()
         except ChunkError as error:
-            raise BrokenError(f"{reason}; it cannot be continued: {error}") from error
+            raise ReadError(f"{reason}; it cannot be continued: {error}") from error
         if story.finish is not None:
             await relay.write(ending(story, stream.asked))
             return True
         await self._go_on(stream, story, reason)
         return False
 
-    async def _go_on(self, stream: Stream, story: Story, reason: str) -> None:
+    async def _go_on(self, stream: Stream, story: Transcript, reason: str) -> None:
         ticket = stream.ticket
         ticket.weights, ticket.tries.begun = stream.weights, True
         fault = None if stream.moved else _fault_of(stream, reason)
         while True:
             self._log(stream, story, fault, reason)
             if fault is not None and not self._dispatcher.may_repeat(ticket, fault):
-                raise BrokenError(f"{ticket.last_fault}; given up after {ticket.tries.retries} tries")
+                raise ReadError(f"{ticket.last_fault}; given up after {ticket.tries.retries} tries")
             self._dispatcher.put_back(ticket)
             try:
                 target = (await self._dispatcher.placed(ticket)).target
                 begins_at = story.resume()
                 reply = await self._ask(stream, story, target)
-            except DeadlineError as error:
-                raise BrokenError(f"{reason}; no group with the same weights could continue it: {error}") from error
+            except QueueTimeoutError as error:
+                raise ReadError(f"{reason}; no group with the same weights could continue it: {error}") from error
             except AttemptError as error:
                 fault = error.fault
                 self._metrics.weights[stream.passage.weights].failed += 1
@@ -102,8 +102,8 @@ class Continuer:
             stream.go_on(reply, story, begins_at=begins_at)
             return
 
-    async def _ask(self, stream: Stream, story: Story, target: Target) -> Reply:
-        """Ask for the rest of the answer; raises AttemptError, and BrokenError where nobody will give it."""
+    async def _ask(self, stream: Stream, story: Transcript, target: Endpoint) -> Reply:
+        """Ask for the rest of the answer; raises AttemptError, and ReadError where nobody will give it."""
         pool = self._pools.of(target.host, target.port)
         context = 0 if stream.asked.max_tokens is not None else await self._context(target)
         body = next_body(stream.asked, prompt=story.prompt, ids=story.ids, context=context)
@@ -124,7 +124,7 @@ class Continuer:
     def _check(self, stream: Stream, reply: Reply) -> None:
         code = reply.message.code
         if code in _REFUSED:
-            raise BrokenError(f"it cannot be continued: the engine answered {code} to the rest of it")
+            raise ReadError(f"it cannot be continued: the engine answered {code} to the rest of it")
         said = reply.message.headers.get(names.HEADER_WEIGHTS)
         fault = reply.fault()
         if fault is None and (code != 200 or not reply.is_event_stream):
@@ -134,7 +134,7 @@ class Continuer:
         if fault is not None:
             raise AttemptError(fault)
 
-    async def _context(self, target: Target) -> int:
+    async def _context(self, target: Endpoint) -> int:
         """Return the tokens that an engine takes in all; raises AttemptError."""
         head = f"GET {MODELS} HTTP/1.1\r\nhost: llama-gateway\r\n\r\n".encode()
         reply = await attempt(
@@ -148,7 +148,7 @@ class Continuer:
         finally:
             reply.end()
 
-    def _log(self, stream: Stream, story: Story, fault: Fault | None, reason: str) -> None:
+    def _log(self, stream: Stream, story: Transcript, fault: Fault | None, reason: str) -> None:
         if fault is not None:
             self._metrics.faults[fault.kind] += 1
         passage = stream.passage

@@ -8,13 +8,13 @@ from llama_serving.config import names
 from llama_serving.gateway.continuation.pure import chunk
 from llama_serving.gateway.continuation.pure.chunk import ChunkError
 from llama_serving.gateway.continuation.pure.recorder import Recorder, is_readable
-from llama_serving.gateway.continuation.pure.request import Asked
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.rewriter import Rewriter
-from llama_serving.gateway.continuation.pure.transcript import Story
-from llama_serving.gateway.http.memory_budget import Budget
+from llama_serving.gateway.continuation.pure.transcript import Transcript
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.relay import Relay
-from llama_serving.gateway.http.request_context import Passage
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.http.request_context import RequestContext
+from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.upstream.exchange import Reply
 
@@ -30,7 +30,7 @@ class Stream:
     """
 
     def __init__(
-        self, passage: Passage, ticket: Ticket, *, asked: Asked, reply: Reply, target: Target, budget: Budget
+        self, passage: RequestContext, ticket: Ticket, *, asked: ContinuableRequest, reply: Reply, target: Endpoint, budget: MemoryBudget
     ) -> None:
         self.passage = passage
         self.ticket = ticket
@@ -43,7 +43,7 @@ class Stream:
         self.moved = False
         self._recorder = Recorder(budget, shows_ids=asked.wants_ids)
         self.tap: Recorder | Rewriter = self._recorder
-        self._story: Story | None = None
+        self._story: Transcript | None = None
 
     @property
     def request(self) -> web.BaseRequest:
@@ -55,7 +55,7 @@ class Stream:
         """Return how many tokens of the answer the client has got."""
         return self._recorder.tokens if self._story is None else len(self._story.ids)
 
-    async def story(self) -> Story:
+    async def story(self) -> Transcript:
         """Return what the client has of the answer; raises ChunkError when it cannot be continued."""
         if self._story is None:
             story = self._begin_story()
@@ -67,7 +67,7 @@ class Stream:
             self._recorder.drop()
         return self._story
 
-    def go_on(self, reply: Reply, story: Story, *, begins_at: int) -> None:
+    def go_on(self, reply: Reply, story: Transcript, *, begins_at: int) -> None:
         """Take over the engine that continues."""
         self.moved = False
         self.reply = reply
@@ -86,10 +86,10 @@ class Stream:
         """Free the memory."""
         self._recorder.forget()
 
-    def _begin_story(self) -> Story:
+    def _begin_story(self) -> Transcript:
         if self._recorder.lost:
             raise ChunkError(self._recorder.lost)
-        return Story(held_back=self.asked.held_back, shows_ids=self.asked.wants_ids)
+        return Transcript(held_back=self.asked.held_back, shows_ids=self.asked.wants_ids)
 
     def _can_move(self) -> bool:
         # An engine that works is left only for a stream that is known to be continuable.
@@ -104,7 +104,7 @@ class Stream:
         return True
 
 
-def can_be_continued(reply: Reply, target: Target) -> bool:
+def can_be_continued(reply: Reply, target: Endpoint) -> bool:
     """Say whether an answer tells what is needed to continue it, and which weights would have to."""
     said = reply.message.headers.get(names.HEADER_WEIGHTS)
     is_stream = reply.message.code == 200 and reply.is_event_stream

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
-Publish = Callable[[tuple[Target, ...]], None]
+Publish = Callable[[tuple[Endpoint, ...]], None]
 
 
 class Discovery(Protocol):

@@ -17,9 +17,9 @@ import aiohttp
 
 from llama_serving.common.kube_access import Access, AccessError
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.discovery.pods import leader_selector, target_of
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.discovery.pods import leader_selector, parse_endpoint
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 # KeyError and TypeError: something between us and the API server answered in another shape.
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError, KeyError, TypeError)
@@ -36,7 +36,7 @@ class WatchTimes:
     max_backoff: float = 15
 
 
-class TooOldError(Exception):
+class ExpiredVersionError(Exception):
     """The API server no longer knows what happened since the version that the watch began with."""
 
 
@@ -57,7 +57,7 @@ class KubernetesDiscovery:
         self._access = access
         self._times = times or WatchTimes()
         self._jitter = jitter
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[str, Endpoint] = {}
         self._version = ""
         self._failures = 0
 
@@ -68,7 +68,7 @@ class KubernetesDiscovery:
                 await self._cycle(publish)
                 # A server that ends every watch at once must not be asked without a pause; nothing is missed by it.
                 await asyncio.sleep(self._times.backoff * self._jitter())
-            except TooOldError as error:
+            except ExpiredVersionError as error:
                 self._version = ""
                 LOGGER.info("pods are listed anew", extra=fields(reason=str(error)))
                 await asyncio.sleep(self._times.backoff * self._jitter())
@@ -98,7 +98,7 @@ class KubernetesDiscovery:
         async with session.get(self._path, params={"labelSelector": self._selector}, timeout=timeout) as response:
             response.raise_for_status()
             body = await response.json()
-        targets = [target_of(pod) for pod in body["items"]]
+        targets = [parse_endpoint(pod) for pod in body["items"]]
         self._targets = {target.key: target for target in targets if target is not None}
         self._version = body["metadata"]["resourceVersion"]
         self._failures = 0
@@ -116,10 +116,10 @@ class KubernetesDiscovery:
         timeout = aiohttp.ClientTimeout(sock_connect=self._times.request, sock_read=self._times.silence)
         async with session.get(self._path, params=params, timeout=timeout) as response:
             if response.status == 410:
-                raise TooOldError("410 Gone")
+                raise ExpiredVersionError("410 Gone")
             response.raise_for_status()
             self._failures = 0
-            async for line in lines_of(response.content):
+            async for line in read_lines(response.content):
                 yield json.loads(line)
 
     def _take(self, event: dict[str, Any]) -> bool:
@@ -127,7 +127,7 @@ class KubernetesDiscovery:
         kind, pod = event["type"], event["object"]
         if kind == "ERROR":
             if pod.get("code") == 410:
-                raise TooOldError(str(pod.get("message", "410 Gone")))
+                raise ExpiredVersionError(str(pod.get("message", "410 Gone")))
             self._version = ""
             raise ValueError(f"the watch ended with an error: {pod.get('message', pod)}")
         self._version = pod["metadata"]["resourceVersion"]
@@ -135,7 +135,7 @@ class KubernetesDiscovery:
             return False
         key = pod["metadata"]["uid"]
         before = self._targets.get(key)
-        after = None if kind == "DELETED" else target_of(pod)
+        after = None if kind == "DELETED" else parse_endpoint(pod)
         if after is None:
             self._targets.pop(key, None)
         else:
@@ -147,7 +147,7 @@ class KubernetesDiscovery:
         return longest * (0.5 + self._jitter() / 2)
 
 
-async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def read_lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Yield whole lines of any length: a pod may be longer than what aiohttp's own line reader takes."""
     rest = b""
     async for piece in content.iter_any():

@@ -7,7 +7,7 @@ being deleted. Streams leave a leader that the operator has annotated so.
 from typing import Any
 
 from llama_serving.config import names
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 Pod = dict[str, Any]
 
@@ -22,7 +22,7 @@ def leader_selector(deployment: str) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
-def target_of(pod: Pod) -> Target | None:
+def parse_endpoint(pod: Pod) -> Endpoint | None:
     """Return the group of a leader; None for a pod whose label does not say which group it leads."""
     metadata = pod["metadata"]
     ordinal = (metadata.get("labels") or {}).get(names.LABEL_GROUP, "")
@@ -30,7 +30,7 @@ def target_of(pod: Pod) -> Target | None:
         return None
     annotations = metadata.get("annotations") or {}
     address = (pod.get("status") or {}).get("podIP") or ""
-    return Target(
+    return Endpoint(
         key=metadata["uid"],
         name=metadata["name"],
         ordinal=int(ordinal),

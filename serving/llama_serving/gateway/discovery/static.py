@@ -4,13 +4,13 @@ import asyncio
 from urllib.parse import urlsplit
 
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 
 class StaticDiscovery:
     """A list that never changes; implements Discovery."""
 
-    def __init__(self, targets: tuple[Target, ...]) -> None:
+    def __init__(self, targets: tuple[Endpoint, ...]) -> None:
         self._targets = targets
 
     async def run(self, publish: Publish) -> None:
@@ -19,7 +19,7 @@ class StaticDiscovery:
         await asyncio.Event().wait()
 
 
-def parse_static(text: str) -> tuple[Target, ...]:
+def parse_static(text: str) -> tuple[Endpoint, ...]:
     """Read ``name=http://host:port,...``; raises ValueError with the part that is wrong."""
     targets = tuple(_target(ordinal, part) for ordinal, part in enumerate(text.split(",")) if part)
     if len({target.name for target in targets}) != len(targets):
@@ -27,12 +27,12 @@ def parse_static(text: str) -> tuple[Target, ...]:
     return targets
 
 
-def _target(ordinal: int, part: str) -> Target:
+def _target(ordinal: int, part: str) -> Endpoint:
     name, _, url = part.partition("=")
     split = urlsplit(url)
     if not name or split.scheme != "http" or not split.hostname or split.path.strip("/"):
         raise ValueError(f"{part!r} is not name=http://host:port")
-    return Target(
+    return Endpoint(
         key=name,
         name=name,
         ordinal=ordinal,

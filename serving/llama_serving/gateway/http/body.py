@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import web
 
-from llama_serving.gateway.http.memory_budget import Budget
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 
 
 class BodyRefusedError(Exception):
@@ -19,7 +19,7 @@ class BodyRefusedError(Exception):
 class BodyReader:
     """Reads bodies, and counts them in ``budget`` for as long as requests hold them."""
 
-    def __init__(self, *, max_body: int, budget: Budget, idle_timeout: float) -> None:
+    def __init__(self, *, max_body: int, budget: MemoryBudget, idle_timeout: float) -> None:
         self._max_body = max_body
         self._budget = budget
         self._idle_timeout = idle_timeout

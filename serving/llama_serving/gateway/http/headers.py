@@ -13,7 +13,7 @@ from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llama_serving.config import names
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 _HOP_BY_HOP = frozenset(
     {
@@ -55,7 +55,7 @@ def request_head(request: web.BaseRequest, *, target: str, identity: str, body_l
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def response_headers(message: RawResponseMessage, *, target: Target, identity: str) -> CIMultiDict[str]:
+def response_headers(message: RawResponseMessage, *, target: Endpoint, identity: str) -> CIMultiDict[str]:
     """Return the engine's headers for the client, and who answered.
 
     An engine that names its weights itself knows best: what discovery says of them may be a moment old.
@@ -72,7 +72,7 @@ def response_headers(message: RawResponseMessage, *, target: Target, identity: s
     return headers
 
 
-def held_headers(identity: str) -> CIMultiDict[str]:
+def event_stream_headers(identity: str) -> CIMultiDict[str]:
     """Return the headers of a stream that begins before any group has answered; so it cannot name one."""
     return CIMultiDict(
         {

@@ -29,7 +29,7 @@ def body_budget(limit: int | None) -> int:
     return max((limit - _PROCESS) // 2, _LEAST)
 
 
-class Budget:
+class MemoryBudget:
     """What is held now, in bytes; ``limit`` for both together."""
 
     def __init__(self, limit: int) -> None:

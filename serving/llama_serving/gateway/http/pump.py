@@ -11,11 +11,11 @@ from typing import Protocol
 from aiohttp import SocketTimeoutError, web
 from aiohttp.http import StreamWriter
 
-from llama_serving.gateway.telemetry.token_counter import Produced
+from llama_serving.gateway.telemetry.token_counter import TokenCounter
 from llama_serving.gateway.upstream.exchange import Reply
 
 
-class ClientGoneError(Exception):
+class ClientDisconnectedError(Exception):
     """The client closed its connection, or takes nothing any more."""
 
 
@@ -39,7 +39,7 @@ class Pump:
         *,
         writer: StreamWriter,
         idle_timeout: float,
-        produced: Produced,
+        produced: TokenCounter,
         tap: Tap | None = None,
     ) -> None:
         self.last = reply.first
@@ -56,7 +56,7 @@ class Pump:
         self._busy = False
 
     async def run(self) -> None:
-        """Move everything, or until the tap has failed; raises ClientGoneError, or what broke the engine's side."""
+        """Move everything, or until the tap has failed; raises ClientDisconnectedError, or what broke the engine's side."""
         self._connection.on_news = self._push
         self._timer = self._loop.call_later(self._idle_timeout, self._check_idle)
         try:
@@ -120,16 +120,16 @@ class Pump:
 
     async def _let_client_catch_up(self) -> None:
         if self._is_client_gone():
-            raise ClientGoneError("closed its connection")
+            raise ClientDisconnectedError("closed its connection")
         if not self._request.protocol.writing_paused:
             return
         try:
             async with asyncio.timeout(self._idle_timeout):
                 await self._writer.drain()
         except TimeoutError:
-            raise ClientGoneError(f"took nothing for {self._idle_timeout:g} s") from None
+            raise ClientDisconnectedError(f"took nothing for {self._idle_timeout:g} s") from None
         except ConnectionError as error:
-            raise ClientGoneError(str(error)) from error
+            raise ClientDisconnectedError(str(error)) from error
         self._heard = self._loop.time()
 
     def _check_idle(self) -> None:

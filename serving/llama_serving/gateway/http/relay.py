@@ -12,15 +12,15 @@ from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.http.errors import error_event
-from llama_serving.gateway.http.pump import ClientGoneError, Pump, Tap
-from llama_serving.gateway.telemetry.token_counter import Produced
+from llama_serving.gateway.http.pump import ClientDisconnectedError, Pump, Tap
+from llama_serving.gateway.telemetry.token_counter import TokenCounter
 from llama_serving.gateway.upstream.exchange import Reply
 
 _UPSTREAM_ERRORS = (ClientError, HttpProcessingError, OSError, TimeoutError)
 _EVENT_END = (b"\n\n", b"\r\n\r\n")
 
 
-class BrokenError(Exception):
+class ReadError(Exception):
     """The engine broke off after the first byte."""
 
 
@@ -40,7 +40,7 @@ class Relay:
         self._last = b""
         self._ended = False
         self._is_events = False
-        self._produced = Produced()
+        self._produced = TokenCounter()
 
     @property
     def tokens(self) -> int:
@@ -59,7 +59,7 @@ class Relay:
         await self._prepare(_Answer(status=200, headers=headers), close=close)
 
     async def pass_on(self, reply: Reply, tap: Tap | None = None) -> None:
-        """Pass on what one engine sends; raises ClientGoneError and BrokenError."""
+        """Pass on what one engine sends; raises ClientDisconnectedError and ReadError."""
         try:
             if tap is None:
                 self._produced.take(reply.first)
@@ -70,9 +70,9 @@ class Relay:
             await self.write(reply.first if tap is None else tap.take(reply.first))
             await self._move(reply, tap)
         except ConnectionError as error:
-            raise ClientGoneError(str(error)) from error
+            raise ClientDisconnectedError(str(error)) from error
         if tap is not None and not tap.done:
-            raise BrokenError(tap.failure or "ended its stream before the answer was complete")
+            raise ReadError(tap.failure or "ended its stream before the answer was complete")
 
     async def write(self, events: bytes) -> None:
         """Send this to the client."""
@@ -127,7 +127,7 @@ class Relay:
         except _UPSTREAM_ERRORS as error:
             if tap is not None and tap.done:
                 return
-            raise BrokenError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            raise ReadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
         finally:
             self._last = self._pump.last
             self._pump = None

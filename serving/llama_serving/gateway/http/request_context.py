@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from llama_serving.gateway.http.sse_keepalive import Hold
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.request_size import Size
+from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.telemetry.metrics import Metrics, WeightsCount
 
 CLIENT_CLOSED = 499
 
 
 @dataclass(slots=True)
-class Passage:
+class RequestContext:
     """One request; times in seconds of the gateway's clock, ``held`` in bytes.
 
     ``group`` and ``weights`` are those of the last attempt, ``sent`` is when it began that was answered.
@@ -42,8 +42,8 @@ class Passage:
     retries: int = 0
     first_byte: float | None = None
     asks_stream: bool = False
-    hold: Hold | None = None
-    size: Size | None = None
+    hold: SseKeepAlive | None = None
+    size: RequestSize | None = None
     used: float = 0.0
     tokens: int = 0
 

@@ -20,9 +20,9 @@ from llama_serving.config import names
 from llama_serving.gateway.continuation.pure.chunk import DONE, write
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.http.errors import error_kind
-from llama_serving.gateway.http.pump import ClientGoneError
+from llama_serving.gateway.http.pump import ClientDisconnectedError
 from llama_serving.gateway.http.relay import Relay
-from llama_serving.gateway.routing.backend import Group
+from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.upstream.exchange import WHOLE_BELOW, Reply
 
@@ -30,7 +30,7 @@ COMMENT: Final = b": waiting for a group\n\n"
 _NO_JSON: Final = 502
 
 
-class Hold:
+class SseKeepAlive:
     """One waiting stream; ``period`` in seconds, ``headers`` are those with which it begins if it has to."""
 
     def __init__(self, relay: Relay, *, period: float, headers: CIMultiDict[str]) -> None:
@@ -40,8 +40,8 @@ class Hold:
         self._headers = headers
         self._timer: asyncio.TimerHandle | None = None
 
-    async def placed(self, dispatcher: Dispatcher, ticket: Ticket, *, close: bool) -> Group:
-        """Wait until the request has a group; raises DeadlineError and ClientGoneError.
+    async def placed(self, dispatcher: Dispatcher, ticket: Ticket, *, close: bool) -> Backend:
+        """Wait until the request has a group; raises DeadlineError and ClientDisconnectedError.
 
         ``close``: the client's connection is not to be used again.
         """
@@ -72,13 +72,13 @@ class Hold:
         return await self.end(write({"error": error}) + DONE)
 
     async def end(self, events: bytes) -> web.StreamResponse:
-        """End the stream with these events; return what the server wants returned. Raises ClientGoneError."""
+        """End the stream with these events; return what the server wants returned. Raises ClientDisconnectedError."""
         self.stop()
         try:
             await self.relay.write(events)
             return await self.relay.end()
         except ConnectionError as error:
-            raise ClientGoneError(str(error)) from error
+            raise ClientDisconnectedError(str(error)) from error
 
     async def _begin(self, *, close: bool) -> None:
         self.begun = True
@@ -86,7 +86,7 @@ class Hold:
             await self.relay.begin_events(self._headers, close=close)
             await self.relay.write(COMMENT)
         except ConnectionError as error:
-            raise ClientGoneError(str(error)) from error
+            raise ClientDisconnectedError(str(error)) from error
         self._wait()
 
     def _wait(self) -> None:
@@ -97,7 +97,7 @@ class Hold:
         self._wait()
 
 
-async def told(reply: Reply, *, timeout: float) -> bytes:
+async def as_events(reply: Reply, *, timeout: float) -> bytes:
     """Return the events that say what an answer said that is no stream; ``timeout`` in seconds between its pieces."""
     body = reply.first
     try:

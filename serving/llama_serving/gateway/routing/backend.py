@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 from llama_serving.gateway.routing.ejection import Health
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class Backend:
     """What discovery said last, this gateway's own requests there and its own observations.
 
     ``gone``: discovery names it no more; it stays only as long as requests are in flight there.
     ``last_grant``: number of the last grant, so that among equals the one that was left alone longest is next.
     """
 
-    target: Target
+    target: Endpoint
     health: Health
     in_flight: int = 0
     last_grant: int = 0

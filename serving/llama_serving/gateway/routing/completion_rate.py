@@ -7,7 +7,7 @@ WINDOW = 60.0
 MAX_RETRY_AFTER = 60
 
 
-class EndRate:
+class CompletionRate:
     """Ends per second over the last ``WINDOW`` seconds, from a bounded sample."""
 
     def __init__(self, sample: int = 256) -> None:

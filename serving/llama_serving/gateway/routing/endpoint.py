@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Endpoint:
     """The leader of a group, and where its engine answers.
 
     ``key`` is what makes two leaders different: a pod that was created again has the same name and another key.

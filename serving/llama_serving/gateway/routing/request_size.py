@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Size(NamedTuple):
+class RequestSize(NamedTuple):
     """Tokens of one request: of its prompt, estimated, and those that its answer is expected to have."""
 
     prompt_tokens: int
@@ -12,11 +12,11 @@ class Size(NamedTuple):
 
 
 #: Of a request of which nothing is known but that it is one.
-UNKNOWN = Size(0, 0)
+UNKNOWN = RequestSize(0, 0)
 
 
 @dataclass(slots=True)
-class Sum:
+class WorkTotals:
     """Requests and their tokens; ``seconds`` that they had a slot of a group, added up."""
 
     requests: int = 0
@@ -24,13 +24,13 @@ class Sum:
     answer_tokens: int = 0
     seconds: float = 0.0
 
-    def add(self, size: Size) -> None:
+    def add(self, size: RequestSize) -> None:
         """Add one request."""
         self.requests += 1
         self.prompt_tokens += size.prompt_tokens
         self.answer_tokens += size.answer_tokens
 
-    def take(self, size: Size) -> None:
+    def take(self, size: RequestSize) -> None:
         """Take one request out again."""
         self.requests -= 1
         self.prompt_tokens -= size.prompt_tokens

@@ -11,14 +11,14 @@ Methods that may place waiting requests return those that they placed; the calle
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.completion_rate import EndRate
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.routing.request_size import UNKNOWN, Size
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import Fault
 from llama_serving.gateway.routing.ticket import Ticket
-from llama_serving.gateway.routing.wait_queue import Line
+from llama_serving.gateway.routing.wait_queue import WaitQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
+class QueueFull:
     """The queue is full; ``retry_after`` in whole seconds."""
 
     waiting: int
@@ -45,15 +45,15 @@ class Router:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.groups: dict[str, Group] = {}
-        self.line = Line()
-        self._ends = EndRate()
+        self.groups: dict[str, Backend] = {}
+        self.line = WaitQueue()
+        self._ends = CompletionRate()
         self._seq = 0
         self._oldest_proof = 0  # of a group that is listed anew
         self._grants = 0
         self._no_work = 0  # requests on groups that are no work
 
-    def update(self, targets: Iterable[Target], now: float) -> list[Ticket]:
+    def update(self, targets: Iterable[Endpoint], now: float) -> list[Ticket]:
         """Take over what discovery knows: all targets, not a difference."""
         seen = {target.key: target for target in targets}
         for key, target in seen.items():
@@ -63,7 +63,7 @@ class Router:
             self._forget_if_gone(self.groups[key])
         return self._grant(now)
 
-    def admit(self, now: float, size: Size | None = UNKNOWN) -> Ticket | Full:
+    def admit(self, now: float, size: RequestSize | None = UNKNOWN) -> Ticket | QueueFull:
         """Take in a new request: placed at once, or waiting, or refused."""
         self._seq += 1
         ticket = Ticket(seq=self._seq, arrived=now, size=size)
@@ -74,7 +74,7 @@ class Router:
             ticket.waiting_since = now
             self.line.append(ticket)
         else:
-            return Full(len(self.line), self._ends.retry_after(len(self.line), now))
+            return QueueFull(len(self.line), self._ends.retry_after(len(self.line), now))
         return ticket
 
     def answered(self, ticket: Ticket) -> None:
@@ -124,7 +124,7 @@ class Router:
         since = ticket.arrived if ticket.waiting_since is None else ticket.waiting_since
         return since + self.limits.wait - ticket.waited
 
-    def due_probes(self, now: float) -> list[tuple[Group, int]]:
+    def due_probes(self, now: float) -> list[tuple[Backend, int]]:
         """Start the probes that are due: each group with the token that its result must carry."""
         due = [group for at, group in self._wanted_probes() if at <= now]
         return [(group, group.health.start_probe()) for group in due]
@@ -133,7 +133,7 @@ class Router:
         """Return when the next probe is due; None when none is."""
         return min((at for at, _ in self._wanted_probes()), default=None)
 
-    def probed(self, group: Group, *, token: int, good: bool, now: float) -> list[Ticket]:
+    def probed(self, group: Backend, *, token: int, good: bool, now: float) -> list[Ticket]:
         """Note the result of a probe that ``due_probes`` started."""
         group.health.probed(token=token, good=good, now=now)
         return self._grant(now)
@@ -158,10 +158,10 @@ class Router:
             f"{busy} of {self.limits.in_flight * len(ready)} slots in use, {len(self.line)} requests waiting"
         )
 
-    def _take_over(self, key: str, target: Target) -> None:
+    def _take_over(self, key: str, target: Endpoint) -> None:
         group = self.groups.get(key)
         if group is None:
-            self.groups[key] = Group(target, Health(self.limits.ejection, proof=self._oldest_proof))
+            self.groups[key] = Backend(target, Health(self.limits.ejection, proof=self._oldest_proof))
             return
         was_ready = group.target.ready and not group.gone
         group.target = target
@@ -169,20 +169,20 @@ class Router:
         if target.ready and not was_ready:
             group.health.became_ready()
 
-    def _wanted_probes(self) -> list[tuple[float, Group]]:
+    def _wanted_probes(self) -> list[tuple[float, Backend]]:
         # A group that is not ready gets no requests anyway, and starts anew when it becomes ready.
         groups = (group for group in self.groups.values() if group.target.ready and not group.gone)
         return [(group.health.probe_at, group) for group in groups if group.health.probe_at is not None]
 
-    def _forget_if_gone(self, group: Group) -> None:
+    def _forget_if_gone(self, group: Backend) -> None:
         if group.gone and group.in_flight == 0:
             # Should it be listed again, requests that failed at it must not take it for what they failed at.
             self._oldest_proof = max(self._oldest_proof, group.health.proof + 1)
             self.groups.pop(group.key, None)
 
-    def _pick(self, ticket: Ticket) -> Group | None:
+    def _pick(self, ticket: Ticket) -> Backend | None:
         limit = self.limits.in_flight
-        best: Group | None = None
+        best: Backend | None = None
         for group in self.groups.values():
             if group.in_flight >= limit or not group.is_routable or not ticket.may_use(group):
                 continue
@@ -203,7 +203,7 @@ class Router:
             else:
                 return granted
 
-    def _place(self, ticket: Ticket, group: Group, now: float) -> None:
+    def _place(self, ticket: Ticket, group: Backend, now: float) -> None:
         self._grants += 1
         self._no_work += ticket.size is None
         group.last_grant = self._grants

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.request_size import UNKNOWN, Size
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import Fault, Tries
 
 
@@ -18,7 +18,7 @@ class Ticket:
 
     seq: int
     arrived: float
-    group: Group | None = None
+    group: Backend | None = None
     epoch: int = 0
     waiting_since: float | None = None
     waited: float = 0.0
@@ -26,17 +26,17 @@ class Ticket:
     tried: dict[str, int] = field(default_factory=dict)
     last_fault: str = ""
     weights: str | None = None
-    size: Size | None = UNKNOWN
+    size: RequestSize | None = UNKNOWN
     placed_at: float = 0.0
     used: float = 0.0
 
-    def may_use(self, group: Group) -> bool:
+    def may_use(self, group: Backend) -> bool:
         """Say whether the group has not failed this request, or has shown since then that it works."""
         if self.weights is not None and self.weights != group.target.weights:
             return False
         return self.tried.get(group.key) != group.health.proof
 
-    def note_fault(self, group: Group, fault: Fault) -> None:
+    def note_fault(self, group: Backend, fault: Fault) -> None:
         """Keep the request away from ``group`` until the group has shown that it works."""
         if self.epoch == group.health.epoch and fault.is_groups:
             self.tried[group.key] = group.health.proof

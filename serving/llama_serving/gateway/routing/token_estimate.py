@@ -34,22 +34,22 @@ _IDS = re.compile(rb"\s*:\s*\[\s*\d")
 _MOST_IDS = 8 * MOST  # bytes of a list of so many, at least
 
 
-class Asks(NamedTuple):
+class TokenEstimate(NamedTuple):
     """Tokens; ``answer_tokens`` is None where the request sets no limit."""
 
     prompt_tokens: int
     answer_tokens: int | None
 
 
-def read(path: str, body: bytes) -> Asks:
+def estimate(path: str, body: bytes) -> TokenEstimate:
     """Return what a request to ``path`` asks for."""
     limits = _LIMITS.get(path)
     if limits is None:
-        return Asks(min(len(body) // BYTES_PER_TOKEN, MOST), 0)
+        return TokenEstimate(min(len(body) // BYTES_PER_TOKEN, MOST), 0)
     tokens = _ids(body) if path == _TEXT else None
     prompt = len(body) // BYTES_PER_TOKEN if tokens is None else tokens
     edges = body if len(body) <= 2 * EDGE else body[:EDGE] + b"\n" + body[-EDGE:]
-    return Asks(min(prompt, MOST), _answer(path, edges, limits))
+    return TokenEstimate(min(prompt, MOST), _answer(path, edges, limits))
 
 
 def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:

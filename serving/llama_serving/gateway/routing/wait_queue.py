@@ -9,17 +9,17 @@ its request without a walk over the whole line.
 import bisect
 from collections.abc import Iterator
 
-from llama_serving.gateway.routing.request_size import Sum
+from llama_serving.gateway.routing.request_size import WorkTotals
 from llama_serving.gateway.routing.ticket import Ticket
 
 
-class Line:
+class WaitQueue:
     """Waiting requests, oldest arrival first; ``work`` is the sum of those that are work for a group."""
 
     def __init__(self) -> None:
         self._again: list[Ticket] = []
         self._first: dict[int, Ticket] = {}
-        self.work = Sum()
+        self.work = WorkTotals()
 
     def __len__(self) -> int:
         return len(self._again) + len(self._first)

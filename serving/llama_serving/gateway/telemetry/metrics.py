@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts
-from llama_serving.gateway.telemetry.workload import Demand
+from llama_serving.gateway.telemetry.workload import Workload
 
 _BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -91,7 +91,7 @@ class Metrics:
         self.wait = Histogram()
         self.first_byte = Histogram()
         self.duration = Histogram()
-        self.demand = Demand()
+        self.demand = Workload()
 
     def lines(self) -> Iterable[str]:
         """Yield all samples that need nothing but these counts."""

@@ -13,7 +13,7 @@ _NAME = b'"completion_tokens"'
 _NUMBER = re.compile(rb"\s*:\s*(\d{1,9})\b")
 
 
-class Produced:
+class TokenCounter:
     """One answer."""
 
     __slots__ = ("_counted", "_events")

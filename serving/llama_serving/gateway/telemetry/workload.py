@@ -17,34 +17,34 @@ from typing import Final
 
 from llama_serving.config.gateway import WorkCount
 from llama_serving.gateway.routing import token_estimate
-from llama_serving.gateway.routing.request_size import Size, Sum
+from llama_serving.gateway.routing.request_size import RequestSize, WorkTotals
 
 FIRST_MEAN: Final = 200.0  # tokens
 WINDOW: Final = 256  # answers
 MARGIN: Final = 1.2  # answers differ, and who plans for too few tokens lets requests wait
 
 
-class Demand:
+class Workload:
     """Counts since the start of this gateway; ``mean`` in tokens of an answer."""
 
     mean = 0.0
 
     def __init__(self) -> None:
-        self.arrived = Sum()
-        self.served = Sum()
+        self.arrived = WorkTotals()
+        self.served = WorkTotals()
         self._answers = 0  # that the mean was made of
         self._note(FIRST_MEAN)
 
-    def arrives(self, path: str, body: bytes) -> Size:
+    def arrives(self, path: str, body: bytes) -> RequestSize:
         """Count a request that wants a group; return its size while it waits."""
-        asks = token_estimate.read(path, body)
+        asks = token_estimate.estimate(path, body)
         limit, arrived = asks.answer_tokens, self.arrived
         arrived.requests += 1
         arrived.prompt_tokens += asks.prompt_tokens
         arrived.answer_tokens += self._mean if limit is None else limit
-        return Size(asks.prompt_tokens, self._likely if limit is None or limit > self._likely else limit)
+        return RequestSize(asks.prompt_tokens, self._likely if limit is None or limit > self._likely else limit)
 
-    def ended(self, size: Size, *, tokens: int, seconds: float) -> None:
+    def ended(self, size: RequestSize, *, tokens: int, seconds: float) -> None:
         """Count a request that was answered to its end: with so many tokens, in so many seconds on groups."""
         served = self.served
         served.requests += 1
@@ -61,7 +61,7 @@ class Demand:
         self._mean, self._likely = round(self.mean), math.ceil(MARGIN * self.mean)
 
 
-def work(total: Sum) -> WorkCount:
+def work_count(total: WorkTotals) -> WorkCount:
     """Return a sum as the contract has it."""
     return WorkCount(
         requests=total.requests,
@@ -71,7 +71,7 @@ def work(total: Sum) -> WorkCount:
     )
 
 
-def samples(demand: Demand, waits: Sum) -> Iterable[tuple[str, str, str, float]]:
+def samples(demand: Workload, waits: WorkTotals) -> Iterable[tuple[str, str, str, float]]:
     """Yield name, kind, meaning and value of each metric."""
     counter, gauge = "counter", "gauge"
     arrived, served = demand.arrived, demand.served

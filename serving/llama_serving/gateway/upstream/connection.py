@@ -72,7 +72,7 @@ class Connection(ResponseHandler):
             super().resume_reading(resume_parser)
 
 
-class Pool:
+class ConnectionPool:
     """Idle connections to one address, the last used first. The limit of requests per group bounds their number."""
 
     def __init__(self, host: str, port: int, *, connect_timeout: float, clock: Callable[[], float]) -> None:
@@ -121,19 +121,19 @@ class Pool:
             self._idle.pop()[0].close()
 
 
-class Pools:
+class ConnectionPools:
     """One pool per address, for as long as discovery names the address."""
 
     def __init__(self, *, connect_timeout: float, clock: Callable[[], float]) -> None:
         self._connect_timeout = connect_timeout
         self._clock = clock
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[tuple[str, int], ConnectionPool] = {}
 
-    def of(self, host: str, port: int) -> Pool:
+    def of(self, host: str, port: int) -> ConnectionPool:
         """Return the pool of an address."""
         pool = self._pools.get((host, port))
         if pool is None:
-            pool = Pool(host, port, connect_timeout=self._connect_timeout, clock=self._clock)
+            pool = ConnectionPool(host, port, connect_timeout=self._connect_timeout, clock=self._clock)
             self._pools[host, port] = pool
         return pool
 

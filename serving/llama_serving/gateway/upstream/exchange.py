@@ -12,7 +12,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, Fault, FaultKind
-from llama_serving.gateway.upstream.connection import AttemptError, Connection, Pool
+from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.
 STALE_WITHIN = 1.0
@@ -49,7 +49,7 @@ class Reply:
     content: StreamReader
     first: bytes
     connection: Connection
-    pool: Pool
+    pool: ConnectionPool
     ended: bool = False
 
     @property
@@ -79,7 +79,7 @@ class Reply:
             self.pool.give_back(self.connection)
 
 
-async def attempt(pool: Pool, call: Call) -> Reply:
+async def attempt(pool: ConnectionPool, call: Call) -> Reply:
     """Send the request; raises AttemptError."""
     connection = pool.take()
     if connection is None:
@@ -93,7 +93,7 @@ async def attempt(pool: Pool, call: Call) -> Reply:
         return await _once_more(pool, call, error)
 
 
-async def _once_more(pool: Pool, call: Call, stale: AttemptError) -> Reply:
+async def _once_more(pool: ConnectionPool, call: Call, stale: AttemptError) -> Reply:
     """Repeat on a new connection what failed on a kept one."""
     try:
         connection = await pool.connect()
@@ -103,7 +103,7 @@ async def _once_more(pool: Pool, call: Call, stale: AttemptError) -> Reply:
     return await _exchange(connection, call, pool)
 
 
-async def _exchange(connection: Connection, call: Call, pool: Pool) -> Reply:
+async def _exchange(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
     try:
         return await _first_piece(connection, call, pool)
     except BaseException as error:
@@ -114,7 +114,7 @@ async def _exchange(connection: Connection, call: Call, pool: Pool) -> Reply:
         raise AttemptError(fault) from error
 
 
-async def _first_piece(connection: Connection, call: Call, pool: Pool) -> Reply:
+async def _first_piece(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
     connection.set_response_params(
         skip_payload=not call.expects_body,
         read_until_eof=True,

@@ -7,9 +7,9 @@ since a server without its app answers 404.
 import asyncio
 
 from llama_serving.gateway.dispatcher import Dispatcher
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.upstream.connection import AttemptError, Pool
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPool
 from llama_serving.gateway.upstream.exchange import Call, attempt
 
 PATH = "/v1/models"
@@ -53,7 +53,7 @@ class Prober:
         except TimeoutError:
             return
 
-    async def _probe(self, group: Group, token: int) -> None:
+    async def _probe(self, group: Backend, token: int) -> None:
         answer = await probe(group.target.host, group.target.port, self._dispatcher)
         good = answer == "200"
         LOGGER.info("probed", extra=fields(group=group.target.name, answer=answer, ejected=group.health.ejected))
@@ -69,7 +69,7 @@ class Prober:
 
 async def probe(host: str, port: int, dispatcher: Dispatcher) -> str:
     """Return the status that the engine answers with, or what went wrong; on a connection of its own."""
-    pool = Pool(host, port, connect_timeout=TIMEOUT, clock=dispatcher.clock)
+    pool = ConnectionPool(host, port, connect_timeout=TIMEOUT, clock=dispatcher.clock)
     try:
         reply = await attempt(pool, _CALL)
     except AttemptError as error:

@@ -25,7 +25,7 @@ BLOCK = 8 << 10
 _NOTHING = b"no event begins so"
 
 
-class Room(Protocol):
+class StreamMemory(Protocol):
     """Memory that all streams share."""
 
     def keep(self, size: int) -> bool:
@@ -41,7 +41,7 @@ class Recorder:
     ``tokens``: how many of the answer have been passed on.
     """
 
-    def __init__(self, room: Room, *, shows_ids: bool) -> None:
+    def __init__(self, room: StreamMemory, *, shows_ids: bool) -> None:
         self.failure = ""
         self.done = False
         self.tokens = 0

@@ -91,7 +91,7 @@ _DEFAULT_MAX_TOKENS = 16  # of /v1/completions; a chat goes on until the context
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ContinuableRequest:
     """What to ask another engine for, and what the client wants to see.
 
     ``held_back``: characters that the engine keeps back because they could begin a stop string.
@@ -116,7 +116,7 @@ class NotContinuableError(Exception):
     """The stream could not be continued; the message says why, as a clause."""
 
 
-def read(path: str, body: bytes) -> Asked | None:
+def read(path: str, body: bytes) -> ContinuableRequest | None:
     """Read the body of a request; None when it asks for no stream. Raises NotContinuableError."""
     # The word stands in the body of every request for a stream; all others are not parsed.
     if path not in (CHAT, TEXT) or b'"stream"' not in body or len(body) > MAX_PARSED:
@@ -134,12 +134,12 @@ def read(path: str, body: bytes) -> Asked | None:
     return _asked(given, chat=path == CHAT)
 
 
-def with_token_ids(body: bytes, asked: Asked) -> bytes:
+def with_token_ids(body: bytes, asked: ContinuableRequest) -> bytes:
     """Return the body with a request for token ids; of two equal names in an object the last one holds."""
     return body if asked.wants_ids else body.rstrip()[:-1] + b',"return_token_ids":true}'
 
 
-def next_body(asked: Asked, *, prompt: Iterable[int], ids: Sequence[int], context: int) -> bytes:
+def next_body(asked: ContinuableRequest, *, prompt: Iterable[int], ids: Sequence[int], context: int) -> bytes:
     """Return the body of the request to ``TEXT`` that asks for the rest of an answer behind the tokens ``ids``.
 
     ``context``: tokens of prompt and answer that the engine takes, where that is the limit.
@@ -182,7 +182,7 @@ def _check_prompt(given: Mapping[str, Any]) -> None:
                 raise NotContinuableError("a message has parts that are no text")
 
 
-def _asked(given: Mapping[str, Any], *, chat: bool) -> Asked:
+def _asked(given: Mapping[str, Any], *, chat: bool) -> ContinuableRequest:
     limit = (
         given.get("max_completion_tokens", given.get("max_tokens"))
         if chat
@@ -192,7 +192,7 @@ def _asked(given: Mapping[str, Any], *, chat: bool) -> Asked:
     minimum = given.get("min_tokens", 0)
     if not _is_count(minimum) or not (limit is None or _is_count(limit)) or not isinstance(options, dict):
         raise NotContinuableError("a limit of tokens is no number")
-    return Asked(
+    return ContinuableRequest(
         chat=chat,
         params={name: value for name, value in given.items() if name in PASSED},
         max_tokens=limit,

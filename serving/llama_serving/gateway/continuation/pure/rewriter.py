@@ -8,14 +8,14 @@ from typing import Any
 
 from llama_serving.gateway.continuation.pure.chunk import DONE as DONE_EVENT
 from llama_serving.gateway.continuation.pure.chunk import END, ERROR, Chunk, ChunkError, read, write
-from llama_serving.gateway.continuation.pure.request import Asked
-from llama_serving.gateway.continuation.pure.transcript import Story
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest
+from llama_serving.gateway.continuation.pure.transcript import Transcript
 
 
 class Rewriter:
     """One continuation. ``failure`` and ``done`` as in Recorder; ``differs``: it failed by saying something else."""
 
-    def __init__(self, story: Story, asked: Asked, *, begins_at: int) -> None:
+    def __init__(self, story: Transcript, asked: ContinuableRequest, *, begins_at: int) -> None:
         self.failure = ""
         self.done = False
         self.differs = False
@@ -82,7 +82,7 @@ class Rewriter:
         return {**made, "token_ids": shown}
 
 
-def ending(story: Story, asked: Asked) -> bytes:
+def ending(story: Transcript, asked: ContinuableRequest) -> bytes:
     """Return the events that are missing of an answer whose last token the client has."""
     events = b""
     if asked.wants_usage and not story.counted:

@@ -28,7 +28,7 @@ _IDENTITY = ("id", "object", "created", "model")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ResumePoint:
     """A place between two tokens: so many of the answer's tokens, decoded to so many characters."""
 
     tokens: int
@@ -37,7 +37,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Story:
+class Transcript:
     """One answer so far, of one engine or of several.
 
     ``ids`` are its tokens. ``identity`` is what all its events have in common, ``counted`` says whether the client got
@@ -54,8 +54,8 @@ class Story:
     counted: bool = False
     _pieces: list[str] = field(default_factory=list)
     _length: int = 0  # characters that the client has
-    _marks: list[Mark] = field(default_factory=lambda: [Mark(0, 0, certain=True)])
-    _base: Mark = Mark(0, 0, certain=True)  # where the present engine began
+    _marks: list[ResumePoint] = field(default_factory=lambda: [ResumePoint(0, 0, certain=True)])
+    _base: ResumePoint = ResumePoint(0, 0, certain=True)  # where the present engine began
     _sent: int = 0  # characters that it has sent
     _known_text: str = ""  # what the client already had behind the base
     _seen_ids: "array[int]" = field(default_factory=lambda: array("I"))
@@ -82,7 +82,7 @@ class Story:
         self.identity = self.identity or {name: chunk.body[name] for name in _IDENTITY if name in chunk.body}
         if chunk.text:
             characters = self._base.characters + self._sent + self.held_back
-            self._marks.append(Mark(len(self.ids), characters, certain=len(chunk.ids) == 1))
+            self._marks.append(ResumePoint(len(self.ids), characters, certain=len(chunk.ids) == 1))
         return text, ids
 
     def resume(self) -> int:
@@ -113,7 +113,7 @@ class Story:
         self._seen_ids.extend(ids[len(known) :])
         return ids[len(known) :]
 
-    def _last_mark(self, text: str) -> Mark:
+    def _last_mark(self, text: str) -> ResumePoint:
         return next(
             mark
             for mark in reversed(self._marks)  # the beginning is always one
