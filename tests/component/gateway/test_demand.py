@@ -76,7 +76,7 @@ async def test_looking_at_the_list_of_models_is_no_work() -> None:
     async with upstreams(upstream), gateway() as running:
         running.know()
         look = asyncio.create_task(running.request("/v1/models", method="GET", data=None))
-        await until(lambda: len(running.service._dispatcher.router.line) == 1)
+        await until(lambda: len(running.service._dispatcher.router.queue) == 1)
         load = await running.load()
         assert (load.waiting, load.oldest_wait, load.arrived, load.waits) == (0, 0.0, WorkCount(), WorkCount())
         running.know(upstream.target("a"))
@@ -98,7 +98,7 @@ async def test_at_zero_groups_the_list_of_models_is_what_an_engine_said_last() -
         assert (got.status, got.body, "x-request-id" in got.headers) == (200, listed, True)
         assert len(upstream.seen) == 1
         held = asyncio.create_task(running.request("/v1/models/llama", method="GET", data=None))
-        await until(lambda: len(running.service._dispatcher.router.line) == 1)
+        await until(lambda: len(running.service._dispatcher.router.queue) == 1)
         running.know(upstream.target("a"))
         assert (await held).status == 200
 

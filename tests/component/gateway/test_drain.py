@@ -223,11 +223,11 @@ async def test_it_learns_its_groups_from_the_api_server_and_keeps_them_when_that
     server = ApiServer()
     kubeconfig = tmp_path / "kubeconfig"
     async with running(server), aiohttp.ClientSession() as session:
-        context = {"name": "c", "context": {"cluster": "c", "user": "c"}}
+        context_length = {"name": "c", "context": {"cluster": "c", "user": "c"}}
         clusters = [{"name": "c", "cluster": {"server": server.url}}]
         users = [{"name": "c", "user": {"token": "t"}}]
         kubeconfig.write_text(
-            json.dumps({"current-context": "c", "contexts": [context], "clusters": clusters, "users": users})
+            json.dumps({"current-context": "c", "contexts": [context_length], "clusters": clusters, "users": users})
         )
         async with process(Upstream(), tmp_path, kubeconfig=kubeconfig, lame_duck=0) as gateway:
 

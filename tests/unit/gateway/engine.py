@@ -33,7 +33,7 @@ class Engine:
     tokens: tuple[tuple[int, str], ...]
     prompt: tuple[int, ...] = (1, 9690, 198)
     name: str = "one"
-    context: int = 1000
+    context_length: int = 1000
 
     def answer(self, path: str, body: Mapping[str, Any], *, sizes: Iterable[int] = ()) -> list[bytes]:
         """Return the events of an answer; ``sizes``: tokens per event, one where nothing is given."""
@@ -53,7 +53,7 @@ class _Answer:
         if done and engine.tokens[done - 1][1] == "":
             self.tokens = ((self.tokens[0][0], PROMPT_TEXT + self.tokens[0][1]), *self.tokens[1:])
         limit = body.get("max_tokens", None if chat else 16)
-        self.limit = engine.context - len(self.prompt) if limit is None else limit
+        self.limit = engine.context_length - len(self.prompt) if limit is None else limit
         assert self.limit > 0, "no token is asked for"
         stop = body.get("stop", [])
         self.stop: Sequence[str] = [stop] if isinstance(stop, str) else stop

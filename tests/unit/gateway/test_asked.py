@@ -134,7 +134,7 @@ def test_the_rest_of_an_answer() -> None:
     sampling = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["x"], "presence_penalty": 0.1, "model": "m"}
     found = asked(max_tokens=20, min_tokens=4, stream_options={"include_usage": True}, user="me", **sampling)
     assert sampling.keys() <= PASSED
-    assert json.loads(next_body(found, prompt=(1, 2), ids=[3, 4, 5], context=0)) == {
+    assert json.loads(next_body(found, prompt=(1, 2), ids=[3, 4, 5], context_length=0)) == {
         **sampling,
         "prompt": [1, 2, 3, 4, 5],
         "max_tokens": 17,
@@ -146,7 +146,7 @@ def test_the_rest_of_an_answer() -> None:
 
 
 def test_the_rest_of_an_answer_without_a_limit() -> None:
-    found = json.loads(next_body(asked(), prompt=(1, 2), ids=[3], context=512))
+    found = json.loads(next_body(asked(), prompt=(1, 2), ids=[3], context_length=512))
     assert (found["max_tokens"], found["min_tokens"], "stream_options" in found) == (512, 0, False)
 
 

@@ -86,7 +86,7 @@ class Client:
             self.got += ending(self.story, self.asked)
             return False
         begins_at = self.story.resume()
-        raw = continuation.next_body(self.asked, prompt=self.story.prompt, ids=self.story.ids, context=1000)
+        raw = continuation.next_body(self.asked, prompt=self.story.prompt, ids=self.story.ids, context_length=1000)
         self.path, self.body = TEXT, json.loads(raw)
         self.tap = Rewriter(self.story, self.asked, begins_at=begins_at)
         return True

@@ -8,7 +8,7 @@ from llama_serving.gateway.routing.retry_policy import Fault, FaultKind, Tries
 def repeats(fault: Fault, *, max_retries: int = 10) -> int:
     tries = Tries()
     count = 0
-    while tries.may_repeat(fault, max_retries):
+    while tries.may_retry(fault, max_retries):
         count += 1
     return count
 
@@ -39,14 +39,14 @@ def test_no_retries_means_none(kind: FaultKind) -> None:
 
 def test_the_limit_of_retries_counts_all_kinds_together() -> None:
     tries = Tries()
-    assert tries.may_repeat(Fault(FaultKind.CONNECT, ""), 2)
-    assert tries.may_repeat(Fault(FaultKind.STATUS, "", 503), 2)
-    assert not tries.may_repeat(Fault(FaultKind.CONNECT, ""), 2)
+    assert tries.may_retry(Fault(FaultKind.CONNECT, ""), 2)
+    assert tries.may_retry(Fault(FaultKind.STATUS, "", 503), 2)
+    assert not tries.may_retry(Fault(FaultKind.CONNECT, ""), 2)
 
 
 def test_a_refused_repeat_is_not_counted() -> None:
     tries = Tries()
-    assert not tries.may_repeat(Fault(FaultKind.HANG, ""), 10)
+    assert not tries.may_retry(Fault(FaultKind.HANG, ""), 10)
     assert tries.retries == 0
 
 
@@ -54,6 +54,6 @@ def test_a_refused_repeat_is_not_counted() -> None:
 def test_a_stream_that_had_begun_is_known_to_be_answerable(kind: FaultKind) -> None:
     tries = Tries(begun=True)
     count = 0
-    while tries.may_repeat(Fault(kind, "", 500), 10):
+    while tries.may_retry(Fault(kind, "", 500), 10):
         count += 1
     assert count == (0 if kind is FaultKind.HANG else 10)

@@ -21,15 +21,15 @@ def test_turns_are_kept_when_nothing_overlaps() -> None:
     for _ in range(4):
         ticket = admit(world)
         seen += where(ticket)
-        world.leave(ticket, 0.0)
+        world.finish(ticket, 0.0)
     assert seen == ["a", "b", "a", "b"]
 
 
 def test_the_least_loaded_group_is_next() -> None:
     world = router("a", "b", in_flight=5)
     tickets = [admit(world) for _ in range(4)]
-    world.leave(tickets[1], 0.0)
-    world.leave(tickets[3], 0.0)
+    world.finish(tickets[1], 0.0)
+    world.finish(tickets[3], 0.0)
     assert where(admit(world), admit(world), admit(world)) == ["b", "b", "a"]
 
 
@@ -37,8 +37,8 @@ def test_above_the_limit_requests_wait_in_order_of_arrival() -> None:
     world = router("a", in_flight=1)
     first, second, third = admit(world), admit(world), admit(world)
     assert where(first, second, third) == ["a", "-", "-"]
-    assert world.leave(first, 1.0) == [second]
-    assert world.leave(second, 2.0) == [third]
+    assert world.finish(first, 1.0) == [second]
+    assert world.finish(second, 2.0) == [third]
 
 
 def test_requests_are_held_while_no_group_is_ready() -> None:
@@ -53,19 +53,19 @@ def test_a_request_has_used_the_slots_of_all_its_attempts() -> None:
     world = router("a", "b", in_flight=1)
     ticket = admit(world, 1.0)
     assert fail(world, ticket, REFUSED, 3.0)
-    world.leave(ticket, 7.0)
+    world.finish(ticket, 7.0)
     assert ticket.used == (3.0 - 1.0) + (7.0 - 3.0)
 
 
 def test_what_is_no_work_waits_and_runs_without_being_counted() -> None:
     world = router(in_flight=2)
     look, ask = world.admit(1.0, None), world.admit(2.0, RequestSize(10, 20))
-    assert (len(world.line), world.line.work) == (2, WorkTotals(1, 10, 20))
+    assert (len(world.queue), world.queue.work) == (2, WorkTotals(1, 10, 20))
     assert world.oldest_wait(5.0) == 3.0
     assert world.update([target("a")], 5.0) == [look, ask]
-    assert (world.in_flight(), world.groups["a"].in_flight, world.line.work) == (1, 2, WorkTotals())
+    assert (world.in_flight(), world.groups["a"].in_flight, world.queue.work) == (1, 2, WorkTotals())
     assert isinstance(look, Ticket)
-    world.leave(look, 6.0)
+    world.finish(look, 6.0)
     assert (world.in_flight(), world.groups["a"].in_flight) == (1, 1)
 
 
@@ -73,7 +73,7 @@ def test_more_than_may_wait_are_refused_with_the_time_that_the_queue_needs() -> 
     world = router("a", in_flight=1, waiting=2)
     running = admit(world)
     for second in range(60):
-        world.leave(running, float(second))
+        world.finish(running, float(second))
         running = admit(world, float(second))
     admit(world, 60.0)
     admit(world, 60.0)
@@ -89,16 +89,16 @@ def test_with_no_room_to_wait_a_free_group_is_still_used() -> None:
 def test_a_request_that_leaves_the_line_leaves_at_once() -> None:
     world = router("a", in_flight=1)
     first, second, third = admit(world), admit(world), admit(world)
-    world.leave(second, 1.0)
-    assert len(world.line) == 1
-    assert world.leave(first, 2.0) == [third]
+    world.finish(second, 1.0)
+    assert len(world.queue) == 1
+    assert world.finish(first, 2.0) == [third]
 
 
 def test_leaving_twice_frees_one_slot() -> None:
     world = router("a", in_flight=2)
     first, _ = admit(world), admit(world)
-    world.leave(first, 0.0)
-    world.leave(first, 0.0)
+    world.finish(first, 0.0)
+    world.finish(first, 0.0)
     assert world.in_flight() == 1
 
 
@@ -131,7 +131,7 @@ def test_a_soft_fault_lets_others_pass_to_the_group_until_a_probe_shows_that_it_
     failed, other = admit(world), admit(world)
     assert fail(world, failed, INTERNAL)
     assert where(failed, other) == ["-", "a"]
-    world.leave(other, 0.1)
+    world.finish(other, 0.1)
     assert where(failed) == ["-"]
     assert probe(world, 0.2) == ["a"]
     assert where(failed) == ["a"]
@@ -157,11 +157,11 @@ def test_many_503_do_not_burn_the_retries_at_once() -> None:
     world = router("a")
     ticket = admit(world)
     now, tries = 0.0, 0
-    while now < 60 and ticket.group:
+    while now < 60 and ticket.backend:
         tries += 1
         if not fail(world, ticket, BUSY, now):
             break
-        while ticket.group is None and now < 60:
+        while ticket.backend is None and now < 60:
             probe(world, now)
             now += 0.25
     assert tries < 10
@@ -214,7 +214,7 @@ def test_a_group_that_is_gone_keeps_its_count_until_its_last_request_has_ended()
     world.update([target("b")], 1.0)
     assert world.groups["a"].in_flight == 1
     assert where(admit(world)) == ["b"]
-    world.leave(ticket, 2.0)
+    world.finish(ticket, 2.0)
     assert list(world.groups) == ["b"]
 
 
@@ -225,7 +225,7 @@ def test_a_leader_that_was_created_again_starts_with_no_load_and_no_failures() -
     world.update([target("a", key="new")], 1.0)
     assert where(waiting) == ["a"]
     assert {key: group.in_flight for key, group in world.groups.items()} == {"a": 1, "new": 1}
-    world.leave(old, 2.0)
+    world.finish(old, 2.0)
     assert world.groups["new"].in_flight == 1
 
 
@@ -260,7 +260,7 @@ def test_the_reason_has_numbers() -> None:
 def test_a_request_without_a_group_cannot_fail() -> None:
     world = router()
     with pytest.raises(ValueError, match="without a group"):
-        world.may_repeat(admit(world), REFUSED, 0.0)
+        world.may_retry(admit(world), REFUSED, 0.0)
 
 
 def test_an_answer_that_has_begun_goes_on_with_the_same_weights_only() -> None:

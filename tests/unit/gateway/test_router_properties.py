@@ -36,11 +36,11 @@ class RouterMachine(RuleBasedStateMachine):
 
     @rule(size=st.none() | st.builds(RequestSize, st.integers(0, 9), st.integers(0, 9)))
     def arrive(self, size: RequestSize | None) -> None:
-        waiting = len(self.router.line)
+        waiting = len(self.router.queue)
         ticket = self.router.admit(self.now, size)
         if isinstance(ticket, QueueFull):
             assert waiting >= self.router.limits.waiting, "refused although there was room"
-            assert not any(self.free(group.key) for group in self.router.groups.values()), "refused beside a free slot"
+            assert not any(self.free(group.key) for group in self.router.backends.values()), "refused beside a free slot"
         else:
             self.tickets.append(ticket)
 
@@ -48,8 +48,8 @@ class RouterMachine(RuleBasedStateMachine):
     @rule(data=st.data(), fault=FAULTS)
     def break_attempt(self, data: st.DataObject, fault: Fault) -> None:
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
-        if self.router.may_repeat(ticket, fault, self.now):
-            self.check_order(self.router.put_back(ticket, self.now), also=ticket)
+        if self.router.may_retry(ticket, fault, self.now):
+            self.check_order(self.router.requeue(ticket, self.now), also=ticket)
         else:
             self.end(ticket)
 
@@ -58,10 +58,10 @@ class RouterMachine(RuleBasedStateMachine):
     def break_stream(self, data: st.DataObject, fault: FaultKind | None) -> None:
         """A stream breaks off, or is moved: from now on only the same weights will do."""
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
-        assert ticket.group is not None
-        ticket.weights, ticket.tries.begun = ticket.weights or ticket.group.target.weights, True
-        if fault is None or self.router.may_repeat(ticket, Fault(fault, "broke off"), self.now):
-            self.check_order(self.router.put_back(ticket, self.now), also=ticket)
+        assert ticket.backend is not None
+        ticket.weights, ticket.tries.begun = ticket.weights or ticket.backend.target.weights, True
+        if fault is None or self.router.may_retry(ticket, Fault(fault, "broke off"), self.now):
+            self.check_order(self.router.requeue(ticket, self.now), also=ticket)
         else:
             self.end(ticket)
 
@@ -97,20 +97,20 @@ class RouterMachine(RuleBasedStateMachine):
                 self.router.answered(ticket)
                 self.end(ticket)
         assert self.tickets == [], "somebody still waits although all groups are free"
-        assert len(self.router.line) == 0
-        assert [group.in_flight for group in self.router.groups.values()] == [0] * len(NAMES)
+        assert len(self.router.queue) == 0
+        assert [group.in_flight for group in self.router.backends.values()] == [0] * len(NAMES)
 
     @invariant()
     def counts_are_right(self) -> None:
-        for key, group in self.router.groups.items():
+        for key, group in self.router.backends.items():
             assert group.in_flight == sum(t.group is group for t in self.tickets), key
             assert 0 <= group.in_flight <= self.router.limits.in_flight, key
             assert not group.gone or group.in_flight, f"{key} is gone and still listed"
 
     @invariant()
     def the_sum_of_what_waits_is_right(self) -> None:
-        sizes = [ticket.size for ticket in self.router.line if ticket.size is not None]
-        work = self.router.line.work
+        sizes = [ticket.size for ticket in self.router.queue if ticket.size is not None]
+        work = self.router.queue.work
         assert (work.requests, work.prompt_tokens, work.answer_tokens) == (
             len(sizes),
             sum(size.prompt_tokens for size in sizes),
@@ -125,19 +125,19 @@ class RouterMachine(RuleBasedStateMachine):
 
     @invariant()
     def everybody_is_somewhere(self) -> None:
-        waiting = list(self.router.line)
+        waiting = list(self.router.queue)
         assert sorted(t.seq for t in self.tickets if t.group is None) == [t.seq for t in waiting]
         assert all((t.waiting_since is None) == (t.group is not None) for t in self.tickets)
 
     @invariant()
     def a_free_slot_means_that_nobody_may_use_it(self) -> None:
-        for key, group in self.router.groups.items():
+        for key, group in self.router.backends.items():
             if self.free(key):
-                assert not any(ticket.may_use(group) for ticket in self.router.line), key
+                assert not any(ticket.may_use(group) for ticket in self.router.queue), key
 
     @invariant()
     def what_is_ejected_will_be_probed(self) -> None:
-        for group in self.router.groups.values():
+        for group in self.router.backends.values():
             assert not group.health.ejected or group.health.probe_at is not None
 
     def update(self, states: dict[str, tuple[bool, str]]) -> None:
@@ -146,20 +146,20 @@ class RouterMachine(RuleBasedStateMachine):
 
     def end(self, ticket: Ticket) -> None:
         self.tickets.remove(ticket)
-        self.check_order(self.router.leave(ticket, self.now))
-        assert self.router.leave(ticket, self.now) == []
+        self.check_order(self.router.finish(ticket, self.now))
+        assert self.router.finish(ticket, self.now) == []
 
     def free(self, key: str) -> bool:
-        group = self.router.groups[key]
+        group = self.router.backends[key]
         return group.is_routable and group.in_flight < self.router.limits.in_flight
 
     def check_order(self, granted: list[Ticket], also: Ticket | None = None) -> None:
         """Nobody was placed before an older request that may use the same group."""
         for ticket in granted:
-            assert ticket.group is not None
-            assert ticket.weights in (None, ticket.group.target.weights), "went on with other weights"
+            assert ticket.backend is not None
+            assert ticket.weights in (None, ticket.backend.target.weights), "went on with other weights"
             older = [t for t in self.tickets if t.group is None and t.seq < ticket.seq]
-            assert not any(t.may_use(ticket.group) for t in older if t is not also)
+            assert not any(t.may_use(ticket.backend) for t in older if t is not also)
 
 
 RouterMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

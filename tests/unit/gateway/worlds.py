@@ -31,14 +31,14 @@ def admit(world: Router, now: float = 0.0) -> Ticket:
 
 def where(*tickets: Ticket) -> list[str]:
     """Return the group of each ticket; "-" for one that has none."""
-    return [ticket.group.target.name if ticket.group else "-" for ticket in tickets]
+    return [ticket.backend.target.name if ticket.backend else "-" for ticket in tickets]
 
 
 def fail(world: Router, ticket: Ticket, fault: Fault, now: float = 0.0) -> bool:
     """Fail an attempt as the proxy does; say whether the request is tried again."""
-    repeat = world.may_repeat(ticket, fault, now)
+    repeat = world.may_retry(ticket, fault, now)
     if repeat:
-        world.put_back(ticket, now)
+        world.requeue(ticket, now)
     return repeat
 
 
@@ -47,4 +47,4 @@ def probe(world: Router, now: float, *, good: bool = True) -> list[str]:
     due = world.due_probes(now)
     for group, token in due:
         world.probed(group, token=token, good=good, now=now)
-    return [group.target.name for group, _ in due]
+    return [backend.endpoint.name for group, _ in due]

@@ -1,4 +1,4 @@
-"""How the gateway learns which groups there are."""
+"""How the gateway discovers the groups."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,5 +14,5 @@ class Discovery(Protocol):
     async def run(self, publish: Publish) -> None:
         """Publish all groups whenever they change, until cancelled.
 
-        While the source is out of reach nothing is published, so that the last known groups stay in use.
+        While the source cannot be reached nothing is published, so the last known groups stay in use.
         """

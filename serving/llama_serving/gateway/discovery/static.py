@@ -1,4 +1,4 @@
-"""Groups that are named on the command line: for development and benchmarks."""
+"""Groups named on the command line, for development and benchmarks."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -10,8 +10,8 @@ from llama_serving.gateway.routing.endpoint import Endpoint
 class StaticDiscovery:
     """A list that never changes; implements Discovery."""
 
-    def __init__(self, targets: tuple[Endpoint, ...]) -> None:
-        self._targets = targets
+    def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
+        self._targets = endpoints
 
     async def run(self, publish: Publish) -> None:
         """Publish the list once."""
@@ -20,11 +20,11 @@ class StaticDiscovery:
 
 
 def parse_static(text: str) -> tuple[Endpoint, ...]:
-    """Read ``name=http://host:port,...``; raises ValueError with the part that is wrong."""
-    targets = tuple(_target(ordinal, part) for ordinal, part in enumerate(text.split(",")) if part)
-    if len({target.name for target in targets}) != len(targets):
+    """Parse ``name=http://host:port,...``; raises ValueError with the invalid part."""
+    endpoints = tuple(_target(ordinal, part) for ordinal, part in enumerate(text.split(",")) if part)
+    if len({endpoint.name for endpoint in endpoints}) != len(endpoints):
         raise ValueError(f"a name occurs twice in {text!r}")
-    return targets
+    return endpoints
 
 
 def _target(ordinal: int, part: str) -> Endpoint:

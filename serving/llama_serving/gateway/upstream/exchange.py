@@ -1,7 +1,7 @@
 """One attempt: a request sent to one engine, up to the first piece of its answer.
 
-The head is held back until the first piece of the body (or the end) is there: engines send the head of a stream long
-before the first token, and all that time the request can still be repeated elsewhere.
+The head is held back until the first piece of the body (or its end) has arrived: engines send the head of a stream long
+before the first token, and until then the request can be retried elsewhere.
 """
 
 import re
@@ -29,9 +29,9 @@ _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it goes over the wire, the same on every attempt.
+    """A request as it is sent, the same on every attempt.
 
-    ``whole_event``: an answer that is a stream begins with a whole event.
+    ``whole_event``: the first piece of a stream is at least one whole event.
     """
 
     head: bytes
@@ -54,16 +54,16 @@ class Reply:
 
     @property
     def is_event_stream(self) -> bool:
-        """Say whether the body is a readable stream of server-sent events."""
+        """Whether the body is a readable stream of server-sent events."""
         headers = self.message.headers
         return headers.get("content-type", "").startswith(_EVENT_STREAM) and "content-encoding" not in headers
 
     def fault(self) -> Fault | None:
-        """Return what makes this answer one that another group may do better; None when it is to be passed on."""
+        """Return why another group may answer better; None when this answer is for the client."""
         status = self.message.code
         if status in RETRIED_STATUSES:
             return Fault(FaultKind.STATUS, f"answered {status}", status)
-        # An engine that dies between head and first token says so in its first event.
+        # An engine that dies between head and first token reports it in its first event.
         is_error = status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT)
         if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
             return Fault(FaultKind.STATUS, "began its stream with an error", 500)
@@ -76,7 +76,7 @@ class Reply:
         """
         if not self.ended:
             self.ended = True
-            self.pool.give_back(self.connection)
+            self.pool.release(self.connection)
 
 
 async def attempt(pool: ConnectionPool, call: Call) -> Reply:
@@ -94,11 +94,11 @@ async def attempt(pool: ConnectionPool, call: Call) -> Reply:
 
 
 async def _once_more(pool: ConnectionPool, call: Call, stale: AttemptError) -> Reply:
-    """Repeat on a new connection what failed on a kept one."""
+    """Repeat on a new connection what failed on a reused one."""
     try:
         connection = await pool.connect()
     except AttemptError:
-        # Nobody listens any more: the engine went away while it had the request.
+        # The engine no longer listens: it ended while it had the request.
         raise stale from None
     return await _exchange(connection, call, pool)
 
@@ -130,20 +130,20 @@ async def _first_piece(connection: Connection, call: Call, pool: ConnectionPool)
     first = b"" if content.at_eof() else await content.readany()
     reply = Reply(message, content, first, connection, pool)
     await _read_on(reply, call)
-    # Whoever passes the rest on has a timer of its own.
+    # The pump that forwards the rest has its own timer.
     connection.read_timeout = None
     connection.start_timeout()
     return reply
 
 
 async def _read_on(reply: Reply, call: Call) -> None:
-    """Read more of the beginning, where it is worth to have it before anything is passed on."""
+    """Read a whole event, or a short answer completely, before anything is forwarded."""
     content = reply.content
     if reply.is_event_stream:
         while call.whole_event and not content.at_eof() and not _has_event(reply.first):
             reply.first += await content.readany()
         if call.whole_event and not _has_event(reply.first):
-            raise ClientPayloadError("its stream ended before the first event did")
+            raise ClientPayloadError("the stream ended within its first event")
         return
     length = reply.message.headers.get("content-length", "")
     if length.isdigit() and int(length) <= WHOLE_BELOW:
@@ -169,9 +169,9 @@ def _write(connection: Connection, call: Call) -> None:
 def _fault_of(error: BaseException, call: Call) -> Fault | None:
     match error:
         case ServerTimeoutError():
-            return Fault(FaultKind.HANG, f"sent no byte of an answer within {call.first_byte_timeout:g} s")
+            return Fault(FaultKind.READ_TIMEOUT, f"sent no byte of an answer within {call.first_byte_timeout:g} s")
         case HttpProcessingError():
-            return Fault(FaultKind.GARBAGE, f"did not answer in HTTP: {_one_line(error)}")
+            return Fault(FaultKind.PROTOCOL_ERROR, f"did not answer in HTTP: {_one_line(error)}")
         case ClientError() | OSError():
             return Fault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
         case _:
