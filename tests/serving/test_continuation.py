@@ -24,7 +24,7 @@ import pytest
 from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
-from tests.unit.gateway.engine import CHAT, TEXT, seen
+from tests.unit.gateway.continuation.engine import CHAT, TEXT, seen
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]

@@ -108,7 +108,7 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    def target(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "") -> Endpoint:
+    def endpoint(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "") -> Endpoint:
         assert self.port, "the upstream was not started yet"
         return Endpoint(key or name, name, ordinal, f"weights-of-{name}", "127.0.0.1", self.port, ready)
 

@@ -18,13 +18,13 @@ def repeats(fault: Fault, *, max_retries: int = 10) -> int:
     [
         (Fault(FaultKind.CONNECT, "refused"), 10),
         (Fault(FaultKind.RESET, "closed"), 2),
-        (Fault(FaultKind.GARBAGE, "no HTTP"), 2),
+        (Fault(FaultKind.PROTOCOL_ERROR, "no HTTP"), 2),
         (Fault(FaultKind.STATUS, "answered 502", 502), 10),
         (Fault(FaultKind.STATUS, "answered 503", 503), 10),
         (Fault(FaultKind.STATUS, "answered 504", 504), 10),
         (Fault(FaultKind.STATUS, "answered 500", 500), 1),
-        (Fault(FaultKind.HANG, "silent"), 0),
-        (Fault(FaultKind.BROKE, "broke off"), 10),
+        (Fault(FaultKind.READ_TIMEOUT, "silent"), 0),
+        (Fault(FaultKind.STREAM_BROKEN, "broke off"), 10),
         (Fault(FaultKind.DIFFERS, "its text differs"), 10),
     ],
 )
@@ -46,14 +46,14 @@ def test_the_limit_of_retries_counts_all_kinds_together() -> None:
 
 def test_a_refused_repeat_is_not_counted() -> None:
     tries = Tries()
-    assert not tries.may_retry(Fault(FaultKind.HANG, ""), 10)
+    assert not tries.may_retry(Fault(FaultKind.READ_TIMEOUT, ""), 10)
     assert tries.retries == 0
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_a_stream_that_had_begun_is_known_to_be_answerable(kind: FaultKind) -> None:
-    tries = Tries(begun=True)
+    tries = Tries(answer_begun=True)
     count = 0
     while tries.may_retry(Fault(kind, "", 500), 10):
         count += 1
-    assert count == (0 if kind is FaultKind.HANG else 10)
+    assert count == (0 if kind is FaultKind.READ_TIMEOUT else 10)

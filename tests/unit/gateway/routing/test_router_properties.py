@@ -6,16 +6,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
-from llama_serving.gateway.routing.router import QueueFull, Limits, Router
+from llama_serving.gateway.routing.router import Limits, QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
-from tests.unit.gateway.worlds import target
+from tests.unit.gateway.routing.worlds import endpoint
 
 NAMES = ("a", "b", "c")
 WEIGHTS = ("w1", "w2")
 FAULTS = st.one_of(
-    st.builds(Fault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.GARBAGE]), st.just("broke")),
+    st.builds(Fault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.PROTOCOL_ERROR]), st.just("broke")),
     st.builds(Fault, st.just(FaultKind.STATUS), st.just("answered"), st.sampled_from([500, 502, 503, 504])),
-    st.just(Fault(FaultKind.HANG, "silent")),
+    st.just(Fault(FaultKind.READ_TIMEOUT, "silent")),
 )
 
 
@@ -25,7 +25,9 @@ class RouterMachine(RuleBasedStateMachine):
     @initialize(in_flight=st.integers(1, 3), waiting=st.integers(0, 5), groups=st.sets(st.sampled_from(NAMES)))
     def start(self, in_flight: int, waiting: int, groups: set[str]) -> None:
         self.now = 0.0
-        self.router = Router(Limits(in_flight=in_flight, waiting=waiting, wait=50, retries=4, ejection=1))
+        self.router = Router(
+            Limits(max_in_flight=in_flight, max_queue_length=waiting, queue_timeout=50, max_retries=4, ejection=1)
+        )
         self.tickets: list[Ticket] = []
         self.probes: list[tuple[object, int]] = []
         self.update(dict.fromkeys(groups, (True, "w1")))
@@ -39,36 +41,38 @@ class RouterMachine(RuleBasedStateMachine):
         waiting = len(self.router.queue)
         ticket = self.router.admit(self.now, size)
         if isinstance(ticket, QueueFull):
-            assert waiting >= self.router.limits.waiting, "refused although there was room"
-            assert not any(self.free(group.key) for group in self.router.backends.values()), "refused beside a free slot"
+            assert waiting >= self.router.limits.max_queue_length, "refused although there was room"
+            assert not any(self.free(backend.key) for backend in self.router.backends.values()), (
+                "refused beside a free slot"
+            )
         else:
             self.tickets.append(ticket)
 
-    @precondition(lambda self: any(t.group for t in self.tickets))
+    @precondition(lambda self: any(t.backend for t in self.tickets))
     @rule(data=st.data(), fault=FAULTS)
     def break_attempt(self, data: st.DataObject, fault: Fault) -> None:
-        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
+        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
         if self.router.may_retry(ticket, fault, self.now):
             self.check_order(self.router.requeue(ticket, self.now), also=ticket)
         else:
             self.end(ticket)
 
-    @precondition(lambda self: any(t.group for t in self.tickets))
-    @rule(data=st.data(), fault=st.sampled_from([FaultKind.BROKE, FaultKind.DIFFERS, None]))
+    @precondition(lambda self: any(t.backend for t in self.tickets))
+    @rule(data=st.data(), fault=st.sampled_from([FaultKind.STREAM_BROKEN, FaultKind.DIFFERS, None]))
     def break_stream(self, data: st.DataObject, fault: FaultKind | None) -> None:
         """A stream breaks off, or is moved: from now on only the same weights will do."""
-        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
+        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
         assert ticket.backend is not None
-        ticket.weights, ticket.tries.begun = ticket.weights or ticket.backend.target.weights, True
+        ticket.weights, ticket.tries.answer_begun = ticket.weights or ticket.backend.endpoint.weights, True
         if fault is None or self.router.may_retry(ticket, Fault(fault, "broke off"), self.now):
             self.check_order(self.router.requeue(ticket, self.now), also=ticket)
         else:
             self.end(ticket)
 
-    @precondition(lambda self: any(t.group for t in self.tickets))
+    @precondition(lambda self: any(t.backend for t in self.tickets))
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.group]))
+        ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
         self.router.answered(ticket)
         self.end(ticket)
 
@@ -83,8 +87,8 @@ class RouterMachine(RuleBasedStateMachine):
 
     @rule(good=st.booleans())
     def probe(self, good: bool) -> None:
-        for group, token in self.router.due_probes(self.now):
-            self.check_order(self.router.probed(group, token=token, good=good, now=self.now))
+        for backend, token in self.router.due_probes(self.now):
+            self.check_order(self.router.probed(backend, token=token, good=good, now=self.now))
 
     def teardown(self) -> None:
         """In the end, when all groups work, nobody starves and all counts return to zero."""
@@ -93,19 +97,19 @@ class RouterMachine(RuleBasedStateMachine):
         for ready in (False, True):
             self.update({"a": (ready, "w1"), "b": (ready, "w2"), "c": (ready, "w1")})
         for _ in range(len(self.tickets) + 1):
-            for ticket in [t for t in self.tickets if t.group]:
+            for ticket in [t for t in self.tickets if t.backend]:
                 self.router.answered(ticket)
                 self.end(ticket)
         assert self.tickets == [], "somebody still waits although all groups are free"
         assert len(self.router.queue) == 0
-        assert [group.in_flight for group in self.router.backends.values()] == [0] * len(NAMES)
+        assert [backend.in_flight for backend in self.router.backends.values()] == [0] * len(NAMES)
 
     @invariant()
     def counts_are_right(self) -> None:
-        for key, group in self.router.backends.items():
-            assert group.in_flight == sum(t.group is group for t in self.tickets), key
-            assert 0 <= group.in_flight <= self.router.limits.in_flight, key
-            assert not group.gone or group.in_flight, f"{key} is gone and still listed"
+        for key, backend in self.router.backends.items():
+            assert backend.in_flight == sum(t.backend is backend for t in self.tickets), key
+            assert 0 <= backend.in_flight <= self.router.limits.max_in_flight, key
+            assert not backend.gone or backend.in_flight, f"{key} is gone and still listed"
 
     @invariant()
     def the_sum_of_what_waits_is_right(self) -> None:
@@ -116,7 +120,7 @@ class RouterMachine(RuleBasedStateMachine):
             sum(size.prompt_tokens for size in sizes),
             sum(size.answer_tokens for size in sizes),
         )
-        assert self.router.in_flight() == sum(t.group is not None and t.size is not None for t in self.tickets)
+        assert self.router.in_flight() == sum(t.backend is not None and t.size is not None for t in self.tickets)
 
     @invariant()
     def only_work_waits_for_long(self) -> None:
@@ -126,23 +130,23 @@ class RouterMachine(RuleBasedStateMachine):
     @invariant()
     def everybody_is_somewhere(self) -> None:
         waiting = list(self.router.queue)
-        assert sorted(t.seq for t in self.tickets if t.group is None) == [t.seq for t in waiting]
-        assert all((t.waiting_since is None) == (t.group is not None) for t in self.tickets)
+        assert sorted(t.seq for t in self.tickets if t.backend is None) == [t.seq for t in waiting]
+        assert all((t.waiting_since is None) == (t.backend is not None) for t in self.tickets)
 
     @invariant()
     def a_free_slot_means_that_nobody_may_use_it(self) -> None:
-        for key, group in self.router.backends.items():
+        for key, backend in self.router.backends.items():
             if self.free(key):
-                assert not any(ticket.may_use(group) for ticket in self.router.queue), key
+                assert not any(ticket.may_use(backend) for ticket in self.router.queue), key
 
     @invariant()
     def what_is_ejected_will_be_probed(self) -> None:
-        for group in self.router.backends.values():
-            assert not group.health.ejected or group.health.probe_at is not None
+        for backend in self.router.backends.values():
+            assert not backend.health.ejected or backend.health.probe_at is not None
 
     def update(self, states: dict[str, tuple[bool, str]]) -> None:
-        targets = [target(name, ready=ready, weights=weights) for name, (ready, weights) in states.items()]
-        self.check_order(self.router.update(targets, self.now))
+        endpoints = [endpoint(name, ready=ready, weights=weights) for name, (ready, weights) in states.items()]
+        self.check_order(self.router.update(endpoints, self.now))
 
     def end(self, ticket: Ticket) -> None:
         self.tickets.remove(ticket)
@@ -150,15 +154,15 @@ class RouterMachine(RuleBasedStateMachine):
         assert self.router.finish(ticket, self.now) == []
 
     def free(self, key: str) -> bool:
-        group = self.router.backends[key]
-        return group.is_routable and group.in_flight < self.router.limits.in_flight
+        backend = self.router.backends[key]
+        return backend.is_routable and backend.in_flight < self.router.limits.max_in_flight
 
     def check_order(self, granted: list[Ticket], also: Ticket | None = None) -> None:
         """Nobody was placed before an older request that may use the same group."""
         for ticket in granted:
             assert ticket.backend is not None
-            assert ticket.weights in (None, ticket.backend.target.weights), "went on with other weights"
-            older = [t for t in self.tickets if t.group is None and t.seq < ticket.seq]
+            assert ticket.weights in (None, ticket.backend.endpoint.weights), "went on with other weights"
+            older = [t for t in self.tickets if t.backend is None and t.seq < ticket.seq]
             assert not any(t.may_use(ticket.backend) for t in older if t is not also)
 
 

@@ -2,16 +2,16 @@
 
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
-from llama_serving.gateway.routing.router import QueueFull, Limits, Router
+from llama_serving.gateway.routing.router import Limits, QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
 
 REFUSED = Fault(FaultKind.CONNECT, "refused")
 BUSY = Fault(FaultKind.STATUS, "answered 503", 503)
-BROKE = Fault(FaultKind.BROKE, "broke off")
+BROKE = Fault(FaultKind.STREAM_BROKEN, "broke off")
 INTERNAL = Fault(FaultKind.STATUS, "answered 500", 500)
 
 
-def target(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Endpoint:
+def endpoint(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Endpoint:
     return Endpoint(key or name, name, 0, weights, "10.0.0.1", 8000, ready, moving)
 
 
@@ -19,7 +19,7 @@ def router(
     *groups: str, in_flight: int = 2, waiting: int = 10, wait: float = 100, retries: int = 10, ejection: float = 1
 ) -> Router:
     made = Router(Limits(in_flight, waiting, wait, retries, ejection))
-    made.update([target(name) for name in groups], 0.0)
+    made.update([endpoint(name) for name in groups], 0.0)
     return made
 
 
@@ -31,11 +31,11 @@ def admit(world: Router, now: float = 0.0) -> Ticket:
 
 def where(*tickets: Ticket) -> list[str]:
     """Return the group of each ticket; "-" for one that has none."""
-    return [ticket.backend.target.name if ticket.backend else "-" for ticket in tickets]
+    return [ticket.backend.endpoint.name if ticket.backend else "-" for ticket in tickets]
 
 
 def fail(world: Router, ticket: Ticket, fault: Fault, now: float = 0.0) -> bool:
-    """Fail an attempt as the proxy does; say whether the request is tried again."""
+    """Fail an attempt as the handler does; return whether the request is retried."""
     repeat = world.may_retry(ticket, fault, now)
     if repeat:
         world.requeue(ticket, now)
@@ -45,6 +45,6 @@ def fail(world: Router, ticket: Ticket, fault: Fault, now: float = 0.0) -> bool:
 def probe(world: Router, now: float, *, good: bool = True) -> list[str]:
     """Run all due probes; return the names of the groups probed."""
     due = world.due_probes(now)
-    for group, token in due:
-        world.probed(group, token=token, good=good, now=now)
-    return [backend.endpoint.name for group, _ in due]
+    for backend, token in due:
+        world.probed(backend, token=token, good=good, now=now)
+    return [backend.endpoint.name for backend, _ in due]

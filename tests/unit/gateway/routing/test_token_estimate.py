@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.gateway.routing.token_estimate import BYTES_PER_TOKEN, DEFAULT_OF_TEXT, EDGE, MOST, TokenEstimate, estimate
+from llama_serving.gateway.routing.token_estimate import (
+    BYTES_PER_TOKEN,
+    DEFAULT_OF_TEXT,
+    EDGE,
+    MOST,
+    TokenEstimate,
+    estimate,
+)
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
