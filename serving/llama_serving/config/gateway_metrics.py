@@ -68,179 +68,177 @@ def _total(name: str) -> Callable[[GatewaySnapshot], Samples]:
     return single(lambda snapshot: snapshot.load.totals[name])
 
 
-_Row = Metric[GatewaySnapshot]
-
-METRICS: Final[tuple[_Row, ...]] = (
-    _Row(
+METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
+    Metric(
         "llama_gateway_requests_total",
         "counter",
         "Requests by the status that the client got; 499: it disconnected before the answer ended",
         _codes,
         labels=("code",),
     ),
-    _Row(
+    Metric(
         "llama_gateway_attempt_faults_total",
         "counter",
         "Attempts on a group that failed, by kind of failure",
         _faults,
         labels=("kind",),
     ),
-    _Row("llama_gateway_finished_total", "counter", "Requests answered completely", _total("finished")),
-    _Row("llama_gateway_retried_total", "counter", "Attempts that were retried", _total("retried")),
-    _Row("llama_gateway_continued_total", "counter", "Streams continued by another group", _total("continued")),
-    _Row(
+    Metric("llama_gateway_finished_total", "counter", "Requests answered completely", _total("finished")),
+    Metric("llama_gateway_retried_total", "counter", "Attempts that were retried", _total("retried")),
+    Metric("llama_gateway_continued_total", "counter", "Streams continued by another group", _total("continued")),
+    Metric(
         "llama_gateway_rejected_full_total",
         "counter",
         "Requests rejected because the queue was full",
         _total("rejected_full"),
     ),
-    _Row(
+    Metric(
         "llama_gateway_rejected_deadline_total",
         "counter",
         "Requests rejected because no group became available in time",
         _total("rejected_deadline"),
     ),
-    _Row("llama_gateway_cancelled_total", "counter", "Requests whose client disconnected", _total("cancelled")),
-    _Row("llama_gateway_broken_total", "counter", "Answers that broke after their first byte", _total("broken")),
-    _Row(
+    Metric("llama_gateway_cancelled_total", "counter", "Requests whose client disconnected", _total("cancelled")),
+    Metric("llama_gateway_broken_total", "counter", "Answers that broke after their first byte", _total("broken")),
+    Metric(
         "llama_gateway_wait_seconds",
         "histogram",
         "Total time that a request waited for a group",
         single(lambda snapshot: snapshot.wait),
     ),
-    _Row(
+    Metric(
         "llama_gateway_first_byte_seconds",
         "histogram",
         "Time from the request's arrival to the first byte of its answer",
         single(lambda snapshot: snapshot.first_byte),
     ),
-    _Row(
+    Metric(
         "llama_gateway_duration_seconds",
         "histogram",
         "Time from the request's arrival to the end of its answer",
         single(lambda snapshot: snapshot.duration),
     ),
-    _Row(
+    Metric(
         "llama_gateway_answers_total",
         "counter",
         "Answers by weights and outcome; failed counts attempts",
         _answers,
         labels=("weights", "outcome"),
     ),
-    _Row(
+    Metric(
         "llama_gateway_stream_first_byte_seconds",
         "histogram",
         "Time from sending a request for a stream to a group to the first byte of its answer",
         _stream_first_byte,
         labels=("weights",),
     ),
-    _Row(
+    Metric(
         "llama_gateway_waiting",
         "gauge",
         "Requests that wait for a group",
         single(lambda snapshot: snapshot.load.waiting),
     ),
-    _Row(
+    Metric(
         "llama_gateway_oldest_wait_seconds",
         "gauge",
         "Wait of the request that has waited longest",
         single(lambda snapshot: snapshot.load.oldest_wait),
     ),
-    _Row("llama_gateway_draining", "gauge", "1 after SIGTERM", single(lambda snapshot: int(snapshot.load.draining))),
-    _Row(
+    Metric("llama_gateway_draining", "gauge", "1 after SIGTERM", single(lambda snapshot: int(snapshot.load.draining))),
+    Metric(
         "llama_gateway_arrived_total",
         "counter",
         "Requests that needed a group, each counted once",
         single(lambda snapshot: snapshot.load.arrived.requests),
     ),
-    _Row(
+    Metric(
         "llama_gateway_arrived_prompt_tokens_total",
         "counter",
         "Estimated prompt tokens of the requests that arrived",
         single(lambda snapshot: snapshot.load.arrived.prompt_tokens),
     ),
-    _Row(
+    Metric(
         "llama_gateway_arrived_answer_tokens_total",
         "counter",
         "Answer tokens that the requests that arrived asked for",
         single(lambda snapshot: snapshot.load.arrived.answer_tokens),
     ),
-    _Row(
+    Metric(
         "llama_gateway_waiting_prompt_tokens",
         "gauge",
         "Estimated prompt tokens of the requests that wait",
         single(lambda snapshot: snapshot.load.waits.prompt_tokens),
     ),
-    _Row(
+    Metric(
         "llama_gateway_waiting_answer_tokens",
         "gauge",
         "Expected answer tokens of the requests that wait",
         single(lambda snapshot: snapshot.load.waits.answer_tokens),
     ),
-    _Row(
+    Metric(
         "llama_gateway_served_total",
         "counter",
         "Requests answered completely, with any status",
         single(lambda snapshot: snapshot.load.served.requests),
     ),
-    _Row(
+    Metric(
         "llama_gateway_served_prompt_tokens_total",
         "counter",
         "Estimated prompt tokens of the requests served",
         single(lambda snapshot: snapshot.load.served.prompt_tokens),
     ),
-    _Row(
+    Metric(
         "llama_gateway_served_answer_tokens_total",
         "counter",
         "Answer tokens of the requests served",
         single(lambda snapshot: snapshot.load.served.answer_tokens),
     ),
-    _Row(
+    Metric(
         "llama_gateway_served_seconds_total",
         "counter",
         "Seconds that the requests served held a slot of a group, added up",
         single(lambda snapshot: snapshot.served_seconds),
     ),
-    _Row(
+    Metric(
         "llama_gateway_in_flight",
         "gauge",
         "Requests in flight on a group",
         _per_group(lambda group: group.in_flight),
         labels=("group",),
     ),
-    _Row(
+    Metric(
         "llama_gateway_group_ready",
         "gauge",
         "1 if discovery reports the group as ready",
         _per_group(lambda group: int(group.ready)),
         labels=("group",),
     ),
-    _Row(
+    Metric(
         "llama_gateway_group_ejected",
         "gauge",
         "1 while the group gets no requests after failures",
         _per_group(lambda group: int(group.ejected)),
         labels=("group",),
     ),
-    _Row(
+    Metric(
         "process_cpu_seconds_total",
         "counter",
         "CPU time of the gateway",
         single(lambda snapshot: snapshot.process.cpu_seconds),
     ),
-    _Row(
+    Metric(
         "process_resident_memory_bytes",
         "gauge",
         "Resident memory of the gateway",
         single(lambda snapshot: snapshot.process.resident_bytes),
     ),
-    _Row(
+    Metric(
         "process_open_fds",
         "gauge",
         "Open files and sockets of the gateway",
         single(lambda snapshot: snapshot.process.open_fds),
     ),
-    _Row(
+    Metric(
         "process_start_time_seconds",
         "gauge",
         "Start time in seconds since 1970",

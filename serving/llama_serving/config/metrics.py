@@ -41,7 +41,7 @@ Value = float | Distribution
 Samples = Iterable[tuple[tuple[str, ...], Value]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metric(Generic[State]):
     """One metric; ``read`` returns its samples. A counter's name ends in ``_total``."""
 

@@ -314,7 +314,7 @@ async def test_an_engine_that_refuses_the_rest_ends_the_stream() -> None:
         running.know(endpoint(good, "good"))
         got = await request
         assert got.broken
-        assert "the engine answered 400 to the rest of it" in seen(got.body).error
+        assert "the engine answered 400 to the request for its rest" in seen(got.body).error
     assert len(good.seen) == 1
 
 

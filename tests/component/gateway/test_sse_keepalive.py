@@ -175,7 +175,7 @@ async def chunked_refusal(exchange: Any) -> None:
         (
             answer(404, b"what?\n"),
             {
-                "message": "the group answered 404 and 6 bytes that are no error of OpenAI's API",
+                "message": "the group answered 404 with 6 bytes that are not an OpenAI error",
                 "type": "invalid_request_error",
                 "code": 404,
                 "status": 404,
@@ -219,7 +219,7 @@ async def test_an_answer_that_is_no_stream_becomes_an_event() -> None:
     ],
 )
 async def test_a_request_that_no_group_answers_is_told_inside(
-    script: Script, config: dict[str, Any], code: object, tries: int
+    script: Script, *, config: dict[str, Any], code: object, tries: int
 ) -> None:
     upstream = Upstream(then=script)
     async with upstreams(upstream), gateway(**SOON, **config) as running:
@@ -271,7 +271,7 @@ async def test_a_stream_that_was_held_and_broke_off_says_so() -> None:
         running.know(endpoint(upstream, "a"))
         got = await waiting.got()
         assert got.broken
-        assert "the engine answered 400 to the rest of it" in events(got).error
+        assert "the engine answered 400 to the request for its rest" in events(got).error
         assert await running.totals() == {"broken": 1}
 
 
@@ -381,7 +381,7 @@ async def test_what_waits_when_the_drain_is_over_is_told_inside() -> None:
         running.server.handle_exit()
         error = error_of(await waiting.got())
     assert (error["code"], error["status"]) == ("no_group", 503)
-    assert error["message"] == "the gateway ends: it was stopped 0.3 s ago"
+    assert error["message"] == "the gateway is shutting down (drain limit 0.3 s)"
 
 
 async def test_a_line_of_held_streams_is_served_in_order() -> None:

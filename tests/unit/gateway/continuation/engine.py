@@ -85,13 +85,13 @@ class _Answer:
             position += len(group)
             finish = finish or ("length" if position == self.limit else None)
             end = len(decoded) if finish else max(len(decoded) - self.held_back, sent)
-            yield self._tokens([token for token, _ in group], decoded[sent:end], finish, position)
+            yield self._tokens([token for token, _ in group], decoded[sent:end], finish=finish, position=position)
             sent = end
         if self.counts:
             yield self._event([], position, usage=self._usage(position))
         yield DONE
 
-    def _tokens(self, ids: list[int], text: str, finish: str | None, position: int) -> bytes:
+    def _tokens(self, ids: list[int], text: str, *, finish: str | None, position: int) -> bytes:
         shown = ids if self.ids else None
         if self.chat:
             choice: dict[str, Any] = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish}

@@ -107,7 +107,7 @@ def undisturbed(engine: Engine, path: str, body: dict[str, Any]) -> Seen:
     pieces=st.sampled_from([1, 7, 100, 1 << 20]),
 )
 def test_however_it_is_cut_the_client_sees_one_whole_answer(
-    engine: Engine, asked: tuple[str, dict[str, Any]], sizes: list[int], cuts: list[int], pieces: int
+    *, engine: Engine, asked: tuple[str, dict[str, Any]], sizes: list[int], cuts: list[int], pieces: int
 ) -> None:
     path, body = asked
     client = Client(engine, path, body)
@@ -122,7 +122,7 @@ def test_however_it_is_cut_the_client_sees_one_whole_answer(
 @settings(max_examples=150, deadline=None)
 @given(engine=engines(), asked=bodies(), sizes=st.lists(st.integers(1, 4), max_size=6), pieces=st.integers(1, 400))
 def test_the_tokens_of_a_stream_are_counted(
-    engine: Engine, asked: tuple[str, dict[str, Any]], sizes: list[int], pieces: int
+    *, engine: Engine, asked: tuple[str, dict[str, Any]], sizes: list[int], pieces: int
 ) -> None:
     path, body = asked
     client = Client(engine, path, body)

@@ -68,9 +68,9 @@ def test_what_is_no_stream_of_ours_is_left_alone(path: str, body: bytes) -> None
         ({"prompt": [[1, 2]]}, "'prompt' is a list of prompts"),
         ({"messages": [{"content": [{"type": "image_url"}]}]}, "parts that are not text"),
         ({"stop": 7}, "'stop' is not text"),
-        ({"max_tokens": "7"}, "no number"),
-        ({"min_tokens": -1}, "no number"),
-        ({"stream_options": []}, "no number"),
+        ({"max_tokens": "7"}, "a token limit is not a number"),
+        ({"min_tokens": -1}, "a token limit is not a number"),
+        ({"stream_options": []}, "a token limit is not a number"),
         ({"invented_later": False}, "the request has the field 'invented_later'"),
     ],
 )

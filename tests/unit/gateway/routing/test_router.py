@@ -63,7 +63,7 @@ def test_requests_are_held_while_no_group_is_ready() -> None:
 def test_a_request_has_used_the_slots_of_all_its_attempts() -> None:
     world = router("a", "b", in_flight=1)
     ticket = admit(world, 1.0)
-    assert fail(world, ticket, REFUSED, 3.0)
+    assert fail(world, ticket, REFUSED, now=3.0)
     world.finish(ticket, 7.0)
     assert ticket.used == (3.0 - 1.0) + (7.0 - 3.0)
 
@@ -170,7 +170,7 @@ def test_many_503_do_not_burn_the_retries_at_once() -> None:
     now, tries = 0.0, 0
     while now < 60 and ticket.backend:
         tries += 1
-        if not fail(world, ticket, BUSY, now):
+        if not fail(world, ticket, BUSY, now=now):
             break
         while ticket.backend is None and now < 60:
             probe(world, now)
@@ -243,10 +243,10 @@ def test_a_leader_that_was_created_again_starts_with_no_load_and_no_failures() -
 def test_time_on_a_group_is_not_time_spent_waiting() -> None:
     world = router("a", wait=100)
     ticket = admit(world, 0.0)
-    fail(world, ticket, REFUSED, 500.0)
+    fail(world, ticket, REFUSED, now=500.0)
     assert world.deadline(ticket) == 600.0
     probe(world, 540.0)
-    fail(world, ticket, REFUSED, 700.0)
+    fail(world, ticket, REFUSED, now=700.0)
     assert world.deadline(ticket) == 760.0
 
 

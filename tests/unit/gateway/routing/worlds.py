@@ -34,12 +34,12 @@ def where(*tickets: Ticket) -> list[str]:
     return [ticket.backend.endpoint.name if ticket.backend else "-" for ticket in tickets]
 
 
-def fail(world: Router, ticket: Ticket, fault: Fault, now: float = 0.0) -> bool:
+def fail(world: Router, ticket: Ticket, fault: Fault, *, now: float = 0.0) -> bool:
     """Fail an attempt as the handler does; return whether the request is retried."""
-    repeat = world.may_retry(ticket, fault, now)
-    if repeat:
+    retry = world.may_retry(ticket, fault, now)
+    if retry:
         world.requeue(ticket, now)
-    return repeat
+    return retry
 
 
 def probe(world: Router, now: float, *, good: bool = True) -> list[str]:
