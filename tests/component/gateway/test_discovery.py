@@ -195,7 +195,7 @@ async def test_while_the_api_server_is_away_the_last_known_groups_stay(caplog: p
             await watches(server, 2)
             await server.event("ADDED", pod("b"))
             await until(lambda: groups.ready == ["a", "b"])
-    assert "the last known groups stay in use" in caplog.records[0].getMessage()
+    assert "keeping the last known groups" in caplog.records[0].getMessage()
 
 
 async def test_it_starts_before_the_api_server() -> None:
