@@ -79,7 +79,8 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
     Metric(
         "llama_gateway_attempt_faults_total",
         "counter",
-        "Attempts on a group that failed, by kind of failure",
+        "Failed attempts on groups by kind:"
+        " connect, reset, protocol_error, status, read_timeout, stream_broken or differs",
         _faults,
         labels=("kind",),
     ),
