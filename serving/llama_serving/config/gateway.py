@@ -21,9 +21,11 @@ class GatewayConfig(Frozen):
     idle_timeout: float = Field(default=300, gt=0, description="between two pieces of a response")
     max_body: int = Field(default=32 << 20, ge=1, description="largest request body; more gets 413")
     max_held: int = Field(
-        default=1 << 30, ge=1, description="all request bodies held at a time, at most what memory allows; more get 429"
+        default=1 << 30,
+        ge=1,
+        description="bytes of all request bodies held at a time, at most what memory allows; more get 429",
     )
-    max_retries: int = Field(default=10, ge=0, description="further groups tried before the first byte")
+    max_retries: int = Field(default=10, ge=0, description="retries before the first byte")
     ejection: float = Field(default=1, gt=0, description="first pause of a group after a failure; doubles up to 30 s")
     lame_duck: float = Field(
         default=5, ge=0, description="on SIGTERM: time that the listener stays open, until no Service sends here"

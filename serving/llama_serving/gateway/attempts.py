@@ -12,7 +12,7 @@ from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.endpoint import Endpoint
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.log import LOGGER, fields
@@ -24,7 +24,7 @@ from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 class BackendError(Exception):
     """The last attempt failed and the request is not retried; ``status`` for the client."""
 
-    def __init__(self, fault: Fault | None, ticket: Ticket) -> None:
+    def __init__(self, fault: AttemptFault | None, ticket: Ticket) -> None:
         super().__init__(f"{ticket.last_fault} (attempt {ticket.tries.retries + 1})")
         self.status = 504 if fault is not None and fault.kind is FaultKind.READ_TIMEOUT else 502
 
@@ -77,7 +77,7 @@ class Attempts:
             context.keep_alive = SseKeepAlive(relay, period=self._config.sse_keep_alive, headers=headers)
         return await context.keep_alive.wait_for_backend(self._dispatcher, ticket, close=self._state.draining)
 
-    async def _attempt(self, endpoint: Endpoint, call: Call) -> tuple[Reply | None, Fault | None]:
+    async def _attempt(self, endpoint: Endpoint, call: Call) -> tuple[Reply | None, AttemptFault | None]:
         """Return what was received, and what is wrong with it; one of them at least."""
         try:
             reply = await attempt(self._pools.of(endpoint.host, endpoint.port), call)
@@ -85,7 +85,7 @@ class Attempts:
             return None, error.fault
         return reply, reply.fault()
 
-    def _may_retry(self, context: RequestContext, ticket: Ticket, fault: Fault) -> bool:
+    def _may_retry(self, context: RequestContext, ticket: Ticket, fault: AttemptFault) -> bool:
         retry = self._dispatcher.may_retry(ticket, fault)
         self._metrics.faults[fault.kind] += 1
         self._metrics.weights[context.weights].failed += 1

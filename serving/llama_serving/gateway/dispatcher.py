@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
-from llama_serving.gateway.routing.retry_policy import Fault
+from llama_serving.gateway.routing.retry_policy import AttemptFault
 from llama_serving.gateway.routing.router import QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
 
 
 class QueueTimeoutError(Exception):
-    """The request has waited as long as it may; the message says for what, with numbers."""
+    """The request has waited for ``queue_timeout``; the message says why, with numbers."""
 
 
 class QueueFullError(Exception):
@@ -51,7 +51,7 @@ class Dispatcher:
             await self._wait(ticket)
         return ticket.backend
 
-    def may_retry(self, ticket: Ticket, fault: Fault) -> bool:
+    def may_retry(self, ticket: Ticket, fault: AttemptFault) -> bool:
         """Record a failed attempt; return whether the request is retried, then ``requeue`` must follow."""
         retry = self.router.may_retry(ticket, fault, self.clock())
         self.probe_wanted.set()

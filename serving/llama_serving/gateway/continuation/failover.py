@@ -21,7 +21,7 @@ from llama_serving.gateway.dispatcher import Dispatcher, QueueTimeoutError
 from llama_serving.gateway.http.headers import request_head
 from llama_serving.gateway.http.relay import ReadError, Relay
 from llama_serving.gateway.routing.endpoint import Endpoint
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
@@ -132,9 +132,9 @@ class StreamFailover:
         weights = reply.message.headers.get(names.HEADER_WEIGHTS)
         fault = reply.fault()
         if fault is None and (code != 200 or not reply.is_event_stream):
-            fault = Fault(FaultKind.STATUS, f"answered {code} to the request for the rest of an answer", code)
+            fault = AttemptFault(FaultKind.STATUS, f"answered {code} to the request for the rest of an answer", code)
         if fault is None and stream.reported_weights and weights and weights != stream.reported_weights:
-            fault = Fault(FaultKind.STATUS, f"has the weights {weights}, not {stream.reported_weights}", code)
+            fault = AttemptFault(FaultKind.STATUS, f"has the weights {weights}, not {stream.reported_weights}", code)
         if fault is not None:
             raise AttemptError(fault)
 
@@ -147,12 +147,14 @@ class StreamFailover:
         try:
             return int(json.loads(reply.first)["data"][0]["max_model_len"])
         except (ValueError, KeyError, TypeError, IndexError):
-            fault = Fault(FaultKind.STATUS, f"did not report its context length (status {reply.message.code})", 500)
+            fault = AttemptFault(
+                FaultKind.STATUS, f"did not report its context length (status {reply.message.code})", 500
+            )
             raise AttemptError(fault) from None
         finally:
             reply.end()
 
-    def _record(self, stream: Stream, transcript: Transcript, *, fault: Fault | None, reason: str) -> None:
+    def _record(self, stream: Stream, transcript: Transcript, *, fault: AttemptFault | None, reason: str) -> None:
         if fault is not None:
             self._metrics.faults[fault.kind] += 1
         context = stream.context
@@ -166,7 +168,7 @@ class StreamFailover:
         LOGGER.warning("continuing a stream on another group", extra=extra)
 
 
-def _fault_of(stream: Stream, reason: str) -> Fault:
+def _fault_of(stream: Stream, reason: str) -> AttemptFault:
     if isinstance(stream.tap, Rewriter) and stream.tap.differs:
-        return Fault(FaultKind.DIFFERS, f"did not continue the answer as it had begun: {reason}")
-    return Fault(FaultKind.STREAM_BROKEN, f"broke off: {reason}")
+        return AttemptFault(FaultKind.DIFFERS, f"did not continue the answer as it had begun: {reason}")
+    return AttemptFault(FaultKind.STREAM_BROKEN, f"broke off: {reason}")

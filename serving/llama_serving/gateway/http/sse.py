@@ -1,4 +1,4 @@
-"""Server-sent events made by the gateway: error events, and a whole JSON answer told as events."""
+"""Server-sent events made by the gateway: error events, and a whole JSON answer as events."""
 
 import asyncio
 import json

@@ -37,7 +37,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class AttemptFault:
     """One failed attempt; ``detail`` completes the sentence "group G ..."."""
 
     kind: FaultKind
@@ -64,7 +64,7 @@ class Tries:
     internal: int = 0
     answer_begun: bool = False
 
-    def may_retry(self, fault: Fault, max_retries: int) -> bool:
+    def may_retry(self, fault: AttemptFault, max_retries: int) -> bool:
         """Return whether the request is retried after ``fault``, and count that retry."""
         if self.retries >= max_retries or not self._within_own_limit(fault):
             return False
@@ -73,7 +73,7 @@ class Tries:
         self.internal += fault.status == 500
         return True
 
-    def _within_own_limit(self, fault: Fault) -> bool:
+    def _within_own_limit(self, fault: AttemptFault) -> bool:
         if self.answer_begun:
             return fault.kind is not FaultKind.READ_TIMEOUT
         match fault.kind:

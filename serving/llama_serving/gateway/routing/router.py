@@ -17,7 +17,7 @@ from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
-from llama_serving.gateway.routing.retry_policy import Fault
+from llama_serving.gateway.routing.retry_policy import AttemptFault
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.routing.wait_queue import WaitQueue
 
@@ -83,7 +83,7 @@ class Router:
         if ticket.backend is not None:
             ticket.backend.health.answered(ticket.epoch)
 
-    def may_retry(self, ticket: Ticket, fault: Fault, now: float) -> bool:
+    def may_retry(self, ticket: Ticket, fault: AttemptFault, now: float) -> bool:
         """Record a failed attempt; return whether the request is retried, then ``requeue`` must follow."""
         backend = ticket.backend
         if backend is None:

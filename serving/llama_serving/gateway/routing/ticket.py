@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
-from llama_serving.gateway.routing.retry_policy import Fault, Tries
+from llama_serving.gateway.routing.retry_policy import AttemptFault, Tries
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class Ticket:
             return False
         return self.tried.get(backend.key) != backend.health.proof
 
-    def note_fault(self, backend: Backend, fault: Fault) -> None:
+    def note_fault(self, backend: Backend, fault: AttemptFault) -> None:
         """Bar the request from ``backend`` until the backend has shown that it works."""
         if self.epoch == backend.health.epoch and fault.blames_backend:
             self.tried[backend.key] = backend.health.proof

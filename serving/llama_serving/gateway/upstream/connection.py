@@ -1,7 +1,7 @@
 """Connections to one engine, kept alive between requests.
 
 aiohttp's ``ResponseHandler`` is the layer under its ClientSession: socket, flow control and the C parser. Using it
-without the session costs half the CPU per request (docs/gateway.md has the figures). It also shows, unlike a session,
+without the session costs half the CPU per request (figures: docs/benchmarks). It also shows, unlike a session,
 whether a connection was used before: only then may a closed connection mean "idle for too long".
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 
 # Shorter than the 5 s after which uvicorn, the usual server of an engine, closes an idle connection.
 MAX_IDLE = 4.0
@@ -20,7 +20,7 @@ MAX_IDLE = 4.0
 class AttemptError(Exception):
     """One attempt failed before there was anything to forward."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: AttemptFault) -> None:
         super().__init__(fault.detail)
         self.fault = fault
 
@@ -101,9 +101,9 @@ class ConnectionPool:
                 _, connection = await loop.create_connection(lambda: Connection(loop), self.host, self.port)
         except TimeoutError:
             detail = f"did not accept a connection within {self._connect_timeout:g} s"
-            raise AttemptError(Fault(FaultKind.CONNECT, detail)) from None
+            raise AttemptError(AttemptFault(FaultKind.CONNECT, detail)) from None
         except OSError as error:
-            raise AttemptError(Fault(FaultKind.CONNECT, f"is unreachable: {error}")) from error
+            raise AttemptError(AttemptFault(FaultKind.CONNECT, f"is unreachable: {error}")) from error
         return connection
 
     def release(self, connection: Connection) -> None:

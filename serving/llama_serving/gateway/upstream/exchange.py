@@ -11,7 +11,7 @@ from aiohttp import ClientError, ClientPayloadError, ServerTimeoutError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
 from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.
@@ -58,15 +58,15 @@ class Reply:
         headers = self.message.headers
         return headers.get("content-type", "").startswith(_EVENT_STREAM) and "content-encoding" not in headers
 
-    def fault(self) -> Fault | None:
+    def fault(self) -> AttemptFault | None:
         """Return why another group may answer better; None when this answer is for the client."""
         status = self.message.code
         if status in RETRIED_STATUSES:
-            return Fault(FaultKind.STATUS, f"answered {status}", status)
+            return AttemptFault(FaultKind.STATUS, f"answered {status}", status)
         # An engine that dies between head and first token reports it in its first event.
         is_error = status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT)
         if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
-            return Fault(FaultKind.STATUS, "began its stream with an error", 500)
+            return AttemptFault(FaultKind.STATUS, "began its stream with an error", 500)
         return None
 
     def end(self) -> None:
@@ -90,10 +90,10 @@ async def attempt(pool: ConnectionPool, call: Call) -> Reply:
     except AttemptError as error:
         if error.fault.kind is not FaultKind.RESET or pool.clock() - sent > STALE_WITHIN:
             raise
-        return await _once_more(pool, call, error)
+        return await _retry_on_new_connection(pool, call, error)
 
 
-async def _once_more(pool: ConnectionPool, call: Call, stale: AttemptError) -> Reply:
+async def _retry_on_new_connection(pool: ConnectionPool, call: Call, stale: AttemptError) -> Reply:
     """Repeat on a new connection what failed on a reused one."""
     try:
         connection = await pool.connect()
@@ -105,7 +105,7 @@ async def _once_more(pool: ConnectionPool, call: Call, stale: AttemptError) -> R
 
 async def _exchange(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
     try:
-        return await _first_piece(connection, call, pool)
+        return await _send_and_read(connection, call, pool)
     except BaseException as error:
         connection.abort()
         fault = _fault_of(error, call)
@@ -114,7 +114,7 @@ async def _exchange(connection: Connection, call: Call, pool: ConnectionPool) ->
         raise AttemptError(fault) from error
 
 
-async def _first_piece(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
+async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
     connection.set_response_params(
         skip_payload=not call.expects_body,
         read_until_eof=True,
@@ -166,14 +166,16 @@ def _write(connection: Connection, call: Call) -> None:
         transport.write(call.body)
 
 
-def _fault_of(error: BaseException, call: Call) -> Fault | None:
+def _fault_of(error: BaseException, call: Call) -> AttemptFault | None:
     match error:
         case ServerTimeoutError():
-            return Fault(FaultKind.READ_TIMEOUT, f"sent no byte of an answer within {call.first_byte_timeout:g} s")
+            return AttemptFault(
+                FaultKind.READ_TIMEOUT, f"sent no byte of an answer within {call.first_byte_timeout:g} s"
+            )
         case HttpProcessingError():
-            return Fault(FaultKind.PROTOCOL_ERROR, f"did not answer in HTTP: {_one_line(error)}")
+            return AttemptFault(FaultKind.PROTOCOL_ERROR, f"did not answer in HTTP: {_one_line(error)}")
         case ClientError() | OSError():
-            return Fault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
+            return AttemptFault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
         case _:
             return None
 

@@ -4,7 +4,7 @@ import pytest
 
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.request_size import RequestSize, WorkTotals
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.router import QueueFull
 from llama_serving.gateway.routing.ticket import Ticket
 from tests.unit.gateway.routing.worlds import (
@@ -159,7 +159,7 @@ def test_the_second_500_is_the_requests_own() -> None:
 def test_a_request_that_breaks_engines_is_stopped() -> None:
     world = router("a", "b", "c", "d", "e")
     ticket = admit(world)
-    reset = Fault(FaultKind.RESET, "closed")
+    reset = AttemptFault(FaultKind.RESET, "closed")
     assert [fail(world, ticket, reset) for _ in range(3)] == [True, True, False]
     assert sum(backend.health.ejected for backend in world.backends.values()) == 3
 
@@ -304,7 +304,7 @@ def test_a_stream_that_breaks_off_is_a_strike() -> None:
 def test_an_answer_of_two_minds_says_nothing_about_the_group() -> None:
     world = router("a")
     ticket = admit(world)
-    assert fail(world, ticket, Fault(FaultKind.DIFFERS, "its text differs"))
+    assert fail(world, ticket, AttemptFault(FaultKind.DIFFERS, "its text differs"))
     assert where(ticket) == ["a"]
     assert world.next_probe() is None
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from llama_serving.gateway.routing.request_size import RequestSize
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.router import Limits, QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
 from tests.unit.gateway.routing.worlds import endpoint
@@ -13,9 +13,11 @@ from tests.unit.gateway.routing.worlds import endpoint
 NAMES = ("a", "b", "c")
 WEIGHTS = ("w1", "w2")
 FAULTS = st.one_of(
-    st.builds(Fault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.PROTOCOL_ERROR]), st.just("broke")),
-    st.builds(Fault, st.just(FaultKind.STATUS), st.just("answered"), st.sampled_from([500, 502, 503, 504])),
-    st.just(Fault(FaultKind.READ_TIMEOUT, "silent")),
+    st.builds(
+        AttemptFault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.PROTOCOL_ERROR]), st.just("broke")
+    ),
+    st.builds(AttemptFault, st.just(FaultKind.STATUS), st.just("answered"), st.sampled_from([500, 502, 503, 504])),
+    st.just(AttemptFault(FaultKind.READ_TIMEOUT, "silent")),
 )
 
 
@@ -50,7 +52,7 @@ class RouterMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(t.backend for t in self.tickets))
     @rule(data=st.data(), fault=FAULTS)
-    def break_attempt(self, data: st.DataObject, fault: Fault) -> None:
+    def break_attempt(self, data: st.DataObject, fault: AttemptFault) -> None:
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
         if self.router.may_retry(ticket, fault, self.now):
             self.check_order(self.router.requeue(ticket, self.now), also=ticket)
@@ -64,7 +66,7 @@ class RouterMachine(RuleBasedStateMachine):
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
         assert ticket.backend is not None
         ticket.weights, ticket.tries.answer_begun = ticket.weights or ticket.backend.endpoint.weights, True
-        if fault is None or self.router.may_retry(ticket, Fault(fault, "broke off"), self.now):
+        if fault is None or self.router.may_retry(ticket, AttemptFault(fault, "broke off"), self.now):
             self.check_order(self.router.requeue(ticket, self.now), also=ticket)
         else:
             self.end(ticket)

@@ -1,14 +1,14 @@
 """Builders of routers and groups in one readable line."""
 
 from llama_serving.gateway.routing.endpoint import Endpoint
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.router import Limits, QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
 
-REFUSED = Fault(FaultKind.CONNECT, "refused")
-BUSY = Fault(FaultKind.STATUS, "answered 503", 503)
-BROKE = Fault(FaultKind.STREAM_BROKEN, "broke off")
-INTERNAL = Fault(FaultKind.STATUS, "answered 500", 500)
+REFUSED = AttemptFault(FaultKind.CONNECT, "refused")
+BUSY = AttemptFault(FaultKind.STATUS, "answered 503", 503)
+BROKE = AttemptFault(FaultKind.STREAM_BROKEN, "broke off")
+INTERNAL = AttemptFault(FaultKind.STATUS, "answered 500", 500)
 
 
 def endpoint(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Endpoint:
@@ -34,7 +34,7 @@ def where(*tickets: Ticket) -> list[str]:
     return [ticket.backend.endpoint.name if ticket.backend else "-" for ticket in tickets]
 
 
-def fail(world: Router, ticket: Ticket, fault: Fault, *, now: float = 0.0) -> bool:
+def fail(world: Router, ticket: Ticket, fault: AttemptFault, *, now: float = 0.0) -> bool:
     """Fail an attempt as the handler does; return whether the request is retried."""
     retry = world.may_retry(ticket, fault, now)
     if retry:
