@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
+from llama_serving.weights.staging.io.concurrency import STREAMS
 
 from benchmarks import _llama_folder
 from benchmarks._proxies import free_port
@@ -31,15 +32,14 @@ from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import StagedWeights, WeightsArtifact
 from llama_serving.config.names import weights_path
 from llama_serving.config.weights import Manifest
-from llama_serving.weights.resolve.progress import Progress
-from llama_serving.weights.resolve.resolve import Wanted, resolve
+from llama_serving.weights.resolve.progress import ReadProgress
+from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.local import LocalSource
-from llama_serving.weights.source.retry import Patience
-from llama_serving.weights.staging.io.concurrency import STREAMS
-from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.source.retry import RetryPolicy
+from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies
+from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import LocalDisk
-from llama_serving.weights.staging.ports import Site, Tools
 from llama_serving.weights.staging.stager import Stager
 
 DEADLINE = 600.0  # seconds for one share
@@ -94,9 +94,9 @@ def served(folder: Path) -> Iterator[str]:
 
 async def manifest_of(folder: Path) -> Manifest:
     """As the resolver makes it."""
-    silent = Progress(lambda _: None)
+    silent = ReadProgress(lambda _: None)
     found = await resolve(
-        LocalSource(folder, revision=""), Wanted(place=str(folder)), patience=Patience(), progress=silent
+        LocalSource(folder, revision=""), ResolveRequest(place=str(folder)), retry=RetryPolicy(), progress=silent
     )
     if found.manifest is None:
         raise RuntimeError(found.report.message)
@@ -109,10 +109,10 @@ async def stager(root: Path, item: WeightsArtifact, *, stage: int, stages: int) 
     (root / "weights").mkdir(parents=True, exist_ok=True)
     (root / "next.json").write_text(item.model_dump_json())
     with ThreadPoolExecutor(STREAMS + 2) as pool:
-        tools = Tools(open_source=open_source, disk=LocalDisk(), pool=pool, patience=Patience())
-        inbox = Inbox(wish=root / "wish.json", configured=root / "next.json")
-        site = Site(mount=root / "weights", stage=stage, stages=stages, holder="benchmark")
-        one = Stager(site=site, tools=tools, inbox=inbox, outbox=Outbox(root / "staging.json"))
+        deps = StagerDependencies(open_source=open_source, disk=LocalDisk(), pool=pool, retry=RetryPolicy())
+        desired_files = DesiredFiles(desired=root / "desired.json", configured=root / "next.json")
+        pod = StagePod(mount=root / "weights", stage=stage, stages=stages, holder="benchmark")
+        one = Stager(pod=pod, deps=deps, desired_files=desired_files, state_file=StateFile(root / "staging.json"))
         try:
             yield one
         finally:

@@ -11,11 +11,11 @@ import pytest
 from llama_serving.config.model import ReportReason
 from llama_serving.config.state import CellReason
 from llama_serving.config.weights import Manifest
-from llama_serving.weights.resolve.progress import Progress
-from llama_serving.weights.resolve.resolve import Resolution, Wanted, resolve
+from llama_serving.weights.resolve.progress import ReadProgress
+from llama_serving.weights.resolve.resolve import Resolution, ResolveRequest, resolve
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.interface import Source
-from llama_serving.weights.source.retry import Patience
+from llama_serving.weights.source.retry import RetryPolicy
 from tests.unit.weights.folders import FIRST, SECOND, edit_json
 from tests.weights.faults import Fault
 from tests.weights.models import SERVED, make_model
@@ -23,14 +23,14 @@ from tests.weights.places import Place
 
 
 async def no_sleep(seconds: float) -> None:
-    """Waits are counted by the patience, not spent."""
+    """Waits are counted by the retry, not spent."""
 
 
-PATIENCE = Patience(deadline=120, sleep=no_sleep, chance=lambda: 0.0)
+PATIENCE = RetryPolicy(deadline=120, sleep=no_sleep, jitter=lambda: 0.0)
 
 
-async def look(source: Source, wanted: Wanted, *, patience: Patience = PATIENCE) -> Resolution:
-    return await resolve(source, wanted, patience=patience, progress=Progress(lambda line: None))
+async def look(source: Source, wanted: ResolveRequest, *, retry: RetryPolicy = PATIENCE) -> Resolution:
+    return await resolve(source, wanted, retry=retry, progress=ReadProgress(lambda line: None))
 
 
 def expected(model: Path) -> Manifest:
@@ -72,7 +72,7 @@ def header_of(path: Path) -> str:
 
 
 async def test_the_same_manifest_from_everywhere(place: Place, model: Path) -> None:
-    resolution = await look(place.open(), Wanted(place.uri, license="llama3.1"))
+    resolution = await look(place.open(), ResolveRequest(place.uri, license="llama3.1"))
     assert_whole(resolution, model)
     assert resolution.report.revision == place.resolved
 
@@ -85,28 +85,28 @@ async def test_through_cuts_and_429(place: Place, model: Path) -> None:
         Fault("busy", target),
         Fault("cut", target, at=400_000),
     ]
-    assert_whole(await look(place.open(), Wanted(place.uri)), model)
+    assert_whole(await look(place.open(), ResolveRequest(place.uri)), model)
     assert len(place.proxy.happened) == 4
 
 
 async def test_one_bit_is_another(place: Place, model: Path) -> None:
     """Where the source lists digests the file is refused; elsewhere the manifest is another than the expected one."""
     place.proxy.faults.append(Fault("flip", place.target(SECOND), at=1_000_000, times=1000))
-    report = (await look(place.open(), Wanted(place.uri, digest=expected(model).digest))).report
+    report = (await look(place.open(), ResolveRequest(place.uri, digest=expected(model).digest))).report
     assert (report.outcome, report.reason) == ("refused", ReportReason.DIGEST_DIFFERS)
     assert (SECOND if place.lists_sha256 else expected(model).digest) in report.message
 
 
 async def test_another_digest_than_the_expected_one(place: Place, model: Path) -> None:
     wrong = f"sha256:{'0' * 64}"
-    report = (await look(place.open(), Wanted(place.uri, digest=wrong))).report
+    report = (await look(place.open(), ResolveRequest(place.uri, digest=wrong))).report
     assert report.reason == ReportReason.DIGEST_DIFFERS
     assert f"have the digest {expected(model).digest}, expected is {wrong}" in report.message
 
 
 async def test_listing_reads_no_weights(place: Place, model: Path) -> None:
     """With the source's own digests where it has them; else it is said what to do."""
-    resolution = await look(place.open(), Wanted(place.uri, check="listing"))
+    resolution = await look(place.open(), ResolveRequest(place.uri, check="listing"))
     if not place.lists_sha256:
         assert resolution.report.reason == ReportReason.DIGEST_UNKNOWN
         assert "put a file SHA256SUMS beside it" in resolution.report.message
@@ -119,13 +119,15 @@ async def test_listing_reads_no_weights(place: Place, model: Path) -> None:
 async def test_a_source_that_stays_broken(place: Place) -> None:
     place.proxy.faults.append(Fault("cut", place.target(FIRST), at=0, times=1000))
     clock = iter(range(0, 100_000, 20))
-    report = (await look(place.open(), Wanted(place.uri), patience=replace(PATIENCE, clock=lambda: next(clock)))).report
+    report = (
+        await look(place.open(), ResolveRequest(place.uri), retry=replace(PATIENCE, clock=lambda: next(clock)))
+    ).report
     assert (report.outcome, report.reason) == ("refused", ReportReason.WEIGHTS_BROKEN)
     assert report.revision == place.resolved
 
 
 async def test_a_revision_that_is_not_there(place: Place) -> None:
-    report = (await look(place.open(revision="v0"), Wanted(place.uri))).report
+    report = (await look(place.open(revision="v0"), ResolveRequest(place.uri))).report
     assert (report.outcome, report.reason) == ("refused", ReportReason.WEIGHTS_GONE)
 
 
@@ -179,7 +181,7 @@ def folder_source(model: Path) -> Source:
 @pytest.mark.parametrize(("change", "reason", "sentence"), BAD.values(), ids=BAD.keys())
 async def test_refusals_of_a_folder(model: Path, change: Change, reason: str, sentence: str) -> None:
     change(model)
-    report = (await look(folder_source(model), Wanted("pvc://claim/model", license="llama3.1"))).report
+    report = (await look(folder_source(model), ResolveRequest("pvc://claim/model", license="llama3.1"))).report
     assert (report.outcome, report.reason) == ("refused", reason), report.message
     assert sentence in report.message
 
@@ -193,26 +195,26 @@ _SEEN = [(scheme, *BAD[key]) for scheme, unseen in _UNSEEN.items() for key in BA
 async def test_refusals_from_a_source(place: Place, model: Path, change: Change, reason: str, sentence: str) -> None:
     """The same through sources that serve the folder as it is now: only headers and small files are read."""
     change(model)
-    report = (await look(place.open(), Wanted(place.uri, license="llama3.1"))).report
+    report = (await look(place.open(), ResolveRequest(place.uri, license="llama3.1"))).report
     assert (report.outcome, report.reason) == ("refused", reason), report.message
     assert sentence in report.message
     assert all(asked in ("0-32767", "0-0", "") for asked in place.proxy.ranges(place.target(FIRST)))
 
 
 async def test_a_folder_of_a_claim(model: Path) -> None:
-    assert_whole(await look(folder_source(model), Wanted("pvc://claim/model", license="llama3.1")), model)
+    assert_whole(await look(folder_source(model), ResolveRequest("pvc://claim/model", license="llama3.1")), model)
 
 
 async def test_a_claim_with_sums_needs_no_reading(model: Path) -> None:
     sums = "".join(f"{sha256((model / name).read_bytes())}  {name}\n" for name in (FIRST, SECOND))
     (model / "SHA256SUMS").write_text(sums)
-    resolution = await look(folder_source(model), Wanted("pvc://claim/model", check="listing"))
+    resolution = await look(folder_source(model), ResolveRequest("pvc://claim/model", check="listing"))
     assert resolution.manifest is not None, resolution.report.message
     assert resolution.manifest.digest == expected(model).digest
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    report = (await look(folder_source(tmp_path / "model"), Wanted("pvc://claim/model"))).report
+    report = (await look(folder_source(tmp_path / "model"), ResolveRequest("pvc://claim/model"))).report
     assert report.reason == CellReason.WEIGHTS_MISSING
     assert "there is no folder" in report.message
 
@@ -221,5 +223,5 @@ async def test_other_weights_have_another_digest(tmp_path: Path) -> None:
     digests = set()
     for seed in (1, 2):
         model = make_model(tmp_path / str(seed) / "model", seed=seed)
-        digests.add((await look(folder_source(model), Wanted("pvc://claim/model"))).report.digest)
+        digests.add((await look(folder_source(model), ResolveRequest("pvc://claim/model"))).report.digest)
     assert len(digests) == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llama_serving.weights.source.interface import Broken, Busy, Gone, Source
-from llama_serving.weights.source.retry import Patience, read_patiently
+from llama_serving.weights.source.retry import RetryPolicy, read_with_retries
 from tests.unit.weights.folders import FIRST
 from tests.weights.faults import Fault
 from tests.weights.models import SERVED
@@ -100,9 +100,9 @@ async def test_reading_goes_on_after_cuts_and_429(place: Place, model: Path) -> 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    patience = Patience(deadline=60, sleep=sleep, chance=lambda: 0.0)
+    patience = RetryPolicy(deadline=60, sleep=sleep, jitter=lambda: 0.0)
     source = place.open()
-    pieces = [piece async for piece in read_patiently(source, FIRST, patience=patience)]
+    pieces = [piece async for piece in read_with_retries(source, FIRST, retry=retry)]
     assert b"".join(pieces) == (model / FIRST).read_bytes()
     begins = [int(asked.partition("-")[0] or 0) for asked in place.proxy.ranges(target)]
     assert len(begins) == 4, begins

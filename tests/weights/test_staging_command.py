@@ -47,7 +47,7 @@ async def server() -> AsyncIterator[Server]:
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await pod.start()
     mine.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield mine
     mine.open.set()

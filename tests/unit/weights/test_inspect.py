@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from llama_serving.config.model import ModelReport
 from llama_serving.config.state import CellReason
-from llama_serving.weights.__main__ import main
 from llama_serving.weights.model.inspection import REPORT_LIMIT, encode, inspect
 from tests.unit.weights.folders import (
     FIRST,
@@ -42,7 +41,7 @@ def test_facts_of_a_good_folder(tmp_path: Path) -> None:
         "architecture": "LlamaForCausalLM",
         "layers": 2,
         "hidden_size": 8,
-        "heads": 4,
+        "headers": 4,
         "kv_heads": 2,
         "head_dim": 2,
         "vocabulary": 16,
@@ -53,7 +52,7 @@ def test_facts_of_a_good_folder(tmp_path: Path) -> None:
         "files": 2,
         "bytes": 2 * (2 * 16 * 8 + 3 * 8),
     }
-    assert "2 layers, 4 heads and 2 KV heads, bfloat16: 560 bytes in 2 files" in report.message
+    assert "2 layers, 4 headers and 2 KV headers, bfloat16: 560 bytes in 2 files" in report.message
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -196,8 +195,12 @@ BAD: dict[str, tuple[Change, CellReason, str]] = {
     "layers as flag": (config(num_hidden_layers=True), REFUSED, "num_hidden_layers must be a positive whole number"),
     "too many layers": (config(num_hidden_layers=10**30), REFUSED, "num_hidden_layers must be a positive"),
     "no context": (config(max_position_embeddings=None), REFUSED, "max_position_embeddings must be a positive"),
-    "heads not a multiple of kv heads": (config(num_key_value_heads=3), REFUSED, "num_attention_heads (4) is no mult"),
-    "hidden not a multiple of heads": (config(hidden_size=10), REFUSED, "hidden_size (10) is no multiple"),
+    "headers not a multiple of kv headers": (
+        config(num_key_value_heads=3),
+        REFUSED,
+        "num_attention_heads (4) is no mult",
+    ),
+    "hidden not a multiple of headers": (config(hidden_size=10), REFUSED, "hidden_size (10) is no multiple"),
     "quantized somehow": (config(quantization_config={}), REFUSED, "must name its quant_method"),
     # formats
     "no weights": (drop(FIRST, SECOND, INDEX), MISSING, "holds no *.safetensors file (it holds config.json"),
@@ -288,23 +291,15 @@ def test_names_from_the_folder_cannot_break_the_sentence(tmp_path: Path) -> None
     assert len(message) < 500
 
 
-def test_the_report_is_written_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = make_model(tmp_path / "m")
-    log = tmp_path / "termination-log"
-    assert main(["inspect", str(folder), "--report", str(log)]) == 0
-    assert ModelReport.model_validate_json(log.read_bytes()) == inspect(folder)
-    assert capsys.readouterr().out.startswith("accepted: LlamaForCausalLM of 2 layers")
+def test_a_report_can_be_read_back(tmp_path: Path) -> None:
+    report = inspect(make_model(tmp_path / "m"))
+    assert ModelReport.model_validate_json(encode(report)) == report
+    assert (report.outcome, report.message[:31]) == ("accepted", "LlamaForCausalLM of 2 layers, 4")
 
 
 def test_a_refusal_is_a_result_not_a_failure(tmp_path: Path) -> None:
-    log = tmp_path / "termination-log"
-    assert main(["inspect", str(tmp_path / "nothing"), "--report", str(log)]) == 0
-    assert json.loads(log.read_bytes())["reason"] == "WeightsMissing"
-
-
-def test_a_report_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="no-folder"):
-        main(["inspect", str(tmp_path), "--report", str(tmp_path / "no-folder" / "log")])
+    report = json.loads(encode(inspect(tmp_path / "nothing")))
+    assert (report["outcome"], report["reason"]) == ("refused", "WeightsMissing")
 
 
 @given(st.text(max_size=9000))

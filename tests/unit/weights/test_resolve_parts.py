@@ -15,7 +15,7 @@ from llama_serving.weights.model.inspection import REPORT_LIMIT, encode
 from llama_serving.weights.model.safetensors import Header, Tensor
 from llama_serving.weights.resolve.digests import digest_file
 from llama_serving.weights.resolve.license import find_license, same_license
-from llama_serving.weights.resolve.progress import Progress
+from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.publish import pack
 
 
@@ -81,15 +81,15 @@ def sha256(content: bytes) -> str:
 
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.lists(st.binary(max_size=30), max_size=6), st.lists(st.integers(0, 300)))
-async def test_digests_do_not_depend_on_the_pieces(head: bytes, tensors: list[bytes], cuts: list[int]) -> None:
+async def test_digests_do_not_depend_on_the_pieces(header: bytes, tensors: list[bytes], cuts: list[int]) -> None:
     begin, described = 0, {}
     for number, content in enumerate(tensors):
         described[f"t{number}"] = Tensor("U8", (len(content),), begin, begin + len(content))
         begin += len(content)
     content = head + b"".join(tensors)
-    found = await digest_file(pieces(content, cuts), Header(len(head), described))
+    found = await digest_file(pieces(content, cuts), Header(len(header), described))
     assert found.file == sha256(content)
-    assert found.header == sha256(head)
+    assert found.header == sha256(header)
     assert found.tensors == {f"t{number}": sha256(content) for number, content in enumerate(tensors)}
 
 
@@ -111,7 +111,7 @@ async def test_progress_says_rate_and_time_left() -> None:
             now[0] += 2.0
             yield bytes(1_000_000)
 
-    progress = Progress(lines.append, clock=lambda: now[0])
+    progress = ReadProgress(lines.append, clock=lambda: now[0])
     progress.expect(10_000_000)
     assert sum([len(piece) async for piece in progress.counted(slowly())]) == 10_000_000
     assert lines == [

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.weights.source.http_errors import Remedies, failure, retry_after
-from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone, Listed, SourceError
-from llama_serving.weights.source.retry import Patience, patiently, read_patiently
+from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone, ListedFile, SourceError
+from llama_serving.weights.source.retry import RetryPolicy, read_with_retries, with_retries
 from llama_serving.weights.source.sums import parse_sums
 from llama_serving.weights.source.uri import Address, fill, parse
 
@@ -113,8 +113,8 @@ class Clock:
         self.slept.append(seconds)
         self.now += seconds
 
-    def patience(self, deadline: float, chance: float = 0.0) -> Patience:
-        return Patience(deadline=deadline, clock=lambda: self.now, sleep=self.sleep, chance=lambda: chance)
+    def patience(self, deadline: float, chance: float = 0.0) -> RetryPolicy:
+        return RetryPolicy(deadline=deadline, clock=lambda: self.now, sleep=self.sleep, jitter=lambda: chance)
 
 
 class Scripted:
@@ -130,7 +130,7 @@ class Scripted:
     async def resolve(self) -> str:
         return "v1"
 
-    async def list(self) -> tuple[Listed, ...]:
+    async def list(self) -> tuple[ListedFile, ...]:
         return ()
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -151,7 +151,7 @@ async def test_pauses_grow_to_a_minute_and_a_retry_after_counts() -> None:
     broken, busy = (0, Broken("x")), (0, Busy("x", after=7.0))
     script: list[tuple[int, SourceError]] = [broken, broken, busy, *[broken] * 6]
     source = Scripted(b"abc", script)
-    pieces = [piece async for piece in read_patiently(source, "f", patience=clock.patience(1000))]
+    pieces = [piece async for piece in read_with_retries(source, "f", retry=clock.patience(1000))]
     assert b"".join(pieces) == b"abc"
     assert clock.slept == [1, 2, 7, 8, 16, 32, 60, 60, 60]
 
@@ -159,14 +159,14 @@ async def test_pauses_grow_to_a_minute_and_a_retry_after_counts() -> None:
 async def test_chance_adds_at_most_a_quarter() -> None:
     clock = Clock()
     with pytest.raises(Broken):
-        await patiently(_always(Broken("x")), clock.patience(3, chance=0.999))
+        await with_retries(_always(Broken("x")), clock.patience(3, chance=0.999))
     assert clock.slept == [pytest.approx(1.25, rel=1e-3)]
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     clock = Clock()
     with pytest.raises(Busy):
-        await patiently(_always(Busy("x", after=100.0)), clock.patience(99))
+        await with_retries(_always(Busy("x", after=100.0)), clock.patience(99))
     assert clock.slept == []
 
 
@@ -174,7 +174,7 @@ async def test_progress_moves_the_deadline() -> None:
     """Each cut comes after some bytes: as long as bytes come, nobody gives up."""
     clock = Clock()
     source = Scripted(bytes(range(90)), [(3, Broken("x"))] * 20)
-    pieces = [piece async for piece in read_patiently(source, "f", patience=clock.patience(1.5))]
+    pieces = [piece async for piece in read_with_retries(source, "f", retry=clock.patience(1.5))]
     assert b"".join(pieces) == bytes(range(90))
     assert clock.slept == [1.0] * 20
 
@@ -183,7 +183,7 @@ async def test_progress_moves_the_deadline() -> None:
 async def test_what_does_not_heal_is_raised_at_once(error: SourceError) -> None:
     clock = Clock()
     with pytest.raises(type(error)):
-        await patiently(_always(error), clock.patience(1000))
+        await with_retries(_always(error), clock.patience(1000))
     assert clock.slept == []
 
 
@@ -191,8 +191,8 @@ async def test_what_does_not_heal_is_raised_at_once(error: SourceError) -> None:
 @given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=8), st.integers(0, 60), st.integers(0, 60))
 async def test_every_byte_once(content: bytes, cuts: list[int], one: int, other: int) -> None:
     begin, end = min(one, other), max(one, other)
-    source = Scripted(content, [(cut, Broken("x")) for cut in cuts])
-    pieces = read_patiently(source, "f", begin=begin, end=end, patience=Clock().patience(1e9))
+    source = Scripted(content, [(partition, Broken("x")) for cut in cuts])
+    pieces = read_with_retries(source, "f", begin=begin, end=end, retry=Clock().patience(1e9))
     assert b"".join([piece async for piece in pieces]) == content[begin:end]
 
 

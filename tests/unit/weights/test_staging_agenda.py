@@ -5,11 +5,11 @@ from itertools import pairwise
 import pytest
 
 from llama_serving.config.desired import DesiredState, StagingReason, WeightsArtifact
-from llama_serving.weights.staging.decide.errors import NotYet, Refused, full
-from llama_serving.weights.staging.decide.item import Entry
-from llama_serving.weights.staging.decide.progress import Gauge
+from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused, disk_full
+from llama_serving.weights.staging.decide.item import QueueItem
+from llama_serving.weights.staging.decide.progress import StagingProgress
 from llama_serving.weights.staging.decide.queue import choose, protected, wanted
-from llama_serving.weights.staging.decide.rate import Meter, seconds_left, sentence, size
+from llama_serving.weights.staging.decide.rate import RateMeter, bytes_text, progress_text, seconds_left
 from tests.fakes.staging import Time, checkpoint
 
 A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))
@@ -55,13 +55,13 @@ def test_the_first_that_can_be_worked_on(ready: list[str], not_before: dict[str,
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_400_000_000, "3.4 GB"), (512_000_000, "512 MB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert size(count) == text
+    assert bytes_text(count) == text
 
 
 def test_the_sentence_has_the_numbers() -> None:
-    text = sentence(verb="downloading", done=1_200_000_000, total=3_400_000_000, rate=220_000_000.0)
+    text = progress_text(verb="downloading", done=1_200_000_000, total=3_400_000_000, rate=220_000_000.0)
     assert text == "downloading: 1.2 of 3.4 GB, 220 MB/s, 10 s left"
-    assert sentence(verb="downloading", done=0, total=3_400, rate=0.0) == "downloading: 0.0 of 3.4 kB"
+    assert progress_text(verb="downloading", done=0, total=3_400, rate=0.0) == "downloading: 0.0 of 3.4 kB"
 
 
 def test_seconds_left() -> None:
@@ -71,7 +71,7 @@ def test_seconds_left() -> None:
 
 
 def test_the_rate_follows_a_change_within_some_seconds_and_does_not_jump() -> None:
-    meter, rates = Meter(began=0.0), []
+    meter, rates = RateMeter(began=0.0), []
     for step in range(1, 121):
         meter.add(50 if step <= 60 else 10, now=step * 0.5)
         rates.append(meter.rate)
@@ -81,16 +81,16 @@ def test_the_rate_follows_a_change_within_some_seconds_and_does_not_jump() -> No
 
 
 def test_a_burst_in_no_time_is_no_rate() -> None:
-    meter = Meter(began=0.0)
+    meter = RateMeter(began=0.0)
     meter.add(10**9, now=0.0)
     assert meter.rate == 0.0
 
 
-def entry() -> Entry:
-    return Entry(A, Gauge(Time()))
+def entry() -> QueueItem:
+    return QueueItem(A, StagingProgress(Time()))
 
 
-def outcome(of: Entry, *, running: bool = False) -> tuple[str, str]:
+def outcome(of: QueueItem, *, running: bool = False) -> tuple[str, str]:
     shown = of.shown(running=running)
     return shown.outcome, shown.reason
 
@@ -99,22 +99,22 @@ def test_an_entry_from_its_first_mention_to_its_end() -> None:
     mine = entry()
     assert outcome(mine) == ("waiting", "")
     assert outcome(mine, running=True) == ("working", "")
-    mine.gauge.wait("429: asked too often; trying again in 3.0 s")
-    mine.gauge.trouble = StagingReason.WEIGHTS_BUSY
+    mine.progress.wait("429: asked too often; trying again in 3.0 s")
+    mine.progress.last_failure = StagingReason.WEIGHTS_BUSY
     assert outcome(mine, running=True) == ("waiting", "WeightsBusy")
-    mine.gauge.came(5)
+    mine.progress.add_read(5)
     assert outcome(mine, running=True) == ("working", "")
-    mine.became_ready("files")
+    mine.mark_ready("files")
     assert outcome(mine) == ("ready", "")
 
 
 def test_a_refusal_stays_visible_until_a_new_attempt_gets_further() -> None:
     mine = entry()
-    mine.failed(Refused(StagingReason.DISK_FULL, "needs 3 GB", again=5.0), files=None, now=100.0)
+    mine.failed(StagingRefused(StagingReason.DISK_FULL, "needs 3 GB", again=5.0), files=None, now=100.0)
     assert outcome(mine) == ("refused", "DiskFull")
-    mine.gauge.begin("looking at the source")
+    mine.progress.begin("looking at the source")
     assert outcome(mine, running=True) == ("refused", "DiskFull")
-    mine.gauge.begin("downloading", total=10, under_way=True)
+    mine.progress.begin("downloading", total=10, under_way=True)
     assert outcome(mine, running=True) == ("working", "")
 
 
@@ -122,19 +122,19 @@ def test_refusals_are_looked_at_less_and_less_often_and_waits_as_they_ask() -> N
     mine = entry()
     pauses = []
     for _ in range(6):
-        mine.failed(Refused(StagingReason.WEIGHTS_DENIED, "401"), files=None, now=0.0)
+        mine.failed(StagingRefused(StagingReason.WEIGHTS_DENIED, "401"), files=None, now=0.0)
         pauses.append(mine.not_before)
     assert pauses == [60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
     for _ in range(3):
-        mine.failed(full("needs 3 GB", room=3), files=None, now=0.0)
-        assert (mine.not_before, mine.room) == (5.0, 3)
-    mine.failed(NotYet(StagingReason.WEIGHTS_BUSY, "429", after=7.0), files=None, now=50.0)
+        mine.failed(disk_full("needs 3 GB", bytes_needed=3), files=None, now=0.0)
+        assert (mine.not_before, mine.bytes_needed) == (5.0, 3)
+    mine.failed(RetryLater(StagingReason.WEIGHTS_BUSY, "429", after=7.0), files=None, now=50.0)
     assert mine.not_before == 57.0
 
 
 def test_files_that_were_judged_wrong_are_judged_again_only_when_they_change() -> None:
     mine = entry()
-    mine.failed(Refused(StagingReason.DIGEST_DIFFERS, "differs"), files="these", now=0.0)
+    mine.failed(StagingRefused(StagingReason.DIGEST_DIFFERS, "differs"), files="these", now=0.0)
     assert mine.not_before == float("inf")
     mine.changed()
     assert mine.not_before == 0.0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.weights.model.safetensors import LENGTH, Tensor, header_length, parse_header
-from llama_serving.weights.staging.decide.safetensors_layout import ALIGNMENT, index, layout
+from llama_serving.weights.staging.decide.safetensors_layout import ALIGNMENT, compact_layout, index_json
 
 
 def tensors_of(sizes: list[int]) -> dict[str, Tensor]:
@@ -23,7 +23,7 @@ def tensors_of(sizes: list[int]) -> dict[str, Tensor]:
 @given(st.lists(st.integers(0, 1000), max_size=20))
 def test_the_header_describes_the_file_that_is_written(sizes: list[int]) -> None:
     tensors = tensors_of(sizes)
-    compact = layout(tensors)
+    compact = compact_layout(tensors)
     length = header_length("f", compact.header[: LENGTH.size], size=compact.size)
     assert length + LENGTH.size == len(compact.header)
     assert len(compact.header) % ALIGNMENT == 0
@@ -36,12 +36,12 @@ def test_the_header_describes_the_file_that_is_written(sizes: list[int]) -> None
 
 def test_the_order_of_the_source_stays() -> None:
     tensors = {"b": Tensor("BF16", (2,), 10, 14), "a": Tensor("BF16", (4,), 0, 8)}
-    compact = layout(tensors)
+    compact = compact_layout(tensors)
     assert compact.offsets["b"] == compact.offsets["a"] + 8
     length = struct.unpack("<Q", compact.header[:8])[0]
     assert list(json.loads(compact.header[8 : 8 + length])) == ["__metadata__", "a", "b"]
 
 
 def test_the_index_names_what_is_there_and_nothing_else() -> None:
-    written = json.loads(index({"f": tensors_of([5]), "g": {}}))
+    written = json.loads(index_json({"f": tensors_of([5]), "g": {}}))
     assert written == {"metadata": {"total_size": 5}, "weight_map": {"t0": "f"}}

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights.staging.decide.eviction import KEPT, Old, Space, make_room
+from llama_serving.weights.staging.decide.eviction import KEPT, EvictionCandidate, VolumeSpace, plan_eviction
 
 GB = 10**9
 
 
-def old(*sizes: int) -> list[Old]:
+def old(*sizes: int) -> list[EvictionCandidate]:
     """Weights of so many GB, the oldest first."""
-    return [Old(f"w{number}", size * GB, float(number)) for number, size in enumerate(sizes)]
+    return [EvictionCandidate(f"w{number}", size * GB, float(number)) for number, size in enumerate(sizes)]
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,15 @@ def old(*sizes: int) -> list[Old]:
         (0, 50, old(6, 6), 5, ("w0", "w1")),
     ],
 )
-def test_what_goes(needed: int, free: int, leftovers: list[Old], wanted: int, removed: tuple[str, ...]) -> None:
-    verdict = make_room(needed=needed * GB, space=Space(free * GB, 100 * GB), old=leftovers, wanted=wanted)
+def test_what_goes(
+    needed: int, free: int, leftovers: list[EvictionCandidate], wanted: int, removed: tuple[str, ...]
+) -> None:
+    verdict = plan_eviction(needed=needed * GB, space=VolumeSpace(free * GB, 100 * GB), old=leftovers, wanted=wanted)
     assert (verdict.remove, verdict.refusal) == (removed, "")
 
 
 def test_a_refusal_has_the_numbers_and_removes_nothing() -> None:
-    verdict = make_room(needed=32 * GB // 10, space=Space(11 * GB // 10, 4 * GB), old=[], wanted=1)
+    verdict = plan_eviction(needed=32 * GB // 10, space=VolumeSpace(11 * GB // 10, 4 * GB), old=[], wanted=1)
     assert verdict.remove == ()
     assert verdict.refusal == (
         "needs 3.2 GB, 1.1 GB of 4.0 GB free on /weights, of which 200 MB stay free: "
@@ -43,7 +45,7 @@ def test_a_refusal_has_the_numbers_and_removes_nothing() -> None:
 
 
 def test_a_refusal_says_what_could_be_removed() -> None:
-    verdict = make_room(needed=30 * GB, space=Space(10 * GB, 100 * GB), old=old(5, 2), wanted=1)
+    verdict = plan_eviction(needed=30 * GB, space=VolumeSpace(10 * GB, 100 * GB), old=old(5, 2), wanted=1)
     assert verdict.remove == ()
     assert "7.0 GB more by removing old weights" in verdict.refusal
     assert "14.0 GB more" in verdict.refusal
@@ -57,8 +59,8 @@ def test_a_refusal_says_what_could_be_removed() -> None:
     wanted=st.integers(0, 4),
 )
 def test_there_is_room_or_a_refusal(needed: int, free: int, sizes: list[int], wanted: int) -> None:
-    space, leftovers = Space(free * GB, 100 * GB), old(*sizes)
-    verdict = make_room(needed=needed * GB, space=space, old=leftovers, wanted=wanted)
+    space, leftovers = VolumeSpace(free * GB, 100 * GB), old(*sizes)
+    verdict = plan_eviction(needed=needed * GB, space=space, old=leftovers, wanted=wanted)
     freed = sum(folder.bytes for folder in leftovers if folder.name in verdict.remove)
     if verdict.refusal:
         assert not verdict.remove

@@ -8,28 +8,34 @@ from hypothesis import strategies as st
 
 from llama_serving.config.weights import Manifest, ManifestFile
 from llama_serving.weights.model.safetensors import LENGTH, header_length, parse_header
-from llama_serving.weights.staging.decide.errors import Refused
-from llama_serving.weights.staging.decide.expected import Record, at_source, check_record, in_folder, of_stage
-from llama_serving.weights.staging.decide.partition import Cut, needs
+from llama_serving.weights.staging.decide.errors import StagingRefused
+from llama_serving.weights.staging.decide.expected import (
+    StagedRecord,
+    check_record,
+    expected_at_source,
+    expected_in_folder,
+    stage_tensors,
+)
+from llama_serving.weights.staging.decide.partition import LayerPartition, is_needed
 from llama_serving.weights.staging.decide.ranges import HEADER, WHOLE
-from llama_serving.weights.staging.decide.stage_share import Head, Share, files_of, share_of
+from llama_serving.weights.staging.decide.stage_share import StageShare, VerifiedHeader, candidate_files, stage_share
 from tests.fakes.staging import INDEX, Checkpoint, checkpoint
 
 MODEL = checkpoint(layers=5, shards=3, tied=True)
 
 
-def head_of(model: Checkpoint, file: str) -> Head:
+def head_of(model: Checkpoint, file: str) -> VerifiedHeader:
     data = model.files[file]
     end = LENGTH.size + header_length(file, data[: LENGTH.size], size=len(data))
     tensors = parse_header(file, data[LENGTH.size : end], size=len(data))
-    return Head(end, hashlib.sha256(data[:end]).hexdigest(), tensors)
+    return VerifiedHeader(end, hashlib.sha256(data[:end]).hexdigest(), tensors)
 
 
-def share(stage: int, stages: int, *, full: bool) -> Share:
-    cut = Cut(5, stage, stages, tied=True)
-    expected = at_source(MODEL.manifest(full=full))
-    files = files_of(expected, cut, index=MODEL.files[INDEX])
-    return share_of(expected, cut, {file: head_of(MODEL, file) for file in files})
+def share(stage: int, stages: int, *, full: bool) -> StageShare:
+    partition = LayerPartition(5, stage, stages, tied=True)
+    expected = expected_at_source(MODEL.manifest(full=full))
+    files = candidate_files(expected, partition, index=MODEL.files[INDEX])
+    return stage_share(expected, partition, {file: head_of(MODEL, file) for file in files})
 
 
 @settings(deadline=None)  # a busy machine is no error
@@ -39,7 +45,7 @@ def test_requests_and_what_is_done_are_the_share(data: st.DataObject, stages: in
     everything = {(file, tensor) for file, tensors in mine.tensors.items() for tensor in tensors}
     everything |= {(file.path, WHOLE) for file in mine.expected.small}
     done = data.draw(st.sets(st.sampled_from(sorted(everything))))
-    reads = mine.reads(done, ranged=ranged)
+    reads = mine.read_requests(done, ranged=ranged)
     asked = [(read.file, part.tensor) for read in reads for part in read.parts if part.tensor != HEADER]
     assert len(asked) == len(set(asked))
     if full:
@@ -47,15 +53,17 @@ def test_requests_and_what_is_done_are_the_share(data: st.DataObject, stages: in
     else:  # a file is verified as one, so all of it is read again
         assert everything - done <= set(asked) <= everything
         assert all(read.sha256 or read.parts[0].tensor == WHOLE for read in reads)
-    sizes = {(read.file, part.tensor): part.size for read in mine.reads(set(), ranged=True) for part in read.parts}
-    assert mine.left(done) == mine.needed - sum(sizes[one] for one in done)
+    sizes = {
+        (read.file, part.tensor): part.size for read in mine.read_requests(set(), ranged=True) for part in read.parts
+    }
+    assert mine.left(done) == mine.needed_bytes - sum(sizes[one] for one in done)
     assert mine.left(everything) == 0
 
 
 @pytest.mark.parametrize("full", [True, False])
 def test_every_part_has_the_place_and_the_digest_of_its_tensor(full: bool) -> None:
     for stage in range(3):
-        for read in share(stage, 3, full=full).reads(frozenset(), ranged=True):
+        for read in share(stage, 3, full=full).read_requests(frozenset(), ranged=True):
             for part in read.parts:
                 if part.tensor not in (HEADER, WHOLE):
                     assert (part.begin, part.end) == MODEL.places[read.file][part.tensor]
@@ -64,35 +72,35 @@ def test_every_part_has_the_place_and_the_digest_of_its_tensor(full: bool) -> No
 
 
 def test_a_header_of_another_file_is_refused() -> None:
-    expected, cut = at_source(MODEL.manifest()), Cut(5, 0, 1, tied=True)
+    expected, partition = expected_at_source(MODEL.manifest()), LayerPartition(5, 0, 1, tied=True)
     first, second, _ = MODEL.places
-    with pytest.raises(Refused, match="the header of"):
-        share_of(expected, cut, {first: head_of(MODEL, second)})
+    with pytest.raises(StagingRefused, match="the header of"):
+        stage_share(expected, partition, {first: head_of(MODEL, second)})
 
 
 def test_without_digests_of_headers_the_names_must_agree() -> None:
     manifest = MODEL.manifest().model_copy(update={"headers": {}})
     first, second, _ = MODEL.places
-    with pytest.raises(Refused, match="do not name the same tensors"):
-        share_of(at_source(manifest), Cut(5, 0, 1, tied=True), {first: head_of(MODEL, second)})
+    with pytest.raises(StagingRefused, match="do not name the same tensors"):
+        stage_share(expected_at_source(manifest), LayerPartition(5, 0, 1, tied=True), {first: head_of(MODEL, second)})
 
 
 def test_an_index_that_names_files_which_the_manifest_has_not_is_refused() -> None:
     index = b'{"weight_map": {"model.norm.weight": "elsewhere.safetensors"}}'
-    with pytest.raises(Refused, match=r"elsewhere\.safetensors"):
-        files_of(at_source(MODEL.manifest(full=False)), Cut(5, 0, 1, tied=True), index=index)
+    with pytest.raises(StagingRefused, match=r"elsewhere\.safetensors"):
+        candidate_files(expected_at_source(MODEL.manifest(full=False)), LayerPartition(5, 0, 1, tied=True), index=index)
 
 
 @pytest.mark.parametrize("index", [b"", b"[]", b"{}", b'{"weight_map": 3}', b'{"weight_map": [1]}'])
 def test_an_index_that_is_none_is_refused(index: bytes) -> None:
-    with pytest.raises(Refused, match="index"):
-        files_of(at_source(MODEL.manifest(full=False)), Cut(5, 0, 1, tied=True), index=index)
+    with pytest.raises(StagingRefused, match="index"):
+        candidate_files(expected_at_source(MODEL.manifest(full=False)), LayerPartition(5, 0, 1, tied=True), index=index)
 
 
 def test_digests_of_some_files_only_are_as_good_as_none() -> None:
     manifest = MODEL.manifest()
     some = dict(list(manifest.tensors.items())[1:])
-    expected = at_source(manifest.model_copy(update={"tensors": some}))
+    expected = expected_at_source(manifest.model_copy(update={"tensors": some}))
     assert not expected.tensors
     assert set(expected.whole) == set(MODEL.places)
 
@@ -100,26 +108,26 @@ def test_digests_of_some_files_only_are_as_good_as_none() -> None:
 @pytest.mark.parametrize("path", ["../evil.json", "/etc/passwd", "..", "sub/config.json"])
 def test_files_outside_of_the_folder_are_refused(path: str) -> None:
     manifest = Manifest(files=(ManifestFile(path=path, size=1, sha256="0" * 64),))
-    with pytest.raises(Refused, match="does not lie directly"):
-        at_source(manifest)
+    with pytest.raises(StagingRefused, match="does not lie directly"):
+        expected_at_source(manifest)
 
 
 def test_a_record_is_believed_only_where_it_agrees_with_the_manifest() -> None:
-    manifest, cut = MODEL.manifest(), Cut(5, 0, 2, tied=True)
-    mine = of_stage(manifest.tensors, cut)
-    record = Record(digest=manifest.digest, stage=0, stages=2, sizes=dict.fromkeys(mine, 1), tensors=mine)
-    check_record(record, manifest, cut)
+    manifest, partition = MODEL.manifest(), LayerPartition(5, 0, 2, tied=True)
+    mine = stage_tensors(manifest.tensors, partition)
+    record = StagedRecord(digest=manifest.digest, stage=0, stages=2, sizes=dict.fromkeys(mine, 1), tensors=mine)
+    check_record(record, manifest, partition)
     file, names = next(iter(mine.items()))
     for wrong in (dict.fromkeys(names, "0" * 64), dict(list(names.items())[1:])):
-        with pytest.raises(Refused, match="other tensors or digests"):
-            check_record(record.model_copy(update={"tensors": {**mine, file: wrong}}), manifest, cut)
+        with pytest.raises(StagingRefused, match="other tensors or digests"):
+            check_record(record.model_copy(update={"tensors": {**mine, file: wrong}}), manifest, partition)
     for other in ({"stage": 1}, {"stages": 4}, {"digest": "sha256:" + "0" * 64}):
-        with pytest.raises(Refused, match=r"staged\.json is of stage"):
-            in_folder(manifest, record.model_copy(update=other), stage=0, stages=2)
+        with pytest.raises(StagingRefused, match=r"staged\.json is of stage"):
+            expected_in_folder(manifest, record.model_copy(update=other), stage=0, stages=2)
 
 
 def test_all_shares_together_are_the_model() -> None:
     parts = [set(share(stage, 3, full=True).tensors) for stage in range(3)]
     assert set.union(*parts) == set(MODEL.places)
     for name in MODEL.tensors:
-        assert any(needs(name, Cut(5, stage, 3, tied=True)) for stage in range(3))
+        assert any(is_needed(name, LayerPartition(5, stage, 3, tied=True)) for stage in range(3))

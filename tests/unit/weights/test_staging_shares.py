@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_serving.weights.staging.decide.errors import Refused
-from llama_serving.weights.staging.decide.partition import Cut, layers_of, needs
-from llama_serving.weights.staging.decide.stage_share import cut_of
+from llama_serving.weights.staging.decide.errors import StagingRefused
+from llama_serving.weights.staging.decide.partition import LayerPartition, is_needed, stage_layers
+from llama_serving.weights.staging.decide.stage_share import layer_partition
 from tests.fakes.staging import names_of
 
 
@@ -30,7 +30,7 @@ from tests.fakes.staging import names_of
 )
 def test_layers_are_split_as_vllm_splits_them(layers: int, counts: list[int]) -> None:
     stages = len(counts)
-    ranges = [layers_of(Cut(layers, stage, stages, tied=False)) for stage in range(stages)]
+    ranges = [stage_layers(LayerPartition(layers, stage, stages, tied=False)) for stage in range(stages)]
     assert [len(some) for some in ranges] == counts
     assert [layer for some in ranges for layer in some] == list(range(layers))
 
@@ -54,7 +54,7 @@ def test_layers_are_split_as_vllm_splits_them(layers: int, counts: list[int]) ->
     ],
 )
 def test_a_tensor_goes_where_it_is_loaded(tensor: str, tied: bool, stages: set[int]) -> None:
-    assert {stage for stage in range(4) if needs(tensor, Cut(30, stage, 4, tied=tied))} == stages
+    assert {stage for stage in range(4) if is_needed(tensor, LayerPartition(30, stage, 4, tied=tied))} == stages
 
 
 @settings(deadline=None)  # a busy machine is no error
@@ -62,22 +62,22 @@ def test_a_tensor_goes_where_it_is_loaded(tensor: str, tied: bool, stages: set[i
 def test_every_tensor_is_on_one_stage_and_a_tied_embedding_on_both_ends(layers: int, stages: int, tied: bool) -> None:
     stages = min(stages, layers)
     for name in names_of(layers, tied=tied):
-        where = [stage for stage in range(stages) if needs(name, Cut(layers, stage, stages, tied=tied))]
+        where = [stage for stage in range(stages) if is_needed(name, LayerPartition(layers, stage, stages, tied=tied))]
         both = tied and "embed" in name and stages > 1
         assert where == [0, stages - 1] if both else len(where) == 1
 
 
 def test_the_cut_comes_from_the_config() -> None:
     config = {"num_hidden_layers": 16, "tie_word_embeddings": True}
-    assert cut_of(json.dumps(config).encode(), stage=1, stages=2) == Cut(16, 1, 2, tied=True)
+    assert layer_partition(json.dumps(config).encode(), stage=1, stages=2) == LayerPartition(16, 1, 2, tied=True)
 
 
 @pytest.mark.parametrize("config", [{}, {"num_hidden_layers": "16"}, {"num_hidden_layers": 1}, [], None, True])
 def test_a_config_without_layers_is_refused(config: Any) -> None:
-    with pytest.raises(Refused, match="num_hidden_layers"):
-        cut_of(json.dumps(config).encode(), stage=0, stages=2)
+    with pytest.raises(StagingRefused, match="num_hidden_layers"):
+        layer_partition(json.dumps(config).encode(), stage=0, stages=2)
 
 
 def test_a_config_that_is_no_json_is_refused() -> None:
-    with pytest.raises(Refused, match="num_hidden_layers"):
-        cut_of(b"\xff{", stage=0, stages=2)
+    with pytest.raises(StagingRefused, match="num_hidden_layers"):
+        layer_partition(b"\xff{", stage=0, stages=2)

@@ -24,14 +24,14 @@ class Address:
 
 
 def fill(uri: str, revision: str) -> str:
-    """``uri`` with its placeholder replaced. Raises ValueError when it has one and there is no revision."""
+    """Return ``uri`` with its placeholder replaced. Raises ValueError when it has one and there is no revision."""
     if PLACEHOLDER in uri and not revision:
         raise ValueError(f"{uri} has {PLACEHOLDER} and model.revision is empty: name the revision")
     return uri.replace(PLACEHOLDER, revision)
 
 
 def parse(uri: str) -> Address:
-    """The parts of ``uri``. Raises ValueError when it is no URI with a host, or climbs with ``..``."""
+    """Return the parts of ``uri``. Raises ValueError when it is no URI with a host, or climbs with ``..``."""
     scheme, separator, rest = uri.partition("://")
     host, _, path = rest.partition("/")
     path = path.strip("/")

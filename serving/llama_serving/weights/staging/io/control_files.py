@@ -1,4 +1,4 @@
-"""What a stager is told, and where it answers: files that it shares with the supervisor of its pod."""
+"""The files that a stager shares with the supervisor of its pod: what is desired, and how far the stager is."""
 
 import logging
 from collections.abc import Hashable
@@ -37,26 +37,26 @@ class Told(Generic[M]):
         return self._last
 
 
-class Inbox:
-    """The wish of the supervisor, and the weights that the pod starts with."""
+class DesiredFiles:
+    """The desired state that the supervisor keeps, and the weights that the pod starts with."""
 
-    def __init__(self, *, wish: Path, configured: Path) -> None:
-        self._wish = Told(wish, DesiredState)
+    def __init__(self, *, desired: Path, configured: Path) -> None:
+        self._desired = Told(desired, DesiredState)
         self._configured = Told(configured, WeightsArtifact)
 
     def read(self) -> tuple[DesiredState | None, WeightsArtifact | None]:
-        """Blocks."""
-        return self._wish.read(), self._configured.read()
+        """Read both; None where there is no such file yet. Blocks."""
+        return self._desired.read(), self._configured.read()
 
 
-class Outbox:
+class StateFile:
     """The file that the supervisor reads; it always holds a whole state."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, state: StagingState) -> None:
-        """Blocks. Raises OSError."""
+        """Replace the state. Blocks. Raises OSError."""
         beside = self._path.with_name(f".{self._path.name}.new")
         beside.write_text(state.model_dump_json())
         beside.chmod(0o644)
