@@ -58,11 +58,11 @@ async def test_each_stage_verifies_its_own_tensors(tmp_path: Path, stage: int, o
 async def test_a_verified_claim_is_not_read_again_until_it_changes(tmp_path: Path) -> None:
     pod, folder = mounted(tmp_path)
     item = MODEL.item(source="pvc://models/llama", path=str(folder))
-    pod.wish(item)
+    pod.desire(item)
     stager = pod.stager()
     read = (await until_outcome(stager, item, "ready")).bytes_read
     other = checkpoint(seed=2).item(source="pvc://models/other", path=str(tmp_path / "nowhere"))
-    pod.wish(other, item)
+    pod.desire(other, item)
     await until_outcome(stager, other, "refused")
     for _ in range(5):
         pod.time.now += 20
