@@ -37,7 +37,7 @@ def to_yaml(document: Mapping[str, object]) -> str:
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, with its text."""
     crds = (llama_deployment_crd(), llama_weights_crd())
-    files = {Path("docs/api.md"): reference(crds) + "\n"}
+    files = {Path("docs/reference/api.md"): reference(crds) + "\n"}
     for crd in crds:
         name = f"{crd['spec']['names']['plural']}.yaml"
         files[Path("crds") / name] = _NOTE + to_yaml(crd)

@@ -1,8 +1,8 @@
 """Connections to one engine, kept alive between requests.
 
 aiohttp's ``ResponseHandler`` is the layer under its ClientSession: socket, flow control and the C parser. Using it
-without the session costs half the CPU per request (docs/gateway.md has the figures) and, which a session hides, it is
-known whether a connection was used before: only then may a closed connection mean "idle for too long".
+without the session costs half the CPU per request (docs/explanation/gateway.md) and, which a session hides, it
+is known whether a connection was used before: only then may a closed connection mean "idle for too long".
 """
 
 import asyncio
