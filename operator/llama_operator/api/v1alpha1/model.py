@@ -105,7 +105,7 @@ class ModelSpec(ApiModel):
     credentials_secret: str = Field(
         default="",
         max_length=253,
-        description="Secret of the same namespace with the source's credentials; docs/reference/weights.md lists its keys. "
+        description="Secret of the same namespace with the source's credentials; keys: docs/reference/weights.md. "
         "Only what fetches the weights sees it, never the engine. Empty means none.",
         json_schema_extra=rules(credentials_rule("model.credentialsSecret")),
     )

@@ -96,7 +96,7 @@ class LlamaWeightsSpec(ApiModel):
     credentials_secret: str = Field(
         default="",
         max_length=253,
-        description="Secret of the same namespace with the source's credentials; docs/reference/weights.md lists its keys. "
+        description="Secret of the same namespace with the source's credentials; keys: docs/reference/weights.md. "
         "Empty means none.",
         json_schema_extra=rules(credentials_rule("credentialsSecret")),
     )
