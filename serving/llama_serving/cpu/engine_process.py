@@ -6,17 +6,16 @@ replica has finished importing. Here Python's fork server is started first, and 
 The engine core's parent is then the fork server, which ends when the replica does; the engine core ends with it.
 """
 
-import ctypes
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Any, Final
 
+from llama_serving.common.parent_death import die_with_parent
+
 _PRELOADED: Final = ("llama_serving.cpu.executor", "vllm.v1.engine.core")
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def start_importing() -> None:
@@ -36,7 +35,7 @@ class EngineCoreContext(ForkServerContext):
 
 
 def _run(environment: Mapping[str, str], target: Callable[..., None], **kwargs: Any) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     os.environ.clear()
     os.environ.update(environment)
     target(**kwargs)

@@ -6,18 +6,17 @@ option for any of these, nor for the 30 s in which it wants a raylet to be liste
 long a start may take is decided by the supervisor. The process also ends when its supervisor does, however that ended.
 """
 
-import ctypes
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from llama_serving.common.parent_death import die_with_parent
+
 LISTED_DEADLINE: Final = 180.0  # seconds; above those of the supervisors, which end this process before
 
 _MODULES: Final = "ServeHead,StateHead"
-_PR_SET_PDEATHSIG: Final = 1
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,13 +25,6 @@ R = TypeVar("R")
 def dashboard_command(command: Sequence[str]) -> list[str]:
     """The dashboard's command line with only the modules of a cell."""
     return [*command, f"--modules-to-load={_MODULES}"]
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when ``parent`` ends; end at once where it has ended already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 def patient(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Callable[P, R]:

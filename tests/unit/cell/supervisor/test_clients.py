@@ -21,7 +21,7 @@ from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.state import CellState
 from tests.unit.cell.fakes import FakeControl, replica
-from tests.unit.cell.test_supervisor import Leader
+from tests.unit.cell.supervisor.test_loop import Leader
 from tests.unit.cell.worlds import OLD
 
 HOST = "127.0.0.1"

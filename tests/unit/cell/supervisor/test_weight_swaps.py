@@ -12,7 +12,7 @@ from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, GoldenPrompt, SwapState, Verify
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.cell.fakes import FakeControl, FakeStages, FakeWeights, rank, ready, replica
-from tests.unit.cell.test_supervisor import BOTH, Leader, Worker, _step
+from tests.unit.cell.supervisor.test_loop import BOTH, Leader, Worker, _step
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
