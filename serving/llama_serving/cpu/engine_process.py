@@ -11,16 +11,15 @@ import os
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
-from typing import Any, Final
+from typing import Any
 
+from llama_serving.cell.entrypoints import CPU_ENGINE_CORE_MODULES
 from llama_serving.common.parent_death import die_with_parent
-
-_PRELOADED: Final = ("llama_serving.cpu.executor", "vllm.v1.engine.core")
 
 
 def start_importing() -> None:
     """Start the fork server; returns at once. To be called before anything imports vLLM."""
-    multiprocessing.set_forkserver_preload(list(_PRELOADED))
+    multiprocessing.set_forkserver_preload(list(CPU_ENGINE_CORE_MODULES))
     forkserver.ensure_running()
 
 
@@ -30,7 +29,7 @@ class EngineCoreContext(ForkServerContext):
     def Process(  # type: ignore[override]  # noqa: N802
         self, *, target: Callable[..., None], name: str, kwargs: Mapping[str, Any]
     ) -> multiprocessing.process.BaseProcess:
-        """The process of an engine core, not started yet."""
+        """Return the process of an engine core, not started yet."""
         return super().Process(target=_run, name=name, args=(dict(os.environ), target), kwargs=kwargs)
 
 

@@ -16,8 +16,8 @@ import pytest
 from llama_serving.cell.ray.network import interface_of
 from llama_serving.cell.ray.start import dashboard_command, die_with_parent, patient
 from llama_serving.cell.replica.critical_task import EXIT_CODE as VITAL_EXIT_CODE
-from llama_serving.cell.replica.critical_task import vital
-from llama_serving.cell.replica.serve_logging import kept_buffers
+from llama_serving.cell.replica.critical_task import run_critical
+from llama_serving.cell.replica.serve_logging import preserved_handlers
 from llama_serving.cell.supervisor.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
 from llama_serving.config.state import CellReason
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
@@ -62,7 +62,7 @@ def test_buffers_survive_anothers_set_up_of_logging(tmp_path: Path) -> None:
     buffer_target = logging.FileHandler(tmp_path / "log")
     buffer = MemoryHandler(100, target=buffer_target)
     logger.addHandler(buffer)
-    with kept_buffers(logger):
+    with preserved_handlers(logger):
         logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
         assert buffer.target is None, "what vLLM's set-up does; when this fails, kept_buffers is needless"
     logger.error("a line")
@@ -210,7 +210,7 @@ asyncio.run(main())
 
 
 async def test_cancelled_work_is_not_vital_any_more() -> None:
-    task = vital(asyncio.sleep(60))
+    task = run_critical(asyncio.sleep(60))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -23,14 +23,14 @@ R = TypeVar("R")
 
 
 def dashboard_command(command: Sequence[str]) -> list[str]:
-    """The dashboard's command line with only the modules of a cell."""
+    """Return the dashboard's command line with only the modules of a cell."""
     return [*command, f"--modules-to-load={_MODULES}"]
 
 
-def patient(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Callable[P, R]:
-    """``ask`` again while it raises RuntimeError, Ray's word for "not listed yet", for ``deadline`` seconds."""
+def retried(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Callable[P, R]:
+    """Return ``ask`` as it retries on RuntimeError, Ray's word for "not listed yet", for ``deadline`` seconds."""
 
-    def asked(*arguments: P.args, **options: P.kwargs) -> R:
+    def retrying(*arguments: P.args, **options: P.kwargs) -> R:
         end = time.monotonic() + deadline
         while True:
             try:
@@ -40,7 +40,7 @@ def patient(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Call
                     raise
             time.sleep(pause)
 
-    return asked
+    return retrying
 
 
 def _trim_ray() -> None:
@@ -54,13 +54,17 @@ def _trim_ray() -> None:
         return stock(command, process_type, *arguments, **options)
 
     services.start_ray_process = start_ray_process
-    services.get_node = patient(services.get_node, deadline=LISTED_DEADLINE)
-    node.Node.start_monitor = lambda self: None
-    node.Node.start_ray_client_server = lambda self: None
+    services.get_node = retried(services.get_node, deadline=LISTED_DEADLINE)
+    node.Node.start_monitor = _do_nothing
+    node.Node.start_ray_client_server = _do_nothing
+
+
+def _do_nothing(_: object) -> None:
+    """Stand in for a method of Ray that starts a process that a cell does not use."""
 
 
 def main() -> None:
-    """Command line of ``ray``."""
+    """Run the command line of ``ray``."""
     die_with_parent(os.getppid())
     _trim_ray()
     from ray.scripts import scripts

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan
-from llama_serving.cell.rank.worker_extension import StageReport
-from llama_serving.cell.shared.verified_links import seal
+from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan_reload
+from llama_serving.cell.rank.worker_extension import WorkerExtension
+from llama_serving.cell.shared.verified_links import create_link
 
 STACKED: dict[str, tuple[str, str | int]] = {
     ".q_proj": (".qkv_proj", "q"),
@@ -38,7 +38,7 @@ ELSEWHERE = "model.layers.0."
 
 
 def planned(names: set[str]) -> dict[str, list[Piece]]:
-    return plan(names, parameters=PARAMETERS, stacked=STACKED, is_elsewhere=lambda name: name.startswith(ELSEWHERE))
+    return plan_reload(names, parameters=PARAMETERS, stacked=STACKED, is_elsewhere=lambda name: name.startswith(ELSEWHERE))
 
 
 def test_every_tensor_has_one_place_and_every_parameter_is_whole() -> None:
@@ -74,7 +74,7 @@ def test_a_parameter_that_is_fused_on_disk_is_taken_as_it_is() -> None:
 DIGEST = "sha256:" + "a" * 64
 
 
-class Rank(StageReport):
+class Rank(WorkerExtension):
     """A rank whose load does what a test says."""
 
     rank = 1
@@ -96,7 +96,7 @@ def sealed(tmp_path: Path) -> Path:
     """A verified folder behind its link."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "model.safetensors").write_bytes(b"x")
-    seal(tmp_path, digest=DIGEST, folder=tmp_path / "files")
+    create_link(tmp_path, digest=DIGEST, folder=tmp_path / "files")
     return tmp_path / ("a" * 16)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.replica.request_gate import Door, ThroughTheDoor
+from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
@@ -30,14 +30,14 @@ class App:
 async def nothing() -> Any: ...
 
 
-def begin(app: Any, door: Door, *, path: str = "/v1/completions", kind: str = "http") -> tuple[Any, list[Any]]:
+def begin(app: Any, door: RequestGate, *, path: str = "/v1/completions", kind: str = "http") -> tuple[Any, list[Any]]:
     """A request that runs, and what was sent to its client."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    return asyncio.create_task(ThroughTheDoor(app, door=door)({"type": kind, "path": path}, nothing, send)), sent
+    return asyncio.create_task(RequestGateMiddleware(app, door=door)({"type": kind, "path": path}, nothing, send)), sent
 
 
 async def settle() -> None:
@@ -56,7 +56,7 @@ async def settle() -> None:
     ],
 )
 async def test_requests_of_users_are_counted(path: str, kind: str, counted: int) -> None:
-    app, door = App(), Door("w1")
+    app, door = App(), RequestGate("w1")
     task, sent = begin(app, door, path=path, kind=kind)
     await settle()
     assert door.requests == counted
@@ -68,7 +68,7 @@ async def test_requests_of_users_are_counted(path: str, kind: str, counted: int)
 
 
 async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
-    app, door = App(fails=True), Door("w1")
+    app, door = App(fails=True), RequestGate("w1")
     task, _ = begin(app, door)
     await settle()
     app.goes_on.set()
@@ -79,7 +79,7 @@ async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
 
 
 async def test_who_comes_to_a_shut_door_waits_and_is_answered_by_the_new_weights() -> None:
-    app, door = App(), Door("w1")
+    app, door = App(), RequestGate("w1")
     inside, before = begin(app, door)
     await settle()
     door.shut()
@@ -99,7 +99,7 @@ async def test_who_comes_to_a_shut_door_waits_and_is_answered_by_the_new_weights
 
 
 async def test_a_door_that_is_shut_again_before_one_got_in_keeps_him_out() -> None:
-    app, door = App(), Door("w1")
+    app, door = App(), RequestGate("w1")
     door.shut()
     task, _ = begin(app, door)
     await settle()
@@ -113,7 +113,7 @@ async def test_a_door_that_is_shut_again_before_one_got_in_keeps_him_out() -> No
 
 
 async def test_a_door_that_refuses_sends_everybody_away_until_it_opens() -> None:
-    app, door = App(), Door("w1")
+    app, door = App(), RequestGate("w1")
     door.shut()
     waits, sent = begin(app, door)
     await settle()
@@ -135,7 +135,7 @@ async def test_a_door_that_refuses_sends_everybody_away_until_it_opens() -> None
     ("status", "died", "told"), [(500, True, 503), (500, False, 500), (200, True, 200), (400, True, 400)]
 )
 async def test_what_a_dead_engine_fails_is_not_the_requests_fault(status: int, died: bool, told: int) -> None:
-    app, door = App(status=status), Door("w1", engine_died=lambda: died)
+    app, door = App(status=status), RequestGate("w1", engine_died=lambda: died)
     app.goes_on.set()
     task, sent = begin(app, door)
     await task

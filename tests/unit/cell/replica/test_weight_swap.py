@@ -6,15 +6,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from llama_serving.cell.replica.request_gate import Door
-from llama_serving.cell.replica.weight_swap import Exchange
-from llama_serving.cell.shared.replica_state import StageReport
-from llama_serving.cell.shared.weights_ref import LINKS, Load
+from llama_serving.cell.replica.request_gate import RequestGate
+from llama_serving.cell.replica.weight_swap import WeightSwap
+from llama_serving.cell.shared.replica_state import RankReport
+from llama_serving.cell.shared.weights_ref import LINKS
+from llama_serving.config.cell import WeightsRef
 from tests.unit.cell.fakes import FakeClock, rank
 from tests.unit.cell.worlds import NEW, OLD
 
 STEPS = ["pause", "reload", "forget", "resume"]
-SEALED = Load(path=f"{LINKS}/{'a' * 16}", id="v2", digest="sha256:" + "a" * 64)
+SEALED = WeightsRef(path=f"{LINKS}/{'a' * 16}", id="v2", digest="sha256:" + "a" * 64)
 
 
 @dataclass
@@ -22,7 +23,7 @@ class FakeEngine:
     clock: FakeClock
     steps: list[str] = field(default_factory=list)
     breaks: str = ""  # the step that raises
-    reports: tuple[StageReport, ...] = (rank(0, bytes=100), rank(1, bytes=200))
+    reports: tuple[RankReport, ...] = (rank(0, bytes=100), rank(1, bytes=200))
     holds: asyncio.Event | None = None
     loading: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -35,7 +36,7 @@ class FakeEngine:
     async def pause(self) -> None:
         await self._step("pause")
 
-    async def reload(self, load: Load) -> Sequence[StageReport]:
+    async def reload(self, load: WeightsRef) -> Sequence[RankReport]:
         await self._step("reload")
         self.loading.set()
         if self.holds is not None:
@@ -53,8 +54,8 @@ class World:
     def __init__(self, *, tensor: int = 1) -> None:
         self.clock = FakeClock()
         self.engine = FakeEngine(self.clock)
-        self.door = Door(OLD.id)
-        self.exchange = Exchange(self.engine, OLD, door=self.door, tensor=tensor, clock=self.clock)
+        self.door = RequestGate(OLD.id)
+        self.exchange = WeightSwap(self.engine, OLD, door=self.door, tensor=tensor, clock=self.clock)
 
     @property
     def end(self) -> tuple[str, str]:
@@ -147,7 +148,7 @@ async def test_failures_in_a_row_are_counted() -> None:
         ),
     ],
 )
-async def test_a_stage_with_other_weights_is_named(load: Load, reports: tuple[StageReport, ...], sentence: str) -> None:
+async def test_a_stage_with_other_weights_is_named(load: WeightsRef, reports: tuple[RankReport, ...], sentence: str) -> None:
     world = World()
     world.engine.reports = reports
     await world.exchange.to(load)

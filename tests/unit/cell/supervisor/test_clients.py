@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.config.cell import WeightsRef
 from llama_serving.cell.supervisor import clients
-from llama_serving.cell.supervisor.clients import EngineRest, RayRest, StageRest
+from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
 from llama_serving.cell.supervisor.http_api import state_app
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.ports import StageUnreachableError
@@ -25,7 +25,7 @@ from tests.unit.cell.supervisor.test_loop import Leader
 from tests.unit.cell.worlds import OLD
 
 HOST = "127.0.0.1"
-TOLD: list[Load] = []
+TOLD: list[WeightsRef] = []
 HANGS = object()
 Handler = Callable[[web.Request], Any]
 
@@ -71,8 +71,8 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-def ray(session: aiohttp.ClientSession) -> RayRest:
-    return RayRest(session, host=HOST, token=lambda: "secret", tell=TOLD.append)
+def ray(session: aiohttp.ClientSession) -> RayClient:
+    return RayClient(session, host=HOST, token=lambda: "secret", tell=TOLD.append)
 
 
 def node(name: str, *, stage: str | None, state: str = "ALIVE") -> dict[str, Any]:
@@ -146,13 +146,13 @@ async def test_serves_word_on_the_app(
 async def test_a_replica_that_answers(server: Server, session: aiohttp.ClientSession) -> None:
     state = replica(in_flight=4)
     server.answers["GET", "/llama/state"] = state.model_dump()
-    assert await EngineRest(session, host=HOST, served_name="llama").state() == state
+    assert await EngineClient(session, host=HOST, served_name="llama").state() == state
 
 
 @pytest.mark.parametrize("answer", [None, {}, web.Response(text="busy"), web.Response(status=500)])
 async def test_a_replica_that_does_not(server: Server, session: aiohttp.ClientSession, answer: Any) -> None:
     server.answers["GET", "/llama/state"] = answer
-    assert await EngineRest(session, host=HOST, served_name="llama").state() is None
+    assert await EngineClient(session, host=HOST, served_name="llama").state() is None
 
 
 @pytest.mark.parametrize(
@@ -161,13 +161,13 @@ async def test_a_replica_that_does_not(server: Server, session: aiohttp.ClientSe
 )
 async def test_the_first_token(server: Server, session: aiohttp.ClientSession, answer: Any, came: bool) -> None:
     server.answers["POST", "/v1/completions"] = answer
-    assert await EngineRest(session, host=HOST, served_name="llama").first_token() is came
+    assert await EngineClient(session, host=HOST, served_name="llama").first_token() is came
     assert server.asked[0][3]["max_tokens"] == 1
 
 
 async def test_a_question_and_its_answer(server: Server, session: aiohttp.ClientSession) -> None:
     server.answers["POST", "/v1/completions"] = {"choices": []}
-    engine = EngineRest(session, host=HOST, served_name="llama")
+    engine = EngineClient(session, host=HOST, served_name="llama")
     assert await engine.ask("/v1/completions", {"prompt": "x"}) == {"choices": []}
     server.answers["POST", "/v1/completions"] = web.Response(status=400, text="too long")
     with pytest.raises(EngineError, match="refused /v1/completions with 400: too long"):
@@ -180,24 +180,24 @@ async def test_a_question_and_its_answer(server: Server, session: aiohttp.Client
 async def test_nobody_listens(server: Server, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PORT_ENGINE", "PORT_STATE", "PORT_RAY_DASHBOARD"):
         monkeypatch.setattr(names, name, 1)
-    engine = EngineRest(session, host=HOST, served_name="llama")
+    engine = EngineClient(session, host=HOST, served_name="llama")
     assert await engine.state() is None
     assert await engine.first_token() is False
     assert await ray(session).nodes(HOST) is None
     assert await ray(session).app() is None
     with pytest.raises(StageUnreachableError, match="ClientConnectorError"):
-        await StageRest(session).state(HOST)
+        await StageClient(session).state(HOST)
 
 
 async def test_another_stage(server: Server, session: aiohttp.ClientSession) -> None:
     state = Leader().supervisor.state()
     server.answers["GET", "/llama/state"] = state.model_dump(mode="json")
-    assert await StageRest(session).state("localhost") == (HOST, state)
+    assert await StageClient(session).state("localhost") == (HOST, state)
 
 
 async def test_a_name_that_does_not_resolve(session: aiohttp.ClientSession) -> None:
     with pytest.raises(StageUnreachableError, match="does not resolve"):
-        await StageRest(session).state("stage-0.nowhere.invalid")
+        await StageClient(session).state("stage-0.nowhere.invalid")
 
 
 async def test_a_stage_that_hangs(
@@ -206,7 +206,7 @@ async def test_a_stage_that_hangs(
     monkeypatch.setattr(clients, "_QUICK", aiohttp.ClientTimeout(total=0.2))
     server.answers["GET", "/llama/state"] = HANGS
     with pytest.raises(StageUnreachableError, match="no answer in time"):
-        await StageRest(session).state(HOST)
+        await StageClient(session).state(HOST)
 
 
 async def served(supervisor: Supervisor, path: str, *, method: str = "GET", **request: Any) -> tuple[int, str]:
@@ -233,14 +233,14 @@ async def test_a_wish_is_kept_and_shown() -> None:
     world = Leader()
     for _ in range(2):
         assert await put(world, WISH.model_dump_json(), ALLOWED) == (200, json.dumps({"wish": WISH.key}))
-    assert (world.control.wish_now, world.supervisor.state().wish) == (WISH, WISH.key)
+    assert (world.control.desired_now, world.supervisor.state().wish) == (WISH, WISH.key)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Authorization": "secret"}])
 async def test_a_wish_needs_the_groups_token(headers: dict[str, str]) -> None:
     world = Leader()
     status, said = await put(world, WISH.model_dump_json(), headers)
-    assert (status, "bearer token" in said, world.control.wish_now) == (401, True, None)
+    assert (status, "bearer token" in said, world.control.desired_now) == (401, True, None)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ async def test_a_wish_needs_the_groups_token(headers: dict[str, str]) -> None:
 async def test_a_wish_that_is_none_is_refused_with_the_field(body: str, words: str) -> None:
     world = Leader(control=FakeControl(WISH))
     status, said = await put(world, body, ALLOWED)
-    assert (status, world.control.wish_now) == (400, WISH)
+    assert (status, world.control.desired_now) == (400, WISH)
     assert words in json.loads(said)["message"]
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.config.cell import WeightsRef
 from llama_serving.cell.supervisor import verification
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
 from llama_serving.cell.supervisor.verification import (
     EngineError,
-    Finding,
-    Subject,
+    CachedMeasurement,
+    EngineUnderTest,
     mean_logprob,
     measure,
     passes,
@@ -21,8 +21,8 @@ from llama_serving.cell.supervisor.verification import (
 from llama_serving.config.desired import GoldenPrompt, Measurement, Verify
 from tests.unit.cell.fakes import FakeClock, FakeEngine
 
-SUBJECT = Subject(
-    load=Load(path="/m", id="v2", digest="sha256:aa"),
+SUBJECT = EngineUnderTest(
+    load=WeightsRef(path="/m", id="v2", digest="sha256:aa"),
     served_name="llama",
     context_length=512,
     stage_digests=("sha256:aa", "sha256:aa"),
@@ -32,7 +32,7 @@ CAPITAL = GoldenPrompt(prompt="The capital of France?", expect="Paris")
 
 
 async def ask(
-    engine: FakeEngine, verify: Verify = NO_PROOFS, subject: Subject = SUBJECT, before: Finding | None = None
+    engine: FakeEngine, verify: Verify = NO_PROOFS, subject: EngineUnderTest = SUBJECT, before: CachedMeasurement | None = None
 ) -> tuple[Measurement, float]:
     clock = FakeClock()
 
@@ -71,7 +71,7 @@ async def test_the_users_texts_take_the_place_of_the_built_in_ones() -> None:
 @pytest.mark.parametrize(("context", "tokens", "kept"), [(512, 16, 496), (8, 7, 1), (2, 1, 1)])
 async def test_prompts_and_answers_fit_into_the_context(context: int, tokens: int, kept: int) -> None:
     engine = FakeEngine()
-    subject = Subject(load=SUBJECT.load, served_name="llama", context_length=context, stage_digests=())
+    subject = EngineUnderTest(load=SUBJECT.load, served_name="llama", context_length=context, stage_digests=())
     await ask(engine, subject=subject)
     _, body = engine.questions[0]
     assert (body["max_tokens"], body["truncate_prompt_tokens"]) == (tokens, kept)
@@ -111,7 +111,7 @@ async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 async def test_what_is_known_of_an_engine_is_not_asked_again_while_it_serves() -> None:
     known, speed = await ask(FakeEngine())
-    before = Finding(known, speed, NO_PROOFS)
+    before = CachedMeasurement(known, speed, NO_PROOFS)
     engine = FakeEngine(says="Rome")
     found, same = await ask(engine, Verify(golden=(CAPITAL,)), before=before)
     assert [route for route, _ in engine.questions] == ["/v1/chat/completions"]
