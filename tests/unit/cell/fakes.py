@@ -7,7 +7,7 @@ from typing import Any
 
 from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.policy.state_machine import NO_RAY, CellFault, RayView
-from llama_serving.cell.shared.replica_state import ReplicaState, RankReport
+from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
 from llama_serving.config.cell import WeightsRef

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_serving.cell.policy.leader import FRESH, FRESH_BUSY, RAY_DEADLINE, SETTLE, AppView, LeaderView, decide
-from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Action, CellFault, StartStep, SupervisorMemory, RayView, initial_memory
+from llama_serving.cell.policy.state_machine import (
+    NO_RAY,
+    Action,
+    CellFault,
+    Decision,
+    RayView,
+    StartStep,
+    SupervisorMemory,
+    initial_memory,
+)
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, DesiredWeights
 from llama_serving.config.desired import SwapState
 from llama_serving.config.state import CellReason, Phase
@@ -188,7 +197,13 @@ def test_a_start_is_timed_step_by_step() -> None:
         leader_view(),
     ]
     decision = after(*views)
-    assert decision.memory.timings() == {"ray": 6.0, "join": 3.0, "engine": 20.0, "first_token": 2.0, "verification": 3.0}
+    assert decision.memory.timings() == {
+        "ray": 6.0,
+        "join": 3.0,
+        "engine": 20.0,
+        "first_token": 2.0,
+        "verification": 3.0,
+    }
     assert decision.memory.status.ready
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.policy.staging import StageView, group_fault, stage_fault, desired_state_fault
+from llama_serving.cell.policy.staging import StageView, desired_state_fault, group_fault, stage_fault
 from llama_serving.cell.policy.state_machine import CellFault
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.state import CellReason

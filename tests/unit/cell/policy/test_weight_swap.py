@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.policy.state_machine import Decision, Action, CellFault, SupervisorMemory, initial_memory
+from llama_serving.cell.policy.state_machine import Action, CellFault, Decision, SupervisorMemory, initial_memory
 from llama_serving.cell.policy.weight_swap import SHOW_FAILURE, DesiredWeights, EngineView, decide_weights
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import SwapState
@@ -27,7 +27,9 @@ UNVERIFIED = DesiredWeights(weights=NEW, deployed=NEW)
 BACK = DesiredWeights(weights=OLD, deployed=NEW)
 
 
-def look(engine: EngineView, desired: DesiredWeights, *, memory: SupervisorMemory | None = None, now: float = 100.0) -> Decision:
+def look(
+    engine: EngineView, desired: DesiredWeights, *, memory: SupervisorMemory | None = None, now: float = 100.0
+) -> Decision:
     return decide_weights(memory or initial_memory(0.0), engine, desired, start=START, now=now)
 
 
@@ -36,9 +38,21 @@ def look(engine: EngineView, desired: DesiredWeights, *, memory: SupervisorMemor
     [
         (ENGINE, SERVES, CellReason.SERVING, True, ()),
         (ENGINE, replace(SERVES, measured=False, checked=False), CellReason.VERIFYING, False, (Action.VERIFY,)),
-        (ENGINE, replace(SERVES, checked=False), CellReason.SERVING, True, (Action.VERIFY,)),  # other checks are desired
+        (
+            ENGINE,
+            replace(SERVES, checked=False),
+            CellReason.SERVING,
+            True,
+            (Action.VERIFY,),
+        ),  # other checks are desired
         (ENGINE, DESIRED, CellReason.SWAPPING, False, (Action.SWAP,)),
-        (ENGINE, replace(DESIRED, measured=False), CellReason.SWAPPING, False, (Action.SWAP,)),  # the old ones are no matter
+        (
+            ENGINE,
+            replace(DESIRED, measured=False),
+            CellReason.SWAPPING,
+            False,
+            (Action.SWAP,),
+        ),  # the old ones are no matter
         (ENGINE, replace(DESIRED, staging=WAITS), CellReason.SERVING, True, ()),
         (
             ENGINE,

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Action, CellFault, SupervisorMemory, RayView, initial_memory
+from llama_serving.cell.policy.state_machine import (
+    NO_RAY,
+    Action,
+    CellFault,
+    Decision,
+    RayView,
+    SupervisorMemory,
+    initial_memory,
+)
 from llama_serving.cell.policy.worker import JOIN_DEADLINE, LEADER_LOST, WorkerView, decide
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.cell.worlds import TIMEOUTS, leader_report, worker_view

@@ -1,16 +1,8 @@
-"""Which tensor goes where; what is missing is found before anything is touched. And what a rank reports of a load."""
-
-import os
-import socket
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+"""Which tensor goes where; what is missing is found before anything is touched."""
 
 import pytest
 
 from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan_reload
-from llama_serving.cell.rank.worker_extension import WorkerExtension
-from llama_serving.cell.shared.verified_links import create_link
 
 STACKED: dict[str, tuple[str, str | int]] = {
     ".q_proj": (".qkv_proj", "q"),
@@ -38,7 +30,9 @@ ELSEWHERE = "model.layers.0."
 
 
 def planned(names: set[str]) -> dict[str, list[Piece]]:
-    return plan_reload(names, parameters=PARAMETERS, stacked=STACKED, is_elsewhere=lambda name: name.startswith(ELSEWHERE))
+    return plan_reload(
+        names, parameters=PARAMETERS, stacked=STACKED, is_elsewhere=lambda name: name.startswith(ELSEWHERE)
+    )
 
 
 def test_every_tensor_has_one_place_and_every_parameter_is_whole() -> None:
@@ -69,55 +63,3 @@ def test_a_parameter_that_is_fused_on_disk_is_taken_as_it_is() -> None:
     assert planned(fused)[PARAMETERS[2]] == [Piece(PARAMETERS[2], None)]
     with pytest.raises(IncompleteError, match="lack"):
         planned(fused | {f"{LAYER}mlp.up_proj.weight"})
-
-
-DIGEST = "sha256:" + "a" * 64
-
-
-class Rank(WorkerExtension):
-    """A rank whose load does what a test says."""
-
-    rank = 1
-
-    def __init__(self, path: Path, *, during: Any = None) -> None:
-        inner = SimpleNamespace(start_layer=15, end_layer=30)
-        self.model_runner = SimpleNamespace(get_model=lambda: SimpleNamespace(model=inner))
-        self.vllm_config = SimpleNamespace(model_config=SimpleNamespace(model=str(path)))
-        self._during = during
-
-    def _load(self, path: str) -> int:
-        if self._during is not None:
-            self._during()
-        return 7
-
-
-@pytest.fixture
-def sealed(tmp_path: Path) -> Path:
-    """A verified folder behind its link."""
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "model.safetensors").write_bytes(b"x")
-    create_link(tmp_path, digest=DIGEST, folder=tmp_path / "files")
-    return tmp_path / ("a" * 16)
-
-
-def test_a_rank_says_what_it_holds_and_what_it_loaded(sealed: Path) -> None:
-    me: dict[str, Any] = {"rank": 1, "pid": os.getpid(), "host": socket.gethostname(), "layers": [15, 30]}
-    assert Rank(sealed).stage_report() == {**me, "digest": DIGEST}
-    assert Rank(sealed).load_stage(str(sealed)) == {**me, "digest": DIGEST, "bytes": 7}
-    assert Rank(sealed.parent / "files").stage_report() == {**me, "digest": ""}
-
-
-def test_a_folder_that_changes_while_it_is_read_is_noticed(sealed: Path) -> None:
-    late = sealed.parent / "files" / "late.safetensors"
-    report = Rank(sealed, during=late.touch).load_stage(str(sealed))
-    assert "digest" not in report
-    assert report["error"].endswith("late.safetensors was changed after it was verified")
-
-
-def test_a_load_that_fails_is_told_and_not_raised(sealed: Path) -> None:
-    def breaks() -> None:
-        raise IncompleteError("the files lack model.norm.weight")
-
-    assert Rank(sealed, during=breaks).load_stage(str(sealed))["error"] == (
-        "IncompleteError: the files lack model.norm.weight"
-    )

@@ -32,16 +32,16 @@ def gauges(*values: tuple[str, float]) -> Gauges:
     return Gauges([Sample(*value) for value in values])
 
 
-async def door(*, inside: int, waiting: int = 0) -> RequestGate:
+async def gate(*, admitted: int, waiting: int = 0) -> RequestGate:
     made = RequestGate("w")
-    for _ in range(inside):
+    for _ in range(admitted):
         assert await made.enter()
     made.waiting = waiting
     return made
 
 
 @pytest.mark.parametrize(
-    ("values", "inside", "waiting", "expected"),
+    ("values", "admitted", "waiting", "expected"),
     [
         ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 0, QueueDepth(running=2, waiting=1)),
         ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 4, QueueDepth(running=2, waiting=5)),
@@ -53,6 +53,6 @@ async def door(*, inside: int, waiting: int = 0) -> RequestGate:
     ],
 )
 async def test_requests_in_the_engine(
-    values: list[tuple[str, float]], inside: int, waiting: int, expected: QueueDepth | None
+    values: list[tuple[str, float]], admitted: int, waiting: int, expected: QueueDepth | None
 ) -> None:
-    assert read_queue_depth(gauges(*values), await door(inside=inside, waiting=waiting)) == expected
+    assert read_queue_depth(gauges(*values), await gate(admitted=admitted, waiting=waiting)) == expected

@@ -1,8 +1,8 @@
-"""An exchange of weights on an engine that does what a test says: every step in order, a fault at each."""
+"""A weight swap on an engine that does what a test says: every step in order, a fault at each."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -14,8 +14,8 @@ from llama_serving.config.cell import WeightsRef
 from tests.unit.cell.fakes import FakeClock, rank
 from tests.unit.cell.worlds import NEW, OLD
 
-STEPS = ["pause", "reload", "forget", "resume"]
-SEALED = WeightsRef(path=f"{LINKS}/{'a' * 16}", id="v2", digest="sha256:" + "a" * 64)
+STEPS = ["pause", "reload", "reset_prefix_cache", "resume"]
+VERIFIED = WeightsRef(path=f"{LINKS}/{'a' * 16}", id="v2", served_name="llama", digest="sha256:" + "a" * 64)
 
 
 @dataclass
@@ -36,15 +36,15 @@ class FakeEngine:
     async def pause(self) -> None:
         await self._step("pause")
 
-    async def reload(self, load: WeightsRef) -> Sequence[RankReport]:
+    async def reload(self, weights: WeightsRef) -> Sequence[RankReport]:
         await self._step("reload")
         self.loading.set()
         if self.holds is not None:
             await self.holds.wait()
         return self.reports
 
-    async def forget(self) -> None:
-        await self._step("forget")
+    async def reset_prefix_cache(self) -> None:
+        await self._step("reset_prefix_cache")
 
     async def resume(self) -> None:
         await self._step("resume")
@@ -54,56 +54,56 @@ class World:
     def __init__(self, *, tensor: int = 1) -> None:
         self.clock = FakeClock()
         self.engine = FakeEngine(self.clock)
-        self.door = RequestGate(OLD.id)
-        self.exchange = WeightSwap(self.engine, OLD, door=self.door, tensor=tensor, clock=self.clock)
+        self.gate = RequestGate(OLD.id)
+        self.swap = WeightSwap(self.engine, OLD, gate=self.gate, tensor=tensor, clock=self.clock)
 
     @property
     def end(self) -> tuple[str, str]:
-        assert self.exchange.state is not None
-        return self.exchange.state.outcome, self.exchange.state.message
+        assert self.swap.state is not None
+        return self.swap.state.outcome, self.swap.state.message
 
 
 async def test_all_steps_in_order() -> None:
     world = World()
-    assert world.exchange.state is None
-    await world.exchange.to(NEW)
+    assert world.swap.state is None
+    await world.swap.swap_to(NEW)
     assert world.engine.steps == STEPS
-    assert world.end == ("done", "w2 in place: 0.00 GB in 4.00 s.")
-    assert (world.exchange.holds, world.door.weights, world.exchange.failures) == (NEW, "w2", 0)
-    assert world.exchange.state is not None
-    assert (world.exchange.state.bytes, world.exchange.state.seconds) == (300, 4.0)
-    assert await world.door.enter()
+    assert world.end == ("done", "w2 loaded: 0.00 GB in 4.00 s")
+    assert (world.swap.current, world.gate.weights, world.swap.failures) == (NEW, "w2", 0)
+    assert world.swap.state is not None
+    assert (world.swap.state.bytes, world.swap.state.seconds) == (300, 4.0)
+    assert await world.gate.enter()
 
 
 async def test_the_same_weights_again_are_nothing_to_do() -> None:
-    world = World()
-    await world.exchange.to(OLD)
-    await world.exchange.to(replace(OLD, id="other-name"))
+    world, renamed = World(), OLD.model_copy(update={"id": "other-name"})
+    await world.swap.swap_to(OLD)
+    await world.swap.swap_to(renamed)
     assert world.engine.steps == []
-    assert (world.exchange.holds, world.door.weights) == (replace(OLD, id="other-name"), "other-name")
+    assert (world.swap.current, world.gate.weights) == (renamed, "other-name")
 
 
 async def test_nothing_is_touched_while_an_answer_is_being_written() -> None:
     world = World()
-    await world.door.enter()
-    task = asyncio.create_task(world.exchange.to(NEW))
+    await world.gate.enter()
+    task = asyncio.create_task(world.swap.swap_to(NEW))
     await asyncio.sleep(0)
-    assert (world.engine.steps, world.exchange.holds, world.end[0]) == ([], OLD, "running")
-    world.door.leave()
+    assert (world.engine.steps, world.swap.current, world.end[0]) == ([], OLD, "running")
+    world.gate.leave()
     await task
-    assert world.exchange.holds == NEW
+    assert world.swap.current == NEW
 
 
 async def test_what_runs_is_shown_with_its_seconds() -> None:
     world = World()
     world.engine.holds = asyncio.Event()
-    task = asyncio.create_task(world.exchange.to(NEW))
+    task = asyncio.create_task(world.swap.swap_to(NEW))
     await world.engine.loading.wait()
     world.clock.now += 7
-    state = world.exchange.state
+    state = world.swap.state
     assert state is not None
-    assert (state.outcome, state.seconds, state.message) == ("running", 9.0, "Loading w2.")
-    assert (world.exchange.holds, world.exchange.target) == (None, NEW), "parts of two weights"
+    assert (state.outcome, state.seconds, state.message) == ("running", 9.0, "loading w2")
+    assert (world.swap.current, world.swap.target) == (None, NEW), "parts of two weights"
     world.engine.holds.set()
     await task
 
@@ -112,46 +112,48 @@ async def test_what_runs_is_shown_with_its_seconds() -> None:
 async def test_a_fault_at_each_step_leaves_the_engine_unasked_and_the_way_back_open(step: str) -> None:
     world = World()
     world.engine.breaks = step
-    await world.exchange.to(NEW)
+    await world.swap.swap_to(NEW)
     assert world.end == ("failed", f"RuntimeError: {step} broke")
-    assert (world.exchange.holds, world.exchange.target, world.exchange.failures) == (None, NEW, 1)
-    assert await world.door.enter() is False, "nobody is answered by parts of two weights"
+    assert (world.swap.current, world.swap.target, world.swap.failures) == (None, NEW, 1)
+    assert await world.gate.enter() is False, "nobody is answered by parts of two weights"
     assert "resume" not in world.engine.steps or step == "resume"
     world.engine.breaks, world.engine.steps = "", []
-    await world.exchange.to(OLD)
+    await world.swap.swap_to(OLD)
     assert world.engine.steps == STEPS, "loaded anew, though the engine held them before"
-    assert (world.exchange.holds, world.exchange.failures, world.end[0]) == (OLD, 0, "done")
-    assert await world.door.enter()
+    assert (world.swap.current, world.swap.failures, world.end[0]) == (OLD, 0, "done")
+    assert await world.gate.enter()
 
 
 async def test_failures_in_a_row_are_counted() -> None:
     world = World()
     world.engine.breaks = "reload"
-    await world.exchange.to(NEW)
-    await world.exchange.to(OLD)
-    assert (world.exchange.failures, world.exchange.target) == (2, OLD)
+    await world.swap.swap_to(NEW)
+    await world.swap.swap_to(OLD)
+    assert (world.swap.failures, world.swap.target) == (2, OLD)
 
 
 @pytest.mark.parametrize(
-    ("load", "reports", "sentence"),
+    ("weights", "reports", "sentence"),
     [
-        (NEW, (rank(0), rank(1, error="OSError: gone")), "Stage 1 (stage-1) could not load w2: OSError: gone"),
+        (NEW, (rank(0), rank(1, error="OSError: gone")), "stage 1 (stage-1) could not load w2: OSError: gone"),
         (
-            SEALED,
-            (rank(0, digest=SEALED.digest), rank(1)),
-            f"Stage 1 (stage-1) loaded unverified files instead of {SEALED.digest}.",
+            VERIFIED,
+            (rank(0, digest=VERIFIED.digest), rank(1)),
+            f"stage 1 (stage-1) loaded unverified files instead of {VERIFIED.digest}",
         ),
         (
-            SEALED,
-            (rank(0, digest="sha256:other"), rank(1, digest=SEALED.digest)),
-            f"Stage 0 (stage-0) loaded sha256:other instead of {SEALED.digest}.",
+            VERIFIED,
+            (rank(0, digest="sha256:other"), rank(1, digest=VERIFIED.digest)),
+            f"stage 0 (stage-0) loaded sha256:other instead of {VERIFIED.digest}",
         ),
     ],
 )
-async def test_a_stage_with_other_weights_is_named(load: WeightsRef, reports: tuple[RankReport, ...], sentence: str) -> None:
+async def test_a_stage_with_other_weights_is_named(
+    weights: WeightsRef, reports: tuple[RankReport, ...], sentence: str
+) -> None:
     world = World()
     world.engine.reports = reports
-    await world.exchange.to(load)
+    await world.swap.swap_to(weights)
     assert world.end == ("failed", sentence)
     assert world.engine.steps == ["pause", "reload"]
 
@@ -159,12 +161,12 @@ async def test_a_stage_with_other_weights_is_named(load: WeightsRef, reports: tu
 async def test_ranks_are_counted_by_their_stage() -> None:
     world = World(tensor=2)
     world.engine.reports = (rank(0), rank(1), rank(2), rank(3, error="no"))
-    await world.exchange.to(NEW)
-    assert world.end[1].startswith("Stage 1 (stage-3)")
+    await world.swap.swap_to(NEW)
+    assert world.end[1].startswith("stage 1 (stage-3)")
 
 
-async def test_exchanges_run_one_after_the_other() -> None:
+async def test_swaps_run_one_after_the_other() -> None:
     world = World()
-    await asyncio.gather(world.exchange.to(NEW), world.exchange.to(OLD))
+    await asyncio.gather(world.swap.swap_to(NEW), world.swap.swap_to(OLD))
     assert world.engine.steps == STEPS * 2
-    assert world.exchange.holds == OLD
+    assert world.swap.current == OLD

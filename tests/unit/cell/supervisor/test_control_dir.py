@@ -1,20 +1,18 @@
-"""DesiredState, staging and the links between them, on a real folder; and what a reader makes of a link."""
+"""The desired state, the state of staging and the verified links between them, on a real folder."""
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from llama_serving.cell.shared.last_deployed import write_last_deployed, read_last_deployed
-from llama_serving.cell.shared.verified_links import ChangedWeightsError, create_link, verified_digest, remove_link
-from llama_serving.cell.shared.weights_ref import LINKS, WeightsRef, is_staged, engine_weights, stage_folder, short_digest
+from llama_serving.cell.shared.verified_links import ChangedWeightsError, verified_digest
+from llama_serving.cell.shared.weights_ref import LINKS, engine_weights, short_digest
 from llama_serving.cell.supervisor.control_dir import ControlDir
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagingState
 from tests.unit.cell.fakes import ready
-from tests.unit.cell.worlds import OLD, config, identity
+from tests.unit.cell.worlds import config, identity
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -54,23 +52,23 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_a_wish_survives_the_container(world: World) -> None:
+def test_a_desired_state_survives_the_container(world: World) -> None:
     assert world.control.desired_state() is None
-    wish = DesiredState(serve=world.weights(B))
-    world.control.store(wish)
-    assert (world.control.desired_state(), world.start().desired_state()) == (wish, wish)
+    desired = DesiredState(serve=world.weights(B))
+    world.control.store(desired)
+    assert (world.control.desired_state(), world.start().desired_state()) == (desired, desired)
     written = (world.folder / "control" / "wish.json").stat().st_mtime_ns
     world.control.store(DesiredState(serve=world.weights(B)))
-    assert (world.folder / "control" / "wish.json").stat().st_mtime_ns == written, "the same wish changes nothing"
+    assert (world.folder / "control" / "wish.json").stat().st_mtime_ns == written, "the same state changes nothing"
 
 
-def test_a_wish_that_cannot_be_read_is_none(world: World) -> None:
+def test_a_desired_state_that_cannot_be_read_is_none(world: World) -> None:
     (world.folder / "control").mkdir()
     (world.folder / "control" / "wish.json").write_text('{"serve": ', encoding="utf-8")
     assert world.start().desired_state() is None
 
 
-def test_a_wish_that_cannot_be_written_does_not_hold(world: World) -> None:
+def test_a_desired_state_that_cannot_be_written_does_not_hold(world: World) -> None:
     (world.folder / "control").write_text("a file in the way", encoding="utf-8")
     with pytest.raises(OSError, match="control"):
         world.control.store(DesiredState(serve=world.weights(B)))
@@ -84,10 +82,12 @@ def test_what_is_ready_can_be_loaded_through_its_link(world: World) -> None:
     assert world.control.staging() == state
     assert (world.link(A) / "model.safetensors").read_bytes() == b"a"
     assert verified_digest(world.link(A)) == A
-    assert engine_weights(config(staged=True), world.weights(A)) == WeightsRef(f"{LINKS}/{'a' * 16}", "a", A)
+    assert engine_weights(config(staged=True), world.weights(A)) == WeightsRef(
+        path=f"{LINKS}/{'a' * 16}", id="a", served_name="llama", digest=A
+    )
 
 
-def test_weights_are_linked_once_the_wish_says_where_they_lie(world: World) -> None:
+def test_weights_are_linked_once_the_desired_state_says_where_they_lie(world: World) -> None:
     world.says(ready(B))
     world.control.staging()
     assert not world.link(B).exists()
@@ -104,7 +104,7 @@ def test_weights_that_are_not_ready_any_more_lose_their_link(world: World) -> No
     assert not world.link(A).is_symlink()
 
 
-def test_files_that_the_stager_looked_at_again_are_sealed_anew(world: World) -> None:
+def test_files_that_the_stager_looked_at_again_are_linked_anew(world: World) -> None:
     world.says(ready(A))
     world.control.staging()
     (world.folder / "a" / "model.safetensors").write_bytes(b"copied again")
@@ -131,59 +131,3 @@ def test_a_folder_that_is_gone_is_not_linked(world: World) -> None:
     world.says(ready(A))
     world.control.staging()
     assert not world.link(A).is_symlink()
-
-
-@pytest.mark.parametrize("change", ["write", "add", "remove"])
-def test_a_reader_notices_files_that_changed_after_their_verification(world: World, change: str) -> None:
-    create_link(world.links, digest=A, folder=world.folder / "a")
-    file = world.folder / "a" / "model.safetensors"
-    match change:
-        case "write":
-            file.write_bytes(b"z")
-            os.utime(file, ns=(1, 1))
-        case "add":
-            (world.folder / "a" / "more.safetensors").touch()
-        case _:
-            file.unlink()
-    with pytest.raises(ChangedWeightsError, match=r"\.safetensors was changed after it was verified"):
-        verified_digest(world.link(A))
-
-
-def test_a_reader_notices_a_folder_that_is_gone(world: World) -> None:
-    create_link(world.links, digest=A, folder=world.folder / "a")
-    (world.folder / "a").rename(world.folder / "moved")
-    with pytest.raises(ChangedWeightsError, match="cannot be listed: No such file or directory"):
-        verified_digest(world.link(A))
-    (world.links / f"{'a' * 16}.json").unlink()
-    with pytest.raises(ChangedWeightsError, match="a link without its note"):
-        verified_digest(world.link(A))
-    remove_link(world.links, digest=A)
-    assert verified_digest(world.folder / "b") == "", "a folder that nobody sealed"
-
-
-@pytest.mark.parametrize(
-    ("weights", "folder"),
-    [
-        ({"path": "/weights/aaaaaaaaaaaaaaaa", "digest": A}, "/weights/aaaaaaaaaaaaaaaa/stage-1-of-2"),
-        ({"path": "/models/llama/r2", "digest": A}, "/models/llama/r2"),
-    ],
-)
-def test_where_a_stage_finds_its_files(weights: dict[str, Any], folder: str) -> None:
-    assert stage_folder(WeightsRef(id="w", served_name="llama", **weights), stage=1, stages=2) == folder
-
-
-def test_weights_without_a_digest_or_a_stager_are_loaded_from_where_they_lie() -> None:
-    plain = WeightsRef(path="/models/w1", id="w1", served_name="llama")
-    assert not is_staged(config(staged=True), plain)
-    assert not is_staged(config(), plain.model_copy(update={"digest": A}))
-    assert engine_weights(config(staged=True), plain) == OLD
-    assert not OLD.sealed
-
-
-def test_what_serve_was_told_is_found_again(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "serve.json"
-    assert read_last_deployed(path=path) is None
-    write_last_deployed(OLD, path=path)
-    assert read_last_deployed(path=path) == OLD
-    path.write_text("{}", encoding="utf-8")
-    assert read_last_deployed(path=path) is None

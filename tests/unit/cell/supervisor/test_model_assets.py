@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.supervisor.model_assets import asset_difference, read_assets
+from llama_serving.cell.policy.weight_swap import asset_difference
+from llama_serving.cell.supervisor.model_assets import read_assets
 
 CONFIG = {"rope_theta": 500000.0, "dtype": "bfloat16", "transformers_version": "5.0", "rope_scaling": {"a": 1, "b": 2}}
 

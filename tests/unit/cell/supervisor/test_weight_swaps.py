@@ -8,7 +8,6 @@ from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.policy.state_machine import CellFault
 from llama_serving.cell.shared.weights_ref import LINKS
 from llama_serving.config.cell import WeightsRef
-from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, GoldenPrompt, SwapState, Verify
 from llama_serving.config.state import CellReason, Phase
 from tests.unit.cell.fakes import FakeControl, FakeStages, FakeWeights, rank, ready, replica
