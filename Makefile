@@ -13,7 +13,7 @@ SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/op
 # Some machines forbid byte code: then each process of a test run compiles thousands of modules for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup serving-setup demo test check unit contract serving e2e soak testbed-tests format generate bench down clean
+.PHONY: help setup serving-setup demo test check quick unit contract serving e2e soak testbed-tests format generate bench down clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,11 +42,10 @@ demo: setup serving-setup  ## From nothing to a streamed answer of two stages on
 test: check unit contract testbed-tests serving e2e  ## All checks and all tests.
 
 check: setup  ## Style, types, layers, generated files.
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy operator serving testbed examples benchmarks
-	.venv/bin/lint-imports --no-logo
-	$(RUN) -m llama_operator.api.crdgen --check
+	.ci/check
+
+quick: setup  ## Pure tests of plan, api, routing and cell policy: half a minute, for the inner loop.
+	$(RUN) -m pytest --numprocesses=2 --dist=worksteal $(QUICK)
 
 unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
 	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/unit tests/component tests/wiring

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pathlib
 import platform
 import statistics
 import sys
@@ -135,7 +136,7 @@ def main() -> None:
         table = asyncio.run(rounds(endpoints, options.rounds))
     print("\n".join(report(table, missing)))
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
+        with pathlib.Path(options.json).open("w", encoding="utf-8") as file:
             json.dump({name: vars(samples) for name, samples in table.items()}, file, indent=1)
 
 

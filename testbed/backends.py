@@ -3,7 +3,7 @@
 `CLUSTER` chooses: `current` (the cluster that KUBECONFIG points to), `kind` or `own`.
 """
 
-import os
+import pathlib
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -130,7 +130,7 @@ class Kind:
 
     def load(self, image: str) -> None:
         """Bring an image of the Docker engine, or an archive, to the nodes."""
-        what = "image-archive" if os.path.isfile(image) else "docker-image"
+        what = "image-archive" if pathlib.Path(image).is_file() else "docker-image"
         _run("kind", "load", what, image, "--name", self.name)
 
 

@@ -44,7 +44,7 @@ def missing(needed: dict[str, str]) -> list[str]:
 def _present(thing: str) -> bool:
     # Programs of the system may be outside a user's search path.
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    return os.path.exists(thing) if thing.startswith("/") else shutil.which(thing, path=path) is not None
+    return Path(thing).exists() if thing.startswith("/") else shutil.which(thing, path=path) is not None
 
 
 def ensure(needed: dict[str, str]) -> None:

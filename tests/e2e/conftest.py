@@ -1,26 +1,55 @@
 """One test bed and one pair of groups for all end-to-end tests: a cell's start is what costs time."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.bed import PAIR, Bed, manifest, running_bed
+from tests.e2e.parking import others_parked
+
+#: Files in the order in which they run. Later ones go on with the groups that the first one starts; while `test_idle`
+#: waits for five minutes without a change of the pair, those before it work on deployments of their own.
+ORDER = (
+    "test_first_start",
+    "test_chat",
+    "test_bad_weights",
+    "test_rollout",
+    "test_faults",
+    "test_gangs",
+    "test_waits",
+    "test_scale_to_zero",
+    "test_idle",
+    "test_autoscale",
+    "test_uninstall",
+)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """They all need the whole bed, and minutes."""
-    for item in items:
+    """Put the scenarios in order, and mark them: they all need the whole bed, and minutes."""
+    mine = [item for item in items if item.path.parent == Path(__file__).parent]
+    mine.sort(key=lambda item: ORDER.index(item.path.stem))
+    items[:] = [item for item in items if item not in mine] + mine
+    for item in mine:
         item.add_marker(pytest.mark.e2e)
         item.add_marker(pytest.mark.timeout(1500))
 
 
 @pytest.fixture(scope="session")
-def bed() -> Bed:
-    """The test bed with our images and the chart installed; it stays up for the next run."""
-    return running_bed()
+def bed() -> Iterator[Bed]:
+    """The test bed with our images and the chart installed; it stays up for the next run.
+
+    Deployments of others, such as that of ``make demo``, are scaled to zero meanwhile and brought back at the end.
+    """
+    bed = running_bed()
+    with others_parked(bed.kubectl):
+        yield bed
 
 
 @pytest.fixture(scope="session")
 def pair(bed: Bed) -> str:
-    """Two groups of two stages, serving; test_0_start.py has made them."""
+    """Two groups of two stages, serving; test_first_start.py has made them."""
     bed.kubectl.apply(manifest(PAIR, replicas=2))
     bed.wait_serving(PAIR, 2)
     return PAIR

@@ -152,7 +152,10 @@ def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[
     with network(), contextlib.ExitStack() as undo:
         for pod in pods:
             undo.callback(pod.destroy)
-            pod.make(binds={"models": str(models), "pod": str(folder)}, hosts=hosts, shm_bytes=SHM_BYTES)
+            binds = {"models": str(models), "pod": str(folder)}
+            pod.make(
+                binds=binds, code=(ROOT, Path(sys.prefix), Path(sys.base_prefix)), hosts=hosts, shm_bytes=SHM_BYTES
+            )
         for pod in pods:
             pod.start()
         yield Cell(pods, config, folder)

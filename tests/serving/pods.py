@@ -45,8 +45,9 @@ class Pod:
     def ip(self) -> str:
         return f"{NETWORK}.{self.index + 1}"
 
-    def make(self, *, binds: dict[str, str], hosts: str, shm_bytes: int) -> None:
-        plan = json.dumps({"binds": binds, "hosts": hosts, "shm_bytes": shm_bytes})
+    def make(self, *, binds: dict[str, str], code: Sequence[Path], hosts: str, shm_bytes: int) -> None:
+        folders = [str(folder) for folder in code]
+        plan = json.dumps({"binds": binds, "code": folders, "hosts": hosts, "shm_bytes": shm_bytes})
         unshare = ["unshare", "--net", "--mount", "--uts", "--propagation", "private"]
         self.sandbox = subprocess.Popen(
             [*unshare, sys.executable, str(SANDBOX), plan], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -147,7 +147,7 @@ def serves(cell: Cell, wish: DesiredState) -> bool:
     return bool(state["ready"] and state["wish"] == wish.key and state["weights"] == wish.serve.id and proven)
 
 
-@soak  # tests/e2e/test_4_faults.py kills both in pods
+@soak  # tests/e2e/test_faults.py kills both in pods
 def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell) -> None:
     before = cell.chat("Who waits for the others?")
     [stage] = cell.worker.processes("StageProc")

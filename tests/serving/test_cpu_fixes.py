@@ -304,7 +304,12 @@ def polls_right_after_a_message(condition: type) -> list[int]:
 
     polls: list[int] = []
     waiting = condition(is_reader=True, context=zmq.Context(), notify_address=shm_broadcast.get_open_zmq_ipc_path())
-    waiting.poller = SimpleNamespace(poll=lambda timeout: polls.append(timeout) or [])
+
+    def poll(timeout: int) -> list[object]:
+        polls.append(timeout)
+        return []
+
+    waiting.poller = SimpleNamespace(poll=poll)
     waiting.record_read()
     for _ in range(3):
         waiting.wait(timeout_ms=1)

@@ -34,9 +34,10 @@ def decided(context: Context, now: float) -> tuple[int, dict[str, Any]]:
     scaled = theirs._apply_scaling_factors(wanted, context.current_num_replicas, context.config)
     if context.current_num_replicas == 0 and scaled > 0:
         return scaled, context.policy_state
-    return theirs._apply_delay_logic(
+    number, state = theirs._apply_delay_logic(
         max(0, scaled), context.target_num_replicas, context.config, context.policy_state, now
     )
+    return int(number), dict(state)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -6,6 +6,7 @@ formatting happens when somebody asks.
 
 import bisect
 import os
+import pathlib
 import resource
 import time
 from collections import Counter, defaultdict
@@ -168,7 +169,7 @@ def _process() -> Iterable[str]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu = usage.ru_utime + usage.ru_stime
     yield from sample("process_cpu_seconds_total", "counter", "CPU time of the gateway", cpu)
-    with open("/proc/self/statm", encoding="ascii") as statm:
+    with pathlib.Path("/proc/self/statm").open(encoding="ascii") as statm:
         pages = int(statm.read().split()[1])
     memory = pages * os.sysconf("SC_PAGE_SIZE")
     yield from sample("process_resident_memory_bytes", "gauge", "resident memory of the gateway", memory)

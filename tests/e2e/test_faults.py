@@ -5,17 +5,23 @@ Whatever starts again begins with the weights that were exchanged in place, not 
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable
 
-from examples.cluster import RELEASE
-from llama_serving.config import names
-from testbed import Bed as Machine
-from tests.e2e.bed import NAMESPACE, Bed, lives
+from tests.e2e.bed import NAMESPACE, Bed, Object, lives
+from tests.e2e.faults import (
+    cell_state,
+    is_ready,
+    machine,
+    not_ready,
+    restart_gateways,
+    scale_operator,
+    stage_pod,
+    started_again,
+    until,
+)
 from tests.e2e.load import Load
 
 CLIENTS, PAUSE_S = 4, 2.0
@@ -25,18 +31,18 @@ BACK_WITHIN_S = 400
 EXCHANGED = "tiny-2"
 
 
-async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
+async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str) -> None:
     if not bed.weights(pair).startswith(f"{EXCHANGED}@"):  # this test on its own
         bed.upgrade(pair, EXCHANGED)
     weights = bed.weights(pair)
     async with Load(bed.service_url(pair), pair, clients=CLIENTS, pause=PAUSE_S) as load:
         await load.finished(GO_ON, within=120)
         before = lives(bed.pods(pair))
-        await inflict(bed, pair, load, "a stage process is killed", kill_stage_process)
+        await inflict(bed, pair, "a stage process is killed", kill_stage_process, load=load)
         assert lives(bed.pods(pair)) == before, "no container started again"
-        await inflict(bed, pair, load, "a leader is killed, without an operator", kill_leader)
+        await inflict(bed, pair, "a leader is killed, without an operator", kill_leader, load=load)
         deleted = "a stage pod is deleted, and the gateways restarted while its group is rebuilt"
-        await inflict(bed, pair, load, deleted, delete_stage_pod, restart_gateways)
+        await inflict(bed, pair, deleted, delete_stage_pod, restart_gateways, load=load)
         await load.finished(GO_ON, within=120)
     print(load.summary())
     bad = [answer for answer in load.answers if not answer.whole]
@@ -45,7 +51,7 @@ async def test_whatever_dies_every_answer_is_whole(bed: Bed, pair: str):
     assert {answer.weights for answer in load.answers} == {weights}
 
 
-async def inflict(bed: Bed, pair: str, load: Load, what: str, *acts: Callable[[Bed, str], None]) -> None:
+async def inflict(bed: Bed, pair: str, what: str, *acts: Callable[[Bed, str], None], load: Load) -> None:
     """Do it, see that requests go on meanwhile, and wait until both groups serve again."""
     print(f"--- {what}", flush=True)
     start = time.monotonic()
@@ -56,31 +62,9 @@ async def inflict(bed: Bed, pair: str, load: Load, what: str, *acts: Callable[[B
     print(f"--- {what}: back after {time.monotonic() - start:.0f} s; {load.summary()}", flush=True)
 
 
-def machine() -> Machine:
-    """The test bed from below: processes on the host."""
-    return Machine("default")
-
-
-def stage_pod(bed: Bed, pair: str, group: str, stage: str) -> dict:
-    labels = {"llama-operator.dev/group": group, "llama-operator.dev/stage": stage}
-    return next(pod for pod in bed.pods(pair) if labels.items() <= pod["metadata"]["labels"].items())
-
-
-def started_again(pod: dict) -> int:
-    """How often its first container, that of the stage, has started again."""
-    return next(one["restartCount"] for one in pod["status"]["containerStatuses"] if one["name"] == "stage")
-
-
-def cell_state(leader: dict) -> dict:
-    """What the supervisor of a group says."""
-    url = f"http://{leader['status']['podIP']}:{names.PORT_STATE}{names.ROUTE_STATE}"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return dict(json.load(answer))
-
-
 def kill_stage_process(bed: Bed, pair: str) -> None:
     """SIGKILL for the process that holds the layers of stage 1 of group 0; wait until the group is out of rotation."""
-    processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, "0", "1")["metadata"]["name"])
+    processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, group="0", stage="1")["metadata"]["name"])
     victims = [process for process in processes if any("StageProc" in part for part in process.argv)]
     assert len(victims) == 1, processes
     os.kill(victims[0].pid, signal.SIGKILL)
@@ -90,13 +74,13 @@ def kill_stage_process(bed: Bed, pair: str) -> None:
 def kill_leader(bed: Bed, pair: str) -> None:
     """SIGKILL for the leader's container while nobody operates."""
     scale_operator(bed, 0)
-    pod = stage_pod(bed, pair, "1", "0")
+    pod = stage_pod(bed, pair, group="1", stage="0")
     restarts, name = started_again(pod), pod["metadata"]["name"]
     for process in machine().pod_processes(NAMESPACE, name):
         with contextlib.suppress(ProcessLookupError):  # the end of its container was quicker
             os.kill(process.pid, signal.SIGKILL)
 
-    def again(found: dict) -> bool:
+    def again(found: Object) -> bool:
         return started_again(found) > restarts and is_ready(found)
 
     state = cell_state(bed.wait_pod(name, again, within=BACK_WITHIN_S, what="ready again without an operator"))
@@ -108,7 +92,7 @@ def kill_leader(bed: Bed, pair: str) -> None:
 def delete_stage_pod(bed: Bed, pair: str) -> None:
     """``kubectl delete pod`` of stage 1 of group 0: the whole group is rebuilt, and only it."""
     before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in bed.pods(pair)}
-    name = stage_pod(bed, pair, "0", "1")["metadata"]["name"]
+    name = stage_pod(bed, pair, group="0", stage="1")["metadata"]["name"]
     bed.kubectl("delete", "pod", name)
 
     def rebuilt() -> str:
@@ -119,35 +103,3 @@ def delete_stage_pod(bed: Bed, pair: str) -> None:
         )
 
     until("both pods of group 0 and no other are new", rebuilt, 120)
-
-
-def restart_gateways(bed: Bed, pair: str) -> None:
-    bed.kubectl("rollout", "restart", f"deployment/{pair}-gateway")
-    bed.kubectl("rollout", "status", f"deployment/{pair}-gateway", "--timeout=180s")
-
-
-def scale_operator(bed: Bed, replicas: int) -> None:
-    bed.kubectl("scale", f"deployment/{RELEASE}", f"--replicas={replicas}")
-    selector = "app.kubernetes.io/name=llama-operator,app.kubernetes.io/component!=gateway"
-    until(
-        f"{replicas} operators run",
-        lambda: "" if len(bed.kubectl.json("get", "pods", "-l", selector)["items"]) == replicas else "not yet",
-        60,
-    )
-
-
-def not_ready(bed: Bed, pair: str, group: str) -> None:
-    leader = stage_pod(bed, pair, group, "0")["metadata"]["name"]
-    bed.wait_pod(leader, lambda found: not is_ready(found), within=60, what="out of rotation")
-
-
-def is_ready(pod: dict) -> bool:
-    return {one["type"]: one["status"] for one in pod["status"]["conditions"]}["Ready"] == "True"
-
-
-def until(what: str, check: Callable[[], str], within: float) -> None:
-    """Wait until ``check`` returns nothing; its last answer is shown when it does not."""
-    end = time.monotonic() + within
-    while missing := check():
-        assert time.monotonic() < end, f"{what}: not within {within} s; {missing}"
-        time.sleep(0.5)

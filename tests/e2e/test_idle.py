@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from examples.cluster import RELEASE
 from testbed.audit import WRITES, received
 from tests.e2e.bed import NAMESPACE, Bed, Object
-from tests.e2e.test_4_faults import until
+from tests.e2e.faults import until_time
 
 IDLE = timedelta(minutes=5)
 SETTLED = timedelta(seconds=15)
@@ -16,7 +16,7 @@ QUIET_WITHIN_S = 900
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
 
 
-def test_five_minutes_without_a_change_are_without_a_write(bed: Bed, pair: str):
+def test_five_minutes_without_a_change_are_without_a_write(bed: Bed, pair: str) -> None:
     """Other deployments were busy meanwhile. On a busy machine a pod may miss a probe: that is a change, too."""
     found = bed.wait_serving(pair, 2)
     rollout = found["status"].get("rollout")
@@ -24,7 +24,7 @@ def test_five_minutes_without_a_change_are_without_a_write(bed: Bed, pair: str):
     end = time.monotonic() + QUIET_WITHIN_S
     while (wanted := last_change(bed, pair, unchanged) + SETTLED + IDLE) > datetime.now(UTC):
         assert time.monotonic() < end, f"somebody else changes {pair} again and again, last {wanted - SETTLED - IDLE}"
-        until(f"it is {wanted}", lambda at=wanted: "" if datetime.now(UTC) >= at else "not yet", IDLE.seconds + 60)
+        until_time(wanted, IDLE.seconds + 60)
     events = list(bed.audit(wanted - IDLE))
     assert any(name_of(event) == OPERATOR for event in events), "the operator was not seen: is this the audit log?"
     assert [where(event) for event in writes(events, pair) if name_of(event) == OPERATOR] == []

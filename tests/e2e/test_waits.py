@@ -1,21 +1,25 @@
-"""What the status says of waits, within seconds of the cause; meanwhile the pair is left alone (test_7_idle.py)."""
+"""What the status says of waits, within seconds of the cause; meanwhile the pair is left alone (test_idle.py)."""
 
 import shutil
+from pathlib import Path
+
+import pytest
 
 from examples import models
 from examples.cluster import folder_claim
 from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_for_image
 
+pytestmark = pytest.mark.usefixtures("pair")
 
-def test_an_impossible_node_selector_is_named(bed: Bed, pair: str):
+
+def test_an_impossible_node_selector_is_named(bed: Bed) -> None:
     bed.kubectl.apply(manifest("nowhere", placement={"nodeSelector": {"gpu": "none-such"}}))
     bed.wait_explained("nowhere", "Unschedulable", "node affinity/selector", cause=unscheduled)
     bed.kubectl("delete", "llamadeployment", "nowhere")
 
 
-def test_a_device_that_no_node_has_is_counted(bed: Bed, pair: str):
-    gpus = {"device": {"resource": "nvidia.com/gpu", "count": 8}, "sharding": {"pipeline": 2, "tensor": 2}}
-    gpus["device"]["count"] = 2
+def test_a_device_that_no_node_has_is_counted(bed: Bed) -> None:
+    gpus = {"device": {"resource": "nvidia.com/gpu", "count": 2}, "sharding": {"pipeline": 2, "tensor": 2}}
     bed.kubectl.apply(manifest("no-gpus", **gpus, placement={}))
     found = bed.wait_for("no-gpus", lambda d: d["status"].get("reason") == "LayoutRefused" or
                          d["status"].get("reason") == "Unschedulable", within=60, what="Unschedulable")  # fmt: skip
@@ -24,14 +28,14 @@ def test_a_device_that_no_node_has_is_counted(bed: Bed, pair: str):
     bed.kubectl("delete", "llamadeployment", "no-gpus")
 
 
-def test_a_missing_image_is_named(bed: Bed, pair: str):
+def test_a_missing_image_is_named(bed: Bed) -> None:
     images = {"gateway": "localhost/none-such:1", "pullPolicy": "Never"}
     bed.kubectl.apply(manifest("no-image", images=images))
     bed.wait_explained("no-image", "ImageUnavailable", "localhost/none-such:1", cause=waits_for_image)
     bed.kubectl("delete", "llamadeployment", "no-image")
 
 
-def test_unreadable_weights_are_named_and_heal(bed: Bed, pair: str, tmp_path):
+def test_unreadable_weights_are_named_and_heal(bed: Bed, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(models.tiny(), folder)
     for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):

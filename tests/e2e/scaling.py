@@ -1,7 +1,4 @@
-"""A deployment without groups: its first request orders one, load a second, and quiet takes them away again.
-
-Meanwhile the pair is left alone (test_7_idle.py). Three groups that serve under load: test_8_autoscale.py.
-"""
+"""How tests follow the number of groups of a deployment."""
 
 import asyncio
 import time
@@ -9,12 +6,10 @@ from collections.abc import Iterator
 
 import aiohttp
 
-from tests.e2e.bed import Bed, Object, manifest
-from tests.e2e.load import TIMEOUT, Answer, Load, ask, request
-from tests.e2e.test_0_start import kill_operator
-from tests.e2e.test_4_faults import restart_gateways
+from tests.e2e.bed import Bed, Object
+from tests.e2e.faults import restart_gateways
+from tests.e2e.load import TIMEOUT, Answer, ask, request
 
-NAME = "scaled"
 AUTOSCALING = {
     "minReplicas": 0,
     "maxReplicas": 3,
@@ -22,26 +17,6 @@ AUTOSCALING = {
     "windows": {"stableSeconds": 20, "panicSeconds": 5, "cooldownSeconds": 10},
     "idleAfterSeconds": 20,
 }
-FOR_TWO = 8
-"""Clients that ask again when they have their answer: four times the two that one group is wanted to have."""
-
-
-async def test_a_group_comes_with_the_first_request_and_goes_when_nobody_asks(bed: Bed):
-    bed.kubectl.apply(manifest(NAME, replicas=0, autoscaling=AUTOSCALING | {"maxReplicas": 2}))
-    bed.wait_for(NAME, lambda found: found["status"].get("reason") == "ScaledToZero", within=90, what="ScaledToZero")
-    url = bed.service_url(NAME)
-    first = await first_at_zero(bed, NAME, url)
-    async with Load(url, NAME, clients=FOR_TWO) as heavy:
-        await asyncio.to_thread(kill_operator, bed)
-        await asyncio.to_thread(ordered, bed, NAME, 2)
-    await reached(bed, NAME, 0)
-    assert bed.pods(NAME) == []
-    bad = [answer for answer in (first, *heavy.answers) if not answer.whole]
-    assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}"
-    seen = explained(bed, NAME)
-    assert {(0, 1), (1, 2)} <= seen, seen
-    assert any(after == 0 for _, after in seen), seen
-    bed.kubectl("delete", "llamadeployment", NAME, "--wait=true", "--timeout=180s")
 
 
 async def first_at_zero(bed: Bed, name: str, url: str) -> Answer:

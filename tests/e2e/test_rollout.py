@@ -17,9 +17,8 @@ from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
 from tests.e2e.bed import NAMESPACE, Bed, lives, most_pods
+from tests.e2e.faults import kill_operator, machine, not_ready, stage_pod
 from tests.e2e.load import Answer, OpenLoad, references
-from tests.e2e.test_0_start import kill_operator
-from tests.e2e.test_4_faults import machine, not_ready, stage_pod
 from tests.soak import SOAK, soak
 
 UPGRADES = 20 if SOAK else 2
@@ -28,7 +27,7 @@ STAGE_PODS = 4
 SEED = 20261124
 
 
-async def test_weights_are_exchanged_in_place_under_load(bed: Bed, pair: str):
+async def test_weights_are_exchanged_in_place_under_load(bed: Bed, pair: str) -> None:
     url = bed.service_url(pair)
     known = {bed.weights(pair): await references(url, pair)}
     await asyncio.to_thread(bed.upgrade, pair, "tiny-2")
@@ -51,7 +50,7 @@ async def test_weights_are_exchanged_in_place_under_load(bed: Bed, pair: str):
 
 
 @soak
-async def test_an_operator_that_dies_in_upgrades_loses_nothing(bed: Bed, pair: str):
+async def test_an_operator_that_dies_in_upgrades_loses_nothing(bed: Bed, pair: str) -> None:
     url, chance = bed.service_url(pair), random.Random(SEED)
     known = {}
     for revision in ("tiny-1", "tiny-2"):
@@ -71,7 +70,7 @@ async def test_an_operator_that_dies_in_upgrades_loses_nothing(bed: Bed, pair: s
 
 @soak
 @pytest.mark.parametrize("strategy", ["surge", "drain"])
-async def test_another_image_replaces_groups_under_load(bed: Bed, pair: str, strategy: str):
+async def test_another_image_replaces_groups_under_load(bed: Bed, pair: str, strategy: str) -> None:
     url = bed.service_url(pair)
     known = {bed.weights(pair): await references(url, pair)}
     before = lives(bed.pods(pair))
@@ -86,7 +85,7 @@ async def test_another_image_replaces_groups_under_load(bed: Bed, pair: str, str
 
 
 @soak
-async def test_streams_outlive_a_killed_stage(bed: Bed, pair: str):
+async def test_streams_outlive_a_killed_stage(bed: Bed, pair: str) -> None:
     url = bed.service_url(pair)
     known = {bed.weights(pair): await references(url, pair)}
     async with OpenLoad(url, pair) as load:
@@ -94,7 +93,7 @@ async def test_streams_outlive_a_killed_stage(bed: Bed, pair: str):
         for number in range(KILLS):
             group, stage = str(number % 2), str(number // 2 % 2)
             started = time.monotonic()
-            await asyncio.to_thread(kill_engine_part, bed, pair, group, stage)
+            await asyncio.to_thread(kill_engine_part, bed, pair, group=group, stage=stage)
             await asyncio.to_thread(bed.wait_serving, pair, 2, within=400)
             print(
                 f"kill {number + 1}, stage {stage} of group {group}: back after {time.monotonic() - started:.0f} s; "
@@ -113,9 +112,9 @@ def same_image_with_another_name(bed: Bed, tag: str) -> str:
     return other
 
 
-def kill_engine_part(bed: Bed, pair: str, group: str, stage: str) -> None:
+def kill_engine_part(bed: Bed, pair: str, *, group: str, stage: str) -> None:
     """SIGKILL for the process that holds the layers of a stage; wait until its group is out of rotation."""
-    processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, group, stage)["metadata"]["name"])
+    processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, group=group, stage=stage)["metadata"]["name"])
     victims = [process for process in processes if any("StageProc" in part for part in process.argv)]
     assert len(victims) == 1, processes
     os.kill(victims[0].pid, signal.SIGKILL)

@@ -19,9 +19,9 @@ from examples.cluster import SETTINGS
 from llama_operator.api.v1alpha1.model import ModelSpec
 from llama_operator.plan.naming import weights_name
 from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, tiny_models
+from tests.e2e.faults import machine, stage_pod
 from tests.e2e.load import OpenLoad, references
 from tests.e2e.origin import Fault, Origin, origin, write_sums
-from tests.e2e.test_4_faults import machine, stage_pod
 from tests.soak import soak
 
 NAME = "upgraded"
@@ -96,7 +96,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
     (root / "truncated" / "SHA256SUMS").unlink()
     replace(root / "other-shard" / SHARD, lambda _: (root / "noise" / SHARD).read_bytes())
     with origin(root, host=machine().host_address) as served:
-        served.faults = {f"locked/{name}": Fault.DENIED for name in os.listdir(root / "locked")}
+        served.faults = {f"locked/{path.name}": Fault.DENIED for path in (root / "locked").iterdir()}
         yield served
 
 
@@ -110,7 +110,7 @@ def upgraded(bed: Bed, source: Origin) -> Iterator[str]:
     bed.kubectl("delete", "llamadeployment", NAME, "--wait=true", "--timeout=180s")
 
 
-async def test_bad_weights_end_on_the_old_ones(bed: Bed, pair: str, claimed: Path):
+async def test_bad_weights_end_on_the_old_ones(bed: Bed, pair: str, claimed: Path) -> None:
     assert bed.weights(pair).startswith("tiny-1@")
 
     def vanish() -> None:
@@ -121,7 +121,7 @@ async def test_bad_weights_end_on_the_old_ones(bed: Bed, pair: str, claimed: Pat
 
 
 @soak
-async def test_bad_weights_of_a_real_model_end_on_the_old_ones(bed: Bed, upgraded: str, source: Origin):
+async def test_bad_weights_of_a_real_model_end_on_the_old_ones(bed: Bed, upgraded: str, source: Origin) -> None:
     def vanish() -> None:
         source.faults["vanished/"] = source.faults[f"vanished/{SHARD}"] = Fault.GONE
 
@@ -143,7 +143,7 @@ async def all_end_on_the_old_ones(
         for case in (*cases, not_golden(other, known)):
             await asyncio.to_thread(held, bed, name, case)
             await load.finished(3, within=60)
-        await asyncio.to_thread(vanishes_before_it_is_read, bed, name, gone, vanish)
+        await asyncio.to_thread(vanishes_before_it_is_read, bed, name, gone, vanish=vanish)
         await load.finished(3, within=60)
     assert not [answer for answer in load.answers if not answer.whole], load.summary()
     wrong = [a for a in load.answers if a.weights != weights or a.text != known[a.prompt]]
@@ -160,7 +160,8 @@ def not_golden(revision: str, known: dict[str, str]) -> Bad:
 
 
 @soak
-async def test_a_disk_too_small_is_refused_before_anything_is_fetched(bed: Bed, upgraded: str):
+@pytest.mark.usefixtures("upgraded")
+async def test_a_disk_too_small_is_refused_before_anything_is_fetched(bed: Bed) -> None:
     url = bed.service_url(NAME)
     generation = bed.edit(NAME, {"staging": {"sizeLimit": "300Mi"}})
     await asyncio.to_thread(bed.settled, NAME, generation, within=600)  # 300Mi are 315 MB
@@ -171,7 +172,7 @@ async def test_a_disk_too_small_is_refused_before_anything_is_fetched(bed: Bed, 
 
 
 @soak
-async def test_an_engine_that_does_not_start_is_taken_back(bed: Bed, pair: str):
+async def test_an_engine_that_does_not_start_is_taken_back(bed: Bed, pair: str) -> None:
     bed.edit(pair, {"rollout": {"strategy": "surge"}})
     serving = bed.deployment(pair)["spec"].get("images", {}).get("serving", "")
     weights = bed.weights(pair)
@@ -180,7 +181,7 @@ async def test_an_engine_that_does_not_start_is_taken_back(bed: Bed, pair: str):
 
         def given_up(found: Object) -> bool:
             status = found["status"]
-            return status["reason"] == "EngineFailed" and status["rollout"]["phase"] == "Held"
+            return (status["reason"], status["rollout"]["phase"]) == ("EngineFailed", "Held")
 
         found = await asyncio.to_thread(bed.wait_for, pair, given_up, within=600, what="held")
         assert found["status"]["groupsReady"] == "2/2"
@@ -191,7 +192,7 @@ async def test_an_engine_that_does_not_start_is_taken_back(bed: Bed, pair: str):
 
 
 @soak
-async def test_a_slow_canary_is_taken_back(bed: Bed, pair: str):
+async def test_a_slow_canary_is_taken_back(bed: Bed, pair: str) -> None:
     canary = {"groups": 1, "seconds": 60, "maxFirstByteRatio": 3}
     before = bed.deployment(pair)["spec"]["model"]["revision"]
     other = {"tiny-1": "tiny-2", "tiny-2": "tiny-1"}[before]
@@ -216,7 +217,7 @@ async def test_a_slow_canary_is_taken_back(bed: Bed, pair: str):
 @contextmanager
 def slowed(bed: Bed, pair: str, group: str) -> Iterator[None]:
     """The pods of a group get a fifth of a core."""
-    pods = [stage_pod(bed, pair, group, stage)["metadata"]["name"] for stage in ("0", "1")]
+    pods = [stage_pod(bed, pair, group=group, stage=stage)["metadata"]["name"] for stage in ("0", "1")]
     processes = [process.pid for pod in pods for process in machine().pod_processes(NAMESPACE, pod)]
     lines = [line.split(":") for pid in processes for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
     folders = {Path("/sys/fs/cgroup/cpu") / path.lstrip("/") for _, kinds, path in lines if "cpu" in kinds.split(",")}
@@ -255,7 +256,7 @@ def back(bed: Bed, name: str, before: Object) -> None:
     bed.wait_for(name, serving, within=120, what="serving the old weights")
 
 
-def vanishes_before_it_is_read(bed: Bed, name: str, gone: Bad, vanish: Callable[[], None]) -> None:
+def vanishes_before_it_is_read(bed: Bed, name: str, gone: Bad, *, vanish: Callable[[], None]) -> None:
     """Weights were checked before anybody wanted them; when the stages want their files the source is gone."""
     model = bed.deployment(name)["spec"]["model"] | {"revision": gone.revision}
     checked = weights_name(ModelSpec.model_validate(model))

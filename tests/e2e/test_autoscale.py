@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.bed import Bed
+from tests.e2e.faults import kill_operator, restart_gateways
 from tests.e2e.load import Load
-from tests.e2e.test_0_start import kill_operator
-from tests.e2e.test_4_faults import restart_gateways
-from tests.e2e.test_6_zero import AUTOSCALING, explained, first_at_zero, ordered, reached
+from tests.e2e.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
 from tests.soak import soak
 
 ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}
@@ -19,7 +18,7 @@ FOR_THREE = 16
 
 
 @soak
-async def test_groups_follow_the_load(bed: Bed, pair: str):
+async def test_groups_follow_the_load(bed: Bed, pair: str) -> None:
     url = bed.service_url(pair)
     bed.edit(pair, {"autoscaling": AUTOSCALING, "gateway": ONE_OF_EACH_GATEWAY})
     await reached(bed, pair, 0)

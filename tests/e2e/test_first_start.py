@@ -1,10 +1,10 @@
 """The operator may die at any moment of the first start: its end is the same."""
 
 import random
-import time
+from datetime import UTC, datetime, timedelta
 
 from tests.e2e.bed import PAIR, Bed, manifest
-from tests.e2e.test_4_faults import until
+from tests.e2e.faults import kill_operator, until, until_time
 
 SEED = 20261124
 START_S = 60
@@ -23,12 +23,6 @@ def shape(bed: Bed, name: str) -> set[str]:
     }
 
 
-def kill_operator(bed: Bed) -> None:
-    """SIGKILL, as a lost node would do it: no farewell."""
-    selector = "app.kubernetes.io/name=llama-operator"
-    bed.kubectl("delete", "pod", "-l", selector, "--grace-period=0", "--force", "--wait=false")
-
-
 def consists_of(name: str, revision: str) -> set[str]:
     """Kinds and names of a deployment of two groups of two stages."""
     groups = [f"{name}-{revision}-{group}" for group in (0, 1)]
@@ -44,16 +38,16 @@ def consists_of(name: str, revision: str) -> set[str]:
     }
 
 
-def test_ten_kills_at_random_moments_end_in_the_same_state(bed: Bed):
+def test_ten_kills_at_random_moments_end_in_the_same_state(bed: Bed) -> None:
     """All other tests go on with these groups (``pair`` in conftest.py)."""
     bed.kubectl("delete", "llamadeployment", PAIR, "--ignore-not-found", "--wait=true", "--timeout=180s")
     until("nothing is left", lambda: ", ".join(sorted(shape(bed, PAIR))), 120)
     chance = random.Random(SEED)
     moments = sorted(chance.uniform(0, START_S) for _ in range(10))
     bed.kubectl.apply(manifest(PAIR, replicas=2))
-    start = time.monotonic()
+    start = datetime.now(UTC)
     for moment in moments:
-        until(f"{moment:.1f} s have passed", lambda at=moment: "" if time.monotonic() - start >= at else "not yet", 120)
+        until_time(start + timedelta(seconds=moment), 120)
         kill_operator(bed)
     bed.wait_serving(PAIR, 2)
     revisions = {pod["metadata"]["labels"]["llama-operator.dev/revision"] for pod in bed.pods(PAIR)}

@@ -5,7 +5,7 @@ import aiohttp
 from tests.e2e.bed import Bed
 
 
-async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str):
+async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str) -> None:
     body = {"model": pair, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "temperature": 0}
     weights = bed.weights(pair)
     assert weights.startswith("tiny-1@")
@@ -24,7 +24,7 @@ async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str
     assert all(len(set(of_stages)) == 2 for of_stages in nodes.values()), nodes
 
 
-def test_printer_columns_say_it_all(bed: Bed, pair: str):
+def test_printer_columns_say_it_all(bed: Bed, pair: str) -> None:
     header, row = bed.kubectl("get", "llamadeployment", pair).splitlines()
     assert header.split() == ["NAME", "GROUPS", "WEIGHTS", "REASON", "AGE"]
     assert row.split()[:4] == [pair, "2/2", bed.weights(pair), "Serving"]

@@ -8,7 +8,7 @@ import pytest
 
 from examples.steps import run
 from tests.e2e.bed import Bed, Object, manifest
-from tests.e2e.test_4_faults import until
+from tests.e2e.faults import until
 
 NAMES = ("gang-a", "gang-b")
 NODES_FOR_MANY, FIT, WANTED, LEFT = 40, 20, 23, 4
@@ -20,9 +20,13 @@ KWOK = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
 def gpu_nodes(bed: Bed) -> Iterator[Callable[[int], None]]:
     """Makes so many GPU servers, of which kwok says that they run what is bound to them."""
     kwok = [sys.executable, "-m", "testbed", "kwok", "--nodes"]
-    yield lambda count: run([*kwok, str(count)], environment=bed.environment)
+
+    def make(count: int) -> None:
+        run([*kwok, str(count)], environment=bed.environment)
+
+    yield make
     bed.kubectl("delete", "llamadeployment", *NAMES, "--ignore-not-found", "--wait=true", "--timeout=120s")
-    run([*kwok, "0"], environment=bed.environment)
+    make(0)
 
 
 def gang(name: str, *, replicas: int = 1) -> Object:
@@ -49,7 +53,7 @@ def groups(bed: Bed, name: str) -> Counter[str]:
     return Counter(pod["metadata"]["labels"][group] for pod in bed.pods(name) if "nodeName" in pod["spec"])
 
 
-def test_one_runs_whole_the_other_holds_and_takes_over(bed: Bed, gpu_nodes: Callable[[int], None]):
+def test_one_runs_whole_the_other_holds_and_takes_over(bed: Bed, gpu_nodes: Callable[[int], None]) -> None:
     gpu_nodes(3)
     bed.kubectl.apply(*(gang(name) for name in NAMES))
 
@@ -68,7 +72,7 @@ def test_one_runs_whole_the_other_holds_and_takes_over(bed: Bed, gpu_nodes: Call
     until(f"{second} has taken over", lambda: "" if len(placed(bed, second)) == 2 else str(bed.pods(second)), 60)
 
 
-def test_many_groups_fill_the_nodes_and_leave_them(bed: Bed, gpu_nodes: Callable[[int], None]):
+def test_many_groups_fill_the_nodes_and_leave_them(bed: Bed, gpu_nodes: Callable[[int], None]) -> None:
     name = NAMES[0]
     gpu_nodes(NODES_FOR_MANY)
     bed.kubectl.apply(gang(name, replicas=WANTED))
