@@ -8,7 +8,7 @@ The engine core's parent is then the fork server, which ends when the replica do
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -17,9 +17,9 @@ from llama_serving.cell.entrypoints import CPU_ENGINE_CORE_MODULES
 from llama_serving.common.parent_death import die_with_parent
 
 
-def start_importing() -> None:
-    """Start the fork server; returns at once. To be called before anything imports vLLM."""
-    multiprocessing.set_forkserver_preload(list(CPU_ENGINE_CORE_MODULES))
+def start_importing(modules: Sequence[str] = CPU_ENGINE_CORE_MODULES) -> None:
+    """Start the fork server, which imports ``modules``; return at once. Call it before anything imports vLLM."""
+    multiprocessing.set_forkserver_preload(list(modules))
     forkserver.ensure_running()
 
 

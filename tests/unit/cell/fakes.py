@@ -48,8 +48,10 @@ class FakeCluster:
     documents: list[Mapping[str, Any]] = field(default_factory=list)
     deployed: list[WeightsRef] = field(default_factory=list)
     app_now: AppView | None = None
+    hosts: list[str] = field(default_factory=list)
 
     async def nodes(self, host: str) -> Mapping[str, int] | None:
+        self.hosts.append(host)
         return None if self.nodes_now is None else dict(self.nodes_now)
 
     async def deploy(self, document: Mapping[str, Any], weights: WeightsRef) -> bool:
@@ -132,8 +134,10 @@ class FakeStages:
     """Another stage's supervisor."""
 
     state_now: CellState | None = None
+    hosts: list[str] = field(default_factory=list)
 
     async def state(self, host: str) -> tuple[str, CellState]:
+        self.hosts.append(host)
         if self.state_now is None:
             raise StageUnreachableError("its name does not resolve yet")
         return "10.0.0.1", self.state_now

@@ -82,7 +82,7 @@ def after(*views: LeaderView, start: float = 0.0, every: float = 1.0) -> Decisio
     ],
 )
 def test_what_is_seen_decides_the_phase(
-    changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Action, ...]
+    *, changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Action, ...]
 ) -> None:
     decision = look(leader_view(**changes))
     assert (decision.memory.status.phase, decision.memory.status.reason) == (phase, reason)

@@ -75,7 +75,7 @@ def look(
     ],
 )
 def test_what_is_seen_decides(
-    engine: EngineView, desired: DesiredWeights, reason: CellReason, ready: bool, actions: tuple[Action, ...]
+    *, engine: EngineView, desired: DesiredWeights, reason: CellReason, ready: bool, actions: tuple[Action, ...]
 ) -> None:
     decision = look(engine, desired)
     assert (decision.memory.status.reason, decision.memory.status.ready) == (reason, ready)
@@ -146,7 +146,7 @@ def test_a_single_failure_never_ends_the_container() -> None:
 @pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize("staging", [None, WAITS])
 def test_only_a_whole_and_measured_engine_is_ready(
-    load: WeightsRef | None, swap: SwapState | None, failures: int, measured: bool, staging: CellFault | None
+    *, load: WeightsRef | None, swap: SwapState | None, failures: int, measured: bool, staging: CellFault | None
 ) -> None:
     engine = replace(ENGINE, weights=load, swap=swap, target=NEW, failures=failures)
     values: dict[str, Any] = {"staging": staging, "measured": measured, "checked": measured}

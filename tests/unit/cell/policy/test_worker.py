@@ -53,7 +53,7 @@ def look(view: WorkerView, *, now: float = 100.0, memory: SupervisorMemory | Non
     ],
 )
 def test_what_is_seen_decides_the_phase(
-    changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Action, ...]
+    *, changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Action, ...]
 ) -> None:
     decision = look(worker_view(**changes))
     assert (decision.memory.status.phase, decision.memory.status.reason) == (phase, reason)

@@ -27,6 +27,7 @@ class Rank(WorkerExtension):
         self._during = during
 
     def _load(self, path: str) -> int:
+        assert Path(path).is_dir()
         if self._during is not None:
             self._during()
         return 7

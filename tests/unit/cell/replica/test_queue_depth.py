@@ -53,6 +53,6 @@ async def gate(*, admitted: int, waiting: int = 0) -> RequestGate:
     ],
 )
 async def test_requests_in_the_engine(
-    values: list[tuple[str, float]], admitted: int, waiting: int, expected: QueueDepth | None
+    *, values: list[tuple[str, float]], admitted: int, waiting: int, expected: QueueDepth | None
 ) -> None:
     assert read_queue_depth(gauges(*values), await gate(admitted=admitted, waiting=waiting)) == expected

@@ -19,7 +19,7 @@ class App:
         self.goes_on = asyncio.Event()
         self.called = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
         self.called += 1
         await send({**START, "status": self.status})
         await self.goes_on.wait()

@@ -22,6 +22,7 @@ VERIFIED = WeightsRef(path=f"{LINKS}/{'a' * 16}", id="v2", served_name="llama", 
 class FakeEngine:
     clock: FakeClock
     steps: list[str] = field(default_factory=list)
+    reloaded: list[WeightsRef] = field(default_factory=list)
     breaks: str = ""  # the step that raises
     reports: tuple[RankReport, ...] = (rank(0, bytes=100), rank(1, bytes=200))
     holds: asyncio.Event | None = None
@@ -38,6 +39,7 @@ class FakeEngine:
 
     async def reload(self, weights: WeightsRef) -> Sequence[RankReport]:
         await self._step("reload")
+        self.reloaded.append(weights)
         self.loading.set()
         if self.holds is not None:
             await self.holds.wait()
@@ -67,7 +69,7 @@ async def test_all_steps_in_order() -> None:
     world = World()
     assert world.swap.state is None
     await world.swap.swap_to(NEW)
-    assert world.engine.steps == STEPS
+    assert (world.engine.steps, world.engine.reloaded) == (STEPS, [NEW])
     assert world.end == ("done", "w2 loaded: 0.00 GB in 4.00 s")
     assert (world.swap.current, world.gate.weights, world.swap.failures) == (NEW, "w2", 0)
     assert world.swap.state is not None

@@ -124,6 +124,7 @@ def app_details(status: str, message: str, *, deployment: str = "") -> dict[str,
     ],
 )
 async def test_the_status_of_the_app(
+    *,
     server: Server,
     session: aiohttp.ClientSession,
     details: dict[str, Any],
@@ -153,7 +154,7 @@ async def test_a_replica_that_does_not(server: Server, session: aiohttp.ClientSe
     ("answer", "came"),
     [({"choices": [{"text": "!"}]}, True), ({"choices": []}, False), ({}, False), (web.Response(status=500), False)],
 )
-async def test_the_first_token(server: Server, session: aiohttp.ClientSession, answer: Any, came: bool) -> None:
+async def test_the_first_token(*, server: Server, session: aiohttp.ClientSession, answer: Any, came: bool) -> None:
     server.answers["POST", "/v1/completions"] = answer
     assert await EngineClient(session, host=HOST, served_name="llama").first_token() is came
     assert server.asked[0][3]["max_tokens"] == 1
@@ -171,7 +172,8 @@ async def test_a_question_and_its_answer(server: Server, session: aiohttp.Client
         await engine.ask("/v1/completions", {})
 
 
-async def test_nobody_listens(server: Server, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("server")
+async def test_nobody_listens(session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PORT_ENGINE", "PORT_STATE", "PORT_RAY_DASHBOARD"):
         monkeypatch.setattr(names, name, 1)
     engine = EngineClient(session, host=HOST, served_name="llama")

@@ -33,7 +33,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         (CONFIG, {"a.json": "", "b.json": "", "c.json": "", "d.json": ""}, "a.json, b.json, c.json and 1 more"),
     ],
 )
-def test_what_differs_is_named(tmp_path: Path, config: dict[str, Any], files: dict[str, str], differs: str) -> None:
+def test_what_differs_is_named(*, tmp_path: Path, config: dict[str, Any], files: dict[str, str], differs: str) -> None:
     def folder(name: str, config: dict[str, Any], files: dict[str, str]) -> dict[str, str]:
         path = tmp_path / name
         path.mkdir()

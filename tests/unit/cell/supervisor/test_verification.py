@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from llama_serving.cell.policy.measurement import CachedMeasurement
 from llama_serving.cell.supervisor import verification
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
 from llama_serving.cell.supervisor.verification import (
-    CachedMeasurement,
     EngineError,
     EngineUnderTest,
     mean_logprob,
@@ -33,6 +33,7 @@ CAPITAL = GoldenPrompt(prompt="The capital of France?", expect="Paris")
 async def ask(
     engine: FakeEngine,
     verify: Verify = NO_CHECKS,
+    *,
     subject: EngineUnderTest = SUBJECT,
     before: CachedMeasurement | None = None,
 ) -> tuple[Measurement, float]:
@@ -94,7 +95,7 @@ async def test_an_engine_that_refuses_gives_a_measurement_with_a_sentence() -> N
     ("answer", "words"), [({}, "without choices"), ({"choices": [{"text": "x"}]}, "no token ids for the fixed prompt")]
 )
 async def test_an_answer_that_says_nothing_is_an_error(answer: Mapping[str, Any], words: str) -> None:
-    async def says(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def says(_route: str, _body: Mapping[str, Any]) -> Mapping[str, Any]:
         return answer
 
     found = await measure(says, SUBJECT, NO_CHECKS, before=None, clock=FakeClock())
@@ -102,7 +103,7 @@ async def test_an_answer_that_says_nothing_is_an_error(answer: Mapping[str, Any]
 
 
 async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hangs(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def hangs(_route: str, _body: Mapping[str, Any]) -> Mapping[str, Any]:
         await asyncio.Event().wait()
         return {}
 
