@@ -109,7 +109,7 @@ def _needs_rooms(world: Snapshot) -> bool:
     if any(pod.unscheduled or pod.gone_by for pod in world.pods):
         return True
     rollout = world.status.rollout
-    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.expected.strategy
+    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.preview.strategy
     return waiting or world.status.observed_generation != world.generation or world.status.reason not in AT_REST
 
 
@@ -118,8 +118,8 @@ def _heard(pod: PodView, answer: SupervisorAnswer, world: Snapshot) -> Superviso
     state = answer.state
     if state is None:
         return answer
-    said = (state.deployment, state.group, state.stage, state.revision)
-    if said == (world.key.name, pod.group, pod.stage, pod.revision):
+    said = (state.deployment, state.group, state.stage, state.pod_hash)
+    if said == (world.key.name, pod.group, pod.stage, pod.pod_hash):
         return answer
     return SupervisorAnswer(
         None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}"

@@ -208,7 +208,7 @@ async def test_the_model_is_edited_while_the_old_one_is_looked_at() -> None:
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.status.weights == id_of("v2")
-    assert [name for kind, name in world.cluster.objects if kind == WEIGHTS_KIND] == [world.status.good.weights]
+    assert [name for kind, name in world.cluster.objects if kind == WEIGHTS_KIND] == [world.status.stable.weights]
 
 
 async def test_nodes_that_cannot_be_listed_do_not_stop_a_pass() -> None:

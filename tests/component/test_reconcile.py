@@ -3,7 +3,7 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND, LlamaDeploymentSpec
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Rejected
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
@@ -117,30 +117,30 @@ async def test_an_edit_replaces_group_after_group_and_never_takes_the_last():
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
-    served, revisions = [], set()
+    served, hashes = [], set()
     for _ in range(80):
         await world.seconds(1)
         served.append(world.status.ready_replicas)
         for ordinal in ("0", "1"):
             seen = {
-                pod["metadata"]["labels"][names.LABEL_REVISION]
+                pod["metadata"]["labels"][names.LABEL_POD_HASH]
                 for pod in world.cluster.pods()
                 if pod["metadata"]["labels"].get(names.LABEL_GROUP) == ordinal
             }
-            assert len(seen) <= 1, "a group mixes revisions"
-            revisions |= seen
+            assert len(seen) <= 1, "a group mixes templates"
+            hashes |= seen
     assert min(served) == 1
-    assert len(revisions) == 2
+    assert len(hashes) == 2
     assert world.status.groups_ready == "2/2"
-    assert {group.revision for group in world.status.groups} == {world.status.groups[0].revision}
+    assert {group.pod_hash for group in world.status.groups} == {world.status.groups[0].pod_hash}
     configs = [name for kind, name in world.cluster.objects if kind == "ConfigMap" and name.startswith("chat-")]
-    assert len(configs) == 3, "objects of the old revision are gone"
+    assert len(configs) == 3, "objects of the old template are gone"
 
 
 async def test_a_bad_edit_leaves_the_other_group_serving():
     world = World()
     await world.settle()
-    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.nodes.good_pods = {group.pod_hash for group in world.status.groups}
     world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
     await world.seconds(120)
     assert world.status.groups_ready == "1/2"
@@ -172,8 +172,8 @@ async def test_the_leader_leaves_before_its_stages():
 
 async def test_unschedulable_says_what_is_missing():
     world = World()
-    revision = revision_of(LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS, FACTS)
-    world.nodes.no_room.update(f"chat-{revision}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
+    pod_hash = template_hash(LlamaDeploymentSpec.model_validate(spec_of()), FACTS, serving_image=SETTINGS.serving_image)
+    world.nodes.no_room.update(f"chat-{pod_hash}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"
     assert "needs 4050m cpu, 32.1Gi memory" in world.status.message, "the stager counts too"

@@ -20,7 +20,7 @@ from tests.fakes.cluster import stamp
 from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of
 
-GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
+GOLDEN = {"goldenPrompts": [{"prompt": "Capital of France?", "expect": "Paris"}]}
 ROOMY = [NodeCapacity(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
 
 
@@ -117,8 +117,8 @@ class Watch:
 
 
 def versions(world: World) -> set[tuple[str, str]]:
-    """Weights and revision of all groups."""
-    return {(group.weights, group.revision) for group in world.status.groups}
+    """Weights and pod hash of all groups."""
+    return {(group.weights, group.pod_hash) for group in world.status.groups}
 
 
 SHAPES = [(1, 0, 1), (2, 1, 0), (2, 1, 1), (4, 0, 2)]
@@ -141,7 +141,7 @@ async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
     assert rollout is not None
     assert rollout.phase == "Done"
     replaced = "surge" if case.surge else "drain"
-    assert rollout.expected.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
+    assert rollout.preview.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
     assert rollout.counts.served_by_new > 0 or case.change == "pods"
 
 
@@ -162,7 +162,7 @@ def fail_quality(world: World) -> None:
 
 
 def never_start(world: World) -> None:
-    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.nodes.good_pods = {group.pod_hash for group in world.status.groups}
     world.nodes.failing_starts = True
 
 
@@ -201,7 +201,7 @@ async def test_a_bad_rollout_ends_on_the_old_version_and_is_held(case: Case) -> 
     await world.seconds(60)
     assert len(world.cluster.writes) == before, "a held rollout writes nothing"
     world.nodes.cells.known.clear()
-    world.nodes.good_revisions, world.nodes.failing_starts = None, False
+    world.nodes.good_pods, world.nodes.failing_starts = None, False
     world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v3"))
     await Watch(world, case, case.replicas).settle()
     assert world.status.weights == id_of("v3"), "another wish ends the hold"
@@ -271,7 +271,7 @@ class TestInTheMiddle:
 async def test_a_prompt_that_fails_is_shown_and_ends_no_service() -> None:
     world = await start(Case("weights", 2, 0, 1))
     world.nodes.behave("v1", golden=False)
-    wrong = {"golden": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
+    wrong = {"goldenPrompts": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
     world.cluster.edit(KEY, lambda spec: spec.update(verify=wrong))
     await world.seconds(20)
     assert world.status.groups_ready == "2/2"

@@ -139,9 +139,9 @@ def serving_cell(labels: Mapping[str, str], wish: DesiredState | None, *, starts
     return SupervisorAnswer(
         CellState(
             deployment=labels[names.LABEL_DEPLOYMENT], group=int(labels[names.LABEL_GROUP]),
-            stage=int(labels[names.LABEL_STAGE]), revision=labels[names.LABEL_REVISION], weights=weights.id,
+            stage=int(labels[names.LABEL_STAGE]), pod_hash=labels[names.LABEL_POD_HASH], weights=weights.id,
             phase=Phase.SERVING, reason=CellReason.SERVING, message="It serves.", phase_seconds=1, uptime_seconds=1,
-            ready=True, wish=wish.key if wish else "", staging=staged, verdict=verdict,
+            ready=True, desired=wish.key if wish else "", staging=staged, measurement=verdict,
         )
     )  # fmt: skip
 

@@ -405,7 +405,7 @@ AMOUNTS = [
     {"cpu": "1000m", "memory": "1Gi", "sharedMemory": "67108864"},
     {"cpu": 2, "memory": 2_147_483_648, "sharedMemory": "100M"},
 ]
-STAGINGS: list[dict[str, Any]] = [{}, {"sizeLimit": "9Gi"}, {"claim": "c"}, {"claimTemplate": {"size": "9Gi"}}]
+STAGINGS: list[dict[str, Any]] = [{}, {"sizeLimit": "9Gi"}, {"sharedClaimName": "c"}, {"volumeClaimTemplate": {"size": "9Gi"}}]
 SPECS = [
     *(pytest.param(spec, id=name) for name, spec in SAMPLES.items()),
     *(pytest.param({**CPU_SPEC, "model": REMOTE, "staging": one}, id=f"staged {list(one)}") for one in STAGINGS),

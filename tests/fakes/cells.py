@@ -156,7 +156,7 @@ class FakeCells:
                 deployment=labels[names.LABEL_DEPLOYMENT],
                 group=int(labels[names.LABEL_GROUP]),
                 stage=int(labels[names.LABEL_STAGE]),
-                revision=labels[names.LABEL_REVISION],
+                pod_hash=labels[names.LABEL_POD_HASH],
                 weights=head.engine.weights.id if head.engine and mine else "",
                 phase=phase,
                 reason=reason,
@@ -166,10 +166,10 @@ class FakeCells:
                 stages_joined=stages if head.seconds else 1,
                 stages_total=stages,
                 ready=self.answers(head),
-                wish=cell.wish.key if cell.wish else "",
+                desired=cell.wish.key if cell.wish else "",
                 staging=self._staging(cell),
                 swap=cell.swap if mine else None,
-                verdict=cell.verdict if mine else None,
+                measurement=cell.verdict if mine else None,
                 tokens_per_second=SPEED if mine and cell.engine else None,
             )
         )

@@ -34,7 +34,7 @@ def cell_config(*, model: str, context_length: int = 512, max_num_seqs: int = 8,
         "deployment": "demo",
         "namespace": "default",
         "group": 0,
-        "revision": "r1",
+        "pod_hash": "r1",
         "stage_hosts": hosts,
         "weights": weights(model),
         "layout": Layout(pipeline=2, tensor=1, device="cpu"),
@@ -89,7 +89,9 @@ class Cell:
     def desire(self, desired: DesiredState) -> None:
         """As the operator: the same desired state to every stage."""
         for pod in self.pods:
-            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_WISH}", desired) == {"wish": desired.key}
+            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_DESIRED}", desired) == {
+                "desired": desired.key
+            }
 
     def stages(self, *models: str, on: int | None = None) -> None:
         """As the stagers: these models are ready on all stages, or on one of them."""

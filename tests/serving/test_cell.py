@@ -89,14 +89,14 @@ def test_two_stages_answer_as_one_model(cell: Cell) -> None:
 
 def test_weights_are_swapped_in_place(cell: Cell) -> None:
     replica, long_prompt = cell.engine_state()["pid"], "Requests wait in the gateway. " * 20
-    before, proof = cell.chat(long_prompt), cell.state()["verdict"]
+    before, proof = cell.chat(long_prompt), cell.state()["measurement"]
     cell.stages("one", "two")
     for name in ("two", "one"):
         state = swap(cell, name)
         assert state["swap"]["outcome"] == "done"
-        assert state["verdict"]["stage_digests"] == [weights(name).digest] * 2
-        assert (state["verdict"]["answer_hash"] == proof["answer_hash"]) is (name == "one")
-        assert (state["verdict"]["mean_logprob"] == proof["mean_logprob"]) is (name == "one")
+        assert state["measurement"]["stage_digests"] == [weights(name).digest] * 2
+        assert (state["measurement"]["answer_hash"] == proof["answer_hash"]) is (name == "one")
+        assert (state["measurement"]["mean_logprob"] == proof["mean_logprob"]) is (name == "one")
         assert (cell.chat(long_prompt) == before) is (name == "one"), (
             "a prefix cache of the old weights would show here"
         )
@@ -108,8 +108,8 @@ def test_golden_prompts_and_quality_tell_damaged_weights(cell: Cell) -> None:
     text = "Who waits for the others?"
     golden = GoldenPrompt(prompt=text, expect=cell.chat(text, max_tokens=32))
     cell.stages("one", "noisy")
-    good, bad = (swap(cell, name, golden)["verdict"] for name in ("one", "noisy"))
-    back = swap(cell, "one", golden)["verdict"]
+    good, bad = (swap(cell, name, golden)["measurement"] for name in ("one", "noisy"))
+    back = swap(cell, "one", golden)["measurement"]
     assert ([good["golden"][0]["passed"], bad["golden"][0]["passed"]]) == [True, False]
     assert good["answer_hash"] == back["answer_hash"] != bad["answer_hash"]
     assert good["mean_logprob"] == back["mean_logprob"] != bad["mean_logprob"]
@@ -143,8 +143,8 @@ def swap(cell: Cell, name: str, *golden: GoldenPrompt) -> dict[str, Any]:
 def serves(cell: Cell, desired: DesiredState) -> bool:
     """Swapped, and measured with the desired checks."""
     state = cell.state()
-    checked = len(state["verdict"]["golden"]) == len(desired.verify.golden)
-    return bool(state["ready"] and state["wish"] == desired.key and state["weights"] == desired.serve.id and checked)
+    checked = len(state["measurement"]["golden"]) == len(desired.verify.golden)
+    return bool(state["ready"] and state["desired"] == desired.key and state["weights"] == desired.serve.id and checked)
 
 
 @soak  # tests/e2e/test_faults.py kills both in pods
@@ -161,11 +161,11 @@ def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell)
 def test_a_killed_leader_takes_its_worker_along_and_both_come_back_with_the_desired_weights(cell: Cell) -> None:
     joined = cell.state(1)["uptime_seconds"]
     cell.stages("one", "two")
-    answer_hash = swap(cell, "two")["verdict"]["answer_hash"]
+    answer_hash = swap(cell, "two")["measurement"]["answer_hash"]
     cell.leader.kill_container()
     comes_back(cell, after="a killed leader")
     state = cell.state()
-    assert (state["weights"], state["verdict"]["answer_hash"]) == ("two", answer_hash)
+    assert (state["weights"], state["measurement"]["answer_hash"]) == ("two", answer_hash)
     assert state["swap"] is None, "those of the config were not loaded first"
     assert (cell.leader.restarts, cell.worker.restarts) == (1, 1)
     assert cell.worker.exits == [1]

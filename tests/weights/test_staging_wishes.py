@@ -108,11 +108,11 @@ async def test_the_state_names_the_wish_that_it_answers(tmp_path: Path) -> None:
     stager = mine.stager()
     await until_outcome(stager, item(0), "ready")
     assert stager.state is not None
-    assert stager.state.wish == ""
+    assert stager.state.desired == ""
     before = stager.state.weights
     wish = mine.wish(item(0))
     await stager.step()
-    assert (stager.state.wish, stager.state.weights) == (wish.key, before)
+    assert (stager.state.desired, stager.state.weights) == (wish.key, before)
 
 
 async def test_the_state_reaches_its_file(tmp_path: Path) -> None:

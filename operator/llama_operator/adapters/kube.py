@@ -18,7 +18,7 @@ from kubernetes.aio import client, config
 from llama_operator.adapters.http_errors import is_of_another, judge
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
-from llama_operator.plan.groups.template_hash import short_hash
+from llama_operator.hashing import short_hash
 from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
 

@@ -38,9 +38,9 @@ class HttpSupervisors:
 
     async def wish(self, address: str, wish: DesiredState, token: str) -> str:
         """Tell the stage at this pod IP; empty, or why it did not take it."""
-        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_WISH}"
+        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_DESIRED}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        body = wish.model_dump_json()
+        body = wish.model_dump_json(exclude_defaults=True)
         try:
             async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
                 if response.status < 300:

@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, parse_source
+from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
+from llama_serving.config.source import parse
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,6 @@ class Context:
     uid: str
     spec: LlamaDeploymentSpec
     settings: Settings
-
-    @property
-    def served_name(self) -> str:
-        """The model's name in the OpenAI API."""
-        return self.spec.model.served_name or self.key.name
 
 
 def owner(kind: str, name: str, uid: str, *, controller: bool) -> dict[str, Any]:
@@ -42,8 +38,8 @@ def metadata(context: Context, name: str, component: str, **labels: str) -> Mani
 
 
 def labels_of(context: Context, component: str, **labels: str) -> dict[str, str]:
-    """Labels of a child; keyword names are ``group``, ``stage``, ``revision``."""
-    own = {f"{names.API_GROUP}/{key}": value for key, value in labels.items()}
+    """Labels of a child; keyword names are ``group``, ``stage``, ``pod_hash``."""
+    own = {f"{names.API_GROUP}/{key.replace('_', '-')}": value for key, value in labels.items()}
     return selector(context, component) | own | {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
 
@@ -98,7 +94,7 @@ def claim_volume(source: str) -> dict[str, Any]:
     """The claim of a pvc:// source, never written to."""
     return {
         "name": "model",
-        "persistentVolumeClaim": {"claimName": parse_source(source).claim, "readOnly": True},
+        "persistentVolumeClaim": {"claimName": parse(source).host, "readOnly": True},
     }
 
 

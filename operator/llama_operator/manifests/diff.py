@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.api.crdgen.quantity import parse
+from llama_operator.hashing import short_hash
 from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.gateway import deployment_objects
@@ -18,7 +19,6 @@ from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import KIND as CLAIM
 from llama_operator.plan.placement.claims import claim_for, kept_claims
@@ -28,7 +28,6 @@ from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 
 _AMOUNTS = frozenset({"requests", "limits"})
-ANNOTATION_DIGEST = f"{names.API_GROUP}/digest"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def changes(plan: Plan, world: Snapshot, context: Context) -> Changes:
     mounts = {item: claim_for(item, context.spec, world) for item in plan.creates}
     contexts = {item: replace(context, spec=specs[item.group]) for item in plan.creates}
     pods = [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
-    template = context.spec.staging.claim_template
+    template = context.spec.staging.volume_claim_template
     claims = [stage_claim(context, item, template) for item, claim in mounts.items() if claim and template]
     writes = [Write(manifest, identity(manifest) in seen) for manifest in applies + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in world.strangers)
@@ -121,7 +120,7 @@ def _same_amounts(observed: Any, wanted: dict[str, str]) -> bool:
 def with_digest(manifest: Manifest) -> Manifest:
     """The object with a digest of itself among its annotations."""
     meta = manifest["metadata"]
-    annotations = {**meta.get("annotations", {}), ANNOTATION_DIGEST: short_hash(manifest)}
+    annotations = {**meta.get("annotations", {}), names.ANNOTATION_DIGEST: short_hash(manifest)}
     return {**manifest, "metadata": {**meta, "annotations": annotations}}
 
 

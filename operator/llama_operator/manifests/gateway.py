@@ -3,6 +3,7 @@
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import (
     Context,
     canonical_json,
@@ -15,7 +16,7 @@ from llama_operator.manifests.common import (
     selector,
 )
 from llama_operator.manifests.group import operator_peer, tcp
-from llama_operator.plan.groups.template_hash import gateway_image, short_hash
+from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import gateway_name, stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -64,9 +65,9 @@ def gateway_config(context: Context) -> GatewayConfig:
         deployment=context.key.name,
         namespace=context.key.namespace,
         max_in_flight_per_group=spec.max_in_flight_per_group or share,
-        max_waiting=spec.max_waiting,
-        max_wait=spec.max_wait_seconds,
-        keep_alive=spec.keep_alive_seconds,
+        max_waiting=spec.max_queue_length,
+        max_wait=spec.queue_timeout_seconds,
+        keep_alive=spec.sse_keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
         first_byte_timeout=spec.first_byte_timeout_seconds,
         idle_timeout=spec.idle_timeout_seconds,
@@ -143,7 +144,7 @@ def _deployment(context: Context) -> Manifest:
                     "labels": labels_of(context, GATEWAY),
                     # A gateway reads its file once, at its start: another file makes another pod.
                     "annotations": {
-                        f"{names.API_GROUP}/config": short_hash(gateway_config(context).model_dump(mode="json"))
+                        names.ANNOTATION_CONFIG: short_hash(gateway_config(context).model_dump(mode="json"))
                     },
                 },
                 "spec": _pod_spec(context),
@@ -229,7 +230,7 @@ def _stages_budget(context: Context) -> list[Manifest]:
 
 def _network_policy(context: Context) -> Manifest:
     """Anybody may ask the API; load and metrics are for the operator and for namespaces labelled for metrics."""
-    metrics = {"namespaceSelector": {"matchLabels": {f"{names.API_GROUP}/metrics": "enabled"}}}
+    metrics = {"namespaceSelector": {"matchLabels": {names.LABEL_METRICS: "enabled"}}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -1,6 +1,6 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
-from llama_operator.api import CPU, is_remote
+from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.manifests.common import Context, canonical_json, dns_egress, labels_of, metadata, selector
 from llama_operator.plan.naming import GroupId
@@ -8,6 +8,7 @@ from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import is_mounted
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
@@ -26,7 +27,7 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         deployment=context.key.name,
         namespace=context.key.namespace,
         group=group.ordinal,
-        revision=group.revision,
+        pod_hash=group.pod_hash,
         stage_hosts=tuple(group.host(stage, context.key.namespace) for stage in range(spec.sharding.pipeline)),
         weights=weights,
         layout=Layout(pipeline=spec.sharding.pipeline, tensor=spec.sharding.tensor, device="cpu" if cpu else "gpu"),
@@ -41,7 +42,7 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
 
 
 def _labels(group: GroupId) -> dict[str, str]:
-    return {"group": str(group.ordinal), "revision": group.revision}
+    return {"group": str(group.ordinal), "pod_hash": group.pod_hash}
 
 
 def _selector(context: Context, group: GroupId) -> dict[str, str]:
@@ -74,7 +75,7 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {key: canonical_json(content.model_dump(mode="json")) for key, content in files.items()},
+        "data": {key: canonical_json(content.to_wire()) for key, content in files.items()},
     }
 
 
@@ -97,7 +98,7 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
                 {"from": [gateways], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
                 {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
             ],
-            "egress": [{}] if is_remote(context.spec.model.source) else [{"to": [own]}, dns_egress()],
+            "egress": [{"to": [own]}, dns_egress()] if is_mounted(context.spec.model.source) else [{}],
         },
     }
 

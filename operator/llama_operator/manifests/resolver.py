@@ -7,7 +7,7 @@ empty: ``binaryData`` is the resolver's, and no apply of ours names it.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_operator.api import WEIGHTS_KIND, LlamaWeightsSpec, filled, is_remote
+from llama_operator.api import WEIGHTS_KIND, LlamaWeightsSpec
 from llama_operator.manifests.common import (
     claim_volume,
     container_security,
@@ -16,12 +16,12 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
-from llama_operator.observe.weights import ANNOTATION_NUMBER
 from llama_operator.plan.naming import manifest_name, resolver_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import Look
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
+from llama_serving.config.source import fill, is_mounted
 
 #: Seconds from the Job's start, the image's download included. A volume or a source that hangs must not hang for ever:
 #: the look ends, is shown and repeated. A full look reads every byte: a day is 405B in BF16 at 10 MB/s.
@@ -65,7 +65,7 @@ def resolver_job(context: WeightsContext, look: Look) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**meta, "annotations": {ANNOTATION_NUMBER: str(look.number)}},
+        "metadata": {**meta, "annotations": {names.ANNOTATION_ATTEMPT: str(look.number)}},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINES[context.spec.check],
@@ -90,7 +90,7 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
         "containers": [_container(context)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
-            *([] if is_remote(spec.source) else [claim_volume(filled(spec.source, spec.revision))]),
+            *([claim_volume(fill(spec.source, spec.revision))] if is_mounted(spec.source) else []),
             *([credentials_volume(spec.credentials_secret)] if spec.credentials_secret else []),
         ],
     }
@@ -98,7 +98,7 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
 
 def _container(context: WeightsContext) -> dict[str, Any]:
     spec = context.spec
-    model = [] if is_remote(spec.source) else [mount("model", names.MODEL_MOUNT, read_only=True)]
+    model = [mount("model", names.MODEL_MOUNT, read_only=True)] if is_mounted(spec.source) else []
     credentials = [mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if spec.credentials_secret else []
     return {
         "name": "resolver",
@@ -115,7 +115,7 @@ def _container(context: WeightsContext) -> dict[str, Any]:
 
 def _arguments(context: WeightsContext) -> list[str]:
     spec = context.spec
-    found = ["--source", filled(spec.source, spec.revision), "--revision", spec.revision, "--check", spec.check]
+    found = ["--source", fill(spec.source, spec.revision), "--revision", spec.revision, "--check", spec.check]
     found += ["--license", spec.license]
     if spec.digest:
         found += ["--expect", spec.digest]

@@ -50,7 +50,7 @@ class PodView:
     component: str
     group: int
     stage: int
-    revision: str
+    pod_hash: str
     phase: str
     node: str
     ip: str
@@ -131,9 +131,9 @@ class Snapshot:
 
     @property
     def stages(self) -> tuple[PodView, ...]:
-        """Pods of groups, in the order of group, revision and stage; one without its labels belongs to none."""
+        """Pods of groups, in the order of group, pod hash and stage; one without its labels belongs to none."""
         found = (pod for pod in self.pods if pod.component == names.COMPONENT_STAGE and min(pod.group, pod.stage) >= 0)
-        return tuple(sorted(found, key=lambda pod: (pod.group, pod.revision, pod.stage)))
+        return tuple(sorted(found, key=lambda pod: (pod.group, pod.pod_hash, pod.stage)))
 
     @property
     def gateways(self) -> tuple[PodView, ...]:
@@ -153,7 +153,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         component=labels.get(names.LABEL_COMPONENT, ""),
         group=_number(labels.get(names.LABEL_GROUP)),
         stage=_number(labels.get(names.LABEL_STAGE)),
-        revision=labels.get(names.LABEL_REVISION, ""),
+        pod_hash=labels.get(names.LABEL_POD_HASH, ""),
         phase=status.get("phase", "Pending"),
         node=(body.get("spec") or {}).get("nodeName", ""),
         ip=status.get("podIP", ""),

@@ -22,7 +22,6 @@ from llama_serving.config.weights import Manifest as WeightsManifest
 Body = Mapping[str, Any]
 
 #: Annotation of a Job: how many looks at the source it makes.
-ANNOTATION_NUMBER = f"{names.API_GROUP}/look"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
     last = failed or complete or {}
     mine = [pod_view(pod) for pod in pods if owned_by(pod, meta.get("uid", ""))]
     pod = max(mine, key=lambda one: one.created, default=None)
-    number = (meta.get("annotations") or {}).get(ANNOTATION_NUMBER, "1")
+    number = (meta.get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "1")
     return JobView(
         name=meta["name"],
         uid=meta.get("uid", ""),
@@ -116,7 +115,7 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
     if manifest and manifest.digest != status.digest:
         manifest = None
     ready = status.ready and manifest is not None and spec is not None
-    refused = error != "" or (status.look is not None and status.look.refused)
+    refused = error != "" or (status.last_resolve is not None and status.last_resolve.refused)
     return WeightsView(
         name=meta["name"],
         source=spec.source if spec else "",

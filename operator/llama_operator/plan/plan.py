@@ -8,6 +8,7 @@ from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
     Baseline,
+    DefaultImages,
     GroupVerdict,
     LlamaDeploymentStatus,
     PastRollout,
@@ -87,16 +88,23 @@ class Persisted:
 
     rollout: RolloutStatus | None = None
     history: tuple[PastRollout, ...] = ()
-    good: StableTemplate | None = None
+    stable: StableTemplate | None = None
     baselines: tuple[Baseline, ...] = ()
-    taken_back: tuple[RequeueState, ...] = ()
+    requeues: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
+    default_images: tuple[DefaultImages, ...] = ()
 
 
 def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
     """What earlier passes have left."""
     return Persisted(
-        status.rollout, status.history, status.good, status.baselines, status.taken_back, status.autoscaling
+        rollout=status.rollout,
+        history=status.history,
+        stable=status.stable,
+        baselines=status.baselines,
+        requeues=status.requeues,
+        autoscaling=status.autoscaling,
+        default_images=status.default_images,
     )
 
 

@@ -12,14 +12,15 @@ from datetime import datetime
 
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec
 from llama_operator.api.v1alpha1.status import GroupVerdict
+from llama_operator.hashing import short_hash
 from llama_operator.observe.deployment import PodView, Snapshot, WeightsView
 from llama_operator.plan.autoscaling.memory import NOTHING, Recall
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway, explain_group
+from llama_operator.plan.groups.images import taken_defaults
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.steps import GroupSteps, UpdatePolicy, group_steps, leave_alone
 from llama_operator.plan.groups.template import desired_template, stable_template
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.verification import group_verdict, remember
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_of
@@ -66,13 +67,23 @@ def _plan(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: d
     refused = check_layout(spec, view.facts) if view and view.facts else ()
     wanted = None if refused else settle(desired_template(world, spec, settings), before)
     aims = Templates(wanted, stable_template(world, spec, scene.known))
-    memory = advance(before, aims, scene)
+    memory = _with_default_images(advance(before, aims, scene), aims, spec)
     course = update_policy(before, aims, scene)
     if course and decided_anew(before, memory):
         course = replace(course, take=False)
     steps = group_steps(scene, course) if course else leave_alone(scene)
     waits = _weights_holds(view, spec) + refused + steps.holds + _group_waits(scene, course, steps, now)
     return _whole(scene, steps, memory, waits + explain_gateway(world), aims)
+
+
+def _with_default_images(memory: Persisted, aims: Templates, spec: LlamaDeploymentSpec) -> Persisted:
+    """Of what is wanted, and of what the groups may go back to."""
+    if aims.wanted is None:
+        return memory
+    needed = {record.template_hash for record in (memory.rollout, memory.stable) if record}
+    known = tuple(one for one in memory.default_images if one.template_hash in needed)
+    images = taken_defaults(spec, aims.wanted.spec.images, template=aims.wanted.template_hash, known=known)
+    return replace(memory, default_images=images)
 
 
 def _whole(
@@ -95,7 +106,7 @@ def _whole(
         weights=models,
         releases=_releases(scene, models),
         model=weights_of(world.weights, scene.spec.model),
-        memory=_with_taken_back(_with_baselines(memory, steps.units, wishes, scene), steps, scene),
+        memory=_with_requeues(_with_baselines(memory, steps.units, wishes, scene), steps, scene),
         verdicts=_verdicts(scene),
         holds=stands + waits,
         recheck=SOON if waits or wishes or (stands and not _rests(memory)) else LATER,
@@ -108,14 +119,14 @@ def _admissions(scene: PlanState, steps: GroupSteps) -> tuple[tuple[Admission, .
     return tuple(replace(item, behind=steps.behind) for item in found), later
 
 
-def _with_taken_back(memory: Persisted, steps: GroupSteps, scene: PlanState) -> Persisted:
+def _with_requeues(memory: Persisted, steps: GroupSteps, scene: PlanState) -> Persisted:
     wanted = (item.group for item in steps.plans)
-    before = scene.world.status.taken_back
-    return replace(memory, taken_back=remembered(before, steps.returned, scene.units, wanted, scene.now))
+    before = scene.world.status.requeues
+    return replace(memory, requeues=remembered(before, steps.returned, scene.units, wanted, scene.now))
 
 
 def _all_groups(world: Snapshot) -> tuple[GroupId, ...]:
-    return tuple(sorted({GroupId(world.key.name, pod.group, pod.revision) for pod in world.stages}))
+    return tuple(sorted({GroupId(world.key.name, pod.group, pod.pod_hash) for pod in world.stages}))
 
 
 def _rotations(world: Snapshot, steps: GroupSteps) -> tuple[SetRotation, ...]:
@@ -213,7 +224,7 @@ def _record_holds(memory: Persisted) -> tuple[Explanation, ...]:
         return (Explanation(reason, record.message),)
     end = "go back to" if record.phase == "RollingBack" else "serve"
     held = "" if record.phase == "RollingBack" else "; the rollout is held until the spec changes"
-    good = f"{memory.good.id} in pods {memory.good.revision}" if memory.good else record.before
+    good = f"{memory.stable.id} in pods {memory.stable.pod_hash}" if memory.stable else record.before
     return (Explanation(reason, f"{record.to} was given up: {record.message}; the groups {end} {good}{held}"),)
 
 

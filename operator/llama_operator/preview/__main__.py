@@ -53,7 +53,7 @@ def _announced(moments: list[Moment]) -> Iterator[str]:
     if record is None:
         yield "nothing changes for the groups"
         return
-    expected = record.expected
+    expected = record.preview
     yield f"{record.to} in place of {record.before}"
     yield f"strategy: {expected.strategy or 'none is possible'}: {expected.why}"
     yield from (f"  {number}. {step}" for number, step in enumerate(expected.steps, 1))

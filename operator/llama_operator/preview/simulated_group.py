@@ -60,7 +60,7 @@ def hits(fault: str, weights: str) -> bool:
 
 @dataclass
 class SimUnit:
-    """A group in one revision."""
+    """A group of pods of one template."""
 
     group: GroupId
     stages: int
@@ -231,7 +231,7 @@ class SimUnit:
                 component=names.COMPONENT_STAGE,
                 group=self.group.ordinal,
                 stage=stage,
-                revision=self.group.revision,
+                pod_hash=self.group.pod_hash,
                 phase="Running",
                 node=f"node of group {self.group.ordinal}",
                 ip=self.group.pod(stage),
@@ -266,7 +266,7 @@ class SimUnit:
             deployment=deployment,
             group=self.group.ordinal,
             stage=stage,
-            revision=self.group.revision,
+            pod_hash=self.group.pod_hash,
             weights=self.engine.weights.id if self.engine and stage == 0 else "",
             phase=Phase.SERVING if up else Phase.LOADING,
             reason=CellReason.SERVING if up else CellReason.ENGINE_STARTING,
@@ -275,10 +275,10 @@ class SimUnit:
             uptime_seconds=0,
             stages_total=self.stages,
             ready=up and verdict is not None and not exchanging,
-            wish=wish.key if wish else "",
+            desired=wish.key if wish else "",
             staging=self._staging(now),
             swap=self.swap if stage == 0 else None,
-            verdict=verdict,
+            measurement=verdict,
             timings={"start": self.spans.start} if up else {},
         )
 
@@ -286,7 +286,7 @@ class SimUnit:
         """By the last wish that the stager has read."""
         wish = self._read(now)
         items = wish.staged if wish else (self.file,)
-        return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
+        return StagingState(desired=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
 
     def _staged(self, item: WeightsArtifact, now: datetime) -> StagedWeights:
         digest, name = item.weights.digest, item.weights.id

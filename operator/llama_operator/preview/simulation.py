@@ -60,7 +60,7 @@ class Moment:
     @property
     def units(self) -> int:
         """Groups that have pods."""
-        return len({(pod.group, pod.revision) for pod in self.world.stages})
+        return len({(pod.group, pod.pod_hash) for pod in self.world.stages})
 
 
 @dataclass
@@ -122,9 +122,9 @@ class Simulation:
             status=LlamaDeploymentStatus(
                 rollout=self.memory.rollout,
                 history=self.memory.history,
-                good=self.memory.good,
+                stable=self.memory.stable,
                 baselines=self.memory.baselines,
-                taken_back=self.memory.taken_back,
+                requeues=self.memory.requeues,
                 autoscaling=self.memory.autoscaling,
             ),
             pods=(*pods, _gateway()),

@@ -65,10 +65,11 @@ def report(world: Snapshot, plan: Plan, problems: tuple[Explanation, ...], now: 
         groups=groups,
         rollout=plan.memory.rollout,
         history=plan.memory.history,
-        good=plan.memory.good,
+        stable=plan.memory.stable,
         baselines=plan.memory.baselines,
         autoscaling=plan.memory.autoscaling,
-        taken_back=plan.memory.taken_back,
+        requeues=plan.memory.requeues,
+        default_images=plan.memory.default_images,
         conditions=_conditions(world, plan, first, holds, groups, moment),
     )
 
@@ -99,7 +100,7 @@ def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus
     if new is None or (old and (old.key, old.phase, old.started) == (new.key, new.phase, new.started)):
         return []
     if new.phase == "RollingOut":
-        plan = "; ".join((new.expected.why, *new.expected.steps))
+        plan = "; ".join((new.preview.why, *new.preview.steps))
         return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
     turned = new.phase in ("RollingBack", "Held")
     word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")
@@ -149,9 +150,9 @@ def _serving_sentence(world: Snapshot) -> str:
 def _groups(world: Snapshot, plan: Plan, holds: tuple[Explanation, ...], moment: datetime) -> tuple[GroupStatus, ...]:
     seen: dict[GroupId, list[PodView]] = {}
     for pod in world.stages:
-        seen.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
+        seen.setdefault(GroupId(world.key.name, pod.group, pod.pod_hash), []).append(pod)
     before = {group.name: group for group in world.status.groups}
-    ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].revision))
+    ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].pod_hash))
     return tuple(_group(group, tuple(pods), plan, holds, before.get(group.name), moment) for group, pods in ordered)
 
 
@@ -170,7 +171,7 @@ def _group(
     return GroupStatus(
         ordinal=group.ordinal,
         name=group.name,
-        revision=group.revision,
+        pod_hash=group.pod_hash,
         state=state,
         reason=hold.reason if hold else (Reason.SERVING if state == SERVING else Reason.POD_STARTING),
         message=hold.detail if hold else ("the engine answers" if state == SERVING else ""),

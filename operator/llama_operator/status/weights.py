@@ -31,7 +31,7 @@ def report_weights(
             "ready": ready,
             "reason": str(reason),
             "message": message,
-            "look": plan.look,
+            "last_resolve": plan.look,
             "conditions": (_condition(world, ready, reason, message, now.replace(microsecond=0)),),
         }
     )
@@ -39,7 +39,7 @@ def report_weights(
 
 def weights_notices(before: LlamaWeightsStatus, after: LlamaWeightsStatus) -> tuple[KubeEvent, ...]:
     """An event when the reason changed, or the refusal's sentence."""
-    refused = after.look is not None and after.look.refused and not after.ready
+    refused = after.last_resolve is not None and after.last_resolve.refused and not after.ready
     same = before.reason == after.reason and (not refused or before.message == after.message)
     if same or not after.reason:
         return ()

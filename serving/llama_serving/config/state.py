@@ -48,7 +48,7 @@ class CellState(Frozen):
     deployment: str
     group: int
     stage: int
-    revision: str
+    pod_hash: str
     weights: str = Field(description="id of the weights that the engine answers with; empty before it does")
     phase: Phase
     reason: CellReason
@@ -65,8 +65,10 @@ class CellState(Frozen):
     running: int | None = Field(default=None, description="leader: requests in the engine's batch; None when unknown")
     waiting: int | None = Field(default=None, description="leader: requests that the engine has not begun")
     ready: bool = Field(default=False, description="leader: the engine answered within the last seconds")
-    wish: str = Field(default="", description="key of the wish that this stage holds; empty: it has only its config")
+    desired: str = Field(
+        default="", description="key of the desired state that this stage holds; empty: it has only its config"
+    )
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
     swap: SwapState | None = Field(default=None, description="leader: the last exchange of weights")
-    verdict: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
+    measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")

@@ -26,7 +26,7 @@ def config(*, pipeline: int = 2, tensor: int = 1, device: str = "cpu", **changes
         "deployment": "demo",
         "namespace": "team",
         "group": 1,
-        "revision": "r1",
+        "pod_hash": "r1",
         "stage_hosts": tuple(f"stage-{stage}.demo" for stage in range(pipeline)),
         "weights": WeightsRef(path="/models/w1", id="w1", served_name="llama"),
         "layout": {"pipeline": pipeline, "tensor": tensor, "device": device},

@@ -55,7 +55,7 @@ def resolver(spec: dict[str, object]) -> list[Manifest]:
 
 def staged_pod() -> list[Manifest]:
     """A stage into which weights are brought."""
-    claim = {"claimTemplate": {"size": "9Gi"}}
+    claim = {"volumeClaimTemplate": {"size": "9Gi"}}
     context = context_of({**CPU_SPEC, "model": REMOTE, "staging": claim})
     return [stage_pod(context, whole_plan(context).creates[0])]
 

@@ -208,7 +208,7 @@ async def test_a_wish_is_put_with_the_groups_token(status: int, text: str, why: 
         return web.Response(status=status, text=text)
 
     wish = DesiredState(serve=serve_of().weights, staged=(serve_of(),))
-    runner = await served("/llama/wish", take, unused_tcp_port)
+    runner = await served("/llama/desired", take, unused_tcp_port)
     try:
         async with ClientSession() as session:
             found = await HttpSupervisors(session, port=unused_tcp_port).wish("127.0.0.1", wish, "secret")

@@ -42,7 +42,7 @@ def begun(*nodes: str, admitted: float = 40, **fields: Any) -> tuple[PodView, ..
 
 
 def asked(*pods: PodView, taken: tuple[RequeueState, ...] = (), **fields: Any) -> tuple[list[Admission], list[str]]:
-    seen = world(*pods, status=LlamaDeploymentStatus(taken_back=taken), **fields)
+    seen = world(*pods, status=LlamaDeploymentStatus(requeues=taken), **fields)
     unit = Group(GROUP, pods, {}, None)
     whole = [GROUP] if len(pods) == 2 else []
     found, holds = admissions([unit], whole, frozenset({"going"}), seen, NOW)
@@ -120,7 +120,7 @@ def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
     decided = plan(world(*pods, replicas=1, rooms=()), SETTINGS, NOW)
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in pods}
-    assert decided.memory.taken_back == (RequeueState(group=GROUP.name, times=1, at=NOW),)
+    assert decided.memory.requeues == (RequeueState(group=GROUP.name, times=1, at=NOW),)
     (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
         "group 0 is taken back: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
@@ -150,7 +150,7 @@ def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:
     assert {delete.name for delete in decided.deletes} == {pod.name for pod in gated(2)}
     (item,) = decided.admissions
     assert (item.group.ordinal, item.behind) == (1, (2, 3))
-    assert decided.memory.taken_back == (), "it was never asked for"
+    assert decided.memory.requeues == (), "it was never asked for"
     young = world(*serving, *gated(1, age=5), replicas=3, cells=heard(*serving))
     assert {create.group.ordinal for create in plan(young, SETTINGS, NOW).creates} == {2}
 

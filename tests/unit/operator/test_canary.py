@@ -6,7 +6,7 @@ import pytest
 
 from llama_operator.api.v1alpha1.rollout import CanarySpec
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.rollout.canary import FEWEST, canary_fault, counted, marks, percentile
+from llama_operator.plan.rollout.canary import FEWEST, canary_fault, counted, counter_baselines, percentile
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad
 from tests.unit.operator.worlds import world
 
@@ -32,20 +32,20 @@ def seen(**loads: GatewayLoad | None) -> Snapshot:
 
 
 def test_what_was_counted_since_the_mark() -> None:
-    begin = marks(seen(a=load(100, 3, old=answers(100)), b=load(50)), OLD, NEW)
+    begin = counter_baselines(seen(a=load(100, 3, old=answers(100)), b=load(50)), OLD, NEW)
     now = seen(a=load(130, 4, old=answers(110), new=answers(20)), b=load(57, new=answers(7)))
     found = counted(now, begin, OLD, NEW)
     assert (found.finished, found.retried, found.served_by_old, found.served_by_new) == (37, 1, 10, 27)
 
 
 def test_a_gateway_that_started_anew_counts_whole() -> None:
-    begin = marks(seen(a=load(100, old=answers(100))), OLD, NEW)
+    begin = counter_baselines(seen(a=load(100, old=answers(100))), OLD, NEW)
     assert counted(seen(a=load(5, new=answers(5))), begin, OLD, NEW).finished == 5
     assert counted(seen(b=load(5)), begin, OLD, NEW).finished == 5
 
 
 def test_a_gateway_that_is_not_heard_counts_nothing() -> None:
-    begin = marks(seen(a=load(100), b=None), OLD, NEW)
+    begin = counter_baselines(seen(a=load(100), b=None), OLD, NEW)
     assert [mark.gateway for mark in begin] == ["a"]
     assert counted(seen(a=None), begin, OLD, NEW).finished == 0
     assert counted(seen(), begin, OLD, NEW).finished == 0

@@ -18,7 +18,7 @@ from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import KEY, serve_of, stage, world
 
 WARM: dict[str, Any] = {
-    "model": REMOTE, "staging": {"claimTemplate": {"size": "100Gi", "storageClassName": "fast"}},
+    "model": REMOTE, "staging": {"volumeClaimTemplate": {"size": "100Gi", "storageClassName": "fast"}},
     "autoscaling": {"minReplicas": 0, "maxReplicas": 4, "warmGroups": 1},
 }  # fmt: skip
 NAMES = ("chat-0-0-weights", "chat-0-1-weights")
@@ -36,10 +36,10 @@ def claim(name: str, **meta: Any) -> Manifest:
     }  # fmt: skip
 
 
-def created(there: Snapshot, ordinal: int = 0, revision: str = "new") -> tuple[list[str], list[Manifest], Any]:
+def created(there: Snapshot, ordinal: int = 0, pod_hash: str = "new") -> tuple[list[str], list[Manifest], Any]:
     """Claims that are made, volumes with weights, and all changes, when both pods of a group are made."""
     assert there.spec is not None
-    group = GroupId("chat", ordinal, revision)
+    group = GroupId("chat", ordinal, pod_hash)
     creates = (CreateStage(group, 0), CreateStage(group, 1))
     decided = Plan(groups=(GroupPlan(group, serve_of(), there.spec),), creates=creates)
     found = changes(decided, there, Context(KEY, "uid-1", there.spec, SETTINGS))
@@ -75,7 +75,7 @@ def test_the_next_start_finds_them() -> None:
         (seen(stage(0, 0, "old", claims=frozenset(NAMES))), 0),
         (seen(claims=tuple(claim(name, deletionTimestamp="2026-01-01T00:00:00Z") for name in NAMES)), 0),
     ],
-    ids=["another group", "not asked for", "the revision before still has them", "being deleted"],
+    ids=["another group", "not asked for", "the pods before still have them", "being deleted"],
 )
 def test_others_get_claims_that_go_with_their_pods(there: Snapshot, ordinal: int) -> None:
     made, volumes, _ = created(there, ordinal)

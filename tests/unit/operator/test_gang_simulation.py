@@ -38,7 +38,7 @@ def stage_pod(group: GroupId, stage: int, devices: int) -> Manifest:
     """As much of a stage's pod as counts here."""
     labels = {
         names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STAGE,
-        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_REVISION: group.revision,
+        names.LABEL_GROUP: str(group.ordinal), names.LABEL_STAGE: str(stage), names.LABEL_POD_HASH: group.pod_hash,
     }  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",
@@ -57,7 +57,7 @@ class Yard:
     random: Random
     nodes: int
     wanted: dict[GroupId, tuple[int, int]] = field(default_factory=dict)  # stages, devices of each
-    taken_back: dict[str, tuple[RequeueState, ...]] = field(default_factory=dict)  # by deployment
+    requeues: dict[str, tuple[RequeueState, ...]] = field(default_factory=dict)  # by deployment
     holds: dict[GroupId, Explanation] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,7 +72,7 @@ class Yard:
 
     def snapshot(self, deployment: str) -> Snapshot:
         found = world(rooms=(), known=False)
-        status = found.status.model_copy(update={"taken_back": self.taken_back.get(deployment, ())})
+        status = found.status.model_copy(update={"requeues": self.requeues.get(deployment, ())})
         return replace(found, status=status)
 
     async def second(self) -> None:
@@ -120,8 +120,8 @@ class Yard:
         items, later = admissions(units, whole, frozenset(going), seen, now)
         outcome = Outcome()
         await admit_groups(items, key=KEY, cluster=self.cluster, lock=self.lock, outcome=outcome, now=now)
-        self.taken_back[deployment] = remembered(
-            self.taken_back.get(deployment, ()), returned, units, mine, now
+        self.requeues[deployment] = remembered(
+            self.requeues.get(deployment, ()), returned, units, mine, now
         )  # fmt: skip
         self.holds |= {GroupId(deployment, hold.group or 0, ""): hold for hold in (*outcome.problems, *later)}
 

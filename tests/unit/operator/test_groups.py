@@ -105,7 +105,7 @@ def test_a_stage_too_many_takes_the_group_down() -> None:
     assert "is a stage too many" in found.holds[0].detail
 
 
-# -- another revision -------------------------------------------------------------------------------------------------
+# -- another template -------------------------------------------------------------------------------------------------
 
 
 def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:
@@ -114,7 +114,7 @@ def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:
     assert found.retiring == {f"chat-{OLD}-0-0"}
     assert set(found.keep) == {GroupId("chat", 0, OLD), GroupId("chat", 1, OLD)}
     assert reasons(found) == [(0, "Replacing"), (1, "Replacing")]
-    assert found.holds[1].detail == f"group 1 keeps revision {OLD}: 1 other group(s) do not serve yet"
+    assert found.holds[1].detail == f"group 1 keeps pods {OLD}: 1 other group(s) do not serve yet"
     assert {plan.group for plan in found.plans} == set(), "they are left as they are"
 
 

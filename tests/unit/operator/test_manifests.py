@@ -8,7 +8,7 @@ import pytest
 
 from llama_operator.api import WEIGHTS_KIND
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.diff import ANNOTATION_DIGEST, changes, covers, with_digest
+from llama_operator.manifests.diff import changes, covers, with_digest
 from llama_operator.manifests.gateway import deployment_objects, gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
 from llama_operator.plan.groups.template import weights_folder
@@ -157,7 +157,7 @@ def test_a_gateway_restarts_when_its_file_changes_and_only_then() -> None:
         return found["spec"]["template"]  # type: ignore[no-any-return]
 
     assert template(replicas=3) == template()
-    assert template(gateway={"maxWaiting": 7}) != template()
+    assert template(gateway={"maxQueueLength": 7}) != template()
 
 
 # -- whether to write ------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_the_digest_names_the_object_and_is_stable() -> None:
     manifest = {"kind": "X", "metadata": {"name": "x"}}
     marked = with_digest(manifest)
     assert marked == with_digest(json.loads(json.dumps(manifest)))
-    assert set(marked["metadata"]["annotations"]) == {ANNOTATION_DIGEST}
+    assert set(marked["metadata"]["annotations"]) == {names.ANNOTATION_DIGEST}
     assert manifest["metadata"] == {"name": "x"}
 
 

@@ -15,7 +15,7 @@ def body(status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
 
 def test_a_body_with_nothing_but_a_name() -> None:
     pod = pod_view({"metadata": {"name": "p"}})
-    assert (pod.name, pod.uid, pod.component, pod.revision) == ("p", "", "", "")
+    assert (pod.name, pod.uid, pod.component, pod.pod_hash) == ("p", "", "", "")
     assert (pod.group, pod.stage) == (-1, -1)
     assert (pod.phase, pod.node, pod.ip, pod.reason, pod.message) == ("Pending", "", "", "", "")
     assert (pod.created, pod.gone_by, pod.forced) == (datetime.fromtimestamp(0, UTC), None, False)

@@ -17,7 +17,7 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import CreateStage, Plan
 from llama_operator.plan.planner import plan
@@ -109,8 +109,10 @@ def world_of(start: Start) -> World:
 def add_pod(world: World, item: SomePod) -> None:
     spec = LlamaDeploymentSpec.model_validate(world.spec)
     uid = world.cluster.objects[KIND, KEY.name]["metadata"]["uid"]
-    revision = OLD if item.old else revision_of(spec, SETTINGS, FACTS)
-    context, group = Context(KEY, uid, spec, SETTINGS), GroupId(KEY.name, item.group, revision)
+    pod_hash = (
+        OLD if item.old else template_hash(spec, FACTS, serving_image=spec.images.serving or SETTINGS.serving_image)
+    )
+    context, group = Context(KEY, uid, spec, SETTINGS), GroupId(KEY.name, item.group, pod_hash)
     made = stage_pod(context, CreateStage(group, item.stage))
     for manifest in (*group_objects(context, group, weights_in(context)), made):
         asyncio.run(world.cluster.apply(KEY, manifest, force=True))
@@ -139,32 +141,32 @@ async def seen(world: World, bodies: Bodies | None = None) -> Snapshot:
 
 
 def serving_units(known: Snapshot) -> set[tuple[int, str]]:
-    """Groups, with their revision, whose leader serves and that lose nothing by themselves."""
-    torn = {(pod.group, pod.revision) for pod in known.stages if not pod.alive}
-    return {(pod.group, pod.revision) for pod in known.stages if is_serving(pod)} - torn
+    """Groups, with their pod hash, whose leader serves and that lose nothing by themselves."""
+    torn = {(pod.group, pod.pod_hash) for pod in known.stages if not pod.alive}
+    return {(pod.group, pod.pod_hash) for pod in known.stages if is_serving(pod)} - torn
 
 
 def check_creates(known: Snapshot, decided: Plan) -> None:
     for create in decided.creates:
         there = [pod for pod in known.stages if pod.group == create.group.ordinal]
         # A unit that is there already, as after a surge that was cut off, is made whole beside the older one.
-        others = [pod for pod in there if pod.revision == create.group.revision] or there
-        assert all(pod.revision == create.group.revision for pod in others), f"{create} beside an older revision"
+        others = [pod for pod in there if pod.pod_hash == create.group.pod_hash] or there
+        assert all(pod.pod_hash == create.group.pod_hash for pod in others), f"{create} beside an older template"
         assert all(pod.alive for pod in others), f"{create} beside a pod on its way out"
         assert all(pod.stage != create.stage for pod in others), f"{create} exists"
 
 
 def wanted_revision(known: Snapshot) -> str:
     assert known.spec is not None
-    return revision_of(known.spec, SETTINGS, FACTS)
+    return template_hash(known.spec, FACTS, serving_image=known.spec.images.serving or SETTINGS.serving_image)
 
 
 def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> None:
     by_name = {pod.name: pod for pod in known.stages}
     serving = serving_units(known)
     wanted = wanted_revision(known)
-    going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.revision != wanted]
-    taken = {pod.group for pod in going if (pod.group, pod.revision) in serving and (pod.group, wanted) not in serving}
+    going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.pod_hash != wanted]
+    taken = {pod.group for pod in going if (pod.group, pod.pod_hash) in serving and (pod.group, wanted) not in serving}
     wanted_taken = {group for group in taken if group in ordinals}
     assert len(wanted_taken) <= 1, f"{sorted(wanted_taken)} are replaced at a time"
     if wanted_taken:
@@ -213,7 +215,7 @@ def test_any_mix_of_pods_comes_to_rest_without_breaking_a_rule(start: Start) -> 
     expected = {(ordinal, stage) for ordinal in ordinals for stage in range(start.stages)}
     assert {(int(one[names.LABEL_GROUP]), int(one[names.LABEL_STAGE])) for one in labels} == expected
     assert len(labels) == len(expected)
-    assert len({one[names.LABEL_REVISION] for one in labels}) == 1
+    assert len({one[names.LABEL_POD_HASH] for one in labels}) == 1
 
 
 # -- any shape of a pod -----------------------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ containers = st.lists(
 def pod_bodies(draw: st.DrawFn, number: int) -> dict[str, Any]:
     component = draw(st.sampled_from([names.COMPONENT_STAGE, names.COMPONENT_GATEWAY, ""]))
     labels = {names.LABEL_COMPONENT: component}
-    for label in (names.LABEL_GROUP, names.LABEL_STAGE, names.LABEL_REVISION):
+    for label in (names.LABEL_GROUP, names.LABEL_STAGE, names.LABEL_POD_HASH):
         if draw(optional):
             labels[label] = draw(texts)
     meta: dict[str, Any] = {"name": f"pod-{number}", "labels": labels}

@@ -93,7 +93,7 @@ class Run:
     @property
     def versions(self) -> set[tuple[str, str]]:
         units = self.simulation.units.values()
-        return {(unit.engine.weights.id if unit.engine else "", unit.group.revision) for unit in units}
+        return {(unit.engine.weights.id if unit.engine else "", unit.group.pod_hash) for unit in units}
 
     @property
     def weights(self) -> set[str]:
@@ -180,8 +180,8 @@ def test_a_canary(kind: str, shape: tuple[int, int, int]) -> None:
 def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
     run = Run.of(spec_of(3, 1, 1, partition=1)).watch().edit(EDITS[kind]).go()
     assert (run.phase, run.last.serving) == ("RollingOut", 3)
-    kept = {unit.group.ordinal for unit in run.simulation.units.values() if unit.group.revision != "" and
-            (unit.engine.weights.id, unit.group.revision) == old_version(run)}  # fmt: skip
+    kept = {unit.group.ordinal for unit in run.simulation.units.values() if unit.group.pod_hash != "" and
+            (unit.engine.weights.id, unit.group.pod_hash) == old_version(run)}  # fmt: skip
     assert kept == {0}
     assert "spec.rollout.partition 1 keeps the groups below it: 2 of 3" in run.last.plan.holds[0].detail
     run.edit({"rollout": {"partition": 0}}).go()
@@ -189,9 +189,9 @@ def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
 
 
 def old_version(run: Run) -> tuple[str, str]:
-    good = run.simulation.memory.good
+    good = run.simulation.memory.stable
     assert good is not None
-    return good.id, good.revision
+    return good.id, good.pod_hash
 
 
 @pytest.mark.parametrize("kind", EDITS)
@@ -221,11 +221,11 @@ def test_weights_alone_may_be_asked_to_replace_groups(strategy: str) -> None:
     run = Run.of(spec_of(2, 1, 1, strategy=strategy))
     old = run.versions
     run.watch().edit(WEIGHTS).go()
-    ((weights, revision),) = run.versions
+    ((weights, pod_hash),) = run.versions
     assert (run.phase, weights.partition("@")[0]) == ("Done", "v2")
-    assert revision not in {other for _, other in old}
+    assert pod_hash not in {other for _, other in old}
     run.edit({"model": {"revision": "v3"}, "rollout": {"strategy": "auto"}}).go()
-    assert run.versions == {(next(iter(run.versions))[0], revision)}, "in place again, in the pods that are there"
+    assert run.versions == {(next(iter(run.versions))[0], pod_hash)}, "in place again, in the pods that are there"
 
 
 def test_what_cannot_be_done_says_so_and_is_done_when_it_can() -> None:
@@ -248,7 +248,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     run.go()
     record = run.simulation.memory.rollout
     assert record is not None
-    assert (record.phase, record.expected.strategy) == ("Done", "drain")
+    assert (record.phase, record.preview.strategy) == ("Done", "drain")
 
 
 @pytest.mark.parametrize("late", [0, 1, 3])

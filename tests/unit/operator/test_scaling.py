@@ -77,7 +77,7 @@ GATED = {"gated": True}
         "none there", "none wanted", "as many", "a gap stays", "a gap is filled first", "then the next ones",
         "serving before starting", "draining before starting", "the last to leave is taken back first", "whichever",
         "the oldest of those that start", "held ones last", "gated for a moment is not held", "torn after starting",
-        "torn is rebuilt where it was", "two revisions of one group",
+        "torn is rebuilt where it was", "two templates of one group",
     ],
 )  # fmt: skip
 def test_wanted_groups(pods: tuple[PodView, ...], replicas: int, wanted: tuple[int, ...]) -> None:

@@ -19,7 +19,7 @@ REFUSED: dict[str, Any] = {"reason": CellReason.MODEL_REFUSED, "phase": Phase.FA
 LATE = SPEC.start_timeout_seconds + BEFORE_START
 STARTS: dict[str, Any] = {
     "weights": "",
-    "verdict": None,
+    "measurement": None,
     "ready": False,
     "phase": Phase.LOADING,
     "message": "It fails.",

@@ -206,7 +206,7 @@ def test_a_pass_comes_soon_while_something_waits() -> None:
     assert plan(STARTING, SETTINGS, NOW).recheck == SOON
     settled = replace(SERVING, status=seen(SERVING))
     (wish, *_) = {item.wish.key for item in plan(settled, SETTINGS, NOW).wishes}
-    told = heard(*SERVING.stages, wish=wish)
+    told = heard(*SERVING.stages, desired=wish)
     learned = replace(settled, cells=told)
     learned = replace(learned, status=report(learned, plan(learned, SETTINGS, NOW), (), NOW))
     assert plan(learned, SETTINGS, NOW).recheck == LATER
@@ -229,12 +229,12 @@ def test_an_object_that_is_being_deleted_gets_nothing() -> None:
         (leader(0), cell(), []),
         (leader(0, weights="v0"), cell(), [(True, V1)]),
         (leader(0), cell(model="v2"), []),  # other weights: they are exchanged
-        (stage(0, 0), cell(verdict=None), []),
-        (stage(0, 0), cell(verdict=verdict("v2")), []),  # measured before they were exchanged
-        (leader(0), cell(verdict=None, ready=False, weights="", phase=Phase.LOADING), [(False, "")]),
-        (stage(0, 0), cell(verdict=verdict(error="HTTP 500")), []),
-        (leader(0), cell(verdict=verdict(error="HTTP 500")), []),  # it has passed before
-        (leader(0), cell(verdict=verdict(stage_digests=("sha256:else",))), [(False, "")]),
+        (stage(0, 0), cell(measurement=None), []),
+        (stage(0, 0), cell(measurement=verdict("v2")), []),  # measured before they were exchanged
+        (leader(0), cell(measurement=None, ready=False, weights="", phase=Phase.LOADING), [(False, "")]),
+        (stage(0, 0), cell(measurement=verdict(error="HTTP 500")), []),
+        (leader(0), cell(measurement=verdict(error="HTTP 500")), []),  # it has passed before
+        (leader(0), cell(measurement=verdict(stage_digests=("sha256:else",))), [(False, "")]),
         (stage(0, 0), cell(ready=False), []),
         (leader(0), cell(ready=False), []),
         (leader(0, gone_by=NOW), cell(), [(False, "")]),
@@ -244,6 +244,6 @@ def test_an_object_that_is_being_deleted_gets_nothing() -> None:
     ],
 )
 def test_rotation(pod: object, answer: object, opens: list[tuple[bool, str]]) -> None:
-    known = world(pod, worker(0, pod.revision), *group(1, pod.revision), cells={pod.name: answer})  # type: ignore[attr-defined, arg-type]
+    known = world(pod, worker(0, pod.pod_hash), *group(1, pod.pod_hash), cells={pod.name: answer})  # type: ignore[attr-defined, arg-type]
     found = [item for item in plan(known, SETTINGS, NOW).rotations if item.pod == pod.name]  # type: ignore[attr-defined]
     assert [(item.open_, item.weights) for item in found] == opens

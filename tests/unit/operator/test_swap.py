@@ -27,7 +27,7 @@ def target(seen: Snapshot, revision: str) -> GroupTemplate:
     spec["model"]["revision"] = revision
     found = desired_template(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
     assert found is not None
-    return replace(found, revision=NEW)
+    return replace(found, pod_hash=NEW)
 
 
 def seen_with(pod: PodView, other: PodView, cells: dict[str, SupervisorAnswer], **fields: Any) -> Snapshot:
@@ -50,8 +50,8 @@ def step(
     head, other = pod or leader(0), worker(0)
 
     def look(wish: str) -> tuple[GroupStep, PlanState]:
-        says = {"staging": BOTH, "wish": wish} | state
-        cells = {head.name: cell(**says), other.name: cell(stage=1, staging=second, verdict=None, wish=wish)}
+        says = {"staging": BOTH, "desired": wish} | state
+        cells = {head.name: cell(**says), other.name: cell(stage=1, staging=second, measurement=None, desired=wish)}
         seen = seen_with(head, other, cells)
         if gateways is not None:
             seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
@@ -73,7 +73,7 @@ RUNS = SwapState(digest=digest_of("v2"), outcome="running")
 FAILED = SwapState(digest=digest_of("v2"), outcome="failed", message="Stage 1 read nothing.")
 ON_V2: dict[str, Any] = {"model": "v2", "swap": DONE}
 OTHERS = verdict("v2", stage_digests=(digest_of("v1"),))
-STARTS: dict[str, Any] = {"weights": "", "verdict": None, "ready": False, "phase": Phase.LOADING}
+STARTS: dict[str, Any] = {"weights": "", "measurement": None, "ready": False, "phase": Phase.LOADING}
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ STARTS: dict[str, Any] = {"weights": "", "verdict": None, "ready": False, "phase
         (leader(0, **OUT), {"gateways": load((leader(0).name, False, 2))}, ("v1", None, "Swapping")),
         (leader(0, **OUT), {"gateways": load((leader(0).name, True, 0))}, ("v1", None, "Swapping")),
         (leader(0, **OUT), {"staging": WORKING}, ("v1", True, "Verifying")),  # back on what it has meanwhile
-        (leader(0, **OUT), {"staging": WORKING, "verdict": verdict(error="HTTP 500")}, ("v1", False, "VerifyFailed")),
+        (leader(0, **OUT), {"staging": WORKING, "measurement": verdict(error="HTTP 500")}, ("v1", False, "VerifyFailed")),
         # while it exchanges
-        (leader(0, **OUT), {"swap": RUNS, "ready": False, "verdict": None}, ("v2", None, "Swapping")),
-        (leader(0, **OUT), {"swap": RUNS, "weights": "", "ready": False, "verdict": None}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"swap": RUNS, "ready": False, "measurement": None}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"swap": RUNS, "weights": "", "ready": False, "measurement": None}, ("v2", None, "Swapping")),
         (leader(0, **OUT), {"swap": RUNS, "gateways": load((leader(0).name, False, 9))}, ("v2", None, "Swapping")),
-        (leader(0, **OUT), {"swap": FAILED, "weights": "", "verdict": None}, ("v2", None, "SwapFailed")),
+        (leader(0, **OUT), {"swap": FAILED, "weights": "", "measurement": None}, ("v2", None, "SwapFailed")),
         # on v2
-        (leader(0, **OUT), ON_V2 | {"verdict": None, "ready": False}, ("v2", False, "")),
+        (leader(0, **OUT), ON_V2 | {"measurement": None, "ready": False}, ("v2", False, "")),
         (leader(0, **OUT), ON_V2, ("v2", True, "Verifying")),
         (leader(0, weights=id_of("v2")), ON_V2, ("v2", True, "")),
-        (leader(0, **OUT), ON_V2 | {"verdict": verdict("v1")}, ("v2", None, "Verifying")),
-        (leader(0, **OUT), ON_V2 | {"verdict": verdict("v2", error="x")}, ("v2", False, "VerifyFailed")),
-        (leader(0), ON_V2 | {"verdict": OTHERS}, ("v2", False, "DigestDiffers")),
+        (leader(0, **OUT), ON_V2 | {"measurement": verdict("v1")}, ("v2", None, "Verifying")),
+        (leader(0, **OUT), ON_V2 | {"measurement": verdict("v2", error="x")}, ("v2", False, "VerifyFailed")),
+        (leader(0), ON_V2 | {"measurement": OTHERS}, ("v2", False, "DigestDiffers")),
         # the engine is not there
         (leader(0, **OUT), STARTS, ("v2", None, "")),
         (leader(0, ready=False), STARTS, ("", False, "")),  # nothing says what it starts with: told when it is closed
@@ -157,7 +157,7 @@ def test_a_group_that_is_not_heard_is_told_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("leader_says", "ready"),
-    [({"wish": "old"}, False), ({}, True), ({"staging": BOTH.model_copy(update={"wish": "old"})}, False)],
+    [({"desired": "old"}, False), ({}, True), ({"staging": BOTH.model_copy(update={"desired": "old"})}, False)],
     ids=["its wish is another", "answers the wish", "its stager answers another wish"],
 )
 def test_what_was_staged_for_another_wish_does_not_count(leader_says: dict[str, Any], ready: bool) -> None:
@@ -184,7 +184,7 @@ def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
     wishes = desired_states(found, scene)
     assert [wish.pod for wish in wishes] == [head.name, other.name]
     assert {wish.wish.serve.id for wish in wishes} == {V1}
-    cells[head.name] = cell(wish=wishes[0].wish.key)
+    cells[head.name] = cell(desired=wishes[0].wish.key)
     scene = plan_state(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
     assert [wish.pod for wish in desired_states(stand(scene.units[0], scene), scene)] == [other.name]
 

@@ -6,8 +6,8 @@ import pytest
 
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group, observed_groups
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.groups.verification import REMEMBERED, Criteria, group_verdict, judge, remember, right_answer
 from llama_serving.config.desired import GoldenResult, Measurement
 from tests.fakes.models import digest_of
@@ -20,7 +20,7 @@ V1, V2 = digest_of("v1"), digest_of("v2")
 def unit_with(measured: Measurement | None) -> Group:
     pods = group(0)
     (found,) = observed_groups(
-        world(*pods, cells=heard(*pods, model="v2") | {pods[0].name: cell(model="v2", verdict=measured)})
+        world(*pods, cells=heard(*pods, model="v2") | {pods[0].name: cell(model="v2", measurement=measured)})
     )
     return found
 
@@ -44,20 +44,20 @@ FAILED = GoldenResult(prompt="Capital of France?", passed=False, answer="banana"
         (verdict("v2"), {}, True, "mean log-probability -3.50 nats per token"),
         (None, {}, None, "is asked its golden prompts"),
         (verdict("v1"), {}, None, "is asked its golden prompts"),
-        (verdict("v2"), {"golden": GOLDEN}, None, "the 1 golden prompts of spec.verify"),
-        (verdict("v2", golden=(PASSED,)), {"golden": GOLDEN}, True, "1 of 1 golden prompts passed"),
+        (verdict("v2"), {"goldenPrompts": GOLDEN}, None, "the 1 golden prompts of spec.verify"),
+        (verdict("v2", golden=(PASSED,)), {"goldenPrompts": GOLDEN}, True, "1 of 1 golden prompts passed"),
         (
             verdict("v2", golden=(FAILED,)),
-            {"golden": GOLDEN},
+            {"goldenPrompts": GOLDEN},
             False,
             "1 of 1 golden prompts failed; 'Capital of France?' was answered 'banana'",
         ),
-        (verdict("v2", error="HTTP 500."), {"golden": GOLDEN}, False, "it could not be measured: HTTP 500"),
+        (verdict("v2", error="HTTP 500."), {"goldenPrompts": GOLDEN}, False, "it could not be measured: HTTP 500"),
         (verdict("v2", stage_digests=(V2, V1)), {}, False, f"stage 1 loaded other weights than {V2[:19]}"),
         (verdict("v2", stage_digests=()), {}, True, "answer"),
         (verdict("v2", mean_logprob=-3.9), {}, True, "-3.90"),
         (verdict("v2", mean_logprob=-4.1), {}, False, "0.60 below the -3.50"),
-        (verdict("v2", mean_logprob=-4.1), {"maxQualityDrop": 1}, True, "-4.10"),
+        (verdict("v2", mean_logprob=-4.1), {"maxLogprobDrop": 1}, True, "-4.10"),
         (verdict("v2", mean_logprob=None), {}, True, "answer"),
         (verdict("v2", mean_logprob=-9.0), {"qualityTexts": ["other texts"]}, True, "-9.00"),
     ],
@@ -116,5 +116,5 @@ def test_the_first_measure_of_weights_stays_and_old_ones_are_forgotten() -> None
 def test_what_stands_in_the_status() -> None:
     measured = verdict("v2", golden=(PASSED, FAILED))
     unit = unit_with(measured)
-    shown = group_verdict(measured, judge(unit, serve_of("v2"), bench(golden=GOLDEN * 2)))
+    shown = group_verdict(measured, judge(unit, serve_of("v2"), bench(goldenPrompts=GOLDEN * 2)))
     assert (shown.golden, shown.passed, shown.mean_logprob) == ("1/2", False, -3.5)

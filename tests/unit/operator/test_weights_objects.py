@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec, ModelSpec, StagingSpec, content_of, filled
-from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
+from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec, ModelSpec, StagingSpec, content_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.resolver import DEADLINES, WeightsContext, resolver_job, resolver_objects
@@ -26,6 +25,8 @@ from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY
+from llama_serving.config.names import MAX_WEIGHTS_NAME
+from llama_serving.config.source import fill
 from tests.fakes.weights import ACCEPTED, FACTS, MANIFEST, NAME, REMOTE, SPEC, UID, manifest_body, weights_body
 
 SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
@@ -100,8 +101,8 @@ def test_the_same_content_has_the_same_name(change: dict[str, str], same: bool) 
 
 
 def test_the_placeholder_is_the_revision() -> None:
-    assert filled("s3://b/{revision}/x/{revision}", "v1") == "s3://b/v1/x/v1"
-    assert filled("hf://meta/llama", "v1") == "hf://meta/llama"
+    assert fill("s3://b/{revision}/x/{revision}", "v1") == "s3://b/v1/x/v1"
+    assert fill("hf://meta/llama", "v1") == "hf://meta/llama"
 
 
 # -- what deployments see ----------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def test_without_the_right_manifest_they_are_not_ready(stored: dict[str, Any] | 
 
 def test_a_refusal_and_a_spec_of_older_rules_are_told() -> None:
     look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True}
-    status = {"reason": "WeightsGone", "message": "no folder", "look": look}
+    status = {"reason": "WeightsGone", "message": "no folder", "lastResolve": look}
     found = view(weights_body() | {"status": status}, None)
     assert (found.refused, found.reason, found.message) == (True, "WeightsGone", "no folder")
     old = view(weights_body({**SPEC, "check": "maybe"}) | {"status": STATUS}, manifest_body())
@@ -338,14 +339,14 @@ def test_only_the_stager_sees_credentials_and_only_it_writes_weights() -> None:
     [
         ({}, {"emptyDir": {}}),
         ({"sizeLimit": "100Gi"}, {"emptyDir": {"sizeLimit": "100Gi"}}),
-        ({"claim": "shared"}, {"persistentVolumeClaim": {"claimName": "shared"}}),
+        ({"sharedClaimName": "shared"}, {"persistentVolumeClaim": {"claimName": "shared"}}),
         (
-            {"claimTemplate": {"size": "9Gi"}},
+            {"volumeClaimTemplate": {"size": "9Gi"}},
             {"ephemeral": {"volumeClaimTemplate": {"spec": {
                 "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "9Gi"}}}}}},
         ),
         (
-            {"claimTemplate": {"size": "9Gi", "storageClassName": "fast"}},
+            {"volumeClaimTemplate": {"size": "9Gi", "storageClassName": "fast"}},
             {"ephemeral": {"volumeClaimTemplate": {"spec": {
                 "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "9Gi"}},
                 "storageClassName": "fast"}}}},
@@ -359,7 +360,7 @@ def test_where_weights_lie(staging: dict[str, Any], volume: dict[str, Any]) -> N
 @pytest.mark.parametrize(("spec", "open_"), [(SPEC, False), (REMOTE, True)], ids=["claim", "bucket"])
 def test_a_stage_reaches_the_world_only_where_weights_come_from_there(spec: dict[str, Any], open_: bool) -> None:
     weights = WeightsRef(path="/weights/x", id="v1@x", served_name="chat", digest=ACCEPTED.digest)
-    serve = WeightsArtifact(weights=weights, source=filled(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
+    serve = WeightsArtifact(weights=weights, source=fill(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
     objects = {one["kind"]: one for one in group_objects(context(model=spec), GROUP, serve)}
     egress = objects["NetworkPolicy"]["spec"]["egress"]
     assert ({} in egress) is open_

@@ -249,7 +249,7 @@ def test_a_refusal_is_shown_and_looked_at_again_after_a_while(reason: str) -> No
 
 def test_the_refusal_stays_in_sight_while_it_is_looked_at_again() -> None:
     look = ResolveAttempt(key=job_name(), number=1, at=NOW, refused=True, reason="WeightsGone", message="no folder")
-    status = LlamaWeightsStatus(look=look, reason="WeightsGone", message="no folder")
+    status = LlamaWeightsStatus(last_resolve=look, reason="WeightsGone", message="no folder")
     job = a_job(number=2)
     for children in ((), (job,), (job, pod_body(job, created=ago(1)))):
         found = plan(*children, status=status)
@@ -261,7 +261,7 @@ def test_the_refusal_stays_in_sight_while_it_is_looked_at_again() -> None:
 
 def test_another_wish_forgets_the_pauses_of_the_last() -> None:
     look = ResolveAttempt(key="another", number=7, at=NOW, refused=True, reason="WeightsDenied", message="no token")
-    found = plan(status=LlamaWeightsStatus(look=look))
+    found = plan(status=LlamaWeightsStatus(last_resolve=look))
     assert found.start is not None
     assert found.start.number == 1
 
@@ -367,7 +367,7 @@ def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
 def test_events_come_with_a_change_only() -> None:
     def events(before: tuple[str, str], after: tuple[str, str], *, refused: bool = True) -> list[bool]:
         look = ResolveAttempt(key="k", number=1, at=NOW, refused=refused)
-        old, new = (LlamaWeightsStatus(reason=one, message=two, look=look) for one, two in (before, after))
+        old, new = (LlamaWeightsStatus(reason=one, message=two, last_resolve=look) for one, two in (before, after))
         return [notice.warning for notice in weights_notices(old, new)]
 
     assert events(("", ""), ("ResolvingWeights", "a"), refused=False) == [False]

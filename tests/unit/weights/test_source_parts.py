@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llama_serving.config.source import Address, fill, parse
 from llama_serving.weights.source.http_errors import Remedies, failure, retry_after
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone, Listed, SourceError
 from llama_serving.weights.source.retry import Patience, patiently, read_patiently
 from llama_serving.weights.source.sums import parse_sums
-from llama_serving.weights.source.uri import Address, fill, parse
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 FIX = Remedies(denied="name a Secret", gone="check the address")

@@ -4,25 +4,18 @@ from typing import Any, Final
 
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.crdgen.schema import Schema, structural_schema
+from llama_operator.api.v1alpha1.base import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus
-from llama_operator.api.v1alpha1.types import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus
-from llama_serving.config.names import API_GROUP
-
-# The longest name made from the object's: {name}-{revision: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
-# at most 63 characters.
-MAX_NAME: Final = 63 - len("-12345678-1234-123")
-
-# Of a LlamaWeights: {name}-{key: 8}, the name of its Job, which becomes a label's value.
-MAX_WEIGHTS_NAME: Final = 63 - len("-12345678")
+from llama_serving.config.names import API_GROUP, MAX_NAME, MAX_WEIGHTS_NAME
 
 _NAME_RULES: Final = (
     Rule(
         f"size(self.metadata.name) <= {MAX_NAME}",
         f"metadata.name must have at most {MAX_NAME} characters, because pods are named "
-        "{name}-{revision}-{group}-{stage} and a pod's name in DNS ends at 63",
+        "{name}-{pod hash}-{group}-{stage} and a pod's name in DNS ends at 63",
         shown="{self.metadata.name} has {size(self.metadata.name)}",
     ),
     Rule(

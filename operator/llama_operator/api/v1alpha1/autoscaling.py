@@ -133,7 +133,7 @@ class AutoscalingSpec(ApiModel):
         default=0,
         ge=0,
         le=16,
-        description="Groups whose claims (staging.claimTemplate) stay when their pods go, with the weights in them. "
+        description="Groups whose claims (staging.volumeClaimTemplate) stay when their pods go, with the weights in them. "
         "They cost storage at zero groups, and save the staging of the next start.",
     )
     schedules: tuple[ScheduleSpec, ...] = Field(

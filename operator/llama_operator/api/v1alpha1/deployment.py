@@ -73,8 +73,8 @@ _ACROSS: Final = (
         field="autoscaling.target.inFlightPerGroup",
     ),
     Rule(
-        "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.claimTemplate)",
-        "autoscaling.warmGroups needs staging.claimTemplate: only a claim of its own keeps weights without its pod",
+        "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.volumeClaimTemplate)",
+        "autoscaling.warmGroups needs staging.volumeClaimTemplate: only a claim of its own keeps weights without its pod",
         shown="warmGroups is {self.autoscaling.warmGroups}",
         field="autoscaling.warmGroups",
     ),

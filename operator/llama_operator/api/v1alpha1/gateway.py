@@ -48,13 +48,13 @@ class GatewaySpec(ApiModel):
             Rule("self >= 1", "gateway.replicas must be at least 1: requests reach the groups through the gateway only")
         ),
     )
-    max_waiting: int = Field(
+    max_queue_length: int = Field(
         default=1000, ge=0, le=100_000, description="Requests that may wait in a gateway pod; more get 429."
     )
-    max_wait_seconds: int = Field(
+    queue_timeout_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Longest wait of a request for a group; then it gets 503."
     )
-    keep_alive_seconds: int = Field(
+    sse_keep_alive_seconds: int = Field(
         default=10,
         ge=0,
         le=3600,

@@ -4,9 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, matches
+from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 _HOST = r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*(:[0-9]+)?"
 _PART = r"[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"

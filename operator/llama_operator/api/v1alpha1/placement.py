@@ -4,9 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, NAME, QUALIFIED_NAME, matches
+from llama_operator.api.crdgen.patterns import NAME, QUALIFIED_NAME, matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 # Bounded so that the API server can bound the cost of the rules.
 LabelValue = Annotated[str, Field(max_length=63)]
@@ -90,10 +91,10 @@ class PlacementSpec(ApiModel):
     spread_stages: bool = Field(
         default=False, description="Stages of a group must run on different nodes; a pod waits until they can."
     )
-    admission: Literal["whenRoom", "atOnce"] = Field(
-        default="whenRoom",
-        description="whenRoom: the pods of a group are shown to the scheduler together, once there is room for all of "
-        "them. atOnce: when they are made, for a cluster that adds nodes for pods that find none.",
+    scheduling: Literal["gang", "perPod"] = Field(
+        default="gang",
+        description="gang: the pods of a group are shown to the scheduler together, once there is room for all of "
+        "them. perPod: when they are made, for a cluster that adds nodes for pods that find none.",
     )
     priority_class_name: str = Field(
         default="",

@@ -4,31 +4,32 @@ from typing import Final
 
 from pydantic import ConfigDict, Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, matches
+from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 _ONE_VOLUME: Final = Rule(
-    "!has(self.claimTemplate) || self.claim == ''",
-    "staging.claim and staging.claimTemplate both say where weights lie: remove one",
-    field="claim",
+    "!has(self.volumeClaimTemplate) || self.sharedClaimName == ''",
+    "staging.sharedClaimName and staging.volumeClaimTemplate both say where weights lie: remove one",
+    field="sharedClaimName",
 )
 
 _LIMIT_OF_EMPTY_DIR: Final = Rule(
-    "!has(self.sizeLimit) || (!has(self.claimTemplate) && self.claim == '')",
+    "!has(self.sizeLimit) || (!has(self.volumeClaimTemplate) && self.sharedClaimName == '')",
     "staging.sizeLimit is the limit of the node's disk (emptyDir): with a claim remove it, the claim has its own size",
     field="sizeLimit",
 )
 
 _CLAIM_RULE: Final = Rule(
     f"self == '' || {matches(DNS_SUBDOMAIN)}",
-    "staging.claim must be the name of a PersistentVolumeClaim: lower-case letters, digits, '-' and '.'",
+    "staging.sharedClaimName must be the name of a PersistentVolumeClaim: lower-case letters, digits, '-' and '.'",
 )
 
 _CLASS_RULE: Final = Rule(
     f"self == '' || {matches(DNS_SUBDOMAIN)}",
-    "staging.claimTemplate.storageClassName must be the name of a StorageClass: lower-case letters, digits, '-' "
+    "staging.volumeClaimTemplate.storageClassName must be the name of a StorageClass: lower-case letters, digits, '-' "
     "and '.'",
 )
 
@@ -45,7 +46,7 @@ class ClaimTemplate(ApiModel):
     size: Quantity = Field(
         description="Size of the claim: three times what a stage needs of the weights (present, next, previous).",
         json_schema_extra=rules(
-            *quantity_rules(field="staging.claimTemplate.size", lowest="64Mi", highest="64Ti", hint="200Gi")
+            *quantity_rules(field="staging.volumeClaimTemplate.size", lowest="64Mi", highest="64Ti", hint="200Gi")
         ),
     )
 
@@ -55,13 +56,13 @@ class StagingSpec(ApiModel):
 
     model_config = ConfigDict(json_schema_extra=rules(_ONE_VOLUME, _LIMIT_OF_EMPTY_DIR))
 
-    claim: str = Field(
+    shared_claim_name: str = Field(
         default="",
         max_length=253,
         description="A claim that all stage pods share (ReadWriteMany): one pod fetches, the others verify.",
         json_schema_extra=rules(_CLAIM_RULE),
     )
-    claim_template: ClaimTemplate | None = Field(
+    volume_claim_template: ClaimTemplate | None = Field(
         default=None, description="A claim of its own for each stage pod, made and deleted with it."
     )
     size_limit: Quantity | None = Field(

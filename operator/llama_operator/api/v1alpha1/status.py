@@ -36,7 +36,7 @@ class GroupStatus(ApiModel):
 
     ordinal: int = Field(ge=0, description="Number of the group.")
     name: str = Field(description="Name that the group's pods begin with.")
-    revision: str = Field(description="Revision that the group's pods were made from.")
+    pod_hash: str = Field(description="Hash in the names of the group's pods: the same for equal pods.")
     state: str = Field(description="Where the group stands, in one word.")
     reason: str = Field(default="", description="Machine word for why it stands there.")
     message: str = Field(default="", description="Sentence with numbers for why it stands there.")
@@ -99,32 +99,36 @@ class RolloutStatus(ApiModel):
     """The present rollout, or the last one."""
 
     key: str = Field(description="Hash of what the spec asks of the groups.")
-    asked: str = Field(description="Hash of the same with verify and canary: a held rollout waits for another one.")
+    verification_hash: str = Field(
+        description="Hash of the same with verify and canary: a held rollout waits for another one."
+    )
     phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Where it stands.")
     reason: str = Field(default="", description="Machine word for why it stands there.")
     message: str = Field(default="", description="Sentence with numbers for why it stands there.")
-    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
-    to: str = Field(description="Weights and pod revision that are wanted.")
-    base: str = Field(description="Hash of what makes a pod different, without its weights.")
-    revision: str = Field(description="Revision of the groups' pods after it.")
+    before: str = Field(default="", alias="from", description="Weights and pod hash before.")
+    to: str = Field(description="Weights and pod hash that are wanted.")
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    pod_hash: str = Field(description="Hash of the groups' pods after it.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
-    expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
+    preview: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was begun.")
     ended: Timestamp | None = Field(default=None, description="When it was done or held.")
     canary: Literal["", "watching", "passed"] = Field(default="", description="Where the canary stands.")
     canary_since: Timestamp | None = Field(default=None, description="Since when all groups of the canary serve.")
-    marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at its begin.")
-    canary_marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at the begin of the canary.")
+    counter_baselines: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at its begin.")
+    canary_counter_baselines: tuple[CounterBaseline, ...] = Field(
+        default=(), description="Counters at the begin of the canary."
+    )
     counts: CountsStatus = Field(default=CountsStatus(), description="Requests during the rollout.")
 
 
 class PastRollout(ApiModel):
     """A rollout that has ended."""
 
-    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
-    to: str = Field(description="Weights and pod revision that were wanted.")
+    before: str = Field(default="", alias="from", description="Weights and pod hash before.")
+    to: str = Field(description="Weights and pod hash that were wanted.")
     outcome: Literal["done", "rolledBack", "superseded"] = Field(description="How it ended.")
     reason: str = Field(default="", description="Machine word for why it ended so.")
     message: str = Field(default="", description="Sentence with numbers.")
@@ -136,12 +140,20 @@ class StableTemplate(ApiModel):
     """The last wish that all groups reached: what they go back to, and what lost groups are made from meanwhile."""
 
     key: str = Field(description="Hash of what the spec asked of the groups.")
-    base: str = Field(description="Hash of what makes a pod different, without its weights.")
-    revision: str = Field(description="Revision of the groups' pods.")
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    pod_hash: str = Field(description="Hash of the groups' pods.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
     id: str = Field(description="Id of the weights, as in the header x-llama-weights.")
     spec: str = Field(description="The part of the spec that groups are made from, as JSON without defaults.")
+
+
+class DefaultImages(ApiModel):
+    """Default images of the operator that the pods of a template take, also under a newer operator."""
+
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    serving: str = Field(default="", description="Image of the stage pods; empty where the spec named it.")
+    stager: str = Field(default="", description="Image of the stager in them; empty where the spec named it.")
 
 
 class Baseline(ApiModel):
@@ -213,13 +225,16 @@ class LlamaDeploymentStatus(ApiModel):
     )
     rollout: RolloutStatus | None = Field(default=None, description="The present rollout, or the last one.")
     history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
-    good: StableTemplate | None = Field(default=None, description="The last wish that all groups reached.")
+    stable: StableTemplate | None = Field(default=None, description="The last wish that all groups reached.")
     baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
     autoscaling: AutoscalingStatus | None = Field(
         default=None, description="How many groups are wanted; absent without spec.autoscaling."
     )
-    taken_back: tuple[RequeueState, ...] = Field(
+    requeues: tuple[RequeueState, ...] = Field(
         default=(), description="Groups of which only a part found room, until all of them is placed."
+    )
+    default_images: tuple[DefaultImages, ...] = Field(
+        default=(), description="Default images that groups keep until the spec asks for another template."
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),

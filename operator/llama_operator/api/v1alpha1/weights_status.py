@@ -40,7 +40,7 @@ class LlamaWeightsStatus(ApiModel):
     license: str = Field(default="", description="License that was found at the source; empty when none was.")
     facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
     manifest: str = Field(default="", description="ConfigMap with the whole manifest: every file and tensor.")
-    look: ResolveAttempt | None = Field(default=None, description="The last look at the source that ended.")
+    last_resolve: ResolveAttempt | None = Field(default=None, description="The last look at the source that ended.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Ready.",

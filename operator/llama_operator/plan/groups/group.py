@@ -1,4 +1,4 @@
-"""A unit is a group in one revision, as it was seen: its pods, what its stages say, and where its weights stand.
+"""A group is the pods of one template at one ordinal, as they were seen: its pods, what its stages say, and where its weights stand.
 
 While a group is replaced by surge two units share its ordinal; a unit never mixes revisions.
 """
@@ -33,7 +33,7 @@ class Staging:
 
 @dataclass(frozen=True)
 class Group:
-    """A group in one revision."""
+    """The pods of one template at one ordinal."""
 
     group: GroupId
     pods: tuple[PodView, ...]  # in the order of stages
@@ -90,7 +90,7 @@ class Group:
     @property
     def verdict(self) -> Measurement | None:
         """What was measured of the weights that the engine now has."""
-        return self.state.verdict if self.state else None
+        return self.state.measurement if self.state else None
 
     @property
     def swap(self) -> SwapState | None:
@@ -126,7 +126,7 @@ class Group:
     def stagers_answer(self) -> bool:
         """No stager still answers another wish than its stage holds: what was ready for that may be looked at again."""
         states = self.states.values()
-        return all(state.staging is None or state.staging.wish in (None, state.wish) for state in states)
+        return all(state.staging is None or state.staging.desired in (None, state.desired) for state in states)
 
     def staging(self, digest: str, stages: int) -> Staging:
         """How far the stages are with the weights of this digest."""
@@ -151,10 +151,10 @@ def _staged(state: CellState | None, digest: str) -> StagedWeights | None:
 
 
 def observed_groups(world: Snapshot) -> tuple[Group, ...]:
-    """All units, by ordinal and revision."""
+    """All units, by ordinal and pod hash."""
     found: dict[GroupId, list[PodView]] = {}
     for pod in world.stages:
-        found.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
+        found.setdefault(GroupId(world.key.name, pod.group, pod.pod_hash), []).append(pod)
     files = group_files(world)
     return tuple(_unit(group, tuple(pods), world, files) for group, pods in sorted(found.items()))
 

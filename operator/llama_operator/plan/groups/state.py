@@ -56,8 +56,8 @@ class PlanState:
 
 def plan_state(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> PlanState:
     """The scene of this pass."""
-    known = known_weights(world, spec.model.served_name or world.key.name)
-    before = world.status.good.digest if world.status.good else ""
+    known = known_weights(world, spec.model.name_in_api(world.key.name))
+    before = world.status.stable.digest if world.status.stable else ""
     units = observed_groups(world)
     wanted = wanted_ordinals(units, spec.replicas, now)
     return PlanState(world, spec, settings, now, units, wanted, known, before, _answers(units, now))

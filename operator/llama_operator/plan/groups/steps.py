@@ -148,10 +148,10 @@ def is_serving(pod: PodView) -> bool:
 def _ordinal(ordinal: int, run: _Pass) -> GroupSteps:
     scene, target = run.scene, run.course.target(ordinal)
     units = scene.at(ordinal)
-    mine = next((unit for unit in units if unit.group.revision == target.revision), None)
+    mine = next((unit for unit in units if unit.group.pod_hash == target.pod_hash), None)
     others = tuple(unit for unit in units if unit is not mine)
     if not others:
-        return _build(mine, GroupId(scene.world.key.name, ordinal, target.revision), target, run)
+        return _build(mine, GroupId(scene.world.key.name, ordinal, target.pod_hash), target, run)
     if mine is not None:
         return _build(mine, mine.group, target, run) + _leave(others, mine, target, run)
     if ordinal not in run.course.changing and any(unit.serving for unit in others):
@@ -198,25 +198,25 @@ def _behind(unit: Group | None, group: GroupId, ahead: GroupId, scene: PlanState
 
 
 def _replace(others: tuple[Group, ...], ordinal: int, target: GroupTemplate, run: _Pass) -> GroupSteps:
-    """No unit of the wanted revision is there yet."""
-    course, scene, old = run.course, run.scene, others[0].group.revision
+    """No unit of the wanted template is there yet."""
+    course, scene, old = run.course, run.scene, others[0].group.pod_hash
     serving = any(unit.may_serve(scene.now) for unit in others)
-    why = f"revision {old} is replaced by {target.revision}"
+    why = f"pods {old} is replaced by {target.pod_hash}"
     if not serving:
         return _all_retired(others, why, scene)
     if course.take and course.surge:
         if run.budget.room > 0:
             run.budget.room -= 1
-            group = GroupId(scene.world.key.name, ordinal, target.revision)
+            group = GroupId(scene.world.key.name, ordinal, target.pod_hash)
             return _build(None, group, target, run) + _standing(others, scene)
-        text = f"group {ordinal} keeps revision {old}: {len(scene.units)} groups are there, {course.surge} more than"
+        text = f"group {ordinal} keeps pods {old}: {len(scene.units)} groups are there, {course.surge} more than"
         text = f"{text} {scene.spec.replicas} are allowed while they are replaced"
     elif course.take and run.budget.take > 0:
         run.budget.take -= 1
         return _all_retired(others, why, scene)
     else:
         missing = max(scene.spec.replicas - scene.available, 1)
-        text = f"group {ordinal} keeps revision {old}: {missing} other group(s) do not serve yet"
+        text = f"group {ordinal} keeps pods {old}: {missing} other group(s) do not serve yet"
     hold = (Explanation(Reason.REPLACING, text, ordinal),) if course.take else ()
     return _standing(others, scene) + GroupSteps(holds=hold)
 
@@ -226,7 +226,7 @@ def _leave(others: tuple[Group, ...], mine: Group, target: GroupTemplate, run: _
     scene, steps = run.scene, GroupSteps()
     wait = scene.spec.rollout.min_ready_seconds
     for unit in others:
-        why = f"revision {unit.group.revision} is replaced by {target.revision}"
+        why = f"pods {unit.group.pod_hash} is replaced by {target.pod_hash}"
         spare = mine.available(scene.now, wait) and mine.has(target.serve) and run.budget.take > 0
         if unit.may_serve(scene.now) and not spare:
             steps += _standing((unit,), scene)

@@ -1,7 +1,7 @@
 """What groups are to be: the spec's wish with its weights, and the last good one that is kept in the status.
 
-A target's revision is decided once, when its rollout begins, and kept: where only the weights change and pods are to
-stay, it is the revision of the pods that are there; where groups are to be replaced all the same, a new one.
+A template's pod hash is decided once, when its rollout begins, and kept: where only the weights change and pods are to
+stay, it is that of the pods that are there; where groups are to be replaced all the same, a new one.
 """
 
 import functools
@@ -13,13 +13,16 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import StableTemplate
+from llama_operator.hashing import short_hash
 from llama_operator.observe.deployment import Snapshot, WeightsView
-from llama_operator.plan.groups.template_hash import revision_of, serving_image, short_hash
+from llama_operator.plan.groups.images import stage_images, with_images
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.settings import Settings
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import fill, is_mounted, split
 
 #: Parts of the spec that a group is not made of; of a kept wish they are those of the present spec.
 _OF_NOW = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})
@@ -34,8 +37,8 @@ class GroupTemplate:
     """What a group is to be."""
 
     key: str  # equal for equal wishes
-    base: str  # hash of what makes a pod different, without its weights
-    revision: str  # of its pods
+    template_hash: str  # hash of what makes a pod different, without its weights
+    pod_hash: str  # of its pods
     weights: str  # name of the LlamaWeights
     serve: WeightsArtifact
     spec: LlamaDeploymentSpec
@@ -47,29 +50,27 @@ class GroupTemplate:
 
     @property
     def label(self) -> str:
-        """For humans: the weights and the pods' revision."""
-        return f"{self.serve.weights.id} in pods {self.revision}"
+        """For humans: the weights and the hash of the pods."""
+        return f"{self.serve.weights.id} in pods {self.pod_hash}"
 
 
 def desired_template(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings) -> GroupTemplate | None:
-    """What the spec asks for, with the plain revision; None while its weights are not ready."""
+    """What the spec asks for, with the plain pod hash; None while its weights are not ready."""
     view = weights_of(world.weights, spec.model)
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
-    base = revision_of(spec, settings, view.facts)
-    serve = next_weights(view, spec.model.served_name or world.key.name)
+    images = stage_images(spec, view.facts, taken=world.status.default_images, settings=settings)
+    base = template_hash(spec, view.facts, serving_image=images.serving)
+    serve = next_weights(view, spec.model.name_in_api(world.key.name))
     key = short_hash([base, view.digest, serve.weights.path])
-    frozen = spec.model_copy(
-        update={"images": spec.images.model_copy(update={"serving": serving_image(spec, settings)})}
-    )
-    return GroupTemplate(key, base, base, view.name, serve, frozen)
+    return GroupTemplate(key, base, base, view.name, serve, with_images(spec, images))
 
 
 def stable_template(
     world: Snapshot, spec: LlamaDeploymentSpec, known: Mapping[str, WeightsArtifact]
 ) -> GroupTemplate | None:
     """The last wish that the groups reached; None where there is none, or where its weights are not known now."""
-    kept = world.status.good
+    kept = world.status.stable
     serve = known.get(kept.digest) if kept else None
     if kept is None or serve is None:
         return None
@@ -78,7 +79,9 @@ def stable_template(
     except ValidationError:
         return None  # written under rules that this operator does not know
     present = {field: getattr(spec, field) for field in _OF_NOW}
-    return GroupTemplate(kept.key, kept.base, kept.revision, kept.weights, serve, stored.model_copy(update=present))
+    return GroupTemplate(
+        kept.key, kept.template_hash, kept.pod_hash, kept.weights, serve, stored.model_copy(update=present)
+    )
 
 
 def keep(target: GroupTemplate) -> StableTemplate:
@@ -86,8 +89,8 @@ def keep(target: GroupTemplate) -> StableTemplate:
     small = target.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_OF_NOW))
     return StableTemplate(
         key=target.key,
-        base=target.base,
-        revision=target.revision,
+        template_hash=target.template_hash,
+        pod_hash=target.pod_hash,
         weights=target.weights,
         digest=target.digest,
         id=target.serve.weights.id,
@@ -99,7 +102,7 @@ def next_weights(view: WeightsView, served_name: str) -> WeightsArtifact:
     """What the stager and the engine are told of ready weights. ``view.manifest`` must be known."""
     if view.manifest is None:
         raise ValueError(f"the manifest of {view.name} is not known")
-    source = view.source.replace("{revision}", view.revision)
+    source = fill(view.source, view.revision)
     weights = WeightsRef(
         path=weights_folder(source, view.digest),
         id=weights_id(view.revision, view.digest),
@@ -118,10 +121,9 @@ def weights_id(revision: str, digest: str) -> str:
 
 def weights_folder(source: str, digest: str) -> str:
     """Where a pod finds the weights: in the mounted claim, or where its stager brings them."""
-    scheme, _, rest = source.partition("://")
-    if scheme != "pvc":
+    if not is_mounted(source):
         return names.weights_path(digest)
-    path = rest.partition("/")[2].strip("/")
+    path = split(source).path
     return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
 
 

@@ -2,7 +2,7 @@
 
 1. every stage loaded the weights that were wanted (digests)
 2. every golden prompt passed
-3. quality: ``baseline - mean_logprob <= verify.maxQualityDrop`` in nats per token, where the baseline is that of the
+3. quality: ``baseline - mean_logprob <= verify.maxLogprobDrop`` in nats per token, where the baseline is that of the
    same weights if they were verified before, else that of the weights before the rollout; asked with the same texts
 4. agreement: groups on the same weights give the same greedy answer. The most frequent answer is right; of equally
    frequent ones that which was verified first, so of two groups that differ the newer one is wrong.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from llama_operator.api.v1alpha1.status import Baseline, GroupVerdict
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.reasons import Reason
 from llama_serving.config.desired import Measurement, WeightsArtifact
 
@@ -60,7 +60,7 @@ def judge(unit: Group, serve: WeightsArtifact, bench: Criteria) -> Verdict:
     where = f"group {unit.group.ordinal}"
     if verdict is None or verdict.digest != weights.digest:
         return Verdict(None, Reason.VERIFYING, f"{where} is asked its golden prompts on {weights.id}")
-    asked = [one.prompt for one in bench.asked.golden]
+    asked = [one.prompt for one in bench.asked.golden_prompts]
     if not verdict.error and [one.prompt for one in verdict.golden] != asked:
         text = f"{where} is asked the {len(asked)} golden prompts of spec.verify on {weights.id}"
         return Verdict(None, Reason.VERIFYING, text)
@@ -96,12 +96,12 @@ def _quality(verdict: Measurement, bench: Criteria) -> str:
     base = bench.baseline(verdict.digest)
     if base is None or base.mean_logprob is None or verdict.mean_logprob is None:
         return ""
-    drop, limit = base.mean_logprob - verdict.mean_logprob, bench.asked.max_quality_drop
+    drop, limit = base.mean_logprob - verdict.mean_logprob, bench.asked.max_logprob_drop
     if drop <= limit:
         return ""
     return (
         f"its mean log-probability is {verdict.mean_logprob:.2f} nats per token, {drop:.2f} below the"
-        f" {base.mean_logprob:.2f} of {base.digest[:19]}; spec.verify.maxQualityDrop allows {limit:g}"
+        f" {base.mean_logprob:.2f} of {base.digest[:19]}; spec.verify.maxLogprobDrop allows {limit:g}"
     )
 
 

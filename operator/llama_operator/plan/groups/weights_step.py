@@ -101,7 +101,7 @@ def _arrived(unit: Group, serve: WeightsArtifact, scene: PlanState) -> GroupStep
 def _starting(unit: Group) -> tuple[bool | None, str]:
     """An engine that has started again comes through the gate again; one that merely does not answer now keeps it."""
     state = unit.state
-    if state is not None and (state.phase in _STARTS or (state.weights and state.verdict is None)):
+    if state is not None and (state.phase in _STARTS or (state.weights and state.measurement is None)):
         return False, "the engine has started again, and is asked before it gets requests"
     return None, ""
 
@@ -181,9 +181,9 @@ def desired_states(step: GroupStep, scene: PlanState) -> tuple[PutDesiredState, 
     """The wishes that the unit's stages do not hold yet."""
     if step.serve is None:
         return ()
-    wish = DesiredState(serve=step.serve.weights, staged=step.staged, verify=scene.spec.verify.asked())
+    wish = DesiredState(serve=step.serve.weights, staged=step.staged, verify=scene.spec.verify.message())
     heard = ((pod, step.unit.states.get(pod.stage)) for pod in step.unit.pods if pod.alive and pod.ip)
-    return tuple(PutDesiredState(pod.name, pod.ip, wish) for pod, state in heard if state and state.wish != wish.key)
+    return tuple(PutDesiredState(pod.name, pod.ip, wish) for pod, state in heard if state and state.desired != wish.key)
 
 
 def rotation_of(step: GroupStep) -> SetRotation | None:

@@ -61,7 +61,7 @@ def admissions(
         begun = len(gated) < len(unit.pods)
         if not gated or not alive or not (begun or unit.group in whole):
             continue
-        then = not_before(unit.group, world.status.taken_back)
+        then = not_before(unit.group, world.status.requeues)
         if then and now < then and not begun:
             holds.append(_later(unit.group, then, world))
         else:
@@ -69,9 +69,9 @@ def admissions(
     return tuple(found), tuple(holds)
 
 
-def not_before(group: GroupId, taken_back: Iterable[RequeueState]) -> datetime | None:
+def not_before(group: GroupId, requeues: Iterable[RequeueState]) -> datetime | None:
     """When a group that was taken back may be asked for again; None for the others."""
-    record = next((one for one in taken_back if one.group == group.name), None)
+    record = next((one for one in requeues if one.group == group.name), None)
     if record is None:
         return None
     return record.at + timedelta(seconds=min(PAUSE * 2.0 ** min(record.times - 1, 16), LONGEST))
@@ -95,7 +95,7 @@ def remembered(
 
 
 def _later(group: GroupId, then: datetime, world: Snapshot) -> Explanation:
-    record = next(one for one in world.status.taken_back if one.group == group.name)
+    record = next(one for one in world.status.requeues if one.group == group.name)
     text = (
         f"group {group.ordinal} was taken back {record.times} time(s), because only a part of it found room: it is"
         f" asked for again at {then:%H:%M:%S} UTC"

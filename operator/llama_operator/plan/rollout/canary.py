@@ -16,7 +16,7 @@ FEWEST = 20
 _TOTALS = ("finished", "retried", "continued", "broken")
 
 
-def marks(world: Snapshot, old: str, new: str) -> tuple[CounterBaseline, ...]:
+def counter_baselines(world: Snapshot, old: str, new: str) -> tuple[CounterBaseline, ...]:
     """Present counters of all gateways that could be asked; ``old`` and ``new`` are ids of weights."""
     heard = ((name, load) for name, load in sorted(world.loads.items()) if load)
     return tuple(_mark(name, load, old, new) for name, load in heard)
@@ -85,7 +85,7 @@ def _since(
     world: Snapshot, before: Sequence[CounterBaseline], old: str, new: str
 ) -> tuple[list[int], list[int], list[int]]:
     known = {mark.gateway: mark for mark in before}
-    now = marks(world, old, new)
+    now = counter_baselines(world, old, new)
     differences = [_difference(mark, known.get(mark.gateway)) for mark in now]
     empty = CounterBaseline(gateway="", totals=(0,) * len(_TOTALS), old=_answers(None), new=_answers(None))
     sums = [empty, *differences]

@@ -16,17 +16,17 @@ def update_policy(memory: Persisted, aims: Templates, scene: PlanState) -> Updat
     wanted, good, record = aims.wanted, aims.good, memory.rollout
     every = frozenset(scene.wanted)
     rollout = scene.spec.rollout
-    if memory.good is None:
+    if memory.stable is None:
         return UpdatePolicy(wanted, wanted, every, unavailable=max(rollout.max_unavailable, 1)) if wanted else None
-    surge = rollout.max_surge if record and record.expected.strategy == "surge" else 0
+    surge = rollout.max_surge if record and record.preview.strategy == "surge" else 0
     if record and record.phase in ("RollingBack", "Held") and (wanted is None or record.key == wanted.key):
         back = record.phase == "RollingBack"
         if good is None:
             return None
         return UpdatePolicy(good, good, every, backwards=back, surge=surge, unavailable=rollout.max_unavailable)
-    if wanted and wanted.key == memory.good.key and (record is None or record.key != wanted.key):
+    if wanted and wanted.key == memory.stable.key and (record is None or record.key != wanted.key):
         return UpdatePolicy(wanted, wanted, every, unavailable=rollout.max_unavailable)
-    if wanted is None or record is None or record.key != wanted.key or not record.expected.strategy:
+    if wanted is None or record is None or record.key != wanted.key or not record.preview.strategy:
         return UpdatePolicy(good, good, unavailable=rollout.max_unavailable) if good else None
     if record.phase == "Done":
         return UpdatePolicy(wanted, wanted, every, unavailable=rollout.max_unavailable)
@@ -51,4 +51,4 @@ def _essence(memory: Persisted) -> tuple[str, ...]:
     record = memory.rollout
     if record is None:
         return ()
-    return record.key, record.phase, record.asked, record.expected.strategy, record.canary
+    return record.key, record.phase, record.verification_hash, record.preview.strategy, record.canary

@@ -18,7 +18,7 @@ BEFORE_START = 1800
 
 def rollback_cause(scene: PlanState, target: GroupTemplate, since: datetime) -> Explanation | None:
     """Why the target is given up; None while nothing speaks against it. ``since``: when its rollout began."""
-    mine = (unit for unit in scene.units if unit.group.revision == target.revision)
+    mine = (unit for unit in scene.units if unit.group.pod_hash == target.pod_hash)
     found = (hold for unit in mine if (hold := _of_unit(unit, target, scene, since)))
     return next(found, None)
 

@@ -14,12 +14,12 @@ from datetime import datetime
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, keep
-from llama_operator.plan.groups.template_hash import short_hash
+from llama_operator.plan.groups.template_hash import verification_hash
 from llama_operator.plan.plan import Persisted
 from llama_operator.plan.reasons import Explanation, Reason
-from llama_operator.plan.rollout.canary import canary_fault, counted, marks
+from llama_operator.plan.rollout.canary import canary_fault, counted, counter_baselines
 from llama_operator.plan.rollout.rollback import rollback_cause
-from llama_operator.plan.rollout.strategy import Choice, choose, expectation, revision_for
+from llama_operator.plan.rollout.strategy import Choice, choose, expectation, pod_hash_for
 
 KEPT = 10  # past rollouts
 
@@ -33,20 +33,20 @@ class Templates:
 
 
 def settle(wanted: GroupTemplate | None, memory: Persisted) -> GroupTemplate | None:
-    """The wanted target with the revision that was decided for it; plain until its rollout begins."""
+    """Return the wanted template with the pod hash that was decided for it; plain until its rollout begins."""
     if wanted is None:
         return None
-    for known in (memory.rollout, memory.good):
+    for known in (memory.rollout, memory.stable):
         if known and known.key == wanted.key:
-            return replace(wanted, revision=known.revision)
-    if memory.good and memory.good.base == wanted.base:
-        return replace(wanted, revision=memory.good.revision)
+            return replace(wanted, pod_hash=known.pod_hash)
+    if memory.stable and memory.stable.template_hash == wanted.template_hash:
+        return replace(wanted, pod_hash=memory.stable.pod_hash)
     return wanted
 
 
 def advance(memory: Persisted, aims: Templates, scene: PlanState) -> Persisted:
     """The record as it is to be after this pass."""
-    if memory.good is None:
+    if memory.stable is None:
         return _installed(memory, aims, scene)
     record = memory.rollout
     if record and record.phase == "RollingBack":
@@ -66,7 +66,7 @@ def reached(scene: PlanState, target: GroupTemplate, ordinals: tuple[int, ...]) 
     found = []
     for ordinal in ordinals:
         units = scene.at(ordinal)
-        if len(units) == 1 and units[0].group.revision == target.revision:
+        if len(units) == 1 and units[0].group.pod_hash == target.pod_hash:
             unit = units[0]
             if unit.has(target.serve) and unit.available(scene.now, wait):
                 found.append(ordinal)
@@ -82,12 +82,6 @@ def changing(record: RolloutStatus, scene: PlanState) -> tuple[int, ...]:
     return may
 
 
-def asked_of(wanted: GroupTemplate, scene: PlanState) -> str:
-    """Hash of the wish with what decides whether it is good: a held one is tried again when this differs."""
-    spec = scene.spec
-    return short_hash([wanted.key, spec.verify.to_api(), spec.rollout.canary.to_api()])
-
-
 # -- the first target -------------------------------------------------------------------------------------------------
 
 
@@ -96,9 +90,9 @@ def _installed(memory: Persisted, aims: Templates, scene: PlanState) -> Persiste
     wanted = aims.wanted
     if wanted is None:
         return memory
-    units = (unit for unit in scene.units if unit.group.revision == wanted.revision)
+    units = (unit for unit in scene.units if unit.group.pod_hash == wanted.pod_hash)
     if any(unit.serving and unit.has(wanted.serve) for unit in units):
-        return replace(memory, good=keep(wanted))
+        return replace(memory, stable=keep(wanted))
     return memory
 
 
@@ -108,36 +102,36 @@ def _installed(memory: Persisted, aims: Templates, scene: PlanState) -> Persiste
 def _goes_on(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> bool:
     if record.key != wanted.key:
         return False
-    return record.phase != "Held" or record.asked == asked_of(wanted, scene)
+    return record.phase != "Held" or record.verification_hash == verification_hash(scene.spec, key=wanted.key)
 
 
 def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persisted:
-    record, good = memory.rollout, memory.good
+    record, good = memory.rollout, memory.stable
     assert good is not None  # asked by advance
     running = record is not None and record.phase in ("RollingOut", "RollingBack")
     if wanted.key == good.key and not running:
         held = record is not None and record.phase == "Held"
         return replace(memory, rollout=None) if held else memory
-    before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.revision)
-    choice = choose(scene, good.base, wanted)
+    before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.pod_hash)
+    choice = choose(scene, good.template_hash, wanted)
     settled = _decided(wanted, choice, memory)
     text = f"{settled.label} in place of {before}"
     fresh = RolloutStatus(
         key=settled.key,
-        asked=asked_of(settled, scene),
+        verification_hash=verification_hash(scene.spec, key=settled.key),
         phase="RollingOut",
         reason=Reason.ROLLING_OUT if choice.way else choice.reason,
         message=text if choice.way else choice.why,
         before=before,
         to=settled.label,
-        base=settled.base,
-        revision=settled.revision,
+        template_hash=settled.template_hash,
+        pod_hash=settled.pod_hash,
         weights=settled.weights,
         digest=settled.digest,
-        expected=expectation(choice, scene, settled, before),
+        preview=expectation(choice, scene, settled, before),
         step=f"0 of {scene.spec.replicas}",
         started=scene.now.replace(microsecond=0),
-        marks=marks(scene.world, good.id, settled.serve.weights.id),
+        counter_baselines=counter_baselines(scene.world, good.id, settled.serve.weights.id),
     )
     memory = replace(memory, rollout=fresh)
     if running and record:
@@ -146,14 +140,14 @@ def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persis
 
 
 def _decided(wanted: GroupTemplate, choice: Choice, memory: Persisted) -> GroupTemplate:
-    good = memory.good
+    good = memory.stable
     if good is None or wanted.key == good.key:
         return wanted
-    return replace(wanted, revision=revision_for(choice, good.base, good.revision, wanted))
+    return replace(wanted, pod_hash=pod_hash_for(choice, good.template_hash, good.pod_hash, wanted))
 
 
-def _label(weights: str, revision: str) -> str:
-    return f"{weights} in pods {revision}"
+def _label(weights: str, pod_hash: str) -> str:
+    return f"{weights} in pods {pod_hash}"
 
 
 def _remembered(memory: Persisted, record: RolloutStatus, outcome: str, why: str, now: datetime) -> Persisted:
@@ -177,7 +171,7 @@ def _remembered(memory: Persisted, record: RolloutStatus, outcome: str, why: str
 def _rolling_out(
     memory: Persisted, record: RolloutStatus, aims: Templates, wanted: GroupTemplate, scene: PlanState
 ) -> Persisted:
-    good = memory.good
+    good = memory.stable
     assert good is not None  # asked by advance
     if wanted.key != good.key and aims.good is not None:
         trouble = rollback_cause(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
@@ -185,14 +179,14 @@ def _rolling_out(
             return replace(memory, rollout=_turned(record, trouble, wanted, scene))
     every = scene.wanted
     done = reached(scene, wanted, every)
-    if not record.expected.strategy:
+    if not record.preview.strategy:
         return replace(memory, rollout=_undecided(record, wanted, memory, scene))
     record = _watched(record, good.id, wanted, scene)
     if every and len(done) == len(every) and (record.canary == "passed" or not scene.spec.rollout.canary.groups):
         return _done(memory, record, wanted, good.id, scene)
     step = f"{len(done)} of {len(every)}"
     if step != record.step:
-        counts = counted(scene.world, record.marks, good.id, wanted.serve.weights.id)
+        counts = counted(scene.world, record.counter_baselines, good.id, wanted.serve.weights.id)
         record = record.model_copy(update={"step": step, "counts": counts})
     reason, message = _stands(record, wanted, scene)
     return replace(memory, rollout=record.model_copy(update={"reason": reason, "message": message}))
@@ -203,21 +197,21 @@ def _turned(record: RolloutStatus, trouble: Explanation, wanted: GroupTemplate, 
         "phase": "RollingBack",
         "reason": trouble.reason.value,
         "message": trouble.detail,
-        "asked": asked_of(wanted, scene),
+        "verification_hash": verification_hash(scene.spec, key=wanted.key),
     }
     return record.model_copy(update=update)
 
 
 def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, scene: PlanState) -> RolloutStatus:
     """No way was possible so far: is there one now?"""
-    assert memory.good is not None  # asked by advance
-    choice = choose(scene, memory.good.base, wanted)
+    assert memory.stable is not None  # asked by advance
+    choice = choose(scene, memory.stable.template_hash, wanted)
     if not choice.way:
         return record.model_copy(
             update={
                 "reason": choice.reason.value,
                 "message": choice.why,
-                "expected": expectation(choice, scene, wanted, record.before),
+                "preview": expectation(choice, scene, wanted, record.before),
             }
         )
     settled = _decided(wanted, choice, memory)
@@ -226,8 +220,8 @@ def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, 
             "reason": Reason.ROLLING_OUT.value,
             "message": f"{settled.label} in place of {record.before}",
             "to": settled.label,
-            "revision": settled.revision,
-            "expected": expectation(choice, scene, settled, record.before),
+            "pod_hash": settled.pod_hash,
+            "preview": expectation(choice, scene, settled, record.before),
         }
     )
 
@@ -261,12 +255,12 @@ def _done(memory: Persisted, record: RolloutStatus, wanted: GroupTemplate, old: 
             "message": message,
             "step": f"{replicas} of {replicas}",
             "ended": scene.now.replace(microsecond=0),
-            "counts": counted(scene.world, record.marks, old, wanted.serve.weights.id),
-            "marks": (),
-            "canary_marks": (),
+            "counts": counted(scene.world, record.counter_baselines, old, wanted.serve.weights.id),
+            "counter_baselines": (),
+            "canary_counter_baselines": (),
         }
     )
-    return _remembered(replace(memory, rollout=finished, good=keep(wanted)), finished, "done", message, scene.now)
+    return _remembered(replace(memory, rollout=finished, stable=keep(wanted)), finished, "done", message, scene.now)
 
 
 # -- canary -----------------------------------------------------------------------------------------------------------
@@ -280,18 +274,22 @@ def _watched(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: Plan
     if len(reached(scene, wanted, may)) < len(may):
         return record
     if record.canary == "" or record.canary_since is None:
-        fresh = marks(scene.world, old, wanted.serve.weights.id)
+        fresh = counter_baselines(scene.world, old, wanted.serve.weights.id)
         since = scene.now.replace(microsecond=0)
-        return record.model_copy(update={"canary": "watching", "canary_since": since, "canary_marks": fresh})
+        return record.model_copy(
+            update={"canary": "watching", "canary_since": since, "canary_counter_baselines": fresh}
+        )
     if (scene.now - record.canary_since).total_seconds() < canary.seconds:
         return record
-    return record.model_copy(update={"canary": "passed", "canary_marks": ()})
+    return record.model_copy(update={"canary": "passed", "canary_counter_baselines": ()})
 
 
 def _canary_trouble(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: PlanState) -> Explanation | None:
     if record.canary != "watching":
         return None
-    fault = canary_fault(scene.world, record.canary_marks, scene.spec.rollout.canary, old, wanted.serve.weights.id)
+    fault = canary_fault(
+        scene.world, record.canary_counter_baselines, scene.spec.rollout.canary, old, wanted.serve.weights.id
+    )
     return (
         Explanation(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
     )
@@ -309,9 +307,11 @@ def _rolling_back(memory: Persisted, record: RolloutStatus, aims: Templates, sce
             "phase": "Held",
             "step": f"0 of {len(every)}",
             "ended": scene.now.replace(microsecond=0),
-            "counts": counted(scene.world, record.marks, good.serve.weights.id, record.to.partition(" ")[0]),
-            "marks": (),
-            "canary_marks": (),
+            "counts": counted(
+                scene.world, record.counter_baselines, good.serve.weights.id, record.to.partition(" ")[0]
+            ),
+            "counter_baselines": (),
+            "canary_counter_baselines": (),
         }
     )
     return _remembered(replace(memory, rollout=held), held, "rolledBack", record.message, scene.now)

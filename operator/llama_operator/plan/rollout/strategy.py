@@ -12,10 +12,10 @@ from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.api.v1alpha1.rollout import RolloutSpec, Strategy
 from llama_operator.api.v1alpha1.status import RolloutPreview
+from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import NodeCapacity
@@ -30,9 +30,9 @@ class Choice:
     reason: Reason = Reason.ROLLING_OUT
 
 
-def choose(scene: PlanState, base_before: str, target: GroupTemplate) -> Choice:
-    """The way of a rollout from pods of ``base_before`` to the target."""
-    rollout, only_weights = scene.spec.rollout, base_before == target.base
+def choose(scene: PlanState, hash_before: str, target: GroupTemplate) -> Choice:
+    """The way of a rollout from pods of ``hash_before`` to the target."""
+    rollout, only_weights = scene.spec.rollout, hash_before == target.template_hash
     asked: Strategy = rollout.strategy
     if asked == "inPlace":
         return _in_place(rollout, only_weights)
@@ -47,11 +47,11 @@ def choose(scene: PlanState, base_before: str, target: GroupTemplate) -> Choice:
     return _auto(scene, target, rollout)
 
 
-def revision_for(choice: Choice, base_before: str, revision_before: str, target: GroupTemplate) -> str:
-    """Revision of the pods after the rollout: that of those there are when they stay, else one of their own."""
-    if base_before != target.base:
-        return target.base
-    return revision_before if choice.way in ("inPlace", "") else short_hash([target.base, target.digest])
+def pod_hash_for(choice: Choice, hash_before: str, pods_before: str, target: GroupTemplate) -> str:
+    """Return the hash of the pods after the rollout: that of those there are when they stay, else one of their own."""
+    if hash_before != target.template_hash:
+        return target.template_hash
+    return pods_before if choice.way in ("inPlace", "") else short_hash([target.template_hash, target.digest])
 
 
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
@@ -210,7 +210,7 @@ def _measured_seconds(way: str, units: tuple[Group, ...]) -> float | None:
     states = [unit.state for unit in units if unit.state]
     if way == "inPlace":
         swaps = [state.swap.seconds for state in states if state.swap and state.swap.outcome == "done"]
-        checks = [state.verdict.seconds for state in states if state.verdict]
+        checks = [state.measurement.seconds for state in states if state.measurement]
         return max(swaps) + max(checks, default=0) if swaps else None
     starts = [sum(state.timings.values()) for state in states if state.timings]
     return max(starts) if starts else None

@@ -13,15 +13,16 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
+from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start, rough_seconds
-from llama_operator.plan.groups.template_hash import short_hash
 from llama_operator.plan.naming import look_name
 from llama_operator.plan.reasons import Reason
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.source import is_mounted
 
 RESOLVING: Final = "ResolvingWeights"
 FIRST_PAUSE: Final = 30.0  # seconds
@@ -60,7 +61,7 @@ def plan_weights(world: WeightsSnapshot, settings: Settings, now: datetime) -> W
     """What to do now. Weights that are being deleted get an empty plan: owner references do the rest."""
     if world.deleting or world.spec is None:
         reason = Reason.SPEC_INVALID if world.spec_error else ""
-        return WeightsPlan(reason, world.spec_error, look=world.status.look)
+        return WeightsPlan(reason, world.spec_error, look=world.status.last_resolve)
     name = look_name(world.key.name, look_key(world.spec, settings))
     job = next((job for job in world.jobs if job.name == name), None)
     running = next((job for job in world.jobs if not job.finished and job.pod and job.pod.phase == "Running"), None)
@@ -68,7 +69,7 @@ def plan_weights(world: WeightsSnapshot, settings: Settings, now: datetime) -> W
     others = tuple(_delete(one) for one in world.jobs if one is not job and not one.leaving)
     if is_settled(world, world.spec):
         done = (_delete(job),) if job and not job.leaving else ()
-        last = world.status.look
+        last = world.status.last_resolve
         said = last.message if last else ""
         return WeightsPlan(ReportReason.ACCEPTED, said, settled=True, look=last, deletes=others + done)
     if job is None:
@@ -98,13 +99,13 @@ def look_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
 
 def pause(number: int, source: str) -> float:
     """Seconds from the end of the ``number``-th refused look to the next."""
-    if not is_remote(source):
+    if is_mounted(source):
         return FIRST_PAUSE
     return float(min(FIRST_PAUSE * 2.0 ** min(number - 1, 16), LONGEST_PAUSE))
 
 
 def _begin(world: WeightsSnapshot, spec: LlamaWeightsSpec, name: str, deletes: tuple[Ref, ...]) -> WeightsPlan:
-    last = world.status.look
+    last = world.status.last_resolve
     number = last.number + 1 if last and last.key == name else 1
     plan = _waiting(world, f"a Job is started to look at {spec.source}", deletes)
     return WeightsPlan(plan.reason, plan.message, look=last, start=Look(name, number), deletes=deletes, recheck=SOON)
@@ -112,7 +113,7 @@ def _begin(world: WeightsSnapshot, spec: LlamaWeightsSpec, name: str, deletes: t
 
 def _waiting(world: WeightsSnapshot, message: str, deletes: tuple[Ref, ...], reason: str = RESOLVING) -> WeightsPlan:
     """While it is looked at again, the last refusal is what a user should see."""
-    last = world.status.look
+    last = world.status.last_resolve
     if last and last.refused and reason == RESOLVING:
         reason, message = last.reason, last.message
     return WeightsPlan(reason, message, look=last, deletes=deletes, recheck=SOON)

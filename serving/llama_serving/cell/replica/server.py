@@ -85,7 +85,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         return ReplicaState(
             deployment=self._config.deployment,
             group=self._config.group,
-            pod_hash=self._config.revision,
+            pod_hash=self._config.pod_hash,
             pid=os.getpid(),
             served_name=self._config.weights.served_name,
             weights=self._swap.current,

@@ -25,7 +25,7 @@ class ControlDir:
 
     def __init__(self, me: Identity, *, folder: Path, links: Path) -> None:
         self._me = me
-        self._desired_path = folder / Path(names.WISH_PATH).name
+        self._desired_path = folder / Path(names.DESIRED_PATH).name
         self._desired = MessageReader(self._desired_path, DesiredState).read()
         self._staging = MessageReader(folder / Path(names.STAGING_PATH).name, StagingState)
         self._links = links

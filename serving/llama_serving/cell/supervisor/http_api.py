@@ -1,4 +1,4 @@
-"""``/llama/state``, ``/llama/wish``, ``/live`` and ``/ready`` of every stage, from its first second on."""
+"""``/llama/state``, ``/llama/desired``, ``/live`` and ``/ready`` of every stage, from its first second on."""
 
 import hmac
 import logging
@@ -35,7 +35,7 @@ def state_app(supervisor: Supervisor, *, token: Callable[[], str]) -> web.Applic
 
     app = web.Application(client_max_size=_LARGEST_BODY)
     app.router.add_get(names.ROUTE_STATE, state)
-    app.router.add_put(names.ROUTE_WISH, desired)
+    app.router.add_put(names.ROUTE_DESIRED, desired)
     app.router.add_get(names.ROUTE_LIVE, live)
     app.router.add_get(names.ROUTE_READY, ready)
     return app
@@ -62,7 +62,7 @@ async def _store(supervisor: Supervisor, body: bytes) -> web.Response:
         return _refuse(400, _sentence(error))
     except OSError as error:
         return _refuse(507, f"the desired state cannot be stored in {names.CONTROL_MOUNT}: {error.strerror}")
-    return web.json_response({"wish": desired.key})
+    return web.json_response({"desired": desired.key})
 
 
 def _sentence(error: ValidationError) -> str:

@@ -101,7 +101,7 @@ class Supervisor:
             deployment=self._me.config.deployment,
             group=self._me.config.group,
             stage=self._me.stage,
-            revision=self._me.config.revision,
+            pod_hash=self._me.config.pod_hash,
             weights=facts.weights,
             phase=status.phase,
             reason=status.reason,
@@ -116,10 +116,10 @@ class Supervisor:
             running=facts.running,
             waiting=facts.waiting,
             ready=self.is_ready(),
-            wish="" if desired is None else desired.key,
+            desired="" if desired is None else desired.key,
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
-            verdict=facts.measurement,
+            measurement=facts.measurement,
             tokens_per_second=facts.tokens_per_second,
         )
 

@@ -26,4 +26,4 @@ class Peers:
             _, state = await self._stages.state(self._hosts[stage])
         except StageUnreachableError as error:
             return StageView(error=str(error))
-        return StageView(desired=state.wish, staging=state.staging)
+        return StageView(desired=state.desired, staging=state.staging)

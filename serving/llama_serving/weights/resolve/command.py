@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.common.kube_access import find_access
+from llama_serving.config.source import fill
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.inspection import encode
 from llama_serving.weights.resolve.progress import Progress
@@ -18,7 +19,6 @@ from llama_serving.weights.resolve.resolve import Resolution, Wanted, refused_by
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.interface import SourceError
 from llama_serving.weights.source.retry import Patience, patiently
-from llama_serving.weights.source.uri import fill
 
 _TERMINATION_LOG: Final = Path("/dev/termination-log")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.config import names
+from llama_serving.config.source import fill, parse
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_folder import PlainSource
 from llama_serving.weights.source.hub import HubSource
@@ -11,7 +12,6 @@ from llama_serving.weights.source.interface import Gone, Source
 from llama_serving.weights.source.local import LocalSource
 from llama_serving.weights.source.objects import SCHEMES, ObjectSource
 from llama_serving.weights.source.registry import RegistrySource
-from llama_serving.weights.source.uri import fill, parse
 
 _MOUNT: Final = Path(names.MODEL_MOUNT)
 

@@ -15,11 +15,11 @@ from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.hf_api import ModelInfo
 
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import Web
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Busy, Gone, Listed, SourceError
-from llama_serving.weights.source.uri import Address
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # The Hub's own word for a Retry-After: no request left (r), seconds until there are (t).

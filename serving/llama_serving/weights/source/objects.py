@@ -16,11 +16,11 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Gone, Listed, SourceError
 from llama_serving.weights.source.sums import with_sums
-from llama_serving.weights.source.uri import Address
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig

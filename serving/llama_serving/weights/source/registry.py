@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import Web, basic
 from llama_serving.weights.source.http_errors import Remedies
 from llama_serving.weights.source.interface import Broken, Gone, Listed
-from llama_serving.weights.source.uri import Address
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"

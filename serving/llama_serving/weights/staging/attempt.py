@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.config.desired import StagingReason, WeightsArtifact
+from llama_serving.config.source import is_mounted
 from llama_serving.weights.model.errors import RefusedError
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone
 from llama_serving.weights.staging.decide.errors import NotYet, Refused, differs, full, unreadable
@@ -81,7 +82,7 @@ class Attempt:
             if self._known and before is not None and before == self._known.files:
                 self.files = before
                 self._gauge.begin("verified", total=self._known.bytes, done=self._known.bytes)
-            elif is_mounted(item):
+            elif is_mounted(item.source):
                 self.files = before
                 await verify_mounted(self.folder, item.manifest, site=self._site, tools=self._tools, gauge=self._gauge)
             elif await self._is_staged():
@@ -146,14 +147,9 @@ class Attempt:
                 await in_thread(pool, lease.release)
 
 
-def is_mounted(item: WeightsArtifact) -> bool:
-    """Whether the engine reads the source's own files."""
-    return item.source.startswith("pvc://")
-
-
 def folder_of(item: WeightsArtifact, site: Site) -> Path:
     """Where the engine of this stage finds the files."""
-    return Path(item.weights.path) if is_mounted(item) else site.target(item.weights.digest)
+    return Path(item.weights.path) if is_mounted(item.source) else site.target(item.weights.digest)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The paths; they are other ones only outside of a pod."""
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--configured", type=Path, default=Path(names.MANIFEST_PATH), help="what the pod starts with")
-    parser.add_argument("--wish", type=Path, default=Path(names.WISH_PATH), help="what the supervisor was asked for")
+    parser.add_argument("--wish", type=Path, default=Path(names.DESIRED_PATH), help="what the supervisor was asked for")
     parser.add_argument("--state", type=Path, default=Path(names.STAGING_PATH), help="where to say how far it is")
     parser.add_argument("--mount", type=Path, default=Path(names.WEIGHTS_MOUNT), help="volume of the weights")
     parser.add_argument("--size-limit", type=int, default=0, help="bytes that the volume may take; 0: all it has")

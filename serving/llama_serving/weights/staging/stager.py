@@ -167,9 +167,9 @@ class Stager:
         shown = tuple(entry.shown(running=digest == running) for digest, entry in self._entries.items())
         free = await in_thread(self._tools.pool, free_bytes, self._site, self._tools)
         last = self.state
-        if last and (last.wish, last.weights) == (key, shown) and abs(last.disk_free - free) < _NOTABLE:
+        if last and (last.desired, last.weights) == (key, shown) and abs(last.disk_free - free) < _NOTABLE:
             return
-        state = StagingState(weights=shown, wish=key, disk_free=free)
+        state = StagingState(weights=shown, desired=key, disk_free=free)
         try:
             await in_thread(self._tools.pool, self._outbox.write, state)
         except OSError as error:

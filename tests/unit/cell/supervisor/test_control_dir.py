@@ -57,14 +57,14 @@ def test_a_desired_state_survives_the_container(world: World) -> None:
     desired = DesiredState(serve=world.weights(B))
     world.control.store(desired)
     assert (world.control.desired_state(), world.start().desired_state()) == (desired, desired)
-    written = (world.folder / "control" / "wish.json").stat().st_mtime_ns
+    written = (world.folder / "control" / "desired.json").stat().st_mtime_ns
     world.control.store(DesiredState(serve=world.weights(B)))
-    assert (world.folder / "control" / "wish.json").stat().st_mtime_ns == written, "the same state changes nothing"
+    assert (world.folder / "control" / "desired.json").stat().st_mtime_ns == written, "the same state changes nothing"
 
 
 def test_a_desired_state_that_cannot_be_read_is_none(world: World) -> None:
     (world.folder / "control").mkdir()
-    (world.folder / "control" / "wish.json").write_text('{"serve": ', encoding="utf-8")
+    (world.folder / "control" / "desired.json").write_text('{"serve": ', encoding="utf-8")
     assert world.start().desired_state() is None
 
 

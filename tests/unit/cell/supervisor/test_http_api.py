@@ -36,14 +36,14 @@ DESIRED = DesiredState(serve=WeightsRef(path="/models/w2", id="w2", served_name=
 
 
 async def put(world: Leader, body: str, headers: dict[str, str]) -> tuple[int, str]:
-    return await served(world.supervisor, names.ROUTE_WISH, method="PUT", data=body, headers=headers)
+    return await served(world.supervisor, names.ROUTE_DESIRED, method="PUT", data=body, headers=headers)
 
 
 async def test_a_desired_state_is_stored_and_shown() -> None:
     world = Leader()
     for _ in range(2):
-        assert await put(world, DESIRED.model_dump_json(), ALLOWED) == (200, json.dumps({"wish": DESIRED.key}))
-    assert (world.control.desired_now, world.supervisor.state().wish) == (DESIRED, DESIRED.key)
+        assert await put(world, DESIRED.model_dump_json(), ALLOWED) == (200, json.dumps({"desired": DESIRED.key}))
+    assert (world.control.desired_now, world.supervisor.state().desired) == (DESIRED, DESIRED.key)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Authorization": "secret"}])

@@ -37,9 +37,9 @@ async def test_a_leader_from_nothing_to_serving() -> None:
         "verification": 0.5,
         "replica_engine": 12.5,
     }
-    assert state.verdict is not None
-    assert (state.verdict.id, state.verdict.mean_logprob, state.verdict.error) == ("w1", -2.0, "")
-    assert (state.staging, state.swap, state.wish) == (None, None, "")
+    assert state.measurement is not None
+    assert (state.measurement.id, state.measurement.mean_logprob, state.measurement.error) == ("w1", -2.0, "")
+    assert (state.staging, state.swap, state.desired) == (None, None, "")
 
 
 async def test_an_app_that_serve_did_not_accept_is_deployed_again() -> None:

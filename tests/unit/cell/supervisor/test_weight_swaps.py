@@ -123,15 +123,20 @@ async def test_a_swap_from_the_desired_state_to_the_measurement() -> None:
     assert (await group.looks()).reason is CellReason.SWAPPING
     group.holds(B, target=held(B), swap=SwapState(digest=B, outcome="done", seconds=0.4, bytes=9))
     state = await group.looks()
-    assert (state.ready, state.reason, state.verdict, state.tokens_per_second) == (
+    assert (state.ready, state.reason, state.measurement, state.tokens_per_second) == (
         False,
         CellReason.VERIFYING,
         None,
         None,
     )
     state = await group.looks()
-    assert (state.ready, state.weights, state.verdict.digest, state.verdict.stage_digests) == (True, "b", B, (B, B))
-    assert (state.swap.outcome, state.wish) == ("done", DESIRED.key)
+    assert (state.ready, state.weights, state.measurement.digest, state.measurement.stage_digests) == (
+        True,
+        "b",
+        B,
+        (B, B),
+    )
+    assert (state.swap.outcome, state.desired) == ("done", DESIRED.key)
 
 
 async def test_a_swap_that_fails_and_the_way_back() -> None:
@@ -145,7 +150,7 @@ async def test_a_swap_that_fails_and_the_way_back() -> None:
     group.leader.engine.state_now = replica(weights=None, **broken)
     state = await group.looks(5)
     assert (state.ready, state.reason, state.message, state.weights) == (False, CellReason.SWAP_FAILED, said, "")
-    assert state.verdict is None
+    assert state.measurement is None
     assert group.leader.cluster.deployed == [held(A), held(B)], "it is not tried again by itself"
     group.desires(DesiredState(serve=weights(A)))
     await group.looks(2)
@@ -196,7 +201,7 @@ async def test_other_checks_of_the_same_weights_are_made_in_service() -> None:
     golden = GoldenPrompt(prompt="The capital of France?", expect="Paris")
     group.desires(DesiredState(serve=weights(A), verify=Verify(golden=(golden,))))
     state = await group.looks()
-    assert (state.ready, state.verdict.golden[0].passed) == (True, True)
+    assert (state.ready, state.measurement.golden[0].passed) == (True, True)
     questions = len(group.leader.engine.questions)
     await group.looks(5)
     assert len(group.leader.engine.questions) == questions, "asked once"
@@ -211,7 +216,7 @@ async def test_an_error_counts_when_it_comes_again_and_again() -> None:
     state = await group.looks(4)
     assert (state.ready, state.reason, len(group.leader.engine.questions)) == (False, CellReason.VERIFYING, 3)
     state = await group.looks(3)
-    assert (state.ready, state.verdict.error, state.tokens_per_second) == (True, said, None)
+    assert (state.ready, state.measurement.error, state.tokens_per_second) == (True, said, None)
     assert len(group.leader.engine.questions) == 3
 
 
@@ -224,7 +229,7 @@ async def test_an_error_that_passes_is_none() -> None:
     assert not (await group.looks(2)).ready
     group.leader.engine.breaks = ""
     state = await group.looks(2)
-    assert (state.ready, state.verdict.error, state.verdict.mean_logprob) == (True, "", -2.0)
+    assert (state.ready, state.measurement.error, state.measurement.mean_logprob) == (True, "", -2.0)
 
 
 async def test_a_refused_model_is_tried_again_when_other_weights_are_desired() -> None:
