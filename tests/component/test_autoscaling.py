@@ -159,23 +159,23 @@ async def test_without_autoscaling_again_the_spec_counts() -> None:
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1, autoscaling=None))
     await world.settle()
     assert (world.status.groups_ready, world.status.autoscaling) == ("1/1", None)
-    assert world.scales.known == {}
+    assert world.autoscalers.known == {}
 
 
 async def test_metrics_and_the_recording_of_an_hour() -> None:
     world = scaled_world(1, minReplicas=1)
     await world.settle()
-    text = exposition(METRICS, lambda: world.scales)().decode()
+    text = exposition(METRICS, lambda: world.autoscalers)().decode()
     labels = 'deployment="chat",namespace="team"'
     assert f"llama_operator_autoscaling_desired_groups{{{labels}}} 1.0\n" in text
     assert f"llama_operator_autoscaling_serving_groups{{{labels}}} 1.0\n" in text
     assert 'llama_operator_autoscaling_decisions_total{deployment="chat",direction="up",namespace="team"} 0.0\n' in text
-    readings = world.scales.readings(KEY)
+    readings = world.autoscalers.readings(KEY)
     assert readings is not None
     header, *rows = as_csv(readings).splitlines()
     assert header.startswith("time,arrived,")
     assert len(rows) > 5
-    assert world.scales.readings(Key("team", "other")) is None
+    assert world.autoscalers.readings(Key("team", "other")) is None
 
 
 @dataclass
@@ -196,7 +196,7 @@ class Counting:
 async def test_cells_at_rest_are_not_asked_every_second() -> None:
     world = scaled_world(2, minReplicas=2)
     await world.settle()
-    (asking,), cells = world.asking.values(), Counting(world.nodes)
+    (asking,), cells = world.supervisor_caches.values(), Counting(world.nodes)
     pods = snapshot(world.cluster.bodies(KEY)).stages
     for _ in range(15):
         world.nodes.tick()

@@ -31,14 +31,14 @@ class Kubelet:
         self.stand = stand
         self.wishes: dict[str, DesiredState] = {}  # by the pod's address
         self.seen: list[dict[str, Any]] = []  # the children as this pass read them
-        self.scales = AutoscalerRegistry()
+        self.autoscalers = AutoscalerRegistry()
 
     async def one_pass(self) -> LlamaDeploymentStatus:
         """A pass of the deployment's loop, as after events of everything."""
         manifests = self.stand.items("configmaps", names.LABEL_WEIGHTS)
         self.seen = self.children()
         bodies = Bodies(self.deployment(), self.seen, self.stand.items("llamaweights"), manifests)
-        edges = Edges(self.stand.cluster, self, self, autoscalers=self.scales)
+        edges = Edges(self.stand.cluster, self, self, autoscalers=self.autoscalers)
         await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
         return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
 

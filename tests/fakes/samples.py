@@ -1,14 +1,18 @@
 """Two deployments with everything set that shows in a manifest: one on CPU, one on GPUs; and all their children."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.manifests.changes import Changes, changes
 from llama_operator.manifests.common import Context
+from llama_operator.manifests.changes import Changes, changes
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.actions import CreateStage, GroupPlan
+from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.actions import Actions, CreateStage, GroupPlan
+from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
@@ -16,6 +20,7 @@ from llama_serving.config.desired import WeightsArtifact
 from tests.fakes.models import FACTS, view_of
 
 SETTINGS: Final = Settings("registry.example/serving:1", "registry.example/gateway:1", "llama-system")
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 UID: Final = "00000000-0000-0000-0000-000000000001"
 
 CPU_SPEC: Final[dict[str, Any]] = {
@@ -54,7 +59,7 @@ def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) 
 
 def weights_in(context: Context) -> WeightsArtifact:
     """The weights of the context's spec, resolved."""
-    return weights_artifact(view_of(context.spec.model), context.served_name)
+    return weights_artifact(view_of(context.spec.model), context.spec.model.name_in_api(context.key.name))
 
 
 def whole_plan(context: Context) -> Plan:
@@ -64,9 +69,9 @@ def whole_plan(context: Context) -> Plan:
     groups = tuple(GroupId(name, ordinal, pod_hash) for ordinal in range(spec.replicas))
     creates = tuple(CreateStage(group, stage) for group in groups for stage in range(spec.sharding.pipeline))
     plans = tuple(GroupPlan(group, serve, spec) for group in groups)
-    return Plan(groups=plans, creates=creates, weights=(spec.model,))
+    return Plan(Actions(groups=plans, creates=creates), models=(spec.model,))
 
 
 def all_changes(context: Context, world: Snapshot) -> Changes:
     """What has to be written for ``whole_plan``, given what is there."""
-    return changes(whole_plan(context), world, context)
+    return changes(whole_plan(context), plan_state(world, context.settings, NOW), context)

@@ -38,8 +38,8 @@ def metadata(context: Context, name: str, component: str, **labels: str) -> Mani
 
 
 def child_labels(context: Context, component: str, **labels: str) -> dict[str, str]:
-    """Labels of a child; keyword names are ``group``, ``stage``, ``revision``."""
-    own = {f"{names.API_GROUP}/{key}": value for key, value in labels.items()}
+    """Return the labels of a child; keyword names are ``group``, ``stage``, ``pod_hash``."""
+    own = {f"{names.API_GROUP}/{key.replace('_', '-')}": value for key, value in labels.items()}
     return selector(context, component) | own | {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
 

@@ -28,7 +28,7 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         deployment=context.key.name,
         namespace=context.key.namespace,
         group=group.ordinal,
-        revision=group.pod_hash,
+        pod_hash=group.pod_hash,
         stage_hosts=tuple(group.host(stage, context.key.namespace) for stage in range(spec.sharding.pipeline)),
         weights=weights,
         layout=Layout(pipeline=spec.sharding.pipeline, tensor=spec.sharding.tensor, device="cpu" if cpu else "gpu"),
@@ -43,7 +43,7 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
 
 
 def _labels(group: GroupId) -> dict[str, str]:
-    return {"group": str(group.ordinal), "revision": group.pod_hash}
+    return {"group": str(group.ordinal), "pod_hash": group.pod_hash}
 
 
 def _selector(context: Context, group: GroupId) -> dict[str, str]:

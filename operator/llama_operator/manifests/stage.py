@@ -38,7 +38,7 @@ GRACE_MARGIN = 15
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
     """Pod of one stage. ``claim``: its weights lie in this claim, which outlives it."""
     group, stage = item.group, item.stage
-    labels = {"group": str(group.ordinal), "stage": str(stage), "revision": group.pod_hash}
+    labels = {"group": str(group.ordinal), "stage": str(stage), "pod_hash": group.pod_hash}
     spec = {
         "hostname": stage_hostname(stage),
         "subdomain": group.name,
@@ -202,7 +202,7 @@ def _placement(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
     return placed
 
 
-def _apart(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
-    labels = child_labels(context, names.COMPONENT_STAGE, group=str(ordinal), revision=revision)
+def _apart(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
+    labels = child_labels(context, names.COMPONENT_STAGE, group=str(ordinal), pod_hash=pod_hash)
     term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

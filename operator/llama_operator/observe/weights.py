@@ -16,7 +16,7 @@ from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.ports import Key, Manifest, NodeCapacity
+from llama_operator.ports import Key, Manifest, Capacity
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
@@ -56,7 +56,7 @@ class WeightsSnapshot:
     jobs: tuple[JobView, ...] = ()
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
-    nodes: tuple[NodeCapacity, ...] | None = None
+    capacity: Capacity | None = None
 
 
 def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:

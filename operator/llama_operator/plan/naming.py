@@ -79,6 +79,6 @@ def resolver_name(weights: str) -> str:
     return f"{weights}-resolver"
 
 
-def look_name(weights: str, key: str) -> str:
-    """Name of the Job that looks at the source; another wish or image is another Job."""
+def resolver_job_name(weights: str, key: str) -> str:
+    """Name of the Job that resolves the source; another spec or image is another Job."""
     return f"{weights}-{key}"

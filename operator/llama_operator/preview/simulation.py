@@ -144,8 +144,8 @@ class Simulation:
         """Return what the gateway answers; None: nothing."""
         groups = tuple(
             GroupLoad(
-                name=group.group.pod(0),
-                group=group.group.ordinal,
+                name=group.id.pod(0),
+                group=group.id.ordinal,
                 weights=group.told,
                 ready=group.shows_ready(self.now),
                 ejected=False,
@@ -182,7 +182,7 @@ class Simulation:
             self._create(create, decided)
 
     def _act_on_groups(self, decided: Plan) -> None:
-        by_pod = {group.group.pod(stage): group for group in self.groups.values() for stage in range(group.stages)}
+        by_pod = {group.id.pod(stage): group for group in self.groups.values() for stage in range(group.stages)}
         for change in decided.actions.rotations:
             if change.pod in by_pod and not change.move:
                 by_pod[change.pod].rotate(self.now, open_=change.open_, weights=change.weights)
@@ -217,7 +217,7 @@ class Simulation:
         self.now = then
         for group in self.groups.values():
             group.step(then)
-        self.groups = {group: group for group, group in self.groups.items() if not group.gone(then)}
+        self.groups = {key: group for key, group in self.groups.items() if not group.gone(then)}
 
     def _due(self) -> datetime | None:
         moments = [moment for group in self.groups.values() for moment in group.due(self.now)]

@@ -8,7 +8,7 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_expired, drain_seconds, overdue, requests_left
+from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, drain_expired, requests_left, overdue
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
@@ -66,7 +66,7 @@ def test_who_still_holds_requests(pod: PodView, said: GatewayLoad | None, words:
 def test_every_gateway_must_have_let_go() -> None:
     pods = (gateway("a"), gateway("b"))
     unit, seen = scene(*pods, a=load((LEADER.name, False, 0)), b=load((LEADER.name, False, 2)))
-    assert requests_left(unit, seen, NOW) == "gateway b has 2 request(s) in flight"
+    assert requests_left(unit, seen, NOW) == "gateway b has 2 requests in flight"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from llama_operator.plan.explain import explain_gateway, explain_group, explain_
 from llama_operator.plan.placement.shortage import pod_shortage, show_quantity
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import Capacity, NodeCapacity, SupervisorAnswer
-from llama_serving.config.reason_catalogue import FAILURES
+from llama_serving.config.reason_catalogue import FAILURES, PRIORITY
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import Phase
 from llama_serving.config.wording import rough_seconds
@@ -179,7 +179,7 @@ def node(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapaci
     ],
 )
 def test_which_resource_is_short_and_by_how_much(nodes: tuple[NodeCapacity, ...] | None, words: str) -> None:
-    pod = stage(0, 0, unscheduled=" no ", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
+    pod = stage(0, 0, unscheduled="no", requests={"nvidia.com/gpu": 8, "memory": 32 * GI})
     assert words in pod_shortage(pod, None if nodes is None else Capacity(nodes))
 
 

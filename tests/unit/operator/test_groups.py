@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.observe.pods import PodView
-from llama_operator.plan.groups.pods import BROKEN_GRACE, OVERDUE, WATCH_LAG
+from llama_operator.plan.groups.pods import BROKEN_GRACE, WATCH_LAG
+from llama_operator.plan.groups.pods import OVERDUE
 from llama_operator.plan.groups.state import plan_state
-from llama_operator.plan.groups.steps import GroupSteps, group_steps
-from llama_operator.plan.groups.template import desired_template
+from llama_operator.plan.groups.steps import GroupSteps, update_groups
 from llama_operator.plan.groups.update_policy import UpdatePolicy
+from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Capacity, NodeCapacity
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
@@ -28,7 +29,7 @@ def steps(
     aim = desired_template(seen, seen.spec, SETTINGS)
     assert aim is not None
     every = frozenset(scene.ordinals)
-    return group_steps(scene, UpdatePolicy(aim, aim, every, may_disrupt=take, surge=surge, unavailable=unavailable))
+    return update_groups(scene, UpdatePolicy(aim, aim, every, may_disrupt=take, surge=surge, unavailable=unavailable))
 
 
 def created(found: GroupSteps) -> list[tuple[int, int]]:
@@ -40,7 +41,7 @@ def deleted(found: GroupSteps) -> list[str]:
 
 
 def gates(found: GroupSteps) -> list[tuple[int, bool | None]]:
-    return sorted((step.group.group.ordinal, step.gate) for step in found.units)
+    return sorted((step.unit.group.ordinal, step.gate) for step in found.units)
 
 
 def reasons(found: GroupSteps) -> list[tuple[int | None, str]]:
@@ -224,7 +225,7 @@ def test_pods_go_when_their_requests_have_ended(
 ) -> None:
     found = steps(*group(0), *closed(1, seconds), GATEWAY, replicas=1, loads=loads)
     assert deleted(found) == ([f"{NEW}-1-0"] if gone else [])
-    assert [step.move for step in found.units if step.group.group.ordinal == 1] == ([] if gone else [moved])
+    assert [step.move for step in found.units if step.unit.group.ordinal == 1] == ([] if gone else [moved])
     assert reasons(found) == [(1, "ScalingDown")]
 
 

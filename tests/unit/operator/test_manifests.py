@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from llama_operator.api import WEIGHTS_KIND
-from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.changes import changes
 from llama_operator.manifests.diff import covers, with_digest
+from llama_operator.manifests.deployment import deployment_objects
 from llama_operator.manifests.gateway import gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
 from llama_operator.plan.groups.weights_lookup import weights_folder
@@ -101,7 +101,7 @@ def test_only_the_leader_has_the_rotation_gate_and_the_engines_port() -> None:
 
 def test_the_files_in_config_maps_are_what_the_processes_read() -> None:
     context = context_of(GPU_SPEC)
-    group, serve = whole_plan(context).groups[1].group, weights_in(context)
+    group, serve = whole_plan(context).actions.groups[1].group, weights_in(context)
     (config_map,) = [one for one in group_objects(context, group, serve) if one["kind"] == "ConfigMap"]
     cell = CellConfig.model_validate_json(config_map["data"]["cell.json"])
     assert cell == cell_config(context, group, serve.weights)
@@ -126,7 +126,7 @@ def test_a_gateway_has_the_time_to_answer_what_waits_before_it_is_killed() -> No
 
 def test_a_cell_on_cpu_gets_whole_threads() -> None:
     for context in (context_of({**CPU_SPEC, "resources": {"cpu": "500m"}}), context_of(CPU_SPEC)):
-        group = whole_plan(context).groups[0].group
+        group = whole_plan(context).actions.groups[0].group
         assert cell_config(context, group, weights_in(context).weights).cpus_per_stage == 1
 
 

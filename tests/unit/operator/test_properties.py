@@ -9,17 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import KIND, LlamaDeploymentSpec
-from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
+from llama_operator.manifests.changes import changes
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.steps import is_serving
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.ports import Capacity, NodeCapacity
@@ -143,17 +143,17 @@ async def seen(world: World, bodies: Bodies | None = None) -> Snapshot:
 
 
 def serving_units(known: Snapshot) -> set[tuple[int, str]]:
-    """Groups, with their revision, whose leader serves and that lose nothing by themselves."""
+    """Groups, with their pod hash, whose leader serves and that lose nothing by themselves."""
     torn = {(pod.group, pod.pod_hash) for pod in known.stages if not pod.alive}
     return {(pod.group, pod.pod_hash) for pod in known.stages if is_serving(pod)} - torn
 
 
 def check_creates(known: Snapshot, decided: Plan) -> None:
-    for create in decided.creates:
+    for create in decided.actions.creates:
         there = [pod for pod in known.stages if pod.group == create.group.ordinal]
         # A unit that is there already, as after a surge that was cut off, is made whole beside the older one.
         others = [pod for pod in there if pod.pod_hash == create.group.pod_hash] or there
-        assert all(pod.pod_hash == create.group.pod_hash for pod in others), f"{create} beside an older revision"
+        assert all(pod.pod_hash == create.group.pod_hash for pod in others), f"{create} beside an older template"
         assert all(pod.alive for pod in others), f"{create} beside a pod on its way out"
         assert all(pod.stage != create.stage for pod in others), f"{create} exists"
 
@@ -167,7 +167,7 @@ def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> Non
     by_name = {pod.name: pod for pod in known.stages}
     serving = serving_units(known)
     wanted = wanted_revision(known)
-    going = [pod for delete in decided.deletes if (pod := by_name.get(delete.name)) and pod.pod_hash != wanted]
+    going = [pod for delete in decided.actions.deletes if (pod := by_name.get(delete.name)) and pod.pod_hash != wanted]
     taken = {pod.group for pod in going if (pod.group, pod.pod_hash) in serving and (pod.group, wanted) not in serving}
     wanted_taken = {group for group in taken if group in ordinals}
     assert len(wanted_taken) <= 1, f"{sorted(wanted_taken)} are replaced at a time"
@@ -178,7 +178,7 @@ def check_replacement(known: Snapshot, decided: Plan, ordinals: set[int]) -> Non
 
 def check_last(known: Snapshot, decided: Plan, ordinals: set[int]) -> None:
     """Scaling down never takes the last group that serves."""
-    leaving = {delete.name for delete in decided.deletes}
+    leaving = {delete.name for delete in decided.actions.deletes}
     surplus = {pod.group for pod in known.stages if pod.group not in ordinals and pod.name in leaving}
     serving = {pod.group for pod in known.stages if is_serving(pod)}
     assert not surplus or not serving or serving - surplus

@@ -78,7 +78,7 @@ class Run:
 
     def look(self, moment: Moment) -> None:
         rollout, said = self.spec["rollout"], [hold.detail for hold in moment.plan.explanations]
-        assert moment.units <= self.most, said
+        assert moment.groups <= self.most, said
         assert moment.serving >= self.spec["replicas"] - rollout["maxUnavailable"] - self.excused, said
         for unit in self.simulation.groups.values():
             if unit.ready:
@@ -93,7 +93,7 @@ class Run:
     @property
     def versions(self) -> set[tuple[str, str]]:
         units = self.simulation.groups.values()
-        return {(unit.engine.weights.id if unit.engine else "", unit.group.revision) for unit in units}
+        return {(unit.engine.weights.id if unit.engine else "", unit.group.pod_hash) for unit in units}
 
     @property
     def weights(self) -> set[str]:
@@ -101,12 +101,12 @@ class Run:
 
     @property
     def phase(self) -> str:
-        record = self.simulation.persisted.rollout
+        record = self.simulation.memory.rollout
         return record.phase if record else ""
 
     @property
     def reason(self) -> str:
-        record = self.simulation.persisted.rollout
+        record = self.simulation.memory.rollout
         return record.reason if record else ""
 
 
@@ -123,7 +123,7 @@ def test_calm(kind: str, shape: tuple[int, int, int]) -> None:
     assert run.weights == {"v1" if kind == "pods" else "v2"}
     assert run.versions != old
     assert run.last.plan.explanations == ()
-    assert [past.outcome for past in run.simulation.persisted.history] == ["done"]
+    assert [past.outcome for past in run.simulation.memory.history] == ["done"]
 
 
 def faults() -> Iterator[tuple[str, str, str]]:
@@ -146,7 +146,7 @@ def test_a_failure_at_each_step(shape: tuple[int, int, int], step: str, kind: st
     assert run.versions == old
     assert run.last.serving == shape[0]
     assert "the rollout is held until the spec changes" in run.last.plan.explanations[0].detail
-    assert [(past.outcome, past.reason) for past in run.simulation.persisted.history] == [("rolledBack", reason)]
+    assert [(past.outcome, past.reason) for past in run.simulation.memory.history] == [("rolledBack", reason)]
     run.edit({"model": {"revision": "v3"}}).go()
     assert (run.phase, run.weights) == ("Done", {"v3"})
 
@@ -159,7 +159,7 @@ def test_back_in_reverse_order_and_one_at_a_time() -> None:
     for moment in run.simulation.moments():
         run.look(moment)
         record = moment.plan.persisted.rollout
-        closed += [(int(item.pod.split("-")[2]), record.phase if record else "") for item in moment.plan.rotations
+        closed += [(int(item.pod.split("-")[2]), record.phase if record else "") for item in moment.plan.actions.rotations
                    if not item.open_]  # fmt: skip
     assert closed == [(0, "RollingOut"), (1, "RollingOut"), (1, "RollingBack"), (0, "RollingBack")]
 
@@ -180,8 +180,8 @@ def test_a_canary(kind: str, shape: tuple[int, int, int]) -> None:
 def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
     run = Run.of(spec_of(3, 1, 1, partition=1)).watch().edit(EDITS[kind]).go()
     assert (run.phase, run.last.serving) == ("RollingOut", 3)
-    kept = {unit.group.ordinal for unit in run.simulation.groups.values() if unit.group.revision != "" and
-            (unit.engine.weights.id, unit.group.revision) == old_version(run)}  # fmt: skip
+    kept = {unit.group.ordinal for unit in run.simulation.groups.values() if unit.group.pod_hash != "" and
+            (unit.engine.weights.id, unit.group.pod_hash) == old_version(run)}  # fmt: skip
     assert kept == {0}
     assert "spec.rollout.partition 1 keeps the groups below it: 2 of 3" in run.last.plan.explanations[0].detail
     run.edit({"rollout": {"partition": 0}}).go()
@@ -189,7 +189,7 @@ def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
 
 
 def old_version(run: Run) -> tuple[str, str]:
-    good = run.simulation.persisted.good
+    good = run.simulation.memory.stable
     assert good is not None
     return good.id, good.pod_hash
 
@@ -246,7 +246,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     assert "hold 64 requests at a time while 100 are there" in hold.detail
     run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=60)
     run.go()
-    record = run.simulation.persisted.rollout
+    record = run.simulation.memory.rollout
     assert record is not None
     assert (record.phase, record.preview.strategy) == ("Done", "drain")
 
@@ -273,7 +273,7 @@ def closed_by(run: Run, limit: int) -> Iterator[str]:
     """Leaders that leave the rotation within so many seconds."""
     for moment in run.simulation.moments(limit):
         run.look(moment)
-        yield from (change.pod for change in moment.plan.rotations if not change.open_)
+        yield from (change.pod for change in moment.plan.actions.rotations if not change.open_)
 
 
 # -- edits in the middle ----------------------------------------------------------------------------------------------

@@ -209,8 +209,8 @@ def test_a_sentence_that_grows_is_no_event() -> None:
 def test_a_pass_comes_soon_while_something_waits() -> None:
     assert plan(STARTING, SETTINGS, NOW).recheck == SOON
     settled = replace(SERVING, status=seen(SERVING))
-    (wish, *_) = {item.desired.key for item in plan(settled, SETTINGS, NOW).wishes}
-    told = heard(*SERVING.stages, wish=wish)
+    (wish, *_) = {item.wish.key for item in plan(settled, SETTINGS, NOW).actions.desired_states}
+    told = heard(*SERVING.stages, desired=wish)
     learned = replace(settled, cells=told)
     learned = replace(learned, status=deployment_status(learned, plan(learned, SETTINGS, NOW), (), NOW))
     assert plan(learned, SETTINGS, NOW).recheck == LATER
@@ -219,7 +219,7 @@ def test_a_pass_comes_soon_while_something_waits() -> None:
 
 def test_an_object_that_is_being_deleted_gets_nothing() -> None:
     found = plan(replace(STARTING, deleting=True), SETTINGS, NOW)
-    assert (found.creates, found.deletes, found.rotations, found.groups) == ((), (), (), ())
+    assert (found.actions.creates, found.actions.deletes, found.actions.rotations, found.actions.groups) == ((), (), (), ())
 
 
 # -- rotation ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.strategy import choose, pod_hash_for
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
@@ -48,7 +48,7 @@ def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any)
     return plan_state(seen, seen.spec, SETTINGS, NOW)
 
 
-BIG, SMALL = (room("a", 64), room("b", 64)), (room("a", 5),)
+BIG, SMALL = (node("a", 64), node("b", 64)), (node("a", 5),)
 SAME = target().template_hash
 
 
@@ -90,7 +90,7 @@ def test_the_way(same_pods: bool, fields: dict[str, Any], way: str, words: str) 
     assert words in found.why
 
 
-def test_the_revision_of_the_pods() -> None:
+def test_the_hash_of_the_pods() -> None:
     here, aim = scene(), target()
     place = choose(here, SAME, aim)
     assert pod_hash_for(place, SAME, "running", aim) == "running", "the pods stay"
@@ -109,7 +109,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
     assert (found.strategy, found.extra_devices, found.lowest_capacity, found.seconds) == ("inPlace", 0, "0 of 1", 4)
     assert "there is one group only: its requests wait in the gateway meanwhile" in found.steps
     assert found.steps[-1] == "a failure puts all groups back on v0 in pods x"
-    more = scene(rooms=BIG, strategy="surge", canary={"groups": 1, "seconds": 60})
+    more = scene(nodes=BIG, strategy="surge", canary={"groups": 1, "seconds": 60})
     found = preview_rollout(choose(more, "another", target()), more, target(), "v0")
     assert (found.extra_devices, found.lowest_capacity, found.seconds) == (2, "2 of 2", None)
     assert found.steps[0] == "change 1 group(s) first and watch them for 60 s"
@@ -121,9 +121,9 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 group(s) serve"]),
+        ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 groups serve"]),
         ("image-without-room", 0, ["strategy: drain: one more group needs 2 x 1 nvidia.com/gpu, 1 are free"]),
-        ("bad-canary", 1, ["are watched for 60 s", "was given up: the canary", ": Held;"]),
+        ("bad-canary", 1, ["is watched for 60 s", "was given up: the canary", ": Held;"]),
     ],
 )  # fmt: skip
 def test_the_examples_are_explained(name: str, code: int, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,7 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
-from llama_operator.plan.groups.weights_step import (
-    GroupStep,
-    desired_states,
-    keep_weights,
-    rotation_change,
-    update_in_place,
-)
+from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_change, keep_weights, update_in_place
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase
@@ -132,7 +126,7 @@ def test_what_is_refused_names_the_stage_and_the_reason() -> None:
     found = step(second=StagingState(weights=(refused,)))
     assert found.explanation is not None
     assert (found.explanation.reason.value, found.hold.detail) == (
-        "DiskFull", f"group 0 stage 1 cannot stage {id_of('v2')}: Needs 3 GiB"
+        "DiskFull", f"group 0 stage 1 cannot stage {id_of('v2')}: needs 3 GiB"
     )  # fmt: skip
     assert found.gate is None, "it goes on serving"
 
@@ -191,7 +185,7 @@ def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
     wishes = desired_states(found, scene)
     assert [wish.pod for wish in wishes] == [head.name, other.name]
     assert {wish.desired.serve.id for wish in wishes} == {V1}
-    cells[head.name] = cell(wish=wishes[0].desired.key)
+    cells[head.name] = cell(desired=wishes[0].desired.key)
     scene = plan_state(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
     assert [wish.pod for wish in desired_states(keep_weights(scene.groups[0], scene), scene)] == [other.name]
 

@@ -8,7 +8,7 @@ from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group, observed_groups
-from llama_operator.plan.groups.verification import REMEMBERED, Criteria, group_verdict, judge, remember, right_answer
+from llama_operator.plan.groups.verification import REMEMBERED, Criteria, group_verdict, judge, with_baselines, right_answer
 from llama_serving.config.desired import GoldenResult, Measurement
 from tests.fakes.models import digest_of
 from tests.unit.operator.worlds import cell, group, heard, serve_of, verdict, world
@@ -105,10 +105,10 @@ def test_the_most_frequent_answer_is_right_and_of_equal_ones_the_first() -> None
 
 
 def test_the_first_measure_of_weights_stays_and_old_ones_are_forgotten() -> None:
-    first = remember((), [verdict("v1")], NO_TEXTS)
-    assert remember(first, [verdict("v1", mean_logprob=-9.0)], NO_TEXTS) == first
-    assert len(remember(first, [verdict("v1")], "other texts")) == 2
-    many = remember(first, [verdict(f"v{number}") for number in range(2, 9)], NO_TEXTS)
+    first = with_baselines((), [verdict("v1")], NO_TEXTS)
+    assert with_baselines(first, [verdict("v1", mean_logprob=-9.0)], NO_TEXTS) == first
+    assert len(with_baselines(first, [verdict("v1")], "other texts")) == 2
+    many = with_baselines(first, [verdict(f"v{number}") for number in range(2, 9)], NO_TEXTS)
     assert [one.digest for one in many] == [digest_of(f"v{number}") for number in range(5, 9)]
     assert len(many) == REMEMBERED
 

@@ -15,9 +15,9 @@ from llama_operator.manifests.stage import stage_pod, staging_volume
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.weights import stored_manifest, weights_view, weights_views
-from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.weights_lookup import weights_of
-from llama_operator.plan.naming import GroupId, look_name, manifest_name, resolver_name, weights_name
+from llama_operator.plan.naming import GroupId, resolver_job_name, manifest_name, resolver_name, weights_name
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key
@@ -73,7 +73,7 @@ def test_names_of_weights_begin_with_what_a_person_reads(source: str, begins: st
 @given(st.text("abcZ09_.-{}/", min_size=1, max_size=300), st.text("ab09._-", min_size=1, max_size=64))
 def test_names_are_dns_labels_and_leave_room(path: str, revision: str) -> None:
     name = weights_name(model(source=f"s3://bucket/{path}", revision=revision))
-    for found in (name, manifest_name(name), resolver_name(name), look_name(name, "01234567")):
+    for found in (name, manifest_name(name), resolver_name(name), resolver_job_name(name, "01234567")):
         assert len(found) <= 63
         assert found.replace("-", "a").isalnum()
         assert found == found.lower()

@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, ResolveAttempt
 from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
-from llama_operator.plan.naming import look_name
+from llama_operator.plan.naming import resolver_job_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     MANIFEST_LAG,
     WeightsPlan,
+    resolve_key,
     pause,
     plan_weights,
-    resolve_key,
     spec_key,
 )
 from llama_operator.status.events import weights_events
 from llama_operator.status.weights import weights_status
-from llama_operator.text import shown_bytes
+from llama_operator.text import short_bytes
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.weights import Manifest, ManifestFile
 from tests.fakes.weights import (
@@ -53,7 +53,7 @@ def ago(seconds: float) -> datetime:
 
 
 def job_name(spec: dict[str, Any] = SPEC) -> str:
-    return look_name(NAME, resolve_key(LlamaWeightsSpec.model_validate(spec), SETTINGS))
+    return resolver_job_name(NAME, resolve_key(LlamaWeightsSpec.model_validate(spec), SETTINGS))
 
 
 def a_job(spec: dict[str, Any] = SPEC, **changes: Any) -> dict[str, Any]:
@@ -369,7 +369,7 @@ def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
 def test_events_come_with_a_change_only() -> None:
     def events(before: tuple[str, str], after: tuple[str, str], *, refused: bool = True) -> list[bool]:
         look = ResolveAttempt(key="k", number=1, at=NOW, refused=refused)
-        old, new = (LlamaWeightsStatus(reason=one, message=two, look=look) for one, two in (before, after))
+        old, new = (LlamaWeightsStatus(reason=one, message=two, last_resolve=look) for one, two in (before, after))
         return [notice.warning for notice in weights_events(old, new)]
 
     assert events(("", ""), ("ResolvingWeights", "a"), refused=False) == [False]
@@ -388,7 +388,7 @@ def test_events_come_with_a_change_only() -> None:
     ],
 )  # fmt: skip
 def test_shown_bytes(count: int, shown: str) -> None:
-    assert shown_bytes(count) == shown
+    assert short_bytes(count) == shown
 
 
 def test_uids_and_names_are_as_the_fakes_say() -> None:

@@ -7,8 +7,10 @@ from typing import Any, Final
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import desired_template, persisted_template
 from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import Measurement, StagedWeights, StagingState, WeightsArtifact
@@ -29,13 +31,18 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
+def state_of(seen: Snapshot, now: datetime = NOW) -> PlanState:
+    """What a pass looks at."""
+    return plan_state(seen, SETTINGS, now)
+
+
 def stage(group: int, number: int, pod_hash: str = NEW, **fields: Any) -> PodView:
     """A running pod of a group."""
     name = f"chat-{pod_hash}-{group}-{number}"
     body = {"metadata": {"name": name, "uid": f"uid-{name}"}}
     found = replace(
         pod_view(body),
-        component=names.COMPONENT_STAGE, group=group, stage=number, pod_hash=revision, phase="Running",
+        component=names.COMPONENT_STAGE, group=group, stage=number, pod_hash=pod_hash, phase="Running",
         node=f"node-{number}", ip=f"ip-{name}", created=ago(600),
     )  # fmt: skip
     return replace(found, **fields)
@@ -115,7 +122,7 @@ def world(*pods: PodView, replicas: int = 2, known: bool = True, **fields: Any) 
         status=LlamaDeploymentStatus(), pods=pods, children=(gateway_deployment(),),
         weights={view.name: view} if known else {},
     )  # fmt: skip
-    good = desired_template(found, SPEC, SETTINGS)
+    good = desired_template(state_of(replace(found, spec=SPEC)))
     if good:
-        found = replace(found, status=LlamaDeploymentStatus(good=persisted_template(good)))
+        found = replace(found, status=LlamaDeploymentStatus(stable=persisted_template(good)))
     return replace(found, **fields)

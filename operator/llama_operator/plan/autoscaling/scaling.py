@@ -41,7 +41,7 @@ def scale(
     auto, moment = spec.autoscaling, now.replace(microsecond=0)
     minimum = minimum_at(auto.schedules, auto.min_replicas, now)
     known = memory.status or snapshot.status.autoscaling
-    there = len({group.group.ordinal for group in groups})
+    there = len({group.id.ordinal for group in groups})
     before = known or first_status(spec.replicas, there, auto=auto, minimum=minimum, moment=moment)
     load, reading = merge(memory.reading, _answers(snapshot, now), now)
     counts = group_counts(groups, before.target, rolling=_rolls_out(snapshot), now=now)
@@ -68,12 +68,12 @@ def group_counts(groups: Iterable[Group], target: int, *, rolling: bool, now: da
     groups = tuple(groups)
     wanted = wanted_ordinals(groups, target, now)
     serving, held, leaving, starting = 0, 0, 0, []
-    for ordinal in sorted({group.group.ordinal for group in groups}):
-        mine = [group for group in groups if group.group.ordinal == ordinal]
-        if any(group.may_serve(now) and not group.torn for group in mine):
+    for ordinal in sorted({group.id.ordinal for group in groups}):
+        mine = [group for group in groups if group.id.ordinal == ordinal]
+        if any(group.may_serve(now) and not group.incomplete for group in mine):
             serving += 1
         elif ordinal not in wanted:
-            leaving += int(any(is_leaving(group) and not group.torn for group in mine))
+            leaving += int(any(is_leaving(group) and not group.incomplete for group in mine))
         elif all(is_held(group, now) for group in mine):
             held += 1
         else:

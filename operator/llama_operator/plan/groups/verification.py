@@ -61,7 +61,7 @@ def judge(group: Group, serve: WeightsArtifact, criteria: Criteria) -> Verdict:
     ordinal = group.id.ordinal
     if measured is None or measured.digest != weights.digest:
         return Verdict(None, Reason.VERIFYING, sentences.verification_runs(ordinal, weights.id, prompts=None))
-    asked = [one.prompt for one in criteria.verify.golden]
+    asked = [one.prompt for one in criteria.verify.golden_prompts]
     if not measured.error and [one.prompt for one in measured.golden] != asked:
         text = sentences.verification_runs(ordinal, weights.id, prompts=len(asked))
         return Verdict(None, Reason.VERIFYING, text)
@@ -98,12 +98,12 @@ def _quality(measured: Measurement, criteria: Criteria) -> str:
     base = criteria.baseline(measured.digest)
     if base is None or base.mean_logprob is None or measured.mean_logprob is None:
         return ""
-    drop, limit = base.mean_logprob - measured.mean_logprob, criteria.verify.max_quality_drop
+    drop, limit = base.mean_logprob - measured.mean_logprob, criteria.verify.max_logprob_drop
     if drop <= limit:
         return ""
     return (
         f"its mean log-probability is {measured.mean_logprob:.2f} nats per token, {drop:.2f} below the"
-        f" {base.mean_logprob:.2f} of {base.digest[:19]}; spec.verify.maxQualityDrop allows {limit:g}"
+        f" {base.mean_logprob:.2f} of {base.digest[:19]}; spec.verify.maxLogprobDrop allows {limit:g}"
     )
 
 

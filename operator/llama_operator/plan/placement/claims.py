@@ -16,7 +16,7 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan import sentences
 from llama_operator.plan.naming import claim_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.actions import CreateStage
 from llama_serving.config import names
 from llama_serving.config.source import is_mounted
 

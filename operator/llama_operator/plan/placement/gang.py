@@ -68,13 +68,13 @@ def admissions(
         gated = tuple((pod.name, pod.uid) for pod in group.pods if pod.gated)
         alive = all(pod.alive and pod.name not in going for pod in group.pods)
         begun = len(gated) < len(group.pods)
-        if not gated or not alive or not (begun or group.group in whole):
+        if not gated or not alive or not (begun or group.id in whole):
             continue
-        then = not_before(group.group, snapshot.status.requeues)
+        then = not_before(group.id, snapshot.status.requeues)
         if then and now < then and not begun:
-            explanations.append(_requeued(group.group, then, snapshot))
+            explanations.append(_requeued(group.id, then, snapshot))
         else:
-            found.append(Admission(group.group, gated, begun, max(pod.created for pod in group.pods)))
+            found.append(Admission(group.id, gated, begun, max(pod.created for pod in group.pods)))
     return tuple(found), tuple(explanations)
 
 
@@ -98,7 +98,7 @@ def requeues_after(
     times = {one.group: one for one in before}
     for group in groups:
         if group.pods and all(pod.node and not pod.gated for pod in group.pods):
-            times.pop(group.group.name, None)
+            times.pop(group.id.name, None)
     for group_id in returned:
         known = times.get(group_id.name)
         at = now.replace(microsecond=0)

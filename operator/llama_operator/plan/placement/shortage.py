@@ -7,7 +7,7 @@ node that comes closest is named with what it has free and what is missing. Node
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from llama_operator.observe.deployment import PodView
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.placement.fit import (
     PODS,
     FreeCapacity,

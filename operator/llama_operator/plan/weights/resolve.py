@@ -18,7 +18,7 @@ from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
 from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start
-from llama_operator.plan.naming import look_name
+from llama_operator.plan.naming import resolver_job_name
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_serving.config.backoff import doubling_pause
@@ -65,7 +65,7 @@ def plan_weights(snapshot: WeightsSnapshot, settings: Settings, now: datetime) -
     if snapshot.deleting or spec is None:
         reason = Reason.SPEC_INVALID if snapshot.spec_error else ""
         return WeightsPlan(reason, snapshot.spec_error, last_attempt=snapshot.status.last_resolve)
-    name = look_name(snapshot.key.name, resolve_key(spec, settings))
+    name = resolver_job_name(snapshot.key.name, resolve_key(spec, settings))
     job = next((job for job in snapshot.jobs if job.name == name), None) or _running(snapshot.jobs)
     found = _plan(snapshot, spec, _Attempt(name, job, now))
     others = tuple(_delete(one) for one in snapshot.jobs if one is not job and not one.leaving)

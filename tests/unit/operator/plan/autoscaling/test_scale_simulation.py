@@ -71,16 +71,16 @@ class ScaleRun(Simulation):
         assert auto is not None
         assert target is not None
         assert auto.min_replicas <= target <= auto.max_replicas
-        wanted = {item.group.ordinal for item in moment.plan.groups}
+        wanted = {item.group.ordinal for item in moment.plan.actions.groups}
         assert len(wanted) == target
-        serving = {pod.group for pod in moment.world.stages if pod.stage == 0 and pod.ready}
+        serving = {pod.group for pod in moment.state.snapshot.stages if pod.stage == 0 and pod.ready}
         assert wanted <= serving or serving <= wanted, "a group that serves goes before one that starts"
-        deleted = {item.name.rpartition("-")[0] for item in moment.plan.deletes}
+        deleted = {item.name.rpartition("-")[0] for item in moment.plan.actions.deletes}
         assert not deleted & {group.name for group in busy}, "pods are deleted while requests run on them"
-        assert {item.group.ordinal for item in moment.plan.creates} <= wanted
+        assert {item.group.ordinal for item in moment.plan.actions.creates} <= wanted
 
     def _look_at_a_new_process(self, moment: Moment, before: int) -> None:
-        auto, record = self.spec.autoscaling, moment.plan.memory.autoscaling
+        auto, record = self.spec.autoscaling, moment.plan.persisted.autoscaling
         assert auto is not None
         assert record is not None
         if record.target < min(before, auto.max_replicas):

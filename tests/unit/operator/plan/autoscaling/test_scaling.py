@@ -28,7 +28,8 @@ from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.planner import READING, plan
-from llama_operator.status.deployment import notices, report
+from llama_operator.status.deployment import deployment_status
+from llama_operator.status.events import deployment_events
 from llama_serving.config.gateway import GatewayLoad
 from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world
@@ -278,10 +279,10 @@ def test_the_plan_has_the_target_in_place_of_replicas_and_looks_again_within_a_s
     known = replace(base, status=base.status.model_copy(update={"autoscaling": record}))
     found = plan(known, SETTINGS, NOW)
     assert (found.replicas, found.recheck) == (2, READING)
-    assert found.memory.autoscaling is not None
-    assert not found.deletes
-    assert not found.creates
-    status = report(known, found, (), NOW)
+    assert found.persisted.autoscaling is not None
+    assert not found.actions.deletes
+    assert not found.actions.creates
+    status = deployment_status(known, found, (), NOW)
     assert (status.groups_ready, status.reason) == ("2/2", "Serving")
     assert known.spec is not None
     assert known.spec.replicas == 1
@@ -291,7 +292,7 @@ def test_an_unknown_time_zone_is_a_failure_that_stops_nothing() -> None:
     peak = {"name": "p", "timeZone": "Europe/Atlantis", "from": "08:00", "to": "09:00", "minReplicas": 2}
     known = seen(*group(0), auto={"schedules": [peak]})
     found = plan(known, SETTINGS, NOW)
-    status = report(known, found, (), NOW)
+    status = deployment_status(known, found, (), NOW)
     assert status.reason == "SpecInvalid"
     assert "Europe/Atlantis of p is not known" in status.message
     assert {one.type: one.status for one in status.conditions} == {
@@ -304,6 +305,6 @@ def test_an_event_for_every_change_with_its_sentence() -> None:
     def status(target: int) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus(autoscaling=AutoscalingStatus(target=target, message="why", since=NOW))
 
-    assert [(one.reason, one.message) for one in notices(status(1), status(3))] == [("ScaledUp", "1 to 3 groups: why")]
-    assert [one.reason for one in notices(status(3), status(1))] == ["ScaledDown"]
-    assert notices(status(3), status(3)) == notices(LlamaDeploymentStatus(), status(3)) == ()
+    assert [(one.reason, one.message) for one in deployment_events(status(1), status(3))] == [("ScaledUp", "1 to 3 groups: why")]
+    assert [one.reason for one in deployment_events(status(3), status(1))] == ["ScaledDown"]
+    assert deployment_events(status(3), status(3)) == deployment_events(LlamaDeploymentStatus(), status(3)) == ()

@@ -118,9 +118,9 @@ def test_what_is_taken_back(pods: tuple[PodView, ...], capacity: Any, taken: boo
 def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
     decided = plan(world(*pods, replicas=1, capacity=EMPTY), SETTINGS, NOW)
-    assert {delete.name for delete in decided.deletes} == {pod.name for pod in pods}
-    assert decided.memory.requeues == (RequeueState(group=GROUP.name, times=1, at=NOW),)
-    (hold,) = (hold for hold in decided.holds if hold.reason is Reason.WAITING_FOR_ROOM)
+    assert {delete.name for delete in decided.actions.deletes} == {pod.name for pod in pods}
+    assert decided.persisted.requeues == (RequeueState(group=GROUP.name, times=1, at=NOW),)
+    (hold,) = (hold for hold in decided.explanations if hold.reason is Reason.WAITING_FOR_ROOM)
     assert hold.detail == (
         "group 0 is requeued: 1 of its 2 pods found no node within 30 s, the scheduler says: 0/2 nodes"
     )
@@ -145,13 +145,13 @@ def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:
     serving = group(0)
     seen = world(*serving, *gated(1, age=20), *gated(2, age=20), replicas=4, cells=heard(*serving))
     decided = plan(seen, SETTINGS, NOW)
-    assert decided.creates == ()
-    assert {delete.name for delete in decided.deletes} == {pod.name for pod in gated(2)}
-    (item,) = decided.admissions
+    assert decided.actions.creates == ()
+    assert {delete.name for delete in decided.actions.deletes} == {pod.name for pod in gated(2)}
+    (item,) = decided.actions.admissions
     assert (item.group.ordinal, item.behind) == (1, (2, 3))
-    assert decided.memory.requeues == (), "it was never asked for"
+    assert decided.persisted.requeues == (), "it was never asked for"
     young = world(*serving, *gated(1, age=5), replicas=3, cells=heard(*serving))
-    assert {create.group.ordinal for create in plan(young, SETTINGS, NOW).creates} == {2}
+    assert {create.group.ordinal for create in plan(young, SETTINGS, NOW).actions.creates} == {2}
 
 
 # -- the walk over it -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.actions import CreateStage, GroupPlan
+from llama_operator.plan.actions import Actions, CreateStage, GroupPlan
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.claims import claim_for, kept_claims, warm_sentence
 from llama_operator.plan.plan import Plan
@@ -17,7 +17,7 @@ from llama_operator.ports import Manifest
 from llama_serving.config import names
 from tests.fakes.weights import REMOTE
 from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import KEY, serve_of, stage, world
+from tests.unit.operator.worlds import KEY, state_of, serve_of, stage, world
 
 WARM: dict[str, Any] = {
     "model": REMOTE, "staging": {"volumeClaimTemplate": {"size": "100Gi", "storageClassName": "fast"}},
@@ -45,8 +45,8 @@ def created(there: Snapshot, ordinal: int = 0, pod_hash: str = "new") -> tuple[l
     assert there.spec is not None
     group = GroupId("chat", ordinal, pod_hash)
     creates = (CreateStage(group, 0), CreateStage(group, 1))
-    decided = Plan(groups=(GroupPlan(group, serve_of(), there.spec),), creates=creates)
-    found = changes(decided, there, Context(KEY, "uid-1", there.spec, SETTINGS))
+    decided = Plan(Actions(groups=(GroupPlan(group, serve_of(), there.spec),), creates=creates))
+    found = changes(decided, state_of(there), Context(KEY, "uid-1", there.spec, SETTINGS))
     pods = [write.manifest for write in found.applies if write.manifest["kind"] == "Pod"]
     volumes = [one for pod in pods for one in pod["spec"]["volumes"] if one["name"] == "weights"]
     return [one["metadata"]["name"] for one in found.claims], volumes, found

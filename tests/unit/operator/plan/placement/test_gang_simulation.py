@@ -18,7 +18,7 @@ from llama_operator.gang_admission import admit_groups
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.pods import complete
+from llama_operator.plan.groups.pods import complete_group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.reasons import Explanation
@@ -108,7 +108,7 @@ class Yard:
         units, going, returned, whole = [], set(), [], []
         for group, (stages, devices) in mine.items():
             pods = self.pods_of(group)
-            steps = complete(pods, group, stages, seen, now)
+            steps = complete_group(pods, group, stages, seen, now)
             for delete in steps.deletes:
                 going.add(delete.name)
                 await self.cluster.delete(KEY, Ref("v1", "Pod", delete.name, delete.uid), grace=delete.grace)
