@@ -74,7 +74,7 @@ class Case:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The URL of the folder on a server in another process."""
+    """Return the URL of the folder on a server in another process."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.staging", "--serve", str(folder), "--port", str(port)]
@@ -96,7 +96,7 @@ async def manifest_of(folder: Path) -> Manifest:
     """As the resolver makes it."""
     silent = ReadProgress(lambda _: None)
     found = await resolve(
-        LocalSource(folder, revision=""), ResolveRequest(place=str(folder)), retry=RetryPolicy(), progress=silent
+        LocalSource(folder, revision=""), ResolveRequest(location=str(folder)), retry=RetryPolicy(), progress=silent
     )
     if found.manifest is None:
         raise RuntimeError(found.report.message)
@@ -120,7 +120,7 @@ async def stager(root: Path, item: WeightsArtifact, *, stage: int, stages: int) 
 
 
 async def until_ready(one: Stager) -> tuple[StagedWeights, float]:
-    """What is reported at the end, and the seconds until then."""
+    """Return what is reported at the end, and the seconds until then."""
     begun = time.monotonic()
     while time.monotonic() - begun < DEADLINE:
         await one.step()
@@ -212,7 +212,7 @@ def forget_peak() -> int:
 
 
 def status_bytes(name: str) -> int:
-    """A size in /proc/self/status."""
+    """Return a size in /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
@@ -237,7 +237,7 @@ def report(cases: list[Case], programs: dict[str, Row], peak: int) -> list[str]:
 
 
 def serve(folder: Path, port: int) -> None:
-    """A web server of the folder; it answers ranges."""
+    """Serve the folder; it answers ranges."""
     app = web.Application()
     app.router.add_static("/", folder)
     web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)

@@ -104,7 +104,7 @@ async def serving(app: web.Application) -> AsyncIterator[int]:
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
-    await pod.start()
+    await site.start()
     try:
         yield runner.addresses[0][1]
     finally:

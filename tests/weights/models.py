@@ -1,4 +1,4 @@
-"""A Llama of some MB with random weights, in two files: small enough to send often, large enough to be partition."""
+"""A Llama of some MB with random weights, in two files: small enough to send often, large enough to be cut."""
 
 import json
 import random

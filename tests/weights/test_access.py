@@ -138,7 +138,7 @@ async def test_a_gated_model_of_the_hub(model: Path, tmp_path: Path) -> None:
         page = f"http://127.0.0.1:{front.port}/team/tiny"
         for number, token in enumerate(("", "hf_stranger")):
             keys = secret(tmp_path / str(number), HF_ENDPOINT=f"http://127.0.0.1:{front.port}", token=token)
-            with pytest.raises(Denied, match=f"accept the model's licence at {page}, and name a Secret"):
+            with pytest.raises(Denied, match=f"accept the model's license at {page}, and name a Secret"):
                 await place.open(credentials=keys).resolve()
         assert {*SERVED} <= {file.path for file in await place.open().list()}
         await place.close()

@@ -12,7 +12,8 @@ from llama_serving.config.model import ReportReason
 from llama_serving.config.state import CellReason
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.resolve.progress import ReadProgress
-from llama_serving.weights.resolve.resolve import Resolution, ResolveRequest, resolve
+from llama_serving.weights.resolve.report import Resolution
+from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.interface import Source
 from llama_serving.weights.source.retry import RetryPolicy
@@ -23,14 +24,14 @@ from tests.weights.places import Place
 
 
 async def no_sleep(seconds: float) -> None:
-    """Waits are counted by the retry, not spent."""
+    """Waits are counted by the retry policy, not spent."""
 
 
 PATIENCE = RetryPolicy(deadline=120, sleep=no_sleep, jitter=lambda: 0.0)
 
 
 async def look(source: Source, wanted: ResolveRequest, *, retry: RetryPolicy = PATIENCE) -> Resolution:
-    return await resolve(source, wanted, retry=retry, progress=ReadProgress(lambda line: None))
+    return await resolve(source, wanted, retry=retry, progress=ReadProgress(lambda _: None))
 
 
 def expected(model: Path) -> Manifest:

@@ -100,7 +100,7 @@ async def test_reading_goes_on_after_cuts_and_429(place: Place, model: Path) -> 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    patience = RetryPolicy(deadline=60, sleep=sleep, jitter=lambda: 0.0)
+    retry = RetryPolicy(deadline=60, sleep=sleep, jitter=lambda: 0.0)
     source = place.open()
     pieces = [piece async for piece in read_with_retries(source, FIRST, retry=retry)]
     assert b"".join(pieces) == (model / FIRST).read_bytes()

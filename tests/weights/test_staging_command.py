@@ -47,7 +47,7 @@ async def server() -> AsyncIterator[Server]:
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
-    await pod.start()
+    await site.start()
     mine.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield mine
     mine.open.set()
@@ -76,7 +76,7 @@ class Sidecar:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        flags = {"config": "cell.json", "configured": "next.json", "wish": "wish.json", "state": "staging.json"}
+        flags = {"config": "cell.json", "configured": "next.json", "desired": "desired.json", "state": "staging.json"}
         paths = [word for flag, name in flags.items() for word in (f"--{flag}", str(self.root / name))]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "llama_serving.weights", "stage", *paths),

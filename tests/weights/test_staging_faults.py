@@ -193,7 +193,7 @@ async def test_a_source_that_stays_busy_is_shown_as_waiting_and_others_have_thei
 
     waiting.open_source = open_source
     second = other.item(source="mem://other")
-    waiting.wish(MODEL.item(), second)
+    waiting.desire(MODEL.item(), second)
     stager = waiting.stager()
     staged = await until_outcome(stager, second, "ready", time_passes=waiting.time)
     assert staged.reason == ""

@@ -58,11 +58,11 @@ async def test_each_stage_verifies_its_own_tensors(tmp_path: Path, stage: int, o
 async def test_a_verified_claim_is_not_read_again_until_it_changes(tmp_path: Path) -> None:
     pod, folder = mounted(tmp_path)
     item = MODEL.item(source="pvc://models/llama", path=str(folder))
-    pod.wish(item)
+    pod.desire(item)
     stager = pod.stager()
     read = (await until_outcome(stager, item, "ready")).bytes_read
     other = checkpoint(seed=2).item(source="pvc://models/other", path=str(tmp_path / "nowhere"))
-    pod.wish(other, item)
+    pod.desire(other, item)
     await until_outcome(stager, other, "refused")
     for _ in range(5):
         pod.time.now += 20
@@ -110,7 +110,7 @@ async def test_one_pod_stages_and_the_other_waits_and_verifies(tmp_path: Path) -
     await until(bringing, lambda seen: any(staged.bytes_done for staged in seen.values()))
     staged = await until_outcome(waiting, item, "waiting")
     await until(waiting, lambda seen: seen[item.weights.digest].reason == "StagedByOther")
-    assert "pod pod-a brings these weights" in next(iter(waiting.state.weights)).message if waiting.state else False
+    assert "pod pod-a stages these weights" in next(iter(waiting.state.weights)).message if waiting.state else False
     first.source.go.set()
     await until_outcome(bringing, item, "ready")
     staged = await until_outcome(waiting, item, "ready", time_passes=second.time)

@@ -92,10 +92,10 @@ async def test_a_volume_that_others_fill_meanwhile_stops_the_download_above_the_
 async def test_current_next_and_previous_stay_and_older_ones_go(tmp_path: Path) -> None:
     mine = pod(tmp_path, total=10**8)
     stager = mine.stager()
-    mine.wish(item(0))
+    mine.desire(item(0))
     await until_outcome(stager, item(0), "ready")
     for number, there in ((1, {0, 1}), (2, {0, 1, 2}), (3, {1, 2, 3}), (4, {2, 3, 4})):
-        mine.wish(item(number), item(number - 1))
+        mine.desire(item(number), item(number - 1))
         await until_outcome(stager, item(number), "ready")
         await stager.step()
         assert folders(mine) == there
@@ -104,15 +104,15 @@ async def test_current_next_and_previous_stay_and_older_ones_go(tmp_path: Path) 
 async def test_old_weights_go_when_room_is_needed_and_named_ones_never(tmp_path: Path) -> None:
     mine = pod(tmp_path, total=TWO_FIT)
     stager = mine.stager()
-    mine.wish(item(0))
+    mine.desire(item(0))
     await until_outcome(stager, item(0), "ready")
-    mine.wish(item(1), item(0))
+    mine.desire(item(1), item(0))
     await until_outcome(stager, item(1), "ready")
-    mine.wish(item(2), item(1), item(0))
+    mine.desire(item(2), item(1), item(0))
     staged = await until_outcome(stager, item(2), "refused", time_passes=mine.time)
     assert staged.reason == "DiskFull"
     assert folders(mine) >= {0, 1}
-    mine.wish(item(2), item(1))
+    mine.desire(item(2), item(1))
     await until_outcome(stager, item(2), "ready", time_passes=mine.time)
     assert folders(mine) == {1, 2}
 
@@ -121,12 +121,12 @@ async def test_what_another_pod_uses_stays(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     first = pod(tmp_path / "a", total=TWO_FIT, volume=shared, holder="pod-a")
     second = pod(tmp_path / "b", total=TWO_FIT, volume=shared, holder="pod-b")
-    first.wish(item(0))
+    first.desire(item(0))
     await until_outcome(first.stager(), item(0), "ready")
     stager = second.stager()
-    second.wish(item(1))
+    second.desire(item(1))
     await until_outcome(stager, item(1), "ready")
-    second.wish(item(2), item(1))
+    second.desire(item(2), item(1))
     staged = await until_outcome(stager, item(2), "refused")
     assert staged.reason == "DiskFull"
     assert folders(first) >= {0, 1}
@@ -136,10 +136,10 @@ async def test_a_limit_that_the_volume_itself_does_not_know_is_kept(tmp_path: Pa
     """An emptyDir with a sizeLimit: the kubelet ends the pod when it is passed."""
     mine = pod(tmp_path, total=0)
     mine.disk = LocalDisk(limit=800_000)
-    mine.wish(item(0))
+    mine.desire(item(0))
     stager = mine.stager()
     await until_outcome(stager, item(0), "ready")
-    mine.wish(item(1), item(0))
+    mine.desire(item(1), item(0))
     staged = await until_outcome(stager, item(1), "refused")
     assert staged.reason == "DiskFull"
     assert "of 800 kB free on /weights" in staged.message
@@ -150,6 +150,6 @@ async def test_a_removal_that_was_cut_off_is_finished(tmp_path: Path) -> None:
     left = mine.mount / "0123456789abcdef.gone-pod-7"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"x")
-    mine.wish(item(0))
+    mine.desire(item(0))
     await until_outcome(mine.stager(), item(0), "ready")
     assert not left.exists()

@@ -35,7 +35,7 @@ def pod(root: Path) -> tuple[Pod, Sources]:
 
 async def test_what_serves_comes_first_then_the_order_of_the_wish(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
-    mine.wish(item(1), item(0), item(2), serve=item(0))
+    mine.desire(item(1), item(0), item(2), serve=item(0))
     stager = mine.stager()
     await until(stager, lambda seen: {staged.outcome for staged in seen.values()} == {"ready"})
     assert sources.opened == [0, 1, 2]
@@ -44,7 +44,7 @@ async def test_what_serves_comes_first_then_the_order_of_the_wish(tmp_path: Path
 async def test_the_wish_replaces_what_the_pod_starts_with(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     mine.configure(item(0))
-    mine.wish(item(1))
+    mine.desire(item(1))
     await until_outcome(mine.stager(), item(1), "ready")
     assert sources.opened == [1]
 
@@ -54,11 +54,11 @@ async def test_a_new_wish_ends_what_is_not_wanted_any_more_and_finds_it_later_wh
     big = checkpoint(seed=7, layers=2, shards=2, width=400_000)
     first = big.item(source="mem://0")
     sources.each[0] = MemorySource(big.files, piece=100_000, hold=30)
-    mine.wish(first)
+    mine.desire(first)
     stager = mine.stager()
     journal = mine.target(first).with_name("stage-0-of-2.journal")
     await until(stager, lambda _: sources.each[0].steps >= 30 and journal.exists())
-    mine.wish(item(1))
+    mine.desire(item(1))
     await until_outcome(stager, item(1), "ready")
     assert sources.opened == [0, 1]
     assert sources.each[0].closed == 1
@@ -67,7 +67,7 @@ async def test_a_new_wish_ends_what_is_not_wanted_any_more_and_finds_it_later_wh
     assert finished > 0
     sources.each[0].go.set()
     before = sources.each[0].read_bytes
-    mine.wish(first, item(1))
+    mine.desire(first, item(1))
     staged = await until_outcome(stager, first, "ready")
     headers_and_config = 2 * (16 << 10) + 100
     assert sources.each[0].read_bytes - before < staged.bytes_total + headers_and_config - finished * 400_000
@@ -76,24 +76,24 @@ async def test_a_new_wish_ends_what_is_not_wanted_any_more_and_finds_it_later_wh
 async def test_a_more_wanted_one_goes_first_at_once(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     sources.each[0].hold = 30
-    mine.wish(item(0))
+    mine.desire(item(0))
     stager = mine.stager()
     await until(stager, lambda _: sources.each[0].steps >= 30)
     sources.each[0].go.set()
     sources.each[0].hold = None
-    mine.wish(item(1), item(0), serve=item(1))
+    mine.desire(item(1), item(0), serve=item(1))
     await until(stager, lambda seen: {staged.outcome for staged in seen.values()} == {"ready"} and len(seen) == 2)
     assert sources.opened == [0, 1, 0]
 
 
 async def test_the_same_wish_again_costs_nothing(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
-    mine.wish(item(0))
+    mine.desire(item(0))
     stager = mine.stager()
     await until_outcome(stager, item(0), "ready")
     written = (mine.root / "staging.json").stat()
     steps = sources.each[0].steps
-    mine.wish(item(0))
+    mine.desire(item(0))
     for _ in range(5):
         await stager.step()
     assert sources.each[0].steps == steps
@@ -110,14 +110,14 @@ async def test_the_state_names_the_wish_that_it_answers(tmp_path: Path) -> None:
     assert stager.state is not None
     assert stager.state.wish == ""
     before = stager.state.weights
-    wish = mine.wish(item(0))
+    wish = mine.desire(item(0))
     await stager.step()
     assert (stager.state.wish, stager.state.weights) == (wish.key, before)
 
 
 async def test_the_state_reaches_its_file(tmp_path: Path) -> None:
     mine, _ = pod(tmp_path)
-    mine.wish(item(0))
+    mine.desire(item(0))
     stager = mine.stager()
     await until_outcome(stager, item(0), "ready")
     state = StagingState.model_validate_json((mine.root / "staging.json").read_bytes())
@@ -129,7 +129,7 @@ async def test_the_state_reaches_its_file(tmp_path: Path) -> None:
 async def test_progress_has_numbers(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     sources.each[0].hold = 30
-    mine.wish(item(0))
+    mine.desire(item(0))
     digest = item(0).weights.digest
     shown = await until(mine.stager(), lambda seen: digest in seen and seen[digest].bytes_done > 0)
     staged = shown[digest]
@@ -141,10 +141,10 @@ async def test_progress_has_numbers(tmp_path: Path) -> None:
 
 async def test_a_wish_that_is_no_wish_leaves_the_last_one_standing(tmp_path: Path) -> None:
     mine, _ = pod(tmp_path)
-    mine.wish(item(0))
+    mine.desire(item(0))
     stager = mine.stager()
     await until_outcome(stager, item(0), "ready")
-    (mine.root / "wish.json").write_text(json.dumps({"serve": 5}))
+    (mine.root / "desired.json").write_text(json.dumps({"serve": 5}))
     await stager.step()
     assert stager.state is not None
     assert [staged.outcome for staged in stager.state.weights] == ["ready"]
@@ -166,12 +166,12 @@ def test_checkpoints_of_two_seeds_differ() -> None:
 
 async def test_what_was_verified_once_is_believed_when_it_comes_back(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
-    mine.wish(item(0))
+    mine.desire(item(0))
     stager = mine.stager()
     await until_outcome(stager, item(0), "ready")
-    mine.wish(item(1))
+    mine.desire(item(1))
     await until_outcome(stager, item(1), "ready")
-    mine.wish(item(0), item(1))
+    mine.desire(item(0), item(1))
     staged = await until_outcome(stager, item(0), "ready")
     assert (staged.bytes_read, staged.bytes_total) == (0, 47_054)
     assert sources.opened == [0, 1]

@@ -41,7 +41,7 @@ def test_facts_of_a_good_folder(tmp_path: Path) -> None:
         "architecture": "LlamaForCausalLM",
         "layers": 2,
         "hidden_size": 8,
-        "headers": 4,
+        "heads": 4,
         "kv_heads": 2,
         "head_dim": 2,
         "vocabulary": 16,
@@ -52,7 +52,7 @@ def test_facts_of_a_good_folder(tmp_path: Path) -> None:
         "files": 2,
         "bytes": 2 * (2 * 16 * 8 + 3 * 8),
     }
-    assert "2 layers, 4 headers and 2 KV headers, bfloat16: 560 bytes in 2 files" in report.message
+    assert "2 layers, 4 heads and 2 KV heads, bfloat16: 560 bytes in 2 files" in report.message
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -195,12 +195,12 @@ BAD: dict[str, tuple[Change, CellReason, str]] = {
     "layers as flag": (config(num_hidden_layers=True), REFUSED, "num_hidden_layers must be a positive whole number"),
     "too many layers": (config(num_hidden_layers=10**30), REFUSED, "num_hidden_layers must be a positive"),
     "no context": (config(max_position_embeddings=None), REFUSED, "max_position_embeddings must be a positive"),
-    "headers not a multiple of kv headers": (
+    "heads not a multiple of kv heads": (
         config(num_key_value_heads=3),
         REFUSED,
         "num_attention_heads (4) is no mult",
     ),
-    "hidden not a multiple of headers": (config(hidden_size=10), REFUSED, "hidden_size (10) is no multiple"),
+    "hidden not a multiple of heads": (config(hidden_size=10), REFUSED, "hidden_size (10) is no multiple"),
     "quantized somehow": (config(quantization_config={}), REFUSED, "must name its quant_method"),
     # formats
     "no weights": (drop(FIRST, SECOND, INDEX), MISSING, "holds no *.safetensors file (it holds config.json"),

@@ -86,7 +86,7 @@ async def test_digests_do_not_depend_on_the_pieces(header: bytes, tensors: list[
     for number, content in enumerate(tensors):
         described[f"t{number}"] = Tensor("U8", (len(content),), begin, begin + len(content))
         begin += len(content)
-    content = head + b"".join(tensors)
+    content = header + b"".join(tensors)
     found = await digest_file(pieces(content, cuts), Header(len(header), described))
     assert found.file == sha256(content)
     assert found.header == sha256(header)

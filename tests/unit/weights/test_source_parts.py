@@ -1,6 +1,6 @@
 """The pure parts of the sources: addresses, sums, what an answer means, how long to wait."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -191,12 +191,14 @@ async def test_what_does_not_heal_is_raised_at_once(error: SourceError) -> None:
 @given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=8), st.integers(0, 60), st.integers(0, 60))
 async def test_every_byte_once(content: bytes, cuts: list[int], one: int, other: int) -> None:
     begin, end = min(one, other), max(one, other)
-    source = Scripted(content, [(partition, Broken("x")) for cut in cuts])
+    source = Scripted(content, [(cut, Broken("x")) for cut in cuts])
     pieces = read_with_retries(source, "f", begin=begin, end=end, retry=Clock().patience(1e9))
     assert b"".join([piece async for piece in pieces]) == content[begin:end]
 
 
-def _always(error: SourceError):  # type: ignore[no-untyped-def] # a coroutine function that never returns
+def _always(error: SourceError) -> Callable[[], Awaitable[None]]:
+    """Return a coroutine function that never returns."""
+
     async def call() -> None:
         raise error
 

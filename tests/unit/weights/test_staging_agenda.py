@@ -5,11 +5,12 @@ from itertools import pairwise
 import pytest
 
 from llama_serving.config.desired import DesiredState, StagingReason, WeightsArtifact
+from llama_serving.config.units import bytes_text
 from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused, disk_full
 from llama_serving.weights.staging.decide.item import QueueItem
 from llama_serving.weights.staging.decide.progress import StagingProgress
 from llama_serving.weights.staging.decide.queue import choose, protected, wanted
-from llama_serving.weights.staging.decide.rate import RateMeter, bytes_text, progress_text, seconds_left
+from llama_serving.weights.staging.decide.rate import RateMeter, progress_text, seconds_left
 from tests.fakes.staging import Time, checkpoint
 
 A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))
@@ -59,9 +60,9 @@ def test_sizes(count: int, text: str) -> None:
 
 
 def test_the_sentence_has_the_numbers() -> None:
-    text = progress_text(verb="downloading", done=1_200_000_000, total=3_400_000_000, rate=220_000_000.0)
+    text = progress_text("downloading", done=1_200_000_000, total=3_400_000_000, rate=220_000_000.0)
     assert text == "downloading: 1.2 of 3.4 GB, 220 MB/s, 10 s left"
-    assert progress_text(verb="downloading", done=0, total=3_400, rate=0.0) == "downloading: 0.0 of 3.4 kB"
+    assert progress_text("downloading", done=0, total=3_400, rate=0.0) == "downloading: 0.0 of 3.4 kB"
 
 
 def test_seconds_left() -> None:
@@ -86,20 +87,20 @@ def test_a_burst_in_no_time_is_no_rate() -> None:
     assert meter.rate == 0.0
 
 
-def entry() -> QueueItem:
+def queue_item() -> QueueItem:
     return QueueItem(A, StagingProgress(Time()))
 
 
 def outcome(of: QueueItem, *, running: bool = False) -> tuple[str, str]:
-    shown = of.shown(running=running)
+    shown = of.status(running=running)
     return shown.outcome, shown.reason
 
 
-def test_an_entry_from_its_first_mention_to_its_end() -> None:
-    mine = entry()
+def test_an_item_from_its_first_mention_to_its_end() -> None:
+    mine = queue_item()
     assert outcome(mine) == ("waiting", "")
     assert outcome(mine, running=True) == ("working", "")
-    mine.progress.wait("429: asked too often; trying again in 3.0 s")
+    mine.progress.set_waiting("429: asked too often; trying again in 3.0 s")
     mine.progress.last_failure = StagingReason.WEIGHTS_BUSY
     assert outcome(mine, running=True) == ("waiting", "WeightsBusy")
     mine.progress.add_read(5)
@@ -109,33 +110,33 @@ def test_an_entry_from_its_first_mention_to_its_end() -> None:
 
 
 def test_a_refusal_stays_visible_until_a_new_attempt_gets_further() -> None:
-    mine = entry()
-    mine.failed(StagingRefused(StagingReason.DISK_FULL, "needs 3 GB", again=5.0), files=None, now=100.0)
+    mine = queue_item()
+    mine.mark_failed(StagingRefused(StagingReason.DISK_FULL, "needs 3 GB", again=5.0), files=None, now=100.0)
     assert outcome(mine) == ("refused", "DiskFull")
-    mine.progress.begin("looking at the source")
+    mine.progress.begin("listing the files of the source")
     assert outcome(mine, running=True) == ("refused", "DiskFull")
     mine.progress.begin("downloading", total=10, under_way=True)
     assert outcome(mine, running=True) == ("working", "")
 
 
 def test_refusals_are_looked_at_less_and_less_often_and_waits_as_they_ask() -> None:
-    mine = entry()
+    mine = queue_item()
     pauses = []
     for _ in range(6):
-        mine.failed(StagingRefused(StagingReason.WEIGHTS_DENIED, "401"), files=None, now=0.0)
+        mine.mark_failed(StagingRefused(StagingReason.WEIGHTS_DENIED, "401"), files=None, now=0.0)
         pauses.append(mine.not_before)
     assert pauses == [60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
     for _ in range(3):
-        mine.failed(disk_full("needs 3 GB", bytes_needed=3), files=None, now=0.0)
+        mine.mark_failed(disk_full("needs 3 GB", bytes_needed=3), files=None, now=0.0)
         assert (mine.not_before, mine.bytes_needed) == (5.0, 3)
-    mine.failed(RetryLater(StagingReason.WEIGHTS_BUSY, "429", after=7.0), files=None, now=50.0)
+    mine.mark_failed(RetryLater(StagingReason.WEIGHTS_BUSY, "429", after=7.0), files=None, now=50.0)
     assert mine.not_before == 57.0
 
 
 def test_files_that_were_judged_wrong_are_judged_again_only_when_they_change() -> None:
-    mine = entry()
-    mine.failed(StagingRefused(StagingReason.DIGEST_DIFFERS, "differs"), files="these", now=0.0)
+    mine = queue_item()
+    mine.mark_failed(StagingRefused(StagingReason.DIGEST_DIFFERS, "differs"), files="these", now=0.0)
     assert mine.not_before == float("inf")
-    mine.changed()
+    mine.mark_changed()
     assert mine.not_before == 0.0
     assert outcome(mine) == ("waiting", "")

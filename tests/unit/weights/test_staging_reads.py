@@ -44,7 +44,7 @@ def spans(reads: tuple[ReadRequest, ...]) -> list[tuple[int, int]]:
         # Never more than MAX_GAP, however much is wanted.
         ([(0, 40 * MB), (41 * MB + 1, 60 * MB)], [(0, 40 * MB), (41 * MB + 1, 60 * MB)]),
         ([(0, 60 * MB), (61 * MB, 63 * MB)], [(0, 63 * MB)]),
-        # What is long is cut between parts; one part is never partition.
+        # What is long is cut between parts; one part is never cut.
         ([(0, 40 * MB), (40 * MB, 80 * MB)], [(0, 40 * MB), (40 * MB, 80 * MB)]),
         ([(0, 200 * MB)], [(0, 200 * MB)]),
     ],

@@ -31,12 +31,14 @@ def old(*sizes: int) -> list[EvictionCandidate]:
 def test_what_goes(
     needed: int, free: int, leftovers: list[EvictionCandidate], wanted: int, removed: tuple[str, ...]
 ) -> None:
-    verdict = plan_eviction(needed=needed * GB, space=VolumeSpace(free * GB, 100 * GB), old=leftovers, wanted=wanted)
+    verdict = plan_eviction(
+        needed=needed * GB, space=VolumeSpace(free * GB, 100 * GB), candidates=leftovers, wanted=wanted
+    )
     assert (verdict.remove, verdict.refusal) == (removed, "")
 
 
 def test_a_refusal_has_the_numbers_and_removes_nothing() -> None:
-    verdict = plan_eviction(needed=32 * GB // 10, space=VolumeSpace(11 * GB // 10, 4 * GB), old=[], wanted=1)
+    verdict = plan_eviction(needed=32 * GB // 10, space=VolumeSpace(11 * GB // 10, 4 * GB), candidates=[], wanted=1)
     assert verdict.remove == ()
     assert verdict.refusal == (
         "needs 3.2 GB, 1.1 GB of 4.0 GB free on /weights, of which 200 MB stay free: "
@@ -45,7 +47,7 @@ def test_a_refusal_has_the_numbers_and_removes_nothing() -> None:
 
 
 def test_a_refusal_says_what_could_be_removed() -> None:
-    verdict = plan_eviction(needed=30 * GB, space=VolumeSpace(10 * GB, 100 * GB), old=old(5, 2), wanted=1)
+    verdict = plan_eviction(needed=30 * GB, space=VolumeSpace(10 * GB, 100 * GB), candidates=old(5, 2), wanted=1)
     assert verdict.remove == ()
     assert "7.0 GB more by removing old weights" in verdict.refusal
     assert "14.0 GB more" in verdict.refusal
@@ -60,7 +62,7 @@ def test_a_refusal_says_what_could_be_removed() -> None:
 )
 def test_there_is_room_or_a_refusal(needed: int, free: int, sizes: list[int], wanted: int) -> None:
     space, leftovers = VolumeSpace(free * GB, 100 * GB), old(*sizes)
-    verdict = plan_eviction(needed=needed * GB, space=space, old=leftovers, wanted=wanted)
+    verdict = plan_eviction(needed=needed * GB, space=space, candidates=leftovers, wanted=wanted)
     freed = sum(folder.bytes for folder in leftovers if folder.name in verdict.remove)
     if verdict.refusal:
         assert not verdict.remove

@@ -56,8 +56,8 @@ def test_requests_and_what_is_done_are_the_share(data: st.DataObject, stages: in
     sizes = {
         (read.file, part.tensor): part.size for read in mine.read_requests(set(), ranged=True) for part in read.parts
     }
-    assert mine.left(done) == mine.needed_bytes - sum(sizes[one] for one in done)
-    assert mine.left(everything) == 0
+    assert mine.bytes_left(done) == mine.needed_bytes - sum(sizes[one] for one in done)
+    assert mine.bytes_left(everything) == 0
 
 
 @pytest.mark.parametrize("full", [True, False])
