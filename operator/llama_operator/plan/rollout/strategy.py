@@ -93,11 +93,14 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
     if not rollout.max_unavailable:
         return Choice("", f"{missing}, and spec.rollout.maxUnavailable is 0", Reason.WAITING_FOR_ROOM)
     load, staying = present_load(state), max(state.available - 1, 0)
-    slots, groups = staying * state.spec.max_concurrent_requests, plural(staying, "group")
+    slots = staying * state.spec.max_concurrent_requests
+    requests, now = plural(slots, "request"), plural(load, "request is", "requests are")
     if load <= slots:
-        return Choice("drain", f"{missing}; the {groups} that stay can run {slots} requests at a time, now {load} are there")
+        groups = plural(staying, "group that stays", "groups that stay")
+        return Choice("drain", f"{missing}; the {groups} can run {requests} at a time, and {now} there now")
+    groups, now = plural(staying, "group"), "is" if load == 1 else "are"
     text = (
-        f"{missing}, and the {groups} that would stay can run {slots} requests at a time, while {load} are there now;"
+        f"{missing}, and the {groups} that would stay can run {requests} at a time, while {load} {now} there now;"
         " free the devices of one group, or accept that requests wait with spec.rollout.strategy drain"
     )
     return Choice("", text, Reason.WAITING_FOR_ROOM)

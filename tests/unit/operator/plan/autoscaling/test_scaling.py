@@ -138,7 +138,7 @@ def test_limits_come_from_the_spec_and_the_size_of_the_model() -> None:
     known = seen(auto={"target": {"waitSeconds": 3}, "windows": {"cooldownSeconds": 9}, "maxScaleUp": 2})
     assert known.spec is not None
     assert known.spec.autoscaling is not None
-    start = expected_start(weights_of(known.weights, known.spec.model), known.spec.sharding.pipeline)
+    start = expected_start(state_of(known).model_weights, known.spec.sharding.pipeline)
     limits = limits_for(known.spec, known.spec.autoscaling, minimum=ScheduledMinimum(2, "day"), start=start)
     assert (limits.floor, limits.ceiling, limits.slots, limits.wait) == (2, 5, 64, 3)
     assert (limits.stable, limits.cooldown, limits.step, limits.idle_after) == (None, 9, 2, 600)
