@@ -194,9 +194,7 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)
 
 
-async def _report(
-    decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster
-) -> PlanState:
+async def _report(decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster) -> PlanState:
     """Write the status, if it says something else than before; return the state with it."""
     status, before = deployment_status(state, decided, problems), state.snapshot.status
     if status != before:

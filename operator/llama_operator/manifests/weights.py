@@ -45,11 +45,15 @@ def weights_due(context: Context, model: ModelSpec, view: WeightsView | None) ->
         return False
     if context.uid not in view.owners:
         return True
-    return not view.ready and view.owners == {context.uid} and view.resolver_settings != resolver_settings(weights_spec(context, model))
+    return (
+        not view.ready
+        and view.owners == {context.uid}
+        and view.resolver_settings != resolver_settings(weights_spec(context, model))
+    )
 
 
 def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:
-    """Resolve the weights where the stages will run: a volume that is bound to a node must be one that serves them too."""
+    """Resolve the weights where the stages will run: a volume that is bound to a node must serve them too."""
     placement, images = context.spec.placement, context.spec.images
     return LlamaWeightsSpec(
         source=model.source,

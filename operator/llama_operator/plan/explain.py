@@ -84,7 +84,9 @@ def explain_start(pod: PodView, capacity: Capacity | None, now: datetime) -> Exp
 def _not_running(pod: PodView, capacity: Capacity | None) -> Explanation | None:
     """Say what the scheduler or the kubelet has against this pod."""
     if pod.unscheduled:
-        return Explanation(Reason.UNSCHEDULABLE, sentences.pod_unscheduled(pod.name, pod_shortage(pod, capacity)), pod.group)
+        return Explanation(
+            Reason.UNSCHEDULABLE, sentences.pod_unscheduled(pod.name, pod_shortage(pod, capacity)), pod.group
+        )
     return _waiting(pod, pod.waiting) if pod.waiting else None
 
 

@@ -1,7 +1,7 @@
 """One pass of one LlamaDeployment: ``plan(state)``; pure, so that it can be tried on any snapshot.
 
 1. how many groups there shall be: by autoscaling, else as many as the spec says
-2. what the spec asks for (desired), once its weights are ready and the layout fits them, and what to fall back to (stable)
+2. what the spec asks for (desired), once its weights are ready and fit the layout, and what to fall back to (stable)
 3. where the rollout stands, and the update policy that follows from it
 4. the next step of every group
 5. which groups may go to the scheduler
@@ -85,9 +85,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
 
 def _with_admissions(actions: Actions, state: PlanState) -> tuple[Actions, tuple[Explanation, ...]]:
     going = frozenset(delete.name for delete in actions.deletes)
-    found, later = admissions(
-        state.groups, state.snapshot, whole=actions.complete, going=going, now=state.now
-    )
+    found, later = admissions(state.groups, state.snapshot, whole=actions.complete, going=going, now=state.now)
     return replace(actions, admissions=tuple(replace(item, behind=actions.behind) for item in found)), later
 
 

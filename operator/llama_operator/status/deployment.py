@@ -107,7 +107,9 @@ def _model(report: _Report) -> ModelStatus | None:
     if weights.facts is not None and not weights.refused:
         facts = ModelFactsStatus.model_validate(weights.facts.model_dump())
         text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
-        return ModelStatus(key=weights.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts)
+        return ModelStatus(
+            key=weights.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts
+        )
     if weights.refused:
         message = weights.message[:LONGEST]
         return ModelStatus(key=weights.name, outcome="refused", reason=weights.reason, message=message)

@@ -114,9 +114,7 @@ def _agreement(measured: Measurement, criteria: Criteria) -> str:
     right = right_answer([*others, measured.answer_hash])
     if right == measured.answer_hash:
         return ""
-    return sentences.answer_differs(
-        answer=measured.answer_hash[:12], expected=right[:12], groups=others.count(right)
-    )
+    return sentences.answer_differs(answer=measured.answer_hash[:12], expected=right[:12], groups=others.count(right))
 
 
 def right_answer(answers: Sequence[str]) -> str:

@@ -165,7 +165,9 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
         return ()
     desired = DesiredState(serve=step.serve.weights, staged=step.staged, verify=state.spec.verify.message())
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
-    return tuple(PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.desired != desired.key)
+    return tuple(
+        PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.desired != desired.key
+    )
 
 
 def rotation_change(step: GroupStep) -> SetRotation | None:

@@ -44,7 +44,9 @@ def watch_canary(
     if rollout.canary == "" or rollout.canary_since is None:
         baselines = counter_baselines(state.snapshot, pair)
         since = state.now.replace(microsecond=0)
-        return rollout.model_copy(update={"canary": "watching", "canary_since": since, "canary_counter_baselines": baselines})
+        return rollout.model_copy(
+            update={"canary": "watching", "canary_since": since, "canary_counter_baselines": baselines}
+        )
     if (state.now - rollout.canary_since).total_seconds() < canary.seconds:
         return rollout
     return rollout.model_copy(update={"canary": "passed", "canary_counter_baselines": ()})
@@ -61,7 +63,7 @@ def canary_failure(rollout: RolloutStatus, pair: WeightsPair, state: PlanState) 
 
 
 def canary_fault(counted: CounterBaseline, canary: CanarySpec, pair: WeightsPair) -> str:
-    """Say why the canary does not pass by what was counted since it started; empty when nothing speaks against it."""
+    """Say why the canary does not pass, by the counts since its start; empty when nothing speaks against it."""
     answers = counted.new[0] + counted.new[1]
     if answers and counted.new[1] / answers > canary.max_error_rate:
         return (
@@ -98,7 +100,7 @@ def count_requests(snapshot: Snapshot, before: Sequence[CounterBaseline], pair: 
 
 
 def percentile(classes: Sequence[int], share: float = 0.99) -> float | None:
-    """Return the upper bound in seconds of the class that holds this share of the answers; None with fewer than FEWEST."""
+    """Return the upper bound in seconds of the class with this share of the answers; None below FEWEST."""
     total = sum(classes)
     if total < FEWEST:
         return None

@@ -134,9 +134,7 @@ def _with_pod_hash(desired: GroupTemplate, choice: Choice, persisted: Persisted)
     return replace(desired, pod_hash=pod_hash_for(choice, stable, desired))
 
 
-def _with_history(
-    persisted: Persisted, rollout: RolloutStatus, outcome: str, *, why: str, now: datetime
-) -> Persisted:
+def _with_history(persisted: Persisted, rollout: RolloutStatus, outcome: str, *, why: str, now: datetime) -> Persisted:
     past = PastRollout.model_validate(
         {
             "from": rollout.before,
@@ -160,7 +158,9 @@ def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> P
     if desired.spec_hash != stable.key and templates.stable is not None:
         cause = rollback_cause(desired, state, since=rollout.started) or canary_failure(rollout, pair, state)
         if cause:
-            return replace(persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash)))
+            return replace(
+                persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash))
+            )
     if not rollout.preview.strategy:
         return replace(persisted, rollout=_choose_again(persisted, rollout, desired, state=state))
     rollout = watch_canary(rollout, pair, desired, state=state)

@@ -94,13 +94,11 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
         return Choice("", f"{missing}, and spec.rollout.maxUnavailable is 0", Reason.WAITING_FOR_ROOM)
     load, staying = present_load(state), max(state.available - 1, 0)
     slots = staying * state.spec.max_concurrent_requests
-    requests, now = plural(slots, "request"), plural(load, "request is", "requests are")
+    room = f"can run {plural(slots, 'request')} at a time, and {plural(load, 'request is', 'requests are')} there now"
     if load <= slots:
-        groups = plural(staying, "group that stays", "groups that stay")
-        return Choice("drain", f"{missing}; the {groups} can run {requests} at a time, and {now} there now")
-    groups, now = plural(staying, "group"), "is" if load == 1 else "are"
+        return Choice("drain", f"{missing}; the {plural(staying, 'group that stays', 'groups that stay')} {room}")
     text = (
-        f"{missing}, and the {groups} that would stay can run {requests} at a time, while {load} {now} there now;"
+        f"{missing}, and the {plural(staying, 'group')} that would stay {room};"
         " free the devices of one group, or accept that requests wait with spec.rollout.strategy drain"
     )
     return Choice("", text, Reason.WAITING_FOR_ROOM)

@@ -300,6 +300,8 @@ def test_an_event_for_every_change_with_its_sentence() -> None:
     def status(target: int) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus(autoscaling=AutoscalingStatus(target=target, message="why", since=NOW))
 
-    assert [(one.reason, one.message) for one in deployment_events(status(1), status(3))] == [("ScaledUp", "1 to 3 groups: why")]
+    assert [(one.reason, one.message) for one in deployment_events(status(1), status(3))] == [
+        ("ScaledUp", "1 to 3 groups: why")
+    ]
     assert [one.reason for one in deployment_events(status(3), status(1))] == ["ScaledDown"]
     assert deployment_events(status(3), status(3)) == deployment_events(LlamaDeploymentStatus(), status(3)) == ()

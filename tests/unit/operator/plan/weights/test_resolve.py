@@ -102,7 +102,9 @@ def test_another_image_credential_or_placement_is_another_job_and_another_spelli
         resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "placement": {"nodeSelector": {"a": "b"}}}), SETTINGS),
     ]
     assert len({resolve_key(spec, SETTINGS), *changed}) == 4
-    assert resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "check": "full"}), SETTINGS) == resolve_key(spec, SETTINGS)
+    assert resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "check": "full"}), SETTINGS) == resolve_key(
+        spec, SETTINGS
+    )
     assert spec_key(spec) == spec_key(spec.model_copy(update={"credentials_secret": "s"}))
 
 

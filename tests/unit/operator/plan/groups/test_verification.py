@@ -62,7 +62,7 @@ FAILED = GoldenResult(prompt="Capital of France?", passed=False, answer="banana"
         (verdict("v2", mean_logprob=-9.0), {"qualityTexts": ["other texts"]}, True, "-9.00"),
     ],
 )  # fmt: skip
-def test_a_verdict(measured: Measurement | None, asked: dict[str, Any], passed: bool | None, words: str) -> None:
+def test_a_verdict(*, measured: Measurement | None, asked: dict[str, Any], passed: bool | None, words: str) -> None:
     found = judge(unit_with(measured), serve_of("v2"), bench(**asked))
     assert found.passed is passed, found
     assert words in found.message
