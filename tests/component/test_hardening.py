@@ -272,7 +272,7 @@ async def test_a_spec_of_older_rules_names_field_and_value() -> None:
     before = len(world.cluster.objects)
     await world.seconds(5)
     assert world.status.reason == "SpecInvalid"
-    assert world.status.message.startswith("spec.contextLength is 0: Input should be greater than or equal to 16")
+    assert world.status.message.startswith("spec.contextLength is 0: it must be at least 16")
     assert len(world.cluster.objects) == before
     assert world.status.ready_replicas == 2
 

@@ -20,7 +20,7 @@ from tests.fakes.models import id_of
 from tests.fakes.scheduler import gpu_node
 from tests.fakes.world import KEY, World, spec_of
 
-GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
+GOLDEN = {"goldenPrompts": [{"prompt": "Capital of France?", "expect": "Paris"}]}
 ROOMY = [gpu_node(f"node-{k}", 0) for k in range(2)]
 
 

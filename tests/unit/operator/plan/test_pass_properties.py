@@ -312,7 +312,12 @@ CAPACITIES = st.sampled_from(
 
 
 @MANY
-@given(pod_lists(), CAPACITIES, st.booleans(), st.randoms(use_true_random=False))
+@given(
+    pods=pod_lists(),
+    capacity=CAPACITIES,
+    known_model=st.booleans(),
+    shuffler=st.randoms(use_true_random=False),
+)
 def test_no_shape_or_order_of_pods_upsets_a_pass(
     *, pods: list[dict[str, Any]], capacity: Capacity | None, known_model: bool, shuffler: Any
 ) -> None:

@@ -243,7 +243,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     run.watch().edit(PODS).go()
     hold = run.last.plan.explanations[0]
     assert hold.reason == "WaitingForRoom"
-    assert "hold 64 requests at a time while 100 are there" in hold.detail
+    assert "can run 64 requests at a time, and 100 requests are there now" in hold.detail
     run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=60)
     run.go()
     record = run.simulation.persisted.rollout
@@ -292,7 +292,7 @@ troubles = st.sampled_from([{}, {}, {}, *[{step: "v3"} for step in ("staging", "
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(SHAPES), stories, troubles, st.integers(0, 3))
+@given(shape=st.sampled_from(SHAPES), story=stories, wrong=troubles, late=st.integers(0, 3))
 def test_any_story_of_edits_ends_where_its_last_spec_says(
     *, shape: tuple[int, int, int], story: list[tuple[int, dict[str, Any]]], wrong: dict[str, str], late: int
 ) -> None:
