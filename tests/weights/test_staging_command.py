@@ -66,7 +66,7 @@ class Sidecar:
             deployment="chat",
             namespace="default",
             group=0,
-            revision="r",
+            pod_hash="r",
             stage_hosts=("a", "b"),
             weights=item.weights,
             layout=Layout(pipeline=2, tensor=1, device="cpu"),
