@@ -45,7 +45,11 @@ def weights_due(context: Context, model: ModelSpec, view: WeightsView | None) ->
         return False
     if context.uid not in view.owners:
         return True
-    return not view.ready and view.owners == {context.uid} and view.resolver_settings != resolver_settings(weights_spec(context, model))
+    return (
+        not view.ready
+        and view.owners == {context.uid}
+        and view.resolver_settings != resolver_settings(weights_spec(context, model))
+    )
 
 
 def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:

@@ -16,7 +16,7 @@ from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.ports import Key, Manifest, Capacity
+from llama_operator.ports import Capacity, Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest

@@ -85,9 +85,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
 
 def _with_admissions(actions: Actions, state: PlanState) -> tuple[Actions, tuple[Explanation, ...]]:
     going = frozenset(delete.name for delete in actions.deletes)
-    found, later = admissions(
-        state.groups, state.snapshot, whole=actions.complete, going=going, now=state.now
-    )
+    found, later = admissions(state.groups, state.snapshot, whole=actions.complete, going=going, now=state.now)
     return replace(actions, admissions=tuple(replace(item, behind=actions.behind) for item in found)), later
 
 

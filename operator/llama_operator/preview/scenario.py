@@ -60,7 +60,9 @@ class Scenario(_Part):
     then: dict[int, dict[str, Any]] = Field(
         default={}, description="further edits, by the second after the first one at which they come"
     )
-    nodes: tuple[ScenarioNode, ...] | None = Field(default=None, description="absent: the operator may not look at nodes")
+    nodes: tuple[ScenarioNode, ...] | None = Field(
+        default=None, description="absent: the operator may not look at nodes"
+    )
     in_flight: int = Field(default=0, ge=0, description="requests that are there all the time")
     seconds: Seconds = Field(default=Seconds(), description="how long things take")
     wrong: ScenarioFaults = Field(default=ScenarioFaults(), description="what goes wrong")

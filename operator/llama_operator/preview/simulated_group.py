@@ -287,7 +287,9 @@ class SimulatedGroup:
         """Return how far staging is, by the last desired state that the stager has read."""
         desired = self._read(now)
         items = desired.staged if desired else (self.file,)
-        return StagingState(desired=desired.key if desired else "", weights=tuple(self._staged(item, now) for item in items))
+        return StagingState(
+            desired=desired.key if desired else "", weights=tuple(self._staged(item, now) for item in items)
+        )
 
     def _staged(self, item: WeightsArtifact, now: datetime) -> StagedWeights:
         digest, name = item.weights.digest, item.weights.id

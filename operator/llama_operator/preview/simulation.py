@@ -115,7 +115,9 @@ class Simulation:
         view = weights_view(self.spec, self.setting.facts)
         self.models.setdefault(view.name, view)
         pods = tuple(pod for group in self.groups.values() for pod in group.pods(self.now))
-        cells = {name: answer for group in self.groups.values() for name, answer in group.answers(self.now, NAME).items()}
+        cells = {
+            name: answer for group in self.groups.values() for name, answer in group.answers(self.now, NAME).items()
+        }
         return Snapshot(
             key=Key("default", NAME),
             uid="uid",

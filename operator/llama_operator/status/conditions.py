@@ -31,5 +31,3 @@ def condition(kind: str, value: bool, why: tuple[str, str], *, stamp: Stamp) -> 
         last_transition_time=before.last_transition_time if before and unchanged else stamp.now.replace(microsecond=0),
         observed_generation=stamp.generation,
     )
-
-

@@ -98,9 +98,7 @@ class PlanState:
 
     @cached_property
     def _by_ordinal(self) -> Mapping[int, tuple[Group, ...]]:
-        return {
-            ordinal: tuple(groups) for ordinal, groups in groupby(self.groups, key=lambda group: group.id.ordinal)
-        }
+        return {ordinal: tuple(groups) for ordinal, groups in groupby(self.groups, key=lambda group: group.id.ordinal)}
 
     def scaled_to(self, replicas: int) -> "PlanState":
         """Return the same state with another number of wanted groups."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
 from llama_operator.plan.groups.template_hash import verification_hash
@@ -30,6 +29,7 @@ from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, choose, pod_hash_for
+from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
 KEPT = 10  # past rollouts
@@ -134,9 +134,7 @@ def _with_pod_hash(desired: GroupTemplate, choice: Choice, persisted: Persisted)
     return replace(desired, pod_hash=pod_hash_for(choice, stable, desired))
 
 
-def _with_history(
-    persisted: Persisted, rollout: RolloutStatus, outcome: str, *, why: str, now: datetime
-) -> Persisted:
+def _with_history(persisted: Persisted, rollout: RolloutStatus, outcome: str, *, why: str, now: datetime) -> Persisted:
     past = PastRollout.model_validate(
         {
             "from": rollout.before,
@@ -160,7 +158,9 @@ def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> P
     if desired.spec_hash != stable.key and templates.stable is not None:
         cause = rollback_cause(desired, state, since=rollout.started) or canary_failure(rollout, pair, state)
         if cause:
-            return replace(persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash)))
+            return replace(
+                persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash))
+            )
     if not rollout.preview.strategy:
         return replace(persisted, rollout=_choose_again(persisted, rollout, desired, state=state))
     rollout = watch_canary(rollout, pair, desired, state=state)
