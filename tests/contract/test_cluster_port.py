@@ -18,13 +18,13 @@ from llama_operator.api import (
     LlamaWeightsStatus,
 )
 from llama_operator.api.v1alpha1.staging import ClaimTemplate
-from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.changes import Write, manager_of
+from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.deployment import token_secret
 from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.pods import pod_requests, pod_view
-from llama_operator.plan.naming import GroupId
 from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED

@@ -23,7 +23,7 @@ def shape(bed: Bed, name: str) -> set[str]:
     }
 
 
-def consists_of(name: str, revision: str) -> set[str]:
+def consists_of(name: str, pod_hash: str) -> set[str]:
     """Kinds and names of a deployment of two groups of two stages."""
     groups = [f"{name}-{pod_hash}-{group}" for group in (0, 1)]
     common = ("ServiceAccount", "PodDisruptionBudget")

@@ -4,15 +4,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.manifests.common import Context
 from llama_operator.manifests.changes import Changes, changes
+from llama_operator.manifests.common import Context
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.images import serving_image
-from llama_operator.plan.groups.weights_lookup import weights_artifact
-from llama_operator.plan.groups.template_hash import template_hash
-from llama_operator.plan.naming import GroupId
 from llama_operator.plan.actions import Actions, CreateStage, GroupPlan
+from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.state import plan_state
+from llama_operator.plan.groups.template_hash import template_hash
+from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.plan.naming import GroupId
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key

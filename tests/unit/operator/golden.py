@@ -9,8 +9,8 @@ from typing import Final
 import yaml
 
 from llama_operator.api import LlamaWeightsSpec
-from llama_operator.manifests.diff import with_digest
 from llama_operator.manifests.deployment import token_secret
+from llama_operator.manifests.diff import with_digest
 from llama_operator.manifests.resolver import WeightsContext, resolver_job, resolver_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot

@@ -6,12 +6,20 @@ import pytest
 
 from llama_operator.api.v1alpha1.rollout import CanarySpec
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.rollout.canary import FEWEST, canary_fault, count_requests, counter_baselines, percentile
+from llama_operator.plan.rollout.canary import (
+    FEWEST,
+    WeightsPair,
+    canary_fault,
+    count_requests,
+    counted_since,
+    counter_baselines,
+    percentile,
+)
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad
 from tests.unit.operator.worlds import world
 
 CLASSES = len(FIRST_BYTE_BOUNDS) + 1
-OLD, NEW = "old", "new"
+PAIR = WeightsPair("old", "new")
 
 
 def answers(finished: int = 0, failed: int = 0, *, at: int = 0) -> AnswerCounts:
@@ -32,23 +40,23 @@ def seen(**loads: GatewayLoad | None) -> Snapshot:
 
 
 def test_what_was_counted_since_the_mark() -> None:
-    begin = counter_baselines(seen(a=load(100, 3, old=answers(100)), b=load(50)), OLD, NEW)
+    begin = counter_baselines(seen(a=load(100, 3, old=answers(100)), b=load(50)), PAIR)
     now = seen(a=load(130, 4, old=answers(110), new=answers(20)), b=load(57, new=answers(7)))
-    found = count_requests(now, begin, OLD, NEW)
+    found = count_requests(now, begin, PAIR)
     assert (found.finished, found.retried, found.served_by_old, found.served_by_new) == (37, 1, 10, 27)
 
 
 def test_a_gateway_that_started_anew_counts_whole() -> None:
-    begin = counter_baselines(seen(a=load(100, old=answers(100))), OLD, NEW)
-    assert count_requests(seen(a=load(5, new=answers(5))), begin, OLD, NEW).finished == 5
-    assert count_requests(seen(b=load(5)), begin, OLD, NEW).finished == 5
+    begin = counter_baselines(seen(a=load(100, old=answers(100))), PAIR)
+    assert count_requests(seen(a=load(5, new=answers(5))), begin, PAIR).finished == 5
+    assert count_requests(seen(b=load(5)), begin, PAIR).finished == 5
 
 
 def test_a_gateway_that_is_not_heard_counts_nothing() -> None:
-    begin = counter_baselines(seen(a=load(100), b=None), OLD, NEW)
+    begin = counter_baselines(seen(a=load(100), b=None), PAIR)
     assert [mark.gateway for mark in begin] == ["a"]
-    assert count_requests(seen(a=None), begin, OLD, NEW).finished == 0
-    assert count_requests(seen(), begin, OLD, NEW).finished == 0
+    assert count_requests(seen(a=None), begin, PAIR).finished == 0
+    assert count_requests(seen(), begin, PAIR).finished == 0
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,7 @@ def test_a_gateway_that_is_not_heard_counts_nothing() -> None:
     ],
 )
 def test_what_speaks_against_a_canary(old: AnswerCounts, new: AnswerCounts, words: str) -> None:
-    found = canary_fault(seen(a=load(old=old, new=new)), (), CanarySpec(groups=1), OLD, NEW)
+    found = canary_fault(counted_since(seen(a=load(old=old, new=new)), (), PAIR), CanarySpec(groups=1), PAIR)
     assert words in found
     assert bool(found) is bool(words)
 

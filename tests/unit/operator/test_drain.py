@@ -8,12 +8,12 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_seconds, drain_expired, requests_left, overdue
-from llama_operator.plan.groups.group import Group, observed_groups
+from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_expired, drain_seconds, overdue, requests_left
+from llama_operator.plan.groups.group import Group
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 from tests.fakes.world import spec_of
-from tests.unit.operator.worlds import NOW, V1, ago, cell, leader, worker, world
+from tests.unit.operator.worlds import NOW, V1, ago, cell, leader, state_of, worker, world
 
 
 def gateway(name: str = "g", **fields: object) -> PodView:
@@ -36,7 +36,7 @@ LEADER = leader(0, ready=False, in_rotation=False, rotation_since=ago(10))
 
 def scene(*gateways: PodView, **loads: GatewayLoad | None) -> tuple[Group, Snapshot]:
     seen = world(LEADER, worker(0), *gateways, loads=loads, cells={LEADER.name: cell(tokens_per_second=20.0)})
-    return observed_groups(seen)[0], seen
+    return state_of(seen).groups[0], seen
 
 
 @pytest.mark.parametrize(

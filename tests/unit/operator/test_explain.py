@@ -13,7 +13,7 @@ from llama_serving.config.reason_catalogue import FAILURES, PRIORITY
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import Phase
 from llama_serving.config.wording import rough_seconds
-from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, world
+from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, state_of, world
 
 GI = 2**30
 CRASHED = "pod POD on node node-0: CrashLoopBackOff"
@@ -117,13 +117,13 @@ def test_a_serving_stage_needs_no_words() -> None:
 
 def test_a_group_is_explained_by_its_worst_pod() -> None:
     first, second = stage(0, 0, phase="Pending"), stage(0, 1, waiting=Waiting("c", "ErrImagePull", "x"))
-    hold = explain_group(0, (first, second), 2, world(first, second), NOW)
+    hold = explain_group(0, 2, state_of(world(first, second)))
     assert hold is not None
     assert hold.reason is Reason.IMAGE_UNAVAILABLE
-    assert explain_group(0, group(0), 2, world(*group(0)), NOW) is None
-    hold = explain_group(0, (), 2, world(), NOW)
+    assert explain_group(0, 2, state_of(world(*group(0)))) is None
+    hold = explain_group(0, 2, state_of(world()))
     assert hold == Explanation(Reason.POD_STARTING, "group 0 has 0 of its 2 pods", 0)
-    assert explain_group(0, (), 0, world(), NOW) is None
+    assert explain_group(0, 0, state_of(world())) is None
 
 
 def test_gateways() -> None:

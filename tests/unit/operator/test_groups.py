@@ -6,46 +6,63 @@ from datetime import timedelta
 import pytest
 
 from llama_operator.observe.pods import PodView
-from llama_operator.plan.groups.pods import BROKEN_GRACE, WATCH_LAG
-from llama_operator.plan.groups.pods import OVERDUE
-from llama_operator.plan.groups.state import plan_state
-from llama_operator.plan.groups.steps import GroupSteps, update_groups
-from llama_operator.plan.groups.update_policy import UpdatePolicy
+from llama_operator.plan.actions import Actions
+from llama_operator.plan.groups.pods import BROKEN_GRACE, OVERDUE, WATCH_LAG
+from llama_operator.plan.groups.steps import update_groups
 from llama_operator.plan.groups.template import desired_template
+from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Capacity, NodeCapacity
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
-from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import NEW, NOW, OLD, V1, ago, cell, group, heard, leader, stage, worker, world
+from tests.unit.operator.worlds import (
+    NEW,
+    NOW,
+    OLD,
+    V1,
+    ago,
+    cell,
+    group,
+    heard,
+    leader,
+    stage,
+    state_of,
+    worker,
+    world,
+)
 
 
 def steps(
-    *pods: PodView, replicas: int = 2, take: bool = True, surge: int = 0, unavailable: int = 1, **fields: object
-) -> GroupSteps:
+    *pods: PodView, replicas: int = 2, may_disrupt: bool = True, surge: int = 0, unavailable: int = 1, **fields: object
+) -> Actions:
     """Steps towards the present spec; every pod is heard unless ``cells`` says otherwise."""
     seen = world(*pods, replicas=replicas, **{"cells": heard(*pods)} | fields)
     assert seen.spec is not None
-    scene = plan_state(seen, seen.spec, SETTINGS, NOW)
-    aim = desired_template(seen, seen.spec, SETTINGS)
-    assert aim is not None
-    every = frozenset(scene.ordinals)
-    return update_groups(scene, UpdatePolicy(aim, aim, every, may_disrupt=take, surge=surge, unavailable=unavailable))
+    state = state_of(seen)
+    desired = desired_template(state)
+    assert desired is not None
+    every = frozenset(state.ordinals)
+    return update_groups(state, UpdatePolicy(desired, desired, every, may_disrupt=may_disrupt, surge=surge, unavailable=unavailable))
 
 
-def created(found: GroupSteps) -> list[tuple[int, int]]:
+def created(found: Actions) -> list[tuple[int, int]]:
     return [(item.group.ordinal, item.stage) for item in found.creates]
 
 
-def deleted(found: GroupSteps) -> list[str]:
+def deleted(found: Actions) -> list[str]:
     return [item.name.removeprefix("chat-") for item in found.deletes]
 
 
-def gates(found: GroupSteps) -> list[tuple[int, bool | None]]:
-    return sorted((step.unit.group.ordinal, step.gate) for step in found.units)
+def gates(found: Actions) -> list[tuple[int, bool]]:
+    """Gates that are changed, by ordinal."""
+    return sorted((int(item.pod.split("-")[2]), item.open_) for item in found.rotations)
 
 
-def reasons(found: GroupSteps) -> list[tuple[int | None, str]]:
-    return [(hold.group, hold.reason.value) for hold in found.holds]
+def closed_gates(found: Actions) -> set[str]:
+    return {item.pod for item in found.rotations if not item.open_}
+
+
+def reasons(found: Actions) -> list[tuple[int | None, str]]:
+    return [(one.group, one.reason.value) for one in found.explanations]
 
 
 def test_from_nothing_all_stages_are_made() -> None:
@@ -54,14 +71,14 @@ def test_from_nothing_all_stages_are_made() -> None:
 
 def test_whole_groups_need_nothing() -> None:
     found = steps(*group(0), *group(1))
-    assert (created(found), deleted(found), found.retiring, found.holds) == ([], [], frozenset(), ())
-    assert [plan.group.ordinal for plan in found.plans] == [0, 1]
+    assert (created(found), deleted(found), closed_gates(found), found.explanations) == ([], [], set(), ())
+    assert [plan.group.ordinal for plan in found.groups] == [0, 1]
 
 
 def test_a_pod_that_was_not_made_yet_is_made() -> None:
     found = steps(stage(0, 0, created=ago(1)), *group(1))
     assert (created(found), deleted(found)) == ([(0, 1)], [])
-    assert GroupId("chat", 0, NEW) not in {plan.group for plan in found.plans[1:]}
+    assert GroupId("chat", 0, NEW) not in {plan.group for plan in found.groups[1:]}
 
 
 @pytest.mark.parametrize(
@@ -76,16 +93,16 @@ def test_a_lost_pod_takes_its_group_down_and_only_it(lost: PodView, why: str) ->
     found = steps(leader(0), lost, *group(1))
     assert created(found) == []
     assert {name[:-2] for name in deleted(found)} == {f"{NEW}-0"}
-    assert found.retiring == {f"chat-{NEW}-0-0"}
+    assert closed_gates(found) == {f"chat-{NEW}-0-0"}
     assert [item.grace for item in found.deletes if item.name.endswith("0-0")] == [BROKEN_GRACE]
-    assert why in found.holds[0].detail
+    assert why in found.explanations[0].detail
     assert reasons(found) == [(0, "PodLost")]
 
 
 def test_a_vanished_worker_takes_down_a_group_that_has_served() -> None:
     found = steps(leader(0), *group(1))
     assert (created(found), deleted(found)) == ([], [f"{NEW}-0-0"])
-    assert "1 pod vanished" in found.holds[0].detail
+    assert "1 pod vanished" in found.explanations[0].detail
 
 
 def test_a_vanished_leader_takes_down_workers_that_had_joined_it() -> None:
@@ -103,7 +120,7 @@ def test_what_the_watch_does_not_show_yet_ends_no_young_group() -> None:
 def test_a_stage_too_many_takes_the_group_down() -> None:
     found = steps(*group(0), stage(0, 2), *group(1))
     assert len(found.deletes) == 3
-    assert "is a stage too many" in found.holds[0].detail
+    assert "is a stage too many" in found.explanations[0].detail
 
 
 # -- another template -------------------------------------------------------------------------------------------------
@@ -112,11 +129,11 @@ def test_a_stage_too_many_takes_the_group_down() -> None:
 def test_one_serving_group_is_replaced_at_a_time_leader_first() -> None:
     found = steps(*group(0, OLD), *group(1, OLD))
     assert (created(found), deleted(found)) == ([], [f"{OLD}-0-0"])
-    assert found.retiring == {f"chat-{OLD}-0-0"}
+    assert closed_gates(found) == {f"chat-{OLD}-0-0"}
     assert set(found.keep) == {GroupId("chat", 0, OLD), GroupId("chat", 1, OLD)}
     assert reasons(found) == [(0, "Replacing"), (1, "Replacing")]
-    assert found.holds[1].detail == f"group 1 keeps pods {OLD} until 1 other group serves"
-    assert {plan.group for plan in found.plans} == set(), "they are left as they are"
+    assert found.explanations[1].detail == f"group 1 keeps pods {OLD} until 1 other group serves"
+    assert {plan.group for plan in found.groups} == set(), "they are left as they are"
 
 
 def test_workers_go_when_their_leader_has_gone() -> None:
@@ -131,7 +148,7 @@ def test_nothing_is_made_while_an_old_pod_is_there() -> None:
 def test_a_serving_group_waits_until_the_new_one_serves() -> None:
     starting = (stage(0, 0), worker(0))
     assert deleted(steps(*starting, *group(1, OLD))) == []
-    assert deleted(steps(*group(0), *group(1, OLD), take=False)) == []
+    assert deleted(steps(*group(0), *group(1, OLD), may_disrupt=False)) == []
     assert deleted(steps(*group(0), *group(1, OLD), unavailable=0)) == []
     assert deleted(steps(*group(0), *group(1, OLD))) == [f"{OLD}-1-0"]
 
@@ -162,8 +179,8 @@ def test_a_group_that_is_about_to_break_counts_as_not_serving(torn: tuple[PodVie
 def test_a_new_group_is_made_beside_the_old_one() -> None:
     found = steps(*group(0, OLD), *group(1, OLD), surge=1)
     assert (created(found), deleted(found)) == ([(0, 0), (0, 1)], [])
-    assert [plan.group for plan in found.plans] == [GroupId("chat", 0, NEW)]
-    assert "3 groups are there" not in found.holds[0].detail
+    assert [plan.group for plan in found.groups] == [GroupId("chat", 0, NEW)]
+    assert "3 groups are there" not in found.explanations[0].detail
     assert reasons(found) == [(1, "Replacing")]
 
 
@@ -188,9 +205,9 @@ def test_no_more_groups_than_allowed() -> None:
 def test_surplus_groups_leave_the_rotation_first() -> None:
     found = steps(*group(0), *group(1), *group(2), replicas=1)
     assert deleted(found) == []
-    assert gates(found) == [(0, True), (1, False), (2, False)]
+    assert gates(found) == [(1, False), (2, False)]
     assert reasons(found) == [(1, "ScalingDown"), (2, "ScalingDown")]
-    assert "it drains, its leader leaves the rotation" in found.holds[0].detail
+    assert "it drains, its leader leaves the rotation" in found.explanations[0].detail
     assert {one.ordinal for one in found.keep} == {1, 2}
 
 
@@ -225,13 +242,13 @@ def test_pods_go_when_their_requests_have_ended(
 ) -> None:
     found = steps(*group(0), *closed(1, seconds), GATEWAY, replicas=1, loads=loads)
     assert deleted(found) == ([f"{NEW}-1-0"] if gone else [])
-    assert [step.move for step in found.units if step.unit.group.ordinal == 1] == ([] if gone else [moved])
+    assert [item.move for item in found.rotations] == ([moved] if moved else [])
     assert reasons(found) == [(1, "ScalingDown")]
 
 
 def test_a_group_that_drains_is_taken_back_rather_than_another_one_made() -> None:
     found = steps(*group(0), *closed(1), *closed(4, 3), GATEWAY, replicas=2, loads=load(in_flight=2))
-    assert (created(found), gates(found)) == ([], [(0, True), (1, False), (4, True)]), "the last to leave is first back"
+    assert (created(found), gates(found)) == ([], [(4, True)]), "the last to leave is first back"
     assert created(steps(*group(0), *closed(1), *closed(4), replicas=4)) == [(2, 0), (2, 1)]
 
 
@@ -241,7 +258,7 @@ def test_a_group_that_serves_never_goes_before_one_that_starts() -> None:
     assert created(found) == []
     found = steps(stage(0, 0, in_rotation=None, ready=False), worker(0), *group(1), *group(2), replicas=1)
     assert deleted(found) == [f"{NEW}-0-0"]
-    assert gates(found) == [(1, True), (2, False)]
+    assert gates(found) == [(2, False)]
 
 
 def test_at_zero_all_groups_go() -> None:
@@ -249,7 +266,7 @@ def test_at_zero_all_groups_go() -> None:
     assert gates(found) == [(0, False)]
     assert deleted(found) == [f"{NEW}-1-0"]
     assert deleted(steps(*closed(0), replicas=0)) == [f"{NEW}-0-0"]
-    assert (created(steps(replicas=0)), steps(replicas=0).plans) == ([], ())
+    assert (created(steps(replicas=0)), steps(replicas=0).groups) == ([], ())
 
 
 def test_a_surplus_group_that_does_not_serve_leaves_anyway() -> None:

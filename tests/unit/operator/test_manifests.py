@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from llama_operator.api import WEIGHTS_KIND
-from llama_operator.manifests.common import Context
 from llama_operator.manifests.changes import changes
-from llama_operator.manifests.diff import covers, with_digest
+from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.diff import covers, with_digest
 from llama_operator.manifests.gateway import gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
+from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.weights_lookup import weights_folder
 from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
@@ -21,7 +22,7 @@ from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.gateway import GatewayConfig
 from tests.fakes.cluster import clone
 from tests.fakes.models import view_of
-from tests.fakes.samples import CPU_SPEC, GPU_SPEC, SAMPLES, UID, all_changes, context_of, weights_in, whole_plan
+from tests.fakes.samples import CPU_SPEC, GPU_SPEC, NOW, SAMPLES, UID, all_changes, context_of, weights_in, whole_plan
 from tests.unit.operator import golden
 
 PODS = [pytest.param(pod, id=f"{name}-{number}") for name in SAMPLES for number, pod in enumerate(golden.pods(name))]
@@ -283,5 +284,7 @@ def test_weights_that_are_not_needed_any_more_are_let_go_of() -> None:
     context = context_of(CPU_SPEC)
     view = view_of(context.spec.model, UID, name="old")
     decided = replace(whole_plan(context), releases=(view,))
-    found = changes(decided, snapshot(Bodies({"metadata": {"namespace": "team", "name": "chat"}}, ())), context)
+    body = {"metadata": {"namespace": "team", "name": "chat"}, "spec": CPU_SPEC}
+    there = snapshot(Bodies(body, ()))
+    found = changes(decided, plan_state(there, context.settings, NOW), context)
     assert [(ref.kind, ref.name, ref.uid) for ref in found.releases] == [(WEIGHTS_KIND, "old", view.uid)]

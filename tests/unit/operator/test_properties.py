@@ -9,17 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import KIND, LlamaDeploymentSpec
-from llama_operator.manifests.common import Context
 from llama_operator.manifests.changes import changes
+from llama_operator.manifests.common import Context
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
-from llama_operator.plan.groups.steps import is_serving
+from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.ports import Capacity, NodeCapacity
@@ -142,6 +143,11 @@ async def seen(world: World, bodies: Bodies | None = None) -> Snapshot:
     return Snapshot(**{**vars(first), "cells": heard})
 
 
+def is_serving(pod: PodView) -> bool:
+    """A leader that gets requests, as anybody sees it."""
+    return pod.stage == 0 and pod.alive and pod.ready
+
+
 def serving_units(known: Snapshot) -> set[tuple[int, str]]:
     """Groups, with their pod hash, whose leader serves and that lose nothing by themselves."""
     torn = {(pod.group, pod.pod_hash) for pod in known.stages if not pod.alive}
@@ -193,9 +199,9 @@ def test_any_mix_of_pods_comes_to_rest_without_breaking_a_rule(start: Start) -> 
         quiet = 0
         for _ in range(150):
             known = await seen(world)
-            decided = plan(known, SETTINGS, world.cluster.now)
+            decided = plan(plan_state(known, SETTINGS, world.cluster.now))
             check_creates(known, decided)
-            ordinals = set(wanted_ordinals(observed_groups(known), start.replicas, world.cluster.now))
+            ordinals = set(wanted_ordinals(observed_groups(known, {}), start.replicas, world.cluster.now))
             check_replacement(known, decided, ordinals)
             check_last(known, decided, ordinals)
             before = len(world.cluster.writes)
@@ -317,10 +323,11 @@ def test_no_shape_or_order_of_pods_upsets_a_pass(
     results = []
     for order in (pods, pods, shuffled):
         known = Snapshot(**{**vars(snapshot(Bodies(deployment, order))), "capacity": capacity})
-        decided = plan(known, SETTINGS, world.cluster.now)
-        status = deployment_status(known, decided, (), world.cluster.now)
+        state = plan_state(known, SETTINGS, world.cluster.now)
+        decided = plan(state)
+        status = deployment_status(state, decided, ())
         assert known.spec is not None
-        due = changes(decided, known, Context(KEY, known.uid, known.spec, SETTINGS))
+        due = changes(decided, state, Context(KEY, known.uid, known.spec, SETTINGS))
         results.append((decided, due, status, deployment_events(known.status, status)))
         check_creates(known, decided)
         status.to_api()

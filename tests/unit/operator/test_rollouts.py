@@ -93,7 +93,7 @@ class Run:
     @property
     def versions(self) -> set[tuple[str, str]]:
         units = self.simulation.groups.values()
-        return {(unit.engine.weights.id if unit.engine else "", unit.group.pod_hash) for unit in units}
+        return {(unit.engine.weights.id if unit.engine else "", unit.id.pod_hash) for unit in units}
 
     @property
     def weights(self) -> set[str]:
@@ -101,12 +101,12 @@ class Run:
 
     @property
     def phase(self) -> str:
-        record = self.simulation.memory.rollout
+        record = self.simulation.persisted.rollout
         return record.phase if record else ""
 
     @property
     def reason(self) -> str:
-        record = self.simulation.memory.rollout
+        record = self.simulation.persisted.rollout
         return record.reason if record else ""
 
 
@@ -123,7 +123,7 @@ def test_calm(kind: str, shape: tuple[int, int, int]) -> None:
     assert run.weights == {"v1" if kind == "pods" else "v2"}
     assert run.versions != old
     assert run.last.plan.explanations == ()
-    assert [past.outcome for past in run.simulation.memory.history] == ["done"]
+    assert [past.outcome for past in run.simulation.persisted.history] == ["done"]
 
 
 def faults() -> Iterator[tuple[str, str, str]]:
@@ -146,7 +146,7 @@ def test_a_failure_at_each_step(shape: tuple[int, int, int], step: str, kind: st
     assert run.versions == old
     assert run.last.serving == shape[0]
     assert "the rollout is held until the spec changes" in run.last.plan.explanations[0].detail
-    assert [(past.outcome, past.reason) for past in run.simulation.memory.history] == [("rolledBack", reason)]
+    assert [(past.outcome, past.reason) for past in run.simulation.persisted.history] == [("rolledBack", reason)]
     run.edit({"model": {"revision": "v3"}}).go()
     assert (run.phase, run.weights) == ("Done", {"v3"})
 
@@ -180,8 +180,8 @@ def test_a_canary(kind: str, shape: tuple[int, int, int]) -> None:
 def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
     run = Run.of(spec_of(3, 1, 1, partition=1)).watch().edit(EDITS[kind]).go()
     assert (run.phase, run.last.serving) == ("RollingOut", 3)
-    kept = {unit.group.ordinal for unit in run.simulation.groups.values() if unit.group.pod_hash != "" and
-            (unit.engine.weights.id, unit.group.pod_hash) == old_version(run)}  # fmt: skip
+    kept = {unit.id.ordinal for unit in run.simulation.groups.values() if unit.id.pod_hash != "" and
+            (unit.engine.weights.id, unit.id.pod_hash) == old_version(run)}  # fmt: skip
     assert kept == {0}
     assert "spec.rollout.partition 1 keeps the groups below it: 2 of 3" in run.last.plan.explanations[0].detail
     run.edit({"rollout": {"partition": 0}}).go()
@@ -189,7 +189,7 @@ def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
 
 
 def old_version(run: Run) -> tuple[str, str]:
-    good = run.simulation.memory.stable
+    good = run.simulation.persisted.stable
     assert good is not None
     return good.id, good.pod_hash
 
@@ -246,7 +246,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     assert "hold 64 requests at a time while 100 are there" in hold.detail
     run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=60)
     run.go()
-    record = run.simulation.memory.rollout
+    record = run.simulation.persisted.rollout
     assert record is not None
     assert (record.phase, record.preview.strategy) == ("Done", "drain")
 

@@ -1,19 +1,18 @@
 """By what a start is given up, and what is not held against a pod."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from llama_operator.observe.pods import PodView, Waiting
-from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template import desired_template
 from llama_operator.plan.rollout.rollback import BEFORE_START, rollback_cause
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Phase
-from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, worker, world
+from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, state_of, worker, world
 
 LOOPING = Waiting("stage", "CrashLoopBackOff", "back-off 40s")
 REFUSED: dict[str, Any] = {"reason": CellReason.MODEL_REFUSED, "phase": Phase.FAILED}
@@ -32,9 +31,9 @@ def given_up(pod: PodView, *, since: float, answer: SupervisorAnswer | None = No
         "kind": "ConfigMap", "metadata": {"name": pod.name[:-2]}, "data": {"next.json": serve_of().model_dump_json()},
     }  # fmt: skip
     seen = world(pod, worker(0, created=pod.created), cells={pod.name: answer} if answer else {}, children=(file,))
-    aim = desired_template(seen, SPEC, SETTINGS)
+    aim = desired_template(state_of(replace(seen, spec=SPEC)))
     assert aim is not None
-    found = rollback_cause(plan_state(seen, SPEC, SETTINGS, NOW), aim, NOW - timedelta(seconds=since))
+    found = rollback_cause(aim, state_of(replace(seen, spec=SPEC)), since=NOW - timedelta(seconds=since))
     return f"{found.reason.value}: {found.detail}" if found else ""
 
 

@@ -17,7 +17,6 @@ from llama_operator.status.events import deployment_events
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
-from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import (
     NEW,
     NOW,
@@ -29,6 +28,7 @@ from tests.unit.operator.worlds import (
     heard,
     leader,
     stage,
+    state_of,
     verdict,
     worker,
     world,
@@ -37,7 +37,7 @@ from tests.unit.operator.worlds import (
 
 def seen(known: Snapshot, *problems: Explanation, later: float = 0) -> LlamaDeploymentStatus:
     now = NOW + timedelta(seconds=later)
-    return deployment_status(known, plan(known, SETTINGS, now), problems, now)
+    return deployment_status(state_of(known, now), plan(state_of(known, now)), problems)
 
 
 def conditions(status: LlamaDeploymentStatus) -> dict[str, tuple[str, str]]:
@@ -176,7 +176,7 @@ def test_a_change_of_reason_alone_moves_no_time() -> None:
 
 def test_times_are_whole_seconds_as_the_api_server_keeps_them() -> None:
     now = NOW.replace(microsecond=123456)
-    status = deployment_status(SERVING, plan(SERVING, SETTINGS, now), (), now)
+    status = deployment_status(state_of(SERVING, now), plan(state_of(SERVING, now)), ())
     assert LlamaDeploymentStatus.model_validate(status.to_api()) == status
 
 
@@ -207,18 +207,18 @@ def test_a_sentence_that_grows_is_no_event() -> None:
 
 
 def test_a_pass_comes_soon_while_something_waits() -> None:
-    assert plan(STARTING, SETTINGS, NOW).recheck == SOON
+    assert plan(state_of(STARTING)).recheck == SOON
     settled = replace(SERVING, status=seen(SERVING))
-    (wish, *_) = {item.wish.key for item in plan(settled, SETTINGS, NOW).actions.desired_states}
+    (wish, *_) = {item.desired.key for item in plan(state_of(settled)).actions.desired_states}
     told = heard(*SERVING.stages, desired=wish)
     learned = replace(settled, cells=told)
-    learned = replace(learned, status=deployment_status(learned, plan(learned, SETTINGS, NOW), (), NOW))
-    assert plan(learned, SETTINGS, NOW).recheck == LATER
-    assert persisted_state(learned.status) == plan(learned, SETTINGS, NOW).persisted
+    learned = replace(learned, status=deployment_status(state_of(learned), plan(state_of(learned)), ()))
+    assert plan(state_of(learned)).recheck == LATER
+    assert persisted_state(learned.status) == plan(state_of(learned)).persisted
 
 
 def test_an_object_that_is_being_deleted_gets_nothing() -> None:
-    found = plan(replace(STARTING, deleting=True), SETTINGS, NOW)
+    found = plan(state_of(replace(STARTING, deleting=True)))
     assert (found.actions.creates, found.actions.deletes, found.actions.rotations, found.actions.groups) == ((), (), (), ())
 
 
@@ -249,5 +249,5 @@ def test_an_object_that_is_being_deleted_gets_nothing() -> None:
 )
 def test_rotation(pod: object, answer: object, opens: list[tuple[bool, str]]) -> None:
     known = world(pod, worker(0, pod.pod_hash), *group(1, pod.pod_hash), cells={pod.name: answer})  # type: ignore[attr-defined, arg-type]
-    found = [item for item in plan(known, SETTINGS, NOW).rotations if item.pod == pod.name]  # type: ignore[attr-defined]
+    found = [item for item in plan(state_of(known)).actions.rotations if item.pod == pod.name]  # type: ignore[attr-defined]
     assert [(item.open_, item.weights) for item in found] == opens

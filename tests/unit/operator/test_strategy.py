@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.groups.state import PlanState, plan_state
+from llama_operator.api.v1alpha1.status import StableTemplate
+from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.strategy import choose, pod_hash_for
@@ -16,8 +17,8 @@ from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
 from tests.fakes.models import digest_of
-from tests.fakes.world import SETTINGS, spec_of
-from tests.unit.operator.worlds import NOW, group, heard, world
+from tests.fakes.world import spec_of
+from tests.unit.operator.worlds import group, heard, state_of, world
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "rollouts"
 
@@ -29,7 +30,7 @@ def node(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **field
 
 def target(**changes: Any) -> GroupTemplate:
     spec = LlamaDeploymentSpec.model_validate(spec_of(**changes))
-    found = desired_template(replace(world(), spec=spec), spec, SETTINGS)
+    found = desired_template(state_of(replace(world(), spec=spec)))
     assert found is not None
     return found
 
@@ -44,8 +45,7 @@ def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any)
         loads={"g": busy},
         spec={"rollout": rollout},
     )
-    assert seen.spec is not None
-    return plan_state(seen, seen.spec, SETTINGS, NOW)
+    return state_of(seen)
 
 
 BIG, SMALL = (node("a", 64), node("b", 64)), (node("a", 5),)
@@ -53,7 +53,7 @@ SAME = target().template_hash
 
 
 @pytest.mark.parametrize(
-    ("same_pods", "fields", "way", "words"),
+    ("same_pods", "fields", "strategy", "words"),
     [
         (True, {}, "inPlace", "only the weights change"),
         (True, {"maxUnavailable": 0, "nodes": BIG}, "surge", "the free devices hold one more group"),
@@ -84,35 +84,41 @@ SAME = target().template_hash
         (True, {"strategy": "inPlace", "maxUnavailable": 0}, "", "a group is out of rotation while"),
     ],
 )
-def test_the_way(same_pods: bool, fields: dict[str, Any], way: str, words: str) -> None:
+def test_the_strategy(same_pods: bool, fields: dict[str, Any], strategy: str, words: str) -> None:
     found = choose(scene(**fields), SAME if same_pods else "another", target())
-    assert found.way == way
+    assert found.strategy == strategy
     assert words in found.why
+
+
+def stable(template_hash: str) -> StableTemplate:
+    """What groups in pods "running" have."""
+    return StableTemplate(
+        key="k", template_hash=template_hash, pod_hash="running", weights="w", digest="d", id="v0", spec="{}"
+    )
 
 
 def test_the_hash_of_the_pods() -> None:
     here, aim = scene(), target()
     place = choose(here, SAME, aim)
-    assert pod_hash_for(place, SAME, "running", aim) == "running", "the pods stay"
-    assert pod_hash_for(place, "another", "running", aim) == aim.template_hash
+    assert pod_hash_for(place, stable(SAME), aim) == "running", "the pods stay"
+    assert pod_hash_for(place, stable("another"), aim) == aim.template_hash
     replaced = choose(scene(strategy="surge"), SAME, aim)
-    assert pod_hash_for(replaced, SAME, "running", aim) not in ("running", aim.template_hash)
+    assert pod_hash_for(replaced, stable(SAME), aim) not in ("running", aim.template_hash)
 
 
 def test_what_it_will_take_is_said_with_numbers() -> None:
     pods = group(0)
     swapped = SwapState(digest=digest_of("v1"), outcome="done", seconds=4)
     seen = world(*pods, replicas=1, cells=heard(*pods, swap=swapped))
-    assert seen.spec is not None
-    here = plan_state(seen, seen.spec, SETTINGS, NOW)
-    found = preview_rollout(choose(here, SAME, target()), here, target(), "v0 in pods x")
+    here = state_of(seen)
+    found = preview_rollout(choose(here, SAME, target()), target(), "v0 in pods x", state=here)
     assert (found.strategy, found.extra_devices, found.lowest_capacity, found.seconds) == ("inPlace", 0, "0 of 1", 4)
     assert "there is one group only: its requests wait in the gateway meanwhile" in found.steps
     assert found.steps[-1] == "a failure puts all groups back on v0 in pods x"
     more = scene(nodes=BIG, strategy="surge", canary={"groups": 1, "seconds": 60})
-    found = preview_rollout(choose(more, "another", target()), more, target(), "v0")
+    found = preview_rollout(choose(more, "another", target()), target(), "v0", state=more)
     assert (found.extra_devices, found.lowest_capacity, found.seconds) == (2, "2 of 2", None)
-    assert found.steps[0] == "change 1 group(s) first and watch them for 60 s"
+    assert found.steps[0] == "change 1 group first and watch it for 60 s"
 
 
 # -- python -m llama_operator.preview ---------------------------------------------------------------------------------

@@ -8,16 +8,22 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
-from llama_operator.plan.groups.state import PlanState, plan_state
+from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
-from llama_operator.plan.groups.weights_step import GroupStep, desired_states, rotation_change, keep_weights, update_in_place
+from llama_operator.plan.groups.weights_step import (
+    GroupStep,
+    desired_states,
+    keep_weights,
+    rotation_change,
+    update_in_place,
+)
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase
 from tests.fakes.models import digest_of, id_of, view_of
-from tests.fakes.world import SETTINGS, spec_of
+from tests.fakes.world import spec_of
 from tests.unit.operator.test_drain import gateway, load
-from tests.unit.operator.worlds import NEW, NOW, SPEC, V1, ago, cell, leader, staging, verdict, worker, world
+from tests.unit.operator.worlds import NEW, SPEC, V1, ago, cell, leader, staging, state_of, verdict, worker, world
 
 BOTH = staging(v1="ready", v2="ready")
 OUT: dict[str, Any] = {"ready": False, "in_rotation": False, "rotation_since": ago(1)}
@@ -26,7 +32,7 @@ OUT: dict[str, Any] = {"ready": False, "in_rotation": False, "rotation_since": a
 def target(seen: Snapshot, revision: str) -> GroupTemplate:
     spec = spec_of()
     spec["model"]["revision"] = revision
-    found = desired_template(seen, LlamaDeploymentSpec.model_validate(spec), SETTINGS)
+    found = desired_template(state_of(replace(seen, spec=LlamaDeploymentSpec.model_validate(spec))))
     assert found is not None
     return replace(found, pod_hash=NEW)
 
@@ -42,7 +48,7 @@ def seen_with(pod: PodView, other: PodView, cells: dict[str, SupervisorAnswer], 
 def step(
     pod: PodView | None = None,
     *,
-    may_take: bool = True,
+    may_disrupt: bool = True,
     second: StagingState = BOTH,
     gateways: Any = None,
     **state: Any,
@@ -56,8 +62,8 @@ def step(
         seen = seen_with(head, other, cells)
         if gateways is not None:
             seen = replace(seen, pods=(*seen.pods, gateway()), loads={"g": gateways})
-        scene = plan_state(seen, SPEC, SETTINGS, NOW)
-        return update_in_place(scene.groups[0], target(seen, "v2"), scene, may_take=may_take), scene
+        scene = state_of(replace(seen, spec=SPEC))
+        return update_in_place(scene.groups[0], target(seen, "v2"), scene, may_disrupt=may_disrupt), scene
 
     wishes = desired_states(*look(""))
     return look(wishes[0].desired.key if wishes else "")[0]
@@ -65,7 +71,7 @@ def step(
 
 def told(found: GroupStep) -> tuple[str, bool | None, str]:
     serve = found.serve.weights.id.partition("@")[0] if found.serve else ""
-    return serve, found.gate, found.explanation.reason.value if found.hold else ""
+    return serve, found.gate, found.explanation.reason.value if found.explanation else ""
 
 
 WORKING = staging(v1="ready", v2="working")
@@ -84,15 +90,15 @@ STARTS: dict[str, Any] = {"weights": "", "measurement": None, "ready": False, "p
         (leader(0), {"staging": WORKING}, ("v1", None, "StagingWeights")),
         (leader(0), {"second": WORKING}, ("v1", None, "StagingWeights")),
         (leader(0), {"staging": None}, ("v1", None, "StagingWeights")),
-        (leader(0), {"may_take": False}, ("v1", None, "RollingOut")),
+        (leader(0), {"may_disrupt": False}, ("v1", None, "RollingOut")),
         (leader(0), {}, ("v1", False, "Swapping")),
-        (leader(0, ready=False), {"may_take": False}, ("v1", False, "")),
-        (leader(0, ready=False, ready_since=ago(29)), {"may_take": False}, ("v1", None, "RollingOut")),  # may come back
-        (leader(0, ready=False, ready_since=ago(30)), {"may_take": False}, ("v1", False, "")),
+        (leader(0, ready=False), {"may_disrupt": False}, ("v1", False, "")),
+        (leader(0, ready=False, ready_since=ago(29)), {"may_disrupt": False}, ("v1", None, "RollingOut")),  # may come back
+        (leader(0, ready=False, ready_since=ago(30)), {"may_disrupt": False}, ("v1", False, "")),
         (leader(0), {"weights": "", "ready": False}, ("", None, "RollingOut")),  # it merely does not answer now
         # out of rotation on v1
         (leader(0, **OUT), {}, ("v2", None, "Swapping")),
-        (leader(0, **OUT), {"may_take": False}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"may_disrupt": False}, ("v2", None, "Swapping")),
         (leader(0, **OUT), {"gateways": load((leader(0).name, False, 0))}, ("v2", None, "Swapping")),
         (leader(0, **OUT), {"gateways": load((leader(0).name, False, 2))}, ("v1", None, "Swapping")),
         (leader(0, **OUT), {"gateways": load((leader(0).name, True, 0))}, ("v1", None, "Swapping")),
@@ -125,7 +131,7 @@ def test_what_is_refused_names_the_stage_and_the_reason() -> None:
     )
     found = step(second=StagingState(weights=(refused,)))
     assert found.explanation is not None
-    assert (found.explanation.reason.value, found.hold.detail) == (
+    assert (found.explanation.reason.value, found.explanation.detail) == (
         "DiskFull", f"group 0 stage 1 cannot stage {id_of('v2')}: needs 3 GiB"
     )  # fmt: skip
     assert found.gate is None, "it goes on serving"
@@ -151,8 +157,8 @@ def test_a_drain_that_takes_too_long_moves_its_streams_and_is_given_up_in_the_en
 def test_a_group_that_is_not_heard_is_told_nothing() -> None:
     head, other = leader(0), worker(0)
     seen = seen_with(head, other, {other.name: cell(stage=1, staging=BOTH)})
-    scene = plan_state(seen, SPEC, SETTINGS, NOW)
-    found = update_in_place(scene.groups[0], target(seen, "v2"), scene, may_take=True)
+    scene = state_of(replace(seen, spec=SPEC))
+    found = update_in_place(scene.groups[0], target(seen, "v2"), scene, may_disrupt=True)
     assert (found.serve, found.gate, desired_states(found, scene)) == (None, None, ())
 
 
@@ -180,20 +186,20 @@ def test_every_stage_gets_the_wish_until_it_holds_it() -> None:
     head, other = leader(0), worker(0)
     cells = {head.name: cell(), other.name: cell(stage=1)}
     seen = seen_with(head, other, cells)
-    scene = plan_state(seen, SPEC, SETTINGS, NOW)
+    scene = state_of(replace(seen, spec=SPEC))
     found = keep_weights(scene.groups[0], scene)
     wishes = desired_states(found, scene)
     assert [wish.pod for wish in wishes] == [head.name, other.name]
     assert {wish.desired.serve.id for wish in wishes} == {V1}
     cells[head.name] = cell(desired=wishes[0].desired.key)
-    scene = plan_state(seen_with(head, other, cells), SPEC, SETTINGS, NOW)
+    scene = state_of(replace(seen_with(head, other, cells), spec=SPEC))
     assert [wish.pod for wish in desired_states(keep_weights(scene.groups[0], scene), scene)] == [other.name]
 
 
 def test_what_serves_is_left_alone_and_the_next_weights_are_staged_beside_it() -> None:
     seen = seen_with(leader(0), worker(0), {leader(0).name: cell(), worker(0).name: cell(stage=1)})
-    scene = plan_state(seen, SPEC, SETTINGS, NOW)
-    found = keep_weights(scene.groups[0], scene, ahead=target(seen, "v2").serve)
+    scene = state_of(replace(seen, spec=SPEC))
+    found = keep_weights(scene.groups[0], scene, prefetch=target(seen, "v2").serve)
     assert told(found) == ("v1", True, "")
     assert [one.weights.id for one in found.staged] == [id_of("v2"), V1]
     assert rotation_change(found) is None

@@ -7,11 +7,12 @@ import pytest
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
 from llama_operator.hashing import short_hash
-from llama_operator.plan.groups.group import Group, observed_groups
-from llama_operator.plan.groups.verification import REMEMBERED, Criteria, group_verdict, judge, with_baselines, right_answer
+from llama_operator.plan.groups.group import Group
+from llama_operator.plan.groups.verdicts import group_verdict
+from llama_operator.plan.groups.verification import REMEMBERED, Criteria, judge, right_answer, with_baselines
 from llama_serving.config.desired import GoldenResult, Measurement
 from tests.fakes.models import digest_of
-from tests.unit.operator.worlds import cell, group, heard, serve_of, verdict, world
+from tests.unit.operator.worlds import cell, group, heard, serve_of, state_of, verdict, world
 
 NO_TEXTS = short_hash([])
 V1, V2 = digest_of("v1"), digest_of("v2")
@@ -19,9 +20,8 @@ V1, V2 = digest_of("v1"), digest_of("v2")
 
 def unit_with(measured: Measurement | None) -> Group:
     pods = group(0)
-    (found,) = observed_groups(
-        world(*pods, cells=heard(*pods, model="v2") | {pods[0].name: cell(model="v2", measurement=measured)})
-    )
+    seen = world(*pods, cells=heard(*pods, model="v2") | {pods[0].name: cell(model="v2", measurement=measured)})
+    (found,) = state_of(seen).groups
     return found
 
 
@@ -105,10 +105,10 @@ def test_the_most_frequent_answer_is_right_and_of_equal_ones_the_first() -> None
 
 
 def test_the_first_measure_of_weights_stays_and_old_ones_are_forgotten() -> None:
-    first = with_baselines((), [verdict("v1")], NO_TEXTS)
-    assert with_baselines(first, [verdict("v1", mean_logprob=-9.0)], NO_TEXTS) == first
-    assert len(with_baselines(first, [verdict("v1")], "other texts")) == 2
-    many = with_baselines(first, [verdict(f"v{number}") for number in range(2, 9)], NO_TEXTS)
+    first = with_baselines((), [verdict("v1")], VerifySpec())
+    assert with_baselines(first, [verdict("v1", mean_logprob=-9.0)], VerifySpec()) == first
+    assert len(with_baselines(first, [verdict("v1")], VerifySpec(quality_texts=("another text",)))) == 2
+    many = with_baselines(first, [verdict(f"v{number}") for number in range(2, 9)], VerifySpec())
     assert [one.digest for one in many] == [digest_of(f"v{number}") for number in range(5, 9)]
     assert len(many) == REMEMBERED
 

@@ -15,9 +15,9 @@ from llama_operator.manifests.stage import stage_pod, staging_volume
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.weights import stored_manifest, weights_view, weights_views
-from llama_operator.plan.groups.weights_lookup import weights_of
-from llama_operator.plan.naming import GroupId, resolver_job_name, manifest_name, resolver_name, weights_name
 from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.groups.weights_lookup import weights_by_content
+from llama_operator.plan.naming import GroupId, manifest_name, resolver_job_name, resolver_name, weights_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key
@@ -163,7 +163,7 @@ def a_view(name: str = NAME, **fields: Any) -> WeightsView:
 
 def test_weights_are_found_by_their_content_whoever_made_them() -> None:
     def found(*views: WeightsView) -> str:
-        view = weights_of({one.name: one for one in views}, model())
+        view = weights_by_content({one.name: one for one in views}).get(content_of(model()))
         return view.name if view else ""
 
     mine, users = a_view("mine", ours=True), a_view("users")

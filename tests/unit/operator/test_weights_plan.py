@@ -17,9 +17,9 @@ from llama_operator.plan.weights.resolve import (
     LONGEST_PAUSE,
     MANIFEST_LAG,
     WeightsPlan,
-    resolve_key,
     pause,
     plan_weights,
+    resolve_key,
     spec_key,
 )
 from llama_operator.status.events import weights_events
@@ -80,7 +80,7 @@ def plan(*children: dict[str, Any], **fields: Any) -> WeightsPlan:
 def accepted_status(**changes: Any) -> LlamaWeightsStatus:
     """What the first acceptance leaves in the status."""
     found = world(manifest_body(), *looked(ACCEPTED))
-    status = weights_status(found, plan_weights(found, SETTINGS, NOW), (), NOW)
+    status = weights_status(found, plan_weights(found, SETTINGS, NOW), (), now=NOW)
     return status.model_copy(update=changes)
 
 
@@ -192,7 +192,7 @@ def test_accepted_weights_are_never_looked_at_again() -> None:
         found = plan_weights(world(manifest_body(), status=status), settings, NOW + timedelta(days=99))
         assert (found.start, found.deletes, found.reason) == (None, (), "Accepted")
     again = world(manifest_body(), status=status)
-    assert weights_status(again, plan_weights(again, SETTINGS, NOW), (), NOW + timedelta(hours=1)) == status
+    assert weights_status(again, plan_weights(again, SETTINGS, NOW), (), now=NOW + timedelta(hours=1)) == status
 
 
 def test_an_acceptance_waits_for_its_manifest_and_not_for_ever() -> None:
@@ -212,10 +212,10 @@ def test_a_lost_manifest_is_made_again(stored: tuple[dict[str, Any], ...]) -> No
     found = world(*stored, status=status)
     decided = plan_weights(found, SETTINGS, NOW)
     assert decided.start is not None
-    after = weights_status(found, decided, (), NOW)
+    after = weights_status(found, decided, (), now=NOW)
     assert (after.ready, after.reason, after.digest) == (False, "ResolvingWeights", status.digest)
     again = world(manifest_body(), *looked(ACCEPTED), status=after)
-    assert weights_status(again, plan_weights(again, SETTINGS, NOW), (), NOW) == status
+    assert weights_status(again, plan_weights(again, SETTINGS, NOW), (), now=NOW) == status
 
 
 def test_weights_that_changed_under_their_name_are_refused() -> None:
@@ -240,7 +240,7 @@ def test_a_refusal_is_shown_and_looked_at_again_after_a_while(reason: str) -> No
     found = world(*looked(refusal(reason)))
     decided = plan_weights(found, SETTINGS, NOW)
     assert (decided.reason, decided.message, decided.deletes) == (reason, "no", ())
-    status = weights_status(found, decided, (), NOW)
+    status = weights_status(found, decided, (), now=NOW)
     assert (status.ready, status.reason, status.message, status.digest) == (False, reason, "no", "")
     later = plan(*looked(refusal(reason), seconds_ago=FIRST_PAUSE), status=status)
     assert [ref.name for ref in later.deletes] == [job_name()]
@@ -356,12 +356,12 @@ def test_a_status_of_another_form_is_made_anew() -> None:
 
 def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
     found = world()
-    first = weights_status(found, plan_weights(found, SETTINGS, NOW), (), NOW)
+    first = weights_status(found, plan_weights(found, SETTINGS, NOW), (), now=NOW)
     later = NOW + timedelta(minutes=5)
-    second = weights_status(replace(found, status=first), plan_weights(found, SETTINGS, NOW), (), later)
+    second = weights_status(replace(found, status=first), plan_weights(found, SETTINGS, NOW), (), now=later)
     assert second == first
     ready = replace(world(manifest_body(), *looked(ACCEPTED)), status=first)
-    third = weights_status(ready, plan_weights(ready, SETTINGS, NOW), (), later)
+    third = weights_status(ready, plan_weights(ready, SETTINGS, NOW), (), now=later)
     assert [one.last_transition_time for one in third.conditions] == [later]
     assert [one.observed_generation for one in third.conditions] == [1]
 

@@ -9,8 +9,8 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import desired_template, persisted_template
-from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.plan.groups.template_hash import template_hash
+from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import Measurement, StagedWeights, StagingState, WeightsArtifact

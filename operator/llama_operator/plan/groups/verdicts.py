@@ -19,10 +19,11 @@ def _verdicts(state: PlanState) -> Iterator[tuple[str, GroupVerdict]]:
         if serve and measured and measured.digest == serve.weights.digest:
             verdict = state.judge(group, serve)
             if verdict.passed is not None:
-                yield group.id.name, _status(measured, verdict)
+                yield group.id.name, group_verdict(measured, verdict)
 
 
-def _status(measured: Measurement, verdict: Verdict) -> GroupVerdict:
+def group_verdict(measured: Measurement, verdict: Verdict) -> GroupVerdict:
+    """Return the verdict as the group's status shows it."""
     passed = sum(one.passed for one in measured.golden)
     return GroupVerdict(
         digest=measured.digest,

@@ -56,7 +56,7 @@ def canary_failure(rollout: RolloutStatus, pair: WeightsPair, state: PlanState) 
     """Return why the canary failed; None while nothing speaks against it, or it is not watched."""
     if rollout.canary != "watching":
         return None
-    difference = _since(state.snapshot, rollout.canary_counter_baselines, pair)
+    difference = counted_since(state.snapshot, rollout.canary_counter_baselines, pair)
     fault = canary_fault(difference, state.spec.rollout.canary, pair)
     text = sentences.canary_failed(pair.new, why=fault)
     return Explanation(Reason.CANARY_FAILED, text) if fault else None
@@ -84,7 +84,7 @@ def counter_baselines(snapshot: Snapshot, pair: WeightsPair) -> tuple[CounterBas
 
 def count_requests(snapshot: Snapshot, before: Sequence[CounterBaseline], pair: WeightsPair) -> CountsStatus:
     """Count the requests since the baselines."""
-    counted = _since(snapshot, before, pair)
+    counted = counted_since(snapshot, before, pair)
     return CountsStatus(
         finished=counted.totals[0],
         retried=counted.totals[1],
@@ -122,7 +122,7 @@ def _answers(counts: AnswerCounts | None) -> tuple[int, ...]:
     return (found.finished, found.failed, *found.first_byte)
 
 
-def _since(snapshot: Snapshot, before: Sequence[CounterBaseline], pair: WeightsPair) -> CounterBaseline:
+def counted_since(snapshot: Snapshot, before: Sequence[CounterBaseline], pair: WeightsPair) -> CounterBaseline:
     """Add up over all gateways what was counted since the baselines."""
     known = {baseline.gateway: baseline for baseline in before}
     differences = [_difference(now, known.get(now.gateway)) for now in counter_baselines(snapshot, pair)]

@@ -56,10 +56,10 @@ class ScaleRun(Simulation):
 
     def go(self, seconds: int) -> "ScaleRun":
         for _ in range(seconds):
-            fresh, before = self.recall is NO_MEMORY, self.memory.autoscaling
-            busy = {group for group, unit in self.units.items() if unit.ready or unit.busy(self.now)}
+            fresh, before = self.memory is NO_MEMORY, self.persisted.autoscaling
+            busy = {group for group, unit in self.groups.items() if unit.ready or unit.busy(self.now)}
             moment = self.second()
-            self.traffic.tick(sum(unit.ready for unit in self.units.values()))
+            self.traffic.tick(sum(unit.ready for unit in self.groups.values()))
             self._look(moment, busy)
             if fresh and before:
                 self._look_at_a_new_process(moment, before.target)
@@ -89,12 +89,12 @@ class ScaleRun(Simulation):
 
     @property
     def target(self) -> int:
-        assert self.memory.autoscaling is not None
-        return self.memory.autoscaling.target
+        assert self.persisted.autoscaling is not None
+        return self.persisted.autoscaling.target
 
     @property
     def serving(self) -> int:
-        return sum(unit.ready for unit in self.units.values())
+        return sum(unit.ready for unit in self.groups.values())
 
 
 def run_of(**scaling: Any) -> ScaleRun:
@@ -105,9 +105,9 @@ def run_of(**scaling: Any) -> ScaleRun:
 def settle(run: ScaleRun, groups: int, limit: int = 400) -> None:
     for _ in range(limit):
         run.go(1)
-        if (run.target, run.serving, len(run.units)) == (groups, groups, groups):
+        if (run.target, run.serving, len(run.groups)) == (groups, groups, groups):
             return
-    raise AssertionError(f"{run.serving} of {run.target}, {len(run.units)} are there: {run.memory.autoscaling}")
+    raise AssertionError(f"{run.serving} of {run.target}, {len(run.groups)} are there: {run.persisted.autoscaling}")
 
 
 things = st.sampled_from(
@@ -128,7 +128,7 @@ def test_any_story_keeps_the_rules_and_ends_at_the_fewest(story: list[tuple[int,
         run.traffic.rate = rate
         run.silent = thing == "silent" or (run.silent and thing != "heard")
         if thing == "restart" or forgetful:
-            run.recall = NO_MEMORY
+            run.memory = NO_MEMORY
         if isinstance(thing, dict):
             scaling |= thing
             run.spec = LlamaDeploymentSpec.model_validate(spec_of(**scaling))
@@ -143,7 +143,7 @@ def test_a_restart_at_any_second_of_a_rise_ends_the_same(second: int) -> None:
     run = run_of(minReplicas=1)
     run.traffic.rate = 3
     run.go(second)
-    run.recall = NO_MEMORY
+    run.memory = NO_MEMORY
     run.go(120)
     assert run.serving >= 3, "three requests of three seconds each, four at a time on a group"
     assert run.traffic.waiting == 0
@@ -159,7 +159,7 @@ def test_a_restart_in_every_second_takes_nothing_away() -> None:
     before = run.target
     run.traffic.rate = 0
     for _ in range(200):
-        run.recall = NO_MEMORY
+        run.memory = NO_MEMORY
         run.go(1)
     assert run.target == before >= 3
     settle(run, 1)
@@ -168,13 +168,13 @@ def test_a_restart_in_every_second_takes_nothing_away() -> None:
 def test_a_group_that_drains_is_taken_back() -> None:
     run = run_of(minReplicas=2)
     settle(run, 2)
-    names = set(run.units)
+    names = set(run.groups)
     run.spec = LlamaDeploymentSpec.model_validate(spec_of(minReplicas=1, maxReplicas=1))
     run.go(2)
     assert (run.target, run.serving) == (1, 1)
     run.spec = LlamaDeploymentSpec.model_validate(spec_of(minReplicas=2))
     run.go(3)
-    assert (run.serving, set(run.units)) == (2, names)
+    assert (run.serving, set(run.groups)) == (2, names)
 
 
 def test_an_edit_at_zero_ends_when_the_next_group_serves_with_it() -> None:
@@ -188,13 +188,13 @@ def test_an_edit_at_zero_ends_when_the_next_group_serves_with_it() -> None:
     spec["model"] = MODEL | {"revision": "v2"}
     run.spec = LlamaDeploymentSpec.model_validate(spec)
     run.go(20)
-    record = run.memory.rollout
+    record = run.persisted.rollout
     assert record is not None
-    assert (record.phase, len(run.units)) == ("RollingOut", 0)
+    assert (record.phase, len(run.groups)) == ("RollingOut", 0)
     assert "no group is wanted now" in record.message
     run.traffic.waiting, run.traffic.arrived = 1, run.traffic.arrived + 1
     run.go(40)
-    record = run.memory.rollout
+    record = run.persisted.rollout
     assert record is not None
     assert record.phase == "Done"
-    assert [unit.told.partition("@")[0] for unit in run.units.values()] in (["v2"], [])
+    assert [unit.told.partition("@")[0] for unit in run.groups.values()] in (["v2"], [])

@@ -24,15 +24,12 @@ from llama_operator.plan.autoscaling.scaling import group_counts, limits_for, sc
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
 from llama_operator.plan.autoscaling.starts import expected_start
 from llama_operator.plan.autoscaling.status_record import KEPT_DECISIONS, status_after
-from llama_operator.plan.groups.group import observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
-from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.planner import READING, plan
 from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
 from llama_serving.config.gateway import GatewayLoad
-from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, worker, world
+from tests.unit.operator.worlds import NOW, ago, group, heard, leader, stage, state_of, worker, world
 
 AUTO: dict[str, Any] = {"minReplicas": 0, "maxReplicas": 5}
 OUT: dict[str, Any] = {"in_rotation": False, "ready": False}
@@ -45,10 +42,8 @@ def seen(*pods: PodView, replicas: int = 1, auto: dict[str, Any] | None = None, 
 
 
 def scaled(known: Snapshot, memory: AutoscalingMemory = NO_MEMORY, later: float = 0) -> ScalingResult:
-    assert known.spec is not None
-    weights = weights_of(known.weights, known.spec.model)
-    now = NOW + timedelta(seconds=later)
-    found = scale(known, observed_groups(known), weights=weights, memory=memory, now=now)
+    state = state_of(known, NOW + timedelta(seconds=later))
+    found = scale(known, state.groups, weights=state.model_weights, memory=memory, now=state.now)
     assert found is not None
     return found
 
@@ -95,7 +90,7 @@ GATED = {"gated": True}
     ],
 )  # fmt: skip
 def test_wanted_groups(pods: tuple[PodView, ...], replicas: int, wanted: tuple[int, ...]) -> None:
-    assert wanted_ordinals(observed_groups(seen(*pods)), replicas, NOW) == wanted
+    assert wanted_ordinals(state_of(seen(*pods)).groups, replicas, NOW) == wanted
 
 
 kinds = st.sampled_from((group, starting, leaving))
@@ -107,7 +102,7 @@ def test_wanted_groups_are_as_many_as_asked_for_and_no_running_one_goes_first(
     there: dict[int, Any], replicas: int
 ) -> None:
     pods = tuple(pod for ordinal, kind in there.items() for pod in kind(ordinal))
-    units = observed_groups(seen(*pods))
+    units = state_of(seen(*pods)).groups
     wanted = wanted_ordinals(units, replicas, NOW)
     assert len(set(wanted)) == replicas
     serving = {ordinal for ordinal, kind in there.items() if kind is group}
@@ -124,17 +119,17 @@ def test_wanted_groups_are_as_many_as_asked_for_and_no_running_one_goes_first(
 
 def test_every_group_is_in_one_class() -> None:
     pods = (*group(0), *starting(1, 40), *starting(2, 90, **GATED), *leaving(3))
-    assert group_counts(observed_groups(seen(*pods)), 4, rolling=False, now=NOW) == GroupCounts(
+    assert group_counts(state_of(seen(*pods)).groups, 4, rolling=False, now=NOW) == GroupCounts(
         1, (40.0, 5.0), 1, 0, False
     ), "3 is taken back"
-    assert group_counts(observed_groups(seen(*pods)), 1, rolling=True, now=NOW) == GroupCounts(1, (), 0, 1, True)
+    assert group_counts(state_of(seen(*pods)).groups, 1, rolling=True, now=NOW) == GroupCounts(1, (), 0, 1, True)
 
 
 def test_a_start_is_counted_from_the_moment_of_its_place() -> None:
     pods = starting(0, 300, bound=ago(20))
-    assert group_counts(observed_groups(seen(*pods)), 1, rolling=False, now=NOW).starting == (20.0,)
+    assert group_counts(state_of(seen(*pods)).groups, 1, rolling=False, now=NOW).starting == (20.0,)
     back = (leader(0, rotation_since=ago(7), ready_since=ago(7), created=ago(900), **OUT), worker(0))
-    assert group_counts(observed_groups(seen(*back)), 1, rolling=False, now=NOW).starting == (7.0,), (
+    assert group_counts(state_of(seen(*back)).groups, 1, rolling=False, now=NOW).starting == (7.0,), (
         "out for another version"
     )
 
@@ -277,12 +272,12 @@ def test_the_plan_has_the_target_in_place_of_replicas_and_looks_again_within_a_s
     record = AutoscalingStatus(target=2, since=NOW)
     base = seen(*group(0), *group(1))
     known = replace(base, status=base.status.model_copy(update={"autoscaling": record}))
-    found = plan(known, SETTINGS, NOW)
+    found = plan(state_of(known))
     assert (found.replicas, found.recheck) == (2, READING)
     assert found.persisted.autoscaling is not None
     assert not found.actions.deletes
     assert not found.actions.creates
-    status = deployment_status(known, found, (), NOW)
+    status = deployment_status(state_of(known), found, ())
     assert (status.groups_ready, status.reason) == ("2/2", "Serving")
     assert known.spec is not None
     assert known.spec.replicas == 1
@@ -291,8 +286,8 @@ def test_the_plan_has_the_target_in_place_of_replicas_and_looks_again_within_a_s
 def test_an_unknown_time_zone_is_a_failure_that_stops_nothing() -> None:
     peak = {"name": "p", "timeZone": "Europe/Atlantis", "from": "08:00", "to": "09:00", "minReplicas": 2}
     known = seen(*group(0), auto={"schedules": [peak]})
-    found = plan(known, SETTINGS, NOW)
-    status = deployment_status(known, found, (), NOW)
+    found = plan(state_of(known))
+    status = deployment_status(state_of(known), found, ())
     assert status.reason == "SpecInvalid"
     assert "Europe/Atlantis of p is not known" in status.message
     assert {one.type: one.status for one in status.conditions} == {

@@ -19,8 +19,7 @@ from llama_operator.ports import Capacity, Retry
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason
 from tests.fakes.cluster import FakeCluster
-from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, world
+from tests.unit.operator.worlds import KEY, NEW, NOW, ago, group, heard, stage, state_of, world
 
 EMPTY = Capacity(())
 GROUP = GroupId("chat", 0, NEW)
@@ -117,7 +116,7 @@ def test_what_is_taken_back(pods: tuple[PodView, ...], capacity: Any, taken: boo
 
 def test_the_plan_takes_back_all_pods_and_remembers() -> None:
     pods = begun("node-0", "")
-    decided = plan(world(*pods, replicas=1, capacity=EMPTY), SETTINGS, NOW)
+    decided = plan(state_of(world(*pods, replicas=1, capacity=EMPTY)))
     assert {delete.name for delete in decided.actions.deletes} == {pod.name for pod in pods}
     assert decided.persisted.requeues == (RequeueState(group=GROUP.name, times=1, at=NOW),)
     (hold,) = (hold for hold in decided.explanations if hold.reason is Reason.WAITING_FOR_ROOM)
@@ -144,14 +143,14 @@ def test_a_group_that_is_just_made_is_not_held() -> None:
 def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:
     serving = group(0)
     seen = world(*serving, *gated(1, age=20), *gated(2, age=20), replicas=4, cells=heard(*serving))
-    decided = plan(seen, SETTINGS, NOW)
+    decided = plan(state_of(seen))
     assert decided.actions.creates == ()
     assert {delete.name for delete in decided.actions.deletes} == {pod.name for pod in gated(2)}
     (item,) = decided.actions.admissions
     assert (item.group.ordinal, item.behind) == (1, (2, 3))
     assert decided.persisted.requeues == (), "it was never asked for"
     young = world(*serving, *gated(1, age=5), replicas=3, cells=heard(*serving))
-    assert {create.group.ordinal for create in plan(young, SETTINGS, NOW).actions.creates} == {2}
+    assert {create.group.ordinal for create in plan(state_of(young)).actions.creates} == {2}
 
 
 # -- the walk over it -------------------------------------------------------------------------------------------------

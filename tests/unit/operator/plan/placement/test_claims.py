@@ -17,7 +17,7 @@ from llama_operator.ports import Manifest
 from llama_serving.config import names
 from tests.fakes.weights import REMOTE
 from tests.fakes.world import SETTINGS
-from tests.unit.operator.worlds import KEY, state_of, serve_of, stage, world
+from tests.unit.operator.worlds import KEY, serve_of, stage, state_of, world
 
 WARM: dict[str, Any] = {
     "model": REMOTE, "staging": {"volumeClaimTemplate": {"size": "100Gi", "storageClassName": "fast"}},
@@ -95,7 +95,7 @@ def test_weights_that_are_mounted_need_none() -> None:
 
 def pruned(there: Snapshot) -> set[str]:
     assert there.spec is not None
-    found = changes(Plan(), there, Context(KEY, "uid-1", there.spec, SETTINGS))
+    found = changes(Plan(), state_of(there), Context(KEY, "uid-1", there.spec, SETTINGS))
     return {ref.name for ref in found.prunes if ref.kind == "PersistentVolumeClaim"}
 
 

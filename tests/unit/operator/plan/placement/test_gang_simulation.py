@@ -19,6 +19,7 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete_group
+from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.reasons import Explanation
@@ -26,6 +27,7 @@ from llama_operator.ports import Capacity, Key, Manifest, Ref, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.scheduler import DEVICE, FakeScheduler, foreign_pod, gpu_node
+from tests.fakes.world import SETTINGS
 from tests.unit.operator.worlds import world
 
 KEY = Key("team", "x")
@@ -73,7 +75,7 @@ class Yard:
 
     def snapshot(self, deployment: str) -> Snapshot:
         found = world(capacity=Capacity(()), known=False)
-        status = found.status.model_copy(update={"taken_back": self.taken_back.get(deployment, ())})
+        status = found.status.model_copy(update={"requeues": self.requeues.get(deployment, ())})
         return replace(found, status=status)
 
     async def second(self) -> None:
@@ -108,21 +110,21 @@ class Yard:
         units, going, returned, whole = [], set(), [], []
         for group, (stages, devices) in mine.items():
             pods = self.pods_of(group)
-            steps = complete_group(pods, group, stages, seen, now)
+            steps = complete_group(pods, group, stages=stages, state=plan_state(seen, SETTINGS, now))
             for delete in steps.deletes:
                 going.add(delete.name)
                 await self.cluster.delete(KEY, Ref("v1", "Pod", delete.name, delete.uid), grace=delete.grace)
             for create in steps.creates:
                 await self.cluster.apply(KEY, stage_pod(group, create.stage, devices), force=False)
-            returned += [group] if steps.returned else []
+            returned += [group] if steps.requeued else []
             whole += [] if steps.creates or steps.deletes else [group]
             if pods:
                 units.append(Group(group, pods, {}, None))
         items, later = admissions(units, seen, whole=whole, going=frozenset(going), now=now)
         outcome = Outcome()
         await admit_groups(items, key=KEY, cluster=self.cluster, lock=self.lock, outcome=outcome, now=now)
-        self.taken_back[deployment] = requeues_after(
-            self.taken_back.get(deployment, ()), returned, groups=units, wanted=mine, now=now
+        self.requeues[deployment] = requeues_after(
+            self.requeues.get(deployment, ()), returned, groups=units, wanted=mine, now=now
         )  # fmt: skip
         self.holds |= {GroupId(deployment, hold.group or 0, ""): hold for hold in (*outcome.problems, *later)}
 

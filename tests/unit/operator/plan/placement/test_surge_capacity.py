@@ -12,7 +12,6 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.plan.actions import CreateStage
-from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.admit import WaitingGroup, admit
@@ -20,7 +19,7 @@ from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.rollout.strategy import Choice, choose
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from tests.fakes.world import SETTINGS, spec_of
-from tests.unit.operator.worlds import KEY, NOW, group, heard, world
+from tests.unit.operator.worlds import KEY, group, heard, state_of, world
 
 GPU = "nvidia.com/gpu"
 NEW_HASH = "11111111"
@@ -38,7 +37,7 @@ def node(name: str, *pods: PodRequest, gpus: float = 2, **fields: Any) -> NodeCa
 
 def template(**changes: Any) -> GroupTemplate:
     spec = LlamaDeploymentSpec.model_validate(spec_of(**{"device": DEVICE} | changes))
-    found = desired_template(replace(world(), spec=spec), spec, SETTINGS)
+    found = desired_template(state_of(replace(world(), spec=spec)))
     assert found is not None
     return found
 
@@ -47,8 +46,7 @@ def choice(capacity: Capacity | None, target: GroupTemplate) -> Choice:
     """What ``auto`` does with new pods, two groups serving."""
     pods = (*group(0), *group(1))
     seen = world(*pods, cells=heard(*pods), capacity=capacity)
-    assert seen.spec is not None
-    return choose(plan_state(seen, seen.spec, SETTINGS, NOW), "another", target)
+    return choose(state_of(seen), "another", target)
 
 
 def stage_pods(target: GroupTemplate, *, priority: int = 0, preempts: bool = True) -> tuple[PodRequest, ...]:
@@ -120,7 +118,7 @@ def test_surge_means_that_the_group_will_be_admitted(
     *, capacity: Capacity | None, changes: dict[str, Any], way: str, words: str
 ) -> None:
     found = choice(capacity, template(**changes))
-    assert found.way == way
+    assert found.strategy == way
     assert words in found.why
 
 
@@ -198,7 +196,7 @@ def test_what_auto_surges_is_admitted(capacity: Capacity, changes: dict[str, Any
     pods = stage_pods(target, priority=CLASSES[target.spec.placement.priority_class_name])
     made = WaitingGroup("group 0", pods, 0)
     admitted = admit(Capacity(capacity.nodes, (*capacity.waiting, *pods)), [made]).admitted
-    if choice(capacity, target).way == "surge":
+    if choice(capacity, target).strategy == "surge":
         assert admitted == (made,)
 
 
@@ -209,7 +207,7 @@ def test_what_is_admitted_without_preemption_is_surged(capacity: Capacity, chang
     pods = stage_pods(target, preempts=False)
     seen = Capacity(capacity.nodes, (*capacity.waiting, *pods))
     if admit(seen, [WaitingGroup("group 0", pods, 0)]).admitted:
-        assert choice(capacity, target).way == "surge"
+        assert choice(capacity, target).strategy == "surge"
 
 
 def test_the_capacity_of_bodies_has_the_class_of_pods() -> None:
