@@ -1,4 +1,4 @@
-"""Applying is a plain walk over the plan: rotation first, then deletes, objects, pods, desired states, what is left over.
+"""Applying is a plain walk over the plan: rotation, then deletes, objects, pods, desired states, what is left over.
 
 A leader leaves the rotation before its pod is deleted. What the API server refuses becomes an explanation that the user
 sees; the walk goes on with the rest, so that one refused object does not stop the others.
@@ -31,7 +31,7 @@ class Outcome:
     after: float | None = None
 
     def pause(self, recheck: float) -> float:
-        """Return the seconds until the next pass: sooner when the API server said so, later when it will refuse again."""
+        """Return the seconds until the next pass: sooner when the API server says so, later where it refuses."""
         if any(problem.reason is Reason.API_REJECTED for problem in self.problems):
             recheck = max(recheck, REFUSED_PAUSE)
         return recheck if self.after is None else min(recheck, self.after)

@@ -29,12 +29,12 @@ class Heartbeat:
     due: dict[Key, float] = field(default_factory=dict)  # when each loop's present wait ends
 
     def beat(self, key: Key, wait: float) -> None:
-        """A pass has ended; the next one is due in ``wait`` seconds."""
+        """Note that a pass has ended, and that the next one is due in ``wait`` seconds."""
         self.last = self.clock()
         self.due[key] = self.last + wait
 
     def forget(self, key: Key) -> None:
-        """The loop has ended with its object."""
+        """Forget a loop that has ended with its object."""
         self.due.pop(key, None)
 
     def late(self) -> float:
@@ -49,11 +49,11 @@ async def run_loop(
     wake: asyncio.Event,
     stopped: Callable[[], bool],
     one_pass: Callable[[], Awaitable[float]],
-    pulse: Heartbeat,
+    heartbeat: Heartbeat,
 ) -> None:
     """Pass after pass until ``stopped``; ``one_pass`` returns the seconds until the next one."""
     failures = 0
-    pulse.beat(key, LONGEST_PASS)
+    heartbeat.beat(key, LONGEST_PASS)
     while not stopped():
         wake.clear()
         try:
@@ -69,7 +69,7 @@ async def run_loop(
             log.exception("%s/%s: pass failed, next in %.0f s", key.namespace, key.name, wait)
         floor = AFTER_FAILURE if failures else FLOOR
         wait = max(wait, floor)
-        pulse.beat(key, wait)
+        heartbeat.beat(key, wait)
         await asyncio.sleep(floor)
         await _nap(wake, wait - floor)
 

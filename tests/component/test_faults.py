@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llama_operator.ports import Rejected, Retry
+from llama_operator.ports import Key, Rejected, Retry
+from llama_operator.reconcile import Bodies
 from tests.fakes.cluster import clone
 from tests.fakes.world import KEY, Crash, World
 
@@ -163,10 +164,10 @@ class TestEveryCall:
 
 
 def delay_bodies(world: World, lag: int) -> None:
-    seen = []
+    seen: list[Bodies] = []
     fresh = world.cluster.bodies
 
-    def lagging(key):
+    def lagging(key: Key) -> Bodies:
         seen.append(clone(fresh(key)))
         return seen[max(len(seen) - 1 - lag, 0)]
 

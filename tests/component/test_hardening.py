@@ -137,15 +137,14 @@ async def test_a_long_start_writes_the_status_seldom() -> None:
 
 async def test_a_refused_pod_is_not_asked_for_at_every_second() -> None:
     world = World()
-    refused = []
+    refused: list[str] = []
 
-    def call(name, action, *, write=True):
+    def refuse(name: str) -> None:
         if name.startswith("apply Pod chat-") and name.endswith("-1"):
             refused.append(name)
             raise Rejected("exceeded quota: pods, requested: pods=1, used: pods=4, limited: pods=4")
-        original(name, action, write=write)
 
-    original, world.cluster._call = world.cluster._call, call
+    world.cluster.intercept = refuse
     await world.seconds(20)
     pause = await reconcile(
         world.cluster.bodies(KEY), edges=Edges(world.cluster, world.nodes, world.nodes), settings=world.settings,
@@ -214,14 +213,12 @@ async def test_the_model_is_edited_while_the_old_one_is_looked_at() -> None:
 async def test_nodes_that_cannot_be_listed_do_not_stop_a_pass() -> None:
     world = World()
     await world.settle()
-    original = world.cluster._call
 
-    def call(name, action, *, write=True):
+    def fail(name: str) -> None:
         if name == "capacity 10":
             raise Retry("the API server did not answer: TimeoutError")
-        original(name, action, write=write)
 
-    world.cluster._call = call
+    world.cluster.intercept = fail
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
     await world.settle()
     assert world.status.groups_ready == "1/1"

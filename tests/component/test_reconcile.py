@@ -11,7 +11,7 @@ from tests.fakes.models import FACTS, id_of
 from tests.fakes.world import KEY, SETTINGS, World, spec_of
 
 
-async def test_a_deployment_comes_to_serve():
+async def test_a_deployment_comes_to_serve() -> None:
     world = World()
     await world.settle()
     assert world.status.groups_ready == "2/2"
@@ -33,7 +33,7 @@ async def test_a_deployment_comes_to_serve():
     ]  # fmt: skip
 
 
-async def test_serving_and_unchanged_means_no_write():
+async def test_serving_and_unchanged_means_no_write() -> None:
     world = World()
     await world.settle()
     before = list(world.cluster.writes)
@@ -41,7 +41,7 @@ async def test_serving_and_unchanged_means_no_write():
     assert world.cluster.writes == before
 
 
-async def test_no_stage_before_the_model_was_accepted():
+async def test_no_stage_before_the_model_was_accepted() -> None:
     world = World()
     world.nodes.behave("v1", refused=("WeightsUnreadable", "model.safetensors has mode 0600"))
     await world.seconds(20)
@@ -50,7 +50,7 @@ async def test_no_stage_before_the_model_was_accepted():
     assert world.status.message == "model.safetensors has mode 0600"
 
 
-async def test_a_refused_model_heals_by_itself():
+async def test_a_refused_model_heals_by_itself() -> None:
     world = World()
     world.nodes.behave("v1", refused=("ModelRefused", "no"))
     await world.seconds(20)
@@ -60,7 +60,7 @@ async def test_a_refused_model_heals_by_itself():
     assert world.status.groups_ready == "2/2"
 
 
-async def test_layout_that_the_model_refuses_asks_for_no_device():
+async def test_layout_that_the_model_refuses_asks_for_no_device() -> None:
     world = World(spec_of(contextLength=9000))
     await world.seconds(20)
     assert world.stage_names() == []
@@ -71,7 +71,7 @@ async def test_layout_that_the_model_refuses_asks_for_no_device():
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage):
+async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage: int) -> None:
     world = World()
     await world.settle()
     before = world.stage_uids()
@@ -85,7 +85,7 @@ async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage):
     assert world.status.groups_ready == "2/2"
 
 
-async def test_an_evicted_pod_rebuilds_its_group():
+async def test_an_evicted_pod_rebuilds_its_group() -> None:
     world = World()
     await world.settle()
     pod = world.cluster.objects["Pod", world.stage_names()[1]]
@@ -98,7 +98,7 @@ async def test_an_evicted_pod_rebuilds_its_group():
     assert world.cluster.objects["Pod", pod["metadata"]["name"]]["metadata"]["uid"] != uid
 
 
-async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace():
+async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace() -> None:
     world = World(spec_of(drainTimeoutSeconds=5))
     await world.settle()
     world.nodes.dead_nodes.add("node-1")
@@ -113,7 +113,7 @@ async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace():
     assert world.status.groups_ready == "2/2"
 
 
-async def test_an_edit_replaces_group_after_group_and_never_takes_the_last():
+async def test_an_edit_replaces_group_after_group_and_never_takes_the_last() -> None:
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
@@ -137,7 +137,7 @@ async def test_an_edit_replaces_group_after_group_and_never_takes_the_last():
     assert len(configs) == 3, "objects of the old template are gone"
 
 
-async def test_a_bad_edit_leaves_the_other_group_serving():
+async def test_a_bad_edit_leaves_the_other_group_serving() -> None:
     world = World()
     await world.settle()
     world.nodes.good_pods = {group.pod_hash for group in world.status.groups}
@@ -146,7 +146,7 @@ async def test_a_bad_edit_leaves_the_other_group_serving():
     assert world.status.groups_ready == "1/2"
 
 
-async def test_scale_down_takes_the_highest_group_out_of_rotation_first():
+async def test_scale_down_takes_the_highest_group_out_of_rotation_first() -> None:
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
@@ -160,7 +160,7 @@ async def test_scale_down_takes_the_highest_group_out_of_rotation_first():
     assert not any(name[:-2].endswith("-1") for name in world.stage_names())
 
 
-async def test_the_leader_leaves_before_its_stages():
+async def test_the_leader_leaves_before_its_stages() -> None:
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
@@ -170,7 +170,7 @@ async def test_the_leader_leaves_before_its_stages():
     assert [what[-1] for what in deletes] == ["0", "1"]
 
 
-async def test_unschedulable_says_what_is_missing():
+async def test_unschedulable_says_what_is_missing() -> None:
     world = World()
     pod_hash = template_hash(LlamaDeploymentSpec.model_validate(spec_of()), FACTS, serving_image=SETTINGS.serving_image)
     world.nodes.no_room.update(f"chat-{pod_hash}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
@@ -180,7 +180,7 @@ async def test_unschedulable_says_what_is_missing():
     assert "2 Insufficient nvidia.com/gpu" in world.status.message
 
 
-async def test_what_somebody_changed_is_put_back():
+async def test_what_somebody_changed_is_put_back() -> None:
     world = World()
     await world.settle()
     world.cluster.objects["Service", "chat"]["spec"]["ports"][0]["port"] = 81
@@ -190,7 +190,7 @@ async def test_what_somebody_changed_is_put_back():
     assert ("PodDisruptionBudget", "chat-gateway") in world.cluster.objects
 
 
-async def test_a_refused_object_is_shown_and_the_rest_goes_on():
+async def test_a_refused_object_is_shown_and_the_rest_goes_on() -> None:
     world = World()
     refuse_once_per_pass(world, "apply Deployment chat-gateway")
     await world.seconds(30)
@@ -200,11 +200,8 @@ async def test_a_refused_object_is_shown_and_the_rest_goes_on():
 
 
 def refuse_once_per_pass(world: World, what: str) -> None:
-    original = world.cluster._call
-
-    def call(name, action, *, write=True):
+    def refuse(name: str) -> None:
         if name == what:
             raise Rejected("exceeded quota: pods")
-        original(name, action, write=write)
 
-    world.cluster._call = call
+    world.cluster.intercept = refuse

@@ -20,6 +20,10 @@ from llama_serving.config import names
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def _let_through(_: str) -> None:
+    """No call is refused."""
+
+
 class FakeCluster:
     """One namespace. ``faults[k]`` is raised instead of the k-th call (from 0) when it is set."""
 
@@ -30,6 +34,7 @@ class FakeCluster:
         self.events: list[KubeEvent] = []
         self.calls: list[str] = []
         self.writes: list[str] = []
+        self.intercept: Callable[[str], None] = _let_through  # raises what a call is to raise
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
@@ -42,9 +47,9 @@ class FakeCluster:
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         what = f"apply {manifest['kind']} {manifest['metadata']['name']}"
         if manager:
-            self._call(what, lambda: self._apply_shared(key, manifest, manager))
+            self.call(what, lambda: self._apply_shared(key, manifest, manager))
         else:
-            self._call(what, lambda: self._apply(key, manifest, force))
+            self.call(what, lambda: self._apply(key, manifest, force))
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         known = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
@@ -55,18 +60,18 @@ class FakeCluster:
             else:
                 check_owner(known, manifest)
 
-        self._call(f"ensure {manifest['kind']} {manifest['metadata']['name']}", create, write=known is None)
+        self.call(f"ensure {manifest['kind']} {manifest['metadata']['name']}", create, write=known is None)
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
-        self._call(f"release {ref.kind} {ref.name}", lambda: self._release(ref, manager))
+        self.call(f"release {ref.kind} {ref.name}", lambda: self._release(ref, manager))
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
-        self._call(f"delete {ref.kind} {ref.name}", lambda: self._delete(ref, grace))
+        self.call(f"delete {ref.kind} {ref.name}", lambda: self._delete(ref, grace))
 
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
     ) -> None:
-        self._call(f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason, weights, move))
+        self.call(f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason, weights, move))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
@@ -78,7 +83,7 @@ class FakeCluster:
             else:
                 check_owner(known, manifest)
 
-        self._call(f"token {name[1]}", create, write=known is None)
+        self.call(f"token {name[1]}", create, write=known is None)
         token: str = self.objects[name]["stringData"]["token"]
         return token
 
@@ -88,17 +93,17 @@ class FakeCluster:
             if found is not None:
                 found["status"] = clone(status)
 
-        self._call(f"status {key.name}", write)
+        self.call(f"status {key.name}", write)
 
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
-        self._call(f"event {event.reason}", lambda: self.events.append(event))
+        self.call(f"event {event.reason}", lambda: self.events.append(event))
 
     async def capacity(self, *, age: float) -> Capacity | None:
-        self._call(f"capacity {age:g}", lambda: None, write=False)
+        self.call(f"capacity {age:g}", lambda: None, write=False)
         return None if self.nodes is None else self._capacity(self.nodes)
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
-        self._call(f"admit {pod.name}", lambda: self._admit(pod, at))
+        self.call(f"admit {pod.name}", lambda: self._admit(pod, at))
 
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
@@ -133,7 +138,9 @@ class FakeCluster:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _call(self, what: str, action: Callable[[], None], *, write: bool = True) -> None:
+    def call(self, what: str, action: Callable[[], None], *, write: bool = True) -> None:
+        """One call of the port, by its name; ``intercept`` may raise before it counts as made."""
+        self.intercept(what)
         number = len(self.calls)
         self.calls.append(what)
         if number in self.faults:

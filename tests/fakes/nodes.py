@@ -275,7 +275,7 @@ class FakeNodes:
             self.cells.of(pod).wish = desired
 
         try:
-            self.cluster._call(f"wish {name} {desired.serve.id}", put)
+            self.cluster.call(f"wish {name} {desired.serve.id}", put)
         except (Retry, Rejected) as error:
             return str(error)
         return ""

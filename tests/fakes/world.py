@@ -61,7 +61,13 @@ class World:
         try:
             await reconcile(
                 self.cluster.bodies(KEY),
-                edges=Edges(self.cluster, self.nodes, self.nodes, autoscalers=self.autoscalers, supervisor_caches=self.supervisor_caches),
+                edges=Edges(
+                    self.cluster,
+                    self.nodes,
+                    self.nodes,
+                    autoscalers=self.autoscalers,
+                    supervisor_caches=self.supervisor_caches,
+                ),
                 settings=self.settings,
                 now=self.cluster.now,
             )

@@ -1,7 +1,7 @@
 """What a deployment has once: its gateway, and what its stages share: account, token, disruption budget."""
 
 from llama_operator.manifests.common import Context, metadata, selector, service_account
-from llama_operator.manifests.gateway import gateway_objects
+from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
 from llama_operator.plan.naming import stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -10,7 +10,7 @@ from llama_serving.config import names
 def deployment_objects(context: Context) -> list[Manifest]:
     """Return all that a deployment has once, in the order in which it is needed; the token comes separately."""
     account = service_account(context, stages_name(context.key.name), names.COMPONENT_STAGE, mount=False)
-    return [account, *gateway_objects(context), *_stages_budget(context)]
+    return [account, *gateway_objects(context), *_stages_budget(context), gateway_network_policy(context)]
 
 
 def token_secret(context: Context) -> Manifest:

@@ -17,7 +17,7 @@ _AMOUNTS = frozenset({"requests", "limits"})
 
 
 def covers(observed: Any, wanted: Any) -> bool:
-    """Return whether everything in ``wanted`` stands in ``observed``; observed may have more fields, not more list items.
+    """Return whether ``observed`` has everything in ``wanted``; it may have more fields, not more list items.
 
     The API server drops empty lists and maps, so nothing is as good as an empty one.
     """
@@ -56,7 +56,7 @@ def identity(manifest: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def left_over(children: Iterable[Manifest], keep: Container[tuple[str, str]]) -> tuple[Ref, ...]:
-    """Return the objects of ours that nothing wants any more and that are not being deleted. ``keep``: kind and name."""
+    """Return our objects that nothing wants any more and that are not being deleted. ``keep``: kind and name."""
     return tuple(
         Ref(child["apiVersion"], child["kind"], child["metadata"]["name"], child["metadata"].get("uid", ""))
         for child in children

@@ -42,7 +42,6 @@ def gateway_objects(context: Context) -> list[Manifest]:
         _service(context),
         _deployment(context),
         _budget(context),
-        _network_policy(context),
     ]
 
 
@@ -188,8 +187,8 @@ def _budget(context: Context) -> Manifest:
     }
 
 
-def _network_policy(context: Context) -> Manifest:
-    """Anybody may ask the API; load and metrics are for the operator and for namespaces labelled for metrics."""
+def gateway_network_policy(context: Context) -> Manifest:
+    """Let anybody ask the API, and the operator and namespaces labelled for metrics read load and metrics."""
     metrics = {"namespaceSelector": {"matchLabels": {names.LABEL_METRICS: "enabled"}}}
     return {
         "apiVersion": "networking.k8s.io/v1",

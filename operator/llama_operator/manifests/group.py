@@ -83,7 +83,7 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
 def _network_policy(context: Context, group: GroupId) -> Manifest:
     """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's.
 
-    A stage reaches its group and DNS; where weights have to be fetched, everything: a policy knows pods, not containers.
+    A stage reaches its group and DNS; where weights are fetched, everything: a policy knows pods, not containers.
     """
     own = {"podSelector": {"matchLabels": _selector(context, group)}}
     gateways = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_GATEWAY)}}

@@ -53,7 +53,7 @@ def weights_due(context: Context, model: ModelSpec, view: WeightsView | None) ->
 
 
 def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:
-    """Resolve the weights where the stages will run: a volume that is bound to a node must be one that serves them too."""
+    """Resolve the weights where the stages will run: a volume that is bound to a node must serve them too."""
     placement, images = context.spec.placement, context.spec.images
     return LlamaWeightsSpec(
         source=model.source,

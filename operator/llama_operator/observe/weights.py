@@ -60,7 +60,7 @@ class WeightsSnapshot:
 
 
 def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:
-    """What the watches show. Children that another object of this name owned are left out."""
+    """Return what the watches show, without children that another object of this name owned."""
     meta = weights["metadata"]
     uid = meta.get("uid", "")
     bodies = list(children)
@@ -105,14 +105,14 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
 
 
 def weights_views(weights: Iterable[Body], manifests: Iterable[Body]) -> dict[str, WeightsView]:
-    """Views of all LlamaWeights of a namespace, by name."""
+    """Return the views of all LlamaWeights of a namespace, by name."""
     stored = {owner["uid"]: body for body in manifests for owner in body["metadata"].get("ownerReferences") or ()}
     views = (weights_view(body, stored.get(body["metadata"].get("uid", ""))) for body in weights)
     return {view.name: view for view in views}
 
 
 def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
-    """What a deployment reads of some weights; they are ready only together with their manifest."""
+    """Return what a deployment reads of some weights; they are ready only together with their manifest."""
     meta, status, (spec, error) = body["metadata"], _status(body), _spec(body)
     manifest = stored_manifest(manifest_body)
     if manifest and manifest.digest != status.digest:
@@ -145,14 +145,14 @@ def resolver_settings(spec: LlamaWeightsSpec) -> str:
 
 
 def stored_manifest(body: Body | None) -> WeightsManifest | None:
-    """The manifest in a ConfigMap; None while it is empty, or when it holds something else."""
+    """Return the manifest in a ConfigMap; None while it is empty, or when it holds something else."""
     text = ((body or {}).get("binaryData") or {}).get(MANIFEST_KEY, "")
     return _decoded(text) if text else None
 
 
 @functools.lru_cache(maxsize=128)
 def _decoded(text: str) -> WeightsManifest | None:
-    """A manifest of a thousand tensors is read at every pass of every loop: remembered by its text."""
+    """Decode a manifest. One of a thousand tensors is read in every pass, so it is remembered by its text."""
     try:
         return WeightsManifest.model_validate_json(gzip.decompress(base64.b64decode(text)))
     except (binascii.Error, OSError, EOFError, zlib.error, ValidationError):

@@ -100,4 +100,10 @@ def add_up(parts: Iterable[Actions]) -> Actions:
     return Actions(*(tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in _FIELDS))
 
 
+def closing_first(rotations: Iterable[SetRotation]) -> tuple[SetRotation, ...]:
+    """Return one change a pod, the last one of each, in the order of doing: those that close a gate come first."""
+    by_pod = {change.pod: change for change in rotations}
+    return tuple(sorted(by_pod.values(), key=lambda change: (change.open_, change.pod)))
+
+
 _FIELDS = tuple(item.name for item in fields(Actions))

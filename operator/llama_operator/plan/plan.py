@@ -16,11 +16,11 @@ from llama_operator.plan.reasons import Explanation
 class Plan:
     """One pass. Empty actions and no explanation mean that everything is as the spec wants it."""
 
-    actions: Actions = Actions()
+    actions: Actions = field(default_factory=Actions)
     models: tuple[ModelSpec, ...] = ()  # whose LlamaWeights this deployment wants to be there
     releases: tuple[WeightsView, ...] = ()  # LlamaWeights that it has owned and does not need any more
     weights: WeightsView | None = None  # the LlamaWeights of the present spec
-    persisted: Persisted = Persisted()
+    persisted: Persisted = field(default_factory=Persisted)
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     explanations: tuple[Explanation, ...] = ()  # why anything waits
     replicas: int | None = None  # groups that are wanted; None where the spec cannot be read

@@ -1,7 +1,7 @@
 """One pass of one LlamaDeployment: ``plan(state)``; pure, so that it can be tried on any snapshot.
 
 1. how many groups there shall be: by autoscaling, else as many as the spec says
-2. what the spec asks for (desired), once its weights are ready and the layout fits them, and what to fall back to (stable)
+2. what the spec asks for (desired), once its weights are ready and fit the layout, and what to fall back to (stable)
 3. where the rollout stands, and the update policy that follows from it
 4. the next step of every group
 5. which groups may go to the scheduler

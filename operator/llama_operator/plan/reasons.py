@@ -15,6 +15,6 @@ class Explanation:
     group: int | None = None
 
 
-def most_severe(holds: tuple[Explanation, ...]) -> Explanation | None:
-    """The hold a user should look at first: by reason, then the lowest group."""
-    return min(holds, key=lambda hold: (PRIORITY[hold.reason], hold.group or 0), default=None)
+def most_severe(explanations: tuple[Explanation, ...]) -> Explanation | None:
+    """Return what a user should look at first: by reason, then the lowest group."""
+    return min(explanations, key=lambda one: (PRIORITY[one.reason], one.group or 0), default=None)

@@ -261,7 +261,7 @@ class SimulatedGroup:
 
     def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
         up, desired = self.engine is not None, self._last_desired
-        verdict = self._verdict(now) if stage == 0 else None
+        verdict = self.measurement(now) if stage == 0 else None
         exchanging = self.swapping is not None
         return CellState(
             deployment=deployment,
@@ -303,7 +303,8 @@ class SimulatedGroup:
             )
         return StagedWeights(digest=digest, id=name, outcome="ready" if now >= self.staged[digest] else "working")
 
-    def _verdict(self, now: datetime) -> Measurement | None:
+    def measurement(self, now: datetime) -> Measurement | None:
+        """Return what its leader measured of the weights that it has; None while it measures."""
         if self.engine is None or self.measured is None or now < self.measured:
             return None
         desired, weights = self._last_desired, self.engine.weights

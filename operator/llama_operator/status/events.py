@@ -14,7 +14,7 @@ _NO_WARNING: Final = frozenset({ReportReason.RESOLVING, Reason.POD_STARTING, Rea
 
 
 def deployment_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tuple[KubeEvent, ...]:
-    """Tell what changed: the state of groups, the rollout, verdicts, the number of groups, the first thing to look at."""
+    """Tell what changed: groups, the rollout, verdicts, the number of groups, the first thing to look at."""
     events = _group_events(before, after)
     events += _rollout_events(before, after)
     events += _verdict_events(before, after)

@@ -64,7 +64,7 @@ class Group:
         return self.in_rotation and self.leader is not None and self.leader.ready
 
     def may_serve(self, now: datetime) -> bool:
-        """Return whether it serves, or was ready or let in so lately that it may by itself: disrupting it costs a group."""
+        """Return whether it serves, or changed so lately that it may by itself: disrupting it costs a group."""
         if self.serving:
             return True
         if not self.in_rotation or self.incomplete or self.leader is None:

@@ -28,7 +28,7 @@ OVERDUE = timedelta(seconds=30)
 
 
 def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, state: PlanState) -> Actions:
-    """Create the pods that are missing; delete all of them where the group lost a part, or found only a part of its room."""
+    """Create the pods that are missing; delete all where the group lost a part, or only some of them fit."""
     lost = _lost(pods, stages, state)
     if lost:
         text = sentences.group_rebuilt(group.ordinal, lost=lost, pods=len(pods), stages=stages)
@@ -100,7 +100,7 @@ def _lost(pods: tuple[PodView, ...], stages: int, state: PlanState) -> str:
 def _was_complete(pods: tuple[PodView, ...], state: PlanState) -> bool:
     """Return whether all stages had once joined: what remains is of a cluster that lost a part, not of one that starts.
 
-    Supervisors are asked now, the watch may lag: a pod that it does not show yet must not end those that just joined it.
+    Supervisors are asked now, the watch may lag: a pod that it does not show yet must not end those that joined it.
     """
     if state.now - max(pod.created for pod in pods) < WATCH_LAG:
         return False

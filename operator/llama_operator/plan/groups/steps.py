@@ -9,7 +9,7 @@ group and only its group. State is read from the cluster and from the status of 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from llama_operator.plan.actions import Actions, GroupPlan, add_up
+from llama_operator.plan.actions import Actions, GroupPlan, add_up, closing_first
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete_group, drain, leave_rotation, requeue
 from llama_operator.plan.groups.state import PlanState
@@ -43,14 +43,18 @@ def update_groups(state: PlanState, policy: UpdatePolicy) -> Actions:
     )
     run = _Pass(state, policy, budget)
     changed = (_update(ordinal, run) for ordinal in sorted(state.ordinals, reverse=policy.reverse))
-    return add_up((drain_surplus(state), *changed, _leave_dying(state)))
+    return _in_order(add_up((drain_surplus(state), *changed, _leave_dying(state))))
 
 
 def keep_groups(state: PlanState) -> Actions:
     """Keep what serves and drain surplus groups, where there is nothing that groups could be made from."""
     wanted = (group for group in state.groups if group.id.ordinal in state.ordinals)
     kept = (step_actions(keep_weights(group, state), state) + Actions(keep=(group.id,)) for group in wanted)
-    return add_up((drain_surplus(state), *kept, _leave_dying(state)))
+    return _in_order(add_up((drain_surplus(state), *kept, _leave_dying(state))))
+
+
+def _in_order(actions: Actions) -> Actions:
+    return replace(actions, rotations=closing_first(actions.rotations))
 
 
 def _update(ordinal: int, run: _Pass) -> Actions:

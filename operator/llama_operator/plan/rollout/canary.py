@@ -63,7 +63,7 @@ def canary_failure(rollout: RolloutStatus, pair: WeightsPair, state: PlanState) 
 
 
 def canary_fault(counted: CounterBaseline, canary: CanarySpec, pair: WeightsPair) -> str:
-    """Say why the canary does not pass by what was counted since it started; empty when nothing speaks against it."""
+    """Say why the canary does not pass, by the counts since its start; empty when nothing speaks against it."""
     answers = counted.new[0] + counted.new[1]
     if answers and counted.new[1] / answers > canary.max_error_rate:
         limit = canary.max_error_rate
@@ -96,7 +96,7 @@ def count_requests(snapshot: Snapshot, before: Sequence[CounterBaseline], pair: 
 
 
 def percentile(classes: Sequence[int], share: float = 0.99) -> float | None:
-    """Return the upper bound in seconds of the class that holds this share of the answers; None with fewer than FEWEST."""
+    """Return the upper bound in seconds of the class with this share of the answers; None below FEWEST."""
     total = sum(classes)
     if total < FEWEST:
         return None

@@ -97,16 +97,19 @@ def neither_surge_nor_drain(no_surge: str) -> str:
 
 
 def drain_holds_load(no_surge: str, *, groups: int, slots: int, load: int) -> str:
-    staying = plural(groups, "group that stays", "groups that stay")
-    return f"{no_surge}; the {staying} can run {slots} requests at a time, now {load} are there"
+    return f"{no_surge}; the {plural(groups, 'group that stays', 'groups that stay')} {_slots(slots, load=load)}"
 
 
 def drain_lacks_slots(no_surge: str, *, groups: int, slots: int, load: int) -> str:
-    staying = plural(groups, "group")
     return (
-        f"{no_surge}, and the {staying} that would stay can run {slots} requests at a time, while {load} are there now;"
+        f"{no_surge}, and the {plural(groups, 'group')} that would stay {_slots(slots, load=load)};"
         " free the devices of one group, or accept that requests wait with spec.rollout.strategy drain"
     )
+
+
+def _slots(slots: int, *, load: int) -> str:
+    present = plural(load, "request is", "requests are")
+    return f"can run {plural(slots, 'request')} at a time, and {present} there now"
 
 
 def step_stage(weights: str) -> str:

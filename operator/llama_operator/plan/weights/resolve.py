@@ -3,8 +3,8 @@
 1. a Job resolves the source; its pod's termination message is its report, the manifest goes into a ConfigMap
 2. accepted weights are never resolved again, for what names them cannot change; unless their manifest was lost, and
    then they must have the digest that they had
-3. a refusal is shown, and the source resolved again after a pause: 30 s for a claim, twice as long each time up to 10 min for
-   what lies elsewhere, so that a repaired source heals by itself
+3. a refusal is shown, and the source resolved again after a pause: 30 s for a claim, twice as long each time up to
+   10 min for what lies elsewhere, so that a repaired source heals by itself
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ LATER = 60.0
 
 @dataclass(frozen=True)
 class ResolveJob:
-    """A Job that resolves the source; ``number``: how many tries it makes."""
+    """A Job that resolves the source; ``number`` counts the attempts."""
 
     name: str
     number: int

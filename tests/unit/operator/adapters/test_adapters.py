@@ -183,7 +183,7 @@ async def test_a_supervisor_that_is_not_there(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
         found = await HttpSupervisors(session, port=unused_tcp_port).state("127.0.0.1")
     assert found.state is None
-    assert found.error.startswith("its supervisor does not respond")
+    assert found.error.startswith("no connection to its supervisor")
 
 
 # -- wishes and loads -------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ async def test_a_desired_state_that_nobody_hears(unused_tcp_port: int) -> None:
     async with ClientSession() as session:
         supervisors = HttpSupervisors(session, port=unused_tcp_port)
         found = await supervisors.put_desired_state("127.0.0.1", DesiredState(serve=serve_of().weights), token="t")
-    assert found.startswith("its supervisor does not respond")
+    assert found.startswith("no connection to its supervisor")
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_limits_come_from_the_spec_and_the_size_of_the_model() -> None:
     known = seen(auto={"target": {"waitSeconds": 3}, "windows": {"cooldownSeconds": 9}, "maxScaleUp": 2})
     assert known.spec is not None
     assert known.spec.autoscaling is not None
-    start = expected_start(weights_of(known.weights, known.spec.model), known.spec.sharding.pipeline)
+    start = expected_start(state_of(known).model_weights, known.spec.sharding.pipeline)
     limits = limits_for(known.spec, known.spec.autoscaling, minimum=ScheduledMinimum(2, "day"), start=start)
     assert (limits.floor, limits.ceiling, limits.slots, limits.wait) == (2, 5, 64, 3)
     assert (limits.stable, limits.cooldown, limits.step, limits.idle_after) == (None, 9, 2, 600)
@@ -300,6 +300,8 @@ def test_an_event_for_every_change_with_its_sentence() -> None:
     def status(target: int) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus(autoscaling=AutoscalingStatus(target=target, message="why", since=NOW))
 
-    assert [(one.reason, one.message) for one in deployment_events(status(1), status(3))] == [("ScaledUp", "1 to 3 groups: why")]
+    assert [(one.reason, one.message) for one in deployment_events(status(1), status(3))] == [
+        ("ScaledUp", "1 to 3 groups: why")
+    ]
     assert [one.reason for one in deployment_events(status(3), status(1))] == ["ScaledDown"]
     assert deployment_events(status(3), status(3)) == deployment_events(LlamaDeploymentStatus(), status(3)) == ()

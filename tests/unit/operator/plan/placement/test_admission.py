@@ -79,7 +79,7 @@ def test_one_that_was_begun_is_completed_whatever_happened_before() -> None:
 def test_one_that_was_taken_back_waits() -> None:
     found, (said,) = asked(*gated(), taken=(TAKEN,))
     assert found == []
-    assert said == ("group 0 was requeued 2 times (only some pods fit); next try 12:00:10 UTC")
+    assert said == ("group 0 was requeued 2 times (only some of its pods fit); next try 12:00:10 UTC")
     late = TAKEN.model_copy(update={"at": ago(61)})
     assert len(asked(*gated(), taken=(late,))[0]) == 1
 

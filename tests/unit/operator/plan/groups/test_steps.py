@@ -41,7 +41,9 @@ def steps(
     desired = desired_template(state)
     assert desired is not None
     every = frozenset(state.ordinals)
-    return update_groups(state, UpdatePolicy(desired, desired, every, may_disrupt=may_disrupt, surge=surge, unavailable=unavailable))
+    return update_groups(
+        state, UpdatePolicy(desired, desired, every, may_disrupt=may_disrupt, surge=surge, unavailable=unavailable)
+    )
 
 
 def created(found: Actions) -> list[tuple[int, int]]:
@@ -238,7 +240,7 @@ GATEWAY = stage(0, 0, name="gw", component="gateway")
     ids=["let go", "in flight", "still taken for ready", "not heard", "time is over", "had time to move"],
 )
 def test_pods_go_when_their_requests_have_ended(
-    loads: dict[str, GatewayLoad | None], seconds: float, gone: bool, moved: bool
+    *, loads: dict[str, GatewayLoad | None], seconds: float, gone: bool, moved: bool
 ) -> None:
     found = steps(*group(0), *closed(1, seconds), GATEWAY, replicas=1, loads=loads)
     assert deleted(found) == ([f"{NEW}-1-0"] if gone else [])
@@ -291,7 +293,9 @@ LOST = NodeCapacity("node-1", {}, False, True, {}, {})
         (OVERDUE * 2, LOST, True, 0),
     ],
 )
-def test_force_where_no_kubelet_answers(late: timedelta, node: NodeCapacity | None, forced: bool, deletes: int) -> None:
+def test_force_where_no_kubelet_answers(
+    *, late: timedelta, node: NodeCapacity | None, forced: bool, deletes: int
+) -> None:
     dying = worker(0, gone_by=NOW - late, forced=forced)
     found = steps(dying, *group(1), capacity=Capacity((node,)) if node else None)
     assert [item.grace for item in found.deletes] == [0] * deletes

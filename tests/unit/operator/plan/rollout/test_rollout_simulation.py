@@ -84,7 +84,7 @@ class Run:
             if unit.ready:
                 assert unit.engine is not None
                 assert unit.told == unit.engine.weights.id
-                verdict = unit._verdict(self.simulation.now)
+                verdict = unit.measurement(self.simulation.now)
                 assert verdict is not None, "in rotation without a verdict"
                 assert verdict.mean_logprob == -3.0, "in rotation with weights that failed"
             if unit.swapping:
@@ -135,7 +135,7 @@ def faults() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("step", "kind", "reason"), list(faults()))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_failure_at_each_step(shape: tuple[int, int, int], step: str, kind: str, reason: str) -> None:
+def test_a_failure_at_each_step(*, shape: tuple[int, int, int], step: str, kind: str, reason: str) -> None:
     in_place = kind == "weights" and shape[2]
     if step == "swap" and not in_place:
         return  # nothing is exchanged where no group may leave the rotation
@@ -159,8 +159,8 @@ def test_back_in_reverse_order_and_one_at_a_time() -> None:
     for moment in run.simulation.moments():
         run.look(moment)
         record = moment.plan.persisted.rollout
-        closed += [(int(item.pod.split("-")[2]), record.phase if record else "") for item in moment.plan.actions.rotations
-                   if not item.open_]  # fmt: skip
+        closing = (item for item in moment.plan.actions.rotations if not item.open_)
+        closed += [(int(item.pod.split("-")[2]), record.phase if record else "") for item in closing]
     assert closed == [(0, "RollingOut"), (1, "RollingOut"), (1, "RollingBack"), (0, "RollingBack")]
 
 
@@ -294,7 +294,7 @@ troubles = st.sampled_from([{}, {}, {}, *[{step: "v3"} for step in ("staging", "
 @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SHAPES), stories, troubles, st.integers(0, 3))
 def test_any_story_of_edits_ends_where_its_last_spec_says(
-    shape: tuple[int, int, int], story: list[tuple[int, dict[str, Any]]], wrong: dict[str, str], late: int
+    *, shape: tuple[int, int, int], story: list[tuple[int, dict[str, Any]]], wrong: dict[str, str], late: int
 ) -> None:
     run = Run.of(spec_of(*shape), late=late, **wrong)
     run.watch()

@@ -91,7 +91,7 @@ def test_a_job_is_started_where_nothing_is_known() -> None:
     found = plan()
     assert found.start is not None
     assert (found.start.name, found.start.number) == (job_name(), 1)
-    assert (found.reason, found.message) == ("ResolvingWeights", "a Job is started to look at pvc://models/smollm2")
+    assert (found.reason, found.message) == ("ResolvingWeights", "a Job is started to resolve pvc://models/smollm2")
 
 
 def test_another_image_credential_or_placement_is_another_job_and_another_spelling_of_defaults_is_not() -> None:
@@ -102,7 +102,9 @@ def test_another_image_credential_or_placement_is_another_job_and_another_spelli
         resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "placement": {"nodeSelector": {"a": "b"}}}), SETTINGS),
     ]
     assert len({resolve_key(spec, SETTINGS), *changed}) == 4
-    assert resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "check": "full"}), SETTINGS) == resolve_key(spec, SETTINGS)
+    assert resolve_key(LlamaWeightsSpec.model_validate({**SPEC, "check": "full"}), SETTINGS) == resolve_key(
+        spec, SETTINGS
+    )
     assert spec_key(spec) == spec_key(spec.model_copy(update={"credentials_secret": "s"}))
 
 
@@ -113,13 +115,13 @@ def test_a_job_of_another_wish_is_stopped_unless_it_already_reads() -> None:
     assert found.start is not None
     reading = plan(old, pod_body(old, created=ago(20)))
     assert (reading.start, reading.deletes) == (None, ())
-    assert f"pod {NAME}-older000-x on node node-1 looks at the weights, 20 s so far" in reading.message
+    assert f"pod {NAME}-older000-x on node node-1 resolves the weights, 20 s so far" in reading.message
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "words"),
     [
-        ({"phase": "Running"}, "ResolvingWeights", "looks at the weights, 40 s so far"),
+        ({"phase": "Running"}, "ResolvingWeights", "resolves the weights, 40 s so far"),
         ({"phase": "Pending"}, "ResolvingWeights", "gets its containers on node node-1, 40 s so far"),
         (
             {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}]},
@@ -165,7 +167,7 @@ def test_a_job_without_a_pod(seconds: float, words: str) -> None:
 def test_a_job_on_its_way_out_is_waited_for() -> None:
     found = plan(a_job(metadata={"deletionTimestamp": "2026-01-01T12:00:00Z"}))
     assert (found.start, found.deletes) == (None, ())
-    assert "is on its way out" in found.message
+    assert "is being deleted, then the source is resolved again" in found.message
 
 
 # -- its answer --------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def given_up(pod: PodView, *, since: float, answer: SupervisorAnswer | None = No
         (stage(0, 0, created=ago(LATE), unscheduled="no room"), LATE, None, ""),
     ],
 )  # fmt: skip
-def test_a_start(pod: PodView, since: float, answer: SupervisorAnswer | None, words: str) -> None:
+def test_a_start(*, pod: PodView, since: float, answer: SupervisorAnswer | None, words: str) -> None:
     found = given_up(pod, since=since, answer=answer)
     assert words in found
     assert bool(found) is bool(words)

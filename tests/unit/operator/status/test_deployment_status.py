@@ -219,7 +219,12 @@ def test_a_pass_comes_soon_while_something_waits() -> None:
 
 def test_an_object_that_is_being_deleted_gets_nothing() -> None:
     found = plan(state_of(replace(STARTING, deleting=True)))
-    assert (found.actions.creates, found.actions.deletes, found.actions.rotations, found.actions.groups) == ((), (), (), ())
+    assert (found.actions.creates, found.actions.deletes, found.actions.rotations, found.actions.groups) == (
+        (),
+        (),
+        (),
+        (),
+    )
 
 
 # -- rotation ---------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_an_unheard_supervisor_is_quoted() -> None:
         (CellReason.DRAINING, "Replacing", "Stopping", "Stopping"),
     ],
 )
-def test_what_a_cell_says(state: CellReason, reason: str, message: str, shown: str) -> None:
+def test_what_a_cell_says(*, state: CellReason, reason: str, message: str, shown: str) -> None:
     answer = cell(reason=state, message=message, phase=Phase.LOADING, ready=False)
     assert said(stage(0, 0), answer) == (reason, f"group 0 stage 0 on node-0: {shown}")
     assert said(stage(0, 0, restarts=2), answer)[1].endswith(f"{shown}, 2 restarts")
@@ -148,7 +148,7 @@ def test_the_order_of_reasons() -> None:
     assert len(PRIORITY) == len(Reason)
 
 
-# -- what a pod lacks -------------------------------------------------------------------------------------------------------------
+# -- what a pod lacks --------------------------------------------------------------------------------------------------
 
 
 def node(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapacity:

@@ -22,9 +22,11 @@ from llama_serving.config.desired import StagedWeights, StagingState, SwapState
 from llama_serving.config.state import Phase
 from tests.fakes.models import digest_of, id_of, view_of
 from tests.fakes.world import spec_of
-from tests.unit.operator.test_drain import gateway, load
+from tests.unit.operator.plan.groups.test_drain import gateway, load
 from tests.unit.operator.worlds import NEW, SPEC, V1, ago, cell, leader, staging, state_of, verdict, worker, world
 
+BAD = verdict(error="HTTP 500")
+SILENT: dict[str, Any] = {"ready": False, "measurement": None}
 BOTH = staging(v1="ready", v2="ready")
 OUT: dict[str, Any] = {"ready": False, "in_rotation": False, "rotation_since": ago(1)}
 
@@ -93,7 +95,7 @@ STARTS: dict[str, Any] = {"weights": "", "measurement": None, "ready": False, "p
         (leader(0), {"may_disrupt": False}, ("v1", None, "RollingOut")),
         (leader(0), {}, ("v1", False, "Swapping")),
         (leader(0, ready=False), {"may_disrupt": False}, ("v1", False, "")),
-        (leader(0, ready=False, ready_since=ago(29)), {"may_disrupt": False}, ("v1", None, "RollingOut")),  # may come back
+        (leader(0, ready=False, ready_since=ago(29)), {"may_disrupt": False}, ("v1", None, "RollingOut")),
         (leader(0, ready=False, ready_since=ago(30)), {"may_disrupt": False}, ("v1", False, "")),
         (leader(0), {"weights": "", "ready": False}, ("", None, "RollingOut")),  # it merely does not answer now
         # out of rotation on v1
@@ -103,10 +105,10 @@ STARTS: dict[str, Any] = {"weights": "", "measurement": None, "ready": False, "p
         (leader(0, **OUT), {"gateways": load((leader(0).name, False, 2))}, ("v1", None, "Swapping")),
         (leader(0, **OUT), {"gateways": load((leader(0).name, True, 0))}, ("v1", None, "Swapping")),
         (leader(0, **OUT), {"staging": WORKING}, ("v1", True, "Verifying")),  # back on what it has meanwhile
-        (leader(0, **OUT), {"staging": WORKING, "measurement": verdict(error="HTTP 500")}, ("v1", False, "VerifyFailed")),
+        (leader(0, **OUT), {"staging": WORKING, "measurement": BAD}, ("v1", False, "VerifyFailed")),
         # while it exchanges
         (leader(0, **OUT), {"swap": RUNS, "ready": False, "measurement": None}, ("v2", None, "Swapping")),
-        (leader(0, **OUT), {"swap": RUNS, "weights": "", "ready": False, "measurement": None}, ("v2", None, "Swapping")),
+        (leader(0, **OUT), {"swap": RUNS, "weights": "", **SILENT}, ("v2", None, "Swapping")),
         (leader(0, **OUT), {"swap": RUNS, "gateways": load((leader(0).name, False, 9))}, ("v2", None, "Swapping")),
         (leader(0, **OUT), {"swap": FAILED, "weights": "", "measurement": None}, ("v2", None, "SwapFailed")),
         # on v2

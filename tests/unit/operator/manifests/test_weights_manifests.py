@@ -184,9 +184,9 @@ def test_weights_are_found_by_their_content_whoever_made_them() -> None:
         (a_view(ours=True, owners=frozenset({"uid-2"})), True),
         (a_view(ours=True, owners=frozenset({"uid-1"})), False),
         (a_view(ours=True, owners=frozenset({"uid-1"}), ready=False), False),
-        (a_view(ours=True, owners=frozenset({"uid-1"}), ready=False, wish="looked at elsewhere"), True),
-        (a_view(ours=True, owners=frozenset({"uid-1"}), wish="looked at elsewhere"), False),
-        (a_view(ours=True, owners=frozenset({"uid-1", "uid-2"}), ready=False, wish="looked at elsewhere"), False),
+        (a_view(ours=True, owners=frozenset({"uid-1"}), ready=False, resolver_settings="others"), True),
+        (a_view(ours=True, owners=frozenset({"uid-1"}), resolver_settings="others"), False),
+        (a_view(ours=True, owners=frozenset({"uid-1", "uid-2"}), ready=False, resolver_settings="others"), False),
     ],
     ids=[
         "absent", "a user's", "nobody's", "another's", "mine", "mine, not ready", "mine, placed otherwise",

@@ -44,8 +44,8 @@ FAILED = GoldenResult(prompt="Capital of France?", passed=False, answer="banana"
         (verdict("v2"), {}, True, "mean log-probability -3.50 nats per token"),
         (None, {}, None, "running its golden prompts"),
         (verdict("v1"), {}, None, "running its golden prompts"),
-        (verdict("v2"), {"golden": GOLDEN}, None, "the 1 golden prompt of spec.verify"),
-        (verdict("v2", golden=(PASSED,)), {"golden": GOLDEN}, True, "1 of 1 golden prompts passed"),
+        (verdict("v2"), {"goldenPrompts": GOLDEN}, None, "the 1 golden prompt of spec.verify"),
+        (verdict("v2", golden=(PASSED,)), {"goldenPrompts": GOLDEN}, True, "1 of 1 golden prompts passed"),
         (
             verdict("v2", golden=(FAILED,)),
             {"goldenPrompts": GOLDEN},
@@ -62,7 +62,7 @@ FAILED = GoldenResult(prompt="Capital of France?", passed=False, answer="banana"
         (verdict("v2", mean_logprob=-9.0), {"qualityTexts": ["other texts"]}, True, "-9.00"),
     ],
 )  # fmt: skip
-def test_a_verdict(measured: Measurement | None, asked: dict[str, Any], passed: bool | None, words: str) -> None:
+def test_a_verdict(*, measured: Measurement | None, asked: dict[str, Any], passed: bool | None, words: str) -> None:
     found = judge(unit_with(measured), serve_of("v2"), bench(**asked))
     assert found.passed is passed, found
     assert words in found.message

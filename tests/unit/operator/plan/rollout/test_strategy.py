@@ -20,7 +20,7 @@ from tests.fakes.models import digest_of
 from tests.fakes.world import spec_of
 from tests.unit.operator.worlds import group, heard, state_of, world
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "rollouts"
+EXAMPLES = Path(__file__).parents[5] / "examples" / "rollouts"
 
 
 def node(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeCapacity:
@@ -68,12 +68,22 @@ SAME = target().template_hash
             False,
             {"nodes": SMALL},
             "drain",
-            "even if they were empty; the 1 group(s) that stay hold 64 requests",
+            "even if they were empty; the 1 group that stays can run 64 requests",
         ),
-        (False, {"nodes": SMALL, "load": 64}, "drain", "64 are there now"),
-        (False, {"nodes": SMALL, "load": 65}, "", "that would stay hold 64 requests at a time while 65 are there"),
+        (False, {"nodes": SMALL, "load": 64}, "drain", "64 requests are there now"),
+        (
+            False,
+            {"nodes": SMALL, "load": 65},
+            "",
+            "that would stay can run 64 requests at a time, and 65 requests are there now",
+        ),
         (False, {"maxSurge": 0}, "drain", "spec.rollout.maxSurge is 0"),
-        (False, {"serving": 1, "load": 0}, "drain", "the 0 group(s) that stay hold 0 requests at a time, 0 are there"),
+        (
+            False,
+            {"serving": 1, "load": 0},
+            "drain",
+            "the 0 groups that stay can run 0 requests at a time, and 0 requests are there now",
+        ),
         (False, {"serving": 1, "load": 1}, "", "free the devices of one group, or accept"),
         (True, {"strategy": "surge"}, "surge", "spec.rollout.strategy is surge"),
         (True, {"strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
@@ -84,7 +94,7 @@ SAME = target().template_hash
         (True, {"strategy": "inPlace", "maxUnavailable": 0}, "", "a group is out of rotation while"),
     ],
 )
-def test_the_strategy(same_pods: bool, fields: dict[str, Any], strategy: str, words: str) -> None:
+def test_the_strategy(*, same_pods: bool, fields: dict[str, Any], strategy: str, words: str) -> None:
     found = choose(scene(**fields), SAME if same_pods else "another", target())
     assert found.strategy == strategy
     assert words in found.why
@@ -132,7 +142,9 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
         ("bad-canary", 1, ["is watched for 60 s", "was given up: the canary", ": Held;"]),
     ],
 )  # fmt: skip
-def test_the_examples_are_explained(name: str, code: int, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_are_explained(
+    *, name: str, code: int, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--explain", str(EXAMPLES / f"{name}.yaml")]) == code
     text = capsys.readouterr().out
     assert all(word in text for word in words), text
@@ -147,7 +159,9 @@ def test_the_examples_are_explained(name: str, code: int, words: list[str], caps
         ("before: {}\nedit: {}", "model: Field required"),
     ],
 )
-def test_a_file_that_is_no_rollout(text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_rollout(
+    *, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "rollout.yaml"
     file.write_text(text)
     assert main(["--explain", str(file)]) == 2

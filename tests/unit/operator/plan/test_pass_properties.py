@@ -314,7 +314,7 @@ CAPACITIES = st.sampled_from(
 @MANY
 @given(pod_lists(), CAPACITIES, st.booleans(), st.randoms(use_true_random=False))
 def test_no_shape_or_order_of_pods_upsets_a_pass(
-    pods: list[dict[str, Any]], capacity: Capacity | None, known_model: bool, shuffler: Any
+    *, pods: list[dict[str, Any]], capacity: Capacity | None, known_model: bool, shuffler: Any
 ) -> None:
     world = world_of(Start(2, 2, known_model, ()))
     deployment = world.cluster.bodies(KEY).deployment
