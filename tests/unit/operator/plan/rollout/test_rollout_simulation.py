@@ -243,7 +243,7 @@ def test_no_room_and_too_much_load_waits_for_either() -> None:
     run.watch().edit(PODS).go()
     hold = run.last.plan.explanations[0]
     assert hold.reason == "WaitingForRoom"
-    assert "hold 64 requests at a time while 100 are there" in hold.detail
+    assert "can run 64 requests at a time, and 100 requests are there now" in hold.detail
     run.simulation.setting = Setting(SPANS, Faults(), Capacity(()), in_flight=60)
     run.go()
     record = run.simulation.persisted.rollout
