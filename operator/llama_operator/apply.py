@@ -12,10 +12,10 @@ from llama_operator.manifests.changes import Changes, Write, manager_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import token_secret
 from llama_operator.observe.pods import mounted
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import DeletePod, PutDesiredState, SetRotation
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.ports import Cluster, Manifest, Ref, Rejected, Retry, Supervisors
 from llama_serving.config.reasons import Reason
 

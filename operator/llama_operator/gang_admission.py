@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from llama_operator.apply import Outcome
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Admission
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, Cluster, Key, Ref, Retry
 from llama_serving.config.reasons import Reason
 

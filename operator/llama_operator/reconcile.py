@@ -33,6 +33,7 @@ from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
 from llama_operator.report import write_report
@@ -136,7 +137,7 @@ def _own_answer(pod: PodView, answer: SupervisorAnswer, seen: Snapshot) -> Super
     if said == (seen.key.name, pod.group, pod.stage, pod.pod_hash):
         return answer
     return SupervisorAnswer(
-        None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}"
+        None, sentences.another_stage_answers(stage=state.stage, group=state.group, deployment=state.deployment)
     )
 
 

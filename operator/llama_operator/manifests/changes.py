@@ -16,13 +16,13 @@ from llama_operator.manifests.diff import covers, identity, left_over, with_dige
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.placement.claims import KIND as CLAIM
 from llama_operator.plan.placement.claims import claim_for, kept_claims
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason

@@ -4,10 +4,11 @@ from datetime import datetime
 
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, Waiting
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.placement.shortage import pod_shortage
 from llama_operator.plan.reasons import Explanation, most_severe
+from llama_operator.plan.sentences import deployment as deployment_sentences
+from llama_operator.plan.sentences import groups as sentences
 from llama_operator.ports import Capacity
 from llama_serving.config.reason_catalogue import reason_from
 from llama_serving.config.reasons import CellReason, Reason
@@ -50,7 +51,7 @@ def explain_gateway(snapshot: Snapshot) -> tuple[Explanation, ...]:
         return ()
     stuck = (_not_running(pod, snapshot.capacity) for pod in snapshot.gateways if pod.alive)
     first = most_severe(tuple(explanation for explanation in stuck if explanation))
-    text = sentences.gateways_not_ready(asked=asked, why=first.detail if first else "")
+    text = deployment_sentences.gateways_not_ready(asked=asked, why=first.detail if first else "")
     return (Explanation(Reason.GATEWAY_NOT_READY, text),)
 
 

@@ -1,6 +1,5 @@
 """Why anything waits: the weights, the rollout, each group, as explanations for the status."""
 
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions
 from llama_operator.plan.explain import explain_group
 from llama_operator.plan.groups.state import PlanState
@@ -8,6 +7,8 @@ from llama_operator.plan.groups.template import template_label
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import rollout as rollout_sentences
+from llama_operator.plan.sentences import weights as sentences
 from llama_serving.config.reason_catalogue import FAILURES, reason_from
 from llama_serving.config.reasons import Reason
 
@@ -36,7 +37,7 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
         return (Explanation(reason, rollout.message),)
     good = template_label(stable.id, stable.pod_hash) if stable else rollout.before
     held = rollout.phase == "Held"
-    text = sentences.rollout_given_up(to=rollout.to, why=rollout.message, good=good, held=held)
+    text = rollout_sentences.rollout_given_up(to=rollout.to, why=rollout.message, good=good, held=held)
     return (Explanation(reason, text),)
 
 

@@ -8,12 +8,14 @@ it is available where autoscaling starts one for the first request, and is not w
 from dataclasses import dataclass, replace
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
-from llama_operator.plan import sentences
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation, most_severe
+from llama_operator.plan.sentences import deployment as sentences
+from llama_operator.plan.sentences import groups as groups_sentences
+from llama_operator.plan.sentences import weights as weights_sentences
 from llama_operator.status.conditions import LONGEST, Stamp, condition
 from llama_operator.status.states import SERVING, waiting_state
 from llama_serving.config import names
@@ -90,7 +92,7 @@ def _group(group: Group, report: _Report) -> GroupStatus:
         pod_hash=group.id.pod_hash,
         state=state,
         reason=waits.reason if waits else (Reason.SERVING if group.serving else Reason.POD_STARTING),
-        message=waits.detail if waits else ("the engine answers" if group.serving else ""),
+        message=waits.detail if waits else (groups_sentences.engine_answers() if group.serving else ""),
         nodes=tuple(pod.node for pod in group.pods),
         weights=group.leader.weights if group.leader else "",
         verify=report.plan.verdicts.get(group.id.name),
@@ -103,17 +105,19 @@ def _model(report: _Report) -> ModelStatus | None:
     if snapshot.spec is None:
         return snapshot.status.model
     if weights is None:
-        return ModelStatus(key="", reason=Reason.INSPECTING_MODEL, message="not resolved yet")
+        return ModelStatus(key="", reason=Reason.INSPECTING_MODEL, message=weights_sentences.not_resolved())
     if weights.facts is not None and not weights.refused:
         facts = ModelFactsStatus.model_validate(weights.facts.model_dump())
-        text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
+        text = weights_sentences.model_accepted(
+            architecture=facts.architecture, layers=facts.layers, files=facts.files, size=facts.bytes
+        )
         return ModelStatus(
             key=weights.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts
         )
     if weights.refused:
         message = weights.message[:LONGEST]
         return ModelStatus(key=weights.name, outcome="refused", reason=weights.reason, message=message)
-    return ModelStatus(key=weights.name, reason=Reason.INSPECTING_MODEL, message="not resolved yet")
+    return ModelStatus(key=weights.name, reason=Reason.INSPECTING_MODEL, message=weights_sentences.not_resolved())
 
 
 def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
@@ -124,7 +128,9 @@ def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
     available = ready > 0 and (serving > 0 or idle)
     failure = most_severe(tuple(one for one in report.explanations if one.reason in FAILURES))
     waits = most_severe(tuple(one for one in report.explanations if one.reason not in FAILURES))
-    done = Explanation(Reason.SERVING, f"{serving} of {wanted} groups serve, {ready} of {asked} gateways are ready")
+    done = Explanation(
+        Reason.SERVING, sentences.serving_of(serving_=serving, wanted=wanted, ready=ready, gateways=asked)
+    )
     done = done if wanted else _at_rest(report)
     conditions = (
         ("Available", available, done if available else first),

@@ -3,7 +3,8 @@
 from typing import Final
 
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus, LlamaWeightsStatus
-from llama_operator.plan import sentences
+from llama_operator.plan.sentences import deployment as sentences
+from llama_operator.plan.sentences import rollout as rollout_sentences
 from llama_operator.ports import KubeEvent
 from llama_operator.status.states import FAILED, REBUILDING
 from llama_serving.config.reason_catalogue import FAILURES
@@ -38,7 +39,7 @@ def _group_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -
         KubeEvent(
             warning=group.state in (FAILED, REBUILDING),
             reason=group.reason or group.state,
-            message=f"group {group.ordinal} is {group.state}: {group.message}",
+            message=sentences.group_event(group.ordinal, state=group.state, why=group.message),
         )
         for group in after.groups
         if states.get(group.name) != group.state
@@ -52,10 +53,11 @@ def _rollout_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
         return []
     if new.phase == "RollingOut":
         steps = "; ".join((new.preview.why, *new.preview.steps))
-        return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {steps}")]
+        text = rollout_sentences.begins_with_steps(to=new.to, before=new.before, steps=steps)
+        return [KubeEvent(False, Reason.ROLLING_OUT, text)]
     failed = new.phase in ("RollingBack", "Held")
     reason = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or EventReason.ROLLOUT_DONE)
-    return [KubeEvent(failed, reason, f"rollout of {new.to}: {new.phase}, {new.message}")]
+    return [KubeEvent(failed, reason, rollout_sentences.phase_reached(to=new.to, phase=new.phase, why=new.message))]
 
 
 def _scaling_events(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[KubeEvent]:

@@ -140,8 +140,8 @@ def _known(error: BaseException) -> str:
         return f"not valid JSON at line {error.lineno}"
     if found := next((_BY_NAME[name] for name in names if name in _BY_NAME), ""):
         return found
-    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
-        return _BY_ERRNO[error.errno]
+    if isinstance(error, OSError) and (words := _BY_ERRNO.get(error.errno or 0)):
+        return words
     status = getattr(error, "status", None)
     return status_text(status) if isinstance(status, int) and status >= 100 else _of_model(error)
 

@@ -246,13 +246,13 @@ async def test_a_wish_needs_the_groups_token(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("", "The wish is not valid: the body: Invalid JSON"),
-        ("{}", "The wish is not valid: serve: Field required."),
+        ("", "the desired state is not valid: the body is not valid JSON"),
+        ("{}", "the desired state is not valid: serve is missing"),
         (
             '{"serve": {"path": "/m", "id": "w", "served_name": 3}}',
-            "serve.served_name: Input should be a valid str",
+            "serve.served_name has another type",
         ),
-        ('{"serve": {"path": "/m", "id": "w", "served_name": "x", "more": 1}}', "serve.more: Extra inputs"),
+        ('{"serve": {"path": "/m", "id": "w", "served_name": "x", "more": 1}}', "serve.more is not a known field"),
     ],
 )
 async def test_a_wish_that_is_none_is_refused_with_the_field(body: str, words: str) -> None:
@@ -267,7 +267,7 @@ async def test_a_wish_that_cannot_be_kept_does_not_hold() -> None:
     status, said = await put(world, WISH.model_dump_json(), ALLOWED)
     assert (status, json.loads(said)["message"]) == (
         507,
-        "The wish cannot be kept in /run/llama: No space left on device.",
+        "the desired state cannot be stored in /run/llama: disk full",
     )
 
 

@@ -85,7 +85,8 @@ def _word(node: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: str(entry.word))
 def test_an_entry_is_whole(entry: Entry) -> None:
     assert entry.said_by
-    assert entry.form and entry.meaning
+    assert entry.form
+    assert entry.meaning
     assert entry.remedy or entry.severity not in (Severity.NEEDS_SOMEBODY, Severity.FAILED) or entry.shown_as is None
     assert not any(text.endswith(".") for text in (entry.form, entry.meaning, entry.remedy))
     assert entry.page in PAGES or not entry.page

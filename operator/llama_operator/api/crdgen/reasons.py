@@ -76,7 +76,7 @@ PAGES: Final[Mapping[str, str]] = {
 
 
 def reasons_page() -> str:
-    """The Markdown text."""
+    """Write the page as Markdown."""
     return "\n".join((_INTRO, *_tables(), _LEAVING)) + "\n"
 
 

@@ -5,6 +5,7 @@ A sentence about a target that stays has no figures of the load in it: it would 
 
 from llama_operator.plan.autoscaling.situation import Situation
 from llama_serving.config.reasons import ScaleReason
+from llama_serving.config.wording import plural
 
 
 def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:
@@ -14,34 +15,35 @@ def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:
 
 def _changed(seen: Situation, target: int, reason: ScaleReason) -> str:
     limits, needs, load = seen.limits, seen.needs, seen.load
+    groups = plural(target, "group")
     starts = f"starts in {seen.windows.horizon:.0f} s"
     work = f" (about {needs.waiting:.0f} s of work)" if needs.waiting else ""
     match reason:
         case ScaleReason.AT_MINIMUM:
-            return f"{_groups(target)}: minReplicas or a schedule asks for at least {limits.floor}"
+            return f"{groups}: minReplicas or a schedule asks for at least {limits.floor}"
         case ScaleReason.AT_MAXIMUM:
-            return f"{_groups(target)}: maxReplicas allows {limits.ceiling}"
+            return f"{groups}: maxReplicas allows {limits.ceiling}"
         case ScaleReason.IDLE:
             return f"0 groups: no request for {seen.history.quiet:.0f} s, idleAfterSeconds is {limits.idle_after:.0f}"
         case ScaleReason.LESS_LOAD:
             return (
-                f"{_groups(target)} instead of {seen.target}: no more than {seen.enough} were needed within the last "
+                f"{groups} instead of {seen.target}: no more than {seen.enough} were needed within the last "
                 f"{seen.windows.keep:.0f} s; {load.in_flight} requests in flight, {load.waiting} waiting"
             )
         case ScaleReason.FORECAST:
             return (
-                f"{_groups(target)} for about {needs.work:.0f} requests at a time within {seen.windows.horizon:.0f} s, "
+                f"{groups} for about {needs.work:.0f} requests at a time within {seen.windows.horizon:.0f} s, "
                 f"now {load.in_flight} in flight and {load.waiting} waiting; a group holds {limits.in_group}, {starts}"
             )
         case _:
             return (
-                f"{_groups(target)} for {load.in_flight} requests in flight and {load.waiting} waiting"
+                f"{groups} for {load.in_flight} requests in flight and {load.waiting} waiting"
                 f"{work}; a group holds {limits.in_group} at a time, {starts}"
             )
 
 
 def _unchanged(seen: Situation, reason: ScaleReason) -> str:
-    groups, windows = _groups(seen.target), seen.windows
+    groups, windows = plural(seen.target, "group"), seen.windows
     possible = f"{groups}; scale-down possible"
     silent = ", ".join(seen.load.silent) or "a gateway"
     messages = {
@@ -55,7 +57,3 @@ def _unchanged(seen: Situation, reason: ScaleReason) -> str:
         ScaleReason.IDLE: "0 groups: no request waits; the first one starts a group",
     }
     return messages.get(reason, f"{groups} hold the load; a group holds {seen.limits.in_group} requests at a time")
-
-
-def _groups(number: int) -> str:
-    return f"{number} group" if number == 1 else f"{number} groups"

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from llama_operator.api.v1alpha1.autoscaling import DAYS, ScheduleSpec
+from llama_operator.plan.sentences import deployment as sentences
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,7 @@ def minimum_at(schedules: Iterable[ScheduleSpec], least: int, now: datetime) -> 
     for schedule in schedules:
         zone = _zone(schedule.time_zone)
         if zone is None:
-            problems.append(
-                f"spec.autoscaling.schedules: the time zone {schedule.time_zone} of {schedule.name} is not known, so"
-                " this schedule does not hold; use a name of the IANA time zone database, such as Europe/Berlin"
-            )
+            problems.append(sentences.time_zone_unknown(schedule.time_zone, schedule=schedule.name))
         elif schedule.min_replicas > found.groups and is_in_force(schedule, zone, now):
             found = ScheduledMinimum(schedule.min_replicas, schedule.name)
     return ScheduledMinimum(found.groups, found.schedule, tuple(problems))

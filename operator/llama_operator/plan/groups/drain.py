@@ -17,8 +17,8 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.deployment import LONGEST_DRAIN
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
+from llama_operator.plan.sentences import groups as sentences
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 
 SHORTEST = 30  # seconds

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from llama_operator.observe.pods import PodView
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, CreateStage, DeletePod, SetRotation
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.sentences import placement as placement_sentences
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 
@@ -38,7 +39,7 @@ def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, st
         )
     halves = half_placed(pods, state.snapshot, state.now)
     if halves:
-        text = sentences.group_requeued(group.ordinal, why=halves)
+        text = placement_sentences.group_requeued(group.ordinal, why=halves)
         return requeue(pods, group, Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal), state=state)
     present = {pod.stage for pod in pods}
     missing = tuple(CreateStage(group, stage) for stage in range(stages) if stage not in present)
@@ -65,7 +66,9 @@ def pod_deletes(pods: Iterable[PodView], why: str, state: PlanState, *, grace: i
 def leave_rotation(pods: Iterable[PodView]) -> tuple[SetRotation, ...]:
     """Close the gates of the leaders among these pods whose gate is open."""
     leaders = (pod for pod in pods if pod.stage == 0 and pod.in_rotation)
-    return tuple(SetRotation(pod.name, pod.uid, open_=False, weights="", why="the group leaves") for pod in leaders)
+    return tuple(
+        SetRotation(pod.name, pod.uid, open_=False, weights="", why=sentences.group_leaves()) for pod in leaders
+    )
 
 
 def _pod_deletes(pods: Iterable[PodView], why: str, state: PlanState, *, grace: int | None) -> Iterator[DeletePod]:
@@ -73,7 +76,7 @@ def _pod_deletes(pods: Iterable[PodView], why: str, state: PlanState, *, grace: 
         if pod.gone_by is None:
             yield DeletePod(pod.name, pod.uid, why, grace)
         elif not pod.forced and (state.now > pod.gone_by + OVERDUE or _on_lost_node(pod, state)):
-            yield DeletePod(pod.name, pod.uid, f"{why}; nobody answers on node {pod.node}", grace=0)
+            yield DeletePod(pod.name, pod.uid, sentences.node_silent(why, node=pod.node), grace=0)
 
 
 def _on_lost_node(pod: PodView, state: PlanState) -> bool:

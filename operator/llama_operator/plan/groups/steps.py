@@ -9,7 +9,6 @@ group and only its group. State is read from the cluster and from the status of 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, GroupPlan, add_up, closing_first
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.pods import complete_group, drain, leave_rotation, requeue
@@ -21,6 +20,8 @@ from llama_operator.plan.groups.weights_step import GroupStep, keep_weights, ste
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import is_held
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.sentences import placement as placement_sentences
 from llama_serving.config.reasons import Reason
 
 
@@ -100,7 +101,7 @@ def _next_step(group: Group, template: GroupTemplate, run: _Pass) -> GroupStep:
 
 def _wait_behind(group: Group | None, group_id: GroupId, ahead: GroupId, *, state: PlanState) -> Actions:
     """Let one group at a time wait for room with pods of its own."""
-    text = sentences.group_waits_behind(group_id.ordinal, ahead=ahead.ordinal)
+    text = placement_sentences.group_waits_behind(group_id.ordinal, ahead=ahead.ordinal)
     explanation = Explanation(Reason.WAITING_FOR_ROOM, text, group_id.ordinal)
     behind = Actions(behind=(group_id.ordinal,))
     if group is None:

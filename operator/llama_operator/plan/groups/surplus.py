@@ -5,7 +5,6 @@ In between a group that is wanted again goes back into rotation: its engine is t
 
 from dataclasses import replace
 
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, add_up
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
@@ -13,6 +12,7 @@ from llama_operator.plan.groups.pods import drain
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.weights_step import keep_weights, step_actions
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as sentences
 from llama_serving.config.reasons import Reason
 
 

@@ -16,6 +16,7 @@ from llama_operator.plan.groups.images import stage_images, with_images
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.desired import WeightsArtifact
 
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
@@ -46,7 +47,7 @@ class GroupTemplate:
 
 def template_label(weights: str, pod_hash: str) -> str:
     """Name weights, by their id, in pods of this hash."""
-    return f"{weights} in pods {pod_hash}"
+    return sentences.template_label(weights, pods=pod_hash)
 
 
 def desired_template(state: PlanState) -> GroupTemplate | None:

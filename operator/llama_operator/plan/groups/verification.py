@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from llama_operator.api.v1alpha1.status import Baseline
 from llama_operator.api.v1alpha1.verification import VerifySpec
 from llama_operator.hashing import short_hash
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
+from llama_operator.plan.sentences import groups as sentences
 from llama_serving.config.desired import Measurement, WeightsArtifact
 from llama_serving.config.reasons import Reason
 
@@ -75,10 +75,10 @@ def judge(group: Group, serve: WeightsArtifact, criteria: Criteria) -> Verdict:
 
 def _problem(measured: Measurement, serve: WeightsArtifact, criteria: Criteria) -> tuple[Reason, str] | None:
     if measured.error:
-        return Reason.VERIFY_FAILED, f"it could not be measured: {measured.error}"
+        return Reason.VERIFY_FAILED, sentences.not_measured(measured.error)
     wrong = [str(k) for k, digest in enumerate(measured.stage_digests) if digest != serve.weights.digest]
     if wrong:
-        text = f"stage {' and '.join(wrong)} loaded other weights than {serve.weights.digest[:19]}"
+        text = sentences.other_weights_loaded(stages=" and ".join(wrong), digest=serve.weights.digest[:19])
         return Reason.DIGEST_DIFFERS, text
     checks = (_golden(measured), _quality(measured, criteria), _agreement(measured, criteria))
     text = next((found for found in checks if found), "")
@@ -90,8 +90,8 @@ def _golden(measured: Measurement) -> str:
     if not failed:
         return ""
     first = failed[0]
-    share = f"{len(failed)} of {len(measured.golden)} golden prompts failed"
-    return f"{share}; {_cut(first.prompt, 60)!r} was answered {_cut(first.answer, 120)!r}"
+    prompt, answer = _cut(first.prompt, 60), _cut(first.answer, 120)
+    return sentences.golden_failed(failed=len(failed), prompts=len(measured.golden), prompt=prompt, answer=answer)
 
 
 def _quality(measured: Measurement, criteria: Criteria) -> str:
@@ -101,9 +101,8 @@ def _quality(measured: Measurement, criteria: Criteria) -> str:
     drop, limit = base.mean_logprob - measured.mean_logprob, criteria.verify.max_logprob_drop
     if drop <= limit:
         return ""
-    return (
-        f"its mean log-probability is {measured.mean_logprob:.2f} nats per token, {drop:.2f} below the"
-        f" {base.mean_logprob:.2f} of {base.digest[:19]}; spec.verify.maxLogprobDrop allows {limit:g}"
+    return sentences.quality_dropped(
+        mean=measured.mean_logprob, drop=drop, base=base.mean_logprob, digest=base.digest[:19], limit=limit
     )
 
 
@@ -126,12 +125,9 @@ def right_answer(answers: Sequence[str]) -> str:
 def describe(measured: Measurement) -> str:
     """Say what was measured, with its figures."""
     passed = sum(one.passed for one in measured.golden)
-    parts = [f"{passed} of {len(measured.golden)} golden prompts passed"] if measured.golden else []
-    if measured.mean_logprob is not None:
-        parts.append(f"mean log-probability {measured.mean_logprob:.2f} nats per token")
-    if measured.answer_hash:
-        parts.append(f"answer {measured.answer_hash[:12]}")
-    return ", ".join(parts) or "the engine answers"
+    return sentences.measured(
+        passed=passed, prompts=len(measured.golden), mean=measured.mean_logprob, answer=measured.answer_hash[:12]
+    )
 
 
 def with_baselines(

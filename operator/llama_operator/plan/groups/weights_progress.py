@@ -1,9 +1,9 @@
 """Where the next weights of a group stand, in words: staged beside those that serve, then loaded in place."""
 
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group, Staging
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import weights as sentences
 from llama_serving.config.reason_catalogue import reason_from
 from llama_serving.config.reasons import Reason
 

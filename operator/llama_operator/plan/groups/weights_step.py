@@ -14,7 +14,6 @@ there is a verdict on exactly the weights that the engine has (verification.py).
 from dataclasses import dataclass, replace
 
 from llama_operator.observe.pods import PodView
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Actions, PutDesiredState, SetRotation
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
@@ -23,6 +22,8 @@ from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.verification import Verdict
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as groups_sentences
+from llama_operator.plan.sentences import weights as sentences
 from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
@@ -83,7 +84,7 @@ def _loaded(group: Group, serve: WeightsArtifact, state: PlanState) -> GroupStep
     step = GroupStep(group, serve, (serve,), verdict=verdict)
     judged = Explanation(verdict.reason, verdict.message, group.id.ordinal)
     if verdict.passed and group.answers:
-        text = sentences.back_in_rotation(verdict.message)
+        text = groups_sentences.back_in_rotation(verdict.message)
         waits = None if group.serving else Explanation(Reason.VERIFYING, text, group.id.ordinal)
         return replace(step, gate=True, why=verdict.message, explanation=waits)
     if verdict.passed is False:
@@ -100,7 +101,7 @@ def _restarted(group: Group) -> tuple[bool | None, str]:
     """Close the gate of an engine that has started again; one that merely does not answer now keeps it."""
     cell = group.state
     if cell is not None and (cell.phase in _STARTS or (cell.weights and cell.measurement is None)):
-        return False, sentences.engine_restarted()
+        return False, groups_sentences.engine_restarted()
     return None, ""
 
 

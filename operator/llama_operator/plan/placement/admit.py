@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.shortage import group_shortage
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, PodRequest
 
 
@@ -49,7 +50,4 @@ def admit(capacity: Capacity, waiting: Sequence[WaitingGroup]) -> AdmissionDecis
 
 def _explanation(group: WaitingGroup, free: FreeCapacity) -> Explanation:
     reason, text = group_shortage(group.pods, free)
-    ordinals = ", ".join(str(ordinal) for ordinal in group.behind)
-    noun = "group" if len(group.behind) == 1 else "groups"
-    after = f"; {noun} {ordinals} {'comes' if len(group.behind) == 1 else 'come'} after it" if group.behind else ""
-    return Explanation(reason, f"{group.label} {text}{after}", group.ordinal)
+    return Explanation(reason, f"{group.label} {text}{sentences.groups_behind(group.behind)}", group.ordinal)

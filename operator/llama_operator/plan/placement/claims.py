@@ -14,9 +14,9 @@ from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import claim_name
+from llama_operator.plan.sentences import placement as sentences
 from llama_serving.config import names
 from llama_serving.config.source import is_mounted
 

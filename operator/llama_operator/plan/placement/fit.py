@@ -14,6 +14,7 @@ counts too, because the scheduler preempts those; not for a pod whose PriorityCl
 from collections.abc import Iterable, Mapping
 from math import inf
 
+from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 
 PODS = "pods"
@@ -98,15 +99,15 @@ def may_run(pod: PodRequest, node: NodeCapacity) -> bool:
 def why_not(pod: PodRequest, node: NodeCapacity) -> str:
     """Name what keeps the pod from the node, in words that follow a number of nodes; empty when nothing does."""
     if not node.ready:
-        return "not ready"
+        return sentences.not_ready()
     if not node.schedulable:
-        return "cordoned"
+        return sentences.cordoned()
     if any(node.labels.get(key) != value for key, value in pod.node_selector.items()):
         wanted = ", ".join(f"{key}={value}" for key, value in sorted(pod.node_selector.items()))
-        return f"without what the node affinity/selector asks for ({wanted})"
+        return sentences.selector_differs(wanted)
     for taint in node.taints:
         if taint.get("effect") in _KEEPS_AWAY and not any(_tolerates(item, taint) for item in pod.tolerations):
-            return f"with the taint {taint.get('key')}, which it does not tolerate"
+            return sentences.taint_not_tolerated(taint.get("key", ""))
     return ""
 
 

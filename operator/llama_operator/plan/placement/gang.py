@@ -19,11 +19,11 @@ from datetime import datetime, timedelta
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
-from llama_operator.plan import sentences
 from llama_operator.plan.actions import Admission
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import placement as sentences
 from llama_serving.config.backoff import doubling_pause
 from llama_serving.config.reasons import Reason
 

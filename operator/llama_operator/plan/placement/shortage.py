@@ -18,6 +18,7 @@ from llama_operator.plan.placement.fit import (
     may_run,
     why_not,
 )
+from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_serving.config.reasons import Reason
 
@@ -31,20 +32,20 @@ Nodes = tuple[NodeCapacity, ...]
 def pod_shortage(pod: PodView, capacity: Capacity | None) -> str:
     """Say what a pod that the scheduler refused needs, where it comes closest, and what the scheduler said."""
     request = _request(pod, capacity)
-    needs = f"needs {_amounts(request.requests) or 'a node'}"
-    return f"{needs}{_nearest(request, capacity.nodes if capacity else ())}; scheduler: {pod.unscheduled.strip()}"
+    needs, nearest = sentences.needs(_amounts(request.requests)), _nearest(request, capacity.nodes if capacity else ())
+    return sentences.pod_shortage(needs, nearest=nearest, said=pod.unscheduled)
 
 
 def group_shortage(pods: tuple[PodRequest, ...], free: FreeCapacity) -> tuple[Reason, str]:
     """Say why the pods of a group, which are alike, do not fit together: what is missing, where, and who has it."""
     pod, usable = pods[0], tuple(node for node in free.nodes if may_run(pods[0], node))
     if not usable:
-        needs = f"needs {len(pods)} x {_amounts(pod.requests)}"
-        return Reason.UNSCHEDULABLE, f"{needs}, and no node may run it: {_kept_away(pod, free.nodes)}"
-    text = f"needs {_missing_together(pods, usable, free)}"
+        needs = sentences.group_needs(pods=len(pods), amounts=_amounts(pod.requests))
+        return Reason.UNSCHEDULABLE, sentences.no_usable_node(needs, kept_away=_kept_away(pod, free.nodes))
+    text = _missing_together(pods, usable, free)
     if could_ever_fit(pods, free.nodes):
         return Reason.WAITING_FOR_ROOM, text
-    return Reason.UNSCHEDULABLE, f"{text}; the nodes would not hold it even if they were empty"
+    return Reason.UNSCHEDULABLE, sentences.never_fits(text)
 
 
 def show_quantity(value: float) -> str:
@@ -71,7 +72,7 @@ def _nearest(pod: PodRequest, nodes: Nodes) -> str:
     free = {node.name: free_on(node) for node in usable}
     lacking, node = _closest(pod, usable, free)
     if not lacking:
-        return f" (node {node.name} has enough free, so another rule keeps it away)"
+        return sentences.another_rule(node.name)
     return _closest_sentence(lacking, node, free[node.name], usable=len(usable))
 
 
@@ -83,7 +84,8 @@ def _missing_together(pods: tuple[PodRequest, ...], usable: Nodes, free: FreeCap
     lacking, closest = _closest(pod, others, left) if others else ({}, usable[0])
     name = min(lacking or pod.requests, key=lambda one: (one in _COMMON, one), default=PODS)
     total = sum(max(free.free[node.name].get(name, 0), 0) for node in usable)
-    needs = f"{len(pods)} x {show_quantity(pod.requests.get(name, 1))} {name}, {show_quantity(total)} are free"
+    amount = show_quantity(pod.requests.get(name, 1))
+    needs = sentences.amount_free(pods=len(pods), amount=amount, resource=name, free=show_quantity(total))
     where = _closest_sentence(lacking, closest, left[closest.name], usable=len(usable))
     return f"{needs}{_users(pod, name, usable, free=free)}{_spread(pod, len(pods), len(names))}{where}"
 
@@ -115,17 +117,19 @@ def _closest_sentence(
     if not lacking:
         return ""
     parts = [
-        f"{show_quantity(max(free.get(name, 0), 0))} {name} free of"
-        f" {show_quantity(node.allocatable.get(name, 0))}, {show_quantity(short)} short"
+        sentences.amount_short(
+            name,
+            free=show_quantity(max(free.get(name, 0), 0)),
+            total=show_quantity(node.allocatable.get(name, 0)),
+            short=show_quantity(short),
+        )
         for name, short in sorted(lacking.items())
     ]
-    return f"; of {usable} {_nodes(usable)} {node.name} comes closest: {', '.join(parts)}"
+    return sentences.closest_node(node.name, nodes=usable, lacking=parts)
 
 
 def _kept_away(pod: PodRequest, nodes: Nodes) -> str:
-    counts = Counter(why_not(pod, node) for node in nodes)
-    said = ", ".join(f"{number} {why}" for why, number in sorted(counts.items()))
-    return f"of {len(nodes)} {_nodes(len(nodes))} {said}" if nodes else "there are no nodes"
+    return sentences.kept_away(nodes=len(nodes), why=Counter(why_not(pod, node) for node in nodes))
 
 
 def _users(pod: PodRequest, name: str, usable: Nodes, *, free: FreeCapacity) -> str:
@@ -142,9 +146,8 @@ def _users_of(node: NodeCapacity, name: str, free: FreeCapacity) -> str:
     found = sorted((-_amount(user, name), f"{user.namespace}/{user.name}") for user in users if _amount(user, name))
     if not found:
         return ""
-    named = ", ".join(who for _, who in found[:_USERS_NAMED])
-    more = f" and {len(found) - _USERS_NAMED} more" if len(found) > _USERS_NAMED else ""
-    return f"{node.name} has {show_quantity(-sum(amount for amount, _ in found))} in use by {named}{more}"
+    amount, named = show_quantity(-sum(amount for amount, _ in found)), [who for _, who in found[:_USERS_NAMED]]
+    return sentences.in_use_by(node.name, amount=amount, pods=named, more=len(found) - len(named))
 
 
 def _amount(pod: PodRequest, name: str) -> float:
@@ -154,12 +157,8 @@ def _amount(pod: PodRequest, name: str) -> float:
 def _spread(pod: PodRequest, stages: int, placed: int) -> str:
     if not pod.one_per_node:
         return ""
-    return f"; its {stages} stages go to different nodes (placement.spreadStages), {placed} of them fit"
+    return sentences.one_stage_a_node(stages=stages, placed=placed)
 
 
 def _amounts(requests: Mapping[str, float]) -> str:
     return ", ".join(f"{show_quantity(amount)} {name}" for name, amount in sorted(requests.items()))
-
-
-def _nodes(number: int) -> str:
-    return "node" if number == 1 else "nodes"

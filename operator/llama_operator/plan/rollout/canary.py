@@ -11,11 +11,11 @@ from typing import NamedTuple
 from llama_operator.api.v1alpha1.rollout import CanarySpec
 from llama_operator.api.v1alpha1.status import CounterBaseline, CountsStatus, RolloutStatus
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.progress import changing_ordinals, updated_ordinals
+from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad
 from llama_serving.config.reasons import Reason
 
@@ -66,16 +66,12 @@ def canary_fault(counted: CounterBaseline, canary: CanarySpec, pair: WeightsPair
     """Say why the canary does not pass, by the counts since its start; empty when nothing speaks against it."""
     answers = counted.new[0] + counted.new[1]
     if answers and counted.new[1] / answers > canary.max_error_rate:
-        return (
-            f"{counted.new[1]} of {answers} requests failed on {pair.new}, {counted.new[1] / answers:.1%};"
-            f" spec.rollout.canary.maxErrorRate allows {canary.max_error_rate:.1%}"
-        )
+        limit = canary.max_error_rate
+        return sentences.too_many_errors(pair.new, failed=counted.new[1], answers=answers, limit=limit)
     slow, usual = percentile(counted.new[2:]), percentile(counted.old[2:])
     if slow is not None and usual is not None and slow > usual * canary.max_first_byte_ratio:
-        return (
-            f"the first byte (99th percentile) took up to {slow:g} s on {pair.new} and {usual:g} s on {pair.old},"
-            f" {slow / usual:.1f} times as long;"
-            f" spec.rollout.canary.maxFirstByteRatio allows {canary.max_first_byte_ratio:g}"
+        return sentences.first_byte_late(
+            new=pair.new, old=pair.old, seconds=slow, usual=usual, limit=canary.max_first_byte_ratio
         )
     return ""
 

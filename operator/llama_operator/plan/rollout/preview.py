@@ -6,7 +6,9 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.rollout.strategy import Choice
-from llama_serving.config.wording import plural
+from llama_operator.plan.sentences import rollout as sentences
+
+_STEPS = {"inPlace": sentences.step_in_place, "surge": sentences.step_surge, "drain": sentences.step_drain}
 
 
 def preview_rollout(choice: Choice, template: GroupTemplate, before: str, *, state: PlanState) -> RolloutPreview:
@@ -22,7 +24,7 @@ def preview_rollout(choice: Choice, template: GroupTemplate, before: str, *, sta
     return RolloutPreview(
         strategy=choice.strategy,
         why=choice.why,
-        steps=(*_steps(choice.strategy, template, state), f"a failure puts all groups back on {before}"),
+        steps=(*_steps(choice.strategy, template, state), sentences.step_failure(before)),
         extra_devices=surge * _devices(template),
         lowest_capacity=f"{replicas - down} of {replicas}",
         seconds=None if each is None else round(rounds * (each + rollout.min_ready_seconds)) + watch,
@@ -37,31 +39,15 @@ def _devices(template: GroupTemplate) -> int:
 
 def _steps(strategy: str, template: GroupTemplate, state: PlanState) -> list[str]:
     rollout, replicas, weights = state.spec.rollout, state.spec.replicas, template.serve.weights.id
-    which = _which([ordinal for ordinal in state.ordinals if ordinal >= rollout.partition])
+    which = sentences.some_groups([ordinal for ordinal in state.ordinals if ordinal >= rollout.partition])
     at_once = rollout.max_surge if strategy == "surge" else rollout.max_unavailable
-    steps = [f"stage {weights} beside what serves, and verify it"] if strategy == "inPlace" else []
+    steps = [sentences.step_stage(weights)] if strategy == "inPlace" else []
     if rollout.canary.groups:
-        groups, them = plural(rollout.canary.groups, "group"), "it" if rollout.canary.groups == 1 else "them"
-        steps.append(f"change {groups} first and watch {them} for {rollout.canary.seconds} s")
-    sentence = {
-        "inPlace": f"{which}, {at_once} at a time: out of rotation, requests end, load the weights, verify, back",
-        "surge": f"{which}, up to {at_once} at a time: start a new group, verify it, then drain the old one",
-        "drain": f"{which}, {at_once} at a time: drain the old group, start the new one, verify it",
-    }[strategy]
-    steps.append(sentence)
+        steps.append(sentences.step_canary(groups=rollout.canary.groups, seconds=rollout.canary.seconds))
+    steps.append(_STEPS[strategy](which, at_once=at_once))
     if strategy != "surge" and replicas == 1:
-        steps.append("there is one group only: its requests wait in the gateway meanwhile")
+        steps.append(sentences.step_only_group())
     return steps
-
-
-def _which(ordinals: list[int]) -> str:
-    if not ordinals:
-        return "the next groups"
-    if len(ordinals) == 1:
-        return f"group {ordinals[0]}"
-    if ordinals[-1] - ordinals[0] == len(ordinals) - 1:
-        return f"groups {ordinals[0]} to {ordinals[-1]}"
-    return f"groups {', '.join(str(ordinal) for ordinal in ordinals)}"
 
 
 def _measured_seconds(strategy: str, groups: tuple[Group, ...]) -> float | None:

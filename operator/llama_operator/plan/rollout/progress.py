@@ -1,10 +1,10 @@
 """How far a rollout is: which groups may change now, and which have arrived."""
 
 from llama_operator.api.v1alpha1.status import RolloutStatus
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
 

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from llama_operator.observe.pods import PodView
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as sentences
 from llama_serving.config.reason_catalogue import SETBACKS, reason_from
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import Phase

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
-from llama_operator.plan import sentences
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
 from llama_operator.plan.groups.template_hash import verification_hash
@@ -30,6 +29,7 @@ from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, choose, pod_hash_for
+from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
 KEPT = 10  # past rollouts

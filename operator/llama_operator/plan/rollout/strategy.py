@@ -16,8 +16,9 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
+from llama_operator.plan.sentences import placement as placement_sentences
+from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
-from llama_serving.config.wording import plural
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
     if asked == "drain":
         return _drain_asked(rollout)
     if not state.groups and not only_weights and rollout.max_unavailable:
-        return Choice("drain", "there is no group that would have to be drained")
+        return Choice("drain", sentences.nothing_to_drain())
     if only_weights and rollout.max_unavailable:
-        return Choice("inPlace", "only the weights change, so they are loaded in the running pods")
+        return Choice("inPlace", sentences.only_weights_change())
     return _auto(state, template, rollout)
 
 
@@ -56,51 +57,37 @@ def pod_hash_for(choice: Choice, stable: StableTemplate, template: GroupTemplate
 
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
     if not only_weights:
-        text = (
-            "spec.rollout.strategy is inPlace, but more than the weights changes (image, layout, resources or the"
-            " model's shape), which needs new pods; use auto, surge or drain"
-        )
-        return Choice("", text, Reason.ROLLOUT_HELD)
+        return Choice("", sentences.in_place_needs_new_pods(), Reason.ROLLOUT_HELD)
     if not rollout.max_unavailable:
-        text = (
-            "spec.rollout.strategy is inPlace and spec.rollout.maxUnavailable is 0, but a group is out of rotation"
-            " while it loads its weights; use maxUnavailable 1, or strategy surge"
-        )
-        return Choice("", text, Reason.ROLLOUT_HELD)
-    return Choice("inPlace", "spec.rollout.strategy is inPlace")
+        return Choice("", sentences.in_place_needs_unavailable(), Reason.ROLLOUT_HELD)
+    return Choice("inPlace", sentences.strategy_asked("inPlace"))
 
 
 def _surge_asked(rollout: RolloutSpec) -> Choice:
     if rollout.max_surge:
-        return Choice("surge", "spec.rollout.strategy is surge")
-    text = "spec.rollout.strategy is surge, but spec.rollout.maxSurge is 0; use at least 1, or strategy drain"
-    return Choice("", text, Reason.ROLLOUT_HELD)
+        return Choice("surge", sentences.strategy_asked("surge"))
+    return Choice("", sentences.surge_needs_max_surge(), Reason.ROLLOUT_HELD)
 
 
 def _drain_asked(rollout: RolloutSpec) -> Choice:
     if rollout.max_unavailable:
-        return Choice("drain", "spec.rollout.strategy is drain")
-    text = "spec.rollout.strategy is drain, but spec.rollout.maxUnavailable is 0; use at least 1, or strategy surge"
-    return Choice("", text, Reason.ROLLOUT_HELD)
+        return Choice("drain", sentences.strategy_asked("drain"))
+    return Choice("", sentences.drain_needs_unavailable(), Reason.ROLLOUT_HELD)
 
 
 def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
-    missing = "spec.rollout.maxSurge is 0"
+    missing = sentences.no_surge_allowed()
     if rollout.max_surge:
         missing = missing_for_surge(state, template)
         if not missing:
-            return Choice("surge", "the pods change, and the free devices hold one more group")
+            return Choice("surge", sentences.surge_fits())
     if not rollout.max_unavailable:
-        return Choice("", f"{missing}, and spec.rollout.maxUnavailable is 0", Reason.WAITING_FOR_ROOM)
+        return Choice("", sentences.neither_surge_nor_drain(missing), Reason.WAITING_FOR_ROOM)
     load, staying = present_load(state), max(state.available - 1, 0)
     slots = staying * state.spec.max_concurrent_requests
-    room = f"can run {plural(slots, 'request')} at a time, and {plural(load, 'request is', 'requests are')} there now"
     if load <= slots:
-        return Choice("drain", f"{missing}; the {plural(staying, 'group that stays', 'groups that stay')} {room}")
-    text = (
-        f"{missing}, and the {plural(staying, 'group')} that would stay {room};"
-        " free the devices of one group, or accept that requests wait with spec.rollout.strategy drain"
-    )
+        return Choice("drain", sentences.drain_holds_load(missing, groups=staying, slots=slots, load=load))
+    text = sentences.drain_lacks_slots(missing, groups=staying, slots=slots, load=load)
     return Choice("", text, Reason.WAITING_FOR_ROOM)
 
 
@@ -113,7 +100,7 @@ def missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
     capacity = state.snapshot.capacity
     if capacity is None:
-        return "the capacity of the nodes is not known"
+        return placement_sentences.nodes_unknown()
     own = frozenset(pod.uid for pod in state.snapshot.stages)
-    group = WaitingGroup("one more group", group_request(template.spec, capacity, own_uids=own))
+    group = WaitingGroup(sentences.one_more_group(), group_request(template.spec, capacity, own_uids=own))
     return "; ".join(one.detail for one in admit(capacity, [group]).explanations)

@@ -19,13 +19,14 @@ from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.explain import explain_start
 from llama_operator.plan.naming import resolver_job_name
+from llama_operator.plan.sentences import weights as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
 from llama_serving.config.backoff import doubling_pause
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.reasons import Reason, ReportReason
 from llama_serving.config.source import is_mounted
-from llama_serving.config.wording import clause, plural, rough_seconds
+from llama_serving.config.wording import clause, rough_seconds
 
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
@@ -93,7 +94,7 @@ def _plan(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, attempt: _Attempt) 
     if job is None:
         return _start(snapshot, spec, attempt.name)
     if job.leaving:
-        return _waiting(snapshot, f"Job {job.name} is being deleted, then the source is resolved again")
+        return _waiting(snapshot, sentences.job_deleted(job.name))
     if not job.finished:
         return _running_job(snapshot, job, attempt.now)
     return _finished(snapshot, spec, job, now=attempt.now)
@@ -125,7 +126,7 @@ def pause(number: int, source: str) -> float:
 def _start(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, name: str) -> WeightsPlan:
     last = snapshot.status.last_resolve
     number = last.number + 1 if last and last.key == name else 1
-    waiting = _waiting(snapshot, f"a Job is started to resolve {spec.source}")
+    waiting = _waiting(snapshot, sentences.job_starts(spec.source))
     return replace(waiting, start=ResolveJob(name, number))
 
 
@@ -141,12 +142,12 @@ def _running_job(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> Weig
     pod = job.pod
     if pod is None:
         span = rough_seconds((now - job.created).total_seconds())
-        more = "" if now - job.created < timedelta(seconds=30) else f"; `kubectl describe job {job.name}` says why"
-        return _waiting(snapshot, f"Job {job.name} has no pod yet, {span} so far{more}")
+        long = now - job.created >= timedelta(seconds=30)
+        return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
     wait = explain_start(pod, snapshot.capacity, now)
     if wait is None:
         span = rough_seconds((now - pod.created).total_seconds())
-        return _waiting(snapshot, f"pod {pod.name} on node {pod.node} resolves the weights, {span} so far")
+        return _waiting(snapshot, sentences.resolving(pod.name, node=pod.node, waited=span))
     if wait.reason is Reason.POD_STARTING:
         return _waiting(snapshot, wait.detail)
     volume = wait.reason is Reason.UNSCHEDULABLE and pod.volume_missing
@@ -159,8 +160,8 @@ def _finished(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, *
     stored = snapshot.manifest is not None and snapshot.manifest.digest == report.digest
     if report.outcome == "accepted" and not stored:
         if now - ended < MANIFEST_LAG:
-            return _waiting(snapshot, f"the manifest of {plural(report.files, 'file')} is on its way")
-        why = f"Job {job.name} accepted the weights but stored no manifest with their digest {report.digest}"
+            return _waiting(snapshot, sentences.manifest_awaited(report.files))
+        why = sentences.manifest_not_stored(job.name, digest=report.digest)
         report = WeightsReport(outcome="refused", reason=ReportReason.WEIGHTS_BROKEN, message=why)
     refused = report.outcome == "refused"
     attempt = ResolveAttempt(
@@ -184,9 +185,9 @@ def _report(job: JobView) -> WeightsReport:
         said = (
             clause(text.strip().rpartition("\n")[2], 300) or (pod.message or pod.reason if pod else "") or job.failure
         )
-        code = f"code {ended.exit_code} ({ended.reason})" if ended else "no code"
-        who = f"pod {pod.name}" if pod else f"the pod of Job {job.name}"
-        why = f"{who} ended with {code} and without a report: {said or 'it is gone'}"
+        code, word = (ended.exit_code, ended.reason) if ended else (None, "")
+        name = pod.name if pod else ""
+        why = sentences.no_report(pod=name, job=job.name, exit_code=code, word=word, said=said)
         return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
 
 
@@ -197,12 +198,13 @@ def _checked(report: WeightsReport, snapshot: WeightsSnapshot, spec: LlamaWeight
         return report
     if report.facts is None:
         return report.model_copy(
-            update={"outcome": "refused", "reason": ReportReason.MODEL_REFUSED, "message": "the report has no facts"}
+            update={
+                "outcome": "refused",
+                "reason": ReportReason.MODEL_REFUSED,
+                "message": sentences.report_without_facts(),
+            }
         )
-    why = (
-        f"revision {spec.revision} of {spec.source} had the digest {before} and now has {report.digest}: "
-        "a revision must not move; name the new one"
-    )
+    why = sentences.revision_moved(revision=spec.revision, source=spec.source, before=before, now=report.digest)
     return report.model_copy(update={"outcome": "refused", "reason": ReportReason.DIGEST_DIFFERS, "message": why})
 
 

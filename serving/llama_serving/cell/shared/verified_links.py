@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_serving.cell.shared.weights_ref import short_digest
+from llama_serving.config.error_text import error_text
 
 Files = dict[str, list[int]]
 
@@ -53,7 +54,7 @@ def sealed_digest(path: Path) -> str:
     try:
         now = _files(path)
     except OSError as error:
-        raise BrokenSealError(f"{path} cannot be listed: {error.strerror}") from error
+        raise BrokenSealError(f"{path} cannot be listed: {error_text(error)}") from error
     changed = sorted(name for name in now.keys() | note["files"].keys() if now.get(name) != note["files"].get(name))
     if changed:
         raise BrokenSealError(f"{os.path.realpath(path)}/{changed[0]} was changed after it was verified")

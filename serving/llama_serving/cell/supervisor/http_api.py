@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.error_text import error_text, rule_text
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +62,12 @@ async def _take(supervisor: Supervisor, body: bytes) -> web.Response:
     except ValidationError as error:
         return _refuse(400, _sentence(error))
     except OSError as error:
-        return _refuse(507, f"The wish cannot be kept in {names.CONTROL_MOUNT}: {error.strerror}.")
+        return _refuse(507, f"the desired state cannot be stored in {names.CONTROL_MOUNT}: {error_text(error)}")
     return web.json_response({"desired": wish.key})
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the body"
-    return f"The wish is not valid: {where}: {first['msg']}."
+    return f"the desired state is not valid: {rule_text(error.errors()[0], whole='the body')}"
 
 
 def _refuse(status: int, message: str) -> web.Response:
