@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.naming import GroupId
@@ -96,14 +96,15 @@ class Actions:
 
 def add_up(parts: Iterable[Actions]) -> Actions:
     """Return the actions of all parts, in their order."""
-    parts = tuple(parts)
-    return Actions(*(tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in _FIELDS))
+    found: dict[str, list[Any]] = {}
+    for part in parts:
+        for name, items in vars(part).items():
+            if items:
+                found.setdefault(name, []).extend(items)
+    return Actions(**{name: tuple(items) for name, items in found.items()})
 
 
 def closing_first(rotations: Iterable[SetRotation]) -> tuple[SetRotation, ...]:
     """Return one change a pod, the last one of each, in the order of doing: those that close a gate come first."""
     by_pod = {change.pod: change for change in rotations}
     return tuple(sorted(by_pod.values(), key=lambda change: (change.open_, change.pod)))
-
-
-_FIELDS = tuple(item.name for item in fields(Actions))

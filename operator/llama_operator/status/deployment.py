@@ -5,6 +5,7 @@ something is on its way without anybody's help. Degraded: somebody has to act, t
 it is available where autoscaling starts one for the first request, and is not where ``spec.replicas`` is 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
@@ -30,12 +31,13 @@ class _Report:
     state: PlanState
     plan: Plan
     explanations: tuple[Explanation, ...]
+    before: Mapping[str, GroupStatus]  # by the group's name, as the status has it now
 
 
 def deployment_status(state: PlanState, plan: Plan, problems: tuple[Explanation, ...]) -> LlamaDeploymentStatus:
     """Compute the status to write after this pass. ``problems``: what the API server said to our writes."""
     found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in problems + plan.explanations)
-    report = _Report(state, plan, found)
+    report = _Report(state, plan, found, {one.name: one for one in state.snapshot.status.groups})
     first = most_severe(found) or _at_rest(report)
     groups = tuple(_group(group, report) for group in state.groups)
     serving = [group for group in groups if group.state == SERVING]
@@ -84,7 +86,7 @@ def _serving_sentence(state: PlanState) -> str:
 def _group(group: Group, report: _Report) -> GroupStatus:
     waits = most_severe(tuple(one for one in report.explanations if one.group == group.id.ordinal))
     state = SERVING if group.serving else waiting_state(waits)
-    before = next((one for one in report.state.snapshot.status.groups if one.name == group.id.name), None)
+    before = report.before.get(group.id.name)
     unchanged = before is not None and before.state == state
     return GroupStatus(
         ordinal=group.id.ordinal,

@@ -8,7 +8,6 @@ from llama_operator.plan.naming import manifest_name
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.weights.resolve import WeightsPlan
 from llama_operator.status.conditions import LONGEST, Stamp, condition
-from llama_operator.text import short_bytes
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.reasons import ReportReason
 
@@ -33,6 +32,16 @@ def weights_status(
             "conditions": (condition("Ready", ready, (reason or ReportReason.RESOLVING, message), stamp=stamp),),
         }
     )
+
+
+def short_bytes(number: int) -> str:
+    """Return three digits and a decimal unit, such as ``269MB`` or ``16.1GB``."""
+    value, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.3g}{unit}"
 
 
 def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> LlamaWeightsStatus:

@@ -105,7 +105,7 @@ class Group:
         """Whether a weight swap runs or has failed: the engine answers nobody."""
         return self.last_swap is not None and self.last_swap.outcome in ("running", "failed")
 
-    @property
+    @cached_property
     def target_digest(self) -> str:
         """Digest of the weights that it has or was told to load; empty where nothing is known."""
         if self.last_swap and self.updating:

@@ -17,6 +17,7 @@ from llama_operator.plan.groups.verification import Criteria, Verdict, judge
 from llama_operator.plan.groups.weights_lookup import group_files, known_artifacts, weights_by_content
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.settings import Settings
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
 
 
@@ -92,9 +93,28 @@ class PlanState:
 
     def judge(self, group: Group, serve: WeightsArtifact) -> Verdict:
         """Decide whether this group may get requests with these weights, given what the others answer."""
-        answers = tuple(answer for group_id, answer in self.answers if group_id != group.id)
-        criteria = Criteria(self.spec.verify, self.snapshot.status.baselines, self.stable_digest, answers)
-        return judge(group, serve, criteria)
+        known = self._verdicts.get((group.id, serve.weights))
+        if known is None:
+            answers = self._answers_beside(group)
+            criteria = Criteria(self.spec.verify, self.snapshot.status.baselines, self.stable_digest, answers)
+            known = self._verdicts[group.id, serve.weights] = judge(group, serve, criteria)
+        return known
+
+    def _answers_beside(self, group: Group) -> tuple[tuple[str, str], ...]:
+        """Return the answers of the other groups; none where all agree, as nearly always, for then none differs."""
+        measured = group.measurement
+        if measured is None or self._distinct_answers <= {(measured.digest, measured.answer_hash)}:
+            return ()
+        return tuple(answer for group_id, answer in self.answers if group_id != group.id)
+
+    @cached_property
+    def _distinct_answers(self) -> frozenset[tuple[str, str]]:
+        return frozenset(answer for _, answer in self.answers)
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[GroupId, WeightsRef], Verdict]:
+        """Verdicts of this pass: each is asked for several times."""
+        return {}
 
     @cached_property
     def _by_ordinal(self) -> Mapping[int, tuple[Group, ...]]:

@@ -23,8 +23,7 @@ from llama_operator.plan.weights.resolve import (
     spec_key,
 )
 from llama_operator.status.events import weights_events
-from llama_operator.status.weights import weights_status
-from llama_operator.text import short_bytes
+from llama_operator.status.weights import short_bytes, weights_status
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.weights import Manifest, ManifestFile
 from tests.fakes.weights import (
