@@ -101,7 +101,7 @@ class Rest:
         groups = [group["preferredVersion"]["groupVersion"] for group in self._call("GET", "/apis")["groups"]]
         found: dict[str, Resource] = {}
         for root in ("/api/v1", *(f"/apis/{group}" for group in groups)):
-            for one in self._call("GET", root)["resources"]:
+            for one in self._call("GET", root, fine=404).get("resources", ()):
                 if "/" in one["name"]:
                     continue
                 names = (one["name"], one["singularName"], one["kind"].lower(), *one.get("shortNames", ()))

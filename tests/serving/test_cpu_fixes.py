@@ -349,7 +349,7 @@ def test_the_fix_naps_and_loses_no_message() -> None:
 def test_the_app_is_built_without_importing_vllm() -> None:
     code = """
 import sys
-from llama_serving.cell import app
+from llama_serving.cell.replica import app
 from tests.serving.cells import cell_config
 built = app.build({"config": cell_config(model="m").model_dump_json()})
 heavy = [name for name in ("vllm", "torch", "transformers") if name in sys.modules]
