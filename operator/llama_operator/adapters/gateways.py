@@ -13,7 +13,7 @@ DEADLINE = aiohttp.ClientTimeout(total=2.0)
 class HttpGateways:
     """The port ``Gateways`` on real pods."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_GATEWAY_INTERNAL) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_GATEWAY_ADMIN) -> None:
         self._session = session
         self._port = port
 

@@ -53,9 +53,9 @@ def gateway_config(context: Context) -> GatewayConfig:
         deployment=context.key.name,
         namespace=context.key.namespace,
         max_in_flight_per_group=spec.max_in_flight_per_group or share,
-        max_waiting=spec.max_queue_length,
-        max_wait=spec.queue_timeout_seconds,
-        keep_alive=spec.sse_keep_alive_seconds,
+        max_queue_length=spec.max_queue_length,
+        queue_timeout=spec.queue_timeout_seconds,
+        sse_keep_alive=spec.sse_keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
         first_byte_timeout=spec.first_byte_timeout_seconds,
         idle_timeout=spec.idle_timeout_seconds,
@@ -163,15 +163,15 @@ def _container(context: Context) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.gateway"],
         "ports": [
             {"name": "http", "containerPort": names.PORT_GATEWAY, "protocol": "TCP"},
-            {"name": "internal", "containerPort": names.PORT_GATEWAY_INTERNAL, "protocol": "TCP"},
+            {"name": "admin", "containerPort": names.PORT_GATEWAY_ADMIN, "protocol": "TCP"},
         ],
         # No CPU limit: throttling would add latency to every stream.
         "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
         "securityContext": container_security(),
-        "livenessProbe": probe(names.ROUTE_LIVE, "internal", period=10, failures=3, timeout=2),
+        "livenessProbe": probe(names.ROUTE_LIVE, "admin", period=10, failures=3, timeout=2),
         # One that ends leaves the Service by its deletion. On a busy node all may miss a probe or two at once, and a
         # Service without endpoints refuses what the gateways would have held.
-        "readinessProbe": probe(names.ROUTE_READY, "internal", period=1, failures=5, timeout=5),
+        "readinessProbe": probe(names.ROUTE_READY, "admin", period=1, failures=5, timeout=5),
         "volumeMounts": [
             {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
         ],
@@ -199,7 +199,7 @@ def gateway_network_policy(context: Context) -> Manifest:
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"ports": [tcp(names.PORT_GATEWAY)]},
-                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_INTERNAL)]},
+                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
             ],
         },
     }

@@ -63,7 +63,7 @@ PORT_RAY_DASHBOARD: Final = 8265  # leader: the Serve REST API
 
 # Ports of a gateway pod.
 PORT_GATEWAY: Final = 8000  # the OpenAI API of the users
-PORT_GATEWAY_INTERNAL: Final = 9000  # /load, /metrics, /live, /ready
+PORT_GATEWAY_ADMIN: Final = 9000  # /load, /metrics, /live, /ready
 
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"

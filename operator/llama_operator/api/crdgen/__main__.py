@@ -10,6 +10,7 @@ import yaml
 
 from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
 from llama_operator.api.crdgen.reasons import reasons_page
+from llama_operator.api.crdgen.metrics_reference import metrics_reference
 from llama_operator.api.crdgen.reference import reference
 
 _ROOT: Final = Path(__file__).parents[4]
@@ -38,7 +39,11 @@ def to_yaml(document: Mapping[str, object]) -> str:
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, with its text."""
     crds = (llama_deployment_crd(), llama_weights_crd())
-    files = {Path("docs/api.md"): reference(crds) + "\n", Path("docs/reference/reasons.md"): reasons_page()}
+    files = {
+        Path("docs/api.md"): reference(crds) + "\n",
+        Path("docs/reference/metrics.md"): metrics_reference() + "\n",
+        Path("docs/reference/reasons.md"): reasons_page(),
+    }
     for crd in crds:
         name = f"{crd['spec']['names']['plural']}.yaml"
         files[Path("crds") / name] = _NOTE + to_yaml(crd)

@@ -1,10 +1,10 @@
 """Retry-After from what was observed."""
 
-from llama_serving.gateway.routing.completion_rate import MAX_RETRY_AFTER, EndRate
+from llama_serving.gateway.routing.completion_rate import MAX_RETRY_AFTER, CompletionRate
 
 
-def rate_of(ends: int, *, per_second: float, sample: int = 256) -> tuple[EndRate, float]:
-    rate = EndRate(sample)
+def rate_of(ends: int, *, per_second: float, sample: int = 256) -> tuple[CompletionRate, float]:
+    rate = CompletionRate(sample)
     now = 0.0
     for _ in range(ends):
         now += 1 / per_second
@@ -13,7 +13,7 @@ def rate_of(ends: int, *, per_second: float, sample: int = 256) -> tuple[EndRate
 
 
 def test_without_any_end_it_is_the_longest() -> None:
-    assert EndRate().retry_after(1, 100.0) == MAX_RETRY_AFTER
+    assert CompletionRate().retry_after(1, 100.0) == MAX_RETRY_AFTER
 
 
 def test_it_is_the_time_that_the_queue_needs() -> None:
@@ -38,7 +38,7 @@ def test_the_sample_is_bounded_and_the_rate_is_right_all_the_same() -> None:
 
 
 def test_two_ends_at_once_are_no_high_rate() -> None:
-    rate = EndRate()
+    rate = CompletionRate()
     rate.note(5.0)
     rate.note(5.0)
     assert rate.per_second(5.001) == 2.0

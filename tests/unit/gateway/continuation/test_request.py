@@ -11,7 +11,7 @@ from llama_serving.gateway.continuation.pure.request import (
     NEUTRAL,
     PASSED,
     TEXT,
-    Asked,
+    ContinuableRequest,
     NotContinuableError,
     next_body,
     read,
@@ -21,7 +21,7 @@ from llama_serving.gateway.continuation.pure.request import (
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
-def asked(path: str = CHAT, /, **more: Any) -> Asked:
+def asked(path: str = CHAT, /, **more: Any) -> ContinuableRequest:
     prompt = {"messages": MESSAGES} if path == CHAT else {"prompt": "Hi"}
     found = read(path, json.dumps({"stream": True, **prompt, **more}).encode())
     assert found is not None
@@ -56,22 +56,22 @@ def test_what_is_no_stream_of_ours_is_left_alone(path: str, body: bytes) -> None
         ({"logprobs": True}, "'logprobs' is not false"),
         ({"logprobs": 0}, "'logprobs' is not false"),
         ({"top_logprobs": 1}, "'top_logprobs' is not 0"),
-        ({"prompt_logprobs": 0}, "'prompt_logprobs' is asked for"),
+        ({"prompt_logprobs": 0}, "the request has the field 'prompt_logprobs'"),
         ({"tools": [{"type": "function"}]}, "'tools' is not []"),
         ({"tool_choice": "auto"}, "'tool_choice' is not \"none\""),
         ({"response_format": {"type": "json_object"}}, "'response_format' is not"),
-        ({"structured_outputs": {"regex": "a"}}, "'structured_outputs' is asked for"),
-        ({"guided_json": {}}, "'guided_json' is asked for"),
+        ({"structured_outputs": {"regex": "a"}}, "the request has the field 'structured_outputs'"),
+        ({"guided_json": {}}, "the request has the field 'guided_json'"),
         ({"echo": True}, "'echo' is not false"),
         ({"use_beam_search": True}, "'use_beam_search' is not false"),
         ({"prompt": ["a", "b"]}, "'prompt' is a list of prompts"),
         ({"prompt": [[1, 2]]}, "'prompt' is a list of prompts"),
-        ({"messages": [{"content": [{"type": "image_url"}]}]}, "parts that are no text"),
-        ({"stop": 7}, "'stop' is no text"),
-        ({"max_tokens": "7"}, "no number"),
-        ({"min_tokens": -1}, "no number"),
-        ({"stream_options": []}, "no number"),
-        ({"invented_later": False}, "'invented_later' is asked for"),
+        ({"messages": [{"content": [{"type": "image_url"}]}]}, "parts that are not text"),
+        ({"stop": 7}, "'stop' is not text"),
+        ({"max_tokens": "7"}, "a token limit is not a number"),
+        ({"min_tokens": -1}, "a token limit is not a number"),
+        ({"stream_options": []}, "a token limit is not a number"),
+        ({"invented_later": False}, "the request has the field 'invented_later'"),
     ],
 )
 def test_what_cannot_be_continued_is_named(more: dict[str, Any], why: str) -> None:
@@ -134,7 +134,7 @@ def test_the_rest_of_an_answer() -> None:
     sampling = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["x"], "presence_penalty": 0.1, "model": "m"}
     found = asked(max_tokens=20, min_tokens=4, stream_options={"include_usage": True}, user="me", **sampling)
     assert sampling.keys() <= PASSED
-    assert json.loads(next_body(found, prompt=(1, 2), ids=[3, 4, 5], context=0)) == {
+    assert json.loads(next_body(found, prompt=(1, 2), ids=[3, 4, 5], context_length=0)) == {
         **sampling,
         "prompt": [1, 2, 3, 4, 5],
         "max_tokens": 17,
@@ -146,7 +146,7 @@ def test_the_rest_of_an_answer() -> None:
 
 
 def test_the_rest_of_an_answer_without_a_limit() -> None:
-    found = json.loads(next_body(asked(), prompt=(1, 2), ids=[3], context=512))
+    found = json.loads(next_body(asked(), prompt=(1, 2), ids=[3], context_length=512))
     assert (found["max_tokens"], found["min_tokens"], "stream_options" in found) == (512, 0, False)
 
 

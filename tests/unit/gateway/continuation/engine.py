@@ -33,7 +33,7 @@ class Engine:
     tokens: tuple[tuple[int, str], ...]
     prompt: tuple[int, ...] = (1, 9690, 198)
     name: str = "one"
-    context: int = 1000
+    context_length: int = 1000
 
     def answer(self, path: str, body: Mapping[str, Any], *, sizes: Iterable[int] = ()) -> list[bytes]:
         """Return the events of an answer; ``sizes``: tokens per event, one where nothing is given."""
@@ -53,7 +53,7 @@ class _Answer:
         if done and engine.tokens[done - 1][1] == "":
             self.tokens = ((self.tokens[0][0], PROMPT_TEXT + self.tokens[0][1]), *self.tokens[1:])
         limit = body.get("max_tokens", None if chat else 16)
-        self.limit = engine.context - len(self.prompt) if limit is None else limit
+        self.limit = engine.context_length - len(self.prompt) if limit is None else limit
         assert self.limit > 0, "no token is asked for"
         stop = body.get("stop", [])
         self.stop: Sequence[str] = [stop] if isinstance(stop, str) else stop
@@ -85,13 +85,13 @@ class _Answer:
             position += len(group)
             finish = finish or ("length" if position == self.limit else None)
             end = len(decoded) if finish else max(len(decoded) - self.held_back, sent)
-            yield self._tokens([token for token, _ in group], decoded[sent:end], finish, position)
+            yield self._tokens([token for token, _ in group], decoded[sent:end], finish=finish, position=position)
             sent = end
         if self.counts:
             yield self._event([], position, usage=self._usage(position))
         yield DONE
 
-    def _tokens(self, ids: list[int], text: str, finish: str | None, position: int) -> bytes:
+    def _tokens(self, ids: list[int], text: str, *, finish: str | None, position: int) -> bytes:
         shown = ids if self.ids else None
         if self.chat:
             choice: dict[str, Any] = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish}

@@ -1,7 +1,7 @@
 """Structured logs: one JSON object per line on stderr.
 
-There is no line for a request that went well unless it is asked for (``--access-log``): it costs a third more CPU per
-request, and the metrics say the same. Whatever went wrong has a line, always.
+A successful request has a line only with ``--access-log``: it costs a third more CPU per request, and the metrics show
+the same. Every failure has a line.
 """
 
 import json
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def set_up(level: int = logging.INFO) -> None:
+def configure_logging(level: int = logging.INFO) -> None:
     """Log everything of this process to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())

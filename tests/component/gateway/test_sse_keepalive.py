@@ -23,10 +23,10 @@ from tests.component.gateway.scripted import (
     upstreams,
 )
 from tests.component.gateway.test_clients import connect
-from tests.component.gateway.test_continuation import ASKED, ENGINE, hangs, says, target, want
-from tests.unit.gateway.engine import TEXT, Seen, seen
+from tests.component.gateway.test_continuation import ASKED, ENGINE, endpoint, hangs, says, want
+from tests.unit.gateway.continuation.engine import TEXT, Seen, seen
 
-SOON = {"keep_alive": 0.05}
+SOON = {"sse_keep_alive": 0.05}
 REFUSED = json.dumps({"error": {"message": "too long", "type": "BadRequestError", "code": 400}}).encode()
 
 
@@ -76,8 +76,8 @@ async def test_a_stream_that_waits_gets_comments_and_then_its_answer(path: str) 
         running.know()
         waiting = ask(running, body, path)
         await waiting.held(3)
-        assert running.service.load().waiting == 1
-        running.know(target(upstream, "a"))
+        assert running.server.load().waiting == 1
+        running.know(endpoint(upstream, "a"))
         got = await waiting.got()
         assert (got.status, got.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         assert got.body.startswith(COMMENT * 3)
@@ -87,8 +87,8 @@ async def test_a_stream_that_waits_gets_comments_and_then_its_answer(path: str) 
         assert said == b": x-llama-group=0 x-llama-weights=w", "the answer's head is gone by then"
         assert first.startswith(b"data: ")
         assert await running.totals() == {"finished": 1}
-        text = (await running.internal("/metrics")).body.decode()
-    assert 'llama_gateway_requests_total{code="200"} 1\n' in text
+        text = (await running.admin("/metrics")).body.decode()
+    assert 'llama_gateway_requests_total{code="200"} 1.0\n' in text
 
 
 async def test_comments_go_on_until_the_first_event() -> None:
@@ -103,7 +103,7 @@ async def test_comments_go_on_until_the_first_event() -> None:
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         await until(lambda: upstream.seen)
         await waiting.held(len(waiting.pieces) + 2)
         go.set()
@@ -116,16 +116,21 @@ async def test_a_stream_that_is_only_passed_on_is_held_as_well() -> None:
         running.know()
         waiting = ask(running, {"stream": True, "n": 2})
         await waiting.held()
-        running.know(upstream.target("a"))
+        running.know(upstream.endpoint("a"))
         assert without_comments((await waiting.got()).body) == EVENT + EVENT + DONE
 
 
 @pytest.mark.parametrize(
     ("body", "config"),
-    [({"stream": False}, SOON), ({"messages": []}, SOON), (ASKED, {"keep_alive": 0}), (ASKED, {"keep_alive": 60})],
+    [
+        ({"stream": False}, SOON),
+        ({"messages": []}, SOON),
+        (ASKED, {"sse_keep_alive": 0}),
+        (ASKED, {"sse_keep_alive": 60}),
+    ],
 )
 async def test_others_wait_in_silence_and_keep_their_status(body: dict[str, Any], config: dict[str, float]) -> None:
-    async with gateway(max_wait=0.3, **config) as running:
+    async with gateway(queue_timeout=0.3, **config) as running:
         running.know()
         got = await ask(running, body).got()
         assert (got.status, got.error["code"]) == (503, "no_group")
@@ -133,26 +138,26 @@ async def test_others_wait_in_silence_and_keep_their_status(body: dict[str, Any]
 
 async def test_a_stream_that_gets_its_group_soon_is_begun_by_the_group() -> None:
     upstream = Upstream(then=says(ENGINE))
-    async with upstreams(upstream), gateway(keep_alive=30) as running:
+    async with upstreams(upstream), gateway(sse_keep_alive=30) as running:
         running.know()
         waiting = ask(running)
-        await until(lambda: running.service.load().waiting == 1)
-        running.know(target(upstream, "a"))
+        await until(lambda: running.server.load().waiting == 1)
+        running.know(endpoint(upstream, "a"))
         got = await waiting.got()
         assert (seen(got.body), got.headers["x-llama-group"]) == (want(), "0")
 
 
 async def test_the_deadline_is_told_inside() -> None:
-    async with gateway(max_wait=0.3, **SOON) as running:
+    async with gateway(queue_timeout=0.3, **SOON) as running:
         running.know()
         got = await ask(running).got()
         error = error_of(got)
         assert (got.status, got.broken) == (200, False)
         assert (error["code"], error["type"], error["status"]) == ("no_group", "server_error", 503)
-        assert error["message"].startswith("no group became free within 0.3 s: 0 groups known")
+        assert error["message"].startswith("no group became available within 0.3 s: 0 groups known")
         assert await running.totals() == {"rejected_deadline": 1}
-        text = (await running.internal("/metrics")).body.decode()
-    assert 'llama_gateway_requests_total{code="503"} 1\n' in text
+        text = (await running.admin("/metrics")).body.decode()
+    assert 'llama_gateway_requests_total{code="503"} 1.0\n' in text
 
 
 async def chunked_refusal(exchange: Any) -> None:
@@ -170,7 +175,7 @@ async def chunked_refusal(exchange: Any) -> None:
         (
             answer(404, b"what?\n"),
             {
-                "message": "the group answered 404 and 6 bytes that are no error of OpenAI's API",
+                "message": "the group answered 404 with 6 bytes that are not an OpenAI error",
                 "type": "invalid_request_error",
                 "code": 404,
                 "status": 404,
@@ -185,12 +190,12 @@ async def test_an_engine_that_refuses_is_told_inside(script: Script, error: dict
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         got = await waiting.got()
         assert (error_of(got), got.status, got.broken) == (error, 200, False)
         assert await running.totals() == {"finished": 1}
-        text = (await running.internal("/metrics")).body.decode()
-    assert f'llama_gateway_requests_total{{code="{error["status"]}"}} 1\n' in text
+        text = (await running.admin("/metrics")).body.decode()
+    assert f'llama_gateway_requests_total{{code="{error["status"]}"}} 1.0\n' in text
     assert len(upstream.seen) == 1
 
 
@@ -200,7 +205,7 @@ async def test_an_answer_that_is_no_stream_becomes_an_event() -> None:
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         first, *rest = without_comments((await waiting.got()).body).split(b"\n\n")
     assert json.loads(first.removeprefix(b"data: ")) == json.loads(OK_BODY)
     assert rest == [b"data: [DONE]", b""]
@@ -214,14 +219,14 @@ async def test_an_answer_that_is_no_stream_becomes_an_event() -> None:
     ],
 )
 async def test_a_request_that_no_group_answers_is_told_inside(
-    script: Script, config: dict[str, Any], code: object, tries: int
+    script: Script, *, config: dict[str, Any], code: object, tries: int
 ) -> None:
     upstream = Upstream(then=script)
     async with upstreams(upstream), gateway(**SOON, **config) as running:
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         error = error_of(await waiting.got())
         assert (error["code"], error["type"]) == (code, "server_error")
     assert len(upstream.seen) == tries
@@ -233,10 +238,10 @@ async def test_failed_attempts_are_repeated_while_the_client_is_held() -> None:
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(bad, "bad"))
-        await until(lambda: bad.seen and running.service.load().waiting == 1)
+        running.know(endpoint(bad, "bad"))
+        await until(lambda: bad.seen and running.server.load().waiting == 1)
         await waiting.held(len(waiting.pieces) + 2)
-        running.know(target(good, "good"))
+        running.know(endpoint(good, "good"))
         assert events(await waiting.got()) == want()
         assert await running.totals() == {"finished": 1, "retried": 2}
 
@@ -249,9 +254,9 @@ async def test_a_stream_that_was_held_is_continued() -> None:
             running.know()
             waiting = ask(running)
             await waiting.held()
-            running.know(target(bad, "bad"))
+            running.know(endpoint(bad, "bad"))
             await until(lambda: bad.seen)  # noqa: B023
-            running.know(target(bad, "bad", ready=False), target(good, "good"))
+            running.know(endpoint(bad, "bad", ready=False), endpoint(good, "good"))
             got = await waiting.got()
             assert replace(events(got), ids=frozenset()) == replace(want(), ids=frozenset())
             assert (len(events(got).ids), got.broken) == (1, False)
@@ -263,10 +268,10 @@ async def test_a_stream_that_was_held_and_broke_off_says_so() -> None:
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         got = await waiting.got()
         assert got.broken
-        assert "the engine answered 400 to the rest of it" in events(got).error
+        assert "the engine answered 400 to the request for its rest" in events(got).error
         assert await running.totals() == {"broken": 1}
 
 
@@ -276,13 +281,13 @@ async def test_a_client_that_goes_away_leaves_the_line(is_held: bool) -> None:
     async with upstreams(upstream), gateway(**(SOON if is_held else {})) as running:
         running.know()
         waiting = ask(running)
-        await until(lambda: running.service.load().waiting == 1)
+        await until(lambda: running.server.load().waiting == 1)
         if is_held:
             await waiting.held()
         waiting.task.cancel()
-        await until(lambda: running.service.load().waiting == 0)
+        await until(lambda: running.server.load().waiting == 0)
         assert await running.totals() == {"cancelled": 1}
-        running.know(upstream.target("a"))
+        running.know(upstream.endpoint("a"))
         assert (await running.request()).status == 200
     assert len(upstream.seen) == 1
 
@@ -293,11 +298,11 @@ async def test_a_client_that_goes_away_while_it_is_held_stops_the_engine() -> No
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         await until(lambda: upstream.seen)
         waiting.task.cancel()
         await until(lambda: upstream.open_connections == 0)
-        await until(lambda: running.service.load().in_flight == 0)
+        await until(lambda: running.server.load().in_flight == 0)
         assert await running.totals() == {"cancelled": 1}
 
 
@@ -309,7 +314,7 @@ async def test_an_older_http_gets_comments_without_frames() -> None:
         reader, writer = await connect(running)
         writer.write(f"POST {CHAT} HTTP/1.0\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
         begun = await reader.readuntil(COMMENT + COMMENT)
-        running.know(upstream.target("a"))
+        running.know(upstream.endpoint("a"))
         rest = await reader.read()
         writer.close()
     assert begun.startswith(b"HTTP/1.0 200 OK\r\n")
@@ -323,7 +328,7 @@ async def test_one_connection_carries_a_held_stream_and_the_next_request() -> No
         running.know()
         waiting = ask(running, headers={"x-request-id": "first"})
         await waiting.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         assert (await waiting.got()).headers["x-request-id"] == "first"
         assert (await running.request()).body == OK_BODY
     assert len(upstream.seen) == 2
@@ -340,18 +345,18 @@ async def test_a_polite_end_at_zero_groups_loses_nothing() -> None:
         running.know()
         streams, plain = [ask(running)], [asyncio.create_task(running.request())]
         await streams[0].held()
-        running.service.stop()
-        await until(lambda: running.service.load().draining)
+        running.server.handle_exit()
+        await until(lambda: running.server.load().draining)
         streams.append(ask(running))
         plain.append(asyncio.create_task(running.request()))
-        await until(lambda: running.service.load().waiting == 4)
+        await until(lambda: running.server.load().waiting == 4)
         await until(lambda: refuses(running.port))
         await streams[1].held()
-        assert (await running.internal("/ready")).status == 503
+        assert (await running.admin("/ready")).status == 503
         load = await running.load()
         assert (load.draining, load.waiting, load.waits.requests, load.arrived.requests) == (True, 4, 4, 4)
-        running.know(target(upstream, "a", ready=False))
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a", ready=False))
+        running.know(endpoint(upstream, "a"))
         assert [events(await one.got()) for one in streams] == [want()] * 2
         assert [(await one).body for one in plain] == [OK_BODY] * 2
         assert (await streams[1].got()).headers["connection"] == "close"
@@ -373,10 +378,10 @@ async def test_what_waits_when_the_drain_is_over_is_told_inside() -> None:
         running.know()
         waiting = ask(running)
         await waiting.held()
-        running.service.stop()
+        running.server.handle_exit()
         error = error_of(await waiting.got())
     assert (error["code"], error["status"]) == ("no_group", 503)
-    assert error["message"] == "the gateway ends: it was stopped 0.3 s ago"
+    assert error["message"] == "the gateway is shutting down (drain limit 0.3 s)"
 
 
 async def test_a_line_of_held_streams_is_served_in_order() -> None:
@@ -386,9 +391,9 @@ async def test_a_line_of_held_streams_is_served_in_order() -> None:
         clients = []
         for number in range(5):
             clients.append(ask(running, headers={"x-request-id": str(number)}))
-            await until(lambda n=number: running.service.load().waiting == n + 1)  # type: ignore[misc]
+            await until(lambda n=number: running.server.load().waiting == n + 1)  # type: ignore[misc]
         for client in clients:
             await client.held()
-        running.know(target(upstream, "a"))
+        running.know(endpoint(upstream, "a"))
         assert [events(await client.got()) for client in clients] == [want()] * 5
     assert [exchange.headers["x-request-id"] for exchange in upstream.seen] == list("01234")

@@ -1,11 +1,11 @@
-"""From a leader's pod to a target."""
+"""From a leader's pod to a endpoint."""
 
 from typing import Any
 
 import pytest
 
 from llama_serving.config import names
-from llama_serving.gateway.discovery.pods import leader_selector, target_of
+from llama_serving.gateway.discovery.pods import leader_selector, parse_endpoint
 
 READY = [{"type": "ContainersReady", "status": "False"}, {"type": "Ready", "status": "True"}]
 
@@ -26,10 +26,10 @@ def pod(
 
 
 def test_a_ready_leader_is_a_target() -> None:
-    target = target_of(pod())
-    assert target is not None
-    assert (target.key, target.name, target.ordinal, target.weights) == ("u1", "chat-abc-3-0", 3, "llama@1")
-    assert (target.host, target.port, target.ready) == ("10.1.2.3", names.PORT_ENGINE, True)
+    endpoint = parse_endpoint(pod())
+    assert endpoint is not None
+    assert (endpoint.key, endpoint.name, endpoint.ordinal, endpoint.weights) == ("u1", "chat-abc-3-0", 3, "llama@1")
+    assert (endpoint.host, endpoint.port, endpoint.ready) == ("10.1.2.3", names.PORT_ENGINE, True)
 
 
 @pytest.mark.parametrize(
@@ -45,38 +45,38 @@ def test_a_ready_leader_is_a_target() -> None:
     ],
 )
 def test_what_is_not_ready_is_known_and_not_routable(item: Any) -> None:
-    target = target_of(item)
-    assert target is not None
-    assert not target.ready
+    endpoint = parse_endpoint(item)
+    assert endpoint is not None
+    assert not endpoint.ready
 
 
 def test_a_pod_without_status_is_known_and_not_routable() -> None:
     item = pod()
     del item["status"]
-    target = target_of(item)
-    assert target is not None
-    assert not target.ready
+    endpoint = parse_endpoint(item)
+    assert endpoint is not None
+    assert not endpoint.ready
 
 
 @pytest.mark.parametrize("group", ["", "x", "-1", "²"])
 def test_a_pod_whose_label_names_no_group_is_left_out(group: str) -> None:
-    assert target_of(pod(group=group)) is None
+    assert parse_endpoint(pod(group=group)) is None
 
 
 @pytest.mark.parametrize(("weights", "expected"), [(None, ""), ("a\r\nx: y", "ax: y"), ("gewicht-ü", "gewicht-")])
 def test_the_weights_are_fit_for_a_header(weights: str | None, expected: str) -> None:
-    target = target_of(pod(weights=weights))
-    assert target is not None
-    assert target.weights == expected
+    endpoint = parse_endpoint(pod(weights=weights))
+    assert endpoint is not None
+    assert endpoint.weights == expected
 
 
 @pytest.mark.parametrize(("value", "moving"), [("true", True), ("false", False), ("", False)])
 def test_the_annotation_that_lets_streams_leave(value: str, moving: bool) -> None:
     item = pod()
     item["metadata"]["annotations"][names.ANNOTATION_MOVE_STREAMS] = value
-    target = target_of(item)
-    assert target is not None
-    assert target.moving is moving
+    endpoint = parse_endpoint(item)
+    assert endpoint is not None
+    assert endpoint.moving is moving
 
 
 def test_the_selector_names_leaders_only() -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 
-from llama_serving.gateway.log import JsonFormatter, fields
+from llama_serving.gateway.telemetry.log import JsonFormatter, fields
 
 
 def record(**extra: object) -> logging.LogRecord:
