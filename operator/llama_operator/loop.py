@@ -1,6 +1,6 @@
 """One loop per LlamaDeployment: events only wake it, every pass is a full pass, it never ends by itself.
 
-The flag is cleared before the world is read, so no wake-up is lost. A floor between passes merges bursts of events. A
+The flag is cleared before the state is read, so no wake-up is lost. A floor between passes merges bursts of events. A
 failed pass is tried again with growing pauses; an event, such as an edit that mends it, ends the pause.
 """
 

@@ -168,7 +168,7 @@ def _is_ours(child: Body, uid: str) -> bool:
     """Return whether a child names this very object as its owner: labels are copied easily.
 
     Another uid is that of an earlier LlamaDeployment of the same name, whose children are still being collected.
-    Gateway pods belong to their ReplicaSet, and are only looked at.
+    Gateway pods belong to their ReplicaSet, and are only read.
     """
     meta = child["metadata"]
     if (meta.get("labels") or {}).get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY and child.get("kind") == "Pod":

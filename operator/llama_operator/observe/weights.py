@@ -24,12 +24,10 @@ from llama_serving.config.wording import clause
 
 Body = Mapping[str, Any]
 
-#: Annotation of a Job: how many looks at the source it makes.
-
 
 @dataclass(frozen=True)
 class JobView:
-    """A Job that looks, or looked, at the source."""
+    """A Job that resolves, or resolved, the source."""
 
     name: str
     uid: str
@@ -140,7 +138,7 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
 
 
 def resolver_settings(spec: LlamaWeightsSpec) -> str:
-    """How the weights are looked at, as a text to compare: what may change in the object of a deployment."""
+    """Return how the weights are resolved, as a text to compare: what may change in the object of a deployment."""
     return spec.model_dump_json(include={"placement", "images"})
 
 

@@ -49,12 +49,12 @@ def lines(moments: list[Moment]) -> Iterator[str]:
 
 
 def _announced(moments: list[Moment]) -> Iterator[str]:
-    record = next((one for moment in moments if (one := moment.plan.persisted.rollout)), None)
-    if record is None:
+    rollout = next((one for moment in moments if (one := moment.plan.persisted.rollout)), None)
+    if rollout is None:
         yield "nothing changes for the groups"
         return
-    expected = record.preview
-    yield f"{record.to} in place of {record.before}"
+    expected = rollout.preview
+    yield f"{rollout.to} in place of {rollout.before}"
     yield f"strategy: {expected.strategy or 'none is possible'}: {expected.why}"
     yield from (f"  {number}. {step}" for number, step in enumerate(expected.steps, 1))
     if expected.strategy:
@@ -64,10 +64,10 @@ def _announced(moments: list[Moment]) -> Iterator[str]:
 
 
 def _ended(moment: Moment) -> Iterator[str]:
-    record = moment.plan.persisted.rollout
-    if record:
+    rollout = moment.plan.persisted.rollout
+    if rollout:
         yield ""
-        yield f"after {moment.second} s: {record.phase}; {record.message}"
+        yield f"after {moment.second} s: {rollout.phase}; {rollout.message}"
 
 
 def _first(error: Exception) -> str:

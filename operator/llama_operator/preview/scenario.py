@@ -1,4 +1,4 @@
-"""A rollout as it stands in a YAML file: the spec before, what is edited, the room, the load, and what goes wrong."""
+"""A rollout as it stands in a YAML file: the spec before, what is edited, the nodes, the load, and what goes wrong."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One simulated group: its pods, its stager, its engine and its gate, by the times that it is told."""
+"""One simulated group: its pods, its stager, its engine and its gate, by the times that are set."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -34,9 +34,9 @@ class Spans:
     verify: int = 2
     requests: int = 10  # until the requests of a group that left the rotation have ended
     end: int = 5  # until pods that were deleted are gone
-    look: int = 1  # at weights that are on the disk and wanted again
-    listen: int = 0  # until stager and engine have read a new desired state
-    notice: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
+    recheck: int = 1  # of weights that are on the disk and wanted again
+    read_lag: int = 0  # until stager and engine have read a new desired state
+    kubelet_lag: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SimulatedGroup:
     measured: datetime | None = None  # when the verdict is there
     gate: bool | None = None
     gate_since: datetime | None = None
-    told: str = ""  # weights as the gateways know them
+    gateway_weights: str = ""  # weights as the gateways know them
     leaves: datetime | None = None
     shown: list[tuple[datetime, bool]] = field(default_factory=list)  # readiness, and from when the kubelet shows it
 
@@ -90,13 +90,13 @@ class SimulatedGroup:
     def rotate(self, now: datetime, *, open_: bool, weights: str) -> None:
         """Set the gate."""
         self.gate, self.gate_since = open_, now
-        self.told = weights or self.told
+        self.gateway_weights = weights or self.gateway_weights
         self._notice(now)
 
     def leave(self, now: datetime) -> None:
         """Delete its pods."""
         if self.leaves is None:
-            busy = self.spans.requests if self.told else 0
+            busy = self.spans.requests if self.gateway_weights else 0
             self.leaves = now + timedelta(seconds=self.spans.end + busy)
 
     def put_desired(self, desired: DesiredState, now: datetime) -> None:
@@ -104,7 +104,7 @@ class SimulatedGroup:
         if desired == self._last_desired:
             return
         before = {one.weights.digest for one in self._to_stage}
-        read = now + timedelta(seconds=self.spans.listen)
+        read = now + timedelta(seconds=self.spans.read_lag)
         self.desired = [*(one for one in self.desired if one[0] <= now), (read, desired)]  # one not read yet is lost
         self._stage(self._to_stage, read, before)
 
@@ -122,7 +122,7 @@ class SimulatedGroup:
         for digest in (one.weights.digest for one in wanted):
             fresh = digest not in self.staged
             if fresh or (digest not in before and self.staged[digest] <= now):
-                self.staged[digest] = now + timedelta(seconds=self.spans.stage if fresh else self.spans.look)
+                self.staged[digest] = now + timedelta(seconds=self.spans.stage if fresh else self.spans.recheck)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -139,8 +139,8 @@ class SimulatedGroup:
             return
         if self.until and now >= self.until:
             self._swapped(now)
-        aim = self.swapping or self.engine
-        if serve.weights.digest != aim.weights.digest or (self._swap_failed() and self._is_other(serve)):
+        target = self.swapping or self.engine
+        if serve.weights.digest != target.weights.digest or (self._swap_failed() and self._is_other(serve)):
             self.swapping, self.until = serve, now + timedelta(seconds=self.spans.swap)
             self.swap = SwapState(digest=serve.weights.digest, outcome="running")
             self.measured = None
@@ -191,7 +191,7 @@ class SimulatedGroup:
     def _notice(self, now: datetime) -> None:
         """Let the kubelet show, after a while, what is true now."""
         if not self.shown or self.shown[-1][1] != self.ready:
-            self.shown.append((now + timedelta(seconds=self.spans.notice), self.ready))
+            self.shown.append((now + timedelta(seconds=self.spans.kubelet_lag), self.ready))
 
     def due(self, now: datetime) -> Iterator[datetime]:
         """Yield the moments at which something ends by itself."""
@@ -200,7 +200,7 @@ class SimulatedGroup:
         found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values(), *late)
         yield from (moment for moment in found if moment and moment > now)
         if self.gate is False and self.gate_since:
-            yield self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
+            yield self.gate_since + timedelta(seconds=self.spans.kubelet_lag + self.spans.requests)
 
     def gone(self, now: datetime) -> bool:
         """Return whether its pods are no more."""
@@ -219,9 +219,9 @@ class SimulatedGroup:
 
     def busy(self, now: datetime) -> bool:
         """Return whether requests still run that began before the gateways saw it leave the rotation."""
-        if self.gate is not False or not self.told or self.gate_since is None:
+        if self.gate is not False or not self.gateway_weights or self.gate_since is None:
             return False
-        return now < self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
+        return now < self.gate_since + timedelta(seconds=self.spans.kubelet_lag + self.spans.requests)
 
     def pods(self, now: datetime) -> Iterator[PodView]:
         """Yield its pods."""
@@ -241,7 +241,7 @@ class SimulatedGroup:
                 ready=stage == 0 and self.shows_ready(now),
                 in_rotation=self.gate if stage == 0 else None,
                 rotation_since=self.gate_since,
-                weights=self.told if stage == 0 else "",
+                weights=self.gateway_weights if stage == 0 else "",
                 restarts=RESTARTS if self._crashes(now) and stage == 0 else 0,
                 waiting=Waiting("stage", "CrashLoopBackOff", "") if self._crashes(now) and stage == 0 else None,
             )

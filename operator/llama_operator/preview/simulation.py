@@ -1,4 +1,4 @@
-"""A rollout without a cluster: the planner against groups that behave as they are told, second by second.
+"""A rollout without a cluster: the planner against simulated groups, second by second.
 
 Only what a plan can see is simulated: pods that come and go, stagers, engines, gates and gateways. Where nothing is to
 be done, time jumps to the next thing that ends. The planner is the operator's own.
@@ -148,7 +148,7 @@ class Simulation:
             GroupLoad(
                 name=group.id.pod(0),
                 group=group.id.ordinal,
-                weights=group.told,
+                weights=group.gateway_weights,
                 ready=group.shows_ready(self.now),
                 ejected=False,
                 in_flight=int(group.busy(self.now)),
@@ -223,10 +223,10 @@ class Simulation:
 
     def _due(self) -> datetime | None:
         moments = [moment for group in self.groups.values() for moment in group.due(self.now)]
-        record, rollout = self.persisted.rollout, self.spec.rollout
-        if record and record.canary == "watching" and record.canary_since:
-            moments.append(record.canary_since + timedelta(seconds=rollout.canary.seconds))
-        wait = timedelta(seconds=rollout.min_ready_seconds)
+        rollout, spec = self.persisted.rollout, self.spec.rollout
+        if rollout and rollout.canary == "watching" and rollout.canary_since:
+            moments.append(rollout.canary_since + timedelta(seconds=spec.canary.seconds))
+        wait = timedelta(seconds=spec.min_ready_seconds)
         moments += [group.gate_since + wait for group in self.groups.values() if group.gate_since]
         return min((moment for moment in moments if moment > self.now), default=None)
 

@@ -1,12 +1,12 @@
 """When the gateways have no request left of a group that left the rotation, and how long they may take.
 
 None left: every gateway that can be asked shows the group not ready and with nothing in flight, or does not know it. A
-gateway that cannot be asked may still hold requests of it, until its pod is gone or was not ready for UNHEARD.
+gateway that cannot be asked may still have requests of it, until its pod is gone or was not ready for UNHEARD.
 
     time = drainTimeoutSeconds, else contextLength / tokens_per_second, within [SHORTEST, LONGEST_DRAIN]
 
-An answer has at most ``contextLength`` tokens, and the leader measures what speed one request gets; UNMEASURED holds
-before it has.
+An answer has at most ``contextLength`` tokens, and the leader measures what speed one request gets; UNMEASURED is used
+until it has.
 """
 
 from collections.abc import Iterator

@@ -198,4 +198,4 @@ def test_an_edit_at_zero_ends_when_the_next_group_serves_with_it() -> None:
     record = run.persisted.rollout
     assert record is not None
     assert record.phase == "Done"
-    assert [unit.told.partition("@")[0] for unit in run.groups.values()] in (["v2"], [])
+    assert [unit.gateway_weights.partition("@")[0] for unit in run.groups.values()] in (["v2"], [])

@@ -50,7 +50,7 @@ class Run:
     @classmethod
     def of(cls, spec: dict[str, Any], *, late: int = 1, **wrong: str) -> "Run":
         """``late``: seconds after which stagers hear and kubelets show what was done."""
-        setting = Setting(replace(SPANS, listen=late, notice=late), Faults(**wrong), Capacity((BIG_NODE,)))
+        setting = Setting(replace(SPANS, read_lag=late, kubelet_lag=late), Faults(**wrong), Capacity((BIG_NODE,)))
         found = cls(spec, Simulation(LlamaDeploymentSpec.model_validate(spec), setting))
         found.go()
         assert found.last.serving == spec["replicas"], found.last.plan.explanations
@@ -83,7 +83,7 @@ class Run:
         for unit in self.simulation.groups.values():
             if unit.ready:
                 assert unit.engine is not None
-                assert unit.told == unit.engine.weights.id
+                assert unit.gateway_weights == unit.engine.weights.id
                 verdict = unit.measurement(self.simulation.now)
                 assert verdict is not None, "in rotation without a verdict"
                 assert verdict.mean_logprob == -3.0, "in rotation with weights that failed"
