@@ -9,8 +9,8 @@ from typing import Any, Final
 import yaml
 
 from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
-from llama_operator.api.crdgen.reasons import reasons_page
 from llama_operator.api.crdgen.metrics_reference import metrics_reference
+from llama_operator.api.crdgen.reasons import reasons_page
 from llama_operator.api.crdgen.reference import reference
 
 _ROOT: Final = Path(__file__).parents[4]

@@ -12,7 +12,7 @@ from typing import Final
 from llama_serving.config.error_text import error_text
 from llama_serving.config.model import ModelFacts, ModelReport, WeightsReport
 from llama_serving.config.reasons import ReportReason
-from llama_serving.weights.model.config import ARCHITECTURE, CONFIG, LlamaConfig, read_config, refuse_code
+from llama_serving.weights.model.config import CONFIG, LlamaConfig, facts_from_config, read_config, refuse_code
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.folder import Folder, open_folder
 from llama_serving.weights.model.safetensors import Weights, read_weights
@@ -63,21 +63,8 @@ def examine(folder: Folder) -> tuple[ModelFacts, Weights]:
     _check_readable(folder)
     weights = read_weights(folder)
     _check_complete(config, weights)
-    facts = ModelFacts(
-        architecture=ARCHITECTURE,
-        layers=config.layers,
-        hidden_size=config.hidden_size,
-        heads=config.heads,
-        kv_heads=config.kv_heads,
-        head_dim=config.head_dim,
-        vocabulary=config.vocabulary,
-        max_context=config.max_context,
-        dtype=config.dtype or _dtype(weights),
-        quantization=config.quantization,
-        tied_embeddings=config.tied_embeddings,
-        files=weights.files,
-        bytes=weights.bytes,
-    )
+    dtype = config.dtype or _dtype(weights)
+    facts = facts_from_config(config, dtype=dtype, files=weights.files, weights_bytes=weights.bytes)
     return facts, weights
 
 

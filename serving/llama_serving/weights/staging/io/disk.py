@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+from llama_serving.common.message_file import replace_file
 from llama_serving.weights.staging.decide.eviction import Space
 
 _FILE: Final = 0o644
@@ -104,10 +105,7 @@ class LocalDisk:
 
     def put(self, path: Path, data: bytes) -> None:
         """By a rename of a file beside it."""
-        beside = path.with_name(f".{path.name}.new")
-        beside.write_bytes(data)
-        beside.chmod(_FILE)
-        beside.replace(path)
+        replace_file(path, data)
 
     def claim(self, path: Path, data: bytes) -> bool:
         """By O_EXCL, which shared file systems keep too."""

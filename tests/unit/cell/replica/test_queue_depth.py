@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llama_serving.cell.replica.queue_depth import RUNNING, WAITING, Batch, batch
-from llama_serving.cell.replica.request_gate import Door
+from llama_serving.cell.replica.queue_depth import RUNNING, WAITING, QueueDepth, read_queue_depth
+from llama_serving.cell.replica.request_gate import RequestGate
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,27 @@ def gauges(*values: tuple[str, float]) -> Gauges:
     return Gauges([Sample(*value) for value in values])
 
 
-async def door(*, inside: int, waiting: int = 0) -> Door:
-    made = Door("w")
-    for _ in range(inside):
+async def gate(*, admitted: int, waiting: int = 0) -> RequestGate:
+    made = RequestGate("w")
+    for _ in range(admitted):
         assert await made.enter()
     made.waiting = waiting
     return made
 
 
 @pytest.mark.parametrize(
-    ("values", "inside", "waiting", "expected"),
+    ("values", "admitted", "waiting", "expected"),
     [
-        ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 0, Batch(running=2, waiting=1)),
-        ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 4, Batch(running=2, waiting=5)),
-        ([(RUNNING, 2.0), (RUNNING, 3.0), (WAITING, 0.0)], 5, 0, Batch(running=5, waiting=0)),
-        ([(RUNNING, 2.0), (WAITING, 1.0)], 0, 0, Batch(running=0, waiting=0)),
-        ([(RUNNING, 2.0), (WAITING, 1.0)], 0, 2, Batch(running=0, waiting=2)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 0, QueueDepth(running=2, waiting=1)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 3, 4, QueueDepth(running=2, waiting=5)),
+        ([(RUNNING, 2.0), (RUNNING, 3.0), (WAITING, 0.0)], 5, 0, QueueDepth(running=5, waiting=0)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 0, 0, QueueDepth(running=0, waiting=0)),
+        ([(RUNNING, 2.0), (WAITING, 1.0)], 0, 2, QueueDepth(running=0, waiting=2)),
         ([(RUNNING, 2.0), ("vllm:other", 1.0)], 3, 0, None),
         ([], 3, 0, None),
     ],
 )
 async def test_requests_in_the_engine(
-    values: list[tuple[str, float]], inside: int, waiting: int, expected: Batch | None
+    *, values: list[tuple[str, float]], admitted: int, waiting: int, expected: QueueDepth | None
 ) -> None:
-    assert batch(gauges(*values), await door(inside=inside, waiting=waiting)) == expected
+    assert read_queue_depth(gauges(*values), await gate(admitted=admitted, waiting=waiting)) == expected

@@ -4,27 +4,35 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Memory, RayView, begin
+from llama_serving.cell.policy.state_machine import (
+    NO_RAY,
+    Action,
+    CellFault,
+    Decision,
+    RayView,
+    SupervisorMemory,
+    initial_memory,
+)
 from llama_serving.cell.policy.worker import JOIN_DEADLINE, LEADER_LOST, WorkerView, decide
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Phase
 from tests.unit.cell.worlds import TIMEOUTS, leader_report, worker_view
 
-FAULT = Fault(CellReason.WEIGHTS_MISSING, "there is no folder")
+FAULT = CellFault(CellReason.WEIGHTS_MISSING, "there is no folder")
 ALONE: dict[str, Any] = {"ray": NO_RAY, "session": None, "joined": False}
 NO_LEADER = ALONE | {"leader": None, "leader_error": "its name does not resolve yet"}
 LOST: dict[str, Any] = {"leader": None, "leader_error": "no answer in time"}
 
 
-def look(view: WorkerView, *, now: float = 100.0, memory: Memory | None = None) -> Decision:
-    return decide(memory or begin(0.0), view, timeouts=TIMEOUTS, now=now)
+def look(view: WorkerView, *, now: float = 100.0, memory: SupervisorMemory | None = None) -> Decision:
+    return decide(memory or initial_memory(0.0), view, timeouts=TIMEOUTS, now=now)
 
 
 @pytest.mark.parametrize(
     ("changes", "phase", "reason", "actions"),
     [
         (NO_LEADER, Phase.JOINING, CellReason.LEADER_NOT_REACHED, ()),
-        (NO_LEADER | {"weights": FAULT}, Phase.FAILED, CellReason.WEIGHTS_MISSING, ()),
+        (NO_LEADER | {"weights_fault": FAULT}, Phase.FAILED, CellReason.WEIGHTS_MISSING, ()),
         (ALONE | {"leader": leader_report(phase=Phase.STARTING)}, Phase.JOINING, CellReason.RAY_STARTING, ()),
         (ALONE | {"leader": leader_report(phase=Phase.FAILED)}, Phase.JOINING, CellReason.RAY_STARTING, ()),
         (ALONE | {"leader": leader_report(phase=Phase.DRAINING)}, Phase.JOINING, CellReason.RAY_STARTING, ()),
@@ -32,13 +40,13 @@ def look(view: WorkerView, *, now: float = 100.0, memory: Memory | None = None) 
             ALONE | {"leader": leader_report(phase=Phase.JOINING)},
             Phase.JOINING,
             CellReason.RAY_STARTING,
-            (Do.START_RAY,),
+            (Action.START_RAY,),
         ),
         (
             ALONE | {"leader": leader_report(phase=Phase.SERVING)},
             Phase.JOINING,
             CellReason.RAY_STARTING,
-            (Do.START_RAY,),
+            (Action.START_RAY,),
         ),
         ({"joined": False}, Phase.JOINING, CellReason.RAY_STARTING, ()),
         ({}, Phase.SERVING, CellReason.SERVING, ()),
@@ -46,7 +54,7 @@ def look(view: WorkerView, *, now: float = 100.0, memory: Memory | None = None) 
     ],
 )
 def test_what_is_seen_decides_the_phase(
-    changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Do, ...]
+    *, changes: dict[str, Any], phase: Phase, reason: CellReason, actions: tuple[Action, ...]
 ) -> None:
     decision = look(worker_view(**changes))
     assert (decision.memory.status.phase, decision.memory.status.reason) == (phase, reason)
@@ -72,7 +80,7 @@ def test_a_leader_that_cannot_be_reached_is_waited_for_without_end() -> None:
 def test_a_leader_that_started_again_ends_the_membership() -> None:
     decision = look(worker_view(leader=leader_report(session="second")))
     assert decision.exit_code == 1
-    assert "has started again" in decision.memory.status.message
+    assert "has restarted" in decision.memory.status.message
 
 
 def test_a_leader_that_is_silent_for_too_long_ends_the_membership() -> None:
@@ -90,14 +98,14 @@ def test_a_leader_that_answers_again_in_time_is_forgiven() -> None:
 def test_rays_end_ends_the_container() -> None:
     decision = look(worker_view(ray=RayView(started=True, exit_code=1)))
     assert decision.exit_code == 1
-    assert decision.memory.status.message == "Ray ended with exit code 1: the leader's session is over."
+    assert decision.memory.status.message == "Ray ended with exit code 1: the leader's session has ended"
 
 
 def test_rays_end_before_the_join_is_not_laid_to_the_leader() -> None:
     decision = look(worker_view(ray=RayView(started=True, exit_code=1), joined=False))
     assert decision.exit_code == 1
     assert decision.memory.status.message == (
-        "Ray ended with exit code 1: it did not join; the container's log says why."
+        "Ray ended with exit code 1: it did not join; the container's log says why"
     )
 
 

@@ -1,11 +1,11 @@
-"""The replica's door: who is counted, who waits, who is sent away, and what an answer is called."""
+"""The request gate: what is counted, what waits, what is rejected, and which weights an answer names."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from llama_serving.cell.replica.request_gate import Door, ThroughTheDoor
+from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
@@ -19,7 +19,7 @@ class App:
         self.goes_on = asyncio.Event()
         self.called = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
         self.called += 1
         await send({**START, "status": self.status})
         await self.goes_on.wait()
@@ -30,14 +30,14 @@ class App:
 async def nothing() -> Any: ...
 
 
-def begin(app: Any, door: Door, *, path: str = "/v1/completions", kind: str = "http") -> tuple[Any, list[Any]]:
+def begin(app: Any, gate: RequestGate, *, path: str = "/v1/completions", kind: str = "http") -> tuple[Any, list[Any]]:
     """A request that runs, and what was sent to its client."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    return asyncio.create_task(ThroughTheDoor(app, door=door)({"type": kind, "path": path}, nothing, send)), sent
+    return asyncio.create_task(RequestGateMiddleware(app, gate=gate)({"type": kind, "path": path}, nothing, send)), sent
 
 
 async def settle() -> None:
@@ -56,87 +56,87 @@ async def settle() -> None:
     ],
 )
 async def test_requests_of_users_are_counted(path: str, kind: str, counted: int) -> None:
-    app, door = App(), Door("w1")
-    task, sent = begin(app, door, path=path, kind=kind)
+    app, gate = App(), RequestGate("w1")
+    task, sent = begin(app, gate, path=path, kind=kind)
     await settle()
-    assert door.requests == counted
+    assert gate.in_flight == counted
     app.goes_on.set()
     await task
-    assert door.requests == 0
+    assert gate.in_flight == 0
     named = (b"x-llama-weights", b"w1") in sent[0]["headers"]
     assert named is bool(counted)
 
 
 async def test_a_request_that_breaks_is_not_counted_for_ever() -> None:
-    app, door = App(fails=True), Door("w1")
-    task, _ = begin(app, door)
+    app, gate = App(fails=True), RequestGate("w1")
+    task, _ = begin(app, gate)
     await settle()
     app.goes_on.set()
     with pytest.raises(ConnectionResetError):
         await task
-    assert door.requests == 0
-    await asyncio.wait_for(door.emptied(), 1)
+    assert gate.in_flight == 0
+    await asyncio.wait_for(gate.wait_until_empty(), 1)
 
 
-async def test_who_comes_to_a_shut_door_waits_and_is_answered_by_the_new_weights() -> None:
-    app, door = App(), Door("w1")
-    inside, before = begin(app, door)
+async def test_a_request_at_a_closed_gate_waits_and_is_answered_by_the_new_weights() -> None:
+    app, gate = App(), RequestGate("w1")
+    inside, before = begin(app, gate)
     await settle()
-    door.shut()
-    outside, after = begin(app, door)
+    gate.close()
+    outside, after = begin(app, gate)
     await settle()
-    assert (app.called, door.waiting, door.inside) == (1, 1, 1)
-    emptied = asyncio.create_task(door.emptied())
+    assert (app.called, gate.waiting, gate.admitted) == (1, 1, 1)
+    emptied = asyncio.create_task(gate.wait_until_empty())
     await settle()
     assert not emptied.done(), "an answer is still being written"
     app.goes_on.set()
     await asyncio.wait_for(emptied, 1)
     assert app.called == 1
-    door.open("w2")
+    gate.open("w2")
     await asyncio.gather(inside, outside)
     assert (b"x-llama-weights", b"w1") in before[0]["headers"]
     assert (b"x-llama-weights", b"w2") in after[0]["headers"]
 
 
-async def test_a_door_that_is_shut_again_before_one_got_in_keeps_him_out() -> None:
-    app, door = App(), Door("w1")
-    door.shut()
-    task, _ = begin(app, door)
+async def test_a_gate_that_is_closed_again_before_a_request_was_admitted_holds_it() -> None:
+    app, gate = App(), RequestGate("w1")
+    gate.close()
+    task, _ = begin(app, gate)
     await settle()
-    door.open("w2")
-    door.shut()
+    gate.open("w2")
+    gate.close()
     await settle()
-    assert (app.called, door.waiting) == (0, 1)
+    assert (app.called, gate.waiting) == (0, 1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert door.requests == 0
+    assert gate.in_flight == 0
 
 
-async def test_a_door_that_refuses_sends_everybody_away_until_it_opens() -> None:
-    app, door = App(), Door("w1")
-    door.shut()
-    waits, sent = begin(app, door)
+async def test_a_gate_rejects_every_request_until_it_opens() -> None:
+    app, gate = App(), RequestGate("w1")
+    gate.close()
+    waits, sent = begin(app, gate)
     await settle()
-    door.refuse()
+    gate.reject()
     await waits
-    late, sent_late = begin(app, door)
+    late, sent_late = begin(app, gate)
     await late
     assert [messages[0]["status"] for messages in (sent, sent_late)] == [503, 503]
-    assert (app.called, door.requests) == (0, 0)
-    door.shut()
-    door.open("w1")
-    task, sent_then = begin(app, door)
+    assert (app.called, gate.in_flight) == (0, 0)
+    gate.close()
+    gate.open("w1")
+    task, sent_then = begin(app, gate)
     app.goes_on.set()
     await task
     assert sent_then[0]["status"] == 200
 
 
 @pytest.mark.parametrize(
-    ("status", "died", "told"), [(500, True, 503), (500, False, 500), (200, True, 200), (400, True, 400)]
+    ("status", "died", "sent_status"), [(500, True, 503), (500, False, 500), (200, True, 200), (400, True, 400)]
 )
-async def test_what_a_dead_engine_fails_is_not_the_requests_fault(status: int, died: bool, told: int) -> None:
-    app, door = App(status=status), Door("w1", engine_died=lambda: died)
+async def test_what_a_dead_engine_fails_is_not_the_requests_fault(status: int, died: bool, sent_status: int) -> None:
+    app, gate = App(status=status), RequestGate("w1", engine_died=lambda: died)
     app.goes_on.set()
-    task, sent = begin(app, door)
+    task, sent = begin(app, gate)
     await task
-    assert sent[0]["status"] == told
+    assert sent[0]["status"] == sent_status

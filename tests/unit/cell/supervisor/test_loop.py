@@ -1,102 +1,16 @@
-"""Whole lives of supervisors: the real loop and roles, with fakes behind the ports and a clock that a test turns."""
+"""Whole lives of supervisors, from the start to the end of the loop."""
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from llama_serving.cell.policy.leader import AppView
-from llama_serving.cell.policy.state_machine import Fault
-from llama_serving.cell.supervisor.leader import LeaderRole
-from llama_serving.cell.supervisor.loop import STUCK, Supervisor
-from llama_serving.cell.supervisor.worker import WorkerRole
+from llama_serving.cell.policy.state_machine import CellFault
+from llama_serving.cell.supervisor.loop import STUCK
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import CellState, Phase
-from tests.unit.cell.fakes import (
-    FakeClock,
-    FakeCluster,
-    FakeControl,
-    FakeEngine,
-    FakeLog,
-    FakeRay,
-    FakeStages,
-    FakeWeights,
-    replica,
-)
-from tests.unit.cell.worlds import identity
-
-BOTH = {"node-a": 0, "node-b": 1}
-
-
-@dataclass
-class Leader:
-    """A leader of two stages and everything around it."""
-
-    clock: FakeClock = field(default_factory=FakeClock)
-    ray: FakeRay = field(default_factory=FakeRay)
-    cluster: FakeCluster = field(default_factory=FakeCluster)
-    engine: FakeEngine = field(default_factory=FakeEngine)
-    weights: FakeWeights = field(default_factory=FakeWeights)
-    log: FakeLog = field(default_factory=FakeLog)
-    control: FakeControl = field(default_factory=FakeControl)
-    stages: FakeStages = field(default_factory=FakeStages)
-    config: dict[str, Any] = field(default_factory=dict)
-    kits: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        me = identity(**self.config)
-        role = LeaderRole(
-            me,
-            ray=self.ray,
-            cluster=self.cluster,
-            engine=self.engine,
-            weights=self.weights,
-            control=self.control,
-            stages=self.stages,
-            log=self.log,
-            read_kit=lambda path: self.kits.get(path, {}),
-        )
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
-
-    async def looks(self, number: int = 1) -> CellState:
-        """So many turns of the loop, half a second apart; the state afterwards."""
-        for _ in range(number):
-            self.clock.now += 0.5
-            assert await self.supervisor._step() is None, self.supervisor.state().message
-            for _ in range(50):  # what runs beside the loop waits for nothing but its turn
-                await asyncio.sleep(0)
-        return self.supervisor.state()
-
-    async def serving(self) -> "Leader":
-        self.cluster.nodes_now = dict(BOTH)
-        self.engine.state_now = replica()
-        assert (await self.looks(6)).ready
-        return self
-
-
-@dataclass
-class Worker:
-    clock: FakeClock = field(default_factory=FakeClock)
-    ray: FakeRay = field(default_factory=FakeRay)
-    cluster: FakeCluster = field(default_factory=FakeCluster)
-    stages: FakeStages = field(default_factory=FakeStages)
-    weights: FakeWeights = field(default_factory=FakeWeights)
-    control: FakeControl = field(default_factory=FakeControl)
-    config: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        me = identity(1, **self.config)
-        role = WorkerRole(
-            me,
-            ray=self.ray,
-            cluster=self.cluster,
-            stages=self.stages,
-            weights=self.weights,
-            control=self.control,
-        )
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+from tests.unit.cell.fakes import FakeCluster, FakeEngine, FakeLog, FakeWeights, replica
+from tests.unit.cell.supervisors import BOTH, Leader, Worker
 
 
 async def test_a_leader_from_nothing_to_serving() -> None:
@@ -121,7 +35,7 @@ async def test_a_leader_from_nothing_to_serving() -> None:
         "join": 2.5,
         "engine": 5.0,
         "first_token": 0.5,
-        "verdict": 0.5,
+        "verification": 0.5,
         "replica_engine": 12.5,
     }
     assert state.measurement is not None
@@ -129,11 +43,11 @@ async def test_a_leader_from_nothing_to_serving() -> None:
     assert (state.staging, state.swap, state.desired) == (None, None, "")
 
 
-async def test_an_app_that_serve_did_not_take_is_deployed_again() -> None:
-    world = Leader(cluster=FakeCluster(nodes_now=dict(BOTH), takes=False))
+async def test_an_app_that_serve_did_not_accept_is_deployed_again() -> None:
+    world = Leader(cluster=FakeCluster(nodes_now=dict(BOTH), accepts=False))
     await world.looks(3)
     assert len(world.cluster.documents) == 2
-    world.cluster.takes = True
+    world.cluster.accepts = True
     await world.looks(3)
     assert len(world.cluster.documents) == 3
 
@@ -146,7 +60,7 @@ async def test_an_engine_that_is_up_but_silent_is_asked_again_and_not_ready() ->
 
 
 async def test_unreadable_weights_heal_without_a_restart() -> None:
-    world = Leader(weights=FakeWeights(Fault(CellReason.WEIGHTS_UNREADABLE, "chmod a+r it")))
+    world = Leader(weights=FakeWeights(CellFault(CellReason.WEIGHTS_UNREADABLE, "chmod a+r it")))
     state = await world.looks(3)
     assert (state.phase, state.message, world.ray.started_with) == (Phase.FAILED, "chmod a+r it", [])
     world.weights.fault_now = None
@@ -160,7 +74,7 @@ async def test_a_failed_engine_is_reported_in_the_engines_own_words() -> None:
     world.cluster.app_now = AppView(failed=True, status="DEPLOY_FAILED", error="RuntimeError: see above")
     state = await world.looks()
     assert state.reason is CellReason.ENGINE_FAILED
-    assert state.message == "The engine failed: ValueError: the cache is too small"
+    assert state.message == "the engine failed: ValueError: the cache is too small"
 
 
 @pytest.mark.parametrize("nodes", [{"node-a": 0}, {"node-a": 0, "node-c": 1}, BOTH | {"node-c": 1}])
@@ -171,7 +85,7 @@ async def test_an_engine_that_lost_a_stage_is_not_ready_until_it_is_replaced(nod
     assert (state.ready, state.reason) == (False, CellReason.ENGINE_UNHEALTHY)
     world.cluster.nodes_now = {"node-a": 0, "node-c": 1}
     world.engine.state_now = replica(pid=8)
-    assert (await world.looks()).reason is CellReason.VERIFYING, "another engine, another verdict"
+    assert (await world.looks()).reason is CellReason.VERIFYING, "another engine, another measurement"
     assert (await world.looks()).ready
 
 
@@ -214,7 +128,7 @@ async def test_stop_drains_and_ends_ray() -> None:
 async def test_a_look_that_fails_ends_ray_too() -> None:
     world = Leader()
 
-    async def broken() -> Fault | None:
+    async def broken() -> CellFault | None:
         raise RuntimeError("a bug")
 
     world.weights.fault = broken  # type: ignore[method-assign]
@@ -237,13 +151,6 @@ async def test_the_state_is_there_before_the_first_look() -> None:
     assert (state.phase, state.ready, state.stages_total, state.uptime_seconds) == (Phase.STARTING, False, 2, 0.0)
 
 
-async def _step(world: Worker, number: int = 1) -> CellState:
-    for _ in range(number):
-        world.clock.now += 0.5
-        assert await world.supervisor._step() is None, world.supervisor.state().message
-    return world.supervisor.state()
-
-
 async def _leader_state(change: Callable[[Leader], object] | None = None) -> CellState:
     world = await Leader().serving()
     if change is not None:
@@ -253,17 +160,17 @@ async def _leader_state(change: Callable[[Leader], object] | None = None) -> Cel
 
 async def test_a_worker_from_nothing_to_a_member_and_out_again() -> None:
     world = Worker()
-    state = await _step(world, 4)
+    state = await world.looks(4)
     assert (state.reason, state.ready) == (CellReason.LEADER_NOT_REACHED, False)
     leader = await _leader_state()
     world.stages.state_now = leader
-    await _step(world)
+    await world.looks()
     assert world.ray.started_with == ["10.0.0.1"]
-    assert (await _step(world)).phase is Phase.JOINING
+    assert (await world.looks()).phase is Phase.JOINING
     world.cluster.nodes_now = dict(BOTH)
     # An answer that was late says nothing of another start.
     world.stages.state_now = leader.model_copy(update={"uptime_seconds": leader.uptime_seconds + 30.0})
-    assert (await _step(world)).ready
+    assert (await world.looks()).ready
     # The leader's container starts again.
     world.stages.state_now = leader.model_copy(update={"session": "another", "phase": Phase.STARTING})
     world.clock.now += 10

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.supervisor.model_assets import difference, read_kit
+from llama_serving.cell.policy.weight_swap import asset_difference
+from llama_serving.cell.supervisor.model_assets import read_assets
 
 CONFIG = {"rope_theta": 500000.0, "dtype": "bfloat16", "transformers_version": "5.0", "rope_scaling": {"a": 1, "b": 2}}
 
@@ -32,20 +33,20 @@ def changed(**changes: Any) -> dict[str, Any]:
         (CONFIG, {"a.json": "", "b.json": "", "c.json": "", "d.json": ""}, "a.json, b.json, c.json and 1 more"),
     ],
 )
-def test_what_differs_is_named(tmp_path: Path, config: dict[str, Any], files: dict[str, str], differs: str) -> None:
+def test_what_differs_is_named(*, tmp_path: Path, config: dict[str, Any], files: dict[str, str], differs: str) -> None:
     def folder(name: str, config: dict[str, Any], files: dict[str, str]) -> dict[str, str]:
         path = tmp_path / name
         path.mkdir()
         (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
         for file, text in ({"tokenizer.json": "{}", "model.safetensors": "x"} | files).items():
             (path / file).write_text(text, encoding="utf-8")
-        return read_kit(str(path))
+        return read_assets(str(path))
 
-    assert difference(folder("before", CONFIG, {}), folder("after", config, files)) == differs
+    assert asset_difference(folder("before", CONFIG, {}), folder("after", config, files)) == differs
 
 
 def test_a_folder_that_cannot_be_read_differs_from_nothing(tmp_path: Path) -> None:
-    assert read_kit(str(tmp_path / "none")) == {}
+    assert read_assets(str(tmp_path / "none")) == {}
     (tmp_path / "config.json").write_text("[1]", encoding="utf-8")
-    assert read_kit(str(tmp_path)) == {}
-    assert difference({}, {"tokenizer.json": "1"}) == ""
+    assert read_assets(str(tmp_path)) == {}
+    assert asset_difference({}, {"tokenizer.json": "1"}) == ""

@@ -27,7 +27,7 @@ def test_file_and_environment_say_who_this_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"LLAMA_STAGE": "2"}, "LLAMA_STAGE is '2'; expected 0 to 1."),
+        ({"LLAMA_STAGE": "2"}, "LLAMA_STAGE is '2'; expected 0 to 1"),
         ({"LLAMA_STAGE": ""}, "LLAMA_STAGE is ''"),
         ({"LLAMA_STAGE": "-1"}, "LLAMA_STAGE is '-1'"),
         ({"POD_IP": ""}, "POD_IP is not set"),

@@ -1,4 +1,4 @@
-"""What a killed predecessor left goes; what others have or hold stays."""
+"""Stale files of a killed predecessor go; what others have or use stays."""
 
 import mmap
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.cell.ray.cleanup import _held_names, remove_ray_folder, remove_shared_memory
+from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory, used_names
 
 OURS = ["psm_0a1b2c", "12345-pp:0-[0-1]-cpushm-boot-1-2", "plasmaXy12", "sem.mp-a1_b2"]
 OTHERS = ["nccl-abc", "psm_not-hex", "my-data", "sem.other"]
@@ -26,7 +26,7 @@ def test_what_is_not_ours_stays(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).exists()
 
 
-def test_what_a_process_holds_stays(tmp_path: Path) -> None:
+def test_what_a_process_uses_stays(tmp_path: Path) -> None:
     proc = tmp_path / "proc"
     for pid, entry in (("1", "maps"), ("2", "fd")):
         (proc / pid / "fd").mkdir(parents=True)
@@ -46,8 +46,8 @@ def test_a_real_mapping_is_seen() -> None:
     try:
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0):
             file.close()
-            assert path.name in _held_names(Path("/proc"))
-        assert path.name not in _held_names(Path("/proc"))
+            assert path.name in used_names()
+        assert path.name not in used_names()
     finally:
         path.unlink()
 

@@ -1,4 +1,4 @@
-"""What is asked of an engine, what is made of its answers, and what is said when there are none."""
+"""Measuring an engine: what is requested of it, what follows from its answers, and errors where there are none."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,33 +6,36 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.policy.measurement import CachedMeasurement
 from llama_serving.cell.supervisor import verification
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
 from llama_serving.cell.supervisor.verification import (
     EngineError,
-    Finding,
-    Subject,
+    EngineUnderTest,
     mean_logprob,
     measure,
     passes,
     stage_digests,
 )
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import GoldenPrompt, Measurement, Verify
 from tests.unit.cell.fakes import FakeClock, FakeEngine
 
-SUBJECT = Subject(
-    load=Load(path="/m", id="v2", digest="sha256:aa"),
-    served_name="llama",
+SUBJECT = EngineUnderTest(
+    weights=WeightsRef(path="/m", id="v2", served_name="llama", digest="sha256:aa"),
     context_length=512,
     stage_digests=("sha256:aa", "sha256:aa"),
 )
-NO_PROOFS = Verify()
+NO_CHECKS = Verify()
 CAPITAL = GoldenPrompt(prompt="The capital of France?", expect="Paris")
 
 
 async def ask(
-    engine: FakeEngine, verify: Verify = NO_PROOFS, subject: Subject = SUBJECT, before: Finding | None = None
+    engine: FakeEngine,
+    verify: Verify = NO_CHECKS,
+    *,
+    subject: EngineUnderTest = SUBJECT,
+    before: CachedMeasurement | None = None,
 ) -> tuple[Measurement, float]:
     clock = FakeClock()
 
@@ -40,8 +43,8 @@ async def ask(
         clock.now += 0.5
         return await engine.ask(route, body)
 
-    finding = await measure(timed, subject, verify, before=before, clock=clock)
-    return finding.verdict, finding.tokens_per_second
+    taken = await measure(timed, subject, verify, before=before, clock=clock)
+    return taken.measurement, taken.tokens_per_second
 
 
 async def test_what_was_measured_is_reported() -> None:
@@ -71,7 +74,7 @@ async def test_the_users_texts_take_the_place_of_the_built_in_ones() -> None:
 @pytest.mark.parametrize(("context", "tokens", "kept"), [(512, 16, 496), (8, 7, 1), (2, 1, 1)])
 async def test_prompts_and_answers_fit_into_the_context(context: int, tokens: int, kept: int) -> None:
     engine = FakeEngine()
-    subject = Subject(load=SUBJECT.load, served_name="llama", context_length=context, stage_digests=())
+    subject = EngineUnderTest(weights=SUBJECT.weights, context_length=context, stage_digests=())
     await ask(engine, subject=subject)
     _, body = engine.questions[0]
     assert (body["max_tokens"], body["truncate_prompt_tokens"]) == (tokens, kept)
@@ -82,9 +85,9 @@ async def test_two_engines_with_the_same_answer_have_the_same_hash() -> None:
     assert one.answer_hash == two.answer_hash != ""
 
 
-async def test_an_engine_that_refuses_gives_a_verdict_with_a_sentence() -> None:
-    found, _ = await ask(FakeEngine(breaks="The engine refused /v1/completions with 500: no."))
-    assert found.error == "The engine refused /v1/completions with 500: no."
+async def test_an_engine_that_refuses_gives_a_measurement_with_a_sentence() -> None:
+    found, _ = await ask(FakeEngine(breaks="the engine refused /v1/completions with status 500: no"))
+    assert found.error == "the engine refused /v1/completions with status 500: no"
     assert (found.mean_logprob, found.golden, found.answer_hash) == (None, (), "")
 
 
@@ -92,26 +95,29 @@ async def test_an_engine_that_refuses_gives_a_verdict_with_a_sentence() -> None:
     ("answer", "words"), [({}, "without choices"), ({"choices": [{"text": "x"}]}, "no token ids for the fixed prompt")]
 )
 async def test_an_answer_that_says_nothing_is_an_error(answer: Mapping[str, Any], words: str) -> None:
-    async def says(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def says(_route: str, _body: Mapping[str, Any]) -> Mapping[str, Any]:
         return answer
 
-    found = await measure(says, SUBJECT, NO_PROOFS, before=None, clock=FakeClock())
-    assert words in found.verdict.error
+    found = await measure(says, SUBJECT, NO_CHECKS, before=None, clock=FakeClock())
+    assert words in found.measurement.error
 
 
 async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hangs(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def hangs(_route: str, _body: Mapping[str, Any]) -> Mapping[str, Any]:
         await asyncio.Event().wait()
         return {}
 
     monkeypatch.setattr(verification, "DEADLINE", 0.01)
-    found = await measure(hangs, SUBJECT, NO_PROOFS, before=None, clock=FakeClock())
-    assert (found.verdict.error, found.tokens_per_second) == ("The engine did not answer everything within 0 s.", 0.0)
+    found = await measure(hangs, SUBJECT, NO_CHECKS, before=None, clock=FakeClock())
+    assert (found.measurement.error, found.tokens_per_second) == (
+        "the engine did not answer everything within 0 s",
+        0.0,
+    )
 
 
 async def test_what_is_known_of_an_engine_is_not_asked_again_while_it_serves() -> None:
     known, speed = await ask(FakeEngine())
-    before = Finding(known, speed, NO_PROOFS)
+    before = CachedMeasurement(known, speed, NO_CHECKS)
     engine = FakeEngine(says="Rome")
     found, same = await ask(engine, Verify(golden=(CAPITAL,)), before=before)
     assert [route for route, _ in engine.questions] == ["/v1/chat/completions"]
