@@ -118,7 +118,7 @@ def ray_serve() -> Iterator[Endpoint]:
 def serving_program(
     module: str, *arguments: str, within: float, stderr: int | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A program of the serving environment that ends with its input, killed ``within`` seconds after that.
+    """Run a program of the serving environment that ends with its input; kill it ``within`` seconds after that.
 
     Raises:
         MissingError: there is no such environment.

@@ -81,7 +81,7 @@ def verdict(ours: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The table as it stands in the documentation."""
+    """Yield the lines of the table in the documentation."""
     yield "| load | start | policy | settings | GPU-seconds | / bound | in time | p50 | p99 | turns | ours |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for load_, delay in dict.fromkeys((one["load"], one["delay"]) for one in found):

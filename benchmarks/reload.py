@@ -36,7 +36,7 @@ VOCABULARY = 32_000
 
 
 def make(folder: Path, *, layers: int, seed: int) -> None:
-    """A checkpoint in shards, with random numbers of a healthy size."""
+    """Write a checkpoint in shards, with random numbers of a healthy size."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -74,7 +74,7 @@ class Bench:
         self._buffer = bytearray(BUFFER)
 
     def fresh(self, folder: Path) -> Any:
-        """A new model, loaded by vLLM."""
+        """Return a new model, loaded by vLLM."""
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader import get_model
 
@@ -84,7 +84,7 @@ class Bench:
             return get_model(vllm_config=self._config)
 
     def next(self) -> Path:
-        """The other checkpoint."""
+        """Return the other checkpoint."""
         self._turn += 1
         return self._folders[self._turn % 2]
 
@@ -132,7 +132,7 @@ class Bench:
             reload_weights(self._config, self.model, None, str(folder), True)
 
     def differences(self) -> list[str]:
-        """What a reload made otherwise than a fresh load."""
+        """Return where a reload differs from a fresh load."""
         folder = self.next()
         self.reload(folder)
         mine = prints(self.model)
@@ -179,6 +179,7 @@ def _keep_parameters() -> None:
     from vllm.model_executor.layers import utils
 
     def keep(layer: Any, remove_weight: bool) -> None:
+        del remove_weight
         layer.cpu_linear = torch.nn.functional.linear
 
     utils.dispatch_cpu_unquantized_gemm = keep

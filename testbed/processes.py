@@ -19,7 +19,7 @@ def found(instance: str) -> tuple[Process, ...]:
     """Return all live processes that carry a mark of the instance, children of units included."""
     for child in _STARTED:
         child.poll()  # takes note of an end, so that no zombie stays
-    processes = (_read(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+    processes = (_read(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return tuple(p for p in processes if p is not None and p.instance == instance)
 
 

@@ -152,7 +152,8 @@ class MemorySource:
     closed: int = 0
 
     def __call__(self, uri: str, *, revision: str, credentials: Path | None) -> Source:
-        """It is its own ``open_source``."""
+        """Open itself: it is its own ``open_source``."""
+        del uri, revision, credentials
         return self
 
     async def resolve(self) -> str:

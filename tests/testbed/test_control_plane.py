@@ -66,7 +66,8 @@ def test_pod_security_is_enforced(bed: Bed) -> None:
     refused.value.close()
 
 
-def test_nobody_is_let_in_without_a_token(bed: Bed) -> None:
+@pytest.mark.usefixtures("bed")
+def test_nobody_is_let_in_without_a_token() -> None:
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         replace(own.api(own.existing(NAME)), token="x").request("GET", "/api/v1/namespaces")
     refused.value.close()
@@ -85,7 +86,8 @@ def test_up_repairs_what_was_killed_and_keeps_the_objects(bed: Bed, killed: list
     assert bed.request("GET", f"/api/v1/namespaces/default/configmaps/{name}")["metadata"]["name"] == name
 
 
-def test_up_starts_the_api_server_that_ends_because_its_etcd_was_killed(bed: Bed) -> None:
+@pytest.mark.usefixtures("bed")
+def test_up_starts_the_api_server_that_ends_because_its_etcd_was_killed() -> None:
     before = {unit: pid(unit) for unit in ("etcd", "kube-apiserver")}
     os.kill(before["etcd"], signal.SIGKILL)
     state = own.existing(NAME)

@@ -55,7 +55,7 @@ def test_the_api_server_listens_on_loopback_when_it_is_alone() -> None:
         (2, None, 5, (2, 5)),
     ],
 )
-def test_resize(has: int, nodes: int | None, kwok: int | None, expected: tuple[int, int]) -> None:
+def test_resize(has: int, *, nodes: int | None, kwok: int | None, expected: tuple[int, int]) -> None:
     wanted = own.resize(spec(nodes=has), nodes=nodes, kwok_nodes=kwok)
     assert (wanted.node_count, wanted.kwok_nodes) == expected
 
@@ -69,6 +69,6 @@ def test_resize(has: int, nodes: int | None, kwok: int | None, expected: tuple[i
         (0, 0, 5, "made-up nodes need a scheduler"),
     ],
 )
-def test_resize_refuses_with_a_sentence(has: int, nodes: int, kwok: int | None, message: str) -> None:
+def test_resize_refuses_with_a_sentence(has: int, *, nodes: int, kwok: int | None, message: str) -> None:
     with pytest.raises(BedError, match=message):
         own.resize(spec(nodes=has), nodes=nodes, kwok_nodes=kwok)

@@ -42,7 +42,9 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=SCHEMES)
-async def place(request: pytest.FixtureRequest, tmp_path: Path, model: Path, running: Servers) -> AsyncIterator[Place]:
+async def place(
+    request: pytest.FixtureRequest, *, tmp_path: Path, model: Path, running: Servers
+) -> AsyncIterator[Place]:
     """The model at each scheme in turn."""
     async with SCHEMES[request.param](model, tmp_path, running) as made:
         yield made

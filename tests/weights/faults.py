@@ -62,7 +62,7 @@ class Proxy:
                 return fault
         return None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             header = await reader.readuntil(b"\r\n\r\n")
             target = header.split(b" ", 2)[1].decode()
@@ -110,7 +110,7 @@ class Proxy:
 async def proxy(upstream: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
     """A proxy to a port on loopback; with ``tls`` its own side is encrypted."""
     made = Proxy(upstream)
-    server = await asyncio.start_server(made._serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     async with server:
         yield made

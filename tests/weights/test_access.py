@@ -71,7 +71,7 @@ async def test_an_option_that_obstore_does_not_know(tmp_path: Path) -> None:
         ({}, ""),
     ],
 )
-async def test_http_sends_its_credentials(model: Path, tmp_path: Path, keys: dict[str, str], header: str) -> None:
+async def test_http_sends_its_credentials(model: Path, *, tmp_path: Path, keys: dict[str, str], header: str) -> None:
     seen: set[str] = set()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -134,7 +134,7 @@ async def test_http_lists_what_its_sums_name(model: Path) -> None:
 async def test_a_gated_model_of_the_hub(model: Path, tmp_path: Path) -> None:
     async with hub(model) as server, proxy(server.port) as front:
         server.gated = True
-        place = hub_place(server, front, tmp_path)
+        place = hub_place(front, tmp_path)
         page = f"http://127.0.0.1:{front.port}/team/tiny"
         for number, token in enumerate(("", "hf_stranger")):
             keys = secret(tmp_path / str(number), HF_ENDPOINT=f"http://127.0.0.1:{front.port}", token=token)
@@ -146,17 +146,17 @@ async def test_a_gated_model_of_the_hub(model: Path, tmp_path: Path) -> None:
 
 async def test_the_hubs_token_does_not_go_to_its_cdn(model: Path, tmp_path: Path) -> None:
     async with hub(model) as server, proxy(server.port) as front:
-        place = hub_place(server, front, tmp_path)
+        place = hub_place(front, tmp_path)
         assert await content(place.open(), FIRST) == (model / FIRST).read_bytes()
         assert set(server.tokens) == {f"Bearer {TOKEN}"}
         assert server.cdn_tokens == [""]
         await place.close()
 
 
-async def test_the_hubs_rate_limit_is_a_retry_after(model: Path, tmp_path: Path) -> None:
+async def test_the_hubs_rate_limit_is_a_retry_after(tmp_path: Path) -> None:
     """The Hub says in a header of its own when there are requests again."""
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(_: web.Request) -> web.Response:
         return web.Response(status=429, headers={"RateLimit": '"api";r=0;t=42'})
 
     app = web.Application()
@@ -170,8 +170,9 @@ async def test_the_hubs_rate_limit_is_a_retry_after(model: Path, tmp_path: Path)
         await source.close()
 
 
+@pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("kind", ["username", "docker"])
-async def test_a_registry_that_wants_a_token(model: Path, tmp_path: Path, kind: str, running: Servers) -> None:
+async def test_a_registry_that_wants_a_token(model: Path, tmp_path: Path, kind: str) -> None:
     """The registry sends us to its realm; there the password counts, and only there it goes."""
     asked: list[dict[str, list[str]]] = []
 

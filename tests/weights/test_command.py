@@ -145,7 +145,7 @@ async def test_a_manifest_that_is_refused_leaves_no_report(place: Place, tmp_pat
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", ["http"], indirect=True)
 async def test_the_manifest_in_a_config_map_of_a_real_api_server(
-    place: Place, tmp_path: Path, apiserver: ApiServer, namespace: str
+    place: Place, *, tmp_path: Path, apiserver: ApiServer, namespace: str
 ) -> None:
     apiserver.run("create", "configmap", "tiny", "-n", namespace)
     arguments = of(place, tmp_path, config_map=f"{namespace}/tiny")

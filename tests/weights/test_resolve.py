@@ -180,7 +180,7 @@ def folder_source(model: Path) -> Source:
 
 
 @pytest.mark.parametrize(("change", "reason", "sentence"), BAD.values(), ids=BAD.keys())
-async def test_refusals_of_a_folder(model: Path, change: Change, reason: str, sentence: str) -> None:
+async def test_refusals_of_a_folder(model: Path, *, change: Change, reason: str, sentence: str) -> None:
     change(model)
     report = (await look(folder_source(model), ResolveRequest("pvc://claim/model", license="llama3.1"))).report
     assert (report.outcome, report.reason) == ("refused", reason), report.message
@@ -193,7 +193,7 @@ _SEEN = [(scheme, *BAD[key]) for scheme, unseen in _UNSEEN.items() for key in BA
 
 
 @pytest.mark.parametrize(("place", "change", "reason", "sentence"), _SEEN, indirect=["place"])
-async def test_refusals_from_a_source(place: Place, model: Path, change: Change, reason: str, sentence: str) -> None:
+async def test_refusals_from_a_source(place: Place, *, model: Path, change: Change, reason: str, sentence: str) -> None:
     """The same through sources that serve the folder as it is now: only headers and small files are read."""
     change(model)
     report = (await look(place.open(), ResolveRequest(place.uri, license="llama3.1"))).report

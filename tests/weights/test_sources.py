@@ -39,7 +39,7 @@ async def test_a_resolved_revision_opens_the_same(place: Place, model: Path) -> 
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0, None), (0, 8), (100, 1_500_000), (2_000_000, None), (7, 7)])
-async def test_reads_ranges(place: Place, model: Path, begin: int, end: int | None) -> None:
+async def test_reads_ranges(place: Place, *, model: Path, begin: int, end: int | None) -> None:
     source = place.open()
     assert await content(source, FIRST, begin=begin, end=end) == (model / FIRST).read_bytes()[begin:end]
 

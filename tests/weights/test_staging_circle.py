@@ -10,7 +10,7 @@ from tests.fakes.staging import MemorySource, Pod, checkpoint, read_safetensors,
 @pytest.mark.parametrize("full", [True, False], ids=["full", "listing"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
-async def test_all_stages_together_hold_the_checkpoint(tmp_path: Path, stages: int, tied: bool, full: bool) -> None:
+async def test_all_stages_together_hold_the_checkpoint(tmp_path: Path, *, stages: int, tied: bool, full: bool) -> None:
     model = checkpoint(layers=7, tied=tied)
     item = model.item(full=full)
     union: dict[str, bytes] = {}

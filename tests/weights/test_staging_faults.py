@@ -62,7 +62,7 @@ async def test_what_heals_is_waited_for_and_nothing_is_read_twice(
     ("error", "reason"), [(Denied("401: name a token"), "WeightsDenied"), (Gone("404: no bucket"), "WeightsGone")]
 )
 async def test_what_does_not_heal_is_refused_and_looked_at_again_later(
-    tmp_path: Path, error: Exception, reason: str, full: bool
+    tmp_path: Path, *, error: Exception, reason: str, full: bool
 ) -> None:
     steps, _ = await steps_of_a_good_run(tmp_path / "good", full=full)
     item = MODEL.item(full=full)
@@ -84,7 +84,7 @@ async def test_a_bit_that_flips_on_the_wire_heals(tmp_path: Path, full: bool) ->
     for step in range(1, steps + 1):
         for at in (0, PIECE // 2):
 
-            def before(number: int, data: bytes, step: int = step, at: int = at) -> bytes:
+            def before(number: int, data: bytes, *, step: int = step, at: int = at) -> bytes:
                 return flipped(data, at) if number == step and len(data) > at else data
 
             faulty = pod(tmp_path / f"{step}-{at}", before)
@@ -151,7 +151,7 @@ async def test_any_other_byte_is_refused(tmp_path: Path, name: str, full: bool) 
 )
 @pytest.mark.parametrize("name", [SHARD, "tokenizer.json"])
 async def test_files_that_are_not_whole_are_refused(
-    tmp_path: Path, name: str, change: Callable[[bytes], bytes] | None, reason: str, words: str
+    tmp_path: Path, *, name: str, change: Callable[[bytes], bytes] | None, reason: str, words: str
 ) -> None:
     files = dict(MODEL.files)
     if change:
@@ -189,6 +189,7 @@ async def test_a_source_that_stays_busy_is_shown_as_waiting_and_others_have_thei
     files = {MODEL.item().source: MODEL.files, "mem://other": other.files}
 
     def open_source(uri: str, *, revision: str, credentials: Path | None) -> MemorySource:
+        del revision, credentials
         return replace(waiting.source, files=files[uri])
 
     waiting.open_source = open_source

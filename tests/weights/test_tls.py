@@ -47,7 +47,7 @@ async def length_of(source: Source) -> int:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_https(model: Path, tmp_path: Path, certificate: Path, context: ssl.SSLContext, trusted: bool) -> None:
+async def test_https(model: Path, *, tmp_path: Path, certificate: Path, context: ssl.SSLContext, trusted: bool) -> None:
     app = web.Application()
     app.router.add_static("/", model)
     keys = {"ca.crt": (certificate / "ca.crt").read_text()} if trusted else {}
@@ -63,7 +63,7 @@ async def test_https(model: Path, tmp_path: Path, certificate: Path, context: ss
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_s3(
-    model: Path, tmp_path: Path, certificate: Path, context: ssl.SSLContext, running: Servers, trusted: bool
+    model: Path, *, tmp_path: Path, certificate: Path, context: ssl.SSLContext, running: Servers, trusted: bool
 ) -> None:
     servers.fill_s3(running.s3, model, tmp_path.name)
     keys = {"ca.crt": (certificate / "ca.crt").read_text()} if trusted else {}

@@ -245,7 +245,7 @@ BAD: dict[str, tuple[Change, CellReason, str]] = {
 
 
 @pytest.mark.parametrize(("change", "reason", "sentence"), BAD.values(), ids=BAD.keys())
-def test_refusals(tmp_path: Path, change: Change, reason: CellReason, sentence: str) -> None:
+def test_refusals(tmp_path: Path, *, change: Change, reason: CellReason, sentence: str) -> None:
     folder = make_model(tmp_path / "m")
     change(folder)
     report = inspect(folder)

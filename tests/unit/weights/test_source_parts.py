@@ -134,6 +134,7 @@ class Scripted:
         return ()
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        del path
         self.begins.append(begin)
         wanted = self.content[begin:end]
         count, error = self.script.pop(0) if self.script else (len(wanted), None)
@@ -188,8 +189,13 @@ async def test_what_does_not_heal_is_raised_at_once(error: SourceError) -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=60), st.lists(st.integers(0, 20), max_size=8), st.integers(0, 60), st.integers(0, 60))
-async def test_every_byte_once(content: bytes, cuts: list[int], one: int, other: int) -> None:
+@given(
+    content=st.binary(max_size=60),
+    cuts=st.lists(st.integers(0, 20), max_size=8),
+    one=st.integers(0, 60),
+    other=st.integers(0, 60),
+)
+async def test_every_byte_once(content: bytes, *, cuts: list[int], one: int, other: int) -> None:
     begin, end = min(one, other), max(one, other)
     source = Scripted(content, [(cut, Broken("x")) for cut in cuts])
     pieces = read_with_retries(source, "f", begin=begin, end=end, retry=Clock().patience(1e9))

@@ -29,7 +29,7 @@ def old(*sizes: int) -> list[EvictionCandidate]:
     ],
 )
 def test_what_goes(
-    needed: int, free: int, leftovers: list[EvictionCandidate], wanted: int, removed: tuple[str, ...]
+    needed: int, *, free: int, leftovers: list[EvictionCandidate], wanted: int, removed: tuple[str, ...]
 ) -> None:
     verdict = plan_eviction(
         needed=needed * GB, space=VolumeSpace(free * GB, 100 * GB), candidates=leftovers, wanted=wanted
@@ -60,7 +60,7 @@ def test_a_refusal_says_what_could_be_removed() -> None:
     sizes=st.lists(st.integers(0, 30), max_size=6),
     wanted=st.integers(0, 4),
 )
-def test_there_is_room_or_a_refusal(needed: int, free: int, sizes: list[int], wanted: int) -> None:
+def test_there_is_room_or_a_refusal(needed: int, *, free: int, sizes: list[int], wanted: int) -> None:
     space, leftovers = VolumeSpace(free * GB, 100 * GB), old(*sizes)
     verdict = plan_eviction(needed=needed * GB, space=space, candidates=leftovers, wanted=wanted)
     freed = sum(folder.bytes for folder in leftovers if folder.name in verdict.remove)

@@ -40,7 +40,7 @@ def share(stage: int, stages: int, *, full: bool) -> StageShare:
 
 @settings(deadline=None)  # a busy machine is no error
 @given(data=st.data(), stages=st.integers(1, 5), full=st.booleans(), ranged=st.booleans())
-def test_requests_and_what_is_done_are_the_share(data: st.DataObject, stages: int, full: bool, ranged: bool) -> None:
+def test_requests_and_what_is_done_are_the_share(data: st.DataObject, *, stages: int, full: bool, ranged: bool) -> None:
     mine = share(data.draw(st.integers(0, stages - 1)), stages, full=full)
     everything = {(file, tensor) for file, tensors in mine.tensors.items() for tensor in tensors}
     everything |= {(file.path, WHOLE) for file in mine.expected.small}

@@ -83,8 +83,8 @@ def _refuse_programs(folder: Folder) -> None:
     programs = folder.ending(".py")
     if programs:
         raise refused(
-            f"{shown(folder.location)} holds {shown_list(programs)}; a model with code of its own is not served, because "
-            "no remote code is run: take the files out if the model is a plain Llama"
+            f"{shown(folder.location)} holds {shown_list(programs)}; a model with code of its own is not served, "
+            "because no remote code is run: take the files out if the model is a plain Llama"
         )
 
 

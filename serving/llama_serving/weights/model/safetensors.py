@@ -125,7 +125,10 @@ def _read_header(folder: Folder, name: str) -> Header:
 
 
 def parse_header(name: str, text: bytes, *, size: int) -> dict[str, Tensor]:
-    """Return the tensors of a file of ``size`` bytes by the JSON of its header. Raises RefusedError when they do not add up."""
+    """Return the tensors of a file of ``size`` bytes by the JSON of its header.
+
+    Raises RefusedError when sizes and offsets do not add up.
+    """
     entries = json_object(text, f"the header of {shown(name)}")
     tensors = {tensor: _tensor(name, tensor, entry) for tensor, entry in entries.items() if tensor != "__metadata__"}
     _check_length(name, tensors, promised=LENGTH.size + len(text), size=size)

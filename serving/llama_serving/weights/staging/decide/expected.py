@@ -1,8 +1,8 @@
 """Which files a folder must hold, by digest: the manifest says it for the source, the record for a staged folder.
 
-The record of a staged folder names the tensors that were downloaded and their sha256. It is believed only where it agrees
-with the manifest; where the manifest has no digests of tensors (the source was only listed) it is the only witness,
-written after the whole files had been verified.
+The record of a staged folder names the tensors that were downloaded and their sha256. It is trusted only where it
+agrees with the manifest; where the manifest has no digests of tensors (the source was only listed) it is the only
+record of them, written after the whole files had been verified.
 """
 
 from collections.abc import Mapping

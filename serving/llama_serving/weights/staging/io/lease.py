@@ -1,7 +1,7 @@
 """The lease on a shared folder, so that one pod at a time stages into it; and the marks of the pods that use it.
 
-A lock file names its holder, who touches it every ``HEARTBEAT`` seconds. One that was not touched for ``STALE`` seconds is
-taken over: written anew, and believed only when it still names the taker ``SETTLE`` seconds later, since two may take
+A lock file names its holder, who touches it every ``HEARTBEAT`` seconds. One that was not touched for ``STALE`` seconds
+is taken over: written anew, and trusted only when it still names the taker ``SETTLE`` seconds later, since two may take
 it at once. Times are compared by the volume's own clock (that of a file touched just now), never by a node's. Should
 an old holder wake up after all, it stops at its next renewal; until then both write the same bytes to the same places,
 since the layout of a folder follows from its digest.

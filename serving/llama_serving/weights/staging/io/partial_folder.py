@@ -1,7 +1,7 @@
 """The folder in which a stage's weights are written, until a rename makes them visible under their own name.
 
-Beside ``stage-0-of-2`` there are, while it is written, ``stage-0-of-2.part`` with the files and ``stage-0-of-2.journal``: a
-line of JSON per tensor that was verified when it was written. After a restart nothing of it is trusted: what the
+While ``stage-0-of-2`` is written, there are ``stage-0-of-2.part`` with the files and ``stage-0-of-2.journal``: a line
+of JSON per tensor that was verified when it was written. After a restart nothing of it is trusted: what the
 journal names is hashed again, from the disk. That costs a read of what is there, far less than another transfer, and
 it also holds when the node lost power and the journal reached the disk before the tensors did.
 """

@@ -10,7 +10,7 @@ from llama_serving.weights.staging.decide.progress import StagingProgress
 
 
 class SourceReader:
-    """Reads one source for one attempt. Raises what a Source raises, Busy and Broken after the deadline of ``retry``."""
+    """Reads one source for one attempt. Raises a source's failures, Busy and Broken after the deadline."""
 
     def __init__(self, source: Source, *, progress: StagingProgress, retry: RetryPolicy) -> None:
         self._source = _CountedSource(source, progress)
