@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from examples.steps import run
-from testbed.store import cache
+from testbed.cache.folder import cache
 
 PYTHON = Path("serving-venv") / "bin" / "python"
 ROOT = Path(__file__).resolve().parent.parent

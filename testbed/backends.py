@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from testbed import own
+from testbed.cache.folder import REPOSITORY
+from testbed.cluster import own
 from testbed.errors import BedError
 from testbed.images import build, load
-from testbed.store import REPOSITORY
 
 
 class Cluster(Protocol):

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testbed import packages, progress
+from testbed import progress
+from testbed.cache import packages
+from testbed.cache.folder import REPOSITORY, cache, lock
 from testbed.errors import BedError
 from testbed.images import bases, storage
 from testbed.images.bases import PYTHON, SYSTEM, Base
 from testbed.images.storage import Image
-from testbed.store import REPOSITORY, cache, lock
 
 OPERATOR: Final = "localhost/llama-operator"
 SERVING: Final = "localhost/llama-serving"

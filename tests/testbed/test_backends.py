@@ -2,8 +2,9 @@
 
 import pytest
 
-from testbed import backends, packages
+from testbed import backends
 from testbed.backends import Current, Kind, Own
+from testbed.cache import packages
 from testbed.errors import BedError
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import binaries
+from testbed.cache import binaries
+from testbed.cache.folder import REPOSITORY
 from testbed.errors import BedError
-from testbed.store import REPOSITORY
 
 
 def test_the_cache_key_follows_the_modules_content() -> None:

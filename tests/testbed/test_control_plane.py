@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from testbed import Bed, own, processes, store
-from testbed.start import Start
+from testbed import Bed
+from testbed.cluster import own, processes, store
+from testbed.cluster.start import Start
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 NAME = f"t{os.getpid()}"

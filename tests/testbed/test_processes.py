@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import processes
 from testbed.api import wait
-from testbed.units import Process, Unit, main_processes
+from testbed.cluster import processes
+from testbed.cluster.units import Process, Unit, main_processes
 
 INSTANCE = f"test-{os.getpid()}"
 # Ignores SIGTERM and has a child with the same mark.

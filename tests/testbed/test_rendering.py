@@ -2,8 +2,8 @@
 
 import json
 
-from testbed import controlplane, dns, kwok, network, node, own
-from testbed.units import Unit
+from testbed.cluster import controlplane, dns, kwok, network, node, own
+from testbed.cluster.units import Unit
 from tests.testbed.worlds import PLACE, spec
 
 

@@ -5,9 +5,9 @@ from itertools import combinations
 
 import pytest
 
-from testbed import own
+from testbed.cluster import own
+from testbed.cluster.spec import MAX_NODES, SLOTS, free_slot
 from testbed.errors import BedError
-from testbed.spec import MAX_NODES, SLOTS, free_slot
 from tests.testbed.worlds import spec
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import network, store
+from testbed.cache import folder
+from testbed.cluster import network, store
 from testbed.errors import BedError
 
 
@@ -17,10 +18,10 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_cache_folder_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert store.cache() == tmp_path / "llama-operator"
+    assert folder.cache() == tmp_path / "llama-operator"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert store.cache() == Path("/home/somebody/.cache/llama-operator")
+    assert folder.cache() == Path("/home/somebody/.cache/llama-operator")
 
 
 def test_state_survives_writing_and_reading() -> None:
@@ -83,10 +84,10 @@ def test_a_lock_is_held_until_it_is_left(tmp_path: Path) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with store.lock(tmp_path / "lock"):
+        with folder.lock(tmp_path / "lock"):
             order.append("second")
 
-    with store.lock(tmp_path / "lock"):
+    with folder.lock(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(timeout=0.1)

@@ -1,6 +1,6 @@
 """What `up` decides to stop and to start, for every state that a crash can leave."""
 
-from testbed.units import changes, main_processes
+from testbed.cluster.units import changes, main_processes
 from tests.testbed.worlds import process, unit
 
 ETCD, API = unit("etcd"), unit("kube-apiserver")

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from testbed import Bed, cgroups, node, own, processes, store
+from testbed import Bed
 from testbed.api import wait
+from testbed.cluster import cgroups, node, own, processes, store
+from testbed.cluster.spec import CGROUP, bridge_name
 from testbed.images import build, load
-from testbed.spec import CGROUP, bridge_name
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NAME = f"w{os.getpid()}"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from testbed.controlplane import Folders
-from testbed.spec import Ports, Spec
-from testbed.units import Process, Unit
+from testbed.cluster.controlplane import Folders
+from testbed.cluster.spec import Ports, Spec
+from testbed.cluster.units import Process, Unit
 
 PLACE = Folders(base=Path("/bed"), etcd=Path("/mem/etcd"), bin=Path("/bed/bin"))
 

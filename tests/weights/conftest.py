@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import binaries
+from testbed.cache import binaries
 from testbed.errors import BedError
 from tests.contract.conftest import apiserver, namespace
 from tests.weights import models, servers

@@ -17,7 +17,7 @@ from typing import Any, Final
 import obstore
 from obstore.store import S3Store
 
-from testbed import binaries
+from testbed.cache import binaries
 
 START_S: Final = 30.0
 KEY, SECRET, BUCKET = "reader", "reader-secret", "models"

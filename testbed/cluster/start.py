@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from testbed import cgroups, dns, files, kwok, network, node, pki, processes, progress
+from testbed import progress
 from testbed.api import Api, wait
-from testbed.controlplane import Folders
+from testbed.cluster import cgroups, dns, files, kwok, network, node, pki, processes
+from testbed.cluster.controlplane import Folders
+from testbed.cluster.spec import Node, Spec
+from testbed.cluster.store import State
+from testbed.cluster.units import Unit, changes, main_processes
 from testbed.errors import BedError
 from testbed.images import runtime
-from testbed.spec import Node, Spec
-from testbed.store import State
-from testbed.units import Unit, changes, main_processes
 
 _READY_S = 180.0
 _GRACE_S = 5.0

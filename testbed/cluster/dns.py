@@ -6,9 +6,9 @@ out, and a resolver that waits for an answer would slow every start that looks u
 
 from typing import Any, Final
 
-from testbed.controlplane import Folders
-from testbed.spec import CLUSTER_DOMAIN, Spec
-from testbed.units import Unit
+from testbed.cluster.controlplane import Folders
+from testbed.cluster.spec import CLUSTER_DOMAIN, Spec
+from testbed.cluster.units import Unit
 
 _LABELS: Final = {"app.kubernetes.io/name": "coredns", "app.kubernetes.io/managed-by": "llama-testbed"}
 

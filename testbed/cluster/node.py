@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Final
 
-from testbed.controlplane import NODE_LOST_S, Folders
-from testbed.spec import CLUSTER_DOMAIN, Node, Spec
-from testbed.units import Unit
+from testbed.cluster.controlplane import NODE_LOST_S, Folders
+from testbed.cluster.spec import CLUSTER_DOMAIN, Node, Spec
+from testbed.cluster.units import Unit
 
 PAUSE_IMAGE: Final = "localhost/llama-testbed-pause:1"
 CNI_PLUGINS: Final = "/usr/lib/cni"

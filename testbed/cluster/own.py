@@ -7,14 +7,16 @@ import os
 import shutil
 from dataclasses import replace
 
-from testbed import binaries, cgroups, controlplane, dns, files, kwok, network, node, packages, processes, start, store
 from testbed.api import Api
-from testbed.controlplane import Folders
+from testbed.cache import binaries, packages
+from testbed.cache.folder import lock
+from testbed.cluster import cgroups, controlplane, dns, files, kwok, network, node, processes, start, store
+from testbed.cluster.controlplane import Folders
+from testbed.cluster.spec import CGROUP, MAX_NODES, Spec, bridge_name
+from testbed.cluster.store import State
+from testbed.cluster.units import Unit, main_processes
 from testbed.errors import BedError
 from testbed.images.runtime import Runtime
-from testbed.spec import CGROUP, MAX_NODES, Spec, bridge_name
-from testbed.store import State
-from testbed.units import Unit, main_processes
 
 _DEFAULT_NODES = 2
 
@@ -94,7 +96,7 @@ def up(name: str, *, nodes: int | None = None, kwok_nodes: int | None = None) ->
     Raises:
         BedError: something the user must do, or a part that does not become ready.
     """
-    with store.lock(store.instance_lock(name)):
+    with lock(store.instance_lock(name)):
         state = store.load(name)
         if state is None and nodes == 0:  # needs no network of its own, so nothing to install for it
             packages.ensure(packages.CONTROL_PLANE)
@@ -129,7 +131,7 @@ def down(name: str) -> None:
     Raises:
         BedError: a process survives SIGKILL.
     """
-    with store.lock(store.instance_lock(name)):
+    with lock(store.instance_lock(name)):
         # Nothing of it is kept, so nothing needs to end gracefully. Who waits for a child comes last, to reap it.
         processes.stop((p for p in processes.found(name) if p.program not in node.PARENTS), grace_s=0.0)
         processes.stop(processes.found(name), grace_s=0.0)

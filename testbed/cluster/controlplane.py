@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testbed.spec import Spec
-from testbed.units import Unit
+from testbed.cluster.spec import Spec
+from testbed.cluster.units import Unit
 
 NODE_LOST_S: Final = 20
 EVICTION_S: Final = 30

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from testbed.cluster.units import MARK, Process, Unit, mark
 from testbed.errors import BedError
-from testbed.units import MARK, Process, Unit, mark
 
 _POLL_S = 0.02
 # Kept so that Python does not warn that they still run.

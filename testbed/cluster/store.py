@@ -1,23 +1,21 @@
-"""Where the bed keeps things: the folders below the user's cache folder, an instance's state file, and locks."""
+"""What the bed keeps of an instance: its folders, its state file and its lock."""
 
-import fcntl
 import json
 import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from testbed import network
+from testbed.cache.folder import cache, lock
+from testbed.cluster import network
+from testbed.cluster.spec import Ports, Spec, free_slot
 from testbed.errors import BedError
-from testbed.spec import Ports, Spec, free_slot
 
-REPOSITORY: Final = Path(__file__).resolve().parent.parent
 _PORTS: Final = range(20000, 30000)
 USERS: Final = ("admin", "controller-manager", "scheduler", "proxy", "dns", "kwok")
 
@@ -34,11 +32,6 @@ class State(BaseModel):
         """Return the state with a bearer token for every user and node that has none yet."""
         users = (*USERS, *(node.name for node in self.spec.nodes))
         return self.model_copy(update={"tokens": {user: secrets.token_hex(16) for user in users} | self.tokens})
-
-
-def cache() -> Path:
-    """Return the project's folder in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llama-operator"
 
 
 def instance_dir(name: str) -> Path:
@@ -128,15 +121,6 @@ def _free_ports(count: int) -> list[int]:
                 continue
             ports.append(port)
         return ports
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold a file lock; another process that wants it waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def instance_lock(name: str) -> Path:

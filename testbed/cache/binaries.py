@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from testbed import progress
+from testbed.cache.folder import REPOSITORY, cache, lock
 from testbed.errors import BedError
-from testbed.store import REPOSITORY, cache, lock
 
 KUBERNETES: Final = "v1.37.2"
 GO_MINIMUM: Final = "1.26"

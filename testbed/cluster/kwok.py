@@ -6,9 +6,9 @@ They carry a taint, so that only pods that tolerate it land there, and a label t
 from pathlib import Path
 from typing import Any, Final
 
-from testbed.controlplane import Folders
-from testbed.spec import Spec
-from testbed.units import Unit
+from testbed.cluster.controlplane import Folders
+from testbed.cluster.spec import Spec
+from testbed.cluster.units import Unit
 
 ANNOTATION: Final = "kwok.x-k8s.io/node"
 TAINT: Final = {"key": ANNOTATION, "value": "fake", "effect": "NoSchedule"}

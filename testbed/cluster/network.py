@@ -9,8 +9,8 @@ import json
 import subprocess
 from ipaddress import IPv4Network
 
+from testbed.cluster.spec import Node, Spec
 from testbed.errors import BedError
-from testbed.spec import Node, Spec
 
 
 def host_routes() -> list[IPv4Network]:

@@ -4,9 +4,9 @@ import base64
 import os
 from pathlib import Path
 
-from testbed import controlplane, dns, node
-from testbed.controlplane import Folders
-from testbed.store import State, write_if_changed
+from testbed.cluster import controlplane, dns, node
+from testbed.cluster.controlplane import Folders
+from testbed.cluster.store import State, write_if_changed
 
 
 def environment(place: Folders) -> dict[str, str]:
