@@ -23,7 +23,7 @@ from llama_serving.config.state import CellReason
 from llama_serving.cpu.intermediate import ensure_intermediate_tensors
 from llama_serving.cpu.stage_death import EXIT_CODE, ending_the_process
 from tests.unit.cell.fakes import FakeClock
-from tests.unit.weights.folders import make_model
+from tests.unit.weights.model.folders import make_model
 
 
 async def test_weights_at_fault_are_named_with_their_reason(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from llama_serving.config.model import ModelReport
 from llama_serving.config.names import SERVING_UID
 from llama_serving.config.state import CellReason
 from llama_serving.weights.model.inspection import encode, inspect
-from tests.unit.weights.folders import SECOND, make_model
+from tests.unit.weights.model.folders import SECOND, make_model
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

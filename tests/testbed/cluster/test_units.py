@@ -1,7 +1,7 @@
 """What `up` decides to stop and to start, for every state that a crash can leave."""
 
 from testbed.cluster.units import changes, main_processes
-from tests.testbed.worlds import process, unit
+from tests.testbed.cluster.worlds import process, unit
 
 ETCD, API = unit("etcd"), unit("kube-apiserver")
 NODE = unit("node-1/pause")

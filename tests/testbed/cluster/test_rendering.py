@@ -4,7 +4,7 @@ import json
 
 from testbed.cluster import controlplane, dns, kwok, network, node, own
 from testbed.cluster.units import Unit
-from tests.testbed.worlds import PLACE, spec
+from tests.testbed.cluster.worlds import PLACE, spec
 
 
 def by_name(units: tuple[Unit, ...]) -> dict[str, Unit]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llama_serving.config.model import ModelReport
 from llama_serving.config.state import CellReason
 from llama_serving.weights.model.inspection import REPORT_LIMIT, encode, inspect
-from tests.unit.weights.folders import (
+from tests.unit.weights.model.folders import (
     FIRST,
     SECOND,
     TENSORS,

@@ -6,7 +6,7 @@ import pytest
 
 from llama_serving.weights.source.interface import Broken, Busy, Gone, Source
 from llama_serving.weights.source.retry import RetryPolicy, read_with_retries
-from tests.unit.weights.folders import FIRST
+from tests.unit.weights.model.folders import FIRST
 from tests.weights.faults import Fault
 from tests.weights.models import SERVED
 from tests.weights.places import Place

@@ -17,7 +17,7 @@ from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.interface import Source
 from llama_serving.weights.source.retry import RetryPolicy
-from tests.unit.weights.folders import FIRST, SECOND, edit_json
+from tests.unit.weights.model.folders import FIRST, SECOND, edit_json
 from tests.weights.faults import Fault
 from tests.weights.models import SERVED, make_model
 from tests.weights.places import Place

@@ -1,4 +1,4 @@
-"""The wish is a level: what it names is worked on in its order, a new one changes the work at once, nothing is lost."""
+"""The desired state is a level: what it names is worked on in its order, a new one changes the work at once, nothing is lost."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def pod(root: Path) -> tuple[Pod, Sources]:
     return mine, sources
 
 
-async def test_what_serves_comes_first_then_the_order_of_the_wish(tmp_path: Path) -> None:
+async def test_what_serves_comes_first_then_the_order_of_the_desired_state(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     mine.desire(item(1), item(0), item(2), serve=item(0))
     stager = mine.stager()
@@ -42,7 +42,7 @@ async def test_what_serves_comes_first_then_the_order_of_the_wish(tmp_path: Path
     assert sources.opened == [0, 1, 2]
 
 
-async def test_the_wish_replaces_what_the_pod_starts_with(tmp_path: Path) -> None:
+async def test_the_desired_state_replaces_what_the_pod_starts_with(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     mine.configure(item(0))
     mine.desire(item(1))
@@ -50,7 +50,9 @@ async def test_the_wish_replaces_what_the_pod_starts_with(tmp_path: Path) -> Non
     assert sources.opened == [1]
 
 
-async def test_a_new_wish_ends_what_is_not_wanted_any_more_and_finds_it_later_where_it_was(tmp_path: Path) -> None:
+async def test_a_new_desired_state_ends_what_is_not_wanted_any_more_and_finds_it_later_where_it_was(
+    tmp_path: Path,
+) -> None:
     mine, sources = pod(tmp_path)
     big = checkpoint(seed=7, layers=2, shards=2, width=400_000)
     first = big.item(source="mem://0")
@@ -87,7 +89,7 @@ async def test_a_more_wanted_one_goes_first_at_once(tmp_path: Path) -> None:
     assert sources.opened == [0, 1, 0]
 
 
-async def test_the_same_wish_again_costs_nothing(tmp_path: Path) -> None:
+async def test_the_same_desired_state_again_costs_nothing(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     mine.desire(item(0))
     stager = mine.stager()
@@ -102,8 +104,8 @@ async def test_the_same_wish_again_costs_nothing(tmp_path: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (written.st_ino, written.st_mtime_ns), "written though nothing changed"
 
 
-async def test_the_state_names_the_wish_that_it_answers(tmp_path: Path) -> None:
-    """Even where nothing else in it changes: the operator counts nothing as staged by the answer to another wish."""
+async def test_the_state_names_the_desired_state_that_it_answers(tmp_path: Path) -> None:
+    """Even where nothing else in it changes: the operator counts nothing as staged by the answer to another desired state."""
     mine, _ = pod(tmp_path)
     mine.configure(item(0))
     stager = mine.stager()
@@ -140,7 +142,7 @@ async def test_progress_has_numbers(tmp_path: Path) -> None:
     assert staged.bytes_total == 47_054
 
 
-async def test_a_wish_that_is_no_wish_leaves_the_last_one_standing(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_desired_state_leaves_the_last_one_standing(tmp_path: Path) -> None:
     mine, _ = pod(tmp_path)
     mine.desire(item(0))
     stager = mine.stager()

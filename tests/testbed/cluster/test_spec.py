@@ -8,7 +8,7 @@ import pytest
 from testbed.cluster import own
 from testbed.cluster.spec import MAX_NODES, SLOTS, free_slot
 from testbed.errors import BedError
-from tests.testbed.worlds import spec
+from tests.testbed.cluster.worlds import spec
 
 
 def networks(slot: int) -> list[IPv4Network]:

@@ -32,7 +32,7 @@ def wish(*staged: WeightsArtifact, serve: WeightsArtifact) -> DesiredState:
         (wish(serve=A), A, ()),
     ],
 )
-def test_the_wish_replaces_what_was_configured(
+def test_the_desired_state_replaces_what_was_configured(
     told: DesiredState | None, configured: WeightsArtifact | None, expected: tuple[WeightsArtifact, ...]
 ) -> None:
     assert wanted(told, configured) == expected

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.interface import Broken, Source
-from tests.unit.weights.folders import FIRST
+from tests.unit.weights.model.folders import FIRST
 from tests.weights import servers
 from tests.weights.faults import proxy
 from tests.weights.hub import serving
