@@ -1,4 +1,4 @@
-"""The desired state is a level: what it names is worked on in its order, a new one changes the work at once, nothing is lost."""
+"""The desired state is a level: its order is the order of work, a new one changes the work at once, nothing is lost."""
 
 import json
 from dataclasses import replace
@@ -50,9 +50,7 @@ async def test_the_desired_state_replaces_what_the_pod_starts_with(tmp_path: Pat
     assert sources.opened == [1]
 
 
-async def test_a_new_desired_state_ends_what_is_not_wanted_any_more_and_finds_it_later_where_it_was(
-    tmp_path: Path,
-) -> None:
+async def test_a_new_desired_state_ends_what_is_not_wanted_and_finds_it_later_where_it_was(tmp_path: Path) -> None:
     mine, sources = pod(tmp_path)
     big = checkpoint(seed=7, layers=2, shards=2, width=400_000)
     first = big.item(source="mem://0")
@@ -105,7 +103,7 @@ async def test_the_same_desired_state_again_costs_nothing(tmp_path: Path) -> Non
 
 
 async def test_the_state_names_the_desired_state_that_it_answers(tmp_path: Path) -> None:
-    """Even where nothing else in it changes: the operator counts nothing as staged by the answer to another desired state."""
+    """Even where nothing else in it changes: the operator counts nothing as staged by another answer."""
     mine, _ = pod(tmp_path)
     mine.configure(item(0))
     stager = mine.stager()
@@ -113,9 +111,9 @@ async def test_the_state_names_the_desired_state_that_it_answers(tmp_path: Path)
     assert stager.state is not None
     assert stager.state.wish == ""
     before = stager.state.weights
-    wish = mine.desire(item(0))
+    desired = mine.desire(item(0))
     await stager.step()
-    assert (stager.state.wish, stager.state.weights) == (wish.key, before)
+    assert (stager.state.wish, stager.state.weights) == (desired.key, before)
 
 
 async def test_the_state_reaches_its_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.fakes.staging import Time, checkpoint
 A, B, C = (checkpoint(seed=seed, layers=2, shards=1).item() for seed in (1, 2, 3))
 
 
-def wish(*staged: WeightsArtifact, serve: WeightsArtifact) -> DesiredState:
+def desired(*staged: WeightsArtifact, serve: WeightsArtifact) -> DesiredState:
     return DesiredState(serve=serve.weights, staged=staged)
 
 
@@ -25,11 +25,11 @@ def wish(*staged: WeightsArtifact, serve: WeightsArtifact) -> DesiredState:
     [
         (None, None, ()),
         (None, A, (A,)),
-        (wish(B, A, serve=A), A, (A, B)),  # what serves comes first: a group that starts again waits for it
-        (wish(B, A, serve=B), A, (B, A)),
-        (wish(B, C, serve=A), A, (B, C)),
-        (wish(B, B, A, serve=A), None, (A, B)),
-        (wish(serve=A), A, ()),
+        (desired(B, A, serve=A), A, (A, B)),  # what serves comes first: a group that starts again waits for it
+        (desired(B, A, serve=B), A, (B, A)),
+        (desired(B, C, serve=A), A, (B, C)),
+        (desired(B, B, A, serve=A), None, (A, B)),
+        (desired(serve=A), A, ()),
     ],
 )
 def test_the_desired_state_replaces_what_was_configured(
@@ -39,7 +39,7 @@ def test_the_desired_state_replaces_what_was_configured(
 
 
 def test_what_serves_is_protected_even_when_nobody_asks_to_stage_it() -> None:
-    assert protected(wish(B, serve=A), None) == {A.weights.digest, B.weights.digest}
+    assert protected(desired(B, serve=A), None) == {A.weights.digest, B.weights.digest}
     assert protected(None, C) == {C.weights.digest}
 
 
