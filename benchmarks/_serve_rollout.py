@@ -58,7 +58,7 @@ def application(model: str, path: Path, *, surge: bool) -> Application:
 
 
 def updating(*, surge: bool) -> dict[str, Any]:
-    """Serve's way by default (first one away, then one new), or with new replicas before old ones go."""
+    """Return Serve's options for an update: its default (one away, then one new), or new replicas first."""
     return {"max_surge_percent": 100} if surge else {}
 
 

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from testbed import backends, store
+from testbed import backends
 from testbed.backends import Cluster
+from testbed.cluster import store
 from testbed.errors import BedError
 
 _COMMANDS = {

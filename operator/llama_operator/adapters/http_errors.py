@@ -5,10 +5,9 @@ from collections.abc import Mapping
 
 from llama_operator.ports import Rejected, Retry
 from llama_serving.config.error_text import status_text
+from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
 from llama_serving.config.wording import clause
 
-# 401 is a token that was rotated under us; 409 a write that crossed another one.
-_AGAIN = frozenset({401, 408, 409, 425, 429, 500, 502, 503, 504})
 # A 409 that stays: an apply without force met fields of another manager, so an object of somebody else.
 _MANAGERS = "FieldManagerConflict"
 
@@ -18,7 +17,7 @@ def judge(status: int, headers: Mapping[str, str], body: str) -> None:
     if 200 <= status <= 299:
         return
     message = message_of(body) or f"it answers {status_text(status)}"
-    if status in _AGAIN and _MANAGERS not in body:
+    if status in RETRIED_BY_API_CLIENTS and _MANAGERS not in body:
         raise Retry(message, after=retry_after(headers))
     raise Rejected(message)
 

@@ -1,4 +1,4 @@
-"""What config.json says of a Llama, and what it must not say: another architecture, or code of its own."""
+"""Reads the sizes of a Llama from config.json; refuses another architecture, or code of its own."""
 
 from dataclasses import dataclass
 from typing import Any, Final

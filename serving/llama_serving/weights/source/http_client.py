@@ -29,7 +29,7 @@ Authorize = Callable[[str], Awaitable[str]]
 """From the WWW-Authenticate header of a 401 to an Authorization header; empty when there is none."""
 
 
-class Web:
+class HttpClient:
     """GET requests of one source. Raises SourceError's kinds and nothing else."""
 
     def __init__(
@@ -46,8 +46,8 @@ class Web:
         self._authorize = authorize
         self._session: aiohttp.ClientSession | None = None
 
-    async def small(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
-        """A small answer and its headers."""
+    async def get_small(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
+        """Return a small answer and its headers."""
         async with self._get(url, dict(headers or {})) as response:
             text = bytearray()
             async for piece in response.content.iter_chunked(_PIECE):
@@ -57,7 +57,7 @@ class Web:
             return bytes(text), response.headers
 
     async def probe(self, url: str) -> tuple[int, bool]:
-        """Size of a file in bytes, and whether ranges of it are served. Asks for its first byte."""
+        """Return the bytes of a file, and whether ranges of it are served; requests its first byte."""
         async with self._get(url, {"Range": "bytes=0-0"}, empty=True) as response:
             total = _TOTAL.fullmatch(response.headers.get("Content-Range", ""))
             if total:
@@ -67,7 +67,7 @@ class Web:
             return response.content_length, False
 
     async def read(self, url: str, *, begin: int, end: int | None) -> AsyncIterator[bytes]:
-        """Bytes ``[begin, end)`` of a file in pieces of at most a MiB."""
+        """Yield bytes ``[begin, end)`` of a file in pieces of at most a MiB."""
         if end is not None and end <= begin:
             return
         last = "" if end is None else end - 1
@@ -95,7 +95,7 @@ class Web:
     async def _get(
         self, url: str, headers: dict[str, str], *, empty: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer once it is a good one; ``empty``: 416 is good too, as an empty file has no range."""
+        """Yield the answer once it is a good one; ``empty``: 416 is good too, as an empty file has no range."""
         try:
             async with self._ask(url, headers) as first:
                 challenge = first.headers.get("WWW-Authenticate", "") if first.status == 401 else ""
@@ -138,8 +138,8 @@ class Web:
         )
 
 
-def basic(user: str, password: str) -> str:
-    """Authorization header of a user with a password (RFC 7617)."""
+def basic_authorization(user: str, password: str) -> str:
+    """Return the Authorization header of a user with a password (RFC 7617)."""
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 

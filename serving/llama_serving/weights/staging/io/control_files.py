@@ -1,4 +1,4 @@
-"""What a stager is told, and where it answers: files that it shares with the supervisor of its pod."""
+"""The files that a stager shares with the supervisor of its pod: what is desired, and how far the stager is."""
 
 from pathlib import Path
 
@@ -6,24 +6,24 @@ from llama_serving.common.message_file import MessageReader, write_message
 from llama_serving.config.desired import DesiredState, StagingState, WeightsArtifact
 
 
-class Inbox:
-    """The wish of the supervisor, and the weights that the pod starts with."""
+class DesiredFiles:
+    """The desired state that the supervisor keeps, and the weights that the pod starts with."""
 
-    def __init__(self, *, wish: Path, configured: Path) -> None:
-        self._wish = MessageReader(wish, DesiredState)
+    def __init__(self, *, desired: Path, configured: Path) -> None:
+        self._desired = MessageReader(desired, DesiredState)
         self._configured = MessageReader(configured, WeightsArtifact)
 
     def read(self) -> tuple[DesiredState | None, WeightsArtifact | None]:
-        """Blocks."""
-        return self._wish.read(), self._configured.read()
+        """Read both; None where there is no such file yet. Blocks."""
+        return self._desired.read(), self._configured.read()
 
 
-class Outbox:
+class StateFile:
     """The file that the supervisor reads; it always holds a whole state."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, state: StagingState) -> None:
-        """Blocks. Raises OSError."""
+        """Replace the state. Blocks. Raises OSError."""
         write_message(self._path, state.model_dump_json())
