@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec
 from tests.unit.docs.pages import ROOT, TARGETS, Page, all_pages, slug_of, without_code
@@ -45,7 +46,7 @@ DATED: Final = (BENCHMARKS, DECISIONS, Path("CHANGELOG.md"))
 
 PAGES: Final = all_pages()
 WRITTEN: Final = [page for page in PAGES if page.path not in GENERATED]
-MODELS: Final = {"LlamaDeployment": LlamaDeploymentSpec, "LlamaWeights": LlamaWeightsSpec}
+MODELS: Final[dict[str, type[BaseModel]]] = {"LlamaDeployment": LlamaDeploymentSpec, "LlamaWeights": LlamaWeightsSpec}
 
 
 def _name(page: Page) -> str:
