@@ -73,7 +73,7 @@ format: setup  ## Format and sort.
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-generate: setup  ## Write the generated files (CRDs, their copy in the chart, docs/api.md).
+generate: setup  ## Write the generated files (CRDs, their copy in the chart, docs/reference/api.md).
 	$(RUN) -m llama_operator.api.crdgen
 
 bench: setup serving-setup  ## Benchmarks of the gateway, printed as a table.

@@ -1,8 +1,8 @@
-"""The table "Autoscaling policies" of docs/benchmarks.md: ``python -m benchmarks.autoscale_policies``.
+"""The table "Autoscaling policies" of docs/benchmarks/: ``python -m benchmarks.autoscale_policies``.
 
 Five loads, three start delays, each policy with its defaults and tuned, beside the clairvoyant bound. Every rule is
 tuned for each load and delay on another trace of the same kind (another seed; the first half of the Azure trace), ours
-has its defaults (docs/benchmarks.md says on what its constants were chosen). Azure is left out where its file is not
+has its defaults (docs/benchmarks/2026-11-27-autoscaling-policies.md). Azure is left out where its file is not
 given. Rows come as lines of JSON in ``--out``, load by load; with ``--reuse`` the rows of such a file are taken for all
 policies but ours, where it has all of them: after a run that was broken off, or when only our policy has changed since.
 """

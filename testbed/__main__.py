@@ -1,4 +1,4 @@
-"""`python -m testbed`: a Kubernetes cluster to try and test the operator on. docs/testbed.md says more."""
+"""`python -m testbed`: a Kubernetes cluster to try and test the operator on. docs/explanation/test-bed.md says more."""
 
 import argparse
 import os

@@ -1,7 +1,7 @@
 """``python -m llama_operator.preview --explain FILE``: the steps of a rollout, without a cluster.
 
-FILE is YAML (docs/rollouts.md describes it, examples/rollouts/ has some). The planner is the operator's own; only the
-cluster around it is simulated.
+FILE is YAML (docs/reference/preview.md describes it, examples/rollouts/ has some). The planner is the operator's own;
+only the cluster around it is simulated.
 """
 
 import argparse

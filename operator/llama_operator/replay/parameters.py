@@ -49,7 +49,7 @@ def read(path: Path) -> Parameters:
     try:
         content = yaml.safe_load(path.read_text())
         if not isinstance(content, dict):
-            raise BadParametersError(f"{path}: a mapping of names to numbers belongs here, see docs/replay.md")
+            raise BadParametersError(f"{path}: a mapping of names to numbers belongs here: docs/reference/replay.md")
         return Parameters.model_validate(_of_deployment(content) if "kind" in content else content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadParametersError(f"{path}: cannot be read: {error}") from error

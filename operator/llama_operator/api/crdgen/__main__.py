@@ -40,7 +40,7 @@ def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, with its text."""
     crds = (llama_deployment_crd(), llama_weights_crd())
     files = {
-        Path("docs/api.md"): reference(crds) + "\n",
+        Path("docs/reference/api.md"): reference(crds) + "\n",
         Path("docs/reference/metrics.md"): metrics_reference() + "\n",
         Path("docs/reference/reasons.md"): reasons_page(),
     }

@@ -69,9 +69,9 @@ remove the finalizer."""
 
 #: Where the pages are that an entry names, from docs/reference/.
 PAGES: Final[Mapping[str, str]] = {
-    "autoscaling": "../autoscaling.md",
-    "capacity": "../capacity.md",
-    "rollouts": "../rollouts.md",
+    "autoscaling": "../how-to/autoscaling.md",
+    "capacity": "../how-to/capacity.md",
+    "rollouts": "../how-to/rollouts.md",
 }
 
 

@@ -1,4 +1,4 @@
-"""The field reference of docs/api.md, read off the CRDs: one table per section, the rules behind it."""
+"""The field reference of docs/reference/api.md, read off the CRDs: one table per section, the rules behind it."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -1,7 +1,7 @@
 """The engine's port: an HTTP server of the replica's own, on the pod's address.
 
 Neither Serve's proxy (a second process and a second hop) nor its direct ingress (the port of a replica that died is not
-free for its successor, see docs/decisions/0005-engine-port.md).
+free for its successor, see docs/explanation/decisions/0005-engine-port.md).
 """
 
 import asyncio
