@@ -95,7 +95,8 @@ async def operator(edges: Edges) -> AsyncIterator[None]:
         return await reconcile_weights(bodies, cluster=edges.cluster, settings=SETTINGS, now=now)
 
     registry, stop = kopf.OperatorRegistry(), asyncio.Event()
-    build(registry, one_pass, one_weights_pass, Heartbeat(clock=time.monotonic))
+    heartbeat = Heartbeat(clock=time.monotonic)
+    build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)
     running = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, namespaces=[NAMESPACE], stop_flag=stop)
     )

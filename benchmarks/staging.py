@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
-from llama_serving.weights.staging.io.concurrency import STREAMS
 
 from benchmarks import _llama_folder
 from benchmarks._proxies import free_port
@@ -37,7 +36,7 @@ from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.local import LocalSource
 from llama_serving.weights.source.retry import RetryPolicy
-from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies
+from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
 from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import LocalDisk
 from llama_serving.weights.staging.stager import Stager

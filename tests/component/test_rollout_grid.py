@@ -1,6 +1,7 @@
 """Rollouts from the API server to the cells: calm ones, bad ones, and what happens in the middle.
 
-The whole grid is in tests/unit/operator/plan/rollout/test_rollout_simulation.py, on simulated groups; these few go through all layers.
+The whole grid is in tests/unit/operator/plan/rollout/test_rollout_simulation.py, on simulated groups; these few go
+through all layers.
 
 In every second of every rollout: ready groups are at least ``replicas - maxUnavailable`` by our own doing, there are at
 most ``replicas + maxSurge`` of them, none is in rotation with weights that were not verified, and weights are never

@@ -106,7 +106,7 @@ class FakeCells:
     def _named(self, leader: FakeCell, digest: str, file: WeightsArtifact) -> WeightsArtifact:
         return next(one for one in (*leader.wanted(file), file) if one.weights.digest == digest)
 
-    def _swap(self, leader: FakeCell, name: str, serve: str, file: WeightsArtifact) -> None:
+    def _swap(self, leader: FakeCell, name: str, serve: str, *, file: WeightsArtifact) -> None:
         """One second running, then done or failed; a failed one is not tried again until the wish changes."""
         swap = leader.swap
         if swap is None or swap.digest != serve:

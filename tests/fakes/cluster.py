@@ -71,7 +71,9 @@ class FakeCluster:
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
     ) -> None:
-        self.call(f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason, weights, move))
+        self.call(
+            f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason=reason, weights=weights, move=move)
+        )
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
@@ -215,7 +217,7 @@ class FakeCluster:
         body["spec"]["schedulingGates"] = [gate for gate in gates if gate["name"] != names.GATE_GROUP]
         body["metadata"].setdefault("annotations", {})[names.ANNOTATION_ADMITTED] = stamp(at)
 
-    def _rotate(self, pod: Ref, open_: bool, reason: str, weights: str, move: bool) -> None:
+    def _rotate(self, pod: Ref, open_: bool, *, reason: str, weights: str, move: bool) -> None:
         body = self.objects.get(("Pod", pod.name))
         if body is None or body["metadata"]["uid"] != pod.uid:
             return
@@ -227,11 +229,11 @@ class FakeCluster:
         if move:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true"
             return
-        set_condition(body, names.GATE_IN_ROTATION, open_, reason, at=self.now)
+        set_condition(body, names.GATE_IN_ROTATION, open_, message=reason, at=self.now)
 
 
 def set_condition(
-    body: Manifest, kind: str, value: bool, message: str = "", *, at: datetime | None = None, reason: str = ""
+    body: Manifest, kind: str, value: bool, *, message: str = "", at: datetime | None = None, reason: str = ""
 ) -> None:
     """Set a condition in an object's status."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
@@ -257,13 +259,13 @@ def is_watched(child: Manifest, key: Key) -> bool:
     return mine.items() <= labels.items()
 
 
-def _conflicts(existing: Any, last: Any, wanted: Manifest, path: str = "") -> list[str]:
+def _conflicts(existing: Any, last: Any, wanted: Manifest, *, path: str = "") -> list[str]:
     """Fields that we want otherwise than somebody else has set them."""
     found: list[str] = []
     for key, value in wanted.items():
         there, before = existing.get(key), last.get(key) if isinstance(last, dict) else None
         if isinstance(value, dict) and isinstance(there, dict):
-            found += _conflicts(there, before or {}, value, f"{path}.{key}")
+            found += _conflicts(there, before or {}, value, path=f"{path}.{key}")
         elif there not in (None, value, before) and (path, key) != (".metadata", "ownerReferences"):
             found.append(f"{path}.{key}")
     return found

@@ -86,8 +86,8 @@ class WeightsFields(ApiModel):
     credentials_secret: str = Field(
         default="",
         max_length=253,
-        description="Secret of the same namespace with the credentials for the source; keys: docs/reference/weights.md. "
-        "Only what fetches the weights sees it, never the engine. If empty, none.",
+        description="Secret of the same namespace with the credentials for the source; keys: docs/reference/weights.md."
+        " Only what fetches the weights sees it, never the engine. If empty, none.",
     )
     digest: str = Field(
         default="",

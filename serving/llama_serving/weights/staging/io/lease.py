@@ -44,7 +44,8 @@ class Lease:
         if silent > STALE:
             self._disk.put(self._path, self._holder.encode())
             return f"taking over from pod {held_by}, which has not renewed its lease for {rough_seconds(silent)}"
-        return f"pod {held_by} stages these weights into the shared folder; last renewal {rough_seconds(max(silent, 0))} ago"
+        renewed = rough_seconds(max(silent, 0))
+        return f"pod {held_by} stages these weights into the shared folder; last renewal {renewed} ago"
 
     def is_ours(self) -> bool:
         """Return whether this pod holds the lease."""
