@@ -58,7 +58,7 @@ def scale_down(world: World) -> None:
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
 
 
-CHAPTERS = (
+CHAPTERS: tuple[Chapter, ...] = (
     start,
     lose_a_leader,
     change_the_model,
@@ -171,4 +171,4 @@ def delay_bodies(world: World, lag: int) -> None:
         seen.append(clone(fresh(key)))
         return seen[max(len(seen) - 1 - lag, 0)]
 
-    world.cluster.bodies = lagging
+    vars(world.cluster)["bodies"] = lagging

@@ -3,7 +3,7 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND
-from llama_operator.ports import Rejected, Retry, SupervisorAnswer
+from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_operator.reconcile import Edges, reconcile
 from llama_serving.config import names
 from llama_serving.config.reasons import CellReason
@@ -14,7 +14,7 @@ from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of
 
 
-def pods_of(world: World, component: str) -> list[dict]:
+def pods_of(world: World, component: str) -> list[Manifest]:
     return [pod for pod in world.cluster.pods() if pod["metadata"]["labels"][names.LABEL_COMPONENT] == component]
 
 
@@ -98,7 +98,7 @@ async def test_an_answer_from_an_address_that_was_given_away_is_not_believed() -
         assert answer.state is not None
         return SupervisorAnswer(answer.state.model_copy(update={"deployment": "other", "weights": "other-weights"}))
 
-    world.nodes.state = state
+    vars(world.nodes)["state"] = state
     await world.seconds(20)
     assert world.status.weights == id_of("v1")
 
@@ -127,7 +127,7 @@ async def test_a_long_start_writes_the_status_seldom() -> None:
         waited = rough_seconds(answer.state.phase_seconds)
         return SupervisorAnswer(answer.state.model_copy(update={"message": f"the engine is starting, {waited} so far"}))
 
-    world.nodes.state = state
+    vars(world.nodes)["state"] = state
     await world.seconds(120)
     before = status_writes(world)
     await world.seconds(600)
@@ -207,6 +207,7 @@ async def test_the_model_is_edited_while_the_old_one_is_looked_at() -> None:
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.status.weights == id_of("v2")
+    assert world.status.stable is not None
     assert [name for kind, name in world.cluster.objects if kind == WEIGHTS_KIND] == [world.status.stable.weights]
 
 
@@ -331,7 +332,7 @@ async def test_an_engine_that_says_a_novel_fits_into_the_status() -> None:
         failed = {"phase": Phase.FAILED, "reason": CellReason.ENGINE_FAILED, "message": "x" * 100_000, "ready": False}
         return SupervisorAnswer(answer.state.model_copy(update=failed))
 
-    world.nodes.state = state
+    vars(world.nodes)["state"] = state
     await world.seconds(20)
     assert world.status.reason == "EngineFailed"
     assert len(world.status.message) <= 2000

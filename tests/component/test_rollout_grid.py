@@ -10,11 +10,13 @@ exchanged under requests. At the end all groups serve the new or all the old ver
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
 from llama_operator.api import KIND
+from llama_operator.ports import Manifest
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
 from tests.fakes.models import id_of
@@ -326,6 +328,10 @@ async def test_lost_and_new_groups_of_a_held_rollout_are_made_from_the_last_good
     assert "held until the spec changes" in world.status.message
 
 
+def set_revision(revision: str, spec: Manifest) -> None:
+    spec["model"]["revision"] = revision
+
+
 async def test_weights_that_served_are_let_go_of_after_some_more_rollouts() -> None:
     world = await start(Case("weights", 2, 0, 1))
 
@@ -333,7 +339,7 @@ async def test_weights_that_served_are_let_go_of_after_some_more_rollouts() -> N
         return {body["spec"]["revision"] for (kind, _), body in world.cluster.objects.items() if kind == "LlamaWeights"}
 
     for revision in ("v2", "v3", "v4"):
-        world.cluster.edit(KEY, lambda spec, to=revision: spec["model"].update(revision=to))
+        world.cluster.edit(KEY, partial(set_revision, revision))
         await world.settle()
     assert known() == {"v1", "v2", "v3", "v4"}, "who goes back to them does not wait until they are read again"
     world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v5"))

@@ -17,8 +17,10 @@ NAME = "chat"
 class Bench(Protocol):
     """A cluster with a LlamaDeployment in it, and what others can do to it."""
 
-    cluster: Cluster
     key: Key
+
+    @property
+    def cluster(self) -> Cluster: ...
 
     def read(self, kind: str, name: str) -> Manifest | None: ...
 

@@ -318,7 +318,7 @@ async def test_an_event_again_is_counted(bench: Bench) -> None:
 
 @pytest.mark.apiserver
 async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> None:
-    node = {
+    node: Manifest = {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": f"node-{real.key.namespace}", "labels": {"a": "b"}},
@@ -402,7 +402,7 @@ async def test_the_status_of_weights_is_written_without_touching_their_spec(benc
 
 # -- the guarantee that nothing is written when nothing changed ------------------------------------------------------
 
-AMOUNTS = [
+AMOUNTS: list[dict[str, Any]] = [
     {"cpu": "0.5", "memory": "1024Mi", "sharedMemory": "0.25Gi"},
     {"cpu": "1000m", "memory": "1Gi", "sharedMemory": "67108864"},
     {"cpu": 2, "memory": 2_147_483_648, "sharedMemory": "100M"},
@@ -439,7 +439,7 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     left = [write.manifest for write in again.applies if write.manifest["kind"] != "Pod"]
     assert left == []
     assert again.prunes == ()
-    assert again.holds == ()
+    assert again.explanations == ()
     before = versions(children + weights)
     await write_all(real, due.applies)  # the same again, as after a lost answer
     assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before

@@ -112,7 +112,7 @@ async def weights_become_ready(stand: Stand) -> str:
     status = await stand.one_pass(name)
     assert status.ready, status.message
     await stand.one_pass(name)
-    return name
+    return str(name)
 
 
 async def until_quiet(kubelet: Kubelet, groups: int = 2, limit: int = 12) -> LlamaDeploymentStatus:

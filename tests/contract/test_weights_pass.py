@@ -15,11 +15,11 @@ import pytest
 from aiohttp import web as web_server
 
 from llama_operator.adapters.kube import KubeCluster
-from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND, LlamaDeploymentSpec, ModelSpec
+from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND, LlamaDeploymentSpec, ModelSpec, content_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.weights import weights_views
-from llama_operator.plan.groups.weights_lookup import weights_of
+from llama_operator.plan.groups.weights_lookup import weights_by_content
 from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Key, Ref, Retry
 from llama_serving.config.model import WeightsReport
@@ -270,8 +270,7 @@ async def test_weights_that_a_user_made_are_found_by_their_content_and_never_del
     stand.create(VALID_WEIGHTS)
     owner = Owner(stand, "one")
     views = weights_views(stand.items("llamaweights"), ())
-    view = weights_of(views, owner.model)
-    assert view is not None
+    view = weights_by_content(views)[content_of(owner.model)]
     assert (view.name, view.ours) == (NAME, False)
     ref = Ref(API_VERSION, WEIGHTS_KIND, NAME, view.uid)
     await stand.cluster.release(owner.key, ref, manager=owner.manager)

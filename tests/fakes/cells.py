@@ -78,7 +78,7 @@ class FakeCells:
         if leader.engine is None:
             self._start(leader, serve, file, ready=ready and good)
         elif (ready and leader.engine.weights.digest != serve) or (leader.swap and leader.swap.outcome != "done"):
-            self._swap(leader, name, serve, file)
+            self._swap(leader, name, serve, file=file)
         else:
             self._measure(leader, pods[0])
 

@@ -115,7 +115,7 @@ class FakeCluster:
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": copy.deepcopy(spec)}
         self.objects[KIND, key.name] = body
 
-    def edit(self, key: Key, change: Callable[[Manifest], None]) -> None:
+    def edit(self, key: Key, change: Callable[[Manifest], object]) -> None:
         """``kubectl edit`` of the spec."""
         body = self.objects[KIND, key.name]
         change(body["spec"])

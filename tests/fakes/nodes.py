@@ -121,10 +121,10 @@ class FakeNodes:
     def _schedule(self, pod: Manifest) -> None:
         if pod["spec"].get("schedulingGates"):
             said = "Scheduling is blocked due to non-empty scheduling gates"
-            set_condition(pod, "PodScheduled", False, said, reason="SchedulingGated")
+            set_condition(pod, "PodScheduled", False, message=said, reason="SchedulingGated")
             return
         if pod["metadata"]["name"] in self.no_room:
-            set_condition(pod, "PodScheduled", False, "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+            set_condition(pod, "PodScheduled", False, message="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
             return
         if self.scheduler:
             self.scheduler.place(pod)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -103,7 +104,7 @@ async def test_a_restart_sees_what_is_there(api: Api) -> None:
     await api.create("v1/pods", child_pod("chat-0", "chat"))
     for _ in range(2):
         async with operator_running() as op:
-            await op.until(lambda op=op: bool(op.passes), "a pass")
+            await op.until(partial(bool, op.passes), "a pass")
             assert [child["metadata"]["name"] for child in op.passes[0].children] == ["chat-0"]
             assert op.passes[0].children[0]["kind"] == "Pod"
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from tests.unit.weights.folders import make_model
-
 from llama_serving.cell.supervisor.weights_check import ACCEPTED_SECONDS, REFUSED_SECONDS, WeightsCheck
 from llama_serving.config.reasons import CellReason
 from tests.unit.cell.fakes import FakeClock
+from tests.unit.weights.model.folders import make_model
 
 
 async def test_weights_at_fault_are_named_with_their_reason(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_capacity_of_nodes() -> None:
         },
     }
     bare = {"metadata": {"name": "b"}}
-    pods = [
+    pods: list[dict[str, Any]] = [
         {"spec": {"nodeName": "a", "containers": [container("1")]}},
         {"spec": {"nodeName": "a", "containers": [container("500m")]}},
         {"spec": {"containers": [container("9")]}},

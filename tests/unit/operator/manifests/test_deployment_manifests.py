@@ -52,7 +52,7 @@ def test_pods_satisfy_pod_security_restricted(pod: dict[str, Any]) -> None:
     for volume in spec["volumes"]:
         assert set(volume) - {"name"} <= allowed, volume
     assert spec["securityContext"]["runAsNonRoot"] is True
-    assert spec["securityContext"]["runAsUser"] == names.SERVING_UID != 0
+    assert spec["securityContext"]["runAsUser"] == names.SERVING_UID > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in spec["containers"]:
         security = container["securityContext"]
@@ -241,12 +241,13 @@ def test_only_our_own_left_over_objects_are_deleted() -> None:
     context = context_of(CPU_SPEC)
     children = observed_after(context)
     (template,) = [child for child in children if child["kind"] == "Service" and child["metadata"]["name"] == "chat"]
-    for name, change in {
+    changed: dict[str, dict[str, Any]] = {
         "left-over": {},
         "leaving": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
         "theirs": {"ownerReferences": []},
         "earlier": {"ownerReferences": [{"uid": "another"}]},
-    }.items():
+    }
+    for name, change in changed.items():
         extra = clone(template)
         extra["metadata"] |= {"name": name, **change}
         children.append(extra)

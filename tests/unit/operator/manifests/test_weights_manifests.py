@@ -207,7 +207,7 @@ def test_weights_are_looked_at_where_the_stages_will_run() -> None:
     assert (spec.images.pull_secrets, spec.images.pull_policy) == (("regcred",), "Always")
     assert [owner.get("controller", False) for owner in body["metadata"]["ownerReferences"]] == [False]
     written = weights_view({**body, "metadata": {**body["metadata"], "uid": "u"}}, None)
-    assert (written.ours, written.owners, written.content) == (True, {"uid-1"}, content_of(found.spec.model))
+    assert (written.ours, written.owners, written.content) == (True, frozenset({"uid-1"}), content_of(found.spec.model))
     assert not weights_due(found, found.spec.model, written)
 
 

@@ -1,6 +1,7 @@
 """Sentences: each wait has a word and numbers, and a long wait does not change its sentence at every second."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
         ),
     ],
 )  # fmt: skip
-def test_what_scheduler_and_kubelet_say(fields: dict[str, object], reason: str, sentence: str) -> None:
+def test_what_scheduler_and_kubelet_say(fields: dict[str, Any], reason: str, sentence: str) -> None:
     assert said(stage(0, 0, **fields)) == (reason, sentence)
 
 
@@ -152,7 +153,7 @@ def test_the_order_of_reasons() -> None:
 
 
 def node(name: str, free: float, taken: float = 0, **fields: bool) -> NodeCapacity:
-    state = {"ready": True, "schedulable": True} | fields
+    state: dict[str, Any] = {"ready": True, "schedulable": True} | fields
     return NodeCapacity(name, {}, allocatable={"nvidia.com/gpu": free + taken, "memory": 64 * GI},
                     requested={"nvidia.com/gpu": taken}, **state)  # fmt: skip
 

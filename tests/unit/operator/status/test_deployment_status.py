@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def conditions(status: LlamaDeploymentStatus) -> dict[str, tuple[str, str]]:
     return {one.type: (one.status, one.reason) for one in status.conditions}
 
 
-def serving(**fields: object) -> Snapshot:
+def serving(**fields: Any) -> Snapshot:
     pods = (*group(0), *group(1))
     return world(*pods, **{"cells": heard(*pods)} | fields)
 
@@ -93,7 +94,7 @@ def test_groups_without_a_gateway_are_not_available() -> None:
         ({"phase": "Failed"}, "Rebuilding", "True"),
     ],
 )
-def test_the_state_of_a_group(fields: dict[str, object], state: str, degraded: str) -> None:
+def test_the_state_of_a_group(fields: dict[str, Any], state: str, degraded: str) -> None:
     status = seen(world(*group(0), stage(1, 0, **fields), worker(1)))
     assert status.groups[1].state == state
     assert status.groups[1].reason == status.reason

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,10 @@ from tests.fakes.world import spec_of
 from tests.unit.operator.worlds import NOW, V1, ago, cell, leader, state_of, worker, world
 
 
-def gateway(name: str = "g", **fields: object) -> PodView:
+def gateway(name: str = "g", **fields: Any) -> PodView:
     view = pod_view({"metadata": {"name": name}})
-    return replace(
-        view, **{"component": names.COMPONENT_GATEWAY, "phase": "Running", "ip": "x", "ready": True} | fields
-    )
+    running: dict[str, Any] = {"component": names.COMPONENT_GATEWAY, "phase": "Running", "ip": "x", "ready": True}
+    return replace(view, **running | fields)
 
 
 def load(*groups: tuple[str, bool, int]) -> GatewayLoad:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ from tests.unit.operator.worlds import (
 
 
 def steps(
-    *pods: PodView, replicas: int = 2, may_disrupt: bool = True, surge: int = 0, unavailable: int = 1, **fields: object
+    *pods: PodView, replicas: int = 2, may_disrupt: bool = True, surge: int = 0, unavailable: int = 1, **fields: Any
 ) -> Actions:
     """Steps towards the present spec; every pod is heard unless ``cells`` says otherwise."""
     seen = world(*pods, replicas=replicas, **{"cells": heard(*pods)} | fields)
@@ -213,9 +214,10 @@ def test_surplus_groups_leave_the_rotation_first() -> None:
     assert {one.ordinal for one in found.keep} == {1, 2}
 
 
-def closed(ordinal: int, seconds: float = 10, **fields: object) -> tuple[PodView, PodView]:
+def closed(ordinal: int, seconds: float = 10, **fields: Any) -> tuple[PodView, PodView]:
     """A group that has left the rotation."""
-    out = {"in_rotation": False, "rotation_since": ago(seconds), "ready": False, "ready_since": ago(seconds)}
+    since = {"rotation_since": ago(seconds), "ready_since": ago(seconds)}
+    out: dict[str, Any] = {"in_rotation": False, "ready": False, **since}
     return leader(ordinal, **out | fields), worker(ordinal)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -121,7 +121,10 @@ def leaves(model: BaseModel, path: str = "") -> Iterator[str]:
             yield f"{path}{name}"
 
 
-def with_other(model: BaseModel, path: str, value: object) -> BaseModel:
+M = TypeVar("M", bound=BaseModel)
+
+
+def with_other(model: M, path: str, value: object) -> M:
     """The model with another value at the path."""
     name, dot, rest = path.partition(".")
     return model.model_copy(update={name: with_other(getattr(model, name), rest, value) if dot else value})

@@ -59,7 +59,7 @@ def step(
     head, other = pod or leader(0), worker(0)
 
     def look(wish: str) -> tuple[GroupStep, PlanState]:
-        says = {"staging": BOTH, "desired": wish} | state
+        says: dict[str, Any] = {"staging": BOTH, "desired": wish} | state
         cells = {head.name: cell(**says), other.name: cell(stage=1, staging=second, measurement=None, desired=wish)}
         seen = seen_with(head, other, cells)
         if gateways is not None:

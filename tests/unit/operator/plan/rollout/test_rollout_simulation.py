@@ -139,7 +139,7 @@ def test_a_failure_at_each_step(*, shape: tuple[int, int, int], step: str, kind:
     in_place = kind == "weights" and shape[2]
     if step == "swap" and not in_place:
         return  # nothing is exchanged where no group may leave the rotation
-    run = Run.of(spec_of(*shape), **{step: "v2"})
+    run = Run.of(spec_of(*shape), **dict[str, Any]({step: "v2"}))
     old = run.versions
     run.watch().edit(EDITS[kind]).go()
     assert (run.phase, run.reason) == ("Held", reason)
@@ -180,8 +180,11 @@ def test_a_canary(kind: str, shape: tuple[int, int, int]) -> None:
 def test_a_partition_keeps_the_lower_groups(kind: str) -> None:
     run = Run.of(spec_of(3, 1, 1, partition=1)).watch().edit(EDITS[kind]).go()
     assert (run.phase, run.last.serving) == ("RollingOut", 3)
-    kept = {unit.id.ordinal for unit in run.simulation.groups.values() if unit.id.pod_hash != "" and
-            (unit.engine.weights.id, unit.id.pod_hash) == old_version(run)}  # fmt: skip
+    kept = {
+        group.id.ordinal
+        for group in run.simulation.groups.values()
+        if group.engine and (group.engine.weights.id, group.id.pod_hash) == old_version(run)
+    }
     assert kept == {0}
     assert "spec.rollout.partition 1 keeps the groups below it: 2 of 3" in run.last.plan.explanations[0].detail
     run.edit({"rollout": {"partition": 0}}).go()

@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parents[5] / "examples" / "rollouts"
 
 
 def node(name: str, cpu: float, *, memory: float = 1e12, gpu: float = 0, **fields: Any) -> NodeCapacity:
-    known = {"labels": {}, "ready": True, "schedulable": True} | fields
+    known: dict[str, Any] = {"labels": {}, "ready": True, "schedulable": True} | fields
     return NodeCapacity(name, allocatable={"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpu}, requested={}, **known)
 
 
