@@ -51,7 +51,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _PlanWalk:
     context: Context
     cluster: Cluster
     outcome: Outcome
@@ -111,7 +111,7 @@ async def apply(
     plan: Plan, changes: Changes, context: Context, *, cluster: Cluster, supervisors: Supervisors
 ) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
-    walk = _Walk(context, cluster, Outcome(list(changes.explanations)))
+    walk = _PlanWalk(context, cluster, Outcome(list(changes.explanations)))
     for rotation in plan.actions.rotations:
         await walk.rotate(rotation)
     for delete in plan.actions.deletes:

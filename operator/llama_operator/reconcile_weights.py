@@ -38,7 +38,7 @@ async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings
     outcome = Outcome()
     if snapshot.spec:
         context = WeightsContext(snapshot.key, snapshot.uid, snapshot.spec, settings)
-        await _act(decided, _Walk(snapshot, context, cluster, outcome))
+        await _act(decided, _WeightsWalk(snapshot, context, cluster, outcome))
     status = weights_status(snapshot, decided, tuple(outcome.problems), now=now)
     if status != snapshot.status:
         owner = Owner(snapshot.key, snapshot.uid, API_VERSION, WEIGHTS_KIND)
@@ -53,7 +53,7 @@ async def _with_capacity(snapshot: WeightsSnapshot, cluster: Cluster) -> Weights
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _WeightsWalk:
     snapshot: WeightsSnapshot
     context: WeightsContext
     cluster: Cluster
@@ -69,7 +69,7 @@ class _Walk:
         await self.outcome.attempt(f"the delete of {ref.kind} {ref.name}", call)
 
 
-async def _act(decided: WeightsPlan, walk: _Walk) -> None:
+async def _act(decided: WeightsPlan, walk: _WeightsWalk) -> None:
     """Write what the Job needs first, then the Job: without its rights it could not store what it found."""
     context, children = walk.context, walk.snapshot.children
     wanted = [manifest_config_map(context)] if decided.settled else resolver_objects(context)

@@ -6,7 +6,7 @@ import pytest
 
 from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.reasons import StagingReason
-from llama_serving.config.units import bytes_text
+from llama_serving.config.wording import bytes_text
 from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused, disk_full
 from llama_serving.weights.staging.decide.item import QueueItem
 from llama_serving.weights.staging.decide.progress import StagingProgress

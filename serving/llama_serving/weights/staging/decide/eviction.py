@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llama_serving.config import names
-from llama_serving.config.units import bytes_text
+from llama_serving.config.wording import bytes_text
 
 KEPT: Final = 3
 _RESERVE: Final = 10**9

@@ -8,7 +8,7 @@ from typing import Final
 from llama_serving.config.backoff import doubling_pause
 from llama_serving.config.desired import StagedWeights, WeightsArtifact
 from llama_serving.config.reasons import StagingReason
-from llama_serving.config.units import bytes_text
+from llama_serving.config.wording import bytes_text
 from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused
 from llama_serving.weights.staging.decide.progress import StagingProgress
 from llama_serving.weights.staging.decide.rate import progress_text, seconds_left

@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from llama_serving.config.units import bytes_text, bytes_unit, in_unit, unit_name
-from llama_serving.config.wording import rough_seconds
+from llama_serving.config.wording import bytes_text, bytes_unit, in_unit, rough_seconds, unit_name
 
 WINDOW: Final = 5.0  # seconds
 _STEP: Final = 0.25  # seconds between two measurements
