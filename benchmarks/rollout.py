@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from benchmarks._machine import Cores, watched_cores
 from benchmarks._proxies import free_port, serving_program
 from testbed.progress import step
-from tests.e2e.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
-from tests.e2e.load import Answer, OpenLoad
+from tests.e2e.support.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
+from tests.e2e.support.load import Answer, OpenLoad
 
 NAME = "bench"
 STAGES, GROUPS = 2, 2

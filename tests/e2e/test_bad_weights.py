@@ -18,10 +18,10 @@ from examples import models
 from examples.cluster import SETTINGS
 from llama_operator.api.v1alpha1.model import ModelSpec
 from llama_operator.plan.naming import weights_name
-from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, tiny_models
-from tests.e2e.faults import machine, stage_pod
-from tests.e2e.load import OpenLoad, references
-from tests.e2e.origin import Fault, Origin, origin, write_sums
+from tests.e2e.support.bed import NAMESPACE, Bed, Object, manifest, tiny_models
+from tests.e2e.support.faults import machine, stage_pod
+from tests.e2e.support.load import OpenLoad, references
+from tests.e2e.support.origin import Fault, Origin, origin, write_sums
 from tests.soak import soak
 
 NAME = "upgraded"

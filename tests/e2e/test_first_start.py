@@ -3,8 +3,8 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from tests.e2e.bed import PAIR, Bed, manifest
-from tests.e2e.faults import kill_operator, until, until_time
+from tests.e2e.support.bed import PAIR, Bed, manifest
+from tests.e2e.support.faults import kill_operator, until, until_time
 
 SEED = 20261124
 START_S = 60

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from examples.steps import run
-from tests.e2e.bed import Bed, Object, manifest
-from tests.e2e.faults import until
+from tests.e2e.support.bed import Bed, Object, manifest
+from tests.e2e.support.faults import until
 
 NAMES = ("gang-a", "gang-b")
 NODES_FOR_MANY, FIT, WANTED, LEFT = 40, 20, 23, 4

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from examples.cluster import RELEASE
 from llama_serving.config import names
 from testbed import Bed as Machine
-from tests.e2e.bed import Bed, Object
+from tests.e2e.support.bed import Bed, Object
 
 
 def machine() -> Machine:

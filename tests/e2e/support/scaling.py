@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import aiohttp
 
-from tests.e2e.bed import Bed, Object
-from tests.e2e.faults import restart_gateways
-from tests.e2e.load import TIMEOUT, Answer, ask, request
+from tests.e2e.support.bed import Bed, Object
+from tests.e2e.support.faults import restart_gateways
+from tests.e2e.support.load import TIMEOUT, Answer, ask, request
 
 AUTOSCALING = {
     "minReplicas": 0,
