@@ -11,8 +11,7 @@ RUN := .venv/bin/python
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
 # The pure tests of what is changed most often.
-QUICK := tests/unit/api tests/unit/test_structure.py $(addprefix tests/unit/,gateway/test_router.py gateway/test_health.py \
-	cell/test_leader.py cell/test_worker.py operator/test_groups.py operator/test_strategy.py operator/test_placing.py)
+QUICK := $(addprefix tests/unit/,api gateway/routing cell/policy operator/plan/groups operator/plan/placement test_structure.py)
 # Some machines forbid byte code: then each process of a test run compiles thousands of modules for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -73,7 +72,7 @@ format: setup  ## Format and sort.
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-generate: setup  ## Write the generated files (CRDs, their copy in the chart, docs/api.md).
+generate: setup  ## Write the generated files (CRDs, their copy in the chart, docs/reference/api.md).
 	$(RUN) -m llama_operator.api.crdgen
 
 bench: setup serving-setup  ## Benchmarks of the gateway, printed as a table.

@@ -53,12 +53,12 @@ async def run(load: Run, port: int) -> Result:
     start = time.perf_counter()
     async with asyncio.timeout(_DEADLINE):
         each = load.requests // load.connections
-        await asyncio.gather(*[_client(load, port, each, result) for _ in range(load.connections)])
+        await asyncio.gather(*[_client(load, port, count=each, result=result) for _ in range(load.connections)])
     result.wall = time.perf_counter() - start
     return result
 
 
-async def _client(load: Run, port: int, count: int, result: Result) -> None:
+async def _client(load: Run, port: int, *, count: int, result: Result) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = b"POST %s HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
         load.path.encode(),

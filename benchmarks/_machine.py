@@ -50,7 +50,7 @@ class Cores:
 
 @contextlib.asynccontextmanager
 async def watched_cores(every: float = 1.0) -> AsyncIterator[Cores]:
-    """A sample each ``every`` seconds while the block runs."""
+    """Take a sample each ``every`` seconds while the block runs."""
     cores = Cores()
 
     async def sample() -> None:

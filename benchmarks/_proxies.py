@@ -79,7 +79,7 @@ def gateway(behind: int) -> Iterator[Endpoint]:
     """Start our gateway."""
     port = free_port()
     command = [sys.executable, "-m", "llama_serving.gateway", "--static", f"only=http://127.0.0.1:{behind}"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--internal-port", "0"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--admin-port", "0"]
     with _process(command) as process:
         _wait_for(port, process)
         yield Endpoint(port, process.pid)
@@ -118,7 +118,7 @@ def ray_serve() -> Iterator[Endpoint]:
 def serving_program(
     module: str, *arguments: str, within: float, stderr: int | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A program of the serving environment that ends with its input, killed ``within`` seconds after that.
+    """Start a program of the serving environment; its input ends it, or a kill ``within`` seconds later.
 
     Raises:
         MissingError: there is no such environment.

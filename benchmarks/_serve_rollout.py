@@ -2,8 +2,8 @@
 
 ``python -m benchmarks._serve_rollout PORT FOLDER MODEL REVISION [--surge]`` starts a Ray of its own on this machine and
 deploys two replicas of the model in FOLDER/REVISION behind Serve's HTTP proxy, by ``ray.serve.llm``'s own application.
-A replica has one stage: of two, the second dies on CPU at the first request with stock vLLM (docs/cell.md, "CPU
-stages"). Then each line of its input is a revision that it updates to by ``serve.run``; it answers with a line,
+A replica has one stage: of two, the second dies on CPU at the first request with stock vLLM (docs/reference/cell.md,
+"CPU stages"). Then each line of its input is a revision that it updates to by ``serve.run``; it answers with a line,
 ``REVISION SECONDS PEAK``, when Serve says that the update is done: PEAK is the largest number of replicas that had
 begun and not ended, seen twice a second. It ends with its input.
 """
@@ -58,7 +58,7 @@ def application(model: str, path: Path, *, surge: bool) -> Application:
 
 
 def updating(*, surge: bool) -> dict[str, Any]:
-    """Serve's way by default (first one away, then one new), or with new replicas before old ones go."""
+    """Return Serve's options for an update: its default (one away, then one new), or new replicas first."""
     return {"max_surge_percent": 100} if surge else {}
 
 

@@ -57,13 +57,13 @@ class Machines:
     wishes: dict[str, DesiredState] = field(default_factory=dict)
 
     async def load(self, address: str) -> GatewayLoad | None:
-        """The gateway at this address."""
+        """Return the load of the gateway at this address."""
         return self.gateways.get(address)
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Taken at once."""
         assert token
-        self.wishes[address] = wish
+        self.wishes[address] = desired
         return ""
 
     async def state(self, address: str) -> SupervisorAnswer:
@@ -75,7 +75,7 @@ class Machines:
 
 
 def gateway_load(uptime: float, waiting: int) -> GatewayLoad:
-    """A gateway at which so many requests have come and wait."""
+    """Make the load of a gateway at which so many requests have come and wait."""
     work = WorkCount(requests=waiting, prompt_tokens=100 * waiting, answer_tokens=200 * waiting)
     return GatewayLoad(
         waiting=waiting, oldest_wait=0.1 * bool(waiting), in_flight=0, draining=False, groups=(), totals={},
@@ -85,7 +85,7 @@ def gateway_load(uptime: float, waiting: int) -> GatewayLoad:
 
 @asynccontextmanager
 async def operator(edges: Edges) -> AsyncIterator[None]:
-    """The operator as its process runs it, on these edges."""
+    """Run the operator as its process does, on these edges."""
 
     async def one_pass(bodies: Bodies) -> float:
         return await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
@@ -95,7 +95,8 @@ async def operator(edges: Edges) -> AsyncIterator[None]:
         return await reconcile_weights(bodies, cluster=edges.cluster, settings=SETTINGS, now=now)
 
     registry, stop = kopf.OperatorRegistry(), asyncio.Event()
-    build(registry, one_pass, one_weights_pass, Heartbeat(clock=time.monotonic))
+    heartbeat = Heartbeat(clock=time.monotonic)
+    build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)
     running = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, namespaces=[NAMESPACE], stop_flag=stop)
     )
@@ -125,7 +126,7 @@ class Pods:
                     self.released.setdefault(pod.metadata.name, now)
 
     def of(self, name: str, seen: dict[str, float]) -> list[float]:
-        """Times of a deployment's pods."""
+        """Return the times of a deployment's pods."""
         return [at for pod, at in seen.items() if pod.startswith(f"{name}-")]
 
 
@@ -138,7 +139,7 @@ class Benchmark:
         self.started = time.monotonic()
 
     async def weights_are_ready(self) -> None:
-        """A user has them checked; all deployments use them."""
+        """Have the weights checked as a user does; all deployments use them."""
         about = {"name": "checked"}
         body = {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "metadata": about, "spec": CPU_SPEC["model"]}
         await asyncio.to_thread(self.stand.create, body)
@@ -147,7 +148,7 @@ class Benchmark:
         await until("the weights are ready", lambda: bool(self.stand.items("llamaweights")[0]["status"].get("ready")))
 
     async def deploy(self, name: str, **spec: Any) -> str:
-        """A deployment with a gateway pod, at its first decision; the gateway's address."""
+        """Create a deployment with a gateway pod, up to its first decision; returns the gateway's address."""
         address = next(self.addresses)
         self.machines.gateways[address] = gateway_load(1, 0)
         meta = {"name": name, "namespace": NAMESPACE}
@@ -263,7 +264,7 @@ def _node(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @contextmanager
 def api_server() -> Iterator[ApiServer]:
-    """A control plane of its own, with nodes that only exist on paper."""
+    """Start a control plane of its own, with nodes that only exist on paper."""
     with control_plane(INSTANCE) as server:
         os.environ["KUBECONFIG"] = str(server.kubeconfig)
         server.run("create", "namespace", NAMESPACE)

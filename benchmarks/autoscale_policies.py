@@ -1,8 +1,8 @@
-"""The table "Autoscaling policies" of docs/benchmarks.md: ``python -m benchmarks.autoscale_policies``.
+"""The table "Autoscaling policies" of docs/benchmarks/: ``python -m benchmarks.autoscale_policies``.
 
 Five loads, three start delays, each policy with its defaults and tuned, beside the clairvoyant bound. Every rule is
 tuned for each load and delay on another trace of the same kind (another seed; the first half of the Azure trace), ours
-has its defaults (docs/benchmarks.md says on what its constants were chosen). Azure is left out where its file is not
+has its defaults (docs/benchmarks/2026-11-27-autoscaling-policies.md). Azure is left out where its file is not
 given. Rows come as lines of JSON in ``--out``, load by load; with ``--reuse`` the rows of such a file are taken for all
 policies but ours, where it has all of them: after a run that was broken off, or when only our policy has changed since.
 """
@@ -57,7 +57,7 @@ def rows(cell: Cell) -> list[dict[str, Any]]:
     parameters = Parameters(startDelay=cell.delay)
 
     def row(name: str, form: str, settings: dict[str, float]) -> dict[str, Any]:
-        judged = attempt(name, settings, judging, parameters)
+        judged = attempt(name, settings, trace=judging, parameters=parameters)
         return {**asdict(judged), "policy": name, "form": form, "settings": written(name, settings)}
 
     found = [row("ours", "default", {})]
@@ -81,7 +81,7 @@ def verdict(ours: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The table as it stands in the documentation."""
+    """Yield the lines of the table as it stands in the documentation."""
     yield "| load | start | policy | settings | GPU-seconds | / bound | in time | p50 | p99 | turns | ours |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for load_, delay in dict.fromkeys((one["load"], one["delay"]) for one in found):

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import json
 import os
-import pathlib
 import platform
 import statistics
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks import _proxies
 from benchmarks._load import LATENCY, PASSED, STREAM, THROUGHPUT, run
@@ -136,8 +136,8 @@ def main() -> None:
         table = asyncio.run(rounds(endpoints, options.rounds))
     print("\n".join(report(table, missing)))
     if options.json:
-        with pathlib.Path(options.json).open("w", encoding="utf-8") as file:
-            json.dump({name: vars(samples) for name, samples in table.items()}, file, indent=1)
+        samples = {name: vars(of_one) for name, of_one in table.items()}
+        Path(options.json).write_text(json.dumps(samples, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ one thread. Each round measures, one after the other in the same process:
 
 * ``memcpy``        the same bytes from memory to memory (``Tensor.copy_``)
 * ``read+memcpy``   ``read`` of the files through a buffer of 16 MiB, and a copy to where they go
-* ``reload``        ours (``cell/reload.py``)
+* ``reload``        ours (``cell/rank/reload.py``)
 * ``stock``         ``reload_weights`` of vLLM
 * ``fresh``         vLLM's own load of a new model
 
@@ -36,7 +36,7 @@ VOCABULARY = 32_000
 
 
 def make(folder: Path, *, layers: int, seed: int) -> None:
-    """A checkpoint in shards, with random numbers of a healthy size."""
+    """Write a checkpoint in shards, with random numbers of a healthy size."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -74,7 +74,7 @@ class Bench:
         self._buffer = bytearray(BUFFER)
 
     def fresh(self, folder: Path) -> Any:
-        """A new model, loaded by vLLM."""
+        """Return a new model, loaded by vLLM."""
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader import get_model
 
@@ -84,12 +84,12 @@ class Bench:
             return get_model(vllm_config=self._config)
 
     def next(self) -> Path:
-        """The other checkpoint."""
+        """Return the other checkpoint."""
         self._turn += 1
         return self._folders[self._turn % 2]
 
     def seconds(self, way: str) -> float:
-        """Time of one fill."""
+        """Return the seconds of one fill."""
         ways: dict[str, Callable[[], object]] = {
             "memcpy": lambda: self._to.copy_(self._from),
             "read+memcpy": self._read,
@@ -119,7 +119,7 @@ class Bench:
         return SimpleNamespace(model_runner=runner, vllm_config=self._config)
 
     def reload(self, folder: Path) -> None:
-        """Ours."""
+        """Reload the model our way."""
         from llama_serving.cell.rank.reload import reload_weights
 
         reload_weights(self._worker(), str(folder))
@@ -132,7 +132,7 @@ class Bench:
             reload_weights(self._config, self.model, None, str(folder), True)
 
     def differences(self) -> list[str]:
-        """What a reload made otherwise than a fresh load."""
+        """Return what a reload made otherwise than a fresh load."""
         folder = self.next()
         self.reload(folder)
         mine = prints(self.model)
@@ -178,7 +178,7 @@ def _keep_parameters() -> None:
     import torch
     from vllm.model_executor.layers import utils
 
-    def keep(layer: Any, remove_weight: bool) -> None:
+    def keep(layer: Any, *_: object, **__: object) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
     utils.dispatch_cpu_unquantized_gemm = keep

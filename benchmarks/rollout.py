@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from benchmarks._machine import Cores, watched_cores
 from benchmarks._proxies import free_port, serving_program
 from testbed.progress import step
-from tests.e2e.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
-from tests.e2e.load import Answer, OpenLoad
+from tests.e2e.support.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
+from tests.e2e.support.load import Answer, OpenLoad
 
 NAME = "bench"
 STAGES, GROUPS = 2, 2
@@ -95,7 +95,7 @@ class Way:
     change: Change | None = None
 
 
-async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManager[list[int]], groups: int) -> Row:
+async def under_load(way: Way, *, rate: float, counting: AbstractAsyncContextManager[list[int]], groups: int) -> Row:
     """Load until so many requests have an end; meanwhile change something again and again."""
     row, number = Row(way.name, way.url), 0
     async with (
@@ -119,7 +119,7 @@ async def under_load(way: Way, rate: float, counting: AbstractAsyncContextManage
 
 
 def plain_service(bed: Bed) -> str:
-    """A Service straight on the leaders, as one would write it without a gateway; its URL."""
+    """Make a Service straight on the leaders, as one would without a gateway; return its URL."""
     labels = {"llama-operator.dev/deployment": NAME, "llama-operator.dev/stage": "0"}
     bed.kubectl.apply(
         {
@@ -148,7 +148,7 @@ def replace_group(bed: Bed, group: int, *options: str) -> None:
 
 
 async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float) -> list[Row]:
-    """The rows of the test bed, one after the other."""
+    """Measure the rows of the test bed, one after the other."""
     gateway, plain = bed.service_url(NAME), plain_service(bed)
 
     async def upgrade(number: int) -> None:
@@ -176,7 +176,7 @@ async def on_the_bed(bed: Bed, *, requests: int, replacements: int, rate: float)
     )
 
     async def measured(way: Way) -> Row:
-        return await under_load(way, rate, most_pods(bed, NAME), STAGES * GROUPS)
+        return await under_load(way, rate=rate, counting=most_pods(bed, NAME), groups=STAGES * GROUPS)
 
     rows = [await measured(way) for way in ways]
     fewer = bed.edit(NAME, {"replicas": 1})
@@ -214,7 +214,7 @@ async def on_ray_serve(*, requests: int, rate: float, surge: bool) -> list[Row]:
             await asyncio.to_thread(told)
         name, url = RAY_SERVE_SURGE if surge else RAY_SERVE, f"http://127.0.0.1:{port}"
         ways = (Way(f"{STEADY}, {name}", url, requests), Way(name, url, requests, update))
-        return [await under_load(way, rate, counted(), GROUPS) for way in ways]
+        return [await under_load(way, rate=rate, counting=counted(), groups=GROUPS) for way in ways]
 
 
 def table(rows: list[Row]) -> str:
@@ -278,7 +278,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows: list[Row] = []
     if asked.part != "ray-serve":
-        rows += bed_rows(asked.requests, asked.replacements, asked.rate, asked.stage_cpu)
+        rows += bed_rows(asked.requests, replacements=asked.replacements, rate=asked.rate, stage_cpu=asked.stage_cpu)
     for surge in () if asked.part == "bed" else (False, True):
         try:
             rows += asyncio.run(on_ray_serve(requests=asked.replacements, rate=asked.rate, surge=surge))
@@ -287,7 +287,7 @@ def main() -> None:
     print(table(rows))
 
 
-def bed_rows(requests: int, replacements: int, rate: float, stage_cpu: str) -> list[Row]:
+def bed_rows(requests: int, *, replacements: int, rate: float, stage_cpu: str) -> list[Row]:
     """Two groups on the test bed, measured and taken away; ``stage_cpu``: what each of their pods asks for."""
     bed = running_bed()
     with step("two groups"):

@@ -31,15 +31,14 @@ from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import StagedWeights, WeightsArtifact
 from llama_serving.config.names import weights_path
 from llama_serving.config.weights import Manifest
-from llama_serving.weights.resolve.progress import Progress
-from llama_serving.weights.resolve.resolve import Wanted, resolve
+from llama_serving.weights.resolve.progress import ReadProgress
+from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.local import LocalSource
-from llama_serving.weights.source.retry import Patience
-from llama_serving.weights.staging.io.concurrency import STREAMS
-from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.source.retry import RetryPolicy
+from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
+from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import LocalDisk
-from llama_serving.weights.staging.ports import Site, Tools
 from llama_serving.weights.staging.stager import Stager
 
 DEADLINE = 600.0  # seconds for one share
@@ -74,7 +73,7 @@ class Case:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The URL of the folder on a server in another process."""
+    """Return the URL of the folder on a server in another process."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.staging", "--serve", str(folder), "--port", str(port)]
@@ -94,9 +93,9 @@ def served(folder: Path) -> Iterator[str]:
 
 async def manifest_of(folder: Path) -> Manifest:
     """As the resolver makes it."""
-    silent = Progress(lambda _: None)
+    silent = ReadProgress(lambda _: None)
     found = await resolve(
-        LocalSource(folder, revision=""), Wanted(place=str(folder)), patience=Patience(), progress=silent
+        LocalSource(folder, revision=""), ResolveRequest(location=str(folder)), retry=RetryPolicy(), progress=silent
     )
     if found.manifest is None:
         raise RuntimeError(found.report.message)
@@ -109,10 +108,10 @@ async def stager(root: Path, item: WeightsArtifact, *, stage: int, stages: int) 
     (root / "weights").mkdir(parents=True, exist_ok=True)
     (root / "next.json").write_text(item.model_dump_json())
     with ThreadPoolExecutor(STREAMS + 2) as pool:
-        tools = Tools(open_source=open_source, disk=LocalDisk(), pool=pool, patience=Patience())
-        inbox = Inbox(wish=root / "wish.json", configured=root / "next.json")
-        site = Site(mount=root / "weights", stage=stage, stages=stages, holder="benchmark")
-        one = Stager(site=site, tools=tools, inbox=inbox, outbox=Outbox(root / "staging.json"))
+        deps = StagerDependencies(open_source=open_source, disk=LocalDisk(), pool=pool, retry=RetryPolicy())
+        desired_files = DesiredFiles(desired=root / "desired.json", configured=root / "next.json")
+        pod = StagePod(mount=root / "weights", stage=stage, stages=stages, holder="benchmark")
+        one = Stager(pod=pod, deps=deps, desired_files=desired_files, state_file=StateFile(root / "staging.json"))
         try:
             yield one
         finally:
@@ -120,7 +119,7 @@ async def stager(root: Path, item: WeightsArtifact, *, stage: int, stages: int) 
 
 
 async def until_ready(one: Stager) -> tuple[StagedWeights, float]:
-    """What is reported at the end, and the seconds until then."""
+    """Return what is reported at the end, and the seconds until then."""
     begun = time.monotonic()
     while time.monotonic() - begun < DEADLINE:
         await one.step()
@@ -212,7 +211,7 @@ def forget_peak() -> int:
 
 
 def status_bytes(name: str) -> int:
-    """A size in /proc/self/status."""
+    """Return a size in /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
@@ -237,7 +236,7 @@ def report(cases: list[Case], programs: dict[str, Row], peak: int) -> list[str]:
 
 
 def serve(folder: Path, port: int) -> None:
-    """A web server of the folder; it answers ranges."""
+    """Serve the folder; it answers ranges."""
     app = web.Application()
     app.router.add_static("/", folder)
     web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)

@@ -17,7 +17,7 @@ SETTINGS = {
 
 
 def bed_environment() -> dict[str, str]:
-    """This process's environment with the test bed's kubeconfig and programs."""
+    """Return this process's environment with the test bed's kubeconfig and programs."""
     text = run([sys.executable, "-m", "testbed", "env"], capture=True)
     pairs = (line.removeprefix("export ").partition("=") for line in text.splitlines() if "=" in line)
     return {**os.environ, **{key: value.strip("'\"") for key, _, value in pairs}}
@@ -32,12 +32,12 @@ def install_chart(environment: dict[str, str], namespace: str) -> None:
 
 
 def restricted_namespace(name: str) -> dict[str, object]:
-    """A namespace that refuses pods which are not Pod Security ``restricted``."""
+    """Return a namespace that refuses pods which are not Pod Security ``restricted``."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}}
 
 
 def folder_claim(namespace: str, name: str, folder: Path) -> tuple[dict[str, object], ...]:
-    """A claim bound to a folder that every node of the test bed sees."""
+    """Return a volume and a claim of a folder that every node of the test bed sees."""
     size = {"storage": "1Gi"}
     access: dict[str, object] = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
     volume = f"{namespace}-{name}"

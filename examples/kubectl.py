@@ -24,7 +24,7 @@ class Kubectl:
         return run(self._command(*arguments), environment=self.environment, capture=True)
 
     def json(self, *arguments: str) -> dict[str, Any]:
-        """An object."""
+        """Return an object."""
         found: dict[str, Any] = json.loads(self(*arguments, "-o", "json"))
         return found
 
@@ -50,7 +50,7 @@ class Kubectl:
                 raise SystemExit(f"{' '.join(command)}: {error.strip()}")
 
     def watch_command(self, *arguments: str) -> list[str]:
-        """The kubectl that prints such events, one on each line, until it is ended or the API server ends the watch."""
+        """Return the command that prints such events, one a line, until it or the watch is ended."""
         return self._command("get", *arguments, "--watch", "--output-watch-events", "-o", "json")
 
     def apply(self, *manifests: dict[str, object]) -> None:
@@ -73,7 +73,7 @@ class Kubectl:
 
 @contextmanager
 def port_forward(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
-    """A local port that reaches ``target``; works with every cluster that kubectl reaches."""
+    """Forward a local port to ``target``, and yield it; works with every cluster that kubectl reaches."""
     command = ["kubectl", "--namespace", kubectl.namespace, "port-forward", target, f":{port}"]
     with subprocess.Popen(command, env=kubectl.environment, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from examples.steps import run
-from testbed.store import cache
+from testbed.cache.folder import cache
 
 PYTHON = Path("serving-venv") / "bin" / "python"
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,7 +16,7 @@ def smollm2() -> Path:
 
 
 def tiny(seed: int = 1) -> Path:
-    """A tiny random Llama with a tokenizer, 11.5 MB in float32; another seed, other weights of the same shape."""
+    """Make a tiny random Llama with a tokenizer, 11.5 MB in float32; another seed gives other weights."""
     return _made(f"tiny-{seed}", "testbed.models.tiny", "--seed", str(seed))
 
 

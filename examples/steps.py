@@ -16,7 +16,7 @@ class Steps:
 
     @contextmanager
     def step(self, what: str) -> Iterator[Callable[[str], None]]:
-        """A step; the value prints a line of progress with the seconds so far."""
+        """Show a step; yield a function that prints a line of progress with the seconds so far."""
         start = time.monotonic()
         print(f"[{len(self.taken) + 1}/{self.total}] {what}", flush=True)
 

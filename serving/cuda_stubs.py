@@ -87,7 +87,7 @@ def _versions_needed(section: bytes, strings: bytes, library: Library) -> dict[i
 
 
 def sysv_hash(name: str) -> int:
-    """The hash of ELF's symbol tables."""
+    """Compute the hash of ELF's symbol tables."""
     value = 0
     for byte in name.encode():
         value = (value << 4) + byte

@@ -1,4 +1,4 @@
-"""`python -m testbed`: a Kubernetes cluster to try and test the operator on. docs/testbed.md says more."""
+"""`python -m testbed`: a Kubernetes cluster to try and test the operator on. docs/explanation/test-bed.md says more."""
 
 import argparse
 import os
@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from testbed import backends, store
+from testbed import backends
 from testbed.backends import Cluster
+from testbed.cluster import store
 from testbed.errors import BedError
 
 _COMMANDS = {

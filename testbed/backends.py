@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from testbed import own
+from testbed.cache.folder import REPOSITORY
+from testbed.cluster import own
 from testbed.errors import BedError
 from testbed.images import build, load
-from testbed.store import REPOSITORY
 
 
 class Cluster(Protocol):
@@ -141,7 +141,8 @@ class Current:
     kubeconfig: str
 
     def up(self, *, nodes: int | None, kwok_nodes: int | None) -> None:
-        """Check that it answers."""
+        """Check that the cluster answers; its nodes stay as they are."""
+        del nodes, kwok_nodes
         _run("kubectl", "version", "--request-timeout=10s")
 
     def down(self) -> None:

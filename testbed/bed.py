@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from testbed import audit, cgroups, own, processes
+from testbed import audit
+from testbed.cluster import cgroups, own
+from testbed.cluster.spec import Node
 from testbed.errors import BedError
-from testbed.spec import Node
-from testbed.units import main_processes
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,6 @@ class Bed:
             OSError: the server cannot be reached or refused (urllib.error.HTTPError).
         """
         return own.api(own.existing(self.name)).request(method, path, body, content_type=content_type)
-
-    def stop_kubelet(self, node: str) -> None:
-        """End a node's kubelet: its pods run on, and the API server loses sight of the node after 20 s."""
-        self._stop(f"{node}/kubelet")
-
-    def crash_node(self, node: str) -> None:
-        """End a node like a power cut: all its processes at once, its network and mounts with them."""
-        self._stop(f"{node}/pause")
-
-    def repair(self) -> None:
-        """Start again what was stopped; returns when the nodes are Ready."""
-        own.up(self.name, nodes=len(self.nodes))
-
-    def _stop(self, unit: str) -> None:
-        mine = [p for p in processes.found(self.name) if p.unit == unit]
-        state = own.existing(self.name)
-        units = own.wanted_units(state.spec, own.folders(self.name), tokens="")
-        main = main_processes(units, mine).get(unit)
-        if main is None:
-            raise BedError(f"{unit} of '{self.name}' does not run")
-        processes.stop([main], grace_s=0.0)
 
     def pod_processes(self, namespace: str, pod: str, container: str = "") -> list[PodProcess]:
         """Return the processes of a pod's containers (of one of them, if named) that run now.

@@ -17,7 +17,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """A step that is not worth a line."""
+    """Show nothing for a step that is not worth a line."""
     yield
 
 
@@ -27,7 +27,9 @@ def step(text: str) -> Iterator[None]:
     began = time.monotonic()
     done = threading.Event()
     terminal = sys.stderr.isatty()
-    ticker = threading.Thread(target=_tick, args=(text, began, done, terminal), daemon=True)
+    ticker = threading.Thread(
+        target=_tick, args=(text,), kwargs={"began": began, "done": done, "terminal": terminal}, daemon=True
+    )
     ticker.start()
     outcome = "failed after"
     try:
@@ -40,7 +42,7 @@ def step(text: str) -> Iterator[None]:
         say(f"{clear}{text}: {outcome} {time.monotonic() - began:.1f} s")
 
 
-def _tick(text: str, began: float, done: threading.Event, terminal: bool) -> None:
+def _tick(text: str, *, began: float, done: threading.Event, terminal: bool) -> None:
     while not done.wait(_TERMINAL_EVERY_S if terminal else _LOG_EVERY_S):
         end, start = ("", "\r\033[K") if terminal else ("\n", "")
         print(f"{start}{text}: {time.monotonic() - began:.0f} s so far", end=end, file=sys.stderr, flush=True)

@@ -36,7 +36,7 @@ def settings_from(environment: dict[str, str]) -> Settings:
 
 async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) -> None:
     """Run until ``stop``; with no namespaces, watch all of them."""
-    pulse = Heartbeat(clock=time.monotonic)
+    heartbeat = Heartbeat(clock=time.monotonic)
     api = await connect()
     async with api, aiohttp.ClientSession() as session:
         cluster = KubeCluster(api)
@@ -49,8 +49,8 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
             return await reconcile_weights(bodies, cluster=cluster, settings=settings, now=datetime.now(UTC))
 
         registry = kopf.OperatorRegistry()
-        build(registry, one_pass, one_weights_pass, pulse)
-        runner = await admin.serve(pulse, edges.scales, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
+        build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)
+        runner = await admin.serve(heartbeat, edges.autoscalers, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
         try:
             await kopf.operator(
                 registry=registry,

@@ -1,43 +1,60 @@
-"""The operator's port: liveness, metrics and the recordings of autoscaling.
+"""The operator's admin port: liveness, metrics and the recordings of autoscaling.
 
-Dead is an operator one of whose loops has missed its time by far, since then only a restart helps.
+GET /live                                 200, or 503 when a loop is late: only a restart helps then
+GET /metrics                              Prometheus' text format (metrics.py)
+GET /autoscaling/{namespace}/{name}.csv   the last hour, as ``python -m llama_operator.replay replay`` reads it
 """
 
 from aiohttp import web
 
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.loop import Heartbeat
+from llama_operator.metrics import METRICS
+from llama_operator.plan.autoscaling.recording import as_csv
 from llama_operator.ports import Key
+from llama_serving.config.metrics import CONTENT_TYPE, exposition
 from llama_serving.config.names import ROUTE_LIVE
 
 PORT = 8080
 LATE = 120.0  # seconds; twice the longest pass
 
 
-async def serve(pulse: Heartbeat, scales: AutoscalerRegistry, *, port: int = PORT) -> web.AppRunner:
-    """Answer the kubelet, Prometheus and those who want a recording; the caller cleans the runner up."""
+class AdminApi:
+    """The routes of the admin port."""
 
-    async def live(_: web.Request) -> web.Response:
-        late = pulse.late()
-        body = {"loops": len(pulse.due), "seconds_late": round(late, 1)}
+    def __init__(self, heartbeat: Heartbeat, registry: AutoscalerRegistry) -> None:
+        self._heartbeat = heartbeat
+        self._registry = registry
+        self._exposition = exposition(METRICS, lambda: registry)
+
+    def app(self) -> web.Application:
+        """Return the application with the routes."""
+        app = web.Application()
+        app.router.add_get(ROUTE_LIVE, self._get_live)
+        app.router.add_get("/metrics", self._get_metrics)
+        app.router.add_get("/autoscaling/{namespace}/{name}.csv", self._get_recording)
+        return app
+
+    async def _get_live(self, _: web.Request) -> web.Response:
+        late = self._heartbeat.late()
+        body = {"loops": len(self._heartbeat.due), "seconds_late": round(late, 1)}
         return web.json_response(body, status=503 if late > LATE else 200)
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(text=scales.metrics(), content_type="text/plain", charset="utf-8")
+    async def _get_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._exposition(), headers={"Content-Type": CONTENT_TYPE})
 
-    async def recording(request: web.Request) -> web.Response:
+    async def _get_recording(self, request: web.Request) -> web.Response:
         key = Key(request.match_info["namespace"], request.match_info["name"])
-        text = scales.recording(key)
-        if text is None:
-            said = f"no autoscaled deployment {key.namespace}/{key.name} was seen since this operator started\n"
-            return web.Response(status=404, text=said)
-        return web.Response(text=text, content_type="text/csv", charset="utf-8")
+        readings = self._registry.readings(key)
+        if readings is None:
+            text = f"no autoscaled deployment {key.namespace}/{key.name} was seen since this operator started\n"
+            return web.Response(status=404, text=text)
+        return web.Response(text=as_csv(readings), content_type="text/csv", charset="utf-8")
 
-    app = web.Application()
-    app.router.add_get(ROUTE_LIVE, live)
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/autoscaling/{namespace}/{name}.csv", recording)
-    runner = web.AppRunner(app, access_log=None)
+
+async def serve(heartbeat: Heartbeat, registry: AutoscalerRegistry, *, port: int = PORT) -> web.AppRunner:
+    """Serve the admin port; the caller cleans the runner up."""
+    runner = web.AppRunner(AdminApi(heartbeat, registry).app(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()
     return runner

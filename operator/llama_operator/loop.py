@@ -1,6 +1,6 @@
 """One loop per LlamaDeployment: events only wake it, every pass is a full pass, it never ends by itself.
 
-The flag is cleared before the world is read, so no wake-up is lost. A floor between passes merges bursts of events. A
+The flag is cleared before the state is read, so no wake-up is lost. A floor between passes merges bursts of events. A
 failed pass is tried again with growing pauses; an event, such as an edit that mends it, ends the pause.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from llama_operator.ports import Key, Retry
+from llama_serving.config.backoff import doubling_pause
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,12 @@ class Heartbeat:
     due: dict[Key, float] = field(default_factory=dict)  # when each loop's present wait ends
 
     def beat(self, key: Key, wait: float) -> None:
-        """A pass has ended; the next one is due in ``wait`` seconds."""
+        """Note that a pass has ended, and that the next one is due in ``wait`` seconds."""
         self.last = self.clock()
         self.due[key] = self.last + wait
 
     def forget(self, key: Key) -> None:
-        """The loop has ended with its object."""
+        """Forget a loop that has ended with its object."""
         self.due.pop(key, None)
 
     def late(self) -> float:
@@ -48,11 +49,11 @@ async def run_loop(
     wake: asyncio.Event,
     stopped: Callable[[], bool],
     one_pass: Callable[[], Awaitable[float]],
-    pulse: Heartbeat,
+    heartbeat: Heartbeat,
 ) -> None:
     """Pass after pass until ``stopped``; ``one_pass`` returns the seconds until the next one."""
     failures = 0
-    pulse.beat(key, LONGEST_PASS)
+    heartbeat.beat(key, LONGEST_PASS)
     while not stopped():
         wake.clear()
         try:
@@ -68,14 +69,14 @@ async def run_loop(
             log.exception("%s/%s: pass failed, next in %.0f s", key.namespace, key.name, wait)
         floor = AFTER_FAILURE if failures else FLOOR
         wait = max(wait, floor)
-        pulse.beat(key, wait)
+        heartbeat.beat(key, wait)
         await asyncio.sleep(floor)
         await _nap(wake, wait - floor)
 
 
 def backoff(failures: int) -> float:
-    """1, 2, 4 ... seconds, at most LONGEST."""
-    return float(min(2.0 ** min(failures - 1, 16), LONGEST))
+    """Pause after so many failed passes: 1, 2, 4 ... seconds, at most LONGEST."""
+    return doubling_pause(failures, first=AFTER_FAILURE, longest=LONGEST)
 
 
 async def _nap(wake: asyncio.Event, seconds: float) -> None:

@@ -1,10 +1,10 @@
-"""The four edges of the operator: the API server, the cells, the clock's wake-ups and nothing else.
+"""The edges of the operator: the API server, the supervisors of the stages, the gateways, and nothing else.
 
 Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``Rejected`` (will not work until the
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -69,19 +69,20 @@ class Owner:
 
 @dataclass(frozen=True)
 class PodRequest:
-    """A pod of the cluster, whosever, as the scheduler looks at it."""
+    """A pod of the cluster, ours or not, as the scheduler sees it."""
 
     namespace: str
     name: str
     uid: str
     requests: Mapping[str, float] = field(default_factory=dict)
     priority: int = 0
+    priority_class: str = ""
     node: str = ""
     gated: bool = False  # the scheduler does not look at it yet
-    refused: bool = False  # the scheduler looked, and found no node for it
+    refused: bool = False  # the scheduler found no node for it
     ours: bool = False  # a stage of a LlamaDeployment
     preempts: bool = True  # may displace pods of a lower priority
-    apart: bool = False  # not on a node with another stage of its group
+    one_per_node: bool = False  # not on a node with another stage of its group
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
 
@@ -97,14 +98,14 @@ class NodeCapacity:
     allocatable: Mapping[str, float]
     requested: Mapping[str, float]
     taints: tuple[Mapping[str, str], ...] = ()
-    users: tuple[PodRequest, ...] = ()  # the pods on it
+    pods: tuple[PodRequest, ...] = ()  # the pods on it
 
 
 @dataclass(frozen=True)
 class Capacity:
     """The nodes at one moment, and the pods that have none yet."""
 
-    rooms: tuple[NodeCapacity, ...]
+    nodes: tuple[NodeCapacity, ...]
     waiting: tuple[PodRequest, ...] = ()
 
 
@@ -120,7 +121,7 @@ class Cluster(Protocol):
     """The API server, in one namespace."""
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
-        """Server-side apply; creates or updates. Raises Retry or Rejected.
+        """Create or update an object by server-side apply. Raises Retry or Rejected.
 
         With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
         the field manager of an object that several deployments share; empty is the operator's own.
@@ -130,7 +131,7 @@ class Cluster(Protocol):
         """Create the object unless it is there; never changes one. Rejected when it belongs to somebody else."""
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
-        """Let go of a shared object: what ``manager`` applied, its owner reference with it, is taken back.
+        """Let go of a shared object: what ``manager`` applied, its owner reference with it, is withdrawn.
 
         An object of ours that then has no owner left is deleted. One that is gone, or is another one (uid), counts as
         success.
@@ -148,19 +149,16 @@ class Cluster(Protocol):
         """
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
-        """The token in this Secret, which is made with a fresh random one unless it exists; never changes one."""
+        """Return the token in this Secret, which is created with a random one unless it exists; never changes one."""
 
     async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
         """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
 
-    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
+    async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
-    async def rooms(self) -> Sequence[NodeCapacity] | None:
-        """Nodes with their room; None where the operator may not list nodes and pods of the cluster."""
-
     async def capacity(self, *, age: float) -> Capacity | None:
-        """Nodes and all pods, as they were at most ``age`` seconds ago; 0 means what the API server has stored now.
+        """List nodes and all pods as they were at most ``age`` seconds ago; 0: as the API server has them stored now.
 
         None where the operator may not list nodes and pods of the cluster.
         """
@@ -175,12 +173,12 @@ class Supervisors(Protocol):
     async def state(self, address: str) -> SupervisorAnswer:
         """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
-        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not taken."""
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted."""
 
 
 class Gateways(Protocol):
     """The gateway pods."""
 
     async def load(self, address: str) -> GatewayLoad | None:
-        """What the gateway at this pod IP has in flight and has counted; None when it could not be asked."""
+        """Ask the gateway at this pod IP what it has in flight and has counted; None when it could not be asked."""

@@ -1,7 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(scalestore.py) and, where the gateways are read every second, what cells at rest have said lately (asking.py).
+(autoscaler_registry.py) and, where the gateways are read every second, what supervisors at rest have answered lately
+(supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -17,21 +18,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.apply import Outcome, apply, room_on_nodes, write_report
+from llama_operator.apply import Outcome, apply
 from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.capacity import cluster_capacity
 from llama_operator.gang_admission import admit_groups
+from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.diff import changes, identity
-from llama_operator.observe.deployment import PodView, Snapshot, owned_by, pod_views, stored_spec
+from llama_operator.manifests.diff import identity
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.kubernetes import owned_by, stored_spec
+from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.observe.weights import weights_views
+from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
-from llama_operator.status.deployment import notices, report
+from llama_operator.report import write_report
+from llama_operator.status.deployment import deployment_status
+from llama_operator.status.events import deployment_events
 from llama_operator.supervisor_cache import SupervisorCache
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -53,81 +63,86 @@ class Bodies:
 
 @dataclass(frozen=True)
 class Edges:
-    """What a pass talks to."""
+    """What a pass talks to, and what the process keeps between passes."""
 
     cluster: Cluster
-    cells: Supervisors
+    supervisors: Supervisors
     gateways: Gateways
-    room: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time gives groups their room
-    scales: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
-    asking: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
+    admission_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time admits groups
+    autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
+    supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
-    """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _observe(bodies, edges, now)
-    if world.deleting:
-        edges.scales.keep(world.key, world.uid, None, now)
-        edges.asking.pop(world.uid, None)
+    """Run one pass; return the seconds until the next one is due without an event."""
+    state = plan_state(await _observe(bodies, edges, now), settings, now)
+    key, uid = state.snapshot.key, state.snapshot.uid
+    if state.snapshot.deleting:
+        edges.autoscalers.keep(key, uid, result=None, now=now)
+        edges.supervisor_caches.pop(uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
-    decided = plan(world, settings, now, edges.scales.recall(world.uid))
+    decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
-        world = await _report(decided, world, (), edges.cluster, now)
-    edges.scales.keep(world.key, world.uid, decided.scaling, now)
-    outcome = await _act(decided, world, settings, edges)
+        state = await _report(decided, state, (), cluster=edges.cluster)
+    edges.autoscalers.keep(key, uid, result=decided.scaling, now=now)
+    outcome = await _act(decided, state, edges)
     await admit_groups(
-        decided.admissions, key=world.key, cluster=edges.cluster, lock=edges.room, outcome=outcome, now=now
+        decided.actions.admissions,
+        key=key,
+        cluster=edges.cluster,
+        lock=edges.admission_lock,
+        outcome=outcome,
+        now=now,
     )
-    await _report(decided, world, tuple(outcome.problems), edges.cluster, now)
+    await _report(decided, state, tuple(outcome.problems), cluster=edges.cluster)
     return outcome.pause(decided.recheck)
 
 
 async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
-    world = snapshot(bodies)
-    running = [pod for pod in world.stages if pod.ip and pod.alive]
-    serving = [pod for pod in world.gateways if pod.ip and not pod.finished]
-    asking = edges.asking.setdefault(world.uid, SupervisorCache())
+    seen = snapshot(bodies)
+    running = [pod for pod in seen.stages if pod.ip and pod.alive]
+    serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
+    cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
     answers, loads = await asyncio.gather(
-        asking.ask(running, edges.cells, rest=_rests(world), now=now),
+        cache.ask(running, edges.supervisors, rest=_is_at_rest(seen), now=now),
         asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
     )
-    named = {pod.name: _heard(pod, answer, world) for pod, answer in zip(running, answers, strict=True)}
+    cells = {pod.name: _own_answer(pod, answer, seen) for pod, answer in zip(running, answers, strict=True)}
+    capacity = await cluster_capacity(edges.cluster) if _needs_capacity(seen) else None
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    rooms = await room_on_nodes(edges.cluster) if _needs_rooms(world) else None
-    return replace(world, cells=named, loads=heard, rooms=rooms)
+    return replace(seen, cells=cells, loads=heard, capacity=capacity)
 
 
-def _rests(world: Snapshot) -> bool:
-    """The gateways are read often, and nothing else needs to be."""
-    scales = world.spec is not None and world.spec.autoscaling is not None
-    seen = world.status.observed_generation == world.generation
-    return scales and seen and world.status.reason in AT_REST
+def _is_at_rest(seen: Snapshot) -> bool:
+    """Return whether the gateways are read often, and nothing else needs to be."""
+    scales = seen.spec is not None and seen.spec.autoscaling is not None
+    return scales and seen.status.observed_generation == seen.generation and seen.status.reason in AT_REST
 
 
-def _needs_rooms(world: Snapshot) -> bool:
-    """A pod has no home or is leaving one, or a change may need room for a group more."""
-    if any(pod.unscheduled or pod.gone_by for pod in world.pods):
+def _needs_capacity(seen: Snapshot) -> bool:
+    """Return whether a pod has no node or leaves one, or a change may need capacity for one more group."""
+    if any(pod.unscheduled or pod.gone_by for pod in seen.pods):
         return True
-    rollout = world.status.rollout
-    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.expected.strategy
-    return waiting or world.status.observed_generation != world.generation or world.status.reason not in AT_REST
+    rollout = seen.status.rollout
+    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.preview.strategy
+    return waiting or seen.status.observed_generation != seen.generation or seen.status.reason not in AT_REST
 
 
-def _heard(pod: PodView, answer: SupervisorAnswer, world: Snapshot) -> SupervisorAnswer:
-    """An address is given to another pod soon after its own has gone: what that one says is not this one's word."""
+def _own_answer(pod: PodView, answer: SupervisorAnswer, seen: Snapshot) -> SupervisorAnswer:
+    """Drop the answer of another pod: an address is given to another one soon after its own has gone."""
     state = answer.state
     if state is None:
         return answer
-    said = (state.deployment, state.group, state.stage, state.revision)
-    if said == (world.key.name, pod.group, pod.stage, pod.revision):
+    said = (state.deployment, state.group, state.stage, state.pod_hash)
+    if said == (seen.key.name, pod.group, pod.stage, pod.pod_hash):
         return answer
     return SupervisorAnswer(
-        None, f"at its address answers stage {state.stage} of group {state.group} of {state.deployment}"
+        None, sentences.another_stage_answers(stage=state.stage, group=state.group, deployment=state.deployment)
     )
 
 
 def snapshot(bodies: Bodies) -> Snapshot:
-    """What the watches show, before cells and nodes are asked."""
+    """Return what the watches show, before supervisors and nodes are asked."""
     meta = bodies.deployment["metadata"]
     uid = meta.get("uid", "")
     ours = [child for child in bodies.children if _is_ours(child, uid)]
@@ -144,16 +159,16 @@ def snapshot(bodies: Bodies) -> Snapshot:
         status=_status(bodies.deployment),
         pods=pod_views(pods),
         children=tuple(sorted(others, key=identity)),
-        strangers=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
+        foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
     )
 
 
 def _is_ours(child: Body, uid: str) -> bool:
-    """Labels are copied easily; what we may change or delete names this very object as its owner.
+    """Return whether a child names this very object as its owner: labels are copied easily.
 
     Another uid is that of an earlier LlamaDeployment of the same name, whose children are still being collected.
-    Gateway pods belong to their ReplicaSet, and are only looked at.
+    Gateway pods belong to their ReplicaSet, and are only read.
     """
     meta = child["metadata"]
     if (meta.get("labels") or {}).get(names.LABEL_COMPONENT) == names.COMPONENT_GATEWAY and child.get("kind") == "Pod":
@@ -169,21 +184,21 @@ def _status(deployment: Body) -> LlamaDeploymentStatus:
         return LlamaDeploymentStatus()
 
 
-async def _act(decided: Plan, world: Snapshot, settings: Settings, edges: Edges) -> Outcome:
-    if world.spec is None:
+async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
+    snapshot = state.snapshot
+    if snapshot.spec is None:
         return Outcome()
     # The budget against evictions follows the number of groups that was decided.
-    spec = world.spec.model_copy(update={"replicas": decided.replicas})
-    context = Context(world.key, world.uid, spec, settings)
-    return await apply(decided, changes(decided, world, context), context, edges.cluster, edges.cells)
+    spec = snapshot.spec.model_copy(update={"replicas": decided.replicas})
+    context = Context(snapshot.key, snapshot.uid, spec, state.settings)
+    due = changes(decided, state, context)
+    return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)
 
 
-async def _report(
-    decided: Plan, world: Snapshot, problems: tuple[Explanation, ...], cluster: Cluster, now: datetime
-) -> Snapshot:
-    """Write the status, if it says something else than before; returns the snapshot with it."""
-    status = report(world, decided, problems, now)
-    if status != world.status:
-        owner = Owner(world.key, world.uid, API_VERSION, KIND)
-        await write_report(owner, status.to_api(), notices(world.status, status), cluster)
-    return replace(world, status=status)
+async def _report(decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster) -> PlanState:
+    """Write the status, if it says something else than before; return the state with it."""
+    status, before = deployment_status(state, decided, problems), state.snapshot.status
+    if status != before:
+        owner = Owner(state.snapshot.key, state.snapshot.uid, API_VERSION, KIND)
+        await write_report(owner, status.to_api(), deployment_events(before, status), cluster=cluster)
+    return replace(state, snapshot=replace(state.snapshot, status=status))

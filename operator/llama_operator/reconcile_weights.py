@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from llama_operator.api import API_VERSION, WEIGHTS_KIND, LlamaWeightsSpec
-from llama_operator.apply import Outcome, room_on_nodes, write_report
+from llama_operator.api import API_VERSION, WEIGHTS_KIND
+from llama_operator.apply import Outcome
+from llama_operator.capacity import cluster_capacity
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
 from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
-from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
-from llama_operator.ports import Cluster, Manifest, Owner
-from llama_operator.status.weights import report_weights, weights_notices
+from llama_operator.ports import Cluster, Manifest, Owner, Ref
+from llama_operator.report import write_report
+from llama_operator.status.events import weights_events
+from llama_operator.status.weights import weights_status
 
 Body = Mapping[str, Any]
 
@@ -28,57 +30,54 @@ class WeightsBodies:
 
 
 async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings: Settings, now: datetime) -> float:
-    """Run one pass; returns the seconds until the next one is due without an event."""
-    world = await _with_rooms(weights_snapshot(bodies.weights, bodies.children), cluster)
-    if world.deleting:
+    """Run one pass; return the seconds until the next one is due without an event."""
+    snapshot = await _with_capacity(weights_snapshot(bodies.weights, bodies.children), cluster)
+    if snapshot.deleting:
         return 30.0  # owner references remove everything; the deletion is an event
-    decided = plan_weights(world, settings, now)
+    decided = plan_weights(snapshot, settings, now)
     outcome = Outcome()
-    if world.spec:
-        await _act(decided, world, world.spec, settings, cluster, outcome)
-    await _report(decided, world, tuple(outcome.problems), cluster, now)
+    if snapshot.spec:
+        context = WeightsContext(snapshot.key, snapshot.uid, snapshot.spec, settings)
+        await _act(decided, _WeightsWalk(snapshot, context, cluster, outcome))
+    status = weights_status(snapshot, decided, tuple(outcome.problems), now=now)
+    if status != snapshot.status:
+        owner = Owner(snapshot.key, snapshot.uid, API_VERSION, WEIGHTS_KIND)
+        await write_report(owner, status.to_api(), weights_events(snapshot.status, status), cluster=cluster)
     return outcome.pause(decided.recheck)
 
 
-async def _with_rooms(world: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
-    if not any(job.pod and job.pod.unscheduled for job in world.jobs):
-        return world
-    return replace(world, rooms=await room_on_nodes(cluster))
+async def _with_capacity(snapshot: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:
+    if not any(job.pod and job.pod.unscheduled for job in snapshot.jobs):
+        return snapshot
+    return replace(snapshot, capacity=await cluster_capacity(cluster))
 
 
-async def _act(
-    decided: WeightsPlan,
-    world: WeightsSnapshot,
-    spec: LlamaWeightsSpec,
-    settings: Settings,
-    cluster: Cluster,
-    outcome: Outcome,
-) -> None:
-    """What the Job needs first, then the Job: one without its rights would look in vain."""
-    context = WeightsContext(world.key, world.uid, spec, settings)
+@dataclass(frozen=True)
+class _WeightsWalk:
+    snapshot: WeightsSnapshot
+    context: WeightsContext
+    cluster: Cluster
+    outcome: Outcome
+
+    async def apply(self, manifest: Manifest, *, force: bool) -> None:
+        kind, name = identity(manifest)
+        call = self.cluster.apply(self.snapshot.key, manifest, force=force)
+        await self.outcome.attempt(f"{kind} {name}", call)
+
+    async def delete(self, ref: Ref) -> None:
+        call = self.cluster.delete(self.snapshot.key, ref)
+        await self.outcome.attempt(f"the delete of {ref.kind} {ref.name}", call)
+
+
+async def _act(decided: WeightsPlan, walk: _WeightsWalk) -> None:
+    """Write what the Job needs first, then the Job: without its rights it could not store what it found."""
+    context, children = walk.context, walk.snapshot.children
     wanted = [manifest_config_map(context)] if decided.settled else resolver_objects(context)
-    seen = {identity(child): child for child in world.children}
+    seen = {identity(child): child for child in children}
     for manifest in map(with_digest, wanted):
         if not covers(seen.get(identity(manifest)), manifest):
-            await _apply(manifest, world, cluster, outcome, force=identity(manifest) in seen)
-    if decided.start and not outcome.problems:
-        await _apply(resolver_job(context, decided.start), world, cluster, outcome, force=False)
-    for ref in (*decided.deletes, *left_over(world.children, {identity(manifest) for manifest in wanted})):
-        await outcome.attempt(f"the delete of {ref.kind} {ref.name}", cluster.delete(world.key, ref))
-
-
-async def _apply(
-    manifest: Manifest, world: WeightsSnapshot, cluster: Cluster, outcome: Outcome, *, force: bool
-) -> None:
-    kind, name = identity(manifest)
-    await outcome.attempt(f"{kind} {name}", cluster.apply(world.key, manifest, force=force))
-
-
-async def _report(
-    decided: WeightsPlan, world: WeightsSnapshot, problems: tuple[Explanation, ...], cluster: Cluster, now: datetime
-) -> None:
-    status = report_weights(world, decided, problems, now)
-    if status == world.status:
-        return
-    owner = Owner(world.key, world.uid, API_VERSION, WEIGHTS_KIND)
-    await write_report(owner, status.to_api(), weights_notices(world.status, status), cluster)
+            await walk.apply(manifest, force=identity(manifest) in seen)
+    if decided.start and not walk.outcome.problems:
+        await walk.apply(resolver_job(context, decided.start), force=False)
+    for ref in (*decided.deletes, *left_over(children, {identity(manifest) for manifest in wanted})):
+        await walk.delete(ref)

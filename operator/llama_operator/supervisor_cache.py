@@ -1,8 +1,8 @@
-"""Asks the supervisors of the stages; of a deployment at rest that is looked at every second, not all each time.
+"""Asks the supervisors of the stages; those of a deployment at rest not in every pass.
 
 Autoscaling reads the gateways about once a second, and every pass is a full pass. While everything serves, an answer
-of a supervisor holds for LEADER or WORKER seconds, unless its pod changed meanwhile. As soon as something is on its
-way everybody is asked in every pass.
+of a supervisor is reused for LEADER or WORKER seconds, unless its pod changed meanwhile. As soon as something changes
+all supervisors are asked in every pass.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from llama_operator.observe.deployment import PodView
+from llama_operator.observe.pods import PodView
 from llama_operator.ports import SupervisorAnswer, Supervisors
 
 LEADER, WORKER = 5.0, 15.0  # seconds
@@ -25,17 +25,17 @@ class _Earlier:
 
 @dataclass
 class SupervisorCache:
-    """What the pods of one deployment have said, by name."""
+    """The last answers of the pods of one deployment, by pod name."""
 
     earlier: dict[str, _Earlier] = field(default_factory=dict)
 
     async def ask(
-        self, pods: Sequence[PodView], cells: Supervisors, *, rest: bool, now: datetime
+        self, pods: Sequence[PodView], supervisors: Supervisors, *, rest: bool, now: datetime
     ) -> list[SupervisorAnswer]:
-        """An answer for each pod; ``rest``: nothing is on its way, so earlier ones are good enough."""
+        """Return an answer for each pod. ``rest``: nothing changes, so earlier answers are good enough."""
         held = {pod.name: found for pod in pods if rest and (found := self._still_good(pod, now))}
         asked = [pod for pod in pods if pod.name not in held]
-        answers = await asyncio.gather(*(cells.state(pod.ip) for pod in asked))
+        answers = await asyncio.gather(*(supervisors.state(pod.ip) for pod in asked))
         fresh = {pod.name: _Earlier(pod, now, answer) for pod, answer in zip(asked, answers, strict=True)}
         self.earlier = held | fresh
         return [self.earlier[pod.name].answer for pod in pods]

@@ -53,38 +53,38 @@ class WakeFlag:
 
 @dataclass
 class WakeFlags:
-    """The alarms of the running loops."""
+    """The wake flags of the running loops."""
 
-    alarms: dict[Key, WakeFlag] = field(default_factory=dict)
+    flags: dict[Key, WakeFlag] = field(default_factory=dict)
 
     def wake(self, key: Key) -> None:
         """Wake a loop; one that does not run yet starts with a full pass anyway."""
-        if key in self.alarms:
-            self.alarms[key].event.set()
+        if key in self.flags:
+            self.flags[key].event.set()
 
     def wake_deployments(self, namespace: str) -> None:
         """Wake all loops that may use the weights of this namespace."""
-        for key in self.alarms:
+        for key in self.flags:
             if key.namespace == namespace and key.name.startswith(f"{PLURAL}/"):
                 self.wake(key)
 
     def end(self, key: Key, uid: str) -> None:
-        """The object is no more; another one of the same name has another uid."""
-        alarm = self.alarms.get(key)
-        if alarm and alarm.uid == uid:
-            alarm.gone = True
-            alarm.event.set()
+        """End the loop of an object that is no more; another one of the same name has another uid."""
+        flag = self.flags.get(key)
+        if flag and flag.uid == uid:
+            flag.gone = True
+            flag.event.set()
 
-    def leave(self, key: Key, alarm: WakeFlag) -> bool:
-        """The loop has ended; False when a later one of the same name has taken its place."""
-        if self.alarms.get(key) is not alarm:
+    def leave(self, key: Key, flag: WakeFlag) -> bool:
+        """Forget a loop that has ended; False when a later one of the same name has taken its place."""
+        if self.flags.get(key) is not flag:
             return False
-        del self.alarms[key]
+        del self.flags[key]
         return True
 
 
 def build(
-    registry: kopf.OperatorRegistry, one_pass: OnePass, one_weights_pass: OneWeightsPass, pulse: Heartbeat
+    registry: kopf.OperatorRegistry, *, one_pass: OnePass, one_weights_pass: OneWeightsPass, heartbeat: Heartbeat
 ) -> None:
     """Register everything that kopf calls."""
     wakes = WakeFlags()
@@ -100,11 +100,11 @@ def build(
         kopf.daemon(
             API_GROUP, VERSION, plural, registry=registry, id=f"loop-{plural}",
             cancellation_backoff=2.0, cancellation_timeout=5.0,
-        )(_loop(wakes, plural, step, pulse))  # fmt: skip
+        )(_loop(wakes, plural, step=step, heartbeat=heartbeat))  # fmt: skip
 
 
 def loop_key(plural: str, namespace: str, name: str) -> Key:
-    """Names a loop, its alarm and its children in the indices: an object of the other kind may have the same name."""
+    """Name a loop, its flag and its children in the indices: an object of the other kind may have the same name."""
     return Key(namespace, f"{plural}/{name}")
 
 
@@ -125,7 +125,7 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 def _owner_of(namespace: str | None, labels: kopf.Labels) -> Key | None:
-    """The loop that a child belongs to, by its labels."""
+    """Return the loop that a child belongs to, by its labels."""
     for plural, label in ((PLURAL, names.LABEL_DEPLOYMENT), (WEIGHTS_PLURAL, names.LABEL_WEIGHTS)):
         if name := labels.get(label):
             return loop_key(plural, namespace or "", name)
@@ -156,7 +156,7 @@ def _child_event(wakes: WakeFlags) -> Callable[..., Awaitable[None]]:
 
 
 def _own_event(wakes: WakeFlags, plural: str) -> Callable[..., Awaitable[None]]:
-    async def object_changed(type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
+    async def object_changed(*, type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
         key = loop_key(plural, namespace, name)
         if type == "DELETED":
             wakes.end(key, uid)
@@ -187,25 +187,25 @@ def _children(key: Key, indices: Mapping[str, Any]) -> list[Any]:
     return [child for _, plural in CHILDREN for child in indices[_index_name(plural)].get(key, ())]
 
 
-def _loop(wakes: WakeFlags, plural: str, step: Step, pulse: Heartbeat) -> Callable[..., Awaitable[None]]:
+def _loop(wakes: WakeFlags, plural: str, *, step: Step, heartbeat: Heartbeat) -> Callable[..., Awaitable[None]]:
     async def loop(
-        namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
+        *, namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
     ) -> None:
         key = loop_key(plural, namespace, name)
-        alarm = wakes.alarms[key] = WakeFlag(uid)
-        ending = asyncio.create_task(_wake_when_stopped(stopped, alarm.event))
+        flag = wakes.flags[key] = WakeFlag(uid)
+        ending = asyncio.create_task(_wake_when_stopped(stopped, flag.event))
         try:
             await run_loop(
                 key,
-                wake=alarm.event,
-                stopped=lambda: bool(stopped) or alarm.gone,
+                wake=flag.event,
+                stopped=lambda: bool(stopped) or flag.gone,
                 one_pass=lambda: step(key, body, kwargs),
-                pulse=pulse,
+                heartbeat=heartbeat,
             )
         finally:
             ending.cancel()
-            if wakes.leave(key, alarm):
-                pulse.forget(key)
+            if wakes.leave(key, flag):
+                heartbeat.forget(key)
 
     return loop
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from testbed.cache.folder import cache
 from testbed.errors import BedError
-from testbed.store import cache
 
 SUITE: Final = "bookworm"
 

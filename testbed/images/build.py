@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testbed import packages, progress
+from testbed import progress
+from testbed.cache import packages
+from testbed.cache.folder import REPOSITORY, cache, lock
 from testbed.errors import BedError
 from testbed.images import bases, storage
 from testbed.images.bases import PYTHON, SYSTEM, Base
 from testbed.images.storage import Image
-from testbed.store import REPOSITORY, cache, lock
 
 OPERATOR: Final = "localhost/llama-operator"
 SERVING: Final = "localhost/llama-serving"
@@ -137,7 +138,7 @@ def _ensure(images: Store) -> dict[str, Image]:
         _ensure_bases(images, uv, uv_image)
         images.share_uv_cache()
         with progress.step(f"building {' and '.join(stale)}"), ThreadPoolExecutor() as pool:
-            list(pool.map(lambda name: _build(images, name, wanted[name], arguments[name]), stale))
+            list(pool.map(lambda name: _build(images, name, tagged=wanted[name], arguments=arguments[name]), stale))
         current = {*wanted.values(), SYSTEM.image, PYTHON.image, uv_image}
         for tagged in outdated(storage.names(images.root), current=current):
             images.buildah("rmi", tagged)
@@ -151,7 +152,7 @@ def outdated(names: Iterable[str], *, current: set[str]) -> list[str]:
     return sorted(name for name in names if name.rpartition(":")[0] in repositories and name not in kept)
 
 
-def _build(images: Store, name: str, tagged: str, arguments: Mapping[str, str]) -> None:
+def _build(images: Store, name: str, *, tagged: str, arguments: Mapping[str, str]) -> None:
     folder = "operator" if name == OPERATOR else "serving"
     images.build(REPOSITORY, tags=(f"{name}:{TAG}", tagged), file=f"{folder}/Dockerfile", arguments=arguments)
 

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from llama_operator.api import KIND
+from llama_operator.metrics import METRICS
+from llama_operator.plan.autoscaling.recording import as_csv
 from llama_operator.ports import Key, SupervisorAnswer, Supervisors
 from llama_operator.reconcile import snapshot
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.metrics import exposition
 from tests.fakes.world import KEY, World, spec_of
 
 SCALING: dict[str, Any] = {
@@ -156,23 +159,23 @@ async def test_without_autoscaling_again_the_spec_counts() -> None:
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1, autoscaling=None))
     await world.settle()
     assert (world.status.groups_ready, world.status.autoscaling) == ("1/1", None)
-    assert world.scales.known == {}
+    assert world.autoscalers.known == {}
 
 
 async def test_metrics_and_the_recording_of_an_hour() -> None:
     world = scaled_world(1, minReplicas=1)
     await world.settle()
-    text = world.scales.metrics()
-    labels = 'namespace="team",deployment="chat"'
-    assert f"llama_operator_autoscaling_desired_groups{{{labels}}} 1\n" in text
-    assert f"llama_operator_autoscaling_serving_groups{{{labels}}} 1\n" in text
-    assert f'llama_operator_autoscaling_decisions_total{{{labels},direction="up"}} 0\n' in text
-    recording = world.scales.recording(KEY)
-    assert recording is not None
-    header, *rows = recording.splitlines()
+    text = exposition(METRICS, lambda: world.autoscalers)().decode()
+    labels = 'deployment="chat",namespace="team"'
+    assert f"llama_operator_autoscaling_desired_groups{{{labels}}} 1.0\n" in text
+    assert f"llama_operator_autoscaling_serving_groups{{{labels}}} 1.0\n" in text
+    assert 'llama_operator_autoscaling_decisions_total{deployment="chat",direction="up",namespace="team"} 0.0\n' in text
+    readings = world.autoscalers.readings(KEY)
+    assert readings is not None
+    header, *rows = as_csv(readings).splitlines()
     assert header.startswith("time,arrived,")
     assert len(rows) > 5
-    assert world.scales.recording(Key("team", "other")) is None
+    assert world.autoscalers.readings(Key("team", "other")) is None
 
 
 @dataclass
@@ -186,14 +189,14 @@ class Counting:
         self.asked.append(address)
         return await self.cells.state(address)
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
-        return await self.cells.wish(address, wish, token)
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+        return await self.cells.put_desired_state(address, desired, token=token)
 
 
 async def test_cells_at_rest_are_not_asked_every_second() -> None:
     world = scaled_world(2, minReplicas=2)
     await world.settle()
-    (asking,), cells = world.asking.values(), Counting(world.nodes)
+    (asking,), cells = world.supervisor_caches.values(), Counting(world.nodes)
     pods = snapshot(world.cluster.bodies(KEY)).stages
     for _ in range(15):
         world.nodes.tick()

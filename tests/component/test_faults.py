@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llama_operator.ports import Rejected, Retry
+from llama_operator.ports import Key, Rejected, Retry
+from llama_operator.reconcile import Bodies
 from tests.fakes.cluster import clone
 from tests.fakes.world import KEY, Crash, World
 
@@ -57,7 +58,7 @@ def scale_down(world: World) -> None:
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
 
 
-CHAPTERS = (
+CHAPTERS: tuple[Chapter, ...] = (
     start,
     lose_a_leader,
     change_the_model,
@@ -91,7 +92,7 @@ async def life_before(chapter: Chapter) -> World:
 
 def telling_calls(calls: list[str], first: int, *, every: int) -> Iterator[int]:
     """All calls but events, and the look for the token in passes in which nothing else happens: those are all alike."""
-    alike = ("token", "rooms")
+    alike = ("token", "capacity 10")
     telling = (
         number
         for number in range(first, len(calls))
@@ -163,11 +164,11 @@ class TestEveryCall:
 
 
 def delay_bodies(world: World, lag: int) -> None:
-    seen = []
+    seen: list[Bodies] = []
     fresh = world.cluster.bodies
 
-    def lagging(key):
+    def lagging(key: Key) -> Bodies:
         seen.append(clone(fresh(key)))
         return seen[max(len(seen) - 1 - lag, 0)]
 
-    world.cluster.bodies = lagging
+    vars(world.cluster)["bodies"] = lagging

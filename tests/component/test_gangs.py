@@ -35,6 +35,7 @@ class Town:
         self.nodes = FakeNodes(self.cluster, scheduler=FakeScheduler(self.cluster, self.random))
         self.edges = Edges(self.cluster, self.nodes, self.nodes)
         self.keys: list[Key] = []
+        self.settings = SETTINGS
 
     def add(self, name: str, spec: Manifest) -> Key:
         key = Key("team", name)
@@ -51,7 +52,7 @@ class Town:
         for _ in range(count):
             for key in self.keys:
                 await reconcile(
-                    self.cluster.bodies(key), edges=self.edges, settings=SETTINGS, now=self.cluster.now
+                    self.cluster.bodies(key), edges=self.edges, settings=self.settings, now=self.cluster.now
                 )  # fmt: skip
             self.tick()
 
@@ -75,7 +76,7 @@ class Town:
         for pod in self.cluster.pods():
             labels = pod["metadata"]["labels"]
             if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_STAGE:
-                group = f"{labels[names.LABEL_DEPLOYMENT]}-{labels[names.LABEL_REVISION]}-{labels[names.LABEL_GROUP]}"
+                group = f"{labels[names.LABEL_DEPLOYMENT]}-{labels[names.LABEL_POD_HASH]}-{labels[names.LABEL_GROUP]}"
                 placed.setdefault(group, []).append(pod["spec"].get("nodeName", ""))
         return {group: str(nodes) for group, nodes in placed.items() if 0 < sum(map(bool, nodes)) < 2}
 
@@ -129,11 +130,11 @@ async def test_a_group_that_was_placed_in_part_is_taken_back_and_asked_for_ever_
     pauses = [after - before for before, after in pairwise(admitted)]
     assert len(pauses) >= 2, admitted
     assert all(after > 1.4 * before for before, after in pairwise(pauses)), pauses
-    assert town.status(key).taken_back[0].times >= 2
+    assert town.status(key).requeues[0].times >= 2
     town.cluster.foreign.clear()
     await town.seconds(400)
     assert town.status(key).groups_ready == "1/1"
-    assert town.status(key).taken_back == ()
+    assert town.status(key).requeues == ()
 
 
 async def test_one_group_at_a_time_waits_with_pods() -> None:
@@ -142,7 +143,7 @@ async def test_one_group_at_a_time_waits_with_pods() -> None:
     await town.seconds(60)
     said = town.status(key)
     assert said.groups_ready == "1/4"
-    assert said.message.endswith("; group(s) 2, 3 come after it")
+    assert said.message.endswith("; groups 2, 3 come after it")
     assert sorted({pod["metadata"]["labels"].get(names.LABEL_GROUP) for pod in town.cluster.pods()} - {None}) == [
         "0", "1"
     ]  # fmt: skip
@@ -156,7 +157,8 @@ async def test_one_group_at_a_time_waits_with_pods() -> None:
 async def test_whole_passes_leave_no_group_in_halves(seed: int) -> None:
     """Groups come, go, lose pods; others take and leave devices between a look and the scheduler.
 
-    A thousand such changes, without the rest of the passes, are in tests/unit/operator/test_gang_simulation.py.
+    A thousand such changes, without the rest of the passes, are in
+    tests/unit/operator/plan/placement/test_gang_simulation.py.
     """
     random = Random(seed)
     town = Town(nodes=6, random=random)  # whole groups have four of them, wherever the small one lies

@@ -3,16 +3,18 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND
-from llama_operator.ports import Rejected, Retry, SupervisorAnswer
+from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_operator.reconcile import Edges, reconcile
 from llama_serving.config import names
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 from tests.fakes.cluster import clone, set_condition, stamp
 from tests.fakes.models import id_of
 from tests.fakes.world import KEY, World, spec_of
 
 
-def pods_of(world: World, component: str) -> list[dict]:
+def pods_of(world: World, component: str) -> list[Manifest]:
     return [pod for pod in world.cluster.pods() if pod["metadata"]["labels"][names.LABEL_COMPONENT] == component]
 
 
@@ -96,7 +98,7 @@ async def test_an_answer_from_an_address_that_was_given_away_is_not_believed() -
         assert answer.state is not None
         return SupervisorAnswer(answer.state.model_copy(update={"deployment": "other", "weights": "other-weights"}))
 
-    world.nodes.state = state
+    vars(world.nodes)["state"] = state
     await world.seconds(20)
     assert world.status.weights == id_of("v1")
 
@@ -122,30 +124,27 @@ async def test_a_long_start_writes_the_status_seldom() -> None:
     async def state(address: str) -> SupervisorAnswer:
         answer = await asked(address)
         assert answer.state is not None
-        seconds = int(answer.state.phase_seconds)
-        return SupervisorAnswer(
-            answer.state.model_copy(update={"message": f"The engine is starting, {seconds} s so far."})
-        )
+        waited = rough_seconds(answer.state.phase_seconds)
+        return SupervisorAnswer(answer.state.model_copy(update={"message": f"the engine is starting, {waited} so far"}))
 
-    world.nodes.state = state
+    vars(world.nodes)["state"] = state
     await world.seconds(120)
     before = status_writes(world)
     await world.seconds(600)
-    assert "The engine is starting, 11 min so far" in world.status.message
+    assert "the engine is starting, 11 min so far" in world.status.message
     assert status_writes(world) - before <= 12
 
 
 async def test_a_refused_pod_is_not_asked_for_at_every_second() -> None:
     world = World()
-    refused = []
+    refused: list[str] = []
 
-    def call(name, action, *, write=True):
+    def refuse(name: str) -> None:
         if name.startswith("apply Pod chat-") and name.endswith("-1"):
             refused.append(name)
             raise Rejected("exceeded quota: pods, requested: pods=1, used: pods=4, limited: pods=4")
-        original(name, action, write=write)
 
-    original, world.cluster._call = world.cluster._call, call
+    world.cluster.intercept = refuse
     await world.seconds(20)
     pause = await reconcile(
         world.cluster.bodies(KEY), edges=Edges(world.cluster, world.nodes, world.nodes), settings=world.settings,
@@ -208,20 +207,19 @@ async def test_the_model_is_edited_while_the_old_one_is_looked_at() -> None:
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.status.weights == id_of("v2")
-    assert [name for kind, name in world.cluster.objects if kind == WEIGHTS_KIND] == [world.status.good.weights]
+    assert world.status.stable is not None
+    assert [name for kind, name in world.cluster.objects if kind == WEIGHTS_KIND] == [world.status.stable.weights]
 
 
 async def test_nodes_that_cannot_be_listed_do_not_stop_a_pass() -> None:
     world = World()
     await world.settle()
-    original = world.cluster._call
 
-    def call(name, action, *, write=True):
-        if name == "rooms":
+    def fail(name: str) -> None:
+        if name == "capacity 10":
             raise Retry("the API server did not answer: TimeoutError")
-        original(name, action, write=write)
 
-    world.cluster._call = call
+    world.cluster.intercept = fail
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
     await world.settle()
     assert world.status.groups_ready == "1/1"
@@ -275,7 +273,7 @@ async def test_a_spec_of_older_rules_names_field_and_value() -> None:
     before = len(world.cluster.objects)
     await world.seconds(5)
     assert world.status.reason == "SpecInvalid"
-    assert world.status.message.startswith("spec.contextLength is 0: Input should be greater than or equal to 16")
+    assert world.status.message.startswith("spec.contextLength is 0: it must be at least 16")
     assert len(world.cluster.objects) == before
     assert world.status.ready_replicas == 2
 
@@ -334,7 +332,7 @@ async def test_an_engine_that_says_a_novel_fits_into_the_status() -> None:
         failed = {"phase": Phase.FAILED, "reason": CellReason.ENGINE_FAILED, "message": "x" * 100_000, "ready": False}
         return SupervisorAnswer(answer.state.model_copy(update=failed))
 
-    world.nodes.state = state
+    vars(world.nodes)["state"] = state
     await world.seconds(20)
     assert world.status.reason == "EngineFailed"
     assert len(world.status.message) <= 2000

@@ -21,7 +21,7 @@ class Rig:
         self.wake = asyncio.Event()
         self.stopping = False
         self.clock = asyncio.get_running_loop().time
-        self.pulse = Heartbeat(clock=self.clock)
+        self.heartbeat = Heartbeat(clock=self.clock)
         self.task = asyncio.create_task(self._run(script))
 
     async def _run(self, script: Callable[[int], Awaitable[float]]) -> None:
@@ -29,7 +29,7 @@ class Rig:
             self.at.append(round(self.clock(), 3))
             return await script(len(self.at))
 
-        await run_loop(KEY, wake=self.wake, stopped=lambda: self.stopping, one_pass=one_pass, pulse=self.pulse)
+        await run_loop(KEY, wake=self.wake, stopped=lambda: self.stopping, one_pass=one_pass, heartbeat=self.heartbeat)
 
     async def end(self) -> None:
         self.stopping = True
@@ -193,7 +193,7 @@ async def test_a_pass_that_hangs_is_ended_and_tried_again() -> None:
     rig = Rig(hangs_once)
     await asyncio.sleep(LONGEST_PASS + 2)
     assert rig.at == [0, LONGEST_PASS + 1]
-    assert rig.pulse.late() == 0
+    assert rig.heartbeat.late() == 0
     await rig.end()
 
 
@@ -223,17 +223,17 @@ async def test_a_cancel_ends_it_in_the_middle_of_a_pass() -> None:
 @virtual
 async def test_the_pulse_knows_a_loop_that_missed_its_time() -> None:
     clock = asyncio.get_running_loop().time
-    pulse = Heartbeat(clock=clock)
-    assert pulse.late() == 0
-    pulse.beat(KEY, 10)
-    pulse.beat(Key("team", "other"), 100)
+    heartbeat = Heartbeat(clock=clock)
+    assert heartbeat.late() == 0
+    heartbeat.beat(KEY, 10)
+    heartbeat.beat(Key("team", "other"), 100)
     await asyncio.sleep(8)
-    assert pulse.late() == 0
+    assert heartbeat.late() == 0
     await asyncio.sleep(7)
-    assert pulse.late() == 5
-    pulse.forget(KEY)
-    assert pulse.late() == 0
-    pulse.forget(KEY)  # twice is no error
+    assert heartbeat.late() == 5
+    heartbeat.forget(KEY)
+    assert heartbeat.late() == 0
+    heartbeat.forget(KEY)  # twice is no error
 
 
 @virtual
@@ -244,5 +244,5 @@ async def test_the_pulse_counts_a_loop_before_its_first_pass_has_ended() -> None
 
     rig = Rig(hangs)
     await asyncio.sleep(1)
-    assert list(rig.pulse.due) == [KEY]
+    assert list(rig.heartbeat.due) == [KEY]
     rig.task.cancel()

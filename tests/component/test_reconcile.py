@@ -3,7 +3,7 @@
 import pytest
 
 from llama_operator.api import KIND, WEIGHTS_KIND, LlamaDeploymentSpec
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Rejected
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
@@ -11,12 +11,12 @@ from tests.fakes.models import FACTS, id_of
 from tests.fakes.world import KEY, SETTINGS, World, spec_of
 
 
-async def test_a_deployment_comes_to_serve():
+async def test_a_deployment_comes_to_serve() -> None:
     world = World()
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.status.reason == "Serving"
-    assert world.status.message == "2 group(s) serve from 2 node(s)"
+    assert world.status.message == "2 groups serve from 2 nodes"
     assert world.status.weights == id_of("v1")
     assert world.status.observed_generation == 1
     assert {group.state for group in world.status.groups} == {"Serving"}
@@ -33,7 +33,7 @@ async def test_a_deployment_comes_to_serve():
     ]  # fmt: skip
 
 
-async def test_serving_and_unchanged_means_no_write():
+async def test_serving_and_unchanged_means_no_write() -> None:
     world = World()
     await world.settle()
     before = list(world.cluster.writes)
@@ -41,7 +41,7 @@ async def test_serving_and_unchanged_means_no_write():
     assert world.cluster.writes == before
 
 
-async def test_no_stage_before_the_model_was_accepted():
+async def test_no_stage_before_the_model_was_accepted() -> None:
     world = World()
     world.nodes.behave("v1", refused=("WeightsUnreadable", "model.safetensors has mode 0600"))
     await world.seconds(20)
@@ -50,7 +50,7 @@ async def test_no_stage_before_the_model_was_accepted():
     assert world.status.message == "model.safetensors has mode 0600"
 
 
-async def test_a_refused_model_heals_by_itself():
+async def test_a_refused_model_heals_by_itself() -> None:
     world = World()
     world.nodes.behave("v1", refused=("ModelRefused", "no"))
     await world.seconds(20)
@@ -60,7 +60,7 @@ async def test_a_refused_model_heals_by_itself():
     assert world.status.groups_ready == "2/2"
 
 
-async def test_layout_that_the_model_refuses_asks_for_no_device():
+async def test_layout_that_the_model_refuses_asks_for_no_device() -> None:
     world = World(spec_of(contextLength=9000))
     await world.seconds(20)
     assert world.stage_names() == []
@@ -71,7 +71,7 @@ async def test_layout_that_the_model_refuses_asks_for_no_device():
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage):
+async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage: int) -> None:
     world = World()
     await world.settle()
     before = world.stage_uids()
@@ -85,20 +85,20 @@ async def test_a_deleted_pod_rebuilds_its_group_and_only_its_group(stage):
     assert world.status.groups_ready == "2/2"
 
 
-async def test_an_evicted_pod_rebuilds_its_group():
+async def test_an_evicted_pod_rebuilds_its_group() -> None:
     world = World()
     await world.settle()
     pod = world.cluster.objects["Pod", world.stage_names()[1]]
     uid = pod["metadata"]["uid"]
     pod["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
     await world.seconds(1)
-    assert "Evicted The node was low on resource: memory." in world.status.message
+    assert "Evicted The node was low on resource: memory;" in world.status.message
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.cluster.objects["Pod", pod["metadata"]["name"]]["metadata"]["uid"] != uid
 
 
-async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace():
+async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace() -> None:
     world = World(spec_of(drainTimeoutSeconds=5))
     await world.settle()
     world.nodes.dead_nodes.add("node-1")
@@ -113,40 +113,40 @@ async def test_a_pod_on_a_lost_node_is_removed_by_force_after_its_grace():
     assert world.status.groups_ready == "2/2"
 
 
-async def test_an_edit_replaces_group_after_group_and_never_takes_the_last():
+async def test_an_edit_replaces_group_after_group_and_never_takes_the_last() -> None:
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
-    served, revisions = [], set()
+    served, hashes = [], set()
     for _ in range(80):
         await world.seconds(1)
         served.append(world.status.ready_replicas)
         for ordinal in ("0", "1"):
             seen = {
-                pod["metadata"]["labels"][names.LABEL_REVISION]
+                pod["metadata"]["labels"][names.LABEL_POD_HASH]
                 for pod in world.cluster.pods()
                 if pod["metadata"]["labels"].get(names.LABEL_GROUP) == ordinal
             }
-            assert len(seen) <= 1, "a group mixes revisions"
-            revisions |= seen
+            assert len(seen) <= 1, "a group mixes templates"
+            hashes |= seen
     assert min(served) == 1
-    assert len(revisions) == 2
+    assert len(hashes) == 2
     assert world.status.groups_ready == "2/2"
-    assert {group.revision for group in world.status.groups} == {world.status.groups[0].revision}
+    assert {group.pod_hash for group in world.status.groups} == {world.status.groups[0].pod_hash}
     configs = [name for kind, name in world.cluster.objects if kind == "ConfigMap" and name.startswith("chat-")]
-    assert len(configs) == 3, "objects of the old revision are gone"
+    assert len(configs) == 3, "objects of the old template are gone"
 
 
-async def test_a_bad_edit_leaves_the_other_group_serving():
+async def test_a_bad_edit_leaves_the_other_group_serving() -> None:
     world = World()
     await world.settle()
-    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.nodes.good_pods = {group.pod_hash for group in world.status.groups}
     world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
     await world.seconds(120)
     assert world.status.groups_ready == "1/2"
 
 
-async def test_scale_down_takes_the_highest_group_out_of_rotation_first():
+async def test_scale_down_takes_the_highest_group_out_of_rotation_first() -> None:
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
@@ -160,7 +160,7 @@ async def test_scale_down_takes_the_highest_group_out_of_rotation_first():
     assert not any(name[:-2].endswith("-1") for name in world.stage_names())
 
 
-async def test_the_leader_leaves_before_its_stages():
+async def test_the_leader_leaves_before_its_stages() -> None:
     world = World()
     await world.settle()
     world.cluster.edit(KEY, lambda spec: spec.update(replicas=1))
@@ -170,17 +170,17 @@ async def test_the_leader_leaves_before_its_stages():
     assert [what[-1] for what in deletes] == ["0", "1"]
 
 
-async def test_unschedulable_says_what_is_missing():
+async def test_unschedulable_says_what_is_missing() -> None:
     world = World()
-    revision = revision_of(LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS, FACTS)
-    world.nodes.no_room.update(f"chat-{revision}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
+    pod_hash = template_hash(LlamaDeploymentSpec.model_validate(spec_of()), FACTS, serving_image=SETTINGS.serving_image)
+    world.nodes.no_room.update(f"chat-{pod_hash}-{group}-{stage}" for group in (0, 1) for stage in (0, 1))
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"
     assert "needs 4050m cpu, 32.1Gi memory" in world.status.message, "the stager counts too"
     assert "2 Insufficient nvidia.com/gpu" in world.status.message
 
 
-async def test_what_somebody_changed_is_put_back():
+async def test_what_somebody_changed_is_put_back() -> None:
     world = World()
     await world.settle()
     world.cluster.objects["Service", "chat"]["spec"]["ports"][0]["port"] = 81
@@ -190,7 +190,7 @@ async def test_what_somebody_changed_is_put_back():
     assert ("PodDisruptionBudget", "chat-gateway") in world.cluster.objects
 
 
-async def test_a_refused_object_is_shown_and_the_rest_goes_on():
+async def test_a_refused_object_is_shown_and_the_rest_goes_on() -> None:
     world = World()
     refuse_once_per_pass(world, "apply Deployment chat-gateway")
     await world.seconds(30)
@@ -200,11 +200,8 @@ async def test_a_refused_object_is_shown_and_the_rest_goes_on():
 
 
 def refuse_once_per_pass(world: World, what: str) -> None:
-    original = world.cluster._call
-
-    def call(name, action, *, write=True):
+    def refuse(name: str) -> None:
         if name == what:
             raise Rejected("exceeded quota: pods")
-        original(name, action, write=write)
 
-    world.cluster._call = call
+    world.cluster.intercept = refuse

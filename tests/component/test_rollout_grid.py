@@ -1,6 +1,7 @@
 """Rollouts from the API server to the cells: calm ones, bad ones, and what happens in the middle.
 
-The whole grid is in tests/unit/operator/test_rollouts.py, on simulated groups; these few go through all layers.
+The whole grid is in tests/unit/operator/plan/rollout/test_rollout_simulation.py, on simulated groups; these few go
+through all layers.
 
 In every second of every rollout: ready groups are at least ``replicas - maxUnavailable`` by our own doing, there are at
 most ``replicas + maxSurge`` of them, none is in rotation with weights that were not verified, and weights are never
@@ -9,19 +10,21 @@ exchanged under requests. At the end all groups serve the new or all the old ver
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
 from llama_operator.api import KIND
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Manifest
 from llama_serving.config import names
 from tests.fakes.cluster import stamp
 from tests.fakes.models import id_of
+from tests.fakes.scheduler import gpu_node
 from tests.fakes.world import KEY, World, spec_of
 
-GOLDEN = {"golden": [{"prompt": "Capital of France?", "expect": "Paris"}]}
-ROOMY = [NodeCapacity(f"node-{k}", {}, True, True, {"cpu": 64, "memory": 1e12}, {}) for k in range(2)]
+GOLDEN = {"goldenPrompts": [{"prompt": "Capital of France?", "expect": "Paris"}]}
+ROOMY = [gpu_node(f"node-{k}", 0) for k in range(2)]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def edit(case: Case) -> Callable[[dict[str, Any]], None]:
 async def start(case: Case) -> World:
     world = World(spec_of(replicas=case.replicas, rollout=case.rollout, verify=GOLDEN))
     world.nodes.start_seconds = 2
-    world.cluster.room = ROOMY
+    world.cluster.nodes = ROOMY
     await world.settle()
     assert world.status.groups_ready == f"{case.replicas}/{case.replicas}"
     return world
@@ -117,8 +120,8 @@ class Watch:
 
 
 def versions(world: World) -> set[tuple[str, str]]:
-    """Weights and revision of all groups."""
-    return {(group.weights, group.revision) for group in world.status.groups}
+    """Weights and pod hash of all groups."""
+    return {(group.weights, group.pod_hash) for group in world.status.groups}
 
 
 SHAPES = [(1, 0, 1), (2, 1, 0), (2, 1, 1), (4, 0, 2)]
@@ -141,16 +144,16 @@ async def test_a_calm_rollout_ends_on_the_new_version(case: Case) -> None:
     assert rollout is not None
     assert rollout.phase == "Done"
     replaced = "surge" if case.surge else "drain"
-    assert rollout.expected.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
+    assert rollout.preview.strategy == ("inPlace" if case.change == "weights" and case.unavailable else replaced)
     assert rollout.counts.served_by_new > 0 or case.change == "pods"
 
 
 def refuse_staging(world: World) -> None:
-    world.nodes.behave("v2", staging=("DiskFull", "Needs 3 GiB, 1 GiB free on /weights."))
+    world.nodes.behave("v2", staging=("DiskFull", "needs 3 GiB, 1 GiB free on /weights"))
 
 
 def fail_swap(world: World) -> None:
-    world.nodes.behave("v2", swap="Stage 1 could not read layer 7.")
+    world.nodes.behave("v2", swap="stage 1 could not read layer 7")
 
 
 def fail_golden(world: World) -> None:
@@ -162,7 +165,7 @@ def fail_quality(world: World) -> None:
 
 
 def never_start(world: World) -> None:
-    world.nodes.good_revisions = {group.revision for group in world.status.groups}
+    world.nodes.good_pods = {group.pod_hash for group in world.status.groups}
     world.nodes.failing_starts = True
 
 
@@ -201,7 +204,7 @@ async def test_a_bad_rollout_ends_on_the_old_version_and_is_held(case: Case) -> 
     await world.seconds(60)
     assert len(world.cluster.writes) == before, "a held rollout writes nothing"
     world.nodes.cells.known.clear()
-    world.nodes.good_revisions, world.nodes.failing_starts = None, False
+    world.nodes.good_pods, world.nodes.failing_starts = None, False
     world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v3"))
     await Watch(world, case, case.replicas).settle()
     assert world.status.weights == id_of("v3"), "another wish ends the hold"
@@ -271,7 +274,7 @@ class TestInTheMiddle:
 async def test_a_prompt_that_fails_is_shown_and_ends_no_service() -> None:
     world = await start(Case("weights", 2, 0, 1))
     world.nodes.behave("v1", golden=False)
-    wrong = {"golden": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
+    wrong = {"goldenPrompts": [{"prompt": "Capital of Spain?", "expect": "Paris"}]}
     world.cluster.edit(KEY, lambda spec: spec.update(verify=wrong))
     await world.seconds(20)
     assert world.status.groups_ready == "2/2"
@@ -290,7 +293,7 @@ async def test_a_new_group_that_answers_otherwise_stays_out_of_rotation() -> Non
     assert world.status.groups_ready == "2/3"
     assert world.status.reason == "VerifyFailed"
     assert "group 2 does not pass" in world.status.message
-    assert "of 2 other group(s) on the same weights" in world.status.message
+    assert "of 2 other groups on the same weights" in world.status.message
     world.cluster.edit(KEY, lambda spec: spec.update(verify=GOLDEN | {"agreement": False}))
     await world.seconds(20)
     assert world.status.groups_ready == "3/3"
@@ -301,7 +304,7 @@ async def test_a_gateway_that_is_not_heard_is_waited_for() -> None:
     world.nodes.mute.add("chat-gateway-1")
     world.cluster.edit(KEY, edit(Case("weights", 2, 0, 1)))
     await world.seconds(30)
-    assert "gateway chat-gateway-1 is not heard" in world.status.message
+    assert "gateway chat-gateway-1 does not respond" in world.status.message
     assert world.status.groups_ready == "1/2"
     assert world.nodes.cells.swaps == []
     world.nodes.mute.clear()
@@ -325,6 +328,10 @@ async def test_lost_and_new_groups_of_a_held_rollout_are_made_from_the_last_good
     assert "held until the spec changes" in world.status.message
 
 
+def set_revision(revision: str, spec: Manifest) -> None:
+    spec["model"]["revision"] = revision
+
+
 async def test_weights_that_served_are_let_go_of_after_some_more_rollouts() -> None:
     world = await start(Case("weights", 2, 0, 1))
 
@@ -332,7 +339,7 @@ async def test_weights_that_served_are_let_go_of_after_some_more_rollouts() -> N
         return {body["spec"]["revision"] for (kind, _), body in world.cluster.objects.items() if kind == "LlamaWeights"}
 
     for revision in ("v2", "v3", "v4"):
-        world.cluster.edit(KEY, lambda spec, to=revision: spec["model"].update(revision=to))
+        world.cluster.edit(KEY, partial(set_revision, revision))
         await world.settle()
     assert known() == {"v1", "v2", "v3", "v4"}, "who goes back to them does not wait until they are read again"
     world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v5"))

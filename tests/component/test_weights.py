@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from llama_operator.api import WEIGHTS_KIND, LlamaWeightsStatus
-from llama_operator.manifests.resolver import ANNOTATION_NUMBER
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
@@ -166,8 +165,8 @@ async def test_other_credentials_are_tried_at_once() -> None:
     weights.cluster.objects[WEIGHTS_KIND, NAME]["spec"] = {**spec, "credentialsSecret": "new"}
     await weights.run(10)
     assert weights.status.ready, weights.status.message
-    assert weights.status.look is not None
-    assert weights.status.look.number == 1
+    assert weights.status.last_resolve is not None
+    assert weights.status.last_resolve.number == 1
 
 
 async def test_a_lost_manifest_is_made_again_and_the_rest_is_left_alone() -> None:
@@ -213,7 +212,7 @@ async def test_a_job_says_how_many_looks_it_makes() -> None:
     weights = Weights(report=refusal("WeightsGone"))
     await weights.run(50)
     (job,) = [body for (kind, _), body in weights.cluster.objects.items() if kind == "Job"]
-    assert job["metadata"]["annotations"][ANNOTATION_NUMBER] == "2"
+    assert job["metadata"]["annotations"][names.ANNOTATION_ATTEMPT] == "2"
     assert job["metadata"]["ownerReferences"][0]["uid"] == UID
 
 

@@ -75,7 +75,7 @@ def _both(name: str, expect: str, **fields: Any) -> tuple[BadInput, BadInput]:
     )
 
 
-def _named(name: str, value: str, expect: str, base: Object = VALID) -> BadInput:
+def _named(name: str, value: str, expect: str, *, base: Object = VALID) -> BadInput:
     return BadInput(name, {"metadata": {"name": value}}, expect, None, base)
 
 
@@ -154,8 +154,8 @@ MODEL: Final = (
 )
 
 WEIGHTS: Final = (
-    _named("weights: name too long for a Job", "n" * 55, "metadata.name must have at most 54", VALID_WEIGHTS),
-    _named("weights: name with a dot", "a.b", "metadata.name of weights must begin with a letter", VALID_WEIGHTS),
+    _named("weights: name too long for a Job", "n" * 55, "metadata.name must have at most 54", base=VALID_WEIGHTS),
+    _named("weights: name with a dot", "a.b", "metadata.name of weights must begin with a letter", base=VALID_WEIGHTS),
     _weights("no source", "spec.source: Required value", source=None),
     _weights("no revision", "spec.revision: Required value", revision=None),
     _weights("no license", "spec.license: Required value", license=None),
@@ -179,32 +179,40 @@ WEIGHTS: Final = (
 )
 
 STAGING: Final = (
-    _spec("claim that is no name", "staging.claim must be the name of a Persist", staging={"claim": "A b"}),
+    _spec(
+        "claim that is no name",
+        "staging.sharedClaimName must be the name of a Persist",
+        staging={"sharedClaimName": "A b"},
+    ),
     _spec("staging limit that is no quantity", "staging.sizeLimit must be a", staging={"sizeLimit": "much"}),
     _spec("staging limit of zero", "staging.sizeLimit must lie between", staging={"sizeLimit": "0"}),
-    _spec("claim without a size", "size: Required value", staging={"claimTemplate": {"storageClassName": "fast"}}),
     _spec(
-        "claim with a size that is none",
-        "staging.claimTemplate.size must be a Kubernetes",
-        staging={"claimTemplate": {"size": "large"}},
+        "claim without a size", "size: Required value", staging={"volumeClaimTemplate": {"storageClassName": "fast"}}
     ),
     _spec(
-        "claim of no size", "staging.claimTemplate.size must lie between", staging={"claimTemplate": {"size": "1Ki"}}
+        "claim with a size that is none",
+        "staging.volumeClaimTemplate.size must be a Kubernetes",
+        staging={"volumeClaimTemplate": {"size": "large"}},
+    ),
+    _spec(
+        "claim of no size",
+        "staging.volumeClaimTemplate.size must lie between",
+        staging={"volumeClaimTemplate": {"size": "1Ki"}},
     ),
     _spec(
         "storage class that is no name",
-        "staging.claimTemplate.storageClassName must be",
-        staging={"claimTemplate": {"size": "1Gi", "storageClassName": "A b"}},
+        "staging.volumeClaimTemplate.storageClassName must be",
+        staging={"volumeClaimTemplate": {"size": "1Gi", "storageClassName": "A b"}},
     ),
     _spec(
         "two claims for staging",
         "both say where weights lie",
-        staging={"claim": "shared", "claimTemplate": {"size": "1Gi"}},
+        staging={"sharedClaimName": "shared", "volumeClaimTemplate": {"size": "1Gi"}},
     ),
     _spec(
         "staging limit of a claim",
         "with a claim remove it",
-        staging={"claim": "shared", "sizeLimit": "1Gi"},
+        staging={"sharedClaimName": "shared", "sizeLimit": "1Gi"},
     ),
 )
 
@@ -314,9 +322,9 @@ IMAGES: Final = (
 
 GATEWAY: Final = (
     _spec("no gateway", "gateway.replicas must be at least 1", gateway={"replicas": 0}),
-    _spec("negative queue", "greater than or equal to 0", gateway={"maxWaiting": -1}),
-    _spec("no wait", "greater than or equal to 1", gateway={"maxWaitSeconds": 0}),
-    _spec("negative pause", "greater than or equal to 0", gateway={"keepAliveSeconds": -1}),
+    _spec("negative queue", "greater than or equal to 0", gateway={"maxQueueLength": -1}),
+    _spec("no wait", "greater than or equal to 1", gateway={"queueTimeoutSeconds": 0}),
+    _spec("negative pause", "greater than or equal to 0", gateway={"sseKeepAliveSeconds": -1}),
     _spec(
         "time-outs in the wrong order",
         "(10 and 5)",
@@ -346,7 +354,7 @@ ROLLOUT: Final = (
     _spec(
         "a golden prompt without an answer",
         "set expect, pattern or both",
-        verify={"golden": [{"prompt": "What is the capital of France?"}]},
+        verify={"goldenPrompts": [{"prompt": "What is the capital of France?"}]},
     ),
 )
 
@@ -382,7 +390,7 @@ AUTOSCALING: Final = (
     _scaled("in flight of zero", "greater than or equal to 1", target={"inFlightPerGroup": 0}),
     _scaled("idle at once", "greater than or equal to 1", idleAfterSeconds=0),
     _scaled("no step", "greater than or equal to 1", maxScaleUp=0),
-    _scaled("warm without claims", "needs staging.claimTemplate", warmGroups=1),
+    _scaled("warm without claims", "needs staging.volumeClaimTemplate", warmGroups=1),
     _scaled("two schedules of a name", "Duplicate value", schedules=[_DAY, _DAY]),
     _peak("no name", "name: Required value", name=None),
     _peak("empty name", "name in body should be at least 1 chars long", name=""),

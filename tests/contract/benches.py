@@ -17,8 +17,10 @@ NAME = "chat"
 class Bench(Protocol):
     """A cluster with a LlamaDeployment in it, and what others can do to it."""
 
-    cluster: Cluster
     key: Key
+
+    @property
+    def cluster(self) -> Cluster: ...
 
     def read(self, kind: str, name: str) -> Manifest | None: ...
 
@@ -51,7 +53,7 @@ class FakeBench:
 
 class RealBench:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
-        self.cluster = KubeCluster(api, rooms_age=0)
+        self.cluster = KubeCluster(api, longest_age=0)
         self.key = Key(namespace, NAME)
         self.rest = apiserver.rest
         meta = {"name": NAME, "namespace": namespace}
@@ -62,7 +64,7 @@ class RealBench:
         return self.rest.find(self.key.namespace, kind, name)
 
     def change(self, kind: str, name: str, patch: Manifest) -> None:
-        self.rest.patch(self.key.namespace, kind, name, patch)
+        self.rest.patch(self.key.namespace, kind, name, change=patch)
 
     def remove(self, kind: str, name: str) -> None:
         self.rest.delete(self.key.namespace, kind, name)

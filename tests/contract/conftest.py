@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from testbed import binaries
+from testbed.cache import binaries
 from testbed.errors import BedError
 from tests.contract.apiserver import ApiServer, client_of, control_plane
 from tests.contract.benches import Bench, FakeBench, RealBench

@@ -70,7 +70,7 @@ class Rest:
 
     def find(self, namespace: str, kind: str, name: str, *, subresource: str = "") -> Manifest | None:
         """One object, or None."""
-        return self._call("GET", self._one(namespace, kind, name, subresource), fine=404) or None
+        return self._call("GET", self._one(namespace, kind, name, subresource=subresource), fine=404) or None
 
     def list(self, namespace: str, kind: str, selector: str = "") -> list[Manifest]:
         """All of a kind, each with its kind, which the API server leaves out in a list."""
@@ -79,16 +79,16 @@ class Rest:
         version = found.root.removeprefix("/apis/").removeprefix("/api/")
         return [{"apiVersion": version, "kind": found.kind, **item} for item in self._call("GET", path)["items"]]
 
-    def patch(self, namespace: str, kind: str, name: str, change: Manifest, *, subresource: str = "") -> Manifest:
+    def patch(self, namespace: str, kind: str, name: str, *, change: Manifest, subresource: str = "") -> Manifest:
         """Merge ``change`` into an object; returns what it became."""
-        path = self._one(namespace, kind, name, subresource) + "?" + urlencode({"fieldManager": WHO})
+        path = self._one(namespace, kind, name, subresource=subresource) + "?" + urlencode({"fieldManager": WHO})
         return self._call("PATCH", path, change, content=MERGE)
 
     def delete(self, namespace: str, kind: str, name: str) -> None:
         """At once: there is no kubelet that would end a pod."""
         self._call("DELETE", self._one(namespace, kind, name), {"gracePeriodSeconds": 0})
 
-    def _one(self, namespace: str, kind: str, name: str, subresource: str = "") -> str:
+    def _one(self, namespace: str, kind: str, name: str, *, subresource: str = "") -> str:
         return self._resource(kind).path(namespace, name) + (f"/{subresource}" if subresource else "")
 
     def _resource(self, kind: str) -> Resource:

@@ -21,7 +21,8 @@ from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, Measurement, StagedWeights, StagingState, WeightsArtifact
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from llama_serving.config.weights import Manifest, ManifestFile
 from tests.contract.apiserver import ApiServer
 from tests.fakes.weights import FACTS
@@ -43,7 +44,8 @@ class Stand:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
         self.apiserver = apiserver
         self.namespace = namespace
-        self.cluster = KubeCluster(api, rooms_age=0)
+        self.api = api
+        self.cluster = KubeCluster(api, longest_age=0)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return self.apiserver.run(*arguments, "-n", self.namespace, stdin=stdin)
@@ -62,7 +64,7 @@ class Stand:
         return [item for _, plural in CHILDREN for item in self.items(plural, f"{OWNED},{selector}")]
 
     def change(self, kind: str, name: str, patch: dict[str, Any], *, subresource: str = "") -> None:
-        self.apiserver.rest.patch(self.namespace, kind, name, patch, subresource=subresource)
+        self.apiserver.rest.patch(self.namespace, kind, name, change=patch, subresource=subresource)
 
     def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
         self.change(kind, name, {"status": status}, subresource="status")
@@ -139,9 +141,9 @@ def serving_cell(labels: Mapping[str, str], wish: DesiredState | None, *, starts
     return SupervisorAnswer(
         CellState(
             deployment=labels[names.LABEL_DEPLOYMENT], group=int(labels[names.LABEL_GROUP]),
-            stage=int(labels[names.LABEL_STAGE]), revision=labels[names.LABEL_REVISION], weights=weights.id,
+            stage=int(labels[names.LABEL_STAGE]), pod_hash=labels[names.LABEL_POD_HASH], weights=weights.id,
             phase=Phase.SERVING, reason=CellReason.SERVING, message="It serves.", phase_seconds=1, uptime_seconds=1,
-            ready=True, wish=wish.key if wish else "", staging=staged, verdict=verdict,
+            ready=True, desired=wish.key if wish else "", staging=staged, measurement=verdict,
         )
     )  # fmt: skip
 
@@ -157,7 +159,7 @@ def _stamp(moment: datetime) -> str:
 
 def give_rights(apiserver: ApiServer, namespace: str) -> str:
     """What the chart gives the operator in this namespace; returns its user name."""
-    apiserver.rest.patch("", "namespace", namespace, RESTRICTED)
+    apiserver.rest.patch("", "namespace", namespace, change=RESTRICTED)
     chart = real_helm().run("template", ACCOUNT, str(CHART), "--namespace", namespace, "--set", "rbac.clusterView=true")
     wanted = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     rights = [document for document in yaml.safe_load_all(chart) if document and document["kind"] in wanted]

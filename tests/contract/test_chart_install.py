@@ -15,7 +15,7 @@ import yaml
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.gateway import deployment_objects, token_secret
+from llama_operator.manifests.deployment import deployment_objects, token_secret
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
 from tests.contract.apiserver import CRDS, ApiServer
@@ -60,7 +60,7 @@ def columns(apiserver: ApiServer) -> list[str]:
     return [column["name"] for column in version.get("additionalPrinterColumns", ())]
 
 
-def test_install_upgrade_uninstall(apiserver: ApiServer, helm: Helm, namespace: str, tmp_path: Path) -> None:
+def test_install_upgrade_uninstall(apiserver: ApiServer, helm: Helm, namespace: str, *, tmp_path: Path) -> None:
     install(helm, namespace, chart=older_chart(tmp_path / "older"))
     apiserver.run("get", "deployment", "demo-llama-operator", "-n", namespace)
     assert columns(apiserver) == []
@@ -125,20 +125,20 @@ MAY_NOT = [
 def test_the_operator_may_what_it_must_and_no_more(apiserver: ApiServer, helm: Helm, namespace: str) -> None:
     install(helm, namespace)
 
-    def may(verb: str, resource: str, subresource: str, where: str) -> bool:
+    def may(verb: str, resource: str, subresource: str, *, where: str) -> bool:
         part = [f"--subresource={subresource}"] if subresource else []
         asked = apiserver.kubectl("auth", "can-i", verb, resource, *part, "-n", where, account(namespace))
         return asked.stdout.strip() == "yes"
 
     def missing() -> list[tuple[str, str, str]]:
-        return [ask for ask in MAY if not may(*ask, namespace)]
+        return [ask for ask in MAY if not may(*ask, where=namespace)]
 
     end = time.monotonic() + 30  # the authorizer learns of new roles by a watch
     while missing() and time.monotonic() < end:
         continue
     assert missing() == []
-    assert [ask for ask in MAY_NOT if may(*ask, namespace)] == []
-    assert [ask for ask in MAY if may(*ask, "kube-system")] == []
+    assert [ask for ask in MAY_NOT if may(*ask, where=namespace)] == []
+    assert [ask for ask in MAY if may(*ask, where="kube-system")] == []
 
 
 def children(namespace: str) -> list[dict[str, Any]]:

@@ -10,10 +10,9 @@ import yaml
 from llama_operator.api import (
     Condition,
     GroupStatus,
-    LlamaDeployment,
     LlamaDeploymentSpec,
     LlamaDeploymentStatus,
-    LlamaWeights,
+    LlamaWeightsSpec,
 )
 from tests.contract.apiserver import ROOT, ApiServer
 from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged
@@ -41,8 +40,8 @@ def test_the_api_server_fills_in_the_defaults_of_the_models(apiserver: ApiServer
 def test_a_section_that_is_partly_written_keeps_the_other_defaults(apiserver: ApiServer, there: str) -> None:
     asked = merged(VALID, {"spec": {"gateway": {"resources": {"cpu": 2}}}})
     apiserver.run("apply", "--namespace", there, "-f", "-", stdin=yaml.safe_dump(asked))
-    gateway = LlamaDeployment.model_validate(read(apiserver, there)).spec.gateway
-    assert (gateway.resources.cpu, gateway.resources.memory, gateway.max_waiting) == ("2", "256Mi", 1000)
+    gateway = LlamaDeploymentSpec.model_validate(read(apiserver, there)["spec"]).gateway
+    assert (gateway.resources.cpu, gateway.resources.memory, gateway.max_queue_length) == ("2", "256Mi", 1000)
 
 
 def some_status() -> LlamaDeploymentStatus:
@@ -57,7 +56,7 @@ def some_status() -> LlamaDeploymentStatus:
     group = {
         "ordinal": 0,
         "name": "llama-abc-0",
-        "revision": "abc",
+        "podHash": "abc",
         "state": "Starting",
         "nodes": ["a", ""],
         "since": since,
@@ -76,14 +75,14 @@ def some_status() -> LlamaDeploymentStatus:
 
 
 def write_status(apiserver: ApiServer, namespace: str, status: LlamaDeploymentStatus) -> None:
-    apiserver.rest.patch(namespace, "lld", "llama", {"status": status.to_api()}, subresource="status")
+    apiserver.rest.patch(namespace, "lld", "llama", change={"status": status.to_api()}, subresource="status")
 
 
 def test_a_status_comes_back_as_it_was_written(apiserver: ApiServer, there: str) -> None:
     write_status(apiserver, there, some_status())
-    seen = LlamaDeployment.model_validate(read(apiserver, there))
-    assert seen.status == some_status()
-    assert seen.metadata.generation == 1  # a status is no change of the wish
+    seen = read(apiserver, there)
+    assert LlamaDeploymentStatus.model_validate(seen["status"]) == some_status()
+    assert seen["metadata"]["generation"] == 1  # a status is no change of the spec
 
 
 def test_columns_show_groups_weights_reason_and_age(apiserver: ApiServer, there: str) -> None:
@@ -144,8 +143,8 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"model": {"source": "oci://registry:5000/models/llama-3.1-8b", "revision": f"sha256:{'0' * 64}"}},
         {"model": {"digest": f"sha256:{'0' * 64}"}},
         {"staging": {"sizeLimit": "200Gi"}},
-        {"staging": {"claim": "shared"}},
-        {"staging": {"claimTemplate": {"size": "100Gi", "storageClassName": "fast"}}},
+        {"staging": {"sharedClaimName": "shared"}},
+        {"staging": {"volumeClaimTemplate": {"size": "100Gi", "storageClassName": "fast"}}},
         {"model": {"revision": "refs/tags/v1.0"}},
         {"device": {"resource": "cpu"}, "sharding": {"pipeline": 4}},
         {"device": {"resource": "nvidia.com/mig-3g.40gb", "count": 2}, "sharding": {"tensor": 2}},
@@ -159,8 +158,8 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
 )
 def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: dict[str, Any]) -> None:
     asked = merged(VALID, {"spec": sections})
-    found = LlamaDeployment.model_validate(apiserver.rest.create(namespace, asked))
-    assert found.spec == LlamaDeploymentSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
+    found = LlamaDeploymentSpec.model_validate(apiserver.rest.create(namespace, asked)["spec"])
+    assert found == LlamaDeploymentSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +175,7 @@ def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: di
 )
 def test_good_weights_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
     found = apiserver.rest.create(namespace, merged(VALID_WEIGHTS, {"spec": fields}))
-    assert LlamaWeights.model_validate(found).spec.to_api() == found["spec"]
+    assert LlamaWeightsSpec.model_validate(found["spec"]).to_api() == found["spec"]
 
 
 def test_the_license_and_the_credentials_of_weights_may_be_changed(apiserver: ApiServer, namespace: str) -> None:

@@ -31,14 +31,14 @@ class Kubelet:
         self.stand = stand
         self.wishes: dict[str, DesiredState] = {}  # by the pod's address
         self.seen: list[dict[str, Any]] = []  # the children as this pass read them
-        self.scales = AutoscalerRegistry()
+        self.autoscalers = AutoscalerRegistry()
 
     async def one_pass(self) -> LlamaDeploymentStatus:
         """A pass of the deployment's loop, as after events of everything."""
         manifests = self.stand.items("configmaps", names.LABEL_WEIGHTS)
         self.seen = self.children()
         bodies = Bodies(self.deployment(), self.seen, self.stand.items("llamaweights"), manifests)
-        edges = Edges(self.stand.cluster, self, self, scales=self.scales)
+        edges = Edges(self.stand.cluster, self, self, autoscalers=self.autoscalers)
         await reconcile(bodies, edges=edges, settings=SETTINGS, now=datetime.now(UTC))
         return LlamaDeploymentStatus.model_validate(self.deployment()["status"])
 
@@ -73,13 +73,13 @@ class Kubelet:
         labels, wish = pod["metadata"]["labels"], self.wishes.get(address)
         return serving_cell(labels, wish, starts_with=file_of(pod, files).weights)
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         secret = self.stand.get("secret", f"{NAME}-token")
         assert token == base64.b64decode(secret["data"]["token"]).decode()
-        self.wishes[address] = wish
+        self.wishes[address] = desired
         return ""
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str) -> GatewayLoad | None:  # noqa: ARG002 - of the port
         return GatewayLoad(waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=(), totals={})
 
 
@@ -112,7 +112,7 @@ async def weights_become_ready(stand: Stand) -> str:
     status = await stand.one_pass(name)
     assert status.ready, status.message
     await stand.one_pass(name)
-    return name
+    return str(name)
 
 
 async def until_quiet(kubelet: Kubelet, groups: int = 2, limit: int = 12) -> LlamaDeploymentStatus:

@@ -15,11 +15,11 @@ import pytest
 from aiohttp import web as web_server
 
 from llama_operator.adapters.kube import KubeCluster
-from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND, LlamaDeploymentSpec, ModelSpec
+from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND, LlamaDeploymentSpec, ModelSpec, content_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.weights import weights_views
-from llama_operator.plan.groups.weights_lookup import weights_of
+from llama_operator.plan.groups.weights_lookup import weights_by_content
 from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Key, Ref, Retry
 from llama_serving.config.model import WeightsReport
@@ -93,7 +93,7 @@ async def test_a_refusal_is_shown_and_its_job_gives_way_to_the_next(stand: Stand
     await stand.one_pass(NAME, seconds=41)
     (second,) = stand.items("jobs")
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
-    assert second["metadata"]["annotations"]["llama-operator.dev/look"] == "2"
+    assert second["metadata"]["annotations"]["llama-operator.dev/attempt"] == "2"
     status = await stand.one_pass(NAME, seconds=42)
     assert (status.reason, status.message) == ("WeightsGone", "no folder llama-3.1-8b"), "it flickers"
     stand.run_job(ACCEPTED)
@@ -237,8 +237,9 @@ async def test_the_first_owner_may_go_first_or_last(stand: Stand) -> None:
     assert owners(stand) == [{one.uid, two.uid}]
 
 
+@pytest.mark.usefixtures("collector")
 async def test_the_garbage_collector_takes_a_deleted_owner_off_and_the_last_takes_the_weights_along(
-    stand: Stand, collector: None
+    stand: Stand,
 ) -> None:
     one, two = Owner(stand, "one"), Owner(stand, "two")
     await one.take()
@@ -269,8 +270,7 @@ async def test_weights_that_a_user_made_are_found_by_their_content_and_never_del
     stand.create(VALID_WEIGHTS)
     owner = Owner(stand, "one")
     views = weights_views(stand.items("llamaweights"), ())
-    view = weights_of(views, owner.model)
-    assert view is not None
+    view = weights_by_content(views)[content_of(owner.model)]
     assert (view.name, view.ours) == (NAME, False)
     ref = Ref(API_VERSION, WEIGHTS_KIND, NAME, view.uid)
     await stand.cluster.release(owner.key, ref, manager=owner.manager)
@@ -293,7 +293,7 @@ class CrossedCluster(KubeCluster):
     """Between the look and the write of a release another deployment takes the object."""
 
     def __init__(self, stand: Stand, other: Owner) -> None:
-        super().__init__(stand.cluster._api)
+        super().__init__(stand.api)
         self._other = other
 
     async def _call(self, method: str, path: str, **rest: Any) -> Any:

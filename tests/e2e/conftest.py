@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bed import PAIR, Bed, manifest, running_bed
-from tests.e2e.parking import others_parked
+from tests.e2e.support.bed import PAIR, Bed, manifest, running_bed
+from tests.e2e.support.parking import others_parked
 
 #: Files in the order in which they run. Later ones go on with the groups that the first one starts; while `test_idle`
 #: waits for five minutes without a change of the pair, those before it work on deployments of their own.

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.bed import Bed
-from tests.e2e.faults import kill_operator, restart_gateways
-from tests.e2e.load import Load
-from tests.e2e.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
+from tests.e2e.support.bed import Bed
+from tests.e2e.support.faults import kill_operator, restart_gateways
+from tests.e2e.support.load import Load
+from tests.e2e.support.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
 from tests.soak import soak
 
 ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}

@@ -18,10 +18,10 @@ from examples import models
 from examples.cluster import SETTINGS
 from llama_operator.api.v1alpha1.model import ModelSpec
 from llama_operator.plan.naming import weights_name
-from tests.e2e.bed import NAMESPACE, Bed, Object, manifest, tiny_models
-from tests.e2e.faults import machine, stage_pod
-from tests.e2e.load import OpenLoad, references
-from tests.e2e.origin import Fault, Origin, origin, write_sums
+from tests.e2e.support.bed import NAMESPACE, Bed, Object, manifest, tiny_models
+from tests.e2e.support.faults import machine, stage_pod
+from tests.e2e.support.load import OpenLoad, references
+from tests.e2e.support.origin import Fault, Origin, origin, write_sums
 from tests.soak import soak
 
 NAME = "upgraded"
@@ -42,7 +42,7 @@ class Bad:
     spec: Object
 
 
-RANDOM_MODEL = {"verify": {"maxQualityDrop": 0.1}}
+RANDOM_MODEL = {"verify": {"maxLogprobDrop": 0.1}}
 """Noise costs this random model 0.13 nats per token, a real one several."""
 TINY_CASES = (
     Bad("bad-flipped", "DigestDiffers", (WHOLE,), {}),
@@ -155,7 +155,7 @@ def not_golden(revision: str, known: dict[str, str]) -> Bad:
     prompt, answer = next(iter(known.items()))
     expect = answer.partition("\ufffd")[0]  # a character whose last bytes are not there yet
     assert expect, f"{answer!r} cannot be expected"
-    verify = {"golden": [{"prompt": prompt, "expect": expect, "chat": False}], "maxQualityDrop": 100}
+    verify = {"goldenPrompts": [{"prompt": prompt, "expect": expect, "chat": False}], "maxLogprobDrop": 100}
     return Bad(revision, "VerifyFailed", ("golden", f"{revision}@"), {"verify": verify})
 
 

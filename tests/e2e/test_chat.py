@@ -2,7 +2,7 @@
 
 import aiohttp
 
-from tests.e2e.bed import Bed
+from tests.e2e.support.bed import Bed
 
 
 async def test_a_chat_is_answered_by_two_stages_on_two_nodes(bed: Bed, pair: str) -> None:

@@ -10,8 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from tests.e2e.bed import NAMESPACE, Bed, Object, lives
-from tests.e2e.faults import (
+from tests.e2e.support.bed import NAMESPACE, Bed, Object, lives
+from tests.e2e.support.faults import (
     cell_state,
     is_ready,
     machine,
@@ -22,7 +22,7 @@ from tests.e2e.faults import (
     started_again,
     until,
 )
-from tests.e2e.load import Load
+from tests.e2e.support.load import Load
 
 CLIENTS, PAUSE_S = 4, 2.0
 """Clients that never pause take the cores that a group needs to start again."""

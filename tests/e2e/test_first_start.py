@@ -3,8 +3,8 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from tests.e2e.bed import PAIR, Bed, manifest
-from tests.e2e.faults import kill_operator, until, until_time
+from tests.e2e.support.bed import PAIR, Bed, manifest
+from tests.e2e.support.faults import kill_operator, until, until_time
 
 SEED = 20261124
 START_S = 60
@@ -23,9 +23,9 @@ def shape(bed: Bed, name: str) -> set[str]:
     }
 
 
-def consists_of(name: str, revision: str) -> set[str]:
+def consists_of(name: str, pod_hash: str) -> set[str]:
     """Kinds and names of a deployment of two groups of two stages."""
-    groups = [f"{name}-{revision}-{group}" for group in (0, 1)]
+    groups = [f"{name}-{pod_hash}-{group}" for group in (0, 1)]
     common = ("ServiceAccount", "PodDisruptionBudget")
     gateway = ("ConfigMap", "Deployment", "Role", "RoleBinding", "NetworkPolicy", *common)
     return {
@@ -50,5 +50,5 @@ def test_ten_kills_at_random_moments_end_in_the_same_state(bed: Bed) -> None:
         until_time(start + timedelta(seconds=moment), 120)
         kill_operator(bed)
     bed.wait_serving(PAIR, 2)
-    revisions = {pod["metadata"]["labels"]["llama-operator.dev/revision"] for pod in bed.pods(PAIR)}
-    assert shape(bed, PAIR) == consists_of(PAIR, *revisions)
+    hashes = {pod["metadata"]["labels"]["llama-operator.dev/pod-hash"] for pod in bed.pods(PAIR)}
+    assert shape(bed, PAIR) == consists_of(PAIR, *hashes)

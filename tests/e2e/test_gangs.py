@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from examples.steps import run
-from tests.e2e.bed import Bed, Object, manifest
-from tests.e2e.faults import until
+from tests.e2e.support.bed import Bed, Object, manifest
+from tests.e2e.support.faults import until
 
 NAMES = ("gang-a", "gang-b")
 NODES_FOR_MANY, FIT, WANTED, LEFT = 40, 20, 23, 4
@@ -90,7 +90,7 @@ def test_many_groups_fill_the_nodes_and_leave_them(bed: Bed, gpu_nodes: Callable
     held = bed.wait_for(name, lambda found: bool(said(found)), within=90, what="held with its other groups named")
     message = said(held)
     assert message.startswith(f"group {FIT} needs 2 x "), message
-    assert "group(s) 21, 22 come after it" in message, message
+    assert "groups 21, 22 come after it" in message, message
     assert "kwok-" in message, message
     assert with_both_stages(FIT) == "", "a held group has taken nothing"
     bed.kubectl("scale", "llamadeployment", name, f"--replicas={LEFT}")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from examples.cluster import RELEASE
 from testbed.audit import WRITES, received
-from tests.e2e.bed import NAMESPACE, Bed, Object
-from tests.e2e.faults import until_time
+from tests.e2e.support.bed import NAMESPACE, Bed, Object
+from tests.e2e.support.faults import until_time
 
 IDLE = timedelta(minutes=5)
 SETTLED = timedelta(seconds=15)

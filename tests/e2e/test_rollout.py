@@ -16,9 +16,9 @@ import pytest
 from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
-from tests.e2e.bed import NAMESPACE, Bed, lives, most_pods
-from tests.e2e.faults import kill_operator, machine, not_ready, stage_pod
-from tests.e2e.load import Answer, OpenLoad, references
+from tests.e2e.support.bed import NAMESPACE, Bed, lives, most_pods
+from tests.e2e.support.faults import kill_operator, machine, not_ready, stage_pod
+from tests.e2e.support.load import Answer, OpenLoad, references
 from tests.soak import SOAK, soak
 
 UPGRADES = 20 if SOAK else 2

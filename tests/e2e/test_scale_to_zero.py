@@ -5,10 +5,10 @@ Meanwhile the pair is left alone (test_idle.py). Three groups that serve under l
 
 import asyncio
 
-from tests.e2e.bed import Bed, manifest
-from tests.e2e.faults import kill_operator
-from tests.e2e.load import Load
-from tests.e2e.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
+from tests.e2e.support.bed import Bed, manifest
+from tests.e2e.support.faults import kill_operator
+from tests.e2e.support.load import Load
+from tests.e2e.support.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
 
 NAME = "scaled"
 FOR_TWO = 8

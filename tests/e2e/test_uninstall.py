@@ -3,8 +3,8 @@
 import pytest
 
 from examples.cluster import RELEASE
-from tests.e2e.bed import NAMESPACE, Bed
-from tests.e2e.faults import until
+from tests.e2e.support.bed import NAMESPACE, Bed
+from tests.e2e.support.faults import until
 
 OURS = "llamadeployments.llama-operator.dev"
 CLAIM = "persistentvolumeclaim/"  # the user's models

@@ -7,7 +7,7 @@ import pytest
 
 from examples import models
 from examples.cluster import folder_claim
-from tests.e2e.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_for_image
+from tests.e2e.support.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_for_image
 
 pytestmark = pytest.mark.usefixtures("pair")
 

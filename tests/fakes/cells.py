@@ -15,7 +15,8 @@ from llama_serving.config.desired import (
     Verify,
     WeightsArtifact,
 )
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from tests.fakes.models import Behaviour
 
 SPEED = 20.0  # tokens per second of one request
@@ -77,7 +78,7 @@ class FakeCells:
         if leader.engine is None:
             self._start(leader, serve, file, ready=ready and good)
         elif (ready and leader.engine.weights.digest != serve) or (leader.swap and leader.swap.outcome != "done"):
-            self._swap(leader, name, serve, file)
+            self._swap(leader, name, serve, file=file)
         else:
             self._measure(leader, pods[0])
 
@@ -105,11 +106,11 @@ class FakeCells:
     def _named(self, leader: FakeCell, digest: str, file: WeightsArtifact) -> WeightsArtifact:
         return next(one for one in (*leader.wanted(file), file) if one.weights.digest == digest)
 
-    def _swap(self, leader: FakeCell, name: str, serve: str, file: WeightsArtifact) -> None:
+    def _swap(self, leader: FakeCell, name: str, serve: str, *, file: WeightsArtifact) -> None:
         """One second running, then done or failed; a failed one is not tried again until the wish changes."""
         swap = leader.swap
         if swap is None or swap.digest != serve:
-            leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="It runs."), None
+            leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="it runs"), None
             self.swaps.append((name, serve))
         elif swap.outcome == "running":
             failed = self.behaviour(serve).swap
@@ -156,7 +157,7 @@ class FakeCells:
                 deployment=labels[names.LABEL_DEPLOYMENT],
                 group=int(labels[names.LABEL_GROUP]),
                 stage=int(labels[names.LABEL_STAGE]),
-                revision=labels[names.LABEL_REVISION],
+                pod_hash=labels[names.LABEL_POD_HASH],
                 weights=head.engine.weights.id if head.engine and mine else "",
                 phase=phase,
                 reason=reason,
@@ -166,10 +167,10 @@ class FakeCells:
                 stages_joined=stages if head.seconds else 1,
                 stages_total=stages,
                 ready=self.answers(head),
-                wish=cell.wish.key if cell.wish else "",
+                desired=cell.wish.key if cell.wish else "",
                 staging=self._staging(cell),
                 swap=cell.swap if mine else None,
-                verdict=cell.verdict if mine else None,
+                measurement=cell.verdict if mine else None,
                 tokens_per_second=SPEED if mine and cell.engine else None,
             )
         )

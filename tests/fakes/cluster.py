@@ -6,18 +6,22 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _let_through(_: str) -> None:
+    """No call is refused."""
 
 
 class FakeCluster:
@@ -30,10 +34,10 @@ class FakeCluster:
         self.events: list[KubeEvent] = []
         self.calls: list[str] = []
         self.writes: list[str] = []
+        self.intercept: Callable[[str], None] = _let_through  # raises what a call is to raise
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
-        self.room: Sequence[NodeCapacity] | None = None
-        self.nodes: list[Manifest] | None = None  # in place of ``room``: what is on them counts
+        self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
         self._uids = itertools.count(1)
@@ -43,9 +47,9 @@ class FakeCluster:
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         what = f"apply {manifest['kind']} {manifest['metadata']['name']}"
         if manager:
-            self._call(what, lambda: self._apply_shared(key, manifest, manager))
+            self.call(what, lambda: self._apply_shared(key, manifest, manager))
         else:
-            self._call(what, lambda: self._apply(key, manifest, force))
+            self.call(what, lambda: self._apply(key, manifest, force))
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         known = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
@@ -56,18 +60,20 @@ class FakeCluster:
             else:
                 check_owner(known, manifest)
 
-        self._call(f"ensure {manifest['kind']} {manifest['metadata']['name']}", create, write=known is None)
+        self.call(f"ensure {manifest['kind']} {manifest['metadata']['name']}", create, write=known is None)
 
     async def release(self, key: Key, ref: Ref, *, manager: str) -> None:
-        self._call(f"release {ref.kind} {ref.name}", lambda: self._release(ref, manager))
+        self.call(f"release {ref.kind} {ref.name}", lambda: self._release(ref, manager))
 
     async def delete(self, key: Key, ref: Ref, *, grace: int | None = None) -> None:
-        self._call(f"delete {ref.kind} {ref.name}", lambda: self._delete(ref, grace))
+        self.call(f"delete {ref.kind} {ref.name}", lambda: self._delete(ref, grace))
 
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
     ) -> None:
-        self._call(f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason, weights, move))
+        self.call(
+            f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason=reason, weights=weights, move=move)
+        )
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
@@ -79,7 +85,7 @@ class FakeCluster:
             else:
                 check_owner(known, manifest)
 
-        self._call(f"token {name[1]}", create, write=known is None)
+        self.call(f"token {name[1]}", create, write=known is None)
         token: str = self.objects[name]["stringData"]["token"]
         return token
 
@@ -89,21 +95,17 @@ class FakeCluster:
             if found is not None:
                 found["status"] = clone(status)
 
-        self._call(f"status {key.name}", write)
+        self.call(f"status {key.name}", write)
 
-    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
-        self._call(f"event {notice.reason}", lambda: self.events.append(notice))
-
-    async def rooms(self) -> Sequence[NodeCapacity] | None:
-        self._call("rooms", lambda: None, write=False)
-        return self.room if self.nodes is None else self._capacity(self.nodes).rooms
+    async def record_event(self, owner: Owner, event: KubeEvent) -> None:
+        self.call(f"event {event.reason}", lambda: self.events.append(event))
 
     async def capacity(self, *, age: float) -> Capacity | None:
-        self._call("capacity", lambda: None, write=False)
+        self.call(f"capacity {age:g}", lambda: None, write=False)
         return None if self.nodes is None else self._capacity(self.nodes)
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
-        self._call(f"admit {pod.name}", lambda: self._admit(pod, at))
+        self.call(f"admit {pod.name}", lambda: self._admit(pod, at))
 
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class FakeCluster:
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": copy.deepcopy(spec)}
         self.objects[KIND, key.name] = body
 
-    def edit(self, key: Key, change: Callable[[Manifest], None]) -> None:
+    def edit(self, key: Key, change: Callable[[Manifest], object]) -> None:
         """``kubectl edit`` of the spec."""
         body = self.objects[KIND, key.name]
         change(body["spec"])
@@ -138,7 +140,9 @@ class FakeCluster:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _call(self, what: str, action: Callable[[], None], *, write: bool = True) -> None:
+    def call(self, what: str, action: Callable[[], None], *, write: bool = True) -> None:
+        """One call of the port, by its name; ``intercept`` may raise before it counts as made."""
+        self.intercept(what)
         number = len(self.calls)
         self.calls.append(what)
         if number in self.faults:
@@ -213,7 +217,7 @@ class FakeCluster:
         body["spec"]["schedulingGates"] = [gate for gate in gates if gate["name"] != names.GATE_GROUP]
         body["metadata"].setdefault("annotations", {})[names.ANNOTATION_ADMITTED] = stamp(at)
 
-    def _rotate(self, pod: Ref, open_: bool, reason: str, weights: str, move: bool) -> None:
+    def _rotate(self, pod: Ref, open_: bool, *, reason: str, weights: str, move: bool) -> None:
         body = self.objects.get(("Pod", pod.name))
         if body is None or body["metadata"]["uid"] != pod.uid:
             return
@@ -225,11 +229,11 @@ class FakeCluster:
         if move:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true"
             return
-        set_condition(body, names.GATE_IN_ROTATION, open_, reason, at=self.now)
+        set_condition(body, names.GATE_IN_ROTATION, open_, message=reason, at=self.now)
 
 
 def set_condition(
-    body: Manifest, kind: str, value: bool, message: str = "", *, at: datetime | None = None, reason: str = ""
+    body: Manifest, kind: str, value: bool, *, message: str = "", at: datetime | None = None, reason: str = ""
 ) -> None:
     """Set a condition in an object's status."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
@@ -255,13 +259,13 @@ def is_watched(child: Manifest, key: Key) -> bool:
     return mine.items() <= labels.items()
 
 
-def _conflicts(existing: Any, last: Any, wanted: Manifest, path: str = "") -> list[str]:
+def _conflicts(existing: Any, last: Any, wanted: Manifest, *, path: str = "") -> list[str]:
     """Fields that we want otherwise than somebody else has set them."""
     found: list[str] = []
     for key, value in wanted.items():
         there, before = existing.get(key), last.get(key) if isinstance(last, dict) else None
         if isinstance(value, dict) and isinstance(there, dict):
-            found += _conflicts(there, before or {}, value, f"{path}.{key}")
+            found += _conflicts(there, before or {}, value, path=f"{path}.{key}")
         elif there not in (None, value, before) and (path, key) != (".metadata", "ownerReferences"):
             found.append(f"{path}.{key}")
     return found

@@ -36,7 +36,7 @@ class FakeNodes:
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
     dead_nodes: set[str] = field(default_factory=set)
-    good_revisions: set[str] | None = None  # None: engines of every revision start
+    good_pods: set[str] | None = None  # None: engines of all pods start
     failing_starts: bool = False  # engines that do not start end their containers, again and again
     mute: set[str] = field(default_factory=set)  # names of pods whose supervisor or gateway is not heard
     gateways: int = 2
@@ -92,7 +92,7 @@ class FakeNodes:
         if behaves.refused:
             reason, message = behaves.refused
             look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True}
-            body["status"] = {"ready": False, "reason": reason, "message": message, "look": look}
+            body["status"] = {"ready": False, "reason": reason, "message": message, "lastResolve": look}
             return
         body["status"] = {
             "ready": True, "reason": "Accepted", "message": "fine", "digest": manifest.digest,
@@ -121,10 +121,10 @@ class FakeNodes:
     def _schedule(self, pod: Manifest) -> None:
         if pod["spec"].get("schedulingGates"):
             said = "Scheduling is blocked due to non-empty scheduling gates"
-            set_condition(pod, "PodScheduled", False, said, reason="SchedulingGated")
+            set_condition(pod, "PodScheduled", False, message=said, reason="SchedulingGated")
             return
         if pod["metadata"]["name"] in self.no_room:
-            set_condition(pod, "PodScheduled", False, "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+            set_condition(pod, "PodScheduled", False, message="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
             return
         if self.scheduler:
             self.scheduler.place(pod)
@@ -135,7 +135,7 @@ class FakeNodes:
     def _run_group(self, pods: list[Manifest]) -> None:
         labels = pods[0]["metadata"]["labels"]
         file = self._file(pods[0])
-        good = self.good_revisions is None or labels[names.LABEL_REVISION] in self.good_revisions
+        good = self.good_pods is None or labels[names.LABEL_POD_HASH] in self.good_pods
         if file is None or str(labels[names.LABEL_STAGE]) != "0":
             return
         self.cells.step(pods, file, whole=self._whole(pods), good=good)
@@ -264,18 +264,18 @@ class FakeNodes:
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
         return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:
             return "connection refused"
-        assert token, "a wish without the group's token"
+        assert token, "a desired state without the group's token"
 
         def put() -> None:
-            self.cells.of(pod).wish = wish
+            self.cells.of(pod).wish = desired
 
         try:
-            self.cluster._call(f"wish {name} {wish.serve.id}", put)
+            self.cluster.call(f"wish {name} {desired.serve.id}", put)
         except (Retry, Rejected) as error:
             return str(error)
         return ""
@@ -284,7 +284,7 @@ class FakeNodes:
 def _group(pod: Manifest) -> tuple[str, ...]:
     """What the stages of a group have in common; a pod that merely has their labels has another owner."""
     labels, owners = pod["metadata"]["labels"], pod["metadata"].get("ownerReferences", ())
-    return labels.get(names.LABEL_GROUP, ""), labels.get(names.LABEL_REVISION, ""), *(one["uid"] for one in owners)
+    return labels.get(names.LABEL_GROUP, ""), labels.get(names.LABEL_POD_HASH, ""), *(one["uid"] for one in owners)
 
 
 def _zeros() -> list[int]:

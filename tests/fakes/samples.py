@@ -1,21 +1,26 @@
 """Two deployments with everything set that shows in a manifest: one on CPU, one on GPUs; and all their children."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.manifests.changes import Changes, changes
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.diff import Changes, changes
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.groups.template import next_weights
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.plan.actions import Actions, CreateStage, GroupPlan
+from llama_operator.plan.groups.images import serving_image
+from llama_operator.plan.groups.state import plan_state
+from llama_operator.plan.groups.template_hash import template_hash
+from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage, GroupPlan, Plan
+from llama_operator.plan.plan import Plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
 from llama_serving.config.desired import WeightsArtifact
 from tests.fakes.models import FACTS, view_of
 
 SETTINGS: Final = Settings("registry.example/serving:1", "registry.example/gateway:1", "llama-system")
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 UID: Final = "00000000-0000-0000-0000-000000000001"
 
 CPU_SPEC: Final[dict[str, Any]] = {
@@ -54,19 +59,19 @@ def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) 
 
 def weights_in(context: Context) -> WeightsArtifact:
     """The weights of the context's spec, resolved."""
-    return next_weights(view_of(context.spec.model), context.served_name)
+    return weights_artifact(view_of(context.spec.model), context.spec.model.name_in_api(context.key.name))
 
 
 def whole_plan(context: Context) -> Plan:
     """A plan that makes everything at once: weights, all groups and all stages."""
     name, spec, serve = context.key.name, context.spec, weights_in(context)
-    revision = revision_of(spec, context.settings, FACTS)
-    groups = tuple(GroupId(name, ordinal, revision) for ordinal in range(spec.replicas))
+    pod_hash = template_hash(spec, FACTS, serving_image=serving_image(spec, context.settings))
+    groups = tuple(GroupId(name, ordinal, pod_hash) for ordinal in range(spec.replicas))
     creates = tuple(CreateStage(group, stage) for group in groups for stage in range(spec.sharding.pipeline))
     plans = tuple(GroupPlan(group, serve, spec) for group in groups)
-    return Plan(groups=plans, creates=creates, weights=(spec.model,))
+    return Plan(Actions(groups=plans, creates=creates), models=(spec.model,))
 
 
 def all_changes(context: Context, world: Snapshot) -> Changes:
     """What has to be written for ``whole_plan``, given what is there."""
-    return changes(whole_plan(context), world, context)
+    return changes(whole_plan(context), plan_state(world, context.settings, NOW), context)

@@ -33,7 +33,7 @@ class FakeScheduler:
         now = self.cluster.now
         if not fitting:
             said = f"0/{len(free)} nodes are available: {len(free)} Insufficient {DEVICE}."
-            set_condition(pod, "PodScheduled", False, said, reason="Unschedulable", at=now)
+            set_condition(pod, "PodScheduled", False, message=said, reason="Unschedulable", at=now)
             return
         set_condition(pod, "PodScheduled", True, at=now)
         pod["spec"]["nodeName"] = self.random.choice(fitting)

@@ -15,12 +15,12 @@ from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagedWeights, WeightsArtifact
 from llama_serving.config.names import weights_path
 from llama_serving.config.weights import Manifest, ManifestFile
-from llama_serving.weights.source.interface import Broken, Gone, Listed, Source
-from llama_serving.weights.source.retry import Patience
-from llama_serving.weights.staging.decide.eviction import Space
-from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.source.interface import Broken, Gone, ListedFile, Source
+from llama_serving.weights.source.retry import RetryPolicy
+from llama_serving.weights.staging.decide.eviction import VolumeSpace
+from llama_serving.weights.staging.dependencies import OpenSource, StagePod, StagerDependencies
+from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import Disk, LocalDisk
-from llama_serving.weights.staging.ports import OpenSource, Site, Tools
 from llama_serving.weights.staging.stager import Stager
 
 INDEX = "model.safetensors.index.json"
@@ -58,7 +58,7 @@ class Checkpoint:
         return Manifest(files=files, tensors=tensors, headers=headers)
 
     def item(self, *, full: bool = True, source: str = "mem://model", path: str = "") -> WeightsArtifact:
-        """What a wish says of it."""
+        """What a desired state says of it."""
         manifest = self.manifest(full=full)
         weights = WeightsRef(
             path=path or weights_path(manifest.digest),
@@ -152,15 +152,16 @@ class MemorySource:
     closed: int = 0
 
     def __call__(self, uri: str, *, revision: str, credentials: Path | None) -> Source:
-        """It is its own ``open_source``."""
+        """Open itself: it is its own ``open_source``."""
+        del uri, revision, credentials
         return self
 
     async def resolve(self) -> str:
         return "r1"
 
-    async def list(self) -> tuple[Listed, ...]:
+    async def list(self) -> tuple[ListedFile, ...]:
         self._step(b"")
-        return tuple(Listed(path, len(data)) for path, data in sorted(self.files.items()))
+        return tuple(ListedFile(path, len(data)) for path, data in sorted(self.files.items()))
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         if path not in self.files:
@@ -191,9 +192,9 @@ class Volume:
     mount: Path
     total: int
 
-    def space(self) -> Space:
+    def space(self) -> VolumeSpace:
         used = sum(path.stat().st_blocks * 512 for path in self.mount.rglob("*") if path.is_file())
-        return Space(free=max(0, self.total - used), total=self.total)
+        return VolumeSpace(free=max(0, self.total - used), total=self.total)
 
 
 class Killed(BaseException):
@@ -214,7 +215,7 @@ class MortalDisk(LocalDisk):
         if self.die_at is not None and self.changes >= self.die_at:
             raise Killed
 
-    def space(self, path: Path) -> Space:
+    def space(self, path: Path) -> VolumeSpace:
         return self.volume.space() if self.volume else super().space(path)
 
     def make_folder(self, path: Path) -> None:
@@ -306,29 +307,34 @@ class Pod:
         return self.volume or self.root / "weights"
 
     @property
-    def site(self) -> Site:
-        return Site(mount=self.mount, stage=self.stage, stages=self.stages, holder=self.holder)
+    def stage_pod(self) -> StagePod:
+        return StagePod(mount=self.mount, stage=self.stage, stages=self.stages, holder=self.holder)
 
-    def tools(self) -> Tools:
-        patience = Patience(deadline=300.0, clock=self.time, sleep=self.time.sleep, chance=lambda: 0.0)
-        return Tools(open_source=self.open_source, disk=self.disk, pool=self.pool, patience=patience)
+    def deps(self) -> StagerDependencies:
+        retry = RetryPolicy(deadline=300.0, clock=self.time, sleep=self.time.sleep, jitter=lambda: 0.0)
+        return StagerDependencies(open_source=self.open_source, disk=self.disk, pool=self.pool, retry=retry)
 
     def stager(self) -> Stager:
-        inbox = Inbox(wish=self.root / "wish.json", configured=self.root / "next.json")
-        return Stager(site=self.site, tools=self.tools(), inbox=inbox, outbox=Outbox(self.root / "staging.json"))
+        desired_files = DesiredFiles(desired=self.root / "desired.json", configured=self.root / "next.json")
+        return Stager(
+            pod=self.stage_pod,
+            deps=self.deps(),
+            desired_files=desired_files,
+            state_file=StateFile(self.root / "staging.json"),
+        )
 
     def configure(self, item: WeightsArtifact) -> None:
         (self.root / "next.json").write_text(item.model_dump_json())
 
-    def wish(self, *staged: WeightsArtifact, serve: WeightsArtifact | None = None) -> DesiredState:
-        wish = DesiredState(serve=(serve or staged[-1]).weights, staged=staged)
-        beside = self.root / "wish.new"
-        beside.write_text(wish.model_dump_json())
-        beside.replace(self.root / "wish.json")
-        return wish
+    def desire(self, *staged: WeightsArtifact, serve: WeightsArtifact | None = None) -> DesiredState:
+        desired = DesiredState(serve=(serve or staged[-1]).weights, staged=staged)
+        beside = self.root / "desired.new"
+        beside.write_text(desired.model_dump_json())
+        beside.replace(self.root / "desired.json")
+        return desired
 
     def target(self, item: WeightsArtifact) -> Path:
-        return self.site.target(item.weights.digest)
+        return self.stage_pod.target(item.weights.digest)
 
 
 async def until(

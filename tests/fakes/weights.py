@@ -47,7 +47,7 @@ def weights_body(spec: dict[str, Any] | None = None, *, name: str = NAME, **meta
 
 def manifest_body(manifest: Manifest | None = MANIFEST, *, owner: str = UID) -> dict[str, Any]:
     """The ConfigMap of the manifest; empty for None."""
-    body = _child("ConfigMap", "v1", f"{NAME}-manifest", owner)
+    body = _child("ConfigMap", f"{NAME}-manifest", version="v1", owner=owner)
     if manifest:
         body["binaryData"] = {MANIFEST_KEY: packed(manifest)}
     return body
@@ -60,10 +60,10 @@ def packed(manifest: Manifest) -> str:
 
 def job_body(name: str, *, number: int = 1, created: datetime, **changes: Any) -> dict[str, Any]:
     """A Job that looks, as the Job controller shows it."""
-    body = _child("Job", "batch/v1", name, UID)
+    body = _child("Job", name, version="batch/v1", owner=UID)
     body["metadata"] |= {
         "uid": f"uid-{name}-{number}", "creationTimestamp": stamp(created),
-        "annotations": {"llama-operator.dev/look": str(number)},
+        "annotations": {"llama-operator.dev/attempt": str(number)},
     }  # fmt: skip
     body["metadata"] |= changes.pop("metadata", {})
     return body | changes
@@ -71,7 +71,7 @@ def job_body(name: str, *, number: int = 1, created: datetime, **changes: Any) -
 
 def pod_body(job: dict[str, Any], *, created: datetime, **status: Any) -> dict[str, Any]:
     """The pod of a Job."""
-    body = _child("Pod", "v1", f"{job['metadata']['name']}-x", job["metadata"]["uid"])
+    body = _child("Pod", f"{job['metadata']['name']}-x", version="v1", owner=job["metadata"]["uid"])
     body["metadata"]["creationTimestamp"] = stamp(created)
     return body | {"spec": {"nodeName": "node-1"}, "status": {"phase": "Running", **status}}
 
@@ -87,7 +87,7 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _child(kind: str, version: str, name: str, owner: str) -> dict[str, Any]:
+def _child(kind: str, name: str, *, version: str, owner: str) -> dict[str, Any]:
     labels = {names.LABEL_WEIGHTS: NAME, names.LABEL_MANAGED_BY: names.MANAGED_BY}
     meta: dict[str, Any] = {"name": name, "namespace": "team", "labels": labels, "uid": f"uid-{kind}-{name}"}
     meta["ownerReferences"] = [{"uid": owner, "controller": True}]

@@ -49,8 +49,8 @@ class World:
 
     def restart(self) -> None:
         """Another process of the operator: it remembers nothing."""
-        self.scales = AutoscalerRegistry()
-        self.asking: dict[str, SupervisorCache] = {}
+        self.autoscalers = AutoscalerRegistry()
+        self.supervisor_caches: dict[str, SupervisorCache] = {}
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -61,7 +61,13 @@ class World:
         try:
             await reconcile(
                 self.cluster.bodies(KEY),
-                edges=Edges(self.cluster, self.nodes, self.nodes, scales=self.scales, asking=self.asking),
+                edges=Edges(
+                    self.cluster,
+                    self.nodes,
+                    self.nodes,
+                    autoscalers=self.autoscalers,
+                    supervisor_caches=self.supervisor_caches,
+                ),
                 settings=self.settings,
                 now=self.cluster.now,
             )

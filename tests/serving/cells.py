@@ -22,7 +22,7 @@ TOKEN = "f3a1c2" * 8
 
 
 def weights(model: str) -> WeightsRef:
-    """WeightsRef of a mounted folder, with a digest by which a stager would know them."""
+    """Weights in a mounted folder, with a digest by which a stager would know them."""
     digest = f"sha256:{hashlib.sha256(model.encode()).hexdigest()}"
     return WeightsRef(path=f"/mnt/models/{model}", id=model, served_name="llama", digest=digest)
 
@@ -34,7 +34,7 @@ def cell_config(*, model: str, context_length: int = 512, max_num_seqs: int = 8,
         "deployment": "demo",
         "namespace": "default",
         "group": 0,
-        "revision": "r1",
+        "pod_hash": "r1",
         "stage_hosts": hosts,
         "weights": weights(model),
         "layout": Layout(pipeline=2, tensor=1, device="cpu"),
@@ -86,10 +86,12 @@ class Cell:
         answer = post_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
 
-    def wish(self, wish: DesiredState) -> None:
-        """As the operator: the same wish to every stage."""
+    def desire(self, desired: DesiredState) -> None:
+        """As the operator: the same desired state to every stage."""
         for pod in self.pods:
-            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_WISH}", wish) == {"wish": wish.key}
+            assert put_json(f"http://{pod.ip}:{names.PORT_STATE}{names.ROUTE_DESIRED}", desired) == {
+                "desired": desired.key
+            }
 
     def stages(self, *models: str, on: int | None = None) -> None:
         """As the stagers: these models are ready on all stages, or on one of them."""

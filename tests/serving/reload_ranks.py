@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 CASES = [
-    # (first, second, pipeline, tensor, dtype)
+    # first and second checkpoint, stages, devices of a stage, dtype
     ("a", "b", 2, 1, "bfloat16"),
     ("a", "b", 1, 2, "bfloat16"),
     ("a", "b", 2, 1, "float32"),

@@ -60,7 +60,7 @@ def cell(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cel
     """A cell that serves; each test leaves it serving."""
     with running_cell(cell_config(model="one"), models=models, folder=tmp_path_factory.mktemp("cell")) as running:
         running.stages("one", on=0)
-        waits = "The stager of stage 1 has not been heard yet."
+        waits = "the stager of stage 1 has not reported yet"
         eventually(
             lambda: running.state()["message"] == waits, within=START, what="a wait for stage 1", tail=running.logs
         )
@@ -84,19 +84,19 @@ def test_two_stages_answer_as_one_model(cell: Cell) -> None:
     assert [stage["host"] for stage in cell.engine_state()["stages"]] == ["stage-0", "stage-1"]
     first, second = (cell.chat("Who waits for the others?") for _ in range(2))
     assert first == second
-    assert set(state["timings"]) == {"ray", "join", "engine", "first_token", "verdict", "replica_engine"}
+    assert set(state["timings"]) == {"ray", "join", "engine", "first_token", "verification", "replica_engine"}
 
 
-def test_weights_are_exchanged_in_place(cell: Cell) -> None:
+def test_weights_are_swapped_in_place(cell: Cell) -> None:
     replica, long_prompt = cell.engine_state()["pid"], "Requests wait in the gateway. " * 20
-    before, proof = cell.chat(long_prompt), cell.state()["verdict"]
+    before, proof = cell.chat(long_prompt), cell.state()["measurement"]
     cell.stages("one", "two")
     for name in ("two", "one"):
-        state = exchange(cell, name)
+        state = swap(cell, name)
         assert state["swap"]["outcome"] == "done"
-        assert state["verdict"]["stage_digests"] == [weights(name).digest] * 2
-        assert (state["verdict"]["answer_hash"] == proof["answer_hash"]) is (name == "one")
-        assert (state["verdict"]["mean_logprob"] == proof["mean_logprob"]) is (name == "one")
+        assert state["measurement"]["stage_digests"] == [weights(name).digest] * 2
+        assert (state["measurement"]["answer_hash"] == proof["answer_hash"]) is (name == "one")
+        assert (state["measurement"]["mean_logprob"] == proof["mean_logprob"]) is (name == "one")
         assert (cell.chat(long_prompt) == before) is (name == "one"), (
             "a prefix cache of the old weights would show here"
         )
@@ -108,8 +108,8 @@ def test_golden_prompts_and_quality_tell_damaged_weights(cell: Cell) -> None:
     text = "Who waits for the others?"
     golden = GoldenPrompt(prompt=text, expect=cell.chat(text, max_tokens=32))
     cell.stages("one", "noisy")
-    good, bad = (exchange(cell, name, golden)["verdict"] for name in ("one", "noisy"))
-    back = exchange(cell, "one", golden)["verdict"]
+    good, bad = (swap(cell, name, golden)["measurement"] for name in ("one", "noisy"))
+    back = swap(cell, "one", golden)["measurement"]
     assert ([good["golden"][0]["passed"], bad["golden"][0]["passed"]]) == [True, False]
     assert good["answer_hash"] == back["answer_hash"] != bad["answer_hash"]
     assert good["mean_logprob"] == back["mean_logprob"] != bad["mean_logprob"]
@@ -119,32 +119,32 @@ def test_golden_prompts_and_quality_tell_damaged_weights(cell: Cell) -> None:
 def test_a_stage_that_cannot_load_is_named_and_nobody_is_answered_until_the_old_weights_are_back(cell: Cell) -> None:
     before = cell.chat("Who waits for the others?")
     cell.stages("one", "half")
-    cell.wish(DesiredState(serve=weights("half")))
-    eventually(lambda: cell.state()["reason"] == "SwapFailed", within=60, what="a failed exchange", tail=cell.logs)
+    cell.desire(DesiredState(serve=weights("half")))
+    eventually(lambda: cell.state()["reason"] == "SwapFailed", within=60, what="a failed swap", tail=cell.logs)
     state = cell.state()
     assert (state["ready"], state["weights"], state["swap"]["outcome"]) == (False, "", "failed")
-    assert state["message"].startswith(f"Stage 1 (stage-1) could not load {weights('half').id}")
+    assert state["message"].startswith(f"stage 1 (stage-1) could not load {weights('half').id}")
     assert NORM in state["message"]
     with pytest.raises(HTTPError, match="503"):
         cell.chat("Who waits for the others?")
-    exchange(cell, "one")
+    swap(cell, "one")
     assert cell.chat("Who waits for the others?") == before
     assert (cell.leader.restarts, cell.worker.restarts) == (0, 0)
 
 
-def exchange(cell: Cell, name: str, *golden: GoldenPrompt) -> dict[str, Any]:
-    """DesiredState for other weights; the leader's state once they are verified."""
-    wish = DesiredState(serve=weights(name), verify=Verify(golden=golden))
-    cell.wish(wish)
-    eventually(lambda: serves(cell, wish), within=60, what=f"weights {name}", tail=cell.logs)
+def swap(cell: Cell, name: str, *golden: GoldenPrompt) -> dict[str, Any]:
+    """Desire other weights; the leader's state once they serve."""
+    desired = DesiredState(serve=weights(name), verify=Verify(golden=golden))
+    cell.desire(desired)
+    eventually(lambda: serves(cell, desired), within=60, what=f"weights {name}", tail=cell.logs)
     return cell.state()
 
 
-def serves(cell: Cell, wish: DesiredState) -> bool:
-    """Exchanged and verified as wished."""
+def serves(cell: Cell, desired: DesiredState) -> bool:
+    """Swapped, and measured with the desired checks."""
     state = cell.state()
-    proven = len(state["verdict"]["golden"]) == len(wish.verify.golden)
-    return bool(state["ready"] and state["wish"] == wish.key and state["weights"] == wish.serve.id and proven)
+    checked = len(state["measurement"]["golden"]) == len(desired.verify.golden)
+    return bool(state["ready"] and state["desired"] == desired.key and state["weights"] == desired.serve.id and checked)
 
 
 @soak  # tests/e2e/test_faults.py kills both in pods
@@ -158,14 +158,14 @@ def test_a_killed_stage_is_repaired_without_a_restart_of_a_container(cell: Cell)
 
 
 @soak
-def test_a_killed_leader_takes_its_worker_along_and_both_come_back_with_the_wished_weights(cell: Cell) -> None:
+def test_a_killed_leader_takes_its_worker_along_and_both_come_back_with_the_desired_weights(cell: Cell) -> None:
     joined = cell.state(1)["uptime_seconds"]
     cell.stages("one", "two")
-    answer_hash = exchange(cell, "two")["verdict"]["answer_hash"]
+    answer_hash = swap(cell, "two")["measurement"]["answer_hash"]
     cell.leader.kill_container()
     comes_back(cell, after="a killed leader")
     state = cell.state()
-    assert (state["weights"], state["verdict"]["answer_hash"]) == ("two", answer_hash)
+    assert (state["weights"], state["measurement"]["answer_hash"]) == ("two", answer_hash)
     assert state["swap"] is None, "those of the config were not loaded first"
     assert (cell.leader.restarts, cell.worker.restarts) == (1, 1)
     assert cell.worker.exits == [1]

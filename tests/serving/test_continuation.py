@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
-from tests.unit.gateway.engine import CHAT, TEXT, seen
+from tests.unit.gateway.continuation.engine import CHAT, TEXT, seen
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -156,10 +156,10 @@ async def test_a_cut_stream_says_the_same(engine: int, case: str) -> None:
     path, more = CASES[case]
     asked: dict[str, Any] = {"model": "llama", "stream": True, "temperature": 0, **more}
     asked |= {"prompt": "The leader waits"} if path == TEXT else {"messages": [{"role": "user", "content": "Who?"}]}
-    direct = Target("b", "b", 1, "w", "127.0.0.1", engine, True)
+    direct = Endpoint("b", "b", 1, "w", "127.0.0.1", engine, True)
     async with wire_to(engine) as wire, gateway(direct, max_retries=3) as running:
         want = seen(await ask(running, path, asked))
-        through = Target("a", "a", 0, "w", "127.0.0.1", wire.port, True)
+        through = Endpoint("a", "a", 0, "w", "127.0.0.1", wire.port, True)
         running.know(through)
         length = len(await ask(running, path, asked)) * 5 // 4  # with heads of chunks and token ids
         for number in range(CUTS):

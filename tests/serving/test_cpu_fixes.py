@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,7 +75,8 @@ def test_ray_serve_llm_would_put_all_stages_into_one_pod() -> None:
     from ray.llm._internal.serve.engines.vllm.vllm_models import VLLMEngineConfig
     from ray.serve.llm import LLMConfig
 
-    from llama_serving.cpu.engine import WORKER_CLASS, use_stage_actors
+    from llama_serving.cell.entrypoints import CPU_WORKER_CLASS
+    from llama_serving.cpu.engine import use_stage_actors
     from llama_serving.cpu.executor import CpuStagesExecutor
 
     config = LLMConfig(
@@ -87,7 +89,7 @@ def test_ray_serve_llm_would_put_all_stages_into_one_pod() -> None:
     assert stock["distributed_executor_backend"] == "mp"
     parallel = SimpleNamespace(distributed_executor_backend="mp", worker_cls="stock")
     use_stage_actors(parallel)
-    assert (parallel.distributed_executor_backend, parallel.worker_cls) == (CpuStagesExecutor, WORKER_CLASS)
+    assert (parallel.distributed_executor_backend, parallel.worker_cls) == (CpuStagesExecutor, CPU_WORKER_CLASS)
 
 
 def test_the_executor_uses_what_the_fix_replaces() -> None:
@@ -135,7 +137,7 @@ def test_our_worker_makes_the_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     stage = ours.StageWorker.__new__(ours.StageWorker)
     stage.model_runner = runner
-    monkeypatch.setattr(CPUWorker, "compile_or_warm_up_model", lambda self: "times")
+    monkeypatch.setattr(CPUWorker, "compile_or_warm_up_model", lambda _: "times")
     monkeypatch.setattr(ours, "get_pp_group", lambda: SimpleNamespace(is_first_rank=False))
     assert stage.compile_or_warm_up_model() == "times"
     assert runner.intermediate_tensors["hidden_states"].shape == (16, 8)
@@ -229,7 +231,7 @@ def test_ranks_follow_the_bundles_and_stage_0_is_the_queues_own(monkeypatch: pyt
         nodes=lambda: [{"NodeID": node, "NodeManagerAddress": node, "Alive": True} for node in nodes.values()],
         get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "c-leader"),
     )
-    monkeypatch.setattr(ray_utils, "placement_group_table", lambda group: table)
+    monkeypatch.setattr(ray_utils, "placement_group_table", lambda _: table)
     monkeypatch.setattr(ray_utils, "ray", fake)
     monkeypatch.setattr(type(ray_utils.current_platform), "ray_device_key", "CPU")
     group = SimpleNamespace(bundle_specs=[{"CPU": 1}] * 3)
@@ -279,8 +281,7 @@ def test_the_engine_core_is_forked_with_the_environment_of_its_caller(monkeypatc
 
     from llama_serving.cpu import engine_process
 
-    monkeypatch.setattr(engine_process, "_PRELOADED", ())
-    engine_process.start_importing()
+    engine_process.start_importing(modules=())
     monkeypatch.setenv("SET_AFTER_THE_SERVER_STARTED", "yes")
     engine_process.use_for_engine_cores()
     assert "get_mp_context" in utils.CoreEngineProcManager.__init__.__code__.co_names
@@ -355,7 +356,7 @@ built = app.build({"config": cell_config(model="m").model_dump_json()})
 heavy = [name for name in ("vllm", "torch", "transformers") if name in sys.modules]
 print(heavy, built._bound_deployment.name)
 """
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
     assert done.stdout == "[] cell\n", done.stderr[-2000:]
 

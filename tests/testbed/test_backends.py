@@ -2,8 +2,9 @@
 
 import pytest
 
-from testbed import backends, packages
+from testbed import backends
 from testbed.backends import Current, Kind, Own
+from testbed.cache import packages
 from testbed.errors import BedError
 
 
@@ -19,7 +20,7 @@ from testbed.errors import BedError
         ({"KUBECONFIG": "/k"}, False, False, Own("x")),  # never touched unless asked to
     ],
 )
-def test_choose(env: dict[str, str], docker: bool, alone: bool, expected: backends.Cluster) -> None:
+def test_choose(env: dict[str, str], *, docker: bool, alone: bool, expected: backends.Cluster) -> None:
     assert backends.choose("x", env=env, docker_runs=docker, alone=alone) == expected
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cache.folder import REPOSITORY
 from testbed.errors import BedError
 from testbed.images import bases, build, oci, runtime, storage
-from testbed.store import REPOSITORY
 
 
 def test_a_layer_is_a_function_of_its_files() -> None:

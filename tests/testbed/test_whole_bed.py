@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from testbed import Bed, cgroups, node, own, processes, store
+from testbed import Bed
 from testbed.api import wait
+from testbed.cluster import cgroups, node, own, processes, store
+from testbed.cluster.spec import CGROUP, bridge_name
 from testbed.images import build, load
-from testbed.spec import CGROUP, bridge_name
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NAME = f"w{os.getpid()}"
@@ -166,7 +167,8 @@ def test_what_dns_does_not_know_is_answered_at_once(bed: Bed, pods: dict[str, st
     assert name.endswith("svc.cluster.local")
 
 
-def test_the_world_outside_is_refused_at_once(bed: Bed, pods: dict[str, str]) -> None:
+@pytest.mark.usefixtures("pods")
+def test_the_world_outside_is_refused_at_once(bed: Bed) -> None:
     code = (
         "import socket, time\n"
         "began = time.monotonic()\n"
@@ -176,11 +178,13 @@ def test_the_world_outside_is_refused_at_once(bed: Bed, pods: dict[str, str]) ->
     assert inside(bed, "one", code) in ("No route to host True", "Network is unreachable True")
 
 
-def test_logs_are_readable(bed: Bed, pods: dict[str, str]) -> None:
+@pytest.mark.usefixtures("pods")
+def test_logs_are_readable(bed: Bed) -> None:
     assert "GET /" in bed.kubectl("logs", f"--namespace={NAMESPACE}", "one")
 
 
-def test_a_process_of_a_pod_can_be_killed_from_outside(bed: Bed, pods: dict[str, str]) -> None:
+@pytest.mark.usefixtures("pods")
+def test_a_process_of_a_pod_can_be_killed_from_outside(bed: Bed) -> None:
     (process,) = bed.pod_processes(NAMESPACE, "one", "web")
     assert process.argv[:3] == ("python3", "-m", "http.server")
     os.kill(process.pid, signal.SIGKILL)
@@ -202,7 +206,8 @@ def test_a_node_can_have_made_up_devices(bed: Bed) -> None:
     wait("the devices are not allocatable", missing, deadline_s=30)
 
 
-def test_up_again_changes_nothing_and_is_fast(bed: Bed) -> None:
+@pytest.mark.usefixtures("bed")
+def test_up_again_changes_nothing_and_is_fast() -> None:
     before = own.status(NAME)
     began = time.monotonic()
     own.up(NAME)
@@ -210,8 +215,9 @@ def test_up_again_changes_nothing_and_is_fast(bed: Bed) -> None:
     assert own.status(NAME) == before
 
 
+@pytest.mark.usefixtures("pods")
 @pytest.mark.parametrize("unit", ["containerd", "kubelet", "pause"])
-def test_up_repairs_a_node(bed: Bed, pods: dict[str, str], unit: str) -> None:
+def test_up_repairs_a_node(bed: Bed, unit: str) -> None:
     before = own.status(NAME)
     os.kill(int(before[f"node-2/{unit}"].removeprefix("pid ")), signal.SIGKILL)
     own.up(NAME)
@@ -232,7 +238,8 @@ def test_made_up_nodes_come_and_go(bed: Bed) -> None:
     assert "kwok" not in own.status(NAME)
 
 
-def test_down_leaves_nothing(bed: Bed, pods: dict[str, str]) -> None:
+@pytest.mark.usefixtures("bed", "pods")
+def test_down_leaves_nothing() -> None:
     slot = own.existing(NAME).spec.slot
     assert [what for what in ("links", "processes", "cgroups", "memory") if not trace(slot)[what]] == []
     own.down(NAME)

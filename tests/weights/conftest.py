@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import binaries
+from testbed.cache import binaries
 from testbed.errors import BedError
 from tests.contract.conftest import apiserver, namespace
 from tests.weights import models, servers
@@ -42,7 +42,9 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=SCHEMES)
-async def place(request: pytest.FixtureRequest, tmp_path: Path, model: Path, running: Servers) -> AsyncIterator[Place]:
+async def place(
+    request: pytest.FixtureRequest, *, tmp_path: Path, model: Path, running: Servers
+) -> AsyncIterator[Place]:
     """The model at each scheme in turn."""
     async with SCHEMES[request.param](model, tmp_path, running) as made:
         yield made

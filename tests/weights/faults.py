@@ -62,11 +62,11 @@ class Proxy:
                 return fault
         return None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            target = head.split(b" ", 2)[1].decode()
-            asked = _RANGE.search(head)
+            header = await reader.readuntil(b"\r\n\r\n")
+            target = header.split(b" ", 2)[1].decode()
+            asked = _RANGE.search(header)
             self.seen.append(Asked(target, asked[1].decode() if asked else ""))
             fault = self._next(target)
             if fault and fault.kind == "busy":
@@ -75,18 +75,18 @@ class Proxy:
                 writer.write(f"HTTP/1.1 429 Too Many Requests\r\n{closing}".encode())
                 await writer.drain()
                 return
-            await self._forward(head, writer, fault)
+            await self._forward(header, writer, fault)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # a client that has read enough goes away
         finally:
             writer.close()
 
-    async def _forward(self, head: bytes, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
+    async def _forward(self, header: bytes, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
         reader, upstream = await asyncio.open_connection("127.0.0.1", self.upstream)
         try:
             if self.names_upstream:
-                head = _HOST.sub(f"\r\nHost: 127.0.0.1:{self.upstream}".encode(), head)
-            upstream.write(_CONNECTION.sub(b"", head)[:-2] + b"Connection: close\r\n\r\n")
+                header = _HOST.sub(f"\r\nHost: 127.0.0.1:{self.upstream}".encode(), header)
+            upstream.write(_CONNECTION.sub(b"", header)[:-2] + b"Connection: close\r\n\r\n")
             answer = await reader.readuntil(b"\r\n\r\n")
             writer.write(_CONNECTION.sub(b"", answer)[:-2] + b"Connection: close\r\n\r\n")
             sent = 0
@@ -110,7 +110,7 @@ class Proxy:
 async def proxy(upstream: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
     """A proxy to a port on loopback; with ``tls`` its own side is encrypted."""
     made = Proxy(upstream)
-    server = await asyncio.start_server(made._serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     async with server:
         yield made

@@ -5,7 +5,7 @@ import random
 import struct
 from pathlib import Path
 
-from tests.unit.weights.folders import CONFIG, FIRST, SECOND, header, write_json
+from tests.unit.weights.model.folders import CONFIG, FIRST, SECOND, header, write_json
 
 VOCABULARY, HIDDEN = 4096, 256
 FIRST_TENSORS = {

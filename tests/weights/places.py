@@ -13,7 +13,7 @@ from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.interface import Source
 from tests.weights import servers
 from tests.weights.faults import Proxy, proxy
-from tests.weights.hub import COMMIT, TOKEN, Hub, hub, serving
+from tests.weights.hub import COMMIT, TOKEN, hub, serving
 from tests.weights.servers import BUCKET, KEY, REPOSITORY, SECRET
 
 
@@ -65,6 +65,7 @@ def by_name(name: str) -> str:
 
 @asynccontextmanager
 async def plain(model: Path, folder: Path, running: Servers) -> AsyncIterator[Place]:
+    del running
     app = web.Application()
     app.router.add_static("/llama/v1", model)
     async with serving(app) as port, proxy(port) as front:
@@ -118,11 +119,12 @@ async def oci(model: Path, folder: Path, running: Servers) -> AsyncIterator[Plac
 
 @asynccontextmanager
 async def hf(model: Path, folder: Path, running: Servers) -> AsyncIterator[Place]:
+    del running
     async with hub(model) as server, proxy(server.port) as front:
-        yield hub_place(server, front, folder)
+        yield hub_place(front, folder)
 
 
-def hub_place(server: Hub, front: Proxy, folder: Path) -> Place:
+def hub_place(front: Proxy, folder: Path) -> Place:
     keys = secret(folder / "secret", token=TOKEN, HF_ENDPOINT=f"http://127.0.0.1:{front.port}")
 
     def target(name: str) -> str:

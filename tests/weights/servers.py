@@ -17,7 +17,7 @@ from typing import Any, Final
 import obstore
 from obstore.store import S3Store
 
-from testbed import binaries
+from testbed.cache import binaries
 
 START_S: Final = 30.0
 KEY, SECRET, BUCKET = "reader", "reader-secret", "models"
@@ -121,8 +121,10 @@ def fill_gcs(port: int, model: Path, prefix: str) -> None:
 
 def push(port: int, model: Path, tag: str, *, media_type: str = "application/octet-stream") -> str:
     """Push each file as a layer, as ``oras push`` does; the digest of the manifest."""
-    layers = [_push_blob(port, path.read_bytes(), path.name, media_type) for path in sorted(model.iterdir())]
-    config = _push_blob(port, b"{}", "", "application/vnd.oci.empty.v1+json")
+    layers = [
+        _push_blob(port, path.read_bytes(), title=path.name, media_type=media_type) for path in sorted(model.iterdir())
+    ]
+    config = _push_blob(port, b"{}", title="", media_type="application/vnd.oci.empty.v1+json")
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -136,23 +138,23 @@ def push(port: int, model: Path, tag: str, *, media_type: str = "application/oct
 def push_manifest(port: int, manifest: dict[str, Any], tag: str) -> str:
     text = json.dumps(manifest).encode()
     url = f"http://127.0.0.1:{port}/v2/{REPOSITORY}/manifests/{tag}"
-    _send("PUT", url, text, str(manifest["mediaType"]))
+    _send("PUT", url, body=text, kind=str(manifest["mediaType"]))
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def _push_blob(port: int, content: bytes, title: str, media_type: str) -> dict[str, Any]:
+def _push_blob(port: int, content: bytes, *, title: str, media_type: str) -> dict[str, Any]:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     place = _post(f"http://127.0.0.1:{port}/v2/{REPOSITORY}/blobs/uploads/", b"", "application/octet-stream")
-    _send("PUT", f"{place}&digest={digest}", content, "application/octet-stream")
+    _send("PUT", f"{place}&digest={digest}", body=content, kind="application/octet-stream")
     entry: dict[str, Any] = {"mediaType": media_type, "digest": digest, "size": len(content)}
     return entry | ({"annotations": {"org.opencontainers.image.title": title}} if title else {})
 
 
 def _post(url: str, body: bytes, kind: str) -> str:
-    return _send("POST", url, body, kind)
+    return _send("POST", url, body=body, kind=kind)
 
 
-def _send(method: str, url: str, body: bytes, kind: str) -> str:
+def _send(method: str, url: str, *, body: bytes, kind: str) -> str:
     """The Location of the answer. ``silly`` registries take any Authorization."""
     headers = {"Content-Type": kind, "Authorization": f"Basic {base64.b64encode(b'pusher:x').decode()}"}
     request = urllib.request.Request(url, data=body, method=method, headers=headers)

@@ -32,7 +32,7 @@ class Operator:
         self.passes: list[Bodies] = []
         self.weights_passes: list[WeightsBodies] = []
         self.failures: list[Exception] = []  # raised by the next passes
-        self.pulse = Heartbeat(clock=time.monotonic)
+        self.heartbeat = Heartbeat(clock=time.monotonic)
         self.stop = threading.Event()
 
     async def one_pass(self, bodies: Bodies) -> float:
@@ -129,7 +129,7 @@ def weights(name: str) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "metadata": meta, "spec": {"source": "pvc://m"}}
 
 
-def child_of_weights(kind: str, version: str, name: str, owner: str) -> dict[str, Any]:
+def child_of_weights(kind: str, version: str, *, name: str, owner: str) -> dict[str, Any]:
     labels = {names.LABEL_WEIGHTS: owner, names.LABEL_MANAGED_BY: names.MANAGED_BY}
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}}
 
@@ -183,7 +183,7 @@ async def operator_running(**options: Any) -> AsyncIterator[Operator]:
     """
     running = Operator()
     registry = kopf.OperatorRegistry()
-    build(registry, running.one_pass, running.one_weights_pass, running.pulse)
+    build(registry, one_pass=running.one_pass, one_weights_pass=running.one_weights_pass, heartbeat=running.heartbeat)
     ready = threading.Event()
     where = options or {"clusterwide": True}
     operator = kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)

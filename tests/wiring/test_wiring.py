@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -12,10 +13,10 @@ from llama_operator import admin
 from llama_operator.api import API_GROUP, AutoscalingStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.loop import Heartbeat
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.memory import Recall, Scaled
-from llama_operator.plan.autoscaling.policy import Groups
-from llama_operator.plan.autoscaling.recording import parse
+from llama_operator.plan.autoscaling.memory import AutoscalingMemory, ScalingResult
+from llama_operator.plan.autoscaling.recording import parse_line
 from llama_operator.ports import Key, Rejected, Retry
 from tests.wiring.conftest import (
     DEADLINE_S,
@@ -49,7 +50,7 @@ async def test_create_edit_and_delete_of_the_object(api: Api) -> None:
             assert time.monotonic() - started < DEADLINE_S, "the finalizer was not removed"
             await asyncio.sleep(0.05)
         assert time.monotonic() - started < 8, "kopf waited for the loop to end, though it had"
-        await op.until(lambda: not op.pulse.due, "the loop ends with its object")
+        await op.until(lambda: not op.heartbeat.due, "the loop ends with its object")
 
 
 async def test_a_child_wakes_its_parent_and_only_it(api: Api) -> None:
@@ -103,7 +104,7 @@ async def test_a_restart_sees_what_is_there(api: Api) -> None:
     await api.create("v1/pods", child_pod("chat-0", "chat"))
     for _ in range(2):
         async with operator_running() as op:
-            await op.until(lambda op=op: bool(op.passes), "a pass")
+            await op.until(partial(bool, op.passes), "a pass")
             assert [child["metadata"]["name"] for child in op.passes[0].children] == ["chat-0"]
             assert op.passes[0].children[0]["kind"] == "Pod"
 
@@ -116,7 +117,7 @@ async def test_an_object_that_goes_without_the_finalizer_ends_its_loop(api: Api)
         await op.quiet()
         await api.patch(LLD, "chat", {"metadata": {"finalizers": None}})
         await api.delete(LLD, "chat")
-        await op.until(lambda: not op.pulse.due, "the loop ends")
+        await op.until(lambda: not op.heartbeat.due, "the loop ends")
         await op.quiet()
         before = len(op.passes)
         await api.create("v1/pods", child_pod("chat-0", "chat"))
@@ -143,7 +144,7 @@ async def test_weights_have_a_loop_of_their_own_and_wake_the_deployments_of_thei
         await op.until(lambda: bool(op.weights_passes), "a pass of the weights")
         await op.until(lambda: len(op.passes[-1].weights) == 1, "a pass of the deployment that sees them")
         await op.quiet()
-        assert len(op.pulse.due) == 2
+        assert len(op.heartbeat.due) == 2
         await api.patch(LLW, "chat", {"status": {"ready": True}})
         await op.until(
             lambda: op.passes[-1].weights[0].get("status") == {"ready": True}, "the deployment sees their status"
@@ -154,7 +155,7 @@ async def test_weights_have_a_loop_of_their_own_and_wake_the_deployments_of_thei
         assert body["metadata"].get("annotations", {}) == {}
         await api.delete(LLW, "chat")
         await op.until(lambda: op.passes[-1].weights == [], "the deployment sees their end")
-        await op.until(lambda: len(op.pulse.due) == 1, "their loop ends")
+        await op.until(lambda: len(op.heartbeat.due) == 1, "their loop ends")
 
 
 async def test_children_of_weights_wake_their_loop_and_a_manifest_wakes_deployments_too(api: Api) -> None:
@@ -164,14 +165,14 @@ async def test_children_of_weights_wake_their_loop_and_a_manifest_wakes_deployme
         await op.until(lambda: bool(op.passes and op.weights_passes), "first passes")
         await op.quiet()
         passes = len(op.passes)
-        await api.create("batch/v1/jobs", child_of_weights("Job", "batch/v1", "chat-1", "chat"))
-        await api.create("v1/pods", child_of_weights("Pod", "v1", "chat-1-x", "chat"))
+        await api.create("batch/v1/jobs", child_of_weights("Job", "batch/v1", name="chat-1", owner="chat"))
+        await api.create("v1/pods", child_of_weights("Pod", "v1", name="chat-1-x", owner="chat"))
         await op.until(
             lambda: {child["kind"] for child in op.weights_passes[-1].children} == {"Job", "Pod"}, "both are seen"
         )
         await op.quiet()
         assert op.woken("chat", passes) == [], "a Job of some weights woke a deployment"
-        await api.create("v1/configmaps", child_of_weights("ConfigMap", "v1", "chat-manifest", "chat"))
+        await api.create("v1/configmaps", child_of_weights("ConfigMap", "v1", name="chat-manifest", owner="chat"))
         await op.until(lambda: len(op.weights_passes[-1].children) == 3, "the weights see the manifest")
         await op.until(lambda: len(op.passes[-1].manifests) == 1, "the deployment sees the manifest")
         assert op.passes[-1].children == []
@@ -204,16 +205,16 @@ async def test_a_stop_is_clean_within_seconds(api: Api) -> None:
         await op.quiet()
         started = time.monotonic()
     assert time.monotonic() - started < 5
-    assert not op.pulse.due
+    assert not op.heartbeat.due
 
 
 @pytest.mark.parametrize(("late", "status"), [(0, 200), (119, 200), (121, 503)])
 async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int, unused_tcp_port: int) -> None:
     now = 1000.0
-    pulse = Heartbeat(clock=lambda: now)
-    pulse.beat(Key("team", "chat"), 10)
+    heartbeat = Heartbeat(clock=lambda: now)
+    heartbeat.beat(Key("team", "chat"), 10)
     now += 10 + late
-    runner = await admin.serve(pulse, AutoscalerRegistry(), port=unused_tcp_port)
+    runner = await admin.serve(heartbeat, AutoscalerRegistry(), port=unused_tcp_port)
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -227,12 +228,12 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
 
 async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> None:
     scales = AutoscalerRegistry()
-    scaled = Scaled(
-        target=2, record=AutoscalingStatus(target=2, since=datetime(2026, 1, 1, tzinfo=UTC)), decided=True,
-        recall=Recall(), load=Load(known=True, waiting=7), groups=Groups(serving=1, starting=(5.0,)),
+    scaled = ScalingResult(
+        target=2, status=AutoscalingStatus(target=2, since=datetime(2026, 1, 1, tzinfo=UTC)), decided=True,
+        memory=AutoscalingMemory(), load=Load(known=True, waiting=7), groups=GroupCounts(serving=1, starting=(5.0,)),
         reason="RequestsWait", message="7 wait",
     )  # fmt: skip
-    scales.keep(Key("team", "chat"), "uid-1", scaled, datetime(2026, 1, 1, tzinfo=UTC))
+    scales.keep(Key("team", "chat"), "uid-1", result=scaled, now=datetime(2026, 1, 1, tzinfo=UTC))
     runner = await admin.serve(Heartbeat(clock=lambda: 0.0), scales, port=unused_tcp_port)
     found: dict[str, tuple[int, str]] = {}
     try:
@@ -242,9 +243,9 @@ async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> N
                     found[path] = answer.status, await answer.text()
     finally:
         await runner.cleanup()
-    assert 'llama_operator_autoscaling_desired_groups{namespace="team",deployment="chat"} 2' in found["/metrics"][1]
-    assert 'deployment="chat",reason="RequestsWait"} 1' in found["/metrics"][1]
+    assert 'llama_operator_autoscaling_desired_groups{deployment="chat",namespace="team"} 2' in found["/metrics"][1]
+    assert 'deployment="chat",namespace="team",reason="RequestsWait"} 1' in found["/metrics"][1]
     status, text = found["/autoscaling/team/chat.csv"]
     assert (status, len(text.splitlines())) == (200, 2)
-    assert parse(text.splitlines()[1]).waiting == 7
+    assert parse_line(text.splitlines()[1]).waiting == 7
     assert found["/autoscaling/team/other.csv"][0] == 404

@@ -1,1 +1,1 @@
-"""The edges: the API server and the cells, each in one module."""
+"""The edges: the API server, the supervisors and the gateways, each in one module."""

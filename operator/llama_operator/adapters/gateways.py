@@ -3,7 +3,7 @@
 import aiohttp
 from pydantic import ValidationError
 
-from llama_operator.adapters.supervisors import host_of
+from llama_operator.adapters.addresses import url_host
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad
 
@@ -13,13 +13,13 @@ DEADLINE = aiohttp.ClientTimeout(total=2.0)
 class HttpGateways:
     """The port ``Gateways`` on real pods."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_GATEWAY_INTERNAL) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_GATEWAY_ADMIN) -> None:
         self._session = session
         self._port = port
 
     async def load(self, address: str) -> GatewayLoad | None:
-        """The load of the gateway at this pod IP; None when it could not be asked, or is not understood."""
-        url = f"http://{host_of(address)}:{self._port}/load"
+        """Ask for the load of the gateway at this pod IP; None when there is no answer, or no readable one."""
+        url = f"http://{url_host(address)}:{self._port}/load"
         try:
             async with self._session.get(url, timeout=DEADLINE) as response:
                 if response.status != 200:

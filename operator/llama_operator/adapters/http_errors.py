@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 
 from llama_operator.ports import Rejected, Retry
+from llama_serving.config.error_text import status_text
+from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
+from llama_serving.config.wording import clause
 
-# 401 is a token that was rotated under us; 409 a write that crossed another one.
-_AGAIN = frozenset({401, 408, 409, 425, 429, 500, 502, 503, 504})
 # A 409 that stays: an apply without force met fields of another manager, so an object of somebody else.
 _MANAGERS = "FieldManagerConflict"
 
@@ -15,26 +16,27 @@ def judge(status: int, headers: Mapping[str, str], body: str) -> None:
     """Return for 2xx; raise Retry or Rejected with the API server's own sentence for the rest."""
     if 200 <= status <= 299:
         return
-    message = message_of(body) or f"HTTP {status}"
-    if status in _AGAIN and _MANAGERS not in body:
+    message = message_of(body) or f"it answers {status_text(status)}"
+    if status in RETRIED_BY_API_CLIENTS and _MANAGERS not in body:
         raise Retry(message, after=retry_after(headers))
     raise Rejected(message)
 
 
 def is_of_another(status: int, body: str) -> bool:
-    """Whether a patch named the uid of an object that another one of its name has replaced; a delete answers 409."""
+    """Tell whether a patch named the uid of an object that another one of its name has replaced."""
+    # A delete answers 409 instead.
     return status == 422 and '"field":"metadata.uid"' in body
 
 
 def message_of(body: str) -> str:
-    """``message`` of a metav1.Status, or the start of whatever else came."""
+    """Return ``message`` of a metav1.Status; empty where something else came, such as a proxy's page."""
     try:
-        return str(json.loads(body)["message"])
+        return clause(str(json.loads(body)["message"]))
     except (ValueError, KeyError, TypeError):
-        return body.strip()[:300]
+        return ""
 
 
 def retry_after(headers: Mapping[str, str], default: float = 1.0) -> float:
-    """Seconds that the server asks us to wait."""
+    """Return the seconds that the server asks us to wait."""
     text = headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else default

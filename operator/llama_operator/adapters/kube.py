@@ -8,8 +8,8 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -18,9 +18,11 @@ from kubernetes.aio import client, config
 from llama_operator.adapters.http_errors import is_of_another, judge
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
-from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, NodeCapacity, Owner, Ref, Rejected, Retry
+from llama_operator.hashing import short_hash
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
 from llama_serving.config import names
+from llama_serving.config.error_text import error_text
+from llama_serving.config.reasons import RotationReason
 
 MANAGER = "llama-operator"
 DEADLINE = 10.0  # seconds for one call
@@ -49,7 +51,7 @@ _PLURALS = {
 
 
 async def connect() -> client.ApiClient:
-    """A client from the pod's service account or, outside a cluster, from KUBECONFIG."""
+    """Make a client from the pod's service account or, outside a cluster, from KUBECONFIG."""
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -61,20 +63,20 @@ async def connect() -> client.ApiClient:
 class KubeCluster:
     """The port ``Cluster`` on a real API server."""
 
-    def __init__(self, api: client.ApiClient, *, rooms_age: float = 10.0) -> None:
+    def __init__(self, api: client.ApiClient, *, longest_age: float = inf) -> None:
         self._api = api
         self._seen: Capacity | None = None
-        self._seen_at = float("-inf")
-        self._rooms_age = rooms_age  # seconds for which one look at all nodes and pods serves all loops
+        self._seen_at = -inf
+        self._longest_age = longest_age  # seconds; a bound on the age that a caller of capacity() is content with
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
-        """Server-side apply; with ``force`` it takes over fields that somebody else changed."""
+        """Apply on the server side; with ``force`` fields that somebody else changed are taken over."""
         ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
         query = {"fieldManager": manager or MANAGER, "force": "true" if force else "false"}
         await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
-        """One of the same name that belongs to another owner is theirs."""
+        """Create the object unless it is there. One that belongs to another owner is refused."""
         path = path_of(key, Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"]))
         known = await self._call("GET", path, fine=(404,))
         if known is not None:
@@ -110,7 +112,7 @@ class KubeCluster:
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
     ) -> None:
-        """Annotation and gate in one write, so that a gateway that sees the pod ready knows its weights.
+        """Write annotation and gate at once, so that a gateway that sees the pod ready knows its weights.
 
         pods/status takes annotations too. Two writes would also be two syncs of the kubelet, and each waits for the
         next look at the containers, a second later. A gate that is to be left by streams too stays closed as it is:
@@ -129,7 +131,7 @@ class KubeCluster:
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
-            "reason": "InRotation" if open_ else "OutOfRotation",
+            "reason": RotationReason.IN_ROTATION if open_ else RotationReason.OUT_OF_ROTATION,
             "message": reason,
             "lastTransitionTime": _now(),
         }
@@ -137,7 +139,7 @@ class KubeCluster:
         await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
-        """A Secret is looked for by name: the operator has no right to list Secrets."""
+        """Find the Secret by its name, or create it: the operator has no right to list Secrets."""
         ref = Ref("v1", "Secret", manifest["metadata"]["name"])
         path = path_of(key, ref)
         known = await self._call("GET", path, fine=(404,))
@@ -149,30 +151,26 @@ class KubeCluster:
         return token if made is not None else ""
 
     async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
-        """Server-side apply on the status alone."""
+        """Apply the status alone, on the server side."""
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": key.name}, "status": status}
         path = path_of(key, Ref(API_VERSION, kind, key.name)) + "/status"
         query = {"fieldManager": MANAGER, "force": "true"}
         await self._call("PATCH", path, body=body, content=APPLY, query=query, fine=(404,))
 
-    async def emit(self, owner: Owner, notice: KubeEvent) -> None:
-        """One event per reason and message: its name is computed from them, a repetition counts up."""
-        name = f"{owner.key.name}.{short_hash([owner.uid, notice.reason, notice.message])}"
+    async def record_event(self, owner: Owner, event: KubeEvent) -> None:
+        """Record one event per reason and message: its name is computed from them, a repetition counts up."""
+        name = f"{owner.key.name}.{short_hash([owner.uid, event.reason, event.message])}"
         path = path_of(owner.key, Ref("v1", "Event", name))
         known = await self._call("GET", path, fine=(404,))
         if known is None:
-            await self._call("POST", path.rpartition("/")[0], body=event_body(owner, notice, name), fine=(409,))
+            await self._call("POST", path.rpartition("/")[0], body=event_body(owner, event, name), fine=(409,))
             return
         again = {"count": known.get("count", 1) + 1, "lastTimestamp": _now()}
         await self._call("PATCH", path, body=again, content=MERGE, fine=(404,))
 
-    async def rooms(self) -> Sequence[NodeCapacity] | None:
-        """Nodes and what is asked of them; None without the right to look at the whole cluster."""
-        seen = await self.capacity(age=self._rooms_age)
-        return None if seen is None else seen.rooms
-
     async def capacity(self, *, age: float) -> Capacity | None:
-        """One look serves all who are content with its age."""
+        """List nodes and pods; one list serves all callers that are content with its age."""
+        age = min(age, self._longest_age)
         now = asyncio.get_running_loop().time()
         if now - self._seen_at >= age:
             self._seen = await self._look(live=age <= 0)
@@ -180,7 +178,7 @@ class KubeCluster:
         return self._seen
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
-        """A strategic merge takes our gate out of the list, whatever else is in it; 409 is a pod of another uid."""
+        """Take our gate out of the list by a strategic merge, whatever else is in it; 409 is a pod of another uid."""
         gates = [{"$patch": "delete", "name": names.GATE_GROUP}]
         meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_ADMITTED: _stamp(at)}}
         patch = {"metadata": meta, "spec": {"schedulingGates": gates}}
@@ -207,7 +205,7 @@ class KubeCluster:
         query: dict[str, str] | None = None,
         fine: tuple[int, ...] = (),
     ) -> Manifest | None:
-        """One request; None for an answer that ``fine`` lists. Raises Retry or Rejected."""
+        """Send one request; None for an answer that ``fine`` lists. Raises Retry or Rejected."""
         headers = {"Accept": "application/json", "Content-Type": content}
         request = await self._api.param_serialize(
             method,
@@ -221,7 +219,7 @@ class KubeCluster:
             answer = (await self._api.call_api(*request, _request_timeout=DEADLINE)).response
             text = await answer.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Retry(f"the API server did not answer: {str(error) or type(error).__name__}") from error
+            raise Retry(f"no connection to the API server: {error_text(error, deadline=DEADLINE)}") from error
         status = 409 if is_of_another(answer.status, text) else answer.status
         if status in fine:
             return None
@@ -231,7 +229,7 @@ class KubeCluster:
 
 
 def check_owner(known: Manifest, wanted: Manifest) -> None:
-    """A token of an earlier object of this name goes with it; a Secret of somebody else is not read as a token."""
+    """Raise unless the known object belongs to us: Retry for one of an earlier object, Rejected for a foreign one."""
     mine = {owner["uid"] for owner in wanted["metadata"].get("ownerReferences", ())}
     theirs = {owner["uid"] for owner in known["metadata"].get("ownerReferences", ())}
     if theirs and not mine & theirs:
@@ -241,20 +239,20 @@ def check_owner(known: Manifest, wanted: Manifest) -> None:
 
 
 def is_last_owner(known: Manifest, manager: str) -> bool:
-    """Whether an object of ours has no owner but the one whose uid ends the manager's name."""
+    """Tell whether an object of ours has no owner but the one whose uid ends the manager's name."""
     owners = known["metadata"].get("ownerReferences") or ()
     ours = (known["metadata"].get("labels") or {}).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
     return ours and all(manager.endswith(owner["uid"]) for owner in owners)
 
 
 def path_of(key: Key, ref: Ref) -> str:
-    """Path of a namespaced object."""
+    """Build the path of a namespaced object."""
     root = "/api/v1" if ref.api_version == "v1" else f"/apis/{ref.api_version}"
     return f"{root}/namespaces/{key.namespace}/{_PLURALS[ref.kind]}/{ref.name}"
 
 
-def event_body(owner: Owner, notice: KubeEvent, name: str) -> Manifest:
-    """A core/v1 event about a LlamaDeployment or a LlamaWeights."""
+def event_body(owner: Owner, event: KubeEvent, name: str) -> Manifest:
+    """Make a core/v1 event about a LlamaDeployment or a LlamaWeights."""
     moment = _now()
     return {
         "apiVersion": "v1",
@@ -267,9 +265,9 @@ def event_body(owner: Owner, notice: KubeEvent, name: str) -> Manifest:
             "namespace": owner.key.namespace,
             "uid": owner.uid,
         },
-        "type": "Warning" if notice.warning else "Normal",
-        "reason": notice.reason,
-        "message": notice.message[:1024],
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason,
+        "message": event.message[:1024],
         "source": {"component": MANAGER},
         "firstTimestamp": moment,
         "lastTimestamp": moment,

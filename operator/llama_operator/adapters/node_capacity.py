@@ -1,11 +1,11 @@
-"""From nodes and pods of the cluster to the room on each node, and to the pods that wait for some; pure."""
+"""From nodes and pods of the cluster to the capacity of each node, and to the pods that wait for a node; pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.observe.deployment import is_gated, pod_requests
+from llama_operator.observe.pods import is_gated, pod_requests
 from llama_operator.ports import Capacity, Manifest, NodeCapacity, PodRequest
 from llama_serving.config import names
 
@@ -13,17 +13,16 @@ HOSTNAME = "kubernetes.io/hostname"
 
 
 def capacity_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> Capacity:
-    """One room per node; a pod counts on its node until it has ended."""
-    asks = [pod_request(pod) for pod in pods]
-    users: dict[str, list[PodRequest]] = defaultdict(list)
-    for ask in asks:
-        users[ask.node].append(ask)
-    rooms = tuple(_room(node, tuple(users[node["metadata"]["name"]])) for node in nodes)
-    return Capacity(rooms, tuple(users.get("", ())))
+    """Count every pod on its node until it has ended."""
+    by_node: dict[str, list[PodRequest]] = defaultdict(list)
+    for pod in map(pod_request, pods):
+        by_node[pod.node].append(pod)
+    found = tuple(_node_capacity(node, tuple(by_node[node["metadata"]["name"]])) for node in nodes)
+    return Capacity(found, tuple(by_node.get("", ())))
 
 
 def pod_request(body: Manifest) -> PodRequest:
-    """What a pod asks of a node."""
+    """Read what a pod asks of a node."""
     meta, spec = body.get("metadata") or {}, body.get("spec") or {}
     labels = meta.get("labels") or {}
     ours = (labels.get(names.LABEL_MANAGED_BY), labels.get(names.LABEL_COMPONENT)) == (
@@ -36,12 +35,13 @@ def pod_request(body: Manifest) -> PodRequest:
         uid=meta.get("uid", ""),
         requests=pod_requests(body),
         priority=spec.get("priority") or 0,
+        priority_class=spec.get("priorityClassName") or "",
         node=spec.get("nodeName") or "",
         gated=is_gated(body) if ours else bool(spec.get("schedulingGates")),
         refused=_refused(body.get("status") or {}),
         ours=ours,
         preempts=spec.get("preemptionPolicy") != "Never",
-        apart=_apart(spec),
+        one_per_node=_one_per_node(spec),
         node_selector=spec.get("nodeSelector") or {},
         tolerations=tuple(spec.get("tolerations") or ()),
     )
@@ -52,27 +52,27 @@ def _refused(status: Mapping[str, Any]) -> bool:
     return bool(said.get("status") == "False" and said.get("reason") != "SchedulingGated")
 
 
-def _apart(spec: Mapping[str, Any]) -> bool:
+def _one_per_node(spec: Mapping[str, Any]) -> bool:
     rules = ((spec.get("affinity") or {}).get("podAntiAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )
     return any(rule.get("topologyKey") == HOSTNAME for rule in rules or ())
 
 
-def _room(node: Manifest, users: tuple[PodRequest, ...]) -> NodeCapacity:
+def _node_capacity(node: Manifest, pods: tuple[PodRequest, ...]) -> NodeCapacity:
     meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
     conditions: dict[str, Any] = {item["type"]: item["status"] for item in status.get("conditions") or ()}
-    asked: dict[str, float] = defaultdict(float)
-    for user in users:
-        for name, amount in user.requests.items():
-            asked[name] += amount
+    requested: dict[str, float] = defaultdict(float)
+    for pod in pods:
+        for name, amount in pod.requests.items():
+            requested[name] += amount
     return NodeCapacity(
         name=meta["name"],
         labels=meta.get("labels") or {},
         ready=conditions.get("Ready") == "True",
         schedulable=not spec.get("unschedulable", False),
         allocatable={name: float(parse(str(value))) for name, value in (status.get("allocatable") or {}).items()},
-        requested=dict(asked),
+        requested=dict(requested),
         taints=tuple(spec.get("taints") or ()),
-        users=users,
+        pods=pods,
     )

@@ -1,61 +1,66 @@
-"""The supervisors of the stages over HTTP: what they say, and what they are told; each with a short deadline."""
+"""The supervisors of the stages over HTTP: their state and their desired state, each with a short deadline."""
+
+import json
 
 import aiohttp
 from pydantic import ValidationError
 
+from llama_operator.adapters.addresses import url_host
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.error_text import error_text, rule_text, status_text
 from llama_serving.config.state import CellState
+from llama_serving.config.wording import clause
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
+_NOT_UNDERSTOOD = "its supervisor sends what this operator does not understand"
 
 
 class HttpSupervisors:
-    """The port ``Cells`` on real pods."""
+    """The port ``Supervisors`` on real pods."""
 
     def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_STATE) -> None:
         self._session = session
         self._port = port
 
     async def state(self, address: str) -> SupervisorAnswer:
-        """The state of the stage at this pod IP, or why there is none."""
-        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_STATE}"
+        """Ask for the state of the stage at this pod IP."""
+        url = f"http://{url_host(address)}:{self._port}{names.ROUTE_STATE}"
         try:
             async with self._session.get(url, timeout=DEADLINE) as response:
                 text = await response.text()
                 if response.status != 200:
-                    return SupervisorAnswer(None, f"HTTP {response.status} from its supervisor")
+                    return SupervisorAnswer(None, f"its supervisor answers {status_text(response.status)}")
                 return SupervisorAnswer(CellState.model_validate_json(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return SupervisorAnswer(None, f"its supervisor is not heard: {str(error) or type(error).__name__}")
+            return SupervisorAnswer(None, _silent(error))
         except ValidationError as error:
-            return SupervisorAnswer(
-                None, f"its supervisor says what this operator does not understand: {_first(error)}"
-            )
-        except UnicodeDecodeError:
-            return SupervisorAnswer(None, "its supervisor says what this operator does not understand: no UTF-8")
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {rule_text(error.errors()[0])}")
+        except UnicodeDecodeError as error:
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error_text(error)}")
 
-    async def wish(self, address: str, wish: DesiredState, token: str) -> str:
-        """Tell the stage at this pod IP; empty, or why it did not take it."""
-        url = f"http://{host_of(address)}:{self._port}{names.ROUTE_WISH}"
+    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+        """Send the stage at this pod IP its desired state; empty, or why it was not accepted."""
+        url = f"http://{url_host(address)}:{self._port}{names.ROUTE_DESIRED}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        body = wish.model_dump_json()
+        body = desired.model_dump_json(exclude_defaults=True)
         try:
             async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
                 if response.status < 300:
                     return ""
-                return f"HTTP {response.status}: {' '.join((await response.text()).split())[:300]}"
+                return f"{status_text(response.status)}{_said(await response.text())}"
         except (TimeoutError, aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
-            return f"its supervisor is not heard: {str(error) or type(error).__name__}"
+            return _silent(error)
 
 
-def _first(error: ValidationError) -> str:
-    """Field and rule, without the value: the status would change with it at every pass."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the answer'}: {first['msg']}"
+def _silent(error: Exception) -> str:
+    return f"no connection to its supervisor: {error_text(error, deadline=DEADLINE.total)}"
 
 
-def host_of(address: str) -> str:
-    """An IPv6 address needs brackets in a URL."""
-    return f"[{address}]" if ":" in address else address
+def _said(text: str) -> str:
+    """Return the sentence in a supervisor's refusal; whatever else answers at this address is not quoted."""
+    try:
+        return f": {clause(str(json.loads(text)['message']), 300)}"
+    except (ValueError, KeyError, TypeError):
+        return ""

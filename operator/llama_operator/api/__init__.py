@@ -1,7 +1,18 @@
 """The API types; pydantic models are the source of the CRDs."""
 
 from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec, ScheduleSpec
-from llama_operator.api.v1alpha1.base import ApiModel, JsonObject, Quantity, Timestamp
+from llama_operator.api.v1alpha1.base import (
+    API_VERSION,
+    KIND,
+    PLURAL,
+    VERSION,
+    WEIGHTS_KIND,
+    WEIGHTS_PLURAL,
+    ApiModel,
+    JsonObject,
+    Quantity,
+    Timestamp,
+)
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.engine import EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewayResources, GatewaySpec
@@ -9,7 +20,6 @@ from llama_operator.api.v1alpha1.images import ImagesSpec
 from llama_operator.api.v1alpha1.model import ModelSpec
 from llama_operator.api.v1alpha1.placement import PlacementSpec, Toleration
 from llama_operator.api.v1alpha1.sharding import CPU, DeviceSpec, DType, ShardingSpec, StageResources
-from llama_operator.api.v1alpha1.source import PvcSource, filled, is_remote, parse_source, scheme_of
 from llama_operator.api.v1alpha1.staging import ClaimTemplate, StagingSpec
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
@@ -19,17 +29,6 @@ from llama_operator.api.v1alpha1.status import (
     ModelFactsStatus,
     ModelStatus,
     ScaleDecision,
-)
-from llama_operator.api.v1alpha1.types import (
-    API_VERSION,
-    KIND,
-    PLURAL,
-    VERSION,
-    WEIGHTS_KIND,
-    WEIGHTS_PLURAL,
-    LlamaDeployment,
-    LlamaWeights,
-    ObjectMeta,
 )
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, ResolveAttempt
@@ -57,18 +56,14 @@ __all__ = [
     "GroupStatus",
     "ImagesSpec",
     "JsonObject",
-    "LlamaDeployment",
     "LlamaDeploymentSpec",
     "LlamaDeploymentStatus",
-    "LlamaWeights",
     "LlamaWeightsSpec",
     "LlamaWeightsStatus",
     "ModelFactsStatus",
     "ModelSpec",
     "ModelStatus",
-    "ObjectMeta",
     "PlacementSpec",
-    "PvcSource",
     "Quantity",
     "ResolveAttempt",
     "ResolverImages",
@@ -81,8 +76,4 @@ __all__ = [
     "Timestamp",
     "Toleration",
     "content_of",
-    "filled",
-    "is_remote",
-    "parse_source",
-    "scheme_of",
 ]

@@ -2,8 +2,8 @@
 
 from llama_operator.api.v1alpha1.staging import ClaimTemplate
 from llama_operator.manifests.common import Context, metadata
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import claim_name
-from llama_operator.plan.plan import CreateStage
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 
@@ -17,7 +17,7 @@ def claim_spec(template: ClaimTemplate) -> Manifest:
 
 
 def stage_claim(context: Context, item: CreateStage, template: ClaimTemplate) -> Manifest:
-    """The claim; deleting the LlamaDeployment deletes it."""
+    """Return the claim; deleting the LlamaDeployment deletes it."""
     name = claim_name(context.key.name, item.group.ordinal, item.stage)
     labels = {"group": str(item.group.ordinal), "stage": str(item.stage)}
     return {

@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, parse_source
+from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
+from llama_serving.config.source import parse
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,9 @@ class Context:
     spec: LlamaDeploymentSpec
     settings: Settings
 
-    @property
-    def served_name(self) -> str:
-        """The model's name in the OpenAI API."""
-        return self.spec.model.served_name or self.key.name
-
 
 def owner(kind: str, name: str, uid: str, *, controller: bool) -> dict[str, Any]:
-    """The reference by which an object goes with one of ours. Only one owner of an object can be its controller."""
+    """Return an owner reference to one of our objects. Only one owner of an object can be its controller."""
     found = {"apiVersion": API_VERSION, "kind": kind, "name": name, "uid": uid}
     return {**found, "controller": True, "blockOwnerDeletion": True} if controller else found
 
@@ -36,15 +32,25 @@ def metadata(context: Context, name: str, component: str, **labels: str) -> Mani
     return {
         "name": name,
         "namespace": context.key.namespace,
-        "labels": labels_of(context, component, **labels),
+        "labels": child_labels(context, component, **labels),
         "ownerReferences": [owner(KIND, context.key.name, context.uid, controller=True)],
     }
 
 
-def labels_of(context: Context, component: str, **labels: str) -> dict[str, str]:
-    """Labels of a child; keyword names are ``group``, ``stage``, ``revision``."""
-    own = {f"{names.API_GROUP}/{key}": value for key, value in labels.items()}
+def child_labels(context: Context, component: str, **labels: str) -> dict[str, str]:
+    """Return the labels of a child; keyword names are ``group``, ``stage``, ``pod_hash``."""
+    own = {f"{names.API_GROUP}/{key.replace('_', '-')}": value for key, value in labels.items()}
     return selector(context, component) | own | {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+
+
+def service_account(context: Context, name: str, component: str, *, mount: bool) -> Manifest:
+    """Return an account. ``mount``: pods get a token of it for the API server."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(context, name, component),
+        "automountServiceAccountToken": mount,
+    }
 
 
 def selector(context: Context, component: str) -> dict[str, str]:
@@ -74,7 +80,7 @@ def container_security() -> dict[str, Any]:
 
 
 def probe(path: str, port: int | str, *, period: int, failures: int, timeout: int) -> dict[str, Any]:
-    """A question of the kubelet over HTTP; ``period`` and ``timeout`` in seconds."""
+    """Return a probe of the kubelet over HTTP; ``period`` and ``timeout`` in seconds."""
     return {
         "httpGet": {"path": path, "port": port},
         "periodSeconds": period,
@@ -89,30 +95,25 @@ def image_settings(context: Context) -> dict[str, Any]:
     return {"imagePullSecrets": secrets} if secrets else {}
 
 
-def dns_egress() -> dict[str, Any]:
-    """DNS, wherever the cluster runs it."""
-    return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
-
-
 def claim_volume(source: str) -> dict[str, Any]:
-    """The claim of a pvc:// source, never written to."""
+    """Mount the claim of a pvc:// source, read-only."""
     return {
         "name": "model",
-        "persistentVolumeClaim": {"claimName": parse_source(source).claim, "readOnly": True},
+        "persistentVolumeClaim": {"claimName": parse(source).host, "readOnly": True},
     }
 
 
 def credentials_volume(secret: str) -> dict[str, Any]:
-    """A file per key of the Secret, for what fetches weights and for nothing else."""
+    """Mount a file per key of the Secret, for what fetches weights and for nothing else."""
     return {"name": "credentials", "secret": {"secretName": secret, "defaultMode": 0o440}}
 
 
 def mount(name: str, path: str, *, read_only: bool) -> dict[str, Any]:
-    """A volume in a container."""
+    """Mount a volume in a container."""
     found: dict[str, Any] = {"name": name, "mountPath": path}
     return {**found, "readOnly": True} if read_only else found
 
 
 def canonical_json(value: object) -> str:
-    """The same text for the same value, so that a ConfigMap changes only when its content does."""
+    """Write the same text for the same value, so that a ConfigMap changes only when its content does."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n"

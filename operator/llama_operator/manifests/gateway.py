@@ -1,22 +1,24 @@
-"""What a deployment has once: the gateway and its rights, the stages' account, the token, the disruption budgets."""
+"""The gateway of a deployment: its pods, their rights and file, its Service, and who may reach it."""
 
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import (
     Context,
     canonical_json,
+    child_labels,
     container_security,
     image_settings,
-    labels_of,
     metadata,
     pod_security,
     probe,
     selector,
+    service_account,
 )
-from llama_operator.manifests.group import operator_peer, tcp
-from llama_operator.plan.groups.template_hash import gateway_image, short_hash
-from llama_operator.plan.naming import gateway_name, stages_name, token_name
+from llama_operator.manifests.network import operator_peer, tcp
+from llama_operator.plan.groups.images import gateway_image
+from llama_operator.plan.naming import gateway_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
@@ -30,58 +32,36 @@ READY_SECONDS = 3
 GATEWAY = names.COMPONENT_GATEWAY
 
 
-def deployment_objects(context: Context) -> list[Manifest]:
-    """Everything that a deployment has once, in the order in which it is needed; the token comes separately."""
+def gateway_objects(context: Context) -> list[Manifest]:
+    """Return the gateway and its rights, in the order in which they are needed."""
     return [
-        _account(context, stages_name(context.key.name), names.COMPONENT_STAGE, mount=False),
-        _account(context, gateway_name(context.key.name), GATEWAY, mount=True),
+        service_account(context, gateway_name(context.key.name), GATEWAY, mount=True),
         _role(context),
         _role_binding(context),
         _config_map(context),
         _service(context),
         _deployment(context),
-        _gateway_budget(context),
-        *_stages_budget(context),
-        _network_policy(context),
+        _budget(context),
     ]
 
 
-def token_secret(context: Context) -> Manifest:
-    """The Secret without its token, which is drawn where it is created."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
-    }
-
-
 def gateway_config(context: Context) -> GatewayConfig:
-    """The file from which the gateways start. They share a group's batch evenly, so that waiting happens in them."""
+    """Return the gateways' start file. They share a group's batch evenly, so that waiting happens in them."""
     spec = context.spec.gateway
     share = -(-context.spec.max_concurrent_requests // spec.replicas)
     return GatewayConfig(
         deployment=context.key.name,
         namespace=context.key.namespace,
         max_in_flight_per_group=spec.max_in_flight_per_group or share,
-        max_waiting=spec.max_waiting,
-        max_wait=spec.max_wait_seconds,
-        keep_alive=spec.keep_alive_seconds,
+        max_queue_length=spec.max_queue_length,
+        queue_timeout=spec.queue_timeout_seconds,
+        sse_keep_alive=spec.sse_keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
         first_byte_timeout=spec.first_byte_timeout_seconds,
         idle_timeout=spec.idle_timeout_seconds,
         max_body=parse_bytes(spec.max_body_size),
         drain=spec.drain_seconds,
     )
-
-
-def _account(context: Context, name: str, component: str, *, mount: bool) -> Manifest:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(context, name, component),
-        "automountServiceAccountToken": mount,
-    }
 
 
 def _role(context: Context) -> Manifest:
@@ -140,10 +120,10 @@ def _deployment(context: Context) -> Manifest:
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
                 "metadata": {
-                    "labels": labels_of(context, GATEWAY),
+                    "labels": child_labels(context, GATEWAY),
                     # A gateway reads its file once, at its start: another file makes another pod.
                     "annotations": {
-                        f"{names.API_GROUP}/config": short_hash(gateway_config(context).model_dump(mode="json"))
+                        names.ANNOTATION_CONFIG: short_hash(gateway_config(context).model_dump(mode="json"))
                     },
                 },
                 "spec": _pod_spec(context),
@@ -183,22 +163,22 @@ def _container(context: Context) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.gateway"],
         "ports": [
             {"name": "http", "containerPort": names.PORT_GATEWAY, "protocol": "TCP"},
-            {"name": "internal", "containerPort": names.PORT_GATEWAY_INTERNAL, "protocol": "TCP"},
+            {"name": "admin", "containerPort": names.PORT_GATEWAY_ADMIN, "protocol": "TCP"},
         ],
         # No CPU limit: throttling would add latency to every stream.
         "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
         "securityContext": container_security(),
-        "livenessProbe": probe(names.ROUTE_LIVE, "internal", period=10, failures=3, timeout=2),
+        "livenessProbe": probe(names.ROUTE_LIVE, "admin", period=10, failures=3, timeout=2),
         # One that ends leaves the Service by its deletion. On a busy node all may miss a probe or two at once, and a
         # Service without endpoints refuses what the gateways would have held.
-        "readinessProbe": probe(names.ROUTE_READY, "internal", period=1, failures=5, timeout=5),
+        "readinessProbe": probe(names.ROUTE_READY, "admin", period=1, failures=5, timeout=5),
         "volumeMounts": [
             {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
         ],
     }
 
 
-def _gateway_budget(context: Context) -> Manifest:
+def _budget(context: Context) -> Manifest:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -207,29 +187,9 @@ def _gateway_budget(context: Context) -> Manifest:
     }
 
 
-def _stages_budget(context: Context) -> list[Manifest]:
-    """Evictions take one group at a time: at least the pods of all other groups stay.
-
-    A budget over pods without a controller of a known kind can only be a plain ``minAvailable``. One group alone gets
-    none: its node could never be drained.
-    """
-    others = context.spec.replicas - 1
-    if others < 1:
-        return []
-    labels = selector(context, names.COMPONENT_STAGE)
-    return [
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": metadata(context, stages_name(context.key.name), names.COMPONENT_STAGE),
-            "spec": {"minAvailable": others * context.spec.sharding.pipeline, "selector": {"matchLabels": labels}},
-        }
-    ]
-
-
-def _network_policy(context: Context) -> Manifest:
-    """Anybody may ask the API; load and metrics are for the operator and for namespaces labelled for metrics."""
-    metrics = {"namespaceSelector": {"matchLabels": {f"{names.API_GROUP}/metrics": "enabled"}}}
+def gateway_network_policy(context: Context) -> Manifest:
+    """Let anybody ask the API, and the operator and namespaces labelled for metrics read load and metrics."""
+    metrics = {"namespaceSelector": {"matchLabels": {names.LABEL_METRICS: "enabled"}}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -239,7 +199,7 @@ def _network_policy(context: Context) -> Manifest:
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"ports": [tcp(names.PORT_GATEWAY)]},
-                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_INTERNAL)]},
+                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
             ],
         },
     }

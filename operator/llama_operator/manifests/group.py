@@ -1,13 +1,15 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
-from llama_operator.api import CPU, is_remote
+from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.manifests.common import Context, canonical_json, dns_egress, labels_of, metadata, selector
+from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
+from llama_operator.manifests.network import dns_egress, operator_peer, tcp
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import is_mounted
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
@@ -19,14 +21,14 @@ def group_objects(context: Context, group: GroupId, serve: WeightsArtifact) -> l
 
 
 def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellConfig:
-    """The file from which the group's stages start, alone."""
+    """Return the one file from which the group's stages start."""
     spec = context.spec
     cpu = spec.device.resource == CPU
     return CellConfig(
         deployment=context.key.name,
         namespace=context.key.namespace,
         group=group.ordinal,
-        revision=group.revision,
+        pod_hash=group.pod_hash,
         stage_hosts=tuple(group.host(stage, context.key.namespace) for stage in range(spec.sharding.pipeline)),
         weights=weights,
         layout=Layout(pipeline=spec.sharding.pipeline, tensor=spec.sharding.tensor, device="cpu" if cpu else "gpu"),
@@ -41,12 +43,12 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
 
 
 def _labels(group: GroupId) -> dict[str, str]:
-    return {"group": str(group.ordinal), "revision": group.revision}
+    return {"group": str(group.ordinal), "pod_hash": group.pod_hash}
 
 
 def _selector(context: Context, group: GroupId) -> dict[str, str]:
     managed = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
-    found = labels_of(context, names.COMPONENT_STAGE, **_labels(group))
+    found = child_labels(context, names.COMPONENT_STAGE, **_labels(group))
     return {key: value for key, value in found.items() if key not in managed}
 
 
@@ -74,14 +76,14 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {key: canonical_json(content.model_dump(mode="json")) for key, content in files.items()},
+        "data": {key: canonical_json(content.to_wire()) for key, content in files.items()},
     }
 
 
 def _network_policy(context: Context, group: GroupId) -> Manifest:
-    """A stage hears its own group on all ports, gateways on the engine's, the operator on the supervisor's.
+    """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's.
 
-    It reaches its group and DNS; where weights have to be brought, everything: a policy knows pods, not containers.
+    A stage reaches its group and DNS; where weights are fetched, everything: a policy knows pods, not containers.
     """
     own = {"podSelector": {"matchLabels": _selector(context, group)}}
     gateways = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_GATEWAY)}}
@@ -97,19 +99,6 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
                 {"from": [gateways], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
                 {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
             ],
-            "egress": [{}] if is_remote(context.spec.model.source) else [{"to": [own]}, dns_egress()],
+            "egress": [{"to": [own]}, dns_egress()] if is_mounted(context.spec.model.source) else [{}],
         },
-    }
-
-
-def tcp(port: int) -> Manifest:
-    """A TCP port of a NetworkPolicy."""
-    return {"port": port, "protocol": "TCP"}
-
-
-def operator_peer(context: Context) -> Manifest:
-    """The operator's own pods."""
-    return {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": context.settings.operator_namespace}},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": names.MANAGED_BY}},
     }

@@ -1,4 +1,4 @@
-"""What looks at the weights of a LlamaWeights: a Job without a device, and the rights that it needs for its one answer.
+"""What resolves the weights of a LlamaWeights: a Job without a device, and the rights that it needs for its one answer.
 
 It alone gets the credentials and the way out of the cluster. It may change one ConfigMap, which the operator made
 empty: ``binaryData`` is the resolver's, and no apply of ours names it.
@@ -7,7 +7,7 @@ empty: ``binaryData`` is the resolver's, and no apply of ours names it.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_operator.api import WEIGHTS_KIND, LlamaWeightsSpec, filled, is_remote
+from llama_operator.api import WEIGHTS_KIND, LlamaWeightsSpec
 from llama_operator.manifests.common import (
     claim_volume,
     container_security,
@@ -16,15 +16,15 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
-from llama_operator.observe.weights import ANNOTATION_NUMBER
 from llama_operator.plan.naming import manifest_name, resolver_name
 from llama_operator.plan.settings import Settings
-from llama_operator.plan.weights.resolve import Look
+from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
+from llama_serving.config.source import fill, is_mounted
 
 #: Seconds from the Job's start, the image's download included. A volume or a source that hangs must not hang for ever:
-#: the look ends, is shown and repeated. A full look reads every byte: a day is 405B in BF16 at 10 MB/s.
+#: the attempt ends, is shown and repeated. A full check reads every byte: a day is 405B in BF16 at 10 MB/s.
 DEADLINES: Final = {"full": 86_400, "listing": 900}
 
 
@@ -39,12 +39,12 @@ class WeightsContext:
 
 
 def manifest_config_map(context: WeightsContext) -> Manifest:
-    """The place for the manifest; empty, until the resolver fills it."""
+    """Return the place for the manifest; empty, until the resolver fills it."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(context, manifest_name(context.key.name))}
 
 
 def resolver_objects(context: WeightsContext) -> list[Manifest]:
-    """What the Job needs, in the order in which it is needed."""
+    """Return what the Job needs, in the order in which it is needed."""
     return [
         manifest_config_map(context),
         _network_policy(context),
@@ -59,13 +59,13 @@ def resolver_objects(context: WeightsContext) -> list[Manifest]:
     ]
 
 
-def resolver_job(context: WeightsContext, look: Look) -> Manifest:
-    """The Job; one try, since the operator decides when the next one is due."""
-    meta = _metadata(context, look.name)
+def resolver_job(context: WeightsContext, job: ResolveJob) -> Manifest:
+    """Return the Job; one try, since the operator decides when the next one is due."""
+    meta = _metadata(context, job.name)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**meta, "annotations": {ANNOTATION_NUMBER: str(look.number)}},
+        "metadata": {**meta, "annotations": {names.ANNOTATION_ATTEMPT: str(job.number)}},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINES[context.spec.check],
@@ -90,7 +90,7 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
         "containers": [_container(context)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
-            *([] if is_remote(spec.source) else [claim_volume(filled(spec.source, spec.revision))]),
+            *([claim_volume(fill(spec.source, spec.revision))] if is_mounted(spec.source) else []),
             *([credentials_volume(spec.credentials_secret)] if spec.credentials_secret else []),
         ],
     }
@@ -98,7 +98,7 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
 
 def _container(context: WeightsContext) -> dict[str, Any]:
     spec = context.spec
-    model = [] if is_remote(spec.source) else [mount("model", names.MODEL_MOUNT, read_only=True)]
+    model = [mount("model", names.MODEL_MOUNT, read_only=True)] if is_mounted(spec.source) else []
     credentials = [mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if spec.credentials_secret else []
     return {
         "name": "resolver",
@@ -115,7 +115,7 @@ def _container(context: WeightsContext) -> dict[str, Any]:
 
 def _arguments(context: WeightsContext) -> list[str]:
     spec = context.spec
-    found = ["--source", filled(spec.source, spec.revision), "--revision", spec.revision, "--check", spec.check]
+    found = ["--source", fill(spec.source, spec.revision), "--revision", spec.revision, "--check", spec.check]
     found += ["--license", spec.license]
     if spec.digest:
         found += ["--expect", spec.digest]

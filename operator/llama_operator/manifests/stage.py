@@ -6,39 +6,39 @@ is a native sidecar (an init container that is always restarted), so it is there
 
 from typing import Any
 
-from llama_operator.api import CPU, StagingSpec, filled, is_remote
+from llama_operator.api import CPU, StagingSpec
 from llama_operator.api.crdgen.quantity import parse_bytes
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
     Context,
+    child_labels,
     claim_volume,
     container_security,
     credentials_volume,
     image_settings,
-    labels_of,
     metadata,
     mount,
     pod_security,
     probe,
 )
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
-from llama_operator.plan.groups.template_hash import gateway_image, serving_image
+from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.placement.group_request import stage_tolerations
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import Manifest
 from llama_serving.config import names
+from llama_serving.config.source import fill, is_mounted
 
 # Seconds that the pod gets after the engine's own drain deadline.
 GRACE_MARGIN = 15
-# Seconds until a pod on a node that went silent is evicted; the API server's default would be 300.
-LOST_NODE_SECONDS = 30
 
 
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
     """Pod of one stage. ``claim``: its weights lie in this claim, which outlives it."""
     group, stage = item.group, item.stage
-    labels = {"group": str(group.ordinal), "stage": str(stage), "revision": group.revision}
+    labels = {"group": str(group.ordinal), "stage": str(stage), "pod_hash": group.pod_hash}
     spec = {
         "hostname": stage_hostname(stage),
         "subdomain": group.name,
@@ -52,9 +52,9 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         "containers": [_container(context, stage)],
         "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
-        **_placement(context, group.ordinal, group.revision),
+        **_placement(context, group.ordinal, group.pod_hash),
     }
-    if context.spec.placement.admission == "whenRoom":
+    if context.spec.placement.scheduling == "gang":
         spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
     if stage == 0:
         spec["readinessGates"] = [{"conditionType": names.GATE_IN_ROTATION}]
@@ -120,15 +120,15 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
 
 
 def _size_limit(staging: StagingSpec) -> list[str]:
-    """An emptyDir looks as large as its disk: the stager has to be told where the kubelet would end the pod."""
+    """Tell the stager where the kubelet would end the pod: an emptyDir looks as large as its disk."""
     return ["--size-limit", str(parse_bytes(staging.size_limit))] if staging.size_limit else []
 
 
 def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
-    """A claim with the model is nobody's to write."""
-    if is_remote(context.spec.model.source):
-        return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
-    return mount("model", names.MODEL_MOUNT, read_only=True)
+    """Mount the weights; a claim with the model is read-only for all."""
+    if is_mounted(context.spec.model.source):
+        return mount("model", names.MODEL_MOUNT, read_only=True)
+    return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
 
 
 def _folder(path: str) -> str:
@@ -136,7 +136,7 @@ def _folder(path: str) -> str:
 
 
 def resources(context: Context) -> dict[str, Any]:
-    """Requests equal limits for memory and devices; CPU may burst where it is not the device."""
+    """Return requests and limits, equal for memory and devices; CPU may burst where it is not the device."""
     spec = context.spec
     requests = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
     limits = {"memory": spec.resources.memory}
@@ -156,7 +156,7 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
     spec = context.spec
     files = [{"key": key, "path": key} for key in (CONFIG_KEY, NEXT_KEY)]
     secret = spec.model.credentials_secret
-    source = filled(spec.model.source, spec.model.revision)
+    source = fill(spec.model.source, spec.model.revision)
     return [
         {"name": "config", "configMap": {"name": group_name, "items": files}},
         {
@@ -167,7 +167,7 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
                 "defaultMode": 0o440,
             },
         },
-        staging_volume(spec.staging, claim) if is_remote(source) else claim_volume(source),
+        claim_volume(source) if is_mounted(source) else staging_volume(spec.staging, claim),
         *([credentials_volume(secret)] if secret else []),
         {"name": "control", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
@@ -178,30 +178,31 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
 
 def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
     """Where the stager puts weights; see ``StagingSpec``. ``claim`` is one that outlives the pod."""
-    if claim or staging.claim:
-        return {"name": "weights", "persistentVolumeClaim": {"claimName": claim or staging.claim}}
-    if staging.claim_template:
-        return {"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.claim_template)}}}
+    if claim or staging.shared_claim_name:
+        return {"name": "weights", "persistentVolumeClaim": {"claimName": claim or staging.shared_claim_name}}
+    if staging.volume_claim_template:
+        return {
+            "name": "weights",
+            "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec(staging.volume_claim_template)}},
+        }
     limit = {"sizeLimit": staging.size_limit} if staging.size_limit else {}
     return {"name": "weights", "emptyDir": limit}
 
 
-def _placement(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
+def _placement(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
     placement = context.spec.placement
-    tolerations = [item.to_api() for item in placement.tolerations]
-    tolerations += [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
-        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-    ]
-    placed: dict[str, Any] = {"tolerations": tolerations, "nodeSelector": dict(placement.node_selector)}
+    placed: dict[str, Any] = {
+        "tolerations": stage_tolerations(placement),
+        "nodeSelector": dict(placement.node_selector),
+    }
     if placement.priority_class_name:
         placed["priorityClassName"] = placement.priority_class_name
     if placement.spread_stages:
-        placed["affinity"] = {"podAntiAffinity": _apart(context, ordinal, revision)}
+        placed["affinity"] = {"podAntiAffinity": _apart(context, ordinal, pod_hash)}
     return placed
 
 
-def _apart(context: Context, ordinal: int, revision: str) -> dict[str, Any]:
-    labels = labels_of(context, names.COMPONENT_STAGE, group=str(ordinal), revision=revision)
+def _apart(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
+    labels = child_labels(context, names.COMPONENT_STAGE, group=str(ordinal), pod_hash=pod_hash)
     term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
     return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

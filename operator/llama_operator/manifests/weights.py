@@ -2,7 +2,7 @@
 
 Each of them applies the whole object with a field manager of its own; the owner references add up, and the last one
 that lets go deletes it. Only what may differ between two deployments (where and from which image the weights are
-looked at) is written again, by the only owner, and only while the weights are not ready.
+resolved) is written again, by the only owner, and only while the weights are not ready.
 """
 
 from llama_operator.api import (
@@ -16,14 +16,14 @@ from llama_operator.api import (
 )
 from llama_operator.manifests.common import Context, owner
 from llama_operator.observe.deployment import WeightsView
-from llama_operator.observe.weights import wish_of
+from llama_operator.observe.weights import resolver_settings
 from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 
 
 def weights_object(context: Context, model: ModelSpec) -> Manifest:
-    """The object, with this deployment as an owner that is not its controller."""
+    """Return the object, with this deployment as an owner that is not its controller."""
     return {
         "apiVersion": API_VERSION,
         "kind": WEIGHTS_KIND,
@@ -45,11 +45,15 @@ def weights_due(context: Context, model: ModelSpec, view: WeightsView | None) ->
         return False
     if context.uid not in view.owners:
         return True
-    return not view.ready and view.owners == {context.uid} and view.wish != wish_of(weights_spec(context, model))
+    return (
+        not view.ready
+        and view.owners == {context.uid}
+        and view.resolver_settings != resolver_settings(weights_spec(context, model))
+    )
 
 
 def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:
-    """Looked at where the stages will run: a volume that is bound to a node must be one that serves them too."""
+    """Resolve the weights where the stages will run: a volume that is bound to a node must serve them too."""
     placement, images = context.spec.placement, context.spec.images
     return LlamaWeightsSpec(
         source=model.source,

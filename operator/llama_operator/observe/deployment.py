@@ -1,91 +1,18 @@
-"""From raw objects to a frozen snapshot: what one pass of the loop knows, and all it knows.
+"""One LlamaDeployment and everything of it that was seen: what one pass of the loop knows, and all it knows.
 
-kopf's bodies change under one's feet, so a pass starts by turning them into these views. Nothing here decides.
+kopf's bodies change while a pass runs, so a pass starts by turning them into frozen views. Nothing is decided here.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import Key, Manifest, NodeCapacity, SupervisorAnswer
+from llama_operator.observe.pods import PodView
+from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
-
-Spec = TypeVar("Spec", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Why a container does not run: the kubelet's word and message."""
-
-    container: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a container last ended."""
-
-    reason: str
-    exit_code: int
-    message: str
-    at: datetime | None
-
-
-@dataclass(frozen=True)
-class PodView:
-    """A pod of ours as the API server shows it."""
-
-    name: str
-    uid: str
-    component: str
-    group: int
-    stage: int
-    revision: str
-    phase: str
-    node: str
-    ip: str
-    created: datetime
-    gone_by: datetime | None  # None: not being deleted; else when its grace period ends
-    forced: bool  # it was deleted without grace: only a finalizer of somebody else keeps it
-    ready: bool
-    ready_since: datetime | None  # when ``ready`` became what it is
-    containers_ready: bool
-    in_rotation: bool | None  # None: the gate was never set
-    rotation_since: datetime | None  # when ``in_rotation`` became what it is
-    weights: str
-    moving: bool  # the gateways were told to move its streams to other groups
-    reason: str  # status.reason, e.g. Evicted
-    message: str
-    unscheduled: str  # the scheduler's message while the pod has no node
-    waiting: Waiting | None
-    ended: Ended | None
-    restarts: int
-    requests: Mapping[str, float] = field(default_factory=dict)
-    gated: bool = False  # our scheduling gate is on it: the scheduler does not look at it
-    admitted: datetime | None = None  # when our gate was removed
-    bound: datetime | None = None  # when the scheduler gave it its node
-    nominated: bool = False  # the scheduler displaces pods of lower priority for it
-    claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
-
-    @property
-    def alive(self) -> bool:
-        """Exists, is not on its way out and can still run."""
-        return self.gone_by is None and not self.finished
-
-    @property
-    def finished(self) -> bool:
-        """Its containers will not run again."""
-        return self.phase in ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True)
@@ -107,7 +34,7 @@ class WeightsView:
     owners: frozenset[str] = frozenset()  # uids of its ownerReferences
     ours: bool = False  # a deployment made it; one that a user made is used and otherwise left alone
     content: str = ""  # hash of what names the weights: see api.content_of
-    wish: str = ""  # hash of how they are looked at: see observe_weights
+    resolver_settings: str = ""  # how they are resolved: see observe/weights.py
 
 
 @dataclass(frozen=True)
@@ -124,171 +51,18 @@ class Snapshot:
     pods: tuple[PodView, ...]
     children: tuple[Manifest, ...]  # every other object of ours, whole
     cells: Mapping[str, SupervisorAnswer] = field(default_factory=dict)  # by pod name
-    rooms: tuple[NodeCapacity, ...] | None = None  # None: not looked at, or not allowed to
-    strangers: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
+    capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
+    foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 
     @property
     def stages(self) -> tuple[PodView, ...]:
-        """Pods of groups, in the order of group, revision and stage; one without its labels belongs to none."""
+        """Pods of groups, in the order of group, pod hash and stage; one without its labels belongs to none."""
         found = (pod for pod in self.pods if pod.component == names.COMPONENT_STAGE and min(pod.group, pod.stage) >= 0)
-        return tuple(sorted(found, key=lambda pod: (pod.group, pod.revision, pod.stage)))
+        return tuple(sorted(found, key=lambda pod: (pod.group, pod.pod_hash, pod.stage)))
 
     @property
     def gateways(self) -> tuple[PodView, ...]:
         """Pods of the gateway's Deployment."""
         return tuple(pod for pod in self.pods if pod.component == names.COMPONENT_GATEWAY)
-
-
-def pod_view(body: Mapping[str, Any]) -> PodView:
-    """View of a pod's body; absent fields become empty values."""
-    meta, status = body["metadata"], body.get("status") or {}
-    labels = meta.get("labels") or {}
-    conditions = {item["type"]: item for item in status.get("conditions") or ()}
-    scheduled = conditions.get("PodScheduled", {})
-    return PodView(
-        name=meta["name"],
-        uid=meta.get("uid", ""),
-        component=labels.get(names.LABEL_COMPONENT, ""),
-        group=_number(labels.get(names.LABEL_GROUP)),
-        stage=_number(labels.get(names.LABEL_STAGE)),
-        revision=labels.get(names.LABEL_REVISION, ""),
-        phase=status.get("phase", "Pending"),
-        node=(body.get("spec") or {}).get("nodeName", ""),
-        ip=status.get("podIP", ""),
-        created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
-        gone_by=parse_time(meta.get("deletionTimestamp")),  # the API server writes the end of the grace period here
-        forced=meta.get("deletionGracePeriodSeconds") == 0,
-        ready=_is_true(conditions.get("Ready")),
-        ready_since=_since(conditions.get("Ready")),
-        containers_ready=_is_true(conditions.get("ContainersReady")),
-        in_rotation=_gate(conditions.get(names.GATE_IN_ROTATION)),
-        rotation_since=_since(conditions.get(names.GATE_IN_ROTATION)),
-        weights=(meta.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, ""),
-        moving=(meta.get("annotations") or {}).get(names.ANNOTATION_MOVE_STREAMS) == "true",
-        reason=status.get("reason", ""),
-        message=status.get("message", ""),
-        unscheduled=_unscheduled(scheduled),
-        waiting=_waiting(status),
-        ended=_ended(status),
-        restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
-        requests=pod_requests(body),
-        gated=is_gated(body),
-        admitted=parse_time((meta.get("annotations") or {}).get(names.ANNOTATION_ADMITTED)),
-        bound=_since(scheduled) if _is_true(scheduled) else None,
-        nominated=bool(status.get("nominatedNodeName")),
-        claims=mounted(body),
-    )
-
-
-def pod_views(bodies: Iterable[Mapping[str, Any]]) -> tuple[PodView, ...]:
-    """Views of many pods, in the order of their names."""
-    return tuple(sorted((pod_view(body) for body in bodies), key=lambda pod: pod.name))
-
-
-def owned_by(child: Mapping[str, Any], uid: str) -> bool:
-    """Whether an object names the one with this uid among its owners."""
-    return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences") or ())
-
-
-def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tuple[Spec | None, str]:
-    """The spec of an object; None, and why, when it was stored under rules that refuse it now."""
-    try:
-        return kind.model_validate(body.get("spec") or {}), ""
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where} is {first['input']!r}: {first['msg']}; {remedy}, it was stored under older rules"
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """RFC 3339 as the API server writes it; None for None."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else -1
-
-
-def _is_true(condition: Mapping[str, Any] | None) -> bool:
-    return condition is not None and condition.get("status") == "True"
-
-
-def _since(condition: Mapping[str, Any] | None) -> datetime | None:
-    return parse_time(condition.get("lastTransitionTime")) if condition else None
-
-
-def is_gated(body: Mapping[str, Any]) -> bool:
-    """Whether our scheduling gate is on the pod."""
-    gates = (body.get("spec") or {}).get("schedulingGates") or ()
-    return any(gate.get("name") == names.GATE_GROUP for gate in gates)
-
-
-def _unscheduled(scheduled: Mapping[str, Any]) -> str:
-    """The scheduler's words against the pod; of one with a gate it says only that it does not look."""
-    if scheduled.get("status") != "False" or scheduled.get("reason") == "SchedulingGated":
-        return ""
-    said: str = scheduled.get("message", "")
-    return said
-
-
-def mounted(body: Mapping[str, Any]) -> frozenset[str]:
-    """Names of the claims that a pod mounts."""
-    volumes = (body.get("spec") or {}).get("volumes") or ()
-    return frozenset(one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one)
-
-
-def _gate(condition: Mapping[str, Any] | None) -> bool | None:
-    return None if condition is None else condition.get("status") == "True"
-
-
-def _waiting(status: Mapping[str, Any]) -> Waiting | None:
-    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        state = (item.get("state") or {}).get("waiting")
-        if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return Waiting(item.get("name", ""), state["reason"], state.get("message", ""))
-    return None
-
-
-def _ended(status: Mapping[str, Any]) -> Ended | None:
-    for item in status.get("containerStatuses") or ():
-        ended = (item.get("state") or {}).get("terminated") or (item.get("lastState") or {}).get("terminated")
-        if ended:
-            return Ended(
-                ended.get("reason", ""),
-                int(ended.get("exitCode", 0)),
-                ended.get("message", ""),
-                parse_time(ended.get("finishedAt")),
-            )
-    return None
-
-
-def pod_requests(pod: Mapping[str, Any]) -> dict[str, float]:
-    """What the scheduler counts: containers and sidecars, or a step of the start that needs more, and the overhead."""
-    spec = pod.get("spec", {})
-    total = _sum(spec.get("containers") or ())
-    peak: dict[str, float] = {}
-    sidecars: dict[str, float] = {}
-    for container in spec.get("initContainers") or ():
-        step = _add(sidecars, _sum([container]))
-        peak = {name: max(peak.get(name, 0), step.get(name, 0)) for name in peak | step}
-        if container.get("restartPolicy") == "Always":
-            sidecars = step
-    total = _add(total, sidecars)
-    total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in total | peak}
-    for name, amount in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, 0) + float(parse(amount))
-    return total
-
-
-def _add(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
-
-
-def _sum(containers: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    total: dict[str, float] = defaultdict(float)
-    for container in containers:
-        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
-            total[name] += float(parse(str(amount)))
-    return dict(total)

@@ -13,21 +13,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
-from llama_operator.observe.deployment import PodView, WeightsView, owned_by, parse_time, pod_view, stored_spec
-from llama_operator.ports import Key, Manifest, NodeCapacity
+from llama_operator.observe.deployment import WeightsView
+from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
+from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.ports import Capacity, Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
+from llama_serving.config.wording import clause
 
 Body = Mapping[str, Any]
-
-#: Annotation of a Job: how many looks at the source it makes.
-ANNOTATION_NUMBER = f"{names.API_GROUP}/look"
 
 
 @dataclass(frozen=True)
 class JobView:
-    """A Job that looks, or looked, at the source."""
+    """A Job that resolves, or resolved, the source."""
 
     name: str
     uid: str
@@ -54,11 +54,11 @@ class WeightsSnapshot:
     jobs: tuple[JobView, ...] = ()
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
-    rooms: tuple[NodeCapacity, ...] | None = None
+    capacity: Capacity | None = None
 
 
 def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:
-    """What the watches show. Children that another object of this name owned are left out."""
+    """Return what the watches show, without children that another object of this name owned."""
     meta = weights["metadata"]
     uid = meta.get("uid", "")
     bodies = list(children)
@@ -88,7 +88,7 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
     last = failed or complete or {}
     mine = [pod_view(pod) for pod in pods if owned_by(pod, meta.get("uid", ""))]
     pod = max(mine, key=lambda one: one.created, default=None)
-    number = (meta.get("annotations") or {}).get(ANNOTATION_NUMBER, "1")
+    number = (meta.get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "1")
     return JobView(
         name=meta["name"],
         uid=meta.get("uid", ""),
@@ -96,27 +96,27 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
         created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         leaving="deletionTimestamp" in meta,
         finished=bool(last) or (pod is not None and pod.finished),
-        failure=f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "",
+        failure=f"{failed.get('reason', '')}: {clause(failed.get('message', ''))}" if failed else "",
         ended=_ended(pod, last),
         pod=pod,
     )
 
 
 def weights_views(weights: Iterable[Body], manifests: Iterable[Body]) -> dict[str, WeightsView]:
-    """Views of all LlamaWeights of a namespace, by name."""
+    """Return the views of all LlamaWeights of a namespace, by name."""
     stored = {owner["uid"]: body for body in manifests for owner in body["metadata"].get("ownerReferences") or ()}
     views = (weights_view(body, stored.get(body["metadata"].get("uid", ""))) for body in weights)
     return {view.name: view for view in views}
 
 
 def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
-    """What a deployment reads of some weights; they are ready only together with their manifest."""
+    """Return what a deployment reads of some weights; they are ready only together with their manifest."""
     meta, status, (spec, error) = body["metadata"], _status(body), _spec(body)
     manifest = stored_manifest(manifest_body)
     if manifest and manifest.digest != status.digest:
         manifest = None
     ready = status.ready and manifest is not None and spec is not None
-    refused = error != "" or (status.look is not None and status.look.refused)
+    refused = error != "" or (status.last_resolve is not None and status.last_resolve.refused)
     return WeightsView(
         name=meta["name"],
         source=spec.source if spec else "",
@@ -133,24 +133,24 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
         owners=frozenset(owner["uid"] for owner in meta.get("ownerReferences") or ()),
         ours=(meta.get("labels") or {}).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY,
         content=content_of(spec) if spec else "",
-        wish=wish_of(spec) if spec else "",
+        resolver_settings=resolver_settings(spec) if spec else "",
     )
 
 
-def wish_of(spec: LlamaWeightsSpec) -> str:
-    """How the weights are looked at, as a text to compare: what may change in the object of a deployment."""
+def resolver_settings(spec: LlamaWeightsSpec) -> str:
+    """Return how the weights are resolved, as a text to compare: what may change in the object of a deployment."""
     return spec.model_dump_json(include={"placement", "images"})
 
 
 def stored_manifest(body: Body | None) -> WeightsManifest | None:
-    """The manifest in a ConfigMap; None while it is empty, or when it holds something else."""
+    """Return the manifest in a ConfigMap; None while it is empty, or when it holds something else."""
     text = ((body or {}).get("binaryData") or {}).get(MANIFEST_KEY, "")
     return _decoded(text) if text else None
 
 
 @functools.lru_cache(maxsize=128)
 def _decoded(text: str) -> WeightsManifest | None:
-    """A manifest of a thousand tensors is read at every pass of every loop: remembered by its text."""
+    """Decode a manifest. One of a thousand tensors is read in every pass, so it is remembered by its text."""
     try:
         return WeightsManifest.model_validate_json(gzip.decompress(base64.b64decode(text)))
     except (binascii.Error, OSError, EOFError, zlib.error, ValidationError):

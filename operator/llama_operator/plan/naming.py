@@ -1,6 +1,6 @@
 """Names of children: computed, never random, so that doing something twice does it once.
 
-``{deployment}-{revision}-{group}`` is a group, ``{group}-{stage}`` a stage's pod. A DNS label has at most 63
+``{deployment}-{pod hash}-{group}`` is a group, ``{group}-{stage}`` a stage's pod. A DNS label has at most 63
 characters; the CRD limits the object's name so that every name below fits.
 """
 
@@ -8,22 +8,22 @@ import re
 from dataclasses import dataclass
 
 from llama_operator.api import ModelSpec, content_of
-from llama_operator.api.crdgen.crd import MAX_WEIGHTS_NAME
-from llama_operator.api.v1alpha1.source import PLACEHOLDER
+from llama_serving.config.names import MAX_WEIGHTS_NAME
+from llama_serving.config.source import PLACEHOLDER
 
 
 @dataclass(frozen=True, order=True)
 class GroupId:
-    """One group in one revision."""
+    """One group of pods of one template: the pod hash says which."""
 
     deployment: str
     ordinal: int
-    revision: str
+    pod_hash: str
 
     @property
     def name(self) -> str:
         """Name of the group's headless Service, ConfigMap and NetworkPolicy, and prefix of its pods."""
-        return f"{self.deployment}-{self.revision}-{self.ordinal}"
+        return f"{self.deployment}-{self.pod_hash}-{self.ordinal}"
 
     def pod(self, stage: int) -> str:
         """Name of a stage's pod."""
@@ -55,7 +55,7 @@ def token_name(deployment: str) -> str:
 
 
 def claim_name(deployment: str, ordinal: int, stage: int) -> str:
-    """Name of the claim with the staged weights of a stage, whatever revision of the group has it."""
+    """Name of the claim with the staged weights of a stage, whichever pods of the group have it."""
     return f"{deployment}-{ordinal}-{stage}-weights"
 
 
@@ -79,6 +79,6 @@ def resolver_name(weights: str) -> str:
     return f"{weights}-resolver"
 
 
-def look_name(weights: str, key: str) -> str:
-    """Name of the Job that looks at the source; another wish or image is another Job."""
+def resolver_job_name(weights: str, key: str) -> str:
+    """Name of the Job that resolves the source; another spec or image is another Job."""
     return f"{weights}-{key}"

@@ -1,7 +1,7 @@
 """``python -m llama_operator.preview --explain FILE``: the steps of a rollout, without a cluster.
 
-FILE is YAML (docs/rollouts.md describes it, examples/rollouts/ has some). The planner is the operator's own; only the
-cluster around it is simulated.
+FILE is YAML (docs/reference/preview.md describes it, examples/rollouts/ has some). The planner is the operator's own;
+only the cluster around it is simulated.
 """
 
 import argparse
@@ -30,16 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     if scaling:
         sys.stdout.write(f"{scaling}\n\n")
     sys.stdout.writelines(f"{line}\n" for line in lines(moments))
-    last = moments[-1].plan.memory.rollout
+    last = moments[-1].plan.persisted.rollout
     return 0 if last is None or last.phase == "Done" else 1
 
 
 def lines(moments: list[Moment]) -> Iterator[str]:
-    """What will happen, then what happened when; a line for every change of what is waited for."""
+    """Yield what will happen, then what happened when; a line for every change of what is waited for."""
     yield from _announced(moments)
     shown: tuple[str, ...] = ()
     for moment in moments:
-        details = tuple(dict.fromkeys(hold.detail for hold in moment.plan.holds))
+        details = tuple(dict.fromkeys(explanation.detail for explanation in moment.plan.explanations))
         if details != shown:
             capacity = f"{moment.serving} of {moment.spec.replicas} serve"
             for detail in [one for one in details if one not in shown] or ["all groups serve"] * (not details):
@@ -49,12 +49,12 @@ def lines(moments: list[Moment]) -> Iterator[str]:
 
 
 def _announced(moments: list[Moment]) -> Iterator[str]:
-    record = next((one for moment in moments if (one := moment.plan.memory.rollout)), None)
-    if record is None:
+    rollout = next((one for moment in moments if (one := moment.plan.persisted.rollout)), None)
+    if rollout is None:
         yield "nothing changes for the groups"
         return
-    expected = record.expected
-    yield f"{record.to} in place of {record.before}"
+    expected = rollout.preview
+    yield f"{rollout.to} in place of {rollout.before}"
     yield f"strategy: {expected.strategy or 'none is possible'}: {expected.why}"
     yield from (f"  {number}. {step}" for number, step in enumerate(expected.steps, 1))
     if expected.strategy:
@@ -64,10 +64,10 @@ def _announced(moments: list[Moment]) -> Iterator[str]:
 
 
 def _ended(moment: Moment) -> Iterator[str]:
-    record = moment.plan.memory.rollout
-    if record:
+    rollout = moment.plan.persisted.rollout
+    if rollout:
         yield ""
-        yield f"after {moment.second} s: {record.phase}; {record.message}"
+        yield f"after {moment.second} s: {rollout.phase}; {rollout.message}"
 
 
 def _first(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A rollout as it stands in a YAML file: the spec before, what is edited, the room, the load, and what goes wrong."""
+"""A rollout as it stands in a YAML file: the spec before, what is edited, the nodes, the load, and what goes wrong."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.preview.simulated_group import Faults, Spans
 from llama_operator.preview.simulation import START, Moment, Setting, Simulation
 
@@ -18,15 +18,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
 
-class Room(_Part):
+class ScenarioNode(_Part):
     """A node, with what is free on it beside the groups that are there."""
 
     name: str = Field(description="name of the node")
     labels: dict[str, str] = Field(default={}, description="its labels, for placement.nodeSelector")
     free: dict[str, str | int | float] = Field(description="resource -> amount, such as nvidia.com/gpu: 8")
 
-    def seen(self) -> NodeCapacity:
-        """As the planner sees it."""
+    def capacity(self) -> NodeCapacity:
+        """Convert it for the planner."""
         amounts = {name: float(parse(str(amount))) for name, amount in self.free.items()}
         return NodeCapacity(self.name, self.labels, ready=True, schedulable=True, allocatable=amounts, requested={})
 
@@ -42,7 +42,7 @@ class Seconds(_Part):
     end: int = Field(default=5, ge=1, description="until deleted pods are gone")
 
 
-class Trouble(_Part):
+class ScenarioFaults(_Part):
     """What goes wrong; each names the ``model.revision`` whose weights it happens to."""
 
     staging: str = Field(default="", description="their bytes are not what the manifest says")
@@ -60,10 +60,12 @@ class Scenario(_Part):
     then: dict[int, dict[str, Any]] = Field(
         default={}, description="further edits, by the second after the first one at which they come"
     )
-    nodes: tuple[Room, ...] | None = Field(default=None, description="absent: the operator may not look at nodes")
+    nodes: tuple[ScenarioNode, ...] | None = Field(
+        default=None, description="absent: the operator may not look at nodes"
+    )
     in_flight: int = Field(default=0, ge=0, description="requests that are there all the time")
     seconds: Seconds = Field(default=Seconds(), description="how long things take")
-    wrong: Trouble = Field(default=Trouble(), description="what goes wrong")
+    wrong: ScenarioFaults = Field(default=ScenarioFaults(), description="what goes wrong")
 
 
 def run(scenario: Scenario) -> Iterator[Moment]:
@@ -71,7 +73,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
     setting = Setting(
         spans=Spans(**scenario.seconds.model_dump()),
         faults=Faults(**scenario.wrong.model_dump()),
-        rooms=None if scenario.nodes is None else tuple(room.seen() for room in scenario.nodes),
+        capacity=None if scenario.nodes is None else Capacity(tuple(node.capacity() for node in scenario.nodes)),
         in_flight=scenario.in_flight,
     )
     simulation = Simulation(fixed(scenario.before), setting)
@@ -89,7 +91,7 @@ def run(scenario: Scenario) -> Iterator[Moment]:
 
 
 def fixed(spec: dict[str, Any]) -> LlamaDeploymentSpec:
-    """The spec for a rollout in which the number of groups stays: with autoscaling the one to begin with."""
+    """Return the spec for a rollout in which the number of groups stays: with autoscaling the one to begin with."""
     asked = LlamaDeploymentSpec.model_validate(spec)
     auto = asked.autoscaling
     if auto is None:
@@ -99,7 +101,7 @@ def fixed(spec: dict[str, Any]) -> LlamaDeploymentSpec:
 
 
 def scaling_of(scenario: Scenario) -> str:
-    """What autoscaling would do meanwhile, in words; empty without it."""
+    """Say what autoscaling would do meanwhile; empty without it."""
     asked = merged(scenario.before, scenario.edit)
     auto = LlamaDeploymentSpec.model_validate(asked).autoscaling
     if auto is None:
@@ -111,7 +113,7 @@ def scaling_of(scenario: Scenario) -> str:
 
 
 def merged(spec: dict[str, Any], edit: dict[str, Any]) -> dict[str, Any]:
-    """A JSON merge patch (RFC 7386)."""
+    """Apply a JSON merge patch (RFC 7386)."""
     result = dict(spec)
     for key, value in edit.items():
         if value is None:

@@ -1,10 +1,10 @@
-"""One simulated unit: its pods, its stager, its engine and its gate, by the times that it is told."""
+"""One simulated group: its pods, its stager, its engine and its gate, by the times that are set."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from llama_operator.observe.deployment import PodView, Waiting, pod_view
+from llama_operator.observe.pods import PodView, Waiting, pod_view
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
@@ -18,7 +18,8 @@ from llama_serving.config.desired import (
     Verify,
     WeightsArtifact,
 )
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason, StagingReason
+from llama_serving.config.state import CellState, Phase
 
 RESTARTS = 9  # of an engine that does not start
 
@@ -33,9 +34,9 @@ class Spans:
     verify: int = 2
     requests: int = 10  # until the requests of a group that left the rotation have ended
     end: int = 5  # until pods that were deleted are gone
-    look: int = 1  # at weights that are on the disk and wanted again
-    listen: int = 0  # until stager and engine have read a new wish
-    notice: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
+    recheck: int = 1  # of weights that are on the disk and wanted again
+    read_lag: int = 0  # until stager and engine have read a new desired state
+    kubelet_lag: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,26 @@ class Faults:
     canary: str = ""
 
     def slow_for(self, weights: str) -> bool:
-        """The first byte comes late from these weights."""
+        """Return whether the first byte comes late from these weights."""
         return hits(self.canary, weights)
 
 
 def hits(fault: str, weights: str) -> bool:
-    """A fault names weights by their revision."""
+    """Return whether the fault names these weights, by their revision."""
     return bool(fault) and weights.partition("@")[0] == fault
 
 
 @dataclass
-class SimUnit:
-    """A group in one revision."""
+class SimulatedGroup:
+    """A simulated group: all its pods have one pod hash."""
 
-    group: GroupId
+    id: GroupId
     stages: int
     file: WeightsArtifact
     spans: Spans
     faults: Faults
     made: datetime
-    wishes: list[tuple[datetime, DesiredState]] = field(
+    desired: list[tuple[datetime, DesiredState]] = field(
         default_factory=list
     )  # of its stages, and when they have read them
     staged: dict[str, datetime] = field(default_factory=dict)  # digest -> when it is ready
@@ -80,53 +81,53 @@ class SimUnit:
     measured: datetime | None = None  # when the verdict is there
     gate: bool | None = None
     gate_since: datetime | None = None
-    told: str = ""  # weights as the gateways know them
+    gateway_weights: str = ""  # weights as the gateways know them
     leaves: datetime | None = None
     shown: list[tuple[datetime, bool]] = field(default_factory=list)  # readiness, and from when the kubelet shows it
 
     # -- what is done to it --------------------------------------------------------------------------------------------
 
     def rotate(self, now: datetime, *, open_: bool, weights: str) -> None:
-        """The gate is set."""
+        """Set the gate."""
         self.gate, self.gate_since = open_, now
-        self.told = weights or self.told
+        self.gateway_weights = weights or self.gateway_weights
         self._notice(now)
 
     def leave(self, now: datetime) -> None:
-        """Its pods are deleted."""
+        """Delete its pods."""
         if self.leaves is None:
-            busy = self.spans.requests if self.told else 0
+            busy = self.spans.requests if self.gateway_weights else 0
             self.leaves = now + timedelta(seconds=self.spans.end + busy)
 
-    def take(self, wish: DesiredState, now: datetime) -> None:
-        """Its stages get their wish."""
-        if wish == self._wish:
+    def put_desired(self, desired: DesiredState, now: datetime) -> None:
+        """Give its stages their desired state."""
+        if desired == self._last_desired:
             return
-        before = {one.weights.digest for one in self._on_agenda}
-        read = now + timedelta(seconds=self.spans.listen)
-        self.wishes = [*(one for one in self.wishes if one[0] <= now), (read, wish)]  # one not read yet is lost
-        self._stage(self._on_agenda, read, before)
+        before = {one.weights.digest for one in self._to_stage}
+        read = now + timedelta(seconds=self.spans.read_lag)
+        self.desired = [*(one for one in self.desired if one[0] <= now), (read, desired)]  # one not read yet is lost
+        self._stage(self._to_stage, read, before)
 
     @property
-    def _wish(self) -> DesiredState | None:
-        """The last one that it was told."""
-        return self.wishes[-1][1] if self.wishes else None
+    def _last_desired(self) -> DesiredState | None:
+        """The last desired state that it was given."""
+        return self.desired[-1][1] if self.desired else None
 
     @property
-    def _on_agenda(self) -> tuple[WeightsArtifact, ...]:
-        return self._wish.staged if self._wish else (self.file,)
+    def _to_stage(self) -> tuple[WeightsArtifact, ...]:
+        return self._last_desired.staged if self._last_desired else (self.file,)
 
     def _stage(self, wanted: tuple[WeightsArtifact, ...], now: datetime, before: Collection[str]) -> None:
-        """What is on the disk but was not ``before`` among the wanted is looked at again."""
+        """Stage what is wanted; what is on the disk but was not wanted ``before`` is checked again."""
         for digest in (one.weights.digest for one in wanted):
             fresh = digest not in self.staged
             if fresh or (digest not in before and self.staged[digest] <= now):
-                self.staged[digest] = now + timedelta(seconds=self.spans.stage if fresh else self.spans.look)
+                self.staged[digest] = now + timedelta(seconds=self.spans.stage if fresh else self.spans.recheck)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def step(self, now: datetime) -> None:
-        """What has ended by now has ended."""
+        """End what has ended by now."""
         self._work(now)
         self._notice(now)
 
@@ -138,8 +139,8 @@ class SimUnit:
             return
         if self.until and now >= self.until:
             self._swapped(now)
-        aim = self.swapping or self.engine
-        if serve.weights.digest != aim.weights.digest or (self._swap_failed() and self._is_other(serve)):
+        target = self.swapping or self.engine
+        if serve.weights.digest != target.weights.digest or (self._swap_failed() and self._is_other(serve)):
             self.swapping, self.until = serve, now + timedelta(seconds=self.spans.swap)
             self.swap = SwapState(digest=serve.weights.digest, outcome="running")
             self.measured = None
@@ -173,36 +174,36 @@ class SimUnit:
         return hits(self.faults.start, self._serve(now).weights.id)
 
     def _serve(self, now: datetime) -> WeightsArtifact:
-        wish = self._read(now)
-        if wish is None:
+        desired = self._read(now)
+        if desired is None:
             return self.file
-        found = (one for one in wish.staged if one.weights.digest == wish.serve.digest)
+        found = (one for one in desired.staged if one.weights.digest == desired.serve.digest)
         return next(found, self.file)
 
     def _read(self, now: datetime) -> DesiredState | None:
-        """The last wish that stager and engine have read."""
-        return next((wish for read, wish in reversed(self.wishes) if read <= now), None)
+        """Return the last desired state that stager and engine have read."""
+        return next((desired for read, desired in reversed(self.desired) if read <= now), None)
 
     def _is_staged(self, serve: WeightsArtifact, now: datetime) -> bool:
         ready = self.staged.get(serve.weights.digest)
         return ready is not None and now >= ready and not hits(self.faults.staging, serve.weights.id)
 
     def _notice(self, now: datetime) -> None:
-        """The kubelet will show what is true now."""
+        """Let the kubelet show, after a while, what is true now."""
         if not self.shown or self.shown[-1][1] != self.ready:
-            self.shown.append((now + timedelta(seconds=self.spans.notice), self.ready))
+            self.shown.append((now + timedelta(seconds=self.spans.kubelet_lag), self.ready))
 
     def due(self, now: datetime) -> Iterator[datetime]:
-        """When something ends by itself."""
+        """Yield the moments at which something ends by itself."""
         crash = self._crash_time if self._fails(now) else None
-        late = (moment for moment, _ in (*self.shown, *self.wishes))
+        late = (moment for moment, _ in (*self.shown, *self.desired))
         found = (self.starts, self.until, self.measured, self.leaves, crash, *self.staged.values(), *late)
         yield from (moment for moment in found if moment and moment > now)
         if self.gate is False and self.gate_since:
-            yield self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
+            yield self.gate_since + timedelta(seconds=self.spans.kubelet_lag + self.spans.requests)
 
     def gone(self, now: datetime) -> bool:
-        """Its pods are no more."""
+        """Return whether its pods are no more."""
         return self.leaves is not None and now >= self.leaves
 
     # -- what is seen --------------------------------------------------------------------------------------------------
@@ -213,34 +214,34 @@ class SimUnit:
         return bool(self.gate) and self.engine is not None and self.swapping is None and self.leaves is None
 
     def shows_ready(self, now: datetime) -> bool:
-        """The leader's pod is ready, as everybody sees it: a while after it became so."""
+        """Return whether the leader's pod is ready, as everybody sees it: a while after it became so."""
         return next((ready for moment, ready in reversed(self.shown) if moment <= now), False)
 
     def busy(self, now: datetime) -> bool:
-        """Requests that began before the gateways saw it leave the rotation still run."""
-        if self.gate is not False or not self.told or self.gate_since is None:
+        """Return whether requests still run that began before the gateways saw it leave the rotation."""
+        if self.gate is not False or not self.gateway_weights or self.gate_since is None:
             return False
-        return now < self.gate_since + timedelta(seconds=self.spans.notice + self.spans.requests)
+        return now < self.gate_since + timedelta(seconds=self.spans.kubelet_lag + self.spans.requests)
 
     def pods(self, now: datetime) -> Iterator[PodView]:
-        """Its pods."""
+        """Yield its pods."""
         for stage in range(self.stages):
-            view = pod_view({"metadata": {"name": self.group.pod(stage), "uid": self.group.pod(stage)}})
+            view = pod_view({"metadata": {"name": self.id.pod(stage), "uid": self.id.pod(stage)}})
             yield replace(
                 view,
                 component=names.COMPONENT_STAGE,
-                group=self.group.ordinal,
+                group=self.id.ordinal,
                 stage=stage,
-                revision=self.group.revision,
+                pod_hash=self.id.pod_hash,
                 phase="Running",
-                node=f"node of group {self.group.ordinal}",
-                ip=self.group.pod(stage),
+                node=f"node of group {self.id.ordinal}",
+                ip=self.id.pod(stage),
                 created=self.made,
                 gone_by=self.leaves,
                 ready=stage == 0 and self.shows_ready(now),
                 in_rotation=self.gate if stage == 0 else None,
                 rotation_since=self.gate_since,
-                weights=self.told if stage == 0 else "",
+                weights=self.gateway_weights if stage == 0 else "",
                 restarts=RESTARTS if self._crashes(now) and stage == 0 else 0,
                 waiting=Waiting("stage", "CrashLoopBackOff", "") if self._crashes(now) and stage == 0 else None,
             )
@@ -253,20 +254,20 @@ class SimUnit:
         return self.made + timedelta(seconds=self.spans.stage + self.spans.start)
 
     def answers(self, now: datetime, deployment: str) -> dict[str, SupervisorAnswer]:
-        """What its supervisors say."""
+        """Return what its supervisors answer."""
         return {
-            self.group.pod(stage): SupervisorAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)
+            self.id.pod(stage): SupervisorAnswer(self._state(stage, now, deployment)) for stage in range(self.stages)
         }
 
     def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
-        up, wish = self.engine is not None, self._wish
-        verdict = self._verdict(now) if stage == 0 else None
+        up, desired = self.engine is not None, self._last_desired
+        verdict = self.measurement(now) if stage == 0 else None
         exchanging = self.swapping is not None
         return CellState(
             deployment=deployment,
-            group=self.group.ordinal,
+            group=self.id.ordinal,
             stage=stage,
-            revision=self.group.revision,
+            pod_hash=self.id.pod_hash,
             weights=self.engine.weights.id if self.engine and stage == 0 else "",
             phase=Phase.SERVING if up else Phase.LOADING,
             reason=CellReason.SERVING if up else CellReason.ENGINE_STARTING,
@@ -275,32 +276,39 @@ class SimUnit:
             uptime_seconds=0,
             stages_total=self.stages,
             ready=up and verdict is not None and not exchanging,
-            wish=wish.key if wish else "",
+            desired=desired.key if desired else "",
             staging=self._staging(now),
             swap=self.swap if stage == 0 else None,
-            verdict=verdict,
+            measurement=verdict,
             timings={"start": self.spans.start} if up else {},
         )
 
     def _staging(self, now: datetime) -> StagingState:
-        """By the last wish that the stager has read."""
-        wish = self._read(now)
-        items = wish.staged if wish else (self.file,)
-        return StagingState(wish=wish.key if wish else "", weights=tuple(self._staged(item, now) for item in items))
+        """Return how far staging is, by the last desired state that the stager has read."""
+        desired = self._read(now)
+        items = desired.staged if desired else (self.file,)
+        return StagingState(
+            desired=desired.key if desired else "", weights=tuple(self._staged(item, now) for item in items)
+        )
 
     def _staged(self, item: WeightsArtifact, now: datetime) -> StagedWeights:
         digest, name = item.weights.digest, item.weights.id
         if hits(self.faults.staging, name):
             return StagedWeights(
-                digest=digest, id=name, outcome="refused", reason="DigestDiffers", message="the bytes differ"
+                digest=digest,
+                id=name,
+                outcome="refused",
+                reason=StagingReason.DIGEST_DIFFERS,
+                message="the bytes differ",
             )
         return StagedWeights(digest=digest, id=name, outcome="ready" if now >= self.staged[digest] else "working")
 
-    def _verdict(self, now: datetime) -> Measurement | None:
+    def measurement(self, now: datetime) -> Measurement | None:
+        """Return what its leader measured of the weights that it has; None while it measures."""
         if self.engine is None or self.measured is None or now < self.measured:
             return None
-        wish, weights = self._wish, self.engine.weights
-        asked = wish.verify if wish else Verify()
+        desired, weights = self._last_desired, self.engine.weights
+        asked = desired.verify if desired else Verify()
         golden = tuple(GoldenResult(prompt=one.prompt, passed=True, answer=one.expect) for one in asked.golden)
         bad = hits(self.faults.verify, weights.id)
         return Measurement(

@@ -1,4 +1,4 @@
-"""A rollout without a cluster: the planner against units that behave as they are told, second by second.
+"""A rollout without a cluster: the planner against simulated groups, second by second.
 
 Only what a plan can see is simulated: pods that come and go, stagers, engines, gates and gateways. Where nothing is to
 be done, time jumps to the next thing that ends. The planner is the operator's own.
@@ -10,19 +10,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus, content_of
-from llama_operator.observe.deployment import PodView, Snapshot, WeightsView, pod_view
-from llama_operator.plan.autoscaling.memory import NOTHING, Recall
-from llama_operator.plan.groups.steps import is_serving
+from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
+from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import CreateStage, Persisted, Plan
+from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Key, Manifest, NodeCapacity
-from llama_operator.preview.simulated_group import Faults, SimUnit, Spans
+from llama_operator.ports import Capacity, Key, Manifest
+from llama_operator.preview.simulated_group import Faults, SimulatedGroup, Spans
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.reasons import ReportReason
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = Settings("the operator's serving image", "the operator's gateway image", "llama-system")
@@ -38,7 +42,7 @@ class Setting:
 
     spans: Spans = field(default_factory=Spans)
     faults: Faults = field(default_factory=Faults)
-    rooms: tuple[NodeCapacity, ...] | None = None  # beside what the groups have
+    capacity: Capacity | None = None  # beside what the groups have
     in_flight: int = 0  # requests, all the time
     facts: ModelFacts | None = None
 
@@ -49,18 +53,18 @@ class Moment:
 
     second: int
     spec: LlamaDeploymentSpec
-    world: Snapshot
+    state: PlanState
     plan: Plan
 
     @property
     def serving(self) -> int:
-        """Groups in rotation."""
-        return sum(is_serving(pod) for pod in self.world.stages)
+        """Number of groups in rotation."""
+        return sum(group.serving for group in self.state.groups)
 
     @property
-    def units(self) -> int:
-        """Groups that have pods."""
-        return len({(pod.group, pod.revision) for pod in self.world.stages})
+    def groups(self) -> int:
+        """Number of groups that have pods."""
+        return len(self.state.groups)
 
 
 @dataclass
@@ -70,20 +74,20 @@ class Simulation:
     spec: LlamaDeploymentSpec
     setting: Setting
     now: datetime = START
-    memory: Persisted = field(default_factory=Persisted)
-    recall: Recall = NOTHING  # of the operator's process; a restart sets it back
-    units: dict[GroupId, SimUnit] = field(default_factory=dict)
+    persisted: Persisted = field(default_factory=Persisted)
+    memory: AutoscalingMemory = NO_MEMORY  # of the operator's process; a restart sets it back
+    groups: dict[GroupId, SimulatedGroup] = field(default_factory=dict)
     files: dict[str, Manifest] = field(default_factory=dict)  # ConfigMaps by name
     models: dict[str, WeightsView] = field(default_factory=dict)
     served: dict[str, list[int]] = field(default_factory=dict)  # by id: finished, failed, slow
 
     def moments(self, limit: int = LONGEST) -> Iterator[Moment]:
         """Pass after pass, until one that has nothing to do and nothing to wait for."""
-        end, before = self.now + timedelta(seconds=limit), self.memory
+        end, before = self.now + timedelta(seconds=limit), self.persisted
         while self.now < end:
             moment = self.one_pass()
-            changed = moment.plan.memory != before or self._acts(moment.plan)
-            before = self.memory
+            changed = moment.plan.persisted != before or self._acts(moment.plan)
+            before = self.persisted
             yield moment
             due = self._due()
             if not changed and due is None:
@@ -92,14 +96,14 @@ class Simulation:
             self._pass_time(max(then, self.now + timedelta(seconds=1)))
 
     def one_pass(self) -> Moment:
-        """What is seen now, what is decided, and that it is done."""
-        world = self.snapshot()
-        decided = plan(world, SETTINGS, self.now, self.recall)
+        """Observe, decide, and do what was decided."""
+        state = plan_state(self.snapshot(), SETTINGS, self.now)
+        decided = plan(state, self.memory)
         self._act(decided)
-        return Moment(int((self.now - START).total_seconds()), self.spec, world, decided)
+        return Moment(int((self.now - START).total_seconds()), self.spec, state, decided)
 
     def second(self) -> Moment:
-        """A pass, and a second: autoscaling looks at the gateways all the time."""
+        """Run a pass and let a second go by: autoscaling reads the gateways all the time."""
         moment = self.one_pass()
         self._pass_time(self.now + timedelta(seconds=1))
         return moment
@@ -107,11 +111,13 @@ class Simulation:
     # -- what is seen --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """What the operator would know now."""
+        """Return what the operator would know now."""
         view = weights_view(self.spec, self.setting.facts)
         self.models.setdefault(view.name, view)
-        pods = tuple(pod for unit in self.units.values() for pod in unit.pods(self.now))
-        cells = {name: answer for unit in self.units.values() for name, answer in unit.answers(self.now, NAME).items()}
+        pods = tuple(pod for group in self.groups.values() for pod in group.pods(self.now))
+        cells = {
+            name: answer for group in self.groups.values() for name, answer in group.answers(self.now, NAME).items()
+        }
         return Snapshot(
             key=Key("default", NAME),
             uid="uid",
@@ -120,33 +126,34 @@ class Simulation:
             spec=self.spec,
             spec_error="",
             status=LlamaDeploymentStatus(
-                rollout=self.memory.rollout,
-                history=self.memory.history,
-                good=self.memory.good,
-                baselines=self.memory.baselines,
-                taken_back=self.memory.taken_back,
-                autoscaling=self.memory.autoscaling,
+                rollout=self.persisted.rollout,
+                history=self.persisted.history,
+                stable=self.persisted.stable,
+                baselines=self.persisted.baselines,
+                requeues=self.persisted.requeues,
+                autoscaling=self.persisted.autoscaling,
+                default_images=self.persisted.default_images,
             ),
             pods=(*pods, _gateway()),
             children=(_deployment(), *self.files.values()),
             cells=cells,
-            rooms=self.setting.rooms,
+            capacity=self.setting.capacity,
             weights=dict(self.models),
             loads={GATEWAY: self.load()},
         )
 
     def load(self) -> GatewayLoad | None:
-        """What the gateway says; None: nothing."""
+        """Return what the gateway answers; None: nothing."""
         groups = tuple(
             GroupLoad(
-                name=unit.group.pod(0),
-                group=unit.group.ordinal,
-                weights=unit.told,
-                ready=unit.shows_ready(self.now),
+                name=group.id.pod(0),
+                group=group.id.ordinal,
+                weights=group.gateway_weights,
+                ready=group.shows_ready(self.now),
                 ejected=False,
-                in_flight=int(unit.busy(self.now)),
+                in_flight=int(group.busy(self.now)),
             )
-            for unit in self.units.values()
+            for group in self.groups.values()
         )
         counts = {
             key: AnswerCounts(finished=done, failed=failed, first_byte=_classes(done, slow))
@@ -165,56 +172,62 @@ class Simulation:
     # -- what is done --------------------------------------------------------------------------------------------------
 
     def _acts(self, decided: Plan) -> bool:
-        return bool(decided.creates or decided.deletes or decided.rotations or decided.wishes)
+        actions = decided.actions
+        return bool(actions.creates or actions.deletes or actions.rotations or actions.desired_states)
 
     def _act(self, decided: Plan) -> None:
-        self.memory, self.recall = decided.memory, decided.scaling.recall if decided.scaling else NOTHING
-        self._act_on_units(decided)
-        for item in decided.groups:
+        self.persisted, self.memory = decided.persisted, decided.scaling.memory if decided.scaling else NO_MEMORY
+        self._act_on_groups(decided)
+        for item in decided.actions.groups:
             self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())
-        for create in decided.creates:
+        for create in decided.actions.creates:
             self._create(create, decided)
 
-    def _act_on_units(self, decided: Plan) -> None:
-        by_pod = {unit.group.pod(stage): unit for unit in self.units.values() for stage in range(unit.stages)}
-        for change in decided.rotations:
+    def _act_on_groups(self, decided: Plan) -> None:
+        by_pod = {group.id.pod(stage): group for group in self.groups.values() for stage in range(group.stages)}
+        for change in decided.actions.rotations:
             if change.pod in by_pod and not change.move:
                 by_pod[change.pod].rotate(self.now, open_=change.open_, weights=change.weights)
-        for delete in decided.deletes:
+        for delete in decided.actions.deletes:
             if delete.name in by_pod:
                 by_pod[delete.name].leave(self.now)
-        for wish in decided.wishes:
-            if wish.pod in by_pod:
-                by_pod[wish.pod].take(wish.wish, self.now)
+        for item in decided.actions.desired_states:
+            if item.pod in by_pod:
+                by_pod[item.pod].put_desired(item.desired, self.now)
 
     def _create(self, create: CreateStage, decided: Plan) -> None:
-        if create.group in self.units:
+        if create.group in self.groups:
             return
-        item = next(one for one in decided.groups if one.group == create.group)
-        self.units[create.group] = SimUnit(
-            create.group, item.spec.sharding.pipeline, item.serve, self.setting.spans, self.setting.faults, self.now
+        item = next(one for one in decided.actions.groups if one.group == create.group)
+        self.groups[create.group] = SimulatedGroup(
+            create.group,
+            item.spec.sharding.pipeline,
+            item.serve,
+            spans=self.setting.spans,
+            faults=self.setting.faults,
+            made=self.now,
         )
 
     def _pass_time(self, then: datetime) -> None:
         seconds = int((then - self.now).total_seconds())
-        for unit in self.units.values():
-            if unit.shows_ready(self.now) and unit.engine:
-                weights = unit.engine.weights
+        for group in self.groups.values():
+            if group.shows_ready(self.now) and group.engine:
+                weights = group.engine.weights
                 done = self.served.setdefault(weights.id, [0, 0, 0])
                 done[0] += 10 * seconds
                 done[2] += 10 * seconds if self.setting.faults.slow_for(weights.id) else 0
         self.now = then
-        for unit in self.units.values():
-            unit.step(then)
-        self.units = {group: unit for group, unit in self.units.items() if not unit.gone(then)}
+        for group in self.groups.values():
+            group.step(then)
+        self.groups = {key: group for key, group in self.groups.items() if not group.gone(then)}
 
     def _due(self) -> datetime | None:
-        moments = [moment for unit in self.units.values() for moment in unit.due(self.now)]
-        record, rollout = self.memory.rollout, self.spec.rollout
-        if record and record.canary == "watching" and record.canary_since:
-            moments.append(record.canary_since + timedelta(seconds=rollout.canary.seconds))
-        wait = timedelta(seconds=rollout.min_ready_seconds)
-        moments += [unit.gate_since + wait for unit in self.units.values() if unit.gate_since]
+        moments = [moment for group in self.groups.values() for moment in group.due(self.now)]
+        rollout, spec = self.persisted.rollout, self.spec.rollout
+        if rollout and rollout.canary == "watching" and rollout.canary_since:
+            moments.append(rollout.canary_since + timedelta(seconds=spec.canary.seconds))
+        wait = timedelta(seconds=spec.min_ready_seconds)
+        moments += [group.gate_since + wait for group in self.groups.values() if group.gate_since]
         return min((moment for moment in moments if moment > self.now), default=None)
 
 
@@ -234,7 +247,7 @@ def weights_view(spec: LlamaDeploymentSpec, facts: ModelFacts | None) -> Weights
         digest=stored.digest,
         facts=facts or SHAPE,
         manifest=stored,
-        reason="Accepted",
+        reason=ReportReason.ACCEPTED,
         message="",
         refused=False,
         content=content_of(model),

@@ -1,4 +1,4 @@
-"""``python -m llama_operator.replay replay TRACE``: policies over a trace, in virtual time; see docs/replay.md."""
+"""``python -m llama_operator.replay replay TRACE``: policies over a trace. See docs/reference/replay.md."""
 
 import argparse
 import sys

@@ -63,7 +63,10 @@ class _Bound:
 
         def cut(limits: Iterable[float]) -> tuple[_Parts, ...]:
             pairs = zip(trace.requests, limits, strict=False)
-            return tuple(_parts(one, parameters.seconds(one), limit, length, windows) for one, limit in pairs)
+            return tuple(
+                _parts(one, parameters.seconds(one), limit=limit, length=length, windows=windows)
+                for one, limit in pairs
+            )
 
         return cls(
             prompt=cut(repeat(parameters.wait)),
@@ -76,7 +79,7 @@ class _Bound:
         )
 
     def value(self) -> float:
-        """The best of the bounds that the rounds came by."""
+        """Compute the best of the bounds that the rounds came by."""
         tardiness = [0.0] * len(self.prompt)  # mean so far of "is one of the late"
         prices = [0.0] * (self.windows + 1)  # mean so far of z
         best = 0.0
@@ -89,7 +92,7 @@ class _Bound:
         return best
 
     def _bound(self, prices: Sequence[float]) -> tuple[float, set[int]]:
-        """The bound that these prices give, and the requests whose lateness saves most."""
+        """Compute the bound that these prices give, and the requests whose lateness saves most."""
         in_time, when_late = self._worth(self.prompt, prices), self._worth(self.tardy, prices)
         saved = [one - other for one, other in zip(in_time, when_late, strict=True)]
         chosen = sorted(range(len(saved)), key=saved.__getitem__, reverse=True)[: self.late]
@@ -112,7 +115,7 @@ class _Bound:
         return [sum(each[window] * one for window, one in enumerate(parts, first)) for first, parts in requests]
 
     def _prices(self, needs: Sequence[float]) -> list[float]:
-        """The z that is best for these needs: largest sum of z[k] (q[k] - q[k-1]), by dynamic programming.
+        """Find the z that is best for these needs: largest sum of z[k] (q[k] - q[k-1]), by dynamic programming.
 
         Corners of what is allowed have z at 0 or delay, or a whole number of windows away from one of them.
         """
@@ -134,7 +137,7 @@ class _Bound:
         return [*(grid[index] for index in reversed(path)), 0.0]
 
     def _reachable(self, grid: Sequence[float], best: Sequence[float]) -> list[int]:
-        """For each value of z the best one that may stand before it: any that is at least it less a window."""
+        """Find for each value of z the best one that may stand before it: any that is at least it less a window."""
         found: list[int] = []
         top = len(grid)
         leader = top - 1
@@ -147,13 +150,13 @@ class _Bound:
 
 
 def _patience(requests: Sequence[Request], limit: float, late: int) -> Iterator[float]:
-    """How long each request can wait if it is one of the late."""
+    """Compute how long each request can wait if it is one of the late."""
     for index, request in enumerate(requests):
         following = index + late + 1
         yield requests[following].arrival + limit - request.arrival if following < len(requests) else math.inf
 
 
-def _parts(request: Request, seconds: float, limit: float, length: float, windows: int) -> _Parts:
+def _parts(request: Request, seconds: float, *, limit: float, length: float, windows: int) -> _Parts:
     begin, end = request.arrival, request.arrival + seconds
     latest = request.arrival + limit
     first = min(windows - 1, int(begin / length))

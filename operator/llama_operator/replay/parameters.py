@@ -40,16 +40,16 @@ class Parameters(BaseModel):
     maxReplicas: int = Field(default=64, ge=1, description="most groups")  # noqa: N815
 
     def seconds(self, request: Request) -> float:
-        """What a request takes on a group that has nothing else to do."""
+        """Compute what a request takes on a group that has nothing else to do."""
         return request.prompt / self.prefill + request.answer * self.perToken
 
 
 def read(path: Path) -> Parameters:
-    """Parameters from YAML or JSON: fields of ``Parameters``, or a LlamaDeployment as kubectl prints it."""
+    """Read parameters from YAML or JSON: fields of ``Parameters``, or a LlamaDeployment as kubectl prints it."""
     try:
         content = yaml.safe_load(path.read_text())
         if not isinstance(content, dict):
-            raise BadParametersError(f"{path}: a mapping of names to numbers belongs here, see docs/replay.md")
+            raise BadParametersError(f"{path}: a mapping of names to numbers belongs here: docs/reference/replay.md")
         return Parameters.model_validate(_of_deployment(content) if "kind" in content else content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadParametersError(f"{path}: cannot be read: {error}") from error
@@ -60,7 +60,7 @@ def read(path: Path) -> Parameters:
 
 
 def _of_deployment(content: dict[str, Any]) -> dict[str, Any]:
-    """What a deployment says of itself: limits from its spec, starts and speed from its status."""
+    """Read what a deployment says of itself: limits from its spec, starts and speed from its status."""
     wanted = (content.get("spec") or {}).get("autoscaling") or {}
     status = (content.get("status") or {}).get("autoscaling") or {}
     starts = sorted(status.get("starts") or ())

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.parameters import Parameters
 
 
@@ -15,7 +15,7 @@ class Seen:
 
     now: float  # seconds since the trace began
     load: Load
-    groups: Groups
+    groups: GroupCounts
     target: int  # what the policy, or the start, wanted last
     concurrency: float  # requests in flight and waiting, mean over the second
     starts: tuple[float, ...]  # seconds that starts took which ended within it
@@ -29,12 +29,12 @@ class Policy(Protocol):
         """Seconds between two decisions."""
         ...
 
-    def watch(self, seen: Seen) -> None:
+    def watch(self, seen: Seen, /) -> None:
         """Take in what was seen; once a second, whether or not a decision is due."""
         ...
 
-    def decide(self, seen: Seen) -> int:
-        """How many groups there shall be."""
+    def decide(self, seen: Seen, /) -> int:
+        """Return how many groups there shall be."""
         ...
 
 
@@ -49,14 +49,14 @@ class Static:
     groups: int
     interval: float = 15.0
 
-    def watch(self, seen: Seen) -> None:
-        """Nothing to remember."""
+    def watch(self, _seen: Seen, /) -> None:
+        """Ignore readings: there is nothing to remember."""
 
-    def decide(self, seen: Seen) -> int:
-        """The number."""
+    def decide(self, _seen: Seen, /) -> int:
+        """Return the number."""
         return self.groups
 
 
 def clamp(value: int, parameters: Parameters) -> int:
-    """A number of groups within the limits."""
+    """Bound a number of groups by the limits."""
     return max(parameters.minReplicas, min(value, parameters.maxReplicas))

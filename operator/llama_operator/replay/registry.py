@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from llama_operator.plan.autoscaling.policy import Limits
+from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.replay.baselines import hpa, keda, knative, ray
 from llama_operator.replay.ours import Ours
 from llama_operator.replay.parameters import Parameters
@@ -33,11 +33,11 @@ def _keda(parameters: Parameters, initial: int, settings: Settings) -> Policy:
     return keda.Keda(parameters, keda.Settings(**settings), initial)
 
 
-def _ray(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+def _ray(parameters: Parameters, _initial: int, settings: Settings) -> Policy:
     return ray.Ray(parameters, ray.Settings(**settings))
 
 
-def _static(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+def _static(_parameters: Parameters, _initial: int, settings: Settings) -> Policy:
     return Static(int(settings["groups"]))
 
 
@@ -56,7 +56,7 @@ _MAKERS: dict[str, tuple[Callable[[Parameters, int, Settings], Policy], tuple[st
 
 
 def parse(text: str) -> tuple[str, dict[str, float]]:
-    """Name and settings of a policy as it is written on the command line."""
+    """Parse name and settings of a policy as it is written on the command line."""
     name, *rest = text.split(":")
     if name not in _MAKERS:
         raise BadPolicyError(f"policy {name!r} is not known; there are {', '.join(_MAKERS)}")
@@ -80,13 +80,13 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
 
 
 def maker(name: str, settings: Settings) -> Maker:
-    """Makes the policy with these settings for a deployment."""
+    """Return what makes the policy with these settings for a deployment."""
     make = _MAKERS[name][0]
     return lambda parameters, initial: make(parameters, initial, settings)
 
 
 def written(name: str, settings: Settings) -> str:
-    """As ``parse`` reads it."""
+    """Write name and settings as ``parse`` reads them."""
     if name == "static":
         return f"static:{settings['groups']:g}"
     return ":".join([name, *(f"{key}={value:g}" for key, value in settings.items())])

@@ -25,7 +25,7 @@ class Summary:
 
 
 def summary(policy: str, run: Run, parameters: Parameters) -> Summary:
-    """The figures of a run."""
+    """Compute the figures of a run."""
     waits = sorted(run.waits)
     return Summary(
         policy=policy,
@@ -39,7 +39,7 @@ def summary(policy: str, run: Run, parameters: Parameters) -> Summary:
 
 
 def recorded(trace: Trace, parameters: Parameters) -> Summary:
-    """What the deployment itself did, as far as a recording tells: waits of single requests it does not."""
+    """Compute the figures of the deployment itself; a recording does not have the waits of single requests."""
     samples = trace.recorded
     seconds = sum((one.serving + one.starting) * (following.time - one.time) for one, following in pairwise(samples))
     targets = [one.target for one in samples]
@@ -50,12 +50,12 @@ def recorded(trace: Trace, parameters: Parameters) -> Summary:
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:
-    """The smallest value that this part of all values does not exceed."""
+    """Return the smallest value that this part of all values does not exceed."""
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
 def turns(targets: Iterable[int]) -> int:
-    """How often the number began to go the other way."""
+    """Count how often the number began to go the other way."""
     found = direction = 0
     before: int | None = None
     for target in targets:
@@ -68,7 +68,7 @@ def turns(targets: Iterable[int]) -> int:
 
 
 def table(rows: Sequence[Summary], least: float) -> str:
-    """Lines for a terminal; ``least`` is the bound in GPU-seconds, against which each row is held."""
+    """Write lines for a terminal; ``least`` is the bound in GPU-seconds, against which each row is held."""
     wide = max(len("clairvoyant bound"), *(len(one.policy) for one in rows))
     head = f"{'policy':<{wide}} {'GPU-seconds':>11} {'in time':>8} {'p50':>7} {'p99':>7} {'turns':>5} {'/ bound':>7}"
     lines = [head, f"{'clairvoyant bound':<{wide}} {least:>11.0f} {'99.00 %':>8} {'':>7} {'':>7} {'':>5} {1.0:>7.2f}"]
@@ -81,7 +81,7 @@ def table(rows: Sequence[Summary], least: float) -> str:
 
 
 def as_json(trace: Trace, rows: Sequence[Summary], least: float) -> str:
-    """The same for programs; what is unknown or endless is null."""
+    """Write the same as JSON; what is unknown or endless is null."""
     policies = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
         for row in (asdict(one) for one in rows)

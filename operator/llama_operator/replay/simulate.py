@@ -14,8 +14,8 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Policy, Seen
 from llama_operator.replay.traces import Request, Trace
@@ -65,16 +65,14 @@ class _Counts:
 
     arrived: int = 0
     arrived_prompt: int = 0
-    arrived_answer: int = 0
     served: int = 0
-    served_prompt: int = 0
     served_answer: int = 0
     served_seconds: float = 0.0
     starts: list[float] = field(default_factory=list)
 
 
 def first_groups(trace: Trace, parameters: Parameters) -> int:
-    """With how many groups a run begins: enough for the first five minutes at 80 % of the slots."""
+    """Count the groups with which a run begins: enough for the first five minutes at 80 % of the slots."""
     span = min(300.0, trace.seconds)
     work = sum(parameters.seconds(one) for one in trace.requests if one.arrival < span)
     wanted = math.ceil(work / span / parameters.slots / 0.8)
@@ -102,7 +100,6 @@ class _Simulation:
         self.queue: deque[tuple[int, Request]] = deque()
         self.waits: list[float] = [math.inf] * len(trace.requests)
         self.in_flight = 0
-        self.waiting_prompt = 0
         self.now = 0.0
         self.area = 0.0  # of requests in flight and waiting, since the last reading
         self.cost = 0.0
@@ -163,8 +160,6 @@ class _Simulation:
         counts = self.counts
         counts.arrived += 1
         counts.arrived_prompt += request.prompt
-        counts.arrived_answer += request.answer
-        self.waiting_prompt += request.prompt
         self.queue.append((index, request))
         self._dispatch()
 
@@ -180,7 +175,6 @@ class _Simulation:
                 return
             index, request = self.queue.popleft()
             self.waits[index] = self.now - request.arrival
-            self.waiting_prompt -= request.prompt
             self._begin(best, request)
 
     def _begin(self, group: _Group, request: Request) -> None:
@@ -191,16 +185,15 @@ class _Simulation:
         group.in_flight += 1
         self.in_flight += 1
         # What it took is known when it ends; kept in the event as the request's arrival, now its begin.
-        self._push(self.now + seconds, _ENDED, group, request._replace(arrival=self.now))
+        self._push(self.now + seconds, _ENDED, group=group, request=request._replace(arrival=self.now))
 
-    def _push(self, time: float, kind: int, group: _Group, request: Request | None) -> None:
+    def _push(self, time: float, kind: int, *, group: _Group, request: Request | None = None) -> None:
         self.counter += 1
         heapq.heappush(self.events, (time, kind, self.counter, group, request))
 
     def _end(self, group: _Group, request: Request) -> None:
         counts = self.counts
         counts.served += 1
-        counts.served_prompt += request.prompt
         counts.served_answer += request.answer
         counts.served_seconds += self.now - request.arrival
         self.answers = (self.answers[0] + request.answer, self.answers[1] + 1)
@@ -239,19 +232,16 @@ class _Simulation:
             waiting=waiting,
             oldest_wait=self.now - self.queue[0][1].arrival if waiting else 0.0,
             in_flight=self.in_flight,
-            waiting_prompt_tokens=self.waiting_prompt,
             waiting_answer_tokens=round(waiting * tokens / served) if served else 0,
             arrived=counts.arrived,
             arrived_prompt_tokens=counts.arrived_prompt,
-            arrived_answer_tokens=counts.arrived_answer,
             served=counts.served,
-            served_prompt_tokens=counts.served_prompt,
             served_answer_tokens=counts.served_answer,
             served_seconds=counts.served_seconds,
         )
         return Seen(self.now, load, self._states(), self.target, self.area / _TICK, tuple(counts.starts))
 
-    def _states(self) -> Groups:
+    def _states(self) -> GroupCounts:
         serving = leaving = 0
         starting: list[float] = []
         for group in self.groups:
@@ -261,7 +251,7 @@ class _Simulation:
                 serving += 1
             else:
                 starting.append(self.now - group.made)
-        return Groups(serving=serving, starting=tuple(starting), leaving=leaving)
+        return GroupCounts(serving=serving, starting=tuple(starting), leaving=leaving)
 
     def _point(self, seen: Seen) -> None:
         load, groups = seen.load, seen.groups
@@ -301,4 +291,4 @@ class _Simulation:
         self.groups.append(group)
         spread = parameters.startSpread
         delay = parameters.startDelay * (self.draw.uniform(1 - spread, 1 + spread) if spread else 1.0)
-        self._push(self.now + delay, _READY, group, None)
+        self._push(self.now + delay, _READY, group=group)

@@ -39,7 +39,7 @@ class Trace:
     name: str
     requests: tuple[Request, ...]
     seconds: float  # length
-    recorded: tuple[recording.Sample, ...] = ()
+    recorded: tuple[recording.Reading, ...] = ()
 
     def half(self, second: bool) -> "Trace":
         """Its first or second half in time, beginning at 0."""
@@ -52,7 +52,7 @@ class Trace:
 
 
 def load(text: str) -> Trace:
-    """The trace that is named: a made-up one, else a file."""
+    """Make the trace that is named: a made-up one, else a file."""
     kind, _, rest = text.partition(":")
     if kind in MADE_UP:
         return _made_up(text, kind, rest)
@@ -60,7 +60,7 @@ def load(text: str) -> Trace:
 
 
 def read(path: Path) -> Trace:
-    """The trace in a file."""
+    """Read the trace in a file."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def read(path: Path) -> Trace:
     if header not in parsers:
         known = "; ".join([*parsers, recording.HEADER])
         raise BadTraceError(f"{path}, line 1: it is {header[:80]!r}; one of these must stand there: {known}")
-    rows = list(_rows(path, lines, parsers[header], header))
+    rows = list(_rows(path, lines, parse=parsers[header], header=header))
     if not rows:
         raise BadTraceError(f"{path}: it has no requests; lines of {header} belong below the first line")
     rows.sort()
@@ -81,7 +81,7 @@ def read(path: Path) -> Trace:
     return Trace(path.name, moved, moved[-1].arrival + 1.0)
 
 
-def _rows(path: Path, lines: list[str], parse: Callable[[list[str]], Request], header: str) -> Iterator[Request]:
+def _rows(path: Path, lines: list[str], *, parse: Callable[[list[str]], Request], header: str) -> Iterator[Request]:
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
@@ -108,12 +108,12 @@ def _plain(cells: list[str]) -> Request:
 
 
 def _recorded(path: Path, lines: list[str]) -> Trace:
-    samples: list[recording.Sample] = []
+    samples: list[recording.Reading] = []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         try:
-            samples.append(recording.parse(line))
+            samples.append(recording.parse_line(line))
             if len(samples) > 1 and samples[-1].time < samples[-2].time:
                 raise ValueError("its time is before that of the line above")
         except ValueError as error:
@@ -125,7 +125,7 @@ def _recorded(path: Path, lines: list[str]) -> Trace:
     return Trace(path.name, tuple(_spread(moved)), moved[-1].time + 1.0, moved)
 
 
-def _spread(samples: tuple[recording.Sample, ...]) -> Iterator[Request]:
+def _spread(samples: tuple[recording.Reading, ...]) -> Iterator[Request]:
     served = sum(one.served for one in samples)
     mean = sum(one.served_answer_tokens for one in samples) / served if served else ANSWER
     before = samples[0].time
@@ -137,7 +137,7 @@ def _spread(samples: tuple[recording.Sample, ...]) -> Iterator[Request]:
         before = one.time
 
 
-def gamma(rate: float, cv: float, seconds: float, seed: int) -> Iterator[Request]:
+def gamma(rate: float, cv: float, *, seconds: float, seed: int) -> Iterator[Request]:
     """Gaps between arrivals are Gamma distributed: shape 1/cv^2, mean 1/rate. CV 1 is a Poisson process."""
     draw = random.Random(seed)
     shape = 1.0 / cv**2
@@ -147,7 +147,7 @@ def gamma(rate: float, cv: float, seconds: float, seed: int) -> Iterator[Request
         now += draw.gammavariate(shape, 1.0 / rate / shape)
 
 
-def step(low: float, high: float, seconds: float, seed: int) -> Iterator[Request]:
+def step(low: float, high: float, *, seconds: float, seed: int) -> Iterator[Request]:
     """Poisson arrivals: a quarter of the time at the low rate, half at the high one, a quarter at the low one again."""
     draw = random.Random(seed)
     now = 0.0
@@ -167,7 +167,7 @@ def _sized(draw: random.Random, now: float) -> Request:
     return Request(now, prompt, 1 + int(draw.gammavariate(1.5625, ANSWER / 1.5625)))
 
 
-MADE_UP: dict[str, tuple[Callable[[float, float, float, int], Iterator[Request]], str]] = {
+MADE_UP: dict[str, tuple[Callable[..., Iterator[Request]], str]] = {
     "gamma": (gamma, "gamma:RATE,CV,SECONDS,SEED"),
     "step": (step, "step:LOW,HIGH,SECONDS,SEED"),
 }
@@ -180,7 +180,7 @@ def _made_up(text: str, kind: str, rest: str) -> Trace:
         numbers = float(first), float(second), float(seconds)
         if not all(0 < number < float("inf") for number in numbers):
             raise ValueError
-        requests = tuple(make(*numbers, int(seed)))
+        requests = tuple(make(*numbers[:2], seconds=numbers[2], seed=int(seed)))
     except ValueError:
         raise BadTraceError(f"{text}: expected {expected}, numbers above 0 and a whole number as seed") from None
     if not requests:

@@ -20,7 +20,7 @@ _DOWN = (60.0, 300.0, 900.0)  # seconds
 
 
 def grid(name: str, slots: int) -> Iterator[dict[str, float]]:
-    """The settings that are tried for a rule."""
+    """List the settings that are tried for a rule."""
     if name == "knative":
         for share, stable, delay in product(_TARGETS, (60.0, 300.0), (0.0, 600.0)):
             yield {"utilisation": share, "stable": stable, "down_delay": delay}
@@ -33,33 +33,33 @@ def grid(name: str, slots: int) -> Iterator[dict[str, float]]:
 
 
 def rank(one: Summary) -> tuple[bool, float, float]:
-    """The smaller, the better."""
+    """Rank a run: the smaller, the better."""
     reached = one.share >= SHARE
     return (not reached, 0.0 if reached else -one.share, one.gpu_seconds)
 
 
 def tune(name: str, trace: Trace, parameters: Parameters) -> dict[str, float]:
-    """The settings that do best on this trace."""
+    """Find the settings that do best on this trace."""
     if name == "static":
         return {"groups": float(_enough(trace, parameters))}
     if name == "keda" and parameters.minReplicas:
         name = "hpa"  # between one group and many KEDA is its HPA: the same settings win
     tried = grid(name, parameters.slots)
-    return min(tried, key=lambda one: rank(attempt(name, one, trace, parameters)))
+    return min(tried, key=lambda one: rank(attempt(name, one, trace=trace, parameters=parameters)))
 
 
 def _enough(trace: Trace, parameters: Parameters) -> int:
-    """The fewest groups that serve 99 % in time, by halving: more of them never let a request wait longer."""
+    """Find the fewest groups that serve 99 % in time, by halving: more of them never let a request wait longer."""
     low, high = 1, parameters.maxReplicas
     while low < high:
         middle = (low + high) // 2
-        good = attempt("static", {"groups": float(middle)}, trace, parameters).share >= SHARE
+        good = attempt("static", {"groups": float(middle)}, trace=trace, parameters=parameters).share >= SHARE
         low, high = (low, middle) if good else (middle + 1, high)
     return low
 
 
-def attempt(name: str, settings: dict[str, float], trace: Trace, parameters: Parameters) -> Summary:
-    """One run of a rule. A fixed number is there from the beginning; all others begin with the same number."""
+def attempt(name: str, settings: dict[str, float], *, trace: Trace, parameters: Parameters) -> Summary:
+    """Run a rule once. A fixed number is there from the beginning; all others begin with the same number."""
     initial = int(settings["groups"]) if name == "static" else first_groups(trace, parameters)
     run = simulate(trace, parameters, maker(name, settings)(parameters, initial), initial=initial)
     return summary(name, run, parameters)

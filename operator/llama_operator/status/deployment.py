@@ -1,245 +1,143 @@
-"""Status says what was seen: computed from the snapshot by one function, written once per pass, only if it differs.
+"""Status says what was seen: computed from the state by one function, written once per pass, only if it differs.
 
 The plan adds only the reasons why something waits. Available: at least one group and one gateway answer. Progressing:
 something is on its way without anybody's help. Degraded: somebody has to act, the message says on what. At zero groups
 it is available where autoscaling starts one for the first request, and is not where ``spec.replicas`` is 0.
 """
 
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from llama_operator.api import (
-    AutoscalingStatus,
-    Condition,
-    GroupStatus,
-    LlamaDeploymentStatus,
-    ModelFactsStatus,
-    ModelStatus,
-)
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
 from llama_operator.plan.explain import gateways_ready
-from llama_operator.plan.groups.steps import is_serving
-from llama_operator.plan.naming import GroupId
+from llama_operator.plan.groups.group import Group
+from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import FAILURES, Explanation, Reason, most_severe
-from llama_operator.ports import KubeEvent
+from llama_operator.plan.reasons import Explanation, most_severe
+from llama_operator.plan.sentences import deployment as sentences
+from llama_operator.plan.sentences import groups as groups_sentences
+from llama_operator.plan.sentences import weights as weights_sentences
+from llama_operator.status.conditions import LONGEST, Stamp, condition
+from llama_operator.status.states import SERVING, waiting_state
 from llama_serving.config import names
-
-LONGEST = 2000  # characters of a sentence: the API server refuses a condition with a very long one
-
-SERVING, STARTING, PENDING = "Serving", "Starting", "Pending"
-DRAINING, REBUILDING, FAILED = "Draining", "Rebuilding", "Failed"
-SWAPPING, VERIFYING = "Swapping", "Verifying"
-
-_STATES = {
-    Reason.REPLACING: DRAINING,
-    Reason.SCALING_DOWN: DRAINING,
-    Reason.POD_LOST: REBUILDING,
-    Reason.UNSCHEDULABLE: PENDING,
-    Reason.WAITING_FOR_ROOM: PENDING,
-    Reason.POD_STARTING: PENDING,
-    Reason.STAGING_WEIGHTS: STARTING,
-    Reason.SWAPPING: SWAPPING,
-    Reason.VERIFYING: VERIFYING,
-}
+from llama_serving.config.reason_catalogue import FAILURES
+from llama_serving.config.reasons import Reason, ReportReason
 
 
-def report(world: Snapshot, plan: Plan, problems: tuple[Explanation, ...], now: datetime) -> LlamaDeploymentStatus:
-    """The status to write after this pass. ``problems`` are what the API server said to our writes."""
-    moment = now.replace(microsecond=0)
-    holds = tuple(replace(hold, detail=hold.detail[:LONGEST]) for hold in problems + plan.holds)
-    first = most_severe(holds) or _rest(world, plan)
-    groups = _groups(world, plan, holds, moment)
+@dataclass(frozen=True)
+class _Report:
+    """What the status is computed from."""
+
+    state: PlanState
+    plan: Plan
+    explanations: tuple[Explanation, ...]
+    before: Mapping[str, GroupStatus]  # by the group's name, as the status has it now
+
+
+def deployment_status(state: PlanState, plan: Plan, problems: tuple[Explanation, ...]) -> LlamaDeploymentStatus:
+    """Compute the status to write after this pass. ``problems``: what the API server said to our writes."""
+    found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in problems + plan.explanations)
+    report = _Report(state, plan, found, {one.name: one for one in state.snapshot.status.groups})
+    first = most_severe(found) or _at_rest(report)
+    groups = tuple(_group(group, report) for group in state.groups)
     serving = [group for group in groups if group.state == SERVING]
-    wished = len(groups) if plan.replicas is None else plan.replicas
     return LlamaDeploymentStatus(
-        observed_generation=world.generation,
+        observed_generation=state.snapshot.generation,
         replicas=len({group.ordinal for group in groups}),
         ready_replicas=len(serving),
-        groups_ready=f"{len(serving)}/{wished}",
-        selector=f"{names.LABEL_DEPLOYMENT}={world.key.name},{names.LABEL_STAGE}=0",
+        groups_ready=f"{len(serving)}/{_wanted(report)}",
+        selector=f"{names.LABEL_DEPLOYMENT}={state.snapshot.key.name},{names.LABEL_STAGE}=0",
         weights=", ".join(sorted({group.weights for group in serving if group.weights})),
         reason=first.reason,
         message=first.detail,
-        model=_model(world, plan),
+        model=_model(report),
         groups=groups,
-        rollout=plan.memory.rollout,
-        history=plan.memory.history,
-        good=plan.memory.good,
-        baselines=plan.memory.baselines,
-        autoscaling=plan.memory.autoscaling,
-        taken_back=plan.memory.taken_back,
-        conditions=_conditions(world, plan, first, holds, groups, moment),
+        rollout=plan.persisted.rollout,
+        history=plan.persisted.history,
+        stable=plan.persisted.stable,
+        baselines=plan.persisted.baselines,
+        autoscaling=plan.persisted.autoscaling,
+        requeues=plan.persisted.requeues,
+        default_images=plan.persisted.default_images,
+        conditions=_conditions(report, first),
     )
 
 
-def notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> tuple[KubeEvent, ...]:
-    """Events of what changed between two statuses: a group's state, and the first thing to look at."""
-    states = {group.name: group.state for group in before.groups}
-    changed = [group for group in after.groups if states.get(group.name) != group.state]
-    found = [
-        KubeEvent(
-            warning=group.state in (FAILED, REBUILDING),
-            reason=group.reason or group.state,
-            message=f"group {group.ordinal} is {group.state}: {group.message}",
-        )
-        for group in changed
-    ]
-    found += _rollout_notices(before, after)
-    found += _verify_notices(before, after)
-    found += _scaling_notices(before.autoscaling, after.autoscaling)
-    if before.reason != after.reason:
-        found.append(KubeEvent(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
-    return tuple(found)
+def _wanted(report: _Report) -> int:
+    """Count the groups that are wanted; where the spec cannot be read, those that are there."""
+    return len(report.state.groups) if report.plan.replicas is None else report.plan.replicas
 
 
-def _rollout_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
-    """The begin of a rollout with what it will take, and each turn that it takes."""
-    old, new = before.rollout, after.rollout
-    if new is None or (old and (old.key, old.phase, old.started) == (new.key, new.phase, new.started)):
-        return []
-    if new.phase == "RollingOut":
-        plan = "; ".join((new.expected.why, *new.expected.steps))
-        return [KubeEvent(False, Reason.ROLLING_OUT, f"{new.to} in place of {new.before}: {plan}")]
-    turned = new.phase in ("RollingBack", "Held")
-    word = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or "RolloutDone")
-    return [KubeEvent(turned, word, f"rollout of {new.to}: {new.phase}, {new.message}")]
+def _at_rest(report: _Report) -> Explanation:
+    """Say that nothing waits: all groups serve, or none is wanted."""
+    if report.plan.replicas != 0:
+        return Explanation(Reason.SERVING, _serving_sentence(report.state))
+    if report.plan.scaling:
+        return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=True))
+    return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=False))
 
 
-def _scaling_notices(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[KubeEvent]:
-    """Every change of the number of groups, with why."""
-    if before is None or after is None or before.target == after.target:
-        return []
-    word = "ScaledUp" if after.target > before.target else "ScaledDown"
-    return [KubeEvent(False, word, f"{before.target} to {after.target} group(s): {after.message}")]
+def _serving_sentence(state: PlanState) -> str:
+    serving = {group.id.ordinal for group in state.groups if group.serving}
+    nodes = {pod.node for group in state.groups if group.id.ordinal in serving for pod in group.pods}
+    return sentences.serving(groups=len(serving), nodes=len(nodes))
 
 
-def _verify_notices(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
-    """What was measured of a group's weights, when it was measured anew."""
-    known = {group.name: group.verify for group in before.groups}
-    fresh = [group for group in after.groups if group.verify and group.verify != known.get(group.name)]
-    return [
-        KubeEvent(
-            not group.verify.passed, "Verified" if group.verify.passed else Reason.VERIFY_FAILED, group.verify.message
-        )
-        for group in fresh
-        if group.verify
-    ]
-
-
-def _rest(world: Snapshot, plan: Plan) -> Explanation:
-    """Nothing waits: all groups serve, or none is wanted."""
-    if plan.replicas != 0:
-        return Explanation(Reason.SERVING, _serving_sentence(world))
-    if plan.scaling:
-        text = "no group is wanted: the gateways hold requests, and the first of them starts one"
-        return Explanation(Reason.SCALED_TO_ZERO, text)
-    text = (
-        "spec.replicas is 0, so no group is wanted: the gateways hold requests until one serves or their time is over"
-    )
-    return Explanation(Reason.SCALED_TO_ZERO, text)
-
-
-def _serving_sentence(world: Snapshot) -> str:
-    groups = {pod.group for pod in world.stages if is_serving(pod)}
-    nodes = {pod.node for pod in world.stages if pod.group in groups}
-    return f"{len(groups)} group(s) serve from {len(nodes)} node(s)"
-
-
-def _groups(world: Snapshot, plan: Plan, holds: tuple[Explanation, ...], moment: datetime) -> tuple[GroupStatus, ...]:
-    seen: dict[GroupId, list[PodView]] = {}
-    for pod in world.stages:
-        seen.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
-    before = {group.name: group for group in world.status.groups}
-    ordered = sorted(seen.items(), key=lambda item: (item[0].ordinal, item[0].revision))
-    return tuple(_group(group, tuple(pods), plan, holds, before.get(group.name), moment) for group, pods in ordered)
-
-
-def _group(
-    group: GroupId,
-    pods: tuple[PodView, ...],
-    plan: Plan,
-    holds: tuple[Explanation, ...],
-    before: GroupStatus | None,
-    moment: datetime,
-) -> GroupStatus:
-    hold = most_severe(tuple(hold for hold in holds if hold.group == group.ordinal))
-    leader = next((pod for pod in pods if pod.stage == 0), None)
-    state = SERVING if leader and is_serving(leader) else _state(hold)
-    since = before.since if before and before.state == state and before.since else moment
+def _group(group: Group, report: _Report) -> GroupStatus:
+    waits = most_severe(tuple(one for one in report.explanations if one.group == group.id.ordinal))
+    state = SERVING if group.serving else waiting_state(waits)
+    before = report.before.get(group.id.name)
+    unchanged = before is not None and before.state == state
     return GroupStatus(
-        ordinal=group.ordinal,
-        name=group.name,
-        revision=group.revision,
+        ordinal=group.id.ordinal,
+        name=group.id.name,
+        pod_hash=group.id.pod_hash,
         state=state,
-        reason=hold.reason if hold else (Reason.SERVING if state == SERVING else Reason.POD_STARTING),
-        message=hold.detail if hold else ("the engine answers" if state == SERVING else ""),
-        nodes=tuple(pod.node for pod in pods),
-        weights=leader.weights if leader else "",
-        verify=plan.verdicts.get(group.name),
-        since=since,
+        reason=waits.reason if waits else (Reason.SERVING if group.serving else Reason.POD_STARTING),
+        message=waits.detail if waits else (groups_sentences.engine_answers() if group.serving else ""),
+        nodes=tuple(pod.node for pod in group.pods),
+        weights=group.leader.weights if group.leader else "",
+        verify=report.plan.verdicts.get(group.id.name),
+        since=(before.since if before and unchanged else None) or report.state.now.replace(microsecond=0),
     )
 
 
-def _state(hold: Explanation | None) -> str:
-    if hold is None:
-        return STARTING
-    return _STATES.get(hold.reason) or (FAILED if hold.reason in FAILURES else STARTING)
+def _model(report: _Report) -> ModelStatus | None:
+    weights, snapshot = report.plan.weights, report.state.snapshot
+    if snapshot.spec is None:
+        return snapshot.status.model
+    if weights is None:
+        return ModelStatus(key="", reason=Reason.INSPECTING_MODEL, message=weights_sentences.not_resolved())
+    if weights.facts is not None and not weights.refused:
+        facts = ModelFactsStatus.model_validate(weights.facts.model_dump())
+        text = weights_sentences.model_accepted(
+            architecture=facts.architecture, layers=facts.layers, files=facts.files, size=facts.bytes
+        )
+        return ModelStatus(
+            key=weights.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts
+        )
+    if weights.refused:
+        message = weights.message[:LONGEST]
+        return ModelStatus(key=weights.name, outcome="refused", reason=weights.reason, message=message)
+    return ModelStatus(key=weights.name, reason=Reason.INSPECTING_MODEL, message=weights_sentences.not_resolved())
 
 
-def _model(world: Snapshot, plan: Plan) -> ModelStatus | None:
-    view = plan.model
-    if world.spec is None:
-        return world.status.model
-    if view is None:
-        return ModelStatus(key="", reason=Reason.INSPECTING_MODEL, message="not looked at yet")
-    if view.facts is not None and not view.refused:
-        facts = ModelFactsStatus.model_validate(view.facts.model_dump())
-        text = f"{facts.architecture} of {facts.layers} layers, {facts.files} files, {facts.bytes} bytes"
-        return ModelStatus(key=view.name, outcome="accepted", reason="Accepted", message=text, facts=facts)
-    if view.refused:
-        return ModelStatus(key=view.name, outcome="refused", reason=view.reason, message=view.message[:LONGEST])
-    return ModelStatus(key=view.name, reason=Reason.INSPECTING_MODEL, message="not looked at yet")
-
-
-def _conditions(
-    world: Snapshot,
-    plan: Plan,
-    first: Explanation,
-    holds: tuple[Explanation, ...],
-    groups: tuple[GroupStatus, ...],
-    moment: datetime,
-) -> tuple[Condition, ...]:
-    ready, asked = gateways_ready(world)
-    serving = sum(group.state == SERVING for group in groups)
-    wished = len(groups) if plan.replicas is None else plan.replicas
-    idle = wished == 0 and plan.scaling is not None  # as asked: the first request starts a group
+def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
+    snapshot, wanted = report.state.snapshot, _wanted(report)
+    ready, asked = gateways_ready(snapshot)
+    serving = sum(group.serving for group in report.state.groups)
+    idle = wanted == 0 and report.plan.scaling is not None  # as asked: the first request starts a group
     available = ready > 0 and (serving > 0 or idle)
-    failure = most_severe(tuple(hold for hold in holds if hold.reason in FAILURES))
-    waits = most_severe(tuple(hold for hold in holds if hold.reason not in FAILURES))
-    done = Explanation(Reason.SERVING, f"{serving} of {wished} groups serve, {ready} of {asked} gateways are ready")
-    done = done if wished else _rest(world, plan)
-    verdicts = (
+    failure = most_severe(tuple(one for one in report.explanations if one.reason in FAILURES))
+    waits = most_severe(tuple(one for one in report.explanations if one.reason not in FAILURES))
+    done = Explanation(
+        Reason.SERVING, sentences.serving_of(serving_=serving, wanted=wanted, ready=ready, gateways=asked)
+    )
+    done = done if wanted else _at_rest(report)
+    conditions = (
         ("Available", available, done if available else first),
         ("Degraded", failure is not None, failure or done),
         ("Progressing", waits is not None, waits or first),
     )
-    before = {condition.type: condition for condition in world.status.conditions}
-    return tuple(
-        _condition(kind, value, hold, before.get(kind), world.generation, moment) for kind, value, hold in verdicts
-    )
-
-
-def _condition(
-    kind: str, value: bool, hold: Explanation, before: Condition | None, generation: int, moment: datetime
-) -> Condition:
-    status = "True" if value else "False"
-    since = before.last_transition_time if before and before.status == status else moment
-    return Condition(
-        type=kind,
-        status=status,
-        reason=hold.reason,
-        message=hold.detail,
-        last_transition_time=since,
-        observed_generation=generation,
-    )
+    stamp = Stamp(snapshot.status.conditions, snapshot.generation, report.state.now)
+    return tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)

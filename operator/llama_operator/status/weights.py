@@ -1,54 +1,42 @@
 """The status of a LlamaWeights: computed from what was seen, written once per pass, only if it differs."""
 
 from datetime import datetime
-from typing import Final
 
-from llama_operator.api import Condition, LlamaWeightsStatus, ModelFactsStatus
+from llama_operator.api import LlamaWeightsStatus, ModelFactsStatus
 from llama_operator.observe.weights import WeightsSnapshot
 from llama_operator.plan.naming import manifest_name
-from llama_operator.plan.reasons import Explanation, Reason
-from llama_operator.plan.weights.resolve import RESOLVING, WeightsPlan
-from llama_operator.ports import KubeEvent
-from llama_serving.config.model import ReportReason, WeightsReport
-
-LONGEST: Final = 2000  # characters of a sentence: the API server refuses a condition with a very long one
-
-_NO_WARNING: Final = frozenset({RESOLVING, Reason.POD_STARTING, Reason.API_RETRY, ReportReason.ACCEPTED})
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.weights.resolve import WeightsPlan
+from llama_operator.status.conditions import LONGEST, Stamp, condition
+from llama_serving.config.model import WeightsReport
+from llama_serving.config.reasons import ReportReason
 
 
-def report_weights(
-    world: WeightsSnapshot, plan: WeightsPlan, problems: tuple[Explanation, ...], now: datetime
+def weights_status(
+    snapshot: WeightsSnapshot, plan: WeightsPlan, problems: tuple[Explanation, ...], *, now: datetime
 ) -> LlamaWeightsStatus:
-    """The status to write after this pass. ``problems`` are what the API server said to our writes."""
+    """Compute the status to write after this pass. ``problems``: what the API server said to our writes."""
     ready = plan.settled or plan.accepted is not None
     reason, message = plan.reason, plan.message[:LONGEST]
     if problems and not ready:
         reason, message = problems[0].reason, problems[0].detail[:LONGEST]
-    found = _found(plan.accepted, plan.wish_key, world) if plan.accepted else world.status
+    found = _accepted(plan.accepted, plan.spec_key, snapshot) if plan.accepted else snapshot.status
+    stamp = Stamp(snapshot.status.conditions, snapshot.generation, now)
     return found.model_copy(
         update={
-            "observed_generation": world.generation,
+            "observed_generation": snapshot.generation,
             "ready": ready,
             "reason": str(reason),
             "message": message,
-            "look": plan.look,
-            "conditions": (_condition(world, ready, reason, message, now.replace(microsecond=0)),),
+            "last_resolve": plan.last_attempt,
+            "conditions": (condition("Ready", ready, (reason or ReportReason.RESOLVING, message), stamp=stamp),),
         }
     )
 
 
-def weights_notices(before: LlamaWeightsStatus, after: LlamaWeightsStatus) -> tuple[KubeEvent, ...]:
-    """An event when the reason changed, or the refusal's sentence."""
-    refused = after.look is not None and after.look.refused and not after.ready
-    same = before.reason == after.reason and (not refused or before.message == after.message)
-    if same or not after.reason:
-        return ()
-    return (KubeEvent(warning=after.reason not in _NO_WARNING, reason=after.reason, message=after.message),)
-
-
-def shown_bytes(count: int) -> str:
-    """Three digits and a decimal unit, such as ``269MB`` or ``16.1GB``."""
-    value, unit = float(count), "B"
+def short_bytes(number: int) -> str:
+    """Return three digits and a decimal unit, such as ``269MB`` or ``16.1GB``."""
+    value, unit = float(number), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.5:
             break
@@ -56,7 +44,7 @@ def shown_bytes(count: int) -> str:
     return f"{value:.3g}{unit}"
 
 
-def _found(report: WeightsReport, key: str, world: WeightsSnapshot) -> LlamaWeightsStatus:
+def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> LlamaWeightsStatus:
     facts = ModelFactsStatus.model_validate(report.facts.model_dump()) if report.facts else None
     return LlamaWeightsStatus(
         key=key,
@@ -64,22 +52,9 @@ def _found(report: WeightsReport, key: str, world: WeightsSnapshot) -> LlamaWeig
         digest=report.digest,
         short_digest=report.digest.removeprefix("sha256:")[:12],
         bytes=report.bytes,
-        size=shown_bytes(report.bytes),
+        size=short_bytes(report.bytes),
         files=report.files,
         license=report.license,
         facts=facts,
-        manifest=manifest_name(world.key.name),
-    )
-
-
-def _condition(world: WeightsSnapshot, ready: bool, reason: str, message: str, moment: datetime) -> Condition:
-    status = "True" if ready else "False"
-    before = next((one for one in world.status.conditions if one.type == "Ready"), None)
-    return Condition(
-        type="Ready",
-        status=status,
-        reason=reason or RESOLVING,
-        message=message,
-        last_transition_time=before.last_transition_time if before and before.status == status else moment,
-        observed_generation=world.generation,
+        manifest=manifest_name(snapshot.key.name),
     )

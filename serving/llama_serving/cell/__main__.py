@@ -15,9 +15,9 @@ from aiohttp import web
 
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
-from llama_serving.cell.shared.weights_ref import LINKS, wanted_weights
-from llama_serving.cell.supervisor.clients import EngineRest, RayRest, StageRest
-from llama_serving.cell.supervisor.control_dir import ControlFolder
+from llama_serving.cell.shared.weights_ref import LINKS, desired_weights
+from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
+from llama_serving.cell.supervisor.control_dir import ControlDir
 from llama_serving.cell.supervisor.engine_log import EngineLog
 from llama_serving.cell.supervisor.http_api import state_app
 from llama_serving.cell.supervisor.leader import LeaderRole
@@ -37,7 +37,7 @@ _BAD_CONFIG: Final = 2
 
 
 def main(argv: list[str]) -> int:
-    """Exit code: 0 drained, 1 start again, 2 the config is wrong."""
+    """Run the supervisor; exit code: 0 drained, 1 restart, 2 the config is wrong."""
     options = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     try:
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         logger.error("%s", error)
         return _BAD_CONFIG
-    control = ControlFolder(me, folder=options.control, links=Path(LINKS))
+    control = ControlDir(me, folder=options.control, links=Path(LINKS))
     code, message = asyncio.run(_serve(me, control))
     if code != 0 and options.termination_log.exists():  # the kubelet makes the file; elsewhere nobody reads it
         options.termination_log.write_text(message, encoding="utf-8")
@@ -78,15 +78,15 @@ async def _serve(me: Identity, control: Control) -> tuple[int, str]:
 
 def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
     ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
-    weights = WeightsCheck(lambda: Path(wanted_weights(me.config, control.wish()).path), clock=time.monotonic)
-    cluster = RayRest(session, host=me.ip, token=me.token)
-    stages = StageRest(session)
+    weights = WeightsCheck(lambda: Path(desired_weights(me.config, control.desired_state()).path), clock=time.monotonic)
+    cluster = RayClient(session, host=me.ip, token=me.token)
+    stages = StageClient(session)
     if me.is_leader:
         return LeaderRole(
             me,
             ray=ray,
             cluster=cluster,
-            engine=EngineRest(session, host=me.ip, served_name=me.config.weights.served_name),
+            engine=EngineClient(session, host=me.ip, served_name=me.config.weights.served_name),
             weights=weights,
             control=control,
             stages=stages,

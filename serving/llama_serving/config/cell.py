@@ -3,7 +3,7 @@
 The operator writes one ``CellConfig`` per group into a ConfigMap; every stage mounts it at ``names.CELL_CONFIG_PATH``.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,9 +11,17 @@ EngineOption = bool | int | float | str
 
 
 class Frozen(BaseModel):
-    """A message that nobody changes after it was read; an unknown field is an error."""
+    """A message that nobody changes after it was read; an unknown field is an error.
+
+    A reader may be older than its writer: groups keep their image under a newer operator. So a new field has a default
+    that means what was before, a default never changes, and ``to_wire`` leaves out the fields that have theirs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the message as it is sent: plain JSON types, without the fields that have their default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class WeightsRef(Frozen):
@@ -47,7 +55,7 @@ class CellConfig(Frozen):
     deployment: str
     namespace: str
     group: int = Field(ge=0)
-    revision: str
+    pod_hash: str
     stage_hosts: tuple[str, ...] = Field(min_length=1, description="DNS name of each stage; index = stage, 0 = leader")
     weights: WeightsRef
     layout: Layout

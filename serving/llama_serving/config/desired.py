@@ -1,11 +1,11 @@
-"""What the operator asks of a running group: ``PUT :8080/llama/wish`` on every stage, with the group's token.
+"""What the operator asks of a running group: ``PUT :8080/llama/desired`` on every stage, with the group's token.
 
-A wish is a level, not a command: the last one holds, the same one again changes nothing, and a supervisor keeps it in
-``names.WISH_PATH`` so that a container that starts again begins with it. Without a wish the config of the pod holds.
+A desired state is a level, not a command: the last one holds, and the same one again changes nothing. A supervisor
+keeps it in ``names.DESIRED_PATH``, so that a container that starts again begins with it. Without one the config of the
+pod holds.
 """
 
 import hashlib
-from enum import StrEnum
 
 from pydantic import Field
 
@@ -16,11 +16,13 @@ from llama_serving.config.weights import Manifest
 class GoldenPrompt(Frozen):
     """A prompt whose greedy answer is known."""
 
-    prompt: str = Field(min_length=1)
-    expect: str = Field(default="", description="text that the answer must contain; empty: not asked for")
-    pattern: str = Field(default="", description="regular expression (RE2) that the answer must match; empty: none")
-    max_tokens: int = Field(default=32, ge=1, le=256)
-    chat: bool = Field(default=True, description="as a user's message; false: as plain text to be completed")
+    prompt: str = Field(min_length=1, max_length=4096, description="The prompt.")
+    expect: str = Field(default="", max_length=1024, description="Text that the answer must contain. If empty, none.")
+    pattern: str = Field(
+        default="", max_length=1024, description="Regular expression (RE2) that the answer must match. If empty, none."
+    )
+    max_tokens: int = Field(default=32, ge=1, le=256, description="Length of the answer in tokens.")
+    chat: bool = Field(default=True, description="True asks as a user's message; false has plain text completed.")
 
 
 class Verify(Frozen):
@@ -52,21 +54,8 @@ class DesiredState(Frozen):
 
     @property
     def key(self) -> str:
-        """Short hash of the wish: what a stage reports to say which one it holds."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-
-class StagingReason(StrEnum):
-    """Machine word of why some weights are not ready on a stage."""
-
-    DIGEST_DIFFERS = "DigestDiffers"  # what came, or lies there, is not what the manifest says
-    DISK_FULL = "DiskFull"  # too little room; looked at again every few seconds
-    WEIGHTS_DENIED = "WeightsDenied"
-    WEIGHTS_GONE = "WeightsGone"
-    WEIGHTS_BUSY = "WeightsBusy"  # waiting: asked too often, or the source is overloaded
-    WEIGHTS_BROKEN = "WeightsBroken"  # waiting: the connection ended, the volume failed
-    WEIGHTS_UNREADABLE = "WeightsUnreadable"  # no safetensors file, or no model
-    STAGED_BY_OTHER = "StagedByOther"  # waiting: another pod stages them into the claim that both share
+        """Short hash: what a stage reports to say which one it holds."""
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]
 
 
 class StagedWeights(Frozen):
@@ -88,9 +77,9 @@ class StagingState(Frozen):
     """What a stage's stager writes to ``names.STAGING_PATH``."""
 
     weights: tuple[StagedWeights, ...] = ()
-    wish: str | None = Field(
+    desired: str | None = Field(
         default=None,
-        description="key of the wish that this answers; empty: none was read yet; absent: a version that does not say",
+        description="key of the desired state that this answers; empty: none was read yet; absent: an older version",
     )
     disk_free: int = Field(default=0, ge=0, description="bytes free on the volume of the weights")
 

@@ -1,4 +1,4 @@
-"""The file from which a gateway starts, and what it says on its internal port."""
+"""The config file of a gateway, and its load as reported on its admin port."""
 
 from pydantic import Field
 
@@ -11,49 +11,53 @@ class GatewayConfig(Frozen):
     deployment: str
     namespace: str
     max_in_flight_per_group: int = Field(default=64, ge=1, description="this gateway's share of a group's batch")
-    max_waiting: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
-    max_wait: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
-    keep_alive: float = Field(
-        default=10, ge=0, description="a stream that waits so long is begun, and gets a comment as often; 0: never"
+    max_queue_length: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
+    queue_timeout: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
+    sse_keep_alive: float = Field(
+        default=10, ge=0, description="period of SSE comments in a stream that waits for a group; 0: none"
     )
     connect_timeout: float = Field(default=2, gt=0)
     first_byte_timeout: float = Field(default=600, gt=0, description="from the request sent to the response's head")
     idle_timeout: float = Field(default=300, gt=0, description="between two pieces of a response")
     max_body: int = Field(default=32 << 20, ge=1, description="largest request body; more gets 413")
     max_held: int = Field(
-        default=1 << 30, ge=1, description="all request bodies held at a time, or what memory allows; more get 429"
+        default=1 << 30,
+        ge=1,
+        description="bytes of all request bodies held at a time, at most what memory allows; more get 429",
     )
-    max_retries: int = Field(default=10, ge=0, description="further groups tried before the first byte")
+    max_retries: int = Field(default=10, ge=0, description="retries before the first byte")
     ejection: float = Field(default=1, gt=0, description="first pause of a group after a failure; doubles up to 30 s")
-    lame_duck: float = Field(default=5, ge=0, description="on SIGTERM: still accepts, until no Service sends here")
-    drain: float = Field(default=300, gt=0, description="on SIGTERM: until requests in flight have ended")
+    lame_duck: float = Field(
+        default=5, ge=0, description="on SIGTERM: time that the listener stays open, until no Service sends here"
+    )
+    drain: float = Field(default=300, gt=0, description="on SIGTERM: longest time until requests in flight have ended")
 
 
-#: Upper bounds, in seconds, of the classes in which times to the first byte are counted; a last class has the rest.
+#: Upper bounds in seconds of the histogram of times to the first byte; a last class has the rest.
 FIRST_BYTE_BOUNDS = (
     0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0,
 )  # fmt: skip
 
 
 class AnswerCounts(Frozen):
-    """Answers given by some weights since this gateway started: what a canary is judged by."""
+    """Answers given by some weights since this gateway started; a canary is judged by them."""
 
     finished: int = 0
-    failed: int = Field(default=0, description="attempts that ended in an error of the group: refused, hung, 5xx")
-    continued: int = Field(default=0, description="streams that began here and were ended by another group")
-    broken: int = Field(default=0, description="streams that nobody could end")
+    failed: int = Field(default=0, description="attempts that ended in an error of the group: refused, timed out, 5xx")
+    continued: int = Field(default=0, description="streams begun by these weights and continued by another group")
+    broken: int = Field(default=0, description="streams that no group could continue")
     first_byte: tuple[int, ...] = Field(
         default=(0,) * (len(FIRST_BYTE_BOUNDS) + 1), description="streams per class of FIRST_BYTE_BOUNDS"
     )
 
 
 class WorkCount(Frozen):
-    """Some requests and what they ask for, or got. Prompt tokens are estimated: the gateway has no tokenizer."""
+    """Requests and their tokens. Prompt tokens are estimated: the gateway has no tokenizer."""
 
     requests: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
-    seconds: float = Field(default=0.0, description="that they spent on a group, added up")
+    seconds: float = Field(default=0.0, description="time that they held a slot of a group, added up")
 
 
 class GroupLoad(Frozen):
@@ -82,16 +86,18 @@ class GatewayLoad(Frozen):
         default_factory=dict, description="by the id of the weights that answered, as in the header x-llama-weights"
     )
     uptime: float = Field(
-        default=0.0, ge=0, description="seconds since this process started; less than before: its counts began anew"
+        default=0.0,
+        ge=0,
+        description="seconds since this process started; if less than before, its counts restarted at 0",
     )
     arrived: WorkCount = Field(
         default=WorkCount(),
-        description="all requests so far that want a group, each once; answer_tokens is what they ask",
+        description="all requests so far that needed a group, each once; answer_tokens: what they asked for",
     )
     waits: WorkCount = Field(
-        default=WorkCount(), description="those that wait now; answer_tokens is what they are expected to get"
+        default=WorkCount(), description="requests that wait now; answer_tokens: what they are expected to get"
     )
     served: WorkCount = Field(
         default=WorkCount(),
-        description="all requests so far that were answered to their end; answer_tokens: what they got",
+        description="all requests so far answered completely; answer_tokens: what they got",
     )

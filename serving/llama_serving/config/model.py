@@ -1,6 +1,5 @@
 """What is reported of a model's folder, written to a pod's termination message (at most 4096 bytes)."""
 
-from enum import StrEnum
 from typing import Final, Literal
 
 from pydantic import Field
@@ -37,21 +36,6 @@ class ModelReport(Frozen):
 
 #: Key of the ConfigMap into whose ``binaryData`` a resolver puts the manifest: JSON, gzip.
 MANIFEST_KEY: Final = "manifest.json.gz"
-
-
-class ReportReason(StrEnum):
-    """Machine word of a report on weights. Those of a model's folder are CellReason's."""
-
-    ACCEPTED = "Accepted"
-    WEIGHTS_DENIED = "WeightsDenied"  # 401, 403, a gated repository
-    WEIGHTS_GONE = "WeightsGone"  # no such bucket, repository, revision or file
-    WEIGHTS_BROKEN = "WeightsBroken"  # the source did not hold out until the deadline
-    WEIGHTS_MISSING = "WeightsMissing"
-    WEIGHTS_UNREADABLE = "WeightsUnreadable"
-    MODEL_REFUSED = "ModelRefused"
-    LICENSE_REFUSED = "LicenseRefused"  # the license that was found contradicts the accepted one
-    DIGEST_DIFFERS = "DigestDiffers"
-    DIGEST_UNKNOWN = "DigestUnknown"  # the source lists no sha256, and was only to be listed
 
 
 class WeightsReport(Frozen):

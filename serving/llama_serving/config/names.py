@@ -4,12 +4,23 @@ from typing import Final
 
 API_GROUP: Final = "llama-operator.dev"
 
+# Kubernetes' forms of names as RE2 patterns without anchors. ``[.]`` because CEL would eat a backslash.
+DNS_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_SUBDOMAIN: Final = f"{DNS_LABEL}([.]{DNS_LABEL})*"
+
+# The longest name made from a LlamaDeployment's: {name}-{pod hash: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
+# at most 63 characters.
+MAX_NAME: Final = 63 - len("-12345678-1234-123")
+
+# Of a LlamaWeights: {name}-{key: 8}, the name of its Job, which becomes a label's value.
+MAX_WEIGHTS_NAME: Final = 63 - len("-12345678")
+
 # Labels of every pod that belongs to a LlamaDeployment (a stage or a gateway).
 LABEL_DEPLOYMENT: Final = f"{API_GROUP}/deployment"  # name of the LlamaDeployment
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"  # COMPONENT_*
 LABEL_GROUP: Final = f"{API_GROUP}/group"  # ordinal of the group, decimal
 LABEL_STAGE: Final = f"{API_GROUP}/stage"  # index of the stage in its group, decimal; "0" is the leader
-LABEL_REVISION: Final = f"{API_GROUP}/revision"  # hash of what makes a pod different
+LABEL_POD_HASH: Final = f"{API_GROUP}/pod-hash"  # hash of what makes a pod different
 LABEL_WEIGHTS: Final = f"{API_GROUP}/weights"  # name of the LlamaWeights that a resolver's objects belong to
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "llama-operator"
@@ -23,6 +34,18 @@ ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
 
 # Annotation of a leader whose drain took too long ("true"): gateways move its streams to other groups on its weights.
 ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
+
+# Annotation of every object that is applied: hash of what was written, so that a field that goes shows.
+ANNOTATION_DIGEST: Final = f"{API_GROUP}/digest"
+
+# Annotation of the gateway's pod template: hash of its config, so that a change of it makes new pods.
+ANNOTATION_CONFIG: Final = f"{API_GROUP}/config"
+
+# Annotation of a resolver's Job: number of the attempt, decimal.
+ANNOTATION_ATTEMPT: Final = f"{API_GROUP}/attempt"
+
+# Label of a namespace from which the gateways' metrics may be read ("enabled").
+LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
@@ -40,7 +63,7 @@ PORT_RAY_DASHBOARD: Final = 8265  # leader: the Serve REST API
 
 # Ports of a gateway pod.
 PORT_GATEWAY: Final = 8000  # the OpenAI API of the users
-PORT_GATEWAY_INTERNAL: Final = 9000  # /load, /metrics, /live, /ready
+PORT_GATEWAY_ADMIN: Final = 9000  # /load, /metrics, /live, /ready
 
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
@@ -50,9 +73,9 @@ MODEL_MOUNT: Final = "/models"
 WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
-WISH_PATH: Final = "/run/llama/wish.json"  # written by the supervisor: a Wish
+DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
-MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: NextWeights of the weights that the pod starts with
+MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
@@ -63,7 +86,7 @@ SERVING_UID: Final = 10001
 
 # Routes and headers.
 ROUTE_STATE: Final = "/llama/state"
-ROUTE_WISH: Final = "/llama/wish"
+ROUTE_DESIRED: Final = "/llama/desired"
 ROUTE_LIVE: Final = "/live"
 ROUTE_READY: Final = "/ready"
 HEADER_GROUP: Final = "x-llama-group"
@@ -72,7 +95,7 @@ HEADER_REQUEST_ID: Final = "x-request-id"
 
 
 def weights_path(digest: str) -> str:
-    """Folder of some staged weights, the same on every stage: ``Weights.path`` of what was not mounted."""
+    """Folder of some staged weights, the same on every stage: ``WeightsRef.path`` of what was not mounted."""
     return f"{WEIGHTS_MOUNT}/{digest.removeprefix('sha256:')[:16]}"
 
 

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
 from llama_serving.config.desired import Measurement, StagingState, SwapState
+from llama_serving.config.reasons import CellReason
 
 
 class Phase(StrEnum):
@@ -19,27 +20,6 @@ class Phase(StrEnum):
     DRAINING = "draining"  # SIGTERM: no new requests, those in flight end
 
 
-class CellReason(StrEnum):
-    """Machine word of why a stage is not serving."""
-
-    RAY_STARTING = "RayStarting"
-    STAGES_NOT_JOINED = "StagesNotJoined"
-    LEADER_NOT_REACHED = "LeaderNotReached"
-    ENGINE_STARTING = "EngineStarting"
-    ENGINE_FAILED = "EngineFailed"  # started and failed, will be tried again; message holds the engine's last error
-    ENGINE_UNHEALTHY = "EngineUnhealthy"  # it answered once and does not now
-    WEIGHTS_UNREADABLE = "WeightsUnreadable"
-    WEIGHTS_MISSING = "WeightsMissing"
-    WEIGHTS_STAGING = "WeightsStaging"  # on their way into the pod, or being verified in it
-    WEIGHTS_REFUSED = "WeightsRefused"  # they came, and are not what the manifest says; or there is no room for them
-    SWAPPING = "Swapping"  # the engine exchanges its weights
-    SWAP_FAILED = "SwapFailed"  # it could not; message names the stage
-    VERIFYING = "Verifying"  # the engine answers, and is asked what it must be able to answer
-    MODEL_REFUSED = "ModelRefused"  # config.json cannot be served as asked
-    SERVING = "Serving"
-    DRAINING = "Draining"
-
-
 class CellState(Frozen):
     """State of one stage; the leader's speaks for its group. A newer cell may say more than its reader knows."""
 
@@ -48,7 +28,7 @@ class CellState(Frozen):
     deployment: str
     group: int
     stage: int
-    revision: str
+    pod_hash: str
     weights: str = Field(description="id of the weights that the engine answers with; empty before it does")
     phase: Phase
     reason: CellReason
@@ -65,8 +45,10 @@ class CellState(Frozen):
     running: int | None = Field(default=None, description="leader: requests in the engine's batch; None when unknown")
     waiting: int | None = Field(default=None, description="leader: requests that the engine has not begun")
     ready: bool = Field(default=False, description="leader: the engine answered within the last seconds")
-    wish: str = Field(default="", description="key of the wish that this stage holds; empty: it has only its config")
+    desired: str = Field(
+        default="", description="key of the desired state that this stage holds; empty: it has only its config"
+    )
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
     swap: SwapState | None = Field(default=None, description="leader: the last exchange of weights")
-    verdict: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
+    measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
+from llama_serving.cell.entrypoints import CPU_WORKER_CLASS
 from llama_serving.cpu.driver_address import export_driver_address
 from llama_serving.cpu.engine_process import use_for_engine_cores
 from llama_serving.cpu.executor import CpuStagesExecutor
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.engine.protocol import EngineClient
-
-WORKER_CLASS = "llama_serving.cpu.worker.StageWorker"
 
 
 class CpuStagesEngine(VLLMEngine):  # type: ignore[misc]
@@ -49,4 +48,4 @@ def use_stage_actors(parallel_config: Any) -> None:
     ("Pipeline Parallelism without Ray distributed executor ... is not supported").
     """
     parallel_config.distributed_executor_backend = CpuStagesExecutor
-    parallel_config.worker_cls = WORKER_CLASS
+    parallel_config.worker_cls = CPU_WORKER_CLASS

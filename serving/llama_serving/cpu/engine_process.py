@@ -6,22 +6,20 @@ replica has finished importing. Here Python's fork server is started first, and 
 The engine core's parent is then the fork server, which ends when the replica does; the engine core ends with it.
 """
 
-import ctypes
 import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
-from typing import Any, Final
+from typing import Any
 
-_PRELOADED: Final = ("llama_serving.cpu.executor", "vllm.v1.engine.core")
-_PR_SET_PDEATHSIG: Final = 1
+from llama_serving.cell.entrypoints import CPU_ENGINE_CORE_MODULES
+from llama_serving.common.parent_death import die_with_parent
 
 
-def start_importing() -> None:
-    """Start the fork server; returns at once. To be called before anything imports vLLM."""
-    multiprocessing.set_forkserver_preload(list(_PRELOADED))
+def start_importing(modules: Sequence[str] = CPU_ENGINE_CORE_MODULES) -> None:
+    """Start the fork server, which imports ``modules``; return at once. Call it before anything imports vLLM."""
+    multiprocessing.set_forkserver_preload(list(modules))
     forkserver.ensure_running()
 
 
@@ -31,12 +29,12 @@ class EngineCoreContext(ForkServerContext):
     def Process(  # type: ignore[override]  # noqa: N802
         self, *, target: Callable[..., None], name: str, kwargs: Mapping[str, Any]
     ) -> multiprocessing.process.BaseProcess:
-        """The process of an engine core, not started yet."""
+        """Return the process of an engine core, not started yet."""
         return super().Process(target=_run, name=name, args=(dict(os.environ), target), kwargs=kwargs)
 
 
 def _run(environment: Mapping[str, str], target: Callable[..., None], **kwargs: Any) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     os.environ.clear()
     os.environ.update(environment)
     target(**kwargs)

@@ -29,7 +29,7 @@ class StageProc(v2.RayWorkerProc):  # type: ignore[misc]
         super().__init__(*arguments, **options)
 
     def get_node_and_physical_gpu_ids(self) -> tuple[str, list[int]]:
-        """Node of this actor; no accelerators."""
+        """Return the node of this actor, and no accelerators."""
         return ray.get_runtime_context().get_node_id(), []
 
 
@@ -38,11 +38,11 @@ class CpuStagesExecutor(v2.RayExecutorV2):  # type: ignore[misc]
 
     @staticmethod
     def _get_actor_resource_kwargs() -> dict[str, Any]:
-        """The bundle's CPU is held by the placement group; the actor asks for nothing of its own."""
+        """Ask for nothing: the placement group holds the CPU of the bundle."""
         return {}
 
     def _build_runtime_env(self) -> dict[str, Any]:
-        """Nothing: the environment is set before Ray starts; an actor with its own gets no process made ahead."""
+        """Return nothing: the environment is set before Ray starts; an actor with its own gets no ready process."""
         return {}
 
     def _init_executor(self) -> None:

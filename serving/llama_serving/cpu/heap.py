@@ -2,7 +2,7 @@
 
 glibc asks the kernel for every large block anew and gives it back when it is freed: each new block costs a page fault
 for every 4 KiB, more than filling it does. Packing the matrices of a model frees and asks for its whole size, matrix by
-matrix, at the start and at each exchange of weights (measured in docs/cell.md).
+matrix, at the start and at each reload of weights (measured in docs/benchmarks).
 """
 
 import ctypes

@@ -6,7 +6,6 @@ SHMManager failed"). With the identity of ``/dev/shm`` itself in the name, ranks
 vLLM falls back to TCP.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def shared_memory_identity(folder: Path = _SHARED_MEMORY) -> str:
-    """Names the file system behind ``folder``: machine, device and inode."""
-    status = os.stat(folder)
+    """Name the file system behind ``folder``: machine, device and inode."""
+    status = folder.stat()
     return f"{_BOOT_ID.read_text(encoding='ascii').strip()}-{status.st_dev}-{status.st_ino}"
 
 
 def name_regions_by_memory() -> None:
     """Put the identity of this process's ``/dev/shm`` into the names of the regions. Calling it twice is harmless."""
-    shm = cpu_communicator._CPUSHMDistributed
+    shm = cpu_communicator._CPUSHMDistributed  # noqa: SLF001  # the fault is in there
     stock = getattr(shm.make_group_name, "stock", shm.make_group_name)
 
     def make_group_name(communicator: Any) -> str:

@@ -18,7 +18,7 @@ GRACE: Final = 0.5  # seconds in which vLLM's own callback may still tell its cl
 def ending_the_process(
     callback: Callable[[], None], *, grace: float = GRACE, end: Callable[[int], object] = os._exit
 ) -> Callable[[], None]:
-    """A failure callback that calls ``callback`` and ends this process ``grace`` seconds later.
+    """Return a failure callback that calls ``callback`` and ends this process ``grace`` seconds later.
 
     ``os._exit`` on purpose: a normal exit joins the thread that hangs.
     """

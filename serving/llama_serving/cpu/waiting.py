@@ -23,7 +23,7 @@ class NappingCondition(shm_broadcast.SpinCondition):  # type: ignore[misc]
         super().__init__(is_reader, context, notify_address, busy_loop_s=0)
 
     def wait(self, timeout_ms: int | None = None) -> None:
-        """Until there may be a message: for a nap at most, or after a second of silence for ``timeout_ms``."""
+        """Wait until there may be a message: for a nap at most, or after a second of silence for ``timeout_ms``."""
         recent = time.monotonic() <= self.last_read + _NAPPING_SECONDS
         super().wait(NAP_MS if recent else timeout_ms)
 

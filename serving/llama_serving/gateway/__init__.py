@@ -1,1 +1,1 @@
-"""The one place where a request waits: holds, queues, routes, retries, drains."""
+"""The gateway: the one place where requests queue. It routes, retries, continues and drains them."""

@@ -1,4 +1,4 @@
-"""``python -m llama_serving.gateway``: serves what the config file says, until SIGTERM."""
+"""``python -m llama_serving.gateway``: serve as the config file says, until SIGTERM."""
 
 import argparse
 import asyncio
@@ -14,14 +14,14 @@ from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
 from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
-from llama_serving.gateway.log import set_up
-from llama_serving.gateway.server import Listen, serve
+from llama_serving.gateway.server import ListenAddress, run
+from llama_serving.gateway.telemetry.log import configure_logging
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the gateway; return the exit status: 0 after a drain, 2 for a config that cannot be used."""
+    """Run the gateway; return the exit status: 0 after a drain, 2 for an invalid config."""
     options = _parser().parse_args(argv)
-    set_up()
+    configure_logging()
     try:
         config = _config(options)
         discovery = _discovery(options, config)
@@ -29,13 +29,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"llama-gateway: {error}", file=sys.stderr)  # noqa: T201
         return 2
     _allow_many_sockets()
-    listen = Listen(options.host, options.port, options.internal_port)
-    asyncio.run(serve(config, discovery, listen, access_log=options.access_log))
+    address = ListenAddress(options.host, options.port, options.admin_port)
+    asyncio.run(run(config, discovery, address, access_log=options.access_log))
     return 0
 
 
 def _allow_many_sockets() -> None:
-    # Every request in flight has two; the usual soft limit of 1024 is for programs that use select().
+    # Every request in flight has two sockets; the usual soft limit of 1024 is for programs that use select().
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -43,11 +43,11 @@ def _allow_many_sockets() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.gateway", description=__doc__)
     parser.add_argument("--config", type=Path, help=f"config file (default: {names.GATEWAY_CONFIG_PATH})")
-    parser.add_argument("--static", metavar="NAME=URL,...", help="these groups instead of those that the pods tell")
+    parser.add_argument("--static", metavar="NAME=URL,...", help="fixed groups instead of discovery by pods")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=names.PORT_GATEWAY, help="port of the OpenAI API; 0: a free one")
-    parser.add_argument("--internal-port", type=int, default=names.PORT_GATEWAY_INTERNAL, help="0: a free one")
-    parser.add_argument("--access-log", action="store_true", help="log every request, not only those that failed")
+    parser.add_argument("--admin-port", type=int, default=names.PORT_GATEWAY_ADMIN, help="0: a free one")
+    parser.add_argument("--access-log", action="store_true", help="log every request, not only failed ones")
     return parser
 
 

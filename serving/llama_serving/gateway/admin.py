@@ -1,105 +1,105 @@
-"""The internal port: what the operator, the kubelet and Prometheus ask."""
+"""The admin port: load for the operator, probes for the kubelet, metrics for Prometheus."""
 
-from collections.abc import Iterable
+import time
 
 from aiohttp import web
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
+from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
+from llama_serving.config.metrics import CONTENT_TYPE, exposition
 from llama_serving.gateway.dispatcher import Dispatcher
-from llama_serving.gateway.handler import Proxy
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.telemetry.metrics import Metrics, labelled, sample, started
-from llama_serving.gateway.telemetry.workload import samples, work
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.server_state import ServerState
+from llama_serving.gateway.telemetry.metrics import Metrics
+from llama_serving.gateway.telemetry.process import process_usage
+from llama_serving.gateway.telemetry.workload import work_count
 
-_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
+class AdminApi:
+    """The routes of the admin port, and what they report."""
 
-class Internal:
-    """Answers on the internal port. ``synced``: discovery has spoken once; zero groups are groups enough to hold."""
-
-    def __init__(self, *, dispatcher: Dispatcher, proxy: Proxy, metrics: Metrics) -> None:
-        self.synced = False
+    def __init__(self, *, dispatcher: Dispatcher, metrics: Metrics, state: ServerState) -> None:
         self._dispatcher = dispatcher
-        self._proxy = proxy
         self._metrics = metrics
-        self._started = tuple(started())
+        self._state = state
+        self._started_at = time.time()
         self._since = dispatcher.clock()
+        self._exposition = exposition(METRICS, self._snapshot)
 
     def app(self) -> web.Application:
-        """Return the routes."""
+        """Return the application with the routes."""
         app = web.Application()
-        app.router.add_get("/load", self._load)
-        app.router.add_get("/metrics", self._metrics_text)
-        app.router.add_get(names.ROUTE_LIVE, self._live)
-        app.router.add_get(names.ROUTE_READY, self._ready)
+        app.router.add_get("/load", self._get_load)
+        app.router.add_get("/metrics", self._get_metrics)
+        app.router.add_get(names.ROUTE_LIVE, self._get_live)
+        app.router.add_get(names.ROUTE_READY, self._get_ready)
         return app
 
     def load(self) -> GatewayLoad:
-        """Return what this gateway has to do now."""
+        """Return the present load of this gateway."""
         router, now = self._dispatcher.router, self._dispatcher.clock()
-        demand = self._metrics.demand
+        workload = self._metrics.workload
         return GatewayLoad(
-            waiting=router.line.work.requests,
+            waiting=router.queue.work.requests,
             oldest_wait=round(router.oldest_wait(now), 3),
             in_flight=router.in_flight(),
-            draining=self._proxy.draining,
-            groups=tuple(_group_load(group) for group in self._groups()),
+            draining=self._state.draining,
+            groups=tuple(_group_load(backend) for backend in self._backends()),
             totals=dict(self._metrics.totals),
             by_weights={weights: count.counts() for weights, count in self._metrics.weights.items()},
             uptime=round(now - self._since, 3),
-            arrived=work(demand.arrived),
-            waits=work(router.line.work),
-            served=work(demand.served),
+            arrived=work_count(workload.arrived),
+            waits=work_count(router.queue.work),
+            served=work_count(workload.served),
         )
 
-    def metrics_text(self) -> str:
+    def metrics_text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return "\n".join((*self._metrics.lines(), *self._started, *self._state_lines())) + "\n"
+        return self._exposition()
 
-    def _state_lines(self) -> Iterable[str]:
-        load = self.load()
-        yield from sample("llama_gateway_waiting", "gauge", "requests that wait for a group", load.waiting)
-        yield from sample("llama_gateway_oldest_wait_seconds", "gauge", "wait of the longest waiting", load.oldest_wait)
-        yield from sample("llama_gateway_draining", "gauge", "1 from SIGTERM on", int(load.draining))
-        for name, kind, text, value in samples(self._metrics.demand, self._dispatcher.router.line.work):
-            yield from sample(f"llama_gateway_{name}", kind, text, value)
-        yield from labelled(
-            "llama_gateway_in_flight", "requests that a group has now", ((g.name, g.in_flight) for g in load.groups)
-        )
-        yield from labelled(
-            "llama_gateway_group_ready", "1: discovery says ready", ((g.name, g.ready) for g in load.groups)
-        )
-        yield from labelled(
-            "llama_gateway_group_ejected", "1: paused after failures", ((g.name, g.ejected) for g in load.groups)
+    def _snapshot(self) -> GatewaySnapshot:
+        metrics = self._metrics
+        return GatewaySnapshot(
+            load=self.load(),
+            codes=metrics.codes,
+            faults=metrics.faults,
+            wait=metrics.wait.distribution(),
+            first_byte=metrics.first_byte.distribution(),
+            duration=metrics.duration.distribution(),
+            stream_first_byte={weights: count.distribution() for weights, count in metrics.weights.items()},
+            served_seconds=metrics.workload.served.seconds,
+            process=process_usage(self._started_at),
         )
 
-    def _groups(self) -> list[Group]:
-        return sorted(self._dispatcher.router.groups.values(), key=lambda group: (group.target.name, group.gone))
+    def _backends(self) -> list[Backend]:
+        backends = self._dispatcher.router.backends.values()
+        return sorted(backends, key=lambda backend: (backend.endpoint.name, backend.gone))
 
-    async def _load(self, _: web.Request) -> web.Response:
+    async def _get_load(self, _: web.Request) -> web.Response:
         return web.Response(text=self.load().model_dump_json(), content_type="application/json")
 
-    async def _metrics_text(self, _: web.Request) -> web.Response:
-        return web.Response(body=self.metrics_text().encode(), headers={"content-type": _TEXT})
+    async def _get_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.metrics_text(), headers={"content-type": CONTENT_TYPE})
 
-    async def _live(self, _: web.Request) -> web.Response:
+    async def _get_live(self, _: web.Request) -> web.Response:
         return web.Response(text="live\n")
 
-    async def _ready(self, _: web.Request) -> web.Response:
-        if self._proxy.draining:
-            return web.Response(status=503, text="draining: this gateway ends\n")
-        if not self.synced:
-            return web.Response(status=503, text="the groups are not known yet\n")
+    async def _get_ready(self, _: web.Request) -> web.Response:
+        if self._state.draining:
+            return web.Response(status=503, text="draining\n")
+        if not self._state.synced:
+            return web.Response(status=503, text="discovery has not listed the groups yet\n")
         return web.Response(text="ready\n")
 
 
-def _group_load(group: Group) -> GroupLoad:
+def _group_load(backend: Backend) -> GroupLoad:
+    endpoint = backend.endpoint
     return GroupLoad(
-        name=group.target.name,
-        group=group.target.ordinal,
-        weights=group.target.weights,
-        ready=group.target.ready and not group.gone,
-        ejected=group.health.ejected,
-        in_flight=group.in_flight,
+        name=endpoint.name,
+        group=endpoint.ordinal,
+        weights=endpoint.weights,
+        ready=endpoint.ready and not backend.gone,
+        ejected=backend.health.ejected,
+        in_flight=backend.in_flight,
     )

@@ -3,28 +3,28 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.routing.request_size import UNKNOWN, Size
-from llama_serving.gateway.routing.retry_policy import Fault
-from llama_serving.gateway.routing.router import Full, Router
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
+from llama_serving.gateway.routing.retry_policy import AttemptFault
+from llama_serving.gateway.routing.router import QueueFull, Router
 from llama_serving.gateway.routing.ticket import Ticket
 
 
-class DeadlineError(Exception):
-    """The request has waited as long as it may; the message says for what, with numbers."""
+class QueueTimeoutError(Exception):
+    """The request has waited for ``queue_timeout``; the message says why, with numbers."""
 
 
 class QueueFullError(Exception):
-    """No more requests may wait; ``retry_after`` in whole seconds."""
+    """The queue has its maximum length; ``retry_after`` in whole seconds."""
 
-    def __init__(self, full: Full) -> None:
-        super().__init__(f"{full.waiting} requests wait already")
+    def __init__(self, full: QueueFull) -> None:
+        super().__init__(f"queue is full ({full.waiting} requests waiting)")
         self.retry_after = full.retry_after
 
 
 class Dispatcher:
-    """Hands out groups to requests. Ends of waiting are futures; their number is the number of waiting requests."""
+    """Assigns backends to requests. Each waiting request has a future that wakes it."""
 
     def __init__(self, router: Router, clock: Callable[[], float]) -> None:
         self.router = router
@@ -33,52 +33,52 @@ class Dispatcher:
         self._wakes: dict[Ticket, asyncio.Future[None]] = {}
         self._closed = ""
 
-    def admit(self, size: Size | None = UNKNOWN) -> Ticket:
-        """Take in a request; raises QueueFullError. ``leave`` must follow, however the request ends.
+    def admit(self, size: RequestSize | None = UNKNOWN) -> Ticket:
+        """Accept a request; raises QueueFullError. ``finish`` must follow, however the request ends.
 
         ``size``: None for one that is no work for a group.
         """
         admitted = self.router.admit(self.clock(), size)
-        if isinstance(admitted, Full):
+        if isinstance(admitted, QueueFull):
             raise QueueFullError(admitted)
         return admitted
 
-    async def placed(self, ticket: Ticket) -> Group:
-        """Wait until the request has a group; raises DeadlineError."""
-        while ticket.group is None:
+    async def wait_for_backend(self, ticket: Ticket) -> Backend:
+        """Wait until the request has a backend; raises QueueTimeoutError."""
+        while ticket.backend is None:
             if self._closed:
-                raise DeadlineError(self._closed)
+                raise QueueTimeoutError(self._closed)
             await self._wait(ticket)
-        return ticket.group
+        return ticket.backend
 
-    def may_repeat(self, ticket: Ticket, fault: Fault) -> bool:
-        """Note a failed attempt; say whether the request is tried again, which ``put_back`` must then do."""
-        repeat = self.router.may_repeat(ticket, fault, self.clock())
+    def may_retry(self, ticket: Ticket, fault: AttemptFault) -> bool:
+        """Record a failed attempt; return whether the request is retried, then ``requeue`` must follow."""
+        retry = self.router.may_retry(ticket, fault, self.clock())
         self.probe_wanted.set()
-        return repeat
+        return retry
 
-    def put_back(self, ticket: Ticket) -> None:
-        """Queue a request again, at the place of its arrival."""
-        self._wake(self.router.put_back(ticket, self.clock()))
+    def requeue(self, ticket: Ticket) -> None:
+        """Queue a placed request again, in order of its arrival."""
+        self._wake(self.router.requeue(ticket, self.clock()))
 
     def answered(self, ticket: Ticket) -> None:
-        """Note that the request's group works."""
+        """Record that the request's backend works."""
         self.router.answered(ticket)
 
-    def leave(self, ticket: Ticket) -> None:
-        """End a request. A second call does nothing."""
-        self._wake(self.router.leave(ticket, self.clock()))
+    def finish(self, ticket: Ticket) -> None:
+        """Finish a request. A second call does nothing."""
+        self._wake(self.router.finish(ticket, self.clock()))
 
-    def update(self, targets: Iterable[Target]) -> None:
-        """Take over what discovery knows."""
-        self._wake(self.router.update(targets, self.clock()))
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """Take over the endpoints that discovery knows."""
+        self._wake(self.router.update(endpoints, self.clock()))
 
-    def probed(self, group: Group, *, token: int, good: bool) -> None:
-        """Note the result of a probe."""
-        self._wake(self.router.probed(group, token=token, good=good, now=self.clock()))
+    def probed(self, backend: Backend, *, token: int, good: bool) -> None:
+        """Record the result of a probe."""
+        self._wake(self.router.probed(backend, token=token, good=good, now=self.clock()))
 
     def close(self, reason: str) -> None:
-        """Let nobody wait any longer, now or later: the process ends."""
+        """End all waiting, now and later, with a QueueTimeoutError that says ``reason``: the process ends."""
         self._closed = reason
         self._wake(list(self._wakes))
 
@@ -89,8 +89,8 @@ class Dispatcher:
             async with asyncio.timeout(self.router.deadline(ticket) - self.clock()):
                 await wake
         except TimeoutError:
-            if ticket.group is None:
-                raise DeadlineError(self._why(ticket)) from None
+            if ticket.backend is None:
+                raise QueueTimeoutError(self._timeout_message(ticket)) from None
         finally:
             del self._wakes[ticket]
 
@@ -100,7 +100,7 @@ class Dispatcher:
             if wake is not None and not wake.done():
                 wake.set_result(None)
 
-    def _why(self, ticket: Ticket) -> str:
-        waited = self.router.limits.wait
-        failed = f"; {ticket.tries.retries} tries failed, the last: {ticket.last_fault}" if ticket.last_fault else ""
-        return f"no group became free within {waited:g} s: {self.router.why_waiting()}{failed}"
+    def _timeout_message(self, ticket: Ticket) -> str:
+        timeout = self.router.limits.queue_timeout
+        failed = f"; failed attempts: {ticket.tries.retries}, last: {ticket.last_fault}" if ticket.last_fault else ""
+        return f"no group became available within {timeout:g} s: {self.router.why_waiting()}{failed}"

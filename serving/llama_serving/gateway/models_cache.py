@@ -1,8 +1,8 @@
-"""The list of models at zero groups: what an engine last said to ``GET /v1/models``.
+"""The list of models at zero groups: the last answer of an engine to ``GET /v1/models``.
 
-Such a request is no work, so it wakes no group (demand.py). Without a memory a monitor that asks for the list, and a
-chat program that shows it, would find a deployment at zero dead, though a question would be answered. After a restart
-of the gateway the memory is empty, and the request waits like any other.
+Such a request is no workload, so it starts no group (telemetry/workload.py). Without the cache, monitors and chat
+clients that read the list would take a deployment at zero groups for down, although it answers prompts. After a restart
+of the gateway the cache is empty, and the request waits like any other.
 """
 
 from aiohttp import web
@@ -12,21 +12,21 @@ from llama_serving.gateway.upstream.exchange import Reply
 from llama_serving.gateway.upstream.health_probe import PATH
 
 
-class Listing:
-    """The last list."""
+class ModelsCache:
+    """The last list of models."""
 
     def __init__(self) -> None:
         self._body = b""
 
-    def note(self, request: web.BaseRequest, reply: Reply) -> None:
-        """Keep the answer of an engine, if it is the list."""
+    def store(self, request: web.BaseRequest, reply: Reply) -> None:
+        """Store the answer of an engine, if it is the list."""
         if request.method == "GET" and request.path == PATH and reply.message.code == 200 and reply.content.at_eof():
             self._body = b"" if "content-encoding" in reply.message.headers else reply.first
 
     def answer(self, request: web.BaseRequest, router: Router) -> web.Response | None:
-        """Return the list if it is asked for and no group is known that could give it."""
+        """Return the stored list if it is requested and no group is known that could answer."""
         if not self._body or request.method != "GET" or request.path != PATH:
             return None
-        if any(not group.gone for group in router.groups.values()):
+        if any(not backend.gone for backend in router.backends.values()):
             return None
         return web.Response(body=self._body, content_type="application/json")

@@ -1,1 +1,1 @@
-"""Tools that look at model folders."""
+"""Weights: inspection of model folders, sources, the resolver and the stager."""

@@ -12,8 +12,8 @@ import aiohttp
 
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.server import Listen, Service
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.server import GatewayServer, ListenAddress
 
 CHAT = "/v1/chat/completions"
 
@@ -51,15 +51,15 @@ class Answer:
 class Gateway:
     """A running gateway and a client of it."""
 
-    service: Service
+    server: GatewayServer
     discovery: HandDiscovery
     session: aiohttp.ClientSession
     port: int
-    internal_port: int
+    admin_port: int
 
-    def know(self, *targets: Target) -> None:
+    def know(self, *endpoints: Endpoint) -> None:
         assert self.discovery.publish is not None
-        self.discovery.publish(targets)
+        self.discovery.publish(endpoints)
 
     async def request(
         self,
@@ -84,11 +84,11 @@ class Gateway:
             return Answer(response.status, headers, b"".join(pieces), broken)
 
     async def load(self) -> GatewayLoad:
-        async with self.session.get(f"http://127.0.0.1:{self.internal_port}/load") as response:
+        async with self.session.get(f"http://127.0.0.1:{self.admin_port}/load") as response:
             return GatewayLoad.model_validate_json(await response.read())
 
-    async def internal(self, path: str) -> Answer:
-        async with self.session.get(f"http://127.0.0.1:{self.internal_port}{path}") as response:
+    async def admin(self, path: str) -> Answer:
+        async with self.session.get(f"http://127.0.0.1:{self.admin_port}{path}") as response:
             return Answer(response.status, dict(response.headers), await response.read())
 
     async def totals(self) -> dict[str, int]:
@@ -97,25 +97,25 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(*targets: Target, **config: Any) -> AsyncIterator[Gateway]:
-    """Run a gateway that knows ``targets``; with no ``targets`` it has not been told anything yet."""
+async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]:
+    """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet."""
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
-    service = Service(GatewayConfig.model_validate(given), discovery)
-    life = asyncio.create_task(service.run(Listen("127.0.0.1", 0, 0)))
+    server = GatewayServer(GatewayConfig.model_validate(given), discovery)
+    life = asyncio.create_task(server.serve(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):
-        await service.started.wait()
+        await server.started.wait()
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=20)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        running = Gateway(service, discovery, session, service.port, service.internal_port)
-        if targets:
-            running.know(*targets)
+        running = Gateway(server, discovery, session, server.port, server.admin_port)
+        if endpoints:
+            running.know(*endpoints)
         try:
             yield running
         finally:
-            service.stop()
-            service.stop()
+            server.handle_exit()
+            server.handle_exit()
             await life
 
 

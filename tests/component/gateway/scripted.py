@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 OK_BODY = b'{"object": "chat.completion"}'
 EVENT = b'data: {"choices": [{"delta": {"content": "word"}}]}\n\n'
@@ -108,9 +108,9 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    def target(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "") -> Target:
+    def endpoint(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "") -> Endpoint:
         assert self.port, "the upstream was not started yet"
-        return Target(key or name, name, ordinal, f"weights-of-{name}", "127.0.0.1", self.port, ready)
+        return Endpoint(key or name, name, ordinal, f"weights-of-{name}", "127.0.0.1", self.port, ready)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -34,7 +34,7 @@ async def is_idle(running: Gateway) -> bool:
 
 async def test_a_client_that_goes_away_before_the_first_byte_stops_the_engine() -> None:
     upstream = Upstream(then=hangs)
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         _, writer = await connect(running)
         writer.write(REQUEST)
         await until(lambda: upstream.seen)
@@ -46,7 +46,7 @@ async def test_a_client_that_goes_away_before_the_first_byte_stops_the_engine() 
 
 async def test_a_client_that_goes_away_within_a_stream_stops_the_engine() -> None:
     upstream = Upstream(then=streams_for_ever)
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
         writer.write(REQUEST)
         await reader.readuntil(EVENT)
@@ -58,17 +58,17 @@ async def test_a_client_that_goes_away_within_a_stream_stops_the_engine() -> Non
 
 async def test_a_client_that_goes_away_while_it_waits_leaves_the_line() -> None:
     upstream = Upstream([hangs])
-    async with upstreams(upstream), gateway(upstream.target("a"), max_in_flight_per_group=1) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), max_in_flight_per_group=1) as running:
         _, first = await connect(running)
         first.write(REQUEST)
         await until(lambda: upstream.seen)
         _, second = await connect(running)
         second.write(REQUEST)
-        await until(lambda: running.service.load().waiting == 1)
+        await until(lambda: running.server.load().waiting == 1)
         third = asyncio.create_task(running.request())
-        await until(lambda: running.service.load().waiting == 2)
+        await until(lambda: running.server.load().waiting == 2)
         second.close()
-        await until(lambda: running.service.load().waiting == 1)
+        await until(lambda: running.server.load().waiting == 1)
         first.close()
         assert (await third).status == 200
         assert await running.totals() == {"cancelled": 2, "finished": 1}
@@ -86,7 +86,7 @@ async def test_an_engine_is_not_read_faster_than_its_client_reads() -> None:
             sent += 65536
 
     upstream = Upstream(then=floods)
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         raw = socket.create_connection(("127.0.0.1", running.port))
         raw.sendall(REQUEST)
         await until(lambda: sent)
@@ -111,7 +111,7 @@ async def test_a_client_that_is_slow_gets_every_byte_in_order(chunked: bool) -> 
         await exchange.send(b"0\r\n\r\n" if chunked else b"")
 
     upstream = Upstream(then=sends)
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         async with running.session.post(f"http://127.0.0.1:{running.port}{CHAT}", data=b"{}") as response:
             received = bytearray()
             async for piece in response.content.iter_chunked(8192):
@@ -132,7 +132,7 @@ async def test_a_client_that_takes_nothing_is_cut_off() -> None:
             await exchange.chunk(b"x" * 65536)
 
     upstream = Upstream(then=floods)
-    async with upstreams(upstream), gateway(upstream.target("a"), idle_timeout=0.3) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), idle_timeout=0.3) as running:
         raw = socket.create_connection(("127.0.0.1", running.port))
         raw.sendall(REQUEST)
         await until(lambda: upstream.seen)
@@ -162,7 +162,7 @@ async def test_a_body_that_turns_out_too_large_is_refused() -> None:
 
 async def test_bodies_are_bounded_in_sum() -> None:
     upstream = Upstream([hangs])
-    async with upstreams(upstream), gateway(upstream.target("a"), max_held=100, max_in_flight_per_group=1) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), max_held=100, max_in_flight_per_group=1) as running:
         first = asyncio.create_task(running.request(data=b"x" * 60))
         await until(lambda: upstream.seen)
         got = await running.request(data=b"x" * 60)
@@ -174,7 +174,7 @@ async def test_bodies_are_bounded_in_sum() -> None:
 
 async def test_a_client_that_waits_for_100_gets_it() -> None:
     upstream = Upstream()
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
         writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -194,7 +194,7 @@ async def test_a_body_that_does_not_come_times_out() -> None:
 
 async def test_a_body_that_stops_being_http_ends_the_connection_and_reaches_no_engine() -> None:
     upstream = Upstream()
-    async with upstreams(upstream), gateway(upstream.target("a"), idle_timeout=0.3) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), idle_timeout=0.3) as running:
         reader, writer = await connect(running)
         writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nno chunk\r\n")
         async with asyncio.timeout(10):
@@ -215,7 +215,7 @@ async def test_a_body_that_stops_being_http_ends_the_connection_and_reaches_no_e
 )
 async def test_requests_that_could_be_read_in_two_ways_reach_no_engine(head: bytes) -> None:
     upstream = Upstream()
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
         writer.write(head)
         assert (await reader.readline()).split(b" ")[1] == b"400"
@@ -233,7 +233,7 @@ async def test_requests_that_are_no_http_get_400() -> None:
 
 async def test_http_1_0_gets_its_answer_and_the_end_of_the_connection() -> None:
     upstream = Upstream(then=stream(EVENT, EVENT))
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
         writer.write(b"GET /v1/x HTTP/1.0\r\n\r\n")
         raw = await reader.read()
@@ -251,7 +251,7 @@ async def test_http_1_0_sees_a_broken_answer_as_a_reset() -> None:
         exchange.close()
 
     upstream.then = breaks
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
         writer.write(b"GET /v1/x HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"half")
@@ -266,7 +266,7 @@ async def test_http_1_0_sees_a_broken_answer_as_a_reset() -> None:
 
 async def test_several_requests_on_one_connection_at_once_are_answered_in_order() -> None:
     upstream = Upstream([answer(200, b"1"), answer(200, b"2"), answer(200, b"3")])
-    async with upstreams(upstream), gateway(upstream.target("a")) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
         writer.write(REQUEST * 2 + REQUEST.replace(b"host: x", b"host: x\r\nconnection: close"))
         raw = await reader.read()

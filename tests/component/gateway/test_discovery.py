@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from llama_serving.common.kube_access import Access
-from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes, retry_pause
+from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import until
 
@@ -22,16 +22,16 @@ class Groups:
     """What was published last, and how often."""
 
     def __init__(self) -> None:
-        self.targets: tuple[Target, ...] | None = None
+        self.endpoints: tuple[Endpoint, ...] | None = None
         self.times = 0
 
-    def publish(self, targets: tuple[Target, ...]) -> None:
-        self.targets = targets
+    def publish(self, endpoints: tuple[Endpoint, ...]) -> None:
+        self.endpoints = endpoints
         self.times += 1
 
     @property
     def ready(self) -> list[str]:
-        return sorted(target.name for target in self.targets or () if target.ready)
+        return sorted(endpoint.name for endpoint in self.endpoints or () if endpoint.ready)
 
 
 @asynccontextmanager
@@ -62,7 +62,7 @@ async def test_leaders_of_this_deployment_are_listed_and_then_watched() -> None:
         server.put(pod("chat-a-0-0", group="4"))
         async with watching(server) as groups:
             await watches(server, 1)
-            assert groups.targets == (Target("uid-of-chat-a-0-0", "chat-a-0-0", 4, "w1", "10.0.0.1", 8000, True),)
+            assert groups.endpoints == (Endpoint("uid-of-chat-a-0-0", "chat-a-0-0", 4, "w1", "10.0.0.1", 8000, True),)
     selector = "llama-operator.dev/deployment=chat,app.kubernetes.io/component=stage,llama-operator.dev/stage=0"
     assert [path for path, _, _ in server.requests] == ["/api/v1/namespaces/ml/pods"] * 2
     assert [query["labelSelector"] for _, query, _ in server.requests] == [selector] * 2
@@ -72,7 +72,7 @@ async def test_leaders_of_this_deployment_are_listed_and_then_watched() -> None:
 
 async def test_no_leader_at_all_is_published_too() -> None:
     async with running(ApiServer()) as server, watching(server) as groups:
-        await until(lambda: groups.targets == ())
+        await until(lambda: groups.endpoints == ())
 
 
 async def test_events_change_the_groups() -> None:
@@ -86,7 +86,7 @@ async def test_events_change_the_groups() -> None:
         await server.event("MODIFIED", pod("b", deletionTimestamp="2026-01-01T00:00:00Z"))
         await until(lambda: groups.ready == ["a"])
         await server.event("DELETED", pod("b"))
-        await until(lambda: [target.name for target in groups.targets or ()] == ["a"])
+        await until(lambda: [endpoint.name for endpoint in groups.endpoints or ()] == ["a"])
     assert server.lists == 1
 
 
@@ -195,14 +195,14 @@ async def test_while_the_api_server_is_away_the_last_known_groups_stay(caplog: p
             await watches(server, 2)
             await server.event("ADDED", pod("b"))
             await until(lambda: groups.ready == ["a", "b"])
-    assert "the last known groups stay in use" in caplog.records[0].getMessage()
+    assert "keeping the last known groups" in caplog.records[0].getMessage()
 
 
 async def test_it_starts_before_the_api_server() -> None:
     server = ApiServer(refuse_list=500)
     async with running(server), watching(server) as groups:
         await until(lambda: server.lists >= 3)
-        assert groups.targets is None
+        assert groups.endpoints is None
         server.put(pod("a"))
         server.refuse_list = 0
         await until(lambda: groups.ready == ["a"])
@@ -227,18 +227,10 @@ async def test_an_error_of_another_kind_leads_to_a_new_list() -> None:
     assert server.lists == 2
 
 
-async def test_pauses_between_failures_grow_and_are_spread() -> None:
-    pauses = []
-    for jitter in (0.0, 1.0):
-        discovery = KubernetesDiscovery(deployment="d", namespace="n", access=_no_access, jitter=lambda j=jitter: j)  # type: ignore[misc]
-        seen = []
-        for failures in range(1, 8):
-            discovery._failures = failures
-            seen.append(discovery._pause())
-        pauses.append(seen)
+def test_pauses_between_failures_grow_and_are_spread() -> None:
+    pauses = [
+        [retry_pause(WatchTimes(), failures=failures, jitter=jitter) for failures in range(1, 8)]
+        for jitter in (0.0, 1.0)
+    ]
     assert pauses[0] == [0.25, 0.5, 1, 2, 4, 7.5, 7.5]
     assert pauses[1] == [0.5, 1, 2, 4, 8, 15, 15]
-
-
-def _no_access() -> Access:
-    raise AssertionError("not to be called")

@@ -25,7 +25,7 @@ class Process:
 
     process: asyncio.subprocess.Process
     port: int
-    internal_port: int
+    admin_port: int
 
     @property
     def url(self) -> str:
@@ -39,7 +39,7 @@ class Process:
             return await self.process.wait()
 
     async def status(self, session: aiohttp.ClientSession, path: str) -> int:
-        async with session.get(f"http://127.0.0.1:{self.internal_port}{path}") as response:
+        async with session.get(f"http://127.0.0.1:{self.admin_port}{path}") as response:
             return response.status
 
 
@@ -50,7 +50,7 @@ async def process(
     """Run a gateway that knows ``upstream``, or what the API server of ``kubeconfig`` tells it."""
     path = folder / "gateway.json"
     path.write_text(GatewayConfig.model_validate({"deployment": "d", "namespace": "n", **config}).model_dump_json())
-    arguments = ["--config", str(path), "--host", "127.0.0.1", "--port", "0", "--internal-port", "0"]
+    arguments = ["--config", str(path), "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBE")}
     if kubeconfig is None:
         arguments += ["--static", f"a=http://127.0.0.1:{upstream.port}"]
@@ -63,12 +63,12 @@ async def process(
     logged: list[str] = []
     try:
         async with asyncio.timeout(20):
-            while "gateway serves" not in (logged[-1] if logged else ""):
+            while "gateway started" not in (logged[-1] if logged else ""):
                 logged.append((await child.stderr.readline()).decode())
                 assert logged[-1], f"the gateway ended: {logged}"
         line = json.loads(logged[-1])
         reader = asyncio.create_task(child.stderr.read())
-        yield Process(child, line["port"], line["internal_port"])
+        yield Process(child, line["port"], line["admin_port"])
         reader.cancel()
     finally:
         if child.returncode is None:
@@ -223,16 +223,16 @@ async def test_it_learns_its_groups_from_the_api_server_and_keeps_them_when_that
     server = ApiServer()
     kubeconfig = tmp_path / "kubeconfig"
     async with running(server), aiohttp.ClientSession() as session:
-        context = {"name": "c", "context": {"cluster": "c", "user": "c"}}
+        context_length = {"name": "c", "context": {"cluster": "c", "user": "c"}}
         clusters = [{"name": "c", "cluster": {"server": server.url}}]
         users = [{"name": "c", "user": {"token": "t"}}]
         kubeconfig.write_text(
-            json.dumps({"current-context": "c", "contexts": [context], "clusters": clusters, "users": users})
+            json.dumps({"current-context": "c", "contexts": [context_length], "clusters": clusters, "users": users})
         )
         async with process(Upstream(), tmp_path, kubeconfig=kubeconfig, lame_duck=0) as gateway:
 
             async def groups() -> list[tuple[str, int, bool]]:
-                async with session.get(f"http://127.0.0.1:{gateway.internal_port}/load") as response:
+                async with session.get(f"http://127.0.0.1:{gateway.admin_port}/load") as response:
                     load = GatewayLoad.model_validate_json(await response.read())
                 return [(group.name, group.group, group.ready) for group in load.groups]
 

@@ -189,7 +189,7 @@ async def check(running: Gateway, upstream: Upstream, seen: Seen) -> None:
 async def test_one_group_that_has_the_fault_once(name: str) -> None:
     script, seen, _ = CASES[name]
     only = Upstream([script])
-    async with upstreams(only), gateway(only.target("only"), first_byte_timeout=0.3, idle_timeout=0.3) as running:
+    async with upstreams(only), gateway(only.endpoint("only"), first_byte_timeout=0.3, idle_timeout=0.3) as running:
         await check(running, only, seen)
     assert len(only.seen) == 1 + seen.counts.get("retried", 0)
     assert len({exchange.body for exchange in only.seen}) == 1, "a retry must send the same body"
@@ -200,8 +200,8 @@ async def test_two_groups_of_which_the_first_always_has_the_fault(name: str) -> 
     script, _, seen = CASES[name]
     bad, good = Upstream(then=script), Upstream()
     async with upstreams(bad, good):
-        targets = bad.target("bad"), good.target("good", ordinal=1)
-        async with gateway(*targets, first_byte_timeout=0.3, idle_timeout=0.3) as running:
+        endpoints = bad.endpoint("bad"), good.endpoint("good", ordinal=1)
+        async with gateway(*endpoints, first_byte_timeout=0.3, idle_timeout=0.3) as running:
             await check(running, bad, seen)
     assert len(bad.seen) == 1
     assert len(good.seen) == seen.counts.get("retried", 0)

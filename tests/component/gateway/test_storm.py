@@ -39,9 +39,9 @@ async def disturb(running: Gateway, chance: random.Random, groups: list[Upstream
         await asyncio.sleep(0.02)
         await victim.start()
         out = chance.choice(groups)
-        running.know(*[group.target(str(group.port), ready=group is not out) for group in groups])
+        running.know(*[group.endpoint(str(group.port), ready=group is not out) for group in groups])
         await asyncio.sleep(0.02)
-        running.know(*[group.target(str(group.port)) for group in groups])
+        running.know(*[group.endpoint(str(group.port)) for group in groups])
         await asyncio.sleep(0.02)
 
 
@@ -50,14 +50,14 @@ async def test_a_storm() -> None:
     groups = [mostly_works(chance) for _ in range(3)]
     seen: list[object] = []
     async with upstreams(*groups):
-        targets = [group.target(str(group.port)) for group in groups]
-        async with gateway(*targets, max_in_flight_per_group=6) as running:
+        endpoints = [group.endpoint(str(group.port)) for group in groups]
+        async with gateway(*endpoints, max_in_flight_per_group=6) as running:
             disturbance = asyncio.create_task(disturb(running, chance, groups))
             await asyncio.gather(*[client(running, chance, seen) for _ in range(CLIENTS)])
             disturbance.cancel()
             await asyncio.gather(disturbance, return_exceptions=True)
-            await until(lambda: running.service.load().in_flight == 0, shows=running.service.load)
-            totals = running.service.load().totals
+            await until(lambda: running.server.load().in_flight == 0, shows=running.server.load)
+            totals = running.server.load().totals
     assert len(seen) == CLIENTS * REQUESTS
     assert set(map(str, seen)) == {"200", "left"}
     assert totals["finished"] >= seen.count(200)

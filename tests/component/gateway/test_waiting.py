@@ -21,7 +21,7 @@ async def arrive_in_order(running: Gateway, count: int) -> list[asyncio.Task[obj
     tasks: list[asyncio.Task[object]] = []
     for number in range(count):
         tasks.append(asyncio.create_task(running.request(data=str(number).encode())))
-        await until(lambda n=number: running.service.load().waiting >= n)  # type: ignore[misc]
+        await until(lambda n=number: running.server.load().waiting >= n)  # type: ignore[misc]
     return tasks
 
 
@@ -30,10 +30,10 @@ async def test_requests_are_held_until_a_group_is_ready_and_served_in_order_of_a
     async with upstreams(upstream), gateway(max_in_flight_per_group=1) as running:
         running.know()
         tasks = await arrive_in_order(running, 5)
-        await until(lambda: running.service.load().waiting == 5)
-        running.know(upstream.target("a", ready=False))
-        assert running.service.load().waiting == 5
-        running.know(upstream.target("a"))
+        await until(lambda: running.server.load().waiting == 5)
+        running.know(upstream.endpoint("a", ready=False))
+        assert running.server.load().waiting == 5
+        running.know(upstream.endpoint("a"))
         await asyncio.gather(*tasks)
         assert await running.totals() == {"finished": 5}
     assert [exchange.body for exchange in upstream.seen] == [b"0", b"1", b"2", b"3", b"4"]
@@ -51,24 +51,24 @@ async def test_a_group_never_gets_more_than_its_limit() -> None:
         await answer()(exchange)
 
     upstream = Upstream(then=counts)
-    async with upstreams(upstream), gateway(upstream.target("a"), max_in_flight_per_group=3) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), max_in_flight_per_group=3) as running:
         await asyncio.gather(*[running.request() for _ in range(60)])
     assert most == 3
 
 
 async def test_requests_spread_over_the_groups() -> None:
     first, second = Upstream(), Upstream()
-    async with upstreams(first, second), gateway(first.target("a"), second.target("b")) as running:
+    async with upstreams(first, second), gateway(first.endpoint("a"), second.endpoint("b")) as running:
         for _ in range(10):
             await running.request()
     assert (len(first.seen), len(second.seen)) == (5, 5)
 
 
 async def test_one_more_than_may_wait_gets_429_with_retry_after() -> None:
-    async with gateway(max_waiting=2) as running:
+    async with gateway(max_queue_length=2) as running:
         running.know()
         tasks = [asyncio.create_task(running.request()) for _ in range(2)]
-        await until(lambda: running.service.load().waiting == 2)
+        await until(lambda: running.server.load().waiting == 2)
         got = await running.request()
         assert (got.status, got.error["code"], got.error["type"]) == (429, "queue_full", "rate_limit_error")
         assert 1 <= int(got.headers["retry-after"]) <= 60
@@ -78,12 +78,12 @@ async def test_one_more_than_may_wait_gets_429_with_retry_after() -> None:
 
 
 async def test_the_deadline_gives_503_with_the_numbers() -> None:
-    async with gateway(max_wait=0.2) as running:
+    async with gateway(queue_timeout=0.2) as running:
         running.know()
         got = await running.request()
         assert (got.status, got.error["code"], got.error["type"]) == (503, "no_group", "server_error")
         assert got.error["message"] == (
-            "no group became free within 0.2 s: 0 groups known, 0 ready, 0 of those ejected after failures, "
+            "no group became available within 0.2 s: 0 groups known, 0 ready, 0 of those ejected after failures, "
             "0 of 0 slots in use, 1 requests waiting"
         )
         assert await running.totals() == {"rejected_deadline": 1}
@@ -92,10 +92,10 @@ async def test_the_deadline_gives_503_with_the_numbers() -> None:
 async def test_a_group_that_leaves_the_rotation_gets_nothing_more_and_ends_what_it_has() -> None:
     release = asyncio.Event()
     old, new = Upstream(then=when(release)), Upstream()
-    async with upstreams(old, new), gateway(old.target("old")) as running:
+    async with upstreams(old, new), gateway(old.endpoint("old")) as running:
         running_there = asyncio.create_task(running.request())
         await until(lambda: old.seen)
-        running.know(old.target("old", ready=False), new.target("new"))
+        running.know(old.endpoint("old", ready=False), new.endpoint("new"))
         assert [(await running.request()).status for _ in range(3)] == [200] * 3
         load = await running.load()
         assert {group.name: (group.ready, group.in_flight) for group in load.groups} == {
@@ -109,28 +109,28 @@ async def test_a_group_that_leaves_the_rotation_gets_nothing_more_and_ends_what_
 
 async def test_a_group_that_is_ready_again_is_used_although_it_was_ejected() -> None:
     upstream = Upstream()
-    async with upstreams(upstream), gateway(upstream.target("a"), ejection=60) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), ejection=60) as running:
         await upstream.stop()
         request = asyncio.create_task(running.request())
-        await until(lambda: running.service.load().waiting == 1)
+        await until(lambda: running.server.load().waiting == 1)
         await upstream.start()
-        running.know(upstream.target("a", ready=False))
-        running.know(upstream.target("a"))
+        running.know(upstream.endpoint("a", ready=False))
+        running.know(upstream.endpoint("a"))
         assert (await request).status == 200
 
 
-async def test_the_internal_port() -> None:
+async def test_the_admin_port() -> None:
     release = asyncio.Event()
     upstream = Upstream(then=when(release))
     async with upstreams(upstream), gateway(max_in_flight_per_group=1) as running:
-        assert (await running.internal("/live")).status == 200
-        assert (await running.internal("/ready")).status == 503
+        assert (await running.admin("/live")).status == 200
+        assert (await running.admin("/ready")).status == 503
         running.know()
-        assert (await running.internal("/ready")).status == 200
-        running.know(upstream.target("a", ordinal=3))
+        assert (await running.admin("/ready")).status == 200
+        running.know(upstream.endpoint("a", ordinal=3))
         tasks = [asyncio.create_task(running.request()) for _ in range(3)]
-        await until(lambda: running.service.load().waiting == 2)
-        await until(lambda: running.service.load().oldest_wait > 0)
+        await until(lambda: running.server.load().waiting == 2)
+        await until(lambda: running.server.load().oldest_wait > 0)
         load = await running.load()
         assert (load.in_flight, load.draining) == (1, False)
         group = load.groups[0]
@@ -142,17 +142,17 @@ async def test_the_internal_port() -> None:
             False,
             1,
         )
-        text = (await running.internal("/metrics")).body.decode()
-        assert 'llama_gateway_in_flight{group="a"} 1\n' in text
-        assert "llama_gateway_waiting 2\n" in text
+        text = (await running.admin("/metrics")).body.decode()
+        assert 'llama_gateway_in_flight{group="a"} 1.0\n' in text
+        assert "llama_gateway_waiting 2.0\n" in text
         release.set()
         await asyncio.gather(*tasks)
-        text = (await running.internal("/metrics")).body.decode()
-        assert 'llama_gateway_requests_total{code="200"} 3\n' in text
-        assert "llama_gateway_wait_seconds_count 3\n" in text
+        text = (await running.admin("/metrics")).body.decode()
+        assert 'llama_gateway_requests_total{code="200"} 3.0\n' in text
+        assert "llama_gateway_wait_seconds_count 3.0\n" in text
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/", "/nothing"])
-async def test_the_internal_port_serves_nothing_else(path: str) -> None:
+async def test_the_admin_port_serves_nothing_else(path: str) -> None:
     async with gateway() as running:
-        assert (await running.internal(path)).status == 404
+        assert (await running.admin(path)).status == 404

@@ -8,9 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from llama_operator.api.crdgen.__main__ import generated, main, outdated
-from llama_operator.api.crdgen.crd import MAX_NAME, MAX_WEIGHTS_NAME, llama_deployment_crd, llama_weights_crd
+from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
 from llama_operator.api.crdgen.rules import Rule
 from llama_operator.api.crdgen.schema import structural_schema
+from llama_serving.config.names import MAX_NAME, MAX_WEIGHTS_NAME
 
 ROOT = Path(__file__).parents[3]
 

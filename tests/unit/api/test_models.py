@@ -6,25 +6,22 @@ from pydantic import ValidationError
 from llama_operator.api import (
     Condition,
     EngineSpec,
-    LlamaDeployment,
     LlamaDeploymentSpec,
     ModelFactsStatus,
+    ModelSpec,
     ModelStatus,
-    PvcSource,
     StageResources,
-    is_remote,
-    parse_source,
-    scheme_of,
 )
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.source import Address, is_mounted, parse, split
 
 MODEL = {"source": "pvc://llama/8b", "revision": "v1", "license": "llama3.1", "acceptLicense": True}
 
 
 def test_camel_case_on_the_wire_and_snake_case_in_python() -> None:
-    spec = LlamaDeploymentSpec.model_validate({"model": MODEL, "contextLength": 1024, "gateway": {"maxWaiting": 5}})
-    assert (spec.context_length, spec.gateway.max_waiting) == (1024, 5)
-    assert spec.to_api()["gateway"]["maxWaiting"] == 5
+    spec = LlamaDeploymentSpec.model_validate({"model": MODEL, "contextLength": 1024, "gateway": {"maxQueueLength": 5}})
+    assert (spec.context_length, spec.gateway.max_queue_length) == (1024, 5)
+    assert spec.to_api()["gateway"]["maxQueueLength"] == 5
 
 
 def test_what_was_written_is_read_back() -> None:
@@ -58,27 +55,26 @@ def test_engine_options_have_the_names_of_the_engine() -> None:
     ],
 )
 def test_sources(source: str, claim: str, path: str) -> None:
-    assert parse_source(source) == PvcSource(claim, path)
+    assert parse(source) == Address("pvc", claim, path)
 
 
-@pytest.mark.parametrize("source", ["", "a/b", "hf://a/b", "pvc://", "pvc:///a", "pvc://a/../b", "pvc://a/./b"])
+@pytest.mark.parametrize("source", ["", "a/b", "pvc://", "pvc:///a", "pvc://a/../b", "pvc://a/./b"])
 def test_sources_that_are_not_served(source: str) -> None:
-    with pytest.raises(ValueError, match=r"pvc|leaves"):
-        parse_source(source)
+    with pytest.raises(ValueError, match=r"is no source|climbs"):
+        parse(source)
 
 
 @pytest.mark.parametrize(
-    ("source", "scheme", "remote"),
-    [("pvc://a/b", "pvc", False), ("hf://a/b", "hf", True), ("s3://a/b", "s3", True), ("oci://a/b", "oci", True)],
+    ("source", "scheme", "mounted"),
+    [("pvc://a/b", "pvc", True), ("hf://a/b", "hf", False), ("s3://a/b", "s3", False), ("oci://a/b", "oci", False)],
 )
-def test_what_has_to_be_brought_into_a_pod(source: str, scheme: str, remote: bool) -> None:
-    assert (scheme_of(source), is_remote(source)) == (scheme, remote)
+def test_what_has_to_be_brought_into_a_pod(source: str, scheme: str, mounted: bool) -> None:
+    assert (split(source).scheme, is_mounted(source)) == (scheme, mounted)
 
 
 def test_the_served_name_is_the_objects_own_unless_it_is_said() -> None:
     def served(model: dict[str, object]) -> str:
-        metadata = {"name": "llama", "namespace": "n", "uid": "u"}
-        return LlamaDeployment.model_validate({"metadata": metadata, "spec": {"model": model}}).served_name
+        return ModelSpec.model_validate(model).name_in_api("llama")
 
     assert served(MODEL) == "llama"
     assert served({**MODEL, "servedName": "meta/llama"}) == "meta/llama"

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_serving.cell.policy.leader import AppView
-from llama_serving.cell.policy.state_machine import NO_RAY, Fault, RayView
-from llama_serving.cell.shared.replica_state import EngineWeights, ReplicaState, StageReport
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.policy.state_machine import NO_RAY, CellFault, RayView
+from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagedWeights, StagingState
 from llama_serving.config.state import CellState
 
@@ -41,21 +41,23 @@ class FakeRay:
 
 @dataclass
 class FakeCluster:
-    """Answers once ``nodes_now`` is set; takes the app unless told otherwise."""
+    """Answers once ``nodes_now`` is set; accepts the app unless ``accepts`` is false."""
 
     nodes_now: dict[str, int] | None = None
-    takes: bool = True
+    accepts: bool = True
     documents: list[Mapping[str, Any]] = field(default_factory=list)
-    told: list[Load] = field(default_factory=list)
+    deployed: list[WeightsRef] = field(default_factory=list)
     app_now: AppView | None = None
+    hosts: list[str] = field(default_factory=list)
 
     async def nodes(self, host: str) -> Mapping[str, int] | None:
+        self.hosts.append(host)
         return None if self.nodes_now is None else dict(self.nodes_now)
 
-    async def deploy(self, document: Mapping[str, Any], load: Load) -> bool:
+    async def deploy(self, document: Mapping[str, Any], weights: WeightsRef) -> bool:
         self.documents.append(document)
-        self.told.append(load)
-        return self.takes
+        self.deployed.append(weights)
+        return self.accepts
 
     async def app(self) -> AppView | None:
         return self.app_now
@@ -89,10 +91,10 @@ class FakeEngine:
 
 @dataclass
 class FakeWeights:
-    fault_now: Fault | None = None
+    fault_now: CellFault | None = None
     version: int = 1
 
-    async def fault(self) -> Fault | None:
+    async def fault(self) -> CellFault | None:
         return self.fault_now
 
     def fingerprint(self) -> object:
@@ -103,17 +105,17 @@ class FakeWeights:
 class FakeControl:
     """The folder that is shared with the stager."""
 
-    wish_now: DesiredState | None = None
+    desired_now: DesiredState | None = None
     staging_now: StagingState | None = None
     full: bool = False
 
-    def wish(self) -> DesiredState | None:
-        return self.wish_now
+    def desired_state(self) -> DesiredState | None:
+        return self.desired_now
 
-    def keep(self, wish: DesiredState) -> None:
+    def store(self, desired: DesiredState) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
-        self.wish_now = wish
+        self.desired_now = desired
 
     def staging(self) -> StagingState | None:
         return self.staging_now
@@ -132,8 +134,10 @@ class FakeStages:
     """Another stage's supervisor."""
 
     state_now: CellState | None = None
+    hosts: list[str] = field(default_factory=list)
 
     async def state(self, host: str) -> tuple[str, CellState]:
+        self.hosts.append(host)
         if self.state_now is None:
             raise StageUnreachableError("its name does not resolve yet")
         return "10.0.0.1", self.state_now
@@ -143,7 +147,7 @@ def replica(**changes: Any) -> ReplicaState:
     values: dict[str, Any] = {
         "deployment": "demo",
         "group": 1,
-        "revision": "r1",
+        "pod_hash": "r1",
         "pid": 7,
         "served_name": "llama",
         "weights": holds("w1"),
@@ -155,24 +159,24 @@ def replica(**changes: Any) -> ReplicaState:
     return ReplicaState(**values | changes)
 
 
-def holds(name: str) -> EngineWeights:
-    """Weights that nobody staged, as the replica was told of them."""
-    return EngineWeights(path=f"/models/{name}", id=name)
+def holds(name: str) -> WeightsRef:
+    """Weights that nobody staged, as the replica was given them."""
+    return WeightsRef(path=f"/models/{name}", id=name, served_name="llama")
 
 
-def rank(number: int, **changes: Any) -> StageReport:
+def rank(number: int, **changes: Any) -> RankReport:
     values: dict[str, Any] = {"rank": number, "host": f"stage-{number}", "pid": 9, "layers": (15 * number, 15)}
-    return StageReport(**values | changes)
+    return RankReport(**values | changes)
 
 
 def ready(*digests: str, **changes: Any) -> StagingState:
-    """A stager's word on some weights."""
+    """A stager's report on some weights."""
     said: dict[str, Any] = {"id": "w", "outcome": "ready"} | changes
     return StagingState(weights=tuple(StagedWeights(digest=digest, **said) for digest in digests))
 
 
 def answer(body: Mapping[str, Any], says: str) -> Mapping[str, Any]:
-    """What an engine answers to a verdict's questions; every token has a log-probability of -2."""
+    """What an engine answers while it is measured; every token has a log-probability of -2."""
     if "messages" in body:
         return {"choices": [{"message": {"content": says}}]}
     prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]

@@ -5,20 +5,19 @@ from typing import Any
 
 from llama_serving.cell.policy.leader import AppView, LeaderView
 from llama_serving.cell.policy.state_machine import RayView
-from llama_serving.cell.policy.weight_swap import Asked, EngineView
+from llama_serving.cell.policy.weight_swap import DesiredWeights, EngineView
 from llama_serving.cell.policy.worker import LeaderReport, WorkerView
 from llama_serving.cell.shared.identity import Identity
-from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.state import Phase
 
 TIMEOUTS = CellTimeouts(join=100, start=300, drain=30)
 RUNNING = RayView(started=True)
-OLD = Load(path="/models/w1", id="w1")
-NEW = Load(path="/models/w2", id="w2")
-ENGINE = EngineView(load=OLD, in_flight=0, seconds_ago=0.1)
-SERVES = Asked(wanted=OLD, requested=OLD, verified=True, proven=True)
+OLD = WeightsRef(path="/models/w1", id="w1", served_name="llama")
+NEW = WeightsRef(path="/models/w2", id="w2", served_name="llama")
+ENGINE = EngineView(weights=OLD, in_flight=0, seconds_ago=0.1)
+SERVES = DesiredWeights(weights=OLD, deployed=OLD, measured=True, checked=True)
 APP = AppView(failed=False, status="RUNNING")
 
 
@@ -27,7 +26,7 @@ def config(*, pipeline: int = 2, tensor: int = 1, device: str = "cpu", **changes
         "deployment": "demo",
         "namespace": "team",
         "group": 1,
-        "revision": "r1",
+        "pod_hash": "r1",
         "stage_hosts": tuple(f"stage-{stage}.demo" for stage in range(pipeline)),
         "weights": WeightsRef(path="/models/w1", id="w1", served_name="llama"),
         "layout": {"pipeline": pipeline, "tensor": tensor, "device": device},
@@ -68,7 +67,7 @@ def leader_view(**changes: Any) -> LeaderView:
         "app": APP,
         "engine": ENGINE,
         "answered": True,
-        "asked": SERVES,
+        "desired": SERVES,
     }
     return LeaderView(**values | changes)
 

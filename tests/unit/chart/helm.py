@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from testbed import binaries
+from testbed.cache import binaries
 from testbed.errors import BedError
 
 CHART: Final = Path(__file__).parents[3] / "charts" / "llama-operator"

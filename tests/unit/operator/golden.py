@@ -9,13 +9,13 @@ from typing import Final
 import yaml
 
 from llama_operator.api import LlamaWeightsSpec
+from llama_operator.manifests.deployment import token_secret
 from llama_operator.manifests.diff import with_digest
-from llama_operator.manifests.gateway import token_secret
 from llama_operator.manifests.resolver import WeightsContext, resolver_job, resolver_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.naming import look_name
-from llama_operator.plan.weights.resolve import Look, look_key
+from llama_operator.plan.naming import resolver_job_name
+from llama_operator.plan.weights.resolve import ResolveJob, resolve_key
 from llama_operator.ports import Key, Manifest
 from llama_operator.reconcile import Bodies, snapshot
 from tests.fakes.samples import CPU_SPEC, SAMPLES, SETTINGS, all_changes, context_of, whole_plan
@@ -39,7 +39,7 @@ def children(name: str) -> list[Manifest]:
 def pods(name: str) -> list[Manifest]:
     """The pods among them, and the template of the gateways."""
     context = context_of(SAMPLES[name])
-    stages = [stage_pod(context, item) for item in whole_plan(context).creates]
+    stages = [stage_pod(context, item) for item in whole_plan(context).actions.creates]
     others = [child for child in children(name) if child["kind"] == "Pod" and child not in stages]
     gateways = [child["spec"]["template"] for child in children(name) if child["kind"] == "Deployment"]
     return stages + others + gateways
@@ -49,15 +49,15 @@ def resolver(spec: dict[str, object]) -> list[Manifest]:
     """What looks at some weights, in the order in which it is written."""
     wanted = LlamaWeightsSpec.model_validate(spec)
     context = WeightsContext(Key("team", NAME), UID, wanted, SETTINGS)
-    job = resolver_job(context, Look(look_name(NAME, look_key(wanted, SETTINGS)), 1))
+    job = resolver_job(context, ResolveJob(resolver_job_name(NAME, resolve_key(wanted, SETTINGS)), 1))
     return [*map(with_digest, resolver_objects(context)), job]
 
 
 def staged_pod() -> list[Manifest]:
     """A stage into which weights are brought."""
-    claim = {"claimTemplate": {"size": "9Gi"}}
+    claim = {"volumeClaimTemplate": {"size": "9Gi"}}
     context = context_of({**CPU_SPEC, "model": REMOTE, "staging": claim})
-    return [stage_pod(context, whole_plan(context).creates[0])]
+    return [stage_pod(context, whole_plan(context).actions.creates[0])]
 
 
 class _Dumper(yaml.SafeDumper):

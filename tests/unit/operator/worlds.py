@@ -5,20 +5,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
-from llama_operator.observe.deployment import PodView, Snapshot, pod_view
-from llama_operator.plan.groups.template import desired_template, keep, next_weights
-from llama_operator.plan.groups.template_hash import revision_of
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.plan.groups.state import PlanState, plan_state
+from llama_operator.plan.groups.template import desired_template, persisted_template
+from llama_operator.plan.groups.template_hash import template_hash
+from llama_operator.plan.groups.weights_lookup import weights_artifact
 from llama_operator.ports import Key, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import Measurement, StagedWeights, StagingState, WeightsArtifact
-from llama_serving.config.state import CellReason, CellState, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Phase
 from tests.fakes.models import FACTS, digest_of, id_of, view_of
 from tests.fakes.world import SETTINGS, spec_of
 
 NOW: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 KEY: Final = Key("team", "chat")
 SPEC: Final = LlamaDeploymentSpec.model_validate(spec_of())
-NEW: Final = revision_of(SPEC, SETTINGS, FACTS)
+NEW: Final = template_hash(SPEC, FACTS, serving_image=SETTINGS.serving_image)
 V1: Final = id_of("v1")
 OLD: Final = "0ld00000"
 
@@ -27,37 +31,42 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def stage(group: int, number: int, revision: str = NEW, **fields: Any) -> PodView:
+def state_of(seen: Snapshot, now: datetime = NOW) -> PlanState:
+    """What a pass looks at."""
+    return plan_state(seen, SETTINGS, now)
+
+
+def stage(group: int, number: int, pod_hash: str = NEW, **fields: Any) -> PodView:
     """A running pod of a group."""
-    name = f"chat-{revision}-{group}-{number}"
+    name = f"chat-{pod_hash}-{group}-{number}"
     body = {"metadata": {"name": name, "uid": f"uid-{name}"}}
     found = replace(
         pod_view(body),
-        component=names.COMPONENT_STAGE, group=group, stage=number, revision=revision, phase="Running",
+        component=names.COMPONENT_STAGE, group=group, stage=number, pod_hash=pod_hash, phase="Running",
         node=f"node-{number}", ip=f"ip-{name}", created=ago(600),
     )  # fmt: skip
     return replace(found, **fields)
 
 
-def leader(group: int, revision: str = NEW, **fields: Any) -> PodView:
+def leader(group: int, pod_hash: str = NEW, **fields: Any) -> PodView:
     """A leader that gets requests."""
-    return stage(group, 0, revision, **{"ready": True, "in_rotation": True, "weights": V1} | fields)
+    return stage(group, 0, pod_hash, **{"ready": True, "in_rotation": True, "weights": V1} | fields)
 
 
-def worker(group: int, revision: str = NEW, **fields: Any) -> PodView:
-    return stage(group, 1, revision, **fields)
+def worker(group: int, pod_hash: str = NEW, **fields: Any) -> PodView:
+    return stage(group, 1, pod_hash, **fields)
 
 
-def group(ordinal: int, revision: str = NEW) -> tuple[PodView, PodView]:
+def group(ordinal: int, pod_hash: str = NEW) -> tuple[PodView, PodView]:
     """A group that serves."""
-    return leader(ordinal, revision), worker(ordinal, revision)
+    return leader(ordinal, pod_hash), worker(ordinal, pod_hash)
 
 
 def serve_of(revision: str = "v1") -> WeightsArtifact:
     """The weights of a revision, as a cell is told of them."""
     spec = spec_of()
     spec["model"] |= {"revision": revision}
-    return next_weights(view_of(LlamaDeploymentSpec.model_validate(spec).model), KEY.name)
+    return weights_artifact(view_of(LlamaDeploymentSpec.model_validate(spec).model), KEY.name)
 
 
 def staging(**outcomes: str) -> StagingState:
@@ -76,13 +85,13 @@ def verdict(revision: str = "v1", **fields: Any) -> Measurement:
     return Measurement(**found | fields)
 
 
-def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> SupervisorAnswer:
+def cell(pod_hash: str = NEW, *, model: str = "v1", **fields: Any) -> SupervisorAnswer:
     """What a supervisor says; it serves the weights of the model's revision unless told otherwise."""
     state = {
-        "deployment": "chat", "group": 0, "stage": 0, "revision": revision, "weights": id_of(model),
+        "deployment": "chat", "group": 0, "stage": 0, "pod_hash": pod_hash, "weights": id_of(model),
         "phase": Phase.SERVING, "reason": CellReason.SERVING, "message": "It serves.", "phase_seconds": 1,
         "uptime_seconds": 1, "ready": True, "stages_total": 2,
-        "verdict": verdict(model), "staging": staging(**{model: "ready"}),
+        "measurement": verdict(model), "staging": staging(**{model: "ready"}),
     }  # fmt: skip
     return SupervisorAnswer(CellState.model_validate(state | fields))
 
@@ -90,7 +99,7 @@ def cell(revision: str = NEW, *, model: str = "v1", **fields: Any) -> Supervisor
 def heard(*pods: PodView, **fields: Any) -> dict[str, SupervisorAnswer]:
     """Every pod's supervisor, saying the same."""
     return {
-        pod.name: cell(pod.revision, **{"group": pod.group, "stage": pod.stage} | fields) for pod in pods if pod.alive
+        pod.name: cell(pod.pod_hash, **{"group": pod.group, "stage": pod.stage} | fields) for pod in pods if pod.alive
     }
 
 
@@ -113,7 +122,7 @@ def world(*pods: PodView, replicas: int = 2, known: bool = True, **fields: Any) 
         status=LlamaDeploymentStatus(), pods=pods, children=(gateway_deployment(),),
         weights={view.name: view} if known else {},
     )  # fmt: skip
-    good = desired_template(found, SPEC, SETTINGS)
+    good = desired_template(state_of(replace(found, spec=SPEC)))
     if good:
-        found = replace(found, status=LlamaDeploymentStatus(good=keep(good)))
+        found = replace(found, status=LlamaDeploymentStatus(stable=persisted_template(good)))
     return replace(found, **fields)

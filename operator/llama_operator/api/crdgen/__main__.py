@@ -9,6 +9,8 @@ from typing import Any, Final
 import yaml
 
 from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
+from llama_operator.api.crdgen.metrics_reference import metrics_reference
+from llama_operator.api.crdgen.reasons import reasons_page
 from llama_operator.api.crdgen.reference import reference
 
 _ROOT: Final = Path(__file__).parents[4]
@@ -22,7 +24,7 @@ _KEEP: Final = {"helm.sh/resource-policy": "keep"}
 class _Dumper(yaml.SafeDumper):
     """Lists indented under their key, as Kubernetes files are; no anchors for repeated parts."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's own
         super().increase_indent(flow, False)
 
     def ignore_aliases(self, _data: object) -> bool:
@@ -30,14 +32,18 @@ class _Dumper(yaml.SafeDumper):
 
 
 def to_yaml(document: Mapping[str, object]) -> str:
-    """The document as YAML, in the order of its keys."""
+    """Return the document as YAML, in the order of its keys."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, with its text."""
     crds = (llama_deployment_crd(), llama_weights_crd())
-    files = {Path("docs/api.md"): reference(crds) + "\n"}
+    files = {
+        Path("docs/reference/api.md"): reference(crds) + "\n",
+        Path("docs/reference/metrics.md"): metrics_reference() + "\n",
+        Path("docs/reference/reasons.md"): reasons_page(),
+    }
     for crd in crds:
         name = f"{crd['spec']['names']['plural']}.yaml"
         files[Path("crds") / name] = _NOTE + to_yaml(crd)
@@ -51,7 +57,7 @@ def _chart_file(crd: dict[str, Any]) -> str:
 
 
 def outdated(root: Path) -> list[Path]:
-    """The generated files under ``root`` that are absent or differ from the models."""
+    """Return the generated files under ``root`` that are absent or differ from the models."""
     return [path for path, text in generated().items() if not _has(root / path, text)]
 
 

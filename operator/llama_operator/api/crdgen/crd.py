@@ -1,28 +1,22 @@
 """The CustomResourceDefinitions of LlamaDeployment and LlamaWeights, from the models."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.crdgen.schema import Schema, structural_schema
+from llama_operator.api.v1alpha1.base import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus
-from llama_operator.api.v1alpha1.types import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus
-from llama_serving.config.names import API_GROUP
-
-# The longest name made from the object's: {name}-{revision: 8}-{group: up to 4}-{stage: up to 3}, a DNS label of
-# at most 63 characters.
-MAX_NAME: Final = 63 - len("-12345678-1234-123")
-
-# Of a LlamaWeights: {name}-{key: 8}, the name of its Job, which becomes a label's value.
-MAX_WEIGHTS_NAME: Final = 63 - len("-12345678")
+from llama_serving.config.names import API_GROUP, MAX_NAME, MAX_WEIGHTS_NAME
 
 _NAME_RULES: Final = (
     Rule(
         f"size(self.metadata.name) <= {MAX_NAME}",
         f"metadata.name must have at most {MAX_NAME} characters, because pods are named "
-        "{name}-{revision}-{group}-{stage} and a pod's name in DNS ends at 63",
+        "{name}-{pod hash}-{group}-{stage} and a pod's name in DNS ends at 63",
         shown="{self.metadata.name} has {size(self.metadata.name)}",
     ),
     Rule(
@@ -57,36 +51,48 @@ _SERVED_NAME_STAYS: Final = Rule(
     field="spec.model.servedName",
 )
 
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of ``kubectl get``; those of priority 1 only with ``-o wide``."""
+
+    name: str
+    kind: str
+    path: str
+    description: str = ""
+    priority: int = 0
+
+
 _COLUMNS: Final = (
-    ("Groups", "string", ".status.groupsReady", "Ready and desired groups", 0),
-    ("Weights", "string", ".status.weights", "Weights that the ready groups answer with", 0),
-    ("Reason", "string", ".status.reason", "What it waits for", 0),
-    ("Age", "date", ".metadata.creationTimestamp", "", 0),
-    ("Message", "string", ".status.message", "Sentence for the reason", 1),
-    ("Model", "string", ".spec.model.source", "Source of the model", 1),
+    _Column("Groups", "string", ".status.groupsReady", "Ready and desired groups"),
+    _Column("Weights", "string", ".status.weights", "Weights that the ready groups answer with"),
+    _Column("Reason", "string", ".status.reason", "What it waits for"),
+    _Column("Age", "date", ".metadata.creationTimestamp"),
+    _Column("Message", "string", ".status.message", "Sentence for the reason", priority=1),
+    _Column("Model", "string", ".spec.model.source", "Source of the model", priority=1),
 )
 
 
 _WEIGHTS_COLUMNS: Final = (
-    ("Bytes", "string", ".status.size", "Bytes of all files", 0),
-    ("Digest", "string", ".status.shortDigest", "First digits of the digest that names the weights", 0),
-    ("License", "string", ".spec.license", "License that was accepted", 0),
-    ("Ready", "boolean", ".status.ready", "Accepted, and the manifest is stored", 0),
-    ("Reason", "string", ".status.reason", "Why they were refused, or what is waited for", 0),
-    ("Age", "date", ".metadata.creationTimestamp", "", 0),
-    ("Source", "string", ".spec.source", "Where the folder is", 1),
-    ("Revision", "string", ".status.resolvedRevision", "What the revision means at the source", 1),
-    ("Message", "string", ".status.message", "Sentence for the reason", 1),
+    _Column("Bytes", "string", ".status.size", "Bytes of all files"),
+    _Column("Digest", "string", ".status.shortDigest", "First digits of the digest that names the weights"),
+    _Column("License", "string", ".spec.license", "License that was accepted"),
+    _Column("Ready", "boolean", ".status.ready", "Accepted, and the manifest is stored"),
+    _Column("Reason", "string", ".status.reason", "Why they were refused, or what they wait for"),
+    _Column("Age", "date", ".metadata.creationTimestamp"),
+    _Column("Source", "string", ".spec.source", "Where the folder is", priority=1),
+    _Column("Revision", "string", ".status.resolvedRevision", "What the revision means at the source", priority=1),
+    _Column("Message", "string", ".status.message", "Sentence for the reason", priority=1),
 )
 
 
 def llama_deployment_crd() -> dict[str, Any]:
-    """The definition of LlamaDeployment, as the API server takes it."""
+    """Return the definition of LlamaDeployment, as the API server takes it."""
     root = _root(
         "A Llama model served by groups of pods behind a gateway.",
-        structural_schema(LlamaDeploymentSpec),
-        structural_schema(LlamaDeploymentStatus),
-        (*_NAME_RULES, _SERVED_NAME_STAYS),
+        spec=structural_schema(LlamaDeploymentSpec),
+        status=structural_schema(LlamaDeploymentStatus),
+        found=(*_NAME_RULES, _SERVED_NAME_STAYS),
     )
     scale = {
         "specReplicasPath": ".spec.replicas",
@@ -94,22 +100,22 @@ def llama_deployment_crd() -> dict[str, Any]:
         "labelSelectorPath": ".status.selector",
     }
     version = _version(root, _COLUMNS, {"status": {}, "scale": scale})
-    return _definition(KIND, PLURAL, "lld", version)
+    return _definition(KIND, version, plural=PLURAL, short="lld")
 
 
 def llama_weights_crd() -> dict[str, Any]:
-    """The definition of LlamaWeights, as the API server takes it."""
+    """Return the definition of LlamaWeights, as the API server takes it."""
     root = _root(
         "One revision of the weights of a model, resolved, checked and named by its digest.",
-        structural_schema(LlamaWeightsSpec),
-        structural_schema(LlamaWeightsStatus),
-        _WEIGHTS_NAME_RULES,
+        spec=structural_schema(LlamaWeightsSpec),
+        status=structural_schema(LlamaWeightsStatus),
+        found=_WEIGHTS_NAME_RULES,
     )
     version = _version(root, _WEIGHTS_COLUMNS, {"status": {}})
-    return _definition(WEIGHTS_KIND, WEIGHTS_PLURAL, "llw", version)
+    return _definition(WEIGHTS_KIND, version, plural=WEIGHTS_PLURAL, short="llw")
 
 
-def _definition(kind: str, plural: str, short: str, version: dict[str, Any]) -> dict[str, Any]:
+def _definition(kind: str, version: dict[str, Any], *, plural: str, short: str) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -130,18 +136,18 @@ def _definition(kind: str, plural: str, short: str, version: dict[str, Any]) -> 
     }
 
 
-def _version(root: Schema, columns: tuple[tuple[Any, ...], ...], subresources: dict[str, Any]) -> dict[str, Any]:
+def _version(root: Schema, columns: tuple[_Column, ...], subresources: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": VERSION,
         "served": True,
         "storage": True,
-        "additionalPrinterColumns": [_column(*column) for column in columns],
+        "additionalPrinterColumns": [_column(column) for column in columns],
         "subresources": subresources,
         "schema": {"openAPIV3Schema": root},
     }
 
 
-def _root(description: str, spec: Schema, status: Schema, found: tuple[Rule, ...]) -> Schema:
+def _root(description: str, *, spec: Schema, status: Schema, found: tuple[Rule, ...]) -> Schema:
     return {
         "description": description,
         "type": "object",
@@ -157,8 +163,8 @@ def _root(description: str, spec: Schema, status: Schema, found: tuple[Rule, ...
     }
 
 
-def _column(name: str, kind: str, path: str, description: str, priority: int) -> dict[str, Any]:
-    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
-    if description:
-        column["description"] = description
-    return {**column, "priority": priority} if priority else column
+def _column(column: _Column) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": column.name, "type": column.kind, "jsonPath": column.path}
+    if column.description:
+        found["description"] = column.description
+    return {**found, "priority": column.priority} if column.priority else found

@@ -1,9 +1,8 @@
-"""Kubernetes' forms of names as RE2 patterns for CEL, without anchors. ``[.]`` because CEL would eat a backslash."""
+"""Kubernetes' forms of names as RE2 patterns for CEL, without anchors."""
 
 from typing import Final
 
-DNS_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-DNS_SUBDOMAIN: Final = f"{DNS_LABEL}([.]{DNS_LABEL})*"
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 # A name with an optional domain, as labels, taints and devices have it.
 NAME: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"

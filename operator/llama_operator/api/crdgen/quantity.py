@@ -18,7 +18,7 @@ _FORM = re.compile(
 
 @lru_cache(maxsize=4096)  # the pods of a whole cluster ask for the same few amounts
 def parse(text: str) -> Decimal:
-    """The number that ``text`` stands for.
+    """Return the number that ``text`` stands for.
 
     Raises:
         ValueError: ``text`` is no quantity.

@@ -28,7 +28,7 @@ class Rule:
     field: str = ""
 
     def to_schema(self) -> dict[str, Any]:
-        """The rule as an item of x-kubernetes-validations."""
+        """Return the rule as an item of x-kubernetes-validations."""
         schema = {"rule": self.check, "message": self.message}
         if self.shown:
             schema["messageExpression"] = self._message_expression()
@@ -51,5 +51,5 @@ def rules(*items: Rule, **extra: Any) -> dict[str, Any]:
 
 
 def one_of(values: tuple[str, ...]) -> str:
-    """A CEL list of strings."""
+    """Return a CEL list of strings."""
     return "[" + ", ".join(json.dumps(value) for value in values) + "]"

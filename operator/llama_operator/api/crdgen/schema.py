@@ -21,7 +21,7 @@ _DROPPED: Final = {"title"}
 
 
 def structural_schema(model: type[BaseModel]) -> Schema:
-    """The structural schema of a model.
+    """Return the structural schema of a model.
 
     Raises:
         ValueError: the model uses something that a structural schema cannot say.
@@ -46,7 +46,7 @@ def _structural(node: Schema, defs: dict[str, Schema]) -> Schema:
 
 
 def _inlined(node: Schema, defs: dict[str, Schema]) -> Schema:
-    """The node with its reference or its only non-null alternative merged in; what stands at the field wins."""
+    """Return the node with its reference or its only non-null alternative merged in; what stands at the field wins."""
     node = dict(node)
     if node.get("default", ...) is None:
         del node["default"]

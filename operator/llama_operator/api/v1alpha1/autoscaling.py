@@ -50,9 +50,11 @@ _ZONE: Final = Rule(
 
 
 class ScheduleSpec(ApiModel):
-    """Hours in which at least so many groups shall be there."""
+    """Hours with a higher minimum of groups."""
 
-    name: str = Field(min_length=1, max_length=63, description="What it is for; it stands in the reason.")
+    name: str = Field(
+        min_length=1, max_length=63, description="Purpose of the schedule; the reason of a decision names it."
+    )
     time_zone: str = Field(
         default="UTC",
         max_length=64,
@@ -78,39 +80,39 @@ class ScheduleSpec(ApiModel):
         description="When it ends, such as 20:00; not later than from means on the next day.",
         json_schema_extra=rules(_clock("to")),
     )
-    min_replicas: int = Field(ge=0, le=1000, description="Groups that shall be there in these hours, or more.")
+    min_replicas: int = Field(ge=0, le=1000, description="Fewest groups in these hours.")
 
 
 class TargetSpec(ApiModel):
-    """What the number of groups is chosen for."""
+    """Targets from which the number of groups is computed."""
 
-    wait_seconds: float = Field(
-        default=5, ge=1, le=3600, description="Time that a request shall not wait for a group, 99 of 100 at least."
-    )
+    wait_seconds: float = Field(default=5, ge=1, le=3600, description="Longest wait for a group of 99 in 100 requests.")
     in_flight_per_group: int | None = Field(
         default=None,
         ge=1,
         le=4096,
-        description="Requests in flight that a group shall have. Absent: as many as the wait allows.",
+        description="Requests in flight that a group shall have. If absent, as many as waitSeconds allows.",
     )
 
 
 class WindowsSpec(ApiModel):
-    """Times over which load is looked at. Absent means: from the measured time that a group takes to start."""
+    """Windows over which load is averaged. If absent, computed from the measured start time of a group."""
 
     model_config = ConfigDict(json_schema_extra=rules(_WINDOWS))
 
     stable_seconds: int | None = Field(
-        default=None, ge=2, le=86_400, description="Load that is gone for this long is gone."
+        default=None, ge=2, le=86_400, description="Load must be lower for this long before a group is removed."
     )
-    panic_seconds: int | None = Field(default=None, ge=1, le=86_400, description="A jump is seen within this time.")
+    panic_seconds: int | None = Field(
+        default=None, ge=1, le=86_400, description="A jump of load is noticed within this time."
+    )
     cooldown_seconds: int | None = Field(
-        default=None, ge=0, le=86_400, description="Time between a change and the next group that goes."
+        default=None, ge=0, le=86_400, description="Time after a change before a group is removed."
     )
 
 
 class AutoscalingSpec(ApiModel):
-    """Groups by load. Absent: ``replicas`` is the number, and the scale subresource may be driven by others."""
+    """Groups by load. If absent, ``replicas`` is the number, and others may use the scale subresource."""
 
     model_config = ConfigDict(json_schema_extra=rules(_ORDER, _SCHEDULES_FIT))
 
@@ -118,8 +120,8 @@ class AutoscalingSpec(ApiModel):
         default=1, ge=0, le=1000, description="Fewest groups. With 0 the last one goes after idleAfterSeconds."
     )
     max_replicas: int = Field(ge=1, le=1000, description="Most groups.")
-    target: TargetSpec = Field(default=TargetSpec(), description="What the number of groups is chosen for.")
-    windows: WindowsSpec = Field(default=WindowsSpec(), description="Times over which load is looked at.")
+    target: TargetSpec = Field(default=TargetSpec(), description="Targets from which the number of groups is computed.")
+    windows: WindowsSpec = Field(default=WindowsSpec(), description="Windows over which load is averaged.")
     idle_after_seconds: int = Field(
         default=600, ge=1, le=604_800, description="Time without any request after which the last group goes."
     )
@@ -127,14 +129,14 @@ class AutoscalingSpec(ApiModel):
         default=None,
         ge=1,
         le=1000,
-        description="Groups that one decision adds at most. Absent: as many as there are, at least 4.",
+        description="Groups that one decision adds at most. If absent, as many as there are, at least 4.",
     )
     warm_groups: int = Field(
         default=0,
         ge=0,
         le=16,
-        description="Groups whose claims (staging.claimTemplate) stay when their pods go, with the weights in them. "
-        "They cost storage at zero groups, and save the staging of the next start.",
+        description="Groups whose claims (staging.volumeClaimTemplate) stay, with the weights in them, when their pods "
+        "go. They cost storage at zero groups and save the staging of the next start.",
     )
     schedules: tuple[ScheduleSpec, ...] = Field(
         default=(),

@@ -1,4 +1,4 @@
-"""What every model of the API shares: camelCase on the wire, snake_case in Python, frozen, with its rules attached.
+"""What every model of the API shares: the kinds' names; camelCase on the wire, snake_case in Python, frozen.
 
 The pydantic models are the only source of the CRD. A model is a border: the API server has checked an object against
 the CRD before the operator reads it, so fields that this version does not know are ignored, not an error (an older
@@ -6,10 +6,19 @@ operator must be able to read what a newer CRD admitted).
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from llama_serving.config.names import API_GROUP
+
+KIND: Final = "LlamaDeployment"
+PLURAL: Final = "llamadeployments"
+WEIGHTS_KIND: Final = "LlamaWeights"
+WEIGHTS_PLURAL: Final = "llamaweights"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{API_GROUP}/{VERSION}"
 
 JsonObject = dict[str, Any]
 
@@ -20,7 +29,7 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
     def to_api(self) -> JsonObject:
-        """The object as the API server takes it: camelCase, plain JSON types, absent instead of null."""
+        """Return the object as the API server takes it: camelCase, plain JSON types, absent instead of null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

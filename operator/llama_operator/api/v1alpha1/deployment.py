@@ -73,8 +73,9 @@ _ACROSS: Final = (
         field="autoscaling.target.inFlightPerGroup",
     ),
     Rule(
-        "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.claimTemplate)",
-        "autoscaling.warmGroups needs staging.claimTemplate: only a claim of its own keeps weights without its pod",
+        "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.volumeClaimTemplate)",
+        "autoscaling.warmGroups needs staging.volumeClaimTemplate: only a claim of its own keeps weights without its "
+        "pod",
         shown="warmGroups is {self.autoscaling.warmGroups}",
         field="autoscaling.warmGroups",
     ),
@@ -82,7 +83,7 @@ _ACROSS: Final = (
 
 
 class LlamaDeploymentSpec(ApiModel):
-    """What is asked for: a model, how it is cut, where it runs, and the gateway in front of it."""
+    """The desired state: a model, how it is split, where it runs, and the gateway in front of it."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_ACROSS))
 
@@ -101,9 +102,9 @@ class LlamaDeploymentSpec(ApiModel):
         json_schema_extra=rules(_REPLICAS),
     )
     autoscaling: AutoscalingSpec | None = Field(
-        default=None, description="The number of groups follows the load. Absent: replicas is the number."
+        default=None, description="The number of groups follows the load. If absent, it is replicas."
     )
-    sharding: ShardingSpec = Field(default=ShardingSpec(), description="How one copy of the model is cut.")
+    sharding: ShardingSpec = Field(default=ShardingSpec(), description="How one copy of the model is split.")
     device: DeviceSpec = Field(default=DeviceSpec(), description="The devices of a stage pod.")
     dtype: DType = Field(default="auto", description="Type of the weights in memory; auto is the model's.")
     max_concurrent_requests: int = Field(
@@ -112,18 +113,18 @@ class LlamaDeploymentSpec(ApiModel):
     resources: StageResources = Field(default=StageResources(), description="CPU and memory of a stage pod.")
     placement: PlacementSpec = Field(default=PlacementSpec(), description="Where stage pods may run.")
     staging: StagingSpec = Field(
-        default=StagingSpec(), description="Where weights lie that are brought into the stage pods."
+        default=StagingSpec(), description="The volume for weights that are downloaded into the stage pods."
     )
-    engine: EngineSpec = Field(default=EngineSpec(), description="Options of the engine that may be set.")
+    engine: EngineSpec = Field(default=EngineSpec(), description="Engine options.")
     images: ImagesSpec = Field(default=ImagesSpec(), description="The images of the pods.")
     gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
-    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change reaches the groups.")
-    verify: VerifySpec = Field(default=VerifySpec(), description="What a group is asked before it gets requests.")
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change is rolled out to the groups.")
+    verify: VerifySpec = Field(default=VerifySpec(), description="How a group is verified before it gets requests.")
     drain_timeout_seconds: int | None = Field(
         default=None,
         ge=1,
         le=86_400,
-        description="Time for requests in flight when a group is taken out of rotation. Absent means what an answer "
+        description="Time for requests in flight when a group is taken out of rotation. If absent, what an answer "
         "of contextLength tokens takes at the measured speed, between 30 and 600.",
     )
     start_timeout_seconds: int = Field(

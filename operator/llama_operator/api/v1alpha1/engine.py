@@ -69,7 +69,7 @@ class EngineSpec(ApiModel):
     )
 
     def options(self) -> dict[str, EngineValue]:
-        """The options that are set, under the engine's names for them; sizes in bytes."""
+        """Return the options that are set, under the engine's names for them; sizes in bytes."""
         options = self.model_dump(exclude_none=True)
         memory = options.pop("kv_cache_memory", None)
         return options if memory is None else {**options, "kv_cache_memory_bytes": parse_bytes(memory)}

@@ -48,18 +48,18 @@ class GatewaySpec(ApiModel):
             Rule("self >= 1", "gateway.replicas must be at least 1: requests reach the groups through the gateway only")
         ),
     )
-    max_waiting: int = Field(
+    max_queue_length: int = Field(
         default=1000, ge=0, le=100_000, description="Requests that may wait in a gateway pod; more get 429."
     )
-    max_wait_seconds: int = Field(
+    queue_timeout_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Longest wait of a request for a group; then it gets 503."
     )
-    keep_alive_seconds: int = Field(
+    sse_keep_alive_seconds: int = Field(
         default=10,
         ge=0,
         le=3600,
-        description="A stream that waits so long for a group is begun with status 200 and gets a comment as often, so "
-        "that nothing on the way takes it for dead; its errors are then told inside of it. 0 means never.",
+        description="After this wait for a group a stream starts with status 200 and gets an SSE comment each time it "
+        "passes again, so that no proxy closes it; later errors are events of the stream. 0 means never.",
     )
     connect_timeout_seconds: int = Field(
         default=2, ge=1, le=60, description="Deadline of a connection to a group; then another group is tried."
@@ -79,7 +79,7 @@ class GatewaySpec(ApiModel):
         default=None,
         ge=1,
         le=4096,
-        description="Requests that one gateway pod sends to a group at once. Absent means its share of "
+        description="Requests that one gateway pod sends to a group at once. If absent, its share of "
         "maxConcurrentRequests.",
     )
     drain_seconds: int = Field(

@@ -4,9 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, matches
+from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 _HOST = r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*(:[0-9]+)?"
 _PART = r"[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"
@@ -38,13 +39,14 @@ class ImagesSpec(ApiModel):
     serving: str = Field(
         default="",
         max_length=512,
-        description="Image of the stage pods. Empty means the operator's default.",
+        description="Image of the stage pods. If empty, the operator's default; groups keep theirs until their pods "
+        "change.",
         json_schema_extra=rules(_image_rule("serving")),
     )
     gateway: str = Field(
         default="",
         max_length=512,
-        description="Image of the gateway pods. Empty means the operator's default.",
+        description="Image of the gateway pods. If empty, the operator's default.",
         json_schema_extra=rules(_image_rule("gateway")),
     )
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(

@@ -4,16 +4,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, NAME, QUALIFIED_NAME, matches
+from llama_operator.api.crdgen.patterns import NAME, QUALIFIED_NAME, matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 # Bounded so that the API server can bound the cost of the rules.
 LabelValue = Annotated[str, Field(max_length=63)]
 
 
 def selector_rules(field: str) -> tuple[Rule, ...]:
-    """The rules of a node selector; ``field`` is what the user calls it."""
+    """Return the rules of a node selector; ``field`` is what the user calls it."""
     return (
         Rule(
             f"self.all(key, {matches(QUALIFIED_NAME, 'key')})",
@@ -58,18 +59,18 @@ _PRIORITY_RULE: Final = Rule(
 
 
 class Toleration(ApiModel):
-    """A taint of a node that stage pods put up with; as in a pod's spec."""
+    """A toleration of a node's taint, as in a pod's spec."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_TOLERATION_RULES))
 
     key: str = Field(
-        default="", max_length=316, description="The taint's key; empty means every taint.",
+        default="", max_length=316, description="The taint's key. If empty, every taint.",
         json_schema_extra=rules(_KEY_RULE),
     )  # fmt: skip
     operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Whether the value counts.")
     value: str = Field(default="", max_length=63, description="The taint's value, for operator Equal.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        default="", description="The taint's effect; empty means every effect."
+        default="", description="The taint's effect. If empty, every effect."
     )
     toleration_seconds: int | None = Field(
         default=None, ge=0, description="Seconds that a pod stays on a node after a taint NoExecute was added."
@@ -84,20 +85,18 @@ class PlacementSpec(ApiModel):
         description="Labels that a node must have.",
         json_schema_extra=rules(*selector_rules("placement.nodeSelector"), maxProperties=32),
     )
-    tolerations: tuple[Toleration, ...] = Field(
-        default=(), max_length=32, description="Taints that stage pods put up with."
-    )
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32, description="Tolerations of the stage pods.")
     spread_stages: bool = Field(
-        default=False, description="Stages of a group must run on different nodes; a pod waits until they can."
+        default=False, description="Stages of a group must run on different nodes; pods stay pending until they can."
     )
-    admission: Literal["whenRoom", "atOnce"] = Field(
-        default="whenRoom",
-        description="whenRoom: the pods of a group are shown to the scheduler together, once there is room for all of "
-        "them. atOnce: when they are made, for a cluster that adds nodes for pods that find none.",
+    scheduling: Literal["gang", "perPod"] = Field(
+        default="gang",
+        description="gang: the pods of a group are given to the scheduler together, once all of them fit. "
+        "perPod: each pod as soon as it is created, for a cluster that adds nodes for pending pods.",
     )
     priority_class_name: str = Field(
         default="",
         max_length=253,
-        description="PriorityClass of the stage pods. Empty means the cluster's default.",
+        description="PriorityClass of the stage pods. If empty, the cluster's default.",
         json_schema_extra=rules(_PRIORITY_RULE),
     )

@@ -41,24 +41,24 @@ class RolloutSpec(ApiModel):
 
     strategy: Strategy = Field(
         default="auto",
-        description="inPlace exchanges the weights in the running pods; surge starts a new group before an old one "
+        description="inPlace swaps the weights in the running pods; surge starts a new group before an old one "
         "goes; drain takes an old group down before the new one starts. auto takes inPlace when only the weights "
         "change, else surge when the free devices hold one more group, else drain when the groups that stay are "
-        "enough for the present load, else it waits and says what is missing.",
+        "enough for the present load, else it waits, and the status names what is missing.",
     )
     max_surge: int = Field(default=1, ge=0, le=1000, description="Groups above replicas while groups are replaced.")
     max_unavailable: int = Field(
         default=1,
         ge=0,
         le=1000,
-        description="Groups below replicas that may be out of rotation for the change. With a single group its "
+        description="Groups below replicas that may be out of rotation for the change. With a single group, "
         "requests wait in the gateway meanwhile.",
     )
     min_ready_seconds: int = Field(
         default=0, ge=0, le=86_400, description="Time in rotation after which a changed group counts as available."
     )
     paused: bool = Field(
-        default=False, description="True takes no further group; a group that is out of rotation for it is finished."
+        default=False, description="True changes no further group; one that is already out of rotation is finished."
     )
     partition: int = Field(
         default=0, ge=0, le=1000, description="Only groups with this ordinal or a higher one are changed."

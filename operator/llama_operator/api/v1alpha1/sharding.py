@@ -4,10 +4,11 @@ from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from llama_operator.api.crdgen.patterns import DNS_SUBDOMAIN, NAME, matches
+from llama_operator.api.crdgen.patterns import NAME, matches
 from llama_operator.api.crdgen.quantity import quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 CPU: Final = "cpu"
 

@@ -1,4 +1,4 @@
-"""What the operator saw: the status of a LlamaDeployment. Written by one function, once per pass, only if different."""
+"""The status of a LlamaDeployment. Written by one function, once per pass, only if different."""
 
 from typing import Literal
 
@@ -21,9 +21,9 @@ class Condition(ApiModel):
 
 
 class GroupVerdict(ApiModel):
-    """What was measured of a group's weights before it got requests, and the judgement."""
+    """What was measured of a group's weights before it got requests, and the verdict."""
 
-    digest: str = Field(description="Digest of the weights that were asked.")
+    digest: str = Field(description="Digest of the weights that were verified.")
     passed: bool = Field(description="Whether the group may get requests with them.")
     golden: str = Field(default="", description="Golden prompts that passed, such as 2/2.")
     mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
@@ -32,14 +32,14 @@ class GroupVerdict(ApiModel):
 
 
 class GroupStatus(ApiModel):
-    """One group as it was seen."""
+    """One group as it was observed."""
 
     ordinal: int = Field(ge=0, description="Number of the group.")
     name: str = Field(description="Name that the group's pods begin with.")
-    revision: str = Field(description="Revision that the group's pods were made from.")
-    state: str = Field(description="Where the group stands, in one word.")
-    reason: str = Field(default="", description="Machine word for why it stands there.")
-    message: str = Field(default="", description="Sentence with numbers for why it stands there.")
+    pod_hash: str = Field(description="Hash in the names of the group's pods: the same for equal pods.")
+    state: str = Field(description="State of the group, in one word.")
+    reason: str = Field(default="", description="Machine word for why.")
+    message: str = Field(default="", description="Sentence with numbers for why.")
     nodes: tuple[str, ...] = Field(default=(), description="Node of each stage; empty while it has none.")
     weights: str = Field(default="", description="Weights that the group answers with; empty before it does.")
     verify: GroupVerdict | None = Field(default=None, description="What was measured of its weights; absent before.")
@@ -53,7 +53,7 @@ class ModelFactsStatus(ModelFacts):
 
 
 class ModelStatus(ApiModel):
-    """What the look at the weights found."""
+    """What was found of the weights."""
 
     key: str = Field(description="Hash of the source and revision that were inspected.")
     outcome: Literal["", "accepted", "refused"] = Field(default="", description="Empty while it is not known.")
@@ -67,8 +67,8 @@ class CountsStatus(ApiModel):
 
     finished: int = Field(default=0, description="Requests answered to their end.")
     retried: int = Field(default=0, description="Requests sent to another group before their first byte.")
-    continued: int = Field(default=0, description="Streams that began on one group and were ended by another.")
-    broken: int = Field(default=0, description="Streams that nobody could end.")
+    continued: int = Field(default=0, description="Streams that one group started and another finished.")
+    broken: int = Field(default=0, description="Streams that broke.")
     served_by_old: int = Field(default=0, description="Answers by the weights before.")
     served_by_new: int = Field(default=0, description="Answers by the new weights.")
 
@@ -85,7 +85,7 @@ class CounterBaseline(ApiModel):
 
 
 class RolloutPreview(ApiModel):
-    """What a rollout will take, said before its first step."""
+    """The steps and the cost of a rollout, computed before its first step."""
 
     strategy: str = Field(default="", description="inPlace, surge or drain; empty while none is possible.")
     why: str = Field(default="", description="Why this strategy.")
@@ -99,56 +99,73 @@ class RolloutStatus(ApiModel):
     """The present rollout, or the last one."""
 
     key: str = Field(description="Hash of what the spec asks of the groups.")
-    asked: str = Field(description="Hash of the same with verify and canary: a held rollout waits for another one.")
-    phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Where it stands.")
-    reason: str = Field(default="", description="Machine word for why it stands there.")
-    message: str = Field(default="", description="Sentence with numbers for why it stands there.")
-    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
-    to: str = Field(description="Weights and pod revision that are wanted.")
-    base: str = Field(description="Hash of what makes a pod different, without its weights.")
-    revision: str = Field(description="Revision of the groups' pods after it.")
+    verification_hash: str = Field(
+        description="Hash of key, verify and rollout.canary: a held rollout is tried again when it changes."
+    )
+    phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Phase of the rollout.")
+    reason: str = Field(default="", description="Machine word for why.")
+    message: str = Field(default="", description="Sentence with numbers for why.")
+    before: str = Field(default="", alias="from", description="Weights and pod hash before.")
+    to: str = Field(description="Weights and pod hash that are wanted.")
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    pod_hash: str = Field(description="Hash of the groups' pods after it.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
-    expected: RolloutPreview = Field(default=RolloutPreview(), description="What it will take.")
+    id: str = Field(default="", description="Id of the weights, as in the header x-llama-weights.")
+    preview: RolloutPreview = Field(
+        default=RolloutPreview(), description="Its steps and cost, computed before the first."
+    )
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
-    started: Timestamp = Field(description="When it was begun.")
+    started: Timestamp = Field(description="When it was started.")
     ended: Timestamp | None = Field(default=None, description="When it was done or held.")
     canary: Literal["", "watching", "passed"] = Field(default="", description="Where the canary stands.")
     canary_since: Timestamp | None = Field(default=None, description="Since when all groups of the canary serve.")
-    marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at its begin.")
-    canary_marks: tuple[CounterBaseline, ...] = Field(default=(), description="Counters at the begin of the canary.")
+    counter_baselines: tuple[CounterBaseline, ...] = Field(
+        default=(), description="Counters of the gateways at its start."
+    )
+    canary_counter_baselines: tuple[CounterBaseline, ...] = Field(
+        default=(), description="Counters of the gateways at the start of the canary."
+    )
     counts: CountsStatus = Field(default=CountsStatus(), description="Requests during the rollout.")
 
 
 class PastRollout(ApiModel):
     """A rollout that has ended."""
 
-    before: str = Field(default="", alias="from", description="Weights and pod revision before.")
-    to: str = Field(description="Weights and pod revision that were wanted.")
+    before: str = Field(default="", alias="from", description="Weights and pod hash before.")
+    to: str = Field(description="Weights and pod hash that were wanted.")
     outcome: Literal["done", "rolledBack", "superseded"] = Field(description="How it ended.")
     reason: str = Field(default="", description="Machine word for why it ended so.")
     message: str = Field(default="", description="Sentence with numbers.")
     seconds: int = Field(ge=0, description="Seconds that it took.")
-    started: Timestamp = Field(description="When it was begun.")
+    started: Timestamp = Field(description="When it was started.")
 
 
 class StableTemplate(ApiModel):
-    """The last wish that all groups reached: what they go back to, and what lost groups are made from meanwhile."""
+    """The last template that all groups reached: what they roll back to, and what lost groups are created from."""
 
     key: str = Field(description="Hash of what the spec asked of the groups.")
-    base: str = Field(description="Hash of what makes a pod different, without its weights.")
-    revision: str = Field(description="Revision of the groups' pods.")
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    pod_hash: str = Field(description="Hash of the groups' pods.")
     weights: str = Field(description="Name of the LlamaWeights.")
     digest: str = Field(description="Digest of the weights.")
     id: str = Field(description="Id of the weights, as in the header x-llama-weights.")
     spec: str = Field(description="The part of the spec that groups are made from, as JSON without defaults.")
 
 
+class DefaultImages(ApiModel):
+    """Default images of the operator that the pods of a template take, also under a newer operator."""
+
+    template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
+    serving: str = Field(default="", description="Image of the stage pods; empty where the spec named it.")
+    stager: str = Field(default="", description="Image of the stager in them; empty where the spec named it.")
+
+
 class Baseline(ApiModel):
-    """What verified weights answered: what later ones and other groups are compared with."""
+    """Measurements of verified weights, with which later ones and other groups are compared."""
 
     digest: str = Field(description="Digest of the weights.")
-    texts: str = Field(description="Hash of the texts that were asked; others cannot be compared.")
+    texts: str = Field(description="Hash of the texts that were measured; others cannot be compared.")
     mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
     answer_hash: str = Field(default="", description="Hash of the greedy answer.")
 
@@ -165,7 +182,7 @@ class ScaleDecision(ApiModel):
 
 
 class AutoscalingStatus(ApiModel):
-    """How many groups are wanted and why; written when a decision changes something."""
+    """How many groups are wanted, and why."""
 
     target: int = Field(ge=0, description="Groups that are wanted.")
     reason: str = Field(default="", description="Machine word for the last change.")
@@ -183,19 +200,19 @@ class AutoscalingStatus(ApiModel):
     )
     raised: Timestamp | None = Field(default=None, description="When the target was last raised.")
     lowered: Timestamp | None = Field(default=None, description="When the target was last lowered.")
-    warm: str = Field(default="", description="What is kept for groups that are not there, and what it costs.")
+    warm: str = Field(default="", description="Claims kept for groups that do not run, and their size.")
 
 
 class RequeueState(ApiModel):
-    """A group only a part of which found room, so that its pods were made anew."""
+    """A group of which only some pods fit, so that its pods were created again."""
 
     group: str = Field(description="Name of the group.")
-    times: int = Field(ge=1, description="How often; the pauses before it is asked for again grow with it.")
-    at: Timestamp = Field(description="When last.")
+    times: int = Field(ge=1, description="How often; the pause before the next try grows with it.")
+    at: Timestamp = Field(description="When it last happened.")
 
 
 class LlamaDeploymentStatus(ApiModel):
-    """What was seen at the last pass."""
+    """What the operator observed in its last pass."""
 
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
     replicas: int = Field(default=0, ge=0, description="Groups that have pods.")
@@ -205,7 +222,7 @@ class LlamaDeploymentStatus(ApiModel):
     weights: str = Field(default="", description="Weights that all ready groups answer with, or a list of them.")
     reason: str = Field(default="", description="Machine word for what it waits for, or Serving.")
     message: str = Field(default="", description="Sentence with numbers for reason.")
-    model: ModelStatus | None = Field(default=None, description="What the look at the weights found.")
+    model: ModelStatus | None = Field(default=None, description="What was found of the weights.")
     groups: tuple[GroupStatus, ...] = Field(
         default=(),
         description="The groups.",
@@ -213,13 +230,16 @@ class LlamaDeploymentStatus(ApiModel):
     )
     rollout: RolloutStatus | None = Field(default=None, description="The present rollout, or the last one.")
     history: tuple[PastRollout, ...] = Field(default=(), description="The last ten rollouts, the latest first.")
-    good: StableTemplate | None = Field(default=None, description="The last wish that all groups reached.")
-    baselines: tuple[Baseline, ...] = Field(default=(), description="What verified weights answered.")
+    stable: StableTemplate | None = Field(default=None, description="The last template that all groups reached.")
+    baselines: tuple[Baseline, ...] = Field(default=(), description="Measurements of verified weights.")
     autoscaling: AutoscalingStatus | None = Field(
-        default=None, description="How many groups are wanted; absent without spec.autoscaling."
+        default=None, description="How many groups are wanted. Absent without spec.autoscaling."
     )
-    taken_back: tuple[RequeueState, ...] = Field(
-        default=(), description="Groups of which only a part found room, until all of them is placed."
+    requeues: tuple[RequeueState, ...] = Field(
+        default=(), description="Groups of which only some pods fit, until all are placed."
+    )
+    default_images: tuple[DefaultImages, ...] = Field(
+        default=(), description="Default images that groups keep until the spec asks for another template."
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),

@@ -7,18 +7,12 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.rules import Rule, one_of, rules
+from llama_operator.api.crdgen.source_rules import is_moving
 from llama_operator.api.v1alpha1.base import ApiModel
 from llama_operator.api.v1alpha1.images import SecretName
-from llama_operator.api.v1alpha1.model import (
-    ModelSpec,
-    accepted_rule,
-    credentials_rule,
-    digest_rule,
-    license_rule,
-    revision_rule,
-)
 from llama_operator.api.v1alpha1.placement import LabelValue, Toleration, selector_rules
-from llama_operator.api.v1alpha1.source import VERSIONED, is_moving, source_rules
+from llama_operator.api.v1alpha1.weights_fields import FieldRules, WeightsFields, accepted_rule
+from llama_serving.config.source import VERSIONED
 
 _ANOTHER: Final = "cannot change, because it names the weights: make another LlamaWeights"
 
@@ -38,20 +32,18 @@ _MOVES_ONLY_WHERE_IT_IS_RESOLVED: Final = Rule(
 
 
 class ResolverPlacement(ApiModel):
-    """Node selection of the pod that looks at the weights; a volume may be bound to some nodes."""
+    """Node selection of the resolver's pod; a volume may be bound to some nodes."""
 
     node_selector: dict[str, LabelValue] = Field(
         default={},
         description="Labels that a node must have.",
         json_schema_extra=rules(*selector_rules("placement.nodeSelector"), maxProperties=32),
     )
-    tolerations: tuple[Toleration, ...] = Field(
-        default=(), max_length=32, description="Taints that the pod puts up with."
-    )
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=32, description="Tolerations of the pod.")
 
 
 class ResolverImages(ApiModel):
-    """How the image of the pod that looks at the weights is pulled; it is the operator's own."""
+    """How the image of the resolver's pod is pulled; it is the operator's own."""
 
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         default="IfNotPresent", description="When a node pulls the image."
@@ -64,62 +56,37 @@ class ResolverImages(ApiModel):
     )
 
 
-class LlamaWeightsSpec(ApiModel):
-    """What is asked for: one revision of the weights at a source, looked at before any device is."""
+class LlamaWeightsSpec(WeightsFields):
+    """The desired state: one revision of weights at a source, resolved before any GPU is requested."""
 
     model_config = ConfigDict(json_schema_extra=rules(accepted_rule("acceptLicense"), _MOVES_ONLY_WHERE_IT_IS_RESOLVED))
 
-    source: str = Field(
-        min_length=1,
-        max_length=1024,
-        description="Where the folder is, as in model.source of a LlamaDeployment.",
-        json_schema_extra=rules(*source_rules("source"), _stays("source")),
-    )
     revision: str = Field(
         min_length=1,
         max_length=128,
         description="Commit, tag, version, date or digest. With hf:// and oci:// also a moving name such as main: "
-        "status.resolvedRevision is what it meant when it was looked at.",
-        json_schema_extra=rules(revision_rule("revision"), _stays("revision")),
-    )
-    license: str = Field(
-        min_length=1,
-        max_length=64,
-        description="Short name of the model's license, such as llama3.1 or apache-2.0. One that the source "
-        "contradicts is refused.",
-        json_schema_extra=rules(license_rule("license")),
-    )
-    accept_license: bool = Field(
-        default=False,
-        description="True says that you have read the license and accept it. Nothing is fetched without it.",
-    )
-    credentials_secret: str = Field(
-        default="",
-        max_length=253,
-        description="Secret of the same namespace with what the source asks for; see docs/weights.md for its keys. "
-        "Empty means none.",
-        json_schema_extra=rules(credentials_rule("credentialsSecret")),
-    )
-    digest: str = Field(
-        default="",
-        max_length=71,
-        description="Digest that the weights must have (sha256:...). Empty means that the first look decides.",
-        json_schema_extra=rules(digest_rule("digest"), _stays("digest")),
+        "status.resolvedRevision is what it meant when it was resolved.",
     )
     check: Literal["full", "listing"] = Field(
         default="full",
-        description="full reads every byte once and takes the sha256 of each file and tensor; listing believes the "
+        description="full reads every byte once and takes the sha256 of each file and tensor; listing trusts the "
         "sha256 that the source lists (hf, oci, or a file SHA256SUMS).",
         json_schema_extra=rules(_stays("check")),
     )
-    placement: ResolverPlacement = Field(
-        default=ResolverPlacement(), description="Where the pod that looks at the weights may run."
-    )
+    placement: ResolverPlacement = Field(default=ResolverPlacement(), description="Where the resolver's pod may run.")
     images: ResolverImages = Field(default=ResolverImages(), description="How its image is pulled.")
 
+    @classmethod
+    def field_rules(cls) -> FieldRules:
+        """Return the shared rules, and that what names the weights cannot change."""
+        shared = cls.shared_rules("")
+        return shared | {name: (*shared[name], _stays(name)) for name in ("source", "revision", "digest")}
 
-def content_of(model: ModelSpec | LlamaWeightsSpec) -> str:
-    """Ten hexadecimal digits for what names the weights, and for the right to them: another license is looked at anew.
+
+def content_of(model: WeightsFields) -> str:
+    """Return ten hexadecimal digits for what names the weights, and for the right to them.
+
+    Another license is resolved anew.
 
     Forty bits, so that two of a million objects rarely share a name.
     """

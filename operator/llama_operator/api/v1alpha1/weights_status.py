@@ -1,4 +1,4 @@
-"""What was seen of some weights: the status of a LlamaWeights. Written by one function, only when different."""
+"""The status of a LlamaWeights. Written by one function, only when different."""
 
 from pydantic import Field
 
@@ -7,10 +7,10 @@ from llama_operator.api.v1alpha1.status import Condition, ModelFactsStatus
 
 
 class ResolveAttempt(ApiModel):
-    """The last look at the source that ended."""
+    """The last attempt to resolve the weights that ended."""
 
-    key: str = Field(description="Hash of what was looked for.")
-    number: int = Field(ge=1, description="How many looks that makes; refusals are repeated with growing pauses.")
+    key: str = Field(description="Hash of what was to be resolved.")
+    number: int = Field(ge=1, description="Number of attempts so far; a refused one is repeated after a growing pause.")
     at: Timestamp = Field(description="When it ended.")
     refused: bool = Field(default=False, description="Whether the weights were refused.")
     reason: str = Field(default="", description="Machine word of its outcome.")
@@ -18,16 +18,16 @@ class ResolveAttempt(ApiModel):
 
 
 class LlamaWeightsStatus(ApiModel):
-    """What the last look at the source found."""
+    """What the last attempt to resolve the weights found."""
 
     observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
     ready: bool = Field(default=False, description="The weights were accepted and their manifest is stored.")
-    reason: str = Field(default="", description="Machine word: Accepted, why they were refused, or what is waited for.")
+    reason: str = Field(default="", description="Machine word: Accepted, why they were refused, or what they wait for.")
     message: str = Field(default="", description="Sentence with numbers for reason.")
-    key: str = Field(default="", description="Hash of the wish that what follows was found for.")
+    key: str = Field(default="", description="Hash of the spec that the following fields were found for.")
     resolved_revision: str = Field(
         default="",
-        description="What the revision means at the source: commit, version or digest; it is not asked again.",
+        description="What the revision means at the source: commit, version or digest. It stays.",
     )
     digest: str = Field(
         default="",
@@ -40,7 +40,9 @@ class LlamaWeightsStatus(ApiModel):
     license: str = Field(default="", description="License that was found at the source; empty when none was.")
     facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
     manifest: str = Field(default="", description="ConfigMap with the whole manifest: every file and tensor.")
-    look: ResolveAttempt | None = Field(default=None, description="The last look at the source that ended.")
+    last_resolve: ResolveAttempt | None = Field(
+        default=None, description="The last attempt to resolve the weights that ended."
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Ready.",

@@ -34,7 +34,7 @@ REACH = 0.5  # of the horizon: shorter windows say nothing about where the load 
 
 
 @dataclass(frozen=True)
-class Rates:
+class ArrivalRates:
     """What is remembered of arrivals, of fixed size. Times in seconds, levels in requests per second."""
 
     age: float = 0.0
@@ -46,7 +46,7 @@ class Rates:
     buckets: float = 0.0  # how many of those were added, the old ones less
 
 
-def constants(shortest: float, longest: float) -> tuple[float, ...]:
+def time_constants(shortest: float, longest: float) -> tuple[float, ...]:
     """Time constants from the shortest window to the longest, each twice the one before; windows in seconds."""
     found = [shortest / 2]
     while found[-1] * 3 < longest / 2 and len(found) < MOST - 1:
@@ -54,7 +54,9 @@ def constants(shortest: float, longest: float) -> tuple[float, ...]:
     return (*found, longest / 2) if longest > shortest else tuple(found)
 
 
-def fed(rates: Rates, *, rate: float, span: float, taus: tuple[float, ...], bucket: float) -> Rates:
+def with_arrivals(
+    rates: ArrivalRates, *, rate: float, span: float, taus: tuple[float, ...], bucket: float
+) -> ArrivalRates:
     """``rate`` requests per second came for ``span`` seconds; a bucket of V is ``bucket`` seconds long."""
     rates = rates if rates.taus == taus else _moved(rates, taus)
     age = rates.age + span
@@ -67,25 +69,27 @@ def fed(rates: Rates, *, rate: float, span: float, taus: tuple[float, ...], buck
     return grown if seconds < bucket else _closed(grown)
 
 
-def raised(rates: Rates, *, rate: float, span: float, taus: tuple[float, ...], bucket: float) -> Rates:
+def with_lower_bound(
+    rates: ArrivalRates, *, rate: float, span: float, taus: tuple[float, ...], bucket: float
+) -> ArrivalRates:
     """As ``fed`` when the rate is only a lower bound: no level falls, and neither age nor V learns from it."""
     kept = rates if rates.taus == taus else _moved(rates, taus)
     if not kept.age:
         return kept
-    seen = fed(kept, rate=rate, span=span, taus=taus, bucket=bucket)
+    seen = with_arrivals(kept, rate=rate, span=span, taus=taus, bucket=bucket)
     return replace(kept, levels=tuple(max(pair) for pair in zip(kept.levels, seen.levels, strict=True)))
 
 
-def _moved(rates: Rates, taus: tuple[float, ...]) -> Rates:
-    """The same memory with other windows: each begins with the level of the one nearest to it."""
+def _moved(rates: ArrivalRates, taus: tuple[float, ...]) -> ArrivalRates:
+    """Change the windows: each begins with the level of the one nearest to it."""
     if not rates.taus:
         return replace(rates, taus=taus, levels=(0.0,) * len(taus))
     nearest = [min(range(len(rates.taus)), key=lambda i: abs(rates.taus[i] - tau)) for tau in taus]
     return replace(rates, taus=taus, levels=tuple(rates.levels[i] for i in nearest))
 
 
-def _closed(rates: Rates) -> Rates:
-    """The bucket is full: V learns from the one before it."""
+def _closed(rates: ArrivalRates) -> ArrivalRates:
+    """Close the full bucket: V learns from the one before it."""
     seconds, count = rates.open
     closed = (*rates.closed, count / seconds)
     if len(closed) < 3:
@@ -96,14 +100,14 @@ def _closed(rates: Rates) -> Rates:
     return replace(rates, open=(0.0, 0.0), closed=(x1, x2), uneven=uneven, buckets=rates.buckets * keep + 1)
 
 
-def burst(rates: Rates) -> float:
+def burst(rates: ArrivalRates) -> float:
     """V / rate: 1 for independent arrivals, n when they come n at a time."""
     if not rates.age or rates.levels[-1] <= 0:
         return 1.0
     return max(1.0, (PRIOR + rates.uneven / rates.levels[-1]) / (PRIOR + rates.buckets))
 
 
-def variance(rates: Rates) -> float:
+def variance(rates: ArrivalRates) -> float:
     """V, requests squared per second; never 0, as one request more or less is always chance."""
     if not rates.age:
         return 1.0
@@ -115,7 +119,7 @@ def _error(tau: float, age: float, v: float) -> float:
     return sqrt(v / (2 * tau) * (1 + e) / (1 - e))
 
 
-def bounds(rates: Rates, *, v: float, burst: float, z: float) -> tuple[float, float]:
+def bounds(rates: ArrivalRates, *, v: float, burst: float, z: float) -> tuple[float, float]:
     """At least and at most so many come, all windows taken together; requests per second. Needs an age."""
     least, most = 0.0, inf
     for level, tau in zip(rates.levels, rates.taus, strict=True):
@@ -125,17 +129,17 @@ def bounds(rates: Rates, *, v: float, burst: float, z: float) -> tuple[float, fl
     return least, most
 
 
-def below(rates: Rates, *, v: float, z: float) -> float:
+def below(rates: ArrivalRates, *, v: float, z: float) -> float:
     """No more than this come, some window says; requests per second. Needs an age."""
     return min(level + z * _error(tau, rates.age, v) for level, tau in zip(rates.levels, rates.taus, strict=True))
 
 
 def _chance(tau: float, burst: float, z: float) -> float:
-    """What a burst or two more than usual add to a window; requests per second."""
+    """Compute what a burst or two more than usual add to a window; requests per second."""
     return burst * z * z / 2 / (2 * tau)
 
 
-def ahead(rates: Rates, *, v: float, burst: float, z: float, horizon: float) -> float:
+def ahead(rates: ArrivalRates, *, v: float, burst: float, z: float, horizon: float) -> float:
     """At least this many will come in ``horizon`` seconds if the load goes on as it goes; requests per second."""
     best = 0.0
     for index, (tau, longer) in enumerate(zip(rates.taus, rates.taus[1:], strict=False)):

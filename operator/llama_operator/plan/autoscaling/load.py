@@ -1,4 +1,4 @@
-"""What all gateways of a deployment have to do, as one reading; merged from what each of them says.
+"""The load of all gateways of a deployment as one reading, merged from what each of them counts.
 
 Gateways count upwards from their start; a reading holds differences to the reading before, so a request is counted
 once, whichever gateway had it, and a gateway that started anew counts from zero. A gateway that did not answer makes
@@ -13,7 +13,7 @@ the clock, within LONGEST_SPAN, only when no gateway answered both times.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from llama_serving.config.gateway import GatewayLoad, WorkCount
@@ -25,26 +25,22 @@ LONGEST_SPAN = 60.0  # seconds
 class Load:
     """One reading. ``span`` is the time since the reading before, 0 at the first: then all differences are 0."""
 
-    known: bool  # False: somebody did not answer, so every number is a lower bound
+    known: bool  # False: a gateway did not answer, so every number is a lower bound
     silent: tuple[str, ...] = ()  # gateway pods that did not answer
     span: float = 0.0  # seconds
     waiting: int = 0  # requests
     oldest_wait: float = 0.0  # seconds
     in_flight: int = 0  # requests on groups
-    waiting_prompt_tokens: int = 0
     waiting_answer_tokens: int = 0  # expected
     arrived: int = 0  # requests within span
     arrived_prompt_tokens: int = 0
-    arrived_answer_tokens: int = 0  # asked
     served: int = 0  # requests that ended within span, answered
-    served_prompt_tokens: int = 0
     served_answer_tokens: int = 0  # produced
-    served_seconds: float = 0.0  # that those spent on groups, added up
-    engine_waiting: int = 0  # requests that engines have accepted and not begun
+    served_seconds: float = 0.0  # that those requests spent on groups, added up
 
 
 @dataclass(frozen=True, order=True)
-class Gateway:
+class GatewayPod:
     """A gateway pod; another one of the same name has another uid."""
 
     name: str
@@ -52,7 +48,7 @@ class Gateway:
 
 
 @dataclass(frozen=True)
-class Mark:
+class GatewayCounters:
     """Where a gateway's counts stood when it was last heard."""
 
     uptime: float
@@ -62,65 +58,67 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What a reading leaves to the next. ``at`` None: there was none."""
+class PreviousReading:
+    """What a reading leaves to the next one. ``at`` None: there was none."""
 
     at: datetime | None = None
-    gateways: Mapping[Gateway, Mark] = field(default_factory=dict)
+    gateways: Mapping[GatewayPod, GatewayCounters] = field(default_factory=dict)
 
 
-def merge(marks: Marks, heard: Mapping[Gateway, GatewayLoad | None], now: datetime) -> tuple[Load, Marks]:
-    """One reading of all gateways that are there, None for those that did not answer, and the marks after it.
+def merge(
+    previous: PreviousReading, answers: Mapping[GatewayPod, GatewayLoad | None], now: datetime
+) -> tuple[Load, PreviousReading]:
+    """Merge the answers of all gateways that are there, None for those that did not answer, into one reading.
 
-    Gateways that are not in ``heard`` are gone, and forgotten.
+    Returns the reading and what it leaves to the next one. Gateways that are not in ``answers`` are gone, and
+    forgotten.
     """
-    answers = {gateway: load for gateway, load in heard.items() if load is not None}
-    passed = 0.0 if marks.at is None else min(max((now - marks.at).total_seconds(), 0.0), LONGEST_SPAN)
-    pairs = tuple(_pairs(marks, answers, passed))
+    heard = {gateway: load for gateway, load in answers.items() if load is not None}
+    passed = 0.0 if previous.at is None else min(max((now - previous.at).total_seconds(), 0.0), LONGEST_SPAN)
+    pairs = tuple(_pairs(previous, heard, passed))
     arrived = [_since(load.arrived, before.arrived) for load, before in pairs]
     served = [_since(load.served, before.served) for load, before in pairs]
-    silent = tuple(sorted(gateway.name for gateway, load in heard.items() if load is None))
+    silent = tuple(sorted(gateway.name for gateway, load in answers.items() if load is None))
     load = Load(
-        known=not silent and bool(answers),
+        known=not silent and bool(heard),
         silent=silent,
-        span=_span(marks, answers, passed),
-        waiting=sum(one.waiting for one in answers.values()),
-        oldest_wait=max((one.oldest_wait for one in answers.values()), default=0.0),
-        in_flight=sum(one.in_flight for one in answers.values()),
-        waiting_prompt_tokens=sum(one.waits.prompt_tokens for one in answers.values()),
-        waiting_answer_tokens=sum(one.waits.answer_tokens for one in answers.values()),
+        span=_span(previous, heard, passed),
+        waiting=sum(one.waiting for one in heard.values()),
+        oldest_wait=max((one.oldest_wait for one in heard.values()), default=0.0),
+        in_flight=sum(one.in_flight for one in heard.values()),
+        waiting_answer_tokens=sum(one.waits.answer_tokens for one in heard.values()),
         arrived=sum(one.requests for one in arrived),
         arrived_prompt_tokens=sum(one.prompt_tokens for one in arrived),
-        arrived_answer_tokens=sum(one.answer_tokens for one in arrived),
         served=sum(one.requests for one in served),
-        served_prompt_tokens=sum(one.prompt_tokens for one in served),
         served_answer_tokens=sum(one.answer_tokens for one in served),
         served_seconds=sum(one.seconds for one in served),
     )
     kept = {
-        gateway: Mark(mark.uptime, mark.arrived, mark.served, heard=False)
-        for gateway, mark in marks.gateways.items()
-        if gateway in heard
+        gateway: replace(counters, heard=False) for gateway, counters in previous.gateways.items() if gateway in answers
     }
-    fresh = {gateway: Mark(one.uptime, one.arrived, one.served) for gateway, one in answers.items()}
-    return load, Marks(now, kept | fresh)
+    fresh = {gateway: _counters(one) for gateway, one in heard.items()}
+    return load, PreviousReading(now, kept | fresh)
 
 
-def _pairs(marks: Marks, answers: Mapping[Gateway, GatewayLoad], passed: float) -> Iterator[tuple[GatewayLoad, Mark]]:
-    """Every answer with the mark that it is compared with."""
-    for gateway, load in answers.items():
-        before = marks.gateways.get(gateway)
+def _pairs(
+    previous: PreviousReading, heard: Mapping[GatewayPod, GatewayLoad], passed: float
+) -> Iterator[tuple[GatewayLoad, GatewayCounters]]:
+    """Pair every answer with the counters that it is compared with."""
+    zero = GatewayCounters(0, WorkCount(), WorkCount())
+    for gateway, load in heard.items():
+        before = previous.gateways.get(gateway)
         if before is None:
-            born_since = marks.at is not None and load.uptime < passed
-            yield (
-                load,
-                Mark(0, WorkCount(), WorkCount()) if born_since else Mark(load.uptime, load.arrived, load.served),
-            )
+            born_since = previous.at is not None and load.uptime < passed
+            yield load, zero if born_since else _counters(load)
         else:
-            yield load, Mark(0, WorkCount(), WorkCount()) if _restarted(load, before) else before
+            yield load, zero if _restarted(load, before) else before
 
 
-def _restarted(load: GatewayLoad, before: Mark) -> bool:
+def _counters(load: GatewayLoad) -> GatewayCounters:
+    return GatewayCounters(load.uptime, load.arrived, load.served)
+
+
+def _restarted(load: GatewayLoad, before: GatewayCounters) -> bool:
     if load.uptime < before.uptime:
         return True
     pairs = ((load.arrived, before.arrived), (load.served, before.served))
@@ -136,7 +134,7 @@ def _since(new: WorkCount, old: WorkCount) -> WorkCount:
     )
 
 
-def _span(marks: Marks, answers: Mapping[Gateway, GatewayLoad], passed: float) -> float:
-    known = ((load.uptime, marks.gateways.get(gateway)) for gateway, load in answers.items())
-    spans = [uptime - mark.uptime for uptime, mark in known if mark and mark.heard and uptime >= mark.uptime > 0]
+def _span(previous: PreviousReading, heard: Mapping[GatewayPod, GatewayLoad], passed: float) -> float:
+    known = ((load.uptime, previous.gateways.get(gateway)) for gateway, load in heard.items())
+    spans = [uptime - one.uptime for uptime, one in known if one and one.heard and uptime >= one.uptime > 0]
     return min(max(spans, default=passed), LONGEST_SPAN)

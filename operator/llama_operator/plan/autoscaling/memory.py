@@ -1,40 +1,70 @@
-"""What the passes of an autoscaled deployment hand on in the operator's memory, and what one pass found.
+"""What autoscaling remembers: from one decision to the next (``PolicyState``), and from one pass to the next.
 
-A new process begins with an empty ``Recall``: what has to outlive it is in the status.
+A new process begins with an empty ``AutoscalingMemory``: what has to outlive it is in the status (``DurableState``).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import AutoscalingStatus
-from llama_operator.plan.autoscaling.load import Load, Marks
-from llama_operator.plan.autoscaling.policy import Groups, State
+from llama_operator.plan.autoscaling.demand import DemandHistory
+from llama_operator.plan.autoscaling.inputs import GroupCounts
+from llama_operator.plan.autoscaling.load import Load, PreviousReading
 from llama_operator.plan.reasons import Explanation
+
+KEPT_STARTS = 20
 
 
 @dataclass(frozen=True)
-class Recall:
-    """From one pass to the next. ``record`` is ahead of the status while the watch lags behind our own write."""
+class DurableState:
+    """The part of the state that survives a restart: it is in the object's status, and changes with decisions."""
 
-    marks: Marks = field(default_factory=Marks)
-    state: State | None = None
-    record: AutoscalingStatus | None = None
-    fresh: frozenset[str] = frozenset()  # uids of leaders that have had no request yet
+    target: int | None = None  # None: nothing was decided yet
+    raised: datetime | None = None  # when the target was last raised
+    lowered: datetime | None = None
+    starts: tuple[float, ...] = ()  # seconds that past starts took, the latest last
+    seconds_per_token: float | None = None  # of a slot, as last measured
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """What a decision leaves to the next. A fresh one with the same ``durable`` part does not change the target."""
+
+    durable: DurableState = DurableState()
+    history: DemandHistory = field(default_factory=DemandHistory)  # volatile
+
+    def with_starts(self, seconds: tuple[float, ...]) -> "PolicyState":
+        """Add starts that have ended since; the last KEPT_STARTS are kept."""
+        if not seconds:
+            return self
+        starts = (*self.durable.starts, *seconds)[-KEPT_STARTS:]
+        return replace(self, durable=replace(self.durable, starts=starts))
+
+
+@dataclass(frozen=True)
+class AutoscalingMemory:
+    """From one pass to the next. ``status`` is ahead of the object's while the watch lags behind our own write."""
+
+    reading: PreviousReading = field(default_factory=PreviousReading)
+    state: PolicyState | None = None
+    status: AutoscalingStatus | None = None
+    new_leaders: frozenset[str] = frozenset()  # uids of leaders that have had no request yet
 
 
 #: Of a new process.
-NOTHING = Recall()
+NO_MEMORY = AutoscalingMemory()
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScalingResult:
     """What one pass decided about the number of groups, and from what."""
 
     target: int
-    record: AutoscalingStatus  # for the status
+    status: AutoscalingStatus
     decided: bool  # the target is another one: it is written before anything is done by it
-    recall: Recall
+    memory: AutoscalingMemory
     load: Load
-    groups: Groups
-    reason: str  # of this pass; the record has that of the last change
+    groups: GroupCounts
+    reason: str  # of this pass; the status has that of the last change
     message: str
-    holds: tuple[Explanation, ...] = ()
+    explanations: tuple[Explanation, ...] = ()

@@ -1,17 +1,18 @@
-"""What a deployment had to do and what was decided, one line of CSV a second: written by the operator, read by replay.
+"""The load of a deployment and what was decided, one line of CSV a second: written by the operator, read by replay.
 
 A recording has no single requests, so a replay spreads the arrivals of a second evenly over it and gives each the mean
 prompt of that second and the mean answer of the requests that ended about then.
 """
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 
+from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.policy import Groups
 
 
 @dataclass(frozen=True)
-class Sample:
+class Reading:
     """One reading and the decision that followed it; the names are the columns. Counts are of the time since before."""
 
     time: float  # seconds since 1970, UTC
@@ -28,13 +29,13 @@ class Sample:
     target: int
 
 
-HEADER = ",".join(one.name for one in fields(Sample))
-_TYPES = tuple(one.type for one in fields(Sample))
+HEADER = ",".join(one.name for one in fields(Reading))
+_TYPES = tuple(one.type for one in fields(Reading))
 
 
-def sample(load: Load, groups: Groups, *, target: int, time: float) -> Sample:
-    """The line for one decision."""
-    return Sample(
+def reading_of(load: Load, groups: GroupCounts, *, target: int, time: float) -> Reading:
+    """Make the reading that is recorded for one decision."""
+    return Reading(
         time=round(time, 3),
         arrived=load.arrived,
         arrived_prompt_tokens=load.arrived_prompt_tokens,
@@ -50,22 +51,27 @@ def sample(load: Load, groups: Groups, *, target: int, time: float) -> Sample:
     )
 
 
-def line(one: Sample) -> str:
-    """One line of the CSV, without its end."""
+def as_csv(readings: Iterable[Reading]) -> str:
+    """Write a whole recording, with its header."""
+    return "".join(f"{text}\n" for text in (HEADER, *map(csv_line, readings)))
+
+
+def csv_line(one: Reading) -> str:
+    """Write one line of the CSV, without its end."""
     return ",".join(str(value) for value in astuple(one))
 
 
-def parse(text: str) -> Sample:
-    """The reading that a line holds; a ValueError says what is wrong with it."""
+def parse_line(text: str) -> Reading:
+    """Read one line. Raises ValueError with what is wrong with it."""
     cells = text.split(",")
     if len(cells) != len(_TYPES):
         raise ValueError(f"{len(cells)} columns where {len(_TYPES)} belong: {HEADER}")
     values: dict[str, float | int] = {}
-    for one, cell in zip(fields(Sample), cells, strict=True):
+    for one, cell in zip(fields(Reading), cells, strict=True):
         try:
             values[one.name] = int(cell) if one.type is int else float(cell)
         except ValueError:
             raise ValueError(f"{one.name} is {cell!r} and must be a number") from None
         if not 0 <= values[one.name] < float("inf"):
             raise ValueError(f"{one.name} is {cell} and must be 0 or more")
-    return Sample(**values)  # type: ignore[arg-type]
+    return Reading(**values)  # type: ignore[arg-type]

@@ -1,111 +1,91 @@
-"""From a snapshot to the number of groups: what the policy (plan/autoscale.py) is asked, and what is kept of it.
+"""From what was observed to the number of groups: what the policy (policy.py) is asked, and what is kept of it.
 
 The target takes the place of ``spec.replicas`` for everything else in the plan. The number to begin with is the larger
-of ``spec.replicas`` and of the groups that are there, within the limits; from then on the record in the status has it.
-
-    start = START + bytes of a stage's weights / SPEED         until one was measured
-
-A start is measured from the group's last pod placed to its leader in rotation; only of groups that this process saw
-starting, once, and none of whose engines had to be started again.
+of ``spec.replicas`` and of the groups that are there, within the limits; from then on it is in the status.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from llama_operator.api import AutoscalingSpec, AutoscalingStatus, LlamaDeploymentSpec, ScaleDecision
-from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.autoscaling import policy
-from llama_operator.plan.autoscaling.load import Gateway, merge
-from llama_operator.plan.autoscaling.memory import Recall, Scaled
-from llama_operator.plan.autoscaling.policy import Decision, Groups, Kept, Limits, State
-from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, floor_at
+from llama_operator.api import AutoscalingSpec, LlamaDeploymentSpec
+from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
+from llama_operator.plan.autoscaling.load import GatewayPod, merge
+from llama_operator.plan.autoscaling.memory import AutoscalingMemory, PolicyState, ScalingResult
+from llama_operator.plan.autoscaling.policy import decide
+from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, minimum_at
+from llama_operator.plan.autoscaling.starts import expected_start, measured_starts, new_leaders
+from llama_operator.plan.autoscaling.status_record import durable_state, first_status, status_after
 from llama_operator.plan.groups.drain import long_unready
-from llama_operator.plan.groups.group import Group, observed_groups
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.ordinals import is_leaving, wanted_ordinals
-from llama_operator.plan.groups.weights_lookup import weights_of
 from llama_operator.plan.placement.claims import warm_sentence
 from llama_operator.plan.placement.gang import is_held
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
 from llama_serving.config.gateway import GatewayLoad
-
-START = 60.0  # seconds: image, processes, the engine's own preparation
-SPEED = 500e6  # bytes per second into a stage, where nothing was measured
-KEPT_DECISIONS = 10
+from llama_serving.config.reasons import Reason
 
 
-def scale(world: Snapshot, spec: LlamaDeploymentSpec, recall: Recall, now: datetime) -> Scaled | None:
-    """How many groups there shall be; None without ``spec.autoscaling``."""
-    auto = spec.autoscaling
-    if auto is None:
+def scale(
+    snapshot: Snapshot,
+    groups: Sequence[Group],
+    *,
+    weights: WeightsView | None,
+    memory: AutoscalingMemory,
+    now: datetime,
+) -> ScalingResult | None:
+    """Decide how many groups there shall be; None without ``spec.autoscaling``. ``weights``: of the spec's model."""
+    spec = snapshot.spec
+    if spec is None or spec.autoscaling is None:
         return None
-    units, moment = observed_groups(world), now.replace(microsecond=0)
-    floor = floor_at(auto.schedules, auto.min_replicas, now)
-    before = recall.record or world.status.autoscaling
-    record = before or _begin(spec, auto, floor, units, moment)
-    merged, marks = merge(recall.marks, _heard(world, now), now)
-    load = replace(merged, engine_waiting=_engine_waiting(units))
-    groups = groups_of(units, record.target, _rolls(world), now)
-    state = (recall.state or State(kept=_kept(record))).with_starts(_measured(units, recall.fresh))
-    decision = policy.decide(load, groups, state, limits_of(world, spec, auto, floor), now)
-    after = replace_record(record, decision, moment).model_copy(
-        update={
-            "floor": floor.groups,
-            "ceiling": auto.max_replicas,
-            "schedule": floor.schedule,
-            "warm": warm_sentence(world),
-        }
-    )
-    return Scaled(
+    auto, moment = spec.autoscaling, now.replace(microsecond=0)
+    minimum = minimum_at(auto.schedules, auto.min_replicas, now)
+    known = memory.status or snapshot.status.autoscaling
+    there = len({group.id.ordinal for group in groups})
+    before = known or first_status(spec.replicas, there, auto=auto, minimum=minimum, moment=moment)
+    load, reading = merge(memory.reading, _answers(snapshot, now), now)
+    counts = group_counts(groups, before.target, rolling=_rolls_out(snapshot), now=now)
+    state = memory.state or PolicyState(durable=durable_state(before))
+    state = state.with_starts(measured_starts(groups, memory.new_leaders))
+    limits = limits_for(spec, auto, minimum=minimum, start=expected_start(weights, spec.sharding.pipeline))
+    decision = decide(load, counts, state=state, limits=limits, now=now)
+    after = status_after(before, decision, moment).model_copy(update=_bounds(snapshot, auto, minimum))
+    return ScalingResult(
         target=decision.target,
-        record=after,
-        decided=before is None or decision.target != record.target,
-        recall=Recall(marks, decision.state, after, _fresh(units)),
+        status=after,
+        decided=known is None or decision.target != before.target,
+        memory=AutoscalingMemory(reading, decision.state, after, new_leaders(groups)),
         load=load,
-        groups=groups,
+        groups=counts,
         reason=decision.reason,
         message=decision.message,
-        holds=tuple(Explanation(Reason.SPEC_INVALID, text) for text in floor.problems),
+        explanations=tuple(Explanation(Reason.SPEC_INVALID, text) for text in minimum.problems),
     )
 
 
-# -- what the policy is asked -----------------------------------------------------------------------------------------
-
-
-def _heard(world: Snapshot, now: datetime) -> dict[Gateway, GatewayLoad | None]:
-    """All gateways that count. One that ends, has no address yet or is long not ready may be silent: it has nothing."""
-    found: dict[Gateway, GatewayLoad | None] = {}
-    for pod in world.gateways:
-        load = world.loads.get(pod.name)
-        gone = pod.finished or not pod.ip or pod.gone_by is not None or long_unready(pod, now)
-        if load is not None or not gone:
-            found[Gateway(pod.name, pod.uid)] = load
-    return found
-
-
-def groups_of(units: Iterable[Group], target: int, rolling: bool, now: datetime) -> Groups:
-    """Every group in one class. Starting are those that are wanted and do not serve, whatever is the cause."""
-    units = tuple(units)
-    wanted = wanted_ordinals(units, target, now)
+def group_counts(groups: Iterable[Group], target: int, *, rolling: bool, now: datetime) -> GroupCounts:
+    """Count every group once. Starting are those that are wanted and do not serve, whatever is the cause."""
+    groups = tuple(groups)
+    wanted = wanted_ordinals(groups, target, now)
     serving, held, leaving, starting = 0, 0, 0, []
-    for ordinal in sorted({unit.group.ordinal for unit in units}):
-        mine = [unit for unit in units if unit.group.ordinal == ordinal]
-        if any(unit.may_serve(now) and not unit.torn for unit in mine):
+    for ordinal in sorted({group.id.ordinal for group in groups}):
+        mine = [group for group in groups if group.id.ordinal == ordinal]
+        if any(group.may_serve(now) and not group.incomplete for group in mine):
             serving += 1
         elif ordinal not in wanted:
-            leaving += int(any(is_leaving(unit) and not unit.torn for unit in mine))
-        elif all(is_held(unit, now) for unit in mine):
+            leaving += int(any(is_leaving(group) and not group.incomplete for group in mine))
+        elif all(is_held(group, now) for group in mine):
             held += 1
         else:
-            starting.append(min(_age(unit, now) for unit in mine))
-    return Groups(serving, tuple(sorted(starting, reverse=True)), held, leaving, rolling)
+            starting.append(min(_age(group, now) for group in mine))
+    return GroupCounts(serving, tuple(sorted(starting, reverse=True)), held, leaving, rolling)
 
 
-def limits_of(world: Snapshot, spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: ScheduledMinimum) -> Limits:
-    """What bounds the decision, from the spec and from the size of the model."""
+def limits_for(spec: LlamaDeploymentSpec, auto: AutoscalingSpec, *, minimum: ScheduledMinimum, start: float) -> Limits:
+    """Collect the bounds of the decision. ``start``: seconds that a start takes before one was measured."""
     windows = auto.windows
     return Limits(
-        floor=min(floor.groups, auto.max_replicas),
+        floor=min(minimum.groups, auto.max_replicas),
         ceiling=auto.max_replicas,
         slots=spec.max_concurrent_requests,
         wait=auto.target.wait_seconds,
@@ -115,98 +95,38 @@ def limits_of(world: Snapshot, spec: LlamaDeploymentSpec, auto: AutoscalingSpec,
         cooldown=windows.cooldown_seconds,
         idle_after=auto.idle_after_seconds,
         step=auto.max_scale_up,
-        start=_expected_start(world, spec),
+        start=start,
     )
 
 
-def _expected_start(world: Snapshot, spec: LlamaDeploymentSpec) -> float:
-    view = weights_of(world.weights, spec.model)
-    size = view.facts.bytes if view and view.facts else 0
-    return START + size / spec.sharding.pipeline / SPEED
+def _answers(snapshot: Snapshot, now: datetime) -> dict[GatewayPod, GatewayLoad | None]:
+    """List the gateways that count. One that ends, has no address yet or is long not ready may be silent."""
+    found: dict[GatewayPod, GatewayLoad | None] = {}
+    for pod in snapshot.gateways:
+        load = snapshot.loads.get(pod.name)
+        gone = pod.finished or not pod.ip or pod.gone_by is not None or long_unready(pod, now)
+        if load is not None or not gone:
+            found[GatewayPod(pod.name, pod.uid)] = load
+    return found
 
 
-def _rolls(world: Snapshot) -> bool:
-    return world.status.rollout is not None and world.status.rollout.phase in ("RollingOut", "RollingBack")
+def _rolls_out(snapshot: Snapshot) -> bool:
+    rollout = snapshot.status.rollout
+    return rollout is not None and rollout.phase in ("RollingOut", "RollingBack")
 
 
-def _engine_waiting(units: Iterable[Group]) -> int:
-    return sum(unit.state.waiting or 0 for unit in units if unit.state and unit.serving)
+def _bounds(snapshot: Snapshot, auto: AutoscalingSpec, minimum: ScheduledMinimum) -> dict[str, object]:
+    return {
+        "floor": minimum.groups,
+        "ceiling": auto.max_replicas,
+        "schedule": minimum.schedule,
+        "warm": warm_sentence(snapshot),
+    }
 
 
-def _age(unit: Group, now: datetime) -> float:
-    """Seconds since the unit was made, placed, or lost its requests: what its way back is counted from."""
-    moments = [moment for pod in unit.pods for moment in (pod.created, pod.admitted, pod.bound) if moment]
-    if unit.leader and unit.leader.in_rotation is not None:
-        moments += [one for one in (unit.leader.rotation_since, unit.leader.ready_since) if one]
+def _age(group: Group, now: datetime) -> float:
+    """Compute the seconds since the group was created, placed, or lost its requests."""
+    moments = [moment for pod in group.pods for moment in (pod.created, pod.admitted, pod.bound) if moment]
+    if group.leader and group.leader.in_rotation is not None:
+        moments += [one for one in (group.leader.rotation_since, group.leader.ready_since) if one]
     return max((now - max(moments)).total_seconds(), 0.0)
-
-
-# -- starts -----------------------------------------------------------------------------------------------------------
-
-
-def _fresh(units: Iterable[Group]) -> frozenset[str]:
-    leaders = (unit.leader for unit in units if unit.leader)
-    return frozenset(pod.uid for pod in leaders if pod.alive and pod.in_rotation is None)
-
-
-def _measured(units: Iterable[Group], fresh: frozenset[str]) -> tuple[float, ...]:
-    """Seconds of the starts that have ended since the pass before."""
-    found = []
-    for unit in units:
-        leader = unit.leader
-        if leader is None or leader.uid not in fresh or not unit.serving or any(pod.restarts for pod in unit.pods):
-            continue
-        placed = max(pod.bound or pod.admitted or pod.created for pod in unit.pods)
-        if leader.rotation_since and leader.rotation_since >= placed:
-            found.append((leader.rotation_since - placed).total_seconds())
-    return tuple(found)
-
-
-# -- the record -------------------------------------------------------------------------------------------------------
-
-
-def _begin(
-    spec: LlamaDeploymentSpec, auto: AutoscalingSpec, floor: ScheduledMinimum, units: Iterable[Group], moment: datetime
-) -> AutoscalingStatus:
-    there = len({unit.group.ordinal for unit in units})
-    target = min(max(spec.replicas, there, floor.groups), auto.max_replicas)
-    text = f"autoscaling begins with {target} group(s): {there} are there, and spec.replicas is {spec.replicas}"
-    return AutoscalingStatus(target=target, reason="Begins", message=text, since=moment)
-
-
-def _kept(record: AutoscalingStatus) -> Kept:
-    return Kept(record.target, record.raised, record.lowered, record.starts, record.seconds_per_token)
-
-
-def replace_record(record: AutoscalingStatus, decision: Decision, moment: datetime) -> AutoscalingStatus:
-    """The record after a decision: what survives a restart is taken over when the target or the starts change.
-
-    All is rounded as it is read back, so that a record that nothing changed equals the one that was written.
-    """
-    kept = decision.state.kept
-    record = record.model_copy(update={"starts": tuple(round(one, 1) for one in kept.starts)})
-    if decision.target == record.target:
-        return record
-    speed = kept.seconds_per_token
-    change = ScaleDecision.model_validate(
-        {
-            "at": moment,
-            "from": record.target,
-            "to": decision.target,
-            "reason": decision.reason,
-            "message": decision.message,
-            "figures": {name: round(value, 3) for name, value in decision.detail.items()},
-        }
-    )
-    return record.model_copy(
-        update={
-            "target": decision.target,
-            "reason": decision.reason,
-            "message": decision.message,
-            "since": moment,
-            "decisions": (change, *record.decisions)[:KEPT_DECISIONS],
-            "seconds_per_token": None if speed is None else round(speed, 6),
-            "raised": kept.raised.replace(microsecond=0) if kept.raised else None,
-            "lowered": kept.lowered.replace(microsecond=0) if kept.lowered else None,
-        }
-    )

@@ -1,4 +1,4 @@
-"""Which schedule holds at a moment: hours of a day in a time zone, with its summer time.
+"""Which schedule is in force at a moment: hours of a day in a time zone, with its summer time.
 
 A schedule begins at ``from`` on each of its days and ends at ``to``, on the next day where ``to`` is not later. Both
 are times of the wall clock: where the clock is put forward over one of them it counts as the moment of the change
@@ -8,10 +8,11 @@ the second one, so nobody finds fewer groups than asked for.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from llama_operator.api.v1alpha1.autoscaling import DAYS, ScheduleSpec
+from llama_operator.plan.sentences import deployment as sentences
 
 
 @dataclass(frozen=True)
@@ -23,29 +24,27 @@ class ScheduledMinimum:
     problems: tuple[str, ...] = ()  # sentences
 
 
-def floor_at(schedules: Iterable[ScheduleSpec], least: int, now: datetime) -> ScheduledMinimum:
-    """The largest of ``least`` and of what the schedules that hold now ask for."""
+def minimum_at(schedules: Iterable[ScheduleSpec], least: int, now: datetime) -> ScheduledMinimum:
+    """Return the largest of ``least`` and of what the schedules that are in force now ask for."""
     found, problems = ScheduledMinimum(least), []
     for schedule in schedules:
         zone = _zone(schedule.time_zone)
         if zone is None:
-            problems.append(
-                f"spec.autoscaling.schedules: the time zone {schedule.time_zone} of {schedule.name} is not known, so"
-                " this schedule does not hold; use a name of the IANA time zone database, such as Europe/Berlin"
-            )
-        elif schedule.min_replicas > found.groups and holds(schedule, zone, now):
+            problems.append(sentences.time_zone_unknown(schedule.time_zone, schedule=schedule.name))
+        elif schedule.min_replicas > found.groups and is_in_force(schedule, zone, now):
             found = ScheduledMinimum(schedule.min_replicas, schedule.name)
     return ScheduledMinimum(found.groups, found.schedule, tuple(problems))
 
 
-def holds(schedule: ScheduleSpec, zone: ZoneInfo, now: datetime) -> bool:
-    """Whether ``now`` lies in its hours: of today, or of those that began yesterday and pass midnight."""
+def is_in_force(schedule: ScheduleSpec, zone: ZoneInfo, now: datetime) -> bool:
+    """Tell whether ``now`` lies in its hours: of today, or of those that began yesterday and pass midnight."""
     local = now.astimezone(zone)
-    return any(_covers(schedule, zone, local, now, back) for back in (0, 1))
+    days = (local.date(), (local - timedelta(days=1)).date())
+    return any(_covers(schedule, zone, day=day, now=now) for day in days)
 
 
-def _covers(schedule: ScheduleSpec, zone: ZoneInfo, local: datetime, now: datetime, back: int) -> bool:
-    day = (local - timedelta(days=back)).date()
+def _covers(schedule: ScheduleSpec, zone: ZoneInfo, *, day: date, now: datetime) -> bool:
+    """Tell whether ``now`` lies in the hours that begin on this day."""
     if DAYS[day.weekday()] not in schedule.days:
         return False
     begin, end = time.fromisoformat(schedule.begin), time.fromisoformat(schedule.end)

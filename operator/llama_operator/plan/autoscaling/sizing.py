@@ -83,7 +83,7 @@ def groups_for_queue(
     work: float, *, rho: float, slots: float, serving: int, due: tuple[float, ...], horizon: float, wait: float,
     within: float,
 ) -> int:  # fmt: skip
-    """Groups that the waiting ``work`` (slot-seconds) needs, starting ones included; 0 when no more are needed.
+    """Count the groups that the waiting ``work`` (slot-seconds) needs, starting ones included; 0: no more are needed.
 
     What is left in ``horizon`` seconds shall be done ``within`` so many more.
     """

@@ -1,12 +1,12 @@
-"""When the gateways have let go of a group that left the rotation, and how long they may take.
+"""When the gateways have no request left of a group that left the rotation, and how long they may take.
 
-Let go: every gateway that can be asked shows the group not ready and with nothing in flight, or does not know it. A
-gateway that cannot be asked may still hold requests of it, until its pod is gone or was not ready for UNHEARD.
+None left: every gateway that can be asked shows the group not ready and with nothing in flight, or does not know it. A
+gateway that cannot be asked may still have requests of it, until its pod is gone or was not ready for UNHEARD.
 
     time = drainTimeoutSeconds, else contextLength / tokens_per_second, within [SHORTEST, LONGEST_DRAIN]
 
-An answer has at most ``contextLength`` tokens, and the leader measures what speed one request gets; UNMEASURED holds
-before it has.
+An answer has at most ``contextLength`` tokens, and the leader measures what speed one request gets; UNMEASURED is used
+until it has.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,10 @@ from math import ceil
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.deployment import LONGEST_DRAIN
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.group import Group
+from llama_operator.plan.sentences import groups as sentences
 from llama_serving.config.gateway import GatewayLoad, GroupLoad
 
 SHORTEST = 30  # seconds
@@ -27,7 +29,7 @@ MOVING = timedelta(seconds=5)
 
 
 def drain_seconds(spec: LlamaDeploymentSpec, tokens_per_second: float | None) -> int:
-    """Seconds that requests in flight are waited for."""
+    """Return the seconds that requests in flight are waited for."""
     if spec.drain_timeout_seconds is not None:
         return spec.drain_timeout_seconds
     if not tokens_per_second:
@@ -35,48 +37,48 @@ def drain_seconds(spec: LlamaDeploymentSpec, tokens_per_second: float | None) ->
     return min(max(ceil(spec.context_length / tokens_per_second), SHORTEST), LONGEST_DRAIN)
 
 
-def held_by(unit: Group, world: Snapshot, now: datetime) -> str:
-    """Who still holds requests of this unit, in words; empty when nobody does."""
-    return "; ".join(_holders(unit, world, now))
+def requests_left(group: Group, snapshot: Snapshot, now: datetime) -> str:
+    """Say which gateways still have requests of this group; empty when none has."""
+    return "; ".join(_holders(group, snapshot, now))
 
 
-def overdue(unit: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
-    """The drain's time is over: streams that still run are to be moved to other groups."""
-    seconds = drain_seconds(spec, unit.state.tokens_per_second if unit.state else None)
-    return _closed_for(unit, now) >= timedelta(seconds=seconds)
+def overdue(group: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
+    """Return whether the drain's time is over: streams that still run are to be moved to other groups."""
+    seconds = drain_seconds(spec, group.state.tokens_per_second if group.state else None)
+    return _closed_for(group, now) >= timedelta(seconds=seconds)
 
 
-def given_up(unit: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
-    """The gateways also had their time to move the streams."""
-    return overdue(unit, spec, now - MOVING)
+def drain_expired(group: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
+    """Return whether the gateways also had their time to move the streams."""
+    return overdue(group, spec, now - MOVING)
 
 
-def _closed_for(unit: Group, now: datetime) -> timedelta:
-    since = unit.leader.rotation_since if unit.leader and unit.leader.in_rotation is False else None
+def _closed_for(group: Group, now: datetime) -> timedelta:
+    since = group.leader.rotation_since if group.leader and group.leader.in_rotation is False else None
     return now - since if since else timedelta(0)
 
 
-def _holders(unit: Group, world: Snapshot, now: datetime) -> Iterator[str]:
-    leader = unit.leader.name if unit.leader else ""
-    for pod in world.gateways:
+def _holders(group: Group, snapshot: Snapshot, now: datetime) -> Iterator[str]:
+    leader = group.leader.name if group.leader else ""
+    for pod in snapshot.gateways:
         if pod.finished:
             continue
-        load = world.loads.get(pod.name)
+        load = snapshot.loads.get(pod.name)
         if load is None:
             if pod.ip and not long_unready(pod, now):
-                yield f"gateway {pod.name} is not heard"
+                yield sentences.gateway_silent(pod.name)
             continue
-        for group in _entries(load, leader):
-            if group.in_flight:
-                yield f"gateway {pod.name} has {group.in_flight} request(s) in flight"
-            elif group.ready:
-                yield f"gateway {pod.name} still takes it for ready"
+        for entry in _entries(load, leader):
+            if entry.in_flight:
+                yield sentences.gateway_has_requests(pod.name, in_flight=entry.in_flight)
+            elif entry.ready:
+                yield sentences.gateway_still_routes(pod.name)
 
 
 def _entries(load: GatewayLoad, leader: str) -> Iterator[GroupLoad]:
-    return (group for group in load.groups if group.name == leader)
+    return (entry for entry in load.groups if entry.name == leader)
 
 
 def long_unready(pod: PodView, now: datetime) -> bool:
-    """Not ready for UNHEARD: nobody sends it requests, and what it had has ended."""
+    """Return whether it was not ready for UNHEARD: nobody sends it requests, and what it had has ended."""
     return not pod.ready and pod.ready_since is not None and now - pod.ready_since >= UNHEARD

@@ -1,15 +1,18 @@
-"""A unit is a group in one revision, as it was seen: its pods, what its stages say, and where its weights stand.
+"""A group as it was seen: its pods, what its stages say, and where its weights stand.
 
-While a group is replaced by surge two units share its ordinal; a unit never mixes revisions.
+A group has one pod hash. While a group is replaced by surge, two groups share its ordinal:
+
+    GroupId("chat", ordinal=0, pod_hash="aaaaaaaa")   chat-aaaaaaaa-0-0  chat-aaaaaaaa-0-1    drains
+    GroupId("chat", ordinal=0, pod_hash="bbbbbbbb")   chat-bbbbbbbb-0-0  chat-bbbbbbbb-0-1    starts
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from llama_operator.observe.deployment import PodView, Snapshot
-from llama_operator.plan.groups.template import group_files
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.naming import GroupId
 from llama_serving.config.desired import Measurement, StagedWeights, SwapState, WeightsArtifact
 from llama_serving.config.state import CellState, Phase
@@ -20,7 +23,7 @@ COMES_BACK = timedelta(seconds=30)
 
 @dataclass(frozen=True)
 class Staging:
-    """How far all stages of a unit are with some weights."""
+    """How far all stages of a group are with some weights."""
 
     ready: bool
     refused: StagedWeights | None = None  # of the first stage that refused
@@ -33,12 +36,12 @@ class Staging:
 
 @dataclass(frozen=True)
 class Group:
-    """A group in one revision."""
+    """All pods of one ordinal and one pod hash."""
 
-    group: GroupId
+    id: GroupId
     pods: tuple[PodView, ...]  # in the order of stages
     states: Mapping[int, CellState]  # by stage; only of those that were heard
-    file: WeightsArtifact | None  # what its pods start with
+    initial_weights: WeightsArtifact | None  # what its pods start with
 
     @cached_property
     def leader(self) -> PodView | None:
@@ -51,33 +54,33 @@ class Group:
         return self.states.get(0)
 
     @property
-    def open(self) -> bool:
+    def in_rotation(self) -> bool:
         """The leader's rotation gate is open: requests come as soon as the pod is ready."""
         return self.leader is not None and self.leader.alive and bool(self.leader.in_rotation)
 
     @property
     def serving(self) -> bool:
-        """Gateways send requests to it."""
-        return self.open and self.leader is not None and self.leader.ready
+        """Whether gateways send requests to it: the one definition of serving."""
+        return self.in_rotation and self.leader is not None and self.leader.ready
 
     def may_serve(self, now: datetime) -> bool:
-        """Serves, or stopped or was let in so lately that it may by itself: to take it away costs a group."""
+        """Return whether it serves, or changed so lately that it may by itself: disrupting it costs a group."""
         if self.serving:
             return True
-        if not self.open or self.torn or self.leader is None:
+        if not self.in_rotation or self.incomplete or self.leader is None:
             return False
         changes = [moment for moment in (self.leader.ready_since, self.leader.rotation_since) if moment]
         return bool(changes) and now - max(changes) < COMES_BACK
 
     @property
-    def torn(self) -> bool:
-        """One of its pods ends, or is not there any more."""
+    def incomplete(self) -> bool:
+        """Whether one of its pods ends, or is not there any more."""
         total = max((state.stages_total for state in self.states.values()), default=0)
         return len(self.pods) < total or any(not pod.alive for pod in self.pods)
 
     @property
     def answers(self) -> bool:
-        """The engine is there and has answered."""
+        """Whether the engine is there and has answered."""
         return self.state is not None and self.state.phase is Phase.SERVING and self.state.ready
 
     @property
@@ -88,48 +91,48 @@ class Group:
         return self.leader.weights if self.leader else ""
 
     @property
-    def verdict(self) -> Measurement | None:
+    def measurement(self) -> Measurement | None:
         """What was measured of the weights that the engine now has."""
-        return self.state.verdict if self.state else None
+        return self.state.measurement if self.state else None
 
     @property
-    def swap(self) -> SwapState | None:
-        """The last exchange of weights."""
+    def last_swap(self) -> SwapState | None:
+        """The last weight swap."""
         return self.state.swap if self.state else None
 
     @property
-    def exchanges(self) -> bool:
-        """An exchange of weights runs or has failed: the engine answers nobody."""
-        return self.swap is not None and self.swap.outcome in ("running", "failed")
+    def updating(self) -> bool:
+        """Whether a weight swap runs or has failed: the engine answers nobody."""
+        return self.last_swap is not None and self.last_swap.outcome in ("running", "failed")
 
-    @property
-    def heading(self) -> str:
-        """Digest of the weights that it has or was told to take; empty where nothing is known."""
-        if self.swap and self.exchanges:
-            return self.swap.digest
-        if self.verdict and self.state and self.verdict.id == self.state.weights:
-            return self.verdict.digest
-        if self.swap and self.weights:
-            return self.swap.digest  # done, and not measured yet
-        return self.file.weights.digest if self.file else ""
+    @cached_property
+    def target_digest(self) -> str:
+        """Digest of the weights that it has or was told to load; empty where nothing is known."""
+        if self.last_swap and self.updating:
+            return self.last_swap.digest
+        if self.measurement and self.state and self.measurement.id == self.state.weights:
+            return self.measurement.digest
+        if self.last_swap and self.weights:
+            return self.last_swap.digest  # done, and not measured yet
+        return self.initial_weights.weights.digest if self.initial_weights else ""
 
     def available(self, now: datetime, min_ready: int) -> bool:
-        """Serves, goes on serving, and has done so for ``min_ready`` seconds."""
+        """Return whether it serves, goes on serving, and has done so for ``min_ready`` seconds."""
         since = self.leader.rotation_since if self.leader else None
-        return self.serving and not self.torn and (since is None or now - since >= timedelta(seconds=min_ready))
+        return self.serving and not self.incomplete and (since is None or now - since >= timedelta(seconds=min_ready))
 
     def has(self, serve: WeightsArtifact) -> bool:
-        """The engine has exactly these weights, and no exchange runs or has failed."""
-        return self.weights == serve.weights.id and self.heading == serve.weights.digest
+        """Return whether the engine has exactly these weights, and no weight swap runs or has failed."""
+        return self.weights == serve.weights.id and self.target_digest == serve.weights.digest
 
     @property
     def stagers_answer(self) -> bool:
-        """No stager still answers another wish than its stage holds: what was ready for that may be looked at again."""
+        """Whether every stager answers the desired state that its stage has: an older answer may be out of date."""
         states = self.states.values()
-        return all(state.staging is None or state.staging.wish in (None, state.wish) for state in states)
+        return all(state.staging is None or state.staging.desired in (None, state.desired) for state in states)
 
     def staging(self, digest: str, stages: int) -> Staging:
-        """How far the stages are with the weights of this digest."""
+        """Add up how far the stages are with the weights of this digest."""
         seen = [_staged(self.states.get(stage), digest) for stage in range(stages)]
         refused = next(((k, one) for k, one in enumerate(seen) if one and one.outcome == "refused"), None)
         late = [one for one in seen if one is None or one.outcome != "ready"]
@@ -150,19 +153,17 @@ def _staged(state: CellState | None, digest: str) -> StagedWeights | None:
     return next((one for one in staging.weights if one.digest == digest), None) if staging else None
 
 
-def observed_groups(world: Snapshot) -> tuple[Group, ...]:
-    """All units, by ordinal and revision."""
+def observed_groups(snapshot: Snapshot, files: Mapping[str, WeightsArtifact]) -> tuple[Group, ...]:
+    """Cut the snapshot into groups, by ordinal and pod hash. ``files``: what their pods start with, by name."""
     found: dict[GroupId, list[PodView]] = {}
-    for pod in world.stages:
-        found.setdefault(GroupId(world.key.name, pod.group, pod.revision), []).append(pod)
-    files = group_files(world)
-    return tuple(_unit(group, tuple(pods), world, files) for group, pods in sorted(found.items()))
+    for pod in snapshot.stages:
+        found.setdefault(GroupId(snapshot.key.name, pod.group, pod.pod_hash), []).append(pod)
+    return tuple(
+        Group(group_id, tuple(pods), _supervisor_states(pods, snapshot), files.get(group_id.name))
+        for group_id, pods in sorted(found.items())
+    )
 
 
-def _unit(group: GroupId, pods: tuple[PodView, ...], world: Snapshot, files: Mapping[str, WeightsArtifact]) -> Group:
-    states = {}
-    for pod in pods:
-        answer = world.cells.get(pod.name)
-        if answer and answer.state and pod.alive:
-            states[pod.stage] = answer.state
-    return Group(group, pods, states, files.get(group.name))
+def _supervisor_states(pods: Iterable[PodView], snapshot: Snapshot) -> dict[int, CellState]:
+    heard = ((pod.stage, snapshot.cells.get(pod.name)) for pod in pods if pod.alive)
+    return {stage: answer.state for stage, answer in heard if answer and answer.state}

@@ -1,93 +1,112 @@
-"""The pods of one unit: made whole, rebuilt when it lost a part, or taken down."""
+"""The pods of one group: completed, rebuilt when it lost a part, given back, drained.
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+A pod is deleted once by its own or a given grace period, and by force where nobody will ever end it: the kubelet of a
+lost node confirms nothing, so a pod there would stay for ever. After that only a finalizer of somebody else can keep
+the object, and asking again would not help.
+"""
 
-from llama_operator.observe.deployment import PodView, Snapshot
-from llama_operator.plan.groups.removal import deletes
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from llama_operator.observe.pods import PodView
+from llama_operator.plan.actions import Actions, CreateStage, DeletePod, SetRotation
+from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
-from llama_operator.plan.plan import CreateStage, DeletePod
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.sentences import placement as placement_sentences
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 
-# A broken group serves nobody: its pods need no long farewell.
+# A broken group serves nobody: its pods need no long grace period. Seconds.
 BROKEN_GRACE = 5
 # Longer than a watch lags behind in a healthy cluster.
 WATCH_LAG = timedelta(seconds=10)
+# A pod that outlives its grace period by this is on a node whose kubelet does not answer.
+OVERDUE = timedelta(seconds=30)
 
 
-@dataclass(frozen=True)
-class PodSteps:
-    """What is to be done with the pods of a unit."""
-
-    creates: tuple[CreateStage, ...] = ()
-    deletes: tuple[DeletePod, ...] = ()
-    retiring: frozenset[str] = frozenset()  # names of leaders that are to leave the rotation
-    holds: tuple[Explanation, ...] = ()
-    returned: bool = False  # it was placed in part, and is asked for again later
-
-
-def complete(pods: tuple[PodView, ...], group: GroupId, stages: int, world: Snapshot, now: datetime) -> PodSteps:
-    """Make a unit whole, or take it down when it lost a part."""
-    ordinal = group.ordinal
-    lost = _lost(pods, stages, world, now)
+def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, state: PlanState) -> Actions:
+    """Create the pods that are missing; delete all where the group lost a part, or only some of them fit."""
+    lost = _lost(pods, stages, state)
     if lost:
-        detail = f"group {ordinal} is rebuilt: {lost}; {len(pods)} of its {stages} pods are still to go"
-        leaders = frozenset(pod.name for pod in pods if pod.stage == 0)
-        leaving = tuple(deletes(pods, lost, world, now, grace=BROKEN_GRACE))
-        return PodSteps(deletes=leaving, retiring=leaders, holds=(Explanation(Reason.POD_LOST, detail, ordinal),))
-    halves = half_placed(pods, world, now)
+        text = sentences.group_rebuilt(group.ordinal, lost=lost, pods=len(pods), stages=stages)
+        return Actions(
+            deletes=pod_deletes(pods, lost, state, grace=BROKEN_GRACE),
+            rotations=leave_rotation(pods),
+            explanations=(Explanation(Reason.POD_LOST, text, group.ordinal),),
+        )
+    halves = half_placed(pods, state.snapshot, state.now)
     if halves:
-        hold = Explanation(Reason.WAITING_FOR_ROOM, f"group {ordinal} is taken back: {halves}", ordinal)
-        return give_back(pods, hold, world, now)
+        text = placement_sentences.group_requeued(group.ordinal, why=halves)
+        return requeue(pods, group, Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal), state=state)
     present = {pod.stage for pod in pods}
-    missing = [stage for stage in range(stages) if stage not in present]
-    return PodSteps(creates=tuple(CreateStage(group, stage) for stage in missing))
+    missing = tuple(CreateStage(group, stage) for stage in range(stages) if stage not in present)
+    return Actions(creates=missing, complete=() if missing else (group,))
 
 
-def give_back(pods: tuple[PodView, ...], hold: Explanation, world: Snapshot, now: datetime) -> PodSteps:
-    """All pods of a unit that does not serve yet: what it has of the room is free again."""
-    leaving = tuple(deletes(pods, hold.detail, world, now, grace=BROKEN_GRACE))
-    return PodSteps(deletes=leaving, holds=(hold,), returned=True)
+def requeue(pods: tuple[PodView, ...], group: GroupId, explanation: Explanation, *, state: PlanState) -> Actions:
+    """Delete all pods of a group that does not serve yet, which frees its room; it is asked for again later."""
+    deletes = pod_deletes(pods, explanation.detail, state, grace=BROKEN_GRACE)
+    return Actions(deletes=deletes, explanations=(explanation,), requeued=(group,))
 
 
-def retire(pods: tuple[PodView, ...], hold: Explanation, why: str, world: Snapshot, now: datetime) -> PodSteps:
-    """Out of rotation, leader first: a stage that leaves earlier would break the requests in flight."""
+def drain(pods: tuple[PodView, ...], why: str, state: PlanState) -> Actions:
+    """Take the leader out of rotation and delete it first: a stage that ends earlier breaks the requests in flight."""
     leaders = tuple(pod for pod in pods if pod.stage == 0)
-    leaving = leaders or pods
-    return PodSteps(
-        deletes=tuple(deletes(leaving, why, world, now, grace=None)),
-        retiring=frozenset(pod.name for pod in leaders),
-        holds=(hold,),
+    return Actions(deletes=pod_deletes(leaders or pods, why, state, grace=None), rotations=leave_rotation(leaders))
+
+
+def pod_deletes(pods: Iterable[PodView], why: str, state: PlanState, *, grace: int | None) -> tuple[DeletePod, ...]:
+    """Return the deletes that these pods still need. ``grace`` in seconds; None leaves each pod its own."""
+    return tuple(_pod_deletes(pods, why, state, grace=grace))
+
+
+def leave_rotation(pods: Iterable[PodView]) -> tuple[SetRotation, ...]:
+    """Close the gates of the leaders among these pods whose gate is open."""
+    leaders = (pod for pod in pods if pod.stage == 0 and pod.in_rotation)
+    return tuple(
+        SetRotation(pod.name, pod.uid, open_=False, weights="", why=sentences.group_leaves()) for pod in leaders
     )
 
 
-def _lost(pods: tuple[PodView, ...], stages: int, world: Snapshot, now: datetime) -> str:
-    """Why the unit cannot go on with the pods it has; empty when it can."""
+def _pod_deletes(pods: Iterable[PodView], why: str, state: PlanState, *, grace: int | None) -> Iterator[DeletePod]:
+    for pod in pods:
+        if pod.gone_by is None:
+            yield DeletePod(pod.name, pod.uid, why, grace)
+        elif not pod.forced and (state.now > pod.gone_by + OVERDUE or _on_lost_node(pod, state)):
+            yield DeletePod(pod.name, pod.uid, sentences.node_silent(why, node=pod.node), grace=0)
+
+
+def _on_lost_node(pod: PodView, state: PlanState) -> bool:
+    capacity = state.snapshot.capacity
+    return any(node.name == pod.node and not node.ready for node in (capacity.nodes if capacity else ()))
+
+
+def _lost(pods: tuple[PodView, ...], stages: int, state: PlanState) -> str:
+    """Say why the group cannot go on with the pods it has; empty when it can."""
     for pod in pods:
         if pod.finished:
-            return f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip()
+            return sentences.pod_ended(pod.name, word=pod.reason or pod.phase, said=pod.message)
         if not pod.alive:
-            return f"pod {pod.name} is being deleted"
+            return sentences.pod_deleted(pod.name)
         if pod.stage >= stages:
-            return f"pod {pod.name} is a stage too many"
+            return sentences.pod_surplus(pod.name)
     absent = stages - len(pods)
-    if pods and absent and _was_whole(pods, world, now):
-        return f"{absent} pod(s) vanished"
-    return ""
+    return sentences.pods_vanished(absent) if pods and absent and _was_complete(pods, state) else ""
 
 
-def _was_whole(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> bool:
-    """All stages had once joined: what remains belongs to a cluster that lost a part, not to one in the making.
+def _was_complete(pods: tuple[PodView, ...], state: PlanState) -> bool:
+    """Return whether all stages had once joined: what remains is of a cluster that lost a part, not of one that starts.
 
-    Cells are asked now, the watch may lag: a pod that it does not show yet must not end those that just joined it.
+    Supervisors are asked now, the watch may lag: a pod that it does not show yet must not end those that joined it.
     """
-    if now - max(pod.created for pod in pods) < WATCH_LAG:
+    if state.now - max(pod.created for pod in pods) < WATCH_LAG:
         return False
     for pod in pods:
-        answer = world.cells.get(pod.name)
-        state = answer.state if answer else None
-        if pod.in_rotation is not None or (state and state.phase in (Phase.LOADING, Phase.SERVING)):
+        answer = state.snapshot.cells.get(pod.name)
+        cell = answer.state if answer else None
+        if pod.in_rotation is not None or (cell and cell.phase in (Phase.LOADING, Phase.SERVING)):
             return True
     return False

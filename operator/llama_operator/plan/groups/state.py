@@ -1,73 +1,144 @@
-"""What every step of a pass looks at: the snapshot, cut into units, with the weights that are known."""
+"""What every step of a pass looks at: the snapshot, cut into groups, with the weights that are known.
+
+It is built once, at the start of the pass, and handed to autoscaling, the rollout, the manifests and the status.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
+from itertools import groupby
 
-from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.observe.deployment import Snapshot
+from llama_operator.api import LlamaDeploymentSpec, ModelSpec, content_of
+from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
-from llama_operator.plan.groups.template import known_weights
 from llama_operator.plan.groups.verification import Criteria, Verdict, judge
+from llama_operator.plan.groups.weights_lookup import group_files, known_artifacts, weights_by_content
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.settings import Settings
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import WeightsArtifact
 
 
 @dataclass(frozen=True)
 class PlanState:
-    """A snapshot of a deployment whose spec can be read."""
+    """A deployment as one pass sees it."""
 
-    world: Snapshot
-    spec: LlamaDeploymentSpec
+    snapshot: Snapshot
     settings: Settings
     now: datetime
-    units: tuple[Group, ...]
-    wanted: tuple[int, ...]  # ordinals of the groups that shall be there: spec.replicas of them
-    known: Mapping[str, WeightsArtifact]  # by digest
-    before: str  # digest of the weights that verdicts are compared with
-    answers: tuple[tuple[GroupId, tuple[str, str]], ...]  # digest and answer of the groups in rotation, oldest first
+    groups: tuple[Group, ...]
+    weights: Mapping[str, WeightsView]  # by the hash of what names them: see ``weights_of``
+    artifacts: Mapping[str, WeightsArtifact]  # by digest, what a group can be told to serve
+    replicas: int | None = None  # groups that autoscaling decided on; None: as many as the spec says
 
-    def at(self, ordinal: int) -> tuple[Group, ...]:
-        """Units that share this ordinal."""
-        return tuple(unit for unit in self.units if unit.group.ordinal == ordinal)
+    @cached_property
+    def spec(self) -> LlamaDeploymentSpec:
+        """The spec, with the number of groups that was decided. Raises ValueError where it cannot be read."""
+        spec = self.snapshot.spec
+        if spec is None:
+            raise ValueError(self.snapshot.spec_error)
+        return spec if self.replicas is None else spec.model_copy(update={"replicas": self.replicas})
 
-    def held(self, unit: Group) -> WeightsArtifact | None:
-        """The weights that a unit has or was told to take; None where they are not known any more."""
-        return self.known.get(unit.heading)
+    @cached_property
+    def ordinals(self) -> tuple[int, ...]:
+        """Ordinals of the groups that shall be there, ``spec.replicas`` of them."""
+        return wanted_ordinals(self.groups, self.spec.replicas, self.now)
+
+    @cached_property
+    def model_weights(self) -> WeightsView | None:
+        """The LlamaWeights of the spec's model; None while nobody has made them."""
+        return self.weights_of(self.spec.model)
 
     @property
-    def kept(self) -> WeightsArtifact | None:
-        """The last good weights: they stay where they are staged, so that groups can go back to them."""
-        return self.known.get(self.before)
+    def stable_digest(self) -> str:
+        """Digest of the weights that the groups reached last; verdicts are compared with them. Empty: none yet."""
+        stable = self.snapshot.status.stable
+        return stable.digest if stable else ""
+
+    @property
+    def stable_weights(self) -> WeightsArtifact | None:
+        """The weights that the groups reached last. They stay staged, so that groups can go back to them."""
+        return self.artifacts.get(self.stable_digest)
 
     @property
     def available(self) -> int:
-        """Wanted units that serve, go on serving and have done so long enough."""
-        wanted = (unit for unit in self.units if unit.group.ordinal in self.wanted)
-        return sum(unit.available(self.now, self.spec.rollout.min_ready_seconds) for unit in wanted)
+        """Number of wanted groups that serve, go on serving and have done so long enough."""
+        wanted = (group for group in self.groups if group.id.ordinal in self.ordinals)
+        return sum(group.available(self.now, self.spec.rollout.min_ready_seconds) for group in wanted)
 
-    def judge(self, unit: Group, serve: WeightsArtifact) -> Verdict:
-        """May this unit get requests with these weights, given what the others answer?"""
-        answers = tuple(answer for group, answer in self.answers if group != unit.group)
-        return judge(unit, serve, Criteria(self.spec.verify, self.world.status.baselines, self.before, answers))
+    @cached_property
+    def answers(self) -> tuple[tuple[GroupId, tuple[str, str]], ...]:
+        """Digest and answer hash of the groups in rotation, the oldest first."""
+        in_rotation = (group for group in self.groups if group.in_rotation)
+        oldest_first = sorted(in_rotation, key=self._in_rotation_since)
+        return tuple(
+            (group.id, (measured.digest, measured.answer_hash))
+            for group in oldest_first
+            if (measured := group.measurement) and not measured.error
+        )
+
+    def at(self, ordinal: int) -> tuple[Group, ...]:
+        """Return the groups that share this ordinal: two, while one replaces the other."""
+        return self._by_ordinal.get(ordinal, ())
+
+    def weights_of(self, model: ModelSpec) -> WeightsView | None:
+        """Return the LlamaWeights of this model; None while nobody has made them."""
+        return self.weights.get(content_of(model))
+
+    def current_weights(self, group: Group) -> WeightsArtifact | None:
+        """Return the weights that a group has or was told to load; None where they are not known any more."""
+        return self.artifacts.get(group.target_digest)
+
+    def judge(self, group: Group, serve: WeightsArtifact) -> Verdict:
+        """Decide whether this group may get requests with these weights, given what the others answer."""
+        known = self._verdicts.get((group.id, serve.weights))
+        if known is None:
+            answers = self._answers_beside(group)
+            criteria = Criteria(self.spec.verify, self.snapshot.status.baselines, self.stable_digest, answers)
+            known = self._verdicts[group.id, serve.weights] = judge(group, serve, criteria)
+        return known
+
+    def _answers_beside(self, group: Group) -> tuple[tuple[str, str], ...]:
+        """Return the answers of the other groups; none where all agree, as nearly always, for then none differs."""
+        measured = group.measurement
+        if measured is None or self._distinct_answers <= {(measured.digest, measured.answer_hash)}:
+            return ()
+        return tuple(answer for group_id, answer in self.answers if group_id != group.id)
+
+    @cached_property
+    def _distinct_answers(self) -> frozenset[tuple[str, str]]:
+        return frozenset(answer for _, answer in self.answers)
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[GroupId, WeightsRef], Verdict]:
+        """Verdicts of this pass: each is asked for several times."""
+        return {}
+
+    @cached_property
+    def _by_ordinal(self) -> Mapping[int, tuple[Group, ...]]:
+        return {ordinal: tuple(groups) for ordinal, groups in groupby(self.groups, key=lambda group: group.id.ordinal)}
+
+    def scaled_to(self, replicas: int) -> "PlanState":
+        """Return the same state with another number of wanted groups."""
+        return replace(self, replicas=replicas)
+
+    def _in_rotation_since(self, group: Group) -> datetime:
+        since = group.leader.rotation_since if group.leader else None
+        return since or self.now
 
 
-def plan_state(world: Snapshot, spec: LlamaDeploymentSpec, settings: Settings, now: datetime) -> PlanState:
-    """The scene of this pass."""
-    known = known_weights(world, spec.model.served_name or world.key.name)
-    before = world.status.good.digest if world.status.good else ""
-    units = observed_groups(world)
-    wanted = wanted_ordinals(units, spec.replicas, now)
-    return PlanState(world, spec, settings, now, units, wanted, known, before, _answers(units, now))
-
-
-def _answers(units: tuple[Group, ...], now: datetime) -> tuple[tuple[GroupId, tuple[str, str]], ...]:
-    in_rotation = (unit for unit in units if unit.open)
-    oldest_first = sorted(in_rotation, key=lambda unit: (unit.leader.rotation_since if unit.leader else None) or now)
-    return tuple(
-        (unit.group, (verdict.digest, verdict.answer_hash))
-        for unit in oldest_first
-        if (verdict := unit.verdict) and not verdict.error
+def plan_state(snapshot: Snapshot, settings: Settings, now: datetime) -> PlanState:
+    """Cut the snapshot into groups and look up their weights, once for the whole pass."""
+    files = group_files(snapshot)
+    name = snapshot.key.name
+    served_name = snapshot.spec.model.name_in_api(name) if snapshot.spec else name
+    return PlanState(
+        snapshot=snapshot,
+        settings=settings,
+        now=now,
+        groups=observed_groups(snapshot, files),
+        weights=weights_by_content(snapshot.weights),
+        artifacts=known_artifacts(snapshot, files, served_name),
     )

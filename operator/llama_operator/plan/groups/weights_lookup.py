@@ -1,17 +1,84 @@
-"""Which LlamaWeights a deployment uses: any of the namespace with the same content, whoever made it.
+"""Which weights a deployment uses, and what stager and engine are told of them.
 
-One that a user made first has a name of its own. A ready one is taken before one that is still looked at, a user's
-before ours, so that what was checked once is not read again.
+A deployment uses any LlamaWeights of its namespace with the same content, whoever made it. One that a user made first
+has a name of its own. A ready one is taken before one that is still resolved, a user's before ours, so that what was
+checked once is not read again. The ConfigMaps of the groups name weights too: they outlive a LlamaWeights that is being
+resolved again.
 """
 
+import functools
 from collections.abc import Mapping
 
-from llama_operator.api import ModelSpec, content_of
-from llama_operator.observe.deployment import WeightsView
+from pydantic import ValidationError
+
+from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_serving.config import names
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.source import fill, is_mounted, split
+
+#: Key of a group's ConfigMap that holds the weights that its pods start with.
+_FILE = names.MANIFEST_PATH.rpartition("/")[2]
 
 
-def weights_of(known: Mapping[str, WeightsView], model: ModelSpec) -> WeightsView | None:
-    """The weights of this model; None while nobody has made them."""
-    wanted = content_of(model)
-    found = (view for view in known.values() if view.content == wanted)
-    return min(found, key=lambda view: (not view.ready, view.ours, view.name), default=None)
+def weights_by_content(known: Mapping[str, WeightsView]) -> dict[str, WeightsView]:
+    """Return the weights that a deployment uses, by the hash of what names them (``content_of`` a model)."""
+    best_last = sorted(known.values(), key=lambda view: (not view.ready, view.ours, view.name), reverse=True)
+    return {view.content: view for view in best_last}
+
+
+def known_artifacts(
+    snapshot: Snapshot, files: Mapping[str, WeightsArtifact], served_name: str
+) -> dict[str, WeightsArtifact]:
+    """Return by digest all weights that a group can be told to serve. ``files``: see ``group_files``."""
+    found = {serve.weights.digest: serve for serve in files.values()}
+    ready = (view for _, view in sorted(snapshot.weights.items()) if view.ready and view.manifest)
+    return found | {view.digest: weights_artifact(view, served_name) for view in ready}
+
+
+def group_files(snapshot: Snapshot) -> dict[str, WeightsArtifact]:
+    """Read from the groups' ConfigMaps, by the name of the group, the weights that its pods start with."""
+    found = {}
+    for child in snapshot.children:
+        text = (child.get("data") or {}).get(_FILE) if child["kind"] == "ConfigMap" else None
+        if text and (serve := _parsed(text)):
+            found[child["metadata"]["name"]] = serve
+    return found
+
+
+def weights_artifact(view: WeightsView, served_name: str) -> WeightsArtifact:
+    """Return what stager and engine are told of ready weights. Raises ValueError without ``view.manifest``."""
+    if view.manifest is None:
+        raise ValueError(f"the manifest of {view.name} is not known")
+    source = fill(view.source, view.revision)
+    weights = WeightsRef(
+        path=weights_folder(source, view.digest),
+        id=weights_id(view.revision, view.digest),
+        served_name=served_name,
+        digest=view.digest,
+    )
+    return WeightsArtifact(
+        weights=weights, source=source, revision=view.resolved or view.revision, manifest=view.manifest
+    )
+
+
+def weights_id(revision: str, digest: str) -> str:
+    """Name weights for humans and headers; two digests never share an id, even if a tag was moved."""
+    return f"{revision}@{digest.removeprefix('sha256:')[:12]}"
+
+
+def weights_folder(source: str, digest: str) -> str:
+    """Return where a pod finds the weights: in the mounted claim, or where its stager puts them."""
+    if not is_mounted(source):
+        return names.weights_path(digest)
+    path = split(source).path
+    return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> WeightsArtifact | None:
+    """Parse a file. That of a large model has 150 KB and is read in every pass, so it is remembered by its text."""
+    try:
+        return WeightsArtifact.model_validate_json(text)
+    except ValidationError:
+        return None  # of another version of the operator: it is written anew

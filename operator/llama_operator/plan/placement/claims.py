@@ -1,7 +1,7 @@
 """Claims that outlive the pods of a group, so that its next start finds its weights staged.
 
 The groups with an ordinal below ``autoscaling.warmGroups`` have a PersistentVolumeClaim of a fixed name for each stage;
-the other groups have claims that come and go with their pods. A claim is mounted by one pod: while another revision of
+the other groups have claims that come and go with their pods. A claim is mounted by one pod: while other pods of
 a group has it, such as during a surge, or while it is being deleted, a new pod gets a claim that goes with it.
 
 A claim is kept while it is for a warm group and stage that the spec has, or a pod mounts it. It is removed when it is
@@ -12,10 +12,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from llama_operator.api import LlamaDeploymentSpec, is_remote
+from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import claim_name
-from llama_operator.plan.plan import CreateStage
+from llama_operator.plan.sentences import placement as sentences
+from llama_serving.config import names
+from llama_serving.config.source import is_mounted
 
 KIND = "PersistentVolumeClaim"
 
@@ -33,7 +36,7 @@ def claim_for(item: CreateStage, spec: LlamaDeploymentSpec, world: Snapshot) -> 
 def is_warm(ordinal: int, spec: LlamaDeploymentSpec) -> bool:
     """Whether the staged weights of this group outlive its pods; weights of a mounted claim (pvc://) do anyway."""
     scaling = spec.autoscaling
-    staged = spec.staging.claim_template is not None and is_remote(spec.model.source)
+    staged = spec.staging.volume_claim_template is not None and not is_mounted(spec.model.source)
     return scaling is not None and staged and ordinal < scaling.warm_groups
 
 
@@ -51,15 +54,14 @@ def kept_claims(world: Snapshot, spec: LlamaDeploymentSpec) -> frozenset[str]:
 
 
 def warm_sentence(world: Snapshot) -> str:
-    """What is kept, and for how many groups; empty when nothing is."""
+    """Say what is kept, and for how many groups; empty when nothing is."""
     if world.spec is None:
         return ""
     kept = kept_claims(world, world.spec)
     claims = [child for child in world.children if child["kind"] == KIND and child["metadata"]["name"] in kept]
-    groups = {claim["metadata"]["name"].rsplit("-", 2)[0] for claim in claims}
+    groups = {claim["metadata"]["labels"][names.LABEL_GROUP] for claim in claims}
     sizes = Counter(claim["spec"]["resources"]["requests"]["storage"] for claim in claims)
-    said = " and ".join(f"{number} claim(s) of {size}" for size, number in sorted(sizes.items()))
-    return f"{said} are kept for {len(groups)} group(s)" if claims else ""
+    return sentences.claims_kept(sizes, groups=len(groups)) if claims else ""
 
 
 def _named(child: Mapping[str, Any], name: str) -> bool:

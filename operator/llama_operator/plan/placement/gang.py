@@ -1,103 +1,113 @@
-"""Which groups may go to the scheduler: all pods of a group, or none.
+"""Which groups are next in line for admission: all pods of a group, or none.
 
-A stage pod is made with a scheduling gate. Once all pods of its group are there and there is room for all of them, the
-gates are removed together; ``llama_operator.gang_admission`` looks at the nodes and removes them. A group part of which
-is past the gate (the operator ended in between) is completed at once.
+A stage pod is created with a scheduling gate. Once all pods of its group are there and fit on the nodes (admit.py),
+the gates are removed together. A group some pods of which are past the gate (the operator ended in between) is
+completed at once.
 
-Somebody else may take the room first. A group some pods of which the scheduler still refuses HALF seconds after the
-last step (admission, or a pod that got its node) is taken back: its pods are made anew, with gates, and asked for again
-after PAUSE, 2 PAUSE, 4 PAUSE ... LONGEST seconds. How often that happened is in the status until the group is placed.
-Where pods of lower priority are displaced for it, they have PREEMPTING seconds to leave. A group of which nothing is
-placed takes no room from anybody: where the room is not known it stays with the scheduler.
+Other pods may take the capacity first. A group some pods of which the scheduler still refuses HALF_PLACED_LIMIT after
+the last step (admission, or a pod that got its node) is requeued: its pods are created anew, with gates, and wait for
+FIRST_PAUSE, twice that, four times ... at most LONGEST_PAUSE seconds. How often that happened is in the status until
+the group is placed. Where pods of lower priority are preempted for it, they have PREEMPTION_LIMIT to leave. A group of
+which nothing is placed takes no capacity from anybody: where the nodes are not known it stays with the scheduler.
 
-A group whose gates are there for HELD seconds waits for room: the next groups of its deployment are made after it.
+A group whose gates are there for HELD waits for capacity: the next groups of its deployment are created after it.
 """
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from llama_operator.api.v1alpha1.status import RequeueState
-from llama_operator.observe.deployment import PodView, Snapshot
+from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.pods import PodView
+from llama_operator.plan.actions import Admission
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.plan import Admission
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import placement as sentences
+from llama_serving.config.backoff import doubling_pause
+from llama_serving.config.reasons import Reason
 
-HALF = timedelta(seconds=30)
-PREEMPTING = timedelta(minutes=5)
+HALF_PLACED_LIMIT = timedelta(seconds=30)
+PREEMPTION_LIMIT = timedelta(minutes=5)
 HELD = timedelta(seconds=10)
-PAUSE, LONGEST = 30.0, 600.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds
 
 
-def is_held(unit: Group, now: datetime) -> bool:
-    """The group has been waiting for room, rather than for its pods to appear."""
-    return all(pod.gated for pod in unit.pods) and now - max(pod.created for pod in unit.pods) >= HELD
+def is_held(group: Group, now: datetime) -> bool:
+    """Tell whether the group waits for capacity, rather than for its pods to appear."""
+    return all(pod.gated for pod in group.pods) and now - max(pod.created for pod in group.pods) >= HELD
 
 
-def half_placed(pods: tuple[PodView, ...], world: Snapshot, now: datetime) -> str:
-    """Why the pods are taken back; empty when they are not."""
-    stuck = [pod for pod in pods if pod.admitted and pod.unscheduled]
-    if not stuck or (world.rooms is None and not any(pod.node for pod in pods)):
+def half_placed(pods: tuple[PodView, ...], snapshot: Snapshot, now: datetime) -> str:
+    """Say why the group is requeued; empty when it is not."""
+    refused = [pod for pod in pods if pod.admitted and pod.unscheduled]
+    if not refused or (snapshot.capacity is None and not any(pod.node for pod in pods)):
         return ""
-    limit = PREEMPTING if any(pod.nominated for pod in pods) else HALF
+    limit = PREEMPTION_LIMIT if any(pod.nominated for pod in pods) else HALF_PLACED_LIMIT
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)
     if now - last < limit:
         return ""
-    seconds, said = int(limit.total_seconds()), stuck[0].unscheduled.strip().rstrip(".")
-    return f"{len(stuck)} of its {len(pods)} pods found no node within {seconds} s, the scheduler says: {said}"
+    seconds, said = int(limit.total_seconds()), refused[0].unscheduled
+    return sentences.half_placed(stuck=len(refused), pods=len(pods), seconds=seconds, said=said)
 
 
 def admissions(
-    units: Iterable[Group], whole: Collection[GroupId], going: frozenset[str], world: Snapshot, now: datetime
+    groups: Iterable[Group],
+    snapshot: Snapshot,
+    *,
+    whole: Collection[GroupId],
+    going: Collection[str],
+    now: datetime,
 ) -> tuple[tuple[Admission, ...], tuple[Explanation, ...]]:
-    """Groups whose gates may go, in the order of their turn, and those that were taken back and wait until later.
+    """List the groups that may be admitted, in the order of their turn, and say why requeued ones wait.
 
     ``whole`` are the wanted groups that have all their pods, ``going`` the names of pods that this pass deletes.
     """
-    found, holds = [], []
-    for unit in units:
-        gated = tuple((pod.name, pod.uid) for pod in unit.pods if pod.gated)
-        alive = all(pod.alive and pod.name not in going for pod in unit.pods)
-        begun = len(gated) < len(unit.pods)
-        if not gated or not alive or not (begun or unit.group in whole):
+    found, explanations = [], []
+    for group in groups:
+        gated = tuple((pod.name, pod.uid) for pod in group.pods if pod.gated)
+        alive = all(pod.alive and pod.name not in going for pod in group.pods)
+        begun = len(gated) < len(group.pods)
+        if not gated or not alive or not (begun or group.id in whole):
             continue
-        then = not_before(unit.group, world.status.taken_back)
+        then = not_before(group.id, snapshot.status.requeues)
         if then and now < then and not begun:
-            holds.append(_later(unit.group, then, world))
+            explanations.append(_requeued(group.id, then, snapshot))
         else:
-            found.append(Admission(unit.group, gated, begun, max(pod.created for pod in unit.pods)))
-    return tuple(found), tuple(holds)
+            found.append(Admission(group.id, gated, begun, max(pod.created for pod in group.pods)))
+    return tuple(found), tuple(explanations)
 
 
-def not_before(group: GroupId, taken_back: Iterable[RequeueState]) -> datetime | None:
-    """When a group that was taken back may be asked for again; None for the others."""
-    record = next((one for one in taken_back if one.group == group.name), None)
+def not_before(group: GroupId, requeues: Iterable[RequeueState]) -> datetime | None:
+    """Compute when a requeued group is tried again; None for the other groups."""
+    record = next((one for one in requeues if one.group == group.name), None)
     if record is None:
         return None
-    return record.at + timedelta(seconds=min(PAUSE * 2.0 ** min(record.times - 1, 16), LONGEST))
+    return record.at + timedelta(seconds=doubling_pause(record.times, first=FIRST_PAUSE, longest=LONGEST_PAUSE))
 
 
-def remembered(
-    before: tuple[RequeueState, ...], returned: Iterable[GroupId], units: Iterable[Group], wanted: Iterable[GroupId],
+def requeues_after(
+    before: tuple[RequeueState, ...],
+    returned: Iterable[GroupId],
+    *,
+    groups: Iterable[Group],
+    wanted: Iterable[GroupId],
     now: datetime,
-) -> tuple[RequeueState, ...]:  # fmt: skip
-    """How often each group was taken back; of those that are placed or not wanted any more, nothing."""
+) -> tuple[RequeueState, ...]:
+    """Count how often each group was requeued; a group that is placed or not wanted any more is forgotten."""
     times = {one.group: one for one in before}
-    for unit in units:
-        if unit.pods and all(pod.node and not pod.gated for pod in unit.pods):
-            times.pop(unit.group.name, None)
-    for group in returned:
-        known = times.get(group.name)
+    for group in groups:
+        if group.pods and all(pod.node and not pod.gated for pod in group.pods):
+            times.pop(group.id.name, None)
+    for group_id in returned:
+        known = times.get(group_id.name)
         at = now.replace(microsecond=0)
-        times[group.name] = RequeueState(group=group.name, times=known.times + 1 if known else 1, at=at)
-    names = {group.name for group in wanted}
+        times[group_id.name] = RequeueState(group=group_id.name, times=known.times + 1 if known else 1, at=at)
+    names = {group_id.name for group_id in wanted}
     return tuple(one for name, one in sorted(times.items()) if name in names)
 
 
-def _later(group: GroupId, then: datetime, world: Snapshot) -> Explanation:
-    record = next(one for one in world.status.taken_back if one.group == group.name)
-    text = (
-        f"group {group.ordinal} was taken back {record.times} time(s), because only a part of it found room: it is"
-        f" asked for again at {then:%H:%M:%S} UTC"
-    )
+def _requeued(group: GroupId, then: datetime, snapshot: Snapshot) -> Explanation:
+    times = next(one.times for one in snapshot.status.requeues if one.group == group.name)
+    text = sentences.group_waits_for_retry(group.ordinal, times=times, at=f"{then:%H:%M:%S}")
     return Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal)

@@ -6,8 +6,10 @@ them than devices; a pipeline stage needs at least one layer. Sources: vLLM's mo
 """
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.plan.reasons import Explanation, Reason
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import placement as sentences
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.reasons import Reason
 
 
 def check_layout(spec: LlamaDeploymentSpec, facts: ModelFacts) -> tuple[Explanation, ...]:
@@ -23,39 +25,27 @@ def _heads(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
     tensor = spec.sharding.tensor
     if facts.heads % tensor == 0:
         return ""
-    return (
-        f"spec.sharding.tensor is {tensor}, but the model's {facts.heads} attention heads cannot be split evenly over"
-        f" {tensor} devices; use one of {_divisors(facts.heads)}"
-    )
+    return sentences.heads_not_split(tensor=tensor, heads=facts.heads, use=_divisors(facts.heads))
 
 
 def _kv_heads(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
     tensor, kv = spec.sharding.tensor, facts.kv_heads
     if facts.heads % tensor or kv % tensor == 0 or tensor % kv == 0:
         return ""
-    return (
-        f"spec.sharding.tensor is {tensor}, but the model's {kv} KV heads can be neither split nor repeated evenly over"
-        f" {tensor} devices; use a divisor or a multiple of {kv}"
-    )
+    return sentences.kv_heads_not_split(tensor=tensor, heads=kv)
 
 
 def _layers(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
     pipeline = spec.sharding.pipeline
     if pipeline <= facts.layers:
         return ""
-    return (
-        f"spec.sharding.pipeline is {pipeline}, but the model has {facts.layers} layers and each stage needs at least"
-        f" one; use at most {facts.layers}"
-    )
+    return sentences.too_few_layers(pipeline=pipeline, layers=facts.layers)
 
 
 def _context(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
     if spec.context_length <= facts.max_context:
         return ""
-    return (
-        f"spec.contextLength is {spec.context_length}, but the model's config allows {facts.max_context} tokens;"
-        f" use at most {facts.max_context}"
-    )
+    return sentences.context_too_long(asked=spec.context_length, allowed=facts.max_context)
 
 
 def _divisors(number: int) -> str:

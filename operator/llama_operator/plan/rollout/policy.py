@@ -1,54 +1,56 @@
-"""From the record of the rollout to the course of this pass: what groups are to be, and what may be taken for it.
+"""From where the rollout stands to the update policy of this pass: what groups are to be, and what may be disrupted.
 
-A record that was changed in this pass is not acted upon before it is written: the pass keeps to the old one and takes
-nothing. Without a wanted target (its weights are not ready, or were refused) groups stay as they are, and lost ones
-are made again from the last good wish.
+A rollout that was changed in this pass is not acted upon before it is written: the pass keeps to the old one and
+disrupts nothing. Without a desired template (its weights are not ready, or were refused) groups stay as they are, and
+lost ones are made again from the stable template.
 """
 
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.steps import UpdatePolicy
-from llama_operator.plan.plan import Persisted
-from llama_operator.plan.rollout.state_machine import Templates, changing
+from llama_operator.plan.groups.update_policy import UpdatePolicy
+from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.rollout.progress import changing_ordinals
+from llama_operator.plan.rollout.state_machine import Templates
 
 
-def update_policy(memory: Persisted, aims: Templates, scene: PlanState) -> UpdatePolicy | None:
-    """None where there is nothing that groups could be made from."""
-    wanted, good, record = aims.wanted, aims.good, memory.rollout
-    every = frozenset(scene.wanted)
-    rollout = scene.spec.rollout
-    if memory.good is None:
-        return UpdatePolicy(wanted, wanted, every, unavailable=max(rollout.max_unavailable, 1)) if wanted else None
-    surge = rollout.max_surge if record and record.expected.strategy == "surge" else 0
-    if record and record.phase in ("RollingBack", "Held") and (wanted is None or record.key == wanted.key):
-        back = record.phase == "RollingBack"
-        if good is None:
+def update_policy(persisted: Persisted, templates: Templates, state: PlanState) -> UpdatePolicy | None:
+    """Choose the policy; None where there is nothing that groups could be made from."""
+    desired, stable, rollout = templates.desired, templates.stable, persisted.rollout
+    every, spec = frozenset(state.ordinals), state.spec.rollout
+    unavailable = spec.max_unavailable
+    if persisted.stable is None:
+        return UpdatePolicy(desired, desired, every, unavailable=max(unavailable, 1)) if desired else None
+    surge = spec.max_surge if rollout and rollout.preview.strategy == "surge" else 0
+    ours = rollout is not None and (desired is None or rollout.key == desired.spec_hash)
+    if rollout and ours and rollout.phase in ("RollingBack", "Held"):
+        if stable is None:
             return None
-        return UpdatePolicy(good, good, every, backwards=back, surge=surge, unavailable=rollout.max_unavailable)
-    if wanted and wanted.key == memory.good.key and (record is None or record.key != wanted.key):
-        return UpdatePolicy(wanted, wanted, every, unavailable=rollout.max_unavailable)
-    if wanted is None or record is None or record.key != wanted.key or not record.expected.strategy:
-        return UpdatePolicy(good, good, unavailable=rollout.max_unavailable) if good else None
-    if record.phase == "Done":
-        return UpdatePolicy(wanted, wanted, every, unavailable=rollout.max_unavailable)
-    now = frozenset(changing(record, scene))
+        reverse = rollout.phase == "RollingBack"
+        return UpdatePolicy(stable, stable, every, reverse=reverse, surge=surge, unavailable=unavailable)
+    if desired and desired.spec_hash == persisted.stable.key and not ours:
+        return UpdatePolicy(desired, desired, every, unavailable=unavailable)
+    if desired is None or rollout is None or not ours or not rollout.preview.strategy:
+        return UpdatePolicy(stable, stable, unavailable=unavailable) if stable else None
+    if rollout.phase == "Done":
+        return UpdatePolicy(desired, desired, every, unavailable=unavailable)
+    now = frozenset(changing_ordinals(rollout, state))
     return UpdatePolicy(
-        wanted,
-        good or wanted,
+        desired,
+        stable or desired,
         now,
-        later=frozenset(ordinal for ordinal in scene.wanted if ordinal >= rollout.partition) - now,
-        take=not rollout.paused,
+        prefetch=frozenset(ordinal for ordinal in state.ordinals if ordinal >= spec.partition) - now,
+        may_disrupt=not spec.paused,
         surge=surge,
-        unavailable=rollout.max_unavailable,
+        unavailable=unavailable,
     )
 
 
-def decided_anew(before: Persisted, after: Persisted) -> bool:
-    """The record says something else than before about what is to be done."""
-    return _essence(before) != _essence(after)
+def decision_changed(before: Persisted, after: Persisted) -> bool:
+    """Return whether the rollout now says something else about what is to be done."""
+    return _decision(before) != _decision(after)
 
 
-def _essence(memory: Persisted) -> tuple[str, ...]:
-    record = memory.rollout
-    if record is None:
+def _decision(persisted: Persisted) -> tuple[str, ...]:
+    rollout = persisted.rollout
+    if rollout is None:
         return ()
-    return record.key, record.phase, record.asked, record.expected.strategy, record.canary
+    return rollout.key, rollout.phase, rollout.verification_hash, rollout.preview.strategy, rollout.canary

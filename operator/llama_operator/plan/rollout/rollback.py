@@ -1,14 +1,24 @@
-"""By what a rollout is given up: the first thing that says that a group will not come to serve the new target."""
+"""What makes a rollout roll back: the first evidence that a group cannot serve the desired template.
 
+The evidence is gathered by a chain of checks. Each looks at one group of the template's pod hash, and says what it
+found, or nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from llama_operator.observe.deployment import PodView
+from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
-from llama_operator.plan.groups.weights_step import staging_hold, swap_hold
-from llama_operator.plan.reasons import SETBACKS, Explanation, Reason
-from llama_serving.config.state import CellReason, Phase
+from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import groups as sentences
+from llama_serving.config.reason_catalogue import SETBACKS, reason_from
+from llama_serving.config.reasons import CellReason, Reason
+from llama_serving.config.state import Phase
 
 #: Restarts of a stage after which an engine that fails is not waited for any longer.
 RESTARTS = 3
@@ -16,59 +26,107 @@ RESTARTS = 3
 BEFORE_START = 1800
 
 
-def rollback_cause(scene: PlanState, target: GroupTemplate, since: datetime) -> Explanation | None:
-    """Why the target is given up; None while nothing speaks against it. ``since``: when its rollout began."""
-    mine = (unit for unit in scene.units if unit.group.revision == target.revision)
-    found = (hold for unit in mine if (hold := _of_unit(unit, target, scene, since)))
-    return next(found, None)
+@dataclass(frozen=True)
+class Input:
+    """What a check looks at."""
+
+    group: Group
+    template: GroupTemplate
+    state: PlanState
+    since: datetime  # when the rollout started
 
 
-def _of_unit(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime) -> Explanation | None:
-    staging = unit.staging(target.digest, target.spec.sharding.pipeline)
-    if staging.refused:
-        return staging_hold(unit, target, staging)
-    if unit.heading != target.digest:
+Check = Callable[[Input], Explanation | None]
+
+
+def rollback_cause(template: GroupTemplate, state: PlanState, *, since: datetime) -> Explanation | None:
+    """Return why the rollout of the template is given up; None while nothing speaks against it."""
+    groups = (group for group in state.groups if group.id.pod_hash == template.pod_hash)
+    inputs = (Input(group, template, state, since) for group in groups)
+    return next((cause for item in inputs for check in CHECKS if (cause := check(item))), None)
+
+
+def staging_refused(item: Input) -> Explanation | None:
+    """Find a stage whose stager refused the weights."""
+    staging = item.group.staging(item.template.digest, item.template.spec.sharding.pipeline)
+    return explain_staging(item.group, item.template, staging) if staging.refused else None
+
+
+def swap_failed(item: Input) -> Explanation | None:
+    """Find an engine that could not load the weights in place."""
+    swap = item.group.last_swap
+    failed = _is_for_template(item) and swap is not None and swap.outcome == "failed"
+    return explain_update(item.group, item.template.serve.weights.id) if failed else None
+
+
+def verification_failed(item: Input) -> Explanation | None:
+    """Find an engine that has the weights and does not pass with them."""
+    if not (_is_for_template(item) and item.group.has(item.template.serve)):
         return None
-    if unit.swap and unit.swap.outcome == "failed":
-        return swap_hold(unit, target.serve.weights.id)
-    if unit.has(target.serve):
-        verdict = scene.judge(unit, target.serve)
-        return Explanation(verdict.reason, verdict.message, unit.group.ordinal) if verdict.passed is False else None
-    return _start_failed(unit, target, scene, since) if not unit.open else None
+    verdict = item.state.judge(item.group, item.template.serve)
+    return Explanation(verdict.reason, verdict.message, item.group.id.ordinal) if verdict.passed is False else None
 
 
-def _start_failed(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime) -> Explanation | None:
-    """The engine is not there, and will not come. Restarts from before the rollout are not held against a pod."""
-    ordinal = unit.group.ordinal
-    for pod in unit.pods:
-        state = unit.states.get(pod.stage)
-        if state and state.phase is Phase.FAILED:
-            text = f"group {ordinal} stage {pod.stage} does not start: {state.message.rstrip('.')}"
-            return Explanation(_word(state.reason), text, ordinal)
-        if pod.created >= since and pod.restarts >= RESTARTS and _fails(pod, state.reason if state else None):
-            said = state.message if state else (pod.waiting.message if pod.waiting else "it ends")
-            text = f"group {ordinal} stage {pod.stage} does not start, {pod.restarts} restarts: {said.rstrip('.')}"
-            return Explanation(Reason.ENGINE_FAILED, text, ordinal)
-    return _late(unit, target, scene, since)
-
-
-def _late(unit: Group, target: GroupTemplate, scene: PlanState, since: datetime) -> Explanation | None:
-    placed = [pod for pod in unit.pods if not pod.unscheduled and not pod.gated]
-    limit = timedelta(seconds=target.spec.start_timeout_seconds + BEFORE_START)
-    if len(placed) < len(unit.pods) or not placed:
+def start_failed(item: Input) -> Explanation | None:
+    """Find a stage that does not start. Restarts from before the rollout are not held against a pod."""
+    if not _is_starting(item):
         return None
-    if scene.now - max(since, *(pod.bound or pod.created for pod in placed)) < limit:
+    found = (_stage_failed(pod, item) for pod in item.group.pods)
+    return next((cause for cause in found if cause), None)
+
+
+def start_timed_out(item: Input) -> Explanation | None:
+    """Find a group whose pods have been on their nodes for too long."""
+    placed = [pod for pod in item.group.pods if not pod.unscheduled and not pod.gated]
+    if not _is_starting(item) or len(placed) < len(item.group.pods) or not placed:
+        return None
+    limit = timedelta(seconds=item.template.spec.start_timeout_seconds + BEFORE_START)
+    if item.state.now - max(item.since, *(pod.bound or pod.created for pod in placed)) < limit:
         return None
     minutes = int(limit.total_seconds()) // 60
-    text = f"group {unit.group.ordinal} did not start within {minutes} min (spec.startTimeoutSeconds and 30 min)"
-    return Explanation(Reason.ENGINE_FAILED, text, unit.group.ordinal)
+    ordinal = item.group.id.ordinal
+    text = sentences.start_timed_out(ordinal, minutes=minutes)
+    return Explanation(Reason.ENGINE_FAILED, text, ordinal)
+
+
+#: In the order in which a group comes to serve.
+CHECKS: Final[tuple[Check, ...]] = (
+    staging_refused,  # the bytes are not what the manifest says, do not fit, or cannot be fetched
+    swap_failed,  # a running engine could not take them
+    verification_failed,  # it took them, and answers badly
+    start_failed,  # a new engine says that it cannot start, or restarts again and again
+    start_timed_out,  # it says nothing at all
+)
+
+
+def _is_for_template(item: Input) -> bool:
+    """Return whether the engine has, or was told to load, the template's weights."""
+    return item.group.target_digest == item.template.digest
+
+
+def _is_starting(item: Input) -> bool:
+    started = item.group.has(item.template.serve) or item.group.in_rotation
+    return _is_for_template(item) and not started
+
+
+def _stage_failed(pod: PodView, item: Input) -> Explanation | None:
+    ordinal, cell = item.group.id.ordinal, item.group.states.get(pod.stage)
+    if cell and cell.phase is Phase.FAILED:
+        text = sentences.start_failed(ordinal, stage=pod.stage, restarts=0, said=cell.message)
+        return Explanation(_cause(cell.reason), text, ordinal)
+    if pod.created >= item.since and pod.restarts >= RESTARTS and _fails(pod, cell.reason if cell else None):
+        said = cell.message if cell else (pod.waiting.message if pod.waiting else "it ends")
+        text = sentences.start_failed(ordinal, stage=pod.stage, restarts=pod.restarts, said=said)
+        return Explanation(Reason.ENGINE_FAILED, text, ordinal)
+    return None
+
+
+def _cause(reason: CellReason) -> Reason:
+    """Return the cell's reason where it makes a rollout roll back, else that the engine failed."""
+    found = reason_from(reason, otherwise=Reason.ENGINE_FAILED)
+    return found if found in SETBACKS else Reason.ENGINE_FAILED
 
 
 def _fails(pod: PodView, reason: CellReason | None) -> bool:
     looping = pod.waiting is not None and pod.waiting.reason == "CrashLoopBackOff"
     return looping or reason is CellReason.ENGINE_FAILED
-
-
-def _word(reason: CellReason) -> Reason:
-    known = {word.value: word for word in SETBACKS}
-    return known.get(reason.value, Reason.ENGINE_FAILED)

@@ -1,11 +1,12 @@
-"""The record of the rollout: where it stands, in the status, written before anything is done by it.
+"""Where a rollout stands: a state machine whose state is in the status, written before anything is done by it.
 
-    (no record) -> RollingOut -> Done                    all groups reached the target, which becomes the good one
-                   RollingOut -> RollingBack -> Held     a setback: back to the good one; held until the spec changes
+    (no rollout) -> RollingOut -> Done                    all groups have the desired template, which becomes the stable
+                    RollingOut -> RollingBack -> Held     a rollback cause: back to the stable template, and held there
+                                                          until the spec changes
 
-A pass that changes the phase of the record takes no serving group: it only writes. The next pass acts on what it
-reads, so an operator that is killed in between has decided nothing that nobody knows. Another wish of the spec begins
-another record from what is there, whatever phase the present one is in.
+A pass that changes the phase disrupts no serving group: it only writes. The next pass acts on what it reads, so an
+operator that is killed in between has decided nothing that nobody knows. Another change of the spec starts another
+rollout from what is there, whatever phase the present one is in.
 """
 
 from dataclasses import dataclass, replace
@@ -13,305 +14,225 @@ from datetime import datetime
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate, keep
-from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.plan.plan import Persisted
-from llama_operator.plan.reasons import Explanation, Reason
-from llama_operator.plan.rollout.canary import canary_fault, counted, marks
+from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
+from llama_operator.plan.groups.template_hash import verification_hash
+from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.canary import (
+    WeightsPair,
+    canary_failure,
+    count_requests,
+    counter_baselines,
+    watch_canary,
+)
+from llama_operator.plan.rollout.preview import preview_rollout
+from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
-from llama_operator.plan.rollout.strategy import Choice, choose, expectation, revision_for
+from llama_operator.plan.rollout.strategy import Choice, choose, pod_hash_for
+from llama_operator.plan.sentences import rollout as sentences
+from llama_serving.config.reasons import Reason
 
 KEPT = 10  # past rollouts
 
 
 @dataclass(frozen=True)
 class Templates:
-    """What the groups could be: what the spec asks for, if its weights are ready, and the last good one, if known."""
+    """What the groups could be: what the spec asks for, if its weights are ready, and what they reached last."""
 
-    wanted: GroupTemplate | None
-    good: GroupTemplate | None
+    desired: GroupTemplate | None
+    stable: GroupTemplate | None
 
 
-def settle(wanted: GroupTemplate | None, memory: Persisted) -> GroupTemplate | None:
-    """The wanted target with the revision that was decided for it; plain until its rollout begins."""
-    if wanted is None:
+def with_decided_hash(desired: GroupTemplate | None, persisted: Persisted) -> GroupTemplate | None:
+    """Return the desired template with the pod hash that was decided for it; the plain one until its rollout starts."""
+    if desired is None:
         return None
-    for known in (memory.rollout, memory.good):
-        if known and known.key == wanted.key:
-            return replace(wanted, revision=known.revision)
-    if memory.good and memory.good.base == wanted.base:
-        return replace(wanted, revision=memory.good.revision)
-    return wanted
+    for known in (persisted.rollout, persisted.stable):
+        if known and known.key == desired.spec_hash:
+            return replace(desired, pod_hash=known.pod_hash)
+    if persisted.stable and persisted.stable.template_hash == desired.template_hash:
+        return replace(desired, pod_hash=persisted.stable.pod_hash)
+    return desired
 
 
-def advance(memory: Persisted, aims: Templates, scene: PlanState) -> Persisted:
-    """The record as it is to be after this pass."""
-    if memory.good is None:
-        return _installed(memory, aims, scene)
-    record = memory.rollout
-    if record and record.phase == "RollingBack":
-        memory = _rolling_back(memory, record, aims, scene)
-        record = memory.rollout
-    wanted = aims.wanted
-    if wanted is None:
-        return memory
-    if record is None or not _goes_on(record, wanted, scene):
-        return _begin(memory, wanted, scene)
-    return _rolling_out(memory, record, aims, wanted, scene) if record.phase == "RollingOut" else memory
+def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Persisted:
+    """Return what is to be persisted after this pass."""
+    desired = templates.desired
+    if persisted.stable is None:
+        return _first_stable(persisted, desired, state)
+    if persisted.rollout and persisted.rollout.phase == "RollingBack":
+        persisted = _end_roll_back(persisted, templates.stable, state)
+    if desired is None:
+        return persisted
+    if persisted.rollout is None or not _is_same(persisted.rollout, desired, state):
+        return start(persisted, desired, state)
+    return _roll_out(persisted, templates, state) if persisted.rollout.phase == "RollingOut" else persisted
 
 
-def reached(scene: PlanState, target: GroupTemplate, ordinals: tuple[int, ...]) -> tuple[int, ...]:
-    """Ordinals that have come to the target and have nothing else left."""
-    wait = scene.spec.rollout.min_ready_seconds
-    found = []
-    for ordinal in ordinals:
-        units = scene.at(ordinal)
-        if len(units) == 1 and units[0].group.revision == target.revision:
-            unit = units[0]
-            if unit.has(target.serve) and unit.available(scene.now, wait):
-                found.append(ordinal)
-    return tuple(found)
+def _first_stable(persisted: Persisted, desired: GroupTemplate | None, state: PlanState) -> Persisted:
+    """Take the first template that a group serves, verified, as the first stable one."""
+    if desired is None:
+        return persisted
+    groups = (group for group in state.groups if group.id.pod_hash == desired.pod_hash)
+    if any(group.serving and group.has(desired.serve) for group in groups):
+        return replace(persisted, stable=persisted_template(desired))
+    return persisted
 
 
-def changing(record: RolloutStatus, scene: PlanState) -> tuple[int, ...]:
-    """Ordinals that may change now, in their order."""
-    rollout = scene.spec.rollout
-    may = tuple(ordinal for ordinal in scene.wanted if ordinal >= rollout.partition)
-    if rollout.canary.groups and record.canary != "passed":
-        return may[: rollout.canary.groups]
-    return may
-
-
-def asked_of(wanted: GroupTemplate, scene: PlanState) -> str:
-    """Hash of the wish with what decides whether it is good: a held one is tried again when this differs."""
-    spec = scene.spec
-    return short_hash([wanted.key, spec.verify.to_api(), spec.rollout.canary.to_api()])
-
-
-# -- the first target -------------------------------------------------------------------------------------------------
-
-
-def _installed(memory: Persisted, aims: Templates, scene: PlanState) -> Persisted:
-    """The first target that a group serves, verified, is the first good one."""
-    wanted = aims.wanted
-    if wanted is None:
-        return memory
-    units = (unit for unit in scene.units if unit.group.revision == wanted.revision)
-    if any(unit.serving and unit.has(wanted.serve) for unit in units):
-        return replace(memory, good=keep(wanted))
-    return memory
-
-
-# -- begin and end ----------------------------------------------------------------------------------------------------
-
-
-def _goes_on(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> bool:
-    if record.key != wanted.key:
+def _is_same(rollout: RolloutStatus, desired: GroupTemplate, state: PlanState) -> bool:
+    """Return whether the rollout is the one that the spec asks for."""
+    if rollout.key != desired.spec_hash:
         return False
-    return record.phase != "Held" or record.asked == asked_of(wanted, scene)
+    return rollout.phase != "Held" or rollout.verification_hash == verification_hash(state.spec, key=desired.spec_hash)
 
 
-def _begin(memory: Persisted, wanted: GroupTemplate, scene: PlanState) -> Persisted:
-    record, good = memory.rollout, memory.good
-    assert good is not None  # asked by advance
-    running = record is not None and record.phase in ("RollingOut", "RollingBack")
-    if wanted.key == good.key and not running:
-        held = record is not None and record.phase == "Held"
-        return replace(memory, rollout=None) if held else memory
-    before = record.to if running and record and record.phase == "RollingOut" else _label(good.id, good.revision)
-    choice = choose(scene, good.base, wanted)
-    settled = _decided(wanted, choice, memory)
-    text = f"{settled.label} in place of {before}"
-    fresh = RolloutStatus(
-        key=settled.key,
-        asked=asked_of(settled, scene),
+def start(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Persisted:
+    """Start the rollout of the desired template; the one that runs is superseded."""
+    last, stable = persisted.rollout, persisted.stable
+    assert stable  # asked by advance
+    running = last is not None and last.phase in ("RollingOut", "RollingBack")
+    if desired.spec_hash == stable.key and not running:
+        held = last is not None and last.phase == "Held"
+        return replace(persisted, rollout=None) if held else persisted
+    rolling_out = last is not None and last.phase == "RollingOut"
+    before = last.to if last and rolling_out else template_label(stable.id, stable.pod_hash)
+    started = replace(persisted, rollout=_started(persisted, desired, before, state=state))
+    if last and running:
+        return _with_history(started, last, "superseded", why=sentences.rollout_superseded(), now=state.now)
+    return started
+
+
+def _started(persisted: Persisted, desired: GroupTemplate, before: str, *, state: PlanState) -> RolloutStatus:
+    stable = persisted.stable
+    assert stable  # asked by advance
+    choice = choose(state, stable.template_hash, desired)
+    decided = _with_pod_hash(desired, choice, persisted)
+    return RolloutStatus(
+        key=decided.spec_hash,
+        verification_hash=verification_hash(state.spec, key=decided.spec_hash),
         phase="RollingOut",
-        reason=Reason.ROLLING_OUT if choice.way else choice.reason,
-        message=text if choice.way else choice.why,
+        reason=Reason.ROLLING_OUT if choice.strategy else choice.reason,
+        message=sentences.rollout_begins(to=decided.label, before=before) if choice.strategy else choice.why,
         before=before,
-        to=settled.label,
-        base=settled.base,
-        revision=settled.revision,
-        weights=settled.weights,
-        digest=settled.digest,
-        expected=expectation(choice, scene, settled, before),
-        step=f"0 of {scene.spec.replicas}",
-        started=scene.now.replace(microsecond=0),
-        marks=marks(scene.world, good.id, settled.serve.weights.id),
+        to=decided.label,
+        id=decided.serve.weights.id,
+        template_hash=decided.template_hash,
+        pod_hash=decided.pod_hash,
+        weights=decided.weights_name,
+        digest=decided.digest,
+        preview=preview_rollout(choice, decided, before, state=state),
+        step=f"0 of {state.spec.replicas}",
+        started=state.now.replace(microsecond=0),
+        counter_baselines=counter_baselines(state.snapshot, WeightsPair(stable.id, decided.serve.weights.id)),
     )
-    memory = replace(memory, rollout=fresh)
-    if running and record:
-        return _remembered(memory, record, "superseded", "the spec asks for something else", scene.now)
-    return memory
 
 
-def _decided(wanted: GroupTemplate, choice: Choice, memory: Persisted) -> GroupTemplate:
-    good = memory.good
-    if good is None or wanted.key == good.key:
-        return wanted
-    return replace(wanted, revision=revision_for(choice, good.base, good.revision, wanted))
+def _with_pod_hash(desired: GroupTemplate, choice: Choice, persisted: Persisted) -> GroupTemplate:
+    stable = persisted.stable
+    if stable is None or desired.spec_hash == stable.key:
+        return desired
+    return replace(desired, pod_hash=pod_hash_for(choice, stable, desired))
 
 
-def _label(weights: str, revision: str) -> str:
-    return f"{weights} in pods {revision}"
-
-
-def _remembered(memory: Persisted, record: RolloutStatus, outcome: str, why: str, now: datetime) -> Persisted:
+def _with_history(persisted: Persisted, rollout: RolloutStatus, outcome: str, *, why: str, now: datetime) -> Persisted:
     past = PastRollout.model_validate(
         {
-            "from": record.before,
-            "to": record.to,
+            "from": rollout.before,
+            "to": rollout.to,
             "outcome": outcome,
-            "reason": record.reason if outcome == "rolledBack" else "",
+            "reason": rollout.reason if outcome == "rolledBack" else "",
             "message": why,
-            "seconds": max(int((now - record.started).total_seconds()), 0),
-            "started": record.started,
+            "seconds": max(int((now - rollout.started).total_seconds()), 0),
+            "started": rollout.started,
         }
     )
-    return replace(memory, history=(past, *memory.history)[:KEPT])
+    return replace(persisted, history=(past, *persisted.history)[:KEPT])
 
 
-# -- forward ----------------------------------------------------------------------------------------------------------
+def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> Persisted:
+    rollout, stable, desired = persisted.rollout, persisted.stable, templates.desired
+    assert rollout  # asked by advance
+    assert stable
+    assert desired
+    pair = WeightsPair(stable.id, desired.serve.weights.id)
+    if desired.spec_hash != stable.key and templates.stable is not None:
+        cause = rollback_cause(desired, state, since=rollout.started) or canary_failure(rollout, pair, state)
+        if cause:
+            return replace(
+                persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash))
+            )
+    if not rollout.preview.strategy:
+        return replace(persisted, rollout=_choose_again(persisted, rollout, desired, state=state))
+    rollout = watch_canary(rollout, pair, desired, state=state)
+    updated = updated_ordinals(state, desired, state.ordinals)
+    canary_passed = rollout.canary == "passed" or not state.spec.rollout.canary.groups
+    if state.ordinals and len(updated) == len(state.ordinals) and canary_passed:
+        return complete(replace(persisted, rollout=rollout), desired, state)
+    step = f"{len(updated)} of {len(state.ordinals)}"
+    if step != rollout.step:
+        counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
+        rollout = rollout.model_copy(update={"step": step, "counts": counts})
+    progress = explain_progress(rollout, desired, state)
+    update = {"reason": progress.reason.value, "message": progress.detail}
+    return replace(persisted, rollout=rollout.model_copy(update=update))
 
 
-def _rolling_out(
-    memory: Persisted, record: RolloutStatus, aims: Templates, wanted: GroupTemplate, scene: PlanState
-) -> Persisted:
-    good = memory.good
-    assert good is not None  # asked by advance
-    if wanted.key != good.key and aims.good is not None:
-        trouble = rollback_cause(scene, wanted, record.started) or _canary_trouble(record, good.id, wanted, scene)
-        if trouble:
-            return replace(memory, rollout=_turned(record, trouble, wanted, scene))
-    every = scene.wanted
-    done = reached(scene, wanted, every)
-    if not record.expected.strategy:
-        return replace(memory, rollout=_undecided(record, wanted, memory, scene))
-    record = _watched(record, good.id, wanted, scene)
-    if every and len(done) == len(every) and (record.canary == "passed" or not scene.spec.rollout.canary.groups):
-        return _done(memory, record, wanted, good.id, scene)
-    step = f"{len(done)} of {len(every)}"
-    if step != record.step:
-        counts = counted(scene.world, record.marks, good.id, wanted.serve.weights.id)
-        record = record.model_copy(update={"step": step, "counts": counts})
-    reason, message = _stands(record, wanted, scene)
-    return replace(memory, rollout=record.model_copy(update={"reason": reason, "message": message}))
-
-
-def _turned(record: RolloutStatus, trouble: Explanation, wanted: GroupTemplate, scene: PlanState) -> RolloutStatus:
+def roll_back(rollout: RolloutStatus, cause: Explanation, verified_by: str) -> RolloutStatus:
+    """Turn the rollout round. ``verified_by``: see ``verification_hash``."""
     update = {
-        "phase": "RollingBack",
-        "reason": trouble.reason.value,
-        "message": trouble.detail,
-        "asked": asked_of(wanted, scene),
-    }
-    return record.model_copy(update=update)
+        "phase": "RollingBack", "reason": cause.reason.value, "message": cause.detail, "verification_hash": verified_by,
+    }  # fmt: skip
+    return rollout.model_copy(update=update)
 
 
-def _undecided(record: RolloutStatus, wanted: GroupTemplate, memory: Persisted, scene: PlanState) -> RolloutStatus:
-    """No way was possible so far: is there one now?"""
-    assert memory.good is not None  # asked by advance
-    choice = choose(scene, memory.good.base, wanted)
-    if not choice.way:
-        return record.model_copy(
-            update={
-                "reason": choice.reason.value,
-                "message": choice.why,
-                "expected": expectation(choice, scene, wanted, record.before),
-            }
-        )
-    settled = _decided(wanted, choice, memory)
-    return record.model_copy(
+def _choose_again(
+    persisted: Persisted, rollout: RolloutStatus, desired: GroupTemplate, *, state: PlanState
+) -> RolloutStatus:
+    """Ask whether there is a strategy now; none was possible so far."""
+    assert persisted.stable  # asked by advance
+    choice = choose(state, persisted.stable.template_hash, desired)
+    if not choice.strategy:
+        preview = preview_rollout(choice, desired, rollout.before, state=state)
+        update = {"reason": choice.reason.value, "message": choice.why, "preview": preview}
+        return rollout.model_copy(update=update)
+    decided = _with_pod_hash(desired, choice, persisted)
+    return rollout.model_copy(
         update={
             "reason": Reason.ROLLING_OUT.value,
-            "message": f"{settled.label} in place of {record.before}",
-            "to": settled.label,
-            "revision": settled.revision,
-            "expected": expectation(choice, scene, settled, record.before),
+            "message": sentences.rollout_begins(to=decided.label, before=rollout.before),
+            "to": decided.label,
+            "pod_hash": decided.pod_hash,
+            "preview": preview_rollout(choice, decided, rollout.before, state=state),
         }
     )
 
 
-def _stands(record: RolloutStatus, wanted: GroupTemplate, scene: PlanState) -> tuple[str, str]:
-    """Reason and sentence of a rollout that is on its way; they change with its steps only."""
-    rollout, wanted_id = scene.spec.rollout, wanted.serve.weights.id
-    if rollout.paused:
-        text = f"spec.rollout.paused holds the rollout of {wanted_id}: {record.step} groups have it"
-        return Reason.ROLLOUT_PAUSED, text
-    may = changing(record, scene)
-    if not scene.wanted:
-        text = f"no group is wanted now: the next one is made as {record.to}, and the rollout ends when it serves"
-        return Reason.ROLLING_OUT, text
-    if record.canary == "watching":
-        text = f"{rollout.canary.groups} group(s) serve {wanted_id} and are watched for {rollout.canary.seconds} s"
-        return Reason.CANARY, text
-    if len(reached(scene, wanted, may)) == len(may) and len(may) < scene.spec.replicas and rollout.partition:
-        text = f"spec.rollout.partition {rollout.partition} keeps the groups below it: {record.step} have {wanted_id}"
-        return Reason.ROLLOUT_PAUSED, text
-    return Reason.ROLLING_OUT, f"{record.step} groups have {record.to}, before it was {record.before}"
+def complete(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Persisted:
+    """End the rollout: the desired template is the stable one now."""
+    rollout, stable, replicas = persisted.rollout, persisted.stable, state.spec.replicas
+    assert rollout  # asked by advance
+    assert stable
+    message = sentences.rollout_done(rollout.to, groups=replicas)
+    pair = WeightsPair(stable.id, desired.serve.weights.id)
+    counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
+    update = {"phase": "Done", "reason": "", "message": message, "step": f"{replicas} of {replicas}", "counts": counts}
+    done = rollout.model_copy(update=update | _ended(state))
+    ended = replace(persisted, rollout=done, stable=persisted_template(desired))
+    return _with_history(ended, done, "done", why=message, now=state.now)
 
 
-def _done(memory: Persisted, record: RolloutStatus, wanted: GroupTemplate, old: str, scene: PlanState) -> Persisted:
-    replicas = scene.spec.replicas
-    message = f"{replicas} group(s) serve {record.to}"
-    finished = record.model_copy(
-        update={
-            "phase": "Done",
-            "reason": "",
-            "message": message,
-            "step": f"{replicas} of {replicas}",
-            "ended": scene.now.replace(microsecond=0),
-            "counts": counted(scene.world, record.marks, old, wanted.serve.weights.id),
-            "marks": (),
-            "canary_marks": (),
-        }
-    )
-    return _remembered(replace(memory, rollout=finished, good=keep(wanted)), finished, "done", message, scene.now)
+def _end_roll_back(persisted: Persisted, stable: GroupTemplate | None, state: PlanState) -> Persisted:
+    """Hold the rollout once all groups are back on the stable template."""
+    rollout, every = persisted.rollout, state.ordinals
+    assert rollout  # asked by advance
+    if stable is None or len(updated_ordinals(state, stable, every)) < len(every):
+        return persisted
+    pair = WeightsPair(stable.serve.weights.id, rollout.id)
+    counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
+    update = {"phase": "Held", "step": f"0 of {len(every)}", "counts": counts}
+    held = rollout.model_copy(update=update | _ended(state))
+    return _with_history(replace(persisted, rollout=held), held, "rolledBack", why=rollout.message, now=state.now)
 
 
-# -- canary -----------------------------------------------------------------------------------------------------------
-
-
-def _watched(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: PlanState) -> RolloutStatus:
-    canary = scene.spec.rollout.canary
-    if not canary.groups or record.canary == "passed":
-        return record
-    may = changing(record, scene)
-    if len(reached(scene, wanted, may)) < len(may):
-        return record
-    if record.canary == "" or record.canary_since is None:
-        fresh = marks(scene.world, old, wanted.serve.weights.id)
-        since = scene.now.replace(microsecond=0)
-        return record.model_copy(update={"canary": "watching", "canary_since": since, "canary_marks": fresh})
-    if (scene.now - record.canary_since).total_seconds() < canary.seconds:
-        return record
-    return record.model_copy(update={"canary": "passed", "canary_marks": ()})
-
-
-def _canary_trouble(record: RolloutStatus, old: str, wanted: GroupTemplate, scene: PlanState) -> Explanation | None:
-    if record.canary != "watching":
-        return None
-    fault = canary_fault(scene.world, record.canary_marks, scene.spec.rollout.canary, old, wanted.serve.weights.id)
-    return (
-        Explanation(Reason.CANARY_FAILED, f"the canary of {wanted.serve.weights.id} failed: {fault}") if fault else None
-    )
-
-
-# -- back -------------------------------------------------------------------------------------------------------------
-
-
-def _rolling_back(memory: Persisted, record: RolloutStatus, aims: Templates, scene: PlanState) -> Persisted:
-    good, every = aims.good, scene.wanted
-    if good is None or len(reached(scene, good, every)) < len(every):
-        return memory
-    held = record.model_copy(
-        update={
-            "phase": "Held",
-            "step": f"0 of {len(every)}",
-            "ended": scene.now.replace(microsecond=0),
-            "counts": counted(scene.world, record.marks, good.serve.weights.id, record.to.partition(" ")[0]),
-            "marks": (),
-            "canary_marks": (),
-        }
-    )
-    return _remembered(replace(memory, rollout=held), held, "rolledBack", record.message, scene.now)
+def _ended(state: PlanState) -> dict[str, object]:
+    return {"ended": state.now.replace(microsecond=0), "counter_baselines": (), "canary_counter_baselines": ()}

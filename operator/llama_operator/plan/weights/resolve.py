@@ -1,29 +1,33 @@
-"""One pass of one LlamaWeights: ``plan_weights(world, settings, now)``; pure, so that it can be tried on any world.
+"""One pass of one LlamaWeights: ``plan_weights(snapshot, settings, now)``; pure, so it can be tried on any snapshot.
 
-1. a Job looks at the source; its pod's termination message is its report, the manifest goes into a ConfigMap
-2. accepted weights are never looked at again, for what names them cannot change; unless their manifest was lost, and
+1. a Job resolves the source; its pod's termination message is its report, the manifest goes into a ConfigMap
+2. accepted weights are never resolved again, for what names them cannot change; unless their manifest was lost, and
    then they must have the digest that they had
-3. a refusal is shown, and looked at again after a pause: 30 s for a claim, twice as long each time up to 10 min for
-   what lies elsewhere, so that a repaired source heals by itself
+3. a refusal is shown, and the source resolved again after a pause: 30 s for a claim, twice as long each time up to
+   10 min for what lies elsewhere, so that a repaired source heals by itself
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, ResolveAttempt, is_remote
+from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
+from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
-from llama_operator.plan.explain import explain_start, rough_seconds
-from llama_operator.plan.groups.template_hash import short_hash
-from llama_operator.plan.naming import look_name
-from llama_operator.plan.reasons import Reason
+from llama_operator.plan.explain import explain_start
+from llama_operator.plan.naming import resolver_job_name
+from llama_operator.plan.sentences import weights as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
-from llama_serving.config.model import ReportReason, WeightsReport
+from llama_serving.config.backoff import doubling_pause
+from llama_serving.config.model import WeightsReport
+from llama_serving.config.reasons import Reason, ReportReason
+from llama_serving.config.source import is_mounted
+from llama_serving.config.wording import clause, rough_seconds
 
-RESOLVING: Final = "ResolvingWeights"
 FIRST_PAUSE: Final = 30.0  # seconds
 LONGEST_PAUSE: Final = 600.0
 # A report arrives with the pod's end, the manifest by another watch.
@@ -34,8 +38,8 @@ LATER = 60.0
 
 
 @dataclass(frozen=True)
-class Look:
-    """A Job that looks at the source."""
+class ResolveJob:
+    """A Job that resolves the source; ``number`` counts the attempts."""
 
     name: str
     number: int
@@ -47,123 +51,128 @@ class WeightsPlan:
 
     reason: str
     message: str
-    settled: bool = False  # accepted and stored: nothing of the resolver is needed any more but the manifest
+    settled: bool = False  # accepted and stored: of the resolver only the manifest is needed
     accepted: WeightsReport | None = None  # heard in this pass
-    wish_key: str = ""  # what it was accepted for
-    look: ResolveAttempt | None = None  # the last look that ended
-    start: Look | None = None
+    spec_key: str = ""  # what it was accepted for
+    last_attempt: ResolveAttempt | None = None  # the last one that ended
+    start: ResolveJob | None = None
     deletes: tuple[Ref, ...] = ()
     recheck: float = LATER
 
 
-def plan_weights(world: WeightsSnapshot, settings: Settings, now: datetime) -> WeightsPlan:
-    """What to do now. Weights that are being deleted get an empty plan: owner references do the rest."""
-    if world.deleting or world.spec is None:
-        reason = Reason.SPEC_INVALID if world.spec_error else ""
-        return WeightsPlan(reason, world.spec_error, look=world.status.look)
-    name = look_name(world.key.name, look_key(world.spec, settings))
-    job = next((job for job in world.jobs if job.name == name), None)
-    running = next((job for job in world.jobs if not job.finished and job.pod and job.pod.phase == "Running"), None)
-    job = job or running  # a look that reads is not thrown away for another image
-    others = tuple(_delete(one) for one in world.jobs if one is not job and not one.leaving)
-    if is_settled(world, world.spec):
+def plan_weights(snapshot: WeightsSnapshot, settings: Settings, now: datetime) -> WeightsPlan:
+    """Decide what to do now. Weights that are being deleted get an empty plan: owner references do the rest."""
+    spec = snapshot.spec
+    if snapshot.deleting or spec is None:
+        reason = Reason.SPEC_INVALID if snapshot.spec_error else ""
+        return WeightsPlan(reason, snapshot.spec_error, last_attempt=snapshot.status.last_resolve)
+    name = resolver_job_name(snapshot.key.name, resolve_key(spec, settings))
+    job = next((job for job in snapshot.jobs if job.name == name), None) or _running(snapshot.jobs)
+    found = _plan(snapshot, spec, _Attempt(name, job, now))
+    others = tuple(_delete(one) for one in snapshot.jobs if one is not job and not one.leaving)
+    return replace(found, deletes=others + found.deletes)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    name: str  # of the Job that the spec asks for
+    job: JobView | None  # that one, or another that reads: it is not thrown away for another image
+    now: datetime
+
+
+def _running(jobs: Iterable[JobView]) -> JobView | None:
+    return next((job for job in jobs if not job.finished and job.pod and job.pod.phase == "Running"), None)
+
+
+def _plan(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, attempt: _Attempt) -> WeightsPlan:
+    job = attempt.job
+    if is_resolved(snapshot, spec):
         done = (_delete(job),) if job and not job.leaving else ()
-        last = world.status.look
-        said = last.message if last else ""
-        return WeightsPlan(ReportReason.ACCEPTED, said, settled=True, look=last, deletes=others + done)
+        last = snapshot.status.last_resolve
+        message = last.message if last else ""
+        return WeightsPlan(ReportReason.ACCEPTED, message, settled=True, last_attempt=last, deletes=done)
     if job is None:
-        return _begin(world, world.spec, name, others)
+        return _start(snapshot, spec, attempt.name)
     if job.leaving:
-        return _waiting(world, f"Job {job.name} is on its way out, then the source is looked at again", others)
+        return _waiting(snapshot, sentences.job_deleted(job.name))
     if not job.finished:
-        return _looking(world, job, others, now)
-    return _judge(world, world.spec, job, others, now)
+        return _running_job(snapshot, job, attempt.now)
+    return _finished(snapshot, spec, job, now=attempt.now)
 
 
-def is_settled(world: WeightsSnapshot, spec: LlamaWeightsSpec) -> bool:
-    """What the status says was found for this spec, and the manifest of it is there."""
-    status = world.status
-    return status.key == wish_key(spec) and world.manifest is not None and world.manifest.digest == status.digest
+def is_resolved(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec) -> bool:
+    """Return whether the status says what was found for this spec, and the manifest of it is there."""
+    status, manifest = snapshot.status, snapshot.manifest
+    return status.key == spec_key(spec) and manifest is not None and manifest.digest == status.digest
 
 
-def wish_key(spec: LlamaWeightsSpec) -> str:
-    """Names what was accepted. The credentials are not part of it: they change, and the weights stay."""
+def spec_key(spec: LlamaWeightsSpec) -> str:
+    """Name what was accepted. The credentials are not part of it: they change, and the weights stay."""
     return short_hash(spec.model_dump(mode="json", include={"source", "revision", "license", "digest", "check"}))
 
 
-def look_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
-    """Names a Job: one that cannot be placed, pulled or let in must give way when that is mended."""
+def resolve_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
+    """Name a Job: one that cannot be placed, pulled or let in must give way when that is mended."""
     return short_hash([spec.model_dump(mode="json"), settings.gateway_image])
 
 
 def pause(number: int, source: str) -> float:
-    """Seconds from the end of the ``number``-th refused look to the next."""
-    if not is_remote(source):
+    """Return the seconds from the end of the ``number``-th refused attempt to the next."""
+    if is_mounted(source):
         return FIRST_PAUSE
-    return float(min(FIRST_PAUSE * 2.0 ** min(number - 1, 16), LONGEST_PAUSE))
+    return doubling_pause(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
-def _begin(world: WeightsSnapshot, spec: LlamaWeightsSpec, name: str, deletes: tuple[Ref, ...]) -> WeightsPlan:
-    last = world.status.look
+def _start(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, name: str) -> WeightsPlan:
+    last = snapshot.status.last_resolve
     number = last.number + 1 if last and last.key == name else 1
-    plan = _waiting(world, f"a Job is started to look at {spec.source}", deletes)
-    return WeightsPlan(plan.reason, plan.message, look=last, start=Look(name, number), deletes=deletes, recheck=SOON)
+    waiting = _waiting(snapshot, sentences.job_starts(spec.source))
+    return replace(waiting, start=ResolveJob(name, number))
 
 
-def _waiting(world: WeightsSnapshot, message: str, deletes: tuple[Ref, ...], reason: str = RESOLVING) -> WeightsPlan:
-    """While it is looked at again, the last refusal is what a user should see."""
-    last = world.status.look
-    if last and last.refused and reason == RESOLVING:
+def _waiting(snapshot: WeightsSnapshot, message: str, reason: str = ReportReason.RESOLVING) -> WeightsPlan:
+    """Wait. While the source is resolved again, the last refusal is what a user should see."""
+    last = snapshot.status.last_resolve
+    if last and last.refused and reason == ReportReason.RESOLVING:
         reason, message = last.reason, last.message
-    return WeightsPlan(reason, message, look=last, deletes=deletes, recheck=SOON)
+    return WeightsPlan(reason, message, last_attempt=last, recheck=SOON)
 
 
-def _looking(world: WeightsSnapshot, job: JobView, deletes: tuple[Ref, ...], now: datetime) -> WeightsPlan:
-    if job.pod is None:
+def _running_job(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> WeightsPlan:
+    pod = job.pod
+    if pod is None:
         span = rough_seconds((now - job.created).total_seconds())
-        more = "" if now - job.created < timedelta(seconds=30) else f"; `kubectl describe job {job.name}` says why"
-        return _waiting(world, f"Job {job.name} has no pod yet, {span} so far{more}", deletes)
-    wait = explain_start(job.pod, world.rooms, now)
+        long = now - job.created >= timedelta(seconds=30)
+        return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
+    wait = explain_start(pod, snapshot.capacity, now)
     if wait is None:
-        span = rough_seconds((now - job.pod.created).total_seconds())
-        return _waiting(
-            world, f"pod {job.pod.name} on node {job.pod.node} looks at the weights, {span} so far", deletes
-        )
+        span = rough_seconds((now - pod.created).total_seconds())
+        return _waiting(snapshot, sentences.resolving(pod.name, node=pod.node, waited=span))
     if wait.reason is Reason.POD_STARTING:
-        return _waiting(world, wait.detail, deletes)
-    volume = wait.reason is Reason.UNSCHEDULABLE and "persistentvolumeclaim" in wait.detail
-    return _waiting(world, wait.detail, deletes, Reason.VOLUME_UNAVAILABLE if volume else wait.reason)
+        return _waiting(snapshot, wait.detail)
+    volume = wait.reason is Reason.UNSCHEDULABLE and pod.volume_missing
+    return _waiting(snapshot, wait.detail, Reason.VOLUME_UNAVAILABLE if volume else wait.reason)
 
 
-def _judge(
-    world: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, deletes: tuple[Ref, ...], now: datetime
-) -> WeightsPlan:
-    report = _checked(_report(job), world, spec)
+def _finished(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, *, now: datetime) -> WeightsPlan:
+    report = _checked(_report(job), snapshot, spec)
     ended = job.ended or job.created
-    stored = world.manifest is not None and world.manifest.digest == report.digest
+    stored = snapshot.manifest is not None and snapshot.manifest.digest == report.digest
     if report.outcome == "accepted" and not stored:
         if now - ended < MANIFEST_LAG:
-            return _waiting(world, f"the manifest of {report.files} files is on its way", deletes)
-        why = f"Job {job.name} accepted the weights but stored no manifest with their digest {report.digest}"
+            return _waiting(snapshot, sentences.manifest_awaited(report.files))
+        why = sentences.manifest_not_stored(job.name, digest=report.digest)
         report = WeightsReport(outcome="refused", reason=ReportReason.WEIGHTS_BROKEN, message=why)
-    look = ResolveAttempt(
-        key=job.name,
-        number=job.number,
-        at=ended,
-        refused=report.outcome == "refused",
-        reason=report.reason,
-        message=report.message,
+    refused = report.outcome == "refused"
+    attempt = ResolveAttempt(
+        key=job.name, number=job.number, at=ended, refused=refused, reason=report.reason, message=report.message
     )
-    if report.outcome == "accepted":
-        key = wish_key(spec)
-        return WeightsPlan(
-            report.reason, report.message, accepted=report, wish_key=key, look=look, deletes=deletes, recheck=SOON
-        )
+    found = WeightsPlan(report.reason, report.message, last_attempt=attempt)
+    if not refused:
+        return replace(found, accepted=report, spec_key=spec_key(spec), recheck=SOON)
     left = pause(job.number, spec.source) - (now - ended).total_seconds()
     again = (_delete(job),) if left <= 0 else ()
-    return WeightsPlan(
-        report.reason, report.message, look=look, deletes=deletes + again, recheck=max(min(left, LATER), 1.0)
-    )
+    return replace(found, deletes=again, recheck=max(min(left, LATER), 1.0))
 
 
 def _report(job: JobView) -> WeightsReport:
@@ -173,26 +182,29 @@ def _report(job: JobView) -> WeightsReport:
     try:
         return WeightsReport.model_validate_json(text)
     except ValidationError:
-        said = " ".join(text.split())[-300:] or (pod.message or pod.reason if pod else "") or job.failure
-        code = f"code {ended.exit_code} ({ended.reason})" if ended else "no code"
-        who = f"pod {pod.name}" if pod else f"the pod of Job {job.name}"
-        why = f"{who} ended with {code} and without a report: {said or 'it is gone'}"
+        said = (
+            clause(text.strip().rpartition("\n")[2], 300) or (pod.message or pod.reason if pod else "") or job.failure
+        )
+        code, word = (ended.exit_code, ended.reason) if ended else (None, "")
+        name = pod.name if pod else ""
+        why = sentences.no_report(pod=name, job=job.name, exit_code=code, word=word, said=said)
         return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
 
 
-def _checked(report: WeightsReport, world: WeightsSnapshot, spec: LlamaWeightsSpec) -> WeightsReport:
-    """What was accepted once under this name must be the same again."""
-    before = world.status.digest if world.status.key == wish_key(spec) else ""
+def _checked(report: WeightsReport, snapshot: WeightsSnapshot, spec: LlamaWeightsSpec) -> WeightsReport:
+    """Refuse what is not the same as what was accepted once under this name."""
+    before = snapshot.status.digest if snapshot.status.key == spec_key(spec) else ""
     if report.outcome == "refused" or (report.facts and report.digest in (before or report.digest,)):
         return report
     if report.facts is None:
         return report.model_copy(
-            update={"outcome": "refused", "reason": ReportReason.MODEL_REFUSED, "message": "the report has no facts"}
+            update={
+                "outcome": "refused",
+                "reason": ReportReason.MODEL_REFUSED,
+                "message": sentences.report_without_facts(),
+            }
         )
-    why = (
-        f"revision {spec.revision} of {spec.source} had the digest {before} and now has {report.digest}: "
-        "a revision must not move; name the new one"
-    )
+    why = sentences.revision_moved(revision=spec.revision, source=spec.source, before=before, now=report.digest)
     return report.model_copy(update={"outcome": "refused", "reason": ReportReason.DIGEST_DIFFERS, "message": why})
 
 

@@ -48,14 +48,14 @@ class Hpa:
         self.wanted.append((0.0, self.initial))  # as the controller does, so that it does not begin with a fall
 
     def watch(self, seen: Seen) -> None:
-        """It remembers decisions only."""
+        """Ignore readings: the rule remembers decisions only."""
 
     def metric(self, seen: Seen) -> float:
-        """What it is asked to keep at ``target`` for each group."""
+        """Return the metric that is to be at ``target`` for each group."""
         return float(seen.load.in_flight + seen.load.waiting)
 
     def decide(self, seen: Seen) -> int:
-        """The rule above."""
+        """Apply the rule above."""
         current = seen.target
         if not current:  # an HPA is switched off at zero; who scales to zero wakes it, and here that is the minimum
             return clamp(0, self.parameters)

@@ -42,10 +42,10 @@ class Keda:
         self.hpa = Hpa(self.parameters, settings, self.initial)
 
     def watch(self, seen: Seen) -> None:
-        """It remembers decisions only."""
+        """Ignore readings: the rule remembers decisions only."""
 
     def decide(self, seen: Seen) -> int:
-        """The rule above."""
+        """Apply the rule above."""
         if seen.now - self.polled >= self.settings.polling:
             self.polled = seen.now
             queued = seen.load.in_flight + seen.load.waiting > 0

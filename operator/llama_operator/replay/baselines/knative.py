@@ -55,23 +55,23 @@ class Knative:
             self.panicked, self.most = 0.0, self.initial
 
     def watch(self, seen: Seen) -> None:
-        """Concurrency is averaged over each second."""
+        """Add the mean concurrency of the second."""
         self.stable.add(seen.now, seen.concurrency)
         self.panic.add(seen.now, seen.concurrency)
 
     def decide(self, seen: Seen) -> int:
-        """The rule above."""
+        """Apply the rule above."""
         ready = max(1, seen.groups.serving)
         target = self.parameters.slots * self.settings.utilisation
         wanted = math.ceil(self.stable.mean() / target)
         urgent = math.ceil(self.panic.mean() / target)
-        number = self._number(seen.now, ready, wanted, urgent)
+        number = self._number(seen.now, ready, wanted=wanted, urgent=urgent)
         if self.settings.down_delay:
             self.delayed.add(seen.now, number)
             number = int(self.delayed.max())
         return clamp(self._graced(seen, number), self.parameters)
 
-    def _number(self, now: float, ready: int, wanted: int, urgent: int) -> int:
+    def _number(self, now: float, ready: int, *, wanted: int, urgent: int) -> int:
         settings = self.settings
         least, largest = math.floor(ready / settings.down_rate), math.ceil(ready * settings.up_rate)
         if urgent / ready >= settings.panic_threshold:

@@ -87,11 +87,11 @@ class Ray:
         self.requests = Window(self.settings.look_back)
 
     def watch(self, seen: Seen) -> None:
-        """Requests running and queued."""
+        """Add the requests running and queued."""
         self.requests.add(seen.now, seen.concurrency)
 
     def decide(self, seen: Seen) -> int:
-        """The rule above."""
+        """Apply the rule above."""
         number, self.delay = step(
             self.settings,
             self.delay,

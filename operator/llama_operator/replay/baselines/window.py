@@ -16,15 +16,15 @@ class Window:
         self.prune(now)
 
     def mean(self) -> float:
-        """Mean; 0 when there is nothing."""
+        """Compute the mean; 0 when there is nothing."""
         return sum(value for _, value in self._values) / len(self._values) if self._values else 0.0
 
     def max(self) -> float:
-        """Largest; 0 when there is nothing."""
+        """Return the largest value; 0 when there is nothing."""
         return max((value for _, value in self._values), default=0.0)
 
     def sum(self) -> float:
-        """Sum."""
+        """Add up the values."""
         return sum(value for _, value in self._values)
 
     def prune(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What leader and worker have in common: facts that are seen, what follows from them, and what is remembered.
+"""What the decisions of leader and worker share: views, what follows from them, and what is remembered.
 
 Rule: a supervisor is a loop of ``decide(memory, view, now) -> Decision``. Deciding reads no clock, no file and no
 socket; the phase follows from the facts of the view (a level), not from the phase before it.
@@ -9,32 +9,33 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
 
 
-class Do(StrEnum):
+class Action(StrEnum):
     """Something to be done before the next look."""
 
     START_RAY = "start ray"
     DEPLOY = "deploy the app"
-    FIRST_TOKEN = "ask the engine for one token"
-    SWAP = "tell Serve of other weights"
-    VERIFY = "ask the engine what it must be able to answer"
+    FIRST_TOKEN = "request one token from the engine"
+    SWAP = "deploy other weights"
+    VERIFY = "measure the engine"
 
 
-class Mark(StrEnum):
+class StartStep(StrEnum):
     """A finished step of the start, in the order in which they happen."""
 
-    LEADER = "leader"  # worker: the leader is there to be joined
+    LEADER = "leader"  # worker: the leader can be joined
     RAY = "ray"  # leader: Ray's own start, until it lists its nodes
     JOIN = "join"  # leader: all stages are in the cluster; worker: this one is
     ENGINE = "engine"  # the replica answers, so all stages have loaded their weights
     FIRST_TOKEN = "first_token"  # the engine has answered a real request
-    VERDICT = "verdict"  # its weights have been asked what they must answer
+    VERIFICATION = "verification"  # the weights in the engine have been measured
 
 
 @dataclass(frozen=True)
-class Fault:
+class CellFault:
     """Why something cannot go on: a machine word and a sentence."""
 
     reason: CellReason
@@ -63,31 +64,31 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What is kept between two looks. Times are seconds of a monotonic clock."""
+class SupervisorMemory:
+    """What is kept between two decisions. Times are seconds of a monotonic clock."""
 
     started: float
     status: Status
     since: float  # of the phase
-    marks: Mapping[Mark, float] = field(default_factory=dict)  # when each step was first seen finished
+    finished: Mapping[StartStep, float] = field(default_factory=dict)  # when each step was first seen finished
     draining_since: float | None = None
     idle_since: float | None = None  # while draining: since when nothing is in flight
     unwell_since: float | None = None  # serving, but the engine does not answer; worker: the leader does not
     failed_since: float | None = None  # the engine gave up
     swap_since: float | None = None  # the leader wants other weights in the engine
 
-    def seen(self, mark: Mark, now: float) -> "Memory":
+    def finish(self, step: StartStep, now: float) -> "SupervisorMemory":
         """Note that a step is finished; the first time counts."""
-        return self if mark in self.marks else replace(self, marks={**self.marks, mark: now})
+        return self if step in self.finished else replace(self, finished={**self.finished, step: now})
 
     def timings(self) -> dict[str, float]:
-        """Seconds that each finished step took, each from the end of the one before."""
+        """Return the seconds that each finished step took, each from the end of the one before."""
         spent: dict[str, float] = {}
         before = self.started
-        for mark in Mark:
-            if mark in self.marks:
-                spent[mark.value] = round(self.marks[mark] - before, 2)
-                before = self.marks[mark]
+        for step in StartStep:
+            if step in self.finished:
+                spent[step.value] = round(self.finished[step] - before, 2)
+                before = self.finished[step]
         return spent
 
 
@@ -95,18 +96,23 @@ class Memory:
 class Decision:
     """What follows: the memory of now, what to do, or the exit code with which the supervisor ends."""
 
-    memory: Memory
-    actions: tuple[Do, ...] = ()
+    memory: SupervisorMemory
+    actions: tuple[Action, ...] = ()
     exit_code: int | None = None
 
 
-def begin(now: float) -> Memory:
-    """Memory of a supervisor that has seen nothing yet."""
-    return Memory(started=now, since=now, status=Status(Phase.STARTING, CellReason.RAY_STARTING, "Starting."))
+def initial_memory(now: float) -> SupervisorMemory:
+    """Return the memory of a supervisor that has seen nothing yet."""
+    return SupervisorMemory(started=now, since=now, status=Status(Phase.STARTING, CellReason.RAY_STARTING, "starting"))
 
 
 def conclude(
-    memory: Memory, status: Status, *, now: float, actions: tuple[Do, ...] = (), exit_code: int | None = None
+    memory: SupervisorMemory,
+    status: Status,
+    *,
+    now: float,
+    actions: tuple[Action, ...] = (),
+    exit_code: int | None = None,
 ) -> Decision:
     """Put a status into the memory; a phase keeps its start as long as it lasts."""
     since = memory.since if memory.status.phase is status.phase else now

@@ -1,30 +1,34 @@
-"""The leader's decisions once its engine answers: exchange the weights, have them verified, serve.
+"""The leader's decisions once its engine answers: swap the weights, have them measured, serve.
 
-=================================  ==============================================================================
-seen                               follows
-=================================  ==============================================================================
-an exchange runs                   Swapping, not ready; at most ``timeouts.start``
-two exchanges failed in a row      SwapFailed, shown for ``SHOW_FAILURE`` seconds; the container starts again
-the exchange to the wish failed    SwapFailed, not ready, until another wish comes
-other weights wished, all ready    SWAP; Swapping, not ready; the container starts again where more than tensors differs
-other weights wished, not ready    the present ones serve; the sentence says what is waited for
-no verdict on these weights        VERIFY; Verifying, not ready
-a verdict                          Serving, ready; VERIFY again where the wish asks for other proofs
-=================================  ==============================================================================
+==================================  ============================================================================
+seen                                follows
+==================================  ============================================================================
+a weight swap runs                  Swapping, not ready; at most ``timeouts.start``
+two swaps failed in a row           SwapFailed, shown for ``SHOW_FAILURE`` seconds; the container restarts
+the swap to the desired failed      SwapFailed, not ready, until other weights are desired
+other weights desired, all ready    SWAP; Swapping, not ready; the container restarts where model assets differ
+other weights desired, not ready    the present ones serve; the sentence names the cause
+these weights not measured          VERIFY; Verifying, not ready
+these weights measured              Serving, ready; VERIFY again where other checks are desired
+==================================  ============================================================================
 
-After a failed exchange the stages may hold parts of two weights: such an engine is never ready, whatever it answers.
+After a failed swap the stages may hold parts of two weights: such an engine is never ready, whatever it answers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory, Status, conclude
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.policy.state_machine import Action, CellFault, Decision, Status, SupervisorMemory, conclude
+from llama_serving.cell.shared.weights_ref import display_name
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import SwapState
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 
-SHOW_FAILURE: Final = 15.0  # seconds that a failure stays readable before the container starts again
-FAILURES: Final = 2  # exchanges that fail in a row before the engine is started anew: the new weights and the old ones
+SHOW_FAILURE: Final = 15.0  # seconds that a failure stays readable before the container restarts
+FAILURES: Final = 2  # swaps that fail in a row before the engine restarts: the new weights and the old ones
 
 
 @dataclass(frozen=True)
@@ -33,94 +37,113 @@ class EngineView:
 
     in_flight: int
     seconds_ago: float  # since the engine core last answered the replica
-    load: Load | None  # what all stages hold; None after a failed exchange
-    target: Load | None = None  # what the last exchange was to
-    swap: SwapState | None = None  # the last exchange
-    failures: int = 0  # exchanges that failed since one was done
+    weights: WeightsRef | None  # what all stages hold; None after a failed swap
+    target: WeightsRef | None = None  # what the last swap was to
+    swap: SwapState | None = None  # the last swap
+    failures: int = 0  # swaps that failed in a row
 
     @property
     def swapping(self) -> bool:
-        """Whether weights are being exchanged now."""
+        """Whether weights are being swapped now."""
         return self.swap is not None and self.swap.outcome == "running"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of the engine's weights, and how far the leader is with it."""
+class DesiredWeights:
+    """The weights that are to be served, and how far the leader is with them."""
 
-    wanted: Load
-    staging: Fault | None = None  # what keeps the wanted weights from being loaded; None where nothing does
-    requested: Load | None = None  # what Serve was last told
-    verified: bool = False  # there is a verdict on what this engine holds
-    proven: bool = False  # and it answers what the wish asks for
-    differs: str = ""  # what besides tensors is another in the wanted weights than in those of the engine's start
+    weights: WeightsRef
+    staging: CellFault | None = None  # what keeps them from being loaded; None where nothing does
+    deployed: WeightsRef | None = None  # what Serve was last given
+    measured: bool = False  # what this engine holds has been measured
+    checked: bool = False  # and with the checks of the desired state
+    asset_difference: str = ""  # which model assets differ from those that the engine started with
 
 
-def serve(memory: Memory, engine: EngineView, asked: Asked, *, start: float, now: float) -> Decision:
-    """What follows for an engine that answers; ``start`` is the deadline of an exchange in seconds."""
+def asset_difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Name the model assets that differ, for a sentence; empty where none do, or where one side is not known."""
+    if not before or not after:
+        return ""
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def decide_weights(
+    memory: SupervisorMemory, engine: EngineView, desired: DesiredWeights, *, start: float, now: float
+) -> Decision:
+    """Return what follows for an engine that answers; ``start`` is the deadline of a swap in seconds."""
     if engine.swapping:
-        return _await_swap(memory, engine, asked, start=start, now=now)
-    if engine.load is None or engine.load != asked.wanted:
-        return _exchange(memory, engine, asked, start=start, now=now)
-    return _serve(replace(memory, swap_since=None, failed_since=None), engine, asked, now=now)
+        return _await_swap(memory, engine, desired, start=start, now=now)
+    if engine.weights is None or engine.weights != desired.weights:
+        return _swap(memory, engine, desired, start=start, now=now)
+    return _serve(replace(memory, swap_since=None, failed_since=None), engine, desired, now=now)
 
 
-def _await_swap(memory: Memory, engine: EngineView, asked: Asked, *, start: float, now: float) -> Decision:
+def _await_swap(
+    memory: SupervisorMemory, engine: EngineView, desired: DesiredWeights, *, start: float, now: float
+) -> Decision:
     since = now if memory.swap_since is None else memory.swap_since
     memory = replace(memory, swap_since=since)
-    target = asked.wanted if engine.target is None else engine.target
-    sentence = f"Exchanging the weights for {target.name}, {now - since:.0f} s so far."
+    target = desired.weights if engine.target is None else engine.target
+    sentence = f"swapping weights to {display_name(target)}, {rough_seconds(now - since)} so far"
     over = now - since > start
     status = Status(Phase.SERVING, CellReason.SWAPPING, sentence)
     return conclude(memory, status, now=now, exit_code=1 if over else None)
 
 
-def _exchange(memory: Memory, engine: EngineView, asked: Asked, *, start: float, now: float) -> Decision:
-    if engine.load is None and engine.failures >= FAILURES:
+def _swap(
+    memory: SupervisorMemory, engine: EngineView, desired: DesiredWeights, *, start: float, now: float
+) -> Decision:
+    if engine.weights is None and engine.failures >= FAILURES:
         return _give_up(memory, engine, now=now)
-    if engine.load is None and engine.target == asked.wanted:
+    if engine.weights is None and engine.target == desired.weights:
         return conclude(memory, Status(Phase.SERVING, CellReason.SWAP_FAILED, _failure(engine)), now=now)
-    if asked.staging is not None:
-        return _await_staging(replace(memory, swap_since=None), engine, asked, now=now)
-    if asked.requested == asked.wanted:
-        return _await_swap(memory, engine, asked, start=start, now=now)
-    if asked.differs:
-        sentence = f"{asked.wanted.name} has another {asked.differs}: the engine starts anew with it."
+    if desired.staging is not None:
+        return _await_staging(replace(memory, swap_since=None), engine, desired, now=now)
+    if desired.deployed == desired.weights:
+        return _await_swap(memory, engine, desired, start=start, now=now)
+    name = display_name(desired.weights)
+    if desired.asset_difference:
+        sentence = f"{name} has a different {desired.asset_difference}; the engine restarts with it"
         return conclude(memory, Status(Phase.SERVING, CellReason.SWAPPING, sentence), now=now, exit_code=1)
-    sentence = f"Exchanging the weights for {asked.wanted.name}: Serve is told."
-    status = Status(Phase.SERVING, CellReason.SWAPPING, sentence)
+    status = Status(Phase.SERVING, CellReason.SWAPPING, f"swapping weights to {name}; deploying it to Serve")
     since = now if memory.swap_since is None else memory.swap_since
-    return conclude(replace(memory, swap_since=since), status, now=now, actions=(Do.SWAP,))
+    return conclude(replace(memory, swap_since=since), status, now=now, actions=(Action.SWAP,))
 
 
-def _await_staging(memory: Memory, engine: EngineView, asked: Asked, *, now: float) -> Decision:
-    assert asked.staging is not None
-    if engine.load is None:
-        sentence = f"{_failure(engine)} {asked.wanted.name} is waited for: {asked.staging.message}"
+def _await_staging(memory: SupervisorMemory, engine: EngineView, desired: DesiredWeights, *, now: float) -> Decision:
+    if engine.weights is None:
+        sentence = f"{_failure(engine)}; {_awaited(desired)}"
         return conclude(memory, Status(Phase.SERVING, CellReason.SWAP_FAILED, sentence), now=now)
-    return _serve(memory, engine, asked, now=now)
+    return _serve(memory, engine, desired, now=now)
 
 
-def _give_up(memory: Memory, engine: EngineView, *, now: float) -> Decision:
+def _give_up(memory: SupervisorMemory, engine: EngineView, *, now: float) -> Decision:
     since = now if memory.failed_since is None else memory.failed_since
     memory = replace(memory, failed_since=since)
-    sentence = f"{_failure(engine)} {engine.failures} exchanges failed: the engine starts anew."
+    sentence = f"{_failure(engine)}; {engine.failures} weight swaps failed in a row; the engine restarts"
     status = Status(Phase.SERVING, CellReason.SWAP_FAILED, sentence)
     return conclude(memory, status, now=now, exit_code=1 if now - since >= SHOW_FAILURE else None)
 
 
-def _serve(memory: Memory, engine: EngineView, asked: Asked, *, now: float) -> Decision:
-    assert engine.load is not None
-    actions = () if asked.proven else (Do.VERIFY,)
-    if not asked.verified:
-        status = Status(Phase.SERVING, CellReason.VERIFYING, f"{engine.load.name} is asked what it must answer.")
+def _serve(memory: SupervisorMemory, engine: EngineView, desired: DesiredWeights, *, now: float) -> Decision:
+    assert engine.weights is not None
+    actions = () if desired.checked else (Action.VERIFY,)
+    if not desired.measured:
+        status = Status(Phase.SERVING, CellReason.VERIFYING, f"verifying {display_name(engine.weights)}")
         return conclude(memory, status, now=now, actions=actions)
-    sentence = f"Serving {engine.load.id}; {engine.in_flight} requests in flight."
-    if asked.staging is not None and asked.wanted != engine.load:
-        sentence += f" {asked.wanted.name} is waited for: {asked.staging.message}"
+    sentence = f"serving {engine.weights.id}; {engine.in_flight} requests in flight"
+    if desired.staging is not None and desired.weights != engine.weights:
+        sentence += f"; {_awaited(desired)}"
     return conclude(memory, Status(Phase.SERVING, CellReason.SERVING, sentence, ready=True), now=now, actions=actions)
+
+
+def _awaited(desired: DesiredWeights) -> str:
+    """Say what keeps the desired weights from being loaded."""
+    assert desired.staging is not None
+    return f"waiting for {display_name(desired.weights)}: {desired.staging.message}"
 
 
 def _failure(engine: EngineView) -> str:
     said = engine.swap.message if engine.swap is not None else ""
-    return said or "The weights could not be exchanged."
+    return said or "the weight swap failed"

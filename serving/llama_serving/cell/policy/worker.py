@@ -8,9 +8,21 @@ the kubelet's backoff would only delay the join.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llama_serving.cell.policy.state_machine import NO_RAY, Decision, Do, Fault, Mark, Memory, RayView, Status, conclude
+from llama_serving.cell.policy.state_machine import (
+    NO_RAY,
+    Action,
+    CellFault,
+    Decision,
+    RayView,
+    StartStep,
+    Status,
+    SupervisorMemory,
+    conclude,
+)
 from llama_serving.config.cell import CellTimeouts
-from llama_serving.config.state import CellReason, Phase
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import Phase
+from llama_serving.config.wording import rough_seconds
 
 JOIN_DEADLINE: Final = 180.0  # seconds from START_RAY to being listed by the leader
 LEADER_LOST: Final = 20.0  # seconds of silence of the leader's supervisor; a lost GCS ends Ray here in 5
@@ -34,7 +46,7 @@ class WorkerView:
 
     leader_host: str
     stopping: bool = False
-    weights: Fault | None = None
+    weights_fault: CellFault | None = None
     ray: RayView = NO_RAY
     leader: LeaderReport | None = None
     leader_error: str = ""  # why there is no report
@@ -42,12 +54,12 @@ class WorkerView:
     joined: bool = False
 
 
-def decide(memory: Memory, view: WorkerView, *, timeouts: CellTimeouts, now: float) -> Decision:
-    """What a worker does next."""
+def decide(memory: SupervisorMemory, view: WorkerView, *, timeouts: CellTimeouts, now: float) -> Decision:
+    """Return what a worker does next."""
     if view.leader is not None and view.leader.phase in _JOINABLE:
-        memory = memory.seen(Mark.LEADER, now)
+        memory = memory.finish(StartStep.LEADER, now)
     if view.joined:
-        memory = memory.seen(Mark.JOIN, now)
+        memory = memory.finish(StartStep.JOIN, now)
     if view.stopping:
         return _drain(memory, view, timeouts=timeouts, now=now)
     if view.ray.exit_code is not None:
@@ -60,60 +72,62 @@ def decide(memory: Memory, view: WorkerView, *, timeouts: CellTimeouts, now: flo
     return _member(memory, view, now=now)
 
 
-def _before(memory: Memory, view: WorkerView, *, now: float) -> Decision:
-    if view.weights is not None:
-        return conclude(memory, Status(Phase.FAILED, view.weights.reason, view.weights.message), now=now)
+def _before(memory: SupervisorMemory, view: WorkerView, *, now: float) -> Decision:
+    if view.weights_fault is not None:
+        return conclude(memory, Status(Phase.FAILED, view.weights_fault.reason, view.weights_fault.message), now=now)
     waited = now - (memory.since if memory.status.phase is Phase.JOINING else now)
     if view.leader is None:
-        sentence = f"The leader {view.leader_host} does not answer ({view.leader_error}), {waited:.0f} s so far."
+        sentence = f"leader {view.leader_host} does not answer ({view.leader_error}), {rough_seconds(waited)} so far"
         return conclude(memory, Status(Phase.JOINING, CellReason.LEADER_NOT_REACHED, sentence), now=now)
     if view.leader.phase not in _JOINABLE:
-        sentence = f"The leader {view.leader_host} is {view.leader.phase.value}, {waited:.0f} s so far."
+        sentence = f"leader {view.leader_host} is {view.leader.phase.value}, {rough_seconds(waited)} so far"
         return conclude(memory, Status(Phase.JOINING, CellReason.RAY_STARTING, sentence), now=now)
-    status = Status(Phase.JOINING, CellReason.RAY_STARTING, f"Joining the leader at {view.leader.ip}.")
-    return conclude(memory, status, now=now, actions=(Do.START_RAY,))
+    status = Status(Phase.JOINING, CellReason.RAY_STARTING, f"joining the leader at {view.leader.ip}")
+    return conclude(memory, status, now=now, actions=(Action.START_RAY,))
 
 
-def _member(memory: Memory, view: WorkerView, *, now: float) -> Decision:
+def _member(memory: SupervisorMemory, view: WorkerView, *, now: float) -> Decision:
     if view.joined:
-        status = Status(Phase.SERVING, CellReason.SERVING, f"Part of the cluster of {view.leader_host}.", ready=True)
+        status = Status(Phase.SERVING, CellReason.SERVING, f"part of the cluster of {view.leader_host}", ready=True)
         return conclude(memory, status, now=now)
-    waited = now - memory.marks.get(Mark.LEADER, memory.since)
+    waited = now - memory.finished.get(StartStep.LEADER, memory.since)
     if waited > JOIN_DEADLINE:
-        return _end(memory, f"The leader did not list this stage within {JOIN_DEADLINE:.0f} s.", now=now)
-    sentence = f"Joining the leader {view.leader_host}, {waited:.0f} s so far."
+        return _end(memory, f"the leader did not list this stage within {JOIN_DEADLINE:.0f} s", now=now)
+    sentence = f"joining leader {view.leader_host}, {rough_seconds(waited)} so far"
     return conclude(memory, Status(Phase.JOINING, CellReason.RAY_STARTING, sentence), now=now)
 
 
 def _ray_ended(view: WorkerView) -> str:
-    cause = "the leader's session is over" if view.joined else "it did not join; the container's log says why"
-    return f"Ray ended with exit code {view.ray.exit_code}: {cause}."
+    cause = "the leader's session has ended" if view.joined else "it did not join; the container's log says why"
+    return f"Ray ended with exit code {view.ray.exit_code}: {cause}"
 
 
-def _note_leader(memory: Memory, view: WorkerView, now: float) -> Memory:
+def _note_leader(memory: SupervisorMemory, view: WorkerView, now: float) -> SupervisorMemory:
     if view.leader is not None:
         return replace(memory, unwell_since=None)
     return memory if memory.unwell_since is not None else replace(memory, unwell_since=now)
 
 
-def _session_ended(memory: Memory, view: WorkerView, now: float) -> str | None:
+def _session_ended(memory: SupervisorMemory, view: WorkerView, now: float) -> str | None:
     if view.leader is not None and view.session not in (None, view.leader.session):
-        return f"The leader {view.leader_host} has started again; leaving its old session."
+        return f"leader {view.leader_host} has restarted; leaving its old session"
     if memory.unwell_since is not None and now - memory.unwell_since > LEADER_LOST:
-        return f"The leader {view.leader_host} has not answered for {LEADER_LOST:.0f} s ({view.leader_error})."
+        return f"leader {view.leader_host} has not answered for {LEADER_LOST:.0f} s ({view.leader_error})"
     return None
 
 
-def _drain(memory: Memory, view: WorkerView, *, timeouts: CellTimeouts, now: float) -> Decision:
+def _drain(memory: SupervisorMemory, view: WorkerView, *, timeouts: CellTimeouts, now: float) -> Decision:
     """Stay a part of the pipeline until the leader has nothing in flight or is gone: requests need every stage."""
     since = now if memory.draining_since is None else memory.draining_since
     memory = replace(memory, draining_since=since)
     running = view.leader.in_flight or 0 if view.leader is not None and view.joined else 0
     over = running == 0 or now - since >= timeouts.drain
-    sentence = f"Stopping; the leader has {running} in flight, {now - since:.0f} of at most {timeouts.drain:.0f} s."
+    sentence = (
+        f"draining; the leader has {running} requests in flight, {now - since:.0f} of at most {timeouts.drain:.0f} s"
+    )
     status = Status(Phase.DRAINING, CellReason.DRAINING, sentence)
     return conclude(memory, status, now=now, exit_code=0 if over else None)
 
 
-def _end(memory: Memory, sentence: str, *, now: float) -> Decision:
+def _end(memory: SupervisorMemory, sentence: str, *, now: float) -> Decision:
     return conclude(memory, replace(memory.status, message=sentence, ready=False), now=now, exit_code=1)

@@ -17,7 +17,7 @@ class CheckpointFiles:
         self._folder = folder
         self._open: dict[str, Any] = {}
         self._file_of = self._places()
-        self._asked: dict[str, int] = {}  # bytes of each tensor that was asked for
+        self._requested: dict[str, int] = {}  # bytes of each tensor that was requested
 
     def _places(self) -> dict[str, str]:
         index = self._folder / _INDEX
@@ -28,19 +28,19 @@ class CheckpointFiles:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of all tensors."""
+        """Names of all tensors."""
         return frozenset(self._file_of)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The tensor, in the pages of its file."""
+        """Return the tensor, in the pages of its file."""
         tensor: torch.Tensor = self._file(self._file_of[name]).get_tensor(name)
-        self._asked[name] = tensor.nbytes
+        self._requested[name] = tensor.nbytes
         return tensor
 
     @property
     def bytes(self) -> int:
-        """Of the tensors that were asked for."""
-        return sum(self._asked.values())
+        """Bytes of the tensors that were requested."""
+        return sum(self._requested.values())
 
     def _file(self, name: str) -> Any:
         if name not in self._open:

@@ -1,4 +1,4 @@
-"""Other weights into the parameters that are there: each file is read once, out of the page cache's own pages.
+"""Reload: other weights into the parameters that are there; each file is read once, out of the page cache's own pages.
 
 The files are mapped, and every tensor is handed to its parameter's own weight loader, which takes this rank's share of
 it, converts it where types differ and copies it in place. No parameter is allocated anew. Stock vLLM 0.32 collects a
@@ -26,14 +26,14 @@ from vllm.model_executor.model_loader.reload.sanitize import restore_layer_refs
 from vllm.model_executor.models.utils import _get_tied_embedding_params, is_pp_missing_parameter
 
 from llama_serving.cell.rank.checkpoint import CheckpointFiles
-from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan
+from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan_reload
 
-_NEEDLESS: Final = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
+_UNUSED: Final = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
 _PLAIN: Final = (UnquantizedLinearMethod, UnquantizedEmbeddingMethod)
 
 
 def reload_weights(worker: Any, path: str) -> int:
-    """Load the weights of a folder into a vLLM worker's model; bytes of the tensors that were read.
+    """Load the weights of a folder into a vLLM worker's model; return the bytes of the tensors that were read.
 
     Raises:
         IncompleteError: the folder lacks something that this stage needs; nothing was touched.
@@ -45,26 +45,26 @@ def reload_weights(worker: Any, path: str) -> int:
         worker.reload_weights(weights_path=path)
         return sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
     with torch.no_grad(), set_current_vllm_config(config):
-        Filling(model, files).run()
+        ModelReload(model, files).run()
     config.model_config.model = path
     return files.bytes
 
 
 def is_plain(model: torch.nn.Module, config: Any) -> bool:
-    """Whether what is in the files is what is in the parameters, packed at most."""
+    """Return whether what is in the files is what is in the parameters, packed at most."""
     methods = (getattr(module, "quant_method", None) for module in model.modules())
     quantized = any(isinstance(method, QuantizeMethodBase) and not isinstance(method, _PLAIN) for method in methods)
     known = hasattr(getattr(model, "model", None), "hf_to_vllm_mapper")  # says which tensors are fused
     return known and config.quant_config is None and config.lora_config is None and not quantized
 
 
-class Filling:
-    """One load of a model's parameters."""
+class ModelReload:
+    """One load of all parameters of a model."""
 
     def __init__(self, model: torch.nn.Module, files: CheckpointFiles) -> None:
         self._model = model
         self._files = files
-        self._scratch = torch.empty(0, dtype=torch.uint8)
+        self._buffer = torch.empty(0, dtype=torch.uint8)
 
     def run(self) -> None:
         """Plan, then fill parameter after parameter."""
@@ -82,17 +82,17 @@ class Filling:
     def _plan(self) -> dict[str, list[Piece]]:
         shared = _get_tied_embedding_params(self._model)
         self._check_shared(shared)
-        return plan(
+        return plan_reload(
             self._files.names,
             parameters=dict(self._model.named_parameters()),
             stacked=self._model.model.hf_to_vllm_mapper.orig_to_new_stacked,
             is_elsewhere=lambda name: (
-                name in shared or name.endswith(_NEEDLESS) or is_pp_missing_parameter(name, self._model)
+                name in shared or name.endswith(_UNUSED) or is_pp_missing_parameter(name, self._model)
             ),
         )
 
     def _check_shared(self, shared: dict[str, str]) -> None:
-        """An engine whose head is its embedding cannot take weights with a head of their own."""
+        """Refuse weights with a head of their own for an engine whose head is its embedding."""
         for name, canonical in shared.items():
             if {name, canonical} <= self._files.names and not torch.equal(
                 self._files.tensor(name), self._files.tensor(canonical)
@@ -116,7 +116,7 @@ class Filling:
                 loader(target, tensor, piece.shard)
 
     def _repack(self, module: Any, pieces: list[Piece]) -> None:
-        nothing = module.weight
+        empty = module.weight
         module.cpu_linear = None  # gives its memory back before the new one asks for as much
         shape = get_layerwise_info(module).restore_metadata[0]["weight"]
         whole = self._files.tensor(pieces[0].name) if len(pieces) == 1 else None
@@ -124,25 +124,25 @@ class Filling:
             if whole is not None and (whole.shape, whole.dtype) == (shape.shape, shape.dtype):
                 module.weight = torch.nn.Parameter(whole, requires_grad=False)
             else:
-                module.weight = self._buffer(shape, module)
+                module.weight = self._buffer_as(shape, module)
                 self._copy(module.weight, pieces)
             module.quant_method.process_weights_after_loading(module)
         except Exception:
-            module.weight = nothing  # still a packed layer for the next load
+            module.weight = empty  # still a packed layer for the next load
             raise
 
-    def _buffer(self, shape: torch.Tensor, module: Any) -> torch.Tensor:
-        """The shared buffer as the parameter that the module was made with."""
-        if self._scratch.numel() < shape.nbytes:
-            self._scratch = torch.empty(shape.nbytes, dtype=torch.uint8)
-        buffer = self._scratch[: shape.nbytes].view(shape.dtype).view(shape.shape)
+    def _buffer_as(self, shape: torch.Tensor, module: Any) -> torch.Tensor:
+        """Return the shared buffer as the parameter that the module was made with."""
+        if self._buffer.numel() < shape.nbytes:
+            self._buffer = torch.empty(shape.nbytes, dtype=torch.uint8)
+        buffer = self._buffer[: shape.nbytes].view(shape.dtype).view(shape.shape)
         buffer.__class__ = shape.__class__
         buffer.__dict__ = shape.__dict__.copy()
         return restore_layer_refs(buffer, module)
 
 
 def _repack_vocabulary(module: Any) -> None:
-    """The packed copy beside the matrix: a head computes with it (a tied one was filled under the embedding's name).
+    """Pack the copy beside the matrix anew: a head computes with it (a tied one was filled under the embedding's name).
 
     vLLM makes one of an embedding too, and never uses it: it goes, rather than stay as it was.
     """
@@ -152,5 +152,5 @@ def _repack_vocabulary(module: Any) -> None:
 
 
 def is_packed(module: Any) -> bool:
-    """A linear layer whose parameter is gone: its matrix is in a layout that only its kernel knows."""
+    """Return whether a linear layer's parameter is gone: its matrix is in a layout that only its kernel knows."""
     return isinstance(module, LinearBase) and hasattr(module, "cpu_linear") and module.weight.numel() == 0

@@ -23,14 +23,14 @@ class Piece:
     shard: ShardId | None  # part of a fused parameter; None: all of it
 
 
-def plan(
+def plan_reload(
     names: Collection[str],
     *,
     parameters: Collection[str],
     stacked: Mapping[str, tuple[str, ShardId]],
     is_elsewhere: Callable[[str], bool],
 ) -> dict[str, list[Piece]]:
-    """By parameter, the tensors that make it up, in the order of the parameters.
+    """Return by parameter the tensors that make it up, in the order of the parameters.
 
     ``stacked`` maps a part of a tensor's name to that of its parameter and the piece of it (``.q_proj`` to
     ``.qkv_proj``, ``q``); ``is_elsewhere`` says of a tensor that other stages have it, or that nobody needs it.

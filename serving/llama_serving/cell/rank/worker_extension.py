@@ -1,43 +1,41 @@
-"""What each rank of the engine says of itself, and how it loads other weights; mixed into vLLM's worker
-(``worker_extension_cls``) on GPU and CPU.
-"""
+"""The extension of vLLM's worker (``worker_extension_cls``) on GPU and CPU: each rank reports itself and reloads."""
 
 import os
 import socket
 from pathlib import Path
 from typing import Any
 
-from llama_serving.cell.shared.verified_links import sealed_digest
+from llama_serving.cell.shared.verified_links import verified_digest
 
 
-class StageReport:
-    """Extension of a vLLM worker, called through ``collective_rpc``."""
+class WorkerExtension:
+    """Methods of each rank, called through ``collective_rpc``."""
 
     rank: int
     model_runner: Any
     vllm_config: Any
 
-    def stage_report(self) -> dict[str, Any]:
-        """Rank, process, the layers ``[first, last + 1]`` that it holds, and the digest of their weights."""
-        return self._report(digest=sealed_digest(Path(self.vllm_config.model_config.model)))
+    def rank_report(self) -> dict[str, Any]:
+        """Return rank, process, the layers ``[first, end)`` that it holds, and the digest of their weights."""
+        return self._report(digest=verified_digest(Path(self.vllm_config.model_config.model)))
 
-    def load_stage(self, path: str) -> dict[str, Any]:
+    def reload_rank(self, path: str) -> dict[str, Any]:
         """Load the weights at ``path`` in place of those that this rank holds.
 
         Never raises: vLLM 0.32 leaves the answers of the other ranks in their queues when one rank raises, and takes
         them for the answers to its next call.
         """
         try:
-            digest = sealed_digest(Path(path))
+            digest = verified_digest(Path(path))
             read = self._load(path)
-            if sealed_digest(Path(path)) != digest:
-                raise ValueError(f"{path} was exchanged while it was read")
+            if verified_digest(Path(path)) != digest:
+                raise ValueError(f"{path} was replaced while it was read")
         except Exception as error:
             return self._report(error=f"{type(error).__name__}: {error}"[:600])
         return self._report(digest=digest, bytes=read)
 
     def _load(self, path: str) -> int:
-        from llama_serving.cell.rank.reload import reload_weights  # imports torch, which a supervisor has not
+        from llama_serving.cell.rank.reload import reload_weights  # imports torch, which a supervisor does not have
 
         return reload_weights(self, path)
 

@@ -1,10 +1,9 @@
-"""What a killed predecessor left in this pod: its /dev/shm and /tmp survive the restart of a container.
+"""Removes stale files of a killed predecessor: a pod's /dev/shm and /tmp survive the restart of a container.
 
 Only names that our own processes give are removed, and only where no process holds the file.
 """
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -23,11 +22,11 @@ def remove_shared_memory(folder: Path, *, proc: Path = Path("/proc")) -> list[st
     ours = [path for path in folder.iterdir() if path.is_file() and _OURS.match(path.name)]
     if not ours:
         return []
-    held = _held_names(proc)
-    removed = [path.name for path in ours if path.name not in held]
+    open_names = used_names(proc)
+    removed = [path.name for path in ours if path.name not in open_names]
     for name in removed:
         (folder / name).unlink(missing_ok=True)
-    logger.info("Removed %d files of an earlier start from %s.", len(removed), folder)
+    logger.info("removed %d stale files of an earlier start from %s", len(removed), folder)
     return removed
 
 
@@ -35,11 +34,11 @@ def remove_ray_folder(folder: Path) -> None:
     """Remove the sessions of earlier starts: sockets, logs, and the address that a new start would trip over."""
     if folder.exists():
         shutil.rmtree(folder)
-        logger.info("Removed the Ray folder %s of an earlier start.", folder)
+        logger.info("removed the Ray folder %s of an earlier start", folder)
 
 
-def _held_names(proc: Path) -> set[str]:
-    """File names in /dev/shm that some process has mapped or open."""
+def used_names(proc: Path = Path("/proc")) -> set[str]:
+    """Return the file names in /dev/shm that some process has mapped or open."""
     processes = [entry for entry in proc.iterdir() if entry.name.isdecimal()]
     return {name for process in processes for name in (*_mapped(process), *_open(process))}
 
@@ -62,7 +61,7 @@ def _open(process: Path) -> Iterator[str]:
         return
     for link in links:
         try:
-            target = os.readlink(link)
+            target = str(link.readlink())
         except OSError:
             continue
         if target.startswith("/dev/shm/"):

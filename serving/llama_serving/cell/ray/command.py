@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from llama_serving.cell.entrypoints import RAY_START_MODULE
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
-_MODULE: Final = "llama_serving.cell.ray.start"
 _GCS_LOST_SECONDS: Final = 5
 
 
@@ -27,7 +27,7 @@ class RayCommand:
 
 
 def head_command(me: Identity, *, python: str, temp: Path, base: Mapping[str, str], interface: str) -> RayCommand:
-    """The leader: GCS, raylet and the REST API of Serve."""
+    """Return the command of the leader: GCS, raylet and the REST API of Serve."""
     arguments = (
         "--head",
         f"--port={names.PORT_RAY_GCS}",
@@ -42,16 +42,16 @@ def head_command(me: Identity, *, python: str, temp: Path, base: Mapping[str, st
 def worker_command(
     me: Identity, *, leader_ip: str, python: str, temp: Path, base: Mapping[str, str], interface: str
 ) -> RayCommand:
-    """A worker: a raylet that joins the leader."""
+    """Return the command of a worker: a raylet that joins the leader."""
     arguments = (f"--address={leader_ip}:{names.PORT_RAY_GCS}",)
     command = _command(me, arguments, python=python, temp=temp, base=base, interface=interface)
     return RayCommand(command.arguments, command.environment | _ahead(me))
 
 
 def _ahead(me: Identity) -> dict[str, str]:
-    """A worker's only Ray process is that of its stage: it is started, and imports vLLM, before the leader asks for it.
+    """Return the environment in which a worker starts the process of its stage, and imports vLLM, ahead of its use.
 
-    Not on the leader, where the first worker processes become Serve's.
+    It is a worker's only Ray process. Not on the leader, where the first worker processes become Serve's.
     """
     return {
         "RAY_enable_worker_prestart": "true",
@@ -76,11 +76,11 @@ def _command(
         "--block",
     )
     environment = dict(base) | ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
-    return RayCommand(arguments=(python, "-m", _MODULE, "start", *arguments, *common), environment=environment)
+    return RayCommand(arguments=(python, "-m", RAY_START_MODULE, "start", *arguments, *common), environment=environment)
 
 
 def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, str]:
-    """Environment of Ray and Serve on this stage. ``interface`` is the network interface that has the pod's address."""
+    """Return the environment of Ray and Serve; ``interface`` is the network interface that has the pod's address."""
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(me.token_path),

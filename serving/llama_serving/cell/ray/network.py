@@ -1,4 +1,4 @@
-"""Which network interface has the pod's address: Gloo and NCCL are told, so that they do not guess by DNS."""
+"""Finds the network interface that has the pod's address: Gloo and NCCL are given it, else they guess by DNS."""
 
 import fcntl
 import socket
@@ -9,7 +9,7 @@ _SIOCGIFADDR: Final = 0x8915
 
 
 def interface_of(ip: str) -> str:
-    """Name of the interface with the IPv4 address ``ip``.
+    """Return the name of the interface with the IPv4 address ``ip``.
 
     Raises:
         OSError: no interface has it.

@@ -35,7 +35,7 @@ class RayProcess:
         """Clean up after a predecessor, then start the head or join ``leader_ip``."""
         await asyncio.to_thread(self._clean)
         command = self._command(leader_ip)
-        logger.info("Starting: %s", " ".join(command.arguments))
+        logger.info("starting: %s", " ".join(command.arguments))
         # A session of its own: Ray's reaper kills its whole process group, and the supervisor must outlive that.
         self._process = await asyncio.create_subprocess_exec(
             *command.arguments, env=command.environment, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
@@ -61,13 +61,13 @@ class RayProcess:
         )
 
     def view(self) -> RayView:
-        """Whether it was started, and how it ended."""
+        """Return whether it was started, and how it ended."""
         if self._process is None:
             return RayView()
         return RayView(started=True, exit_code=self._process.returncode)
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL to its whole process group."""
+        """Send SIGTERM, then SIGKILL to its whole process group."""
         if self._process is None:
             return
         if self._process.returncode is None:

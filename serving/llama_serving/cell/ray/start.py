@@ -6,39 +6,31 @@ option for any of these, nor for the 30 s in which it wants a raylet to be liste
 long a start may take is decided by the supervisor. The process also ends when its supervisor does, however that ended.
 """
 
-import ctypes
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from llama_serving.common.parent_death import die_with_parent
+
 LISTED_DEADLINE: Final = 180.0  # seconds; above those of the supervisors, which end this process before
 
 _MODULES: Final = "ServeHead,StateHead"
-_PR_SET_PDEATHSIG: Final = 1
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def dashboard_command(command: Sequence[str]) -> list[str]:
-    """The dashboard's command line with only the modules of a cell."""
+    """Return the dashboard's command line with only the modules of a cell."""
     return [*command, f"--modules-to-load={_MODULES}"]
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when ``parent`` ends; end at once where it has ended already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
+def retried(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Callable[P, R]:
+    """Return ``ask`` as it retries on RuntimeError, Ray's word for "not listed yet", for ``deadline`` seconds."""
 
-
-def patient(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Callable[P, R]:
-    """``ask`` again while it raises RuntimeError, Ray's word for "not listed yet", for ``deadline`` seconds."""
-
-    def asked(*arguments: P.args, **options: P.kwargs) -> R:
+    def retrying(*arguments: P.args, **options: P.kwargs) -> R:
         end = time.monotonic() + deadline
         while True:
             try:
@@ -48,7 +40,7 @@ def patient(ask: Callable[P, R], *, deadline: float, pause: float = 0.5) -> Call
                     raise
             time.sleep(pause)
 
-    return asked
+    return retrying
 
 
 def _trim_ray() -> None:
@@ -62,13 +54,17 @@ def _trim_ray() -> None:
         return stock(command, process_type, *arguments, **options)
 
     services.start_ray_process = start_ray_process
-    services.get_node = patient(services.get_node, deadline=LISTED_DEADLINE)
-    node.Node.start_monitor = lambda self: None
-    node.Node.start_ray_client_server = lambda self: None
+    services.get_node = retried(services.get_node, deadline=LISTED_DEADLINE)
+    node.Node.start_monitor = _do_nothing
+    node.Node.start_ray_client_server = _do_nothing
+
+
+def _do_nothing(_: object) -> None:
+    """Stand in for a method of Ray that starts a process that a cell does not use."""
 
 
 def main() -> None:
-    """Command line of ``ray``."""
+    """Run the command line of ``ray``."""
     die_with_parent(os.getppid())
     _trim_ray()
     from ray.scripts import scripts

@@ -9,12 +9,13 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from llama_serving.cell.shared.serve_config import REPLICA_CLASS, deployment_options
+from llama_serving.cell.entrypoints import REPLICA_CLASS
+from llama_serving.cell.shared.serve_config import deployment_options
 from llama_serving.config.cell import CellConfig
 
 
 def build(args: dict[str, Any]) -> Application:
-    """Serve's application builder; ``args["config"]`` is a ``CellConfig`` as JSON text."""
+    """Build Serve's application; ``args["config"]`` is a ``CellConfig`` as JSON text."""
     config = CellConfig.model_validate_json(args["config"])
     # Serve takes an import path in place of the class, but only through the decorator's second call.
     deployment = serve.deployment(**deployment_options(config))(REPLICA_CLASS)

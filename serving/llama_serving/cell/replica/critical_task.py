@@ -1,4 +1,4 @@
-"""Work without which a process is worth nothing."""
+"""Critical tasks: work without which a process is worth nothing."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ logger = logging.getLogger("ray.serve")
 EXIT_CODE: Final = 18
 
 
-def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def run_critical(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Run ``work``; when it ends, however, this process ends too. Cancelling the task is the way out.
 
     Serve replaces a replica whose process has ended within a second or two; by its health checks it needs three failed
@@ -20,7 +20,7 @@ def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            logger.error("This process ends, so that it is replaced.", exc_info=task.exception())
+            logger.error("this process ends, so that it is replaced", exc_info=task.exception())
             os._exit(EXIT_CODE)
 
     task = asyncio.get_running_loop().create_task(work)

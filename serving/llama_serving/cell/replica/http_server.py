@@ -1,7 +1,7 @@
 """The engine's port: an HTTP server of the replica's own, on the pod's address.
 
 Neither Serve's proxy (a second process and a second hop) nor its direct ingress (the port of a replica that died is not
-free for its successor, see docs/decisions/0005-engine-port.md).
+free for its successor, see docs/explanation/decisions/0005-engine-port.md).
 """
 
 import asyncio
@@ -26,14 +26,14 @@ async def serve_forever(app: FastAPI, sock: socket.socket) -> None:
     Raises:
         RuntimeError: the server has ended, which it never should.
     """
-    # uvicorn's access log would have a line for each look of the supervisor, two a second.
+    # uvicorn's access log would have a line for each request of the supervisor, two a second.
     config = uvicorn.Config(app, access_log=False, log_config=None, timeout_keep_alive=_KEEP_ALIVE)
     await uvicorn.Server(config).serve(sockets=[sock])
     raise RuntimeError("the engine's HTTP server has ended")
 
 
 async def bind(host: str, *, port: int) -> socket.socket:
-    """A listening address, waited for while a predecessor still holds it.
+    """Return a socket bound to the address, once no predecessor holds it any more.
 
     Raises:
         OSError: the address is not this pod's, or is still held after ``_BIND_SECONDS``.
@@ -48,7 +48,7 @@ async def bind(host: str, *, port: int) -> socket.socket:
             sock.close()
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise
-            logger.info("Port %d of %s is still held; waiting.", port, host)
+            logger.info("waiting for port %d of %s, which is still in use", port, host)
             await asyncio.sleep(0.2)
         else:
             return sock

@@ -12,8 +12,8 @@ from logging.handlers import MemoryHandler
 
 
 @contextlib.contextmanager
-def kept_buffers(logger: logging.Logger) -> Iterator[None]:
-    """Afterwards the logger's buffering handlers write to where they wrote before; a closed file is opened again."""
+def preserved_handlers(logger: logging.Logger) -> Iterator[None]:
+    """Restore where the logger's buffering handlers write to; a closed file is opened again."""
     targets = {handler: handler.target for handler in logger.handlers if isinstance(handler, MemoryHandler)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the engine is told, computed from the cell's config: same config, same options.
+"""Arguments of the engine, computed from the cell's config: same config, same arguments.
 
 Rule: bundle ``i`` of the placement group is device ``i`` of the model, and belongs to stage ``i // tensor``; Ray's
 label ``stage`` pins each bundle to the pod of its stage. So layers, ranks and pods have one order, on GPU and on CPU.
@@ -6,6 +6,12 @@ label ``stage`` pins each bundle to the pod of its stage. So layers, ranks and p
 
 from typing import Any, Final
 
+from llama_serving.cell.entrypoints import (
+    CPU_ENGINE_CLASS,
+    CPU_STAGE_MODULES,
+    GPU_STAGE_MODULES,
+    WORKER_EXTENSION_CLASS,
+)
 from llama_serving.cell.shared.kv_cache import default_kv_cache_bytes
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.model import ModelFacts
@@ -14,16 +20,15 @@ STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node
 KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
 
 ENGINE_VARIABLE: Final = "RAYLLM_VLLM_ENGINE_CLS"  # where Ray Serve LLM looks for another engine than its own
-CPU_ENGINE: Final = "llama_serving.cpu.engine.CpuStagesEngine"
 
 
 def devices(config: CellConfig) -> int:
-    """Devices of the whole group: ranks of the engine."""
+    """Return the number of devices of the whole group: the ranks of the engine."""
     return config.layout.pipeline * config.layout.tensor
 
 
 def engine_kwargs(config: CellConfig, *, model: ModelFacts) -> dict[str, Any]:
-    """Arguments of vLLM's engine; the user's ``engine_options`` win over the defaults, never over the layout."""
+    """Return the arguments of vLLM's engine; ``engine_options`` win over the defaults, never over the layout."""
     defaults: dict[str, Any] = {"enable_prefix_caching": True}
     if config.layout.device == "cpu":
         # No compilation: a warm-up of 30 s and more for little on CPU, and each stage would do it again at each start.
@@ -42,22 +47,22 @@ def _fixed(config: CellConfig) -> dict[str, Any]:
         "pipeline_parallel_size": config.layout.pipeline,
         "tensor_parallel_size": config.layout.tensor,
         "trust_remote_code": False,
-        "worker_extension_cls": "llama_serving.cell.rank.worker_extension.StageReport",
+        "worker_extension_cls": WORKER_EXTENSION_CLASS,
     }
 
 
 def bundle(config: CellConfig) -> dict[str, float]:
-    """What one rank reserves on its node. On CPU a slot, not a core: threads are set by ``cpus_per_stage``."""
+    """Return what one rank reserves on its node. On CPU a slot, not a core: ``cpus_per_stage`` sets the threads."""
     return {"GPU": 1, "CPU": 1} if config.layout.device == "gpu" else {"CPU": 1}
 
 
 def bundle_selectors(config: CellConfig) -> list[dict[str, str]]:
-    """Label selector of each bundle, in the order of the ranks."""
+    """Return the label selector of each bundle, in the order of the ranks."""
     return [{STAGE_LABEL: str(rank // config.layout.tensor)} for rank in range(devices(config))]
 
 
 def llm_config(config: CellConfig, *, model: ModelFacts, path: str) -> dict[str, Any]:
-    """Arguments of ``ray.serve.llm.LLMConfig`` for this cell; ``path`` is where each stage finds its weights."""
+    """Return the arguments of ``ray.serve.llm.LLMConfig``; ``path`` is where each stage finds its weights."""
     return {
         "model_loading_config": {"model_id": config.weights.served_name, "model_source": path},
         "engine_kwargs": engine_kwargs(config, model=model),
@@ -69,7 +74,7 @@ def llm_config(config: CellConfig, *, model: ModelFacts, path: str) -> dict[str,
 
 
 def engine_environment(config: CellConfig) -> dict[str, str]:
-    """Environment of every process of a stage, set before Ray starts so that no actor needs an environment of its own.
+    """Return the environment of every process of a stage, set before Ray starts: no actor needs one of its own.
 
     (An actor with its own ``runtime_env`` cannot use a worker process that Ray started ahead.)
     """
@@ -86,15 +91,13 @@ def engine_environment(config: CellConfig) -> dict[str, str]:
 
 
 def stage_modules(config: CellConfig) -> tuple[str, ...]:
-    """What the process of a stage imports, to be imported ahead."""
-    if config.layout.device == "cpu":
-        return ("llama_serving.cpu.executor", "llama_serving.cpu.worker")
-    return ("vllm.v1.executor.ray_executor_v2", "vllm.v1.worker.gpu_worker")
+    """Return what the process of a stage imports, to be imported ahead."""
+    return CPU_STAGE_MODULES if config.layout.device == "cpu" else GPU_STAGE_MODULES
 
 
 def _cpu_environment(config: CellConfig) -> dict[str, str]:
     return {
-        ENGINE_VARIABLE: CPU_ENGINE,
+        ENGINE_VARIABLE: CPU_ENGINE_CLASS,
         "OMP_NUM_THREADS": str(config.cpus_per_stage),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         # vLLM has torch compile what ranks log-probabilities. The image has no C++ compiler: a request for them would

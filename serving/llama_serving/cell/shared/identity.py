@@ -39,7 +39,7 @@ class Identity:
         return self.config.layout.pipeline
 
     def token(self) -> str:
-        """The group's secret, read anew each time since the kubelet may replace the file."""
+        """Return the group's secret, read anew each time since the kubelet may replace the file."""
         return self.token_path.read_text(encoding="utf-8").strip()
 
 
@@ -53,9 +53,9 @@ def read_identity(*, config_path: Path, token_path: Path, environment: Mapping[s
     stage = _stage(environment, stages=config.layout.pipeline)
     ip = environment.get(names.ENV_POD_IP, "")
     if not ip:
-        raise ConfigError(f"The environment variable {names.ENV_POD_IP} is not set.")
+        raise ConfigError(f"the environment variable {names.ENV_POD_IP} is not set")
     if len(config.stage_hosts) != config.layout.pipeline:
-        raise ConfigError(f"{config_path} names {len(config.stage_hosts)} hosts for {config.layout.pipeline} stages.")
+        raise ConfigError(f"{config_path} names {len(config.stage_hosts)} hosts for {config.layout.pipeline} stages")
     return Identity(config=config, stage=stage, ip=ip, token_path=token_path)
 
 
@@ -63,7 +63,7 @@ def _read_config(path: Path) -> CellConfig:
     try:
         return CellConfig.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigError(f"{path} is not the config of a cell: {error}") from error
 
@@ -71,5 +71,5 @@ def _read_config(path: Path) -> CellConfig:
 def _stage(environment: Mapping[str, str], *, stages: int) -> int:
     text = environment.get(names.ENV_STAGE, "")
     if not text.isdecimal() or int(text) >= stages:
-        raise ConfigError(f"The environment variable {names.ENV_STAGE} is {text!r}; expected 0 to {stages - 1}.")
+        raise ConfigError(f"the environment variable {names.ENV_STAGE} is {text!r}; expected 0 to {stages - 1}")
     return int(text)

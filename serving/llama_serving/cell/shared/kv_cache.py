@@ -18,14 +18,14 @@ _DTYPE_BYTES: Final = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "h
 
 
 def token_bytes(model: ModelFacts, *, pipeline: int, dtype: str) -> int:
-    """Bytes of KV cache that one token takes on the stage with the most layers; dtype ``auto`` is the model's own."""
+    """Return the bytes of KV cache of one token on the stage with the most layers; dtype ``auto`` is the model's."""
     layers = math.ceil(model.layers / pipeline)
     number = _DTYPE_BYTES.get(model.dtype if dtype == "auto" else dtype, 4)
     return 2 * layers * model.kv_heads * model.head_dim * number
 
 
 def default_kv_cache_bytes(model: ModelFacts, *, pipeline: int, context_length: int, dtype: str) -> int:
-    """Bytes of KV cache per stage."""
+    """Return the bytes of KV cache per stage."""
     blocks = math.ceil(context_length / _BLOCK) + 1  # one block of vLLM's is a placeholder that no request gets
     context = blocks * _BLOCK * token_bytes(model, pipeline=pipeline, dtype=dtype)
     return max(context, min(_LARGEST, max(_SMALLEST, _CONTEXTS * context)))

@@ -1,28 +1,31 @@
-"""What Serve was last told, in a file of the leader: a replica that Serve starts anew begins with it.
+"""What Serve was last given, in a file of the leader: a replica that Serve starts anew begins with it.
 
 Serve gives a new replica the arguments of the app, which never change while it runs, and its ``user_config`` only
-afterwards. Without the file it would load the weights of the start first and exchange them at once.
+afterwards. Without the file it would load the weights of the start first and swap them at once.
 """
 
-import json
 from pathlib import Path
 from typing import Final
 
-from llama_serving.cell.shared.verified_links import replace_text
-from llama_serving.cell.shared.weights_ref import LINKS, Load, from_user_config
+from pydantic import ValidationError
+
+from llama_serving.cell.shared.weights_ref import LINKS
+from llama_serving.common.message_file import read_message, write_message
+from llama_serving.config.cell import WeightsRef
 
 PATH: Final = Path(LINKS) / "serve.json"
 
 
-def tell(load: Load, *, path: Path = PATH) -> None:
-    """Write it down. Raises OSError."""
+def write_last_deployed(weights: WeightsRef, *, path: Path = PATH) -> None:
+    """Record the weights that Serve is given. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(load.user_config()))
+    write_message(path, weights.model_dump_json())
 
 
-def told(*, path: Path = PATH) -> Load | None:
-    """What was written; None where nothing was."""
+def read_last_deployed(*, path: Path = PATH) -> WeightsRef | None:
+    """Return the recorded weights; None where none were recorded."""
+    text = read_message(path)
     try:
-        return from_user_config(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, KeyError):
+        return None if text is None else WeightsRef.model_validate_json(text)
+    except ValidationError:
         return None

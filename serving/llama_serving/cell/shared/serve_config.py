@@ -6,20 +6,18 @@ Same cell config, same document: Serve does nothing when it is sent twice, and s
 
 from typing import Any, Final
 
+from llama_serving.cell.entrypoints import SERVE_APP
 from llama_serving.cell.shared.engine_args import bundle, bundle_selectors, devices
-from llama_serving.cell.shared.weights_ref import Load
-from llama_serving.config.cell import CellConfig
+from llama_serving.config.cell import CellConfig, WeightsRef
 
 APP_NAME: Final = "llama"
 DEPLOYMENT_NAME: Final = "cell"
-REPLICA_CLASS: Final = "llama_serving.cell.replica.entrypoint.CellServer"
 
-_BUILDER: Final = "llama_serving.cell.replica.app:build"
 _UNLIMITED: Final = 100_000  # requests wait in the gateway and in the engine's own queue, not in Serve
 
 
-def serve_document(config: CellConfig, load: Load) -> dict[str, Any]:
-    """Body of ``PUT /api/serve/applications/``: the cell, and what its engine is to hold."""
+def serve_document(config: CellConfig, weights: WeightsRef) -> dict[str, Any]:
+    """Return the body of ``PUT /api/serve/applications/``: the cell, and the weights that its engine is to hold."""
     return {
         # The replica has a server of its own.
         "proxy_location": "Disabled",
@@ -27,16 +25,16 @@ def serve_document(config: CellConfig, load: Load) -> dict[str, Any]:
             {
                 "name": APP_NAME,
                 "route_prefix": "/",
-                "import_path": _BUILDER,
+                "import_path": SERVE_APP,
                 "args": {"config": config.model_dump_json()},
-                "deployments": [{"name": DEPLOYMENT_NAME, "user_config": load.user_config()}],
+                "deployments": [{"name": DEPLOYMENT_NAME, "user_config": weights.model_dump()}],
             }
         ],
     }
 
 
 def deployment_options(config: CellConfig) -> dict[str, Any]:
-    """Options of the deployment: where its replica and the stages go, and how Serve watches it."""
+    """Return the options of the deployment: where its replica and the stages go, and how Serve watches it."""
     return {
         "name": DEPLOYMENT_NAME,
         "num_replicas": 1,

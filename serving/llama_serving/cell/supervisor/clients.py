@@ -14,28 +14,29 @@ from pydantic import ValidationError
 
 from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.shared.engine_args import STAGE_LABEL
-from llama_serving.cell.shared.last_deployed import tell
+from llama_serving.cell.shared.last_deployed import write_last_deployed
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.cell.shared.serve_config import APP_NAME
-from llama_serving.cell.shared.weights_ref import Load
 from llama_serving.cell.supervisor.engine_errors import last_error
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
+from llama_serving.config.cell import WeightsRef
+from llama_serving.config.error_text import error_text
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
 
 _QUICK: Final = aiohttp.ClientTimeout(total=3)
 _DEPLOY: Final = aiohttp.ClientTimeout(total=120)  # the first call starts Serve's controller
-_VERDICT: Final = aiohttp.ClientTimeout(total=DEADLINE)
+_MEASURE: Final = aiohttp.ClientTimeout(total=DEADLINE)
 _TOKEN: Final = aiohttp.ClientTimeout(total=120)
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError)
 _GAVE_UP: Final = frozenset({"DEPLOY_FAILED"})
 _REFUSED: Final = "Failed to create vLLM engine config"  # Ray Serve LLM's words when vLLM refuses model and options
 
 
-class RayRest:
+class RayClient:
     """Ray's and Serve's REST API on the leader's dashboard port, with the group's token."""
 
     def __init__(
@@ -44,28 +45,28 @@ class RayRest:
         *,
         host: str,
         token: Callable[[], str],
-        tell: Callable[[Load], None] = tell,
+        record: Callable[[WeightsRef], None] = write_last_deployed,
     ) -> None:
         self._session = session
         self._host = host
         self._token = token
-        self._tell = tell
+        self._record = record
 
     async def nodes(self, host: str) -> Mapping[str, int] | None:
-        """Stage of each node that is alive, by the label of the node."""
+        """Return the stage of each node that is alive, by the label of the node."""
         try:
             body = await self._get(f"http://{host}:{names.PORT_RAY_DASHBOARD}/api/v0/nodes?detail=1")
             nodes = body["data"]["result"]["result"]
             alive = {node["node_id"]: node["labels"] or {} for node in nodes if node["state"] == "ALIVE"}
             return {node: int(labels[STAGE_LABEL]) for node, labels in alive.items() if STAGE_LABEL in labels}
         except _FAILURES as error:
-            logger.debug("The cluster at %s does not list its nodes: %r", host, error)
+            logger.debug("the cluster at %s does not list its nodes: %r", host, error)
             return None
 
-    async def deploy(self, document: Mapping[str, Any], load: Load) -> bool:
-        """Hand Serve the app; a replica that it starts later begins with ``load``."""
+    async def deploy(self, document: Mapping[str, Any], weights: WeightsRef) -> bool:
+        """Hand Serve the app; a replica that it starts later begins with ``weights``."""
         try:
-            await asyncio.to_thread(self._tell, load)
+            await asyncio.to_thread(self._record, weights)
             async with self._session.put(
                 self._applications(), json=document, headers=self._headers(), timeout=_DEPLOY
             ) as answer:
@@ -73,11 +74,11 @@ class RayRest:
                     logger.warning("Serve refused the app: %s %s", answer.status, (await answer.text())[-2000:])
                 return answer.status == 200
         except _FAILURES as error:
-            logger.warning("Serve did not take the app: %r", error)
+            logger.warning("Serve did not accept the app: %r", error)
             return False
 
     async def app(self) -> AppView | None:
-        """Serve's word on the app."""
+        """Return the status of the app in Serve."""
         try:
             apps = (await self._get(self._applications()))["applications"]
         except _FAILURES as error:
@@ -107,7 +108,7 @@ def _app_view(details: Mapping[str, Any]) -> AppView:
     return AppView(failed=status in _GAVE_UP, status=status, error=last_error(text), refused=_REFUSED in text)
 
 
-class EngineRest:
+class EngineClient:
     """The replica's routes on the engine's port."""
 
     def __init__(self, session: aiohttp.ClientSession, *, host: str, served_name: str) -> None:
@@ -116,52 +117,52 @@ class EngineRest:
         self._served_name = served_name
 
     async def state(self) -> ReplicaState | None:
-        """The replica's state."""
+        """Return the replica's state."""
         try:
             async with self._session.get(self._base + names.ROUTE_STATE, timeout=_QUICK) as answer:
                 answer.raise_for_status()
                 return ReplicaState.model_validate_json(await answer.read())
         except _FAILURES as error:
-            logger.debug("The replica does not answer: %r", error)
+            logger.debug("the replica does not answer: %r", error)
             return None
 
     async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """One of the OpenAI routes.
+        """Call one of the OpenAI routes.
 
         Raises:
             EngineError: no answer, or a refusal.
         """
         try:
-            async with self._session.post(self._base + route, json=dict(body), timeout=_VERDICT) as answer:
+            async with self._session.post(self._base + route, json=dict(body), timeout=_MEASURE) as answer:
                 if answer.status != 200:
                     said = (await answer.text())[:300]
-                    raise EngineError(f"The engine refused {route} with {answer.status}: {said}")
+                    raise EngineError(f"the engine refused {route} with status {answer.status}: {said}")
                 return dict(await answer.json())
         except _FAILURES as error:
-            raise EngineError(f"The engine did not answer {route}: {type(error).__name__}.") from error
+            raise EngineError(f"the engine did not answer {route}: {error_text(error)}") from error
 
     async def first_token(self) -> bool:
-        """One token of a completion through every stage."""
+        """Request one token of a completion through every stage."""
         body = {"model": self._served_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
         try:
             async with self._session.post(f"{self._base}/v1/completions", json=body, timeout=_TOKEN) as answer:
                 if answer.status != 200:
-                    logger.warning("The engine refused its first request: %s", (await answer.text())[-2000:])
+                    logger.warning("the engine refused its first request: %s", (await answer.text())[-2000:])
                     return False
                 return bool((await answer.json())["choices"])
         except _FAILURES as error:
-            logger.warning("The engine did not answer its first request: %r", error)
+            logger.warning("the engine did not answer its first request: %r", error)
             return False
 
 
-class StageRest:
+class StageClient:
     """Supervisors of other stages."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def state(self, host: str) -> tuple[str, CellState]:
-        """Address and state of the stage behind a DNS name."""
+        """Return address and state of the stage behind a DNS name."""
         try:
             address = await _resolve(host)
             url = f"http://{address}:{names.PORT_STATE}{names.ROUTE_STATE}"
@@ -173,11 +174,11 @@ class StageRest:
         except TimeoutError as error:
             raise StageUnreachableError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValidationError) as error:
-            raise StageUnreachableError(type(error).__name__) from error
+            raise StageUnreachableError(error_text(error)) from error
 
 
 async def _resolve(host: str) -> str:
-    """First IPv4 or IPv6 address. Ray is given an address, never a name: it would resolve it again in each process."""
+    """Return the first address. Ray is given an address, never a name: it would resolve it again in each process."""
     async with asyncio.timeout(3):
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return str(found[0][4][0])

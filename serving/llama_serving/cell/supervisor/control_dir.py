@@ -1,97 +1,79 @@
-"""The folder between a supervisor and its stager: the wish goes out, how far the stager is comes in.
+"""The folder between a supervisor and its stager: the desired state goes out, the state of staging comes in.
 
-The wish is kept here so that a container that starts again begins with it: the folder is the pod's.
+The desired state is stored here so that a container that restarts begins with it: the folder is the pod's.
 """
 
 import logging
 from pathlib import Path
-from typing import Final, TypeVar
-
-from pydantic import ValidationError
+from typing import Final
 
 from llama_serving.cell.shared.identity import Identity
-from llama_serving.cell.shared.verified_links import replace_text, seal, unseal
-from llama_serving.cell.shared.weights_ref import is_staged, own_folder, wanted_weights
+from llama_serving.cell.shared.verified_links import create_link, remove_link
+from llama_serving.cell.shared.weights_ref import desired_weights, is_staged, stage_folder
+from llama_serving.common.message_file import MessageReader, write_message
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagingState
 
 logger = logging.getLogger(__name__)
 
-Model = TypeVar("Model", DesiredState, StagingState)
-
 READY: Final = "ready"
 
 
-class ControlFolder:
-    """One stage's wish and staging, and the links through which its engine reaches staged weights."""
+class ControlDir:
+    """One stage's desired state and staging state, and the verified links by which its engine reaches weights."""
 
     def __init__(self, me: Identity, *, folder: Path, links: Path) -> None:
         self._me = me
-        self._wish_path = folder / Path(names.WISH_PATH).name
-        self._staging_path = folder / Path(names.STAGING_PATH).name
+        self._desired_path = folder / Path(names.DESIRED_PATH).name
+        self._desired = MessageReader(self._desired_path, DesiredState).read()
+        self._staging = MessageReader(folder / Path(names.STAGING_PATH).name, StagingState)
         self._links = links
-        self._wish = _read(self._wish_path, DesiredState)
-        self._staging: StagingState | None = None
-        self._seen = 0  # time of the staging file that was read last
-        self._sealed: dict[str, str] = {}  # digest -> folder
+        self._linked: set[str] = set()  # digests
 
-    def wish(self) -> DesiredState | None:
-        """The last wish; None where there was none."""
-        return self._wish
+    def desired_state(self) -> DesiredState | None:
+        """Return the last desired state; None where there was none."""
+        return self._desired
 
-    def keep(self, wish: DesiredState) -> None:
-        """Take a wish. Raises OSError when it cannot be written: then the wish before still holds."""
-        if wish != self._wish:
-            self._wish_path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(self._wish_path, wish.model_dump_json())
-            logger.info("Wish %s: serve %s, %d staged.", wish.key, wish.serve.id, len(wish.staged))
-            self._wish = wish
+    def store(self, desired: DesiredState) -> None:
+        """Store a desired state. Raises OSError when it cannot be written: then the one before still holds."""
+        if desired != self._desired:
+            self._desired_path.parent.mkdir(parents=True, exist_ok=True)
+            write_message(self._desired_path, desired.model_dump_json())
+            logger.info("desired state %s: serve %s, stage %d", desired.key, desired.serve.id, len(desired.staged))
+            self._desired = desired
 
     def staging(self) -> StagingState | None:
-        """What the stager says; None until it has said anything. What it says is ready can be loaded afterwards."""
-        try:
-            written = self._staging_path.stat().st_mtime_ns
-        except OSError:
-            return self._staging
-        if written != self._seen:
-            self._staging = _read(self._staging_path, StagingState) or self._staging
-            self._seen = written
-            self._sealed = {}  # the stager looked again, so the files may be other ones that are as good
-        self._seal()
-        return self._staging
+        """Return what the stager reports; None until it has. What it reports as ready is linked. Blocks."""
+        before = self._staging.version
+        staging = self._staging.read()
+        if self._staging.version != before:
+            self._linked.clear()  # the stager looked again, so the files may be other ones that are as good
+        if staging is not None:
+            self._update_links(staging)
+        return staging
 
-    def _seal(self) -> None:
-        known = self._known()
-        for staged in self._staging.weights if self._staging is not None else ():
+    def _update_links(self, staging: StagingState) -> None:
+        known = self._known_weights()
+        for staged in staging.weights:
             weights = known.get(staged.digest)
             if staged.outcome != READY:
-                unseal(self._links, digest=staged.digest)
-                self._sealed.pop(staged.digest, None)
-            elif weights is not None and staged.digest not in self._sealed:
-                self._seal_one(weights)
+                remove_link(self._links, digest=staged.digest)
+                self._linked.discard(staged.digest)
+            elif weights is not None and staged.digest not in self._linked:
+                self._link(weights)
 
-    def _seal_one(self, weights: WeightsRef) -> None:
-        folder = own_folder(weights, stage=self._me.stage, stages=self._me.stages)
+    def _link(self, weights: WeightsRef) -> None:
+        folder = stage_folder(weights, stage=self._me.stage, stages=self._me.stages)
         try:
-            seal(self._links, digest=weights.digest, folder=Path(folder))
+            create_link(self._links, digest=weights.digest, folder=Path(folder))
         except OSError as error:  # gone since the stager looked; it will look again
-            logger.warning("Cannot link %s: %s", folder, error)
+            logger.warning("cannot link %s: %s", folder, error)
         else:
-            self._sealed[weights.digest] = folder
+            self._linked.add(weights.digest)
 
-    def _known(self) -> dict[str, WeightsRef]:
-        """WeightsRef by digest: of the config, and of the wish."""
-        wished = () if self._wish is None else (*(item.weights for item in self._wish.staged), self._wish.serve)
-        every = (self._me.config.weights, *wished, wanted_weights(self._me.config, self._wish))
+    def _known_weights(self) -> dict[str, WeightsRef]:
+        """Return the staged weights of the config and of the desired state, by digest."""
+        named = () if self._desired is None else (*(item.weights for item in self._desired.staged), self._desired.serve)
+        every = (self._me.config.weights, *named, desired_weights(self._me.config, self._desired))
         return {weights.digest: weights for weights in every if is_staged(self._me.config, weights)}
-
-
-def _read(path: Path, model: type[Model]) -> Model | None:
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        logger.warning("Cannot read %s: %s", path, error)
-        return None

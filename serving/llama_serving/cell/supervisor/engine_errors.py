@@ -18,7 +18,7 @@ _LONGEST: Final = 600
 
 
 def last_error(text: str) -> str:
-    """The last line that names an error, without the module of its class; the empty string where there is none.
+    """Return the last line that names an error, without the module of its class; empty where there is none.
 
     Lines that only say that something else failed are taken when there is no other.
     """

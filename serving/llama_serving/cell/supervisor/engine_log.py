@@ -1,6 +1,6 @@
 """Why the engine core did not start, in its own words.
 
-Serve's message only says that the engine core failed "see root cause above": the cause is in the log of the replica's
+Serve's message only says that the engine core failed, "see root cause above": the cause is in the log of the replica's
 process, which the engine core shares.
 """
 
@@ -22,7 +22,7 @@ class EngineLog:
         self._logs = ray_folder / _LOGS
 
     def root_cause(self) -> str:
-        """Last error of the newest log that has lines of an engine core; empty where there is none."""
+        """Return the last error of the newest log that has lines of an engine core; empty where there is none."""
         newest_first = sorted(self._logs.glob(_PATTERN), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in newest_first:
             lines = [line for line in _tail(path).splitlines() if _CORE in line]

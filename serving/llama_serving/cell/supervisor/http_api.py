@@ -1,4 +1,4 @@
-"""``/llama/state``, ``/llama/wish``, ``/live`` and ``/ready`` of every stage, from its first second on."""
+"""``/llama/state``, ``/llama/desired``, ``/live`` and ``/ready`` of every stage, from its first second on."""
 
 import hmac
 import logging
@@ -10,38 +10,39 @@ from pydantic import ValidationError
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.error_text import error_text, rule_text
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_WISH = 64 << 20  # bytes; the manifest of a large model with the digests of all its tensors has some MB
+_LARGEST_BODY = 64 << 20  # bytes; the manifest of a large model with the digests of all its tensors has some MB
 
 
 def state_app(supervisor: Supervisor, *, token: Callable[[], str]) -> web.Application:
-    """The routes of one supervisor."""
+    """Return the routes of one supervisor."""
 
     async def state(_: web.Request) -> web.Response:
         return web.Response(text=supervisor.state().model_dump_json(), content_type="application/json")
 
     async def live(_: web.Request) -> web.Response:
-        return _verdict(supervisor.is_live(), supervisor)
+        return _probe(supervisor, good=supervisor.is_live())
 
     async def ready(_: web.Request) -> web.Response:
-        return _verdict(supervisor.is_ready(), supervisor)
+        return _probe(supervisor, good=supervisor.is_ready())
 
-    async def wish(request: web.Request) -> web.Response:
+    async def desired(request: web.Request) -> web.Response:
         if not _is_allowed(request, token):
-            return _refuse(401, "The header Authorization must carry the group's token as a bearer token.")
-        return await _take(supervisor, await request.read())
+            return _refuse(401, "the header Authorization must carry the group's token as a bearer token")
+        return await _store(supervisor, await request.read())
 
-    app = web.Application(client_max_size=_LARGEST_WISH)
+    app = web.Application(client_max_size=_LARGEST_BODY)
     app.router.add_get(names.ROUTE_STATE, state)
-    app.router.add_put(names.ROUTE_WISH, wish)
+    app.router.add_put(names.ROUTE_DESIRED, desired)
     app.router.add_get(names.ROUTE_LIVE, live)
     app.router.add_get(names.ROUTE_READY, ready)
     return app
 
 
-def _verdict(good: bool, supervisor: Supervisor) -> web.Response:
+def _probe(supervisor: Supervisor, *, good: bool) -> web.Response:
     return web.Response(status=200 if good else 503, text=supervisor.state().message + "\n")
 
 
@@ -49,26 +50,24 @@ def _is_allowed(request: web.Request, token: Callable[[], str]) -> bool:
     try:
         expected = f"Bearer {token()}"
     except OSError as error:
-        logger.warning("Cannot read the group's token: %s", error)
+        logger.warning("cannot read the group's token: %s", error)
         return False
     return hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode())
 
 
-async def _take(supervisor: Supervisor, body: bytes) -> web.Response:
+async def _store(supervisor: Supervisor, body: bytes) -> web.Response:
     try:
-        wish = DesiredState.model_validate_json(body)
-        await supervisor.take(wish)
+        desired = DesiredState.model_validate_json(body)
+        await supervisor.store_desired(desired)
     except ValidationError as error:
         return _refuse(400, _sentence(error))
     except OSError as error:
-        return _refuse(507, f"The wish cannot be kept in {names.CONTROL_MOUNT}: {error.strerror}.")
-    return web.json_response({"wish": wish.key})
+        return _refuse(507, f"the desired state cannot be stored in {names.CONTROL_MOUNT}: {error_text(error)}")
+    return web.json_response({"desired": desired.key})
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the body"
-    return f"The wish is not valid: {where}: {first['msg']}."
+    return f"the desired state is not valid: {rule_text(error.errors()[0], whole='the body')}"
 
 
 def _refuse(status: int, message: str) -> web.Response:

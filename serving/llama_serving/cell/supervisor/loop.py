@@ -1,4 +1,4 @@
-"""The loop of a stage: look, decide, do, publish; and the end.
+"""The loop of a stage: look, decide, do, publish.
 
 The state is published from the first moment and on every request anew, so that its seconds are true.
 """
@@ -9,7 +9,7 @@ import logging
 import secrets
 from typing import Final
 
-from llama_serving.cell.policy.state_machine import Memory, Status, begin
+from llama_serving.cell.policy.state_machine import Action, Status, SupervisorMemory, initial_memory
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.supervisor.ports import Clock, Control
 from llama_serving.cell.supervisor.role import Role
@@ -32,7 +32,7 @@ class Supervisor:
         self._clock = clock
         self._period = period
         self._session = secrets.token_hex(8)
-        self._memory: Memory = begin(clock())
+        self._memory: SupervisorMemory = initial_memory(clock())
         self._looked = clock()
         self._busy = False
         self._stopping = False
@@ -43,28 +43,29 @@ class Supervisor:
         self._stopping = True
         self._woken.set()
 
-    async def take(self, wish: DesiredState) -> None:
-        """Keep the operator's wish and look at it soon. Raises OSError when it cannot be kept."""
-        await asyncio.to_thread(self._control.keep, wish)
+    async def store_desired(self, desired: DesiredState) -> None:
+        """Store the operator's desired state and look at it soon. Raises OSError when it cannot be written."""
+        await asyncio.to_thread(self._control.store, desired)
         self._woken.set()
 
     async def run(self) -> int:
-        """Until the role ends; the exit code of the process."""
+        """Run until the role ends; return the exit code of the process."""
         try:
-            while (code := await self._step()) is None:
+            while (code := await self.step()) is None:
                 await self._pause()
         finally:
             await self._role.stop()
-        logger.info("Ending with exit code %d: %s", code, self._memory.status.message)
+        logger.info("ending with exit code %d: %s", code, self._memory.status.message)
         return code
 
     async def _pause(self) -> None:
-        """A period, less when a stop is asked for meanwhile."""
+        """Wait a period, or less when something is asked for meanwhile."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), self._period)
         self._woken.clear()
 
-    async def _step(self) -> int | None:
+    async def step(self) -> int | None:
+        """Look, decide and do once; return the exit code where the role has ended."""
         view = await self._role.look(stopping=self._stopping)
         before = self._memory.status
         decision = self._role.decide(self._memory, view, now=self._clock())
@@ -75,32 +76,32 @@ class Supervisor:
             await self._act(decision.actions)
         return decision.exit_code
 
-    async def _act(self, actions: tuple[object, ...]) -> None:
+    async def _act(self, actions: tuple[Action, ...]) -> None:
         self._busy = True
         try:
             for action in actions:
-                await self._role.do(action)  # type: ignore[arg-type]
+                await self._role.do(action)
         finally:
             self._busy = False
             self._looked = self._clock()
 
     def is_live(self) -> bool:
-        """Whether the loop turns; an action has a deadline of its own."""
+        """Return whether the loop turns; an action has a deadline of its own."""
         return self._busy or self._clock() - self._looked < STUCK
 
     def is_ready(self) -> bool:
-        """Leader: the engine answered within the last seconds. Worker: part of the cluster."""
+        """Return whether the engine answered within the last seconds (leader), or the stage has joined (worker)."""
         return self._memory.status.ready and not self._stopping
 
     def state(self) -> CellState:
-        """What the operator and the other stages read."""
+        """Return what the operator and the other stages read."""
         now = self._clock()
-        status, facts, wish = self._memory.status, self._role.facts(), self._control.wish()
+        status, facts, desired = self._memory.status, self._role.facts(), self._control.desired_state()
         return CellState(
             deployment=self._me.config.deployment,
             group=self._me.config.group,
             stage=self._me.stage,
-            revision=self._me.config.revision,
+            pod_hash=self._me.config.pod_hash,
             weights=facts.weights,
             phase=status.phase,
             reason=status.reason,
@@ -115,10 +116,10 @@ class Supervisor:
             running=facts.running,
             waiting=facts.waiting,
             ready=self.is_ready(),
-            wish="" if wish is None else wish.key,
+            desired="" if desired is None else desired.key,
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
-            verdict=facts.verdict,
+            measurement=facts.measurement,
             tokens_per_second=facts.tokens_per_second,
         )
 

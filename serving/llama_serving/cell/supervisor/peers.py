@@ -1,4 +1,4 @@
-"""What the supervisors of a group say of their wish and their staged weights, as its leader sees them."""
+"""What the other supervisors of a group say of their desired state and their staged weights, to its leader."""
 
 import asyncio
 
@@ -7,8 +7,8 @@ from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.supervisor.ports import StageApi, StageUnreachableError
 
 
-class StageViews:
-    """Asks every other stage."""
+class Peers:
+    """The other stages of a group."""
 
     def __init__(self, me: Identity, stages: StageApi) -> None:
         self._hosts = dict(enumerate(me.config.stage_hosts))
@@ -16,7 +16,7 @@ class StageViews:
         self._stages = stages
 
     async def look(self, own: StageView) -> dict[int, StageView]:
-        """By stage, with the leader's own view."""
+        """Return the view of every stage, with the leader's own."""
         others = [stage for stage in self._hosts if stage != self._own]
         views = await asyncio.gather(*(self._one(stage) for stage in others))
         return {self._own: own, **dict(zip(others, views, strict=True))}
@@ -26,4 +26,4 @@ class StageViews:
             _, state = await self._stages.state(self._hosts[stage])
         except StageUnreachableError as error:
             return StageView(error=str(error))
-        return StageView(wish=state.wish, staging=state.staging)
+        return StageView(desired=state.desired, staging=state.staging)

@@ -1,12 +1,12 @@
-"""What a supervisor needs of the outside. Adapters implement these; tests bring their own."""
+"""What a supervisor needs of the outside. Adapters implement these, and tests bring fakes."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llama_serving.cell.policy.leader import AppView
-from llama_serving.cell.policy.state_machine import Fault, RayView
+from llama_serving.cell.policy.state_machine import CellFault, RayView
 from llama_serving.cell.shared.replica_state import ReplicaState
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagingState
 from llama_serving.config.state import CellState
 
@@ -15,7 +15,7 @@ class Clock(Protocol):
     """Seconds of a monotonic clock."""
 
     def __call__(self) -> float:
-        """Now."""
+        """Return the time of now."""
 
 
 class RayControl(Protocol):
@@ -25,7 +25,7 @@ class RayControl(Protocol):
         """Start it: the head where ``leader_ip`` is None, else a worker of that leader."""
 
     def view(self) -> RayView:
-        """Whether it was started, and how it ended."""
+        """Return whether it was started, and how it ended."""
 
     async def stop(self) -> None:
         """End it and everything that it started."""
@@ -35,63 +35,63 @@ class ClusterApi(Protocol):
     """The leader's cluster, over the REST API of Ray and Serve."""
 
     async def nodes(self, host: str) -> Mapping[str, int] | None:
-        """Stage of each node that is alive in the cluster of ``host``; None where it does not answer."""
+        """Return the stage of each node that is alive in the cluster of ``host``; None where it does not answer."""
 
-    async def deploy(self, document: Mapping[str, Any], load: Load) -> bool:
-        """Hand Serve the app, whose engine is to hold ``load``; whether it took it."""
+    async def deploy(self, document: Mapping[str, Any], weights: WeightsRef) -> bool:
+        """Hand Serve the app, whose engine is to hold ``weights``; return whether it accepted."""
 
     async def app(self) -> AppView | None:
-        """What Serve says of the app; None where it does not answer."""
+        """Return the status of the app in Serve; None where it does not answer."""
 
 
 class EngineApi(Protocol):
     """The replica's own routes."""
 
     async def state(self) -> ReplicaState | None:
-        """The replica's state; None where it does not answer."""
+        """Return the replica's state; None where it does not answer."""
 
     async def first_token(self) -> bool:
-        """Ask for one token of a completion; whether it came."""
+        """Request one token of a completion; return whether it came."""
 
     async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """One of the OpenAI routes. Raises EngineError."""
+        """Call one of the OpenAI routes. Raises EngineError."""
 
 
 class WeightsFolder(Protocol):
     """The files that the engine loads."""
 
-    async def fault(self) -> Fault | None:
-        """What keeps the engine from them; None where nothing does."""
+    async def fault(self) -> CellFault | None:
+        """Return what keeps the engine from them; None where nothing does."""
 
     def fingerprint(self) -> object:
-        """Differs when a file was added, removed or written."""
+        """Return a value that differs when a file was added, removed or written."""
 
 
 class Control(Protocol):
     """The folder between this supervisor and its stager."""
 
-    def wish(self) -> DesiredState | None:
-        """The last wish; None where there was none."""
+    def desired_state(self) -> DesiredState | None:
+        """Return the last desired state; None where there was none."""
 
-    def keep(self, wish: DesiredState) -> None:
-        """Take a wish. Raises OSError when it cannot be kept."""
+    def store(self, desired: DesiredState) -> None:
+        """Store the operator's desired state. Raises OSError when it cannot be written."""
 
     def staging(self) -> StagingState | None:
-        """What the stager says; what it says is ready can be loaded afterwards."""
+        """Return what the stager reports; what it reports as ready can be loaded afterwards."""
 
 
 class FailureLog(Protocol):
     """What the engine core wrote before it ended."""
 
     def root_cause(self) -> str:
-        """One sentence; empty where there is none."""
+        """Return one sentence; empty where there is none."""
 
 
 class StageApi(Protocol):
     """Another stage's supervisor."""
 
     async def state(self, host: str) -> tuple[str, CellState]:
-        """Address and state.
+        """Return address and state.
 
         Raises:
             StageUnreachableError: its name does not resolve, or it does not answer.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llama_serving.cell.policy.state_machine import Decision, Do, Memory
+from llama_serving.cell.policy.state_machine import Action, Decision, SupervisorMemory
 from llama_serving.config.desired import Measurement, StagingState, SwapState
 
 
@@ -19,7 +19,7 @@ class Facts:
     timings: dict[str, float] = field(default_factory=dict)
     staging: StagingState | None = None
     swap: SwapState | None = None
-    verdict: Measurement | None = None
+    measurement: Measurement | None = None
     tokens_per_second: float | None = None
 
 
@@ -29,14 +29,14 @@ class Role(Protocol):
     async def look(self, *, stopping: bool) -> Any:
         """See everything that matters."""
 
-    def decide(self, memory: Memory, view: Any, *, now: float) -> Decision:
-        """What follows from it."""
+    def decide(self, memory: SupervisorMemory, view: Any, *, now: float) -> Decision:
+        """Return what follows from the view."""
 
-    async def do(self, action: Do) -> None:
+    async def do(self, action: Action) -> None:
         """Carry out one action."""
 
     def facts(self) -> Facts:
-        """For the published state."""
+        """Return what the role adds to the published state."""
 
     async def stop(self) -> None:
         """End what this pod runs."""

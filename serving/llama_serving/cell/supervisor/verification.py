@@ -1,9 +1,9 @@
-"""What a leader asks of its engine before requests may come, and what it makes of the answers.
+"""Measures an engine before requests may come: golden prompts, log-probabilities, one fixed answer.
 
 ``mean_logprob = sum of the log-probabilities of all tokens of all texts / number of tokens``, in nats; a text's first
 token has none. ``answer_hash`` is over the token ids of a greedy answer of 16 tokens to a fixed prompt: groups with the
 same weights and the same layout give the same. ``tokens per second`` is that answer's tokens over its time, prompt
-included. Nothing is judged here: golden prompts are compared, the rest is measured and reported.
+included. Golden prompts are compared; everything else is measured and reported, and the operator judges it.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_serving.cell.shared.weights_ref import Load
+from llama_serving.cell.policy.measurement import CachedMeasurement
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
+from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import GoldenPrompt, GoldenResult, Measurement, Verify
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Route and body to the answer. Raises EngineError."""
 
-DEADLINE: Final = 120.0  # seconds for everything that is asked
+DEADLINE: Final = 120.0  # seconds for the whole measurement
 ANSWER_TOKENS: Final = 16
 ANSWER_PROMPT: Final = "The first thing that every child learns at school is"
 _SHOWN: Final = 200  # characters of an answer
@@ -35,28 +36,18 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Which engine is asked."""
+class EngineUnderTest:
+    """The engine that is measured."""
 
-    load: Load
-    served_name: str
+    weights: WeightsRef
     context_length: int
     stage_digests: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A verdict, and what it is an answer to."""
-
-    verdict: Measurement
-    tokens_per_second: float  # of one request; 0 where it was not measured
-    verify: Verify
-
-
 async def measure(
-    ask: Ask, subject: Subject, verify: Verify, *, before: Finding | None, clock: Callable[[], float]
-) -> Finding:
-    """What the engine holds, verified; ``before`` is what was found of the same engine for an earlier wish."""
+    ask: Ask, subject: EngineUnderTest, verify: Verify, *, before: CachedMeasurement | None, clock: Callable[[], float]
+) -> CachedMeasurement:
+    """Measure an engine; ``before`` is an earlier measurement of the same engine, of which the costly part stands."""
     began = clock()
     found: dict[str, Any] = {}
     speed = 0.0
@@ -66,25 +57,25 @@ async def measure(
                 found["answer_hash"] = await _greedy_answer(ask, subject)
                 speed = ANSWER_TOKENS / max(clock() - began, 1e-6)
             else:  # the engine may serve: in a batch with others, the last bits of an answer are not its own
-                found["answer_hash"], speed = before.verdict.answer_hash, before.tokens_per_second
+                found["answer_hash"], speed = before.measurement.answer_hash, before.tokens_per_second
             found["golden"], found["mean_logprob"] = await asyncio.gather(
-                _golden(ask, subject, verify.golden), _quality(ask, subject, verify, before)
+                _golden(ask, subject, verify.golden), _quality(ask, subject, verify, before=before)
             )
     except TimeoutError:
-        found["error"] = f"The engine did not answer everything within {DEADLINE:.0f} s."
+        found["error"] = f"the engine did not answer everything within {DEADLINE:.0f} s"
     except EngineError as error:
         found["error"] = str(error)
-    verdict = Measurement(
-        digest=subject.load.digest,
-        id=subject.load.id,
+    measurement = Measurement(
+        digest=subject.weights.digest,
+        id=subject.weights.id,
         stage_digests=subject.stage_digests,
         seconds=round(clock() - began, 3),
         **found,
     )
-    return Finding(verdict, speed, verify)
+    return CachedMeasurement(measurement, speed, verify)
 
 
-async def _greedy_answer(ask: Ask, subject: Subject) -> str:
+async def _greedy_answer(ask: Ask, subject: EngineUnderTest) -> str:
     body = {
         **_body(subject, tokens=ANSWER_TOKENS),
         "prompt": ANSWER_PROMPT,
@@ -93,15 +84,15 @@ async def _greedy_answer(ask: Ask, subject: Subject) -> str:
     }
     ids = _first(await ask(_COMPLETIONS, body)).get("token_ids")
     if not isinstance(ids, list) or not ids:
-        raise EngineError("The engine gave no token ids for the fixed prompt.")
+        raise EngineError("the engine returned no token ids for the fixed prompt")
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
-async def _golden(ask: Ask, subject: Subject, prompts: Sequence[GoldenPrompt]) -> tuple[GoldenResult, ...]:
+async def _golden(ask: Ask, subject: EngineUnderTest, prompts: Sequence[GoldenPrompt]) -> tuple[GoldenResult, ...]:
     return tuple(await asyncio.gather(*(_golden_one(ask, subject, prompt) for prompt in prompts)))
 
 
-async def _golden_one(ask: Ask, subject: Subject, golden: GoldenPrompt) -> GoldenResult:
+async def _golden_one(ask: Ask, subject: EngineUnderTest, golden: GoldenPrompt) -> GoldenResult:
     body = _body(subject, tokens=golden.max_tokens)
     if golden.chat:
         messages = [{"role": "user", "content": golden.prompt}]
@@ -113,20 +104,22 @@ async def _golden_one(ask: Ask, subject: Subject, golden: GoldenPrompt) -> Golde
 
 
 def passes(golden: GoldenPrompt, answer: str) -> bool:
-    """Whether the answer contains what is expected and matches the pattern.
+    """Return whether the answer contains what is expected and matches the pattern.
 
     Raises:
-        EngineError: the pattern is none.
+        EngineError: the pattern is not valid.
     """
     try:
         return golden.expect in answer and re.search(golden.pattern, answer) is not None
     except re.error as error:
-        raise EngineError(f"The pattern {golden.pattern!r} of a golden prompt is not valid: {error}.") from error
+        raise EngineError(f"the pattern {golden.pattern!r} of a golden prompt is not valid: {error}") from error
 
 
-async def _quality(ask: Ask, subject: Subject, verify: Verify, before: Finding | None) -> float | None:
+async def _quality(
+    ask: Ask, subject: EngineUnderTest, verify: Verify, *, before: CachedMeasurement | None
+) -> float | None:
     if before is not None and before.verify.quality_texts == verify.quality_texts:
-        return before.verdict.mean_logprob
+        return before.measurement.mean_logprob
     texts = verify.quality_texts or BUILT_IN
     body = {**_body(subject, tokens=1), "prompt": list(texts), "prompt_logprobs": 0}
     answer = await ask(_COMPLETIONS, body)
@@ -134,26 +127,25 @@ async def _quality(ask: Ask, subject: Subject, verify: Verify, before: Finding |
 
 
 def mean_logprob(texts: Sequence[Sequence[Mapping[str, Mapping[str, float]] | None]]) -> float:
-    """Mean over the tokens of all texts; each token comes with only itself as its candidate, a first one with None.
+    """Return the mean over the tokens of all texts; a token comes with itself as its candidate, a first one with None.
 
     Raises:
-        EngineError: there is no token, or a log-probability that is no number.
+        EngineError: there is no token, or a log-probability that is not a number.
     """
     values = [float(candidate["logprob"]) for text in texts for token in text if token for candidate in token.values()]
     if not values:
-        raise EngineError("The engine gave no log-probabilities for the texts.")
+        raise EngineError("the engine returned no log-probabilities for the texts")
     mean = sum(values) / len(values)
     if not math.isfinite(mean):
-        raise EngineError("The engine gave a log-probability that is no number.")
+        raise EngineError("the engine returned a log-probability that is not a number")
     return round(mean, 4)
 
 
-def _body(subject: Subject, *, tokens: int) -> dict[str, Any]:
-    """Greedy; a prompt that is longer than the context loses its beginning."""
-    room = max(1, subject.context_length - 1)
-    tokens = min(tokens, room)
+def _body(subject: EngineUnderTest, *, tokens: int) -> dict[str, Any]:
+    """Return the body of a greedy request; a prompt that is longer than the context loses its beginning."""
+    tokens = min(tokens, max(1, subject.context_length - 1))
     return {
-        "model": subject.served_name,
+        "model": subject.weights.served_name,
         "temperature": 0,
         "max_tokens": tokens,
         "truncate_prompt_tokens": max(1, subject.context_length - tokens),
@@ -163,11 +155,11 @@ def _body(subject: Subject, *, tokens: int) -> dict[str, Any]:
 def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise EngineError("The engine answered without choices.")
+        raise EngineError("the engine answered without choices")
     return dict(choices[0])
 
 
 def stage_digests(digests: Sequence[str], *, tensor: int) -> tuple[str, ...]:
-    """Per stage, from those of its ranks in order: the one that all have, else all of them, so that it equals none."""
+    """Return the digest that all ranks of a stage have; else all of theirs in one text, which equals no digest."""
     stages = [digests[first : first + tensor] for first in range(0, len(digests), tensor)]
     return tuple(" and ".join(dict.fromkeys(ranks)) for ranks in stages)

@@ -1,6 +1,6 @@
-"""Can this stage read the files that its engine will load? Asked before anything starts, on every stage.
+"""Can this stage read the files that its engine will load? Checked before anything starts, on every stage.
 
-The answer is the inspector's: the same faults in the same words, and no engine is started to find them.
+The check is the inspector's: the same faults in the same words, and no engine is started to find them.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from llama_serving.cell.policy.state_machine import Fault
+from llama_serving.cell.policy.state_machine import CellFault
 from llama_serving.cell.supervisor.ports import Clock
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason
 from llama_serving.weights.model.inspection import inspect
 
 REFUSED_SECONDS: Final = 3.0  # how soon a repair is seen
@@ -19,28 +19,28 @@ ACCEPTED_SECONDS: Final = 60.0
 
 
 class WeightsCheck:
-    """Looks at the wished weights' folder again and again, so that a ``chmod`` heals without a restart.
+    """Checks the folder of the desired weights again and again, so that a ``chmod`` heals without a restart.
 
-    A look opens every file, on a volume that may be far away: an answer is good for a while.
+    A check opens every file, on a volume that may be far away: its result is good for a while.
     """
 
     def __init__(self, folder: Callable[[], Path], *, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        self._fault: Fault | None = None
+        self._fault: CellFault | None = None
         self._good_until = -math.inf
 
-    async def fault(self) -> Fault | None:
-        """What keeps the engine from its weights; None where nothing does."""
+    async def fault(self) -> CellFault | None:
+        """Return what keeps the engine from its weights; None where nothing does."""
         if self._clock() >= self._good_until:
             report = await asyncio.to_thread(inspect, self._folder())
             accepted = report.outcome == "accepted"
-            self._fault = None if accepted else Fault(CellReason(report.reason), report.message)
+            self._fault = None if accepted else CellFault(CellReason(report.reason), report.message)
             self._good_until = self._clock() + (ACCEPTED_SECONDS if accepted else REFUSED_SECONDS)
         return self._fault
 
     def fingerprint(self) -> object:
-        """Names, sizes and times of the files; differs when one was added, removed or written."""
+        """Return names, sizes and times of the files; differs when one was added, removed or written."""
         try:
             return sorted((path.name, *_size_and_time(path)) for path in self._folder().iterdir())
         except OSError as error:

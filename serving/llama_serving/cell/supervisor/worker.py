@@ -3,9 +3,9 @@
 import asyncio
 
 from llama_serving.cell.policy import worker
-from llama_serving.cell.policy.state_machine import Decision, Do, Fault, Memory
+from llama_serving.cell.policy.state_machine import Action, CellFault, Decision, SupervisorMemory
 from llama_serving.cell.shared.identity import Identity
-from llama_serving.cell.shared.weights_ref import is_staged, wanted_weights
+from llama_serving.cell.shared.weights_ref import desired_weights, is_staged
 from llama_serving.cell.supervisor.ports import (
     ClusterApi,
     Control,
@@ -19,7 +19,7 @@ from llama_serving.config.desired import StagingState
 
 
 class WorkerRole:
-    """Any other stage."""
+    """Joins the leader's cluster and leaves it with the leader."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class WorkerRole:
         return worker.WorkerView(
             leader_host=self._me.leader_host,
             stopping=stopping,
-            weights=None if ray.started else await self._fault(),
+            weights_fault=None if ray.started else await self._weights_fault(),
             ray=ray,
             leader=self._leader,
             leader_error=error,
@@ -61,10 +61,10 @@ class WorkerRole:
             joined=self._joined,
         )
 
-    async def _fault(self) -> Fault | None:
-        """Weights that a stager readies are waited for by the leader, when Ray is up."""
-        wanted = wanted_weights(self._me.config, self._control.wish())
-        return None if is_staged(self._me.config, wanted) else await self._weights.fault()
+    async def _weights_fault(self) -> CellFault | None:
+        """Return what is wrong with weights that nobody stages; for staged ones the leader waits, when Ray is up."""
+        weights = desired_weights(self._me.config, self._control.desired_state())
+        return None if is_staged(self._me.config, weights) else await self._weights.fault()
 
     async def _ask_leader(self) -> tuple[worker.LeaderReport | None, str]:
         try:
@@ -74,18 +74,18 @@ class WorkerRole:
         report = worker.LeaderReport(ip=ip, phase=state.phase, session=state.session, in_flight=state.in_flight)
         return report, ""
 
-    def decide(self, memory: Memory, view: worker.WorkerView, *, now: float) -> Decision:
-        """The worker's table."""
+    def decide(self, memory: SupervisorMemory, view: worker.WorkerView, *, now: float) -> Decision:
+        """Apply the worker's table."""
         return worker.decide(memory, view, timeouts=self._me.config.timeouts, now=now)
 
-    async def do(self, action: Do) -> None:
+    async def do(self, action: Action) -> None:
         """Join the leader that was just seen."""
-        if action is Do.START_RAY and self._leader is not None:
+        if action is Action.START_RAY and self._leader is not None:
             self._session = self._leader.session
             await self._ray.start(leader_ip=self._leader.ip)
 
     def facts(self) -> Facts:
-        """A worker knows of itself only."""
+        """Return what a worker knows of itself."""
         return Facts(stages_joined=int(self._joined), staging=self._staging)
 
     async def stop(self) -> None:

@@ -1,11 +1,11 @@
-"""Streams that broke off go on with another group that has the same weights, or are ended with an error event.
+"""Stream failover: a broken stream continues on another group with the same weights, or ends with an error event.
 
-    pass on --broke, or its group is to be left--> back into the line, for the same weights only
+    forward --broken, or its group loses its streams--> back into the queue, for the same weights only
        ^                                                                          |
-       '------------- ask for the rest of the answer <--- placed within max_wait -'
+       '--------- request the rest of the answer <--- placed within queue_timeout -'
 
-Why it broke does not matter: the connection ended, nothing came for ``idle_timeout``, the engine sent an error event,
-or ended its stream before the answer. The number of tries is bounded by ``max_retries`` in all.
+The cause does not matter: the connection ended, no data came for ``idle_timeout``, the engine sent an error event, or
+ended its stream before the answer was complete. ``max_retries`` bounds the number of retries.
 """
 
 import json
@@ -15,27 +15,29 @@ from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.continuation.pure.chunk import ChunkError
 from llama_serving.gateway.continuation.pure.request import TEXT, next_body
 from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
-from llama_serving.gateway.continuation.pure.transcript import Story
+from llama_serving.gateway.continuation.pure.transcript import Transcript
 from llama_serving.gateway.continuation.stream import Stream
-from llama_serving.gateway.dispatcher import DeadlineError, Dispatcher
+from llama_serving.gateway.dispatcher import Dispatcher, QueueTimeoutError
 from llama_serving.gateway.http.headers import request_head
-from llama_serving.gateway.http.relay import BrokenError, Relay
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.http.relay import ReadError, Relay
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
+from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
-from llama_serving.gateway.upstream.connection import AttemptError, Pools
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 from llama_serving.gateway.upstream.health_probe import PATH as MODELS
 
-# The engine's word on the request itself: another would say the same.
-_REFUSED = frozenset({400, 401, 403, 413, 422})
+# The engine's verdict on the request itself: another engine would give the same.
+_CLIENT_ERRORS = frozenset({400, 401, 403, 413, 422})
 
 
-class Continuer:
-    """Passes on streams to their end."""
+class StreamFailover:
+    """Forwards streams to their end."""
 
-    def __init__(self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: Pools, metrics: Metrics) -> None:
+    def __init__(
+        self, config: GatewayConfig, *, dispatcher: Dispatcher, pools: ConnectionPools, metrics: Metrics
+    ) -> None:
         self._config = config
         self._dispatcher = dispatcher
         self._pools = pools
@@ -43,71 +45,73 @@ class Continuer:
         self._running: set[Stream] = set()
 
     def move_streams(self) -> None:
-        """Let streams leave groups that are to be left, where others can take them."""
+        """Move streams away from groups that are to lose them, where others can continue them."""
         for stream in list(self._running):
             if self._dispatcher.router.can_move(stream.ticket):
                 stream.move()
 
     async def run(self, relay: Relay, stream: Stream) -> None:
-        """Pass a stream on to its end; raises ClientGoneError and BrokenError."""
+        """Forward a stream to its end; raises ClientDisconnectedError and ReadError."""
         stream.relay = relay
         self._running.add(stream)
         try:
             while True:
                 try:
-                    await relay.pass_on(stream.reply, stream.tap)
+                    await relay.forward(stream.reply, stream.tap)
                     return
-                except BrokenError as error:
+                except ReadError as error:
                     stream.reply.end()
-                    if await self._is_ended(stream, relay, str(error)):
+                    if await self._is_complete(stream, relay, str(error)):
                         return
         finally:
             self._running.discard(stream)
             stream.reply.end()
             stream.close()
 
-    async def _is_ended(self, stream: Stream, relay: Relay, reason: str) -> bool:
-        """Find an engine that goes on; True when nothing but the end of the answer was missing."""
+    async def _is_complete(self, stream: Stream, relay: Relay, reason: str) -> bool:
+        """Find a group that continues; return True when only the end of the answer was missing."""
         try:
-            story = await stream.story()
+            transcript = await stream.transcript()
         except ChunkError as error:
-            raise BrokenError(f"{reason}; it cannot be continued: {error}") from error
-        if story.finish is not None:
-            await relay.write(ending(story, stream.asked))
+            raise ReadError(f"{reason}; it cannot be continued: {error}") from error
+        if transcript.finish is not None:
+            await relay.write(ending(transcript, stream.continuable))
             return True
-        await self._go_on(stream, story, reason)
+        await self._fail_over(stream, transcript, reason)
         return False
 
-    async def _go_on(self, stream: Stream, story: Story, reason: str) -> None:
+    async def _fail_over(self, stream: Stream, transcript: Transcript, reason: str) -> None:
         ticket = stream.ticket
-        ticket.weights, ticket.tries.begun = stream.weights, True
+        ticket.weights, ticket.tries.answer_begun = stream.weights, True
         fault = None if stream.moved else _fault_of(stream, reason)
         while True:
-            self._log(stream, story, fault, reason)
-            if fault is not None and not self._dispatcher.may_repeat(ticket, fault):
-                raise BrokenError(f"{ticket.last_fault}; given up after {ticket.tries.retries} tries")
-            self._dispatcher.put_back(ticket)
+            self._record(stream, transcript, fault=fault, reason=reason)
+            if fault is not None and not self._dispatcher.may_retry(ticket, fault):
+                raise ReadError(f"{ticket.last_fault}; given up (retries: {ticket.tries.retries})")
+            self._dispatcher.requeue(ticket)
             try:
-                target = (await self._dispatcher.placed(ticket)).target
-                begins_at = story.resume()
-                reply = await self._ask(stream, story, target)
-            except DeadlineError as error:
-                raise BrokenError(f"{reason}; no group with the same weights could continue it: {error}") from error
+                endpoint = (await self._dispatcher.wait_for_backend(ticket)).endpoint
+                resumes_at = transcript.resume()
+                reply = await self._request_rest(stream, transcript, endpoint)
+            except QueueTimeoutError as error:
+                raise ReadError(f"{reason}; no group with the same weights could continue it: {error}") from error
             except AttemptError as error:
                 fault = error.fault
-                self._metrics.weights[stream.passage.weights].failed += 1
+                self._metrics.weights[stream.context.weights].failed += 1
                 continue
             self._dispatcher.answered(ticket)
-            stream.passage.group, stream.passage.continued = target.name, True
-            stream.go_on(reply, story, begins_at=begins_at)
+            stream.context.group, stream.context.continued = endpoint.name, True
+            stream.resume(reply, transcript, resumes_at=resumes_at)
             return
 
-    async def _ask(self, stream: Stream, story: Story, target: Target) -> Reply:
-        """Ask for the rest of the answer; raises AttemptError, and BrokenError where nobody will give it."""
-        pool = self._pools.of(target.host, target.port)
-        context = 0 if stream.asked.max_tokens is not None else await self._context(target)
-        body = next_body(stream.asked, prompt=story.prompt, ids=story.ids, context=context)
-        head = request_head(stream.request, target=TEXT, identity=stream.passage.identity, body_length=len(body))
+    async def _request_rest(self, stream: Stream, transcript: Transcript, endpoint: Endpoint) -> Reply:
+        """Request the rest of the answer; raises AttemptError, and ReadError when every group would refuse it."""
+        pool = self._pools.of(endpoint.host, endpoint.port)
+        context_length = 0 if stream.continuable.max_tokens is not None else await self._context_length(endpoint)
+        body = next_body(
+            stream.continuable, prompt=transcript.prompt, ids=transcript.ids, context_length=context_length
+        )
+        head = request_head(stream.request, target=TEXT, request_id=stream.context.request_id, body_length=len(body))
         call = Call(head, body, True, self._config.first_byte_timeout, whole_event=True)
         stream.budget.bodies += len(body)
         try:
@@ -123,46 +127,48 @@ class Continuer:
 
     def _check(self, stream: Stream, reply: Reply) -> None:
         code = reply.message.code
-        if code in _REFUSED:
-            raise BrokenError(f"it cannot be continued: the engine answered {code} to the rest of it")
-        said = reply.message.headers.get(names.HEADER_WEIGHTS)
+        if code in _CLIENT_ERRORS:
+            raise ReadError(f"it cannot be continued: the engine answered {code} to the request for its rest")
+        weights = reply.message.headers.get(names.HEADER_WEIGHTS)
         fault = reply.fault()
         if fault is None and (code != 200 or not reply.is_event_stream):
-            fault = Fault(FaultKind.STATUS, f"answered {code} to a request for the rest of an answer", code)
-        if fault is None and stream.weights_said and said and said != stream.weights_said:
-            fault = Fault(FaultKind.STATUS, f"has the weights {said} and not {stream.weights_said}", code)
+            fault = AttemptFault(FaultKind.STATUS, f"answered {code} to the request for the rest of an answer", code)
+        if fault is None and stream.reported_weights and weights and weights != stream.reported_weights:
+            fault = AttemptFault(FaultKind.STATUS, f"has the weights {weights}, not {stream.reported_weights}", code)
         if fault is not None:
             raise AttemptError(fault)
 
-    async def _context(self, target: Target) -> int:
-        """Return the tokens that an engine takes in all; raises AttemptError."""
+    async def _context_length(self, endpoint: Endpoint) -> int:
+        """Return the engine's context length in tokens, prompt and answer together; raises AttemptError."""
         head = f"GET {MODELS} HTTP/1.1\r\nhost: llama-gateway\r\n\r\n".encode()
         reply = await attempt(
-            self._pools.of(target.host, target.port), Call(head, b"", True, self._config.idle_timeout)
+            self._pools.of(endpoint.host, endpoint.port), Call(head, b"", True, self._config.idle_timeout)
         )
         try:
             return int(json.loads(reply.first)["data"][0]["max_model_len"])
         except (ValueError, KeyError, TypeError, IndexError):
-            fault = Fault(FaultKind.STATUS, f"did not say how long its context is ({reply.message.code})", 500)
+            fault = AttemptFault(
+                FaultKind.STATUS, f"did not report its context length (status {reply.message.code})", 500
+            )
             raise AttemptError(fault) from None
         finally:
             reply.end()
 
-    def _log(self, stream: Stream, story: Story, fault: Fault | None, reason: str) -> None:
+    def _record(self, stream: Stream, transcript: Transcript, *, fault: AttemptFault | None, reason: str) -> None:
         if fault is not None:
             self._metrics.faults[fault.kind] += 1
-        passage = stream.passage
+        context = stream.context
         extra = fields(
-            request_id=passage.identity,
-            group=passage.group,
+            request_id=context.request_id,
+            group=context.group,
             weights=stream.weights,
             reason=reason if fault is None else fault.detail,
-            tokens=len(story.ids),
+            tokens=len(transcript.ids),
         )
-        LOGGER.warning("a stream is to be continued", extra=extra)
+        LOGGER.warning("continuing a stream on another group", extra=extra)
 
 
-def _fault_of(stream: Stream, reason: str) -> Fault:
+def _fault_of(stream: Stream, reason: str) -> AttemptFault:
     if isinstance(stream.tap, Rewriter) and stream.tap.differs:
-        return Fault(FaultKind.DIFFERS, f"did not go on with the answer as it had begun: {reason}")
-    return Fault(FaultKind.BROKE, f"broke off: {reason}")
+        return AttemptFault(FaultKind.DIFFERS, f"did not continue the answer as it had begun: {reason}")
+    return AttemptFault(FaultKind.STREAM_BROKEN, f"broke off: {reason}")

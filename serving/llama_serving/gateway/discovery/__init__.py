@@ -1,11 +1,11 @@
-"""How the gateway learns which groups there are."""
+"""How the gateway discovers the groups."""
 
 from collections.abc import Callable
 from typing import Protocol
 
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
-Publish = Callable[[tuple[Target, ...]], None]
+Publish = Callable[[tuple[Endpoint, ...]], None]
 
 
 class Discovery(Protocol):
@@ -14,5 +14,5 @@ class Discovery(Protocol):
     async def run(self, publish: Publish) -> None:
         """Publish all groups whenever they change, until cancelled.
 
-        While the source is out of reach nothing is published, so that the last known groups stay in use.
+        While the source cannot be reached nothing is published, so the last known groups stay in use.
         """

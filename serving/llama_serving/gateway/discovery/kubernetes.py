@@ -1,9 +1,10 @@
-"""Leaders' pods by list and watch, with plain aiohttp: the generated client costs 20 MB and most of the start's time.
+"""Leader pods by list and watch, with plain aiohttp: the generated client costs 20 MB and most of the start time.
 
     list -> publish -> watch from the list's version -> events, each published -> the watch ends -> watch again
 
-A watch that ended well goes on from the last version seen. 410, or any event of type ERROR, means that this version
-is too old: list again. While nothing can be reached nothing is published: the last known groups stay in use.
+After a watch that ended normally the next one starts at the last version seen. 410 or an event of type ERROR means that
+this version has expired: list again. While the API server cannot be reached nothing is published: the last known groups
+stay in use.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ import aiohttp
 
 from llama_serving.common.kube_access import Access, AccessError
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.discovery.pods import leader_selector, target_of
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.discovery.pods import leader_selector, parse_endpoint
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.telemetry.log import LOGGER, fields
 
 # KeyError and TypeError: something between us and the API server answered in another shape.
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError, KeyError, TypeError)
@@ -27,7 +28,7 @@ _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError
 
 @dataclass(frozen=True, slots=True)
 class WatchTimes:
-    """Seconds. ``silence``: the API server sends a bookmark about once a minute, so a longer one is a dead link."""
+    """Seconds. ``silence``: the API server sends a bookmark about once a minute, so a longer pause is a dead link."""
 
     request: float = 10
     watch: float = 240
@@ -36,8 +37,8 @@ class WatchTimes:
     max_backoff: float = 15
 
 
-class TooOldError(Exception):
-    """The API server no longer knows what happened since the version that the watch began with."""
+class ExpiredVersionError(Exception):
+    """The resource version of the watch has expired at the API server."""
 
 
 class KubernetesDiscovery:
@@ -57,7 +58,7 @@ class KubernetesDiscovery:
         self._access = access
         self._times = times or WatchTimes()
         self._jitter = jitter
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[str, Endpoint] = {}
         self._version = ""
         self._failures = 0
 
@@ -66,18 +67,18 @@ class KubernetesDiscovery:
         while True:
             try:
                 await self._cycle(publish)
-                # A server that ends every watch at once must not be asked without a pause; nothing is missed by it.
+                # A server that ends every watch at once must not be polled without a pause; no event is missed.
                 await asyncio.sleep(self._times.backoff * self._jitter())
-            except TooOldError as error:
+            except ExpiredVersionError as error:
                 self._version = ""
-                LOGGER.info("pods are listed anew", extra=fields(reason=str(error)))
+                LOGGER.info("watch expired, listing pods again", extra=fields(reason=str(error)))
                 await asyncio.sleep(self._times.backoff * self._jitter())
             except _FAILURES as error:
                 self._failures += 1
-                pause = self._pause()
+                pause = retry_pause(self._times, failures=self._failures, jitter=self._jitter())
                 reason = f"{type(error).__name__}: {error}"
                 LOGGER.warning(
-                    "the API server is out of reach, the last known groups stay in use",
+                    "API server unreachable, keeping the last known groups",
                     extra=fields(reason=reason, failures=self._failures, retry_in=round(pause, 2)),
                 )
                 await asyncio.sleep(pause)
@@ -98,13 +99,13 @@ class KubernetesDiscovery:
         async with session.get(self._path, params={"labelSelector": self._selector}, timeout=timeout) as response:
             response.raise_for_status()
             body = await response.json()
-        targets = [target_of(pod) for pod in body["items"]]
-        self._targets = {target.key: target for target in targets if target is not None}
+        endpoints = [parse_endpoint(pod) for pod in body["items"]]
+        self._targets = {endpoint.key: endpoint for endpoint in endpoints if endpoint is not None}
         self._version = body["metadata"]["resourceVersion"]
         self._failures = 0
 
     async def _watch(self, session: aiohttp.ClientSession) -> AsyncIterator[dict[str, Any]]:
-        # Half of it at random, so that the gateways do not come back all at once.
+        # Half of it is random, so that the gateways do not reconnect all at once.
         seconds = self._times.watch * (0.5 + self._jitter() / 2)
         params = {
             "labelSelector": self._selector,
@@ -116,18 +117,18 @@ class KubernetesDiscovery:
         timeout = aiohttp.ClientTimeout(sock_connect=self._times.request, sock_read=self._times.silence)
         async with session.get(self._path, params=params, timeout=timeout) as response:
             if response.status == 410:
-                raise TooOldError("410 Gone")
+                raise ExpiredVersionError("410 Gone")
             response.raise_for_status()
             self._failures = 0
-            async for line in lines_of(response.content):
+            async for line in read_lines(response.content):
                 yield json.loads(line)
 
     def _take(self, event: dict[str, Any]) -> bool:
-        """Take over an event; say whether the groups have changed."""
+        """Apply an event; return whether the groups have changed."""
         kind, pod = event["type"], event["object"]
         if kind == "ERROR":
             if pod.get("code") == 410:
-                raise TooOldError(str(pod.get("message", "410 Gone")))
+                raise ExpiredVersionError(str(pod.get("message", "410 Gone")))
             self._version = ""
             raise ValueError(f"the watch ended with an error: {pod.get('message', pod)}")
         self._version = pod["metadata"]["resourceVersion"]
@@ -135,20 +136,22 @@ class KubernetesDiscovery:
             return False
         key = pod["metadata"]["uid"]
         before = self._targets.get(key)
-        after = None if kind == "DELETED" else target_of(pod)
+        after = None if kind == "DELETED" else parse_endpoint(pod)
         if after is None:
             self._targets.pop(key, None)
         else:
             self._targets[key] = after
         return before != after
 
-    def _pause(self) -> float:
-        longest = min(self._times.backoff * 2.0 ** min(self._failures - 1, 16), self._times.max_backoff)
-        return longest * (0.5 + self._jitter() / 2)
+
+def retry_pause(times: WatchTimes, *, failures: int, jitter: float) -> float:
+    """Return the seconds to wait after so many failures in a row; ``jitter``, from 0 to 1, varies half of them."""
+    longest = min(times.backoff * 2.0 ** min(failures - 1, 16), times.max_backoff)
+    return longest * (0.5 + jitter / 2)
 
 
-async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield whole lines of any length: a pod may be longer than what aiohttp's own line reader takes."""
+async def read_lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield whole lines of any length: a pod may exceed the limit of aiohttp's own line reader."""
     rest = b""
     async for piece in content.iter_any():
         *lines, rest = (rest + piece).split(b"\n")

@@ -1,13 +1,13 @@
-"""From a leader's pod to a target.
+"""Parses a leader pod into an endpoint.
 
 A group is routable when its leader is Ready (which includes the operator's readiness gate), has an address and is not
-being deleted. Streams leave a leader that the operator has annotated so.
+being deleted. Streams move away from a leader that the operator has annotated so.
 """
 
 from typing import Any
 
 from llama_serving.config import names
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 Pod = dict[str, Any]
 
@@ -22,15 +22,15 @@ def leader_selector(deployment: str) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
-def target_of(pod: Pod) -> Target | None:
-    """Return the group of a leader; None for a pod whose label does not say which group it leads."""
+def parse_endpoint(pod: Pod) -> Endpoint | None:
+    """Return the endpoint of a leader pod; None if its label does not name its group."""
     metadata = pod["metadata"]
     ordinal = (metadata.get("labels") or {}).get(names.LABEL_GROUP, "")
     if not (ordinal.isascii() and ordinal.isdigit()):
         return None
     annotations = metadata.get("annotations") or {}
     address = (pod.get("status") or {}).get("podIP") or ""
-    return Target(
+    return Endpoint(
         key=metadata["uid"],
         name=metadata["name"],
         ordinal=int(ordinal),
@@ -48,5 +48,5 @@ def _is_ready(pod: Pod) -> bool:
 
 
 def _header_text(value: str) -> str:
-    # It becomes a header; an annotation may hold line ends.
+    # It becomes a header; an annotation may contain line ends.
     return "".join(c for c in value if " " <= c <= "~")

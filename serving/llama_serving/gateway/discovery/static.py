@@ -1,17 +1,17 @@
-"""Groups that are named on the command line: for development and benchmarks."""
+"""Groups named on the command line, for development and benchmarks."""
 
 import asyncio
 from urllib.parse import urlsplit
 
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 
 class StaticDiscovery:
     """A list that never changes; implements Discovery."""
 
-    def __init__(self, targets: tuple[Target, ...]) -> None:
-        self._targets = targets
+    def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
+        self._targets = endpoints
 
     async def run(self, publish: Publish) -> None:
         """Publish the list once."""
@@ -19,20 +19,20 @@ class StaticDiscovery:
         await asyncio.Event().wait()
 
 
-def parse_static(text: str) -> tuple[Target, ...]:
-    """Read ``name=http://host:port,...``; raises ValueError with the part that is wrong."""
-    targets = tuple(_target(ordinal, part) for ordinal, part in enumerate(text.split(",")) if part)
-    if len({target.name for target in targets}) != len(targets):
+def parse_static(text: str) -> tuple[Endpoint, ...]:
+    """Parse ``name=http://host:port,...``; raises ValueError with the invalid part."""
+    endpoints = tuple(_target(ordinal, part) for ordinal, part in enumerate(text.split(",")) if part)
+    if len({endpoint.name for endpoint in endpoints}) != len(endpoints):
         raise ValueError(f"a name occurs twice in {text!r}")
-    return targets
+    return endpoints
 
 
-def _target(ordinal: int, part: str) -> Target:
+def _target(ordinal: int, part: str) -> Endpoint:
     name, _, url = part.partition("=")
     split = urlsplit(url)
     if not name or split.scheme != "http" or not split.hostname or split.path.strip("/"):
         raise ValueError(f"{part!r} is not name=http://host:port")
-    return Target(
+    return Endpoint(
         key=name,
         name=name,
         ordinal=ordinal,

@@ -1,14 +1,14 @@
-"""Request bodies are read whole, because a retry sends them again; so their size is bounded, each and in sum."""
+"""Request bodies are read whole, because a retry sends them again. So their size is bounded, each and in total."""
 
 import asyncio
 
 from aiohttp import web
 
-from llama_serving.gateway.http.memory_budget import Budget
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 
 
 class BodyRefusedError(Exception):
-    """The body cannot be taken; ``status`` and ``code`` for the client."""
+    """The body is rejected; ``status`` and ``code`` for the client."""
 
     def __init__(self, status: int, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -17,9 +17,9 @@ class BodyRefusedError(Exception):
 
 
 class BodyReader:
-    """Reads bodies, and counts them in ``budget`` for as long as requests hold them."""
+    """Reads bodies and counts them in ``budget`` for as long as requests hold them."""
 
-    def __init__(self, *, max_body: int, budget: Budget, idle_timeout: float) -> None:
+    def __init__(self, *, max_body: int, budget: MemoryBudget, idle_timeout: float) -> None:
         self._max_body = max_body
         self._budget = budget
         self._idle_timeout = idle_timeout
@@ -29,7 +29,7 @@ class BodyReader:
         announced = request.content_length or 0
         if announced > self._max_body:
             raise self._too_large()
-        self._check_room(announced)
+        self._check_budget(announced)
         await _continue_if_asked(request)
         pieces: list[bytes] = []
         size = 0
@@ -40,7 +40,7 @@ class BodyReader:
                 self._budget.bodies += len(piece)
                 if size > self._max_body:
                     raise self._too_large()
-                self._check_room(0)
+                self._check_budget(0)
                 pieces.append(piece)
         except BaseException:
             self._budget.bodies -= size
@@ -48,26 +48,26 @@ class BodyReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self, size: int) -> None:
-        """Note that a body of this size is held no longer."""
+        """Record that a body of this size is no longer held."""
         self._budget.bodies -= size
 
     async def _piece(self, request: web.BaseRequest) -> bytes:
-        if request.content.is_eof():  # it came whole with the head, as most do: no need for a timer
+        if request.content.is_eof():  # most bodies come whole with the head and need no timer
             return request.content.read_nowait()
         try:
             async with asyncio.timeout(self._idle_timeout):
                 return await request.content.readany()
         except TimeoutError:
-            message = f"no byte of the request body came within {self._idle_timeout:g} s"
+            message = f"no byte of the request body received within {self._idle_timeout:g} s"
             raise BodyRefusedError(408, message, code="request_timeout") from None
         except web.RequestPayloadError as error:
             raise BodyRefusedError(400, f"the request body is not valid HTTP: {error}", code="bad_request") from error
 
-    def _check_room(self, more: int) -> None:
+    def _check_budget(self, more: int) -> None:
         budget = self._budget
         if not budget.has_room(more):
-            held = f"{budget.bodies} bytes of request bodies and {budget.streams} of running streams"
-            message = f"the gateway holds {held} already, of at most {budget.limit} together"
+            used = f"{budget.bodies} bytes of request bodies and {budget.streams} bytes of running streams"
+            message = f"the gateway's memory for requests is full: {used}, limit {budget.limit} bytes in total"
             raise BodyRefusedError(429, message, code="gateway_full")
 
     def _too_large(self) -> BodyRefusedError:

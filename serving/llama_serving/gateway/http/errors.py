@@ -1,4 +1,4 @@
-"""The gateway's own answers, in the shape in which OpenAI's clients expect errors."""
+"""The gateway's own errors, in the shape that OpenAI's clients expect."""
 
 import json
 
@@ -16,7 +16,7 @@ def error_body(message: str, *, kind: str, code: str) -> bytes:
 
 
 def error_event(message: str, *, code: str) -> bytes:
-    """Return the server-sent event with which a broken stream ends."""
+    """Return the server-sent event that ends a broken stream."""
     return b"data: " + error_body(message, kind="server_error", code=code) + b"\n\n"
 
 

@@ -1,8 +1,8 @@
-"""Which headers go through, and which end here.
+"""Which headers the gateway forwards, and which it drops.
 
 Hop-by-hop headers, and those that a Connection header names, belong to one connection. ``content-length`` is written
-anew because the body was read whole. ``authorization`` and ``cookie`` end here: the engine asks for neither, and
-clients of OpenAI's API always send a key, often a real one of somebody else's service.
+anew because the body was read whole. ``authorization`` and ``cookie`` are dropped: the engine needs neither, and
+clients of OpenAI's API always send a key, often a real one for another service.
 """
 
 import os
@@ -13,7 +13,7 @@ from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llama_serving.config import names
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 _HOP_BY_HOP = frozenset(
     {
@@ -34,7 +34,7 @@ _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def request_id(headers: CIMultiDictProxy[str]) -> str:
+def request_id_of(headers: CIMultiDictProxy[str]) -> str:
     """Return the client's request id if it is short printable ASCII, else a new one."""
     given = headers.get(names.HEADER_REQUEST_ID)
     if given is not None and _USABLE_ID.fullmatch(given):
@@ -42,12 +42,12 @@ def request_id(headers: CIMultiDictProxy[str]) -> str:
     return os.urandom(16).hex()
 
 
-def request_head(request: web.BaseRequest, *, target: str, identity: str, body_length: int) -> bytes:
-    """Return the request line and headers for the engine; ``target`` is path and query as they came."""
+def request_head(request: web.BaseRequest, *, target: str, request_id: str, body_length: int) -> bytes:
+    """Return the request line and headers for the engine; ``target`` is path and query as received."""
     dropped = _NOT_TO_ENGINE_RAW | _named_by_connection(request.headers)
     lines = [f"{request.method} {target} HTTP/1.1".encode("utf-8", "surrogateescape")]
     lines += [name + b": " + value for name, value in request.raw_headers if name.lower() not in dropped]
-    lines.append(f"{names.HEADER_REQUEST_ID}: {identity}".encode())
+    lines.append(f"{names.HEADER_REQUEST_ID}: {request_id}".encode())
     if "host" not in request.headers:
         lines.append(b"host: llama-gateway")
     if body_length or request.method in _BODY_METHODS:
@@ -55,30 +55,30 @@ def request_head(request: web.BaseRequest, *, target: str, identity: str, body_l
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def response_headers(message: RawResponseMessage, *, target: Target, identity: str) -> CIMultiDict[str]:
-    """Return the engine's headers for the client, and who answered.
+def response_headers(message: RawResponseMessage, *, endpoint: Endpoint, request_id: str) -> CIMultiDict[str]:
+    """Return the engine's headers for the client, with the group and the weights that answered.
 
-    An engine that names its weights itself knows best: what discovery says of them may be a moment old.
+    The weights that the engine names itself take precedence: those of discovery may be a moment old.
     """
     dropped = _HOP_BY_HOP
     if "connection" in message.headers:
         dropped = dropped | {name.decode("latin-1") for name in _named_by_connection(message.headers)}
     headers = CIMultiDict((name, value) for name, value in message.headers.items() if name.lower() not in dropped)
-    headers[names.HEADER_REQUEST_ID] = identity
-    headers[names.HEADER_GROUP] = str(target.ordinal)
-    headers.setdefault(names.HEADER_WEIGHTS, target.weights)
-    # Without it aiohttp would name itself and its version.
+    headers[names.HEADER_REQUEST_ID] = request_id
+    headers[names.HEADER_GROUP] = str(endpoint.ordinal)
+    headers.setdefault(names.HEADER_WEIGHTS, endpoint.weights)
+    # Without it aiohttp would send its own name and version.
     headers.setdefault("server", "llama-gateway")
     return headers
 
 
-def held_headers(identity: str) -> CIMultiDict[str]:
-    """Return the headers of a stream that begins before any group has answered; so it cannot name one."""
+def event_stream_headers(request_id: str) -> CIMultiDict[str]:
+    """Return the headers of a stream that begins before a group has answered, so they name no group."""
     return CIMultiDict(
         {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",
-            names.HEADER_REQUEST_ID: identity,
+            names.HEADER_REQUEST_ID: request_id,
             "server": "llama-gateway",
         }
     )

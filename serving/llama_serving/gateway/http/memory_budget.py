@@ -1,7 +1,8 @@
 """How many bytes of request bodies and of running streams fit into the container.
 
-Half of what the limit leaves beside the process itself: while a body is sent, what the engine has not taken yet is
-there a second time, in the socket's buffer. Of that, running streams may take a half: requests must find room too.
+The budget is half of the memory limit less the process itself: while a body is sent, the part that the engine has not
+taken yet exists a second time, in the socket's buffer. Running streams may take half of the budget, so that requests
+find memory too.
 """
 
 from pathlib import Path
@@ -29,8 +30,8 @@ def body_budget(limit: int | None) -> int:
     return max((limit - _PROCESS) // 2, _LEAST)
 
 
-class Budget:
-    """What is held now, in bytes; ``limit`` for both together."""
+class MemoryBudget:
+    """Bytes held now for request bodies and for running streams; ``limit`` is for both together."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -38,16 +39,16 @@ class Budget:
         self.streams = 0
 
     def has_room(self, more: int) -> bool:
-        """Say whether so many bytes more may be held."""
+        """Return whether ``more`` bytes may be held in addition."""
         return self.bodies + self.streams + more <= self.limit
 
-    def keep(self, size: int) -> bool:
-        """Reserve room for a stream; False when there is none."""
+    def reserve(self, size: int) -> bool:
+        """Reserve ``size`` bytes for a stream; return False when there are not so many."""
         if self.streams + size > self.limit // 2 or not self.has_room(size):
             return False
         self.streams += size
         return True
 
-    def free(self, size: int) -> None:
-        """Give back what a stream has reserved."""
+    def release(self, size: int) -> None:
+        """Release ``size`` bytes that a stream has reserved."""
         self.streams -= size

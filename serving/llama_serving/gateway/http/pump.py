@@ -1,8 +1,8 @@
 """Moves the pieces of a body from the engine's connection to the client's, as they arrive.
 
-It works inside the callback that received a piece: no task is woken per token, which a stream consists of. A task is
-woken only for what needs one: the end, a failure, or a client that is slower than the engine. Then nothing more is
-read from the engine until the client has taken what is on its way.
+It works inside the callback that received a piece, so no task is woken per token. A task is woken only for the end, a
+failure, or a client that is slower than the engine. Then nothing more is read from the engine until the client has
+taken what was sent.
 """
 
 import asyncio
@@ -11,26 +11,29 @@ from typing import Protocol
 from aiohttp import SocketTimeoutError, web
 from aiohttp.http import StreamWriter
 
-from llama_serving.gateway.telemetry.token_counter import Produced
+from llama_serving.gateway.telemetry.token_counter import TokenCounter
 from llama_serving.gateway.upstream.exchange import Reply
 
 
-class ClientGoneError(Exception):
-    """The client closed its connection, or takes nothing any more."""
+class ClientDisconnectedError(Exception):
+    """The client closed its connection, or no longer reads."""
 
 
 class Tap(Protocol):
-    """What a stream's pieces go through. ``failure``: why its engine must be left; ``done``: the answer is complete."""
+    """A transformation of a stream's pieces.
+
+    ``failure``: why its engine must be left, empty while it is well; ``done``: the answer is complete.
+    """
 
     failure: str
     done: bool
 
     def take(self, piece: bytes) -> bytes:
-        """Take in a piece; return what the client gets, which may be nothing yet."""
+        """Accept a piece of the engine; return the bytes for the client, which may be none."""
 
 
 class Pump:
-    """One body; ``idle_timeout`` in seconds, for both sides. ``last`` is the piece that was passed on last."""
+    """One body; ``idle_timeout`` in seconds, for both sides. ``last`` is the piece that was forwarded last."""
 
     def __init__(
         self,
@@ -39,46 +42,49 @@ class Pump:
         *,
         writer: StreamWriter,
         idle_timeout: float,
-        produced: Produced,
+        token_counter: TokenCounter,
         tap: Tap | None = None,
     ) -> None:
         self.last = reply.first
         self._tap = tap
-        self._produced = produced
+        self._token_counter = token_counter
         self._request = request
         self._content = reply.content
         self._connection = reply.connection
         self._writer = writer
         self._idle_timeout = idle_timeout
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._last_read = self._loop.time()
         self._wake: asyncio.Future[None] = self._loop.create_future()
         self._busy = False
 
     async def run(self) -> None:
-        """Move everything, or until the tap has failed; raises ClientGoneError, or what broke the engine's side."""
-        self._connection.on_news = self._push
+        """Move the body to its end, or until the tap fails.
+
+        Raises ClientDisconnectedError, or the exception that broke the engine's side.
+        """
+        self._connection.on_progress = self._push
         self._timer = self._loop.call_later(self._idle_timeout, self._check_idle)
         try:
             while not self._is_over():
                 self._wake = self._loop.create_future()
                 self._push()
                 await self._wake
-                await self._let_client_catch_up()
+                await self._drain()
         finally:
-            self._connection.on_news = None
+            self._connection.on_progress = None
             self._timer.cancel()
         error = self._content.exception()
         if error is not None:
             raise error
 
-    def look(self) -> None:
-        """Notice that the tap has failed by itself."""
+    def check_tap(self) -> None:
+        """Wake the task that runs the pump: the tap's ``failure`` was set from outside."""
         if not self._wake.done():
             self._wake.set_result(None)
 
     def _push(self) -> None:
-        # Reading may make the connection go on at once and call back in here: the outer call takes it all.
+        # Reading may resume the connection, which calls back in here at once: the outer call reads everything.
         if self._busy:
             return
         self._busy = True
@@ -87,7 +93,7 @@ class Pump:
                 piece = self._content.read_nowait(-1)
                 if not piece:
                     return
-                self._pass_on(piece)
+                self._forward(piece)
         finally:
             self._busy = False
         if not self._wake.done():
@@ -105,39 +111,39 @@ class Pump:
         transport = self._request.transport
         return transport is None or transport.is_closing()
 
-    def _pass_on(self, piece: bytes) -> None:
-        self._heard = self._loop.time()
+    def _forward(self, piece: bytes) -> None:
+        self._last_read = self._loop.time()
         if self._tap is not None:
             piece = self._tap.take(piece)
             if not piece:
                 return
         else:
-            self._produced.take(piece)
+            self._token_counter.take(piece)
         self.last = piece
         transport = self._request.transport
         if transport is not None:
             transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._writer.chunked else piece)
 
-    async def _let_client_catch_up(self) -> None:
+    async def _drain(self) -> None:
         if self._is_client_gone():
-            raise ClientGoneError("closed its connection")
+            raise ClientDisconnectedError("the client closed its connection")
         if not self._request.protocol.writing_paused:
             return
         try:
             async with asyncio.timeout(self._idle_timeout):
                 await self._writer.drain()
         except TimeoutError:
-            raise ClientGoneError(f"took nothing for {self._idle_timeout:g} s") from None
+            raise ClientDisconnectedError(f"the client read nothing for {self._idle_timeout:g} s") from None
         except ConnectionError as error:
-            raise ClientGoneError(str(error)) from error
-        self._heard = self._loop.time()
+            raise ClientDisconnectedError(str(error)) from error
+        self._last_read = self._loop.time()
 
     def _check_idle(self) -> None:
-        # One timer for the whole body, not one per piece.
-        left = self._heard + self._idle_timeout - self._loop.time()
+        # One timer for the whole body instead of one per piece.
+        left = self._last_read + self._idle_timeout - self._loop.time()
         if self._request.protocol.writing_paused:
             left = self._idle_timeout
         if left > 0:
             self._timer = self._loop.call_later(left, self._check_idle)
         else:
-            self._connection.set_exception(SocketTimeoutError(f"nothing came for {self._idle_timeout:g} s"))
+            self._connection.set_exception(SocketTimeoutError(f"no data received for {self._idle_timeout:g} s"))

@@ -1,7 +1,7 @@
-"""From the first byte on: an answer is passed on until its end, or until one side breaks.
+"""Forwards an answer from its first byte to its end, or until one side breaks.
 
-An answer that the engine breaks off must not look complete. Its connection is closed without the end mark of the
-body; where the body is a stream of events and the break is between two events, an error event goes before.
+An answer that the engine breaks off must not look complete. The client's connection is closed without the end mark of
+the body. If the body is a stream of events and the break is between two events, an error event is sent first.
 """
 
 import contextlib
@@ -12,26 +12,26 @@ from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.http.errors import error_event
-from llama_serving.gateway.http.pump import ClientGoneError, Pump, Tap
-from llama_serving.gateway.telemetry.token_counter import Produced
+from llama_serving.gateway.http.pump import ClientDisconnectedError, Pump, Tap
+from llama_serving.gateway.telemetry.token_counter import TokenCounter
 from llama_serving.gateway.upstream.exchange import Reply
 
 _UPSTREAM_ERRORS = (ClientError, HttpProcessingError, OSError, TimeoutError)
 _EVENT_END = (b"\n\n", b"\r\n\r\n")
 
 
-class BrokenError(Exception):
-    """The engine broke off after the first byte."""
+class ReadError(Exception):
+    """The engine's side of an answer broke after the first byte."""
 
 
-class _Answer(web.StreamResponse):
-    """Its head leaves together with the first piece: one packet, and one system call less of three per request."""
+class _Response(web.StreamResponse):
+    """A response whose head is sent with the first piece: one packet, and two system calls instead of three."""
 
     _send_headers_immediately = False
 
 
 class Relay:
-    """Passes one answer, of one engine or of several in turn, to the client; ``idle_timeout`` in seconds."""
+    """Forwards one answer, of one engine or of several in turn, to the client; ``idle_timeout`` in seconds."""
 
     def __init__(self, request: web.BaseRequest, idle_timeout: float) -> None:
         self._request = request
@@ -40,85 +40,85 @@ class Relay:
         self._last = b""
         self._ended = False
         self._is_events = False
-        self._produced = Produced()
+        self._token_counter = TokenCounter()
 
     @property
     def tokens(self) -> int:
-        """Return how many tokens an answer had that went through no tap."""
-        return self._produced.tokens(events=self._is_events)
+        """Number of tokens of an answer that was forwarded without a tap."""
+        return self._token_counter.tokens(events=self._is_events)
 
     async def begin(self, reply: Reply, headers: CIMultiDict[str], *, close: bool) -> None:
-        """Begin the answer with this head; it leaves with the first piece."""
+        """Begin the answer with this head; it is sent with the first piece."""
         message = reply.message
         self._is_events = reply.is_event_stream
-        await self._prepare(_Answer(status=message.code, reason=message.reason, headers=headers), close=close)
+        await self._prepare(_Response(status=message.code, reason=message.reason, headers=headers), close=close)
 
     async def begin_events(self, headers: CIMultiDict[str], *, close: bool) -> None:
-        """Begin a stream of events with this head, before there is an answer; it leaves with the first of them."""
+        """Begin a stream of events with this head before there is an answer; it is sent with the first event."""
         self._is_events = True
-        await self._prepare(_Answer(status=200, headers=headers), close=close)
+        await self._prepare(_Response(status=200, headers=headers), close=close)
 
-    async def pass_on(self, reply: Reply, tap: Tap | None = None) -> None:
-        """Pass on what one engine sends; raises ClientGoneError and BrokenError."""
+    async def forward(self, reply: Reply, tap: Tap | None = None) -> None:
+        """Forward what one engine sends; raises ClientDisconnectedError and ReadError."""
         try:
             if tap is None:
-                self._produced.take(reply.first)
+                self._token_counter.take(reply.first)
             if tap is None and reply.content.at_eof():
                 self._ended = True
                 await self._response.write_eof(reply.first)
                 return
             await self.write(reply.first if tap is None else tap.take(reply.first))
-            await self._move(reply, tap)
+            await self._pump_rest(reply, tap)
         except ConnectionError as error:
-            raise ClientGoneError(str(error)) from error
+            raise ClientDisconnectedError(str(error)) from error
         if tap is not None and not tap.done:
-            raise BrokenError(tap.failure or "ended its stream before the answer was complete")
+            raise ReadError(tap.failure or "ended its stream before the answer was complete")
 
     async def write(self, events: bytes) -> None:
-        """Send this to the client."""
+        """Send these bytes to the client."""
         if events:  # an empty chunk would end the body
             self._last = events
             await self._writer.write(events, drain=False)
 
-    def remark(self, events: bytes) -> None:
-        """Send this between two pieces, without waiting; nothing to a client that is slow or gone."""
+    def write_comment(self, comment: bytes) -> None:
+        """Send an SSE comment between two events without waiting; a slow or gone client gets none."""
         transport = self._request.transport
         if transport is None or transport.is_closing() or self._request.protocol.writing_paused:
             return
-        self._last = events
-        transport.write(b"%x\r\n%b\r\n" % (len(events), events) if self._writer.chunked else events)
+        self._last = comment
+        transport.write(b"%x\r\n%b\r\n" % (len(comment), comment) if self._writer.chunked else comment)
 
     async def end(self) -> web.StreamResponse:
-        """End the answer well; return what the server wants returned."""
+        """End the answer as complete; return what the server wants returned."""
         if not self._ended:
             await self._response.write_eof()
         return self._response
 
     async def fail(self, reason: str) -> None:
-        """Tell the client of a stream of events, if it is between two of them, that nothing more comes."""
+        """Send an error event if the answer is a stream of events and the last one was sent whole."""
         if self._is_events and self._last.endswith(_EVENT_END):
             with contextlib.suppress(ConnectionError):
                 await self.write(error_event(reason, code="stream_broken"))
 
-    def look(self) -> None:
-        """Notice that the tap has failed by itself."""
+    def check_tap(self) -> None:
+        """Notice that the tap's ``failure`` was set from outside."""
         if self._pump is not None:
-            self._pump.look()
+            self._pump.check_tap()
 
     async def _prepare(self, response: web.StreamResponse, *, close: bool) -> None:
         self._response = response
         if close:
             response.force_close()
-        # prepare() is declared to return the abstract class, which has none of the ways to write.
+        # prepare() is declared to return the abstract class, which cannot write without waiting.
         self._writer = cast(StreamWriter, await response.prepare(self._request))
 
-    async def _move(self, reply: Reply, tap: Tap | None) -> None:
+    async def _pump_rest(self, reply: Reply, tap: Tap | None) -> None:
         self._pump = Pump(
             self._request,
             reply,
             writer=self._writer,
             idle_timeout=self._idle_timeout,
-            produced=self._produced,
+            token_counter=self._token_counter,
             tap=tap,
         )
         self._pump.last = self._last
@@ -127,7 +127,7 @@ class Relay:
         except _UPSTREAM_ERRORS as error:
             if tap is not None and tap.done:
                 return
-            raise BrokenError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            raise ReadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
         finally:
             self._last = self._pump.last
             self._pump = None

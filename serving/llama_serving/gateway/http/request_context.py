@@ -1,67 +1,68 @@
-"""What is known of one request on its way, for the counters and the log."""
+"""What is known about one request, for the metrics and the log."""
 
 import logging
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from llama_serving.gateway.http.sse_keepalive import Hold
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.request_size import Size
+from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
+from llama_serving.gateway.routing.request_size import RequestSize
+from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics, WeightsCount
 
 CLIENT_CLOSED = 499
 
 
 @dataclass(slots=True)
-class Passage:
-    """One request; times in seconds of the gateway's clock, ``held`` in bytes.
+class RequestContext:
+    """One request; times in seconds of the gateway's clock, ``body_size`` in bytes held for it.
 
-    ``group`` and ``weights`` are those of the last attempt, ``sent`` is when it began that was answered.
-    ``streams``: the answer is a stream; ``continued``: another group went on with it; ``alone``: why none could.
-    ``asks_stream``: so that it can be held by comments; ``hold``: it had to wait, ``size``: None for what is no work.
-    ``used`` and ``tokens``: the seconds that it had a slot of a group, and what the client got for them.
-    ``code`` is what the client got, if only inside of a stream; ``outcome`` one of ``Metrics.TOTALS`` or empty for a
-    refusal of another kind, ``reason`` a sentence where something went wrong.
+    ``group`` and ``weights`` are those of the last attempt; ``sent`` is when the attempt began that was answered.
+    ``wants_stream``: the client asked for a stream, so SSE comments can keep it alive; ``keep_alive``: it had to wait.
+    ``is_stream``: the answer is a stream; ``continued``: another group continued it; ``not_continuable``: why none can.
+    ``size``: None for a request that is no work for a group.
+    ``used`` and ``tokens``: the seconds that it held a slot of a group, and the tokens that the client got for them.
+    ``code`` is the status that the client got, if only inside a stream; ``outcome`` one of ``Metrics.TOTALS``, or empty
+    for any other rejection; ``reason`` a clause when something went wrong.
     """
 
     request: web.BaseRequest
-    identity: str
+    request_id: str
     started: float
-    held: int = 0
+    body_size: int = 0
     group: str = ""
     weights: str = ""
     sent: float = 0.0
-    streams: bool = False
+    is_stream: bool = False
     continued: bool = False
-    alone: str = ""
+    not_continuable: str = ""
     code: int = CLIENT_CLOSED
     outcome: str = ""
     reason: str = ""
     waited: float = 0.0
     retries: int = 0
     first_byte: float | None = None
-    asks_stream: bool = False
-    hold: Hold | None = None
-    size: Size | None = None
+    wants_stream: bool = False
+    keep_alive: SseKeepAlive | None = None
+    size: RequestSize | None = None
     used: float = 0.0
     tokens: int = 0
 
     def finish(self, metrics: Metrics, *, now: float, access_log: bool) -> None:
-        """Count the request, and log it if it went wrong or if every request is to be logged."""
+        """Count the request; log it if it went wrong or if every request is to be logged."""
         metrics.codes[self.code] += 1
         metrics.duration.observe(now - self.started)
         metrics.wait.observe(self.waited)
         if self.first_byte is not None:
             metrics.first_byte.observe(self.first_byte - self.started)
-            if self.streams:
+            if self.is_stream:
                 metrics.weights[self.weights].observe(self.first_byte - self.sent)
         if self.outcome:
             metrics.totals[self.outcome] += 1
         if self.outcome in ("finished", "broken"):
             self._count_weights(metrics.weights[self.weights])
         if self.outcome == "finished" and self.size is not None:
-            metrics.demand.ended(self.size, tokens=self.tokens, seconds=self.used)
+            metrics.workload.count_served(self.size, tokens=self.tokens, seconds=self.used)
         metrics.totals["continued"] += self.continued and self.outcome == "finished"
         if self.reason and self.outcome != "cancelled":
             self._log(logging.WARNING, "request failed", now)
@@ -75,7 +76,7 @@ class Passage:
 
     def _log(self, level: int, message: str, now: float) -> None:
         extra = fields(
-            request_id=self.identity,
+            request_id=self.request_id,
             method=self.request.method,
             path=self.request.path,
             status=self.code,

@@ -1,4 +1,5 @@
-"""Deciding without doing: who gets which group, who waits, what is tried again.
+"""Routing decisions: which request goes to which backend, which requests wait, which attempts are retried.
 
-Nothing in this package awaits, reads a clock or opens a socket: ``now`` (seconds of a monotonic clock) is an argument.
+The package is pure: it does not await, read a clock or open a socket. ``now`` (seconds of a monotonic clock) is an
+argument.
 """

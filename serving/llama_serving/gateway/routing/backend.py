@@ -1,20 +1,20 @@
-"""One group as the router sees it."""
+"""One group of the deployment, as the router sees it: the backend of requests."""
 
 from dataclasses import dataclass
 
 from llama_serving.gateway.routing.ejection import Health
-from llama_serving.gateway.routing.endpoint import Target
+from llama_serving.gateway.routing.endpoint import Endpoint
 
 
 @dataclass(slots=True, eq=False)
-class Group:
-    """What discovery said last, this gateway's own requests there and its own observations.
+class Backend:
+    """The endpoint that discovery named last, this gateway's requests in flight there, and its observed health.
 
-    ``gone``: discovery names it no more; it stays only as long as requests are in flight there.
-    ``last_grant``: number of the last grant, so that among equals the one that was left alone longest is next.
+    ``gone``: discovery no longer names it; it is kept only while requests are in flight there.
+    ``last_grant``: number of the last grant; among equals the backend with the smallest one is next.
     """
 
-    target: Target
+    endpoint: Endpoint
     health: Health
     in_flight: int = 0
     last_grant: int = 0
@@ -22,10 +22,10 @@ class Group:
 
     @property
     def key(self) -> str:
-        """Return the identity of the leader."""
-        return self.target.key
+        """Identity of the leader."""
+        return self.endpoint.key
 
     @property
     def is_routable(self) -> bool:
-        """Say whether requests may be sent there at all."""
-        return self.target.ready and not (self.gone or self.health.ejected or self.target.moving)
+        """Whether requests may be sent there at all."""
+        return self.endpoint.ready and not (self.gone or self.health.ejected or self.endpoint.moving)

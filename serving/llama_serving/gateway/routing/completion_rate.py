@@ -1,4 +1,4 @@
-"""How fast requests end, for the Retry-After of a refused one."""
+"""The rate at which requests complete, for the Retry-After of a rejected one."""
 
 import math
 from collections import deque
@@ -7,14 +7,14 @@ WINDOW = 60.0
 MAX_RETRY_AFTER = 60
 
 
-class EndRate:
-    """Ends per second over the last ``WINDOW`` seconds, from a bounded sample."""
+class CompletionRate:
+    """Completions per second over the last ``WINDOW`` seconds, from a bounded sample."""
 
     def __init__(self, sample: int = 256) -> None:
         self._ends: deque[float] = deque(maxlen=sample)
 
     def note(self, now: float) -> None:
-        """Note that a request has ended."""
+        """Record that a request has completed."""
         self._ends.append(now)
 
     def per_second(self, now: float) -> float:
@@ -23,7 +23,7 @@ class EndRate:
             self._ends.popleft()
         if not self._ends:
             return 0.0
-        # Two ends within a millisecond are no rate of 2000 per second; a full sample may be that quick.
+        # Two completions within a millisecond are not a rate of 2000 per second; a full sample may be that fast.
         shortest = 0.001 if len(self._ends) == self._ends.maxlen else 1.0
         return len(self._ends) / max(now - self._ends[0], shortest)
 

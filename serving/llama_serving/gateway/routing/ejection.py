@@ -1,19 +1,19 @@
-"""Passive ejection of one group.
+"""Passive ejection of one backend.
 
-Why it is needed: least-outstanding routing sends everything to a group that fails fast, since nothing stays
-outstanding there.
+Least-outstanding routing alone would send everything to a backend that fails fast, because nothing stays outstanding
+there.
 
     healthy  --hard fault, or STRIKES soft faults without an answer between-->  ejected
     healthy  --soft fault-->  healthy, a probe is due at once
     ejected  --pause over-->  a probe is due  --good-->  healthy
                                               --bad-->   ejected, the pause doubled up to MAX_PAUSE
 
-A real answer sets strikes and pause back; a good probe does not, because a probe may succeed where requests fail: a
-group that came back by a probe is on its last strike until it has really answered.
-Discovery's word that the group became ready overrules everything.
+A real answer resets strikes and pause. A good probe does not, because a probe may succeed where requests fail: a
+backend that came back by a probe is on its last strike until it has answered a request.
+When discovery reports that the group became ready, all failures are forgotten.
 
-``epoch`` grows when the group comes back: a failure of a request sent in an older epoch says nothing about it now.
-``proof`` grows with each sign that the group works: a request that failed here waits for the next one.
+``epoch`` grows when the backend comes back: a failure of a request sent in an older epoch says nothing about it now.
+``proof`` grows with each sign that the backend works: a request that failed here waits for the next one.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MAX_PAUSE = 30.0
 
 @dataclass(slots=True)
 class Health:
-    """State of one group; ``base_pause`` in seconds, ``probe_at`` on the caller's clock."""
+    """State of one backend; ``base_pause`` in seconds, ``probe_at`` on the caller's clock."""
 
     base_pause: float
     ejected: bool = False
@@ -36,13 +36,13 @@ class Health:
     _probe: int = 0
 
     def answered(self, epoch: int) -> None:
-        """Note a real answer to a request that was sent in ``epoch``."""
+        """Record a real answer to a request that was sent in ``epoch``."""
         if epoch == self.epoch and not self.ejected:
             self._strikes = 0
             self._ejections = 0
 
     def failed(self, *, epoch: int, hard: bool, now: float) -> None:
-        """Note a failure of a request that was sent in ``epoch``."""
+        """Record a failure of a request that was sent in ``epoch``."""
         if epoch != self.epoch or self.ejected:
             return
         self._strikes += 1
@@ -52,13 +52,13 @@ class Health:
             self.probe_at = now
 
     def start_probe(self) -> int:
-        """Note that the due probe is on its way; return the token with which its result must come back."""
+        """Record that the due probe has started; return the token that its result must carry."""
         self.probe_at = None
         self._probe += 1
         return self._probe
 
     def probed(self, *, token: int, good: bool, now: float) -> None:
-        """Note the result of a probe; one that was overtaken by other news is ignored."""
+        """Record the result of a probe; a result older than the last change of state is ignored."""
         if token != self._probe:
             return
         if not good:

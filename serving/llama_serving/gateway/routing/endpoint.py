@@ -1,14 +1,14 @@
-"""What discovery says of one group."""
+"""What discovery says about one group."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The leader of a group, and where its engine answers.
+class Endpoint:
+    """The leader of a group, and the address of its engine.
 
-    ``key`` is what makes two leaders different: a pod that was created again has the same name and another key.
-    ``moving``: streams that still run there are to go on elsewhere, if a group with the same weights can take them.
+    ``key`` identifies the leader: a pod that was created again has the same name and another key.
+    ``moving``: running streams move to another group, if one with the same weights can take them.
     """
 
     key: str

@@ -1,37 +1,37 @@
-"""How much work a request is, and sums of it."""
+"""The size of a request in tokens, and totals over requests."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Size(NamedTuple):
-    """Tokens of one request: of its prompt, estimated, and those that its answer is expected to have."""
+class RequestSize(NamedTuple):
+    """Tokens of one request: of its prompt (estimated) and of its answer (expected)."""
 
     prompt_tokens: int
     answer_tokens: int
 
 
-#: Of a request of which nothing is known but that it is one.
-UNKNOWN = Size(0, 0)
+#: The size of a request whose body was not read.
+UNKNOWN = RequestSize(0, 0)
 
 
 @dataclass(slots=True)
-class Sum:
-    """Requests and their tokens; ``seconds`` that they had a slot of a group, added up."""
+class WorkTotals:
+    """Requests and their tokens; ``seconds`` is the time that they held a slot of a group, added up."""
 
     requests: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
     seconds: float = 0.0
 
-    def add(self, size: Size) -> None:
+    def add(self, size: RequestSize) -> None:
         """Add one request."""
         self.requests += 1
         self.prompt_tokens += size.prompt_tokens
         self.answer_tokens += size.answer_tokens
 
-    def take(self, size: Size) -> None:
-        """Take one request out again."""
+    def subtract(self, size: RequestSize) -> None:
+        """Subtract one request."""
         self.requests -= 1
         self.prompt_tokens -= size.prompt_tokens
         self.answer_tokens -= size.answer_tokens

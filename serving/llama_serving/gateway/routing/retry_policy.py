@@ -1,17 +1,17 @@
-"""What can go wrong with one attempt, and whether the request is tried again.
+"""How one attempt can fail, and whether the request is retried.
 
-Rule. Before the first byte of an answer has left for the client, a generation may be repeated. It is repeated
+Until the first byte of an answer has left for the client, a request may be retried. It is retried
 
-- after a failed connection, up to the limit of retries: the request never arrived;
-- after a connection that broke (or spoke no HTTP) while it had the request, up to the same limit, but ``MAX_KILLS``
-  times at most: a request that breaks every engine that gets it must not be carried from group to group;
-- after 502, 503 and 504, up to the limit of retries: they come from what stands before the engine;
-- after 500, ``MAX_INTERNAL`` times: either the engine is dying or the request is at fault, and the second try tells;
+- after a failed connection, up to ``max_retries``: the request never arrived;
+- after a connection that was closed (or broke the protocol) while it had the request, up to the same limit, but at
+  most ``MAX_KILLS`` times: a request that crashes its engine must not crash one group after the other;
+- after 502, 503 and 504, up to ``max_retries``: they come from the servers in front of the engine;
+- after 500, ``MAX_INTERNAL`` times: either the engine is dying or the request is at fault, and the retry shows which;
 - never after any other status: that is the engine's answer;
-- never after a hang: the time-out is as long as the longest answer, and the request may be the cause.
+- never after a read timeout: it is as long as the longest answer, and the request may be the cause.
 
-A stream that broke off after its first byte is not repeated but continued, up to the limit of retries alone: it is
-known that engines can answer it. So the limits for requests that may themselves be the cause do not hold for it.
+A stream that broke after its first byte is not retried but continued, up to ``max_retries`` alone: engines are known
+to answer it, so the lower limits for requests that may themselves be the cause do not apply.
 """
 
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ RETRIED_STATUSES = _GATEWAY_STATUSES | {500}
 
 
 class FaultKind(StrEnum):
-    """The ways in which an attempt ends without an answer to pass on."""
+    """The ways in which an attempt fails; the values are labels of the metric attempt_faults."""
 
     CONNECT = "connect"  # refused, unreachable or timed out: the engine never saw the request
     RESET = "reset"  # closed after the request was sent and before a whole head came
-    GARBAGE = "garbage"  # what came is not HTTP
+    PROTOCOL_ERROR = "protocol_error"  # what came is not HTTP
     STATUS = "status"  # a head with one of RETRIED_STATUSES
-    HANG = "hang"  # no head within the first-byte time-out
-    BROKE = "broke"  # a stream ended before its answer did
-    DIFFERS = "differs"  # a continuation did not say again what the client has already
+    READ_TIMEOUT = "read_timeout"  # no first byte within first_byte_timeout
+    STREAM_BROKEN = "stream_broken"  # a stream ended before its answer did
+    DIFFERS = "differs"  # a continuation did not repeat what the client has already
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class AttemptFault:
     """One failed attempt; ``detail`` completes the sentence "group G ..."."""
 
     kind: FaultKind
@@ -46,42 +46,42 @@ class Fault:
 
     @property
     def is_hard(self) -> bool:
-        """Whether the group itself failed, so that it is ejected at once."""
-        return self.kind in (FaultKind.CONNECT, FaultKind.RESET, FaultKind.GARBAGE)
+        """Whether the backend itself failed, so that it is ejected at once."""
+        return self.kind in (FaultKind.CONNECT, FaultKind.RESET, FaultKind.PROTOCOL_ERROR)
 
     @property
-    def is_groups(self) -> bool:
-        """Whether it says something about the group at all: with sampling, answers may differ by chance."""
+    def blames_backend(self) -> bool:
+        """Whether it says anything about the backend: with sampling, answers may differ by chance."""
         return self.kind is not FaultKind.DIFFERS
 
 
 @dataclass(slots=True)
 class Tries:
-    """How often one request has failed so far, by what the limits look at; ``begun``: the client has a first byte."""
+    """Failures of one request so far, counted per limit; ``answer_begun``: the client has a first byte."""
 
     retries: int = 0
     kills: int = 0
     internal: int = 0
-    begun: bool = False
+    answer_begun: bool = False
 
-    def may_repeat(self, fault: Fault, max_retries: int) -> bool:
-        """Say whether the request is tried again after ``fault``, and count that retry if it is."""
+    def may_retry(self, fault: AttemptFault, max_retries: int) -> bool:
+        """Return whether the request is retried after ``fault``, and count that retry."""
         if self.retries >= max_retries or not self._within_own_limit(fault):
             return False
         self.retries += 1
-        self.kills += fault.kind in (FaultKind.RESET, FaultKind.GARBAGE)
+        self.kills += fault.kind in (FaultKind.RESET, FaultKind.PROTOCOL_ERROR)
         self.internal += fault.status == 500
         return True
 
-    def _within_own_limit(self, fault: Fault) -> bool:
-        if self.begun:
-            return fault.kind is not FaultKind.HANG
+    def _within_own_limit(self, fault: AttemptFault) -> bool:
+        if self.answer_begun:
+            return fault.kind is not FaultKind.READ_TIMEOUT
         match fault.kind:
-            case FaultKind.CONNECT | FaultKind.BROKE | FaultKind.DIFFERS:
+            case FaultKind.CONNECT | FaultKind.STREAM_BROKEN | FaultKind.DIFFERS:
                 return True
-            case FaultKind.RESET | FaultKind.GARBAGE:
+            case FaultKind.RESET | FaultKind.PROTOCOL_ERROR:
                 return self.kills + 1 < MAX_KILLS
             case FaultKind.STATUS:
                 return fault.status in _GATEWAY_STATUSES or self.internal < MAX_INTERNAL
-            case FaultKind.HANG:
+            case FaultKind.READ_TIMEOUT:
                 return False

@@ -1,9 +1,10 @@
-"""Which request goes to which group, and when.
+"""Which request goes to which backend, and when.
 
-Rule: least outstanding among the groups that are ready, not ejected, below their limit and not already failed by this
-request; among equals the one left alone longest. Who finds none waits in order of arrival, at most ``waiting`` of
-them and each at most ``wait`` seconds in all. Whenever a slot may have become free, ``_grant`` hands out all free
-slots, so at rest a free slot means that no waiting request may use it: a new request can take it without overtaking.
+Rule: least outstanding among the backends that are ready, not ejected, below their limit and have not failed this
+request; among equals the one that was granted least recently. A request that finds none waits in order of arrival; at
+most ``max_queue_length`` wait, each at most ``queue_timeout`` seconds in all. Whenever a slot may have become free,
+``_grant`` hands out all free slots. So at rest a free slot means that no waiting request may use it, and a new request
+can take it without overtaking.
 
 Methods that may place waiting requests return those that they placed; the caller wakes them.
 """
@@ -11,220 +12,220 @@ Methods that may place waiting requests return those that they placed; the calle
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.completion_rate import EndRate
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
-from llama_serving.gateway.routing.endpoint import Target
-from llama_serving.gateway.routing.request_size import UNKNOWN, Size
-from llama_serving.gateway.routing.retry_policy import Fault
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
+from llama_serving.gateway.routing.retry_policy import AttemptFault
 from llama_serving.gateway.routing.ticket import Ticket
-from llama_serving.gateway.routing.wait_queue import Line
+from llama_serving.gateway.routing.wait_queue import WaitQueue
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Numbers of requests, and seconds."""
+    """Numbers of requests, and seconds; ``max_in_flight`` per backend."""
 
-    in_flight: int
-    waiting: int
-    wait: float
-    retries: int
+    max_in_flight: int
+    max_queue_length: int
+    queue_timeout: float
+    max_retries: int
     ejection: float
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
-    """The queue is full; ``retry_after`` in whole seconds."""
+class QueueFull:
+    """A rejection: ``waiting`` requests fill the queue; ``retry_after`` in whole seconds."""
 
     waiting: int
     retry_after: int
 
 
 class Router:
-    """The state; not safe for threads."""
+    """Backends, the queue and the rule above; not safe for threads."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.groups: dict[str, Group] = {}
-        self.line = Line()
-        self._ends = EndRate()
+        self.backends: dict[str, Backend] = {}
+        self.queue = WaitQueue()
+        self._completions = CompletionRate()
         self._seq = 0
-        self._oldest_proof = 0  # of a group that is listed anew
+        self._first_proof = 0  # of a backend that discovery names again
         self._grants = 0
-        self._no_work = 0  # requests on groups that are no work
+        self._no_work = 0  # requests on backends that are no work
 
-    def update(self, targets: Iterable[Target], now: float) -> list[Ticket]:
-        """Take over what discovery knows: all targets, not a difference."""
-        seen = {target.key: target for target in targets}
-        for key, target in seen.items():
-            self._take_over(key, target)
-        for key in [k for k in self.groups if k not in seen]:
-            self.groups[key].gone = True
-            self._forget_if_gone(self.groups[key])
+    def update(self, endpoints: Iterable[Endpoint], now: float) -> list[Ticket]:
+        """Replace the known endpoints by ``endpoints``: all of them, not a difference."""
+        seen = {endpoint.key: endpoint for endpoint in endpoints}
+        for key, endpoint in seen.items():
+            self._take_over(key, endpoint)
+        for key in [k for k in self.backends if k not in seen]:
+            self.backends[key].gone = True
+            self._forget_if_gone(self.backends[key])
         return self._grant(now)
 
-    def admit(self, now: float, size: Size | None = UNKNOWN) -> Ticket | Full:
-        """Take in a new request: placed at once, or waiting, or refused."""
+    def admit(self, now: float, size: RequestSize | None = UNKNOWN) -> Ticket | QueueFull:
+        """Accept a new request: place it at once or queue it; return QueueFull when it is rejected."""
         self._seq += 1
         ticket = Ticket(seq=self._seq, arrived=now, size=size)
-        group = self._pick(ticket)
-        if group is not None:
-            self._place(ticket, group, now)
-        elif len(self.line) < self.limits.waiting:
+        backend = self._pick(ticket)
+        if backend is not None:
+            self._place(ticket, backend, now)
+        elif len(self.queue) < self.limits.max_queue_length:
             ticket.waiting_since = now
-            self.line.append(ticket)
+            self.queue.append(ticket)
         else:
-            return Full(len(self.line), self._ends.retry_after(len(self.line), now))
+            return QueueFull(len(self.queue), self._completions.retry_after(len(self.queue), now))
         return ticket
 
     def answered(self, ticket: Ticket) -> None:
-        """Note that the ticket's group has answered: any head that is not a failure of the group."""
-        if ticket.group is not None:
-            ticket.group.health.answered(ticket.epoch)
+        """Record that the ticket's backend has answered: any head that is not a failure of the backend."""
+        if ticket.backend is not None:
+            ticket.backend.health.answered(ticket.epoch)
 
-    def may_repeat(self, ticket: Ticket, fault: Fault, now: float) -> bool:
-        """Note a failed attempt and say whether the request is tried again; if so ``put_back`` must follow."""
-        group = ticket.group
-        if group is None:
-            raise ValueError("a request without a group cannot have failed there")
-        if fault.is_groups:
-            group.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
-        ticket.note_fault(group, fault)
-        return ticket.tries.may_repeat(fault, self.limits.retries)
+    def may_retry(self, ticket: Ticket, fault: AttemptFault, now: float) -> bool:
+        """Record a failed attempt; return whether the request is retried, then ``requeue`` must follow."""
+        backend = ticket.backend
+        if backend is None:
+            raise ValueError("a request without a backend cannot have failed there")
+        if fault.blames_backend:
+            backend.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
+        ticket.note_fault(backend, fault)
+        return ticket.tries.may_retry(fault, self.limits.max_retries)
 
-    def put_back(self, ticket: Ticket, now: float) -> list[Ticket]:
-        """Take a request back from its group into the line, at the place of its arrival."""
+    def requeue(self, ticket: Ticket, now: float) -> list[Ticket]:
+        """Queue a placed request again, in order of its arrival; its backend gets the slot back."""
         self._release(ticket, now)
         ticket.waiting_since = now
-        self.line.put_back(ticket)
+        self.queue.requeue(ticket)
         return self._grant(now)
 
-    def leave(self, ticket: Ticket, now: float) -> list[Ticket]:
-        """End a request, wherever it is. A second call does nothing."""
-        if ticket.waiting_since is not None:
+    def finish(self, ticket: Ticket, now: float) -> list[Ticket]:
+        """Finish a request, queued or placed. A second call does nothing."""
+        if ticket.is_queued:
             self._stop_waiting(ticket, now)
             return []
-        if ticket.group is None:
+        if ticket.backend is None:
             return []
         self._release(ticket, now)
-        self._ends.note(now)
+        self._completions.note(now)
         return self._grant(now)
 
     def can_move(self, ticket: Ticket) -> bool:
-        """Say whether a request is on a group that is to be left, and another with the same weights can take it."""
-        group = ticket.group
-        if group is None or not group.target.moving:
+        """Return whether a request's backend is to lose its streams, and another one with its weights can take them."""
+        backend = ticket.backend
+        if backend is None or not backend.endpoint.moving:
             return False
-        weights = group.target.weights
-        others = (other for other in self.groups.values() if other is not group and other.is_routable)
-        return weights != "" and any(other.target.weights == weights for other in others)
+        weights = backend.endpoint.weights
+        others = (other for other in self.backends.values() if other is not backend and other.is_routable)
+        return weights != "" and any(other.endpoint.weights == weights for other in others)
 
     def deadline(self, ticket: Ticket) -> float:
-        """Return when a waiting request has waited long enough; time spent on a group does not count."""
+        """Return when a waiting request times out; time spent on a backend does not count."""
         since = ticket.arrived if ticket.waiting_since is None else ticket.waiting_since
-        return since + self.limits.wait - ticket.waited
+        return since + self.limits.queue_timeout - ticket.waited
 
-    def due_probes(self, now: float) -> list[tuple[Group, int]]:
-        """Start the probes that are due: each group with the token that its result must carry."""
-        due = [group for at, group in self._wanted_probes() if at <= now]
-        return [(group, group.health.start_probe()) for group in due]
+    def due_probes(self, now: float) -> list[tuple[Backend, int]]:
+        """Start the probes that are due; return each backend with the token that the result must carry."""
+        due = [backend for at, backend in self._wanted_probes() if at <= now]
+        return [(backend, backend.health.start_probe()) for backend in due]
 
     def next_probe(self) -> float | None:
         """Return when the next probe is due; None when none is."""
         return min((at for at, _ in self._wanted_probes()), default=None)
 
-    def probed(self, group: Group, *, token: int, good: bool, now: float) -> list[Ticket]:
-        """Note the result of a probe that ``due_probes`` started."""
-        group.health.probed(token=token, good=good, now=now)
+    def probed(self, backend: Backend, *, token: int, good: bool, now: float) -> list[Ticket]:
+        """Record the result of a probe that ``due_probes`` started."""
+        backend.health.probed(token=token, good=good, now=now)
         return self._grant(now)
 
     def in_flight(self) -> int:
-        """Return the number of requests on all groups that are work for them."""
-        return sum(group.in_flight for group in self.groups.values()) - self._no_work
+        """Return the number of requests on all backends that are work for them."""
+        return sum(backend.in_flight for backend in self.backends.values()) - self._no_work
 
     def oldest_wait(self, now: float) -> float:
         """Return the seconds for which the longest-waiting request has waited; 0 when none waits."""
-        since = self.line.oldest_since()
+        since = self.queue.oldest_since()
         return 0.0 if since is None else now - since
 
     def why_waiting(self) -> str:
-        """Return a clause with numbers that says why a request does not get a group."""
-        known = [group for group in self.groups.values() if not group.gone]
-        ready = [group for group in known if group.target.ready]
-        ejected = sum(group.health.ejected for group in ready)
-        busy = sum(group.in_flight for group in ready)
+        """Return a clause with numbers that says why a request gets no group."""
+        known = [backend for backend in self.backends.values() if not backend.gone]
+        ready = [backend for backend in known if backend.endpoint.ready]
+        ejected = sum(backend.health.ejected for backend in ready)
+        busy = sum(backend.in_flight for backend in ready)
         return (
             f"{len(known)} groups known, {len(ready)} ready, {ejected} of those ejected after failures, "
-            f"{busy} of {self.limits.in_flight * len(ready)} slots in use, {len(self.line)} requests waiting"
+            f"{busy} of {self.limits.max_in_flight * len(ready)} slots in use, {len(self.queue)} requests waiting"
         )
 
-    def _take_over(self, key: str, target: Target) -> None:
-        group = self.groups.get(key)
-        if group is None:
-            self.groups[key] = Group(target, Health(self.limits.ejection, proof=self._oldest_proof))
+    def _take_over(self, key: str, endpoint: Endpoint) -> None:
+        backend = self.backends.get(key)
+        if backend is None:
+            self.backends[key] = Backend(endpoint, Health(self.limits.ejection, proof=self._first_proof))
             return
-        was_ready = group.target.ready and not group.gone
-        group.target = target
-        group.gone = False
-        if target.ready and not was_ready:
-            group.health.became_ready()
+        was_ready = backend.endpoint.ready and not backend.gone
+        backend.endpoint = endpoint
+        backend.gone = False
+        if endpoint.ready and not was_ready:
+            backend.health.became_ready()
 
-    def _wanted_probes(self) -> list[tuple[float, Group]]:
-        # A group that is not ready gets no requests anyway, and starts anew when it becomes ready.
-        groups = (group for group in self.groups.values() if group.target.ready and not group.gone)
-        return [(group.health.probe_at, group) for group in groups if group.health.probe_at is not None]
+    def _wanted_probes(self) -> list[tuple[float, Backend]]:
+        # A backend that is not ready gets no requests anyway, and starts anew when it becomes ready.
+        backends = (backend for backend in self.backends.values() if backend.endpoint.ready and not backend.gone)
+        return [(backend.health.probe_at, backend) for backend in backends if backend.health.probe_at is not None]
 
-    def _forget_if_gone(self, group: Group) -> None:
-        if group.gone and group.in_flight == 0:
-            # Should it be listed again, requests that failed at it must not take it for what they failed at.
-            self._oldest_proof = max(self._oldest_proof, group.health.proof + 1)
-            self.groups.pop(group.key, None)
+    def _forget_if_gone(self, backend: Backend) -> None:
+        if backend.gone and backend.in_flight == 0:
+            # If discovery names it again, requests that failed on it may try it again.
+            self._first_proof = max(self._first_proof, backend.health.proof + 1)
+            self.backends.pop(backend.key, None)
 
-    def _pick(self, ticket: Ticket) -> Group | None:
-        limit = self.limits.in_flight
-        best: Group | None = None
-        for group in self.groups.values():
-            if group.in_flight >= limit or not group.is_routable or not ticket.may_use(group):
+    def _pick(self, ticket: Ticket) -> Backend | None:
+        limit = self.limits.max_in_flight
+        best: Backend | None = None
+        for backend in self.backends.values():
+            if backend.in_flight >= limit or not backend.is_routable or not ticket.may_use(backend):
                 continue
-            if best is None or (group.in_flight, group.last_grant) < (best.in_flight, best.last_grant):
-                best = group
+            if best is None or (backend.in_flight, backend.last_grant) < (best.in_flight, best.last_grant):
+                best = backend
         return best
 
     def _grant(self, now: float) -> list[Ticket]:
         granted: list[Ticket] = []
         while True:
-            for ticket in self.line.candidates():
-                group = self._pick(ticket)
-                if group is not None:
+            for ticket in self.queue.candidates():
+                backend = self._pick(ticket)
+                if backend is not None:
                     self._stop_waiting(ticket, now)
-                    self._place(ticket, group, now)
+                    self._place(ticket, backend, now)
                     granted.append(ticket)
                     break
             else:
                 return granted
 
-    def _place(self, ticket: Ticket, group: Group, now: float) -> None:
+    def _place(self, ticket: Ticket, backend: Backend, now: float) -> None:
         self._grants += 1
         self._no_work += ticket.size is None
-        group.last_grant = self._grants
-        group.in_flight += 1
-        ticket.group = group
-        ticket.epoch = group.health.epoch
+        backend.last_grant = self._grants
+        backend.in_flight += 1
+        ticket.backend = backend
+        ticket.epoch = backend.health.epoch
         ticket.placed_at = now
 
     def _release(self, ticket: Ticket, now: float) -> None:
-        group = ticket.group
-        if group is None:
-            raise ValueError("a request without a group cannot be released")
-        ticket.group = None
+        backend = ticket.backend
+        if backend is None:
+            raise ValueError("a request without a backend cannot be released")
+        ticket.backend = None
         ticket.used += now - ticket.placed_at
         self._no_work -= ticket.size is None
-        group.in_flight -= 1
-        self._forget_if_gone(group)
+        backend.in_flight -= 1
+        self._forget_if_gone(backend)
 
     def _stop_waiting(self, ticket: Ticket, now: float) -> None:
         if ticket.waiting_since is None:
             raise ValueError("the request does not wait")
-        self.line.remove(ticket)
+        self.queue.remove(ticket)
         ticket.waited += now - ticket.waiting_since
         ticket.waiting_since = None

@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass, field
 
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.routing.request_size import UNKNOWN, Size
-from llama_serving.gateway.routing.retry_policy import Fault, Tries
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
+from llama_serving.gateway.routing.retry_policy import AttemptFault, Tries
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
     """A request; ``seq`` is its place in the order of arrival, times are seconds of the caller's clock.
 
-    ``weights``: None for any; else the only ones that may go on with the answer, because they began it.
-    ``size``: None for a request that is no work for a group; it is neither waiting nor in flight for those who count.
-    ``used``: seconds that it had a slot, in all attempts that are over.
+    ``weights``: None for any; else the only weights that may continue the answer, because they began it.
+    ``size``: None for a request that is no work for a group; it counts neither as waiting nor as in flight.
+    ``used``: seconds that it held a slot, over all finished attempts.
     """
 
     seq: int
     arrived: float
-    group: Group | None = None
+    backend: Backend | None = None
     epoch: int = 0
     waiting_since: float | None = None
     waited: float = 0.0
@@ -26,18 +26,23 @@ class Ticket:
     tried: dict[str, int] = field(default_factory=dict)
     last_fault: str = ""
     weights: str | None = None
-    size: Size | None = UNKNOWN
+    size: RequestSize | None = UNKNOWN
     placed_at: float = 0.0
     used: float = 0.0
 
-    def may_use(self, group: Group) -> bool:
-        """Say whether the group has not failed this request, or has shown since then that it works."""
-        if self.weights is not None and self.weights != group.target.weights:
-            return False
-        return self.tried.get(group.key) != group.health.proof
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits for a backend."""
+        return self.waiting_since is not None
 
-    def note_fault(self, group: Group, fault: Fault) -> None:
-        """Keep the request away from ``group`` until the group has shown that it works."""
-        if self.epoch == group.health.epoch and fault.is_groups:
-            self.tried[group.key] = group.health.proof
-        self.last_fault = f"group {group.target.name} {fault.detail}"
+    def may_use(self, backend: Backend) -> bool:
+        """Return whether the backend has not failed this request, or has shown since then that it works."""
+        if self.weights is not None and self.weights != backend.endpoint.weights:
+            return False
+        return self.tried.get(backend.key) != backend.health.proof
+
+    def note_fault(self, backend: Backend, fault: AttemptFault) -> None:
+        """Bar the request from ``backend`` until the backend has shown that it works."""
+        if self.epoch == backend.health.epoch and fault.blames_backend:
+            self.tried[backend.key] = backend.health.proof
+        self.last_fault = f"group {backend.endpoint.name} {fault.detail}"

@@ -1,15 +1,15 @@
-"""What a request asks for, from the bytes of its body: it is not parsed, since that would cost more than all the rest.
+"""An estimate of a request's tokens from the bytes of its body, without parsing: that would cost more than the rest.
 
-    prompt    ``BYTES_PER_TOKEN`` bytes of the body for a token: the envelope of a message weighs about what a chat
-              template adds to it. A list of token ids under ``prompt`` is counted.
-    answer    ``max_completion_tokens``, else ``max_tokens``, times ``n``; nothing for a route that does not generate
+    prompt    one token per ``BYTES_PER_TOKEN`` bytes of the body: the JSON around a message is about as long as what a
+              chat template adds to it. A list of token ids under ``prompt`` is counted.
+    answer    ``max_completion_tokens``, else ``max_tokens``, times ``n``; 0 for a route that does not generate
 
-Both are cut at ``MOST`` (an image in a body would be hundreds of thousands of tokens). Too high is the estimate for
-prompts in scripts that JSON spells as ``\\uXXXX``, too low for a body with a content-encoding and for text of which a
-token is less than four bytes. Numbers are looked for in the first and the last ``EDGE`` bytes, since clients write
-them before or behind what is long; others are not seen.
+Both are capped at ``MOST`` (an image in a body would be hundreds of thousands of tokens). The estimate is too high for
+prompts in scripts that JSON spells as ``\\uXXXX``, too low for a body with a content-encoding and for text with less
+than four bytes per token. Numbers are searched in the first and the last ``EDGE`` bytes only, since clients write them
+before or after the long fields.
 
-In JSON a quote within a text has a backslash before it, so ``"max_tokens":`` can only be a field, if not always one of
+In JSON a quote within a text has a backslash before it, so ``"max_tokens":`` is always a field, though not always of
 the outermost object.
 """
 
@@ -34,22 +34,22 @@ _IDS = re.compile(rb"\s*:\s*\[\s*\d")
 _MOST_IDS = 8 * MOST  # bytes of a list of so many, at least
 
 
-class Asks(NamedTuple):
+class TokenEstimate(NamedTuple):
     """Tokens; ``answer_tokens`` is None where the request sets no limit."""
 
     prompt_tokens: int
     answer_tokens: int | None
 
 
-def read(path: str, body: bytes) -> Asks:
-    """Return what a request to ``path`` asks for."""
+def estimate(path: str, body: bytes) -> TokenEstimate:
+    """Return the estimated tokens of a request to ``path``."""
     limits = _LIMITS.get(path)
     if limits is None:
-        return Asks(min(len(body) // BYTES_PER_TOKEN, MOST), 0)
+        return TokenEstimate(min(len(body) // BYTES_PER_TOKEN, MOST), 0)
     tokens = _ids(body) if path == _TEXT else None
     prompt = len(body) // BYTES_PER_TOKEN if tokens is None else tokens
     edges = body if len(body) <= 2 * EDGE else body[:EDGE] + b"\n" + body[-EDGE:]
-    return Asks(min(prompt, MOST), _answer(path, edges, limits))
+    return TokenEstimate(min(prompt, MOST), _answer(path, edges, limits))
 
 
 def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:

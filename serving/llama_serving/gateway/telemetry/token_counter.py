@@ -1,7 +1,7 @@
-"""How many tokens an answer has that is passed on without being read: from its own count, else from its events.
+"""The number of tokens of an answer that is forwarded without parsing: from its own count, else from its events.
 
-The count is ``"completion_tokens"`` in its ``usage``, the last one of the answer. A stream without it has an event for
-about each token, and ``FRAME`` more: the one that names the role, and ``[DONE]``.
+The count is the answer's last ``"completion_tokens"``, in its ``usage``. A stream without it has about one event per
+token and ``FRAME`` more: the one that names the role, and ``[DONE]``.
 """
 
 import re
@@ -13,8 +13,8 @@ _NAME = b'"completion_tokens"'
 _NUMBER = re.compile(rb"\s*:\s*(\d{1,9})\b")
 
 
-class Produced:
-    """One answer."""
+class TokenCounter:
+    """Counts the tokens of one answer."""
 
     __slots__ = ("_counted", "_events")
 
@@ -23,7 +23,7 @@ class Produced:
         self._events = 0
 
     def take(self, piece: bytes) -> None:
-        """Look at a piece of it."""
+        """Count a piece of the answer."""
         self._events += piece.count(_END)
         at = piece.rfind(_NAME)
         if at >= 0:
@@ -32,7 +32,7 @@ class Produced:
                 self._counted = int(found[1])
 
     def tokens(self, *, events: bool) -> int:
-        """Return the tokens; ``events``: it is a stream of them."""
+        """Return the number of tokens; ``events``: the answer is a stream of events."""
         if self._counted is not None:
             return self._counted
         return max(self._events - FRAME, 0) if events else 0

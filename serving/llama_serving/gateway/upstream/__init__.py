@@ -1,1 +1,1 @@
-"""The way to the engines: connections, one exchange at a time on each, and what its failures mean."""
+"""Access to the engines: connections, one exchange at a time on each, and the meaning of its failures."""

@@ -1,8 +1,8 @@
 """Connections to one engine, kept alive between requests.
 
 aiohttp's ``ResponseHandler`` is the layer under its ClientSession: socket, flow control and the C parser. Using it
-without the session costs half the CPU per request (docs/gateway.md has the figures) and, which a session hides, it is
-known whether a connection was used before: only then may a closed connection mean "idle for too long".
+without the session costs half the CPU per request (figures: docs/benchmarks). It also shows, unlike a session,
+whether a connection was used before: only then may a closed connection mean "idle for too long".
 """
 
 import asyncio
@@ -11,69 +11,69 @@ from collections.abc import Callable
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.routing.retry_policy import Fault, FaultKind
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 
 # Shorter than the 5 s after which uvicorn, the usual server of an engine, closes an idle connection.
 MAX_IDLE = 4.0
 
 
 class AttemptError(Exception):
-    """One attempt failed before there was anything to pass on."""
+    """One attempt failed before there was anything to forward."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: AttemptFault) -> None:
         super().__init__(fault.detail)
         self.fault = fault
 
 
 class Connection(ResponseHandler):
-    """A connection that tells at once, inside the callback that noticed it, when there is news of a body.
+    """A connection that reports progress of a body at once, inside the callback of the event loop.
 
-    ``body`` is what is being read, ``on_news`` is called after each arrival of data and after the end, good or bad.
+    ``body`` is what is being read; ``on_progress`` is called after each arrival of data and after the end or a failure.
     """
 
     body: StreamReader | None = None
-    on_news: Callable[[], None] | None = None
-    _held: bool = False
+    on_progress: Callable[[], None] | None = None
+    _reads_paused: bool = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Accept received data."""
         super().data_received(data)
-        if self.on_news is not None:
-            self.on_news()
+        if self.on_progress is not None:
+            self.on_progress()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note the end of the connection."""
+        """Record the end of the connection."""
         super().connection_lost(exc)
-        if self.on_news is not None:
-            self.on_news()
+        if self.on_progress is not None:
+            self.on_progress()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Note a failure, for the reader of the body too.
+        """Record a failure, for the reader of the body too.
 
-        aiohttp 3.14 tells only the next reader of a head when the bytes of a body stop being HTTP in its middle, and
+        When the bytes of a body stop being HTTP in its middle, aiohttp 3.14 tells only the next reader of a head, and
         stops its timer: the reader of the body would wait for ever.
         """
         cause = exc if exc_cause is None else exc_cause
         super().set_exception(exc, cause)
         if self.body is not None and not self.body.is_eof() and self.body.exception() is None:
             self.body.set_exception(exc, cause)
-        if self.on_news is not None:
-            self.on_news()
+        if self.on_progress is not None:
+            self.on_progress()
 
     def pause_reading(self) -> None:
-        """Take no more from the socket: the body's buffer is full."""
-        self._held = True
+        """Read no more from the socket: the body's buffer is full."""
+        self._reads_paused = True
         super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Go on, if it was paused: aiohttp asks for it after each read, and each costs a turn of the parser."""
-        if self._held:
-            self._held = False
+        """Resume reading if it was paused: aiohttp calls this after each read, and each costs a turn of the parser."""
+        if self._reads_paused:
+            self._reads_paused = False
             super().resume_reading(resume_parser)
 
 
-class Pool:
-    """Idle connections to one address, the last used first. The limit of requests per group bounds their number."""
+class ConnectionPool:
+    """Idle connections to one address, last used first. The limit of requests per group bounds their number."""
 
     def __init__(self, host: str, port: int, *, connect_timeout: float, clock: Callable[[], float]) -> None:
         self.host = host
@@ -101,39 +101,39 @@ class Pool:
                 _, connection = await loop.create_connection(lambda: Connection(loop), self.host, self.port)
         except TimeoutError:
             detail = f"did not accept a connection within {self._connect_timeout:g} s"
-            raise AttemptError(Fault(FaultKind.CONNECT, detail)) from None
+            raise AttemptError(AttemptFault(FaultKind.CONNECT, detail)) from None
         except OSError as error:
-            raise AttemptError(Fault(FaultKind.CONNECT, f"could not be connected to: {error}")) from error
+            raise AttemptError(AttemptFault(FaultKind.CONNECT, f"is unreachable: {error}")) from error
         return connection
 
-    def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request if its exchange came to a clean end, else close it."""
-        connection.on_news = connection.body = None
+    def release(self, connection: Connection) -> None:
+        """Keep a connection for the next request if its exchange ended cleanly, else close it."""
+        connection.on_progress = connection.body = None
         if self._closed or connection.should_close or not connection.is_connected():
             connection.abort()
         else:
             self._idle.append((connection, self.clock()))
 
     def close(self) -> None:
-        """Close what is idle now, and later what is given back."""
+        """Close idle connections now, and the others when they are released."""
         self._closed = True
         while self._idle:
             self._idle.pop()[0].close()
 
 
-class Pools:
-    """One pool per address, for as long as discovery names the address."""
+class ConnectionPools:
+    """One pool per address, as long as discovery names the address."""
 
     def __init__(self, *, connect_timeout: float, clock: Callable[[], float]) -> None:
         self._connect_timeout = connect_timeout
         self._clock = clock
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[tuple[str, int], ConnectionPool] = {}
 
-    def of(self, host: str, port: int) -> Pool:
+    def of(self, host: str, port: int) -> ConnectionPool:
         """Return the pool of an address."""
         pool = self._pools.get((host, port))
         if pool is None:
-            pool = Pool(host, port, connect_timeout=self._connect_timeout, clock=self._clock)
+            pool = ConnectionPool(host, port, connect_timeout=self._connect_timeout, clock=self._clock)
             self._pools[host, port] = pool
         return pool
 

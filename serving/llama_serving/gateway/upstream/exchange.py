@@ -1,7 +1,7 @@
 """One attempt: a request sent to one engine, up to the first piece of its answer.
 
-The head is held back until the first piece of the body (or the end) is there: engines send the head of a stream long
-before the first token, and all that time the request can still be repeated elsewhere.
+The head is held back until the first piece of the body (or its end) has arrived: engines send the head of a stream long
+before the first token, and until then the request can be retried elsewhere.
 """
 
 import re
@@ -11,8 +11,8 @@ from aiohttp import ClientError, ClientPayloadError, ServerTimeoutError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, Fault, FaultKind
-from llama_serving.gateway.upstream.connection import AttemptError, Connection, Pool
+from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
+from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.
 STALE_WITHIN = 1.0
@@ -29,9 +29,9 @@ _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it goes over the wire, the same on every attempt.
+    """A request as it is sent, the same on every attempt.
 
-    ``whole_event``: an answer that is a stream begins with a whole event.
+    ``whole_event``: the first piece of a stream is at least one whole event.
     """
 
     head: bytes
@@ -49,24 +49,24 @@ class Reply:
     content: StreamReader
     first: bytes
     connection: Connection
-    pool: Pool
+    pool: ConnectionPool
     ended: bool = False
 
     @property
     def is_event_stream(self) -> bool:
-        """Say whether the body is a readable stream of server-sent events."""
+        """Whether the body is a readable stream of server-sent events."""
         headers = self.message.headers
         return headers.get("content-type", "").startswith(_EVENT_STREAM) and "content-encoding" not in headers
 
-    def fault(self) -> Fault | None:
-        """Return what makes this answer one that another group may do better; None when it is to be passed on."""
+    def fault(self) -> AttemptFault | None:
+        """Return why another group may answer better; None when this answer is for the client."""
         status = self.message.code
         if status in RETRIED_STATUSES:
-            return Fault(FaultKind.STATUS, f"answered {status}", status)
-        # An engine that dies between head and first token says so in its first event.
+            return AttemptFault(FaultKind.STATUS, f"answered {status}", status)
+        # An engine that dies between head and first token reports it in its first event.
         is_error = status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT)
         if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
-            return Fault(FaultKind.STATUS, "began its stream with an error", 500)
+            return AttemptFault(FaultKind.STATUS, "began its stream with an error", 500)
         return None
 
     def end(self) -> None:
@@ -76,10 +76,10 @@ class Reply:
         """
         if not self.ended:
             self.ended = True
-            self.pool.give_back(self.connection)
+            self.pool.release(self.connection)
 
 
-async def attempt(pool: Pool, call: Call) -> Reply:
+async def attempt(pool: ConnectionPool, call: Call) -> Reply:
     """Send the request; raises AttemptError."""
     connection = pool.take()
     if connection is None:
@@ -90,22 +90,22 @@ async def attempt(pool: Pool, call: Call) -> Reply:
     except AttemptError as error:
         if error.fault.kind is not FaultKind.RESET or pool.clock() - sent > STALE_WITHIN:
             raise
-        return await _once_more(pool, call, error)
+        return await _retry_on_new_connection(pool, call, error)
 
 
-async def _once_more(pool: Pool, call: Call, stale: AttemptError) -> Reply:
-    """Repeat on a new connection what failed on a kept one."""
+async def _retry_on_new_connection(pool: ConnectionPool, call: Call, stale: AttemptError) -> Reply:
+    """Repeat on a new connection what failed on a reused one."""
     try:
         connection = await pool.connect()
     except AttemptError:
-        # Nobody listens any more: the engine went away while it had the request.
+        # The engine no longer listens: it ended while it had the request.
         raise stale from None
     return await _exchange(connection, call, pool)
 
 
-async def _exchange(connection: Connection, call: Call, pool: Pool) -> Reply:
+async def _exchange(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
     try:
-        return await _first_piece(connection, call, pool)
+        return await _send_and_read(connection, call, pool)
     except BaseException as error:
         connection.abort()
         fault = _fault_of(error, call)
@@ -114,7 +114,7 @@ async def _exchange(connection: Connection, call: Call, pool: Pool) -> Reply:
         raise AttemptError(fault) from error
 
 
-async def _first_piece(connection: Connection, call: Call, pool: Pool) -> Reply:
+async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPool) -> Reply:
     connection.set_response_params(
         skip_payload=not call.expects_body,
         read_until_eof=True,
@@ -130,20 +130,20 @@ async def _first_piece(connection: Connection, call: Call, pool: Pool) -> Reply:
     first = b"" if content.at_eof() else await content.readany()
     reply = Reply(message, content, first, connection, pool)
     await _read_on(reply, call)
-    # Whoever passes the rest on has a timer of its own.
+    # The pump that forwards the rest has its own timer.
     connection.read_timeout = None
     connection.start_timeout()
     return reply
 
 
 async def _read_on(reply: Reply, call: Call) -> None:
-    """Read more of the beginning, where it is worth to have it before anything is passed on."""
+    """Read a whole event, or a short answer completely, before anything is forwarded."""
     content = reply.content
     if reply.is_event_stream:
         while call.whole_event and not content.at_eof() and not _has_event(reply.first):
             reply.first += await content.readany()
         if call.whole_event and not _has_event(reply.first):
-            raise ClientPayloadError("its stream ended before the first event did")
+            raise ClientPayloadError("the stream ended within its first event")
         return
     length = reply.message.headers.get("content-length", "")
     if length.isdigit() and int(length) <= WHOLE_BELOW:
@@ -166,14 +166,16 @@ def _write(connection: Connection, call: Call) -> None:
         transport.write(call.body)
 
 
-def _fault_of(error: BaseException, call: Call) -> Fault | None:
+def _fault_of(error: BaseException, call: Call) -> AttemptFault | None:
     match error:
         case ServerTimeoutError():
-            return Fault(FaultKind.HANG, f"sent no byte of an answer within {call.first_byte_timeout:g} s")
+            return AttemptFault(
+                FaultKind.READ_TIMEOUT, f"sent no byte of an answer within {call.first_byte_timeout:g} s"
+            )
         case HttpProcessingError():
-            return Fault(FaultKind.GARBAGE, f"did not answer in HTTP: {_one_line(error)}")
+            return AttemptFault(FaultKind.PROTOCOL_ERROR, f"did not answer in HTTP: {_one_line(error)}")
         case ClientError() | OSError():
-            return Fault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
+            return AttemptFault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
         case _:
             return None
 

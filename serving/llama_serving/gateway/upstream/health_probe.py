@@ -1,15 +1,15 @@
-"""Asks groups that failed whether they work again, so that no real request has to find out.
+"""Probes groups that failed, so that no real request has to find out whether they work again.
 
-The probe takes the way of a request (same port, same server in front of the engine) and is cheap; only 200 counts,
-since a server without its app answers 404.
+A probe takes the path of a request (same port, same server in front of the engine) and is cheap. Only 200 is good: a
+server without its app answers 404.
 """
 
 import asyncio
 
 from llama_serving.gateway.dispatcher import Dispatcher
-from llama_serving.gateway.log import LOGGER, fields
-from llama_serving.gateway.routing.backend import Group
-from llama_serving.gateway.upstream.connection import AttemptError, Pool
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPool
 from llama_serving.gateway.upstream.exchange import Call, attempt
 
 PATH = "/v1/models"
@@ -24,7 +24,7 @@ _CALL = Call(
 
 
 class Prober:
-    """Runs the probes that the router wants."""
+    """Runs the probes that are due."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
@@ -35,8 +35,8 @@ class Prober:
         try:
             while True:
                 self._dispatcher.probe_wanted.clear()
-                for group, token in self._dispatcher.router.due_probes(self._dispatcher.clock()):
-                    task = asyncio.create_task(self._probe(group, token))
+                for backend, token in self._dispatcher.router.due_probes(self._dispatcher.clock()):
+                    task = asyncio.create_task(self._probe(backend, token))
                     self._running.add(task)
                     task.add_done_callback(self._ended)
                 await self._until_next()
@@ -53,23 +53,23 @@ class Prober:
         except TimeoutError:
             return
 
-    async def _probe(self, group: Group, token: int) -> None:
-        answer = await probe(group.target.host, group.target.port, self._dispatcher)
+    async def _probe(self, backend: Backend, token: int) -> None:
+        answer = await probe(backend.endpoint.host, backend.endpoint.port, self._dispatcher)
         good = answer == "200"
-        LOGGER.info("probed", extra=fields(group=group.target.name, answer=answer, ejected=group.health.ejected))
-        self._dispatcher.probed(group, token=token, good=good)
+        LOGGER.info("probed", extra=fields(group=backend.endpoint.name, answer=answer, ejected=backend.health.ejected))
+        self._dispatcher.probed(backend, token=token, good=good)
         self._dispatcher.probe_wanted.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            # A bug in the probe: without this line it would end in silence, and the group stay ejected.
+            # A bug in the probe: without this line it would end silently, and the group would stay ejected.
             LOGGER.error("probe crashed", exc_info=task.exception())
 
 
 async def probe(host: str, port: int, dispatcher: Dispatcher) -> str:
-    """Return the status that the engine answers with, or what went wrong; on a connection of its own."""
-    pool = Pool(host, port, connect_timeout=TIMEOUT, clock=dispatcher.clock)
+    """Return the status of the engine's answer, or what went wrong; uses a new connection."""
+    pool = ConnectionPool(host, port, connect_timeout=TIMEOUT, clock=dispatcher.clock)
     try:
         reply = await attempt(pool, _CALL)
     except AttemptError as error:

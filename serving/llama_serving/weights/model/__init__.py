@@ -1,1 +1,1 @@
-"""Reads a model folder: its config, its safetensors headers, and a verdict on both."""
+"""Reads a model folder: its config and its safetensors headers; refuses what may not be served."""

@@ -1,8 +1,9 @@
-"""What config.json says of a Llama, and what it must not say: another architecture, or code of its own."""
+"""Reads the sizes of a Llama from config.json; refuses another architecture, or code of its own."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llama_serving.config.model import ModelFacts
 from llama_serving.weights.model.errors import refused, shown, shown_list
 from llama_serving.weights.model.folder import Folder
 
@@ -53,6 +54,25 @@ def read_config(folder: Folder) -> LlamaConfig:
         dtype=_text(config, "dtype") or _text(config, "torch_dtype"),
         quantization=_quantization(config),
         tied_embeddings=config.get("tie_word_embeddings", False) is True,
+    )
+
+
+def facts_from_config(config: LlamaConfig, *, dtype: str, files: int, weights_bytes: int) -> ModelFacts:
+    """Return the facts of a model by its config and the safetensors files of its folder."""
+    return ModelFacts(
+        architecture=ARCHITECTURE,
+        layers=config.layers,
+        hidden_size=config.hidden_size,
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        head_dim=config.head_dim,
+        vocabulary=config.vocabulary,
+        max_context=config.max_context,
+        dtype=dtype,
+        quantization=config.quantization,
+        tied_embeddings=config.tied_embeddings,
+        files=files,
+        bytes=weights_bytes,
     )
 
 

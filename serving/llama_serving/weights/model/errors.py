@@ -1,7 +1,6 @@
-"""Why a model folder is not served: a machine reason and a sentence that names the file and the remedy."""
+"""Why a model folder is not served: a reason, and a message that names the file and the remedy."""
 
-from llama_serving.config.model import ReportReason
-from llama_serving.config.state import CellReason
+from llama_serving.config.reasons import CellReason, ReportReason
 
 _LONGEST_NAME = 120
 
@@ -16,27 +15,27 @@ class RefusedError(Exception):
 
 
 def missing(message: str) -> RefusedError:
-    """Something that the model needs is not there."""
+    """Return the refusal of a folder without something that the model needs."""
     return RefusedError(CellReason.WEIGHTS_MISSING, message)
 
 
 def unreadable(message: str) -> RefusedError:
-    """Something is there, and cannot be read or is not what it says."""
+    """Return the refusal of a file that cannot be read or is not what it claims to be."""
     return RefusedError(CellReason.WEIGHTS_UNREADABLE, message)
 
 
 def refused(message: str) -> RefusedError:
-    """All is there and whole, but it is no model that may be served."""
+    """Return the refusal of a complete model that may not be served."""
     return RefusedError(CellReason.MODEL_REFUSED, message)
 
 
 def shown(text: object) -> str:
-    """Text from the folder as it may stand in a sentence: one line, printable, short."""
+    """Return text from the folder as a message may contain it: one line, printable, short."""
     line = "".join(char if char.isprintable() else "?" for char in str(text))
     return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 3]}..."
 
 
 def shown_list(items: list[str], *, most: int = 5) -> str:
-    """The first few names of a list, and how many more there are."""
+    """Return the first few names of a list, and how many more there are."""
     listed = ", ".join(shown(item) for item in items[:most])
     return listed if len(items) <= most else f"{listed} and {len(items) - most} more"

@@ -1,4 +1,4 @@
-"""A model's folder, on a disk or fetched from a source. What a user can mend in it becomes a sentence.
+"""A model's folder, on a disk or fetched from a source. Faults that a user can repair are refusals with a message.
 
 Only what lies directly in the folder counts, as for the engine. Links are followed, since the Hugging Face cache is
 made of them; a link to nothing, a folder or a device in place of a file is named.
@@ -20,29 +20,29 @@ _LFS_POINTER: Final = b"version https://git-lfs"
 
 
 class Folder(ABC):
-    """Names that could be listed, and what is in the files that are looked at."""
+    """The names of a folder's files, and the content of those that are read."""
 
     names: frozenset[str]
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """Where it is, for sentences."""
+    def location(self) -> str:
+        """Path or URI of the folder, for messages."""
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
-        """The file, for reading. Raises RefusedError when it is not there, not a file, not readable or a pointer."""
+        """Open a file for reading. Raises RefusedError when it is absent, no file, not readable or a pointer."""
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """Bytes of a file that ``open`` gave."""
+        """Return the bytes of a file that ``open`` gave."""
 
     def ending(self, *suffixes: str) -> list[str]:
-        """Names with one of these endings, sorted."""
+        """Return the names with one of these endings, sorted."""
         return sorted(name for name in self.names if name.endswith(suffixes))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The JSON object in a file. Raises RefusedError as ``open`` does, and when it is no JSON object."""
+        """Return the JSON object in a file. Raises RefusedError as ``open`` does, and when it is no JSON object."""
         with self.open(name) as file:
             text = file.read(_JSON_LIMIT + 1)
         if len(text) > _JSON_LIMIT:
@@ -58,12 +58,12 @@ class ModelFolder(Folder):
     names: frozenset[str]
 
     @property
-    def place(self) -> str:
-        """Its path."""
+    def location(self) -> str:
+        """Path of the folder."""
         return str(self.path)
 
     def open(self, name: str) -> BinaryIO:
-        """The file, as ``Folder.open`` says."""
+        """Open a file, as ``Folder.open`` says."""
         path = self.path / name
         _check_is_file(path)
         try:
@@ -78,18 +78,18 @@ class ModelFolder(Folder):
         return file
 
     def size(self, name: str) -> int:
-        """Bytes of the file."""
+        """Return the bytes of the file."""
         return (self.path / name).stat().st_size
 
 
 def refuse_pointer(name: str, start: bytes) -> None:
-    """Refuse a file that is not there itself: what Git leaves where LFS was not asked for it."""
+    """Refuse a pointer of Git LFS: Git leaves it where LFS did not download the file."""
     if start.startswith(_LFS_POINTER):
         raise unreadable(f"{shown(name)} is a pointer of Git LFS, not the file itself: run git lfs pull")
 
 
 def json_object(text: bytes, name: str) -> dict[str, Any]:
-    """The JSON object that ``text`` is. Raises RefusedError, naming ``name``, when it is none."""
+    """Return the JSON object that ``text`` is. Raises RefusedError, naming ``name``, when it is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -102,7 +102,7 @@ def json_object(text: bytes, name: str) -> dict[str, Any]:
 def open_folder(path: Path) -> ModelFolder:
     """List the folder. Raises RefusedError when it is not there, no folder, empty or not readable."""
     try:
-        names = frozenset(os.listdir(path))
+        names = frozenset(entry.name for entry in path.iterdir())
     except FileNotFoundError as error:
         raise missing(f"there is no folder {shown(path)}{_beside(path)}: check the path in model.source") from error
     except NotADirectoryError as error:
@@ -119,7 +119,7 @@ def _check_is_file(path: Path) -> None:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
         if path.is_symlink():
-            target = shown(os.readlink(path))
+            target = shown(path.readlink())
             raise missing(
                 f"{shown(path.name)} is a link to {target}, which is not there: copy the files, not the links (cp -L)"
             ) from error
@@ -132,7 +132,7 @@ def _check_is_file(path: Path) -> None:
 
 
 def _forbidden(path: Path, *, to: str, remedy: str) -> RefusedError:
-    """A sentence about the first part of ``path`` that this process may not use: its mode, its owner, who we are."""
+    """Return the refusal of the first part of ``path`` that this process may not use: mode, owner and our uid."""
     for folder in reversed(path.parents):
         if not os.access(folder, os.X_OK):
             path, to, remedy = folder, "enter", "chmod a+rx"
@@ -149,9 +149,9 @@ def _owner(path: Path) -> str:
 
 
 def _beside(path: Path) -> str:
-    """What is at the nearest place that is there; empty when that cannot be said."""
+    """Return what the nearest existing folder holds; empty when it cannot be read."""
     try:
-        place = next(parent for parent in path.parents if parent.is_dir())
-        return f" ({shown(place)} holds {shown_list(sorted(os.listdir(place))) or 'nothing'})"
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        return f" ({shown(folder)} holds {shown_list(sorted(entry.name for entry in folder.iterdir())) or 'nothing'})"
     except OSError:
         return ""

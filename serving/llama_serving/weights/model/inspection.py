@@ -1,4 +1,4 @@
-"""Looks at a model folder before any device is asked for: can this be served, and how large is it?
+"""Inspects a model folder before any device is requested: can it be served, and how large is it?
 
 Runs in a small pod without a device, on the standard library and pydantic. It reads config.json, the tokenizer's
 config and the headers of the weights, never the weights; nothing from the folder is run. A refusal is a result, not
@@ -9,11 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from llama_serving.config.error_text import error_text
 from llama_serving.config.model import ModelFacts, ModelReport, WeightsReport
-from llama_serving.weights.model.config import ARCHITECTURE, CONFIG, LlamaConfig, read_config, refuse_code
+from llama_serving.config.reasons import ReportReason
+from llama_serving.weights.model.config import CONFIG, LlamaConfig, facts_from_config, read_config, refuse_code
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.folder import Folder, open_folder
-from llama_serving.weights.model.safetensors import Weights, read_weights
+from llama_serving.weights.model.safetensors import ModelHeaders, read_headers
 
 # The kubelet takes no more of a termination message.
 REPORT_LIMIT: Final = 4096
@@ -28,14 +30,14 @@ _DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 def inspect(path: Path) -> ModelReport:
-    """Facts of the model in the folder ``path``, or why it is not served."""
+    """Return the facts of the model in the folder ``path``, or why it is not served."""
     try:
         facts, _ = examine(open_folder(path))
     except RefusedError as refusal:
         return _refusal(refusal)
     except OSError as error:  # a volume that is stale or broken
-        return _refusal(unreadable(f"{shown(error.filename or path)} cannot be read: {error.strerror}"))
-    return ModelReport(outcome="accepted", reason="Accepted", message=summary(facts), facts=facts)
+        return _refusal(unreadable(f"{shown(error.filename or path)} cannot be read: {error_text(error)}"))
+    return ModelReport(outcome="accepted", reason=ReportReason.ACCEPTED, message=summary(facts), facts=facts)
 
 
 def _refusal(refusal: RefusedError) -> ModelReport:
@@ -43,7 +45,7 @@ def _refusal(refusal: RefusedError) -> ModelReport:
 
 
 def encode(report: ModelReport | WeightsReport) -> bytes:
-    """The report as JSON of at most REPORT_LIMIT bytes; a message that is too long loses its end."""
+    """Return the report as JSON of at most REPORT_LIMIT bytes; a message that is too long loses its end."""
     text = report.model_dump_json().encode()
     while len(text) > REPORT_LIMIT and report.message:
         # An escaped character takes six bytes, so this ends a little below the limit at most.
@@ -53,29 +55,16 @@ def encode(report: ModelReport | WeightsReport) -> bytes:
     return text
 
 
-def examine(folder: Folder) -> tuple[ModelFacts, Weights]:
-    """Facts of the model and the headers of its files. Raises RefusedError when it is not served."""
+def examine(folder: Folder) -> tuple[ModelFacts, ModelHeaders]:
+    """Return the facts of the model and the headers of its files. Raises RefusedError when it is not served."""
     _refuse_programs(folder)
     config = read_config(folder)
     _check_tokenizer(folder)
     _check_readable(folder)
-    weights = read_weights(folder)
+    weights = read_headers(folder)
     _check_complete(config, weights)
-    facts = ModelFacts(
-        architecture=ARCHITECTURE,
-        layers=config.layers,
-        hidden_size=config.hidden_size,
-        heads=config.heads,
-        kv_heads=config.kv_heads,
-        head_dim=config.head_dim,
-        vocabulary=config.vocabulary,
-        max_context=config.max_context,
-        dtype=config.dtype or _dtype(weights),
-        quantization=config.quantization,
-        tied_embeddings=config.tied_embeddings,
-        files=weights.files,
-        bytes=weights.bytes,
-    )
+    dtype = config.dtype or _dtype(weights)
+    facts = facts_from_config(config, dtype=dtype, files=weights.files, weights_bytes=weights.bytes)
     return facts, weights
 
 
@@ -83,14 +72,14 @@ def _refuse_programs(folder: Folder) -> None:
     programs = folder.ending(".py")
     if programs:
         raise refused(
-            f"{shown(folder.place)} holds {shown_list(programs)}; a model with code of its own is not served, because "
-            "no remote code is run: take the files out if the model is a plain Llama"
+            f"{shown(folder.location)} holds {shown_list(programs)}; a model with code of its own is not served, "
+            "because no remote code is run: take the files out if the model is a plain Llama"
         )
 
 
 def _check_tokenizer(folder: Folder) -> None:
     if not folder.names.intersection(_TOKENIZERS):
-        raise missing(f"{shown(folder.place)} holds neither {' nor '.join(_TOKENIZERS)}: copy the tokenizer too")
+        raise missing(f"{shown(folder.location)} holds neither {' nor '.join(_TOKENIZERS)}: copy the tokenizer too")
     if _TOKENIZER_CONFIG in folder.names:
         refuse_code(_TOKENIZER_CONFIG, folder.read_json(_TOKENIZER_CONFIG))
 
@@ -101,8 +90,8 @@ def _check_readable(folder: Folder) -> None:
         folder.open(name).close()
 
 
-def _check_complete(config: LlamaConfig, weights: Weights) -> None:
-    """The weights hold every layer that config.json promises; without an index a lost file shows only here."""
+def _check_complete(config: LlamaConfig, weights: ModelHeaders) -> None:
+    """Check that the weights hold every layer of config.json; without an index, only this finds a lost file."""
     found = {name.removeprefix(_LAYER).partition(".")[0] for name in weights.tensors if name.startswith(_LAYER)}
     absent = [str(layer) for layer in range(config.layers) if str(layer) not in found]
     if absent:
@@ -122,8 +111,8 @@ def _check_complete(config: LlamaConfig, weights: Weights) -> None:
         )
 
 
-def _dtype(weights: Weights) -> str:
-    """The type that most bytes are in."""
+def _dtype(weights: ModelHeaders) -> str:
+    """Return the type that most bytes are in."""
     bytes_of: Counter[str] = Counter()
     for tensor in weights.tensors.values():
         bytes_of[tensor.dtype] += tensor.end - tensor.begin
@@ -132,7 +121,7 @@ def _dtype(weights: Weights) -> str:
 
 
 def summary(facts: ModelFacts) -> str:
-    """One sentence."""
+    """Return the facts as one clause."""
     quantized = f", quantized with {facts.quantization}" if facts.quantization else ""
     return (
         f"{facts.architecture} of {facts.layers} layers, {facts.heads} heads and {facts.kv_heads} KV heads, "

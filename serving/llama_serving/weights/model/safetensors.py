@@ -5,10 +5,10 @@ and the tensors' bytes, one after the other without a gap. So the header alone s
 copy that was cut off is found without reading the weights.
 """
 
-import os
 import struct
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any, Final
 
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
@@ -40,21 +40,21 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """What is in one file."""
+    """The header of one file."""
 
     length: int  # of the header in bytes, the eight of its length included: where the tensors begin
     tensors: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Weights:
-    """All headers of a model, by file."""
+class ModelHeaders:
+    """The headers of all files of a model, by file."""
 
     headers: dict[str, Header]
 
     @property
     def files(self) -> int:
-        """How many safetensors files there are."""
+        """Number of safetensors files."""
         return len(self.headers)
 
     @property
@@ -68,7 +68,7 @@ class Weights:
         return sum(tensor.end - tensor.begin for tensor in self.tensors.values())
 
 
-def read_weights(folder: Folder) -> Weights:
+def read_headers(folder: Folder) -> ModelHeaders:
     """Read every header. Raises RefusedError when a file is absent, cut off or garbage, or the index says otherwise."""
     files = folder.ending(".safetensors")
     if not files:
@@ -78,7 +78,7 @@ def read_weights(folder: Folder) -> Weights:
     headers = {name: _read_header(folder, name) for name in names}
     if index is not None:
         _check_index(index, headers)
-    return Weights(headers)
+    return ModelHeaders(headers)
 
 
 def _no_safetensors(folder: Folder) -> RefusedError:
@@ -89,14 +89,14 @@ def _no_safetensors(folder: Folder) -> RefusedError:
             "code: convert the model, or take its safetensors files"
         )
     found = shown_list(sorted(folder.names))
-    return missing(f"{shown(folder.place)} holds no *.safetensors file (it holds {found}): copy the model's weights")
+    return missing(f"{shown(folder.location)} holds no *.safetensors file (it holds {found}): copy the model's weights")
 
 
 def _read_index(folder: Folder) -> dict[str, str]:
     files = folder.read_json(INDEX).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(name, str) for name in files.values()):
         raise unreadable(f"{INDEX} has no weight_map from tensors to files: copy it again")
-    elsewhere = sorted({name for name in files.values() if name != os.path.basename(name)})
+    elsewhere = sorted({name for name in files.values() if name != Path(name).name})
     if elsewhere:
         raise refused(f"{INDEX} names {shown_list(elsewhere)}, outside of the folder: all files must lie beside it")
     others = sorted({name for name in files.values() if not name.endswith(".safetensors")})
@@ -125,7 +125,10 @@ def _read_header(folder: Folder, name: str) -> Header:
 
 
 def parse_header(name: str, text: bytes, *, size: int) -> dict[str, Tensor]:
-    """Tensors of a file of ``size`` bytes by the JSON of its header. Raises RefusedError when they do not add up."""
+    """Return the tensors of a file of ``size`` bytes by the JSON of its header.
+
+    Raises RefusedError when sizes and offsets do not add up.
+    """
     entries = json_object(text, f"the header of {shown(name)}")
     tensors = {tensor: _tensor(name, tensor, entry) for tensor, entry in entries.items() if tensor != "__metadata__"}
     _check_length(name, tensors, promised=LENGTH.size + len(text), size=size)
@@ -133,7 +136,7 @@ def parse_header(name: str, text: bytes, *, size: int) -> dict[str, Tensor]:
 
 
 def header_length(name: str, start: bytes, *, size: int) -> int:
-    """Bytes of the JSON that follows the first eight. Raises RefusedError when it cannot be so long."""
+    """Return the bytes of the JSON that follows the first eight. Raises RefusedError when it cannot be so long."""
     if len(start) < LENGTH.size:
         raise unreadable(f"{shown(name)} has {size} bytes, too few for a safetensors file: copy it again")
     length: int = LENGTH.unpack(start)[0]

@@ -19,7 +19,7 @@ _BATCH: Final = 1 << 20
 
 
 @dataclass(frozen=True)
-class Digests:
+class FileDigests:
     """Hexadecimal sha256."""
 
     file: str
@@ -27,8 +27,8 @@ class Digests:
     tensors: dict[str, str]
 
 
-class Parts:
-    """Hashes of the header and of each tensor: parts without a gap between them, as ``_safetensors`` checks."""
+class PartHasher:
+    """Hashes of the header and of each tensor: parts without a gap between them, as ``model.safetensors`` checks."""
 
     def __init__(self, header: Header) -> None:
         tensors = sorted(header.tensors.items(), key=lambda item: (item[1].begin, item[1].end))
@@ -38,7 +38,7 @@ class Parts:
         self._hashes: list[_Hash] = [hashlib.sha256() for _ in self._ends]
 
     def update(self, piece: bytes) -> None:
-        """The next bytes of the file."""
+        """Hash the next bytes of the file."""
         view = memoryview(piece)
         while view and self._at < len(self._ends):
             taken = view[: self._ends[self._at][1] - self._position]
@@ -49,14 +49,14 @@ class Parts:
                 self._at += 1
 
     def digests(self) -> tuple[str, dict[str, str]]:
-        """Of the header, and by tensor."""
+        """Return the sha256 of the header, and of each tensor by name."""
         found = [digest.hexdigest() for digest in self._hashes]
         return found[0], {name: digest for (name, _), digest in zip(self._ends[1:], found[1:], strict=True)}
 
 
-async def digest_file(pieces: AsyncIterator[bytes], header: Header) -> Digests:
+async def digest_file(pieces: AsyncIterator[bytes], header: Header) -> FileDigests:
     """Hash what comes. Raises what ``pieces`` raises."""
-    whole, parts = hashlib.sha256(), Parts(header)
+    whole, parts = hashlib.sha256(), PartHasher(header)
     running: asyncio.Future[tuple[None, None]] | None = None
     try:
         async for batch in _batches(pieces):
@@ -69,11 +69,11 @@ async def digest_file(pieces: AsyncIterator[bytes], header: Header) -> Digests:
         if running:
             await running
     of_header, tensors = parts.digests()
-    return Digests(whole.hexdigest(), of_header, tensors)
+    return FileDigests(whole.hexdigest(), of_header, tensors)
 
 
 async def _batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Pieces in lists of about a MiB: handing a piece to a thread costs as much as hashing 100 kB."""
+    """Yield pieces in lists of about a MiB: handing a piece to a thread costs as much as hashing 100 kB."""
     batch: list[bytes] = []
     size = 0
     async for piece in pieces:

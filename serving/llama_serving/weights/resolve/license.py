@@ -18,6 +18,7 @@ README: Final = "README.md"
 CONFIG: Final = "config.json"
 TEXTS: Final = ("LICENSE", "LICENSE.txt", "LICENSE.md")
 _FRONT_MATTER: Final = re.compile(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
+# ``licence``: the other spelling of the word, as models may have it.
 _WORDS: Final = re.compile(r"\b(the|license|licence|community|agreement|version)\b|[^a-z0-9.]")
 _LLAMA: Final = re.compile(r"llama (\d(?:\.\d)?) community license", re.IGNORECASE)
 _TITLES: Final = {"Apache License": "apache-2.0", "MIT License": "mit"}
@@ -26,7 +27,7 @@ _NAMELESS: Final = ("other", "unknown")  # the Hub's words for a license that ha
 
 
 def find_license(files: Mapping[str, bytes]) -> str:
-    """Short name of the license that the files name; empty when none does."""
+    """Return the short name of the license that the files name; empty when none does."""
     texts = {name: content.decode("utf-8", "replace") for name, content in files.items()}
     title = next((texts[name] for name in TEXTS if name in texts), "")
     found = _of_readme(texts.get(README, "")) or _of_config(texts.get(CONFIG, "")) or _of_title(title)
@@ -34,7 +35,7 @@ def find_license(files: Mapping[str, bytes]) -> str:
 
 
 def same_license(one: str, other: str) -> bool:
-    """Whether two names mean the same license."""
+    """Return whether two names mean the same license."""
     return _WORDS.sub("", one.lower()) == _WORDS.sub("", other.lower())
 
 

@@ -1,4 +1,4 @@
-"""A line on how far the reading is, at most every few seconds."""
+"""Reports how far the reading of some weights is, at most every few seconds."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -8,35 +8,35 @@ _EVERY_S: Final = 5.0
 _MB: Final = 1e6
 
 
-class Progress:
-    """Counts bytes and tells; ``clock`` gives seconds."""
+class ReadProgress:
+    """Counts bytes and reports them by ``notify``; ``clock`` gives seconds."""
 
-    def __init__(self, tell: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._notify = notify
         self._clock = clock
         self._total = 0
         self._done = 0
-        self._begun = self._told = clock()
+        self._began_at = self._reported_at = clock()
 
     def expect(self, total: int) -> None:
-        """The reading of ``total`` bytes begins."""
+        """Begin to count towards ``total`` bytes."""
         self._total, self._done = total, 0
-        self._begun = self._told = self._clock()
+        self._began_at = self._reported_at = self._clock()
 
     async def counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same pieces."""
+        """Yield the same pieces, counted."""
         async for piece in pieces:
             self._done += len(piece)
-            self._say()
+            self._report()
             yield piece
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         now = self._clock()
-        if now - self._told < _EVERY_S:
+        if now - self._reported_at < _EVERY_S:
             return
-        self._told = now
-        rate = self._done / max(now - self._begun, 1e-3)
+        self._reported_at = now
+        rate = self._done / max(now - self._began_at, 1e-3)
         left = (self._total - self._done) / max(rate, 1.0)
-        self._tell(
+        self._notify(
             f"read {self._done / _MB:.0f} of {self._total / _MB:.0f} MB at {rate / _MB:.1f} MB/s, {left:.0f} s left"
         )

@@ -1,4 +1,4 @@
-"""Puts a manifest into the ConfigMap that the operator made empty: the resolver may patch this one name, and no other.
+"""Writes a manifest into the empty ConfigMap of the operator, the only one that the resolver may patch.
 
 JSON with gzip: a model of 126 layers has 1,100 tensors and so 90 kB of digests; a ConfigMap holds 1 MiB.
 """
@@ -10,20 +10,21 @@ from typing import Final
 import aiohttp
 
 from llama_serving.common.kube_access import Access
+from llama_serving.config.error_text import error_text
+from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.source.interface import Broken, SourceError
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
-_RETRIED: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
 class PublishError(Exception):
-    """The API server refused the manifest; the text says with what."""
+    """The API server refused the manifest; the text has its status and its message."""
 
 
 def pack(manifest: Manifest) -> bytes:
-    """The manifest as it is stored: the same manifest gives the same bytes."""
+    """Return the manifest as it is stored: the same manifest gives the same bytes."""
     return gzip.compress(manifest.model_dump_json().encode(), mtime=0)
 
 
@@ -45,9 +46,11 @@ async def publish(manifest: Manifest, *, namespace: str, name: str, access: Acce
             if response.status >= 300:
                 raise _failure(response.status, await response.text(), f"ConfigMap {namespace}/{name}")
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise Broken(f"the API server at {access.url} did not take ConfigMap {namespace}/{name}: {error}") from error
+        raise Broken(
+            f"the API server at {access.url} did not take ConfigMap {namespace}/{name}: {error_text(error)}"
+        ) from error
 
 
 def _failure(status: int, text: str, what: str) -> SourceError | PublishError:
     message = f"the API server answered {status} to the manifest for {what}: {text[:300]}"
-    return Broken(message) if status in _RETRIED else PublishError(message)
+    return Broken(message) if status in RETRIED_BY_API_CLIENTS else PublishError(message)

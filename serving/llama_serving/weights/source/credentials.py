@@ -12,17 +12,17 @@ AUTHORITY: Final = "ca.crt"  # PEM certificates that sign the source's certifica
 
 @dataclass(frozen=True)
 class Credentials:
-    """``folder`` is None where the source needs none."""
+    """Credentials of one source; ``folder`` is None where it needs none."""
 
     folder: Path | None
 
     def get(self, key: str) -> str:
-        """The value of a key without white space around it; empty when it is not there."""
+        """Return the value of a key without white space around it; empty when it is not there."""
         path = self.folder / key if self.folder else None
         return path.read_text(encoding="utf-8").strip() if path and path.is_file() else ""
 
     def starting(self, *prefixes: str) -> dict[str, str]:
-        """All keys that begin with one of the prefixes, and their values."""
+        """Return all keys that begin with one of the prefixes, and their values."""
         if self.folder is None:
             return {}
         names = sorted(path.name for path in self.folder.iterdir())

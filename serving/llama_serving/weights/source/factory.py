@@ -1,23 +1,23 @@
-"""From a URI to its source."""
+"""Makes the source of a URI."""
 
 from pathlib import Path
 from typing import Final
 
 from llama_serving.config import names
+from llama_serving.config.source import fill, parse
 from llama_serving.weights.source.credentials import Credentials
-from llama_serving.weights.source.http_folder import PlainSource
+from llama_serving.weights.source.http_folder import HttpFolderSource
 from llama_serving.weights.source.hub import HubSource
 from llama_serving.weights.source.interface import Gone, Source
 from llama_serving.weights.source.local import LocalSource
-from llama_serving.weights.source.objects import SCHEMES, ObjectSource
+from llama_serving.weights.source.objects import SCHEMES, ObjectStoreSource
 from llama_serving.weights.source.registry import RegistrySource
-from llama_serving.weights.source.uri import fill, parse
 
 _MOUNT: Final = Path(names.MODEL_MOUNT)
 
 
 def open_source(uri: str, *, revision: str, credentials: Path | None, mount: Path = _MOUNT) -> Source:
-    """The source at ``uri``, its ``{revision}`` filled in with ``revision``; nothing is asked for yet.
+    """Return the source at ``uri``, its ``{revision}`` replaced by ``revision``; nothing is requested yet.
 
     Args:
         uri: of model.source.
@@ -37,12 +37,12 @@ def open_source(uri: str, *, revision: str, credentials: Path | None, mount: Pat
         case "pvc":
             return LocalSource(mount / address.path, revision=revision)
         case "http" | "https":
-            return PlainSource(address.uri, revision=revision, credentials=secret)
+            return HttpFolderSource(address.uri, revision=revision, credentials=secret)
         case "hf":
             return HubSource(address, revision=revision, credentials=secret)
         case "oci":
             return RegistrySource(address, revision=revision, credentials=secret)
         case scheme if scheme in SCHEMES:
-            return ObjectSource(address, revision=revision, credentials=secret)
+            return ObjectStoreSource(address, revision=revision, credentials=secret)
         case _:
             raise Gone(f"{uri} has an unknown scheme: use hf, s3, gs, az, https, http, oci or pvc")

@@ -14,6 +14,7 @@ from typing import Final
 
 import aiohttp
 
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Gone
@@ -28,7 +29,7 @@ Authorize = Callable[[str], Awaitable[str]]
 """From the WWW-Authenticate header of a 401 to an Authorization header; empty when there is none."""
 
 
-class Web:
+class HttpClient:
     """GET requests of one source. Raises SourceError's kinds and nothing else."""
 
     def __init__(
@@ -45,8 +46,8 @@ class Web:
         self._authorize = authorize
         self._session: aiohttp.ClientSession | None = None
 
-    async def small(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
-        """A small answer and its headers."""
+    async def get_small(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
+        """Return a small answer and its headers."""
         async with self._get(url, dict(headers or {})) as response:
             text = bytearray()
             async for piece in response.content.iter_chunked(_PIECE):
@@ -56,7 +57,7 @@ class Web:
             return bytes(text), response.headers
 
     async def probe(self, url: str) -> tuple[int, bool]:
-        """Size of a file in bytes, and whether ranges of it are served. Asks for its first byte."""
+        """Return the bytes of a file, and whether ranges of it are served; requests its first byte."""
         async with self._get(url, {"Range": "bytes=0-0"}, empty=True) as response:
             total = _TOTAL.fullmatch(response.headers.get("Content-Range", ""))
             if total:
@@ -66,7 +67,7 @@ class Web:
             return response.content_length, False
 
     async def read(self, url: str, *, begin: int, end: int | None) -> AsyncIterator[bytes]:
-        """Bytes ``[begin, end)`` of a file in pieces of at most a MiB."""
+        """Yield bytes ``[begin, end)`` of a file in pieces of at most a MiB."""
         if end is not None and end <= begin:
             return
         last = "" if end is None else end - 1
@@ -94,7 +95,7 @@ class Web:
     async def _get(
         self, url: str, headers: dict[str, str], *, empty: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer once it is a good one; ``empty``: 416 is good too, as an empty file has no range."""
+        """Yield the answer once it is a good one; ``empty``: 416 is good too, as an empty file has no range."""
         try:
             async with self._ask(url, headers) as first:
                 challenge = first.headers.get("WWW-Authenticate", "") if first.status == 401 else ""
@@ -109,7 +110,7 @@ class Web:
         except aiohttp.InvalidURL as error:
             raise Gone(f"{url} is no address: {self._fix.gone}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Broken(f"GET {url} broke off: {str(error) or type(error).__name__}") from error
+            raise Broken(f"GET {url} failed: {error_text(error)}") from error
 
     def _ask(self, url: str, headers: dict[str, str]) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
@@ -137,8 +138,8 @@ class Web:
         )
 
 
-def basic(user: str, password: str) -> str:
-    """Authorization header of a user with a password (RFC 7617)."""
+def basic_authorization(user: str, password: str) -> str:
+    """Return the Authorization header of a user with a password (RFC 7617)."""
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 

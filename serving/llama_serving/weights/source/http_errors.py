@@ -1,10 +1,12 @@
-"""What a source's HTTP answer means: which of the four failures, and the sentence that says what to do.
+"""The failure that a source's HTTP answer means, with a message that says what to do.
 
 401, 403                    Denied
 404, 410 and other 4xx      Gone
 408, 425                    Broken
 429, 503                    Busy, after what Retry-After says (seconds, or a date)
 other 5xx                   Broken
+
+Busy and Broken are retried, as ``config.http_status`` says.
 """
 
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from llama_serving.config.http_status import is_retried_at_source
 from llama_serving.weights.source.interface import Broken, Busy, Denied, Gone, SourceError
 
 _SHOWN: Final = 200
@@ -30,7 +33,7 @@ class Remedies:
 def failure(
     status: int, headers: Mapping[str, str], *, asked: str, said: str, fix: Remedies, now: datetime
 ) -> SourceError:
-    """The failure that an answer means. ``asked`` names the request, ``said`` is the answer's own text."""
+    """Return the failure that an answer means; ``asked`` names the request, ``said`` is the answer's own text."""
     said = " ".join(said.split())[:_SHOWN]
     answered = f"{asked} was answered {status}{f' ({said})' if said else ''}"
     match status:
@@ -40,16 +43,14 @@ def failure(
             after = retry_after(headers.get("Retry-After"), now=now)
             waits = "" if after is None else f", asked to wait {after:g} s"
             return Busy(f"{answered}{waits}", after=after)
-        case 408 | 425:
-            return Broken(answered)
-        case _ if 400 <= status < 500:
+        case _ if 400 <= status < 500 and not is_retried_at_source(status):
             return Gone(f"{answered}: {fix.gone}")
         case _:
             return Broken(answered)
 
 
 def retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3: seconds or a date); None: nothing usable."""
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None: nothing usable."""
     if value is None:
         return None
     text = value.strip()

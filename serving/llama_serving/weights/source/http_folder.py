@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
-from llama_serving.common.concurrency import together
+from llama_serving.common.concurrency import map_concurrently
 from llama_serving.weights.source.credentials import Credentials
-from llama_serving.weights.source.http_client import Web, basic
+from llama_serving.weights.source.http_client import HttpClient, basic_authorization
 from llama_serving.weights.source.http_errors import Remedies
-from llama_serving.weights.source.interface import Denied, Gone, Listed
+from llama_serving.weights.source.interface import Denied, Gone, ListedFile
 from llama_serving.weights.source.sums import SUMS, parse_sums
 
 CONFIG: Final = "config.json"
@@ -23,7 +23,7 @@ _KNOWN: Final = (
     CONFIG, INDEX, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
     "tokenizer.model", "chat_template.jinja", "README.md", "LICENSE", "LICENSE.txt", "pytorch_model.bin",
 )  # fmt: skip
-_AT_ONCE: Final = 8
+_PROBES_AT_ONCE: Final = 8
 
 FIX: Final = Remedies(
     denied="name a Secret in credentialsSecret with the key authorization (the whole header) or token",
@@ -31,58 +31,61 @@ FIX: Final = Remedies(
 )
 
 
-class PlainSource:
+class HttpFolderSource:
     """The folder at ``url``."""
 
     def __init__(self, url: str, *, revision: str, credentials: Credentials) -> None:
         self.ranged = True
         self._url = url.rstrip("/")
         self._revision = revision
-        self._web = Web(FIX, credentials=credentials, authorization=_authorization(credentials))
+        self._http = HttpClient(FIX, credentials=credentials, authorization=_authorization(credentials))
 
     async def resolve(self) -> str:
-        """The revision as given: a web server has no other."""
+        """Return the revision as given: a web server has no other."""
         return self._revision
 
-    async def list(self) -> tuple[Listed, ...]:
-        """The files of SHA256SUMS, or those that a model has."""
+    async def list(self) -> tuple[ListedFile, ...]:
+        """Return the files of SHA256SUMS, or those that a model has."""
         sums = await self._sums()
         names = set(sums) if sums else await self._guess()
-        found = await together(self._probe, sorted(names), most=_AT_ONCE)
-        listed = tuple(Listed(name, size, sums.get(name, "")) for name, size in found if size is not None)
+        found = await map_concurrently(self._probe, sorted(names), limit=_PROBES_AT_ONCE)
+        listed = tuple(ListedFile(name, size, sums.get(name, "")) for name, size in found if size is not None)
         if not listed:
             raise Gone(f"there is neither {SUMS} nor {CONFIG} nor {SINGLE} in {self._url}: {FIX.gone}")
         return listed
 
     def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """By range."""
-        return self._web.read(self._address(path), begin=begin, end=end)
+        return self._http.read(self._address(path), begin=begin, end=end)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._web.close()
+        await self._http.close()
 
     def _address(self, path: str) -> str:
         return f"{self._url}/{quote(path)}"
 
     async def _sums(self) -> dict[str, str]:
         try:
-            text, _ = await self._web.small(self._address(SUMS))
+            text, _ = await self._http.get_small(self._address(SUMS))
         except (Gone, Denied):  # some servers answer 403 for what is not there
             return {}
         return parse_sums(text.decode("utf-8", "replace"))
 
     async def _guess(self) -> set[str]:
         try:
-            text, _ = await self._web.small(self._address(INDEX))
+            text, _ = await self._http.get_small(self._address(INDEX))
         except (Gone, Denied):
             return {*_KNOWN, SINGLE}
         return {*_KNOWN, *_shards(text)}
 
     async def _probe(self, name: str) -> tuple[str, int | None]:
-        """Size of a file; None when it is not there. Of config.json alone a refusal counts: every model has one."""
+        """Return the name and size of a file; None for the size when it is not there.
+
+        A server may refuse what is not there: Denied is raised for config.json alone, which every model has.
+        """
         try:
-            size, ranged = await self._web.probe(self._address(name))
+            size, ranged = await self._http.probe(self._address(name))
         except Gone:
             return name, None
         except Denied:
@@ -94,7 +97,7 @@ class PlainSource:
 
 
 def _shards(index: bytes) -> Iterable[str]:
-    """Names that an index puts tensors into; none when it is no index, which the inspector says better."""
+    """Return the files that an index names; none when it is no index, which the inspection reports."""
     try:
         entries: Any = json.loads(index)
     except ValueError:
@@ -107,5 +110,5 @@ def _authorization(credentials: Credentials) -> str:
     whole, token = credentials.get("authorization"), credentials.get("token")
     user, password = credentials.get("username"), credentials.get("password")
     if user and not (whole or token):
-        return basic(user, password)
+        return basic_authorization(user, password)
     return whole or (f"Bearer {token}" if token else "")

@@ -15,11 +15,12 @@ from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.hf_api import ModelInfo
 
+from llama_serving.config.error_text import error_text
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
-from llama_serving.weights.source.http_client import Web
+from llama_serving.weights.source.http_client import HttpClient
 from llama_serving.weights.source.http_errors import Remedies, failure
-from llama_serving.weights.source.interface import Broken, Busy, Gone, Listed, SourceError
-from llama_serving.weights.source.uri import Address
+from llama_serving.weights.source.interface import Broken, Busy, Gone, ListedFile, SourceError
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # The Hub's own word for a Retry-After: no request left (r), seconds until there are (t).
@@ -41,11 +42,11 @@ class HubSource:
         # False: no token that happens to lie in the home folder or the environment.
         self._api = HfApi(endpoint=credentials.get("HF_ENDPOINT").rstrip("/") or None, token=token or False)
         self._fix = _remedies(f"{self._api.endpoint}/{self._repository}")
-        self._web = Web(self._fix, credentials=credentials, authorization=f"Bearer {token}" if token else "")
+        self._http = HttpClient(self._fix, credentials=credentials, authorization=f"Bearer {token}" if token else "")
         self._info: ModelInfo | None = None
 
     async def resolve(self) -> str:
-        """The commit that the revision is now; ``main`` where none is given."""
+        """Return the commit that the revision names now; that of ``main`` where none is given."""
         if _COMMIT.fullmatch(self._revision):
             return self._revision
         commit = (await self._ask()).sha
@@ -53,28 +54,28 @@ class HubSource:
             raise Broken(f"{self._api.endpoint} named no commit for {self._repository} at {self._revision}")
         return commit
 
-    async def list(self) -> tuple[Listed, ...]:
-        """Files of the model's folder; the Hub knows the sha256 of those in LFS."""
+    async def list(self) -> tuple[ListedFile, ...]:
+        """Return the files of the model's folder; the Hub knows the sha256 of those in LFS."""
         found = []
         for file in (await self._ask()).siblings or []:
             name = file.rfilename.removeprefix(self._folder)
             if file.rfilename.startswith(self._folder) and "/" not in name:
-                found.append(Listed(name, file.size or 0, file.lfs.sha256 if file.lfs else ""))
+                found.append(ListedFile(name, file.size or 0, file.lfs.sha256 if file.lfs else ""))
         return tuple(sorted(found))
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """By range, at the commit."""
+        """Yield bytes by range, at the commit."""
         commit = await self.resolve()
         url = hf_hub_url(self._repository, self._folder + path, revision=commit, endpoint=self._api.endpoint)
-        async for piece in self._web.read(url, begin=begin, end=end):
+        async for piece in self._http.read(url, begin=begin, end=end):
             yield piece
 
     async def close(self) -> None:
         """Close our connections; huggingface_hub keeps one of the process."""
-        await self._web.close()
+        await self._http.close()
 
     async def _ask(self) -> ModelInfo:
-        """What the Hub says of the revision; asked once, so that commit and list belong together."""
+        """Return what the Hub says of the revision; requested once, so that commit and list belong together."""
         if self._info is None:
             self._info = await asyncio.to_thread(self._ask_once)
         return self._info
@@ -89,7 +90,7 @@ class HubSource:
         except HFValidationError as error:
             raise Gone(f"hf://{self._repository} is no repository of the Hub: {self._fix.gone}") from error
         except (httpx2.HTTPError, OSError) as error:
-            raise Broken(f"{self._api.endpoint} did not answer: {error}") from error
+            raise Broken(f"{self._api.endpoint} did not answer: {error_text(error)}") from error
 
     def _failure(self, error: HfHubHTTPError) -> SourceError:
         response = error.response
@@ -106,7 +107,7 @@ class HubSource:
 
 def _remedies(page: str) -> Remedies:
     return Remedies(
-        denied=f"accept the model's licence at {page}, and name a Secret in credentialsSecret whose key token is a "
+        denied=f"accept the model's license at {page}, and name a Secret in credentialsSecret whose key token is a "
         "token of the account that accepted it",
         gone=f"check model.source and model.revision against {page}",
     )

@@ -1,7 +1,7 @@
-"""A folder of files somewhere: what resolver and stager ask of every scheme, and the four ways in which it fails.
+"""The interface of a source: what resolver and stager need of every scheme, and the four ways in which it fails.
 
-``Denied`` and ``Gone`` do not heal by themselves: the user reads their sentence. ``Busy`` and ``Broken`` do: the
-caller tries again, after what the source asked for, from where it was.
+``Denied`` and ``Gone`` need a user, who reads their message. ``Busy`` and ``Broken`` are retried: after the time that
+the source asked for, from the byte where it failed.
 """
 
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class SourceError(Exception):
-    """The text is one sentence for users: what was asked for, what was answered, what to do."""
+    """A failure; its text is a clause for users: the request, the answer, and what to do."""
 
 
 class Denied(SourceError):
@@ -34,7 +34,7 @@ class Broken(SourceError):
 
 
 @dataclass(frozen=True, order=True)
-class Listed:
+class ListedFile:
     """One file as the source lists it."""
 
     path: str  # name in the folder
@@ -49,13 +49,13 @@ class Source(Protocol):
     """Whether ``read`` can begin anywhere at the cost of the bytes that are read."""
 
     async def resolve(self) -> str:
-        """The revision that does not move: a commit, a digest, a version; the given one where none is known."""
+        """Return the revision that does not move: a commit, a digest, a version; the given one where none is known."""
 
-    async def list(self) -> tuple[Listed, ...]:
-        """All files that lie directly in the folder, sorted by path."""
+    async def list(self) -> tuple[ListedFile, ...]:
+        """Return all files that lie directly in the folder, sorted by path."""
 
     def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Bytes ``[begin, end)`` in pieces of at most some MiB; to the file's end for None."""
+        """Yield bytes ``[begin, end)`` in pieces of at most some MiB; to the file's end for None."""
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close all connections."""

@@ -1,4 +1,4 @@
-"""``pvc://claim/path``: a folder of a mounted claim. What the file system says is said in the sources' words."""
+"""``pvc://claim/path``: a folder of a mounted claim. Errors of the file system become failures of a source."""
 
 import asyncio
 import os
@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from llama_serving.weights.source.interface import Broken, Denied, Gone, Listed, SourceError
-from llama_serving.weights.source.sums import with_sums
+from llama_serving.config.error_text import error_text
+from llama_serving.weights.source.interface import Broken, Denied, Gone, ListedFile, SourceError
+from llama_serving.weights.source.sums import add_digests
 
 _PIECE: Final = 4 << 20
 
@@ -22,16 +23,16 @@ class LocalSource:
         self._revision = revision
 
     async def resolve(self) -> str:
-        """The revision as given: a folder has no other."""
+        """Return the revision as given: a folder has no other."""
         return self._revision
 
-    async def list(self) -> tuple[Listed, ...]:
-        """Files of the folder; links are followed, as in the Hugging Face cache."""
+    async def list(self) -> tuple[ListedFile, ...]:
+        """Return the files of the folder; links are followed, as in the Hugging Face cache."""
         listed = await asyncio.to_thread(self._list)
-        return await with_sums(listed, self.read)
+        return await add_digests(listed, self.read)
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Pieces of 4 MiB, read in a thread: a claim may be on a network."""
+        """Yield pieces of 4 MiB, read in a thread: a claim may be on a network."""
         try:
             file = await asyncio.to_thread((self.path / path).open, "rb")
             with file:
@@ -49,13 +50,13 @@ class LocalSource:
             raise Broken(f"{self.path / path} ends at byte {begin}, before {end}: it was changed while it was read")
 
     async def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing: no connection is open."""
 
-    def _list(self) -> tuple[Listed, ...]:
+    def _list(self) -> tuple[ListedFile, ...]:
         try:
-            paths = [self.path / name for name in sorted(os.listdir(self.path))]
+            paths = sorted(self.path.iterdir())
             # A link to nothing is no file: is_file says so without an error.
-            return tuple(Listed(path.name, path.stat().st_size) for path in paths if path.is_file())
+            return tuple(ListedFile(path.name, path.stat().st_size) for path in paths if path.is_file())
         except OSError as error:
             raise _failure(error) from error
 
@@ -63,8 +64,8 @@ class LocalSource:
 def _failure(error: OSError) -> SourceError:
     match error:
         case FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
-            return Gone(f"{error.filename} is not there ({error.strerror}): check the path in model.source")
+            return Gone(f"{error.filename} is not there ({error_text(error)}): check the path in model.source")
         case PermissionError():
             return Denied(f"uid {os.geteuid()} may not read {error.filename}: run chmod -R a+rX on the model's folder")
         case _:
-            return Broken(f"{error.filename} cannot be read: {error.strerror}")
+            return Broken(f"{error.filename} cannot be read: {error_text(error)}")

@@ -1,7 +1,7 @@
 """``s3://bucket/path``, ``gs://bucket/path`` and ``az://account/container/path``: object stores, through obstore.
 
 obstore and not fsspec's three packages: one client for all of them, with types, without dependencies, without a
-thread or a cache of its own. Its retries are off, so that there is one place that tries again (``patience``). It does
+thread or a cache of its own. Its retries are off, so that one module retries (``retry``). It does
 not show an answer's headers: a store that is busy is asked again after a growing pause, not after its Retry-After.
 """
 
@@ -16,11 +16,12 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.config.error_text import error_text
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
-from llama_serving.weights.source.interface import Broken, Gone, Listed, SourceError
-from llama_serving.weights.source.sums import with_sums
-from llama_serving.weights.source.uri import Address
+from llama_serving.weights.source.interface import Broken, Gone, ListedFile, SourceError
+from llama_serving.weights.source.sums import add_digests
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
@@ -34,7 +35,7 @@ _TAGS: Final = re.compile(r"<(Code|Message)>([^<]*)</")
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Store:
     """What differs between the stores."""
 
     prefix: str  # of the Secret's keys, and of the variables of a pod's own identity
@@ -42,15 +43,15 @@ class _Kind:
     keys: str  # that a Secret needs
 
 
-_KINDS: Final = {
-    "s3": _Kind("AWS_", "aws_skip_signature", "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"),
-    "gs": _Kind("GOOGLE_", "google_skip_signature", "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON text)"),
-    "az": _Kind("AZURE_", "azure_skip_signature", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY"),
+_STORES: Final = {
+    "s3": _Store("AWS_", "aws_skip_signature", "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"),
+    "gs": _Store("GOOGLE_", "google_skip_signature", "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON text)"),
+    "az": _Store("AZURE_", "azure_skip_signature", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY"),
 }
-SCHEMES: Final = frozenset(_KINDS)
+SCHEMES: Final = frozenset(_STORES)
 
 
-class ObjectSource:
+class ObjectStoreSource:
     """The folder below one prefix of a bucket; the Secret's keys are those that obstore takes."""
 
     ranged = True
@@ -58,7 +59,7 @@ class ObjectSource:
     def __init__(self, address: Address, *, revision: str, credentials: Credentials) -> None:
         self._uri = address.uri
         self._revision = revision
-        keys = _KINDS[address.scheme].keys
+        keys = _STORES[address.scheme].keys
         self._fix = Remedies(
             denied=f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder",
             gone="check bucket and path in model.source",
@@ -66,25 +67,25 @@ class ObjectSource:
         try:
             self._store = _open(address, credentials)
         except (BaseError, ValueError) as error:
-            raise Gone(f"{self._uri} cannot be opened with these credentials: {_first_line(error)}") from error
+            raise Gone(f"{self._uri} cannot be opened with these credentials: {self._fix.denied}") from error
 
     async def resolve(self) -> str:
-        """The revision as given: it is part of the path."""
+        """Return the revision as given: it is part of the path."""
         return self._revision
 
-    async def list(self) -> tuple[Listed, ...]:
-        """Objects directly in the folder; digests from SHA256SUMS where it is there."""
+    async def list(self) -> tuple[ListedFile, ...]:
+        """Return the objects directly in the folder; digests from SHA256SUMS where it is there."""
         try:
             found = await obstore.list_with_delimiter_async(self._store)
         except (BaseError, OSError, ValueError) as error:
             raise self._failure(error, self._uri) from error
-        files = [Listed(entry["path"].rpartition("/")[2], entry["size"]) for entry in found["objects"]]
+        files = [ListedFile(entry["path"].rpartition("/")[2], entry["size"]) for entry in found["objects"]]
         if not files:
             raise Gone(f"{self._uri} holds no object: {self._fix.gone}")
-        return await with_sums(tuple(sorted(files)), self.read)
+        return await add_digests(tuple(sorted(files)), self.read)
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """By range, in pieces of about a MiB: what was begun of one is lost in a cut."""
+        """Yield bytes by range, in pieces of about a MiB; a connection that ends loses at most one piece."""
         if end is not None and end <= begin:
             return
         position = begin
@@ -99,19 +100,19 @@ class ObjectSource:
             raise Broken(f"{self._uri}/{path} ended at byte {position} instead of {end}")
 
     async def close(self) -> None:
-        """The store closes its connections when it is forgotten."""
+        """Do nothing: the store closes its connections when it is freed."""
 
     def _failure(self, error: Exception, asked: str) -> SourceError:
-        """obstore has classes for some failures only; all others are told apart by the status in their text."""
+        """Return the failure that an error of obstore means, by its class or by the status in its text."""
         status = _status(error)
         if status is None:
-            return Broken(f"{asked} broke off: {_first_line(error)}")
+            return Broken(f"{asked} failed: {error_text(error)}")
         said = ": ".join(text for _, text in _TAGS.findall(str(error))[:2])
         return failure(status, {}, asked=asked, said=said, fix=self._fix, now=datetime.now(UTC))
 
 
 def _open(address: Address, credentials: Credentials) -> "ObjectStore":
-    kind = _KINDS[address.scheme]
+    kind = _STORES[address.scheme]
     given = {key.lower(): value for key, value in credentials.starting(kind.prefix).items()}
     if not given and not any(name.startswith(kind.prefix) for name in os.environ):
         given[kind.anonymous] = "true"  # and not whatever role the node has

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
-from llama_serving.weights.source.http_client import Web, basic
+from llama_serving.weights.source.http_client import HttpClient, basic_authorization
 from llama_serving.weights.source.http_errors import Remedies
-from llama_serving.weights.source.interface import Broken, Gone, Listed
-from llama_serving.weights.source.uri import Address
+from llama_serving.weights.source.interface import Broken, Gone, ListedFile
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -46,34 +46,34 @@ class RegistrySource:
             gone="check repository in model.source and tag or digest in model.revision",
         )
         login = _login(credentials, address.host)
-        self._login = Web(self._fix, credentials=credentials, authorization=login)
+        self._login = HttpClient(self._fix, credentials=credentials, authorization=login)
         self._basic = login
-        self._web = Web(self._fix, credentials=credentials, authorize=self._authorize)
-        self._found: tuple[str, dict[str, Listed]] | None = None
+        self._http = HttpClient(self._fix, credentials=credentials, authorize=self._authorize)
+        self._found: tuple[str, dict[str, ListedFile]] | None = None
 
     async def resolve(self) -> str:
-        """The digest of the manifest."""
+        """Return the digest of the manifest."""
         return (await self._artifact())[0]
 
-    async def list(self) -> tuple[Listed, ...]:
-        """A file for each layer that has a title."""
+    async def list(self) -> tuple[ListedFile, ...]:
+        """Return a file for each layer that has a title."""
         return tuple(sorted((await self._artifact())[1].values()))
 
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """By range, out of the layer's blob."""
+        """Yield bytes by range, out of the layer's blob."""
         files = (await self._artifact())[1]
         if path not in files:
             raise Gone(f"{self._uri} has no layer with the title {path}: {self._fix.gone}")
-        async for piece in self._web.read(f"{self._base}/blobs/sha256:{files[path].sha256}", begin=begin, end=end):
+        async for piece in self._http.read(f"{self._base}/blobs/sha256:{files[path].sha256}", begin=begin, end=end):
             yield piece
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._web.close()
+        await self._http.close()
         await self._login.close()
 
-    async def _artifact(self) -> tuple[str, dict[str, Listed]]:
-        """Digest of the manifest, and its files by name; asked for once, so that they belong together."""
+    async def _artifact(self) -> tuple[str, dict[str, ListedFile]]:
+        """Return the digest of the manifest and its files by name; requested once, so that they belong together."""
         if self._found is None:
             if not self._revision:
                 raise Gone(f"{self._uri} needs a tag or a digest: name it in model.revision")
@@ -85,7 +85,7 @@ class RegistrySource:
         return self._found
 
     def _only(self, entries: Sequence[Any]) -> str:
-        """The digest of the one manifest of an index."""
+        """Return the digest of the one manifest of an index."""
         digests = [str(entry.get("digest")) for entry in entries if isinstance(entry, dict)]
         if len(digests) != 1:
             raise Gone(
@@ -96,7 +96,7 @@ class RegistrySource:
 
     async def _manifest(self, reference: str) -> tuple[str, dict[str, Any]]:
         address = f"{self._base}/manifests/{quote(reference)}"
-        text, _ = await self._web.small(address, {"Accept": f"{_MANIFEST}, {_INDEX}"})
+        text, _ = await self._http.get_small(address, {"Accept": f"{_MANIFEST}, {_INDEX}"})
         digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
         if _DIGEST.fullmatch(reference) and reference != digest:
             raise Broken(f"{self._uri} answered a manifest with digest {digest} when asked for {reference}")
@@ -108,7 +108,7 @@ class RegistrySource:
             raise Gone(f"{self._uri} at {reference} has no manifest: {self._fix.gone}")
         return digest, manifest
 
-    def _files(self, manifest: dict[str, Any]) -> dict[str, Listed]:
+    def _files(self, manifest: dict[str, Any]) -> dict[str, ListedFile]:
         layers = [layer for layer in manifest.get("layers") or [] if isinstance(layer, dict)]
         files = [file for layer in layers if (file := _file(layer)) is not None]
         if not files:
@@ -120,13 +120,13 @@ class RegistrySource:
         return {file.path: file for file in files}
 
     async def _authorize(self, challenge: str) -> str:
-        """The Authorization header that a 401 asks for: Basic, or a token of the realm that it names."""
+        """Return the Authorization header that a 401 asks for: Basic, or a token of the realm that it names."""
         scheme, _, rest = challenge.partition(" ")
         asked = dict(_PARAMETER.findall(rest))
         if scheme.lower() != "bearer" or "realm" not in asked:
             return self._basic
         query = urlencode({"service": asked.get("service", ""), "scope": asked.get("scope") or self._scope})
-        text, _ = await self._login.small(f"{asked['realm']}?{query}")
+        text, _ = await self._login.get_small(f"{asked['realm']}?{query}")
         try:
             answer = json.loads(text)
             return f"Bearer {answer.get('token') or answer['access_token']}"
@@ -134,8 +134,8 @@ class RegistrySource:
             raise Broken(f"{asked['realm']} answered no token for {self._uri}") from error
 
 
-def _file(layer: dict[str, Any]) -> Listed | None:
-    """The file that a layer is; None for one without a title, in a sub-folder, packed, or with another digest."""
+def _file(layer: dict[str, Any]) -> ListedFile | None:
+    """Return a layer's file; None for one without a title, in a sub-folder, packed, or with another digest."""
     notes = layer.get("annotations") or {}
     title = next((str(notes[key]) for key in _TITLES if key in notes), "")
     digest = _DIGEST.fullmatch(str(layer.get("digest")))
@@ -143,17 +143,17 @@ def _file(layer: dict[str, Any]) -> Listed | None:
     packed = _ARCHIVE.search(str(layer.get("mediaType")))
     if not title or "/" in title or digest is None or type(size) is not int or packed:
         return None
-    return Listed(title, size, digest[1])
+    return ListedFile(title, size, digest[1])
 
 
 def _login(credentials: Credentials, host: str) -> str:
     user, password = credentials.get("username"), credentials.get("password")
     if user or password:
-        return basic(user, password)
+        return basic_authorization(user, password)
     try:
         entry = json.loads(credentials.get(".dockerconfigjson") or "{}").get("auths", {}).get(host, {})
         if "auth" in entry:
             return f"Basic {entry['auth']}"
-        return basic(entry["username"], entry["password"]) if "username" in entry else ""
+        return basic_authorization(entry["username"], entry["password"]) if "username" in entry else ""
     except (ValueError, AttributeError, KeyError, TypeError):
         return ""  # a Secret that is no docker config: the registry's refusal says what is missing

@@ -1,7 +1,7 @@
-"""Trying again: Busy and Broken heal, so it is asked again from where it was, until a deadline without progress.
+"""Retries: Busy and Broken pass, so a read goes on from its last byte, until a deadline without progress.
 
-The wait before the n-th try is what the source asked for, else ``first * 2 ** (n - 1)`` seconds, at most ``longest``;
-up to a quarter is added, so that stages that were refused together do not come back together.
+The pause before the n-th retry is what the source asked for, else ``first * 2 ** (n - 1)`` seconds, at most
+``longest``; up to a quarter is added, so that stages that were refused together do not come back together.
 """
 
 import asyncio
@@ -11,78 +11,79 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from llama_serving.config.backoff import doubling_pause
 from llama_serving.weights.source.interface import Broken, Busy, Source
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to try, in seconds; clock, sleep and chance come in so that tests need no time."""
+class RetryPolicy:
+    """How long to try, in seconds; clock, sleep and jitter are arguments so that tests need no time."""
 
     deadline: float = 900.0  # since the last byte or answer
     first: float = 1.0
     longest: float = 60.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
-    tell: Callable[[str], None] = lambda _: None  # gets a sentence before each wait
+    jitter: Callable[[], float] = random.random  # 0 to 1
+    notify: Callable[[str], None] = lambda _: None  # gets a clause before each pause
 
-    def wait(self, tries: int, error: Busy | Broken) -> float:
-        """Seconds to wait after ``tries`` failures in a row."""
+    def pause(self, failures: int, error: Busy | Broken) -> float:
+        """Return the seconds to wait after so many failures in a row."""
         asked = error.after if isinstance(error, Busy) else None
-        base = min(self.first * 2.0 ** min(tries - 1, 30), self.longest) if asked is None else asked
-        return base * (1 + self.chance() / 4)
+        pause = doubling_pause(failures, first=self.first, longest=self.longest) if asked is None else asked
+        return pause * (1 + self.jitter() / 4)
 
 
-class _Tries:
+class _FailureCount:
     """Failures in a row since the last progress."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._retry = retry
         self.progress()
 
     def progress(self) -> None:
         self._count = 0
-        self._since = self._patience.clock()
+        self._since = self._retry.clock()
 
     async def failed(self, error: Busy | Broken) -> None:
-        """Wait for the next try; raises ``error`` when it would come after the deadline."""
+        """Wait for the next try; raise ``error`` when it would come after the deadline."""
         self._count += 1
-        wait = self._patience.wait(self._count, error)
-        spent = self._patience.clock() - self._since
-        if spent + wait > self._patience.deadline:
+        pause = self._retry.pause(self._count, error)
+        spent = self._retry.clock() - self._since
+        if spent + pause > self._retry.deadline:
             raise error
-        self._patience.tell(f"{error}; trying again in {wait:.1f} s (failure {self._count} in a row)")
-        await self._patience.sleep(wait)
+        self._retry.notify(f"{error}; trying again in {pause:.1f} s (failure {self._count} in a row)")
+        await self._retry.sleep(pause)
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
-    """What ``call`` gives. Raises Denied and Gone at once, Busy and Broken after the deadline."""
-    tries = _Tries(patience)
+async def with_retries(call: Callable[[], Awaitable[T]], retry: RetryPolicy) -> T:
+    """Return what ``call`` returns. Raises Denied and Gone at once, Busy and Broken after the deadline."""
+    failures = _FailureCount(retry)
     while True:
         try:
             return await call()
         except (Busy, Broken) as error:
-            await tries.failed(error)
+            await failures.failed(error)
 
 
-async def read_patiently(
-    source: Source, path: str, *, begin: int = 0, end: int | None = None, patience: Patience
+async def read_with_retries(
+    source: Source, path: str, *, begin: int = 0, end: int | None = None, retry: RetryPolicy
 ) -> AsyncIterator[bytes]:
-    """Bytes ``[begin, end)`` without a gap or a repeat, over as many connections as it takes.
+    """Yield bytes ``[begin, end)`` without a gap or a repeat, over as many connections as it takes.
 
     Raises:
         Denied, Gone: at once.
         Busy, Broken: after the deadline without a byte.
     """
-    tries = _Tries(patience)
+    failures = _FailureCount(retry)
     while True:
         try:
             async for piece in source.read(path, begin=begin, end=end):
                 begin += len(piece)
-                tries.progress()
+                failures.progress()
                 yield piece
             return
         except (Busy, Broken) as error:
-            await tries.failed(error)
+            await failures.failed(error)

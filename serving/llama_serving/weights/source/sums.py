@@ -1,11 +1,11 @@
-"""A ``SHA256SUMS`` file in the folder, as ``sha256sum *`` writes it, tells the digests of its files."""
+"""Reads a ``SHA256SUMS`` file, as ``sha256sum *`` writes it, for the digests of the files beside it."""
 
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
-from llama_serving.weights.source.interface import Listed
+from llama_serving.weights.source.interface import ListedFile
 
 SUMS: Final = "SHA256SUMS"
 _LINE: Final = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(?:\./)?([^/\\]+)")
@@ -15,13 +15,13 @@ Read = Callable[[str], AsyncIterator[bytes]]
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """File -> sha256 (lower case). Lines of another form, and files in sub-folders, are passed over."""
+    """Return file -> sha256 (lower case). Lines of another form, and files in sub-folders, are ignored."""
     found = (_LINE.fullmatch(line.strip()) for line in text.splitlines())
     return {match[2]: match[1].lower() for match in found if match}
 
 
-async def with_sums(listed: tuple[Listed, ...], read: Read) -> tuple[Listed, ...]:
-    """``listed`` with the digests of its SHA256SUMS where the source gave none. Raises what ``read`` raises."""
+async def add_digests(listed: tuple[ListedFile, ...], read: Read) -> tuple[ListedFile, ...]:
+    """Return ``listed`` with the digests of its SHA256SUMS where the source gave none. Raises what ``read`` raises."""
     if SUMS not in {file.path for file in listed}:
         return listed
     text = bytearray()

@@ -17,53 +17,52 @@ from pydantic import ValidationError
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.weights.source.factory import open_source
-from llama_serving.weights.source.retry import Patience
-from llama_serving.weights.staging.io.concurrency import STREAMS
-from llama_serving.weights.staging.io.control_files import Inbox, Outbox
+from llama_serving.weights.source.retry import RetryPolicy
+from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
+from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import LocalDisk
-from llama_serving.weights.staging.ports import Site, Tools
 from llama_serving.weights.staging.stager import Stager
 
 logger = logging.getLogger("llama_serving.stager")
 
-# How long one attempt waits for a source that gives nothing, before other weights have their turn.
-PATIENCE: Final = Patience(deadline=300.0, clock=time.monotonic)
+# How long one attempt retries a source that gives nothing, before other weights have their turn.
+RETRY_POLICY: Final = RetryPolicy(deadline=300.0, clock=time.monotonic)
 GRACE: Final = 2.0  # seconds after SIGTERM
 _BAD_CONFIG: Final = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The paths; they are other ones only outside of a pod."""
+    """Add the paths; their defaults are those of a pod."""
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--configured", type=Path, default=Path(names.MANIFEST_PATH), help="what the pod starts with")
-    parser.add_argument("--wish", type=Path, default=Path(names.WISH_PATH), help="what the supervisor was asked for")
-    parser.add_argument("--state", type=Path, default=Path(names.STAGING_PATH), help="where to say how far it is")
+    parser.add_argument("--desired", type=Path, default=Path(names.DESIRED_PATH), help="the desired state")
+    parser.add_argument("--state", type=Path, default=Path(names.STAGING_PATH), help="file for the state of the stager")
     parser.add_argument("--mount", type=Path, default=Path(names.WEIGHTS_MOUNT), help="volume of the weights")
     parser.add_argument("--size-limit", type=int, default=0, help="bytes that the volume may take; 0: all it has")
     parser.add_argument("--credentials", type=Path, default=Path(names.CREDENTIALS_MOUNT), help="folder of the Secret")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Exit code: 0 stopped, 2 the config is wrong."""
+    """Run until SIGTERM; return the exit code: 0 stopped, 2 the config is wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     try:
-        site = read_site(options, stage=os.environ.get(names.ENV_STAGE, ""))
+        pod = read_pod(options, stage=os.environ.get(names.ENV_STAGE, ""))
     except ValueError as error:
         logger.error("%s", error)
         return _BAD_CONFIG
-    asyncio.run(_serve(site, options))
+    asyncio.run(_serve(pod, options))
     return 0
 
 
-def read_site(options: argparse.Namespace, *, stage: str) -> Site:
-    """Where this pod is. Raises ValueError with a sentence."""
+def read_pod(options: argparse.Namespace, *, stage: str) -> StagePod:
+    """Return the stage of this pod and its paths. Raises ValueError with a sentence."""
     try:
         config = CellConfig.model_validate_json(options.config.read_bytes())
     except (OSError, ValidationError) as error:
         raise ValueError(f"{options.config} cannot be read: {error}") from error
     if not stage.isdecimal() or int(stage) >= config.layout.pipeline:
         raise ValueError(f"{names.ENV_STAGE} must be 0 to {config.layout.pipeline - 1} and is {stage!r}")
-    return Site(
+    return StagePod(
         mount=options.mount,
         stage=int(stage),
         stages=config.layout.pipeline,
@@ -72,15 +71,17 @@ def read_site(options: argparse.Namespace, *, stage: str) -> Site:
     )
 
 
-async def _serve(site: Site, options: argparse.Namespace) -> None:
+async def _serve(pod: StagePod, options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Threads for the streams, and some that the streams never take: the state is written whatever happens.
     pool = ThreadPoolExecutor(STREAMS + 2, thread_name_prefix="stager")
-    tools = Tools(open_source=open_source, disk=LocalDisk(limit=options.size_limit), pool=pool, patience=PATIENCE)
-    inbox = Inbox(wish=options.wish, configured=options.configured)
-    stager = Stager(site=site, tools=tools, inbox=inbox, outbox=Outbox(options.state))
+    deps = StagerDependencies(
+        open_source=open_source, disk=LocalDisk(limit=options.size_limit), pool=pool, retry=RETRY_POLICY
+    )
+    desired_files = DesiredFiles(desired=options.desired, configured=options.configured)
+    stager = Stager(pod=pod, deps=deps, desired_files=desired_files, state_file=StateFile(options.state))
     stopping = asyncio.create_task(stop.wait())
     running = asyncio.create_task(stager.run(stop))
     await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)

@@ -1,34 +1,34 @@
-"""The loop of a stager: read the wish, work on the first item that is not ready, say how far everything is.
+"""The loop of a stager: read the desired state, work on the first item that is not ready, report on all of them.
 
-One attempt runs at a time, so that the most wanted weights get the whole connection. A new wish ends it when it is not
-the first thing to do any more; what it finished stays. Ready weights are looked at again every ``LOOK`` seconds (sizes
-and times of the files); when they changed they are verified anew.
+One attempt runs at a time, so that the most wanted weights get the whole connection. A new desired state cancels the
+attempt when its item is not the first to do any more; what it finished stays. Ready weights are checked again every
+``RECHECK`` seconds (sizes and times of the files); when they changed they are verified anew.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from llama_serving.common.concurrency import in_thread
 from llama_serving.config.desired import DesiredState, StagingState, WeightsArtifact
-from llama_serving.weights.staging.attempt import Attempt, Verified, folder_of
-from llama_serving.weights.staging.decide.errors import NotYet, Refused
-from llama_serving.weights.staging.decide.item import Entry
-from llama_serving.weights.staging.decide.progress import Gauge
+from llama_serving.weights.staging.attempt import Attempt, VerifiedFiles
+from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused
+from llama_serving.weights.staging.decide.item import QueueItem
+from llama_serving.weights.staging.decide.progress import StagingProgress
 from llama_serving.weights.staging.decide.queue import choose, protected, wanted
-from llama_serving.weights.staging.io.concurrency import in_thread
-from llama_serving.weights.staging.io.control_files import Inbox, Outbox
-from llama_serving.weights.staging.io.housekeeping import folder_names, free_bytes, keep_house
-from llama_serving.weights.staging.io.lease import BEAT
+from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies, weights_folder
+from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
+from llama_serving.weights.staging.io.housekeeping import clean_volume, folder_names, free_bytes
+from llama_serving.weights.staging.io.lease import HEARTBEAT
 from llama_serving.weights.staging.io.verify import fingerprint
-from llama_serving.weights.staging.ports import Site, Tools
+from llama_serving.weights.staging.timer import PeriodicTimer
 
 logger = logging.getLogger("llama_serving.stager")
 
 PERIOD: Final = 0.5  # seconds between two steps
-LOOK: Final = 10.0
+RECHECK: Final = 10.0
 HOUSEKEEPING: Final = 60.0
 _NOTABLE: Final = 64 << 20  # a change of the free bytes that alone is worth a report
 
@@ -36,182 +36,164 @@ _NOTABLE: Final = 64 << 20  # a change of the free bytes that alone is worth a r
 class Stager:
     """One stage's stager. Call ``run``, or ``step`` again and again."""
 
-    def __init__(self, *, site: Site, tools: Tools, inbox: Inbox, outbox: Outbox) -> None:
-        self._site = site
-        self._tools = tools
-        self._inbox = inbox
-        self._outbox = outbox
-        self._told: tuple[DesiredState | None, WeightsArtifact | None] = (None, None)
-        self._entries: dict[str, Entry] = {}  # by digest, most wanted first
-        self._verified: dict[tuple[str, Path], Verified] = {}  # by digest and folder, as long as the process lives
-        self._running: _Running | None = None
-        self._looking = _Every(LOOK, tools.clock)
-        self._housekeeping = _Every(HOUSEKEEPING, tools.clock)
-        self._beating = _Every(BEAT, tools.clock)
+    def __init__(
+        self, *, pod: StagePod, deps: StagerDependencies, desired_files: DesiredFiles, state_file: StateFile
+    ) -> None:
+        self._pod = pod
+        self._deps = deps
+        self._desired_files = desired_files
+        self._state_file = state_file
+        self._desired: tuple[DesiredState | None, WeightsArtifact | None] = (None, None)
+        self._items: dict[str, QueueItem] = {}  # by digest, most wanted first
+        self._verified: dict[tuple[str, Path], VerifiedFiles] = {}  # by digest and folder, while the process lives
+        self._running: _RunningAttempt | None = None
+        self._recheck_timer = PeriodicTimer(RECHECK, clock=deps.clock)
+        self._housekeeping_timer = PeriodicTimer(HOUSEKEEPING, clock=deps.clock)
+        self._lease_timer = PeriodicTimer(HEARTBEAT, clock=deps.clock)
         self.state: StagingState | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Step after step until ``stop`` is set; ``close`` afterwards."""
+        """Run step after step until ``stop`` is set; call ``close`` afterwards."""
         while not stop.is_set():
             await self.step()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PERIOD)
 
     async def close(self) -> None:
-        """End the attempt that runs, once its threads have ended; what it finished stays."""
+        """Cancel the running attempt and wait until its threads have ended; what it finished stays."""
         if self._running:
             await self._running.cancel()
             self._running = None
 
     async def step(self) -> None:
-        """Look at everything once."""
-        await self._listen()
-        self._reap()
-        await self._look()
-        await self._beat()
-        await self._keep_house()
-        self._start()
+        """Run one pass of the loop."""
+        await self._read_desired()
+        self._collect_result()
+        await self._recheck()
+        await self._renew_lease()
+        await self._clean_volume()
+        self._start_attempt()
         await self._report()
 
-    async def _listen(self) -> None:
-        told = await in_thread(self._tools.pool, self._inbox.read)
-        before, self._told = self._told, told
-        if told == before:
+    async def _read_desired(self) -> None:
+        desired = await in_thread(self._deps.pool, self._desired_files.read)
+        before, self._desired = self._desired, desired
+        if desired == before:
             return
-        self._entries = {item.weights.digest: self._entry(item) for item in wanted(*told)}
-        self._housekeeping.soon()
+        self._items = {artifact.weights.digest: self._queue_item(artifact) for artifact in wanted(*desired)}
+        self._housekeeping_timer.make_due()
         running = self._running
-        if running and (self._next() != running.digest or self._entries[running.digest] is not running.entry):
+        if running and (self._choose() != running.digest or self._items[running.digest] is not running.item):
             await running.cancel()
             self._running = None
 
-    def _entry(self, item: WeightsArtifact) -> Entry:
-        """What is known of the item; nothing when it was another one before."""
-        entry = self._entries.get(item.weights.digest)
-        return entry if entry and entry.item == item else Entry(item, Gauge(self._tools.clock))
+    def _queue_item(self, artifact: WeightsArtifact) -> QueueItem:
+        """Return the item with what is known of it; a new one when the artifact has changed."""
+        item = self._items.get(artifact.weights.digest)
+        return item if item and item.artifact == artifact else QueueItem(artifact, StagingProgress(self._deps.clock))
 
-    def _next(self) -> str | None:
+    def _choose(self) -> str | None:
         return choose(
-            self._entries,
-            ready=[digest for digest, entry in self._entries.items() if entry.ready],
-            not_before={digest: entry.not_before for digest, entry in self._entries.items()},
-            now=self._tools.clock(),
+            self._items,
+            ready=[digest for digest, item in self._items.items() if item.ready],
+            not_before={digest: item.not_before for digest, item in self._items.items()},
+            now=self._deps.clock(),
         )
 
-    def _start(self) -> None:
-        digest = self._next()
+    def _start_attempt(self) -> None:
+        digest = self._choose()
         if self._running or digest is None:
             return
-        entry = self._entries[digest]
+        item = self._items[digest]
         attempt = Attempt(
-            entry.item,
-            site=self._site,
-            tools=self._tools,
-            gauge=entry.gauge,
-            protected=self._kept(),
-            known=self._verified.get((digest, folder_of(entry.item, self._site))),
-            room=entry.room,
+            item.artifact,
+            pod=self._pod,
+            deps=self._deps,
+            progress=item.progress,
+            protected=self._protected_folders(),
+            known=self._verified.get((digest, weights_folder(item.artifact, self._pod))),
+            bytes_needed=item.bytes_needed,
         )
-        self._running = _Running(digest, entry, attempt)
+        self._running = _RunningAttempt(item, attempt)
 
-    def _reap(self) -> None:
+    def _collect_result(self) -> None:
         running = self._running
         if running is None or not running.task.done():
             return
         self._running = None
-        entry, name = running.entry, running.entry.item.weights.id
+        item, attempt, name = running.item, running.attempt, running.item.artifact.weights.id
         try:
             running.task.result()
-        except (Refused, NotYet) as verdict:
-            entry.failed(verdict, files=running.attempt.files, now=self._tools.clock())
-            logger.warning("%s: %s: %s", name, verdict.reason, verdict.message)
+        except (StagingRefused, RetryLater) as failure:
+            item.mark_failed(failure, files=attempt.files, now=self._deps.clock())
+            logger.warning("%s: %s: %s", name, failure.reason, failure.message)
             return
-        entry.became_ready(running.attempt.files)
-        self._verified[running.digest, running.attempt.folder] = Verified(running.attempt.files, entry.gauge.total)
-        self._housekeeping.soon()
-        logger.info("%s is ready in %s", name, running.attempt.folder)
+        item.mark_ready(attempt.files)
+        self._verified[running.digest, attempt.folder] = VerifiedFiles(attempt.files, item.progress.total)
+        self._housekeeping_timer.make_due()
+        logger.info("%s is ready in %s", name, attempt.folder)
 
-    async def _look(self) -> None:
-        """Judge anew what was judged by files that have changed since."""
-        if not self._looking.is_due():
+    async def _recheck(self) -> None:
+        """Verify anew what was verified or refused by files that have changed since."""
+        if not self._recheck_timer.is_due():
             return
-        for entry in self._entries.values():
-            if entry.ready or entry.files is not None:
-                folder = folder_of(entry.item, self._site)
+        for item in self._items.values():
+            if item.ready or item.files is not None:
+                folder = weights_folder(item.artifact, self._pod)
                 with suppress(OSError):
-                    if await in_thread(self._tools.pool, fingerprint, folder) != entry.files:
+                    if await in_thread(self._deps.pool, fingerprint, folder) != item.files:
                         logger.warning("%s has changed and is verified again", folder)
-                        entry.changed()
+                        item.mark_changed()
 
-    async def _beat(self) -> None:
+    async def _renew_lease(self) -> None:
         running = self._running
-        if running and self._beating.is_due():
+        if running and self._lease_timer.is_due():
             with suppress(OSError):
-                if not await in_thread(self._tools.pool, running.attempt.beat):
+                if not await in_thread(self._deps.pool, running.attempt.renew_lease):
                     logger.warning("another pod has taken over %s", running.attempt.folder)
                     await self.close()
 
-    async def _keep_house(self) -> None:
-        if not self._housekeeping.is_due():
+    async def _clean_volume(self) -> None:
+        if not self._housekeeping_timer.is_due():
             return
+        folders = self._protected_folders()
         try:
-            await in_thread(self._tools.pool, lambda: keep_house(self._kept(), site=self._site, tools=self._tools))
+            await in_thread(self._deps.pool, lambda: clean_volume(folders, pod=self._pod, deps=self._deps))
         except OSError as error:
-            logger.warning("old weights cannot be looked after: %s", error)
+            logger.warning("old weights cannot be removed: %s", error)
 
     async def _report(self) -> None:
         """Write the state when it differs from what was written last."""
-        wish = self._told[0]
-        key = wish.key if wish else ""
+        desired = self._desired[0]
+        key = desired.key if desired else ""
         running = self._running.digest if self._running else None
-        shown = tuple(entry.shown(running=digest == running) for digest, entry in self._entries.items())
-        free = await in_thread(self._tools.pool, free_bytes, self._site, self._tools)
+        statuses = tuple(item.status(running=digest == running) for digest, item in self._items.items())
+        free = await in_thread(self._deps.pool, free_bytes, self._pod, self._deps)
         last = self.state
-        if last and (last.wish, last.weights) == (key, shown) and abs(last.disk_free - free) < _NOTABLE:
+        if last and (last.desired, last.weights) == (key, statuses) and abs(last.disk_free - free) < _NOTABLE:
             return
-        state = StagingState(weights=shown, wish=key, disk_free=free)
+        state = StagingState(weights=statuses, desired=key, disk_free=free)
         try:
-            await in_thread(self._tools.pool, self._outbox.write, state)
+            await in_thread(self._deps.pool, self._state_file.write, state)
         except OSError as error:
             logger.error("the state cannot be written: %s", error)
             return
         self.state = state
 
-    def _kept(self) -> frozenset[str]:
-        return folder_names(protected(*self._told))
+    def _protected_folders(self) -> frozenset[str]:
+        return folder_names(protected(*self._desired))
 
 
-class _Every:
-    """Something that is done again and again."""
+class _RunningAttempt:
+    """An attempt and its task."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._next = 0.0
-
-    def is_due(self) -> bool:
-        """Whether it is time; then the next time is ``seconds`` from now."""
-        now = self._clock()
-        if now < self._next:
-            return False
-        self._next = now + self._seconds
-        return True
-
-    def soon(self) -> None:
-        """It is time."""
-        self._next = 0.0
-
-
-class _Running:
-    """An attempt at work."""
-
-    def __init__(self, digest: str, entry: Entry, attempt: Attempt) -> None:
-        self.digest = digest
-        self.entry = entry
+    def __init__(self, item: QueueItem, attempt: Attempt) -> None:
+        self.digest = item.artifact.weights.digest
+        self.item = item
         self.attempt = attempt
         self.task = asyncio.create_task(attempt.run())
 
     async def cancel(self) -> None:
-        """End it and wait for its end."""
+        """Cancel the attempt and wait for its end."""
         self.task.cancel()
         await asyncio.wait([self.task])

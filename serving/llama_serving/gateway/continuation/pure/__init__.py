@@ -1,9 +1,9 @@
-"""How a stream that broke off is ended by another group: pure, bytes and text in and out.
+"""How another group continues a broken stream: pure, bytes and text in and out.
 
-    request body --asked.read--> Asked        what another engine has to be asked, or why it cannot be
-    engine's events --Recorder--> client      whole events only, without the token ids that only the gateway asked for
-    kept events --story.read--> Story         what the client has, and the token from which another engine can go on
-    engine's events --Rewriter--> client      in the shape of the first stream, beginning where that one broke off
+    request body --request.read--> ContinuableRequest   what to request from another engine, or why that is impossible
+    engine's events --Recorder--> client                whole events, without token ids that the client did not ask for
+    recorded events --Transcript.take--> Transcript     what the client has, and the token that an engine resumes after
+    engine's events --Rewriter--> client                in the shape of the first stream, from where it broke off
 
 Nothing here awaits, reads a clock or opens a socket.
 """

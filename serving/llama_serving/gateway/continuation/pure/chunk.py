@@ -1,13 +1,13 @@
-"""The events of vLLM's two streams, as bytes and as what they say.
+"""The events of vLLM's two streams, as bytes and parsed.
 
     data: {"id":I,"object":O,"created":C,"model":M,"choices":[{"index":0,"delta":{"content":T},...,"token_ids":[N]}]}
     data: {...,"choices":[{"index":0,"text":T,"logprobs":null,"finish_reason":null,...,"token_ids":[N]}]}
     data: {...,"choices":[],"usage":{...}}                               if asked for
-    data: {"error":{...}}                                                something broke
+    data: {"error":{...}}                                                the engine failed
     data: [DONE]
 
 With ``return_token_ids`` the first event of an answer also has ``prompt_token_ids``. Without it both are null, so
-``without_ids`` gives, byte for byte, what the engine would have sent if it had not been asked.
+``without_ids`` returns, byte for byte, what the engine would have sent to a request without it.
 """
 
 import json
@@ -30,7 +30,7 @@ _ALL_IDS = re.compile(rb'(?<=token_ids":)\[[0-9,]*\]')
 
 
 class ChunkError(Exception):
-    """An event that cannot be continued from; the message says why, as a clause."""
+    """An event after which a stream cannot be continued; the message says why, as a clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Chunk:
 
     @property
     def is_count(self) -> bool:
-        """Say whether this is the event that counts the tokens of the whole answer."""
+        """Whether this is the event that counts the tokens of the whole answer."""
         return self.usage is not None and not self.body["choices"]
 
 
@@ -62,7 +62,7 @@ def count_ids(events: bytes) -> int:
 
 
 def own_ids(event: bytes) -> tuple[int, int]:
-    """Return where the list of the tokens' ids begins and ends in an event that has none of the prompt; -1 and -1."""
+    """Return where the list of token ids begins and ends in an event without those of the prompt; else -1 and -1."""
     start = event.rfind(_IDS)
     if start < 0:
         return -1, -1
@@ -84,7 +84,7 @@ def read(event: bytes) -> Chunk:
             return Chunk(usage=usage, body=body)
         return _read_choice(body, choices[0], usage)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ChunkError(f"an event of its stream is not as expected: {type(error).__name__}") from error
+        raise ChunkError(f"an event of its stream has an unknown form ({type(error).__name__})") from error
 
 
 def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Chunk:
@@ -106,7 +106,7 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Mapp
 def _text_of(delta: Mapping[str, Any]) -> str:
     for name, value in delta.items():
         if name not in ("role", "content") and value:
-            raise ChunkError(f"its stream has {name!r}")
+            raise ChunkError(f"its stream has the field {name!r}")
     return delta.get("content") or ""
 
 

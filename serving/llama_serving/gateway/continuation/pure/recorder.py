@@ -1,8 +1,8 @@
-"""The first engine's events on their way to the client: whole ones only, kept for the case that the engine breaks off.
+"""Records the first engine's events on their way to the client, in case the engine breaks off.
 
-A client gets whole events, so where a stream may be cut does not matter: what came of an unfinished event is as good
-as not sent. Kept are the bytes behind what all events of a stream begin with (id, time, model); they are parsed only
-if the stream has to be continued. Where the memory for that is used up the stream goes on, but cannot be continued.
+The client gets whole events only, so it does not matter where a stream breaks: an unfinished event counts as not sent.
+The recorder keeps each event without the prefix that all events of a stream share (id, time, model). The events are
+parsed only if the stream is continued. When the memory for them is used up, the stream goes on but is not continuable.
 """
 
 from collections.abc import Iterator
@@ -25,48 +25,48 @@ BLOCK = 8 << 10
 _NOTHING = b"no event begins so"
 
 
-class Room(Protocol):
+class StreamMemory(Protocol):
     """Memory that all streams share."""
 
-    def keep(self, size: int) -> bool:
-        """Reserve so many bytes; False when there are not so many."""
+    def reserve(self, size: int) -> bool:
+        """Reserve ``size`` bytes; return False when there are not so many."""
 
-    def free(self, size: int) -> None:
-        """Give back what was reserved."""
+    def release(self, size: int) -> None:
+        """Release ``size`` reserved bytes."""
 
 
 class Recorder:
-    """One stream. ``failure``: why it must be left, empty while it is well; ``done``: its end has been passed on.
+    """One stream. ``failure``: why its engine must be left, empty while it is well; ``done``: its end was forwarded.
 
-    ``tokens``: how many of the answer have been passed on.
+    ``tokens``: number of the answer's tokens forwarded so far. ``lost``: why nothing is recorded, else empty.
     """
 
-    def __init__(self, room: Room, *, shows_ids: bool) -> None:
+    def __init__(self, memory: StreamMemory, *, shows_ids: bool) -> None:
         self.failure = ""
         self.done = False
         self.tokens = 0
-        self.lost = ""  # why nothing is kept
-        self._room = room
+        self.lost = ""
+        self._memory = memory
         self._shows_ids = shows_ids
-        self._usual = _NOTHING  # what all events begin with
-        self._kept = bytearray()
+        self._prefix = _NOTHING  # what all events begin with
+        self._recorded = bytearray()
         self._reserved = 0
         self._rest = b""
 
     def take(self, piece: bytes) -> bytes:
-        """Take in what the engine sent; return what the client gets now."""
-        # Nearly all pieces are one event like those before; finding that out makes half of the searches needless.
-        is_usual = piece.startswith(self._usual) and piece.find(END) == len(piece) - len(END) and not self._rest
-        if not is_usual or ABORTED in piece:
+        """Accept a piece of the engine; return the bytes for the client."""
+        # Nearly all pieces are one event with the known prefix; that check saves half of the searches.
+        is_one_event = piece.startswith(self._prefix) and piece.find(END) == len(piece) - len(END) and not self._rest
+        if not is_one_event or ABORTED in piece:
             return self._take_any(piece)
         if not self.lost:
-            self._keep(piece[len(self._usual) :])
+            self._record(piece[len(self._prefix) :])
         start, end = own_ids(piece)
         if start < 0:
             return piece
         if end - start > len(b"[]"):
             self.tokens += piece.count(b",", start, end) + 1
-        # Half of what the expression for any events costs.
+        # Half the cost of the regular expression for any events.
         return piece if self._shows_ids else piece[:start] + b"null" + piece[end:]
 
     def _take_any(self, piece: bytes) -> bytes:
@@ -74,30 +74,30 @@ class Recorder:
             piece = self._whole(piece)
         if ERROR in piece or ABORTED in piece:
             piece = self._until_failure(piece)
-        if self._usual == _NOTHING and CHOICES in piece:
-            self._usual = piece[: piece.index(CHOICES)]
+        if self._prefix == _NOTHING and CHOICES in piece:
+            self._prefix = piece[: piece.index(CHOICES)]
         if not self.lost:
-            self._keep(piece)
+            self._record(piece)
         self.tokens += count_ids(piece)
         if piece.endswith(DONE):
             self.done = True
         return piece if self._shows_ids else without_ids(piece)
 
     def events(self) -> Iterator[bytes]:
-        """Yield the kept events, each without the empty line at its end."""
-        for event in bytes(self._kept).split(END):
+        """Yield the recorded events, each without the empty line at its end."""
+        for event in bytes(self._recorded).split(END):
             if event:
-                yield self._usual + event if event.startswith(CHOICES) else event
+                yield self._prefix + event if event.startswith(CHOICES) else event
 
     def drop(self) -> None:
-        """Drop the bytes; their memory stays reserved, for what was made of them."""
-        self._kept = bytearray()
+        """Drop the bytes; their memory stays reserved, for the transcript made of them."""
+        self._recorded = bytearray()
 
     def forget(self, reason: str = "it is over") -> None:
-        """Free the memory."""
+        """Release the memory; nothing is recorded any more."""
         self.lost = reason
-        self._kept = bytearray()
-        self._room.free(self._reserved)
+        self._recorded = bytearray()
+        self._memory.release(self._reserved)
         self._reserved = 0
 
     def _whole(self, piece: bytes) -> bytes:
@@ -115,17 +115,17 @@ class Recorder:
             whole.append(event + END)
         return b"".join(whole)
 
-    def _keep(self, piece: bytes) -> None:
-        more = len(self._kept) + len(piece) - self._reserved
+    def _record(self, piece: bytes) -> None:
+        more = len(self._recorded) + len(piece) - self._reserved
         if more > 0:
             more = max(more, BLOCK)
-            if not self._room.keep(more):
+            if not self._memory.reserve(more):
                 self.forget("the gateway's memory for running streams is used up")
                 return
             self._reserved += more
-        self._kept += piece
+        self._recorded += piece
 
 
 def is_readable(first: bytes) -> bool:
-    """Say whether a stream that begins so tells its token ids, so that it can be recorded."""
+    """Return whether the first piece of a stream has token ids, so that the stream can be recorded."""
     return PROMPT_IDS in first[: first.find(END) + 1]

@@ -1,13 +1,13 @@
-"""What of a request is needed to continue its answer on another engine, read once from its body.
+"""What another engine needs to continue the answer to a request, read once from the request's body.
 
-Continued is only what is known to be continuable: every field of the body must be
+A stream is continuable only if every field of the request's body is
 
 - one that shapes the prompt (its token ids are known from the first engine, so it is not needed again),
-- one that is passed on as it is (``PASSED``),
+- one that is forwarded as it is (``PASSED``),
 - one that is counted here (``max_tokens`` and the like), or
-- one with the value that asks for nothing (``NEUTRAL``), or null.
+- one with the value that requests nothing (``NEUTRAL``), or null.
 
-Any other field, also one that a later engine invents, leaves the request unchanged and its stream not continuable.
+Any other field, also one of a later engine, leaves the request unchanged and makes its stream not continuable.
 """
 
 import json
@@ -18,10 +18,10 @@ from typing import Any, Final
 CHAT: Final = "/v1/chat/completions"
 TEXT: Final = "/v1/completions"
 
-#: Longer bodies are not parsed: it would stop all other streams for more than some milliseconds.
+#: Longer bodies are not parsed: parsing would stop all other streams for more than some milliseconds.
 MAX_PARSED: Final = 4 << 20
 
-#: Go to the engine that continues as they came.
+#: Forwarded unchanged to the engine that continues.
 PASSED: Final = frozenset(
     {
         "allowed_token_ids",
@@ -48,7 +48,7 @@ PASSED: Final = frozenset(
         "watermarking",
     }
 )
-#: Have done their part when the prompt was made, or do nothing in the engine.
+#: Used when the prompt was made, or without effect in the engine.
 _DONE = frozenset(
     {
         "add_generation_prompt",
@@ -72,7 +72,7 @@ _DONE = frozenset(
 _COUNTED = frozenset(
     {"max_completion_tokens", "max_tokens", "min_tokens", "return_token_ids", "stream", "stream_options"}
 )
-#: Ask for nothing with this value, and for something that cannot be continued with any other.
+#: Request nothing with this value, and something that cannot be continued with any other.
 NEUTRAL: Final[Mapping[str, object]] = {
     "best_of": 1,
     "echo": False,
@@ -91,11 +91,11 @@ _DEFAULT_MAX_TOKENS = 16  # of /v1/completions; a chat goes on until the context
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What to ask another engine for, and what the client wants to see.
+class ContinuableRequest:
+    """What to request from another engine, and what the client wants to see.
 
-    ``held_back``: characters that the engine keeps back because they could begin a stop string.
-    ``max_tokens``: None where the context is the limit. ``wants_ids``: the client itself asked for token ids.
+    ``held_back``: characters that the engine holds back because they could begin a stop string.
+    ``max_tokens``: None if the context length is the limit. ``wants_ids``: the client itself asked for token ids.
     """
 
     chat: bool
@@ -108,54 +108,54 @@ class Asked:
 
     @property
     def wants_usage(self) -> bool:
-        """Say whether the client asked for a last event that counts tokens."""
+        """Whether the client asked for a last event that counts tokens."""
         return bool(self.stream_options.get("include_usage"))
 
 
 class NotContinuableError(Exception):
-    """The stream could not be continued; the message says why, as a clause."""
+    """The stream is not continuable; the message says why, as a clause."""
 
 
-def read(path: str, body: bytes) -> Asked | None:
-    """Read the body of a request; None when it asks for no stream. Raises NotContinuableError."""
-    # The word stands in the body of every request for a stream; all others are not parsed.
+def read(path: str, body: bytes) -> ContinuableRequest | None:
+    """Read the body of a request; None when it requests no stream. Raises NotContinuableError."""
+    # Every request for a stream has this word in its body; other bodies are not parsed.
     if path not in (CHAT, TEXT) or b'"stream"' not in body or len(body) > MAX_PARSED:
         return None
     try:
-        asked = json.loads(body.decode())
+        fields = json.loads(body.decode())
     except (ValueError, RecursionError):
-        return None  # the engine will say what is wrong with it
-    if not isinstance(asked, dict) or asked.get("stream") is not True:
+        return None  # the engine reports what is wrong with it
+    if not isinstance(fields, dict) or fields.get("stream") is not True:
         return None
-    given = {name: value for name, value in asked.items() if value is not None}
+    given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
         _check(name, value)
     _check_prompt(given)
-    return _asked(given, chat=path == CHAT)
+    return _continuable(given, chat=path == CHAT)
 
 
-def with_token_ids(body: bytes, asked: Asked) -> bytes:
-    """Return the body with a request for token ids; of two equal names in an object the last one holds."""
-    return body if asked.wants_ids else body.rstrip()[:-1] + b',"return_token_ids":true}'
+def with_token_ids(body: bytes, request: ContinuableRequest) -> bytes:
+    """Return the body with a request for token ids; of two equal names in an object the last one counts."""
+    return body if request.wants_ids else body.rstrip()[:-1] + b',"return_token_ids":true}'
 
 
-def next_body(asked: Asked, *, prompt: Iterable[int], ids: Sequence[int], context: int) -> bytes:
-    """Return the body of the request to ``TEXT`` that asks for the rest of an answer behind the tokens ``ids``.
+def next_body(request: ContinuableRequest, *, prompt: Iterable[int], ids: Sequence[int], context_length: int) -> bytes:
+    """Return the body of the request to ``TEXT`` for the rest of an answer after the tokens ``ids``.
 
-    ``context``: tokens of prompt and answer that the engine takes, where that is the limit.
+    ``context_length``: the engine's limit of prompt and answer together, used if ``max_tokens`` is None.
     """
-    # An engine cuts a limit that exceeds the rest of its context, but refuses one that exceeds all of it.
-    limit = context if asked.max_tokens is None else asked.max_tokens - len(ids)
+    # An engine lowers a limit that exceeds the rest of its context, but rejects one that exceeds all of it.
+    limit = context_length if request.max_tokens is None else request.max_tokens - len(ids)
     body = {
-        **asked.params,
+        **request.params,
         "prompt": [*prompt, *ids],
         "max_tokens": limit,
-        "min_tokens": max(asked.min_tokens - len(ids), 0),
+        "min_tokens": max(request.min_tokens - len(ids), 0),
         "stream": True,
         "return_token_ids": True,
     }
-    if asked.stream_options:
-        body["stream_options"] = asked.stream_options
+    if request.stream_options:
+        body["stream_options"] = request.stream_options
     return json.dumps(body).encode()
 
 
@@ -164,8 +164,8 @@ def _check(name: str, value: object) -> None:
         return
     neutral = NEUTRAL.get(name)
     if neutral is None:
-        raise NotContinuableError(f"{name!r} is asked for")
-    # 0 log-probabilities are more than none, so False and 0 are not the same here.
+        raise NotContinuableError(f"the request has the field {name!r}")
+    # 0 log-probabilities are more than none, so False and 0 differ here.
     if type(value) is not type(neutral) or value != neutral:
         raise NotContinuableError(f"{name!r} is not {json.dumps(neutral)}")
 
@@ -179,10 +179,10 @@ def _check_prompt(given: Mapping[str, Any]) -> None:
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else []:
             if not isinstance(part, dict) or part.get("type", "text") != "text":
-                raise NotContinuableError("a message has parts that are no text")
+                raise NotContinuableError("a message has parts that are not text")
 
 
-def _asked(given: Mapping[str, Any], *, chat: bool) -> Asked:
+def _continuable(given: Mapping[str, Any], *, chat: bool) -> ContinuableRequest:
     limit = (
         given.get("max_completion_tokens", given.get("max_tokens"))
         if chat
@@ -191,8 +191,8 @@ def _asked(given: Mapping[str, Any], *, chat: bool) -> Asked:
     options = given.get("stream_options", {})
     minimum = given.get("min_tokens", 0)
     if not _is_count(minimum) or not (limit is None or _is_count(limit)) or not isinstance(options, dict):
-        raise NotContinuableError("a limit of tokens is no number")
-    return Asked(
+        raise NotContinuableError("a token limit is not a number")
+    return ContinuableRequest(
         chat=chat,
         params={name: value for name, value in given.items() if name in PASSED},
         max_tokens=limit,
@@ -211,7 +211,7 @@ def _held_back(given: Mapping[str, Any]) -> int:
     stop = given.get("stop", [])
     stops = [stop] if isinstance(stop, str) else stop
     if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
-        raise NotContinuableError("'stop' is no text")
+        raise NotContinuableError("'stop' is not text")
     if given.get("include_stop_str_in_output") is True:
         return 0
     return max((len(text) for text in stops), default=1) - 1 if any(stops) else 0

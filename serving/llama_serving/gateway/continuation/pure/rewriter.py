@@ -1,31 +1,34 @@
-"""The events of an engine that continues, in the shape of the stream that the client has already.
+"""Rewrites the events of an engine that continues, so that they fit the stream that the client already has.
 
-Every event is parsed and written anew: id, time, model and kind of the first stream, only text that the client has
-not, counts of tokens for the whole answer.
+Every event is parsed and written anew: with id, time, model and kind of the first stream, only the text that the client
+does not have yet, and token counts for the whole answer.
 """
 
 from typing import Any
 
 from llama_serving.gateway.continuation.pure.chunk import DONE as DONE_EVENT
 from llama_serving.gateway.continuation.pure.chunk import END, ERROR, Chunk, ChunkError, read, write
-from llama_serving.gateway.continuation.pure.request import Asked
-from llama_serving.gateway.continuation.pure.transcript import Story
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest
+from llama_serving.gateway.continuation.pure.transcript import Transcript
 
 
 class Rewriter:
-    """One continuation. ``failure`` and ``done`` as in Recorder; ``differs``: it failed by saying something else."""
+    """One continuation, after ``resumes_at`` tokens of the answer.
 
-    def __init__(self, story: Story, asked: Asked, *, begins_at: int) -> None:
+    ``failure`` and ``done`` as in Recorder; ``differs``: it failed because its text or tokens differ from the answer's.
+    """
+
+    def __init__(self, transcript: Transcript, request: ContinuableRequest, *, resumes_at: int) -> None:
         self.failure = ""
         self.done = False
         self.differs = False
-        self._story = story
-        self._asked = asked
-        self._begins_at = begins_at
+        self._transcript = transcript
+        self._request = request
+        self._resumes_at = resumes_at
         self._rest = b""
 
     def take(self, piece: bytes) -> bytes:
-        """Take in what the engine sent; return what the client gets now."""
+        """Accept a piece of the engine; return the bytes for the client."""
         *events, self._rest = (self._rest + piece).split(END)
         written = []
         for event in events:
@@ -50,7 +53,7 @@ class Rewriter:
 
     def _chunk(self, chunk: Chunk) -> bytes:
         try:
-            text, ids = self._story.take(chunk)
+            text, ids = self._transcript.take(chunk)
         except ChunkError as error:
             self.differs = True
             return self._fail(str(error))
@@ -63,18 +66,18 @@ class Rewriter:
         return b""
 
     def _body(self, chunk: Chunk, text: str, ids: tuple[int, ...]) -> dict[str, Any]:
-        body = {**chunk.body, **self._story.identity}
+        body = {**chunk.body, **self._transcript.identity}
         body.pop("prompt_token_ids", None)
         if chunk.usage is not None:
-            body["usage"] = _usage(chunk.usage, prompt=len(self._story.prompt), before=self._begins_at)
+            body["usage"] = _usage(chunk.usage, prompt=len(self._transcript.prompt), before=self._resumes_at)
         if body["choices"]:
             body["choices"] = [self._choice(chunk, text, ids)]
         return body
 
     def _choice(self, chunk: Chunk, text: str, ids: tuple[int, ...]) -> dict[str, Any]:
         choice: dict[str, Any] = dict(chunk.body["choices"][0])
-        shown = list(ids) if self._asked.wants_ids else None
-        if not self._asked.chat:
+        shown = list(ids) if self._request.wants_ids else None
+        if not self._request.chat:
             return {**choice, "text": text, "prompt_token_ids": None, "token_ids": shown}
         made = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": chunk.finish}
         if chunk.finish is not None:
@@ -82,12 +85,12 @@ class Rewriter:
         return {**made, "token_ids": shown}
 
 
-def ending(story: Story, asked: Asked) -> bytes:
-    """Return the events that are missing of an answer whose last token the client has."""
+def ending(transcript: Transcript, request: ContinuableRequest) -> bytes:
+    """Return the events that an answer lacks whose last token the client has."""
     events = b""
-    if asked.wants_usage and not story.counted:
-        usage = _usage({}, prompt=len(story.prompt), before=len(story.ids))
-        events = write({**story.identity, "choices": [], "usage": usage})
+    if request.wants_usage and not transcript.counted:
+        usage = _usage({}, prompt=len(transcript.prompt), before=len(transcript.ids))
+        events = write({**transcript.identity, "choices": [], "usage": usage})
     return events + DONE_EVENT
 
 

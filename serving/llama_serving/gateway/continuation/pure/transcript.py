@@ -1,4 +1,4 @@
-"""What a client has been given of an answer, and from where another engine can go on.
+"""What a client has received of an answer, and where another engine can resume it.
 
 An engine sends a token's id with the text that became complete by it. Between the two it may hold back
 
@@ -6,15 +6,15 @@ An engine sends a token's id with the text that became complete by it. Between t
 - with stop strings, the last ``held_back`` characters, since they could begin one.
 
 So after an event with text the answer decoded so far has ``characters sent + held_back`` characters. Another engine can
-go on behind a token where a character ended: a prompt that ends within one makes it send the whole prompt's text as
-new. Such a place is called a mark. It is certain
+resume after a token that ended a character: given a prompt that ends within one, it sends the whole prompt's text as
+new. Such a place is a resume point. It is certain
 
-- behind an event with one token and some text: that token completed a character;
-- behind an event with several tokens, if the next character is ASCII: it owes nothing to earlier bytes.
+- after an event with one token and some text: that token completed a character;
+- after an event with several tokens, if the next character is ASCII: it has no bytes of earlier tokens.
 
-``resume`` takes the last certain mark that does not lie behind what the client has. The tokens behind it are made
-again; what the client has of them already is compared and left out. If it differs (sampling, or other numbers on the
-other group) the attempt fails: nobody gets an answer of two minds.
+``resume`` takes the last certain resume point within what the client has. The tokens after it are generated again.
+Those that the client already has are compared and left out. If they differ (sampling, or other numerics on the other
+group) the attempt fails: a stream never mixes two different answers.
 """
 
 from array import array
@@ -28,8 +28,8 @@ _IDENTITY = ("id", "object", "created", "model")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A place between two tokens: so many of the answer's tokens, decoded to so many characters."""
+class ResumePoint:
+    """A place between two tokens, after ``tokens`` tokens of the answer, decoded to ``characters`` characters."""
 
     tokens: int
     characters: int
@@ -37,16 +37,16 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Story:
+class Transcript:
     """One answer so far, of one engine or of several.
 
-    ``ids`` are its tokens. ``identity`` is what all its events have in common, ``counted`` says whether the client got
+    ``ids`` are its tokens. ``identity`` are the fields that all its events share. ``counted``: the client has received
     the event that counts tokens. ``shows_ids``: the client sees token ids, so these must not differ either.
     """
 
     held_back: int
     shows_ids: bool = False
-    # Four bytes for a token: as objects the prompts of all streams of a group would fill the container.
+    # Four bytes per token: as objects the prompts of all streams of a group would fill the container.
     prompt: "array[int]" = field(default_factory=lambda: array("I"))
     ids: "array[int]" = field(default_factory=lambda: array("I"))
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -54,22 +54,22 @@ class Story:
     counted: bool = False
     _pieces: list[str] = field(default_factory=list)
     _length: int = 0  # characters that the client has
-    _marks: list[Mark] = field(default_factory=lambda: [Mark(0, 0, certain=True)])
-    _base: Mark = Mark(0, 0, certain=True)  # where the present engine began
+    _points: list[ResumePoint] = field(default_factory=lambda: [ResumePoint(0, 0, certain=True)])
+    _base: ResumePoint = ResumePoint(0, 0, certain=True)  # where the present engine began
     _sent: int = 0  # characters that it has sent
     _known_text: str = ""  # what the client already had behind the base
     _seen_ids: "array[int]" = field(default_factory=lambda: array("I"))
 
     @property
     def text(self) -> str:
-        """Return what the client has of the answer."""
+        """What the client has of the answer."""
         self._pieces = ["".join(self._pieces)]
         return self._pieces[0]
 
     def take(self, chunk: Chunk) -> tuple[str, tuple[int, ...]]:
-        """Take in an event of the present engine; return the text and the tokens in it that the client has not yet.
+        """Add an event of the present engine; return its text and tokens that the client does not have yet.
 
-        Raises ChunkError when the engine does not say again what the client has already.
+        Raises ChunkError when the event differs from what the client already has.
         """
         text, ids = self._new(chunk)
         self._sent += len(chunk.text)
@@ -82,23 +82,23 @@ class Story:
         self.identity = self.identity or {name: chunk.body[name] for name in _IDENTITY if name in chunk.body}
         if chunk.text:
             characters = self._base.characters + self._sent + self.held_back
-            self._marks.append(Mark(len(self.ids), characters, certain=len(chunk.ids) == 1))
+            self._points.append(ResumePoint(len(self.ids), characters, certain=len(chunk.ids) == 1))
         return text, ids
 
     def resume(self) -> int:
-        """Go back to where another engine can go on; return the number of tokens to begin behind."""
+        """Go back to the last resume point; return the number of tokens that another engine continues after."""
         text = self.text
-        mark = self._last_mark(text)
-        self._marks = [mark]  # what the client has only grows, so an earlier one is never the last again
-        self._base, self._sent = mark, 0
-        self._known_text = text[mark.characters :]
-        del self.ids[mark.tokens :]
-        return mark.tokens
+        point = self._last_point(text)
+        self._points = [point]  # what the client has only grows, so an earlier one is never the last again
+        self._base, self._sent = point, 0
+        self._known_text = text[point.characters :]
+        del self.ids[point.tokens :]
+        return point.tokens
 
     def _new(self, chunk: Chunk) -> tuple[str, tuple[int, ...]]:
         known = self._known_text[self._sent : self._sent + len(chunk.text)]
         if not chunk.text.startswith(known):
-            raise ChunkError(f"its text differs from character {self._base.characters + self._sent} of the answer on")
+            raise ChunkError(f"its text differs from the answer at character {self._base.characters + self._sent}")
         end = self._base.characters + self._sent + len(chunk.text)
         if chunk.finish is not None and end < self._length:
             raise ChunkError(f"its answer ends at character {end} of {self._length}")
@@ -109,15 +109,16 @@ class Story:
         start = len(self.ids)
         known = self._seen_ids[start : start + len(ids)]
         if array("I", ids[: len(known)]) != known:
-            raise ChunkError(f"its tokens differ from token {start} of the answer on")
+            raise ChunkError(f"its tokens differ from the answer at token {start}")
         self._seen_ids.extend(ids[len(known) :])
         return ids[len(known) :]
 
-    def _last_mark(self, text: str) -> Mark:
+    def _last_point(self, text: str) -> ResumePoint:
         return next(
-            mark
-            for mark in reversed(self._marks)  # the beginning is always one
-            if mark.characters <= len(text) and (mark.certain or _is_ascii(text[mark.characters : mark.characters + 1]))
+            point
+            for point in reversed(self._points)  # the beginning is always one
+            if point.characters <= len(text)
+            and (point.certain or _is_ascii(text[point.characters : point.characters + 1]))
         )
 
 

@@ -1,8 +1,9 @@
-"""Whether there is room for some weights, and which old ones go.
+"""Whether some weights fit on the volume, and which old ones are removed for them.
 
-Never below the reserve: ``needed <= free - reserve``, the reserve being the smaller of 1 GB and a twentieth of the
-volume. Old weights are those that no wish names and no other pod uses. They go, the oldest first, when room is needed;
-and without need once more than ``KEPT`` weights lie there, so that the current, the next and the previous stay.
+The reserve stays free: ``needed <= free - reserve``, the reserve being the smaller of 1 GB and a twentieth of the
+volume. Old weights are those that no desired state names and no other pod uses. They are removed, the oldest first,
+when space is needed; and without need once more than ``KEPT`` weights lie there, so that the current, the next and the
+previous stay.
 """
 
 from collections.abc import Iterable
@@ -10,27 +11,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from llama_serving.config import names
-from llama_serving.weights.staging.decide.rate import size
+from llama_serving.config.wording import bytes_text
 
 KEPT: Final = 3
 _RESERVE: Final = 10**9
 
 
 @dataclass(frozen=True)
-class Space:
-    """Of a volume, in bytes."""
+class VolumeSpace:
+    """Space of a volume, in bytes."""
 
     free: int
     total: int
 
     @property
     def usable(self) -> int:
-        """What may be written."""
+        """Bytes that may be written."""
         return self.free - min(_RESERVE, self.total // 20)
 
 
 @dataclass(frozen=True)
-class Old:
+class EvictionCandidate:
     """Weights on the volume that nobody wants now."""
 
     name: str  # of the folder
@@ -39,21 +40,23 @@ class Old:
 
 
 @dataclass(frozen=True)
-class Clearing:
-    """What to remove, and whether there is room then."""
+class EvictionPlan:
+    """What to remove, and whether the weights fit then."""
 
     remove: tuple[str, ...]
-    refusal: str = ""  # one sentence; empty where there is room
+    refusal: str = ""  # a clause; empty where they fit
 
 
-def make_room(*, needed: int, space: Space, old: Iterable[Old], wanted: int) -> Clearing:
-    """Room for ``needed`` more bytes; ``wanted`` weights on the volume are wanted and stay.
+def plan_eviction(
+    *, needed: int, space: VolumeSpace, candidates: Iterable[EvictionCandidate], wanted: int
+) -> EvictionPlan:
+    """Return what to remove for ``needed`` more bytes; ``wanted`` weights on the volume are wanted and stay.
 
-    Nothing is removed where all of it would not be enough.
+    Nothing is removed where removing all candidates would not be enough.
     """
-    oldest_first = sorted(old, key=lambda folder: (folder.written, folder.name))
+    oldest_first = sorted(candidates, key=lambda folder: (folder.written, folder.name))
     if needed > space.usable + sum(folder.bytes for folder in oldest_first):
-        return Clearing((), _refusal(needed=needed, space=space, old=oldest_first))
+        return EvictionPlan((), _refusal(needed=needed, space=space, candidates=oldest_first))
     removed: list[str] = []
     usable = space.usable
     for folder in oldest_first:
@@ -61,14 +64,15 @@ def make_room(*, needed: int, space: Space, old: Iterable[Old], wanted: int) -> 
             break
         removed.append(folder.name)
         usable += folder.bytes
-    return Clearing(tuple(removed))
+    return EvictionPlan(tuple(removed))
 
 
-def _refusal(*, needed: int, space: Space, old: list[Old]) -> str:
+def _refusal(*, needed: int, space: VolumeSpace, candidates: list[EvictionCandidate]) -> str:
     reserve, more = space.free - space.usable, needed - space.usable
-    removable = sum(folder.bytes for folder in old)
-    also = f", {size(removable)} more by removing old weights" if removable else ""
+    removable = sum(folder.bytes for folder in candidates)
+    also = f", {bytes_text(removable)} more by removing old weights" if removable else ""
     return (
-        f"needs {size(needed)}, {size(space.free)} of {size(space.total)} free on {names.WEIGHTS_MOUNT}{also}, of "
-        f"which {size(reserve)} stay free: give the volume of the weights {size(more - removable)} more"
+        f"needs {bytes_text(needed)}, {bytes_text(space.free)} of {bytes_text(space.total)} free on "
+        f"{names.WEIGHTS_MOUNT}{also}, of which {bytes_text(reserve)} stay free: give the volume of the weights "
+        f"{bytes_text(more - removable)} more"
     )

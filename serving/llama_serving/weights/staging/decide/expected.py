@@ -1,8 +1,8 @@
-"""What must lie at a place, by digest: at the source what the manifest says, in a staged folder what its record says.
+"""Which files a folder must hold, by digest: the manifest says it for the source, the record for a staged folder.
 
-The record of a staged folder names the tensors that were brought and their sha256. It is believed only where it agrees
-with the manifest; where the manifest has no digests of tensors (the source was only listed) it is the only witness,
-written after the whole files had been verified.
+The record of a staged folder names the tensors that were downloaded and their sha256. It is trusted only where it
+agrees with the manifest; where the manifest has no digests of tensors (the source was only listed) it is the only
+record of them, written after the whole files had been verified.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from pydantic import Field
 from llama_serving.config.cell import Frozen
 from llama_serving.config.weights import Manifest, ManifestFile
 from llama_serving.weights.model.safetensors import INDEX
-from llama_serving.weights.staging.decide.errors import differs
-from llama_serving.weights.staging.decide.partition import Cut, needs
+from llama_serving.weights.staging.decide.errors import digest_differs
+from llama_serving.weights.staging.decide.partition import LayerPartition, is_needed
 
 #: The record in a staged folder. The engine does not look at it.
 RECORD: Final = "staged.json"
@@ -25,8 +25,8 @@ _SAFETENSORS: Final = ".safetensors"
 Tensors = Mapping[str, Mapping[str, str]]  # file -> tensor -> sha256
 
 
-class Record(Frozen):
-    """What a staged folder holds."""
+class StagedRecord(Frozen):
+    """The content of a staged folder, written by its stager."""
 
     digest: str = Field(description="of the manifest")
     stage: int
@@ -36,8 +36,8 @@ class Record(Frozen):
 
 
 @dataclass(frozen=True)
-class Expected:
-    """Files of one place."""
+class ExpectedFiles:
+    """The files of one folder."""
 
     small: tuple[ManifestFile, ...]  # wanted whole
     sizes: Mapping[str, int]  # safetensors file -> bytes
@@ -47,15 +47,15 @@ class Expected:
     index: ManifestFile | None = None  # says which tensor is in which file
 
 
-def at_source(manifest: Manifest) -> Expected:
-    """What the manifest says. Raises Refused when it is no flat folder of safetensors."""
+def expected_at_source(manifest: Manifest) -> ExpectedFiles:
+    """Return the files that the manifest names. Raises StagingRefused when it is no flat folder."""
     outside = [file.path for file in manifest.files if file.path in {".", ".."} or "/" in file.path]
     if outside:
-        raise differs(f"the manifest names {outside[0]}, which does not lie directly in the model's folder")
+        raise digest_differs(f"the manifest names {outside[0]}, which does not lie directly in the model's folder")
     big = {file.path: file for file in manifest.files if file.path.endswith(_SAFETENSORS)}
     # All or nothing: a file whose tensors are not known must not be overlooked.
     known = {file: manifest.tensors[file] for file in big} if big.keys() <= manifest.tensors.keys() else {}
-    return Expected(
+    return ExpectedFiles(
         small=tuple(file for file in manifest.files if file.path not in big and file.path not in {INDEX, RECORD}),
         sizes={path: file.size for path, file in big.items()},
         tensors=known,
@@ -65,27 +65,28 @@ def at_source(manifest: Manifest) -> Expected:
     )
 
 
-def in_folder(manifest: Manifest, record: Record, *, stage: int, stages: int) -> Expected:
-    """What the record says. Raises Refused when it is of other weights or of another stage."""
+def expected_in_folder(manifest: Manifest, record: StagedRecord, *, stage: int, stages: int) -> ExpectedFiles:
+    """Return the files that the record names. Raises StagingRefused for other weights or another stage."""
     if (record.digest, record.stage, record.stages) != (manifest.digest, stage, stages):
-        raise differs(
+        raise digest_differs(
             f"{RECORD} is of stage {record.stage} of {record.stages} of {record.digest}, "
             f"wanted is stage {stage} of {stages} of {manifest.digest}"
         )
-    source = at_source(manifest)
-    return Expected(source.small, record.sizes, record.tensors, headers={}, whole={})
+    source = expected_at_source(manifest)
+    return ExpectedFiles(source.small, record.sizes, record.tensors, headers={}, whole={})
 
 
-def check_record(record: Record, manifest: Manifest, cut: Cut) -> None:
-    """Raises Refused when the manifest knows the tensors of this stage and the record has others."""
-    known = of_stage(at_source(manifest).tensors, cut)
+def check_record(record: StagedRecord, manifest: Manifest, partition: LayerPartition) -> None:
+    """Check the record against the manifest. Raises StagingRefused when it names other tensors of this stage."""
+    known = stage_tensors(expected_at_source(manifest).tensors, partition)
     if known and known != {file: dict(tensors) for file, tensors in record.tensors.items()}:
-        raise differs(f"{RECORD} names other tensors or digests than the manifest")
+        raise digest_differs(f"{RECORD} names other tensors or digests than the manifest")
 
 
-def of_stage(tensors: Tensors, cut: Cut) -> dict[str, dict[str, str]]:
-    """Those that the stage needs, without files that hold none of them."""
+def stage_tensors(tensors: Tensors, partition: LayerPartition) -> dict[str, dict[str, str]]:
+    """Return the tensors that the stage needs, without files that hold none of them."""
     mine = {
-        file: {name: digest for name, digest in names.items() if needs(name, cut)} for file, names in tensors.items()
+        file: {name: digest for name, digest in names.items() if is_needed(name, partition)}
+        for file, names in tensors.items()
     }
     return {file: names for file, names in mine.items() if names}

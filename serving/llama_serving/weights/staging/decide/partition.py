@@ -17,8 +17,8 @@ _END: Final = re.compile(r"^(?:(?:model\.)?norm|lm_head)\.")
 
 
 @dataclass(frozen=True)
-class Cut:
-    """One stage of a model: ``stage`` counts from 0."""
+class LayerPartition:
+    """The part of a model that one stage loads; ``stage`` counts from 0."""
 
     layers: int
     stage: int
@@ -36,22 +36,22 @@ class Cut:
         return self.stage == self.stages - 1
 
 
-def layers_of(cut: Cut) -> range:
-    """The layers of this stage."""
-    counts = [cut.layers // cut.stages] * cut.stages
-    for rest in range(cut.layers % cut.stages):
+def stage_layers(partition: LayerPartition) -> range:
+    """Return the layers of this stage."""
+    counts = [partition.layers // partition.stages] * partition.stages
+    for rest in range(partition.layers % partition.stages):
         counts[-(rest + 2)] += 1
-    begin = sum(counts[: cut.stage])
-    return range(begin, begin + counts[cut.stage])
+    begin = sum(counts[: partition.stage])
+    return range(begin, begin + counts[partition.stage])
 
 
-def needs(tensor: str, cut: Cut) -> bool:
-    """Whether the engine of this stage loads ``tensor``."""
+def is_needed(tensor: str, partition: LayerPartition) -> bool:
+    """Return whether the engine of this stage loads ``tensor``."""
     if layer := _LAYER.match(tensor):
         number = int(layer.group(1))
-        return number in layers_of(cut) or number >= cut.layers
+        return number in stage_layers(partition) or number >= partition.layers
     if _EMBEDDING.match(tensor):
-        return cut.first or (cut.last and cut.tied)
+        return partition.first or (partition.last and partition.tied)
     if _END.match(tensor):
-        return cut.last
+        return partition.last
     return True

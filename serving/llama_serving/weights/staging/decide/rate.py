@@ -1,4 +1,4 @@
-"""How far some weights are, as numbers and as one sentence.
+"""How far some weights are, as numbers and as one clause.
 
 The rate is smoothed: each second that passes keeps ``exp(-1 / WINDOW)`` of the rate before. The time left is the bytes
 left over the rate; it is not known before there is a rate.
@@ -8,17 +8,18 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+from llama_serving.config.wording import bytes_text, bytes_unit, in_unit, rough_seconds, unit_name
+
 WINDOW: Final = 5.0  # seconds
 _STEP: Final = 0.25  # seconds between two measurements
 
 
 @dataclass
-class Meter:
+class RateMeter:
     """A smoothed rate in bytes per second."""
 
     began: float
     rate: float = 0.0
-    _total: int = 0
     _pending: int = 0
     _since: float = field(init=False)
 
@@ -38,35 +39,17 @@ class Meter:
 
 
 def seconds_left(*, left: int, rate: float) -> float | None:
-    """Seconds until ``left`` bytes are there; None while nobody can say."""
+    """Return the seconds until ``left`` bytes are there; None while the rate is below 1 byte per second."""
     if left <= 0:
         return 0.0
     return left / rate if rate >= 1 else None
 
 
-def sentence(*, verb: str, done: int, total: int, rate: float) -> str:
-    """Such as ``downloading: 1.2 of 3.4 GB, 210 MB/s, 10 s left``."""
+def progress_text(activity: str, *, done: int, total: int, rate: float) -> str:
+    """Return a clause such as ``downloading: 1.2 of 3.4 GB, 210 MB/s, 10 s left``."""
     left = seconds_left(left=total - done, rate=rate)
-    unit = _unit(total)
-    parts = [f"{verb}: {_number(done, unit)} of {_number(total, unit)} {_NAMES[unit]}"]
+    unit = bytes_unit(total)
+    parts = [f"{activity}: {in_unit(done, unit)} of {in_unit(total, unit)} {unit_name(unit)}"]
     if left is not None and done < total:
-        parts += [f"{size(int(rate))}/s", f"{left:.0f} s left"]
+        parts += [f"{bytes_text(int(rate))}/s", f"{rough_seconds(left)} left"]
     return ", ".join(parts)
-
-
-def size(count: int) -> str:
-    """Bytes in the unit that fits: 3.4 GB."""
-    unit = _unit(count)
-    return f"{_number(count, unit)} {_NAMES[unit]}"
-
-
-_NAMES: Final = {1: "B", 10**3: "kB", 10**6: "MB", 10**9: "GB", 10**12: "TB"}
-
-
-def _unit(count: int) -> int:
-    return max(unit for unit in _NAMES if unit <= max(count, 1))
-
-
-def _number(count: int, unit: int) -> str:
-    value = count / unit
-    return f"{value:.0f}" if unit == 1 or value >= 100 else f"{value:.1f}"

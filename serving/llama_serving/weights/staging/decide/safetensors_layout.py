@@ -17,16 +17,16 @@ ALIGNMENT: Final = 64
 
 
 @dataclass(frozen=True)
-class Compact:
-    """How a file will look: its start, where each tensor goes, and how long it is."""
+class CompactLayout:
+    """The layout of a file: its header, the offset of each tensor, and its size in bytes."""
 
     header: bytes  # the eight bytes of its length included
     offsets: Mapping[str, int]  # tensor -> first byte in the file
     size: int
 
 
-def layout(tensors: Mapping[str, Tensor]) -> Compact:
-    """The file that holds these tensors of one file."""
+def compact_layout(tensors: Mapping[str, Tensor]) -> CompactLayout:
+    """Return the layout of a file that holds these tensors of another one."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     begins: dict[str, int] = {}
     end = 0
@@ -36,11 +36,11 @@ def layout(tensors: Mapping[str, Tensor]) -> Compact:
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % ALIGNMENT)
     header = struct.pack("<Q", len(text)) + text
-    return Compact(header, {name: len(header) + begin for name, begin in begins.items()}, len(header) + end)
+    return CompactLayout(header, {name: len(header) + begin for name, begin in begins.items()}, len(header) + end)
 
 
-def index(files: Mapping[str, Mapping[str, Tensor]]) -> bytes:
-    """model.safetensors.index.json of these files. vLLM refuses one that names files which are not there."""
+def index_json(files: Mapping[str, Mapping[str, Tensor]]) -> bytes:
+    """Return model.safetensors.index.json of these files. vLLM refuses an index that names absent files."""
     total = sum(tensor.end - tensor.begin for tensors in files.values() for tensor in tensors.values())
     names = {tensor: file for file, tensors in files.items() for tensor in tensors}
     content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}

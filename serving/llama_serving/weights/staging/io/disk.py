@@ -9,41 +9,42 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from llama_serving.weights.staging.decide.eviction import Space
+from llama_serving.common.message_file import replace_file
+from llama_serving.weights.staging.decide.eviction import VolumeSpace
 
 _FILE: Final = 0o644
 _FOLDER: Final = 0o755
 
 
 class Disk(Protocol):
-    """What the stager asks of a volume."""
+    """Operations of the stager on a volume."""
 
-    def space(self, path: Path) -> Space:
-        """Of the volume that ``path`` is on."""
+    def space(self, path: Path) -> VolumeSpace:
+        """Return the space of the volume that ``path`` is on."""
 
     def make_folder(self, path: Path) -> None:
-        """Make it and its parents where they are missing."""
+        """Make the folder and its parents where they are missing."""
 
     def create(self, path: Path, *, start: bytes, size: int) -> None:
         """Make the file anew: ``start``, then nothing up to ``size``."""
 
     def open(self, path: Path) -> int:
-        """A descriptor for ``write``; the caller closes it."""
+        """Return a descriptor for ``write``; the caller closes it."""
 
     def write(self, file: int, data: bytes | memoryview, *, offset: int) -> None:
-        """All of ``data``, at ``offset``."""
+        """Write all of ``data`` at ``offset``."""
 
     def append(self, path: Path, line: bytes) -> None:
-        """Add to the end of the file in one piece; it is made where it is missing."""
+        """Append to the file in one piece; make it where it is missing."""
 
     def put(self, path: Path, data: bytes) -> None:
         """Write a small file; a reader sees the old one or the new one, never a part."""
 
     def claim(self, path: Path, data: bytes) -> bool:
-        """Make the file unless it is there; whether it was made."""
+        """Make the file unless it is there; return whether it was made."""
 
     def touch(self, path: Path) -> float:
-        """Make the file where it is missing and set its time to now; returns it, by the volume's own clock."""
+        """Make the file where it is missing and set its time to now; return that time by the volume's clock."""
 
     def refresh(self, path: Path) -> None:
         """Set the time of a file to now; OSError when it is not there."""
@@ -64,53 +65,50 @@ class LocalDisk:
     def __init__(self, *, limit: int = 0) -> None:
         self._limit = limit
 
-    def space(self, path: Path) -> Space:
-        """As users other than root may use it; an emptyDir with a limit looks as large as its disk."""
+    def space(self, path: Path) -> VolumeSpace:
+        """Return the space for users other than root, within ``limit``: an emptyDir looks as large as its disk."""
         status = os.statvfs(path)
         free, total = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
         if not self._limit:
-            return Space(free=free, total=total)
-        return Space(free=min(free, max(0, self._limit - bytes_in(path))), total=min(total, self._limit))
+            return VolumeSpace(free=free, total=total)
+        return VolumeSpace(free=min(free, max(0, self._limit - bytes_in(path))), total=min(total, self._limit))
 
     def make_folder(self, path: Path) -> None:
-        """With its parents."""
+        """Make the folder, each part with mode 0755."""
         if not path.is_dir():
             self.make_folder(path.parent)
             path.mkdir(exist_ok=True)
             path.chmod(_FOLDER)
 
     def create(self, path: Path, *, start: bytes, size: int) -> None:
-        """What is not written takes no room yet."""
+        """Make a sparse file: bytes that are not written take no space yet."""
         with path.open("wb") as file:
             os.fchmod(file.fileno(), _FILE)
             file.write(start)
             file.truncate(size)
 
     def open(self, path: Path) -> int:
-        """For writing in place."""
+        """Open for writing in place."""
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def write(self, file: int, data: bytes | memoryview, *, offset: int) -> None:
-        """A volume may take less than it is given at a time."""
+        """Write in a loop: a volume may take less than it is given at a time."""
         left = memoryview(data)
         while left:
             written = os.pwrite(file, left, offset)
             left, offset = left[written:], offset + written
 
     def append(self, path: Path, line: bytes) -> None:
-        """Not synced: who reads it believes nothing of it without looking."""
+        """Append without a sync: readers verify what the file says."""
         with path.open("ab", buffering=0) as file:
             file.write(line)
 
     def put(self, path: Path, data: bytes) -> None:
-        """By a rename of a file beside it."""
-        beside = path.with_name(f".{path.name}.new")
-        beside.write_bytes(data)
-        beside.chmod(_FILE)
-        beside.replace(path)
+        """Write a file beside it and rename that."""
+        replace_file(path, data)
 
     def claim(self, path: Path, data: bytes) -> bool:
-        """By O_EXCL, which shared file systems keep too."""
+        """Make the file with O_EXCL, which shared file systems keep too."""
         try:
             with path.open("xb") as file:
                 file.write(data)
@@ -119,16 +117,16 @@ class LocalDisk:
         return True
 
     def touch(self, path: Path) -> float:
-        """A server of a shared volume sets the time itself."""
+        """Touch the file; the server of a shared volume sets the time itself."""
         path.touch()
         return written_at(path)
 
     def refresh(self, path: Path) -> None:
-        """Without making it."""
+        """Set the time without making the file."""
         os.utime(path)
 
     def sync(self, path: Path) -> None:
-        """Data and names."""
+        """Sync data and names."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -136,11 +134,11 @@ class LocalDisk:
             os.close(descriptor)
 
     def move(self, path: Path, target: Path) -> None:
-        """Atomic on one volume."""
+        """Rename, which is atomic on one volume."""
         path.rename(target)
 
     def remove(self, path: Path) -> None:
-        """Another pod may be removing the same."""
+        """Remove what is there; another pod may be removing the same."""
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -148,7 +146,7 @@ class LocalDisk:
 
 
 def written_at(path: Path) -> float:
-    """When the file was last written, by the volume's clock. Opened first, so that NFS asks its server."""
+    """Return when the file was last written, by the volume's clock. It is opened first, so that NFS asks its server."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.fstat(descriptor).st_mtime
@@ -157,7 +155,7 @@ def written_at(path: Path) -> float:
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes that the files below ``folder`` take on the disk."""
+    """Sum the bytes that the files below ``folder`` take on the disk."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):

@@ -1,106 +1,122 @@
-"""Weights that are not in the pod: from the source into a folder of this stage's own."""
+"""The download of weights that are not in the pod: from their source into a folder of this stage."""
 
 from collections.abc import Collection
 from pathlib import Path
 
+from llama_serving.common.concurrency import in_thread, map_concurrently
 from llama_serving.config.desired import WeightsArtifact
-from llama_serving.weights.staging.decide.errors import full
-from llama_serving.weights.staging.decide.eviction import make_room
-from llama_serving.weights.staging.decide.expected import at_source
-from llama_serving.weights.staging.decide.progress import Gauge
-from llama_serving.weights.staging.decide.stage_share import Share
-from llama_serving.weights.staging.io.concurrency import each, in_thread
-from llama_serving.weights.staging.io.fetch import Fetch
-from llama_serving.weights.staging.io.headers import check_sizes, survey
-from llama_serving.weights.staging.io.partial_folder import Finished, Workspace
-from llama_serving.weights.staging.io.source_reader import Reader
-from llama_serving.weights.staging.io.volume import Shelf
-from llama_serving.weights.staging.ports import Site, Tools
+from llama_serving.weights.staging.decide.errors import disk_full
+from llama_serving.weights.staging.decide.eviction import plan_eviction
+from llama_serving.weights.staging.decide.expected import expected_at_source
+from llama_serving.weights.staging.decide.progress import StagingProgress
+from llama_serving.weights.staging.decide.stage_share import StageShare
+from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
+from llama_serving.weights.staging.io.fetch import Fetcher
+from llama_serving.weights.staging.io.headers import check_sizes, read_stage_share
+from llama_serving.weights.staging.io.partial_folder import JournalEntry, PartialFolder
+from llama_serving.weights.staging.io.source_reader import SourceReader
+from llama_serving.weights.staging.io.volume import WeightsVolume
 
 
-class Bringing:
-    """Brings one share; ``protected`` are names of folders that are never removed to make room."""
+class Download:
+    """Downloads one stage share; ``protected`` are names of folders that are never removed to free space."""
 
     def __init__(
-        self, item: WeightsArtifact, *, site: Site, tools: Tools, gauge: Gauge, protected: Collection[str]
+        self,
+        item: WeightsArtifact,
+        *,
+        pod: StagePod,
+        deps: StagerDependencies,
+        progress: StagingProgress,
+        protected: Collection[str],
     ) -> None:
         self._item = item
-        self._site = site
-        self._tools = tools
-        self._gauge = gauge
+        self._pod = pod
+        self._deps = deps
+        self._progress = progress
         self._protected = protected
-        self._target = site.target(item.weights.digest)
+        self._target = pod.target(item.weights.digest)
 
     async def run(self) -> None:
-        """From what is there to a published folder. Raises Refused, OSError, and what a source raises."""
-        self._gauge.begin("looking at the source")
-        source = self._tools.open_source(
-            self._item.source, revision=self._item.revision, credentials=self._site.credentials
+        """Publish the folder, with what is there already. Raises StagingRefused, OSError and the source's failures."""
+        self._progress.begin("listing the files of the source")
+        source = self._deps.open_source(
+            self._item.source, revision=self._item.revision, credentials=self._pod.credentials
         )
         try:
-            reader = Reader(source, gauge=self._gauge, patience=self._tools.patience)
-            expected = at_source(self._item.manifest)
+            reader = SourceReader(source, progress=self._progress, retry=self._deps.retry)
+            expected = expected_at_source(self._item.manifest)
             await check_sizes(reader, expected)
-            share = await survey(reader, expected, stage=self._site.stage, stages=self._site.stages)
-            await self._fill(Workspace(self._target, share, disk=self._tools.disk), share, reader)
+            share = await read_stage_share(reader, expected, stage=self._pod.stage, stages=self._pod.stages)
+            await self._fill(PartialFolder(self._target, share, disk=self._deps.disk), share, reader)
         finally:
             await source.close()
 
-    async def _fill(self, work: Workspace, share: Share, reader: Reader) -> None:
-        await self._recover(work, share)
-        await in_thread(self._tools.pool, self._make_room, share.left(work.done))
-        await in_thread(self._tools.pool, work.prepare)
-        done = share.needed - share.left(work.done)
-        self._gauge.begin("downloading", total=share.needed, done=done, under_way=True)
+    async def _fill(self, partial: PartialFolder, share: StageShare, reader: SourceReader) -> None:
+        await self._recover(partial, share)
+        await in_thread(self._deps.pool, self._free_space, share.bytes_left(partial.done))
+        await in_thread(self._deps.pool, partial.prepare)
+        total = share.needed_bytes
+        self._progress.begin("downloading", total=total, done=total - share.bytes_left(partial.done), under_way=True)
         try:
-            fetch = Fetch(reader, work, gauge=self._gauge, pool=self._tools.pool, check=self._check_room)
-            await fetch.run(share.reads(work.done, ranged=reader.ranged))
+            fetcher = Fetcher(
+                reader, partial, progress=self._progress, pool=self._deps.pool, before_request=self._check_space
+            )
+            await fetcher.run(share.read_requests(partial.done, ranged=reader.ranged))
         finally:
-            work.close()
-        self._gauge.begin("writing to the disk", total=share.needed, done=share.needed, under_way=True)
-        await self._publish(work)
+            partial.close()
+        self._progress.begin("writing to the disk", total=total, done=total, under_way=True)
+        await self._publish(partial)
 
-    async def _recover(self, work: Workspace, share: Share) -> None:
-        """Take over what an earlier attempt finished."""
-        self._gauge.begin("verifying what is there", total=share.needed)
+    async def _recover(self, partial: PartialFolder, share: StageShare) -> None:
+        """Verify and keep what an earlier attempt finished."""
+        self._progress.begin("verifying what is there", total=share.needed_bytes)
 
-        async def recover(entry: Finished) -> None:
-            self._gauge.advance(await in_thread(self._tools.pool, work.recover, entry))
+        async def recover(entry: JournalEntry) -> None:
+            self._progress.advance(await in_thread(self._deps.pool, partial.recover, entry))
 
-        await each(work.finished_before(), recover)
+        await map_concurrently(recover, partial.journal_entries(), limit=STREAMS)
 
-    async def _publish(self, work: Workspace) -> None:
-        pool, site = self._tools.pool, self._site
+    async def _publish(self, partial: PartialFolder) -> None:
+        pool, manifest = self._deps.pool, self._item.manifest
 
         async def sync(path: Path) -> None:
-            await in_thread(pool, self._tools.disk.sync, path)
+            await in_thread(pool, self._deps.disk.sync, path)
 
-        files = await in_thread(pool, lambda: work.seal(self._item.manifest, stage=site.stage, stages=site.stages))
-        await each(files, sync)  # one by one, so that a stop need not wait for all of them
-        await in_thread(pool, work.publish)
+        files = await in_thread(
+            pool, lambda: partial.complete(manifest, stage=self._pod.stage, stages=self._pod.stages)
+        )
+        # Each file is a call of its own, so that a stop need not wait for all of them.
+        await map_concurrently(sync, files, limit=STREAMS)
+        await in_thread(pool, partial.publish)
 
-    def _make_room(self, needed: int) -> None:
-        """Remove old weights where room is needed. Raises Refused when all of them would not be enough."""
-        for name in check_room(needed, site=self._site, tools=self._tools, protected=self._protected):
-            Shelf(self._site.mount, holder=self._site.holder, disk=self._tools.disk).remove(name)
+    def _free_space(self, needed: int) -> None:
+        """Remove old weights until ``needed`` bytes fit. Raises StagingRefused when removing all is not enough."""
+        for name in find_evictions(needed, pod=self._pod, deps=self._deps, protected=self._protected):
+            WeightsVolume(self._pod.mount, holder=self._pod.holder, disk=self._deps.disk).remove(name)
 
-    def _check_room(self) -> None:
-        """Others write to the volume too: what is left to come must still fit."""
-        left = self._gauge.total - self._gauge.done
-        verdict = make_room(needed=left, space=self._tools.disk.space(self._site.mount), old=(), wanted=0)
-        if verdict.refusal:
-            raise full(verdict.refusal, room=left)
+    def _check_space(self) -> None:
+        """Check that what is left to come still fits: others write to the volume too. Raises StagingRefused."""
+        left = self._progress.total - self._progress.done
+        plan = plan_eviction(needed=left, space=self._deps.disk.space(self._pod.mount), candidates=(), wanted=0)
+        if plan.refusal:
+            raise disk_full(plan.refusal, bytes_needed=left)
 
 
-def check_room(needed: int, *, site: Site, tools: Tools, protected: Collection[str]) -> tuple[str, ...]:
-    """Blocks. Which old weights must go for ``needed`` bytes. Raises Refused when all of them are not enough."""
-    shelf = Shelf(site.mount, holder=site.holder, disk=tools.disk)
-    verdict = make_room(
+def find_evictions(
+    needed: int, *, pod: StagePod, deps: StagerDependencies, protected: Collection[str]
+) -> tuple[str, ...]:
+    """Return which old weights must go for ``needed`` bytes. Blocks.
+
+    Raises StagingRefused when removing all of them is not enough.
+    """
+    volume = WeightsVolume(pod.mount, holder=pod.holder, disk=deps.disk)
+    plan = plan_eviction(
         needed=needed,
-        space=tools.disk.space(site.mount),
-        old=shelf.old(protected),
-        wanted=shelf.kept(protected),
+        space=deps.disk.space(pod.mount),
+        candidates=volume.eviction_candidates(protected),
+        wanted=volume.count_wanted(protected),
     )
-    if verdict.refusal:
-        raise full(verdict.refusal, room=needed)
-    return verdict.remove
+    if plan.refusal:
+        raise disk_full(plan.refusal, bytes_needed=needed)
+    return plan.remove

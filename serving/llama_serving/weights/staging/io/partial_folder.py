@@ -1,7 +1,7 @@
-"""The folder in which a stage's weights grow, until a rename makes them visible under their own name.
+"""The folder in which a stage's weights are written, until a rename makes them visible under their own name.
 
-Beside ``stage-0-of-2`` there are, while it grows, ``stage-0-of-2.part`` with the files and ``stage-0-of-2.journal``: a
-line of JSON per tensor that was verified when it was written. After a restart nothing of it is believed: what the
+While ``stage-0-of-2`` is written, there are ``stage-0-of-2.part`` with the files and ``stage-0-of-2.journal``: a line
+of JSON per tensor that was verified when it was written. After a restart nothing of it is trusted: what the
 journal names is hashed again, from the disk. That costs a read of what is there, far less than another transfer, and
 it also holds when the node lost power and the journal reached the disk before the tensors did.
 """
@@ -18,17 +18,17 @@ from typing import Final
 
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.safetensors import INDEX
-from llama_serving.weights.staging.decide.expected import RECORD, Record
-from llama_serving.weights.staging.decide.ranges import WHOLE, Part
-from llama_serving.weights.staging.decide.safetensors_layout import Compact, index, layout
-from llama_serving.weights.staging.decide.stage_share import Share
+from llama_serving.weights.staging.decide.expected import RECORD, StagedRecord
+from llama_serving.weights.staging.decide.ranges import WHOLE, FilePart
+from llama_serving.weights.staging.decide.safetensors_layout import CompactLayout, compact_layout, index_json
+from llama_serving.weights.staging.decide.stage_share import StageShare
 from llama_serving.weights.staging.io.disk import Disk
 
 _PIECE: Final = 4 << 20
 
 
 @dataclass(frozen=True)
-class Finished:
+class JournalEntry:
     """A tensor of a file that was verified once, or a small file (tensor WHOLE)."""
 
     file: str
@@ -37,57 +37,59 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a part lies here."""
+class _Location:
+    """Where a part lies in its file here."""
 
     offset: int
     size: int
     sha256: str  # that the manifest wants; empty where it does not know
 
 
-class Workspace:
-    """A sink for one share. Methods block; ``write`` and ``finished`` may be called by several threads."""
+class PartialFolder:
+    """The sink of one share. Methods block; ``write`` and ``finished`` may be called by several threads."""
 
-    def __init__(self, target: Path, share: Share, *, disk: Disk) -> None:
+    def __init__(self, target: Path, share: StageShare, *, disk: Disk) -> None:
         self._target = target
         self._part = target.with_name(f"{target.name}.part")
-        self._journal = journal_of(target)
+        self._journal = journal_path(target)
         self._share = share
         self._disk = disk
-        self._files: dict[str, Compact] = {file: layout(tensors) for file, tensors in share.tensors.items()}
-        self._places = _places(share, self._files)
+        self._files: dict[str, CompactLayout] = {
+            file: compact_layout(tensors) for file, tensors in share.tensors.items()
+        }
+        self._locations = _locations(share, self._files)
         self._digests: dict[tuple[str, str], str] = {}
         self._descriptors: dict[str, int] = {}
         self._lock = Lock()
 
     @property
     def done(self) -> frozenset[tuple[str, str]]:
-        """(file, tensor) of what lies here and is verified."""
+        """(file, tensor) of the parts that lie here and are verified."""
         return frozenset(self._digests)
 
-    def finished_before(self) -> tuple[Finished, ...]:
-        """What the journal names and this share wants, where its file can still be gone on with."""
-        usable = {file for file in {file for file, _ in self._places} if self._is_begun(file)}
+    def journal_entries(self) -> tuple[JournalEntry, ...]:
+        """Return what the journal names and this share wants, where the file has the right start and size."""
+        usable = {file for file in {file for file, _ in self._locations} if self._is_begun(file)}
         return tuple(
             entry
             for entry in _read_journal(self._journal)
-            if entry.file in usable and (entry.file, entry.tensor) in self._places
+            if entry.file in usable and (entry.file, entry.tensor) in self._locations
         )
 
-    def recover(self, entry: Finished) -> int:
-        """Hash a finished part on the disk; when its digest is still the one of then, its bytes need no transfer."""
-        place = self._places[entry.file, entry.tensor]
+    def recover(self, entry: JournalEntry) -> int:
+        """Hash a finished part on the disk; return its bytes when the digest is unchanged, else 0."""
+        location = self._locations[entry.file, entry.tensor]
         with suppress(OSError):
-            found = _sha256(self._part / entry.file, begin=place.offset, size=place.size)
-            if found == entry.sha256 == (place.sha256 or found):
+            found = _sha256(self._part / entry.file, begin=location.offset, size=location.size)
+            if found == entry.sha256 == (location.sha256 or found):
                 self._digests[entry.file, entry.tensor] = found
-                return place.size
+                return location.size
         return 0
 
     def prepare(self) -> None:
-        """Make the folder and the files that are not begun; remove what does not belong."""
+        """Make the folder and the files that are not begun; remove other files."""
         self._disk.make_folder(self._part)
-        wanted = {file for file, _ in self._places}
+        wanted = {file for file, _ in self._locations}
         for path in self._part.iterdir():
             if path.name not in wanted:
                 self._disk.remove(path)
@@ -96,23 +98,23 @@ class Workspace:
                 start, size = self._shape(file)
                 self._disk.create(self._part / file, start=start, size=size)
 
-    def write(self, file: str, part: Part, data: memoryview, *, offset: int) -> None:
-        """Into its place; what has none here (a header of the source) is dropped."""
-        place = self._places.get((file, part.tensor))
-        if place is not None:
-            self._disk.write(self._descriptor(file), data, offset=place.offset + offset)
+    def write(self, file: str, part: FilePart, data: memoryview, *, offset: int) -> None:
+        """Write to the part's location; drop what has none here (a header of the source)."""
+        location = self._locations.get((file, part.tensor))
+        if location is not None:
+            self._disk.write(self._descriptor(file), data, offset=location.offset + offset)
 
-    def finished(self, file: str, part: Part) -> None:
-        """Remember it, also beyond a restart."""
-        if (file, part.tensor) in self._places:
+    def finished(self, file: str, part: FilePart) -> None:
+        """Add the part to the journal, so that a restart finds it."""
+        if (file, part.tensor) in self._locations:
             line = json.dumps({"file": file, "tensor": part.tensor, "sha256": part.sha256})
             # The newline comes first: a line that a kill cut off must not spoil the next one.
             self._disk.append(self._journal, f"\n{line}".encode())
             self._digests[file, part.tensor] = part.sha256
 
-    def seal(self, manifest: Manifest, *, stage: int, stages: int) -> tuple[Path, ...]:
-        """Write index and record. Returns all files; they have to be on the disk before ``publish``."""
-        record = Record(
+    def complete(self, manifest: Manifest, *, stage: int, stages: int) -> tuple[Path, ...]:
+        """Write index and record; return all files, which must be synced before ``publish``."""
+        record = StagedRecord(
             digest=manifest.digest,
             stage=stage,
             stages=stages,
@@ -122,7 +124,7 @@ class Workspace:
                 for file, tensors in self._share.tensors.items()
             },
         )
-        self._disk.put(self._part / INDEX, index(self._share.tensors))
+        self._disk.put(self._part / INDEX, index_json(self._share.tensors))
         self._disk.put(self._part / RECORD, record.model_dump_json(indent=1).encode())
         return tuple(sorted(self._part.iterdir()))
 
@@ -134,15 +136,15 @@ class Workspace:
         self._disk.remove(self._journal)
 
     def close(self) -> None:
-        """Give back descriptors; no thread writes any more."""
+        """Close all descriptors; no thread may write any more."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
 
     def _shape(self, file: str) -> tuple[bytes, int]:
-        """How a file begins, and its size."""
+        """Return the first bytes of a file, and its size."""
         compact = self._files.get(file)
-        return (compact.header, compact.size) if compact else (b"", self._places[file, WHOLE].size)
+        return (compact.header, compact.size) if compact else (b"", self._locations[file, WHOLE].size)
 
     def _is_begun(self, file: str) -> bool:
         start, size = self._shape(file)
@@ -160,30 +162,30 @@ class Workspace:
             return self._descriptors[file]
 
 
-def journal_of(target: Path) -> Path:
-    """The journal of the folder that becomes ``target``."""
+def journal_path(target: Path) -> Path:
+    """Return the path of the journal of the folder that becomes ``target``."""
     return target.with_name(f"{target.name}.journal")
 
 
-def _places(share: Share, files: Mapping[str, Compact]) -> dict[tuple[str, str], _Place]:
-    small = {(file.path, WHOLE): _Place(0, file.size, file.sha256) for file in share.expected.small}
+def _locations(share: StageShare, files: Mapping[str, CompactLayout]) -> dict[tuple[str, str], _Location]:
+    small = {(file.path, WHOLE): _Location(0, file.size, file.sha256) for file in share.expected.small}
     tensors = {
-        (file, part.tensor): _Place(compact.offsets[part.tensor], part.size, part.sha256)
+        (file, part.tensor): _Location(compact.offsets[part.tensor], part.size, part.sha256)
         for file, compact in files.items()
         for part in share.parts(file)
     }
     return small | tensors
 
 
-def _read_journal(path: Path) -> list[Finished]:
+def _read_journal(path: Path) -> list[JournalEntry]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
         return []
-    entries: dict[tuple[str, str], Finished] = {}
+    entries: dict[tuple[str, str], JournalEntry] = {}
     for line in lines:
         with suppress(ValueError, KeyError, TypeError):
-            entry = Finished(**json.loads(line))
+            entry = JournalEntry(**json.loads(line))
             entries[entry.file, entry.tensor] = entry
     return list(entries.values())
 

@@ -1,57 +1,73 @@
-"""Weights that lie in a folder already: are they, as far as this stage needs them, those of the manifest?"""
+"""Verifies the weights in a folder: are they, as far as this stage needs them, those of the manifest?"""
 
 from collections.abc import Hashable
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from llama_serving.config.error_text import error_text
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.safetensors import INDEX
 from llama_serving.weights.source.local import LocalSource
-from llama_serving.weights.staging.decide.errors import differs, unreadable
-from llama_serving.weights.staging.decide.expected import RECORD, Expected, Record, at_source, check_record, in_folder
-from llama_serving.weights.staging.decide.progress import Gauge
-from llama_serving.weights.staging.decide.safetensors_layout import index
-from llama_serving.weights.staging.decide.stage_share import Share
-from llama_serving.weights.staging.io.fetch import Fetch, Nowhere
-from llama_serving.weights.staging.io.headers import check_sizes, survey
-from llama_serving.weights.staging.io.source_reader import Reader
-from llama_serving.weights.staging.ports import Site, Tools
+from llama_serving.weights.staging.decide.errors import digest_differs, weights_unreadable
+from llama_serving.weights.staging.decide.expected import (
+    RECORD,
+    ExpectedFiles,
+    StagedRecord,
+    check_record,
+    expected_at_source,
+    expected_in_folder,
+)
+from llama_serving.weights.staging.decide.progress import StagingProgress
+from llama_serving.weights.staging.decide.safetensors_layout import index_json
+from llama_serving.weights.staging.decide.stage_share import StageShare
+from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies
+from llama_serving.weights.staging.io.fetch import DiscardSink, Fetcher
+from llama_serving.weights.staging.io.headers import check_sizes, read_stage_share
+from llama_serving.weights.staging.io.source_reader import SourceReader
 
 
-async def verify_mounted(folder: Path, manifest: Manifest, *, site: Site, tools: Tools, gauge: Gauge) -> None:
-    """A folder of the source itself. Raises Refused, and what a source raises."""
-    await _verify(folder, at_source(manifest), site=site, tools=tools, gauge=gauge)
+async def verify_mounted(
+    folder: Path, manifest: Manifest, *, pod: StagePod, deps: StagerDependencies, progress: StagingProgress
+) -> None:
+    """Verify a folder of the source itself. Raises StagingRefused, and what a source raises."""
+    await _verify(folder, expected_at_source(manifest), pod=pod, deps=deps, progress=progress)
 
 
-async def verify_staged(folder: Path, manifest: Manifest, *, site: Site, tools: Tools, gauge: Gauge) -> None:
-    """A folder that a stager made. Raises Refused, and what a source raises."""
+async def verify_staged(
+    folder: Path, manifest: Manifest, *, pod: StagePod, deps: StagerDependencies, progress: StagingProgress
+) -> None:
+    """Verify a folder that a stager made. Raises StagingRefused, and what a source raises."""
     try:
-        record = Record.model_validate_json((folder / RECORD).read_bytes())
+        record = StagedRecord.model_validate_json((folder / RECORD).read_bytes())
     except (ValidationError, OSError) as error:
-        raise unreadable(f"{folder / RECORD} cannot be read: {error}") from error
-    expected = in_folder(manifest, record, stage=site.stage, stages=site.stages)
-    share = await _verify(folder, expected, site=site, tools=tools, gauge=gauge)
-    check_record(record, manifest, share.cut)
-    if (folder / INDEX).read_bytes() != index(share.tensors):
-        raise differs(f"{folder / INDEX} names other tensors than the files beside it")
+        raise weights_unreadable(f"{folder / RECORD} cannot be read: {error_text(error)}") from error
+    expected = expected_in_folder(manifest, record, stage=pod.stage, stages=pod.stages)
+    share = await _verify(folder, expected, pod=pod, deps=deps, progress=progress)
+    check_record(record, manifest, share.partition)
+    if (folder / INDEX).read_bytes() != index_json(share.tensors):
+        raise digest_differs(f"{folder / INDEX} names other tensors than the files beside it")
 
 
-async def _verify(folder: Path, expected: Expected, *, site: Site, tools: Tools, gauge: Gauge) -> Share:
+async def _verify(
+    folder: Path, expected: ExpectedFiles, *, pod: StagePod, deps: StagerDependencies, progress: StagingProgress
+) -> StageShare:
     source = LocalSource(folder, revision="")
-    gauge.begin("verifying")
-    reader = Reader(source, gauge=gauge, patience=tools.patience)
+    progress.begin("verifying")
+    reader = SourceReader(source, progress=progress, retry=deps.retry)
     await check_sizes(reader, expected)
-    share = await survey(reader, expected, stage=site.stage, stages=site.stages)
-    gauge.begin("verifying", total=share.needed, under_way=True)
-    await Fetch(reader, Nowhere(), gauge=gauge, pool=tools.pool).run(share.reads(frozenset(), ranged=True))
+    share = await read_stage_share(reader, expected, stage=pod.stage, stages=pod.stages)
+    progress.begin("verifying", total=share.needed_bytes, under_way=True)
+    await Fetcher(reader, DiscardSink(), progress=progress, pool=deps.pool).run(
+        share.read_requests(frozenset(), ranged=True)
+    )
     return share
 
 
 def fingerprint(folder: Path) -> Hashable:
-    """Blocks. Differs when a file was added, removed, written or exchanged; None where there is no folder.
+    """Return a value that changes when a file is added, removed, written or exchanged; None without a folder.
 
-    Raises OSError when the volume does not answer.
+    Blocks. Raises OSError when the volume does not answer.
     """
     try:
         return frozenset((path.name, *_identity(path)) for path in folder.iterdir())

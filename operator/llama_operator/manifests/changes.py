@@ -1,0 +1,107 @@
+"""What has to be written so that the cluster is as the plan wants it: nothing, when it already is.
+
+Everything that the plan wants is rendered and compared with what was observed (diff.py). Pods and claims are written
+once: their fields cannot be changed afterwards. LlamaWeights are shared: each deployment applies them under a field
+manager of its own, and releases what it does not need any more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from llama_operator.api import API_VERSION, WEIGHTS_KIND
+from llama_operator.manifests.claims import stage_claim
+from llama_operator.manifests.common import Context
+from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.diff import covers, identity, left_over, with_digest
+from llama_operator.manifests.group import group_objects
+from llama_operator.manifests.stage import stage_pod
+from llama_operator.manifests.weights import weights_due, weights_object
+from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.placement.claims import KIND as CLAIM
+from llama_operator.plan.placement.claims import claim_for, kept_claims
+from llama_operator.plan.plan import Plan
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import deployment as sentences
+from llama_operator.ports import Manifest, Ref
+from llama_serving.config import names
+from llama_serving.config.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Write:
+    """An object to apply. Only one that was seen to be ours may be taken over by ``force``."""
+
+    manifest: Manifest
+    force: bool
+    manager: str = ""  # of an object that several deployments share; empty is the operator's own
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Objects to apply, in order, objects to delete, and what stands in the way."""
+
+    claims: tuple[Manifest, ...] = ()  # made unless they are there, never changed
+    applies: tuple[Write, ...] = ()
+    prunes: tuple[Ref, ...] = ()
+    releases: tuple[Ref, ...] = ()  # shared objects that are let go of
+    explanations: tuple[Explanation, ...] = ()
+
+
+def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
+    """Compare what the plan wants with what was observed."""
+    snapshot = state.snapshot
+    seen = {identity(child): child for child in snapshot.children}
+    wanted = [with_digest(manifest) for manifest in _wanted(plan, context)]
+    mounts = {item: claim_for(item, context.spec, snapshot) for item in plan.actions.creates}
+    due = [manifest for manifest in wanted if not covers(seen.get(identity(manifest)), manifest)]
+    writes = [Write(manifest, identity(manifest) in seen) for manifest in due + _pods(plan, mounts, context)]
+    free = tuple(write for write in writes if identity(write.manifest) not in snapshot.foreign)
+    foreign = tuple(_foreign(write.manifest) for write in writes if write not in free)
+    return Changes(
+        claims=tuple(claim for claim in _claims(mounts, context) if identity(claim) not in seen),
+        applies=_weights(plan, state, context) + free,
+        prunes=_prunes(plan, state, wanted),
+        releases=tuple(Ref(API_VERSION, WEIGHTS_KIND, view.name, view.uid) for view in plan.releases),
+        explanations=foreign,
+    )
+
+
+def manager_of(uid: str) -> str:
+    """Return the field manager under which a deployment is an owner of shared objects."""
+    return f"{names.MANAGED_BY}.{uid}"
+
+
+def _wanted(plan: Plan, context: Context) -> list[Manifest]:
+    wanted = deployment_objects(context)
+    for item in plan.actions.groups:
+        wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
+    return wanted
+
+
+def _pods(plan: Plan, mounts: Mapping[CreateStage, str], context: Context) -> list[Manifest]:
+    specs = {item.group: item.spec for item in plan.actions.groups}
+    contexts = {item: replace(context, spec=specs[item.group]) for item in mounts}
+    return [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
+
+
+def _claims(mounts: Mapping[CreateStage, str], context: Context) -> list[Manifest]:
+    template = context.spec.staging.volume_claim_template
+    return [stage_claim(context, item, template) for item, claim in mounts.items() if claim and template]
+
+
+def _prunes(plan: Plan, state: PlanState, wanted: list[Manifest]) -> tuple[Ref, ...]:
+    keep = {identity(manifest) for manifest in wanted}
+    keep |= {(CLAIM, name) for name in kept_claims(state.snapshot, state.spec)}
+    kept_groups = {group.name for group in plan.actions.keep}
+    children = (child for child in state.snapshot.children if child["metadata"]["name"] not in kept_groups)
+    return left_over(children, keep)
+
+
+def _weights(plan: Plan, state: PlanState, context: Context) -> tuple[Write, ...]:
+    due = (model for model in plan.models if weights_due(context, model, state.weights_of(model)))
+    return tuple(Write(weights_object(context, model), True, manager_of(context.uid)) for model in due)
+
+
+def _foreign(manifest: Manifest) -> Explanation:
+    return Explanation(Reason.API_RETRY, sentences.object_of_another(*identity(manifest)))

@@ -1,0 +1,43 @@
+"""What a deployment has once: its gateway, and what its stages share: account, token, disruption budget."""
+
+from llama_operator.manifests.common import Context, metadata, selector, service_account
+from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
+from llama_operator.plan.naming import stages_name, token_name
+from llama_operator.ports import Manifest
+from llama_serving.config import names
+
+
+def deployment_objects(context: Context) -> list[Manifest]:
+    """Return all that a deployment has once, in the order in which it is needed; the token comes separately."""
+    account = service_account(context, stages_name(context.key.name), names.COMPONENT_STAGE, mount=False)
+    return [account, *gateway_objects(context), *_stages_budget(context), gateway_network_policy(context)]
+
+
+def token_secret(context: Context) -> Manifest:
+    """Return the Secret without its token, which is drawn where it is created."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
+    }
+
+
+def _stages_budget(context: Context) -> list[Manifest]:
+    """Evictions take one group at a time: at least the pods of all other groups stay.
+
+    A budget over pods without a controller of a known kind can only be a plain ``minAvailable``. One group alone gets
+    none: its node could never be drained.
+    """
+    others = context.spec.replicas - 1
+    if others < 1:
+        return []
+    labels = selector(context, names.COMPONENT_STAGE)
+    return [
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata(context, stages_name(context.key.name), names.COMPONENT_STAGE),
+            "spec": {"minAvailable": others * context.spec.sharding.pipeline, "selector": {"matchLabels": labels}},
+        }
+    ]

@@ -1,0 +1,204 @@
+"""From the body of a pod to a frozen view."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from llama_operator.api.crdgen.quantity import parse
+from llama_operator.observe.kubernetes import is_true, parse_time, since
+from llama_serving.config import names
+from llama_serving.config.wording import clause
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why a container does not run: the kubelet's reason and message."""
+
+    container: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container last ended."""
+
+    reason: str
+    exit_code: int
+    message: str
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod of ours as the API server shows it."""
+
+    name: str
+    uid: str
+    component: str
+    group: int
+    stage: int
+    pod_hash: str
+    phase: str
+    node: str
+    ip: str
+    created: datetime
+    gone_by: datetime | None  # None: not being deleted; else when its grace period ends
+    forced: bool  # it was deleted without grace: only a finalizer of somebody else keeps it
+    ready: bool
+    ready_since: datetime | None  # when ``ready`` became what it is
+    containers_ready: bool
+    in_rotation: bool | None  # None: the gate was never set
+    rotation_since: datetime | None  # when ``in_rotation`` became what it is
+    weights: str
+    moving: bool  # the gateways were told to move its streams to other groups
+    reason: str  # status.reason, e.g. Evicted
+    message: str
+    unscheduled: str  # the scheduler's message while the pod has no node
+    waiting: Waiting | None
+    ended: Ended | None
+    restarts: int
+    requests: Mapping[str, float] = field(default_factory=dict)
+    gated: bool = False  # our scheduling gate is on it: the scheduler does not look at it
+    admitted: datetime | None = None  # when our gate was removed
+    bound: datetime | None = None  # when the scheduler gave it its node
+    nominated: bool = False  # the scheduler displaces pods of lower priority for it
+    claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
+    volume_missing: bool = False  # the scheduler waits for a claim that does not exist or does not bind
+
+    @property
+    def alive(self) -> bool:
+        """Exists, is not on its way out and can still run."""
+        return self.gone_by is None and not self.finished
+
+    @property
+    def finished(self) -> bool:
+        """Its containers will not run again."""
+        return self.phase in ("Failed", "Succeeded")
+
+
+def pod_view(body: Mapping[str, Any]) -> PodView:
+    """Return the view of a pod's body; absent fields become empty values."""
+    meta, status = body["metadata"], body.get("status") or {}
+    labels = meta.get("labels") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    return PodView(
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        component=labels.get(names.LABEL_COMPONENT, ""),
+        group=_number(labels.get(names.LABEL_GROUP)),
+        stage=_number(labels.get(names.LABEL_STAGE)),
+        pod_hash=labels.get(names.LABEL_POD_HASH, ""),
+        phase=status.get("phase", "Pending"),
+        node=(body.get("spec") or {}).get("nodeName", ""),
+        ip=status.get("podIP", ""),
+        created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        gone_by=parse_time(meta.get("deletionTimestamp")),  # the API server writes the end of the grace period here
+        forced=meta.get("deletionGracePeriodSeconds") == 0,
+        ready=is_true(conditions.get("Ready")),
+        ready_since=since(conditions.get("Ready")),
+        containers_ready=is_true(conditions.get("ContainersReady")),
+        in_rotation=_gate(conditions.get(names.GATE_IN_ROTATION)),
+        rotation_since=since(conditions.get(names.GATE_IN_ROTATION)),
+        weights=(meta.get("annotations") or {}).get(names.ANNOTATION_WEIGHTS, ""),
+        moving=(meta.get("annotations") or {}).get(names.ANNOTATION_MOVE_STREAMS) == "true",
+        reason=status.get("reason", ""),
+        message=clause(status.get("message", "")),
+        unscheduled=_unscheduled(scheduled),
+        waiting=_waiting(status),
+        ended=_ended(status),
+        restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
+        requests=pod_requests(body),
+        gated=is_gated(body),
+        admitted=parse_time((meta.get("annotations") or {}).get(names.ANNOTATION_ADMITTED)),
+        bound=since(scheduled) if is_true(scheduled) else None,
+        nominated=bool(status.get("nominatedNodeName")),
+        claims=mounted(body),
+        volume_missing="persistentvolumeclaim" in _unscheduled(scheduled),
+    )
+
+
+def pod_views(bodies: Iterable[Mapping[str, Any]]) -> tuple[PodView, ...]:
+    """Return the views of many pods, in the order of their names."""
+    return tuple(sorted((pod_view(body) for body in bodies), key=lambda pod: pod.name))
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else -1
+
+
+def is_gated(body: Mapping[str, Any]) -> bool:
+    """Return whether our scheduling gate is on the pod."""
+    gates = (body.get("spec") or {}).get("schedulingGates") or ()
+    return any(gate.get("name") == names.GATE_GROUP for gate in gates)
+
+
+def _unscheduled(scheduled: Mapping[str, Any]) -> str:
+    """Return what the scheduler has against the pod; of one with a gate it says only that it does not look."""
+    if scheduled.get("status") != "False" or scheduled.get("reason") == "SchedulingGated":
+        return ""
+    return clause(scheduled.get("message", ""))
+
+
+def mounted(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the claims that a pod mounts."""
+    volumes = (body.get("spec") or {}).get("volumes") or ()
+    return frozenset(one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one)
+
+
+def _gate(condition: Mapping[str, Any] | None) -> bool | None:
+    return None if condition is None else condition.get("status") == "True"
+
+
+def _waiting(status: Mapping[str, Any]) -> Waiting | None:
+    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state = (item.get("state") or {}).get("waiting")
+        if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return Waiting(item.get("name", ""), state["reason"], clause(state.get("message", "")))
+    return None
+
+
+def _ended(status: Mapping[str, Any]) -> Ended | None:
+    for item in status.get("containerStatuses") or ():
+        ended = (item.get("state") or {}).get("terminated") or (item.get("lastState") or {}).get("terminated")
+        if ended:
+            return Ended(
+                ended.get("reason", ""),
+                int(ended.get("exitCode", 0)),
+                ended.get("message", ""),
+                parse_time(ended.get("finishedAt")),
+            )
+    return None
+
+
+def pod_requests(pod: Mapping[str, Any]) -> dict[str, float]:
+    """Add up what the scheduler counts: containers and sidecars, or an init container that needs more, and overhead."""
+    spec = pod.get("spec", {})
+    total = _sum(spec.get("containers") or ())
+    peak: dict[str, float] = {}
+    sidecars: dict[str, float] = {}
+    for container in spec.get("initContainers") or ():
+        step = _add(sidecars, _sum([container]))
+        peak = {name: max(peak.get(name, 0), step.get(name, 0)) for name in peak | step}
+        if container.get("restartPolicy") == "Always":
+            sidecars = step
+    total = _add(total, sidecars)
+    total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in total | peak}
+    for name, amount in (spec.get("overhead") or {}).items():
+        total[name] = total.get(name, 0) + float(parse(amount))
+    return total
+
+
+def _add(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
+
+
+def _sum(containers: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for container in containers:
+        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
+            total[name] += float(parse(str(amount)))
+    return dict(total)

@@ -1,0 +1,61 @@
+"""Everything that a target is chosen from, as one value."""
+
+from dataclasses import dataclass
+
+from llama_operator.plan.autoscaling import demand
+from llama_operator.plan.autoscaling.demand import DemandHistory, Needs
+from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
+from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.windows import Windows
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One reading with everything that is known beside it."""
+
+    load: Load
+    groups: GroupCounts
+    limits: Limits
+    windows: Windows
+    history: DemandHistory
+    needs: Needs
+    before: int | None  # the last target; None: there was none
+
+    @property
+    def target(self) -> int:
+        """The target so far."""
+        return self.limits.floor if self.before is None else self.before
+
+    @property
+    def wanted(self) -> int:
+        """Groups that a raise would go to, limits aside."""
+        if not self.target and not self.load.waiting:
+            return 0  # load from before the last group was removed is no reason for a new one
+        return max(self.needs.now, self.needs.later, self.needs.queue, 0 if self.target else 1)
+
+    @property
+    def enough(self) -> int:
+        """Groups that a scale-down would go to in the end, limits aside.
+
+        Load that is gone for ``keep`` is gone, however unevenly it came before.
+        """
+        peak = demand.peak(self.history) if self.history.quiet < self.windows.keep else 0
+        most = max(peak, self.target if self.load.waiting else 0)
+        return 0 if most <= 1 and self.history.quiet >= self.limits.idle_after else max(1, most)
+
+    def figures(self) -> dict[str, float]:
+        """List the figures behind the decision by name, as the status shows them."""
+        needs = self.needs
+        return {
+            "inFlight": self.load.in_flight,
+            "waiting": self.load.waiting,
+            "waitingSeconds": round(needs.waiting, 1),
+            "slotsTaken": round(needs.work, 1),
+            "burst": round(needs.burst, 1),
+            "requestSeconds": round(needs.service, 2),
+            "startSeconds": round(self.windows.horizon, 1),
+            "neededNow": needs.now,
+            "neededLater": needs.later,
+            "neededByQueue": needs.queue,
+            "enough": self.enough,
+        }

@@ -1,0 +1,95 @@
+"""Sends a request to one group after the other, until there is an answer for the client.
+
+wait for a backend -> attempt -> the beginning of an answer
+      ^------ failed, may be retried --'
+"""
+
+from llama_serving.config.gateway import GatewayConfig
+from llama_serving.gateway.dispatcher import Dispatcher
+from llama_serving.gateway.http.headers import event_stream_headers
+from llama_serving.gateway.http.relay import Relay
+from llama_serving.gateway.http.request_context import RequestContext
+from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
+from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
+from llama_serving.gateway.routing.ticket import Ticket
+from llama_serving.gateway.server_state import ServerState
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+from llama_serving.gateway.telemetry.metrics import Metrics
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
+from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
+
+
+class BackendError(Exception):
+    """The last attempt failed and the request is not retried; ``status`` for the client."""
+
+    def __init__(self, fault: AttemptFault | None, ticket: Ticket) -> None:
+        super().__init__(f"{ticket.last_fault} (attempt {ticket.tries.retries + 1})")
+        self.status = 504 if fault is not None and fault.kind is FaultKind.READ_TIMEOUT else 502
+
+
+class Attempts:
+    """Makes the attempts of all requests."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        dispatcher: Dispatcher,
+        pools: ConnectionPools,
+        metrics: Metrics,
+        state: ServerState,
+    ) -> None:
+        self._config = config
+        self._dispatcher = dispatcher
+        self._pools = pools
+        self._metrics = metrics
+        self._state = state
+
+    async def reply(self, context: RequestContext, ticket: Ticket, call: Call) -> tuple[Reply, Endpoint]:
+        """Return the beginning of the answer for the client, and the endpoint that sent it.
+
+        Raises QueueTimeoutError, BackendError and ClientDisconnectedError.
+        """
+        while True:
+            endpoint = (ticket.backend or await self._wait_for_backend(context, ticket)).endpoint
+            context.group, context.weights = endpoint.name, endpoint.weights
+            context.sent = self._dispatcher.clock()
+            reply, fault = await self._attempt(endpoint, call)
+            if fault is None:
+                self._dispatcher.answered(ticket)
+            elif self._may_retry(context, ticket, fault):
+                if reply is not None:
+                    reply.end()
+                self._dispatcher.requeue(ticket)
+                continue
+            if reply is None:
+                raise BackendError(fault, ticket)
+            return reply, endpoint
+
+    async def _wait_for_backend(self, context: RequestContext, ticket: Ticket) -> Backend:
+        if not context.wants_stream or not self._config.sse_keep_alive:
+            return await self._dispatcher.wait_for_backend(ticket)
+        if context.keep_alive is None:
+            relay = Relay(context.request, self._config.idle_timeout)
+            headers = event_stream_headers(context.request_id)
+            context.keep_alive = SseKeepAlive(relay, period=self._config.sse_keep_alive, headers=headers)
+        return await context.keep_alive.wait_for_backend(self._dispatcher, ticket, close=self._state.draining)
+
+    async def _attempt(self, endpoint: Endpoint, call: Call) -> tuple[Reply | None, AttemptFault | None]:
+        """Return what was received, and what is wrong with it; one of them at least."""
+        try:
+            reply = await attempt(self._pools.of(endpoint.host, endpoint.port), call)
+        except AttemptError as error:
+            return None, error.fault
+        return reply, reply.fault()
+
+    def _may_retry(self, context: RequestContext, ticket: Ticket, fault: AttemptFault) -> bool:
+        retry = self._dispatcher.may_retry(ticket, fault)
+        self._metrics.faults[fault.kind] += 1
+        self._metrics.weights[context.weights].failed += 1
+        self._metrics.totals["retried"] += retry
+        extra = fields(request_id=context.request_id, group=context.group, kind=fault.kind, reason=fault.detail)
+        LOGGER.warning("attempt failed, %s", "retrying" if retry else "not retried", extra=extra)
+        return retry

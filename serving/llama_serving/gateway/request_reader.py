@@ -1,0 +1,63 @@
+"""From a client's request to the call that goes to an engine, and to what its answer's continuation would need."""
+
+from aiohttp import web
+
+from llama_serving.config.gateway import GatewayConfig
+from llama_serving.gateway.continuation.pure import request as continuation
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest, NotContinuableError
+from llama_serving.gateway.http.body import BodyReader
+from llama_serving.gateway.http.headers import request_head
+from llama_serving.gateway.http.memory_budget import MemoryBudget
+from llama_serving.gateway.http.request_context import RequestContext
+from llama_serving.gateway.telemetry.workload import Workload
+from llama_serving.gateway.upstream.exchange import Call
+
+
+class RequestReader:
+    """Reads requests; their bodies count in ``budget`` until they are released."""
+
+    def __init__(self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload) -> None:
+        self._first_byte_timeout = config.first_byte_timeout
+        self._bodies = BodyReader(max_body=config.max_body, budget=budget, idle_timeout=config.idle_timeout)
+        self._workload = workload
+
+    async def read(self, context: RequestContext, target: str) -> tuple[Call, ContinuableRequest | None]:
+        """Read a request for ``target`` and count it; raises BodyRefusedError.
+
+        The second value is None when its answer is not a stream that could be continued.
+        """
+        request = context.request
+        body = await self._bodies.read(request)
+        context.body_size = len(body)
+        if request.method == "POST":
+            context.size = self._workload.count_arrival(target.partition("?")[0], body)
+        continuable = _continuable(context, target, body)
+        if continuable is not None:
+            body = continuation.with_token_ids(body, continuable)
+        call = Call(
+            head=request_head(request, target=target, request_id=context.request_id, body_length=len(body)),
+            body=body,
+            expects_body=request.method != "HEAD",
+            first_byte_timeout=self._first_byte_timeout,
+            whole_event=continuable is not None,
+        )
+        return call, continuable
+
+    def release_body(self, context: RequestContext) -> None:
+        """Record that the request's body is no longer held. A second call does nothing."""
+        self._bodies.release(context.body_size)
+        context.body_size = 0
+
+
+def _continuable(context: RequestContext, target: str, body: bytes) -> ContinuableRequest | None:
+    request: web.BaseRequest = context.request
+    if request.method != "POST" or "content-encoding" in request.headers:
+        return None
+    try:
+        continuable = continuation.read(target.partition("?")[0], body)
+    except NotContinuableError as error:
+        context.not_continuable = str(error)
+        context.wants_stream = True
+        return None
+    context.wants_stream = continuable is not None
+    return continuable

@@ -1,0 +1,61 @@
+"""The result of resolving some weights: a report, and the manifest where the weights were accepted."""
+
+from dataclasses import dataclass
+
+from llama_serving.config.model import ModelFacts, WeightsReport
+from llama_serving.config.reasons import ReportReason
+from llama_serving.config.weights import Manifest
+from llama_serving.weights.model.inspection import summary
+from llama_serving.weights.source.interface import Denied, Gone, SourceError
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The report, and the manifest where the weights were accepted."""
+
+    report: WeightsReport
+    manifest: Manifest | None = None
+
+
+@dataclass
+class PartialResult:
+    """What is known of the weights before they are accepted or refused; both reports contain it."""
+
+    revision: str = ""
+    license: str = ""
+
+
+def accepted(facts: ModelFacts, manifest: Manifest, known: PartialResult) -> Resolution:
+    """Return the resolution of weights that may be served."""
+    report = WeightsReport(
+        outcome="accepted",
+        reason=ReportReason.ACCEPTED,
+        message=summary(facts),
+        facts=facts,
+        digest=manifest.digest,
+        bytes=manifest.bytes,
+        files=len(manifest.files),
+        license=known.license,
+        revision=known.revision,
+    )
+    return Resolution(report, manifest)
+
+
+def refused(reason: str, message: str, *, known: PartialResult) -> Resolution:
+    """Return the resolution of weights that may not be served."""
+    report = WeightsReport(
+        outcome="refused", reason=reason, message=message, license=known.license, revision=known.revision
+    )
+    return Resolution(report)
+
+
+def refused_by_source(error: SourceError, known: PartialResult | None = None) -> Resolution:
+    """Return the resolution of weights whose source failed for good."""
+    match error:
+        case Denied():
+            reason = ReportReason.WEIGHTS_DENIED
+        case Gone():
+            reason = ReportReason.WEIGHTS_GONE
+        case _:
+            reason = ReportReason.WEIGHTS_BROKEN
+    return refused(reason, str(error), known=known or PartialResult())

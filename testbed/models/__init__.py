@@ -1,0 +1,1 @@
+"""Makers of small models for tests and demos."""

@@ -1,0 +1,65 @@
+"""Arguments and environment of the engine, by the config of the cell."""
+
+from typing import Any
+
+import pytest
+
+from llama_serving.cell.shared.engine_args import engine_environment, llm_config
+from tests.unit.cell.worlds import config, facts
+
+GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
+
+
+def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
+    cell = config(**GPU, context_length=131072, max_num_seqs=128, engine_options={"gpu_memory_utilization": 0.93})
+    assert llm_config(cell, model=facts(), path="/models/m") == {
+        "model_loading_config": {"model_id": "llama", "model_source": "/models/m"},
+        "engine_kwargs": {
+            "enable_prefix_caching": True,
+            "gpu_memory_utilization": 0.93,
+            "dtype": "auto",
+            "max_model_len": 131072,
+            "max_num_seqs": 128,
+            "pipeline_parallel_size": 2,
+            "tensor_parallel_size": 8,
+            "trust_remote_code": False,
+            "worker_extension_cls": "llama_serving.cell.rank.worker_extension.WorkerExtension",
+        },
+        "accelerator_config": {"kind": "gpu"},
+        "placement_group_config": {"bundle_per_worker": {"GPU": 1, "CPU": 1}, "strategy": "PACK"},
+        "log_engine_metrics": False,
+    }
+    environment = engine_environment(cell)
+    assert environment["VLLM_RAY_BUNDLE_INDICES"] == ",".join(map(str, range(16)))
+    assert not {"RAYLLM_VLLM_ENGINE_CLS", "OMP_NUM_THREADS"} & set(environment)
+
+
+def test_a_cpu_cell_gets_our_executor_no_compilation_and_a_bounded_cache() -> None:
+    cell = config(cpus_per_stage=3)
+    kwargs = llm_config(cell, model=facts(), path="/models/m")["engine_kwargs"]
+    assert kwargs["enforce_eager"] is True
+    assert kwargs["kv_cache_memory_bytes"] == 64 << 20
+    environment = engine_environment(cell)
+    assert environment["RAYLLM_VLLM_ENGINE_CLS"] == "llama_serving.cpu.engine.CpuStagesEngine"
+    assert environment["OMP_NUM_THREADS"] == "3"
+
+
+def test_engines_never_ask_the_internet() -> None:
+    assert engine_environment(config())["HF_HUB_OFFLINE"] == "1"
+    assert engine_environment(config())["VLLM_NO_USAGE_STATS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "value"),
+    [
+        ({"kv_cache_memory_bytes": 1 << 30}, "kv_cache_memory_bytes", 1 << 30),
+        ({"enforce_eager": False}, "enforce_eager", False),
+        ({"pipeline_parallel_size": 7}, "pipeline_parallel_size", 2),
+        ({"trust_remote_code": True}, "trust_remote_code", False),
+        ({"max_model_len": 9}, "max_model_len", 512),
+    ],
+)
+def test_options_of_the_user_win_over_defaults_but_not_over_the_spec(
+    options: dict[str, Any], key: str, value: object
+) -> None:
+    assert llm_config(config(engine_options=options), model=facts(), path="/models/m")["engine_kwargs"][key] == value

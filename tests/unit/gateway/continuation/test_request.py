@@ -1,0 +1,169 @@
+"""Which requests can be continued, and what another engine is asked then."""
+
+import json
+from typing import Any
+
+import pytest
+
+from llama_serving.gateway.continuation.pure.request import (
+    CHAT,
+    MAX_PARSED,
+    NEUTRAL,
+    PASSED,
+    TEXT,
+    ContinuableRequest,
+    NotContinuableError,
+    next_body,
+    read,
+    with_token_ids,
+)
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+
+
+def asked(path: str = CHAT, /, **more: Any) -> ContinuableRequest:
+    prompt = {"messages": MESSAGES} if path == CHAT else {"prompt": "Hi"}
+    found = read(path, json.dumps({"stream": True, **prompt, **more}).encode())
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, b"{}"),
+        (CHAT, b'{"stream": false}'),
+        (CHAT, b'{"stream": 1}'),
+        (CHAT, b'{"stream": true'),
+        (CHAT, b'["stream"]'),
+        (CHAT, b"[" * 100_000 + b'"stream"'),
+        (CHAT, '{"stream": true}'.encode("utf-16")),
+        (CHAT, b'{"stream": true, "messages": "\xff"}'),
+        (CHAT, b'{"stream": true, "x": "' + b" " * MAX_PARSED + b'"}'),
+        ("/v1/embeddings", b'{"stream": true}'),
+        ("/v1/chat/completions/", b'{"stream": true}'),
+    ],
+)
+def test_what_is_no_stream_of_ours_is_left_alone(path: str, body: bytes) -> None:
+    assert read(path, body) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"n": 2}, "'n' is not 1"),
+        ({"best_of": 3}, "'best_of' is not 1"),
+        ({"logprobs": True}, "'logprobs' is not false"),
+        ({"logprobs": 0}, "'logprobs' is not false"),
+        ({"top_logprobs": 1}, "'top_logprobs' is not 0"),
+        ({"prompt_logprobs": 0}, "the request has the field 'prompt_logprobs'"),
+        ({"tools": [{"type": "function"}]}, "'tools' is not []"),
+        ({"tool_choice": "auto"}, "'tool_choice' is not \"none\""),
+        ({"response_format": {"type": "json_object"}}, "'response_format' is not"),
+        ({"structured_outputs": {"regex": "a"}}, "the request has the field 'structured_outputs'"),
+        ({"guided_json": {}}, "the request has the field 'guided_json'"),
+        ({"echo": True}, "'echo' is not false"),
+        ({"use_beam_search": True}, "'use_beam_search' is not false"),
+        ({"prompt": ["a", "b"]}, "'prompt' is a list of prompts"),
+        ({"prompt": [[1, 2]]}, "'prompt' is a list of prompts"),
+        ({"messages": [{"content": [{"type": "image_url"}]}]}, "parts that are not text"),
+        ({"stop": 7}, "'stop' is not text"),
+        ({"max_tokens": "7"}, "a token limit is not a number"),
+        ({"min_tokens": -1}, "a token limit is not a number"),
+        ({"stream_options": []}, "a token limit is not a number"),
+        ({"invented_later": False}, "the request has the field 'invented_later'"),
+    ],
+)
+def test_what_cannot_be_continued_is_named(more: dict[str, Any], why: str) -> None:
+    with pytest.raises(NotContinuableError) as raised:
+        asked(**more)
+    assert why in str(raised.value)
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_values_that_ask_for_nothing_are_no_hindrance(name: str) -> None:
+    assert asked(**{name: NEUTRAL[name]}) == asked(**{name: None}) == asked()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]},
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": "7"}]},
+        {"chat_template_kwargs": {"a": 1}, "add_generation_prompt": False, "user": "me", "metadata": {}},
+        {"prompt": [1, 2, 3]},
+    ],
+)
+def test_what_only_shapes_the_prompt_is_no_hindrance(more: dict[str, Any]) -> None:
+    assert asked(**more).params == {}
+
+
+@pytest.mark.parametrize(
+    ("stop", "include", "held_back"),
+    [
+        (None, False, 0),
+        ([], False, 0),
+        ("", False, 0),
+        ("x", False, 0),
+        ("ab\n", False, 2),
+        (["a", "🙂🙂🙂"], False, 2),
+        (["abc"], True, 0),
+    ],
+)
+def test_characters_held_back_for_stop_strings(stop: object, include: bool, held_back: int) -> None:
+    assert asked(stop=stop, include_stop_str_in_output=include).held_back == held_back
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "limit"),
+    [
+        (CHAT, {}, None),
+        (CHAT, {"max_tokens": 9}, 9),
+        (CHAT, {"max_tokens": 9, "max_completion_tokens": 7}, 7),
+        (CHAT, {"max_tokens": 9, "max_completion_tokens": None}, 9),
+        (TEXT, {}, 16),
+        (TEXT, {"max_tokens": None}, 16),
+        (TEXT, {"max_tokens": 9}, 9),
+    ],
+)
+def test_the_limit_of_tokens(path: str, more: dict[str, Any], limit: int | None) -> None:
+    assert asked(path, **more).max_tokens == limit
+
+
+def test_the_rest_of_an_answer() -> None:
+    sampling = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["x"], "presence_penalty": 0.1, "model": "m"}
+    found = asked(max_tokens=20, min_tokens=4, stream_options={"include_usage": True}, user="me", **sampling)
+    assert sampling.keys() <= PASSED
+    assert json.loads(next_body(found, prompt=(1, 2), ids=[3, 4, 5], context_length=0)) == {
+        **sampling,
+        "prompt": [1, 2, 3, 4, 5],
+        "max_tokens": 17,
+        "min_tokens": 1,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+    }
+
+
+def test_the_rest_of_an_answer_without_a_limit() -> None:
+    found = json.loads(next_body(asked(), prompt=(1, 2), ids=[3], context_length=512))
+    assert (found["max_tokens"], found["min_tokens"], "stream_options" in found) == (512, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (b'{"stream":true}', b'{"stream":true,"return_token_ids":true}'),
+        (b'{"stream":true}\n ', b'{"stream":true,"return_token_ids":true}'),
+        (
+            b'{"return_token_ids":false,"stream":true}',
+            b'{"return_token_ids":false,"stream":true,"return_token_ids":true}',
+        ),
+        (b'{"return_token_ids":true,"stream":true}', b'{"return_token_ids":true,"stream":true}'),
+    ],
+)
+def test_token_ids_are_asked_for(body: bytes, changed: bytes) -> None:
+    found = read(CHAT, body)
+    assert found is not None
+    assert with_token_ids(body, found) == changed
+    assert json.loads(changed)["return_token_ids"] is True

@@ -1,0 +1,146 @@
+"""The pure parts of the resolver: licenses, digests in one pass, progress, the packed manifest."""
+
+import gzip
+import hashlib
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llama_serving.config.model import WeightsReport
+from llama_serving.config.weights import Manifest
+from llama_serving.weights.model.inspection import REPORT_LIMIT, encode
+from llama_serving.weights.model.safetensors import Header, Tensor
+from llama_serving.weights.resolve.digests import digest_file
+from llama_serving.weights.resolve.license import find_license, same_license
+from llama_serving.weights.resolve.progress import ReadProgress
+from llama_serving.weights.resolve.publish import pack
+
+
+def readme(front: str) -> dict[str, bytes]:
+    return {"README.md": f"---\n{front}\n---\n# text\n".encode()}
+
+
+LLAMA_TEXT = b"LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\nLlama 3.1 Version Release Date: July 23, 2024\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (readme("license: llama3.1"), "llama3.1"),
+        (readme("license: other\nlicense_name: my-own"), "my-own"),
+        (readme("license: other"), ""),
+        ({**readme("license: unknown"), "LICENSE": b"MIT License"}, "mit"),
+        (readme("license: [a, b]"), ""),
+        (readme("- a list"), ""),
+        (readme("a: b: c"), ""),
+        ({"README.md": b"no front matter"}, ""),
+        ({"README.md": b"\xff\xfe"}, ""),
+        ({"config.json": b'{"license": "mit"}'}, "mit"),
+        ({"config.json": b"["}, ""),
+        ({"LICENSE": LLAMA_TEXT}, "llama3.1"),
+        ({"LICENSE.txt": b"\n     Apache License\n  Version 2.0, January 2004\n"}, "apache-2.0"),
+        ({"LICENSE.md": b"# MIT License\n\nCopyright"}, "mit"),
+        ({"LICENSE": b"All rights reserved"}, ""),
+        ({**readme("license: llama3.1"), "LICENSE": b"MIT License"}, "llama3.1"),  # the first that says something
+        ({}, ""),
+    ],
+)
+def test_the_license_that_files_name(files: dict[str, bytes], name: str) -> None:
+    assert find_license(files) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("llama3.1", "Llama 3.1 Community License Agreement", True),
+        ("llama3.1", "llama-3.1", True),
+        ("apache-2.0", "Apache License, Version 2.0", True),
+        ("mit", "MIT License", True),
+        ("llama3.1", "llama3.2", False),
+        ("llama3", "llama3.1", False),
+        ("apache-2.0", "mit", False),
+    ],
+)
+def test_the_same_license_by_another_name(one: str, other: str, same: bool) -> None:
+    assert same_license(one, other) is same
+    assert same_license(other, one) is same
+
+
+async def pieces(content: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
+    borders = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
+    for begin, end in pairwise(borders):
+        yield content[begin:end]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=40), st.lists(st.binary(max_size=30), max_size=6), st.lists(st.integers(0, 300)))
+async def test_digests_do_not_depend_on_the_pieces(header: bytes, tensors: list[bytes], cuts: list[int]) -> None:
+    begin, described = 0, {}
+    for number, content in enumerate(tensors):
+        described[f"t{number}"] = Tensor("U8", (len(content),), begin, begin + len(content))
+        begin += len(content)
+    content = header + b"".join(tensors)
+    found = await digest_file(pieces(content, cuts), Header(len(header), described))
+    assert found.file == sha256(content)
+    assert found.header == sha256(header)
+    assert found.tensors == {f"t{number}": sha256(content) for number, content in enumerate(tensors)}
+
+
+async def test_a_reader_that_fails_ends_the_hashing() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await digest_file(broken(), Header(1, {}))
+
+
+async def test_progress_says_rate_and_time_left() -> None:
+    now = [0.0]
+    lines: list[str] = []
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            now[0] += 2.0
+            yield bytes(1_000_000)
+
+    progress = ReadProgress(lines.append, clock=lambda: now[0])
+    progress.expect(10_000_000)
+    assert sum([len(piece) async for piece in progress.counted(slowly())]) == 10_000_000
+    assert lines == [
+        "read 3 of 10 MB at 0.5 MB/s, 14 s left",
+        "read 6 of 10 MB at 0.5 MB/s, 8 s left",
+        "read 9 of 10 MB at 0.5 MB/s, 2 s left",
+    ]
+
+
+def test_the_packed_manifest_of_a_large_model_fits_a_config_map() -> None:
+    """126 layers as Llama 3.1 405B has them: 1,137 tensors in 191 files."""
+    tensors = {
+        f"model-{number:05}-of-00191.safetensors": {
+            f"model.layers.{number}.{part}.weight": sha256(f"{number}{part}".encode()) for part in range(6)
+        }
+        for number in range(191)
+    }
+    files = [{"path": name, "size": 1, "sha256": sha256(name.encode())} for name in tensors]
+    manifest = Manifest.model_validate({"files": files, "tensors": tensors})
+    packed = pack(manifest)
+    assert len(packed) < 200_000
+    assert Manifest.model_validate_json(gzip.decompress(packed)) == manifest
+    assert packed == pack(manifest)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=9000))
+def test_a_report_never_outgrows_the_termination_message(message: str) -> None:
+    report = WeightsReport(outcome="refused", reason="WeightsGone", message=message, revision="v1")
+    text = encode(report)
+    assert len(text) <= REPORT_LIMIT
+    assert message.startswith(WeightsReport.model_validate_json(text).message)
