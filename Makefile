@@ -10,8 +10,9 @@ RUN := .venv/bin/python
 # not installed in it.
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
-# The pure tests of what is changed most often.
-QUICK := $(addprefix tests/unit/,api gateway/routing cell/policy operator/plan/groups operator/plan/placement test_structure.py)
+# Pure tests of what is changed most often; whole simulations and random worlds are left to `make unit`.
+QUICK := $(addprefix tests/unit/,api gateway/routing cell/policy operator/plan test_structure.py) \
+	--ignore-glob='*simulation*' --ignore-glob='*properties*'
 # Some machines forbid byte code: then each process of a test run compiles thousands of modules for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
