@@ -10,7 +10,7 @@ weights read    the Job alone that begins each upgrade, for a `LlamaWeights` tha
 kubernetes      clients use a plain Service on the leaders; pods of a group are deleted with their grace period (the
                 container's SIGTERM waits for requests in flight), when they are Ready again those of the next
 no drain        the same with ``--grace-period=0 --force``: the negative control, which must show failures
-one group       nothing happens, but one group carries the load: what is left while the other one is exchanged
+one group       nothing happens, but one group carries the load: what is left while the other one loads weights
 ray serve       two replicas of ``ray.serve.llm``'s own application on this machine, behind Serve's proxy; each update
                 is a ``serve.run`` with the other weights (the pods of the bed are gone by then)
 with surge      the same with ``max_surge_percent=100``: new replicas before old ones go

@@ -36,7 +36,7 @@ class Seconds(_Part):
 
     stage: int = Field(default=60, ge=0, description="bring the next weights into the pods of a group")
     start: int = Field(default=120, ge=1, description="from new pods to the engine's first answer, without staging")
-    swap: int = Field(default=5, ge=1, description="exchange the weights of a running engine")
+    swap: int = Field(default=5, ge=1, description="swap the weights of a running engine")
     verify: int = Field(default=2, ge=0, description="ask the golden prompts")
     requests: int = Field(default=10, ge=0, description="until the requests of a group out of rotation have ended")
     end: int = Field(default=5, ge=1, description="until deleted pods are gone")

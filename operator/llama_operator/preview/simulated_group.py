@@ -77,7 +77,7 @@ class SimulatedGroup:
     engine: WeightsArtifact | None = None
     swapping: WeightsArtifact | None = None
     swap: SwapState | None = None
-    until: datetime | None = None  # end of the exchange
+    until: datetime | None = None  # end of the swap
     measured: datetime | None = None  # when the verdict is there
     gate: bool | None = None
     gate_since: datetime | None = None
@@ -262,7 +262,6 @@ class SimulatedGroup:
     def _state(self, stage: int, now: datetime, deployment: str) -> CellState:
         up, desired = self.engine is not None, self._last_desired
         verdict = self.measurement(now) if stage == 0 else None
-        exchanging = self.swapping is not None
         return CellState(
             deployment=deployment,
             group=self.id.ordinal,
@@ -275,7 +274,7 @@ class SimulatedGroup:
             phase_seconds=0,
             uptime_seconds=0,
             stages_total=self.stages,
-            ready=up and verdict is not None and not exchanging,
+            ready=up and verdict is not None and self.swapping is None,
             desired=desired.key if desired else "",
             staging=self._staging(now),
             swap=self.swap if stage == 0 else None,

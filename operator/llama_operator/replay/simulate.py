@@ -3,9 +3,9 @@
 A request waits in one queue, first in first out, until a group that serves has a free slot; it goes to the one with the
 fewest requests. It runs for prompt/prefill + answer x perToken seconds, times 1 + slowdown x (others in the batch) /
 (slots - 1). A new group serves after its start delay. A group that is given up drains: it gets nothing more, ends what
-it has, and could be taken back. Of what shall go, starting groups go first, the youngest first; of what shall come,
-draining ones are taken back first: as the operator does it, for every policy. GPU-seconds count from a group's creation
-to its end, or to the trace's. After the trace nothing is decided; what still waits is served by what is there.
+it has, and could serve again. Of what shall go, starting groups go first, the youngest first; of what shall come,
+draining ones return to rotation first: as the operator does it, for every policy. GPU-seconds count from a group's
+creation to its end, or to the trace's. After the trace nothing is decided; what still waits is served by what is there.
 """
 
 import heapq

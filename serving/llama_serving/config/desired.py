@@ -108,7 +108,7 @@ class Measurement(Frozen):
 
 
 class SwapState(Frozen):
-    """Where the exchange of weights in a leader's engine stands."""
+    """Where the weight swap in a leader's engine stands."""
 
     digest: str = Field(description="of the weights that are wanted")
     outcome: str = Field(description="running, done or failed")

@@ -49,6 +49,6 @@ class CellState(Frozen):
         default="", description="key of the desired state that this stage holds; empty: it has only its config"
     )
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
-    swap: SwapState | None = Field(default=None, description="leader: the last exchange of weights")
+    swap: SwapState | None = Field(default=None, description="leader: the last weight swap")
     measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
