@@ -127,6 +127,9 @@ class Cluster(Protocol):
         the field manager of an object that several deployments share; empty is the operator's own.
         """
 
+    async def try_apply(self, key: Key, manifest: Manifest) -> None:
+        """Ask whether the object would be taken (``dryRun=All``); nothing is stored. Raises Retry or Rejected."""
+
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         """Create the object unless it is there; never changes one. Rejected when it belongs to somebody else."""
 

@@ -25,17 +25,21 @@ from llama_operator.gang_admission import admit_groups
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
+from llama_operator.manifests.rehearsal import trial_objects
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
+from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsal_pods
 from llama_operator.observe.weights import weights_views
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
+from llama_operator.rehearsal_admission import ask_admission
 from llama_operator.report import write_report
 from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
@@ -71,6 +75,7 @@ class Edges:
     admission_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time admits groups
     autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
+    admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
@@ -80,6 +85,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
     if state.snapshot.deleting:
         edges.autoscalers.keep(key, uid, result=None, now=now)
         edges.supervisor_caches.pop(uid, None)
+        edges.admission_answers.pop(uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
@@ -110,7 +116,8 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     cells = {pod.name: _own_answer(pod, answer, seen) for pod, answer in zip(running, answers, strict=True)}
     capacity = await cluster_capacity(edges.cluster) if _needs_capacity(seen) else None
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    return replace(seen, cells=cells, loads=heard, capacity=capacity)
+    rehearsal = replace(seen.rehearsal, admission=edges.admission_answers.get(seen.uid))
+    return replace(seen, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal)
 
 
 def _is_at_rest(seen: Snapshot) -> bool:
@@ -124,7 +131,7 @@ def _needs_capacity(seen: Snapshot) -> bool:
     if any(pod.unscheduled or pod.gone_by for pod in seen.pods):
         return True
     rollout = seen.status.rollout
-    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.preview.strategy
+    waiting = rollout is not None and is_undecided(rollout)
     return waiting or seen.status.observed_generation != seen.generation or seen.status.reason not in AT_REST
 
 
@@ -161,6 +168,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
+        rehearsal=RehearsalView(pods=rehearsal_pods(pods)),
     )
 
 
@@ -192,7 +200,24 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
     spec = snapshot.spec.model_copy(update={"replicas": decided.replicas})
     context = Context(snapshot.key, snapshot.uid, spec, state.settings)
     due = changes(decided, state, context)
+    await _rehearse(decided, state, context, edges=edges)
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)
+
+
+async def _rehearse(decided: Plan, state: PlanState, context: Context, *, edges: Edges) -> None:
+    """Ask the API server whether it would take a new group, where a rollout waits for that."""
+    rehearsal, answers, uid = decided.rehearsal, edges.admission_answers, state.snapshot.uid
+    if rehearsal is None:
+        answers.pop(uid, None)
+    elif rehearsal.ask_admission:
+        answers[uid] = await ask_admission(
+            trial_objects(replace(context, spec=rehearsal.template.spec), rehearsal),
+            key=context.key,
+            rehearsal=rehearsal.key,
+            before=answers.get(uid),
+            cluster=edges.cluster,
+            now=state.now,
+        )
 
 
 async def _report(decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster) -> PlanState:

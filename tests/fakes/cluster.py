@@ -51,6 +51,10 @@ class FakeCluster:
         else:
             self.call(what, lambda: self._apply(key, manifest, force))
 
+    async def try_apply(self, key: Key, manifest: Manifest) -> None:
+        what = f"try {manifest['kind']} {manifest['metadata']['name']}"
+        self.call(what, lambda: None, write=False)
+
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         known = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
 

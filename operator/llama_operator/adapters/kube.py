@@ -75,6 +75,12 @@ class KubeCluster:
         query = {"fieldManager": manager or MANAGER, "force": "true" if force else "false"}
         await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
 
+    async def try_apply(self, key: Key, manifest: Manifest) -> None:
+        """Apply on trial: admission and validation run, nothing is stored."""
+        ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
+        query = {"fieldManager": MANAGER, "force": "true", "dryRun": "All"}
+        await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
+
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         """Create the object unless it is there. One that belongs to another owner is refused."""
         path = path_of(key, Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"]))

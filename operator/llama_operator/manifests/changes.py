@@ -14,6 +14,7 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.group import group_objects
+from llama_operator.manifests.rehearsal import rehearsal_config_map, rehearsal_pods
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.plan.actions import CreateStage
@@ -55,7 +56,8 @@ def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
     wanted = [with_digest(manifest) for manifest in _wanted(plan, context)]
     mounts = {item: claim_for(item, context.spec, snapshot) for item in plan.actions.creates}
     due = [manifest for manifest in wanted if not covers(seen.get(identity(manifest)), manifest)]
-    writes = [Write(manifest, identity(manifest) in seen) for manifest in due + _pods(plan, mounts, context)]
+    pods = _pods(plan, mounts, context) + _rehearsal_pods(plan, state, context)
+    writes = [Write(manifest, identity(manifest) in seen) for manifest in due + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in snapshot.foreign)
     foreign = tuple(_foreign(write.manifest) for write in writes if write not in free)
     return Changes(
@@ -76,7 +78,18 @@ def _wanted(plan: Plan, context: Context) -> list[Manifest]:
     wanted = deployment_objects(context)
     for item in plan.actions.groups:
         wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
+    if plan.rehearsal:
+        wanted.append(rehearsal_config_map(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal))
     return wanted
+
+
+def _rehearsal_pods(plan: Plan, state: PlanState, context: Context) -> list[Manifest]:
+    """Return the pods of the rehearsal that are not there."""
+    if plan.rehearsal is None:
+        return []
+    there = {one.pod.name for one in state.snapshot.rehearsal.pods}
+    pods = rehearsal_pods(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal)
+    return [pod for pod in pods if pod["metadata"]["name"] not in there]
 
 
 def _pods(plan: Plan, mounts: Mapping[CreateStage, str], context: Context) -> list[Manifest]:

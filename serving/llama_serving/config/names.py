@@ -28,6 +28,7 @@ MANAGED_BY: Final = "llama-operator"
 COMPONENT_STAGE: Final = "stage"
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_RESOLVER: Final = "resolver"
+COMPONENT_REHEARSAL: Final = "rehearsal"
 
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
 ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
@@ -76,10 +77,14 @@ CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of 
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
 MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
+MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files of the model, without its weights
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
+
+# Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
+EXIT_REFUSED: Final = 3
 
 # Uid and gid that stages, gateways and resolvers run as.
 SERVING_UID: Final = 10001

@@ -95,6 +95,17 @@ class RolloutPreview(ApiModel):
     seconds: int | None = Field(default=None, description="Expected duration; absent when nothing was measured yet.")
 
 
+class RehearsalStatus(ApiModel):
+    """What was tried before the first step of a rollout."""
+
+    outcome: Literal["running", "failed", "passed"] = Field(description="How it stands.")
+    reason: str = Field(default="", description="Machine word for why.")
+    message: str = Field(default="", description="Sentence with numbers for why.")
+    nodes: tuple[str, ...] = Field(default=(), description="Nodes on which the new image is pulled ahead.")
+    started: Timestamp = Field(description="When it was started.")
+    seconds: int = Field(default=0, ge=0, description="Seconds until it passed, or failed last.")
+
+
 class RolloutStatus(ApiModel):
     """The present rollout, or the last one."""
 
@@ -102,7 +113,9 @@ class RolloutStatus(ApiModel):
     verification_hash: str = Field(
         description="Hash of key, verify and rollout.canary: a held rollout is tried again when it changes."
     )
-    phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Phase of the rollout.")
+    phase: Literal["Rehearsing", "RollingOut", "RollingBack", "Held", "Done"] = Field(
+        description="Phase of the rollout."
+    )
     reason: str = Field(default="", description="Machine word for why.")
     message: str = Field(default="", description="Sentence with numbers for why.")
     before: str = Field(default="", alias="from", description="Weights and pod hash before.")
@@ -114,6 +127,9 @@ class RolloutStatus(ApiModel):
     id: str = Field(default="", description="Id of the weights, as in the header x-llama-weights.")
     preview: RolloutPreview = Field(
         default=RolloutPreview(), description="Its steps and cost, computed before the first."
+    )
+    rehearsal: RehearsalStatus | None = Field(
+        default=None, description="What was tried before the first step; absent where nothing had to be."
     )
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was started.")

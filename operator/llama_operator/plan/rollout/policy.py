@@ -8,6 +8,7 @@ lost ones are made again from the stable template.
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.rollout.progress import changing_ordinals
 from llama_operator.plan.rollout.state_machine import Templates
 
@@ -21,7 +22,7 @@ def update_policy(persisted: Persisted, templates: Templates, state: PlanState) 
         return UpdatePolicy(desired, desired, every, unavailable=max(unavailable, 1)) if desired else None
     surge = spec.max_surge if rollout and rollout.preview.strategy == "surge" else 0
     ours = rollout is not None and (desired is None or rollout.key == desired.spec_hash)
-    if rollout and ours and rollout.phase in ("RollingBack", "Held"):
+    if rollout and ours and rollout.phase in ("RollingBack", "Held") and not is_undecided(rollout):
         if stable is None:
             return None
         reverse = rollout.phase == "RollingBack"

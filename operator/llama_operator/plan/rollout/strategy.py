@@ -5,6 +5,9 @@ be admitted beside those that are there (plan/placement/admit.py); else drain wh
 the present load; else nothing, and what is missing. Enough: ``in flight + waiting <= (serving groups - 1) *
 maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left out and the load counts
 as it was last seen.
+
+Where one group alone serves, ``auto`` never drains it: an outage is the user's decision. And no strategy begins with a
+group that the nodes would not hold once those that leave have given back what they have.
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,9 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
+from llama_operator.plan.placement.leaving import capacity_without
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.durations import measured_seconds
 from llama_operator.plan.sentences import placement as placement_sentences
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
@@ -28,6 +34,12 @@ class Choice:
     strategy: str  # empty where none is possible; then ``reason`` says what kind of obstacle that is
     why: str
     reason: Reason = Reason.ROLLING_OUT
+    contradicts: bool = False  # the spec contradicts itself: nothing but another spec helps
+
+    @property
+    def new_pods(self) -> bool:
+        """Whether groups are made anew, or would be if something was not in the way."""
+        return self.strategy != "inPlace" and not self.contradicts
 
 
 def choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
@@ -37,9 +49,9 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
     if asked == "inPlace":
         return _in_place(rollout, only_weights)
     if asked == "surge":
-        return _surge_asked(rollout)
+        return _surge_asked(state, template, rollout)
     if asked == "drain":
-        return _drain_asked(rollout)
+        return _drain_asked(state, template, rollout)
     if not state.groups and not only_weights and rollout.max_unavailable:
         return Choice("drain", sentences.nothing_to_drain())
     if only_weights and rollout.max_unavailable:
@@ -57,37 +69,56 @@ def pod_hash_for(choice: Choice, stable: StableTemplate, template: GroupTemplate
 
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
     if not only_weights:
-        return Choice("", sentences.in_place_needs_new_pods(), Reason.ROLLOUT_HELD)
+        return _contradiction(sentences.in_place_needs_new_pods())
     if not rollout.max_unavailable:
-        return Choice("", sentences.in_place_needs_unavailable(), Reason.ROLLOUT_HELD)
+        return _contradiction(sentences.in_place_needs_unavailable())
     return Choice("inPlace", sentences.strategy_asked("inPlace"))
 
 
-def _surge_asked(rollout: RolloutSpec) -> Choice:
-    if rollout.max_surge:
-        return Choice("surge", sentences.strategy_asked("surge"))
-    return Choice("", sentences.surge_needs_max_surge(), Reason.ROLLOUT_HELD)
+def _contradiction(text: str) -> Choice:
+    return Choice("", text, Reason.ROLLOUT_HELD, contradicts=True)
 
 
-def _drain_asked(rollout: RolloutSpec) -> Choice:
-    if rollout.max_unavailable:
-        return Choice("drain", sentences.strategy_asked("drain"))
-    return Choice("", sentences.drain_needs_unavailable(), Reason.ROLLOUT_HELD)
+def _surge_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
+    if not rollout.max_surge:
+        return _contradiction(sentences.surge_needs_max_surge())
+    missing = _missing(state, template, leaving=0)
+    if missing and missing.reason is Reason.UNSCHEDULABLE and rollout.rehearsal:
+        return Choice("", missing.detail, missing.reason)
+    return Choice("surge", sentences.strategy_asked("surge"))
+
+
+def _drain_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
+    if not rollout.max_unavailable:
+        return _contradiction(sentences.drain_needs_unavailable())
+    missing = _missing(state, template, leaving=rollout.max_unavailable)
+    if missing and rollout.rehearsal:
+        return Choice("", sentences.no_room_after_drain(missing.detail, groups=rollout.max_unavailable), missing.reason)
+    return Choice("drain", sentences.strategy_asked("drain"))
 
 
 def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
-    missing = sentences.no_surge_allowed()
+    no_surge = sentences.no_surge_allowed()
     if rollout.max_surge:
-        missing = missing_for_surge(state, template)
-        if not missing:
+        no_surge = missing_for_surge(state, template)
+        if not no_surge:
             return Choice("surge", sentences.surge_fits())
+    missing = _missing(state, template, leaving=rollout.max_unavailable)
+    if missing and rollout.rehearsal:
+        return Choice("", sentences.no_room_after_drain(missing.detail, groups=rollout.max_unavailable), missing.reason)
     if not rollout.max_unavailable:
-        return Choice("", sentences.neither_surge_nor_drain(missing), Reason.WAITING_FOR_ROOM)
+        return Choice("", sentences.neither_surge_nor_drain(no_surge), Reason.WAITING_FOR_ROOM)
+    serving = sum(group.may_serve(state.now) for group in state.groups)
+    if not serving:
+        return Choice("drain", sentences.nothing_serves(no_surge))
+    if serving == 1:
+        seconds = measured_seconds("drain", state.groups)
+        return Choice("", sentences.drain_is_an_outage(no_surge, seconds=seconds), Reason.ROLLOUT_HELD)
     load, staying = present_load(state), max(state.available - 1, 0)
     slots = staying * state.spec.max_concurrent_requests
     if load <= slots:
-        return Choice("drain", sentences.drain_holds_load(missing, groups=staying, slots=slots, load=load))
-    text = sentences.drain_lacks_slots(missing, groups=staying, slots=slots, load=load)
+        return Choice("drain", sentences.drain_holds_load(no_surge, groups=staying, slots=slots, load=load))
+    text = sentences.drain_lacks_slots(no_surge, groups=staying, slots=slots, load=load)
     return Choice("", text, Reason.WAITING_FOR_ROOM)
 
 
@@ -98,9 +129,18 @@ def present_load(state: PlanState) -> int:
 
 def missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
+    if state.snapshot.capacity is None:
+        return placement_sentences.nodes_unknown()
+    missing = _missing(state, template, leaving=0)
+    return missing.detail if missing else ""
+
+
+def _missing(state: PlanState, template: GroupTemplate, *, leaving: int) -> Explanation | None:
+    """Say why one more group would not be admitted when ``leaving`` groups are gone; None: it would, or nobody knows."""
     capacity = state.snapshot.capacity
     if capacity is None:
-        return placement_sentences.nodes_unknown()
+        return None
     own = frozenset(pod.uid for pod in state.snapshot.stages)
+    gone = frozenset(pod.uid for group in state.groups[:leaving] for pod in group.pods)
     group = WaitingGroup(sentences.one_more_group(), group_request(template.spec, capacity, own_uids=own))
-    return "; ".join(one.detail for one in admit(capacity, [group]).explanations)
+    return next(iter(admit(capacity_without(capacity, gone), [group]).explanations), None)

@@ -96,6 +96,26 @@ def neither_surge_nor_drain(no_surge: str) -> str:
     return f"{no_surge}, and spec.rollout.maxUnavailable is 0"
 
 
+def nothing_serves(no_surge: str) -> str:
+    return f"{no_surge}, and no group serves that would be missed"
+
+
+def no_room_after_drain(missing: str, *, groups: int) -> str:
+    return f"{missing}, counting what {plural(groups, 'group that leaves', 'groups that leave')} would give back"
+
+
+def drain_is_an_outage(no_surge: str, *, seconds: float | None) -> str:
+    span = f"about {seconds:.0f} s, as long as the last start took" if seconds else "the time of a start"
+    return (
+        f"{no_surge}, and the only group that serves would be gone for {span}; free the devices of one group, or accept"
+        " the outage with spec.rollout.strategy drain"
+    )
+
+
+def rollout_held(*, to: str, why: str, good: str) -> str:
+    return f"{to} is held before its first step: {why}; the groups serve {good}"
+
+
 def drain_holds_load(no_surge: str, *, groups: int, slots: int, load: int) -> str:
     return f"{no_surge}; the {plural(groups, 'group that stays', 'groups that stay')} {_slots(slots, load=load)}"
 

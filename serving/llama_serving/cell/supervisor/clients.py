@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.shared.engine_args import STAGE_LABEL
+from llama_serving.cell.shared.engine_errors import last_error
 from llama_serving.cell.shared.last_deployed import write_last_deployed
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.cell.shared.serve_config import APP_NAME
-from llama_serving.cell.supervisor.engine_errors import last_error
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
