@@ -25,6 +25,7 @@ class Reason(StrEnum):
     CANARY_FAILED = "CanaryFailed"
     ROLLOUT_HELD = "RolloutHeld"
     IMAGE_UNAVAILABLE = "ImageUnavailable"
+    REFERENCE_MISSING = "ReferenceMissing"
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     CONTAINER_FAILING = "ContainerFailing"
     UNSCHEDULABLE = "Unschedulable"
