@@ -67,6 +67,7 @@ class PodView:
     nominated: bool = False  # the scheduler displaces pods of lower priority for it
     claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
     volume_missing: bool = False  # the scheduler waits for a claim that does not exist or does not bind
+    moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
 
     @property
     def alive(self) -> bool:
@@ -118,6 +119,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         nominated=bool(status.get("nominatedNodeName")),
         claims=mounted(body),
         volume_missing="persistentvolumeclaim" in _unscheduled(scheduled),
+        moved=_moved(body),
     )
 
 
@@ -159,6 +161,20 @@ def _waiting(status: Mapping[str, Any]) -> Waiting | None:
         if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return Waiting(item.get("name", ""), state["reason"], clause(state.get("message", "")))
     return None
+
+
+def _moved(body: Mapping[str, Any]) -> datetime | None:
+    """Return the latest moment in a pod's metadata and status. Pulls and back-offs that repeat leave no moment there.
+
+    Conditions are set by the scheduler, the kubelet and us; their times change with their values only.
+    """
+    meta, status = body["metadata"], body.get("status") or {}
+    found = [meta.get("creationTimestamp"), (meta.get("annotations") or {}).get(names.ANNOTATION_ADMITTED)]
+    found += [item.get("lastTransitionTime") for item in status.get("conditions") or ()]
+    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        for state in (item.get("state") or {}, item.get("lastState") or {}):
+            found += [step.get(moment) for step in state.values() for moment in ("startedAt", "finishedAt")]
+    return max((moment for text in found if (moment := parse_time(text))), default=None)
 
 
 def _ended(status: Mapping[str, Any]) -> Ended | None:

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     ENGINE_CONFIG_REFUSED = "EngineConfigRefused"
     REHEARSAL_FAILED = "RehearsalFailed"
     IMAGE_UNAVAILABLE = "ImageUnavailable"
+    REFERENCE_MISSING = "ReferenceMissing"
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     CONTAINER_FAILING = "ContainerFailing"
     UNSCHEDULABLE = "Unschedulable"

@@ -86,6 +86,12 @@ def not_before(group: GroupId, requeues: Iterable[RequeueState]) -> datetime | N
     return record.at + timedelta(seconds=doubling_pause(record.times, first=FIRST_PAUSE, longest=LONGEST_PAUSE))
 
 
+def first_refused(record: RequeueState) -> datetime:
+    """Return when the scheduler first refused a part of a group that was requeued since, at the latest."""
+    pauses = (doubling_pause(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE) for times in range(1, record.times))
+    return record.at - timedelta(seconds=sum(pauses)) - record.times * HALF_PLACED_LIMIT
+
+
 def requeues_after(
     before: tuple[RequeueState, ...],
     returned: Iterable[GroupId],

@@ -26,6 +26,13 @@ def group_waits_for_retry(group: int, *, times: int, at: str) -> str:
     return f"group {group} was requeued {plural(times, 'time')} (only some of its pods fit); next try {at} UTC"
 
 
+def group_never_placed(group: str, *, times: int) -> str:
+    return (
+        f"group {group} was to fit, and was requeued {plural(times, 'time')} since the scheduler placed only some of"
+        " its pods"
+    )
+
+
 def capacity_unknown(error: str) -> str:
     return f"the free capacity of the nodes is not known, so no group is started: {error}"
 
