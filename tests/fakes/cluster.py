@@ -37,6 +37,7 @@ class FakeCluster:
         self.intercept: Callable[[str], None] = _let_through  # raises what a call is to raise
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
+        self.refusals: dict[str, str] = {}  # kind -> what the API server says to an object that is sent on trial
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
@@ -53,7 +54,7 @@ class FakeCluster:
 
     async def try_apply(self, key: Key, manifest: Manifest) -> None:
         what = f"try {manifest['kind']} {manifest['metadata']['name']}"
-        self.call(what, lambda: None, write=False)
+        self.call(what, lambda: self._try(manifest), write=False)
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         known = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
@@ -196,6 +197,11 @@ class FakeCluster:
     def _own(self, name: tuple[str, str]) -> None:
         owners = [owner for held in self.shared.get(name, {}).values() for owner in held]
         self.objects[name]["metadata"]["ownerReferences"] = owners
+
+    def _try(self, manifest: Manifest) -> None:
+        said = self.refusals.get(manifest["kind"])
+        if said:
+            raise Rejected(said)
 
     def _delete(self, ref: Ref, grace: int | None) -> None:
         body = self.objects.get((ref.kind, ref.name))

@@ -38,6 +38,8 @@ class FakeNodes:
     dead_nodes: set[str] = field(default_factory=set)
     good_pods: set[str] | None = None  # None: engines of all pods start
     failing_starts: bool = False  # engines that do not start end their containers, again and again
+    missing_images: dict[str, str] = field(default_factory=dict)  # image -> what the kubelet says of it
+    refused_config: str = ""  # what the engine says of its configuration in a rehearsal
     mute: set[str] = field(default_factory=set)  # names of pods whose supervisor or gateway is not heard
     gateways: int = 2
     traffic: Traffic = field(default_factory=Traffic)
@@ -72,6 +74,7 @@ class FakeNodes:
                 self._run_gateways(body)
         for pod in self.cluster.pods():
             self._step(pod)
+            self._rehearse(pod)
         groups: dict[tuple[str, ...], list[Manifest]] = defaultdict(list)
         for pod in self.cluster.pods():
             if names.LABEL_STAGE in pod["metadata"]["labels"]:
@@ -79,6 +82,24 @@ class FakeNodes:
         for pods in groups.values():
             self._run_group(sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE])))
         self.traffic.tick(sum(one.ready for one in self._groups(first=True)))
+
+    def _rehearse(self, pod: Manifest) -> None:
+        """End a pod of a rehearsal as its image and its configuration have it."""
+        if pod["metadata"]["labels"].get(names.LABEL_COMPONENT) != names.COMPONENT_REHEARSAL or "status" not in pod:
+            return
+        if pod["status"]["phase"] != "Running":
+            return
+        container = pod["spec"]["containers"][0]
+        if said := self.missing_images.get(container["image"]):
+            state = {"waiting": {"reason": "ErrImagePull", "message": said}}
+            pod["status"] |= {"phase": "Pending", "containerStatuses": [{"name": container["name"], "state": state}]}
+            return
+        said = self.refused_config if "--model" in container["args"] else ""
+        ended = {"exitCode": names.EXIT_REFUSED if said else 0, "message": said}
+        pod["status"] |= {
+            "phase": "Failed" if said else "Succeeded",
+            "containerStatuses": [{"name": container["name"], "state": {"terminated": ended}}],
+        }
 
     # -- resolver ------------------------------------------------------------------------------------------------------
 

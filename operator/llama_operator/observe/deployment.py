@@ -55,7 +55,7 @@ class Snapshot:
     capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
     foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
-    rehearsal: RehearsalView = RehearsalView()
+    rehearsal: RehearsalView = field(default_factory=RehearsalView)
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 
     @property

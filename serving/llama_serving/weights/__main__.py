@@ -1,8 +1,8 @@
 """``python -m llama_serving.weights``: the commands that the operator's pods run on weights.
 
 ``resolve`` inspects weights at their source; its exit status is 0 whenever a report was written, since a refused model
-is a result. ``stage`` is the stager. ``fetch-config`` brings the small files without which no engine can be configured. The makers of test models have command lines of their own
-(``python -m testbed.models.tiny``).
+is a result. ``stage`` is the stager. ``fetch-config`` brings the small files without which no engine can be configured.
+The makers of test models have command lines of their own (``python -m testbed.models.tiny``).
 """
 
 import argparse

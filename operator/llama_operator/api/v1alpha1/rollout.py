@@ -67,7 +67,7 @@ class RolloutSpec(ApiModel):
     rehearsal: bool = Field(
         default=True,
         description="Before a change that needs new pods touches a group that serves, try what can be tried without "
-        "its devices: that the nodes hold the new group, that the API server takes its objects, that its image is there "
-        "and takes the configuration. False starts at once.",
+        "its devices: that the nodes hold the new group, that the API server takes its objects, that its image is "
+        "there and takes the configuration. False starts at once.",
     )
     canary: CanarySpec = Field(default=CanarySpec(), description="Groups that change first and are watched.")

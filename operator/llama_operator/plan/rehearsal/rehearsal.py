@@ -115,7 +115,7 @@ def _pod(one: RehearsalPod | None, rehearsal: Rehearsal, state: PlanState, *, de
     if one is None or one.pod.gone_by is not None:
         return _runs(rehearsal, sentences.pods_made(pods=len(rehearsal.pods)))
     if one.exit:
-        return _ended(one.exit, one, state.now)
+        return _ended(one.exit, one)
     if one.pod.finished:
         text = sentences.pod_vanished(one.pod.name, node=one.pod.node, said=clause(one.pod.message, _LONGEST))
         return RehearsalVerdict("failed", Reason.REHEARSAL_FAILED, text)
@@ -132,7 +132,7 @@ def _pod(one: RehearsalPod | None, rehearsal: Rehearsal, state: PlanState, *, de
     return _runs(rehearsal, sentences.pod_runs(one.pod.name, node=one.pod.node, waited=waited))
 
 
-def _ended(end: Exit, one: RehearsalPod, now: datetime) -> RehearsalVerdict:
+def _ended(end: Exit, one: RehearsalPod) -> RehearsalVerdict:
     if end.code == 0:
         return RehearsalVerdict("passed", Reason.REHEARSING, "")
     if end.code == names.EXIT_REFUSED:
@@ -153,13 +153,19 @@ def _is_retried(one: RehearsalPod, now: datetime) -> bool:
     return now - one.pod.created >= RETRIED_AFTER
 
 
+def asked_again(answer: AdmissionAnswer) -> datetime | None:
+    """Return when the API server is asked again; None where it took everything."""
+    if not answer.failures:
+        return None
+    pause = doubling_pause(answer.failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+    return answer.at + timedelta(seconds=pause)
+
+
 def _admission_due(answer: AdmissionAnswer | None, key: str, now: datetime) -> bool:
     if answer is None or answer.rehearsal != key:
         return True
-    if not answer.failures:
-        return False
-    pause = doubling_pause(answer.failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
-    return now - answer.at >= timedelta(seconds=pause)
+    then = asked_again(answer)
+    return then is not None and now >= then
 
 
 def _mine(rehearsal: Rehearsal, view: RehearsalView) -> Sequence[RehearsalPod]:

@@ -19,7 +19,7 @@ from llama_serving.config.reasons import Reason
 
 
 @dataclass(frozen=True)
-class Decision:
+class StartDecision:
     """The strategy, or what is in the way of one, and where the rehearsal stands."""
 
     choice: Choice
@@ -35,18 +35,18 @@ class Decision:
 
 def decide(
     state: PlanState, stable: StableTemplate, desired: GroupTemplate, *, before: RehearsalStatus | None
-) -> Decision:
+) -> StartDecision:
     """Decide how the groups come from the stable template to the desired one. ``before``: the rehearsal so far."""
     choice = choose(state, stable.template_hash, desired)
     if before is None and not _is_rehearsed(choice, state):
-        return Decision(choice)
+        return StartDecision(choice)
     if before and (before.outcome == "passed" or not _is_rehearsed(choice, state)):
-        return Decision(choice, before)
+        return StartDecision(choice, before)
     rehearsal = _rehearsed(state, stable, desired, before=before)
     if rehearsal.outcome == "passed":
-        return Decision(choice, rehearsal)
+        return StartDecision(choice, rehearsal)
     reason = reason_from(rehearsal.reason, otherwise=Reason.REHEARSING)
-    return Decision(Choice("", rehearsal.message, reason), rehearsal)
+    return StartDecision(Choice("", rehearsal.message, reason), rehearsal)
 
 
 def is_undecided(rollout: RolloutStatus) -> bool:
@@ -85,7 +85,7 @@ def _rehearsed(
 
 def _seen(verdict: RehearsalVerdict, before: RehearsalStatus, state: PlanState) -> dict[str, object]:
     seconds = max(int((state.now - before.started).total_seconds()), 0)
-    update = {"outcome": verdict.outcome, "reason": verdict.reason.value, "message": verdict.message}
+    update: dict[str, object] = {"outcome": verdict.outcome, "reason": verdict.reason.value, "message": verdict.message}
     if verdict.outcome == "running" or (verdict.outcome, verdict.message) == (before.outcome, before.message):
         return update
     if verdict.outcome == "passed":

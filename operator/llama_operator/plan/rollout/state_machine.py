@@ -28,7 +28,7 @@ from llama_operator.plan.rollout.canary import (
     counter_baselines,
     watch_canary,
 )
-from llama_operator.plan.rollout.decision import Decision, decide, is_undecided
+from llama_operator.plan.rollout.decision import StartDecision, decide, is_undecided
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
@@ -194,7 +194,7 @@ def _decide_again(
     return rollout.model_copy(update=_decided(decision, decided, rollout.before, state=state))
 
 
-def _decided(decision: Decision, decided: GroupTemplate, before: str, *, state: PlanState) -> dict[str, Any]:
+def _decided(decision: StartDecision, decided: GroupTemplate, before: str, *, state: PlanState) -> dict[str, Any]:
     """Return the fields of a rollout that follow from the decision."""
     choice = decision.choice
     begins = sentences.rollout_begins(to=decided.label, before=before)

@@ -19,7 +19,6 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
-from llama_operator.plan.placement.leaving import capacity_without
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.durations import measured_seconds
 from llama_operator.plan.sentences import placement as placement_sentences
@@ -51,7 +50,7 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
     if asked == "surge":
         return _surge_asked(state, template, rollout)
     if asked == "drain":
-        return _drain_asked(state, template, rollout)
+        return _drain_asked(rollout)
     if not state.groups and not only_weights and rollout.max_unavailable:
         return Choice("drain", sentences.nothing_to_drain())
     if only_weights and rollout.max_unavailable:
@@ -82,18 +81,15 @@ def _contradiction(text: str) -> Choice:
 def _surge_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
     if not rollout.max_surge:
         return _contradiction(sentences.surge_needs_max_surge())
-    missing = _missing(state, template, leaving=0)
+    missing = _missing(state, template)
     if missing and missing.reason is Reason.UNSCHEDULABLE and rollout.rehearsal:
         return Choice("", missing.detail, missing.reason)
     return Choice("surge", sentences.strategy_asked("surge"))
 
 
-def _drain_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
+def _drain_asked(rollout: RolloutSpec) -> Choice:
     if not rollout.max_unavailable:
         return _contradiction(sentences.drain_needs_unavailable())
-    missing = _missing(state, template, leaving=rollout.max_unavailable)
-    if missing and rollout.rehearsal:
-        return Choice("", sentences.no_room_after_drain(missing.detail, groups=rollout.max_unavailable), missing.reason)
     return Choice("drain", sentences.strategy_asked("drain"))
 
 
@@ -103,9 +99,6 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
         no_surge = missing_for_surge(state, template)
         if not no_surge:
             return Choice("surge", sentences.surge_fits())
-    missing = _missing(state, template, leaving=rollout.max_unavailable)
-    if missing and rollout.rehearsal:
-        return Choice("", sentences.no_room_after_drain(missing.detail, groups=rollout.max_unavailable), missing.reason)
     if not rollout.max_unavailable:
         return Choice("", sentences.neither_surge_nor_drain(no_surge), Reason.WAITING_FOR_ROOM)
     serving = sum(group.may_serve(state.now) for group in state.groups)
@@ -131,16 +124,15 @@ def missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
     if state.snapshot.capacity is None:
         return placement_sentences.nodes_unknown()
-    missing = _missing(state, template, leaving=0)
+    missing = _missing(state, template)
     return missing.detail if missing else ""
 
 
-def _missing(state: PlanState, template: GroupTemplate, *, leaving: int) -> Explanation | None:
-    """Say why one more group would not be admitted when ``leaving`` groups are gone; None: it would, or nobody knows."""
+def _missing(state: PlanState, template: GroupTemplate) -> Explanation | None:
+    """Say why one more group would not be admitted beside those that are there; None: it would, or not known."""
     capacity = state.snapshot.capacity
     if capacity is None:
         return None
     own = frozenset(pod.uid for pod in state.snapshot.stages)
-    gone = frozenset(pod.uid for group in state.groups[:leaving] for pod in group.pods)
     group = WaitingGroup(sentences.one_more_group(), group_request(template.spec, capacity, own_uids=own))
-    return next(iter(admit(capacity_without(capacity, gone), [group]).explanations), None)
+    return next(iter(admit(capacity, [group]).explanations), None)

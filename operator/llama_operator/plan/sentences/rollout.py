@@ -100,10 +100,6 @@ def nothing_serves(no_surge: str) -> str:
     return f"{no_surge}, and no group serves that would be missed"
 
 
-def no_room_after_drain(missing: str, *, groups: int) -> str:
-    return f"{missing}, counting what {plural(groups, 'group that leaves', 'groups that leave')} would give back"
-
-
 def drain_is_an_outage(no_surge: str, *, seconds: float | None) -> str:
     span = f"about {seconds:.0f} s, as long as the last start took" if seconds else "the time of a start"
     return (

@@ -81,10 +81,14 @@ SAME = target().template_hash
         (
             False,
             {"serving": 1, "load": 0},
-            "drain",
-            "the 0 groups that stay can run 0 requests at a time, and 0 requests are there now",
+            "",
+            "and the only group that serves would be gone for the time of a start; free the devices of one group, or"
+            " accept the outage with spec.rollout.strategy drain",
         ),
         (False, {"serving": 1, "load": 1}, "", "free the devices of one group, or accept"),
+        (False, {"serving": 1, "strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
+        (False, {"serving": 1, "nodes": BIG}, "surge", "the free devices hold one more group"),
+        (True, {"serving": 1}, "inPlace", "only the weights change"),
         (True, {"strategy": "surge"}, "surge", "spec.rollout.strategy is surge"),
         (True, {"strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
         (False, {"strategy": "surge", "maxSurge": 0}, "", "maxSurge is 0; use at least 1"),
