@@ -177,7 +177,7 @@ async def test_unschedulable_says_what_is_missing() -> None:
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"
     assert "needs 4050m cpu, 32.1Gi memory" in world.status.message, "the stager counts too"
-    assert "2 Insufficient nvidia.com/gpu" in world.status.message
+    assert "scheduler: of 2 nodes 2 with too little nvidia.com/gpu free" in world.status.message
 
 
 async def test_what_somebody_changed_is_put_back() -> None:
