@@ -21,7 +21,7 @@ from llama_operator.plan.sentences import deployment as deployment_sentences
 from llama_operator.plan.sentences import groups as sentences
 from llama_operator.ports import Capacity, Manifest
 from llama_serving.config import names
-from llama_serving.config.reason_catalogue import reason_from
+from llama_serving.config.reason_catalogue import PRIORITY, reason_from
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import CellState, Phase
 from llama_serving.config.wording import clause, rough_seconds
@@ -136,7 +136,7 @@ def _found(pod: PodView, now: datetime, *, prefix: str = OF_MODEL) -> Explanatio
     if event and not _is_there_now(event, pod):
         causes.append(event)
     found = (explain_cause(cause, pod, now, prefix=prefix) for cause in causes)
-    return most_severe(tuple(sorted((one for one in found if one), key=lambda one: one.passing)))
+    return min((one for one in found if one), key=lambda one: (one.passing, PRIORITY[one.reason]), default=None)
 
 
 def _is_there_now(cause: PodCause, pod: PodView) -> bool:

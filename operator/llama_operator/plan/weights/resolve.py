@@ -39,6 +39,7 @@ MANIFEST_LAG: Final = timedelta(seconds=30)
 FAILED_CREATE: Final = "FailedCreate"
 
 SOON = 5.0  # seconds between passes while a Job is on its way: its pod's sentence changes without an event
+EARLY = 2.0  # while its pod starts: why it does not is asked when it has had time to
 LATER = 60.0
 
 
@@ -152,7 +153,7 @@ def _running_job(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> Weig
         span = rough_seconds((now - pod.created).total_seconds())
         return _waiting(snapshot, sentences.resolving(pod.name, node=pod.node, waited=span))
     if wait.reason is Reason.POD_STARTING:
-        return _waiting(snapshot, wait.detail)
+        return replace(_waiting(snapshot, wait.detail), recheck=EARLY)
     return _waiting(snapshot, wait.detail, wait.reason)
 
 

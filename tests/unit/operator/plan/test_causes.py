@@ -207,10 +207,12 @@ def sandbox(text: str) -> PodView:
                     reason="FailedCreatePodSandBox")  # fmt: skip
 
 
-LAST = {"terminated": {"exitCode": 128, "reason": "StartError", "message":
-        'failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed:'
-        ' unable to start container process: error during container init: exec: "python3": executable file not found'
-        ' in $PATH: unknown'}}  # fmt: skip
+NO_PYTHON = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed:"
+    ' unable to start container process: error during container init: exec: "python3": executable file not found in'
+    " $PATH: unknown"
+)
+LAST = {"terminated": {"exitCode": 128, "reason": "StartError", "message": NO_PYTHON}}
 OOM = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 CONTAINERS = [
     (creating(f'Pulling image "{IMAGE}"', reason="Pulling"), "PodStarting",
@@ -240,7 +242,7 @@ CONTAINERS = [
     (waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root (pod:"
              ' "chat-abc-0-0_team(u)", container: stage)'), "ContainerFailing",
      f"pod NAME: {IMAGE} is made to run as root, which the pod does not allow"),
-    (waiting("RunContainerError", LAST["terminated"]["message"]), "ContainerFailing",
+    (waiting("RunContainerError", NO_PYTHON), "ContainerFailing",
      f"pod NAME: {IMAGE} has no python3 (images.serving); use an image of this operator"),
     (waiting("CrashLoopBackOff", "back-off 40s restarting failed container=stage", lastState=LAST), "ContainerFailing",
      f"pod NAME: {IMAGE} has no python3 (images.serving); use an image of this operator"),
