@@ -21,12 +21,11 @@ def seen_events(items: Iterable[Mapping[str, Any]]) -> tuple[SeenEvent, ...]:
 def _last(item: Mapping[str, Any]) -> datetime:
     """Return when it last happened: an event that repeats has a series, or a later time than its first."""
     series = item.get("series") or {}
-    texts = (
-        series.get("lastObservedTime"),
-        item.get("lastTimestamp"),
-        item.get("eventTime"),
-        item.get("firstTimestamp"),
-        (item.get("metadata") or {}).get("creationTimestamp"),
-    )
-    moments = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in texts if text)
+    texts = (series.get("lastObservedTime"), *(item.get(name) for name in ("lastTimestamp", "eventTime")))
+    made = (item.get("firstTimestamp"), (item.get("metadata") or {}).get("creationTimestamp"))
+    moments = [_parsed(text) for text in texts if text] or [_parsed(text) for text in made if text]
     return max(moments, default=datetime.fromtimestamp(0, UTC))
+
+
+def _parsed(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
