@@ -46,7 +46,10 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
             return await reconcile(bodies, edges=edges, settings=settings, now=datetime.now(UTC))
 
         async def one_weights_pass(bodies: WeightsBodies) -> float:
-            return await reconcile_weights(bodies, cluster=cluster, settings=settings, now=datetime.now(UTC))
+            now = datetime.now(UTC)
+            return await reconcile_weights(
+                bodies, cluster=cluster, settings=settings, now=now, inquiries=edges.inquiries
+            )
 
         registry = kopf.OperatorRegistry()
         build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)

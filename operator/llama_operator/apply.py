@@ -13,6 +13,7 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import token_secret
 from llama_operator.observe.pods import mounted
 from llama_operator.plan.actions import DeletePod, PutDesiredState, SetRotation
+from llama_operator.plan.causes import refusal_words
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import deployment as sentences
@@ -41,7 +42,8 @@ class Outcome:
         try:
             await call
         except Rejected as error:
-            self.problems.append(Explanation(Reason.API_REJECTED, sentences.write_refused(what, said=str(error))))
+            text = sentences.write_refused(what, said=refusal_words(str(error)))
+            self.problems.append(Explanation(Reason.API_REJECTED, text))
             return False
         except Retry as error:
             self.problems.append(Explanation(Reason.API_RETRY, sentences.write_retried(what, said=str(error))))

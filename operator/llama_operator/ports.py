@@ -14,6 +14,9 @@ from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellState
 
+#: The most events that are read about one object.
+EVENTS = 20
+
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""
 
@@ -55,6 +58,15 @@ class KubeEvent:
     warning: bool
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class SeenEvent:
+    """What others recorded about an object of ours: scheduler, kubelet, controllers. ``at``: when it last happened."""
+
+    reason: str
+    message: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,18 @@ class Cluster(Protocol):
         """List nodes and all pods as they were at most ``age`` seconds ago; 0: as the API server has them stored now.
 
         None where the operator may not list nodes and pods of the cluster.
+        """
+
+    async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
+        """List what was recorded about the object with exactly this uid, the newest first, at most EVENTS of them.
+
+        The API server selects them: events of other objects are never sent. Raises Retry or Rejected.
+        """
+
+    async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
+        """Read an object that a pod of ours names; None where it does not exist. Raises Retry or Rejected.
+
+        Of a Secret and a ConfigMap only the metadata are asked for: their content never comes here.
         """
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:

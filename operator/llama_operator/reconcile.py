@@ -1,8 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(autoscaler_registry.py) and, where the gateways are read every second, what supervisors at rest have answered lately
-(supervisor_cache.py).
+(autoscaler_registry.py), what was asked about pods that wait (inquiry/) and, where the gateways are read every second,
+what supervisors at rest have answered lately (supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -22,6 +22,7 @@ from llama_operator.apply import Outcome, apply
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.capacity import cluster_capacity
 from llama_operator.gang_admission import admit_groups
+from llama_operator.inquiry.pod_inquiry import Inquiries, inquiry_of
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
@@ -76,6 +77,7 @@ class Edges:
     autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
     admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
+    inquiries: Inquiries = field(default_factory=dict)  # by uid of a deployment or of weights
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
@@ -86,6 +88,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
         edges.autoscalers.keep(key, uid, result=None, now=now)
         edges.supervisor_caches.pop(uid, None)
         edges.admission_answers.pop(uid, None)
+        edges.inquiries.pop(uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
@@ -109,15 +112,17 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     running = [pod for pod in seen.stages if pod.ip and pod.alive]
     serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
-    answers, loads = await asyncio.gather(
+    inquiry = inquiry_of(edges.inquiries, seen.uid)
+    pods, answers, loads = await asyncio.gather(
+        inquiry.of_pods(seen.pods, key=seen.key, cluster=edges.cluster, now=now),
         cache.ask(running, edges.supervisors, rest=_is_at_rest(seen), now=now),
         asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
     )
     cells = {pod.name: _own_answer(pod, answer, seen) for pod, answer in zip(running, answers, strict=True)}
     capacity = await cluster_capacity(edges.cluster) if _needs_capacity(seen) else None
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    rehearsal = replace(seen.rehearsal, admission=edges.admission_answers.get(seen.uid))
-    return replace(seen, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal)
+    rehearsal = seen.rehearsal.with_pods(pods, admission=edges.admission_answers.get(seen.uid))
+    return replace(seen, pods=pods, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal)
 
 
 def _is_at_rest(seen: Snapshot) -> bool:

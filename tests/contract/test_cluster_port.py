@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.pods import pod_requests, pod_view
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import GroupId
-from llama_operator.ports import Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
+from llama_operator.ports import EVENTS, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry, SeenEvent
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
@@ -316,6 +316,57 @@ async def test_an_event_again_is_counted(bench: Bench) -> None:
     assert bench.event_count("Serving") == 1
 
 
+async def test_events_about_one_object_come_newest_first(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    assert await bench.cluster.events_about(bench.key, ref) == ()
+    for number in range(EVENTS + 5):
+        bench.record(pod, "FailedMount", f"message {number}", at=MOMENT + timedelta(seconds=number))
+    earlier = {**pod, "metadata": {**pod["metadata"], "uid": "earlier"}}
+    bench.record(earlier, "FailedMount", "of a pod of the same name", at=MOMENT + timedelta(hours=1))
+    found = await bench.cluster.events_about(bench.key, ref)
+    assert len(found) == EVENTS
+    assert found[0] == SeenEvent("FailedMount", f"message {EVENTS + 4}", MOMENT + timedelta(seconds=EVENTS + 4))
+    assert [one.at for one in found] == sorted((one.at for one in found), reverse=True)
+    assert await bench.cluster.events_about(bench.key, Ref("v1", "Pod", ref.name)) == (), (
+        "without a uid nobody is meant"
+    )
+
+
+@pytest.mark.apiserver
+async def test_events_of_the_newer_api_have_their_times_elsewhere(real: RealBench) -> None:
+    pod = await a_pod(real)
+    about = {"kind": "Pod", "namespace": real.key.namespace} | {key: pod["metadata"][key] for key in ("name", "uid")}
+    body = {
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "series", "namespace": real.key.namespace},
+        "involvedObject": about, "type": "Warning", "reason": "FailedScheduling", "message": "0/2 nodes are available",
+        "eventTime": "2026-01-01T12:00:07.000000Z", "action": "Scheduling", "reportingComponent": "default-scheduler",
+        "reportingInstance": "s", "series": {"count": 2, "lastObservedTime": "2026-01-01T12:10:07.000000Z"},
+    }  # fmt: skip
+    real.rest.create(real.key.namespace, body)
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    (found,) = await real.cluster.events_about(real.key, ref)
+    assert found == SeenEvent("FailedScheduling", "0/2 nodes are available", MOMENT + timedelta(minutes=10))
+
+
+async def test_an_object_is_looked_up_without_its_content(bench: Bench) -> None:
+    for kind in ("Secret", "ConfigMap", "PersistentVolumeClaim"):
+        assert await bench.cluster.look_up(bench.key, Ref("v1", kind, "absent")) is None
+    await bench.cluster.apply(bench.key, config_map(bench, x="hidden"), force=False)
+    found = await bench.cluster.look_up(bench.key, Ref("v1", "ConfigMap", "notes"))
+    assert found is not None
+    assert found["metadata"]["uid"] == seen(bench, "ConfigMap", "notes")["metadata"]["uid"]
+    assert "data" not in found
+    await bench.cluster.ensure_token(bench.key, token_secret(context_of(CPU_SPEC, key=bench.key)))
+    found = await bench.cluster.look_up(bench.key, Ref("v1", "Secret", "chat-token"))
+    assert found is not None
+    assert not {"data", "stringData"} & set(found)
+    await bench.cluster.ensure(bench.key, a_claim(bench))
+    found = await bench.cluster.look_up(bench.key, Ref("v1", "PersistentVolumeClaim", "chat-0-1-weights"))
+    assert found is not None
+    assert found["spec"]["resources"]["requests"]["storage"] == "1Gi"
+
+
 @pytest.mark.apiserver
 async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> None:
     node: Manifest = {
@@ -352,6 +403,10 @@ async def test_an_api_server_that_is_gone_is_a_retry() -> None:
             await cluster.write_status(Key("team", NAME), {})
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):
             await cluster.capacity(age=0)
+        with pytest.raises(Retry, match="no connection to the API server: connection refused"):
+            await cluster.events_about(Key("team", NAME), Ref("v1", "Pod", "p", "u"))
+        with pytest.raises(Retry, match="no connection to the API server: connection refused"):
+            await cluster.look_up(Key("team", NAME), Ref("v1", "Secret", "s"))
 
 
 # -- shared objects: weights -----------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from typing import Any
 
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, SeenEvent
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
@@ -32,6 +33,7 @@ class FakeCluster:
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references
         self.events: list[KubeEvent] = []
+        self.recorded: list[Manifest] = []  # events of others, as core/v1 shows them
         self.calls: list[str] = []
         self.writes: list[str] = []
         self.intercept: Callable[[str], None] = _let_through  # raises what a call is to raise
@@ -109,6 +111,18 @@ class FakeCluster:
         self.call(f"capacity {age:g}", lambda: None, write=False)
         return None if self.nodes is None else self._capacity(self.nodes)
 
+    async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
+        found = [one for one in self.recorded if about.uid and one["involvedObject"]["uid"] == about.uid]
+        self.call(f"events {about.name}", lambda: None, write=False)
+        return seen_events(found)
+
+    async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
+        self.call(f"look up {ref.kind} {ref.name}", lambda: None, write=False)
+        found: Manifest | None = clone(self.objects.get((ref.kind, ref.name)))
+        if found is not None and ref.kind in ("Secret", "ConfigMap"):
+            return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}
+        return found
+
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         self.call(f"admit {pod.name}", lambda: self._admit(pod, at))
 
@@ -134,6 +148,15 @@ class FakeCluster:
         labelled = [body for body in children if names.LABEL_WEIGHTS in (body["metadata"].get("labels") or {})]
         manifests = [body for body in labelled if body["kind"] == "ConfigMap"]
         return Bodies(*clone((self.objects[KIND, key.name], mine, weights, manifests)))
+
+    def record(self, about: Manifest, reason: str, message: str, *, kind: str = "Warning") -> None:
+        """What the kubelet, or a controller, records about an object."""
+        meta = about["metadata"]
+        involved = {"kind": about["kind"], "name": meta["name"], "uid": meta["uid"]}
+        moment = stamp(self.now)
+        self.recorded.append(
+            {"involvedObject": involved, "type": kind, "reason": reason, "message": message, "lastTimestamp": moment}
+        )
 
     def pods(self) -> list[Manifest]:
         return [body for (kind, _), body in sorted(self.objects.items()) if kind == "Pod"]

@@ -83,7 +83,7 @@ that it does not have itself: theirs on pods and on one ConfigMap.
   verbs: [get, create]
 - apiGroups: [""]
   resources: [events]
-  verbs: [get, create, patch]
+  verbs: [get, list, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [list, watch, create, patch, delete]

@@ -17,9 +17,10 @@ from kubernetes.aio import client, config
 
 from llama_operator.adapters.http_errors import is_of_another, judge
 from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.hashing import short_hash
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
+from llama_operator.ports import EVENTS, Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry, SeenEvent
 from llama_serving.config import names
 from llama_serving.config.error_text import error_text
 from llama_serving.config.reasons import RotationReason
@@ -30,6 +31,11 @@ DEADLINE = 10.0  # seconds for one call
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
+
+JSON = "application/json"
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+#: Of these only the metadata are read when they are looked up.
+_UNREAD = frozenset({"Secret", "ConfigMap"})
 
 _PLURALS = {
     "ConfigMap": "configmaps",
@@ -183,6 +189,20 @@ class KubeCluster:
             self._seen_at = now
         return self._seen
 
+    async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
+        """List them by a field selector: the uid, so that an earlier object of the same name is left out."""
+        if not about.uid:
+            return ()
+        path = path_of(key, Ref("v1", "Event", "")).rstrip("/")
+        query = {"fieldSelector": f"involvedObject.uid={about.uid}", "limit": str(5 * EVENTS)}
+        found = await self._call("GET", path, query=query)
+        return seen_events((found or {}).get("items") or ())
+
+    async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
+        """Get the object, of a Secret or a ConfigMap its metadata."""
+        accept = METADATA if ref.kind in _UNREAD else JSON
+        return await self._call("GET", path_of(key, ref), accept=accept, fine=(404,))
+
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         """Take our gate out of the list by a strategic merge, whatever else is in it; 409 is a pod of another uid."""
         gates = [{"$patch": "delete", "name": names.GATE_GROUP}]
@@ -207,12 +227,13 @@ class KubeCluster:
         path: str,
         *,
         body: Manifest | None = None,
-        content: str = "application/json",
+        content: str = JSON,
+        accept: str = JSON,
         query: dict[str, str] | None = None,
         fine: tuple[int, ...] = (),
     ) -> Manifest | None:
         """Send one request; None for an answer that ``fine`` lists. Raises Retry or Rejected."""
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         request = await self._api.param_serialize(
             method,
             path,

@@ -1,7 +1,7 @@
 """What was seen of a rehearsal: its pods, and what the API server answered when it was asked on trial."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,12 @@ class RehearsalView:
 
     pods: tuple[RehearsalPod, ...] = ()
     admission: AdmissionAnswer | None = None  # None: not asked by this process
+
+    def with_pods(self, pods: Iterable[PodView], *, admission: AdmissionAnswer | None) -> "RehearsalView":
+        """Return the view with what else was found out about its pods, and with the API server's answer."""
+        known = {pod.uid: pod for pod in pods}
+        mine = tuple(replace(one, pod=known.get(one.pod.uid, one.pod)) for one in self.pods)
+        return RehearsalView(mine, admission)
 
 
 def rehearsal_pods(bodies: Iterable[Mapping[str, Any]]) -> tuple[RehearsalPod, ...]:

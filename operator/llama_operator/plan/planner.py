@@ -70,7 +70,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     actions += Actions(deletes=rehearsal_deletes(rehearsal, state))
     actions, later = _with_admissions(actions, state)
     waits = explain_weights(state) + refused + actions.explanations + explain_groups(state, policy, actions)
-    waits += explain_gateway(state.snapshot) + later
+    waits += explain_gateway(state.snapshot, state.now) + later
     rollout = explain_rollout(persisted)
     models = deployment_models(state.spec, templates.stable)
     waiting = waits or actions.desired_states or (rollout and not waits_for_spec(persisted))

@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
 from llama_operator.hashing import short_hash
 from llama_operator.observe.weights import JobView, WeightsSnapshot
+from llama_operator.plan.causes import OF_MODEL, refusal_words
 from llama_operator.plan.explain import explain_start
 from llama_operator.plan.naming import resolver_job_name
+from llama_operator.plan.sentences import causes as cause_sentences
 from llama_operator.plan.sentences import weights as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
@@ -33,7 +35,11 @@ LONGEST_PAUSE: Final = 600.0
 # A report arrives with the pod's end, the manifest by another watch.
 MANIFEST_LAG: Final = timedelta(seconds=30)
 
+#: The Job controller's word for a pod of it that was refused.
+FAILED_CREATE: Final = "FailedCreate"
+
 SOON = 5.0  # seconds between passes while a Job is on its way: its pod's sentence changes without an event
+EARLY = 2.0  # while its pod starts: why it does not is asked when it has had time to
 LATER = 60.0
 
 
@@ -141,17 +147,25 @@ def _waiting(snapshot: WeightsSnapshot, message: str, reason: str = ReportReason
 def _running_job(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> WeightsPlan:
     pod = job.pod
     if pod is None:
-        span = rough_seconds((now - job.created).total_seconds())
-        long = now - job.created >= timedelta(seconds=30)
-        return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
-    wait = explain_start(pod, snapshot.capacity, now)
+        return _without_pod(snapshot, job, now)
+    wait = explain_start(pod, snapshot.capacity, now, prefix=OF_MODEL if snapshot.of_deployment else "")
     if wait is None:
         span = rough_seconds((now - pod.created).total_seconds())
         return _waiting(snapshot, sentences.resolving(pod.name, node=pod.node, waited=span))
     if wait.reason is Reason.POD_STARTING:
-        return _waiting(snapshot, wait.detail)
-    volume = wait.reason is Reason.UNSCHEDULABLE and pod.volume_missing
-    return _waiting(snapshot, wait.detail, Reason.VOLUME_UNAVAILABLE if volume else wait.reason)
+        return replace(_waiting(snapshot, wait.detail), recheck=EARLY)
+    return _waiting(snapshot, wait.detail, wait.reason)
+
+
+def _without_pod(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> WeightsPlan:
+    """Say why a Job has no pod: its pods are refused, as its controller records, or it is new."""
+    refused = next((event for event in job.findings.events if event.reason == FAILED_CREATE), None)
+    if refused is not None:
+        why = refusal_words(refused.message.removeprefix("Error creating: "))
+        return _waiting(snapshot, cause_sentences.job_makes_no_pod(job.name, why=why), Reason.API_REJECTED)
+    span = rough_seconds((now - job.created).total_seconds())
+    long = now - job.created >= timedelta(seconds=30)
+    return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
 
 
 def _finished(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, *, now: datetime) -> WeightsPlan:

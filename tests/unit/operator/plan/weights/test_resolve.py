@@ -135,7 +135,7 @@ def test_a_job_of_another_wish_is_stopped_unless_it_already_reads() -> None:
                 ],
             },
             "VolumeUnavailable",
-            'persistentvolumeclaim "m" not found',
+            "claim m does not exist in namespace team; create it",
         ),
         (
             {
