@@ -54,7 +54,8 @@ class Speech:
     @property
     def image_field(self) -> str:
         """Field that names that image."""
-        return "images.serving" if self.pod.waiting and self.pod.waiting.container == "stage" else "images.gateway"
+        serving = self.pod.waiting is not None and self.pod.waiting.container in SERVING_CONTAINERS
+        return "images.serving" if serving else "images.gateway"
 
     @property
     def field(self) -> str:
@@ -80,6 +81,10 @@ class Speech:
         """Return what the pod mounts as this volume."""
         found = next((one for one in self.pod.references if one.use == volume), None)
         return found or Reference("", volume, volume)
+
+
+#: Containers that run the serving image: of a stage, and of the rehearsal of one.
+SERVING_CONTAINERS: Final = ("stage", "rehearsal")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from llama_serving.config.wording import clause, rough_seconds
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0  # seconds, before what failed outside of the spec is tried again
 #: From the start of a try that failed outside of the spec to the next one.
 RETRIED_AFTER = timedelta(seconds=60)
+#: What may end by itself, such as a registry that does not answer, is waited for so long before it counts.
+PASSING = timedelta(seconds=45)
 #: A pod that waits for room keeps nobody from a rollout: its image is pulled later.
 NO_ROOM = timedelta(seconds=20)
 _LONGEST = 400  # characters of what somebody else said
@@ -124,7 +126,7 @@ def _pod(one: RehearsalPod | None, rehearsal: Rehearsal, state: PlanState, *, de
     if one.pod.unscheduled and state.now - one.pod.created < NO_ROOM:
         return _runs(rehearsal, sentences.pods_made(pods=len(rehearsal.pods)))
     stuck = explain_start(one.pod, state.snapshot.capacity, state.now)
-    if stuck and stuck.reason in FAILURES:
+    if stuck and stuck.reason in FAILURES and not (stuck.passing and state.now - one.pod.created < PASSING):
         return RehearsalVerdict("failed", stuck.reason, stuck.detail)
     if stuck:
         return _runs(rehearsal, stuck.detail)

@@ -135,6 +135,10 @@ def start_failed(group: int, *, stage: int, restarts: int, said: str) -> str:
     return f"group {group} stage {stage} does not start{again}: {said}"
 
 
+def stood_still(ordinal: int, *, seconds: int, why: str) -> str:
+    return f"group {ordinal} did not start, and nothing has moved for {seconds} s: {why}"
+
+
 def start_timed_out(group: int, *, minutes: int) -> str:
     return f"group {group} did not start within {minutes} min (spec.startTimeoutSeconds and 30 min)"
 

@@ -1,4 +1,4 @@
-"""No edit takes down what serves: what a rehearsal refuses leaves every group in rotation, and the next edit goes on."""
+"""No edit takes down what serves: what a rehearsal refuses leaves every group in rotation; the next edit goes on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,7 +75,7 @@ def hash_of(spec: dict[str, Any]) -> str:
 
 REFUSED = {
     "admission": ("Pod chat-0 was refused: exceeded quota: gpus, used: 2, limited: 2", "ApiRejected"),
-    "image": ("manifest unknown", "ImageUnavailable"),
+    "image": ('failed to resolve reference "registry.example/llama-serving:nope": not found', "ImageUnavailable"),
     "configuration": ("the engine refuses the configuration: ValueError: block size 7", "EngineConfigRefused"),
 }
 
@@ -99,7 +99,7 @@ def test_what_is_refused_touches_no_group(*, replicas: int, step: str, strategy:
     assert held <= 60
     assert (story.phase, story.reason, story.pods) == ("Held", reason, before)
     detail = story.last.plan.explanations[0].detail
-    assert said in detail
+    assert ("(images.serving); push it" if step == "image" else said) in detail
     assert "is held before its first step" in detail
     rollout = story.simulation.persisted.rollout
     assert rollout is not None
