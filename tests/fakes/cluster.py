@@ -17,6 +17,7 @@ from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, SeenEvent
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
+from llama_serving.config.source import parse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,6 +34,7 @@ class FakeCluster:
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references
         self.events: list[KubeEvent] = []
+        self.given: dict[tuple[str, str], Manifest] = {}  # what users made for pods to mount
         self.recorded: list[Manifest] = []  # events of others, as core/v1 shows them
         self.calls: list[str] = []
         self.writes: list[str] = []
@@ -113,7 +115,8 @@ class FakeCluster:
 
     async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
         self.call(f"look up {ref.kind} {ref.name}", lambda: None, write=False)
-        found: Manifest | None = clone(self.objects.get((ref.kind, ref.name)))
+        name = (ref.kind, ref.name)
+        found: Manifest | None = clone(self.objects.get(name) or self.given.get(name))
         if found is not None and ref.kind in ("Secret", "ConfigMap"):
             return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}
         return found
@@ -124,7 +127,12 @@ class FakeCluster:
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
     def create_deployment(self, key: Key, spec: Manifest) -> None:
-        """``kubectl create`` of a LlamaDeployment."""
+        """``kubectl create`` of a LlamaDeployment, after the claim that its source names."""
+        if spec["model"]["source"].startswith("pvc://"):
+            claim = parse(spec["model"]["source"]).host
+            meta = {"name": claim, "namespace": key.namespace, "uid": f"uid-of-{claim}"}
+            body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "status": {"phase": "Bound"}}
+            self.given["PersistentVolumeClaim", claim] = body
         meta = {"name": key.name, "namespace": key.namespace, "generation": 1, **self._born()}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": copy.deepcopy(spec)}
         self.objects[KIND, key.name] = body
