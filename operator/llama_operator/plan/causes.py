@@ -17,6 +17,8 @@ from llama_operator.observe.pods import PodView
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import causes as sentences
+from llama_operator.plan.sentences import images as image_sentences
+from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_serving.config.reasons import Reason
 from llama_serving.config.wording import clause, rough_seconds
 
@@ -33,7 +35,7 @@ _CLASS_FIELDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Speech:
-    """A pod that a cause keeps from running. ``image``: of the container that it concerns."""
+    """A cause that is said of a pod. ``prefix`` stands before the fields of weights."""
 
     pod: PodView
     cause: PodCause
@@ -68,13 +70,17 @@ class Speech:
 
     def field_of(self, name: str) -> str:
         """Return the field that names an object of this name, which the pod needs."""
-        found = next((one for one in self.pod.references if one.name == name), None)
+        found = self._named(name)
         return field_of(found, self.pod, self.prefix) if found else ""
 
     @property
     def is_own(self) -> bool:
         """Whether the operator makes the cause's object: it makes it again."""
-        return not self.field and any(one.name == self.cause.name for one in self.pod.references)
+        return not self.field and self._named(self.cause.name) is not None
+
+    def _named(self, name: str) -> Reference | None:
+        kinds = (self.cause.what,) if self.cause.what else (SECRET, CONFIG_MAP, CLAIM)
+        return next((one for one in self.pod.references if one.name == name and one.kind in kinds), None)
 
     def mounted(self, volume: str) -> Reference:
         """Return what the pod mounts as this volume."""
@@ -171,14 +177,14 @@ def _image(why: Callable[[Speech], str], *, passing: bool = False) -> Saying:
     """Return how a cause of an image is said: pod and node, then the cause."""
 
     def text(speech: Speech) -> str:
-        return sentences.no_image(speech.pod.name, node=speech.pod.node, why=why(speech))
+        return image_sentences.no_image(speech.pod.name, node=speech.pod.node, why=why(speech))
 
     return Saying(Reason.IMAGE_UNAVAILABLE, text, passing)
 
 
 def _denied(speech: Speech) -> str:
     secrets = ", ".join(one.name for one in speech.pod.references if one.use == PULL)
-    return sentences.image_denied(speech.image, field=speech.image_field, secrets=secrets)
+    return image_sentences.image_denied(speech.image, field=speech.image_field, secrets=secrets)
 
 
 def _volume(text: Callable[[Speech], str], *, passing: bool = False) -> Saying:
@@ -235,22 +241,22 @@ SAYINGS: Final[Mapping[CauseKind, Saying]] = {
         lambda s: sentences.volume_slow(s.pod.name, node=s.pod.node, volumes=s.cause.name, waited=s.waited)
     ),
     CauseKind.CSI_DRIVER_MISSING: _volume(lambda s: sentences.driver_missing_on_node(s.cause.name, node=s.pod.node)),
-    CauseKind.IMAGE_NOT_FOUND: _image(lambda s: sentences.image_not_found(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NOT_FOUND: _image(lambda s: image_sentences.image_not_found(s.image, field=s.image_field)),
     CauseKind.IMAGE_DENIED: _image(_denied),
-    CauseKind.IMAGE_RATE_LIMIT: _image(lambda s: sentences.image_rate_limit(s.image), passing=True),
-    CauseKind.IMAGE_PLATFORM: _image(lambda s: sentences.image_of_other_platform(s.image, field=s.image_field)),
-    CauseKind.IMAGE_NAME: _image(lambda s: sentences.image_name_invalid(s.image, field=s.image_field)),
-    CauseKind.IMAGE_NEVER: _image(lambda s: sentences.image_never_pulled(s.image, field=s.image_field)),
-    CauseKind.IMAGE_UNSIGNED: _image(lambda s: sentences.image_unsigned(s.image, field=s.image_field)),
-    CauseKind.IMAGE_NODE_DISK: _image(lambda s: sentences.node_disk_full(s.image)),
-    CauseKind.REGISTRY_CERTIFICATE: _image(lambda s: sentences.registry_untrusted(s.image)),
-    CauseKind.REGISTRY_PLAIN_HTTP: _image(lambda s: sentences.registry_speaks_http(s.image)),
-    CauseKind.REGISTRY_NAME: _image(lambda s: sentences.registry_unknown(s.cause.name)),
-    CauseKind.REGISTRY_REFUSED: _image(lambda s: sentences.registry_refuses(s.image)),
-    CauseKind.REGISTRY_SILENT: _image(lambda s: sentences.registry_silent(s.image)),
-    CauseKind.REGISTRY_BROKEN: _image(lambda s: sentences.registry_broken(s.image)),
+    CauseKind.IMAGE_RATE_LIMIT: _image(lambda s: image_sentences.image_rate_limit(s.image), passing=True),
+    CauseKind.IMAGE_PLATFORM: _image(lambda s: image_sentences.image_of_other_platform(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NAME: _image(lambda s: image_sentences.image_name_invalid(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NEVER: _image(lambda s: image_sentences.image_never_pulled(s.image, field=s.image_field)),
+    CauseKind.IMAGE_UNSIGNED: _image(lambda s: image_sentences.image_unsigned(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NODE_DISK: _image(lambda s: image_sentences.node_disk_full(s.image)),
+    CauseKind.REGISTRY_CERTIFICATE: _image(lambda s: image_sentences.registry_untrusted(s.image)),
+    CauseKind.REGISTRY_PLAIN_HTTP: _image(lambda s: image_sentences.registry_speaks_http(s.image)),
+    CauseKind.REGISTRY_NAME: _image(lambda s: image_sentences.registry_unknown(s.cause.name)),
+    CauseKind.REGISTRY_REFUSED: _image(lambda s: image_sentences.registry_refuses(s.image)),
+    CauseKind.REGISTRY_SILENT: _image(lambda s: image_sentences.registry_silent(s.image)),
+    CauseKind.REGISTRY_BROKEN: _image(lambda s: image_sentences.registry_broken(s.image)),
     CauseKind.IMAGE_PULLING: _starting(
-        lambda s: sentences.image_pulling(s.pod.name, node=s.pod.node, image=s.cause.name, waited=s.waited)
+        lambda s: image_sentences.image_pulling(s.pod.name, node=s.pod.node, image=s.cause.name, waited=s.waited)
     ),
     CauseKind.NETWORK_NOT_READY: _starting(lambda s: sentences.network_not_ready(s.pod.name, node=s.pod.node)),
     CauseKind.NETWORK_SETUP: _failing(
@@ -311,18 +317,18 @@ ENDINGS: Final[Mapping[CauseKind, Callable[[PodCause, str], str]]] = {
 
 #: Why the API server refused an object.
 REFUSALS: Final[Mapping[CauseKind, Callable[[PodCause], str]]] = {
-    CauseKind.QUOTA: lambda c: sentences.quota_exceeded(c.name, asked=c.other, left=clause(c.said, LONGEST)),
-    CauseKind.QUOTA_NEEDS: lambda c: sentences.quota_needs(c.name, fields=clause(c.said, LONGEST)),
+    CauseKind.QUOTA: lambda c: refusal_sentences.quota_exceeded(c.name, asked=c.other, left=clause(c.said, LONGEST)),
+    CauseKind.QUOTA_NEEDS: lambda c: refusal_sentences.quota_needs(c.name, fields=clause(c.said, LONGEST)),
     CauseKind.OBJECT_MISSING: lambda c: sentences.object_missing(
         c.what, c.name, namespace="", field=_CLASS_FIELDS.get(c.what, "")
     ),
-    CauseKind.LIMIT_RANGE: lambda c: sentences.limit_range(clause(c.said.rstrip("]"), LONGEST)),
-    CauseKind.POD_SECURITY: lambda c: sentences.pod_security(c.name, said=clause(c.said, LONGEST)),
-    CauseKind.WEBHOOK: lambda c: sentences.webhook_denies(c.name, said=clause(c.said, LONGEST)),
-    CauseKind.WEBHOOK_SILENT: lambda c: sentences.webhook_silent(c.name),
-    CauseKind.POLICY: lambda c: sentences.policy_denies(c.name, said=clause(c.said, LONGEST)),
-    CauseKind.NAMESPACE_LEAVES: lambda _: sentences.namespace_leaves(),
-    CauseKind.NO_RIGHT: lambda c: sentences.right_missing(c.name, resource=c.what),
+    CauseKind.LIMIT_RANGE: lambda c: refusal_sentences.limit_range(clause(c.said.rstrip("]"), LONGEST)),
+    CauseKind.POD_SECURITY: lambda c: refusal_sentences.pod_security(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.WEBHOOK: lambda c: refusal_sentences.webhook_denies(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.WEBHOOK_SILENT: lambda c: refusal_sentences.webhook_silent(c.name),
+    CauseKind.POLICY: lambda c: refusal_sentences.policy_denies(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.NAMESPACE_LEAVES: lambda _: refusal_sentences.namespace_leaves(),
+    CauseKind.NO_RIGHT: lambda c: refusal_sentences.right_missing(c.name, resource=c.what),
 }
 
 

@@ -101,7 +101,7 @@ _ENDED_FORMS: Final = (
     form(CauseKind.NODE_GONE, "PodGC: node no longer exists"),
     form(CauseKind.EVICTED, "^EvictionByEvictionAPI|Eviction API"),
     form(CauseKind.NODE_RULE, "^NodeAffinity|^NodeName"),
-    form(CauseKind.POD_DEADLINE, "^DeadlineExceeded"),
+    form(CauseKind.POD_DEADLINE, "^(: )?DeadlineExceeded"),
 )  # fmt: skip
 
 #: An event is older than the pod's last change by less than this only because clocks show whole seconds.
