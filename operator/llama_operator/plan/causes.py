@@ -12,7 +12,7 @@ from typing import Final
 from llama_operator.observe.causes.cause import CauseKind, PodCause
 from llama_operator.observe.causes.kubelet import claim_cause
 from llama_operator.observe.causes.refusals import refusal_cause
-from llama_operator.observe.findings import CLAIM, CONFIG_MAP, PULL, SECRET, Reference, UnboundClaim
+from llama_operator.observe.findings import CLAIM, CONFIG_MAP, PULL, SECRET, SERVICE_ACCOUNT, Reference, UnboundClaim
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.reasons import Explanation
@@ -76,6 +76,8 @@ class Speech:
     @property
     def is_own(self) -> bool:
         """Whether the operator makes the cause's object: it makes it again."""
+        if self.cause.what == SERVICE_ACCOUNT:
+            return True
         return not self.field and self._named(self.cause.name) is not None
 
     def _named(self, name: str) -> Reference | None:
@@ -199,10 +201,10 @@ def _starting(text: Callable[[Speech], str]) -> Saying:
     return Saying(Reason.POD_STARTING, text, passing=True)
 
 
-def _named_volume(speech: Speech) -> str:
-    """Name the volume by the claim or Secret that the pod mounts as it, else by Kubernetes' name."""
-    found = speech.mounted(speech.cause.name)
-    return f"{speech.cause.name} of {found.kind} {found.name}" if found.kind else speech.cause.name
+def _named_volume(speech: Speech, volume: str) -> str:
+    """Name the volume with the claim or Secret that the pod mounts as it, where it is one of the pod's own names."""
+    found = speech.mounted(volume)
+    return f"{volume} of {found.kind} {found.name}" if found.kind else volume
 
 
 SAYINGS: Final[Mapping[CauseKind, Saying]] = {
@@ -210,12 +212,7 @@ SAYINGS: Final[Mapping[CauseKind, Saying]] = {
     CauseKind.KEY_MISSING: Saying(Reason.REFERENCE_MISSING, _key_missing),
     CauseKind.PULL_SECRET_MISSING: Saying(Reason.REFERENCE_MISSING, _pull_secret),
     CauseKind.OBJECT_NOT_READ: _starting(
-        lambda s: sentences.object_not_read(
-            s.pod.name,
-            node=s.pod.node,
-            kind=SECRET if s.cause.key == "secret" else CONFIG_MAP,
-            volume=s.cause.other,
-        )
+        lambda s: sentences.object_not_read(s.pod.name, node=s.pod.node, volume=_named_volume(s, s.cause.other))
     ),
     CauseKind.CLAIM_UNBOUND: _volume(_unbound),
     CauseKind.CLAIM_LEAVING: _volume(
@@ -232,10 +229,12 @@ SAYINGS: Final[Mapping[CauseKind, Saying]] = {
     CauseKind.CLASS_MISSING: _volume(lambda s: sentences.class_missing(s.cause.name)),
     CauseKind.VOLUME_IN_USE: _volume(lambda s: sentences.volume_in_use(s.cause.name, pods=s.cause.other), passing=True),
     CauseKind.ATTACH_FAILED: _volume(lambda s: sentences.attach_failed(s.cause.name, node=s.pod.node, said=s.said)),
-    CauseKind.MOUNT_FAILED: _volume(lambda s: sentences.mount_failed(_named_volume(s), node=s.pod.node, said=s.said)),
-    CauseKind.MOUNT_DENIED: _volume(lambda s: sentences.mount_denied(_named_volume(s), node=s.pod.node)),
+    CauseKind.MOUNT_FAILED: _volume(
+        lambda s: sentences.mount_failed(_named_volume(s, s.cause.name), node=s.pod.node, said=s.said)
+    ),
+    CauseKind.MOUNT_DENIED: _volume(lambda s: sentences.mount_denied(_named_volume(s, s.cause.name), node=s.pod.node)),
     CauseKind.PATH_MISSING: _volume(
-        lambda s: sentences.path_missing(_named_volume(s), node=s.pod.node, path=s.cause.other)
+        lambda s: sentences.path_missing(_named_volume(s, s.cause.name), node=s.pod.node, path=s.cause.other)
     ),
     CauseKind.VOLUME_SLOW: _starting(
         lambda s: sentences.volume_slow(s.pod.name, node=s.pod.node, volumes=s.cause.name, waited=s.waited)

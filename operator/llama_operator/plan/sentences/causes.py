@@ -22,8 +22,8 @@ def key_missing(kind: str, name: str, *, key: str, namespace: str, field: str) -
     return f"the {kind} {name} in namespace {namespace} has no key {key}{where}; add the key"
 
 
-def object_not_read(pod: str, *, node: str, kind: str, volume: str) -> str:
-    return f"pod {pod}: node {node} could not read the {kind} of volume {volume} yet"
+def object_not_read(pod: str, *, node: str, volume: str) -> str:
+    return f"pod {pod}: node {node} could not read its volume {volume} yet"
 
 
 def _object(kind: str, name: str) -> str:

@@ -346,6 +346,15 @@ def test_any_text_is_read_and_said_on_one_line(text: str) -> None:
     assert rebuilt(ended).startswith("group 0 is rebuilt: ")
 
 
+@pytest.mark.parametrize(
+    "piece", [":", "a", "a:", "lookup x: ", " : ", '"', "network ", 'volume "x" : ', "repository "]
+)
+def test_a_text_of_a_stranger_is_read_at_once(piece: str) -> None:
+    for read in READERS:  # patterns that try every way to match would not come back
+        read(piece * (200_000 // len(piece)))
+        read(f"0/2 nodes are available: 1 {piece * 5000}")
+
+
 def test_every_cause_is_said_somewhere() -> None:
     assert {*SAYINGS, *COUNTED, *UNBOUND, *ENDINGS, *REFUSALS} == set(CauseKind)
 
