@@ -83,7 +83,7 @@ async def test_weights_whose_secret_is_missing_say_so_within_10_s(meta: dict[str
         "ReferenceMissing",
         f"the Secret s3 does not exist in namespace team ({field}); create it, or correct the field",
     )
-    weights.cluster.objects["Secret", "s3"] = {"kind": "Secret", "metadata": {"name": "s3", "uid": "s"}}
+    weights.cluster.give("Secret", "s3")
     await weights.run(40)
     assert "gets its containers on node" in weights.status.message
 

@@ -130,12 +130,14 @@ class FakeCluster:
         """``kubectl create`` of a LlamaDeployment, after the claim that its source names."""
         if spec["model"]["source"].startswith("pvc://"):
             claim = parse(spec["model"]["source"]).host
-            meta = {"name": claim, "namespace": key.namespace, "uid": f"uid-of-{claim}"}
-            body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "status": {"phase": "Bound"}}
-            self.given["PersistentVolumeClaim", claim] = body
+            self.give("PersistentVolumeClaim", claim, status={"phase": "Bound"})
         meta = {"name": key.name, "namespace": key.namespace, "generation": 1, **self._born()}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": copy.deepcopy(spec)}
         self.objects[KIND, key.name] = body
+
+    def give(self, kind: str, name: str, **fields: Any) -> None:
+        """``kubectl create`` of an object that pods are to mount."""
+        self.given[kind, name] = {"kind": kind, "metadata": {"name": name, "uid": f"uid-of-{name}"}, **fields}
 
     def edit(self, key: Key, change: Callable[[Manifest], object]) -> None:
         """``kubectl edit`` of the spec."""
