@@ -47,8 +47,7 @@ class Asked:
         self.add("PersistentVolumeClaim", "llama", status={"phase": "Bound"})
 
     def add(self, kind: str, name: str, **fields: Any) -> None:
-        meta = {"name": name, "uid": f"uid-{name}"}
-        self.cluster.objects[kind, name] = {"kind": kind, "metadata": meta, "data": {"token": "secret"}, **fields}
+        self.cluster.give(kind, name, **{"data": {"token": "secret"}} | fields)
 
     async def ask(self, *pods: PodView, now: datetime = NOW) -> tuple[PodView, ...]:
         asked = pods or (pod_view(self.pod),)
@@ -166,7 +165,7 @@ async def test_a_cause_outlives_its_event() -> None:
 async def test_a_claim_without_a_volume_says_what_its_controllers_say() -> None:
     asked = Asked()
     asked.add("PersistentVolumeClaim", "fast", status={"phase": "Pending"}, spec={"storageClassName": "quick"})
-    claim = asked.cluster.objects["PersistentVolumeClaim", "fast"]
+    claim = asked.cluster.given["PersistentVolumeClaim", "fast"]
     asked.cluster.record(claim, "ProvisioningFailed", 'storageclass.storage.k8s.io "quick" not found')
     message = "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
     (pod,) = await asked.ask(unscheduled(message, volumes=SHARED))

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from llama_operator.api import WEIGHTS_KIND, LlamaWeightsStatus
+from llama_operator.api import WEIGHTS_KIND, LlamaDeploymentSpec, LlamaWeightsStatus
 from llama_operator.inquiry.pod_inquiry import Inquiries
+from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Key
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from tests.fakes.cluster import FakeCluster, clone
+from tests.fakes.models import FACTS
 from tests.fakes.weights import NAME, REMOTE, pod_body, weights_body
-from tests.fakes.world import SETTINGS
+from tests.fakes.world import SETTINGS, World
 
 KEY = Key("team", NAME)
 HANGS = {"phase": "Pending", "containerStatuses": [{"name": "resolver", "state": {"waiting": {
@@ -51,6 +53,25 @@ class HangingWeights:
             )
 
 
+async def test_a_group_whose_claim_is_missing_says_so_within_10_s_and_serves_when_it_is_there() -> None:
+    world = World()
+    claims, world.cluster.given = world.cluster.given, {}
+    spec = LlamaDeploymentSpec.model_validate(world.spec)
+    pod_hash = template_hash(spec, FACTS, serving_image=SETTINGS.serving_image)
+    world.nodes.unmounted.add(f"chat-{pod_hash}-0-1")
+    await world.seconds(12)
+    sentence = (
+        "claim models does not exist in namespace team (model.source pvc://models/...); create it, or correct the field"
+    )
+    (group,) = [group for group in world.status.groups if group.ordinal == 0]
+    assert (group.reason, group.message) == ("VolumeUnavailable", sentence)
+    assert (world.status.reason, world.status.message) == ("VolumeUnavailable", sentence)
+    world.cluster.given = claims
+    world.nodes.unmounted.clear()
+    await world.settle()
+    assert world.status.groups_ready == "2/2"
+
+
 OWNED = {"ownerReferences": [{"kind": "LlamaDeployment", "name": "chat", "uid": "d"}]}
 
 
@@ -62,7 +83,7 @@ async def test_weights_whose_secret_is_missing_say_so_within_10_s(meta: dict[str
         "ReferenceMissing",
         f"the Secret s3 does not exist in namespace team ({field}); create it, or correct the field",
     )
-    weights.cluster.objects["Secret", "s3"] = {"kind": "Secret", "metadata": {"name": "s3", "uid": "s"}}
+    weights.cluster.give("Secret", "s3")
     await weights.run(40)
     assert "gets its containers on node" in weights.status.message
 

@@ -17,6 +17,7 @@ from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, SeenEvent
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
+from llama_serving.config.source import parse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,6 +34,7 @@ class FakeCluster:
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references
         self.events: list[KubeEvent] = []
+        self.given: dict[tuple[str, str], Manifest] = {}  # what users made for pods to mount
         self.recorded: list[Manifest] = []  # events of others, as core/v1 shows them
         self.calls: list[str] = []
         self.writes: list[str] = []
@@ -118,7 +120,8 @@ class FakeCluster:
 
     async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
         self.call(f"look up {ref.kind} {ref.name}", lambda: None, write=False)
-        found: Manifest | None = clone(self.objects.get((ref.kind, ref.name)))
+        name = (ref.kind, ref.name)
+        found: Manifest | None = clone(self.objects.get(name) or self.given.get(name))
         if found is not None and ref.kind in ("Secret", "ConfigMap"):
             return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}
         return found
@@ -129,10 +132,17 @@ class FakeCluster:
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
     def create_deployment(self, key: Key, spec: Manifest) -> None:
-        """``kubectl create`` of a LlamaDeployment."""
+        """``kubectl create`` of a LlamaDeployment, after the claim that its source names."""
+        if spec["model"]["source"].startswith("pvc://"):
+            claim = parse(spec["model"]["source"]).host
+            self.give("PersistentVolumeClaim", claim, status={"phase": "Bound"})
         meta = {"name": key.name, "namespace": key.namespace, "generation": 1, **self._born()}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": copy.deepcopy(spec)}
         self.objects[KIND, key.name] = body
+
+    def give(self, kind: str, name: str, **fields: Any) -> None:
+        """``kubectl create`` of an object that pods are to mount."""
+        self.given[kind, name] = {"kind": kind, "metadata": {"name": name, "uid": f"uid-of-{name}"}, **fields}
 
     def edit(self, key: Key, change: Callable[[Manifest], object]) -> None:
         """``kubectl edit`` of the spec."""

@@ -35,6 +35,7 @@ class FakeNodes:
     resolve_seconds: int = 1
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
+    unmounted: set[str] = field(default_factory=set)  # names of pods whose volumes are not mounted
     dead_nodes: set[str] = field(default_factory=set)
     good_pods: set[str] | None = None  # None: engines of all pods start
     failing_starts: bool = False  # engines that do not start end their containers, again and again
@@ -136,7 +137,7 @@ class FakeNodes:
                 self.cluster.vanish("Pod", meta["name"])
         elif "nodeName" not in pod["spec"]:
             self._schedule(pod)
-        elif status["phase"] == "Pending":
+        elif status["phase"] == "Pending" and meta["name"] not in self.unmounted:
             status |= {"phase": "Running", "podIP": f"ip-of-{meta['name']}"}
 
     def _schedule(self, pod: Manifest) -> None:

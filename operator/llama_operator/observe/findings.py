@@ -11,6 +11,7 @@ Body = Mapping[str, Any]
 SECRET: Final = "Secret"
 CONFIG_MAP: Final = "ConfigMap"
 CLAIM: Final = "PersistentVolumeClaim"
+SERVICE_ACCOUNT: Final = "ServiceAccount"
 #: ``use`` of a Secret with which images are pulled.
 PULL: Final = "image pull"
 

@@ -12,11 +12,13 @@ from typing import Final
 from llama_operator.observe.causes.cause import CauseKind, PodCause
 from llama_operator.observe.causes.kubelet import claim_cause
 from llama_operator.observe.causes.refusals import refusal_cause
-from llama_operator.observe.findings import CLAIM, CONFIG_MAP, PULL, SECRET, Reference, UnboundClaim
+from llama_operator.observe.findings import CLAIM, CONFIG_MAP, PULL, SECRET, SERVICE_ACCOUNT, Reference, UnboundClaim
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import causes as sentences
+from llama_operator.plan.sentences import images as image_sentences
+from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_serving.config.reasons import Reason
 from llama_serving.config.wording import clause, rough_seconds
 
@@ -33,7 +35,7 @@ _CLASS_FIELDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Speech:
-    """A pod that a cause keeps from running. ``image``: of the container that it concerns."""
+    """A cause that is said of a pod. ``prefix`` stands before the fields of weights."""
 
     pod: PodView
     cause: PodCause
@@ -69,13 +71,19 @@ class Speech:
 
     def field_of(self, name: str) -> str:
         """Return the field that names an object of this name, which the pod needs."""
-        found = next((one for one in self.pod.references if one.name == name), None)
+        found = self._named(name)
         return field_of(found, self.pod, self.prefix) if found else ""
 
     @property
     def is_own(self) -> bool:
         """Whether the operator makes the cause's object: it makes it again."""
-        return not self.field and any(one.name == self.cause.name for one in self.pod.references)
+        if self.cause.what == SERVICE_ACCOUNT:
+            return True
+        return not self.field and self._named(self.cause.name) is not None
+
+    def _named(self, name: str) -> Reference | None:
+        kinds = (self.cause.what,) if self.cause.what else (SECRET, CONFIG_MAP, CLAIM)
+        return next((one for one in self.pod.references if one.name == name and one.kind in kinds), None)
 
     def mounted(self, volume: str) -> Reference:
         """Return what the pod mounts as this volume."""
@@ -176,14 +184,14 @@ def _image(why: Callable[[Speech], str], *, passing: bool = False) -> Saying:
     """Return how a cause of an image is said: pod and node, then the cause."""
 
     def text(speech: Speech) -> str:
-        return sentences.no_image(speech.pod.name, node=speech.pod.node, why=why(speech))
+        return image_sentences.no_image(speech.pod.name, node=speech.pod.node, why=why(speech))
 
     return Saying(Reason.IMAGE_UNAVAILABLE, text, passing)
 
 
 def _denied(speech: Speech) -> str:
     secrets = ", ".join(one.name for one in speech.pod.references if one.use == PULL)
-    return sentences.image_denied(speech.image, field=speech.image_field, secrets=secrets)
+    return image_sentences.image_denied(speech.image, field=speech.image_field, secrets=secrets)
 
 
 def _volume(text: Callable[[Speech], str], *, passing: bool = False) -> Saying:
@@ -198,10 +206,10 @@ def _starting(text: Callable[[Speech], str]) -> Saying:
     return Saying(Reason.POD_STARTING, text, passing=True)
 
 
-def _named_volume(speech: Speech) -> str:
-    """Name the volume by the claim or Secret that the pod mounts as it, else by Kubernetes' name."""
-    found = speech.mounted(speech.cause.name)
-    return f"{speech.cause.name} of {found.kind} {found.name}" if found.kind else speech.cause.name
+def _named_volume(speech: Speech, volume: str) -> str:
+    """Name the volume with the claim or Secret that the pod mounts as it, where it is one of the pod's own names."""
+    found = speech.mounted(volume)
+    return f"{volume} of {found.kind} {found.name}" if found.kind else volume
 
 
 SAYINGS: Final[Mapping[CauseKind, Saying]] = {
@@ -209,12 +217,7 @@ SAYINGS: Final[Mapping[CauseKind, Saying]] = {
     CauseKind.KEY_MISSING: Saying(Reason.REFERENCE_MISSING, _key_missing),
     CauseKind.PULL_SECRET_MISSING: Saying(Reason.REFERENCE_MISSING, _pull_secret),
     CauseKind.OBJECT_NOT_READ: _starting(
-        lambda s: sentences.object_not_read(
-            s.pod.name,
-            node=s.pod.node,
-            kind=SECRET if s.cause.key == "secret" else CONFIG_MAP,
-            volume=s.cause.other,
-        )
+        lambda s: sentences.object_not_read(s.pod.name, node=s.pod.node, volume=_named_volume(s, s.cause.other))
     ),
     CauseKind.CLAIM_UNBOUND: _volume(_unbound),
     CauseKind.CLAIM_LEAVING: _volume(
@@ -231,31 +234,33 @@ SAYINGS: Final[Mapping[CauseKind, Saying]] = {
     CauseKind.CLASS_MISSING: _volume(lambda s: sentences.class_missing(s.cause.name)),
     CauseKind.VOLUME_IN_USE: _volume(lambda s: sentences.volume_in_use(s.cause.name, pods=s.cause.other), passing=True),
     CauseKind.ATTACH_FAILED: _volume(lambda s: sentences.attach_failed(s.cause.name, node=s.pod.node, said=s.said)),
-    CauseKind.MOUNT_FAILED: _volume(lambda s: sentences.mount_failed(_named_volume(s), node=s.pod.node, said=s.said)),
-    CauseKind.MOUNT_DENIED: _volume(lambda s: sentences.mount_denied(_named_volume(s), node=s.pod.node)),
+    CauseKind.MOUNT_FAILED: _volume(
+        lambda s: sentences.mount_failed(_named_volume(s, s.cause.name), node=s.pod.node, said=s.said)
+    ),
+    CauseKind.MOUNT_DENIED: _volume(lambda s: sentences.mount_denied(_named_volume(s, s.cause.name), node=s.pod.node)),
     CauseKind.PATH_MISSING: _volume(
-        lambda s: sentences.path_missing(_named_volume(s), node=s.pod.node, path=s.cause.other)
+        lambda s: sentences.path_missing(_named_volume(s, s.cause.name), node=s.pod.node, path=s.cause.other)
     ),
     CauseKind.VOLUME_SLOW: _starting(
         lambda s: sentences.volume_slow(s.pod.name, node=s.pod.node, volumes=s.cause.name, waited=s.waited)
     ),
     CauseKind.CSI_DRIVER_MISSING: _volume(lambda s: sentences.driver_missing_on_node(s.cause.name, node=s.pod.node)),
-    CauseKind.IMAGE_NOT_FOUND: _image(lambda s: sentences.image_not_found(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NOT_FOUND: _image(lambda s: image_sentences.image_not_found(s.image, field=s.image_field)),
     CauseKind.IMAGE_DENIED: _image(_denied),
-    CauseKind.IMAGE_RATE_LIMIT: _image(lambda s: sentences.image_rate_limit(s.image), passing=True),
-    CauseKind.IMAGE_PLATFORM: _image(lambda s: sentences.image_of_other_platform(s.image, field=s.image_field)),
-    CauseKind.IMAGE_NAME: _image(lambda s: sentences.image_name_invalid(s.image, field=s.image_field)),
-    CauseKind.IMAGE_NEVER: _image(lambda s: sentences.image_never_pulled(s.image, field=s.image_field)),
-    CauseKind.IMAGE_UNSIGNED: _image(lambda s: sentences.image_unsigned(s.image, field=s.image_field)),
-    CauseKind.IMAGE_NODE_DISK: _image(lambda s: sentences.node_disk_full(s.image)),
-    CauseKind.REGISTRY_CERTIFICATE: _image(lambda s: sentences.registry_untrusted(s.image)),
-    CauseKind.REGISTRY_PLAIN_HTTP: _image(lambda s: sentences.registry_speaks_http(s.image)),
-    CauseKind.REGISTRY_NAME: _image(lambda s: sentences.registry_unknown(s.cause.name)),
-    CauseKind.REGISTRY_REFUSED: _image(lambda s: sentences.registry_refuses(s.image)),
-    CauseKind.REGISTRY_SILENT: _image(lambda s: sentences.registry_silent(s.image)),
-    CauseKind.REGISTRY_BROKEN: _image(lambda s: sentences.registry_broken(s.image)),
+    CauseKind.IMAGE_RATE_LIMIT: _image(lambda s: image_sentences.image_rate_limit(s.image), passing=True),
+    CauseKind.IMAGE_PLATFORM: _image(lambda s: image_sentences.image_of_other_platform(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NAME: _image(lambda s: image_sentences.image_name_invalid(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NEVER: _image(lambda s: image_sentences.image_never_pulled(s.image, field=s.image_field)),
+    CauseKind.IMAGE_UNSIGNED: _image(lambda s: image_sentences.image_unsigned(s.image, field=s.image_field)),
+    CauseKind.IMAGE_NODE_DISK: _image(lambda s: image_sentences.node_disk_full(s.image)),
+    CauseKind.REGISTRY_CERTIFICATE: _image(lambda s: image_sentences.registry_untrusted(s.image)),
+    CauseKind.REGISTRY_PLAIN_HTTP: _image(lambda s: image_sentences.registry_speaks_http(s.image)),
+    CauseKind.REGISTRY_NAME: _image(lambda s: image_sentences.registry_unknown(s.cause.name)),
+    CauseKind.REGISTRY_REFUSED: _image(lambda s: image_sentences.registry_refuses(s.image)),
+    CauseKind.REGISTRY_SILENT: _image(lambda s: image_sentences.registry_silent(s.image)),
+    CauseKind.REGISTRY_BROKEN: _image(lambda s: image_sentences.registry_broken(s.image)),
     CauseKind.IMAGE_PULLING: _starting(
-        lambda s: sentences.image_pulling(s.pod.name, node=s.pod.node, image=s.cause.name, waited=s.waited)
+        lambda s: image_sentences.image_pulling(s.pod.name, node=s.pod.node, image=s.cause.name, waited=s.waited)
     ),
     CauseKind.NETWORK_NOT_READY: _starting(lambda s: sentences.network_not_ready(s.pod.name, node=s.pod.node)),
     CauseKind.NETWORK_SETUP: _failing(
@@ -316,18 +321,18 @@ ENDINGS: Final[Mapping[CauseKind, Callable[[PodCause, str], str]]] = {
 
 #: Why the API server refused an object.
 REFUSALS: Final[Mapping[CauseKind, Callable[[PodCause], str]]] = {
-    CauseKind.QUOTA: lambda c: sentences.quota_exceeded(c.name, asked=c.other, left=clause(c.said, LONGEST)),
-    CauseKind.QUOTA_NEEDS: lambda c: sentences.quota_needs(c.name, fields=clause(c.said, LONGEST)),
+    CauseKind.QUOTA: lambda c: refusal_sentences.quota_exceeded(c.name, asked=c.other, left=clause(c.said, LONGEST)),
+    CauseKind.QUOTA_NEEDS: lambda c: refusal_sentences.quota_needs(c.name, fields=clause(c.said, LONGEST)),
     CauseKind.OBJECT_MISSING: lambda c: sentences.object_missing(
         c.what, c.name, namespace="", field=_CLASS_FIELDS.get(c.what, "")
     ),
-    CauseKind.LIMIT_RANGE: lambda c: sentences.limit_range(clause(c.said.rstrip("]"), LONGEST)),
-    CauseKind.POD_SECURITY: lambda c: sentences.pod_security(c.name, said=clause(c.said, LONGEST)),
-    CauseKind.WEBHOOK: lambda c: sentences.webhook_denies(c.name, said=clause(c.said, LONGEST)),
-    CauseKind.WEBHOOK_SILENT: lambda c: sentences.webhook_silent(c.name),
-    CauseKind.POLICY: lambda c: sentences.policy_denies(c.name, said=clause(c.said, LONGEST)),
-    CauseKind.NAMESPACE_LEAVES: lambda _: sentences.namespace_leaves(),
-    CauseKind.NO_RIGHT: lambda c: sentences.right_missing(c.name, resource=c.what),
+    CauseKind.LIMIT_RANGE: lambda c: refusal_sentences.limit_range(clause(c.said.rstrip("]"), LONGEST)),
+    CauseKind.POD_SECURITY: lambda c: refusal_sentences.pod_security(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.WEBHOOK: lambda c: refusal_sentences.webhook_denies(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.WEBHOOK_SILENT: lambda c: refusal_sentences.webhook_silent(c.name),
+    CauseKind.POLICY: lambda c: refusal_sentences.policy_denies(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.NAMESPACE_LEAVES: lambda _: refusal_sentences.namespace_leaves(),
+    CauseKind.NO_RIGHT: lambda c: refusal_sentences.right_missing(c.name, resource=c.what),
 }
 
 

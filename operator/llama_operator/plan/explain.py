@@ -19,6 +19,8 @@ from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.sentences import causes as cause_sentences
 from llama_operator.plan.sentences import deployment as deployment_sentences
 from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.sentences import images as image_sentences
+from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_operator.ports import Capacity, Manifest
 from llama_serving.config import names
 from llama_serving.config.reason_catalogue import PRIORITY, reason_from
@@ -66,7 +68,7 @@ def _not_made(snapshot: Snapshot) -> str:
     conditions = (deployment.get("status") or {}).get("conditions") or ()
     failed = (one for one in conditions if one.get("type") == "ReplicaFailure" and is_true(one))
     said = next((one.get("message", "") for one in failed), "")
-    return cause_sentences.gateways_not_made(refusal_words(said)) if said else ""
+    return refusal_sentences.gateways_not_made(refusal_words(said)) if said else ""
 
 
 def _gateway_deployment(snapshot: Snapshot) -> Manifest | None:
@@ -169,8 +171,8 @@ def _no_image(pod: PodView, waiting: Waiting, now: datetime) -> Explanation:
         cause = PodCause(CauseKind.PULL_SECRET_MISSING, name=lacks.name)
     if cause and (known := explain_cause(cause, pod, now)):
         return known
-    why = cause_sentences.image_unknown(waiting.reason, said=clause(waiting.message, LONGEST))
-    return Explanation(Reason.IMAGE_UNAVAILABLE, cause_sentences.no_image(pod.name, node=pod.node, why=why), pod.group)
+    why = image_sentences.image_unknown(waiting.reason, said=clause(waiting.message, LONGEST))
+    return Explanation(Reason.IMAGE_UNAVAILABLE, image_sentences.no_image(pod.name, node=pod.node, why=why), pod.group)
 
 
 def _history(pod: PodView) -> str:

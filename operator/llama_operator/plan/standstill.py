@@ -31,6 +31,7 @@ LIMITS: Final[Mapping[Reason, timedelta]] = {
     Reason.REFERENCE_MISSING: timedelta(seconds=60),
     Reason.VOLUME_UNAVAILABLE: timedelta(seconds=120),
     Reason.IMAGE_UNAVAILABLE: timedelta(seconds=120),
+    Reason.CONTAINER_FAILING: timedelta(seconds=120),
     Reason.UNSCHEDULABLE: timedelta(seconds=90),
 }
 
@@ -78,12 +79,13 @@ def _cause(pods: tuple[PodView, ...], state: PlanState, group: str) -> Explanati
 
 
 def _stuck(pod: PodView, state: PlanState) -> Explanation | None:
-    """Say what is known against a pod. One that nobody promised room, or makes room for, may wait for its turn."""
+    """Say what is known against a pod. One that nobody promised room may wait for its turn; restarts are moves."""
     found = explain_start(pod, state.snapshot.capacity, state.now)
     if found is None or found.reason not in LIMITS:
         return None
     waits_its_turn = found.reason is Reason.UNSCHEDULABLE and (pod.admitted is None or pod.nominated)
-    return None if waits_its_turn else found
+    has_run = found.reason is Reason.CONTAINER_FAILING and (pod.restarts > 0 or pod.ended is not None)
+    return None if waits_its_turn or has_run else found
 
 
 def _refused(pods: tuple[PodView, ...], state: PlanState, group: str) -> Explanation | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
-_LONGEST = 8000  # characters of a text that are looked at
+_LONGEST = 4000  # characters of a text that are looked at: a registry may answer anything
 
 
 class CauseKind(StrEnum):
@@ -14,7 +14,7 @@ class CauseKind(StrEnum):
     # what a pod names
     OBJECT_MISSING = auto()  # what: kind; name
     KEY_MISSING = auto()  # what: kind; name, or the volume in ``other``; key
-    OBJECT_NOT_READ = auto()  # what: kind; other: volume
+    OBJECT_NOT_READ = auto()  # other: volume
     PULL_SECRET_MISSING = auto()  # name
     # claims and volumes
     CLAIM_UNBOUND = auto()  # name, may be empty
@@ -130,7 +130,10 @@ class TextForm:
 
 
 def form(kind: CauseKind, pattern: str, what: str = "") -> TextForm:
-    """Return a form; ``what`` where every text of it is about the same kind of object."""
+    """Return a form; ``what`` where every text of it is about the same kind of object.
+
+    A pattern has no two repetitions side by side that can match the same characters: texts come from strangers.
+    """
     return TextForm(kind, re.compile(pattern), what)
 
 

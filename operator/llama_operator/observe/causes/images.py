@@ -35,7 +35,7 @@ _FORMS: Final = (
     ),
     form(
         CauseKind.IMAGE_NOT_FOUND,
-        "(?i)manifest unknown|name unknown|repository .*not found|code = NotFound|[^ ]+[:@][^ ]+: not found"
+        "(?i)manifest unknown|name unknown|repository .*not found|code = NotFound|[a-z0-9]: not found"
         "|manifest for .* not found|404 not found",
     ),
     form(CauseKind.REGISTRY_NAME, r"lookup (?P<name>[^ :]+)( on [^ ]+)?: (no such host|server misbehaving|.*timeout)"),

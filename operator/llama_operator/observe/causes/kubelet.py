@@ -21,7 +21,8 @@ _OBJECT_FORMS: Final = (
     form(CauseKind.OBJECT_MISSING, 'persistentvolumeclaims? "(?P<name>[^"]+)" not found', "PersistentVolumeClaim"),
     form(CauseKind.OBJECT_MISSING, 'serviceaccounts? "(?P<name>[^"]+)" not found', "ServiceAccount"),
     form(CauseKind.OBJECT_MISSING, 'runtimeclass(es)?(.node.k8s.io)? "(?P<name>[^"]+)" not found', "RuntimeClass"),
-    form(CauseKind.OBJECT_NOT_READ, 'volume "(?P<other>[^"]+)" : failed to sync (?P<key>secret|configmap) cache'),
+    form(CauseKind.OBJECT_NOT_READ, 'volume "(?P<other>[^"]+)" : (failed to sync (secret|configmap) cache|object '
+         '"[^"]*"/"[^"]*" not registered|.* no relationship found between node)'),
 )  # fmt: skip
 
 #: Of containers in state waiting, other than of images.
@@ -101,7 +102,7 @@ _ENDED_FORMS: Final = (
     form(CauseKind.NODE_GONE, "PodGC: node no longer exists"),
     form(CauseKind.EVICTED, "^EvictionByEvictionAPI|Eviction API"),
     form(CauseKind.NODE_RULE, "^NodeAffinity|^NodeName"),
-    form(CauseKind.POD_DEADLINE, "^DeadlineExceeded"),
+    form(CauseKind.POD_DEADLINE, "^(: )?DeadlineExceeded"),
 )  # fmt: skip
 
 #: An event is older than the pod's last change by less than this only because clocks show whole seconds.

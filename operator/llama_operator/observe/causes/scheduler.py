@@ -38,7 +38,7 @@ _NODE_FORMS: Final = (
     form(CauseKind.VOLUME_SPACE, "did not have enough free storage"),
     form(CauseKind.VOLUME_GONE, "bound to non-existent pv"),
     form(CauseKind.VOLUME_COUNT, "exceed max volume count"),
-    form(CauseKind.CSI_DRIVER_MISSING, "(?P<name>[^ ]+) CSI driver is not installed"),
+    form(CauseKind.CSI_DRIVER_MISSING, "^(?P<name>[^ ]+) CSI driver is not installed"),
     form(CauseKind.VOLUME_EXCLUSIVE, "ReadWriteOncePod access mode already in-use|had no available disk"),
     form(CauseKind.DEVICE_CLAIM, "cannot allocate all claims|resourceclaim"),
 )

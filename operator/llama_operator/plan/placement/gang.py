@@ -23,7 +23,7 @@ from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Admission
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
-from llama_operator.plan.placement.scheduler_words import scheduler_words
+from llama_operator.plan.placement.scheduler_words import why_unscheduled
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import placement as sentences
 from llama_serving.config.backoff import doubling_pause
@@ -51,7 +51,7 @@ def half_placed(pods: tuple[PodView, ...], snapshot: Snapshot, now: datetime) ->
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)
     if now - last < limit:
         return ""
-    seconds, said = int(limit.total_seconds()), scheduler_words(refused[0].unscheduled)
+    seconds, said = int(limit.total_seconds()), why_unscheduled(refused[0], now)
     return sentences.half_placed(stuck=len(refused), pods=len(pods), seconds=seconds, said=said)
 
 

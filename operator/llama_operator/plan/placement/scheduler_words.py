@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
 
 from llama_operator.observe.causes.cause import CauseKind, PodCause
 from llama_operator.observe.causes.scheduler import nodes_of, scheduler_causes
+from llama_operator.observe.pods import PodView
+from llama_operator.plan.causes import explain_cause
 from llama_operator.plan.sentences import causes as sentences
 from llama_operator.plan.sentences import placement as placement_sentences
 
@@ -43,3 +46,10 @@ def scheduler_words(message: str) -> str:
     for cause in causes:
         counts[COUNTED[cause.kind](cause)] += cause.nodes
     return placement_sentences.kept_away(nodes=nodes_of(message), why=counts)
+
+
+def why_unscheduled(pod: PodView, now: datetime) -> str:
+    """Return what the scheduler has against a pod: what it says of the pod itself, or of the nodes."""
+    causes = scheduler_causes(pod.unscheduled)
+    of_pod = explain_cause(causes[0], pod, now) if len(causes) == 1 and not causes[0].nodes else None
+    return of_pod.detail if of_pod else scheduler_words(pod.unscheduled)

@@ -1,4 +1,4 @@
-"""Sentences about what keeps a pod from running: what it names, its volumes, its image, its network, its node.
+"""Sentences about what keeps a pod from running: what it names, its volumes, its network, its node; and how it ends.
 
 ``field`` is the field of the spec that names the object, empty where the operator names it itself. ``said`` is what
 others said, where nobody can say it better.
@@ -22,8 +22,8 @@ def key_missing(kind: str, name: str, *, key: str, namespace: str, field: str) -
     return f"the {kind} {name} in namespace {namespace} has no key {key}{where}; add the key"
 
 
-def object_not_read(pod: str, *, node: str, kind: str, volume: str) -> str:
-    return f"pod {pod}: node {node} could not read the {kind} of volume {volume} yet"
+def object_not_read(pod: str, *, node: str, volume: str) -> str:
+    return f"pod {pod}: node {node} could not read its volume {volume} yet"
 
 
 def _object(kind: str, name: str) -> str:
@@ -186,84 +186,6 @@ def room_is_made(said: str) -> str:
     return f"{said}; pods of lower priority are ended for it"
 
 
-# -- images ------------------------------------------------------------------------------------------------------------
-
-
-def no_image(pod: str, *, node: str, why: str) -> str:
-    return f"pod {pod} on node {node} has no image: {why}"
-
-
-def image_not_found(image: str, *, field: str) -> str:
-    return f"the registry has no {image} ({field}); push it, or correct the name"
-
-
-def image_denied(image: str, *, field: str, secrets: str) -> str:
-    with_ = (
-        f"the Secrets of images.pullSecrets ({secrets}) do not allow it"
-        if secrets
-        else "name one in images.pullSecrets"
-    )
-    return f"the registry denies {image} ({field}), or has no such repository; {with_}"
-
-
-def image_rate_limit(image: str) -> str:
-    return f"the registry has counted too many pulls, and asks to wait before it gives {image}; name an account in" \
-        " images.pullSecrets, or use a mirror"  # fmt: skip
-
-
-def image_of_other_platform(image: str, *, field: str) -> str:
-    return f"{image} ({field}) is not made for the node's processor; build it for that, or choose nodes by" \
-        " placement.nodeSelector"  # fmt: skip
-
-
-def image_name_invalid(image: str, *, field: str) -> str:
-    return f"{image} is not an image name ({field})"
-
-
-def image_never_pulled(image: str, *, field: str) -> str:
-    return f"{image} ({field}) is not on the node, and images.pullPolicy is Never; load it there, or change the policy"
-
-
-def image_unsigned(image: str, *, field: str) -> str:
-    return f"the signature of {image} ({field}) is not valid for the node's policy"
-
-
-def node_disk_full(image: str) -> str:
-    return f"the node's disk has no space left for {image}; free some"
-
-
-def registry_untrusted(image: str) -> str:
-    return f"the node does not trust the certificate of the registry of {image}; add its CA on the node"
-
-
-def registry_speaks_http(image: str) -> str:
-    return f"the registry of {image} speaks HTTP where the node expects HTTPS; configure it on the node"
-
-
-def registry_unknown(host: str) -> str:
-    return f"the node finds no address of the registry {host}"
-
-
-def registry_refuses(image: str) -> str:
-    return f"the registry of {image} is not reachable from the node: connection refused or no route"
-
-
-def registry_silent(image: str) -> str:
-    return f"the registry of {image} does not answer in time"
-
-
-def registry_broken(image: str) -> str:
-    return f"the registry of {image} fails for now"
-
-
-def image_unknown(word: str, *, said: str) -> str:
-    return f"{word}{said and f': {said}'}"
-
-
-def image_pulling(pod: str, *, node: str, image: str, waited: str) -> str:
-    return f"pod {pod} pulls {image} on node {node}, {waited} so far"
-
-
 # -- network, devices, containers --------------------------------------------------------------------------------------
 
 
@@ -397,53 +319,6 @@ def kept_by_finalizers(pod: str, *, finalizers: tuple[str, ...], waited: str) ->
 
 def pod_on_lost_node(pod: str, *, node: str, age: str) -> str:
     return f"pod {pod} is on node {node}, which is not ready: its kubelet does not answer, {age} after the pod was made"
-
-
-# -- refusals of the API server ----------------------------------------------------------------------------------------
-
-
-def quota_exceeded(quota: str, *, asked: str, left: str) -> str:
-    return f"the ResourceQuota {quota} allows no more: requested {asked}, {left}; raise it, or free what is used"
-
-
-def quota_needs(quota: str, *, fields: str) -> str:
-    return f"the ResourceQuota {quota} asks for {fields} on every container, such as from a LimitRange with defaults"
-
-
-def limit_range(said: str) -> str:
-    return f"a LimitRange of the namespace forbids it: {said}"
-
-
-def pod_security(level: str, *, said: str) -> str:
-    return f"Pod Security {level} of the namespace forbids it: {said}"
-
-
-def webhook_denies(webhook: str, *, said: str) -> str:
-    return f"the admission webhook {webhook} denies it{said and f': {said}'}"
-
-
-def webhook_silent(webhook: str) -> str:
-    return f"the admission webhook {webhook} could not be asked; see that it runs"
-
-
-def policy_denies(policy: str, *, said: str) -> str:
-    return f"the ValidatingAdmissionPolicy {policy} denies it: {said}"
-
-
-def namespace_leaves() -> str:
-    return "the namespace is being deleted"
-
-
-def right_missing(verb: str, *, resource: str) -> str:
-    return f"the operator may not {verb} {resource}; install the chart's roles for this namespace"
-
-
-def job_makes_no_pod(job: str, *, why: str) -> str:
-    return f"Job {job} can make no pod: {why}"
-
-
-def gateways_not_made(why: str) -> str:
-    return f"the gateway's pods cannot be made: {why}"
 
 
 def _of(field: str) -> str:

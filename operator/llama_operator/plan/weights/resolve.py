@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
 from llama_operator.hashing import short_hash
+from llama_operator.observe.causes.kubelet import ended_cause
 from llama_operator.observe.weights import JobView, WeightsSnapshot
-from llama_operator.plan.causes import OF_MODEL, refusal_words
+from llama_operator.plan.causes import LONGEST, OF_MODEL, ending_words, refusal_words
 from llama_operator.plan.explain import explain_start
 from llama_operator.plan.naming import resolver_job_name
-from llama_operator.plan.sentences import causes as cause_sentences
+from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_operator.plan.sentences import weights as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
@@ -162,7 +163,7 @@ def _without_pod(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> Weig
     refused = next((event for event in job.findings.events if event.reason == FAILED_CREATE), None)
     if refused is not None:
         why = refusal_words(refused.message.removeprefix("Error creating: "))
-        return _waiting(snapshot, cause_sentences.job_makes_no_pod(job.name, why=why), Reason.API_REJECTED)
+        return _waiting(snapshot, refusal_sentences.job_makes_no_pod(job.name, why=why), Reason.API_REJECTED)
     span = rough_seconds((now - job.created).total_seconds())
     long = now - job.created >= timedelta(seconds=30)
     return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
@@ -196,13 +197,20 @@ def _report(job: JobView) -> WeightsReport:
     try:
         return WeightsReport.model_validate_json(text)
     except ValidationError:
-        said = (
-            clause(text.strip().rpartition("\n")[2], 300) or (pod.message or pod.reason if pod else "") or job.failure
-        )
+        said = clause(text.strip().rpartition("\n")[2], LONGEST) or _why_ended(job)
         code, word = (ended.exit_code, ended.reason) if ended else (None, "")
         name = pod.name if pod else ""
         why = sentences.no_report(pod=name, job=job.name, exit_code=code, word=word, said=said)
         return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
+
+
+def _why_ended(job: JobView) -> str:
+    """Say why a Job's pod ended without a word of its own: by the pod's status, else by the Job's."""
+    pod = job.pod
+    cause = ended_cause(pod.reason, pod.message) if pod else ended_cause("", job.failure)
+    if cause is not None:
+        return ending_words(cause, pod.node if pod else "")
+    return clause((pod.message or pod.reason if pod else "") or job.failure, LONGEST)
 
 
 def _checked(report: WeightsReport, snapshot: WeightsSnapshot, spec: LlamaWeightsSpec) -> WeightsReport:

@@ -203,6 +203,11 @@ def test_how_a_pod_ended(reason: str, message: str, words: str) -> None:
     assert rebuilt(pod) == f"group 0 is rebuilt: pod {pod.name} ended: {words}; 2 of its 2 pods are still to go"
 
 
+def test_an_end_in_no_known_form_is_quoted() -> None:
+    pod = stage(0, 0, phase="Failed", reason="Strange", message="something new")
+    assert f"pod {pod.name} ended: Strange something new;" in rebuilt(pod)
+
+
 def rebuilt(pod: PodView) -> str:
     other = worker(0)
     actions = complete_group((pod, other), GroupId("chat", 0, NEW), stages=2, state=state_of(world(pod, other)))
@@ -337,6 +342,17 @@ def test_any_text_is_read_and_said_on_one_line(text: str) -> None:
         assert len(found.detail) < 2000 + len(text)
     refusal_words(text)
     scheduler_words(text)
+    ended = stage(0, 0, phase="Failed", reason="Evicted", message=text)
+    assert rebuilt(ended).startswith("group 0 is rebuilt: ")
+
+
+@pytest.mark.parametrize(
+    "piece", [":", "a", "a:", "lookup x: ", " : ", '"', "network ", 'volume "x" : ', "repository "]
+)
+def test_a_text_of_a_stranger_is_read_at_once(piece: str) -> None:
+    for read in READERS:  # patterns that try every way to match would not come back
+        read(piece * (200_000 // len(piece)))
+        read(f"0/2 nodes are available: 1 {piece * 5000}")
 
 
 def test_every_cause_is_said_somewhere() -> None:

@@ -38,7 +38,8 @@ def waiting(number: int = 0, moved: float = 50, **fields: Any) -> PodView:
         (waiting(node="", unscheduled="0/2 nodes are available", admitted=ago(60)), Reason.UNSCHEDULABLE),
         (waiting(node="", unscheduled="0/2 nodes are available"), None),  # nobody said that it would fit
         (waiting(node="", unscheduled="0/2 nodes are available", admitted=ago(60), nominated=True), None),
-        (waiting(waiting=Waiting("stage", "CrashLoopBackOff", "")), None),  # restarts are counted elsewhere
+        (waiting(waiting=Waiting("stage", "CrashLoopBackOff", ""), restarts=1), None),  # restarts are counted elsewhere
+        (waiting(waiting=Waiting("stage", "CreateContainerError", "no")), Reason.CONTAINER_FAILING),
         (waiting(), None),
         (waiting(node="", gated=True), None),
         (stage(0, 0, moved=ago(50)), None),  # it runs

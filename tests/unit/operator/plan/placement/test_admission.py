@@ -1,6 +1,7 @@
 """When a group is shown to the scheduler, when it is taken back, and how long it is left alone then."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -254,3 +255,12 @@ async def test_a_group_whose_pods_are_gone_is_passed_over() -> None:
     cluster = nodes(with_pods(FakeCluster(), 1), "1", "1")
     assert (await walk(cluster, item(0), item(1))).problems == []
     assert open_pods(cluster) == {pod.name for pod in gated(1)}
+
+
+def test_a_group_that_waits_for_a_volume_is_requeued_only_where_it_holds_room() -> None:
+    missing = '0/2 nodes are available: persistentvolumeclaim "m" not found. not found'
+    for nodes, requeued in ((("", ""), False), (("node-0", ""), True)):
+        pods = tuple(replace(pod, unscheduled="" if pod.node else missing) for pod in begun(*nodes))
+        said = half_placed(pods, world(*pods, capacity=EMPTY), NOW)
+        assert bool(said) is requeued
+        assert not said or said.endswith("the scheduler says: claim m does not exist; create it")

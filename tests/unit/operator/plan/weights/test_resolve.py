@@ -322,7 +322,7 @@ def test_a_job_whose_pod_was_lost_is_made_again_after_a_while() -> None:
 def test_a_deadline_is_named() -> None:
     job = a_job()
     pod = pod_body(job, created=ago(9), phase="Failed", reason="DeadlineExceeded", message="Pod was active too long")
-    assert "Pod was active too long" in plan(job, pod).message
+    assert "it ran longer than its deadline" in plan(job, pod).message
 
 
 # -- what is not ours, and the status ----------------------------------------------------------------------------------
