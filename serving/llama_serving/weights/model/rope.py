@@ -15,7 +15,7 @@ from llama_serving.weights.model.folder import CONFIG
 #: Types whose ``max_position_embeddings`` is the scaled length already: their factor does not lengthen the context.
 SCALED_ALREADY: Final = frozenset({"llama3", "longrope", "yarn"})
 _DEFAULT_THETA: Final = 10_000.0
-# Type -> numbers that it cannot do without; the factor of ``default`` is no rotary embedding's, yet the engine counts it.
+# Type -> numbers that it cannot do without. (A factor beside ``default`` turns nothing, yet the engine counts it.)
 _NUMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "default": (),
     "linear": ("factor",),

@@ -15,6 +15,7 @@ import yaml
 from llama_serving.weights.model.errors import shown
 
 _BEGIN: Final = re.compile(r"\A\ufeff?\s*---[ \t]*\n")
+_KEY: Final = re.compile(r"[A-Za-z_][\w-]*")
 _END: Final = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
 
@@ -53,6 +54,9 @@ def _parsed(head: str) -> FrontMatter:
         return FrontMatter()
     if not isinstance(found, dict):
         return FrontMatter(fault="has no fields, such as license: llama3.1")
+    twice = [key for key, values in _lines(head).items() if len(values) > 1]
+    if twice:  # YAML forbids it, and the Hub with it; the library here would take the last one
+        return FrontMatter(_lines(head), f"names {shown(twice[0])} twice")
     return FrontMatter({str(key): [value] for key, value in found.items()})
 
 
@@ -68,7 +72,7 @@ def _lines(head: str) -> dict[str, list[Any]]:
     fields: dict[str, list[Any]] = {}
     for line in head.split("\n"):
         key, colon, value = line.partition(":")
-        if colon and key and key == key.strip():
+        if colon and _KEY.fullmatch(key):
             fields.setdefault(key, []).append(_scalar(value))
     return fields
 
@@ -77,4 +81,4 @@ def _scalar(value: str) -> Any:
     try:
         return yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError):
-        return value.strip()
+        return None

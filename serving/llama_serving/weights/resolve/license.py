@@ -52,8 +52,8 @@ def find_license(files: Mapping[str, bytes]) -> FoundLicense:
     head = read_front_matter(texts.get(README, ""))
     title = next((texts[name] for name in TEXTS if name in texts), "")
     names = _of_head(head) or _of_config(texts.get(CONFIG, "")) or _of_title(title)
-    unread = bool(head.fault) and bool(head.values("license")) and not _of_head(head)
-    return FoundLicense(tuple(dict.fromkeys(map(shown, names))), head.fault, half_named=unread)
+    fault, half_named = _fault(head)
+    return FoundLicense(tuple(dict.fromkeys(map(shown, names))), fault, half_named=half_named)
 
 
 def same_license(one: str, other: str) -> bool:
@@ -65,6 +65,17 @@ def _of_head(head: FrontMatter) -> list[str]:
     found = [name for value in head.values("license") for name in _names(value)]
     own = [name for value in head.values("license_name") for name in _names(value)] if found else []
     return [name for name in found if name.lower() not in _NAMELESS] or own
+
+
+def _fault(head: FrontMatter) -> tuple[str, bool]:
+    """Return what of the head could not be read, and whether that is its license."""
+    given = head.values("license")
+    if any(_names(value) for value in given):
+        return head.fault, False
+    if head.fault:
+        return head.fault, bool(given)
+    strange = any(value not in (None, "", []) for value in given)
+    return ("gives its license neither as text nor as a list of texts" if strange else ""), strange
 
 
 def _of_config(text: str) -> list[str]:
