@@ -66,8 +66,8 @@ def examine(folder: Folder) -> tuple[ModelFacts, ModelHeaders]:
     _check_tokenizer(folder)
     _check_readable(folder)
     weights = read_headers(folder)
-    _check_complete(config, weights)
     check_names(weights.tensors, layers=config.layers, quantized=bool(config.quantization))
+    _check_complete(config, weights)
     dtype = config.dtype or _dtype(weights)
     facts = facts_from_config(config, dtype=dtype, files=weights.files, weights_bytes=weights.bytes)
     return facts, weights

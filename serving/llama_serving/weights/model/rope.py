@@ -76,10 +76,10 @@ def _type(rope: Mapping[str, Any]) -> str:
     named = rope.get("rope_type", rope.get("type", "default"))
     if named == "mrope" and "mrope_section" not in rope:
         raise refused(f"{CONFIG}: rope_scaling of type mrope needs mrope_section")
-    rope_type = _RENAMED.get(named, named) if isinstance(named, str) else named
+    rope_type = _RENAMED.get(named, named) if isinstance(named, str) else ""
     if rope_type not in _NUMBERS:
         raise refused(f"{CONFIG}: rope_scaling has the type {shown(named)}, served are {', '.join(sorted(_NUMBERS))}")
-    return str(rope_type)
+    return rope_type
 
 
 def _optional_number(rope: Mapping[str, Any], key: str) -> float | None:
@@ -93,7 +93,7 @@ def _positive_number(rope: Mapping[str, Any], key: str, rope_type: str) -> None:
     value = _optional_number(rope, key)
     if value is None or value <= 0:
         said = "has none" if value is None else f"has {value}"
-        raise refused(f"{CONFIG}: rope_scaling of type {rope_type} needs a {key} above 0 and {said}")
+        raise refused(f"{CONFIG}: rope_scaling of type {rope_type} needs a number above 0 as {key} and {said}")
 
 
 def _check_rotary_dim(rope: Mapping[str, Any], *, rope_type: str, head_dim: int) -> None:

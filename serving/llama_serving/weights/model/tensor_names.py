@@ -18,14 +18,15 @@ _MODULES: Final = re.compile(
 _OUTSIDE: Final = re.compile(r"(model\.embed_tokens|model\.norm|lm_head|model\.rotary_emb)\..+")
 # Leftovers of old checkpoints, which the engine drops.
 _DROPPED: Final = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "rotary_pos_emb.inv_freq")
-_PLAIN: Final = (".weight", ".bias")
+_ADAPTER: Final = ".lora_"
+_PLAIN: Final = re.compile(r".*(embed_tokens|norm|lm_head|_proj)\.(weight|bias)")
 _OF_CACHE: Final = re.compile(r".+\.([qkv]|kv)_(scale|zero_point)")
 
 
 def check_names(names: Iterable[str], *, layers: int, quantized: bool) -> None:
     """Check that the engine has a place for every tensor. Raises RefusedError, naming the first ones that have none."""
     kept = [name for name in names if not any(part in name for part in _DROPPED)]
-    strange = sorted(name for name in kept if not _has_a_place(name, layers=layers))
+    strange = sorted(name for name in kept if _ADAPTER in name or not _has_a_place(name, layers=layers))
     if strange:
         raise _refusal(strange, layers=layers)
     scales = [] if quantized else sorted(name for name in kept if not _is_plain(name))
@@ -44,12 +45,12 @@ def _has_a_place(name: str, *, layers: int) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    return name.endswith(_PLAIN) or _OF_CACHE.fullmatch(name) is not None
+    return bool(_PLAIN.fullmatch(name) or _OF_CACHE.fullmatch(name))
 
 
 def _refusal(names: list[str], *, layers: int) -> RefusedError:
     listed = shown_list(names, most=2)
-    if any("lora_" in name for name in names):
+    if any(_ADAPTER in name for name in names):
         return refused(
             f"the weights hold {listed}, tensors of a LoRA adapter: merge it into its model (merge_and_unload of PEFT)"
         )
