@@ -21,7 +21,7 @@ from vllm.distributed import init_distributed_environment, initialize_model_para
 from vllm.engine.arg_utils import EngineArgs
 from vllm.model_executor.layers import quantization
 from vllm.model_executor.model_loader import get_model_loader
-from vllm.model_executor.model_loader.utils import initialize_model
+from vllm.model_executor.model_loader.utils import initialize_model, process_weights_after_loading
 from vllm.model_executor.model_loader.weight_utils import get_quant_config
 from vllm.transformers_utils import repo_utils
 from vllm.utils.torch_utils import set_default_torch_dtype
@@ -48,13 +48,18 @@ def main() -> None:
     json.dump({"verdicts": verdicts, "methods": methods}, sys.stdout)
 
 
-def _verdict(path: str, kwargs: dict[str, Any], context: int) -> dict[str, Any]:
-    """Return what the engine says; ``context`` is the longest that the project takes, 0 where it refuses."""
+def _verdict(path: str, kwargs: dict[str, Any], context: int, *, on_cpu: bool = False) -> dict[str, Any]:
+    """Return what the engine says; ``context`` is the longest that the project takes, 0 where it refuses.
+
+    ``on_cpu`` asks whether a CPU serves the model, kernels included.
+    """
     try:
         args = EngineArgs(model=path, skip_tokenizer_init=True, **kwargs)
         model = args.create_model_config()
         found = {"quantization": model.quantization or "", "longest": _is_longest(model, context)}
-        if model.quantization:
+        if on_cpu:
+            _load(args, kernels=True)
+        elif model.quantization:
             get_quant_config(model, args.create_load_config())
             _open_weights(args)
         else:
@@ -82,8 +87,8 @@ def _open_weights(args: EngineArgs) -> None:
             opened.keys()
 
 
-def _load(args: EngineArgs) -> None:
-    """Build the model on the CPU and load all weights into it; what a CPU makes of them afterwards is left out."""
+def _load(args: EngineArgs, *, kernels: bool = False) -> None:
+    """Build the model on the CPU and load all weights into it; ``kernels``: and make of them what its kernels need."""
     config = args.create_engine_config()
     with set_current_vllm_config(config), set_default_torch_dtype(config.model_config.dtype):
         if not torch.distributed.is_initialized():
@@ -92,6 +97,8 @@ def _load(args: EngineArgs) -> None:
             initialize_model_parallel(1, 1)
         model = initialize_model(vllm_config=config)
         get_model_loader(config.load_config).load_weights(model, config.model_config)
+        if kernels:
+            process_weights_after_loading(model, config.model_config, torch.device("cpu"))
 
 
 if __name__ == "__main__":

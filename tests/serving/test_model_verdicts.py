@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from llama_serving.cell.shared.engine_args import engine_kwargs
-from llama_serving.config.model import DEPRECATED_QUANTIZATION, QUANTIZATION_METHODS
+from llama_serving.config.model import DEPRECATED_QUANTIZATION, GPU_ONLY_QUANTIZATION, QUANTIZATION_METHODS
 from llama_serving.weights.resolve.report import Resolution
 from tests.unit.cell.worlds import config, facts
 from tests.weights.corpus.contexts import REFUSED, TAKEN
@@ -34,6 +34,17 @@ CONTEXTS = (
     *(Derivative(f"context: {name}", says, config=change) for name, (change, says) in REFUSED.items()),
 )
 ALL = (*CORPUS, *CONTEXTS)
+#: Weights that a CPU is asked to serve, by their method; their tensors are those of whole weights, and are converted.
+ON_CPU = {
+    "one file": "",
+    "FP8": "fp8",
+    "AWQ": "awq",
+    "ModelOpt in a file of its own": "modelopt",
+    "Meta's FP8": "fbgemm_fp8",
+    "MXFP8": "mxfp8",
+    "ModelOpt's MXFP8": "modelopt_mxfp8",
+    "ModelOpt in NVFP4": "modelopt_fp4",
+}
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -53,6 +64,7 @@ class Verdicts:
     ours: dict[str, Resolution]
     engine: dict[str, dict[str, Any]]
     methods: dict[str, list[str]]
+    cpu: dict[str, str]  # name -> why no CPU serves it; empty where one does
 
 
 def request(path: Path, resolution: Resolution) -> dict[str, Any]:
@@ -75,12 +87,16 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
         name: staged(folders[name], found, root / f"staged-{number}")
         for number, (name, found) in enumerate(ours.items())
     }
-    asked = json.dumps([request(paths[name], ours[name]) for name in paths])
+    requests = [request(paths[name], ours[name]) for name in paths]
+    requests += [{**request(paths[name], ours[name]), "on_cpu": True} for name in ON_CPU]
+    asked = json.dumps(requests)
     command = [sys.executable, "-m", "tests.serving.engine_verdicts"]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
     assert done.returncode == 0, done.stderr[-4000:]
     answer = json.loads(done.stdout)
-    return Verdicts(ours, dict(zip(paths, answer["verdicts"], strict=True)), answer["methods"])
+    engine = dict(zip(paths, answer["verdicts"][: len(paths)], strict=True))
+    cpu = dict(zip(ON_CPU, (verdict["refusal"] for verdict in answer["verdicts"][len(paths) :]), strict=True))
+    return Verdicts(ours, engine, answer["methods"], cpu)
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
@@ -98,3 +114,13 @@ def test_the_engine_says_the_same(verdicts: Verdicts, case: Derivative) -> None:
 def test_the_methods_are_those_of_the_pinned_engine(verdicts: Verdicts) -> None:
     assert list(QUANTIZATION_METHODS) == verdicts.methods["known"]
     assert list(DEPRECATED_QUANTIZATION) == verdicts.methods["deprecated"]
+
+
+@pytest.mark.parametrize(("name", "method"), ON_CPU.items())
+def test_a_cpu_serves_what_is_not_said_to_need_a_gpu(verdicts: Verdicts, name: str, method: str) -> None:
+    refusal = verdicts.cpu[name]
+    assert bool(refusal) == (method in GPU_ONLY_QUANTIZATION), refusal
+
+
+def test_every_method_that_needs_a_gpu_was_asked_for() -> None:
+    assert set(GPU_ONLY_QUANTIZATION) <= set(ON_CPU.values())

@@ -17,6 +17,16 @@ QUANTIZATION_METHODS: Final = (
 #: Those that vLLM serves only when it is told to (``allow_deprecated_quantization``).
 DEPRECATED_QUANTIZATION: Final = ("fbgemm_fp8", "fp_quant")
 
+#: Those without a kernel for CPUs: an engine without a GPU ends with them.
+GPU_ONLY_QUANTIZATION: Final = ("fbgemm_fp8", "modelopt_fp4", "modelopt_mxfp8", "mxfp8")
+
+#: Words for one way to store weights; the engine takes any of them for ``quantization`` of such a model.
+QUANTIZATION_FAMILIES: Final = (
+    ("awq", "auto_awq", "awq_marlin"),
+    ("gptq", "auto_gptq", "gptq_marlin"),
+    ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"),
+)
+
 
 class ModelFacts(Frozen):
     """From config.json and the headers of the safetensors files; sizes in bytes."""

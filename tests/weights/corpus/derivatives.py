@@ -65,7 +65,6 @@ PLAIN: Final = (
     ),
     Derivative("biases of attention", config={"attention_bias": True}, tensors=llama() | BIASES),
     Derivative("biases of the MLP", config={"mlp_bias": True}, tensors=llama() | MLP_BIASES),
-    Derivative("scales of the KV cache", tensors=llama() | CACHE_SCALES),
     Derivative("fields that nobody reads", config={"quantization": "none", "unsloth_fixed": True, "neftune": {"a": 1}}),
     Derivative("several ends of text", config={"eos_token_id": [2, 3], "pad_token_id": None, "pretraining_tp": 1}),
     Derivative("quantization_config of null", config={"quantization_config": None}),
@@ -192,10 +191,13 @@ WEIGHTS: Final = (
     ),
     Derivative("an eye", "which no Llama has", tensors=llama() | {"vision_tower.a.weight": ("BF16", [8])}),
     Derivative("a head for rewards", "which no Llama has", tensors=llama() | {"score.weight": ("BF16", [1, HIDDEN])}),
-    Derivative("FP8 without its quantization_config", "has no quantization_config", tensors=llama() | scales()),
+    Derivative("scales of the KV cache alone", "nothing says how they are quantized", tensors=llama() | CACHE_SCALES),
+    Derivative(
+        "FP8 without its quantization_config", "nothing says how they are quantized", tensors=llama() | scales()
+    ),
     Derivative(
         "GPTQ without its quantization_config",
-        "has no quantization_config",
+        "nothing says how they are quantized",
         tensors=llama() | in_each_layer({"mlp.up_proj.qweight": [8, INNER]}, dtype="I32"),
     ),
 )

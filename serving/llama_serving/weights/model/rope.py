@@ -61,6 +61,10 @@ def read_rope(config: Mapping[str, Any], *, head_dim: int, max_positions: int) -
     factor = _optional_number(rope, "factor")
     for key in ("rope_theta", *_NUMBERS[rope_type]):
         _positive_number(rope, key, rope_type)
+    if rope_type == "linear" and not isinstance(factor, float):  # the engine takes a whole number for a list
+        raise refused(
+            f"{CONFIG}: rope_scaling of type linear has the factor {factor}: write it with a point, {factor}.0"
+        )
     _check_rotary_dim(rope, rope_type=rope_type, head_dim=head_dim)
     return Rope(rope_type, factor)
 

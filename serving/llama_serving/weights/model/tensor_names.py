@@ -20,7 +20,6 @@ _OUTSIDE: Final = re.compile(r"(model\.embed_tokens|model\.norm|lm_head|model\.r
 _DROPPED: Final = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "rotary_pos_emb.inv_freq")
 _ADAPTER: Final = ".lora_"
 _PLAIN: Final = re.compile(r".*(embed_tokens|norm|lm_head|_proj)\.(weight|bias)")
-_OF_CACHE: Final = re.compile(r".+\.([qkv]|kv)_(scale|zero_point)")
 
 
 def check_names(names: Iterable[str], *, layers: int, quantized: bool) -> None:
@@ -29,11 +28,11 @@ def check_names(names: Iterable[str], *, layers: int, quantized: bool) -> None:
     strange = sorted(name for name in kept if _ADAPTER in name or not _has_a_place(name, layers=layers))
     if strange:
         raise _refusal(strange, layers=layers)
-    scales = [] if quantized else sorted(name for name in kept if not _is_plain(name))
+    scales = [] if quantized else sorted(name for name in kept if not _PLAIN.fullmatch(name))
     if scales:
         raise refused(
-            f"the weights hold {shown_list(scales, most=2)}, as quantized weights do, and config.json has no "
-            "quantization_config: copy the config.json that belongs to them"
+            f"the weights hold {shown_list(scales, most=2)}, as quantized weights do, and nothing says how they "
+            "are quantized: copy the config.json that belongs to them"
         )
 
 
@@ -42,10 +41,6 @@ def _has_a_place(name: str, *, layers: int) -> bool:
     if found is None:
         return _OUTSIDE.fullmatch(name) is not None
     return int(found[1]) < layers and _MODULES.fullmatch(found[2]) is not None
-
-
-def _is_plain(name: str) -> bool:
-    return bool(_PLAIN.fullmatch(name) or _OF_CACHE.fullmatch(name))
 
 
 def _refusal(names: list[str], *, layers: int) -> RefusedError:
