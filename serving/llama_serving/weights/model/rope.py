@@ -116,7 +116,7 @@ def _check_rotary_dim(rope: Mapping[str, Any], *, rope_type: str, head_dim: int)
 
 
 def _check_length(rope: Mapping[str, Any], key: str, *, wanted: int) -> None:
-    values = rope.get(key)
+    values: Any = rope.get(key)
     if not _numbers(values) or len(values) != wanted:
         has = f"{len(values)} entries" if isinstance(values, list) else "none"
         raise refused(f"{CONFIG}: rope_scaling of type longrope needs {wanted} numbers as {key} and has {has}")
