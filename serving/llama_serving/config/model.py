@@ -24,8 +24,10 @@ GPU_ONLY_QUANTIZATION: Final = ("fbgemm_fp8", "modelopt_fp4", "modelopt_mxfp8", 
 QUANTIZATION_FAMILIES: Final = (
     ("awq", "auto_awq", "awq_marlin"),
     ("gptq", "auto_gptq", "gptq_marlin"),
-    ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"),
 )
+
+#: Methods that the engine takes from the weights whatever it was asked for.
+SELF_DESCRIBED_QUANTIZATION: Final = ("auto-round", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
 
 
 class ModelFacts(Frozen):

@@ -11,7 +11,12 @@ from typing import Final
 from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import placement as sentences
-from llama_serving.config.model import GPU_ONLY_QUANTIZATION, QUANTIZATION_FAMILIES, ModelFacts
+from llama_serving.config.model import (
+    GPU_ONLY_QUANTIZATION,
+    QUANTIZATION_FAMILIES,
+    SELF_DESCRIBED_QUANTIZATION,
+    ModelFacts,
+)
 from llama_serving.config.reasons import Reason
 
 
@@ -55,7 +60,9 @@ def _device(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
 
 def _quantization(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
     asked, method = spec.engine.quantization, facts.quantization
-    if asked in (None, method) or (asked == "fp8" and not method):  # the engine itself makes FP8 of whole weights
+    if asked in (None, method) or method in SELF_DESCRIBED_QUANTIZATION:
+        return ""
+    if asked == "fp8" and not method:  # the engine itself makes FP8 of whole weights
         return ""
     if any(asked in family and method in family for family in QUANTIZATION_FAMILIES):
         return ""

@@ -32,7 +32,7 @@ def check_names(names: Iterable[str], *, layers: int, quantized: bool) -> None:
     if scales:
         raise refused(
             f"the weights hold {shown_list(scales, most=2)}, as quantized weights do, and nothing says how they "
-            "are quantized: copy the config.json that belongs to them"
+            "are quantized: copy the config.json that belongs to them, or add a quantization_config to it"
         )
 
 

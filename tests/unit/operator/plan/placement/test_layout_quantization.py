@@ -45,6 +45,8 @@ def test_weights_that_a_cpu_computes(method: str) -> None:
         ("gptq_marlin", "gptq"),
         ("compressed-tensors", "compressed-tensors"),
         ("modelopt", "modelopt_fp4"),
+        ("fp8", "modelopt"),
+        ("gptq", "auto-round"),
     ],
 )
 def test_what_may_be_asked_for(asked: str, method: str) -> None:
