@@ -72,10 +72,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           remedy="edit the field that the message names"),
     Entry(word=Reason.MODEL_REFUSED, severity=_NEEDS, form="FILE has VALUE; REMEDY",
           meaning="the folder holds no Llama model that can be served safely: not LlamaForCausalLM, pickles only,"
-                  " Python files or `auto_map`; or the engine cannot serve it as asked",
+                  " Python files or `auto_map`, a LoRA adapter alone, a quantization or a rotary embedding that the"
+                  " engine does not know; or the engine cannot serve it as asked",
           remedy="the message names the file or the field; use another model, or remove what it names"),
     Entry(word=Reason.LAYOUT_REFUSED, severity=_NEEDS, form="spec.FIELD is N, but the model has N; use at most N",
-          meaning="`sharding` or `contextLength` contradicts the model's config",
+          meaning="`sharding`, `contextLength`, `device` or `engine.quantization` contradicts the model's config",
           remedy="use a value that the message says fits"),
     Entry(word=Reason.WEIGHTS_MISSING, severity=_NEEDS, form="FOLDER holds no FILE: REMEDY",
           meaning="nothing is at the path in the claim, or files that the index names are missing",
@@ -233,7 +234,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="the weights are what was asked for, and their manifest is stored"),
     Entry(word=ReportReason.LICENSE_REFUSED, severity=_NEEDS, shown_as=Reason.MODEL_REFUSED,
           form="the files name license NAME, NAME was accepted",
-          meaning="the model's own files name another license than the accepted one",
+          meaning="the model's own files name other licenses than the accepted one, or one that cannot be read",
           remedy="read the license, and name it in `acceptLicense`"),
     Entry(word=ReportReason.DIGEST_UNKNOWN, severity=_NEEDS, shown_as=Reason.MODEL_REFUSED,
           form="SOURCE lists no sha256 of N files: REMEDY",
