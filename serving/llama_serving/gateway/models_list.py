@@ -2,7 +2,7 @@
 
 ``GET /v1/models`` is no workload, so it starts no group (telemetry/workload.py). Chat clients and monitors ask it
 first: if it waited, they would take a deployment at zero groups for down, although that answers prompts. One model,
-``GET /v1/models/{name}``, is always answered from the same list: an engine has no such route.
+``GET /v1/models/{name}``, is always answered from the same list.
 """
 
 import json
