@@ -4,11 +4,12 @@ None of it is work for a group, so none of it waits, wakes a group or counts for
 """
 
 import json
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
+from llama_serving.gateway.http.bad_requests import OTHER_VERSION
 from llama_serving.gateway.http.cors import METHODS, CorsPolicy
 from llama_serving.gateway.http.errors import error_response
 from llama_serving.gateway.http.request_target import raw_path
@@ -31,6 +32,8 @@ class Edge:
 
     def answer(self, request: web.BaseRequest) -> web.Response | None:
         """Return the answer, or None when the request is none of these."""
+        if request.version > HttpVersion11:  # the parser takes HTTP/2.0 in a line of text
+            return error_response(505, OTHER_VERSION, code="http_version_not_supported")
         if request.method == "OPTIONS":
             return self._options(request)
         if raw_path(request) in HEALTH_PATHS:
@@ -40,20 +43,20 @@ class Edge:
     def _options(self, request: web.BaseRequest) -> web.Response:
         is_preflight = "origin" in request.headers and "access-control-request-method" in request.headers
         if not is_preflight or not self._cors.is_on:
-            return web.Response(status=HTTPStatus.NO_CONTENT, headers={"allow": METHODS})
+            return web.Response(status=204, headers={"allow": METHODS})
         headers = self._cors.preflight(request.headers)
         if headers is None:
             message = (
                 "gateway.cors.origins of the deployment does not list this origin, so its pages may not call this API"
             )
-            return error_response(HTTPStatus.FORBIDDEN, message, code="origin_not_allowed")
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+            return error_response(403, message, code="origin_not_allowed")
+        return web.Response(status=204, headers=headers)
 
     def _health(self, method: str) -> web.Response:
         if method not in ("GET", "HEAD"):
-            response = error_response(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", code="method_not_allowed")
+            response = error_response(405, "only GET and HEAD", code="method_not_allowed")
             response.headers["allow"] = "GET, HEAD, OPTIONS"
             return response
         if self._state.draining:
-            return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway is shutting down", code="draining")
+            return error_response(503, "the gateway is shutting down", code="draining")
         return web.Response(body=_HEALTHY, content_type="application/json", headers={"cache-control": "no-store"})

@@ -72,6 +72,11 @@ class GatewayServer:
         """Number of requests that wait for a backend, whether or not they are workload."""
         return len(self._dispatcher.router.queue)
 
+    @property
+    def open_requests(self) -> int:
+        """Number of requests whose answer has not ended."""
+        return self._state.open_requests
+
     def load(self) -> GatewayLoad:
         """Return the present load of this gateway."""
         return self._admin.load()

@@ -26,7 +26,7 @@ MAX_HEADERS: Final = 128
 _LINGER: Final = 2.0
 
 _INVALID: Final = "the request is not valid HTTP/1.1"
-_OTHER_VERSION: Final = "this port speaks HTTP/1.0 and HTTP/1.1"
+OTHER_VERSION: Final = "this port speaks HTTP/1.0 and HTTP/1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ _BUG: Final = Refusal(500, "internal_error", "the gateway failed to answer this 
 _BY_MESSAGE: Final = {
     "Too many headers": Refusal(431, "headers_too_large", f"the request has more than {MAX_HEADERS} headers"),
     "Received HTTPS": Refusal(400, "bad_request", "this port speaks HTTP without TLS, and the request began with TLS"),
-    "Bad status line:\n  Invalid HTTP version": Refusal(505, "http_version_not_supported", _OTHER_VERSION),
-    "Expected HTTP/2": Refusal(505, "http_version_not_supported", _OTHER_VERSION),
-    "Pause on PRI/Upgrade": Refusal(505, "http_version_not_supported", _OTHER_VERSION),
+    "Bad status line:\n  Invalid HTTP version": Refusal(505, "http_version_not_supported", OTHER_VERSION),
+    "Expected HTTP/2": Refusal(505, "http_version_not_supported", OTHER_VERSION),
+    "Pause on PRI/Upgrade": Refusal(505, "http_version_not_supported", OTHER_VERSION),
     "Missing 'Host'": Refusal(400, "bad_request", "the request has no Host header"),
     "Duplicate '": Refusal(400, "bad_request", "the request has a header twice that may be there once"),
 }

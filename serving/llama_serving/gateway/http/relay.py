@@ -9,7 +9,7 @@ import contextlib
 from typing import cast
 
 from aiohttp import ClientError, web
-from aiohttp.http import HttpProcessingError, StreamWriter
+from aiohttp.http import HttpProcessingError, HttpVersion11, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.http.errors import error_event
@@ -122,7 +122,8 @@ class Relay:
 
     async def _prepare(self, response: web.StreamResponse, *, close: bool) -> None:
         self._response = response
-        if close:
+        # To HTTP/1.0 a body without a length ends with its connection, which aiohttp would keep open.
+        if close or (self._request.version < HttpVersion11 and response.content_length is None):
             response.force_close()
         # prepare() is declared to return the abstract class, which cannot write without waiting.
         self._writer = cast(StreamWriter, await response.prepare(self._request))
