@@ -102,7 +102,7 @@ class RequestHandler:
         self._metrics.codes[refusal.status] += 1
         LOGGER.warning("request refused", extra=fields(status=refusal.status, reason=refusal.message))
         answer.headers["server"] = _SERVER
-        add_cors(answer.headers, self._cors.headers(request.headers.get("origin")))
+        add_cors(answer.headers, self._cors.headers(request.headers.get("origin") or self._cors.only))
 
     async def _answer(self, context: RequestContext) -> web.StreamResponse:
         alone = self._without_group(context.request)
@@ -149,6 +149,8 @@ class RequestHandler:
             context.keep_alive = self._keep_alive_of(context, ticket)
         try:
             reply, endpoint = await self._attempts.reply(context, ticket, call)
+            if context.keep_alive is None and self._keep_alive and reply.is_event_stream:
+                context.keep_alive = self._keep_alive_of(context, ticket)
             try:
                 # It will not be sent again; a stream may last for minutes.
                 del call

@@ -28,13 +28,17 @@ _PREFIX: Final = "access-control-"
 
 
 class CorsPolicy:
-    """The listed origins: ``scheme://host[:port]``, the same with ``*.`` before its host, or ``*``."""
+    """The listed origins: ``scheme://host[:port]``, the same with ``*.`` before its host, or ``*``.
+
+    ``only`` is the one that is listed, if there is but one: who can read an answer whose request has no legible origin.
+    """
 
     def __init__(self, origins: Iterable[str]) -> None:
         listed = [_without_default_port(origin) for origin in origins]
         self.is_on = bool(listed)
         self._any = "*" in listed
         self._named = frozenset(origin for origin in listed if "*" not in origin)
+        self.only = listed[0] if len(listed) == 1 and self._named else None
         self._patterns = [_pattern(origin) for origin in listed if "*." in origin]
 
     def headers(self, origin: str | None) -> dict[str, str]:
