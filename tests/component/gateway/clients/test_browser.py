@@ -51,7 +51,7 @@ class Page:
 async def page() -> AsyncIterator[Page]:
     served = Page()
     app = web.Application()
-    app.router.add_get("/", lambda _: _html())
+    app.router.add_get("/", _html)
     app.router.add_post("/result", served.take)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
@@ -64,7 +64,7 @@ async def page() -> AsyncIterator[Page]:
         await runner.cleanup()
 
 
-async def _html() -> web.Response:
+async def _html(_: web.Request) -> web.Response:
     return web.Response(text=(HERE / "page.html").read_text(), content_type="text/html")
 
 
@@ -74,14 +74,8 @@ async def visit(served: Page, running: Gateway, profile: Path, *, host: str = "1
     query = urlencode({"base": f"http://127.0.0.1:{running.port}/v1", "model": MODEL})
     log = profile / "log"
     with log.open("wb") as output:
-        browser = await asyncio.create_subprocess_exec(
-            chromium,
-            *OPTIONS,
-            f"--user-data-dir={profile}",
-            f"{served.origin(host)}/?{query}",
-            stdout=output,
-            stderr=output,
-        )
+        command = (chromium, *OPTIONS, f"--user-data-dir={profile}", f"{served.origin(host)}/?{query}")
+        browser = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
         try:
             async with asyncio.timeout(SECONDS):
                 return await served.result
@@ -119,13 +113,5 @@ async def test_a_page_that_is_not_listed_can_do_nothing(tmp_path: Path, *, liste
     async with page() as served, world(cors_origins=(served.origin(),) if listed else ()) as (running, upstream):
         got = await visit(served, running, tmp_path, host="localhost")
         assert not [exchange for exchange in upstream.seen if exchange.method == "POST"]
-    assert set(got) == {
-        "whole",
-        "models",
-        "missing",
-        "tooLong",
-        "streamed",
-        "eventSource",
-        "eventSourceWithCredentials",
-    }
+    assert len(got) == 7
     assert {str(each) for each in got.values()} == {"TypeError: Failed to fetch", "Error: the EventSource broke"}
