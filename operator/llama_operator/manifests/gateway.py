@@ -49,6 +49,7 @@ def gateway_config(context: Context) -> GatewayConfig:
     """Return the gateways' start file. They share a group's batch evenly, so that waiting happens in them."""
     spec = context.spec.gateway
     share = -(-context.spec.max_concurrent_requests // spec.replicas)
+    served_name = context.spec.model.name_in_api(context.key.name)
     return GatewayConfig(
         deployment=context.key.name,
         namespace=context.key.namespace,
@@ -61,7 +62,7 @@ def gateway_config(context: Context) -> GatewayConfig:
         idle_timeout=spec.idle_timeout_seconds,
         max_body=parse_bytes(spec.max_body_size),
         drain=spec.drain_seconds,
-        served_name=context.spec.model.served_name or None,
+        served_name=None if served_name == context.key.name else served_name,
         cors_origins=spec.cors.origins if spec.cors else (),
     )
 

@@ -16,7 +16,7 @@ class GatewayConfig(Frozen):
     max_queue_length: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
     queue_timeout: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
     sse_keep_alive: float = Field(
-        default=10, ge=0, description="period of SSE comments in a stream that waits for a group; 0: none"
+        default=10, ge=0, description="period of SSE comments in a stream without a byte; 0: none"
     )
     connect_timeout: float = Field(default=2, gt=0)
     first_byte_timeout: float = Field(default=600, gt=0, description="from the request sent to the response's head")

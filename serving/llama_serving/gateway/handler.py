@@ -136,7 +136,7 @@ class RequestHandler:
         context.may_wait = models is None
         try:
             return await self._route(context, *await self._reader.read(context, target))
-        except (NoGroupNowError, QueueFullError):
+        except (NoGroupNowError, QueueFullError, BackendError):
             if models is None:
                 raise
             return self._sign(context, models)

@@ -82,8 +82,9 @@ class GatewaySpec(ApiModel):
         default=10,
         ge=0,
         le=3600,
-        description="After this wait for a group a stream starts with status 200 and gets an SSE comment each time it "
-        "passes again, so that no proxy closes it; later errors are events of the stream. 0 means never.",
+        description="After this time without a first token a stream starts with status 200, and each time that it "
+        "passes again without a byte the stream gets an SSE comment, so that no proxy closes it; later errors are "
+        "events of the stream. 0 means never.",
     )
     connect_timeout_seconds: int = Field(
         default=2, ge=1, le=60, description="Deadline of a connection to a group; then another group is tried."

@@ -87,7 +87,8 @@ def _uv() -> str:
 def program(name: str, package: str) -> str:
     """Return a program of Debian, installed where we may; skip the test where it cannot be had."""
     try:
-        ensure({name: package})
+        with lock(cache() / "gateway-clients" / "packages.lock"):
+            ensure({name: package})
     except BedError as error:
         pytest.skip(f"{name} is missing: {error}")
     found = shutil.which(name)

@@ -101,7 +101,7 @@ def allows(got: Answer, origin: str) -> bool:
 
 async def test_every_answer_allows_the_page_to_read_it() -> None:
     upstream = Upstream([answer(200), answer(400, b'{"error": {}}'), stream(EVENT, DONE)], then=answer(500))
-    asked = {"headers": {"origin": UI}}
+    asked: Any = {"headers": {"origin": UI}}
     async with upstreams(upstream), gateway(cors_origins=(UI,), queue_timeout=0.1, max_retries=1) as running:
         running.know()
         refused = await running.request(**asked)
@@ -208,12 +208,13 @@ async def test_the_list_does_not_wait_behind_requests_that_do(full: bool) -> Non
         waiting.cancel()
 
 
-async def test_the_list_does_not_wait_for_a_group_that_broke() -> None:
+@pytest.mark.parametrize("config", [{"ejection": 60}, {"max_retries": 0}])
+async def test_the_list_does_not_wait_for_a_group_that_broke(config: dict[str, int]) -> None:
     async def breaks(exchange: Exchange) -> None:
         exchange.reset()
 
     upstream = Upstream(then=breaks)
-    async with upstreams(upstream), gateway(upstream.endpoint("a"), ejection=60) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), **config) as running:
         got = await get(running, MODELS)
         assert (got.status, json.loads(got.body)["data"][0]["id"]) == (200, "d")
 
