@@ -20,7 +20,7 @@ from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.stream import Stream, can_be_continued
 from llama_serving.gateway.dispatcher import Dispatcher, QueueFullError, QueueTimeoutError
 from llama_serving.gateway.edge import Edge
-from llama_serving.gateway.http.bad_requests import Refusal
+from llama_serving.gateway.http.bad_requests import BUG, Refusal
 from llama_serving.gateway.http.body import BodyRefusedError
 from llama_serving.gateway.http.cors import CorsPolicy, add_cors
 from llama_serving.gateway.http.disconnect import disconnect
@@ -99,8 +99,9 @@ class RequestHandler:
 
     def refused(self, request: web.BaseRequest, refusal: Refusal, answer: web.Response) -> None:
         """Count and log a request that could not be read, and complete its answer."""
-        self._metrics.codes[refusal.status] += 1
-        LOGGER.warning("request refused", extra=fields(status=refusal.status, reason=refusal.message))
+        if refusal is not BUG:  # ``handle`` has counted that request, and the bug is in the log
+            self._metrics.codes[refusal.status] += 1
+            LOGGER.warning("request refused", extra=fields(status=refusal.status, reason=refusal.message))
         answer.headers["server"] = _SERVER
         add_cors(answer.headers, self._cors.headers(request.headers.get("origin") or self._cors.only))
 

@@ -8,7 +8,18 @@ import pytest
 
 from llama_serving.gateway.http.sse_keepalive import COMMENT, COMPUTING
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
-from tests.component.gateway.scripted import DONE, EVENT, OK_BODY, Exchange, Script, Upstream, answer, head, upstreams
+from tests.component.gateway.scripted import (
+    DONE,
+    EVENT,
+    OK_BODY,
+    Exchange,
+    Script,
+    Upstream,
+    answer,
+    head,
+    stream,
+    upstreams,
+)
 from tests.component.gateway.test_continuation import ASKED, ENGINE, endpoint, says, want
 from tests.component.gateway.test_sse_keepalive import SOON, ask, error_of, events, without_comments
 
@@ -41,17 +52,19 @@ async def begins(running: Gateway, comments: int = 2) -> tuple["asyncio.Task[Ans
     return waiting.task, waiting.pieces
 
 
-@pytest.mark.parametrize("body", [ASKED, PASSED_ON])
-async def test_a_stream_gets_comments_while_its_first_token_is_computed(body: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"), [(CHAT, ASKED), (CHAT, PASSED_ON), ("/v1/responses", {"stream": True, "input": "Hi"})]
+)
+async def test_a_stream_gets_comments_while_its_first_token_is_computed(path: str, body: dict[str, object]) -> None:
     go = asyncio.Event()
 
     async def slow(exchange: Exchange) -> None:
         await go.wait()
-        await says(ENGINE)(exchange)
+        await (says(ENGINE) if path == CHAT else stream(EVENT, DONE))(exchange)
 
     upstream = Upstream(then=slow)
     async with upstreams(upstream), gateway(endpoint(upstream, "a"), **SOON) as running:
-        waiting = ask(running, body)
+        waiting = ask(running, body, path)
         await waiting.held(3)
         go.set()
         got = await waiting.got()
@@ -64,12 +77,13 @@ async def test_a_stream_gets_comments_while_its_first_token_is_computed(body: di
         assert events(got) == want()
 
 
-async def test_a_stream_that_its_group_began_gets_comments_between_two_tokens() -> None:
+@pytest.mark.parametrize(("method", "path"), [("POST", CHAT), ("POST", "/v1/messages"), ("GET", "/v1/responses/1")])
+async def test_a_stream_that_its_group_began_gets_comments_between_two_tokens(method: str, path: str) -> None:
     engine = Paused([EVENT, EVENT, DONE])
     upstream = Upstream(then=engine)
     async with upstreams(upstream), gateway(upstream.endpoint("a"), sse_keep_alive=0.2) as running:
         engine.go()
-        waiting = ask(running, PASSED_ON)
+        waiting = ask(running, PASSED_ON, path, method=method)
         for wanted in (3, 6):
             await waiting.held(wanted)
             engine.go()
@@ -112,7 +126,7 @@ async def test_no_comment_is_within_an_event(pieces: Sequence[bytes]) -> None:
             engine.go()
         got = await task
     assert COMPUTING in got.body
-    assert got.body.replace(COMPUTING, b"") == b"".join(pieces)
+    assert without_comments(got.body) == b"".join(pieces)
     for part in got.body.split(COMPUTING)[:-1]:
         assert not part or part.endswith((b"\n\n", b"\r\n\r\n"))
 

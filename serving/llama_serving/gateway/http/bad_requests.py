@@ -38,7 +38,8 @@ class Refusal:
     message: str
 
 
-_BUG: Final = Refusal(500, "internal_error", "the gateway failed to answer this request; its log has the cause")
+#: What the client of a request is told that a bug ended.
+BUG: Final = Refusal(500, "internal_error", "the gateway failed to answer this request; its log has the cause")
 #: By the beginning of the parser's own message, which has nothing of the request; for errors without a class.
 _BY_MESSAGE: Final = {
     "Too many headers": Refusal(431, "headers_too_large", f"the request has more than {MAX_HEADERS} headers"),
@@ -64,7 +65,7 @@ def refusal_of(error: BaseException) -> Refusal:
             return Refusal(400, "bad_request", f"{_INVALID}: a header has a character that none may have")
         case HttpProcessingError():
             return _by_message(error)
-    return _BUG
+    return BUG
 
 
 def _by_message(error: HttpProcessingError) -> Refusal:
@@ -120,8 +121,8 @@ class ClientProtocol(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002  # it has bytes of the request
     ) -> web.StreamResponse:
         """Return the answer to a request that could not be read, or that a bug ended."""
-        refusal = _BUG if exc is None or status != 400 else refusal_of(exc)
-        if refusal is _BUG:
+        refusal = BUG if exc is None or status != 400 else refusal_of(exc)
+        if refusal is BUG:
             LOGGER.error("a bug ended a request", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun: there can be no other")
