@@ -7,7 +7,7 @@ import json
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 
 from llama_serving.gateway.http.bad_requests import OTHER_VERSION
 from llama_serving.gateway.http.cors import METHODS, CorsPolicy
@@ -17,6 +17,7 @@ from llama_serving.gateway.server_state import ServerState
 
 #: For load balancers and monitors: 200 while the gateway takes requests, 503 from SIGTERM on.
 HEALTH_PATHS: Final = frozenset({"/", "/health"})
+_SPOKEN: Final = (HttpVersion11, HttpVersion10)
 _NOT_LISTED: Final = (
     "gateway.cors.origins of the deployment does not list this origin, so its pages may not call this API"
 )
@@ -32,7 +33,7 @@ class Edge:
 
     def answer(self, request: web.BaseRequest) -> web.Response | None:
         """Return the answer, or None when the request is none of these."""
-        if request.version > HttpVersion11:  # the parser takes HTTP/2.0 in a line of text
+        if request.version not in _SPOKEN:  # the parser takes HTTP/0.9, and HTTP/2.0 in a line of text
             return error_response(505, OTHER_VERSION, code="http_version_not_supported")
         if request.method == "OPTIONS":
             return self._options(request)

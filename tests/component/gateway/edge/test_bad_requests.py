@@ -27,6 +27,7 @@ REQUESTS: Final[dict[str, tuple[int, str, bytes]]] = {
     "protocol": (400, "bad_request", b"GET /SECRET SECRET/1.1\r\nhost: x\r\n\r\n"),
     "HTTP/2": (505, "http_version_not_supported", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nSECRET"),
     "HTTP/2 in text": (505, "http_version_not_supported", b"GET /SECRET HTTP/2.0\r\nhost: x\r\n\r\n"),
+    "HTTP/0.9": (505, "http_version_not_supported", b"GET /SECRET\r\n\r\n"),
     "no host": (400, "bad_request", b"GET /SECRET HTTP/1.1\r\n\r\n"),
     "two hosts": (400, "bad_request", b"GET /v1/models HTTP/1.1\r\nhost: x\r\nhost: SECRET\r\n\r\n"),
     "name with a space": (400, "bad_request", b"GET / HTTP/1.1\r\nhost: x\r\nSEC RET: SECRET\r\n\r\n"),
