@@ -321,6 +321,26 @@ IMAGES: Final = (
 )
 
 GATEWAY: Final = (
+    *(
+        _spec(f"origin {origin}", "gateway.cors.origins must be origins as", gateway={"cors": {"origins": [origin]}})
+        for origin in (
+            "chat.example.com",
+            "https://chat.example.com/",
+            "https://chat.example.com/path",
+            "https://Chat.example.com",
+            "https://user@chat.example.com",
+            "https://chat.*.com",
+            "https://*",
+            "https://*chat.example.com",
+            "https://chat.example.com:0",
+            "https://chat.example.com:123456",
+            "https://a.example https://b.example",
+            "null",
+        )
+    ),
+    _spec("no origin", "gateway.cors.origins", gateway={"cors": {"origins": []}}),
+    _spec("cors without origins", "gateway.cors.origins", gateway={"cors": {}}),
+    _spec("origin twice", "Duplicate value", gateway={"cors": {"origins": ["*", "*"]}}),
     _spec("no gateway", "gateway.replicas must be at least 1", gateway={"replicas": 0}),
     _spec("negative queue", "greater than or equal to 0", gateway={"maxQueueLength": -1}),
     _spec("no wait", "greater than or equal to 1", gateway={"queueTimeoutSeconds": 0}),

@@ -153,6 +153,13 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"placement": {"nodeSelector": {"zone": "", "example.com/pool": "a"}}},
         {"placement": {"tolerations": [{"operator": "Exists"}]}},
         {"engine": {"gpuMemoryUtilization": 0.5, "blockSize": 16}},
+        {"gateway": {"cors": {"origins": ["*"]}}},
+        {
+            "gateway": {
+                "cors": {"origins": ["https://*.example.com:8443", "http://localhost:3000", "http://[::1]:3000"]}
+            }
+        },
+        {"gateway": {"cors": {"origins": ["app://obsidian.md", "https://chat.example.com"]}}},
     ],
     ids=str,
 )

@@ -149,6 +149,7 @@ def _ports(stage: int) -> list[dict[str, Any]]:
     ports = [{"name": "state", "containerPort": names.PORT_STATE, "protocol": "TCP"}]
     if stage == 0:
         ports.insert(0, {"name": "engine", "containerPort": names.PORT_ENGINE, "protocol": "TCP"})
+        ports.append({"name": "metrics", "containerPort": names.PORT_METRICS, "protocol": "TCP"})
     return ports
 
 

@@ -45,7 +45,7 @@ ANNOTATION_CONFIG: Final = f"{API_GROUP}/config"
 # Annotation of a resolver's Job: number of the attempt, decimal.
 ANNOTATION_ATTEMPT: Final = f"{API_GROUP}/attempt"
 
-# Label of a namespace from which the gateways' metrics may be read ("enabled").
+# Label of a namespace, or of a pod beside the deployment, that may read metrics of gateways and leaders ("enabled").
 LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
@@ -59,6 +59,7 @@ ANNOTATION_ADMITTED: Final = f"{API_GROUP}/admitted"
 # Ports of a stage pod.
 PORT_ENGINE: Final = 8000  # leader: the OpenAI routes of the engine
 PORT_STATE: Final = 8080  # every stage: the supervisor's /llama/state, /live, /ready
+PORT_METRICS: Final = 9000  # leader: /metrics of its engine, the same port as a gateway's
 PORT_RAY_GCS: Final = 6379
 PORT_RAY_DASHBOARD: Final = 8265  # leader: the Serve REST API
 
@@ -94,6 +95,7 @@ ROUTE_STATE: Final = "/llama/state"
 ROUTE_DESIRED: Final = "/llama/desired"
 ROUTE_LIVE: Final = "/live"
 ROUTE_READY: Final = "/ready"
+ROUTE_METRICS: Final = "/metrics"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"

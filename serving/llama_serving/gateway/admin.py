@@ -31,7 +31,7 @@ class AdminApi:
         """Return the application with the routes."""
         app = web.Application()
         app.router.add_get("/load", self._get_load)
-        app.router.add_get("/metrics", self._get_metrics)
+        app.router.add_get(names.ROUTE_METRICS, self._get_metrics)
         app.router.add_get(names.ROUTE_LIVE, self._get_live)
         app.router.add_get(names.ROUTE_READY, self._get_ready)
         return app

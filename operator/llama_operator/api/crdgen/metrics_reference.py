@@ -18,6 +18,11 @@ process. A histogram has the series `_bucket` (label `le`), `_sum` and `_count`.
 _PROCESSES: Final = (
     ("Operator", "`GET :8080/metrics` of the operator's pod", "llama_operator.metrics:METRICS"),
     ("Gateway", "`GET :9000/metrics` of each gateway pod", "llama_serving.config.gateway_metrics:METRICS"),
+    (
+        "Leader",
+        "`GET :9000/metrics` of stage 0 of each group, followed by the engine's own metrics, all of vLLM's `vllm:*`",
+        "llama_serving.cell.shared.engine_metrics:METRICS",
+    ),
 )
 
 
