@@ -29,6 +29,7 @@ class Outcome:
 
     problems: list[Explanation] = field(default_factory=list)
     after: float | None = None
+    writes: int = 0  # objects that were not as the plan wants them
 
     def pause(self, recheck: float) -> float:
         """Return the seconds until the next pass: sooner when the API server says so, later where it refuses."""
@@ -111,7 +112,7 @@ async def apply(
     plan: Plan, changes: Changes, context: Context, *, cluster: Cluster, supervisors: Supervisors
 ) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
-    walk = _PlanWalk(context, cluster, Outcome(list(changes.explanations)))
+    walk = _PlanWalk(context, cluster, Outcome(list(changes.explanations), writes=changes.count))
     for rotation in plan.actions.rotations:
         await walk.rotate(rotation)
     for delete in plan.actions.deletes:

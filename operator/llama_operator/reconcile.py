@@ -32,7 +32,6 @@ from llama_operator.observe.weights import weights_views
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
@@ -83,7 +82,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
-        state = await _report(decided, state, (), cluster=edges.cluster)
+        state = await _report(decided, state, Outcome(), cluster=edges.cluster)
     edges.autoscalers.keep(key, uid, result=decided.scaling, now=now)
     outcome = await _act(decided, state, edges)
     await admit_groups(
@@ -94,7 +93,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
         outcome=outcome,
         now=now,
     )
-    await _report(decided, state, tuple(outcome.problems), cluster=edges.cluster)
+    await _report(decided, state, outcome, cluster=edges.cluster)
     return outcome.pause(decided.recheck)
 
 
@@ -195,9 +194,10 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)
 
 
-async def _report(decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster) -> PlanState:
+async def _report(decided: Plan, state: PlanState, outcome: Outcome, *, cluster: Cluster) -> PlanState:
     """Write the status, if it says something else than before; return the state with it."""
-    status, before = deployment_status(state, decided, problems), state.snapshot.status
+    status = deployment_status(state, decided, tuple(outcome.problems), writes=outcome.writes)
+    before = state.snapshot.status
     if status != before:
         owner = Owner(state.snapshot.key, state.snapshot.uid, API_VERSION, KIND)
         await write_report(owner, status.to_api(), deployment_events(before, status), cluster=cluster)

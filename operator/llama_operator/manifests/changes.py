@@ -47,6 +47,11 @@ class Changes:
     releases: tuple[Ref, ...] = ()  # shared objects that are let go of
     explanations: tuple[Explanation, ...] = ()
 
+    @property
+    def count(self) -> int:
+        """Objects that are not as the plan wants them."""
+        return len(self.claims) + len(self.applies) + len(self.prunes) + len(self.releases)
+
 
 def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
     """Compare what the plan wants with what was observed."""

@@ -9,8 +9,8 @@ from llama_operator.plan.placement.shortage import pod_shortage
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.sentences import deployment as deployment_sentences
 from llama_operator.plan.sentences import groups as sentences
-from llama_operator.ports import Capacity
-from llama_serving.config.reason_catalogue import reason_from
+from llama_operator.ports import Capacity, Manifest
+from llama_serving.config.reason_catalogue import FAILURES, reason_from
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import CellState, Phase
 from llama_serving.config.wording import clause, rough_seconds
@@ -45,23 +45,47 @@ def explain_group(ordinal: int, stages: int, state: PlanState) -> Explanation | 
 
 
 def explain_gateway(snapshot: Snapshot) -> tuple[Explanation, ...]:
-    """Say that no gateway is ready, since requests reach the groups through gateways only."""
+    """Say that no gateway is ready, since requests reach the groups through gateways only; or how many are not."""
     ready, asked = gateways_ready(snapshot)
-    if ready:
+    changed = gateways_settled(snapshot)
+    if ready and changed >= asked:
         return ()
     stuck = (_not_running(pod, snapshot.capacity) for pod in snapshot.gateways if pod.alive)
     first = most_severe(tuple(explanation for explanation in stuck if explanation))
+    if ready:
+        text = deployment_sentences.gateways_starting(ready=changed, asked=asked, why=first.detail if first else "")
+        failed = first is not None and first.reason in FAILURES
+        return (Explanation(first.reason if first and failed else Reason.GATEWAY_STARTING, text),)
     text = deployment_sentences.gateways_not_ready(asked=asked, why=first.detail if first else "")
     return (Explanation(Reason.GATEWAY_NOT_READY, text),)
 
 
 def gateways_ready(snapshot: Snapshot) -> tuple[int, int]:
     """Count the gateway pods that answer, and those asked for; both 0 before the Deployment was seen."""
-    found = (child for child in snapshot.children if child["kind"] == "Deployment")
-    gateway = next(found, None)
+    gateway = _gateway(snapshot)
     if gateway is None:
         return 0, 0
     return (gateway.get("status") or {}).get("availableReplicas", 0), gateway["spec"].get("replicas", 0)
+
+
+def gateways_settled(snapshot: Snapshot) -> int:
+    """Count the gateway pods that run as their Deployment asks and answer; 0 before its controller has seen a change.
+
+    Pods of the earlier template are counted as available ones, so that a new pod counts once it surely answers.
+    """
+    gateway = _gateway(snapshot)
+    if gateway is None:
+        return 0
+    status = gateway.get("status") or {}
+    generation = gateway["metadata"].get("generation", 0)
+    if status.get("observedGeneration", generation) < generation:
+        return 0
+    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
+    return max(min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0) - old), 0)
+
+
+def _gateway(snapshot: Snapshot) -> Manifest | None:
+    return next((child for child in snapshot.children if child["kind"] == "Deployment"), None)
 
 
 def explain_pod(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None:

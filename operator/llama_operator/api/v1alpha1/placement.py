@@ -27,22 +27,23 @@ def selector_rules(field: str) -> tuple[Rule, ...]:
     )
 
 
+# Items of a list have no defaults in the CRD, so a rule asks for each field with its default.
 _TOLERATION_RULES: Final = (
     Rule(
-        "self.operator != 'Exists' || self.value == ''",
+        "self.?operator.orValue('Equal') != 'Exists' || self.?value.orValue('') == ''",
         "placement.tolerations: value must be empty when operator is Exists",
-        shown="key is {self.key}, value is {self.value}",
+        shown="key is {self.?key.orValue('')}, value is {self.?value.orValue('')}",
         field="value",
     ),
     Rule(
-        "self.key != '' || self.operator == 'Exists'",
+        "self.?key.orValue('') != '' || self.?operator.orValue('Equal') == 'Exists'",
         "placement.tolerations: operator must be Exists when key is empty, which tolerates every taint",
         field="operator",
     ),
     Rule(
-        "!has(self.tolerationSeconds) || self.effect == 'NoExecute'",
+        "!has(self.tolerationSeconds) || self.?effect.orValue('') == 'NoExecute'",
         "placement.tolerations: tolerationSeconds needs effect NoExecute",
-        shown="key is {self.key}",
+        shown="key is {self.?key.orValue('')}",
         field="effect",
     ),
 )
