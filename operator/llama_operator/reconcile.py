@@ -1,8 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(autoscaler_registry.py) and, where the gateways are read every second, what supervisors at rest have answered lately
-(supervisor_cache.py).
+(autoscaler_registry.py), what metrics show (metrics/) and, where the gateways are read every second, what supervisors
+at rest have answered lately (supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -25,6 +25,7 @@ from llama_operator.gang_admission import admit_groups
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
+from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
@@ -70,6 +71,13 @@ class Edges:
     admission_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time admits groups
     autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
+    deployments: DeploymentRegistry = field(default_factory=DeploymentRegistry)
+
+    def forget(self, uid: str) -> None:
+        """Forget a deployment that is gone: its metrics vanish with it."""
+        self.autoscalers.forget(uid)
+        self.supervisor_caches.pop(uid, None)
+        self.deployments.forget(uid)
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
@@ -77,8 +85,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
     state = plan_state(await _observe(bodies, edges, now), settings, now)
     key, uid = state.snapshot.key, state.snapshot.uid
     if state.snapshot.deleting:
-        edges.autoscalers.keep(key, uid, result=None, now=now)
-        edges.supervisor_caches.pop(uid, None)
+        edges.forget(uid)
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
@@ -93,7 +100,8 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
         outcome=outcome,
         now=now,
     )
-    await _report(decided, state, outcome, cluster=edges.cluster)
+    state = await _report(decided, state, outcome, cluster=edges.cluster)
+    edges.deployments.keep(state.snapshot, wanted=decided.replicas, problems=outcome.problems)
     return outcome.pause(decided.recheck)
 
 

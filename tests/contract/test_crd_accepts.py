@@ -153,6 +153,14 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"placement": {"nodeSelector": {"zone": "", "example.com/pool": "a"}}},
         {"placement": {"tolerations": [{"operator": "Exists"}]}},
         {"engine": {"gpuMemoryUtilization": 0.5, "blockSize": 16}},
+        {
+            "podTemplate": {
+                "labels": {"team": "", "app.kubernetes.io/part-of": "chat", "kueue.x-k8s.io/queue-name": "a"}
+            }
+        },
+        {"podTemplate": {"annotations": {"sidecar.istio.io/inject": "false", "a": "x" * 16_384}}},
+        {"podTemplate": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}},
+        {"gateway": {"podTemplate": {"labels": {"sidecar.istio.io/inject": "true"}}}},
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile import Edges, reconcile
@@ -51,6 +52,7 @@ class World:
         """Another process of the operator: it remembers nothing."""
         self.autoscalers = AutoscalerRegistry()
         self.supervisor_caches: dict[str, SupervisorCache] = {}
+        self.deployments = DeploymentRegistry()
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -67,6 +69,7 @@ class World:
                     self.nodes,
                     autoscalers=self.autoscalers,
                     supervisor_caches=self.supervisor_caches,
+                    deployments=self.deployments,
                 ),
                 settings=self.settings,
                 now=self.cluster.now,

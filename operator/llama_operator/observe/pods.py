@@ -67,6 +67,7 @@ class PodView:
     nominated: bool = False  # the scheduler displaces pods of lower priority for it
     claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
     volume_missing: bool = False  # the scheduler waits for a claim that does not exist or does not bind
+    pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
     def alive(self) -> bool:
@@ -118,6 +119,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         nominated=bool(status.get("nominatedNodeName")),
         claims=mounted(body),
         volume_missing="persistentvolumeclaim" in _unscheduled(scheduled),
+        pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 
 

@@ -80,8 +80,8 @@ def gateways_settled(snapshot: Snapshot) -> int:
     generation = gateway["metadata"].get("generation", 0)
     if status.get("observedGeneration", generation) < generation:
         return 0
-    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
-    return max(min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0) - old), 0)
+    replicas, updated = int(status.get("replicas", 0)), int(status.get("updatedReplicas", 0))
+    return max(min(updated, int(status.get("availableReplicas", 0)) - (replicas - updated)), 0)
 
 
 def _gateway(snapshot: Snapshot) -> Manifest | None:
