@@ -97,6 +97,8 @@ def _deployments() -> Iterator[Case]:
         if severity is Severity.FAILED:  # the groups are back, and nothing goes on without another spec
             held = deployment_with(Explanation(reason, "a sentence"), phase="Held")
             yield _case(f"{reason}, rollout held", held, "Failed")
+    busy = deployment_with(Explanation(Reason.IMAGE_UNAVAILABLE, "a sentence", passing=True))
+    yield _case("ImageUnavailable for a moment", busy, "InProgress")
     grows = world(*_PODS, cells=heard(*_PODS), spec={"placement": {"scheduling": "perPod"}})
     for reason in (Reason.UNSCHEDULABLE, Reason.WAITING_FOR_ROOM):
         status = deployment_with(Explanation(reason, "a sentence"), seen=grows)

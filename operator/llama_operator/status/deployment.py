@@ -27,7 +27,7 @@ from llama_serving.config import names
 from llama_serving.config.reason_catalogue import CATALOGUE, FAILURES, Severity
 from llama_serving.config.reasons import Reason, ReportReason
 
-_ROOM: Final = frozenset({Reason.UNSCHEDULABLE, Reason.WAITING_FOR_ROOM})
+_CAPACITY: Final = frozenset({Reason.UNSCHEDULABLE, Reason.WAITING_FOR_ROOM})
 
 
 @dataclass(frozen=True)
@@ -161,16 +161,17 @@ def _kstatus(report: _Report, first: Explanation, stamp: Stamp) -> tuple[Conditi
     if ready and report.writes:
         ready, first = False, Explanation(Reason.APPLYING, sentences.applying(report.writes))
     why = (first.reason, first.detail)
-    return kstatus_conditions(why, ready=ready, stalled=_is_stalled(first.reason, report), stamp=stamp)
+    return kstatus_conditions(why, ready=ready, stalled=_is_stalled(first, report), stamp=stamp)
 
 
-def _is_stalled(reason: Reason, report: _Report) -> bool:
+def _is_stalled(first: Explanation, report: _Report) -> bool:
     """Return whether nothing goes on by itself: somebody has to act, or a rollout that failed is held.
 
-    Where the cluster adds nodes for pending pods, pods that wait for room wait for nobody.
+    Where the cluster adds nodes for pending pods, pods that wait for capacity wait for nobody.
     """
     spec, rollout = report.state.snapshot.spec, report.plan.persisted.rollout
-    if reason in _ROOM and spec is not None and spec.placement.scheduling == "perPod":
+    adds_nodes = spec is not None and spec.placement.scheduling == "perPod"
+    if first.passing or (first.reason in _CAPACITY and adds_nodes):
         return False
-    held = rollout is not None and rollout.phase == "Held" and CATALOGUE[reason].severity is Severity.FAILED
-    return held or needs_somebody(reason)
+    held = rollout is not None and rollout.phase == "Held" and CATALOGUE[first.reason].severity is Severity.FAILED
+    return held or needs_somebody(first.reason)
