@@ -16,6 +16,7 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
 from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.loop import Heartbeat
+from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.settings import Settings
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
@@ -43,7 +44,8 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
         edges = Edges(cluster, HttpSupervisors(session), HttpGateways(session))
 
         async def one_pass(bodies: Bodies) -> float:
-            return await reconcile(bodies, edges=edges, settings=settings, now=datetime.now(UTC))
+            with edges.deployments.measured(bodies.deployment["metadata"], time.monotonic):
+                return await reconcile(bodies, edges=edges, settings=settings, now=datetime.now(UTC))
 
         async def one_weights_pass(bodies: WeightsBodies) -> float:
             now = datetime.now(UTC)
@@ -52,8 +54,15 @@ async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) ->
             )
 
         registry = kopf.OperatorRegistry()
-        build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)
-        runner = await admin.serve(heartbeat, edges.autoscalers, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
+        build(
+            registry,
+            one_pass=one_pass,
+            one_weights_pass=one_weights_pass,
+            heartbeat=heartbeat,
+            ended=edges.forget,
+        )
+        state = OperatorState(edges.autoscalers, edges.deployments)
+        runner = await admin.serve(heartbeat, state, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
         try:
             await kopf.operator(
                 registry=registry,

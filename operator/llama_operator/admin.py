@@ -1,15 +1,15 @@
 """The operator's admin port: liveness, metrics and the recordings of autoscaling.
 
 GET /live                                 200, or 503 when a loop is late: only a restart helps then
-GET /metrics                              Prometheus' text format (metrics.py)
+GET /metrics                              Prometheus' text format (metrics/)
 GET /autoscaling/{namespace}/{name}.csv   the last hour, as ``python -m llama_operator.replay replay`` reads it
 """
 
 from aiohttp import web
 
-from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.loop import Heartbeat
-from llama_operator.metrics import METRICS
+from llama_operator.metrics.registry import OperatorState
+from llama_operator.metrics.table import METRICS
 from llama_operator.plan.autoscaling.recording import as_csv
 from llama_operator.ports import Key
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
@@ -22,10 +22,10 @@ LATE = 120.0  # seconds; twice the longest pass
 class AdminApi:
     """The routes of the admin port."""
 
-    def __init__(self, heartbeat: Heartbeat, registry: AutoscalerRegistry) -> None:
+    def __init__(self, heartbeat: Heartbeat, state: OperatorState) -> None:
         self._heartbeat = heartbeat
-        self._registry = registry
-        self._exposition = exposition(METRICS, lambda: registry)
+        self._registry = state.autoscalers
+        self._exposition = exposition(METRICS, lambda: state)
 
     def app(self) -> web.Application:
         """Return the application with the routes."""
@@ -52,9 +52,9 @@ class AdminApi:
         return web.Response(text=as_csv(readings), content_type="text/csv", charset="utf-8")
 
 
-async def serve(heartbeat: Heartbeat, registry: AutoscalerRegistry, *, port: int = PORT) -> web.AppRunner:
+async def serve(heartbeat: Heartbeat, state: OperatorState, *, port: int = PORT) -> web.AppRunner:
     """Serve the admin port; the caller cleans the runner up."""
-    runner = web.AppRunner(AdminApi(heartbeat, registry).app(), access_log=None)
+    runner = web.AppRunner(AdminApi(heartbeat, state).app(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()
     return runner

@@ -163,6 +163,14 @@ class Cluster(Protocol):
         ``move`` tells the gateways to move streams that still run to other groups, until the gate opens again.
         """
 
+    async def set_pod_metadata(
+        self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+    ) -> None:
+        """Set labels and annotations of a pod; None removes one, and the others stay.
+
+        A pod that is gone, or is another one (uid), counts as success. Raises Retry or Rejected.
+        """
+
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Return the token in this Secret, which is created with a random one unless it exists; never changes one."""
 

@@ -1,8 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(autoscaler_registry.py), what was asked about pods that wait (inquiry/) and, where the gateways are read every second,
-what supervisors at rest have answered lately (supervisor_cache.py).
+(autoscaler_registry.py), what metrics show (metrics/), what was asked about pods that wait (inquiry/) and, where the
+gateways are read every second, what supervisors at rest have answered lately (supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -27,6 +27,7 @@ from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
 from llama_operator.manifests.rehearsal import trial_objects
+from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
@@ -35,7 +36,6 @@ from llama_operator.observe.weights import weights_views
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
@@ -78,6 +78,15 @@ class Edges:
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
     admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
     inquiries: Inquiries = field(default_factory=dict)  # by uid of a deployment or of weights
+    deployments: DeploymentRegistry = field(default_factory=DeploymentRegistry)
+
+    def forget(self, uid: str) -> None:
+        """Forget a deployment that is gone: its metrics vanish with it."""
+        self.autoscalers.forget(uid)
+        self.supervisor_caches.pop(uid, None)
+        self.admission_answers.pop(uid, None)
+        self.inquiries.pop(uid, None)
+        self.deployments.forget(uid)
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
@@ -85,14 +94,11 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
     state = plan_state(await _observe(bodies, edges, now), settings, now)
     key, uid = state.snapshot.key, state.snapshot.uid
     if state.snapshot.deleting:
-        edges.autoscalers.keep(key, uid, result=None, now=now)
-        edges.supervisor_caches.pop(uid, None)
-        edges.admission_answers.pop(uid, None)
-        edges.inquiries.pop(uid, None)
+        edges.forget(uid)
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
-        state = await _report(decided, state, (), cluster=edges.cluster)
+        state = await _report(decided, state, Outcome(), cluster=edges.cluster)
     edges.autoscalers.keep(key, uid, result=decided.scaling, now=now)
     outcome = await _act(decided, state, edges)
     await admit_groups(
@@ -103,7 +109,8 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
         outcome=outcome,
         now=now,
     )
-    await _report(decided, state, tuple(outcome.problems), cluster=edges.cluster)
+    state = await _report(decided, state, outcome, cluster=edges.cluster)
+    edges.deployments.keep(state.snapshot, wanted=decided.replicas, problems=outcome.problems)
     return outcome.pause(decided.recheck)
 
 
@@ -225,9 +232,10 @@ async def _rehearse(decided: Plan, state: PlanState, context: Context, *, edges:
         )
 
 
-async def _report(decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster) -> PlanState:
+async def _report(decided: Plan, state: PlanState, outcome: Outcome, *, cluster: Cluster) -> PlanState:
     """Write the status, if it says something else than before; return the state with it."""
-    status, before = deployment_status(state, decided, problems), state.snapshot.status
+    status = deployment_status(state, decided, tuple(outcome.problems), writes=outcome.writes)
+    before = state.snapshot.status
     if status != before:
         owner = Owner(state.snapshot.key, state.snapshot.uid, API_VERSION, KIND)
         await write_report(owner, status.to_api(), deployment_events(before, status), cluster=cluster)

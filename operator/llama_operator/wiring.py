@@ -51,6 +51,14 @@ class WakeFlag:
     gone: bool = False
 
 
+@dataclass(frozen=True)
+class LoopEnd:
+    """Who hears that a loop has ended."""
+
+    heartbeat: Heartbeat
+    ended: Callable[[str], None]  # with the uid of its object
+
+
 @dataclass
 class WakeFlags:
     """The wake flags of the running loops."""
@@ -84,9 +92,14 @@ class WakeFlags:
 
 
 def build(
-    registry: kopf.OperatorRegistry, *, one_pass: OnePass, one_weights_pass: OneWeightsPass, heartbeat: Heartbeat
+    registry: kopf.OperatorRegistry,
+    *,
+    one_pass: OnePass,
+    one_weights_pass: OneWeightsPass,
+    heartbeat: Heartbeat,
+    ended: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Register everything that kopf calls."""
+    """Register everything that kopf calls. ``ended`` gets the uid of an object whose loop has ended."""
     wakes = WakeFlags()
     kopf.on.login(registry=registry)(_login)
     kopf.on.startup(registry=registry)(_configure)
@@ -100,7 +113,7 @@ def build(
         kopf.daemon(
             API_GROUP, VERSION, plural, registry=registry, id=f"loop-{plural}",
             cancellation_backoff=2.0, cancellation_timeout=5.0,
-        )(_loop(wakes, plural, step=step, heartbeat=heartbeat))  # fmt: skip
+        )(_loop(wakes, plural, step=step, ends=LoopEnd(heartbeat, ended)))  # fmt: skip
 
 
 def loop_key(plural: str, namespace: str, name: str) -> Key:
@@ -187,7 +200,7 @@ def _children(key: Key, indices: Mapping[str, Any]) -> list[Any]:
     return [child for _, plural in CHILDREN for child in indices[_index_name(plural)].get(key, ())]
 
 
-def _loop(wakes: WakeFlags, plural: str, *, step: Step, heartbeat: Heartbeat) -> Callable[..., Awaitable[None]]:
+def _loop(wakes: WakeFlags, plural: str, *, step: Step, ends: LoopEnd) -> Callable[..., Awaitable[None]]:
     async def loop(
         *, namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
     ) -> None:
@@ -200,12 +213,13 @@ def _loop(wakes: WakeFlags, plural: str, *, step: Step, heartbeat: Heartbeat) ->
                 wake=flag.event,
                 stopped=lambda: bool(stopped) or flag.gone,
                 one_pass=lambda: step(key, body, kwargs),
-                heartbeat=heartbeat,
+                heartbeat=ends.heartbeat,
             )
         finally:
             ending.cancel()
+            ends.ended(uid)
             if wakes.leave(key, flag):
-                heartbeat.forget(key)
+                ends.heartbeat.forget(key)
 
     return loop
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from llama_operator.api import KIND
-from llama_operator.metrics import METRICS
+from llama_operator.metrics.registry import OperatorState
+from llama_operator.metrics.table import METRICS
 from llama_operator.plan.autoscaling.recording import as_csv
 from llama_operator.ports import Key, SupervisorAnswer, Supervisors
 from llama_operator.reconcile import snapshot
@@ -165,7 +166,7 @@ async def test_without_autoscaling_again_the_spec_counts() -> None:
 async def test_metrics_and_the_recording_of_an_hour() -> None:
     world = scaled_world(1, minReplicas=1)
     await world.settle()
-    text = exposition(METRICS, lambda: world.autoscalers)().decode()
+    text = exposition(METRICS, lambda: OperatorState(world.autoscalers))().decode()
     labels = 'deployment="chat",namespace="team"'
     assert f"llama_operator_autoscaling_desired_groups{{{labels}}} 1.0\n" in text
     assert f"llama_operator_autoscaling_serving_groups{{{labels}}} 1.0\n" in text

@@ -16,7 +16,12 @@ from tests.contract.stand import Stand, give_rights
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the programs before the first test, with progress: a test's deadline is no measure of a compiler."""
     wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
-    programs = {"apiserver": binaries.CONTROL_PLANE, "helm": ("helm",), "collector": ("kube-controller-manager",)}
+    programs = {
+        "apiserver": binaries.CONTROL_PLANE,
+        "helm": ("helm",),
+        "bare": ("helm",),
+        "collector": ("kube-controller-manager",),
+    }
     if not session.config.option.collectonly:
         with contextlib.suppress(BedError):  # the fixture that needs them says why
             binaries.ensure(name for fixture, names in programs.items() if fixture in wanted for name in names)

@@ -175,6 +175,25 @@ async def test_rotation_of_another_or_a_vanished_pod_changes_nothing(bench: Benc
     await bench.cluster.set_rotation(bench.key, gone, open_=True, reason="x", weights="v1")
 
 
+async def test_metadata_of_a_pod_is_set_and_removed_and_the_rest_stays(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    own, ref = pod["metadata"]["labels"], Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+
+    async def write(team: str | None, cost: str | None, *, uid: str = ref.uid) -> tuple[Manifest, Manifest]:
+        asked = Ref("v1", "Pod", ref.name, uid)
+        labels, notes = {"example.com/team": team}, {"example.com/cost": cost}
+        await bench.cluster.set_pod_metadata(bench.key, asked, labels=labels, annotations=notes)
+        found = seen(bench, "Pod", ref.name)["metadata"]
+        return found["labels"], found.get("annotations", {})
+
+    assert await write("a", "1") == (own | {"example.com/team": "a"}, {"example.com/cost": "1"})
+    assert await write("b", "2", uid="another-uid") == (own | {"example.com/team": "a"}, {"example.com/cost": "1"})
+    assert await write("b", None) == (own | {"example.com/team": "b"}, {})
+    assert await write(None, None) == (own, {})
+    gone = Ref("v1", "Pod", "nobody", "uid")
+    await bench.cluster.set_pod_metadata(bench.key, gone, labels={"a": "b"}, annotations={})
+
+
 def gate(pod: Manifest) -> tuple[str, str] | None:
     conditions = pod.get("status", {}).get("conditions", ())
     found = [(one["status"], one["message"]) for one in conditions if one["type"] == names.GATE_IN_ROTATION]
@@ -495,7 +514,10 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     assert left == []
     assert again.prunes == ()
     assert again.explanations == ()
-    before = versions(children + weights)
+    for one in weights:  # their own loop writes a status; until then any write stores the default of it
+        change = {"status": {"observedGeneration": 1}}
+        real.rest.patch(real.key.namespace, WEIGHTS_KIND, one["metadata"]["name"], change=change, subresource="status")
+    before = versions(children + listed(real, [WEIGHTS_PLURAL]))
     await write_all(real, due.applies)  # the same again, as after a lost answer
     assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before
 

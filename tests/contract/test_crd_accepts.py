@@ -160,6 +160,14 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
             }
         },
         {"gateway": {"cors": {"origins": ["app://obsidian.md", "https://chat.example.com"]}}},
+        {
+            "podTemplate": {
+                "labels": {"team": "", "app.kubernetes.io/part-of": "chat", "kueue.x-k8s.io/queue-name": "a"}
+            }
+        },
+        {"podTemplate": {"annotations": {"sidecar.istio.io/inject": "false", "a": "x" * 16_384}}},
+        {"podTemplate": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}},
+        {"gateway": {"podTemplate": {"labels": {"sidecar.istio.io/inject": "true"}}}},
     ],
     ids=str,
 )
@@ -181,8 +189,9 @@ def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: di
     ids=str,
 )
 def test_good_weights_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
-    found = apiserver.rest.create(namespace, merged(VALID_WEIGHTS, {"spec": fields}))
-    assert LlamaWeightsSpec.model_validate(found["spec"]).to_api() == found["spec"]
+    asked = merged(VALID_WEIGHTS, {"spec": fields})
+    found = LlamaWeightsSpec.model_validate(apiserver.rest.create(namespace, asked)["spec"])
+    assert found == LlamaWeightsSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
 
 
 def test_the_license_and_the_credentials_of_weights_may_be_changed(apiserver: ApiServer, namespace: str) -> None:

@@ -6,7 +6,7 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,6 +83,11 @@ class FakeCluster:
         self.call(
             f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason=reason, weights=weights, move=move)
         )
+
+    async def set_pod_metadata(
+        self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+    ) -> None:
+        self.call(f"metadata {pod.name}", lambda: self._relabel(pod, labels, annotations))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
@@ -273,6 +278,14 @@ class FakeCluster:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true"
             return
         set_condition(body, names.GATE_IN_ROTATION, open_, message=reason, at=self.now)
+
+    def _relabel(self, pod: Ref, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]) -> None:
+        body = self.objects.get(("Pod", pod.name))
+        if body is None or body["metadata"]["uid"] != pod.uid:
+            return
+        for section, changes in (("labels", labels), ("annotations", annotations)):
+            merged = {**body["metadata"].get(section, {}), **changes}
+            body["metadata"][section] = {key: value for key, value in merged.items() if value is not None}
 
 
 def set_condition(

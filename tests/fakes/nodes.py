@@ -71,7 +71,8 @@ class FakeNodes:
             if body["kind"] == WEIGHTS_KIND:
                 self._resolve(body)
             if body["kind"] == "Deployment":
-                body["status"] = {"availableReplicas": body["spec"]["replicas"]}
+                count = body["spec"]["replicas"]
+                body["status"] = {"replicas": count, "updatedReplicas": count, "availableReplicas": count}
                 self._run_gateways(body)
         for pod in self.cluster.pods():
             self._step(pod)

@@ -5,6 +5,7 @@ from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.rehearsal import AdmissionAnswer
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
@@ -53,6 +54,7 @@ class World:
         self.autoscalers = AutoscalerRegistry()
         self.supervisor_caches: dict[str, SupervisorCache] = {}
         self.admission_answers: dict[str, AdmissionAnswer] = {}
+        self.deployments = DeploymentRegistry()
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -70,6 +72,7 @@ class World:
                     autoscalers=self.autoscalers,
                     supervisor_caches=self.supervisor_caches,
                     admission_answers=self.admission_answers,
+                    deployments=self.deployments,
                 ),
                 settings=self.settings,
                 now=self.cluster.now,

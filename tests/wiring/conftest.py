@@ -33,6 +33,7 @@ class Operator:
         self.weights_passes: list[WeightsBodies] = []
         self.failures: list[Exception] = []  # raised by the next passes
         self.heartbeat = Heartbeat(clock=time.monotonic)
+        self.ended: list[str] = []  # uids of objects whose loops have ended
         self.stop = threading.Event()
 
     async def one_pass(self, bodies: Bodies) -> float:
@@ -183,7 +184,13 @@ async def operator_running(**options: Any) -> AsyncIterator[Operator]:
     """
     running = Operator()
     registry = kopf.OperatorRegistry()
-    build(registry, one_pass=running.one_pass, one_weights_pass=running.one_weights_pass, heartbeat=running.heartbeat)
+    build(
+        registry,
+        one_pass=running.one_pass,
+        one_weights_pass=running.one_weights_pass,
+        heartbeat=running.heartbeat,
+        ended=running.ended.append,
+    )
     ready = threading.Event()
     where = options or {"clusterwide": True}
     operator = kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)

@@ -13,6 +13,7 @@ from llama_operator import admin
 from llama_operator.api import API_GROUP, AutoscalingStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.loop import Heartbeat
+from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import AutoscalingMemory, ScalingResult
@@ -51,6 +52,7 @@ async def test_create_edit_and_delete_of_the_object(api: Api) -> None:
             await asyncio.sleep(0.05)
         assert time.monotonic() - started < 8, "kopf waited for the loop to end, though it had"
         await op.until(lambda: not op.heartbeat.due, "the loop ends with its object")
+        assert op.ended == [op.passes[0].deployment["metadata"]["uid"]]
 
 
 async def test_a_child_wakes_its_parent_and_only_it(api: Api) -> None:
@@ -118,6 +120,7 @@ async def test_an_object_that_goes_without_the_finalizer_ends_its_loop(api: Api)
         await api.patch(LLD, "chat", {"metadata": {"finalizers": None}})
         await api.delete(LLD, "chat")
         await op.until(lambda: not op.heartbeat.due, "the loop ends")
+        assert op.ended == [op.passes[0].deployment["metadata"]["uid"]], "so that its metrics vanish"
         await op.quiet()
         before = len(op.passes)
         await api.create("v1/pods", child_pod("chat-0", "chat"))
@@ -214,7 +217,7 @@ async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int,
     heartbeat = Heartbeat(clock=lambda: now)
     heartbeat.beat(Key("team", "chat"), 10)
     now += 10 + late
-    runner = await admin.serve(heartbeat, AutoscalerRegistry(), port=unused_tcp_port)
+    runner = await admin.serve(heartbeat, OperatorState(), port=unused_tcp_port)
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -234,7 +237,7 @@ async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> N
         reason="RequestsWait", message="7 wait",
     )  # fmt: skip
     scales.keep(Key("team", "chat"), "uid-1", result=scaled, now=datetime(2026, 1, 1, tzinfo=UTC))
-    runner = await admin.serve(Heartbeat(clock=lambda: 0.0), scales, port=unused_tcp_port)
+    runner = await admin.serve(Heartbeat(clock=lambda: 0.0), OperatorState(scales), port=unused_tcp_port)
     found: dict[str, tuple[int, str]] = {}
     try:
         async with aiohttp.ClientSession() as session:

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import inf
 from typing import Any
@@ -149,6 +150,13 @@ class KubeCluster:
         }
         patch = {"metadata": meta, "status": {"conditions": [condition]}}
         await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
+
+    async def set_pod_metadata(
+        self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+    ) -> None:
+        """Merge labels and annotations into the pod; 404 and 409 are a pod that is gone, or of another uid."""
+        meta = {"uid": pod.uid, "labels": dict(labels), "annotations": dict(annotations)}
+        await self._call("PATCH", path_of(key, pod), body={"metadata": meta}, content=MERGE, fine=(404, 409))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Find the Secret by its name, or create it: the operator has no right to list Secrets."""

@@ -17,6 +17,7 @@ from llama_operator.manifests.common import (
     service_account,
 )
 from llama_operator.manifests.network import metrics_peers, operator_peer, tcp
+from llama_operator.manifests.pod_metadata import with_pod_metadata
 from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import gateway_name
 from llama_operator.ports import Manifest
@@ -122,15 +123,19 @@ def _deployment(context: Context) -> Manifest:
             # A gateway holds requests: the next one is there before one goes.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
-                "metadata": {
-                    "labels": child_labels(context, GATEWAY),
-                    # A gateway reads its file once, at its start: another file makes another pod.
-                    "annotations": {names.ANNOTATION_CONFIG: short_hash(gateway_config(context).to_file())},
-                },
+                "metadata": with_pod_metadata(
+                    _pod_metadata(context), spec.pod_template.over(context.spec.pod_template)
+                ),
                 "spec": _pod_spec(context),
             },
         },
     }
+
+
+def _pod_metadata(context: Context) -> dict[str, Any]:
+    # A gateway reads its file once, at its start: another file makes another pod.
+    config = short_hash(gateway_config(context).model_dump(mode="json"))
+    return {"labels": child_labels(context, GATEWAY), "annotations": {names.ANNOTATION_CONFIG: config}}
 
 
 def _pod_spec(context: Context) -> dict[str, Any]:

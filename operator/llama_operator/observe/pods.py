@@ -75,6 +75,7 @@ class PodView:
     finalizers: tuple[str, ...] = ()
     target: tuple[str, str] | None = None  # reason and message of the condition DisruptionTarget: it is to go
     moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
+    pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
     def alive(self) -> bool:
@@ -131,6 +132,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         finalizers=tuple(meta.get("finalizers") or ()),
         target=_target(conditions.get("DisruptionTarget")),
         moved=_moved(body),
+        pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 
 

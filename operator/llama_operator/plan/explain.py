@@ -23,7 +23,7 @@ from llama_operator.plan.sentences import images as image_sentences
 from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_operator.ports import Capacity, Manifest
 from llama_serving.config import names
-from llama_serving.config.reason_catalogue import PRIORITY, reason_from
+from llama_serving.config.reason_catalogue import FAILURES, PRIORITY, reason_from
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import CellState, Phase
 from llama_serving.config.wording import clause, rough_seconds
@@ -51,13 +51,18 @@ def explain_group(ordinal: int, stages: int, state: PlanState) -> Explanation | 
 
 
 def explain_gateway(snapshot: Snapshot, now: datetime) -> tuple[Explanation, ...]:
-    """Say that no gateway is ready, since requests reach the groups through gateways only."""
+    """Say that no gateway is ready, since requests reach the groups through gateways only; or how many are not."""
     ready, asked = gateways_ready(snapshot)
-    if ready:
+    changed = gateways_settled(snapshot)
+    if ready and changed >= asked:
         return ()
     alive = (pod for pod in snapshot.gateways if pod.alive)
     stuck = (_not_running(pod, snapshot.capacity, now) or _found(pod, now) for pod in alive)
     first = most_severe(tuple(explanation for explanation in stuck if explanation))
+    if ready:
+        text = deployment_sentences.gateways_starting(ready=changed, asked=asked, why=first.detail if first else "")
+        failed = first is not None and first.reason in FAILURES
+        return (Explanation(first.reason if first and failed else Reason.GATEWAY_STARTING, text),)
     text = deployment_sentences.gateways_not_ready(asked=asked, why=first.detail if first else _not_made(snapshot))
     return (Explanation(Reason.GATEWAY_NOT_READY, text),)
 
@@ -81,6 +86,22 @@ def gateways_ready(snapshot: Snapshot) -> tuple[int, int]:
     if gateway is None:
         return 0, 0
     return (gateway.get("status") or {}).get("availableReplicas", 0), gateway["spec"].get("replicas", 0)
+
+
+def gateways_settled(snapshot: Snapshot) -> int:
+    """Count the gateway pods that run as their Deployment asks and answer; 0 before its controller has seen a change.
+
+    Pods of the earlier template are counted as available ones, so that a new pod counts once it surely answers.
+    """
+    gateway = _gateway_deployment(snapshot)
+    if gateway is None:
+        return 0
+    status = gateway.get("status") or {}
+    generation = gateway["metadata"].get("generation", 0)
+    if status.get("observedGeneration", generation) < generation:
+        return 0
+    replicas, updated = int(status.get("replicas", 0)), int(status.get("updatedReplicas", 0))
+    return max(min(updated, int(status.get("availableReplicas", 0)) - (replicas - updated)), 0)
 
 
 def explain_pod(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None:

@@ -292,7 +292,7 @@ def _deployment() -> Manifest:
         "apiVersion": "apps/v1",
         "metadata": meta,
         "spec": {"replicas": 1},
-        "status": {"availableReplicas": 1},
+        "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
     }
 
 

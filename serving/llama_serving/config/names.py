@@ -45,6 +45,9 @@ ANNOTATION_CONFIG: Final = f"{API_GROUP}/config"
 # Annotation of a resolver's Job: number of the attempt, decimal.
 ANNOTATION_ATTEMPT: Final = f"{API_GROUP}/attempt"
 
+# Annotation of a stage pod: which labels and annotations of spec.podTemplate it was given, and a hash of them.
+ANNOTATION_POD_TEMPLATE: Final = f"{API_GROUP}/pod-template"
+
 # Label of a namespace, or of a pod beside the deployment, that may read metrics of gateways and leaders ("enabled").
 LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 

@@ -51,6 +51,8 @@ class Reason(StrEnum):
     REPLACING = "Replacing"
     SCALING_DOWN = "ScalingDown"
     GATEWAY_NOT_READY = "GatewayNotReady"
+    GATEWAY_STARTING = "GatewayStarting"
+    APPLYING = "Applying"
     SCALED_TO_ZERO = "ScaledToZero"
     SERVING = "Serving"
 

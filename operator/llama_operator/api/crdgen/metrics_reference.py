@@ -16,7 +16,7 @@ process. A histogram has the series `_bucket` (label `le`), `_sum` and `_count`.
 
 #: Title, where the metrics are scraped, and where their table is.
 _PROCESSES: Final = (
-    ("Operator", "`GET :8080/metrics` of the operator's pod", "llama_operator.metrics:METRICS"),
+    ("Operator", "`GET :8080/metrics` of the operator's pod", "llama_operator.metrics.table:METRICS"),
     ("Gateway", "`GET :9000/metrics` of each gateway pod", "llama_serving.config.gateway_metrics:METRICS"),
     (
         "Leader",

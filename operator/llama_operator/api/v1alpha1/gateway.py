@@ -8,6 +8,7 @@ from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_operator.api.v1alpha1.placement import PodMetadata
 
 _CONNECT_FIRST: Final = Rule(
     "self.connectTimeoutSeconds <= self.firstByteTimeoutSeconds",
@@ -113,5 +114,9 @@ class GatewaySpec(ApiModel):
     )
     drain_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Time for requests in flight when a gateway pod is ended."
+    )
+    pod_template: PodMetadata = Field(
+        default=PodMetadata(),
+        description="Labels and annotations of the gateway pods only, over those of spec.podTemplate.",
     )
     resources: GatewayResources = Field(default=GatewayResources(), description="CPU and memory of a gateway pod.")

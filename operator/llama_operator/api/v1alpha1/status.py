@@ -1,6 +1,6 @@
 """The status of a LlamaDeployment. Written by one function, once per pass, only if different."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -8,11 +8,19 @@ from pydantic.alias_generators import to_camel
 from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
 from llama_serving.config.model import ModelFacts
 
+#: The generation that the operator has observed of an object that it has not seen yet.
+NOT_OBSERVED: Final = -1
+
+#: What every status says of its generation.
+OBSERVED_GENERATION: Final = (
+    "Generation of the spec that this status speaks of; -1: the operator has not seen the object."
+)
+
 
 class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
-    type: str = Field(max_length=316, description="Available, Progressing or Degraded.")
+    type: str = Field(max_length=316, description="Available, Degraded, Progressing, Ready, Reconciling or Stalled.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=1024, description="Machine word for why.")
     message: str = Field(max_length=32768, description="Sentence with numbers for why.")
@@ -230,7 +238,7 @@ class RequeueState(ApiModel):
 class LlamaDeploymentStatus(ApiModel):
     """What the operator observed in its last pass."""
 
-    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
+    observed_generation: int = Field(default=NOT_OBSERVED, ge=NOT_OBSERVED, description=OBSERVED_GENERATION)
     replicas: int = Field(default=0, ge=0, description="Groups that have pods.")
     ready_replicas: int = Field(default=0, ge=0, description="Groups that get requests.")
     groups_ready: str = Field(default="", description="Ready and desired groups, such as 1/2.")
@@ -259,6 +267,7 @@ class LlamaDeploymentStatus(ApiModel):
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Available, Progressing and Degraded.",
+        description="Available, Degraded and Progressing, for people and alerts; Ready, Reconciling and Stalled, of "
+        "which one is True, for tools that wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -5,7 +5,8 @@ keys are the hash's own and never change: a field that is renamed in the code or
 gets a new key, and the value that it had for everybody before is left out. So neither a rename nor a new version of the
 operator, nor a pod that it renders differently, restarts a group.
 
-Not part of it: ``replicas`` and autoscaling, the gateway, how changes are rolled out and verified, how pods are
+Not part of it: ``replicas`` and autoscaling, the gateway, labels and annotations of ``podTemplate``, which running
+pods get in place, how changes are rolled out and verified, how pods are
 scheduled, the license that was accepted, the served name, and which weights are served. Of the source only the volume
 that it needs counts, and of the weights only their shape, because weights of one shape are swapped in running pods.
 """

@@ -119,9 +119,7 @@ def _never_made(template: GroupTemplate, state: PlanState, *, since: datetime) -
     return next((cause for cause in found if cause), None)
 
 
-def _given_up(
-    pods: tuple[PodView, ...], group_id: GroupId, state: PlanState, *, since: datetime
-) -> Explanation | None:
+def _given_up(pods: tuple[PodView, ...], group_id: GroupId, state: PlanState, *, since: datetime) -> Explanation | None:
     found = standstill(pods, state, group=group_id.name, since=since)
     if found is None or not found.is_over(state.now):
         return None

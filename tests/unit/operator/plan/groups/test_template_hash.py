@@ -100,7 +100,7 @@ def test_a_hash_of_the_verification_never_changes_by_itself(changes: dict[str, A
 NOT_IN_A_POD = {
     "replicas", "autoscaling", "gateway", "rollout", "verify", "images.gateway", "images.serving",
     "model.source", "model.revision", "model.served_name", "model.license", "model.accept_license", "model.digest",
-    "placement.scheduling",
+    "placement.scheduling", "pod_template",
 }  # fmt: skip
 OTHER_VALUES = {
     "placement.node_selector": {"a": "b"},

@@ -363,8 +363,9 @@ def test_the_condition_keeps_the_moment_of_its_last_change() -> None:
     assert second == first
     ready = replace(world(manifest_body(), *looked(ACCEPTED)), status=first)
     third = weights_status(ready, plan_weights(ready, SETTINGS, NOW), (), now=later)
-    assert [one.last_transition_time for one in third.conditions] == [later]
-    assert [one.observed_generation for one in third.conditions] == [1]
+    moments = {one.type: one.last_transition_time for one in third.conditions}
+    assert moments == {"Ready": later, "Reconciling": later, "Stalled": NOW}
+    assert {one.observed_generation for one in third.conditions} == {1}
 
 
 def test_events_come_with_a_change_only() -> None:
