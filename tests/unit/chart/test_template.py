@@ -205,7 +205,7 @@ def test_pod_monitors_select_the_pods_that_there_are_by_a_port_that_they_have(he
         assert labels.items() <= pod["metadata"]["labels"].items(), name
         (endpoint,) = found[name]["podMetricsEndpoints"]
         ports = {port["name"] for container in pod["spec"]["containers"] for port in container["ports"]}
-        assert endpoint["port"] in ports or name == "engines", name
+        assert endpoint["port"] in ports, name
         assert endpoint["path"] == "/metrics"
 
 
