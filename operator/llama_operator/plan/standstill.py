@@ -64,9 +64,9 @@ def standstill(pods: tuple[PodView, ...], state: PlanState, *, group: str, since
     """
     cause, moments = _cause(pods, state, group), [pod.moved for pod in pods if pod.moved]
     record = next((one for one in state.snapshot.status.requeues if one.group == group), None)
-    if record is not None and record.times >= REQUEUES and (cause is None or cause.reason not in LIMITS):
+    if record is not None and record.times >= REQUEUES and cause is None:
         cause, moments = _requeued(record, pods), [first_refused(record)]
-    if cause is None or cause.passing or cause.reason not in LIMITS:
+    if cause is None:
         return None
     return Standstill(cause, max([since, *moments]), LIMITS[cause.reason])
 
@@ -81,9 +81,9 @@ def _cause(pods: tuple[PodView, ...], state: PlanState, group: str) -> Explanati
 def _stuck(pod: PodView, state: PlanState) -> Explanation | None:
     """Say what is known against a pod. One that nobody promised room may wait for its turn; restarts are moves."""
     found = explain_start(pod, state.snapshot.capacity, state.now)
-    if found is None or found.reason not in LIMITS:
+    if found is None or found.passing or found.reason not in LIMITS:
         return None
-    waits_its_turn = found.reason is Reason.UNSCHEDULABLE and (pod.admitted is None or pod.nominated)
+    waits_its_turn = found.reason is Reason.UNSCHEDULABLE and pod.admitted is None
     has_run = found.reason is Reason.CONTAINER_FAILING and (pod.restarts > 0 or pod.ended is not None)
     return None if waits_its_turn or has_run else found
 

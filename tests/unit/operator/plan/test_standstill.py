@@ -71,6 +71,14 @@ def test_it_is_over_exactly_when_its_limit_has_passed_without_a_move(moved: int,
     assert seen.is_over(now) == (moved + later >= seen.limit.total_seconds()) == (now >= seen.ends)
 
 
+def test_what_may_end_by_itself_hides_nothing_that_needs_somebody() -> None:
+    busy = Waiting("stage", "ErrImagePull", "429 Too Many Requests")
+    assert found(waiting(waiting=busy)) is None
+    seen = found(waiting(waiting=busy), waiting(1, waiting=NO_IMAGE))
+    assert seen is not None
+    assert "not found" in seen.cause.detail
+
+
 def test_a_pod_that_the_api_server_refuses() -> None:
     status = replace_status(reason=Reason.API_REJECTED, message="Pod p was refused: exceeded quota")
     seen = found(since=70, status=status)
