@@ -32,6 +32,7 @@ class FakeNodes:
 
     cluster: FakeCluster
     stages: int = 2
+    stages_of: dict[str, int] = field(default_factory=dict)  # by pod hash, where groups differ
     resolve_seconds: int = 1
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
@@ -160,7 +161,10 @@ class FakeNodes:
 
     def _whole(self, pods: list[Manifest]) -> bool:
         running = all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
-        return len(pods) == self.stages and running
+        return bool(pods) and len(pods) == self._stages(pods[0]) and running
+
+    def _stages(self, pod: Manifest) -> int:
+        return self.stages_of.get(pod["metadata"]["labels"].get(names.LABEL_POD_HASH, ""), self.stages)
 
     def _file(self, pod: Manifest) -> WeightsArtifact | None:
         name = pod["metadata"]["name"].rpartition("-")[0]
@@ -262,7 +266,7 @@ class FakeNodes:
             return SupervisorAnswer(None, "connection refused")
         pods = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
-        return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
+        return self.cells.state(pod, leader, stages=self._stages(pod), whole=self._whole(pods))
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")
