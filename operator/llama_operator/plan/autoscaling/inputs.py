@@ -11,6 +11,7 @@ class GroupCounts:
     starting: tuple[float, ...] = ()  # have capacity and do not serve yet: seconds since each was created
     held: int = 0  # created, and waiting for capacity: they do not count as starting
     leaving: int = 0  # drain, and can still return
+    failing: int = 0  # of those that start: their engine failed again and again, and never served
     rolling: bool = False  # a rollout is under way, so nothing is scaled down
 
 
@@ -29,6 +30,7 @@ class Limits:
     idle_after: float = 600.0  # without any request, before the last group is removed; needs floor 0
     step: int | None = None  # groups that one decision adds at most; None: as many as there are, at least 4
     start: float = 120.0  # time that a start takes before one was measured
+    give_up: float = 7200.0  # time that a start may take; then it is given up where no group need be there
 
     @property
     def in_group(self) -> int:

@@ -4,8 +4,8 @@ Asked before the first step (strategy.py) and in every pass of the rollout (poli
 between. Not asked where the nodes are not known, or where pods are placed one by one because pending pods bring nodes.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
@@ -14,7 +14,7 @@ from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.rollout.order import OldGroup, ShapeChange, StepOrder, find_order
 from llama_operator.plan.sentences import rollout as sentences
-from llama_operator.ports import Capacity, PodRequest
+from llama_operator.ports import PodRequest
 
 Ordinals = frozenset[int]
 
@@ -75,13 +75,16 @@ def _order(
     leaving = [group for group in state.groups if _leaves(group, template, wanted=wanted, changing=changing)]
     if capacity is None or not leaving or state.spec.placement.scheduling == "perPod":
         return None
+    there = {pod.uid: pod for node in capacity.nodes for pod in node.pods}
+    if any(pod.node and pod.uid not in there for group in leaving for pod in group.pods):
+        return None  # what it gives back is not known
     placed = len(_placed(template, state, changing))
     kept = {group.id.ordinal for group in state.groups} & wanted - changing
     serve = {group.id for group in leaving if group.may_serve(state.now) and group.id.ordinal in wanted - gone}
     own = frozenset(pod.uid for pod in state.snapshot.stages)
     surging = strategy == "surge"  # takes nothing from the groups that serve; a drain makes none beside them
     change = ShapeChange(
-        old=tuple(OldGroup(one.id.ordinal, _on_nodes(one, capacity), one.id in serve) for one in leaving),
+        old=tuple(OldGroup(one.id.ordinal, _on_nodes(one, there), one.id in serve) for one in leaving),
         request=group_request(template.spec, capacity, own_uids=own),
         wanted=len(changing) - placed,
         replicas=state.spec.replicas,
@@ -103,7 +106,5 @@ def _placed(template: GroupTemplate, state: PlanState, changing: Ordinals) -> se
     return {group.id.ordinal for group in new if not any(pod.gated for pod in group.pods)}
 
 
-def _on_nodes(group: Group, capacity: Capacity) -> tuple[PodRequest, ...]:
-    uids = {pod.uid for pod in group.pods}
-    there = chain.from_iterable(node.pods for node in capacity.nodes)
-    return tuple(pod for pod in there if pod.uid in uids)
+def _on_nodes(group: Group, there: Mapping[str, PodRequest]) -> tuple[PodRequest, ...]:
+    return tuple(there[pod.uid] for pod in group.pods if pod.uid in there)
