@@ -3,7 +3,7 @@
 A request that leaves the queue while no group serves (it had its 503, or its client gave up) is owed an answer: its
 client comes back. Until as many requests were answered as are owed, at most RETURN after the last one left,
 
-    a group that starts is not taken away, and neither is the last one that serves
+    no group is taken away before one has served, and then not the last one
 
 so every client that comes back within RETURN is answered, however long the start takes, once the start is over. That
 something is owed is in the status; how much is not: after a restart of the operator RETURN begins anew.
@@ -33,6 +33,7 @@ class Owed:
     requests: int = 0
     since: float = 0.0  # seconds since the last one left, or waited while no group served
     busy: int = 0  # requests that waited or were in flight at the last reading
+    answering: bool = False  # a group has had a request since the last one left
 
     @property
     def holds(self) -> bool:
@@ -54,7 +55,8 @@ def owed_after(before: Owed, load: Load, *, serving: int) -> Owed:
     missed = left > 0 or (not serving and busy > 0)
     requests = min(max(before.requests + left - (load.served if serving else 0), 0), MANY)
     since = 0.0 if missed else before.since + load.span
-    return Owed(requests if since < RETURN else 0, since, busy)
+    answering = not missed and (before.answering or load.served > 0 or load.in_flight > 0)
+    return Owed(requests if since < RETURN else 0, since, busy, answering)
 
 
 def starts_in_vain(groups: GroupCounts, limits: Limits) -> bool:

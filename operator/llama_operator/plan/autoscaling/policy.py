@@ -104,7 +104,7 @@ def _scale_down(seen: Situation) -> tuple[int, ScaleReason]:
         return seen.target, ScaleReason.UNKNOWN
     if seen.groups.rolling:
         return seen.target, ScaleReason.ROLLING_OUT
-    if seen.owed.holds and (not seen.groups.serving or seen.target == 1):
+    if seen.owed.holds and (seen.target == 1 or not (seen.groups.serving and seen.owed.answering)):
         return seen.target, ScaleReason.AWAITS_RETURN
     if history.age < max(windows.keep, windows.cooldown):
         return seen.target, ScaleReason.MEASURING
