@@ -32,6 +32,7 @@ class FakeNodes:
 
     cluster: FakeCluster
     stages: int = 2
+    expected_starts: dict[str, float | None] = field(default_factory=dict)  # by gateway pod, as last told
     stages_of: dict[str, int] = field(default_factory=dict)  # by pod hash, where groups differ
     resolve_seconds: int = 1
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
@@ -219,11 +220,12 @@ class FakeNodes:
         counts[1] += 5 if behaves.failing else 0
         counts[2 + (SLOW if behaves.slow else FAST)] += 10
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:
         """The port Gateways. The first gateway has it all: the sum over both is what counts."""
         name = address.removeprefix("ip-of-")
         if name in self.mute or ("Pod", name) not in self.cluster.objects:
             return None
+        self.expected_starts[name] = start
         first = name.endswith("-0")
         counts = {key: self._answers(key) for key in self._counts} if first else {}
         traffic = self.traffic if first else Traffic(uptime=self.traffic.uptime)

@@ -54,6 +54,7 @@ class AutoscalingMemory:
     state: PolicyState | None = None
     status: AutoscalingStatus | None = None
     new_leaders: frozenset[str] = frozenset()  # uids of leaders that have had no request yet
+    next_serves: float | None = None  # seconds until a group that starts now, or has begun to, is expected to serve
 
 
 #: Of a new process.

@@ -41,6 +41,7 @@ class Decision:
     state: PolicyState
     reason: str  # a ScaleReason
     message: str  # one sentence; with figures of the load only when the target changes
+    next_serves: float = 0.0  # seconds until a group that starts, or the next one that would, is expected to serve
     detail: dict[str, float] = field(default_factory=dict)  # the figures behind it, for metrics and replay
 
 
@@ -63,7 +64,9 @@ def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limit
     target, reason = _target(seen)
     gave_up = now if seen.target and reason is ScaleReason.START_FAILED else None
     after = _noted(PolicyState(_with_starts(state.durable, seen, gave_up), history, owed), target, now)
-    return Decision(target, after, reason, message_for(seen, target, reason), seen.figures())
+    paused = (again - now).total_seconds() if again and now < again and not groups.starting else 0.0
+    next_serves = paused + min(due, default=windows.horizon)
+    return Decision(target, after, reason, message_for(seen, target, reason), next_serves, seen.figures())
 
 
 def _target(seen: Situation) -> tuple[int, ScaleReason]:

@@ -55,7 +55,7 @@ def scale(
         target=decision.target,
         status=after,
         decided=known is None or decision.target != before.target,
-        memory=AutoscalingMemory(reading, decision.state, after, new_leaders(groups)),
+        memory=AutoscalingMemory(reading, decision.state, after, new_leaders(groups), decision.next_serves),
         load=load,
         groups=counts,
         reason=decision.reason,
