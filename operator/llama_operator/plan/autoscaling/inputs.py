@@ -11,8 +11,8 @@ class GroupCounts:
     starting: tuple[float, ...] = ()  # have capacity and do not serve yet: seconds since each was created
     held: int = 0  # created, and waiting for capacity: they do not count as starting
     leaving: int = 0  # drain, and can still return
-    failing: int = 0  # of those that start: their engine failed again and again, and never served
     rolling: bool = False  # a rollout is under way, so nothing is scaled down
+    failing: int = 0  # of those that start: their engine failed again and again, and never served
 
 
 @dataclass(frozen=True)

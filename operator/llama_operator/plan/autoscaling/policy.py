@@ -41,8 +41,8 @@ class Decision:
     state: PolicyState
     reason: str  # a ScaleReason
     message: str  # one sentence; with figures of the load only when the target changes
-    next_serves: float = 0.0  # seconds until a group that starts, or the next one that would, is expected to serve
     detail: dict[str, float] = field(default_factory=dict)  # the figures behind it, for metrics and replay
+    next_serves: float = 0.0  # seconds until a group that starts, or the next one that would, is expected to serve
 
 
 def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limits, now: datetime) -> Decision:
@@ -66,7 +66,7 @@ def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limit
     after = _noted(PolicyState(_with_starts(state.durable, seen, gave_up), history, owed), target, now)
     paused = (again - now).total_seconds() if again and now < again and not groups.starting else 0.0
     next_serves = paused + min(due, default=windows.horizon)
-    return Decision(target, after, reason, message_for(seen, target, reason), next_serves, seen.figures())
+    return Decision(target, after, reason, message_for(seen, target, reason), seen.figures(), next_serves)
 
 
 def _target(seen: Situation) -> tuple[int, ScaleReason]:

@@ -80,7 +80,7 @@ def group_counts(groups: Iterable[Group], target: int, *, rolling: bool, now: da
         else:
             starting.append(min(_age(group, now) for group in mine))
             failing += int(all(_fails(group) for group in mine))
-    return GroupCounts(serving, tuple(sorted(starting, reverse=True)), held, leaving, failing, rolling)
+    return GroupCounts(serving, tuple(sorted(starting, reverse=True)), held, leaving, rolling, failing)
 
 
 def limits_for(spec: LlamaDeploymentSpec, auto: AutoscalingSpec, *, minimum: ScheduledMinimum, start: float) -> Limits:
