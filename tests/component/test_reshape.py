@@ -138,12 +138,10 @@ async def test_no_change_of_shape_ends_with_old_and_new_groups(seed: int) -> Non
     random = Random(seed)
     nodes = tuple(random.randint(2, 4) for _ in range(random.randint(1, 3)))
     rollout = {"maxUnavailable": random.randint(0, 2), "maxSurge": random.randint(1, 2)}
-    shapes = [Shape(random.randint(1, 3), random.choice((1, 3)), random.choice((1, 1, 2))) for _ in range(2)]
-    found = Reshape(nodes, *shapes, rollout=rollout, seed=seed)
+    before, after = (Shape(random.randint(1, 3), random.choice((1, 3)), random.choice((1, 1, 2))) for _ in range(2))
+    found = Reshape(nodes, before, after, rollout=rollout, seed=seed)
     await found.begin()
-    if found.served == found.before.groups and (shapes[0].devices, shapes[0].stages) != (
-        shapes[1].devices,
-        shapes[1].stages,
-    ):
+    changes = (before.devices, before.stages) != (after.devices, after.stages)
+    if found.served == before.groups and changes:
         await found.edit()
         assert found.check_end() in ("done", "held", "short")

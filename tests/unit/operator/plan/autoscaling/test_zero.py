@@ -7,6 +7,7 @@ again ``retry`` seconds later until it is answered. Time passes in steps, which 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -106,7 +107,7 @@ class ZeroBed:
         self.state = PolicyState(self.state.durable)
 
 
-def bed(start: float, clients: list[Client], *, idle_after: float = 600.0, **fields: float) -> ZeroBed:
+def bed(start: float, clients: list[Client], *, idle_after: float = 600.0, **fields: Any) -> ZeroBed:
     limits = Limits(floor=0, ceiling=4, slots=8, idle_after=idle_after, start=60.0)
     shortest = min([start, idle_after, *(one.patience for one in clients), *(one.retry for one in clients)])
     return ZeroBed(start, clients, replace(limits, **fields), step=min(max(1.0, shortest / 6), 30.0))
