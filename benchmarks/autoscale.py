@@ -56,7 +56,7 @@ class Machines:
     cells: dict[str, tuple[dict[str, str], WeightsRef]] = field(default_factory=dict)  # labels, what it started with
     wishes: dict[str, DesiredState] = field(default_factory=dict)
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:  # noqa: ARG002 - of the port
         """Return the load of the gateway at this address."""
         return self.gateways.get(address)
 

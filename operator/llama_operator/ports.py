@@ -215,5 +215,8 @@ class Supervisors(Protocol):
 class Gateways(Protocol):
     """The gateway pods."""
 
-    async def load(self, address: str) -> GatewayLoad | None:
-        """Ask the gateway at this pod IP what it has in flight and has counted; None when it could not be asked."""
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:
+        """Ask the gateway at this pod IP what it has in flight and has counted; None when it could not be asked.
+
+        ``start`` tells it in how many seconds a group is expected to serve, which its clients are told in Retry-After.
+        """

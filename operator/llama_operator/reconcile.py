@@ -120,10 +120,11 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
     inquiry = inquiry_of(edges.inquiries, seen.uid)
+    start = edges.autoscalers.memory(seen.uid).next_serves
     pods, answers, loads = await asyncio.gather(
         inquiry.of_pods(seen.pods, key=seen.key, cluster=edges.cluster, now=now),
         cache.ask(running, edges.supervisors, rest=_is_at_rest(seen), now=now),
-        asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
+        asyncio.gather(*(edges.gateways.load(pod.ip, start=start) for pod in serving)),
     )
     cells = {pod.name: _own_answer(pod, answer, seen) for pod, answer in zip(running, answers, strict=True)}
     capacity = await cluster_capacity(edges.cluster) if _needs_capacity(seen) else None

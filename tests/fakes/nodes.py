@@ -32,6 +32,8 @@ class FakeNodes:
 
     cluster: FakeCluster
     stages: int = 2
+    expected_starts: dict[str, float | None] = field(default_factory=dict)  # by gateway pod, as last told
+    stages_of: dict[str, int] = field(default_factory=dict)  # by pod hash, where groups differ
     resolve_seconds: int = 1
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
@@ -183,7 +185,10 @@ class FakeNodes:
 
     def _whole(self, pods: list[Manifest]) -> bool:
         running = all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
-        return len(pods) == self.stages and running
+        return bool(pods) and len(pods) == self._stages(pods[0]) and running
+
+    def _stages(self, pod: Manifest) -> int:
+        return self.stages_of.get(pod["metadata"]["labels"].get(names.LABEL_POD_HASH, ""), self.stages)
 
     def _file(self, pod: Manifest) -> WeightsArtifact | None:
         name = pod["metadata"]["name"].rpartition("-")[0]
@@ -238,11 +243,12 @@ class FakeNodes:
         counts[1] += 5 if behaves.failing else 0
         counts[2 + (SLOW if behaves.slow else FAST)] += 10
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:
         """The port Gateways. The first gateway has it all: the sum over both is what counts."""
         name = address.removeprefix("ip-of-")
         if name in self.mute or ("Pod", name) not in self.cluster.objects:
             return None
+        self.expected_starts[name] = start
         first = name.endswith("-0")
         counts = {key: self._answers(key) for key in self._counts} if first else {}
         traffic = self.traffic if first else Traffic(uptime=self.traffic.uptime)
@@ -285,7 +291,7 @@ class FakeNodes:
             return SupervisorAnswer(None, "connection refused")
         pods = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
-        return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
+        return self.cells.state(pod, leader, stages=self._stages(pod), whole=self._whole(pods))
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")

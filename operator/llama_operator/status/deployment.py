@@ -25,7 +25,7 @@ from llama_operator.status.conditions import LONGEST, Stamp, condition, kstatus_
 from llama_operator.status.states import SERVING, waiting_state
 from llama_serving.config import names
 from llama_serving.config.reason_catalogue import CATALOGUE, FAILURES, Severity
-from llama_serving.config.reasons import Reason, ReportReason
+from llama_serving.config.reasons import Reason, ReportReason, ScaleReason
 
 _CAPACITY: Final = frozenset({Reason.UNSCHEDULABLE, Reason.WAITING_FOR_ROOM})
 
@@ -84,7 +84,10 @@ def _at_rest(report: _Report) -> Explanation:
     """Say that nothing waits: all groups serve, or none is wanted."""
     if report.plan.replicas != 0:
         return Explanation(Reason.SERVING, _serving_sentence(report.state))
-    if report.plan.scaling:
+    scaling = report.plan.scaling
+    if scaling and scaling.reason == ScaleReason.START_FAILED:
+        return Explanation(Reason.SCALED_TO_ZERO, scaling.message)
+    if scaling:
         return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=True))
     return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=False))
 

@@ -69,6 +69,7 @@ PORT_RAY_DASHBOARD: Final = 8265  # leader: the Serve REST API
 # Ports of a gateway pod.
 PORT_GATEWAY: Final = 8000  # the OpenAI API of the users
 PORT_GATEWAY_ADMIN: Final = 9000  # /load, /metrics, /live, /ready
+QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the operator expects a group to serve
 
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"

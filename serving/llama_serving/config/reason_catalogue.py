@@ -278,6 +278,14 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="fewer groups may do, and the load was not seen for long enough, as after a restart"),
     Entry(word=ScaleReason.IDLE, severity=_INFO, form="0 groups: no request for N s, idleAfterSeconds is N",
           meaning="no request for `idleAfterSeconds`: the last group goes, or is gone"),
+    Entry(word=ScaleReason.AWAITS_RETURN, severity=_WAITS,
+          form="N groups, kept for requests that left without an answer and may come back",
+          meaning="requests left without an answer while a group started: it stays for them, for 65 min at most"),
+    Entry(word=ScaleReason.START_FAILED, severity=_NEEDS, page="autoscaling",
+          form="0 groups: N starts for a request in a row did not come to serve",
+          meaning="a group that started for a request did not come to serve and was given up; the next one is started "
+          "after a pause that doubles from 1 min to 1 h",
+          remedy="read the events and `kubectl logs` of the group while the next one starts; correct the spec"),
     Entry(word=ScaleReason.UNKNOWN, severity=_WAITS, form="N groups, none goes: no answer from GATEWAY",
           meaning="a gateway does not answer: no group goes"),
 

@@ -123,6 +123,8 @@ class ScaleReason(StrEnum):
     COOLDOWN = "Cooldown"
     MEASURING = "Measuring"
     IDLE = "Idle"
+    AWAITS_RETURN = "AwaitsReturn"
+    START_FAILED = "StartFailed"
     UNKNOWN = "Unknown"
     ROLLING_OUT = "RollingOut"
 

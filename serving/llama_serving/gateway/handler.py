@@ -121,7 +121,7 @@ class RequestHandler:
             return await self._reject(context, 429, str(error), code="queue_full", retry_after=error.retry_after)
         except QueueTimeoutError as error:
             context.outcome = "rejected_deadline"
-            return await self._reject(context, 503, str(error), code="no_group")
+            return await self._reject(context, 503, str(error), code="no_group", retry_after=error.retry_after)
         except BackendError as error:
             return await self._reject(context, error.status, str(error), code="group_failed")
         except ClientDisconnectedError as error:

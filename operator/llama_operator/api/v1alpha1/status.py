@@ -224,6 +224,15 @@ class AutoscalingStatus(ApiModel):
     )
     raised: Timestamp | None = Field(default=None, description="When the target was last raised.")
     lowered: Timestamp | None = Field(default=None, description="When the target was last lowered.")
+    owes: bool = Field(
+        default=False,
+        description="Whether requests left without an answer while no group served: their clients may come back, so "
+        "the last group is kept for them beyond idleAfterSeconds.",
+    )
+    failed_starts: int = Field(
+        default=0, ge=0, description="Groups in a row that started for a request and did not come to serve."
+    )
+    gave_up: Timestamp | None = Field(default=None, description="When the last of them was given up.")
     warm: str = Field(default="", description="Claims kept for groups that do not run, and their size.")
 
 

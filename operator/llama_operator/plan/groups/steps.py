@@ -42,7 +42,7 @@ def update_groups(state: PlanState, policy: UpdatePolicy) -> Actions:
         surge_left=replicas + policy.surge - len(state.groups) - missing,
     )
     run = _Pass(state, policy, budget)
-    changed = (_update(ordinal, run) for ordinal in sorted(state.ordinals, reverse=policy.reverse))
+    changed = (_update(ordinal, run) for ordinal in policy.order(state.ordinals))
     return _in_order(add_up((drain_surplus(state), *changed, _leave_dying(state))))
 
 

@@ -11,10 +11,18 @@ from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.rollout.progress import changing_ordinals
 from llama_operator.plan.rollout.state_machine import Templates
+from llama_operator.plan.rollout.turns import with_turns
 
 
 def update_policy(persisted: Persisted, templates: Templates, state: PlanState) -> UpdatePolicy | None:
     """Choose the policy; None where there is nothing that groups could be made from."""
+    policy, rollout = _policy(persisted, templates, state), persisted.rollout
+    if policy is None or rollout is None or rollout.preview.strategy not in ("surge", "drain"):
+        return policy
+    return with_turns(policy, rollout.preview.strategy, state)
+
+
+def _policy(persisted: Persisted, templates: Templates, state: PlanState) -> UpdatePolicy | None:
     desired, stable, rollout = templates.desired, templates.stable, persisted.rollout
     every, spec = frozenset(state.ordinals), state.spec.rollout
     unavailable = spec.max_unavailable

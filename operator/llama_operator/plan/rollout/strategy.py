@@ -1,13 +1,13 @@
 """Which way a change takes, why, and what it will take: said before the first step.
 
 ``auto``: in place when only the weights change and a group may be out of rotation; else surge when one more group would
-be admitted beside those that are there (plan/placement/admit.py); else drain when the groups that stay are enough for
-the present load; else nothing, and what is missing. Enough: ``in flight + waiting <= (serving groups - 1) *
-maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left out and the load counts
-as it was last seen.
+be admitted beside those that are there (plan/placement/admit.py), and then the next one, to the last; else drain when
+the groups that stay are enough for the present load; else nothing, and what is missing. Enough: ``in flight + waiting
+<= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left
+out and the load counts as it was last seen.
 
-Where one group alone serves, ``auto`` never drains it: an outage is the user's decision. And no strategy begins with a
-group that the nodes would not hold once those that leave have given back what they have.
+Where one group alone serves, ``auto`` never drains it: an outage is the user's decision. And no strategy begins with
+groups that could not all come to their place in turn (turns.py).
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.durations import measured_seconds
+from llama_operator.plan.rollout.turns import why_no_turn
 from llama_operator.plan.sentences import placement as placement_sentences
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
@@ -42,7 +43,14 @@ class Choice:
 
 
 def choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
-    """Choose the strategy of a rollout to the template from groups whose template has another hash, or the same one."""
+    """Choose the strategy of a rollout to the template from groups whose template has another hash, or the same one.
+
+    None is chosen that could not be gone to its end: see turns.py.
+    """
+    return _with_turns(_choose(state, template_hash_before, template), template, state)
+
+
+def _choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
     rollout, only_weights = state.spec.rollout, template_hash_before == template.template_hash
     asked: Strategy = rollout.strategy
     if asked == "inPlace":
@@ -64,6 +72,24 @@ def pod_hash_for(choice: Choice, stable: StableTemplate, template: GroupTemplate
         return template.template_hash
     in_place = choice.strategy in ("inPlace", "")
     return stable.pod_hash if in_place else short_hash([template.template_hash, template.digest])
+
+
+def _with_turns(choice: Choice, template: GroupTemplate, state: PlanState) -> Choice:
+    """Hold a rollout whose groups cannot all change in their turn."""
+    asked = state.spec.rollout.strategy
+    if asked == "surge":
+        begins = choice.strategy and not missing_for_surge(state, template)  # else nothing is touched
+        why = why_no_turn("surge", template, state) if begins else ""
+        stuck = why and sentences.surge_needs_drain(why)
+    elif asked == "inPlace" or choice.strategy in ("inPlace", "surge") or (asked == "drain" and not choice.strategy):
+        stuck = ""
+    else:
+        stuck = why_no_turn("drain", template, state)
+    if not stuck:
+        return choice
+    if choice.reason is Reason.ROLLOUT_HELD:  # to allow the outage would not help
+        return Choice("", stuck, Reason.WAITING_FOR_ROOM)
+    return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
 
 
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
@@ -96,7 +122,7 @@ def _drain_asked(rollout: RolloutSpec) -> Choice:
 def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
     no_surge = sentences.no_surge_allowed()
     if rollout.max_surge:
-        no_surge = missing_for_surge(state, template)
+        no_surge = missing_for_surge(state, template) or why_no_turn("surge", template, state)
         if not no_surge:
             return Choice("surge", sentences.surge_fits())
     if not rollout.max_unavailable:

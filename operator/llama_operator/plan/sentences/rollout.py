@@ -123,6 +123,35 @@ def drain_lacks_slots(no_surge: str, *, groups: int, slots: int, load: int) -> s
     )
 
 
+def surge_ends_early(*, surge: int) -> str:
+    return (
+        f"with {plural(surge, 'group')} beside those that are there (spec.rollout.maxSurge) the first new group would"
+        " find room, and a later one not before a group that serves has left"
+    )
+
+
+def surge_needs_drain(why: str) -> str:
+    return f"spec.rollout.strategy is surge, but {why}; use auto or drain"
+
+
+def no_order_of_steps(*, needed: int, allowed: int, replicas: int) -> str:
+    return (
+        f"new groups find room only while {needed} of {plural(replicas, 'group')} do not serve, and"
+        f" spec.rollout.maxUnavailable is {allowed}: set it to {needed}, or free devices"
+    )
+
+
+def fewer_find_room(*, placed: int, groups: int, serving: int) -> str:
+    return (
+        f"of {plural(groups, 'group')} {placed} would find room when all others have left, and {serving} serve now;"
+        " use fewer devices for a group, or free devices"
+    )
+
+
+def rollout_stuck(*, step: str, to: str, why: str) -> str:
+    return f"{step} groups have {to}; {why}"
+
+
 def _slots(slots: int, *, load: int) -> str:
     present = plural(load, "request is", "requests are")
     return f"can run {plural(slots, 'request')} at a time, and {present} there now"

@@ -1,6 +1,6 @@
 """In which order groups of another shape take the places of those that are there, compared with all orders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -21,7 +21,7 @@ class Town:
     """Nodes of so many devices; groups by the devices that they have on each node, such as ``{"a": (2,)}``."""
 
     devices: dict[str, int]
-    groups: tuple[dict[str, tuple[int, ...]], ...]
+    groups: tuple[Mapping[str, tuple[int, ...]], ...]
 
     def old(self, *, down: frozenset[int] = frozenset()) -> tuple[OldGroup, ...]:
         return tuple(
@@ -34,7 +34,7 @@ class Town:
         return Capacity(tuple(node(name, size, there) for name, size in self.devices.items()))
 
 
-def pods(ordinal: int, where: dict[str, tuple[int, ...]]) -> Iterator[PodRequest]:
+def pods(ordinal: int, where: Mapping[str, tuple[int, ...]]) -> Iterator[PodRequest]:
     places = [(name, devices) for name, each in where.items() for devices in each]
     for number, (name, devices) in enumerate(places):
         yield PodRequest("team", f"old-{ordinal}-{number}", f"uid-{ordinal}-{number}", {GPU: devices}, node=name)

@@ -12,7 +12,7 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.strategy import choose, pod_hash_for
-from llama_operator.ports import Capacity, NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
@@ -101,6 +101,41 @@ SAME = target().template_hash
 def test_the_strategy(*, same_pods: bool, fields: dict[str, Any], strategy: str, words: str) -> None:
     found = choose(scene(**fields), SAME if same_pods else "another", target())
     assert found.strategy == strategy
+    assert words in found.why
+
+
+def crowd(*devices: int, old: int, **rollout: Any) -> PlanState:
+    """One group of two pods of ``old`` devices each on the first node, and nothing else; it serves."""
+    pods = group(0)
+    there = tuple(
+        PodRequest("team", pod.name, pod.uid, {"nvidia.com/gpu": old}, node="node-0", ours=True) for pod in pods
+    )
+    nodes = [node(f"node-{number}", 64, gpu=size) for number, size in enumerate(devices)]
+    nodes[0] = replace(nodes[0], requested={"nvidia.com/gpu": 2.0 * old}, pods=there)
+    on_first = tuple(replace(pod, node="node-0") for pod in pods)
+    seen = world(*on_first, replicas=2, cells=heard(*pods), capacity=Capacity(tuple(nodes)), spec={"rollout": rollout})
+    return state_of(seen)
+
+
+@pytest.mark.parametrize(
+    ("state", "strategy", "words"),
+    [
+        (
+            crowd(4, old=2),
+            "",
+            "only while 2 of 2 groups do not serve, and spec.rollout.maxUnavailable is 1: set it to 2",
+        ),
+        (crowd(4, old=2, strategy="drain"), "", "set it to 2, or free devices"),
+        (crowd(4, old=2, strategy="drain", maxUnavailable=2), "drain", "spec.rollout.strategy is drain"),
+        (crowd(8, old=2), "surge", "hold one more group"),
+        (crowd(6, old=2), "drain", "the first new group would find room, and a later one not before a group"),
+        (crowd(4, old=2, strategy="surge"), "surge", "spec.rollout.strategy is surge"),  # waits, and touches nothing
+        (crowd(2, 1, old=1), "", "set it to 2"),
+    ],
+)
+def test_no_strategy_begins_that_could_not_end(*, state: PlanState, strategy: str, words: str) -> None:
+    found = choose(state, "another", target(device={"resource": "nvidia.com/gpu", "count": 1}))
+    assert found.strategy == strategy, found.why
     assert words in found.why
 
 
