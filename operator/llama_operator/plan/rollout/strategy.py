@@ -47,7 +47,8 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
 
     None is chosen that could not be gone to its end: see turns.py.
     """
-    return _with_turns(_choose(state, template_hash_before, template), template, state)
+    choice = _choose(state, template_hash_before, template)
+    return choice if choice.contradicts else _with_turns(choice, template, state)
 
 
 def _choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
@@ -87,8 +88,6 @@ def _with_turns(choice: Choice, template: GroupTemplate, state: PlanState) -> Ch
         stuck = why_no_turn("drain", template, state)
     if not stuck:
         return choice
-    if choice.reason is Reason.ROLLOUT_HELD:  # to allow the outage would not help
-        return Choice("", stuck, Reason.WAITING_FOR_ROOM)
     return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
 
 
@@ -130,7 +129,10 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
     serving = sum(group.may_serve(state.now) for group in state.groups)
     if not serving:
         return Choice("drain", sentences.nothing_serves(no_surge))
-    if serving == 1:
+    allowed = 1 < state.spec.replicas <= rollout.max_unavailable  # the spec lets every group go at a time
+    if serving == 1 and not allowed:
+        if why_no_turn("drain", template, state):
+            return Choice("", no_surge, Reason.WAITING_FOR_ROOM)  # to allow the outage would not help
         seconds = measured_seconds("drain", state.groups)
         return Choice("", sentences.drain_is_an_outage(no_surge, seconds=seconds), Reason.ROLLOUT_HELD)
     load, staying = present_load(state), max(state.available - 1, 0)
