@@ -25,6 +25,9 @@ async def test_a_deployment_comes_to_serve() -> None:
         "Available": "True",
         "Degraded": "False",
         "Progressing": "False",
+        "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
     }
     kinds = sorted({kind for kind, _ in world.cluster.objects})
     assert kinds == [

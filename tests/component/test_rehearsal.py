@@ -31,7 +31,9 @@ async def test_what_cannot_run_is_held_and_the_groups_stay(step: str, replicas: 
     world = await serving(replicas=replicas)
     before = world.stage_uids()
     if step == "image":
-        world.nodes.missing_images[IMAGE["serving"]] = f'failed to resolve reference "{IMAGE["serving"]}": not found'
+        world.nodes.missing_images[IMAGE["serving"]] = (
+            f'rpc error: code = NotFound desc = failed to pull and unpack image "{IMAGE["serving"]}": not found'
+        )
     elif step == "configuration":
         world.nodes.refused_config = "the engine refuses the configuration: ValueError: block_size must be even"
     else:

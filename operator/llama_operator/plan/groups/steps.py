@@ -83,7 +83,8 @@ def _build(group: Group | None, group_id: GroupId, template: GroupTemplate, *, r
     if group is None or not (built.creates or built.complete):  # new, rebuilt or requeued
         return built + Actions(groups=(GroupPlan(group_id, template.serve, template.spec),))
     step = _next_step(group, template, run)
-    serve = step.serve or state.current_weights(group)
+    new = template.serve if built.creates else None  # what the group's file says is not seen yet
+    serve = step.serve or state.current_weights(group) or new
     rendered = Actions(groups=(GroupPlan(group_id, serve, template.spec),)) if serve else Actions(keep=(group_id,))
     return built + _explained(step, state) + rendered
 

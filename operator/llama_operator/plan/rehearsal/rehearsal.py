@@ -29,7 +29,8 @@ from llama_serving.config.reason_catalogue import FAILURES
 from llama_serving.config.reasons import Reason
 from llama_serving.config.wording import clause, rough_seconds
 
-FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0  # seconds, before what failed outside of the spec is tried again
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0  # seconds, before what was refused outside of the spec is tried again
+BUSY_PAUSE = 1.0  # seconds, the same where the API server could not be asked
 #: From the start of a try that failed outside of the spec to the next one.
 RETRIED_AFTER = timedelta(seconds=60)
 #: What may end by itself, such as a registry that does not answer, is waited for so long before it counts.
@@ -159,7 +160,8 @@ def asked_again(answer: AdmissionAnswer) -> datetime | None:
     """Return when the API server is asked again; None where it took everything."""
     if not answer.failures:
         return None
-    pause = doubling_pause(answer.failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+    first = BUSY_PAUSE if answer.retry else FIRST_PAUSE
+    pause = doubling_pause(answer.failures, first=first, longest=LONGEST_PAUSE)
     return answer.at + timedelta(seconds=pause)
 
 

@@ -6,8 +6,8 @@ the groups that stay are enough for the present load; else nothing, and what is 
 <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left
 out and the load counts as it was last seen.
 
-Where one group alone serves, ``auto`` never drains it: an outage is the user's decision. And no strategy begins with
-groups that could not all come to their place in turn (turns.py).
+Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy begins
+with groups that could not all come to their place in turn (turns.py).
 """
 
 from dataclasses import dataclass
@@ -129,8 +129,7 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
     serving = sum(group.may_serve(state.now) for group in state.groups)
     if not serving:
         return Choice("drain", sentences.nothing_serves(no_surge))
-    allowed = 1 < state.spec.replicas <= rollout.max_unavailable  # the spec lets every group go at a time
-    if serving == 1 and not allowed:
+    if state.spec.replicas == 1:  # of more, one that serves alone is kept until another one serves: see steps.py
         if why_no_turn("drain", template, state):
             return Choice("", no_surge, Reason.WAITING_FOR_ROOM)  # to allow the outage would not help
         seconds = measured_seconds("drain", state.groups)

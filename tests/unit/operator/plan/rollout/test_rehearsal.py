@@ -75,7 +75,11 @@ def hash_of(spec: dict[str, Any]) -> str:
 
 REFUSED = {
     "admission": ("Pod chat-0 was refused: exceeded quota: gpus, used: 2, limited: 2", "ApiRejected"),
-    "image": ('failed to resolve reference "registry.example/llama-serving:nope": not found', "ImageUnavailable"),
+    "image": (
+        'rpc error: code = NotFound desc = failed to pull and unpack image "registry.example/llama-serving:nope":'
+        " failed to resolve image: registry.example/llama-serving:nope: not found",
+        "ImageUnavailable",
+    ),
     "configuration": ("the engine refuses the configuration: ValueError: block size 7", "EngineConfigRefused"),
 }
 

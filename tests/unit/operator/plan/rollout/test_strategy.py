@@ -35,7 +35,7 @@ def target(**changes: Any) -> GroupTemplate:
     return found
 
 
-def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> PlanState:
+def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, replicas: int = 2, **rollout: Any) -> PlanState:
     pods = [pod for ordinal in range(serving) for pod in group(ordinal)]
     busy = GatewayLoad(waiting=0, oldest_wait=0, in_flight=load, draining=False, groups=(), totals={})
     seen = world(
@@ -43,6 +43,7 @@ def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any)
         cells=heard(*pods),
         capacity=None if nodes is None else Capacity(nodes),
         loads={"g": busy},
+        replicas=replicas,
         spec={"rollout": rollout},
     )
     return state_of(seen)
@@ -81,14 +82,21 @@ SAME = target().template_hash
         (
             False,
             {"serving": 1, "load": 0},
+            "drain",
+            "the 0 groups that stay can run 0 requests at a time, and 0 requests are there now",
+        ),
+        (
+            False,
+            {"serving": 1, "replicas": 1},
             "",
             "and the only group that serves would be gone for the time of a start; free the devices of one group, or"
             " accept the outage with spec.rollout.strategy drain",
         ),
         (False, {"serving": 1, "load": 1}, "", "free the devices of one group, or accept"),
-        (False, {"serving": 1, "strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
-        (False, {"serving": 1, "nodes": BIG}, "surge", "the free devices hold one more group"),
-        (True, {"serving": 1}, "inPlace", "only the weights change"),
+        (False, {"serving": 1, "replicas": 1, "strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
+        (False, {"serving": 1, "replicas": 1, "nodes": BIG}, "surge", "the free devices hold one more group"),
+        (True, {"serving": 1, "replicas": 1}, "inPlace", "only the weights change"),
+        (False, {"serving": 0, "replicas": 1, "load": 9}, "drain", ""),
         (True, {"strategy": "surge"}, "surge", "spec.rollout.strategy is surge"),
         (True, {"strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
         (False, {"strategy": "surge", "maxSurge": 0}, "", "maxSurge is 0; use at least 1"),
