@@ -218,11 +218,12 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
 
 
 async def _rehearse(decided: Plan, state: PlanState, context: Context, *, edges: Edges) -> None:
-    """Ask the API server whether it would take a new group, where a rollout waits for that."""
+    """Ask the API server whether it would take a new group, where a rollout waits for that.
+
+    The last answer stays: a pass that sees an older status must come to the same decision.
+    """
     rehearsal, answers, uid = decided.rehearsal, edges.admission_answers, state.snapshot.uid
-    if rehearsal is None:
-        answers.pop(uid, None)
-    elif rehearsal.ask_admission:
+    if rehearsal and rehearsal.ask_admission:
         answers[uid] = await ask_admission(
             trial_objects(replace(context, spec=rehearsal.template.spec), rehearsal),
             key=context.key,

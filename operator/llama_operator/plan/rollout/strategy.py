@@ -6,8 +6,8 @@ the groups that stay are enough for the present load; else nothing, and what is 
 <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left
 out and the load counts as it was last seen.
 
-Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy begins
-with groups that could not all come to their place in turn (turns.py).
+Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy
+begins with groups that could not all come to their place in turn (turns.py).
 """
 
 from dataclasses import dataclass
