@@ -4,7 +4,7 @@ Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``R
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -28,6 +28,10 @@ class Retry(Exception):
 
 class Rejected(Exception):
     """The API server refused an object of ours; the message is for the user."""
+
+
+class Forbidden(Rejected):
+    """The API server answered 403: a right is missing, or a policy of the cluster is against it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -157,11 +161,17 @@ class Cluster(Protocol):
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        """List nodes and all pods as they were at most ``age`` seconds ago; 0: as the API server has them stored now.
+    async def capacity(self) -> Capacity | None:
+        """Return the nodes and all pods as the watches show them, reserved capacity counted as given.
 
-        None where the operator may not list nodes and pods of the cluster.
+        None where the operator may not watch nodes and pods of the cluster. Raises Retry while they are not known.
         """
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        """Count the capacity of these pods as given until the watches show that their gates are gone."""
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        """Take back what was reserved for the pods with these uids."""
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""

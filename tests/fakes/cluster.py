@@ -6,14 +6,15 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.reservations import Reservations
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, PodRequest, Ref, Rejected
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 
@@ -40,6 +41,9 @@ class FakeCluster:
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
+        self.seen: Capacity | None = None  # by the watches
+        self.blind = False  # the watches show nothing new
+        self.reservations = Reservations(self._seconds)
         self._uids = itertools.count(1)
 
     # -- the port ---------------------------------------------------------------------------------------------------
@@ -100,9 +104,19 @@ class FakeCluster:
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         self.call(f"event {event.reason}", lambda: self.events.append(event))
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        self.call(f"capacity {age:g}", lambda: None, write=False)
-        return None if self.nodes is None else self._capacity(self.nodes)
+    async def capacity(self) -> Capacity | None:
+        self.call("capacity", lambda: None, write=False)
+        if self.nodes is None:
+            return None
+        if self.seen is None or not self.blind:
+            self.seen = self._capacity(self.nodes)
+        return self.reservations.over(self.seen)
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        self.reservations.add(pods)
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        self.reservations.drop(uids)
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         self.call(f"admit {pod.name}", lambda: self._admit(pod, at))
@@ -137,6 +151,9 @@ class FakeCluster:
         """The object is gone, without a farewell."""
         self.objects.pop((kind, name), None)
         self.applied.pop((kind, name), None)
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
