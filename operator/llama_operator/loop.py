@@ -3,8 +3,8 @@
 The flag is cleared before the state is read, so no wake-up is lost. A floor between passes merges bursts of events. A
 failed pass is tried again with growing pauses; an event, such as an edit that mends it, ends the pause.
 
-A pass has a turn: at most PASSES run at once, and none where another operator holds the lease of the namespace. Waiting
-for the turn counts neither against the deadline of the pass nor as late.
+A pass has a turn (scopes/term.py): so many run at once, and none where another operator holds the lease of the
+namespace. Waiting for the turn counts neither against the deadline of the pass nor as late.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from llama_serving.config.backoff import doubling_pause
 
 log = logging.getLogger(__name__)
 
-PASSES = 32  # at once, over all loops
 FLOOR = 0.3  # seconds between two passes
 LONGEST_PASS = 60.0  # seconds; what is left undone then is done by the next, which starts from what is
 AFTER_FAILURE = 1.0  # seconds between a failed pass and the next, whatever wakes the loop

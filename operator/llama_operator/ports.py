@@ -4,7 +4,7 @@ Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``R
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -119,6 +119,50 @@ class SupervisorAnswer:
 
     state: CellState | None
     error: str = ""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who may write in a namespace, as it is stored. ``version`` is empty for one that is not stored yet."""
+
+    holder: str  # empty: nobody
+    seconds: float  # without a renewal after which others may take it
+    version: str = ""
+    transitions: int = 0  # how often the holder has changed
+
+
+class Leases(Protocol):
+    """The leases of the namespaces (coordination.k8s.io); each has one, of one name."""
+
+    async def read(self, namespace: str) -> Lease | None:
+        """Return the lease as it is stored now."""
+
+    async def write(self, namespace: str, lease: Lease) -> Lease:
+        """Create it, or replace the version that it names, with the time of now. Raises Retry after a conflict."""
+
+    async def changed(self, namespace: str, lease: Lease, *, seconds: float) -> None:
+        """Return when it is no more what it was, or after so many seconds."""
+
+
+@dataclass(frozen=True)
+class Obstacles:
+    """What keeps a namespace from being watched, one sentence each. ``closed``: nothing at all may be seen there."""
+
+    sentences: tuple[str, ...] = ()
+    closed: bool = False
+
+
+class Scopes(Protocol):
+    """What the operator needs before it can serve a namespace; an empty one stands for all."""
+
+    async def obstacles(self, namespace: str, kinds: Sequence[tuple[str, str]]) -> Obstacles:
+        """Find what keeps these kinds (group and version, plural) from being watched.
+
+        Raises Retry where the API server does not say.
+        """
+
+    async def objects(self, namespace: str) -> Sequence[Manifest]:
+        """List the LlamaDeployments and LlamaWeights; none where that is not allowed."""
 
 
 class Cluster(Protocol):

@@ -1,14 +1,13 @@
 """kopf, and only here: watches wake loops, indices hold what they saw, one loop per object of ours.
 
 A LlamaWeights wakes its own loop and those of all deployments of its namespace: they may use it. There are only event
-handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a daemon needs a finalizer,
-and nothing outside must be undone when an object goes; with it no namespace could be deleted in which the operator is
-deleted too. The finalizer of earlier versions is removed where it is seen. Child watches are filtered by the server.
-Peering is off: it is no leader election.
+handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a daemon needs a
+finalizer, and nothing outside must be undone when an object goes. With a finalizer a namespace in which the operator is
+deleted too could not be deleted. That of earlier versions is removed where it is seen. Child watches are filtered by
+the server. Peering is off: it is no leader election.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from llama_operator.ports import Key
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
 from llama_serving.config import names
-
-log = logging.getLogger(__name__)
 
 OWNED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 
@@ -74,7 +71,7 @@ class Loops:
     heartbeat: Heartbeat
     turn: Turn = _at_once
     running: dict[Key, ObjectLoop] = field(default_factory=dict)
-    ending: set[asyncio.Task[None]] = field(default_factory=set)
+    ending: dict[Key, asyncio.Task[None]] = field(default_factory=dict)  # their objects are gone
 
     def wake(self, key: Key) -> None:
         """Wake a loop; one that does not run yet starts with a full pass anyway."""
@@ -97,34 +94,42 @@ class Loops:
         if known is not None:
             self.end(key, known.uid)
         loop = self.running[key] = ObjectLoop(uid, body)
-        loop.task = asyncio.create_task(self._run(key, loop, one_pass), name=f"loop of {key.namespace}/{key.name}")
+        running = self._run(key, loop, one_pass, after=self.ending.get(key))
+        loop.task = asyncio.create_task(running, name=f"loop of {key.namespace}/{key.name}")
 
     def end(self, key: Key, uid: str) -> None:
         """End the loop of an object that is no more; a pass that runs comes to its end."""
         loop = self.running.get(key)
-        if loop and loop.uid == uid:
-            loop.gone = True
-            loop.wake.set()
-            del self.running[key]
-            self.heartbeat.forget(key)
-            if loop.task:
-                self.ending.add(loop.task)
-                loop.task.add_done_callback(self.ending.discard)
+        if loop is None or loop.uid != uid:
+            return
+        loop.gone = True
+        loop.wake.set()
+        del self.running[key]
+        self.heartbeat.forget(key)
+        if loop.task:
+            self.ending[key] = loop.task
 
     async def stop(self, namespace: str = "") -> None:
         """End the loops of a namespace, or all, at once: every pass can be broken off anywhere."""
-        mine = {key: loop for key, loop in self.running.items() if namespace in ("", key.namespace)}
-        tasks = [loop.task for loop in mine.values() if loop.task] + ([] if namespace else list(self.ending))
-        for key in mine:
-            del self.running[key]
-            self.heartbeat.forget(key)
-        for task in tasks:
+        mine = [key for key in (*self.running, *self.ending) if namespace in ("", key.namespace)]
+        ended = [loop.task for key in mine if (loop := self.running.pop(key, None)) and loop.task]
+        ended += [task for key in mine if (task := self.ending.pop(key, None))]
+        for task in ended:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*ended, return_exceptions=True)
+        for key in mine:
+            self.heartbeat.forget(key)
 
     async def _run(
-        self, key: Key, loop: ObjectLoop, one_pass: Callable[[Mapping[str, Any]], Awaitable[float]]
+        self,
+        key: Key,
+        loop: ObjectLoop,
+        one_pass: Callable[[Mapping[str, Any]], Awaitable[float]],
+        *,
+        after: asyncio.Task[None] | None,
     ) -> None:
+        if after:  # an earlier object of this name: its last pass first
+            await asyncio.wait([after])
         await run_loop(
             key,
             wake=loop.wake,
@@ -133,11 +138,15 @@ class Loops:
             heartbeat=self.heartbeat,
             turn=lambda: self.turn(key.namespace),
         )
-        if key not in self.running:  # no later object of this name
+        if self.ending.get(key) is loop.task:
+            del self.ending[key]
+        if key not in self.running:
             self.heartbeat.forget(key)
 
 
-def build(registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, one_weights_pass: OneWeightsPass) -> None:
+def build(
+    registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, one_weights_pass: OneWeightsPass
+) -> None:
     """Register everything that kopf calls."""
     kopf.on.login(registry=registry)(_login)
     kopf.on.startup(registry=registry)(_configure)
@@ -151,10 +160,11 @@ def build(registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, o
         kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(event)
 
 
-async def watch(registry: kopf.OperatorRegistry, namespace: str) -> None:
+async def watch(registry: kopf.OperatorRegistry, namespace: str, *, begun: Callable[[], None] = lambda: None) -> None:
     """Watch one namespace, or all where it is empty, until it is cancelled or a watch fails. Raises what failed.
 
-    Several of these run in one process, so that what one namespace lacks ends the watches of no other.
+    Several of these run in one process, so that what one namespace lacks ends the watches of no other. ``begun`` is
+    called when kopf has taken the signals of the process for itself: the caller takes them back.
     """
     where: dict[str, Any] = {"namespaces": [namespace]} if namespace else {"clusterwide": True}
     tasks = await kopf.spawn_tasks(
@@ -164,6 +174,7 @@ async def watch(registry: kopf.OperatorRegistry, namespace: str) -> None:
         identity=cast(Any, names.MANAGED_BY),
         **where,
     )
+    begun()
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -250,7 +261,13 @@ def _child_event(loops: Loops) -> Callable[..., Awaitable[None]]:
 
 def _own_event(loops: Loops, plural: str, step: Step) -> Callable[..., Awaitable[None]]:
     async def object_changed(
-        *, type: str | None, body: kopf.Body, namespace: str, name: str, uid: str, **indices: Any  # noqa: A002
+        *,
+        type: str | None,  # noqa: A002
+        body: kopf.Body,
+        namespace: str,
+        name: str,
+        uid: str,
+        **indices: Any,
     ) -> None:
         key = loop_key(plural, namespace, name)
         if type == "DELETED":
