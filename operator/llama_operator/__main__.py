@@ -19,11 +19,12 @@ from llama_operator.adapters.leases import KubeLeases, KubeScopes
 from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.loop import Heartbeat
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Key, Manifest
+from llama_operator.ports import Key, Manifest, Rejected
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.scopes.readiness import Readiness
 from llama_operator.scopes.scope import Scope
+from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
 from llama_operator.wiring import WATCHED, Loops, build, watch
@@ -62,16 +63,30 @@ class Process:
         return await reconcile_weights(bodies, cluster=self.cluster, settings=self.settings, now=datetime.now(UTC))
 
     async def watch(self, namespace: str) -> None:
-        """Watch a namespace, or all, and seek its lease, until a watch fails."""
-        if namespace:
-            self.terms.of(namespace)
+        """Watch a namespace, or all, and seek its lease, until a watch fails or the lease is refused."""
         registry = kopf.OperatorRegistry()
         build(registry, loops=self.loops, one_pass=self.one_pass, one_weights_pass=self.one_weights_pass)
+        running = asyncio.create_task(watch(registry, namespace, begun=_take_signals))
+        refused = asyncio.create_task(self._refused(namespace))
         try:
-            await watch(registry, namespace, begun=_take_signals)
+            await asyncio.wait([running, refused], return_when=asyncio.FIRST_COMPLETED)
+            for task in (running, refused):
+                if task.done():
+                    task.result()
         finally:
+            running.cancel()
+            refused.cancel()
+            await asyncio.gather(running, refused, return_exceptions=True)
             await self.loops.stop(namespace)
             await self.terms.resign(namespace)
+
+    async def _refused(self, namespace: str) -> None:
+        """Raise when the lease of the namespace is refused. Of all namespaces each has its lease when it is needed."""
+        if not namespace:
+            await asyncio.Event().wait()
+        term = self.terms.of(namespace)
+        await term.refused.wait()
+        raise Rejected(lease_refused(term.problem))
 
     async def tell(self, body: Manifest, text: str) -> None:
         """Write on an object what keeps it from being served, where no other operator serves it."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from llama_operator.ports import Key, Retry
+from llama_operator.ports import Key, Rejected, Retry
 from llama_serving.config.backoff import doubling_pause
 
 log = logging.getLogger(__name__)
@@ -101,6 +101,9 @@ class _Pace:
         except Retry as error:
             wait = max(error.after, self._failed())
             log.warning("%s/%s: pass failed, next in %.0f s: %s", self.key.namespace, self.key.name, wait, error)
+        except Rejected as error:  # a right is missing, or the namespace ends
+            wait = self._failed()
+            log.warning("%s/%s: pass refused, next in %.0f s: %s", self.key.namespace, self.key.name, wait, error)
         except Exception:  # the loop must outlive a bug in a pass: nothing starts it again
             wait = self._failed()
             log.exception("%s/%s: pass failed, next in %.0f s", self.key.namespace, self.key.name, wait)

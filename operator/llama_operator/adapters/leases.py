@@ -58,11 +58,14 @@ class KubeScopes:
 
     async def obstacles(self, namespace: str, kinds: Sequence[tuple[str, str]]) -> Obstacles:
         """Ask for one object of each kind: what is answered tells of CRDs, rights and the namespace."""
-        found = await asyncio.gather(*(self._obstacle(namespace, version, plural) for version, plural in kinds))
+        asked = [self._obstacle(plural, _collection(namespace, version, plural)) for version, plural in kinds]
+        found = await asyncio.gather(*asked)
         absent = sorted(_named(*kind) for said, kind in zip(found, kinds, strict=True) if said is None)
         refused = tuple(said for said in found if said)
         if namespace and len(refused) == len(kinds):
             return Obstacles((sentences.namespace_closed(namespace, said=refused[0]),), closed=True)
+        if namespace and (said := await self._obstacle("leases", _path(namespace))):
+            refused += (said,)
         return Obstacles(((sentences.crds_missing(absent),) if absent else ()) + refused)
 
     async def objects(self, namespace: str) -> Sequence[Manifest]:
@@ -74,10 +77,9 @@ class KubeScopes:
                 found += items_of(listed)
         return found
 
-    async def _obstacle(self, namespace: str, version: str, plural: str) -> str | None:
-        """Say why a kind cannot be listed; None where the API server does not know it, empty where it can."""
+    async def _obstacle(self, plural: str, path: str) -> str | None:
+        """Say why a kind cannot be read; None for 404, empty where it can."""
         try:
-            path = _collection(namespace, version, plural)
             return "" if await self._calls.send("GET", path, Call(query={"limit": "1"}, fine=(404,))) else None
         except Forbidden as error:
             return sentences.right_missing(plural, said=str(error))

@@ -1,7 +1,8 @@
 """How the process stands in each namespace: for /ready and for its metrics.
 
 Ready: every namespace is watched, whether this process serves it or stands by. Else no rollout of the operator's own
-Deployment would come to its end. A namespace that is gone makes the process unready only when it is the only one.
+Deployment would come to its end. A namespace that is gone, or whose lease cannot be reached, makes the process unready
+only when there is no other.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ class Readiness:
     def ready(self) -> bool:
         """Tell whether the process does what it can."""
         counted = [scope for scope in self.scopes if not scope.closed] or self.scopes
-        return not any(scope.obstacles for scope in counted)
+        terms = self.terms.all()
+        return not any(scope.obstacles for scope in counted) and (not terms or any(term.well for term in terms))
 
     def namespaces(self) -> dict[str, str]:
         """Return one sentence for each namespace."""

@@ -24,6 +24,11 @@ def watch_failed(said: str) -> str:
     return f"a watch ended and is begun again: {said}"
 
 
+def lease_refused(said: str) -> str:
+    """Say that the lease of a namespace cannot be had."""
+    return f"the lease of the namespace is refused: {said}"
+
+
 def starting() -> str:
     """Say that nothing is known yet."""
     return "the operator is starting"

@@ -30,6 +30,7 @@ class Term:
         self.namespace = namespace
         self.holder = ""  # whoever has it, as seen last
         self.problem = ""  # why it can be neither held nor watched
+        self.refused = asyncio.Event()  # the API server refuses it: a right is missing, or the namespace is gone
         self._me = me
         self._leases = leases
         self._clock = clock
@@ -47,6 +48,11 @@ class Term:
     def held(self) -> bool:
         """Tell whether it is ours now."""
         return self.left > 0
+
+    @property
+    def well(self) -> bool:
+        """Tell whether it is known who has it."""
+        return self.held or bool(self.holder and not self.problem)
 
     @contextlib.asynccontextmanager
     async def limited(self) -> AsyncIterator[None]:
@@ -72,6 +78,8 @@ class Term:
                 if self.problem != str(error):
                     log.warning("the lease of namespace %s: %s", self.namespace, error)
                 self.problem = str(error)
+                if isinstance(error, Rejected):
+                    self.refused.set()
             await asyncio.sleep(AGAIN)
 
     async def resign(self) -> None:
