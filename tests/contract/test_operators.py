@@ -123,7 +123,7 @@ def test_the_second_operator_stands_by_and_takes_over(stand: Stand, kubeconfig: 
 
 def calm(stand: Stand) -> None:
     """Nobody undoes the work of another: once all is written nothing is written any more."""
-    seen = {}
+    seen: dict[str, str] = {}
     for _ in range(20):
         before, seen = seen, versions(stand)
         if before == seen:

@@ -15,6 +15,7 @@ from llama_operator.ports import Forbidden, Lease, Manifest, Obstacles, Rejected
 from llama_operator.scopes import sentences
 
 NAME: Final = "llama-operator"  # of the lease in each namespace
+OF_THE_VIEW: Final = frozenset({"pods"})  # may be seen everywhere with the chart's rbac.clusterView
 
 
 class KubeLeases:
@@ -62,7 +63,8 @@ class KubeScopes:
         found = await asyncio.gather(*asked)
         absent = sorted(_named(*kind) for said, kind in zip(found, kinds, strict=True) if said is None)
         refused = tuple(said for said in found if said)
-        if namespace and len(refused) == len(kinds):
+        allowed = {plural for said, (_, plural) in zip(found, kinds, strict=True) if said == ""}
+        if namespace and refused and allowed <= OF_THE_VIEW:
             return Obstacles((sentences.namespace_closed(namespace, said=refused[0]),), closed=True)
         if namespace and (said := await self._obstacle("leases", _path(namespace))):
             refused += (said,)
