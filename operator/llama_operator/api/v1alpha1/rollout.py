@@ -65,7 +65,7 @@ class RolloutSpec(ApiModel):
     )
     restarted_at: Timestamp | None = Field(
         default=None,
-        description="RFC 3339 time, such as 2026-01-31T12:00:00Z. Setting or changing it replaces all groups in turn, as "
-        "a rollout, and takes in the operator's present default images. Its value has no other meaning.",
+        description="RFC 3339 time, such as 2026-01-31T12:00:00Z. Setting or changing it replaces all groups in turn, "
+        "as a rollout, and takes in the operator's present default images. Its value has no other meaning.",
     )
     canary: CanarySpec = Field(default=CanarySpec(), description="Groups that change first and are watched.")
