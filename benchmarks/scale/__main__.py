@@ -82,7 +82,8 @@ class Row:
     live: Liveness = field(default_factory=Liveness)
 
     def __str__(self) -> str:
-        verbs = ", ".join(f"{verb} {number / self.wanted:.1f}" for verb, number in sorted(self.verbs.items()))
+        asked = (f"{what} {number / self.wanted:.1f}" for what, number in self.verbs.most_common() if number)
+        verbs = ", ".join(asked)
         return (
             f"{self.wanted:>4}: {self.ready} ready in {self.seconds:.1f} s; operator {self.cpu:.1f} CPU s, "
             f"{self.peak:.0f} MiB at most, {self.rest:.1%} of a core at rest; requests a deployment: {verbs}; "
@@ -165,10 +166,11 @@ def peak_memory(one: OperatorProcess) -> float:
 
 
 def requests(server: ApiServer, namespace: str, since: datetime) -> Counter[str]:
-    """Count the operator's requests by verb."""
+    """Count the operator's requests by verb and resource."""
     log = server.kubeconfig.parent / "audit.log"
     who = f"system:serviceaccount:{namespace}:{ACCOUNT}"
-    return Counter(event["verb"] for event in events(log, since) if event["user"]["username"] == who)
+    mine = (event for event in events(log, since) if event["user"]["username"] == who)
+    return Counter(f"{event['verb']} {event['objectRef']['resource']}" for event in mine if "objectRef" in event)
 
 
 if __name__ == "__main__":

@@ -109,11 +109,12 @@ class World:
         for _ in range(5):
             try:
                 async with self._turn:
-                    return await see(body)
+                    await see(body)
+                break
             except Retry:
                 await asyncio.sleep(0.5)
             except Rejected:  # it is gone, or it was done already
-                return None
+                break
 
     def _once(self, body: Manifest, what: str) -> bool:
         mark = (body["metadata"]["uid"], what)

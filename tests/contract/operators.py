@@ -60,6 +60,7 @@ def operator(
     environment = os.environ | {
         "KUBECONFIG": str(kubeconfig), "WATCH_NAMESPACES": ",".join(namespaces), "POD_NAMESPACE": release,
         "LLAMA_SERVING_IMAGE": "serving:1", "LLAMA_GATEWAY_IMAGE": "gateway:1", "PROBE_PORT": str(port),
+        "OPERATOR_ROLE": "llama-operator",
         "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "serving")]),
     }  # fmt: skip
     path = folder / f"operator-{port}.log"

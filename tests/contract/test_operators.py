@@ -196,3 +196,13 @@ def test_renewals_are_stamped_for_humans(stand: Stand, kubeconfig: Path, tmp_pat
         spec = stand.get("lease", LEASE)["spec"]
         assert spec["leaseDurationSeconds"] == SECONDS
         assert datetime.fromisoformat(spec["renewTime"]).tzinfo is not None
+
+
+@pytest.mark.usefixtures("controllers")
+def test_a_lease_goes_with_the_rights_of_its_holder(stand: Stand, kubeconfig: Path, tmp_path: Path) -> None:
+    """As in helm uninstall, where the rights go before the operator ends."""
+    with operator(kubeconfig, stand.namespace, folder=tmp_path) as one:
+        until(lambda: one.serves(stand.namespace), "it serves", operators=(one,))
+        stand.apiserver.rest.delete(stand.namespace, "role", ACCOUNT)
+        until(lambda: stand.apiserver.rest.find(stand.namespace, "lease", LEASE) is None, "no lease", operators=(one,))
+        until(lambda: one.ready()[0] == 503, "it says what it lacks", operators=(one,))

@@ -19,10 +19,16 @@ OF_THE_VIEW: Final = frozenset({"pods"})  # may be seen everywhere with the char
 
 
 class KubeLeases:
-    """The port ``Leases`` on a real API server."""
+    """The port ``Leases`` on a real API server.
 
-    def __init__(self, api: client.ApiClient) -> None:
+    ``role`` names the Role that gives the operator its rights in each namespace: a lease goes with the Role of its
+    holder, which cannot write any more then. Empty where the rights are those of a ClusterRole.
+    """
+
+    def __init__(self, api: client.ApiClient, *, role: str = "") -> None:
         self._calls = ApiCalls(api)
+        self._role = role
+        self._owners: dict[str, list[Manifest]] = {}  # by namespace
 
     async def read(self, namespace: str) -> Lease | None:
         """Read it."""
@@ -31,12 +37,29 @@ class KubeLeases:
 
     async def write(self, namespace: str, lease: Lease) -> Lease:
         """Create it, or replace just the version that was read: another one is a conflict, which is a Retry."""
-        body = lease_body(lease, datetime.now(UTC))
+        if namespace not in self._owners:
+            self._owners[namespace] = await self._owner(namespace)
+        body = lease_body(lease, datetime.now(UTC), owners=self._owners[namespace])
         if lease.version:
             made = await self._calls.send("PUT", _path(namespace), Call(body=body))
         else:
             made = await self._calls.send("POST", _path(namespace).rpartition("/")[0], Call(body=body))
         return lease_of(made or {})
+
+    async def _owner(self, namespace: str) -> list[Manifest]:
+        if not self._role:
+            return []
+        path = _collection(namespace, "rbac.authorization.k8s.io/v1", "roles")
+        found = await self._calls.send("GET", path, Call(query={"fieldSelector": f"metadata.name={self._role}"}))
+        return [
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "Role",
+                "name": self._role,
+                "uid": one["metadata"]["uid"],
+            }
+            for one in items_of(found)
+        ]
 
     async def changed(self, namespace: str, lease: Lease, *, seconds: float) -> None:
         """Wait for the first event after the version that was read."""
@@ -98,13 +121,14 @@ def lease_of(body: Manifest) -> Lease:
     )
 
 
-def lease_body(lease: Lease, now: datetime) -> Manifest:
+def lease_body(lease: Lease, now: datetime, *, owners: Sequence[Manifest]) -> Manifest:
     """Render a lease, renewed now."""
+    version = {"resourceVersion": lease.version} if lease.version else {}
     moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": NAME, **({"resourceVersion": lease.version} if lease.version else {})},
+        "metadata": {"name": NAME, "ownerReferences": list(owners), **version},
         "spec": {
             "holderIdentity": lease.holder,
             "leaseDurationSeconds": round(lease.seconds),

@@ -57,7 +57,9 @@ class Term:
     @contextlib.asynccontextmanager
     async def limited(self) -> AsyncIterator[None]:
         """Wait until the lease is ours, and end the block when it is not any more."""
-        await self._held.wait()
+        while not self.held:
+            self._held.clear()
+            await self._held.wait()
         limit = asyncio.timeout(self.left)
         self._limits.add(limit)
         try:
@@ -118,7 +120,6 @@ class Term:
         lease = await self._leases.write(self.namespace, Lease(self._me, SECONDS, version, transitions))
         log.info("namespace %s is served by this operator (%s)", self.namespace, self._me)
         self._renewed(lease, asked)
-        self._held.set()
         return lease
 
     async def _keep(self, lease: Lease) -> None:
@@ -156,6 +157,7 @@ class Term:
     def _renewed(self, lease: Lease, asked: float) -> None:
         self._lease, self.holder, self.problem = lease, self._me, ""
         self._until = asked + SECONDS - MARGIN
+        self._held.set()
         end = asyncio.get_running_loop().time() + self.left
         for limit in self._limits:
             if not limit.expired():
