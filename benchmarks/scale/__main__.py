@@ -95,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure each number in a control plane of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("numbers", type=int, nargs="+", help="numbers of LlamaDeployments")
-    for number in parser.parse_args(arguments).numbers:
+    numbers: list[int] = parser.parse_args(arguments).numbers
+    for number in numbers:
         with control_plane("scale") as server, tempfile.TemporaryDirectory() as folder:
             row = asyncio.run(measured(server, number, folder=Path(folder)))
         sys.stdout.write(f"{row}\n")
@@ -162,7 +163,7 @@ def cpu_seconds(one: OperatorProcess) -> float:
 def peak_memory(one: OperatorProcess) -> float:
     """Return the highest resident memory of the operator so far, in MiB."""
     lines = Path(f"/proc/{one.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def requests(server: ApiServer, namespace: str, since: datetime) -> Counter[str]:

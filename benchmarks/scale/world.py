@@ -7,6 +7,7 @@ address that was asked which stage is meant.
 import asyncio
 import base64
 import gzip
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -24,13 +25,14 @@ from llama_operator.ports import Manifest, Rejected, Retry
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.model import MANIFEST_KEY
-from tests.contract.stand import ACCEPTED, MANIFEST, file_of, serving_cell
+from llama_serving.config.weights import Manifest as WeightsManifest
+from llama_serving.config.weights import ManifestFile
+from tests.contract.stand import ACCEPTED, file_of, serving_cell
 
 NODES: Final = 100
 DEVICES: Final = 64  # of each node
 DEVICE: Final = "nvidia.com/gpu"
 AT_ONCE: Final = 16  # writes of these fakes
-PACKED: Final = base64.b64encode(gzip.compress(MANIFEST.model_dump_json().encode())).decode()
 
 
 @dataclass
@@ -161,7 +163,9 @@ class World:
             return
         meta, template = job["metadata"], job["spec"]["template"]
         where, _, name = _argument(template, "--config-map").partition("/")
-        data = {"binaryData": {MANIFEST_KEY: PACKED}}
+        manifest = manifest_of(meta["name"])
+        packed = base64.b64encode(gzip.compress(manifest.model_dump_json().encode())).decode()
+        data = {"binaryData": {MANIFEST_KEY: packed}}
         await self.calls.send("PATCH", f"/api/v1/namespaces/{where}/configmaps/{name}", Call(body=data, content=MERGE))
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
         about = {
@@ -170,8 +174,9 @@ class World:
         pods = f"/api/v1/namespaces/{self.namespace}/pods"
         await self.calls.send("POST", pods, Call(body={"apiVersion": "v1", "kind": "Pod", "metadata": about,
                                                        "spec": template["spec"]}, fine=(409,)))  # fmt: skip
+        report = ACCEPTED.model_copy(update={"digest": manifest.digest})
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        ended = {"exitCode": 0, "message": ACCEPTED.model_dump_json(), "finishedAt": moment}
+        ended = {"exitCode": 0, "message": report.model_dump_json(), "finishedAt": moment}
         container = {"name": "resolver", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
         status = {"phase": "Succeeded", "containerStatuses": [{**container, "state": {"terminated": ended}}]}
         await self.calls.send("PATCH", f"{pods}/{about['name']}/status", Call(body={"status": status}, content=MERGE))
@@ -203,6 +208,13 @@ class World:
     async def _put_desired(self, request: web.Request) -> web.Response:
         self.desired[_asked(request)] = DesiredState.model_validate(json.loads(await request.text()))
         return web.Response()
+
+
+def manifest_of(job: str) -> WeightsManifest:
+    """Return what the Job of this name finds: every model has files of its own."""
+    return WeightsManifest(
+        files=(ManifestFile(path="config.json", size=7, sha256=hashlib.sha256(job.encode()).hexdigest()),)
+    )
 
 
 def _asked(request: web.Request) -> str:

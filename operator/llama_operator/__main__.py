@@ -48,11 +48,8 @@ class Process:
     def __init__(self, api: client.ApiClient, session: aiohttp.ClientSession, settings: Settings) -> None:
         self.settings = settings
         self.heartbeat = Heartbeat(clock=time.monotonic)
-        self.terms = Terms(
-            me=identity(settings),
-            leases=KubeLeases(api, role=os.environ.get("OPERATOR_ROLE", "")),
-            clock=time.monotonic,
-        )
+        leases = KubeLeases(api, role=os.environ.get("OPERATOR_ROLE", ""))
+        self.terms = Terms(me=identity(settings), leases=leases, clock=time.monotonic)
         self.loops = Loops(self.heartbeat, turn=self.terms.turn)
         self.cluster = KubeCluster(api, fence=self.terms.left)
         self.edges = Edges(self.cluster, HttpSupervisors(session), HttpGateways(session))

@@ -51,15 +51,8 @@ class KubeLeases:
             return []
         path = _collection(namespace, "rbac.authorization.k8s.io/v1", "roles")
         found = await self._calls.send("GET", path, Call(query={"fieldSelector": f"metadata.name={self._role}"}))
-        return [
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "Role",
-                "name": self._role,
-                "uid": one["metadata"]["uid"],
-            }
-            for one in items_of(found)
-        ]
+        owner = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "name": self._role}
+        return [{**owner, "uid": one["metadata"]["uid"]} for one in items_of(found)]
 
     async def changed(self, namespace: str, lease: Lease, *, seconds: float) -> None:
         """Wait for the first event after the version that was read."""

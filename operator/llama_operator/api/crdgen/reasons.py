@@ -63,8 +63,9 @@ _SECTIONS: Final = (
 _LEAVING: Final = """
 ## Before an uninstall
 
-Delete both kinds: `kubectl delete llamadeployments,llamaweights --all`, before or after `helm uninstall`. Helm keeps the
-CRDs and every object. Objects of an earlier version may have a finalizer: see [uninstall](../how-to/install.md#uninstall)."""
+Delete both kinds: `kubectl delete llamadeployments,llamaweights --all`, before or after `helm uninstall`. Helm keeps
+the CRDs and every object. Objects of an earlier version may have a finalizer:
+[uninstall](../how-to/install.md#uninstall)."""
 
 #: Where the pages are that an entry names, from docs/reference/.
 PAGES: Final[Mapping[str, str]] = {
