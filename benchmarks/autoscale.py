@@ -281,7 +281,7 @@ def writes(since: datetime, until_: datetime) -> tuple[int, list[str]]:
 async def measure(server: ApiServer, *, steps: int, idle: float) -> None:
     """Both parts, printed."""
     machines, pods, chance = Machines(), Pods(), random.Random(SEED)
-    async with await client_of(server) as api:
+    async with await client_of(server) as api, KubeCluster(api) as cluster:
         stand = Stand(server, NAMESPACE, api)
         for number in range(4):
             body, status = _node(f"paper-{number}")
