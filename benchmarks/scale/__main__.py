@@ -82,8 +82,9 @@ class Row:
     live: Liveness = field(default_factory=Liveness)
 
     def __str__(self) -> str:
-        asked = (f"{what} {number / self.wanted:.1f}" for what, number in self.verbs.most_common() if number)
-        verbs = ", ".join(asked)
+        often = ", ".join(f"{what} {one / self.wanted:.1f}" for what, one in self.verbs.most_common(12))
+        lists = self.verbs["list nodes"] + self.verbs["list pods"]
+        verbs = f"{often}; lists of nodes and pods in all {lists}"
         return (
             f"{self.wanted:>4}: {self.ready} ready in {self.seconds:.1f} s; operator {self.cpu:.1f} CPU s, "
             f"{self.peak:.0f} MiB at most, {self.rest:.1%} of a core at rest; requests a deployment: {verbs}; "
@@ -148,7 +149,7 @@ async def _wait(world: World, number: int, end: float) -> int:
     path = f"/apis/{API_VERSION}/namespaces/{world.namespace}/{PLURAL}"
     while True:
         found = items_of(await world.calls.send("GET", path))
-        ready = sum(one.get("status", {}).get("readyReplicas", 0) >= 1 for one in found)
+        ready = len([one for one in found if one.get("status", {}).get("readyReplicas", 0) >= 1])
         if ready >= number or time.monotonic() > end:
             return ready
         await asyncio.sleep(0.5)
