@@ -4,7 +4,7 @@ Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``R
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -31,6 +31,10 @@ class Retry(Exception):
 
 class Rejected(Exception):
     """The API server refused an object of ours; the message is for the user."""
+
+
+class Forbidden(Rejected):
+    """The API server answered 403: a right is missing, or a policy of the cluster is against it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -129,6 +133,50 @@ class SupervisorAnswer:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Lease:
+    """Who may write in a namespace, as it is stored. ``version`` is empty for one that is not stored yet."""
+
+    holder: str  # empty: nobody
+    seconds: float  # without a renewal after which others may take it
+    version: str = ""
+    transitions: int = 0  # how often the holder has changed
+
+
+class Leases(Protocol):
+    """The leases of the namespaces (coordination.k8s.io); each has one, of one name."""
+
+    async def read(self, namespace: str) -> Lease | None:
+        """Return the lease as it is stored now."""
+
+    async def write(self, namespace: str, lease: Lease) -> Lease:
+        """Create it, or replace the version that it names, with the time of now. Raises Retry after a conflict."""
+
+    async def changed(self, namespace: str, lease: Lease, *, seconds: float) -> None:
+        """Return when it is no more what it was, or after so many seconds."""
+
+
+@dataclass(frozen=True)
+class Obstacles:
+    """What keeps a namespace from being watched, one sentence each. ``closed``: nothing at all may be seen there."""
+
+    sentences: tuple[str, ...] = ()
+    closed: bool = False
+
+
+class Scopes(Protocol):
+    """What the operator needs before it can serve a namespace; an empty one stands for all."""
+
+    async def obstacles(self, namespace: str, kinds: Sequence[tuple[str, str]]) -> Obstacles:
+        """Find what keeps these kinds (group and version, plural) from being watched.
+
+        Raises Retry where the API server does not say.
+        """
+
+    async def objects(self, namespace: str) -> Sequence[Manifest]:
+        """List the LlamaDeployments and LlamaWeights; none where that is not allowed."""
+
+
 class Cluster(Protocol):
     """The API server, in one namespace."""
 
@@ -180,10 +228,10 @@ class Cluster(Protocol):
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        """List nodes and all pods as they were at most ``age`` seconds ago; 0: as the API server has them stored now.
+    async def capacity(self) -> Capacity | None:
+        """Return the nodes and all pods as the watches show them, reserved capacity counted as given.
 
-        None where the operator may not list nodes and pods of the cluster.
+        None where the operator may not watch nodes and pods of the cluster. Raises Retry while they are not known.
         """
 
     async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
@@ -197,6 +245,12 @@ class Cluster(Protocol):
 
         Of a Secret and a ConfigMap only the metadata are asked for: their content never comes here.
         """
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        """Count the capacity of these pods as given until the watches show that their gates are gone."""
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        """Take back what was reserved for the pods with these uids."""
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""

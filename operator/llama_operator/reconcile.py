@@ -73,7 +73,6 @@ class Edges:
     cluster: Cluster
     supervisors: Supervisors
     gateways: Gateways
-    admission_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time admits groups
     autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
     admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
@@ -101,14 +100,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
         state = await _report(decided, state, Outcome(), cluster=edges.cluster)
     edges.autoscalers.keep(key, uid, result=decided.scaling, now=now)
     outcome = await _act(decided, state, edges)
-    await admit_groups(
-        decided.actions.admissions,
-        key=key,
-        cluster=edges.cluster,
-        lock=edges.admission_lock,
-        outcome=outcome,
-        now=now,
-    )
+    await admit_groups(decided.actions.admissions, key=key, cluster=edges.cluster, outcome=outcome, now=now)
     state = await _report(decided, state, outcome, cluster=edges.cluster)
     edges.deployments.keep(state.snapshot, wanted=decided.replicas, problems=outcome.problems)
     return outcome.pause(decided.recheck)

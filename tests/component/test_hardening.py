@@ -216,7 +216,7 @@ async def test_nodes_that_cannot_be_listed_do_not_stop_a_pass() -> None:
     await world.settle()
 
     def fail(name: str) -> None:
-        if name == "capacity 10":
+        if name == "capacity":
             raise Retry("the API server did not answer: TimeoutError")
 
     world.cluster.intercept = fail

@@ -371,6 +371,8 @@ ROLLOUT: Final = (
         "must not both be 0, or no group could ever be changed",
         rollout={"maxSurge": 0, "maxUnavailable": 0},
     ),
+    _spec("a restart at no time", "rollout.restartedAt", rollout={"restartedAt": "yesterday"}),
+    _spec("a restart at a time without a zone", "rollout.restartedAt", rollout={"restartedAt": "2026-01-31T12:00:00"}),
     _spec(
         "a golden prompt without an answer",
         "set expect, pattern or both",

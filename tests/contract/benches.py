@@ -62,7 +62,7 @@ class FakeBench:
 
 class RealBench:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
-        self.cluster = KubeCluster(api, longest_age=0)
+        self.cluster = KubeCluster(api)
         self.key = Key(namespace, NAME)
         self.rest = apiserver.rest
         meta = {"name": NAME, "namespace": namespace}

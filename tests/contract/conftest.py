@@ -43,7 +43,9 @@ def namespace(apiserver: ApiServer) -> str:
 async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealBench]:
     apiserver = request.getfixturevalue("apiserver")
     async with await client_of(apiserver) as api:
-        yield RealBench(apiserver, request.getfixturevalue("namespace"), api)
+        bench = RealBench(apiserver, request.getfixturevalue("namespace"), api)
+        async with bench.cluster:
+            yield bench
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.apiserver)])
@@ -69,4 +71,6 @@ async def stand(apiserver: ApiServer, namespace: str) -> AsyncIterator[Stand]:
     user = give_rights(apiserver, namespace)
     async with await client_of(apiserver) as api:
         api.set_default_header("Impersonate-User", user)
-        yield Stand(apiserver, namespace, api)
+        found = Stand(apiserver, namespace, api)
+        async with found.cluster:
+            yield found

@@ -1,6 +1,8 @@
 """The port ``Cluster``: one suite on the fake that the component tests trust and on the real API server."""
 
+import asyncio
 import socket
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from kubernetes.aio import client
 
+from llama_operator.adapters.api_calls import ApiCalls
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import (
     API_VERSION,
@@ -25,7 +28,19 @@ from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.pods import pod_requests, pod_view
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import GroupId
-from llama_operator.ports import EVENTS, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry, SeenEvent
+from llama_operator.ports import (
+    EVENTS,
+    Key,
+    KubeEvent,
+    Manifest,
+    NodeCapacity,
+    Owner,
+    PodRequest,
+    Ref,
+    Rejected,
+    Retry,
+    SeenEvent,
+)
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
@@ -33,6 +48,8 @@ from tests.contract.benches import NAME, Bench, FakeBench, RealBench, seen
 from tests.contract.stand import RESTRICTED
 from tests.fakes.samples import CPU_SPEC, SAMPLES, all_changes, context_of
 from tests.fakes.weights import REMOTE
+
+DEADLINE_S = 20.0  # for what a watch shows; the machine may be busy
 
 
 def config_map(bench: Bench, **data: str) -> Manifest:
@@ -236,17 +253,55 @@ async def test_a_gate_of_somebody_else_is_left_alone(real: RealBench) -> None:
     assert seen(real, "Pod", "p")["spec"]["schedulingGates"] == gates[:1]
 
 
-@pytest.mark.apiserver
-async def test_a_look_of_no_age_sees_what_was_admitted_just_now(real: RealBench) -> None:
-    pod = await a_pod(real)
+async def waiting(bench: Bench, uid: str, *, gated: bool) -> PodRequest:
+    """The pod without a node as the view shows it, once it does."""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        seen = await bench.cluster.capacity()
+        for pod in seen.waiting if seen else ():
+            if pod.uid == uid and pod.gated == gated:
+                return pod
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"a pod with gated={gated} was not shown within {DEADLINE_S} s")
+
+
+async def test_the_view_follows_and_a_reservation_is_counted_before_it_does(bench: Bench) -> None:
+    if isinstance(bench, FakeBench):
+        bench.cluster.nodes = []
+    pod = await a_pod(bench)
     ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
-    for gated in (True, False):
-        capacity = await real.cluster.capacity(age=0)
-        assert capacity is not None
-        (ask,) = (ask for ask in capacity.waiting if ask.uid == ref.uid)
-        assert (ask.gated, ask.ours, ask.refused) == (gated, True, False)
-        assert ask.requests == pod_requests(pod)
-        await real.cluster.admit(real.key, ref, at=MOMENT)
+    ask = await waiting(bench, ref.uid, gated=True)
+    assert (ask.ours, ask.refused, ask.requests) == (True, False, pod_requests(pod))
+    bench.cluster.reserve([ask])
+    capacity = await bench.cluster.capacity()
+    assert capacity is not None
+    assert [one.gated for one in capacity.waiting if one.uid == ref.uid] == [False]
+    bench.cluster.unreserve([ref.uid])
+    await waiting(bench, ref.uid, gated=True)
+    await bench.cluster.admit(bench.key, ref, at=MOMENT)
+    await waiting(bench, ref.uid, gated=False)
+    await bench.cluster.delete(bench.key, Ref("v1", "Pod", ref.name, ref.uid), grace=0)
+    end = time.monotonic() + DEADLINE_S
+    while (seen := await bench.cluster.capacity()) and any(one.uid == ref.uid for one in seen.waiting):
+        assert time.monotonic() < end, "a pod that is gone is still shown"
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.apiserver
+async def test_many_who_ask_at_once_share_one_list(real: RealBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    send = ApiCalls.send
+
+    async def counted(self: ApiCalls, method: str, path: str, *rest: Any) -> Manifest | None:
+        sent.append(f"{method} {path}")
+        return await send(self, method, path, *rest)
+
+    monkeypatch.setattr(ApiCalls, "send", counted)
+    found = await asyncio.gather(*(real.cluster.capacity() for _ in range(50)))
+    assert all(one is not None for one in found)
+    for _ in range(50):
+        await real.cluster.capacity()
+    assert sorted(sent) == ["GET /api/v1/nodes", "GET /api/v1/pods"]
 
 
 # -- what is made once -----------------------------------------------------------------------------------------------
@@ -403,9 +458,14 @@ async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> N
     spec = {"nodeName": name, "containers": [{"name": "c", "image": "i", "resources": resources}]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": real.key.namespace}, "spec": spec}
     real.rest.create(real.key.namespace, body)
-    seen = await real.cluster.capacity(age=0)
-    assert seen is not None
-    nodes = {node.name: node for node in seen.nodes}
+    nodes: dict[str, NodeCapacity] = {}
+    end = time.monotonic() + DEADLINE_S
+    while name not in nodes or not nodes[name].requested or not nodes[name].ready:
+        assert time.monotonic() < end, f"not shown within {DEADLINE_S} s: {nodes.get(name)}"
+        seen = await real.cluster.capacity()
+        assert seen is not None
+        nodes = {node.name: node for node in seen.nodes}
+        await asyncio.sleep(0.02)
     assert nodes[name].allocatable == {"cpu": 4.0, "memory": 8 * 2**30}
     assert nodes[name].requested == {"cpu": 1.5, "memory": 2**30}
     assert (nodes[name].ready, nodes[name].labels["a"]) == (True, "b")
@@ -416,12 +476,11 @@ async def test_an_api_server_that_is_gone_is_a_retry() -> None:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
-    async with client.ApiClient(configuration) as api:
-        cluster = KubeCluster(api)
+    async with client.ApiClient(configuration) as api, KubeCluster(api) as cluster:
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):
             await cluster.write_status(Key("team", NAME), {})
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):
-            await cluster.capacity(age=0)
+            await cluster.capacity()
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):
             await cluster.events_about(Key("team", NAME), Ref("v1", "Pod", "p", "u"))
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):

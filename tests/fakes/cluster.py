@@ -6,15 +6,16 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.reservations import Reservations
 from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, SeenEvent
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, PodRequest, Ref, Rejected, SeenEvent
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 from llama_serving.config.source import parse
@@ -45,6 +46,9 @@ class FakeCluster:
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
+        self.seen: Capacity | None = None  # by the watches
+        self.blind = False  # the watches show nothing new
+        self.reservations = Reservations(self._seconds)
         self._uids = itertools.count(1)
 
     # -- the port ---------------------------------------------------------------------------------------------------
@@ -114,9 +118,19 @@ class FakeCluster:
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         self.call(f"event {event.reason}", lambda: self.events.append(event))
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        self.call(f"capacity {age:g}", lambda: None, write=False)
-        return None if self.nodes is None else self._capacity(self.nodes)
+    async def capacity(self) -> Capacity | None:
+        self.call("capacity", lambda: None, write=False)
+        if self.nodes is None:
+            return None
+        if self.seen is None or not self.blind:
+            self.seen = self._capacity(self.nodes)
+        return self.reservations.over(self.seen)
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        self.reservations.add(pods)
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        self.reservations.drop(uids)
 
     async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
         found = [one for one in self.recorded if about.uid and one["involvedObject"]["uid"] == about.uid]
@@ -180,6 +194,9 @@ class FakeCluster:
         """The object is gone, without a farewell."""
         self.objects.pop((kind, name), None)
         self.applied.pop((kind, name), None)
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

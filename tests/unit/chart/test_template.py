@@ -92,9 +92,9 @@ def test_lint_finds_nothing(helm: Helm) -> None:
 
 
 def test_helm_refuses_values_that_the_schema_refuses(helm: Helm) -> None:
-    done = helm("template", "demo", str(CHART), "--set", "replicas=2")
+    done = helm("template", "demo", str(CHART), "--set", "replicaCount=2")
     assert done.returncode != 0
-    assert "replicas" in done.stderr
+    assert "replicaCount" in done.stderr
 
 
 def test_the_crds_are_the_generated_ones_and_are_kept(helm: Helm) -> None:

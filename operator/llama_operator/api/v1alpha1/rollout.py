@@ -5,7 +5,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.rules import Rule, rules
-from llama_operator.api.v1alpha1.base import ApiModel
+from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
 
 _SOME_ROOM: Final = Rule(
     "self.maxSurge > 0 || self.maxUnavailable > 0",
@@ -63,6 +63,11 @@ class RolloutSpec(ApiModel):
     )
     partition: int = Field(
         default=0, ge=0, le=1000, description="Only groups with this ordinal or a higher one are changed."
+    )
+    restarted_at: Timestamp | None = Field(
+        default=None,
+        description="RFC 3339 time, such as 2026-01-31T12:00:00Z. Setting or changing it replaces all groups in turn, "
+        "as a rollout, and takes in the operator's present default images. Its value has no other meaning.",
     )
     rehearsal: bool = Field(
         default=True,

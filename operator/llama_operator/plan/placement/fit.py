@@ -41,6 +41,8 @@ class FreeCapacity:
         return self._place(pods, preempt=False) or self._place(pods, preempt=True)
 
     def _place(self, pods: tuple[PodRequest, ...], *, preempt: bool) -> bool:
+        if len(pods) == 1 and not preempt:  # nothing to undo: no copy of the whole table
+            return self._place_one(pods)
         free = {node.name: dict(self.free[node.name]) for node in self.nodes}
         if preempt:
             if not all(pod.preempts for pod in pods):
@@ -52,6 +54,13 @@ class FreeCapacity:
         for pod, name in zip(pods, names, strict=True):
             _take(self.free[name], pod)
             self.reserved.setdefault(name, []).append(pod)
+        return True
+
+    def _place_one(self, pods: tuple[PodRequest, ...]) -> bool:
+        names = fit(pods, self.nodes, self.free)
+        if names is None:
+            return False
+        self.reserved.setdefault(names[0], []).append(pods[0])
         return True
 
 

@@ -73,6 +73,8 @@ ENGINE: dict[str, Any] = {
         ({"staging": {"sizeLimit": "60Gi"}}, "c5a584a2"),
         ({"images": {"serving": "a:1", "pullPolicy": "Always", "pullSecrets": ["regcred"]}}, "60cbfd8f"),
         ({"drainTimeoutSeconds": 60, "startTimeoutSeconds": 7200, "contextLength": 131072}, "5163538b"),
+        ({"rollout": {"restartedAt": "2026-01-31T12:00:00Z"}}, "404ae918"),
+        ({"rollout": {"restartedAt": "2026-01-31T14:00:00+02:00"}}, "404ae918"),
     ],
 )
 def test_a_hash_never_changes_by_itself(changes: dict[str, Any], golden: str) -> None:
