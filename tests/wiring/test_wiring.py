@@ -51,7 +51,7 @@ async def test_create_edit_and_delete_of_the_object(api: Api) -> None:
         await api.delete(LLD, "chat")
         assert await api.get(LLD, "chat") is None, "something keeps it"
         await op.until(lambda: not op.heartbeat.due, "the loop ends with its object")
-        assert op.ended == [op.passes[0].deployment["metadata"]["uid"]]
+        await op.until(lambda: op.ended == [op.passes[0].deployment["metadata"]["uid"]], "it is told of its end")
 
 
 async def test_a_child_wakes_its_parent_and_only_it(api: Api) -> None:
@@ -130,7 +130,7 @@ async def test_a_new_object_of_the_same_name_has_a_loop_of_its_own(api: Api) -> 
         await op.quiet()
         await api.delete(LLD, "chat")
         await op.until(lambda: not op.heartbeat.due, "the loop ends")
-        assert op.ended == [op.passes[0].deployment["metadata"]["uid"]], "so that its metrics vanish"
+        await op.until(lambda: op.ended == [op.passes[0].deployment["metadata"]["uid"]], "its metrics vanish")
         await op.quiet()
         before = len(op.passes)
         await api.create("v1/pods", child_pod("chat-0", "chat"))

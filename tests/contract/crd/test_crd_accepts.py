@@ -15,7 +15,7 @@ from llama_operator.api import (
     LlamaWeightsSpec,
 )
 from tests.contract.apiserver import ROOT, ApiServer
-from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged
+from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS, merged
 
 pytestmark = pytest.mark.apiserver
 
