@@ -61,15 +61,17 @@ async def test_an_edit_that_cannot_work_touches_nothing(bed: Bed, pair: str, nam
         await load.finished(5, within=60)
         started = time.monotonic()
         generation = bed.edit(pair, edit)
-        found = await asyncio.to_thread(
-            bed.wait_for, pair, lambda d: held(d, generation), within=HELD_WITHIN, what=f"held by {name}"
-        )
-        print(f"{name}: held after {time.monotonic() - started:.1f} s: {found['status']['message']}", flush=True)
-        assert found["status"]["reason"] in reasons, found["status"]["message"]
-        assert words in found["status"]["message"]
-        await load.finished(5, within=60)
-        assert lives(bed.pods(pair)) == before, "no pod is new and no container started again"
-        mended = bed.edit(pair, restored(back, spec))
+        try:
+            found = await asyncio.to_thread(
+                bed.wait_for, pair, lambda d: held(d, generation), within=HELD_WITHIN, what=f"held by {name}"
+            )
+            print(f"{name}: held after {time.monotonic() - started:.1f} s: {found['status']['message']}", flush=True)
+            assert found["status"]["reason"] in reasons, found["status"]["message"]
+            assert words in found["status"]["message"]
+            await load.finished(5, within=60)
+            assert lives(bed.pods(pair)) == before, "no pod is new and no container started again"
+        finally:  # what comes after begins with a spec that works
+            mended = bed.edit(pair, restored(back, spec))
         await asyncio.to_thread(bed.settled, pair, mended, within=120)
         await load.finished(5, within=60)
     check_answers(load.answers, known)

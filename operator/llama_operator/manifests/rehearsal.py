@@ -149,17 +149,17 @@ def _volumes(context: Context, config: str) -> list[dict[str, Any]]:
 
 
 def _prefers(nodes: tuple[str, ...]) -> dict[str, Any]:
-    """Prefer the nodes that pull the image anyway."""
+    """Prefer the nodes that pull the image anyway; a term names one node."""
     if not nodes:
         return {}
-    term = {"weight": 100, "preference": {"matchFields": [_named(nodes)]}}
-    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    terms = [{"weight": 100, "preference": {"matchFields": [_named(node)]}} for node in nodes]
+    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}}
 
 
 def _only(node: str) -> dict[str, Any]:
-    terms = {"nodeSelectorTerms": [{"matchFields": [_named((node,))]}]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [_named(node)]}]}
     return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
 
 
-def _named(nodes: tuple[str, ...]) -> dict[str, Any]:
-    return {"key": "metadata.name", "operator": "In", "values": list(nodes)}
+def _named(node: str) -> dict[str, Any]:
+    return {"key": "metadata.name", "operator": "In", "values": [node]}

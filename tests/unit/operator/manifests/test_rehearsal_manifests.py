@@ -70,6 +70,9 @@ def test_the_first_configures_on_cpu_and_the_others_bring_the_image_to_their_nod
         for spec in others
     ]
     assert [term[0]["matchFields"][0]["values"] for term in terms] == [["a"], ["b"]]
+    preferred = first["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    fields = [term["preference"]["matchFields"][0]["values"] for term in preferred]
+    assert fields == [["a"], ["b"]], "the API server takes one name a term"
     assert all("initContainers" not in spec and len(spec["containers"][0]["args"]) == 3 for spec in others)
     cell = CellConfig.model_validate_json(config["data"]["cell.json"])
     assert cell.weights.served_name == context_of(CPU_SPEC).spec.model.name_in_api("chat")
