@@ -10,6 +10,8 @@ RUN := .venv/bin/python
 # not installed in it.
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
+# The gateway called by clients that users have: installed by the tests, so not part of `make unit`.
+CLIENTS := tests/component/gateway/clients
 # Pure tests of what is changed most often; whole simulations and random worlds are left to `make unit`.
 QUICK := $(addprefix tests/unit/,api gateway/routing cell/policy operator/plan test_structure.py) \
 	--ignore-glob='*simulation*' --ignore-glob='*properties*'
@@ -51,10 +53,10 @@ quick: setup  ## Pure tests of plan, api, routing and cell policy: half a minute
 	$(RUN) -m pytest --numprocesses=2 --dist=worksteal $(QUICK)
 
 unit: setup  ## Pure tests, tests against our fakes, wiring of kopf.
-	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/unit tests/component tests/wiring
+	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/unit tests/component tests/wiring --ignore=$(CLIENTS)
 
-contract: setup  ## The CRD and our client against a real API server, weights against real stores and registries.
-	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/contract tests/weights
+contract: setup  ## The CRD and our client against a real API server, weights against real stores, users' clients.
+	$(RUN) -m pytest --numprocesses=2 --dist=worksteal tests/contract tests/weights $(CLIENTS)
 
 testbed-tests: setup  ## The test bed itself.
 	$(RUN) -m pytest --numprocesses=2 --dist=loadfile tests/testbed

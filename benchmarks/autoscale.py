@@ -29,7 +29,8 @@ from llama_operator.loop import Heartbeat
 from llama_operator.ports import SupervisorAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
-from llama_operator.wiring import build
+from llama_operator.wiring import Loops, build
+from llama_operator.wiring import watch as watch_namespace
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState
@@ -56,7 +57,7 @@ class Machines:
     cells: dict[str, tuple[dict[str, str], WeightsRef]] = field(default_factory=dict)  # labels, what it started with
     wishes: dict[str, DesiredState] = field(default_factory=dict)
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:  # noqa: ARG002 - of the port
         """Return the load of the gateway at this address."""
         return self.gateways.get(address)
 
@@ -94,17 +95,15 @@ async def operator(edges: Edges) -> AsyncIterator[None]:
         now = datetime.now(UTC)
         return await reconcile_weights(bodies, cluster=edges.cluster, settings=SETTINGS, now=now)
 
-    registry, stop = kopf.OperatorRegistry(), asyncio.Event()
-    heartbeat = Heartbeat(clock=time.monotonic)
-    build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)
-    running = asyncio.create_task(
-        kopf.operator(registry=registry, standalone=True, namespaces=[NAMESPACE], stop_flag=stop)
-    )
+    registry, loops = kopf.OperatorRegistry(), Loops(Heartbeat(clock=time.monotonic))
+    build(registry, loops=loops, one_pass=one_pass, one_weights_pass=one_weights_pass)
+    running = asyncio.create_task(watch_namespace(registry, NAMESPACE))
     try:
         yield
     finally:
-        stop.set()
-        await running
+        running.cancel()
+        await asyncio.wait([running])
+        await loops.stop()
 
 
 @dataclass
@@ -282,7 +281,7 @@ def writes(since: datetime, until_: datetime) -> tuple[int, list[str]]:
 async def measure(server: ApiServer, *, steps: int, idle: float) -> None:
     """Both parts, printed."""
     machines, pods, chance = Machines(), Pods(), random.Random(SEED)
-    async with await client_of(server) as api:
+    async with await client_of(server) as api, KubeCluster(api) as cluster:
         stand = Stand(server, NAMESPACE, api)
         for number in range(4):
             body, status = _node(f"paper-{number}")
@@ -290,7 +289,7 @@ async def measure(server: ApiServer, *, steps: int, idle: float) -> None:
             await asyncio.to_thread(stand.set_status, "node", f"paper-{number}", status)
             # The API server taints a new node until a controller that is not here has seen it.
             await asyncio.to_thread(stand.change, "node", f"paper-{number}", {"spec": {"taints": None}})
-        edges = Edges(KubeCluster(api), machines, machines)
+        edges = Edges(cluster, machines, machines)
         following = asyncio.create_task(pods.follow(api))
         async with operator(edges):
             bench = Benchmark(stand, machines, pods)

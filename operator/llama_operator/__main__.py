@@ -4,22 +4,31 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from datetime import UTC, datetime
-from typing import Any, cast
 
 import aiohttp
 import kopf
+from kubernetes.aio import client
 
 from llama_operator import admin
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
+from llama_operator.adapters.leases import KubeLeases, KubeScopes
 from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.loop import Heartbeat
+from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.settings import Settings
+from llama_operator.ports import Key, Manifest, Rejected
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
-from llama_operator.wiring import build
+from llama_operator.scopes.readiness import Readiness
+from llama_operator.scopes.scope import Scope
+from llama_operator.scopes.sentences import lease_refused
+from llama_operator.scopes.term import Terms
+from llama_operator.status.obstacles import status_with_obstacle
+from llama_operator.wiring import WATCHED, Loops, build, watch
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
@@ -34,44 +43,121 @@ def settings_from(environment: dict[str, str]) -> Settings:
     )
 
 
+class Process:
+    """The operator's process: its edges, its loops, and the namespaces that it serves."""
+
+    def __init__(self, api: client.ApiClient, session: aiohttp.ClientSession, settings: Settings) -> None:
+        self.settings = settings
+        self.heartbeat = Heartbeat(clock=time.monotonic)
+        leases = KubeLeases(api, role=os.environ.get("OPERATOR_ROLE", ""))
+        self.terms = Terms(me=identity(settings), leases=leases, clock=time.monotonic)
+        self.cluster = KubeCluster(api, fence=self.terms.left)
+        self.edges = Edges(self.cluster, HttpSupervisors(session), HttpGateways(session))
+        self.loops = Loops(self.heartbeat, turn=self.terms.turn, ended=self.edges.forget)
+        self.scopes = KubeScopes(api)
+        self.state = OperatorState(self.edges.autoscalers, self.edges.deployments)
+
+    async def one_pass(self, bodies: Bodies) -> float:
+        """Run one pass of a LlamaDeployment."""
+        with self.edges.deployments.measured(bodies.deployment["metadata"], time.monotonic):
+            return await reconcile(bodies, edges=self.edges, settings=self.settings, now=datetime.now(UTC))
+
+    async def one_weights_pass(self, bodies: WeightsBodies) -> float:
+        """Run one pass of a LlamaWeights."""
+        now, inquiries = datetime.now(UTC), self.edges.inquiries
+        return await reconcile_weights(
+            bodies, cluster=self.cluster, settings=self.settings, now=now, inquiries=inquiries
+        )
+
+    async def watch(self, namespace: str) -> None:
+        """Watch a namespace, or all, and seek its lease, until a watch fails or the lease is refused."""
+        registry = kopf.OperatorRegistry()
+        build(registry, loops=self.loops, one_pass=self.one_pass, one_weights_pass=self.one_weights_pass)
+        running = asyncio.create_task(watch(registry, namespace, begun=_take_signals))
+        refused = asyncio.create_task(self._refused(namespace))
+        try:
+            await asyncio.wait([running, refused], return_when=asyncio.FIRST_COMPLETED)
+            for task in (running, refused):
+                if task.done():
+                    task.result()
+        finally:
+            running.cancel()
+            refused.cancel()
+            await asyncio.gather(running, refused, return_exceptions=True)
+            await self.loops.stop(namespace)
+            await self.terms.resign(namespace)
+
+    async def _refused(self, namespace: str) -> None:
+        """Raise when the lease of the namespace is refused. Of all namespaces each has its lease when it is needed."""
+        if not namespace:
+            await asyncio.Event().wait()
+        term = self.terms.of(namespace)
+        await term.refused.wait()
+        raise Rejected(lease_refused(term.problem))
+
+    async def tell(self, body: Manifest, text: str) -> None:
+        """Write on an object what keeps it from being served, where no other operator serves it."""
+        meta = body["metadata"]
+        status = status_with_obstacle(body, text, datetime.now(UTC))
+        if status and self.terms.of(meta["namespace"]).held:
+            await self.cluster.write_status(Key(meta["namespace"], meta["name"]), status, kind=body["kind"])
+
+    async def leave(self) -> None:
+        """End what writes, then let another operator have the leases."""
+        await self.loops.stop()
+        await self.terms.close()
+
+
 async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) -> None:
     """Run until ``stop``; with no namespaces, watch all of them."""
-    heartbeat = Heartbeat(clock=time.monotonic)
-    api = await connect()
-    async with api, aiohttp.ClientSession() as session:
-        cluster = KubeCluster(api)
-        edges = Edges(cluster, HttpSupervisors(session), HttpGateways(session))
-
-        async def one_pass(bodies: Bodies) -> float:
-            return await reconcile(bodies, edges=edges, settings=settings, now=datetime.now(UTC))
-
-        async def one_weights_pass(bodies: WeightsBodies) -> float:
-            return await reconcile_weights(bodies, cluster=cluster, settings=settings, now=datetime.now(UTC))
-
-        registry = kopf.OperatorRegistry()
-        build(registry, one_pass=one_pass, one_weights_pass=one_weights_pass, heartbeat=heartbeat)
-        runner = await admin.serve(heartbeat, edges.autoscalers, port=int(os.environ.get("PROBE_PORT", admin.PORT)))
+    async with await connect() as api, aiohttp.ClientSession() as session:
+        process = Process(api, session, settings)
+        scopes = tuple(Scope(namespace, WATCHED) for namespace in namespaces or [""])
+        ready = Readiness(scopes, process.terms)
+        port = int(os.environ.get("PROBE_PORT", admin.PORT))
+        runner = await admin.serve(process.heartbeat, process.state, ready, port=port)
+        tasks = [
+            asyncio.create_task(scope.run(process.scopes, watch=process.watch, tell=process.tell)) for scope in scopes
+        ]
         try:
-            await kopf.operator(
-                registry=registry,
-                standalone=True,
-                # Else kopf asks for the name of the user, which a pod's uid need not have.
-                identity=cast(Any, "llama-operator"),
-                clusterwide=not namespaces,
-                namespaces=namespaces,
-                stop_flag=stop,
-            )
+            async with process.cluster:
+                await _until(stop, tasks)
+                await process.leave()
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
 
 
-async def _main() -> None:
-    stop = asyncio.Event()
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the stop, or raise what ended a scope: only a bug does."""
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        task.result()
+
+
+def identity(settings: Settings) -> str:
+    """Name this process in leases. A container that is started again in its pod goes on under the same name."""
+    return f"{settings.operator_namespace}/{socket.gethostname()}-{os.getpid()}"
+
+
+_STOP = asyncio.Event()
+
+
+def _take_signals() -> None:
+    """End cleanly on SIGTERM; kopf takes the signals for itself whenever it begins to watch."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _STOP.set)
+
+
+async def _main() -> None:
+    _take_signals()
     namespaces = [name for name in os.environ.get("WATCH_NAMESPACES", "").split(",") if name]
-    await run(settings_from(dict(os.environ)), namespaces, stop)
+    await run(settings_from(dict(os.environ)), namespaces, _STOP)
 
 
 if __name__ == "__main__":

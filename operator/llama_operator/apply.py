@@ -1,4 +1,5 @@
-"""Applying is a plain walk over the plan: rotation, then deletes, objects, pods, desired states, what is left over.
+"""Applying is a plain walk over the plan: rotation, then deletes, objects, pods, desired states, labels, what is left
+over.
 
 A leader leaves the rotation before its pod is deleted. What the API server refuses becomes an explanation that the user
 sees; the walk goes on with the rest, so that one refused object does not stop the others.
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from llama_operator.manifests.changes import Changes, Write, manager_of
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import token_secret
+from llama_operator.manifests.pod_metadata import Relabel
 from llama_operator.observe.pods import mounted
 from llama_operator.plan.actions import DeletePod, PutDesiredState, SetRotation
+from llama_operator.plan.causes import refusal_words
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import deployment as sentences
@@ -29,6 +32,7 @@ class Outcome:
 
     problems: list[Explanation] = field(default_factory=list)
     after: float | None = None
+    writes: int = 0  # objects that were not as the plan wants them
 
     def pause(self, recheck: float) -> float:
         """Return the seconds until the next pass: sooner when the API server says so, later where it refuses."""
@@ -41,7 +45,8 @@ class Outcome:
         try:
             await call
         except Rejected as error:
-            self.problems.append(Explanation(Reason.API_REJECTED, sentences.write_refused(what, said=str(error))))
+            text = sentences.write_refused(what, said=refusal_words(str(error)))
+            self.problems.append(Explanation(Reason.API_REJECTED, text))
             return False
         except Retry as error:
             self.problems.append(Explanation(Reason.API_RETRY, sentences.write_retried(what, said=str(error))))
@@ -90,6 +95,21 @@ class _PlanWalk:
         call = self.cluster.apply(self.context.key, write.manifest, force=write.force, manager=write.manager)
         await self.outcome.attempt(_title(write.manifest), call)
 
+    async def tidy(self, changes: Changes) -> None:
+        """Label the pods that run, and remove what nothing wants any more."""
+        for relabel in changes.relabels:
+            await self.relabel(relabel)
+        for ref in changes.prunes:
+            await self.delete(ref)
+        for ref in changes.releases:
+            await self.release(ref)
+
+    async def relabel(self, item: Relabel) -> None:
+        call = self.cluster.set_pod_metadata(
+            self.context.key, item.pod, labels=item.labels, annotations=item.annotations
+        )
+        await self.outcome.attempt(f"the labels and annotations of pod {item.pod.name}", call)
+
     async def put(self, states: tuple[PutDesiredState, ...], supervisors: Supervisors, token: str) -> None:
         """Put desired states; one that was not accepted is put again by the next pass."""
         calls = (supervisors.put_desired_state(item.address, item.desired, token=token) for item in states)
@@ -111,7 +131,7 @@ async def apply(
     plan: Plan, changes: Changes, context: Context, *, cluster: Cluster, supervisors: Supervisors
 ) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
-    walk = _PlanWalk(context, cluster, Outcome(list(changes.explanations)))
+    walk = _PlanWalk(context, cluster, Outcome(list(changes.explanations), writes=changes.count))
     for rotation in plan.actions.rotations:
         await walk.rotate(rotation)
     for delete in plan.actions.deletes:
@@ -124,10 +144,7 @@ async def apply(
             await walk.write(write)
     if token:
         await walk.put(plan.actions.desired_states, supervisors, token)
-    for ref in changes.prunes:
-        await walk.delete(ref)
-    for ref in changes.releases:
-        await walk.release(ref)
+    await walk.tidy(changes)
     return walk.outcome
 
 

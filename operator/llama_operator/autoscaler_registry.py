@@ -52,6 +52,10 @@ class AutoscalerRegistry:
             return
         self.known.setdefault(uid, AutoscaledDeployment(key, result)).add(result, now)
 
+    def forget(self, uid: str) -> None:
+        """Forget a deployment that is gone."""
+        self.known.pop(uid, None)
+
     def deployments(self) -> list[AutoscaledDeployment]:
         """List the deployments in the order of their keys."""
         return sorted(self.known.values(), key=lambda one: one.key)

@@ -6,13 +6,11 @@ from llama_operator.ports import Capacity, Cluster, Retry
 
 log = logging.getLogger(__name__)
 
-CAPACITY_AGE = 10.0  # seconds for which one list of all nodes and pods serves all loops
-
 
 async def cluster_capacity(cluster: Cluster) -> Capacity | None:
-    """List nodes and all pods; None where they are not known."""
+    """Return nodes and all pods; None where they are not known."""
     try:
-        return await cluster.capacity(age=CAPACITY_AGE)
+        return await cluster.capacity()
     except Retry as error:  # a pass goes on without: it plans no surge, and its sentences have no amounts
         log.warning("the capacity of the nodes is not known: %s", error)
         return None

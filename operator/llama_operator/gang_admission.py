@@ -1,12 +1,11 @@
-"""Admits groups: looks at the nodes as they are now, and removes the scheduling gates of the groups that fit.
+"""Admits groups: asks the view of the nodes, and removes the scheduling gates of the groups that fit.
 
-One loop of this process at a time does it (``lock``), from the look to the last removal, so that two groups never get
-the same capacity. What was given shows in the next look, whether the scheduler has seen it or not. For a group that
-waits long the nodes are listed seldom: at intervals of a fifth of its waiting time, at most LONGEST_AGE seconds.
+Deciding and reserving is one step without any wait, so two loops never give the same capacity; the writes follow, and
+no loop waits for those of another. What was given stays reserved until the view shows it (adapters/reservations.py).
 """
 
-import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from llama_operator.apply import Outcome
@@ -17,51 +16,45 @@ from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, Cluster, Key, Ref, Retry
 from llama_serving.config.reasons import Reason
 
-LONGEST_AGE = 10.0  # seconds
-
 
 async def admit_groups(
-    items: Sequence[Admission], *, key: Key, cluster: Cluster, lock: asyncio.Lock, outcome: Outcome, now: datetime
+    items: Sequence[Admission], *, key: Key, cluster: Cluster, outcome: Outcome, now: datetime
 ) -> None:
     """Remove the gates of the groups that fit; the first that does not fit says why, and those after it wait for it.
 
-    Where the capacity cannot be known (the operator may not list nodes) all groups are admitted.
+    Where the capacity cannot be known (the operator may not watch nodes) all groups are admitted.
     """
-    if not items:
-        return
-    async with lock:
-        begun, waiting = [item for item in items if item.begun], [item for item in items if not item.begun]
-        for item in begun:
-            await _remove_gates(item, key, cluster=cluster, outcome=outcome, now=now)
-        try:
-            seen = await _look(waiting, cluster, now) if waiting else None
-        except Retry as error:
-            text = sentences.capacity_unknown(str(error))
-            outcome.problems.append(Explanation(Reason.API_RETRY, text))
-            return
-        decision = admit(seen, [_waiting_group(item, seen) for item in waiting]) if seen else None
-        for item in waiting:
-            if seen is None or decision is None or _waiting_group(item, seen) in decision.admitted:
-                await _remove_gates(item, key, cluster=cluster, outcome=outcome, now=now)
-        outcome.problems.extend(decision.explanations if decision else ())
+    begun, waiting = [item for item in items if item.begun], [item for item in items if not item.begun]
+    try:
+        fitting = await _decide(waiting, cluster, outcome) if waiting else []
+    except Retry as error:
+        outcome.problems.append(Explanation(Reason.API_RETRY, sentences.capacity_unknown(str(error))))
+        fitting = []
+    for item in (*begun, *fitting):
+        await _remove_gates(item, key, cluster=cluster, outcome=outcome, now=now)
 
 
-async def _look(items: Sequence[Admission], cluster: Cluster, now: datetime) -> Capacity | None:
-    """List the nodes. The list may be as old as a fifth of the shortest wait, but a group starts on a new one only."""
-    waited = min((now - item.since).total_seconds() for item in items)
-    age = min(waited / 5, LONGEST_AGE)
-    if age >= 1:
-        seen = await cluster.capacity(age=age)
-        if seen is None or admit(seen, [_waiting_group(items[0], seen)]).explanations:
-            return seen
-    return await cluster.capacity(age=0)
+async def _decide(waiting: Sequence[Admission], cluster: Cluster, outcome: Outcome) -> list[Admission]:
+    """Choose the groups that fit and reserve their capacity. Nothing is awaited between the look and the reservation.
+
+    What an earlier pass reserved for these groups is given back first: its writes did not come through.
+    """
+    cluster.unreserve([uid for item in waiting for _, uid in item.pods])
+    seen = await cluster.capacity()
+    if seen is None:
+        return list(waiting)
+    asked = [_waiting_group(item, seen) for item in waiting]
+    decision = admit(seen, asked)
+    outcome.problems.extend(decision.explanations)
+    cluster.reserve([pod for group in decision.admitted for pod in group.pods])
+    return [item for item, group in zip(waiting, asked, strict=True) if group in decision.admitted]
 
 
 def _waiting_group(item: Admission, seen: Capacity) -> WaitingGroup:
     """Find the group's pods; of a pod that was not seen it is only known that it is like the others."""
     by_uid = {pod.uid: pod for pod in seen.waiting}
-    found = tuple(by_uid[uid] for _, uid in item.pods if uid in by_uid)
-    pods = found + found[:1] * (len(item.pods) - len(found))
+    alike = next((by_uid[uid] for _, uid in item.pods if uid in by_uid), None)
+    pods = tuple(by_uid.get(uid) or replace(alike, name=name, uid=uid) for name, uid in item.pods) if alike else ()
     return WaitingGroup(f"group {item.group.ordinal}", pods, item.group.ordinal, item.behind)
 
 

@@ -4,7 +4,7 @@ Every failure of an edge is one of three kinds: ``Retry`` (try again later), ``R
 spec or the cluster's policy changes; shown to the user) or any other exception, which is a bug and is let fly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,6 +13,9 @@ from llama_operator.api import KIND
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellState
+
+#: The most events that are read about one object.
+EVENTS = 20
 
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""
@@ -28,6 +31,10 @@ class Retry(Exception):
 
 class Rejected(Exception):
     """The API server refused an object of ours; the message is for the user."""
+
+
+class Forbidden(Rejected):
+    """The API server answered 403: a right is missing, or a policy of the cluster is against it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -55,6 +62,15 @@ class KubeEvent:
     warning: bool
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class SeenEvent:
+    """What others recorded about an object of ours: scheduler, kubelet, controllers. ``at``: when it last happened."""
+
+    reason: str
+    message: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,50 @@ class SupervisorAnswer:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Lease:
+    """Who may write in a namespace, as it is stored. ``version`` is empty for one that is not stored yet."""
+
+    holder: str  # empty: nobody
+    seconds: float  # without a renewal after which others may take it
+    version: str = ""
+    transitions: int = 0  # how often the holder has changed
+
+
+class Leases(Protocol):
+    """The leases of the namespaces (coordination.k8s.io); each has one, of one name."""
+
+    async def read(self, namespace: str) -> Lease | None:
+        """Return the lease as it is stored now."""
+
+    async def write(self, namespace: str, lease: Lease) -> Lease:
+        """Create it, or replace the version that it names, with the time of now. Raises Retry after a conflict."""
+
+    async def changed(self, namespace: str, lease: Lease, *, seconds: float) -> None:
+        """Return when it is no more what it was, or after so many seconds."""
+
+
+@dataclass(frozen=True)
+class Obstacles:
+    """What keeps a namespace from being watched, one sentence each. ``closed``: nothing at all may be seen there."""
+
+    sentences: tuple[str, ...] = ()
+    closed: bool = False
+
+
+class Scopes(Protocol):
+    """What the operator needs before it can serve a namespace; an empty one stands for all."""
+
+    async def obstacles(self, namespace: str, kinds: Sequence[tuple[str, str]]) -> Obstacles:
+        """Find what keeps these kinds (group and version, plural) from being watched.
+
+        Raises Retry where the API server does not say.
+        """
+
+    async def objects(self, namespace: str) -> Sequence[Manifest]:
+        """List the LlamaDeployments and LlamaWeights; none where that is not allowed."""
+
+
 class Cluster(Protocol):
     """The API server, in one namespace."""
 
@@ -126,6 +186,9 @@ class Cluster(Protocol):
         With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
         the field manager of an object that several deployments share; empty is the operator's own.
         """
+
+    async def try_apply(self, key: Key, manifest: Manifest) -> None:
+        """Ask whether the object would be taken (``dryRun=All``); nothing is stored. Raises Retry or Rejected."""
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         """Create the object unless it is there; never changes one. Rejected when it belongs to somebody else."""
@@ -148,6 +211,14 @@ class Cluster(Protocol):
         ``move`` tells the gateways to move streams that still run to other groups, until the gate opens again.
         """
 
+    async def set_pod_metadata(
+        self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+    ) -> None:
+        """Set labels and annotations of a pod; None removes one, and the others stay.
+
+        A pod that is gone, or is another one (uid), counts as success. Raises Retry or Rejected.
+        """
+
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Return the token in this Secret, which is created with a random one unless it exists; never changes one."""
 
@@ -157,11 +228,29 @@ class Cluster(Protocol):
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         """Record an event; the same reason and message again raises its count."""
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        """List nodes and all pods as they were at most ``age`` seconds ago; 0: as the API server has them stored now.
+    async def capacity(self) -> Capacity | None:
+        """Return the nodes and all pods as the watches show them, reserved capacity counted as given.
 
-        None where the operator may not list nodes and pods of the cluster.
+        None where the operator may not watch nodes and pods of the cluster. Raises Retry while they are not known.
         """
+
+    async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
+        """List what was recorded about the object with exactly this uid, the newest first, at most EVENTS of them.
+
+        The API server selects them: events of other objects are never sent. Raises Retry or Rejected.
+        """
+
+    async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
+        """Read an object that a pod of ours names; None where it does not exist. Raises Retry or Rejected.
+
+        Of a Secret and a ConfigMap only the metadata are asked for: their content never comes here.
+        """
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        """Count the capacity of these pods as given until the watches show that their gates are gone."""
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        """Take back what was reserved for the pods with these uids."""
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
@@ -180,5 +269,8 @@ class Supervisors(Protocol):
 class Gateways(Protocol):
     """The gateway pods."""
 
-    async def load(self, address: str) -> GatewayLoad | None:
-        """Ask the gateway at this pod IP what it has in flight and has counted; None when it could not be asked."""
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:
+        """Ask the gateway at this pod IP what it has in flight and has counted; None when it could not be asked.
+
+        ``start`` tells it in how many seconds a group is expected to serve, which its clients are told in Retry-After.
+        """

@@ -1,8 +1,8 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(autoscaler_registry.py) and, where the gateways are read every second, what supervisors at rest have answered lately
-(supervisor_cache.py).
+(autoscaler_registry.py), what metrics show (metrics/), what was asked about pods that wait (inquiry/) and, where the
+gateways are read every second, what supervisors at rest have answered lately (supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -22,20 +22,25 @@ from llama_operator.apply import Outcome, apply
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.capacity import cluster_capacity
 from llama_operator.gang_admission import admit_groups
+from llama_operator.inquiry.pod_inquiry import Inquiries, inquiry_of
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
+from llama_operator.manifests.rehearsal import trial_objects
+from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
+from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsal_pods
 from llama_operator.observe.weights import weights_views
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
-from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
+from llama_operator.rehearsal_admission import ask_admission
 from llama_operator.report import write_report
 from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
@@ -68,9 +73,19 @@ class Edges:
     cluster: Cluster
     supervisors: Supervisors
     gateways: Gateways
-    admission_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one loop at a time admits groups
     autoscalers: AutoscalerRegistry = field(default_factory=AutoscalerRegistry)
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
+    admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
+    inquiries: Inquiries = field(default_factory=dict)  # by uid of a deployment or of weights
+    deployments: DeploymentRegistry = field(default_factory=DeploymentRegistry)
+
+    def forget(self, uid: str) -> None:
+        """Forget a deployment that is gone: its metrics vanish with it."""
+        self.autoscalers.forget(uid)
+        self.supervisor_caches.pop(uid, None)
+        self.admission_answers.pop(uid, None)
+        self.inquiries.pop(uid, None)
+        self.deployments.forget(uid)
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
@@ -78,23 +93,16 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
     state = plan_state(await _observe(bodies, edges, now), settings, now)
     key, uid = state.snapshot.key, state.snapshot.uid
     if state.snapshot.deleting:
-        edges.autoscalers.keep(key, uid, result=None, now=now)
-        edges.supervisor_caches.pop(uid, None)
+        edges.forget(uid)
         return 30.0  # owner references remove everything; the deletion is an event
     decided = plan(state, edges.autoscalers.memory(uid))
     if decided.scaling and decided.scaling.decided:
-        state = await _report(decided, state, (), cluster=edges.cluster)
+        state = await _report(decided, state, Outcome(), cluster=edges.cluster)
     edges.autoscalers.keep(key, uid, result=decided.scaling, now=now)
     outcome = await _act(decided, state, edges)
-    await admit_groups(
-        decided.actions.admissions,
-        key=key,
-        cluster=edges.cluster,
-        lock=edges.admission_lock,
-        outcome=outcome,
-        now=now,
-    )
-    await _report(decided, state, tuple(outcome.problems), cluster=edges.cluster)
+    await admit_groups(decided.actions.admissions, key=key, cluster=edges.cluster, outcome=outcome, now=now)
+    state = await _report(decided, state, outcome, cluster=edges.cluster)
+    edges.deployments.keep(state.snapshot, wanted=decided.replicas, problems=outcome.problems)
     return outcome.pause(decided.recheck)
 
 
@@ -103,14 +111,18 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     running = [pod for pod in seen.stages if pod.ip and pod.alive]
     serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
-    answers, loads = await asyncio.gather(
+    inquiry = inquiry_of(edges.inquiries, seen.uid)
+    start = edges.autoscalers.memory(seen.uid).next_serves
+    pods, answers, loads = await asyncio.gather(
+        inquiry.of_pods(seen.pods, key=seen.key, cluster=edges.cluster, now=now),
         cache.ask(running, edges.supervisors, rest=_is_at_rest(seen), now=now),
-        asyncio.gather(*(edges.gateways.load(pod.ip) for pod in serving)),
+        asyncio.gather(*(edges.gateways.load(pod.ip, start=start) for pod in serving)),
     )
     cells = {pod.name: _own_answer(pod, answer, seen) for pod, answer in zip(running, answers, strict=True)}
     capacity = await cluster_capacity(edges.cluster) if _needs_capacity(seen) else None
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
-    return replace(seen, cells=cells, loads=heard, capacity=capacity)
+    rehearsal = seen.rehearsal.with_pods(pods, admission=edges.admission_answers.get(seen.uid))
+    return replace(seen, pods=pods, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal)
 
 
 def _is_at_rest(seen: Snapshot) -> bool:
@@ -124,7 +136,7 @@ def _needs_capacity(seen: Snapshot) -> bool:
     if any(pod.unscheduled or pod.gone_by for pod in seen.pods):
         return True
     rollout = seen.status.rollout
-    waiting = rollout is not None and rollout.phase == "RollingOut" and not rollout.preview.strategy
+    waiting = rollout is not None and is_undecided(rollout)
     return waiting or seen.status.observed_generation != seen.generation or seen.status.reason not in AT_REST
 
 
@@ -161,6 +173,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
+        rehearsal=RehearsalView(pods=rehearsal_pods(pods)),
     )
 
 
@@ -192,12 +205,31 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
     spec = snapshot.spec.model_copy(update={"replicas": decided.replicas})
     context = Context(snapshot.key, snapshot.uid, spec, state.settings)
     due = changes(decided, state, context)
+    await _rehearse(decided, state, context, edges=edges)
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)
 
 
-async def _report(decided: Plan, state: PlanState, problems: tuple[Explanation, ...], *, cluster: Cluster) -> PlanState:
+async def _rehearse(decided: Plan, state: PlanState, context: Context, *, edges: Edges) -> None:
+    """Ask the API server whether it would take a new group, where a rollout waits for that.
+
+    The last answer stays: a pass that sees an older status must come to the same decision.
+    """
+    rehearsal, answers, uid = decided.rehearsal, edges.admission_answers, state.snapshot.uid
+    if rehearsal and rehearsal.ask_admission:
+        answers[uid] = await ask_admission(
+            trial_objects(replace(context, spec=rehearsal.template.spec), rehearsal),
+            key=context.key,
+            rehearsal=rehearsal.key,
+            before=answers.get(uid),
+            cluster=edges.cluster,
+            now=state.now,
+        )
+
+
+async def _report(decided: Plan, state: PlanState, outcome: Outcome, *, cluster: Cluster) -> PlanState:
     """Write the status, if it says something else than before; return the state with it."""
-    status, before = deployment_status(state, decided, problems), state.snapshot.status
+    status = deployment_status(state, decided, tuple(outcome.problems), writes=outcome.writes)
+    before = state.snapshot.status
     if status != before:
         owner = Owner(state.snapshot.key, state.snapshot.uid, API_VERSION, KIND)
         await write_report(owner, status.to_api(), deployment_events(before, status), cluster=cluster)

@@ -1,4 +1,7 @@
-"""One pass of one LlamaWeights: observe, plan, apply, report. Nothing is remembered between two of them."""
+"""One pass of one LlamaWeights: observe, plan, apply, report.
+
+Nothing is remembered between two of them but what was asked about a pod that waits (inquiry/).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +11,11 @@ from typing import Any
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.apply import Outcome
 from llama_operator.capacity import cluster_capacity
+from llama_operator.inquiry.pod_inquiry import Inquiries, Question, inquiry_of, job_question, pod_question
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
-from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
+from llama_operator.observe.findings import Findings
+from llama_operator.observe.weights import JobView, WeightsSnapshot, weights_snapshot
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
 from llama_operator.ports import Cluster, Manifest, Owner, Ref
@@ -29,11 +34,24 @@ class WeightsBodies:
     children: Sequence[Body]
 
 
-async def reconcile_weights(bodies: WeightsBodies, *, cluster: Cluster, settings: Settings, now: datetime) -> float:
-    """Run one pass; return the seconds until the next one is due without an event."""
+async def reconcile_weights(
+    bodies: WeightsBodies,
+    *,
+    cluster: Cluster,
+    settings: Settings,
+    now: datetime,
+    inquiries: Inquiries | None = None,
+) -> float:
+    """Run one pass; return the seconds until the next one is due without an event.
+
+    ``inquiries`` are kept between passes; without them every pass asks anew.
+    """
+    inquiries = {} if inquiries is None else inquiries
     snapshot = await _with_capacity(weights_snapshot(bodies.weights, bodies.children), cluster)
     if snapshot.deleting:
+        inquiries.pop(snapshot.uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
+    snapshot = await _with_findings(snapshot, inquiries, cluster=cluster, now=now)
     decided = plan_weights(snapshot, settings, now)
     outcome = Outcome()
     if snapshot.spec:
@@ -50,6 +68,30 @@ async def _with_capacity(snapshot: WeightsSnapshot, cluster: Cluster) -> Weights
     if not any(job.pod and job.pod.unscheduled for job in snapshot.jobs):
         return snapshot
     return replace(snapshot, capacity=await cluster_capacity(cluster))
+
+
+async def _with_findings(
+    snapshot: WeightsSnapshot, inquiries: Inquiries, *, cluster: Cluster, now: datetime
+) -> WeightsSnapshot:
+    """Ask about Jobs that wait: about the pod, or about the Job where it has none."""
+    questions = tuple(question for job in snapshot.jobs if (question := _question(job, now)))
+    inquiry = inquiry_of(inquiries, snapshot.uid)
+    found = await inquiry.ask(questions, key=snapshot.key, cluster=cluster, now=now)
+    return replace(snapshot, jobs=tuple(_told(job, found) for job in snapshot.jobs))
+
+
+def _question(job: JobView, now: datetime) -> Question | None:
+    if job.finished or job.leaving:
+        return None
+    return pod_question(job.pod, now) if job.pod else job_question(job.name, job.uid, created=job.created, now=now)
+
+
+def _told(job: JobView, found: Mapping[str, Findings]) -> JobView:
+    """Return the Job with what was found about it and its pod."""
+    pod = job.pod
+    if pod and pod.uid in found:
+        return replace(job, pod=replace(pod, findings=found[pod.uid]))
+    return replace(job, findings=found[job.uid]) if job.uid in found else job
 
 
 @dataclass(frozen=True)

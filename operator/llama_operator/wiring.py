@@ -1,14 +1,17 @@
-"""kopf, and only here: watches wake loops, indices hold what they saw, one daemon per object of ours is its loop.
+"""kopf, and only here: watches wake loops, indices hold what they saw, one loop per object of ours.
 
-A LlamaWeights wakes its own loop and those of all deployments of its namespace: they may use it. No change handlers,
-so kopf writes nothing on any object but its finalizer on ours. Child watches are filtered by the server. Peering is
-off: it is no leader election; the chart runs one replica with strategy Recreate.
+A LlamaWeights wakes its own loop and those of all deployments of its namespace: they may use it. There are only event
+handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a daemon needs a
+finalizer, and nothing outside must be undone when an object goes. With a finalizer a namespace in which the operator is
+deleted too could not be deleted. That of earlier versions is removed where it is seen. Child watches are filtered by
+the server. Peering is off: it is no leader election.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -35,77 +38,176 @@ CHILDREN = (
     ("rbac.authorization.k8s.io/v1", "roles"),
     ("rbac.authorization.k8s.io/v1", "rolebindings"),
 )
+#: All kinds that are watched.
+WATCHED = (*CHILDREN, *((f"{API_GROUP}/{VERSION}", plural) for plural in (PLURAL, WEIGHTS_PLURAL)))
 
 OnePass = Callable[[Bodies], Awaitable[float]]
 OneWeightsPass = Callable[[WeightsBodies], Awaitable[float]]
 #: From the key of a loop and its object's body to one pass, given kopf's indices.
-Step = Callable[[Key, kopf.Body, Mapping[str, Any]], Awaitable[float]]
+Step = Callable[[Key, Mapping[str, Any], Mapping[str, Any]], Awaitable[float]]
+#: Waits for the turn of a pass in a namespace.
+Turn = Callable[[str], AbstractAsyncContextManager[object]]
+
+
+def _at_once(_: str) -> AbstractAsyncContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(eq=False)
-class WakeFlag:
-    """What wakes one loop. ``gone``: the object was deleted without our finalizer; kopf would let the loop run on."""
+class ObjectLoop:
+    """The loop of one object: what wakes it, and the object as it was seen last."""
 
     uid: str
-    event: asyncio.Event = field(default_factory=asyncio.Event)
+    body: Mapping[str, Any]
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass
-class WakeFlags:
-    """The wake flags of the running loops."""
+class Loops:
+    """The running loops of all namespaces."""
 
-    flags: dict[Key, WakeFlag] = field(default_factory=dict)
+    heartbeat: Heartbeat
+    turn: Turn = _at_once
+    ended: Callable[[str], None] = lambda _: None  # gets the uid of an object whose loop has ended
+    running: dict[Key, ObjectLoop] = field(default_factory=dict)
+    ending: dict[Key, asyncio.Task[None]] = field(default_factory=dict)  # their objects are gone
 
     def wake(self, key: Key) -> None:
         """Wake a loop; one that does not run yet starts with a full pass anyway."""
-        if key in self.flags:
-            self.flags[key].event.set()
+        if key in self.running:
+            self.running[key].wake.set()
 
     def wake_deployments(self, namespace: str) -> None:
         """Wake all loops that may use the weights of this namespace."""
-        for key in self.flags:
+        for key in self.running:
             if key.namespace == namespace and key.name.startswith(f"{PLURAL}/"):
                 self.wake(key)
 
-    def end(self, key: Key, uid: str) -> None:
-        """End the loop of an object that is no more; another one of the same name has another uid."""
-        flag = self.flags.get(key)
-        if flag and flag.uid == uid:
-            flag.gone = True
-            flag.event.set()
+    def see(self, key: Key, body: Mapping[str, Any], one_pass: Callable[[Mapping[str, Any]], Awaitable[float]]) -> None:
+        """Wake the loop of this object, or begin it; another object of the same name has another uid."""
+        uid, known = body["metadata"].get("uid", ""), self.running.get(key)
+        if known is not None and known.uid == uid:
+            known.body = body
+            known.wake.set()
+            return
+        if known is not None:
+            self.end(key, known.uid)
+        loop = self.running[key] = ObjectLoop(uid, body)
+        running = self._run(key, loop, one_pass, after=self.ending.get(key))
+        loop.task = asyncio.create_task(running, name=f"loop of {key.namespace}/{key.name}")
 
-    def leave(self, key: Key, flag: WakeFlag) -> bool:
-        """Forget a loop that has ended; False when a later one of the same name has taken its place."""
-        if self.flags.get(key) is not flag:
-            return False
-        del self.flags[key]
-        return True
+    def end(self, key: Key, uid: str) -> None:
+        """End the loop of an object that is no more; a pass that runs comes to its end."""
+        loop = self.running.get(key)
+        if loop is None or loop.uid != uid:
+            return
+        loop.gone = True
+        loop.wake.set()
+        del self.running[key]
+        self.heartbeat.forget(key)
+        if loop.task:
+            self.ending[key] = loop.task
+
+    async def stop(self, namespace: str = "") -> None:
+        """End the loops of a namespace, or all, at once: every pass can be broken off anywhere."""
+        mine = [key for key in (*self.running, *self.ending) if namespace in ("", key.namespace)]
+        ended = [loop.task for key in mine if (loop := self.running.pop(key, None)) and loop.task]
+        ended += [task for key in mine if (task := self.ending.pop(key, None))]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        for key in mine:
+            self.heartbeat.forget(key)
+
+    async def _run(
+        self,
+        key: Key,
+        loop: ObjectLoop,
+        one_pass: Callable[[Mapping[str, Any]], Awaitable[float]],
+        *,
+        after: asyncio.Task[None] | None,
+    ) -> None:
+        if after:  # an earlier object of this name: its last pass first
+            await asyncio.wait([after])
+        try:
+            await run_loop(
+                key,
+                wake=loop.wake,
+                stopped=lambda: loop.gone,
+                one_pass=lambda: one_pass(loop.body),
+                heartbeat=self.heartbeat,
+                turn=lambda: self.turn(key.namespace),
+            )
+        finally:
+            self.ended(loop.uid)
+        if self.ending.get(key) is loop.task:
+            del self.ending[key]
+        if key not in self.running:
+            self.heartbeat.forget(key)
 
 
 def build(
-    registry: kopf.OperatorRegistry, *, one_pass: OnePass, one_weights_pass: OneWeightsPass, heartbeat: Heartbeat
+    registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, one_weights_pass: OneWeightsPass
 ) -> None:
     """Register everything that kopf calls."""
-    wakes = WakeFlags()
     kopf.on.login(registry=registry)(_login)
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:
         kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
-        kopf.on.event(version, plural, registry=registry, id=f"wake-{plural}")(_child_event(wakes))
+        kopf.on.event(version, plural, registry=registry, id=f"wake-{plural}")(_child_event(loops))
     kopf.index(API_GROUP, VERSION, WEIGHTS_PLURAL, registry=registry, id="weights")(_index_weights)
     kopf.index("v1", "configmaps", registry=registry, id="manifests")(_index_manifest)
     for plural, step in ((PLURAL, _deployment_step(one_pass)), (WEIGHTS_PLURAL, _weights_step(one_weights_pass))):
-        kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(_own_event(wakes, plural))
-        kopf.daemon(
-            API_GROUP, VERSION, plural, registry=registry, id=f"loop-{plural}",
-            cancellation_backoff=2.0, cancellation_timeout=5.0,
-        )(_loop(wakes, plural, step=step, heartbeat=heartbeat))  # fmt: skip
+        event = _own_event(loops, plural, step)
+        kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(event)
+
+
+async def watch(registry: kopf.OperatorRegistry, namespace: str, *, begun: Callable[[], None] = lambda: None) -> None:
+    """Watch one namespace, or all where it is empty, until it is cancelled or a watch fails. Raises what failed.
+
+    Several of these run in one process, so that what one namespace lacks ends the watches of no other. ``begun`` is
+    called when kopf has taken the signals of the process for itself: the caller takes them back.
+    """
+    where: dict[str, Any] = {"namespaces": [namespace]} if namespace else {"clusterwide": True}
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        standalone=True,
+        # Else kopf asks for the name of the user, which a pod's uid need not have.
+        identity=cast(Any, names.MANAGED_BY),
+        **where,
+    )
+    begun()
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        if not task.cancelled() and (error := task.exception()):
+            raise error
 
 
 def loop_key(plural: str, namespace: str, name: str) -> Key:
-    """Name a loop, its flag and its children in the indices: an object of the other kind may have the same name."""
+    """Name a loop and its children in the indices: an object of the other kind may have the same name."""
     return Key(namespace, f"{plural}/{name}")
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Nobody reads kopf's differences between two states of an object, so none is computed."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return an empty state instead of a deep copy of the whole object."""
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Return no earlier state."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -115,9 +217,8 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.posting.enabled = False
-    # A loop ends within its floor. Without this kopf looks again only after cancellation_backoff: a slow delete.
-    settings.background.instant_exit_timeout = 1.5
-    settings.persistence.finalizer = f"{API_GROUP}/finalizer"
+    settings.persistence.finalizer = f"{API_GROUP}/finalizer"  # kopf removes it: no handler needs one
+    settings.persistence.diffbase_storage = NoDiffs()
     settings.peering.standalone = True
     settings.scanning.disabled = True
     for version, plural in CHILDREN:
@@ -132,87 +233,74 @@ def _owner_of(namespace: str | None, labels: kopf.Labels) -> Key | None:
     return None
 
 
+def _kept(body: kopf.Body) -> dict[str, Any]:
+    """Return the object without the record of its managers, a third of its bytes that nobody reads."""
+    kept = dict(body)
+    kept["metadata"] = {name: value for name, value in kept["metadata"].items() if name != "managedFields"}
+    return kept
+
+
 async def _index_child(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
     owner = _owner_of(namespace, labels)
-    return {owner: dict(body)} if owner else None
+    return {owner: _kept(body)} if owner else None
 
 
 async def _index_weights(body: kopf.Body, namespace: str | None, **_: Any) -> object:
-    return {namespace or "": dict(body)}
+    return {namespace or "": _kept(body)}
 
 
 async def _index_manifest(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
-    return {namespace or "": dict(body)} if names.LABEL_WEIGHTS in labels else None
+    return {namespace or "": _kept(body)} if names.LABEL_WEIGHTS in labels else None
 
 
-def _child_event(wakes: WakeFlags) -> Callable[..., Awaitable[None]]:
+def _child_event(loops: Loops) -> Callable[..., Awaitable[None]]:
     async def child_changed(body: kopf.Body, namespace: str, labels: kopf.Labels, **_: Any) -> None:
         if owner := _owner_of(namespace, labels):
-            wakes.wake(owner)
+            loops.wake(owner)
         if body.get("kind") == "ConfigMap" and names.LABEL_WEIGHTS in labels:
-            wakes.wake_deployments(namespace)  # a manifest: without it the weights are not ready
+            loops.wake_deployments(namespace)  # a manifest: without it the weights are not ready
 
     return child_changed
 
 
-def _own_event(wakes: WakeFlags, plural: str) -> Callable[..., Awaitable[None]]:
-    async def object_changed(*, type: str | None, namespace: str, name: str, uid: str, **_: Any) -> None:  # noqa: A002
+def _own_event(loops: Loops, plural: str, step: Step) -> Callable[..., Awaitable[None]]:
+    async def object_changed(
+        *,
+        type: str | None,  # noqa: A002
+        body: kopf.Body,
+        namespace: str,
+        name: str,
+        uid: str,
+        **indices: Any,
+    ) -> None:
         key = loop_key(plural, namespace, name)
         if type == "DELETED":
-            wakes.end(key, uid)
+            loops.end(key, uid)
         else:
-            wakes.wake(key)
+            loops.see(key, _kept(body), lambda last: step(key, last, indices))
         if plural == WEIGHTS_PLURAL:
-            wakes.wake_deployments(namespace)
+            loops.wake_deployments(namespace)
 
     return object_changed
 
 
 def _deployment_step(one_pass: OnePass) -> Step:
-    async def step(key: Key, body: kopf.Body, indices: Mapping[str, Any]) -> float:
+    async def step(key: Key, body: Mapping[str, Any], indices: Mapping[str, Any]) -> float:
         weights, manifests = (list(indices[name].get(key.namespace, ())) for name in ("weights", "manifests"))
-        return await one_pass(Bodies(dict(body), _children(key, indices), weights, manifests))
+        return await one_pass(Bodies(body, _children(key, indices), weights, manifests))
 
     return step
 
 
 def _weights_step(one_pass: OneWeightsPass) -> Step:
-    async def step(key: Key, body: kopf.Body, indices: Mapping[str, Any]) -> float:
-        return await one_pass(WeightsBodies(dict(body), _children(key, indices)))
+    async def step(key: Key, body: Mapping[str, Any], indices: Mapping[str, Any]) -> float:
+        return await one_pass(WeightsBodies(body, _children(key, indices)))
 
     return step
 
 
 def _children(key: Key, indices: Mapping[str, Any]) -> list[Any]:
     return [child for _, plural in CHILDREN for child in indices[_index_name(plural)].get(key, ())]
-
-
-def _loop(wakes: WakeFlags, plural: str, *, step: Step, heartbeat: Heartbeat) -> Callable[..., Awaitable[None]]:
-    async def loop(
-        *, namespace: str, name: str, uid: str, body: kopf.Body, stopped: kopf.DaemonStopped, **kwargs: Any
-    ) -> None:
-        key = loop_key(plural, namespace, name)
-        flag = wakes.flags[key] = WakeFlag(uid)
-        ending = asyncio.create_task(_wake_when_stopped(stopped, flag.event))
-        try:
-            await run_loop(
-                key,
-                wake=flag.event,
-                stopped=lambda: bool(stopped) or flag.gone,
-                one_pass=lambda: step(key, body, kwargs),
-                heartbeat=heartbeat,
-            )
-        finally:
-            ending.cancel()
-            if wakes.leave(key, flag):
-                heartbeat.forget(key)
-
-    return loop
-
-
-async def _wake_when_stopped(stopped: kopf.DaemonStopped, wake: asyncio.Event) -> None:
-    await stopped.wait()
-    wake.set()
 
 
 def _index_name(plural: str) -> str:

@@ -57,6 +57,7 @@ ALL: Final = {
         Binary("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
         Binary("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
         Binary("fake-gcs-server", "gcs", "github.com/fsouza/fake-gcs-server"),
+        Binary("kstatus", "kstatus", "."),
     )
 }
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kubectl")

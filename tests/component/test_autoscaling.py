@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from llama_operator.api import KIND
-from llama_operator.metrics import METRICS
+from llama_operator.metrics.registry import OperatorState
+from llama_operator.metrics.table import METRICS
 from llama_operator.plan.autoscaling.recording import as_csv
 from llama_operator.ports import Key, SupervisorAnswer, Supervisors
 from llama_operator.reconcile import snapshot
@@ -165,7 +166,7 @@ async def test_without_autoscaling_again_the_spec_counts() -> None:
 async def test_metrics_and_the_recording_of_an_hour() -> None:
     world = scaled_world(1, minReplicas=1)
     await world.settle()
-    text = exposition(METRICS, lambda: world.autoscalers)().decode()
+    text = exposition(METRICS, lambda: OperatorState(world.autoscalers))().decode()
     labels = 'deployment="chat",namespace="team"'
     assert f"llama_operator_autoscaling_desired_groups{{{labels}}} 1.0\n" in text
     assert f"llama_operator_autoscaling_serving_groups{{{labels}}} 1.0\n" in text
@@ -209,3 +210,28 @@ async def test_cells_at_rest_are_not_asked_every_second() -> None:
     cells.asked.clear()
     await asking.ask(other, cells, rest=False, now=world.cluster.now)
     assert len(cells.asked) == 4
+
+
+@pytest.mark.parametrize("restart", [0, 7])
+async def test_a_group_that_starts_for_a_request_stays_for_its_return(restart: int) -> None:
+    """The client has left after 5 s, idleAfterSeconds is 20, and the start takes 60 s: also with restarts between."""
+    world = scaled_world()
+    world.nodes.start_seconds = 60
+    await world.settle()
+    traffic = world.nodes.traffic
+    traffic.waiting, traffic.arrived = 1, 1
+    await world.seconds(5)
+    assert target(world) == 1
+    told = {start for start in world.nodes.expected_starts.values() if start is not None}
+    assert told, "the gateways are told when it is expected to serve"
+    assert all(0 < start < 3600 for start in told)
+    traffic.waiting = 0
+    await world.seconds(2)
+    assert world.status.autoscaling is not None
+    assert world.status.autoscaling.owes, "in the status, for the next operator"
+    for second in range(120):
+        if restart and second % restart == 0:
+            world.restart()
+        await world.seconds(1)
+        assert target(world) == 1
+    assert world.status.groups_ready == "1/1"

@@ -152,7 +152,7 @@ async def test_a_refused_pod_is_not_asked_for_at_every_second() -> None:
     )  # fmt: skip
     assert refused
     assert pause == 10
-    assert "exceeded quota" in world.status.message
+    assert "was refused: the ResourceQuota pods allows no more: requested pods=1, used: pods=4" in world.status.message
     before = status_writes(world)
     await world.seconds(60)
     assert status_writes(world) == before
@@ -171,7 +171,7 @@ async def test_a_pod_that_a_finalizer_keeps_is_not_deleted_again_and_again() -> 
     await world.seconds(60)
     deletes = [what for what in world.cluster.writes if what == f"delete Pod {name}"]
     assert deletes == []
-    assert "is being deleted" in world.status.message
+    assert "is deleted, and the finalizer of somebody else keeps it (example.com/wait)" in world.status.message
 
 
 async def test_a_status_of_a_newer_operator_is_replaced_once() -> None:
@@ -216,7 +216,7 @@ async def test_nodes_that_cannot_be_listed_do_not_stop_a_pass() -> None:
     await world.settle()
 
     def fail(name: str) -> None:
-        if name == "capacity 10":
+        if name == "capacity":
             raise Retry("the API server did not answer: TimeoutError")
 
     world.cluster.intercept = fail

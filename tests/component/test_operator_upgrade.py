@@ -61,6 +61,33 @@ async def test_the_next_change_of_the_pods_takes_the_new_images() -> None:
     assert (world.status.groups_ready, images(world)) == ("2/2", {("serving:2", "gateway:2")})
 
 
+async def test_a_restart_replaces_the_groups_in_turn_and_takes_the_new_images() -> None:
+    """The way of ``kubectl rollout restart``, which knows no LlamaDeployment (case E6)."""
+    world = await served()
+    before = world.stage_uids()
+    upgrade(world)
+    restart(world, "2026-01-31T12:00:00Z")
+    ready = []
+    for _ in range(200):
+        await world.seconds(1)
+        ready.append(world.status.ready_replicas)
+    assert (world.status.groups_ready, images(world)) == ("2/2", {("serving:2", "gateway:2")})
+    assert not before.keys() & world.stage_uids().keys()
+    assert min(ready) >= 1, "both were out at a time"
+    again = world.stage_uids()
+    restart(world, "2026-01-31T14:00:00+02:00")  # the same moment
+    await world.settle()
+    assert world.stage_uids() == again
+    restart(world, "2026-02-01T12:00:00Z")
+    await world.settle()
+    assert not again.keys() & world.stage_uids().keys()
+
+
+def restart(world: World, moment: str) -> None:
+    """``kubectl patch`` of the field."""
+    world.cluster.edit(KEY, lambda spec: spec.update(rollout={**spec.get("rollout", {}), "restartedAt": moment}))
+
+
 async def test_weights_are_swapped_in_the_pods_that_are_there() -> None:
     world = await served()
     pods = world.stage_uids()

@@ -25,6 +25,9 @@ async def test_a_deployment_comes_to_serve() -> None:
         "Available": "True",
         "Degraded": "False",
         "Progressing": "False",
+        "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
     }
     kinds = sorted({kind for kind, _ in world.cluster.objects})
     assert kinds == [
@@ -92,7 +95,8 @@ async def test_an_evicted_pod_rebuilds_its_group() -> None:
     uid = pod["metadata"]["uid"]
     pod["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
     await world.seconds(1)
-    assert "Evicted The node was low on resource: memory;" in world.status.message
+    name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
+    assert f"{name} ended: node {node} was low on memory and evicted it;" in world.status.message
     await world.settle()
     assert world.status.groups_ready == "2/2"
     assert world.cluster.objects["Pod", pod["metadata"]["name"]]["metadata"]["uid"] != uid
@@ -177,7 +181,7 @@ async def test_unschedulable_says_what_is_missing() -> None:
     await world.seconds(10)
     assert world.status.reason == "Unschedulable"
     assert "needs 4050m cpu, 32.1Gi memory" in world.status.message, "the stager counts too"
-    assert "2 Insufficient nvidia.com/gpu" in world.status.message
+    assert "scheduler: of 2 nodes 2 with too little nvidia.com/gpu free" in world.status.message
 
 
 async def test_what_somebody_changed_is_put_back() -> None:

@@ -54,6 +54,8 @@ def edit(case: Case) -> Callable[[dict[str, Any]], None]:
             spec["model"]["revision"] = "v2"
         if case.change in ("pods", "both"):
             spec["contextLength"] = 1024
+            if (case.replicas, case.surge) == (1, 0):  # new pods for the only group: its user allows the outage
+                spec["rollout"]["strategy"] = "drain"
 
     return change
 

@@ -1,14 +1,16 @@
 """Two clusters behind the port ``Cluster``: the fake that the component tests trust, and the real API server."""
 
+from datetime import datetime
 from typing import Any, Protocol
 
 from kubernetes.aio import client
 
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND
+from llama_operator.hashing import short_hash
 from llama_operator.ports import Cluster, Key, Manifest
 from tests.contract.apiserver import ApiServer
-from tests.fakes.cluster import FakeCluster
+from tests.fakes.cluster import FakeCluster, stamp
 from tests.fakes.samples import CPU_SPEC
 
 NAME = "chat"
@@ -31,6 +33,9 @@ class Bench(Protocol):
 
     def event_count(self, reason: str) -> int: ...
 
+    def record(self, about: Manifest, reason: str, message: str, *, at: datetime) -> None:
+        """Somebody else records an event about an object."""
+
 
 class FakeBench:
     def __init__(self) -> None:
@@ -50,10 +55,14 @@ class FakeBench:
     def event_count(self, reason: str) -> int:
         return sum(event.reason == reason for event in self.cluster.events)
 
+    def record(self, about: Manifest, reason: str, message: str, *, at: datetime) -> None:
+        self.cluster.now = at
+        self.cluster.record(about, reason, message)
+
 
 class RealBench:
     def __init__(self, apiserver: ApiServer, namespace: str, api: client.ApiClient) -> None:
-        self.cluster = KubeCluster(api, longest_age=0)
+        self.cluster = KubeCluster(api)
         self.key = Key(namespace, NAME)
         self.rest = apiserver.rest
         meta = {"name": NAME, "namespace": namespace}
@@ -72,6 +81,25 @@ class RealBench:
     def event_count(self, reason: str) -> int:
         events = self.rest.list(self.key.namespace, "events")
         return sum(event.get("count", 1) for event in events if event["reason"] == reason)
+
+    def record(self, about: Manifest, reason: str, message: str, *, at: datetime) -> None:
+        meta, moment = about["metadata"], stamp(at)
+        involved = {"kind": about["kind"], "name": meta["name"], "namespace": self.key.namespace, "uid": meta["uid"]}
+        name = f"{meta['name']}.{short_hash([meta['uid'], message])}"
+        self.rest.create(
+            self.key.namespace,
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": self.key.namespace},
+                "involvedObject": involved,
+                "type": "Warning",
+                "reason": reason,
+                "message": message,
+                "firstTimestamp": moment,
+                "lastTimestamp": moment,
+            },
+        )
 
 
 def merge(target: Any, patch: Manifest) -> None:

@@ -16,7 +16,12 @@ from tests.contract.stand import Stand, give_rights
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the programs before the first test, with progress: a test's deadline is no measure of a compiler."""
     wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
-    programs = {"apiserver": binaries.CONTROL_PLANE, "helm": ("helm",), "collector": ("kube-controller-manager",)}
+    programs = {
+        "apiserver": binaries.CONTROL_PLANE,
+        "helm": ("helm",),
+        "bare": ("helm",),
+        "collector": ("kube-controller-manager",),
+    }
     if not session.config.option.collectonly:
         with contextlib.suppress(BedError):  # the fixture that needs them says why
             binaries.ensure(name for fixture, names in programs.items() if fixture in wanted for name in names)
@@ -38,7 +43,9 @@ def namespace(apiserver: ApiServer) -> str:
 async def real(request: pytest.FixtureRequest) -> AsyncIterator[RealBench]:
     apiserver = request.getfixturevalue("apiserver")
     async with await client_of(apiserver) as api:
-        yield RealBench(apiserver, request.getfixturevalue("namespace"), api)
+        bench = RealBench(apiserver, request.getfixturevalue("namespace"), api)
+        async with bench.cluster:
+            yield bench
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.apiserver)])
@@ -64,4 +71,6 @@ async def stand(apiserver: ApiServer, namespace: str) -> AsyncIterator[Stand]:
     user = give_rights(apiserver, namespace)
     async with await client_of(apiserver) as api:
         api.set_default_header("Impersonate-User", user)
-        yield Stand(apiserver, namespace, api)
+        found = Stand(apiserver, namespace, api)
+        async with found.cluster:
+            yield found

@@ -45,7 +45,7 @@ class Stand:
         self.apiserver = apiserver
         self.namespace = namespace
         self.api = api
-        self.cluster = KubeCluster(api, longest_age=0)
+        self.cluster = KubeCluster(api)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return self.apiserver.run(*arguments, "-n", self.namespace, stdin=stdin)

@@ -19,7 +19,7 @@ from llama_operator.manifests.deployment import deployment_objects, token_secret
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
 from tests.contract.apiserver import CRDS, ApiServer
-from tests.contract.bad_inputs import VALID, VALID_WEIGHTS
+from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS
 from tests.unit.chart.helm import CHART, Helm, real_helm
 
 pytestmark = pytest.mark.apiserver
@@ -106,6 +106,9 @@ MAY = [
     ("delete", "jobs.batch", ""),
     ("create", "persistentvolumeclaims", ""),  # those of warm groups, which it also takes away again
     ("delete", "persistentvolumeclaims", ""),
+    ("create", "leases.coordination.k8s.io", ""),
+    ("update", "leases.coordination.k8s.io/llama-operator", ""),
+    ("watch", "leases.coordination.k8s.io/llama-operator", ""),
 ]
 MAY_NOT = [
     ("list", "secrets", ""),
@@ -119,6 +122,8 @@ MAY_NOT = [
     ("bind", "roles.rbac.authorization.k8s.io", ""),
     ("patch", "persistentvolumeclaims", ""),
     ("delete", "persistentvolumes", ""),
+    ("update", "leases.coordination.k8s.io/another", ""),
+    ("list", "leases.coordination.k8s.io", ""),
 ]
 
 

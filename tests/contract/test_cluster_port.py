@@ -1,13 +1,16 @@
 """The port ``Cluster``: one suite on the fake that the component tests trust and on the real API server."""
 
+import asyncio
 import socket
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from kubernetes.aio import client
 
+from llama_operator.adapters.api_calls import ApiCalls
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import (
     API_VERSION,
@@ -25,7 +28,19 @@ from llama_operator.manifests.weights import weights_object
 from llama_operator.observe.pods import pod_requests, pod_view
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import GroupId
-from llama_operator.ports import Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
+from llama_operator.ports import (
+    EVENTS,
+    Key,
+    KubeEvent,
+    Manifest,
+    NodeCapacity,
+    Owner,
+    PodRequest,
+    Ref,
+    Rejected,
+    Retry,
+    SeenEvent,
+)
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
@@ -33,6 +48,8 @@ from tests.contract.benches import NAME, Bench, FakeBench, RealBench, seen
 from tests.contract.stand import RESTRICTED
 from tests.fakes.samples import CPU_SPEC, SAMPLES, all_changes, context_of
 from tests.fakes.weights import REMOTE
+
+DEADLINE_S = 20.0  # for what a watch shows; the machine may be busy
 
 
 def config_map(bench: Bench, **data: str) -> Manifest:
@@ -175,6 +192,25 @@ async def test_rotation_of_another_or_a_vanished_pod_changes_nothing(bench: Benc
     await bench.cluster.set_rotation(bench.key, gone, open_=True, reason="x", weights="v1")
 
 
+async def test_metadata_of_a_pod_is_set_and_removed_and_the_rest_stays(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    own, ref = pod["metadata"]["labels"], Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+
+    async def write(team: str | None, cost: str | None, *, uid: str = ref.uid) -> tuple[Manifest, Manifest]:
+        asked = Ref("v1", "Pod", ref.name, uid)
+        labels, notes = {"example.com/team": team}, {"example.com/cost": cost}
+        await bench.cluster.set_pod_metadata(bench.key, asked, labels=labels, annotations=notes)
+        found = seen(bench, "Pod", ref.name)["metadata"]
+        return found["labels"], found.get("annotations", {})
+
+    assert await write("a", "1") == (own | {"example.com/team": "a"}, {"example.com/cost": "1"})
+    assert await write("b", "2", uid="another-uid") == (own | {"example.com/team": "a"}, {"example.com/cost": "1"})
+    assert await write("b", None) == (own | {"example.com/team": "b"}, {})
+    assert await write(None, None) == (own, {})
+    gone = Ref("v1", "Pod", "nobody", "uid")
+    await bench.cluster.set_pod_metadata(bench.key, gone, labels={"a": "b"}, annotations={})
+
+
 def gate(pod: Manifest) -> tuple[str, str] | None:
     conditions = pod.get("status", {}).get("conditions", ())
     found = [(one["status"], one["message"]) for one in conditions if one["type"] == names.GATE_IN_ROTATION]
@@ -217,17 +253,55 @@ async def test_a_gate_of_somebody_else_is_left_alone(real: RealBench) -> None:
     assert seen(real, "Pod", "p")["spec"]["schedulingGates"] == gates[:1]
 
 
-@pytest.mark.apiserver
-async def test_a_look_of_no_age_sees_what_was_admitted_just_now(real: RealBench) -> None:
-    pod = await a_pod(real)
+async def waiting(bench: Bench, uid: str, *, gated: bool) -> PodRequest:
+    """The pod without a node as the view shows it, once it does."""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        seen = await bench.cluster.capacity()
+        for pod in seen.waiting if seen else ():
+            if pod.uid == uid and pod.gated == gated:
+                return pod
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"a pod with gated={gated} was not shown within {DEADLINE_S} s")
+
+
+async def test_the_view_follows_and_a_reservation_is_counted_before_it_does(bench: Bench) -> None:
+    if isinstance(bench, FakeBench):
+        bench.cluster.nodes = []
+    pod = await a_pod(bench)
     ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
-    for gated in (True, False):
-        capacity = await real.cluster.capacity(age=0)
-        assert capacity is not None
-        (ask,) = (ask for ask in capacity.waiting if ask.uid == ref.uid)
-        assert (ask.gated, ask.ours, ask.refused) == (gated, True, False)
-        assert ask.requests == pod_requests(pod)
-        await real.cluster.admit(real.key, ref, at=MOMENT)
+    ask = await waiting(bench, ref.uid, gated=True)
+    assert (ask.ours, ask.refused, ask.requests) == (True, False, pod_requests(pod))
+    bench.cluster.reserve([ask])
+    capacity = await bench.cluster.capacity()
+    assert capacity is not None
+    assert [one.gated for one in capacity.waiting if one.uid == ref.uid] == [False]
+    bench.cluster.unreserve([ref.uid])
+    await waiting(bench, ref.uid, gated=True)
+    await bench.cluster.admit(bench.key, ref, at=MOMENT)
+    await waiting(bench, ref.uid, gated=False)
+    await bench.cluster.delete(bench.key, Ref("v1", "Pod", ref.name, ref.uid), grace=0)
+    end = time.monotonic() + DEADLINE_S
+    while (seen := await bench.cluster.capacity()) and any(one.uid == ref.uid for one in seen.waiting):
+        assert time.monotonic() < end, "a pod that is gone is still shown"
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.apiserver
+async def test_many_who_ask_at_once_share_one_list(real: RealBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    send = ApiCalls.send
+
+    async def counted(self: ApiCalls, method: str, path: str, *rest: Any) -> Manifest | None:
+        sent.append(f"{method} {path}")
+        return await send(self, method, path, *rest)
+
+    monkeypatch.setattr(ApiCalls, "send", counted)
+    found = await asyncio.gather(*(real.cluster.capacity() for _ in range(50)))
+    assert all(one is not None for one in found)
+    for _ in range(50):
+        await real.cluster.capacity()
+    assert sorted(sent) == ["GET /api/v1/nodes", "GET /api/v1/pods"]
 
 
 # -- what is made once -----------------------------------------------------------------------------------------------
@@ -316,6 +390,57 @@ async def test_an_event_again_is_counted(bench: Bench) -> None:
     assert bench.event_count("Serving") == 1
 
 
+async def test_events_about_one_object_come_newest_first(bench: Bench) -> None:
+    pod = await a_pod(bench)
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    assert await bench.cluster.events_about(bench.key, ref) == ()
+    for number in range(EVENTS + 5):
+        bench.record(pod, "FailedMount", f"message {number}", at=MOMENT + timedelta(seconds=number))
+    earlier = {**pod, "metadata": {**pod["metadata"], "uid": "earlier"}}
+    bench.record(earlier, "FailedMount", "of a pod of the same name", at=MOMENT + timedelta(hours=1))
+    found = await bench.cluster.events_about(bench.key, ref)
+    assert len(found) == EVENTS
+    assert found[0] == SeenEvent("FailedMount", f"message {EVENTS + 4}", MOMENT + timedelta(seconds=EVENTS + 4))
+    assert [one.at for one in found] == sorted((one.at for one in found), reverse=True)
+    assert await bench.cluster.events_about(bench.key, Ref("v1", "Pod", ref.name)) == (), (
+        "without a uid nobody is meant"
+    )
+
+
+@pytest.mark.apiserver
+async def test_events_of_the_newer_api_have_their_times_elsewhere(real: RealBench) -> None:
+    pod = await a_pod(real)
+    about = {"kind": "Pod", "namespace": real.key.namespace} | {key: pod["metadata"][key] for key in ("name", "uid")}
+    body = {
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "series", "namespace": real.key.namespace},
+        "involvedObject": about, "type": "Warning", "reason": "FailedScheduling", "message": "0/2 nodes are available",
+        "eventTime": "2026-01-01T12:00:07.000000Z", "action": "Scheduling", "reportingComponent": "default-scheduler",
+        "reportingInstance": "s", "series": {"count": 2, "lastObservedTime": "2026-01-01T12:10:07.000000Z"},
+    }  # fmt: skip
+    real.rest.create(real.key.namespace, body)
+    ref = Ref("v1", "Pod", pod["metadata"]["name"], pod["metadata"]["uid"])
+    (found,) = await real.cluster.events_about(real.key, ref)
+    assert found == SeenEvent("FailedScheduling", "0/2 nodes are available", MOMENT + timedelta(minutes=10))
+
+
+async def test_an_object_is_looked_up_without_its_content(bench: Bench) -> None:
+    for kind in ("Secret", "ConfigMap", "PersistentVolumeClaim"):
+        assert await bench.cluster.look_up(bench.key, Ref("v1", kind, "absent")) is None
+    await bench.cluster.apply(bench.key, config_map(bench, x="hidden"), force=False)
+    found = await bench.cluster.look_up(bench.key, Ref("v1", "ConfigMap", "notes"))
+    assert found is not None
+    assert found["metadata"]["uid"] == seen(bench, "ConfigMap", "notes")["metadata"]["uid"]
+    assert "data" not in found
+    await bench.cluster.ensure_token(bench.key, token_secret(context_of(CPU_SPEC, key=bench.key)))
+    found = await bench.cluster.look_up(bench.key, Ref("v1", "Secret", "chat-token"))
+    assert found is not None
+    assert not {"data", "stringData"} & set(found)
+    await bench.cluster.ensure(bench.key, a_claim(bench))
+    found = await bench.cluster.look_up(bench.key, Ref("v1", "PersistentVolumeClaim", "chat-0-1-weights"))
+    assert found is not None
+    assert found["spec"]["resources"]["requests"]["storage"] == "1Gi"
+
+
 @pytest.mark.apiserver
 async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> None:
     node: Manifest = {
@@ -333,9 +458,14 @@ async def test_capacity_counts_what_pods_on_a_node_request(real: RealBench) -> N
     spec = {"nodeName": name, "containers": [{"name": "c", "image": "i", "resources": resources}]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": real.key.namespace}, "spec": spec}
     real.rest.create(real.key.namespace, body)
-    seen = await real.cluster.capacity(age=0)
-    assert seen is not None
-    nodes = {node.name: node for node in seen.nodes}
+    nodes: dict[str, NodeCapacity] = {}
+    end = time.monotonic() + DEADLINE_S
+    while name not in nodes or not nodes[name].requested or not nodes[name].ready:
+        assert time.monotonic() < end, f"not shown within {DEADLINE_S} s: {nodes.get(name)}"
+        seen = await real.cluster.capacity()
+        assert seen is not None
+        nodes = {node.name: node for node in seen.nodes}
+        await asyncio.sleep(0.02)
     assert nodes[name].allocatable == {"cpu": 4.0, "memory": 8 * 2**30}
     assert nodes[name].requested == {"cpu": 1.5, "memory": 2**30}
     assert (nodes[name].ready, nodes[name].labels["a"]) == (True, "b")
@@ -346,12 +476,15 @@ async def test_an_api_server_that_is_gone_is_a_retry() -> None:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
-    async with client.ApiClient(configuration) as api:
-        cluster = KubeCluster(api)
+    async with client.ApiClient(configuration) as api, KubeCluster(api) as cluster:
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):
             await cluster.write_status(Key("team", NAME), {})
         with pytest.raises(Retry, match="no connection to the API server: connection refused"):
-            await cluster.capacity(age=0)
+            await cluster.capacity()
+        with pytest.raises(Retry, match="no connection to the API server: connection refused"):
+            await cluster.events_about(Key("team", NAME), Ref("v1", "Pod", "p", "u"))
+        with pytest.raises(Retry, match="no connection to the API server: connection refused"):
+            await cluster.look_up(Key("team", NAME), Ref("v1", "Secret", "s"))
 
 
 # -- shared objects: weights -----------------------------------------------------------------------------------------
@@ -440,7 +573,10 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     assert left == []
     assert again.prunes == ()
     assert again.explanations == ()
-    before = versions(children + weights)
+    for one in weights:  # their own loop writes a status; until then any write stores the default of it
+        change = {"status": {"observedGeneration": 1}}
+        real.rest.patch(real.key.namespace, WEIGHTS_KIND, one["metadata"]["name"], change=change, subresource="status")
+    before = versions(children + listed(real, [WEIGHTS_PLURAL]))
     await write_all(real, due.applies)  # the same again, as after a lost answer
     assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before
 

@@ -79,7 +79,7 @@ class Kubelet:
         self.wishes[address] = desired
         return ""
 
-    async def load(self, address: str) -> GatewayLoad | None:  # noqa: ARG002 - of the port
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:  # noqa: ARG002 - of the port
         return GatewayLoad(waiting=0, oldest_wait=0, in_flight=0, draining=False, groups=(), totals={})
 
 

@@ -23,7 +23,7 @@ from llama_operator.plan.groups.weights_lookup import weights_by_content
 from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Key, Ref, Retry
 from llama_serving.config.model import WeightsReport
-from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged
+from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS, merged
 from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand
 from tests.fakes.weights import FACTS
 from tests.weights.models import SERVED, make_model
@@ -47,7 +47,8 @@ async def test_from_the_object_to_ready_weights_and_then_no_write(stand: Stand) 
     status = await stand.one_pass(NAME)
     assert (status.ready, status.reason, status.digest) == (True, "Accepted", MANIFEST.digest)
     assert (status.size, status.files, status.license, status.resolved_revision) == ("269MB", 7, "llama3.1", "0e9e39f")
-    assert [(one.type, one.status) for one in status.conditions] == [("Ready", "True")]
+    conditions = {one.type: one.status for one in status.conditions}
+    assert conditions == {"Ready": "True", "Reconciling": "False", "Stalled": "False"}
 
     await stand.one_pass(NAME)  # takes away what looked
     assert stand.items("jobs") == []

@@ -15,6 +15,7 @@ ORDER = (
     "test_chat",
     "test_bad_weights",
     "test_rollout",
+    "test_edits",
     "test_faults",
     "test_gangs",
     "test_waits",

@@ -9,7 +9,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterable
 
 import pytest
 
@@ -18,7 +17,7 @@ from examples.steps import run
 from testbed.images.build import store
 from tests.e2e.support.bed import NAMESPACE, Bed, lives, most_pods
 from tests.e2e.support.faults import kill_operator, machine, not_ready, stage_pod
-from tests.e2e.support.load import Answer, OpenLoad, references
+from tests.e2e.support.load import OpenLoad, check_answers, references
 from tests.soak import SOAK, soak
 
 UPGRADES = 20 if SOAK else 2
@@ -120,11 +119,3 @@ def kill_engine_part(bed: Bed, pair: str, *, group: str, stage: str) -> None:
     os.kill(victims[0].pid, signal.SIGKILL)
     not_ready(bed, pair, group)
     bed.wait_for(pair, lambda d: d["status"]["groupsReady"] != "2/2", within=60, what="one group short")
-
-
-def check_answers(answers: Iterable[Answer], known: dict[str, dict[str, str]]) -> None:
-    """Every answer is whole, of one stream, and word for word the greedy answer of the weights that its head names."""
-    bad = [answer for answer in answers if not answer.whole or len(answer.ids) != 1]
-    assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}"
-    wrong = [answer for answer in answers if answer.text != known.get(answer.weights, {}).get(answer.prompt)]
-    assert not wrong, f"{len(wrong)} answers are not those of their weights: {wrong[:2]}"

@@ -1,13 +1,14 @@
 """What the status says of waits, within seconds of the cause; meanwhile the pair is left alone (test_idle.py)."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from examples import models
 from examples.cluster import folder_claim
-from tests.e2e.support.bed import NAMESPACE, Bed, ended, manifest, unscheduled, waits_for_image
+from tests.e2e.support.bed import NAMESPACE, Bed, Object, ended, manifest, unscheduled, waits_for_image
 
 pytestmark = pytest.mark.usefixtures("pair")
 
@@ -33,6 +34,32 @@ def test_a_missing_image_is_named(bed: Bed) -> None:
     bed.kubectl.apply(manifest("no-image", images=images))
     bed.wait_explained("no-image", "ImageUnavailable", "localhost/none-such:1", cause=waits_for_image)
     bed.kubectl("delete", "llamadeployment", "no-image")
+
+
+def test_a_missing_secret_is_named(bed: Bed) -> None:
+    model = manifest("x")["spec"]["model"] | {"source": "https://models.example.com/m", "credentialsSecret": "hub"}
+    bed.kubectl.apply(manifest("no-secret", model=model))
+    bed.wait_for("no-secret", explained("ReferenceMissing", f"the Secret hub does not exist in namespace {NAMESPACE}",
+                 "(model.credentialsSecret)"), within=20, what="ReferenceMissing")  # fmt: skip
+    bed.kubectl("delete", "llamadeployment", "no-secret")
+
+
+def test_a_missing_claim_is_named(bed: Bed) -> None:
+    model = manifest("x")["spec"]["model"] | {"source": "pvc://none-such/m"}
+    bed.kubectl.apply(manifest("no-claim", model=model))
+    bed.wait_for("no-claim", explained("VolumeUnavailable", f"claim none-such does not exist in namespace {NAMESPACE}",
+                 "(model.source pvc://none-such/...)"), within=20, what="VolumeUnavailable")  # fmt: skip
+    bed.kubectl("delete", "llamadeployment", "no-claim")
+
+
+def explained(reason: str, *words: str) -> Callable[[Object], bool]:
+    """The status has this reason, and these words in its sentence."""
+
+    def check(found: Object) -> bool:
+        status = found.get("status") or {}
+        return status.get("reason") == reason and all(word in status.get("message", "") for word in words)
+
+    return check
 
 
 def test_unreadable_weights_are_named_and_heal(bed: Bed, tmp_path: Path) -> None:

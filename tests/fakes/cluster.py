@@ -6,16 +6,19 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.reservations import Reservations
+from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected
+from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, PodRequest, Ref, Rejected, SeenEvent
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
+from llama_serving.config.source import parse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,14 +35,20 @@ class FakeCluster:
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references
         self.events: list[KubeEvent] = []
+        self.given: dict[tuple[str, str], Manifest] = {}  # what users made for pods to mount
+        self.recorded: list[Manifest] = []  # events of others, as core/v1 shows them
         self.calls: list[str] = []
         self.writes: list[str] = []
         self.intercept: Callable[[str], None] = _let_through  # raises what a call is to raise
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
+        self.refusals: dict[str, str] = {}  # kind -> what the API server says to an object that is sent on trial
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
+        self.seen: Capacity | None = None  # by the watches
+        self.blind = False  # the watches show nothing new
+        self.reservations = Reservations(self._seconds)
         self._uids = itertools.count(1)
 
     # -- the port ---------------------------------------------------------------------------------------------------
@@ -50,6 +59,10 @@ class FakeCluster:
             self.call(what, lambda: self._apply_shared(key, manifest, manager))
         else:
             self.call(what, lambda: self._apply(key, manifest, force))
+
+    async def try_apply(self, key: Key, manifest: Manifest) -> None:
+        what = f"try {manifest['kind']} {manifest['metadata']['name']}"
+        self.call(what, lambda: self._try(manifest), write=False)
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
         known = self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
@@ -74,6 +87,11 @@ class FakeCluster:
         self.call(
             f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason=reason, weights=weights, move=move)
         )
+
+    async def set_pod_metadata(
+        self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+    ) -> None:
+        self.call(f"metadata {pod.name}", lambda: self._relabel(pod, labels, annotations))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
@@ -100,9 +118,32 @@ class FakeCluster:
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         self.call(f"event {event.reason}", lambda: self.events.append(event))
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        self.call(f"capacity {age:g}", lambda: None, write=False)
-        return None if self.nodes is None else self._capacity(self.nodes)
+    async def capacity(self) -> Capacity | None:
+        self.call("capacity", lambda: None, write=False)
+        if self.nodes is None:
+            return None
+        if self.seen is None or not self.blind:
+            self.seen = self._capacity(self.nodes)
+        return self.reservations.over(self.seen)
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        self.reservations.add(pods)
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        self.reservations.drop(uids)
+
+    async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
+        found = [one for one in self.recorded if about.uid and one["involvedObject"]["uid"] == about.uid]
+        self.call(f"events {about.name}", lambda: None, write=False)
+        return seen_events(found)
+
+    async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
+        self.call(f"look up {ref.kind} {ref.name}", lambda: None, write=False)
+        name = (ref.kind, ref.name)
+        found: Manifest | None = clone(self.objects.get(name) or self.given.get(name))
+        if found is not None and ref.kind in ("Secret", "ConfigMap"):
+            return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}
+        return found
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         self.call(f"admit {pod.name}", lambda: self._admit(pod, at))
@@ -110,10 +151,17 @@ class FakeCluster:
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
     def create_deployment(self, key: Key, spec: Manifest) -> None:
-        """``kubectl create`` of a LlamaDeployment."""
+        """``kubectl create`` of a LlamaDeployment, after the claim that its source names."""
+        if spec["model"]["source"].startswith("pvc://"):
+            claim = parse(spec["model"]["source"]).host
+            self.give("PersistentVolumeClaim", claim, status={"phase": "Bound"})
         meta = {"name": key.name, "namespace": key.namespace, "generation": 1, **self._born()}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": copy.deepcopy(spec)}
         self.objects[KIND, key.name] = body
+
+    def give(self, kind: str, name: str, **fields: Any) -> None:
+        """``kubectl create`` of an object that pods are to mount."""
+        self.given[kind, name] = {"kind": kind, "metadata": {"name": name, "uid": f"uid-of-{name}"}, **fields}
 
     def edit(self, key: Key, change: Callable[[Manifest], object]) -> None:
         """``kubectl edit`` of the spec."""
@@ -130,6 +178,15 @@ class FakeCluster:
         manifests = [body for body in labelled if body["kind"] == "ConfigMap"]
         return Bodies(*clone((self.objects[KIND, key.name], mine, weights, manifests)))
 
+    def record(self, about: Manifest, reason: str, message: str, *, kind: str = "Warning") -> None:
+        """What the kubelet, or a controller, records about an object."""
+        meta = about["metadata"]
+        involved = {"kind": about["kind"], "name": meta["name"], "uid": meta["uid"]}
+        moment = stamp(self.now)
+        self.recorded.append(
+            {"involvedObject": involved, "type": kind, "reason": reason, "message": message, "lastTimestamp": moment}
+        )
+
     def pods(self) -> list[Manifest]:
         return [body for (kind, _), body in sorted(self.objects.items()) if kind == "Pod"]
 
@@ -137,6 +194,9 @@ class FakeCluster:
         """The object is gone, without a farewell."""
         self.objects.pop((kind, name), None)
         self.applied.pop((kind, name), None)
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -193,6 +253,11 @@ class FakeCluster:
         owners = [owner for held in self.shared.get(name, {}).values() for owner in held]
         self.objects[name]["metadata"]["ownerReferences"] = owners
 
+    def _try(self, manifest: Manifest) -> None:
+        said = self.refusals.get(manifest["kind"])
+        if said:
+            raise Rejected(said)
+
     def _delete(self, ref: Ref, grace: int | None) -> None:
         body = self.objects.get((ref.kind, ref.name))
         if body is None or (ref.uid and body["metadata"]["uid"] != ref.uid):
@@ -230,6 +295,14 @@ class FakeCluster:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true"
             return
         set_condition(body, names.GATE_IN_ROTATION, open_, message=reason, at=self.now)
+
+    def _relabel(self, pod: Ref, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]) -> None:
+        body = self.objects.get(("Pod", pod.name))
+        if body is None or body["metadata"]["uid"] != pod.uid:
+            return
+        for section, changes in (("labels", labels), ("annotations", annotations)):
+            merged = {**body["metadata"].get(section, {}), **changes}
+            body["metadata"][section] = {key: value for key, value in merged.items() if value is not None}
 
 
 def set_condition(

@@ -32,12 +32,17 @@ class FakeNodes:
 
     cluster: FakeCluster
     stages: int = 2
+    expected_starts: dict[str, float | None] = field(default_factory=dict)  # by gateway pod, as last told
+    stages_of: dict[str, int] = field(default_factory=dict)  # by pod hash, where groups differ
     resolve_seconds: int = 1
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
+    unmounted: set[str] = field(default_factory=set)  # names of pods whose volumes are not mounted
     dead_nodes: set[str] = field(default_factory=set)
     good_pods: set[str] | None = None  # None: engines of all pods start
     failing_starts: bool = False  # engines that do not start end their containers, again and again
+    missing_images: dict[str, str] = field(default_factory=dict)  # image -> what the kubelet says of it
+    refused_config: str = ""  # what the engine says of its configuration in a rehearsal
     mute: set[str] = field(default_factory=set)  # names of pods whose supervisor or gateway is not heard
     gateways: int = 2
     traffic: Traffic = field(default_factory=Traffic)
@@ -68,10 +73,12 @@ class FakeNodes:
             if body["kind"] == WEIGHTS_KIND:
                 self._resolve(body)
             if body["kind"] == "Deployment":
-                body["status"] = {"availableReplicas": body["spec"]["replicas"]}
+                count = body["spec"]["replicas"]
+                body["status"] = {"replicas": count, "updatedReplicas": count, "availableReplicas": count}
                 self._run_gateways(body)
         for pod in self.cluster.pods():
             self._step(pod)
+            self._rehearse(pod)
         groups: dict[tuple[str, ...], list[Manifest]] = defaultdict(list)
         for pod in self.cluster.pods():
             if names.LABEL_STAGE in pod["metadata"]["labels"]:
@@ -79,6 +86,24 @@ class FakeNodes:
         for pods in groups.values():
             self._run_group(sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE])))
         self.traffic.tick(sum(one.ready for one in self._groups(first=True)))
+
+    def _rehearse(self, pod: Manifest) -> None:
+        """End a pod of a rehearsal as its image and its configuration have it."""
+        if pod["metadata"]["labels"].get(names.LABEL_COMPONENT) != names.COMPONENT_REHEARSAL or "status" not in pod:
+            return
+        if pod["status"]["phase"] != "Running":
+            return
+        container = pod["spec"]["containers"][0]
+        if said := self.missing_images.get(container["image"]):
+            state = {"waiting": {"reason": "ErrImagePull", "message": said}}
+            pod["status"] |= {"phase": "Pending", "containerStatuses": [{"name": container["name"], "state": state}]}
+            return
+        said = self.refused_config if "--model" in container["args"] else ""
+        ended = {"exitCode": names.EXIT_REFUSED if said else 0, "message": said}
+        pod["status"] |= {
+            "phase": "Failed" if said else "Succeeded",
+            "containerStatuses": [{"name": container["name"], "state": {"terminated": ended}}],
+        }
 
     # -- resolver ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +140,7 @@ class FakeNodes:
                 self.cluster.vanish("Pod", meta["name"])
         elif "nodeName" not in pod["spec"]:
             self._schedule(pod)
-        elif status["phase"] == "Pending":
+        elif status["phase"] == "Pending" and meta["name"] not in self.unmounted:
             status |= {"phase": "Running", "podIP": f"ip-of-{meta['name']}"}
 
     def _schedule(self, pod: Manifest) -> None:
@@ -160,7 +185,10 @@ class FakeNodes:
 
     def _whole(self, pods: list[Manifest]) -> bool:
         running = all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
-        return len(pods) == self.stages and running
+        return bool(pods) and len(pods) == self._stages(pods[0]) and running
+
+    def _stages(self, pod: Manifest) -> int:
+        return self.stages_of.get(pod["metadata"]["labels"].get(names.LABEL_POD_HASH, ""), self.stages)
 
     def _file(self, pod: Manifest) -> WeightsArtifact | None:
         name = pod["metadata"]["name"].rpartition("-")[0]
@@ -215,11 +243,12 @@ class FakeNodes:
         counts[1] += 5 if behaves.failing else 0
         counts[2 + (SLOW if behaves.slow else FAST)] += 10
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:
         """The port Gateways. The first gateway has it all: the sum over both is what counts."""
         name = address.removeprefix("ip-of-")
         if name in self.mute or ("Pod", name) not in self.cluster.objects:
             return None
+        self.expected_starts[name] = start
         first = name.endswith("-0")
         counts = {key: self._answers(key) for key in self._counts} if first else {}
         traffic = self.traffic if first else Traffic(uptime=self.traffic.uptime)
@@ -262,7 +291,7 @@ class FakeNodes:
             return SupervisorAnswer(None, "connection refused")
         pods = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
-        return self.cells.state(pod, leader, stages=self.stages, whole=self._whole(pods))
+        return self.cells.state(pod, leader, stages=self._stages(pod), whole=self._whole(pods))
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")

@@ -5,6 +5,8 @@ from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.metrics.registry import DeploymentRegistry
+from llama_operator.observe.rehearsal import AdmissionAnswer
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile import Edges, reconcile
@@ -51,6 +53,8 @@ class World:
         """Another process of the operator: it remembers nothing."""
         self.autoscalers = AutoscalerRegistry()
         self.supervisor_caches: dict[str, SupervisorCache] = {}
+        self.admission_answers: dict[str, AdmissionAnswer] = {}
+        self.deployments = DeploymentRegistry()
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -67,6 +71,8 @@ class World:
                     self.nodes,
                     autoscalers=self.autoscalers,
                     supervisor_caches=self.supervisor_caches,
+                    admission_answers=self.admission_answers,
+                    deployments=self.deployments,
                 ),
                 settings=self.settings,
                 now=self.cluster.now,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.desired import DesiredState, StagedWeights, StagingState
@@ -75,6 +77,17 @@ class Cell:
 
     def engine_state(self) -> dict[str, Any]:
         return get_json(f"http://{self.leader.ip}:{names.PORT_ENGINE}{names.ROUTE_STATE}")
+
+    def metrics(self) -> dict[str, float]:
+        """What Prometheus gets of the leader: the value of each sample, added up over labels."""
+        url = f"http://{self.leader.ip}:{names.PORT_METRICS}{names.ROUTE_METRICS}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+        values: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                values[sample.name] = values.get(sample.name, 0.0) + sample.value
+        return values
 
     def chat(self, text: str, *, max_tokens: int = 16) -> str:
         body = {

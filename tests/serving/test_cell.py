@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import pytest
 
+from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, GoldenPrompt, Verify
-from tests.serving.cells import Cell, cell_config, running_cell, weights
+from tests.serving.cells import Cell, cell_config, get_json, running_cell, weights
 from tests.serving.pods import eventually
 from tests.soak import soak
 
@@ -85,6 +86,18 @@ def test_two_stages_answer_as_one_model(cell: Cell) -> None:
     first, second = (cell.chat("Who waits for the others?") for _ in range(2))
     assert first == second
     assert set(state["timings"]) == {"ray", "join", "engine", "first_token", "verification", "replica_engine"}
+
+
+def test_the_leader_shows_the_metrics_of_its_engine_and_nothing_else(cell: Cell) -> None:
+    assert cell.chat("How many tokens were that?")
+    samples = cell.metrics()
+    assert samples["llama_cell_engine_up"] == 1
+    assert samples["vllm:generation_tokens_total"] > 0
+    assert {"vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"} <= samples.keys()
+    with pytest.raises(HTTPError, match="404"):
+        get_json(f"http://{cell.leader.ip}:{names.PORT_METRICS}/v1/models")
+    with pytest.raises(URLError, match="refused"):
+        get_json(f"http://{cell.worker.ip}:{names.PORT_METRICS}{names.ROUTE_METRICS}")
 
 
 def test_weights_are_swapped_in_place(cell: Cell) -> None:

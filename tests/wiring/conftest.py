@@ -1,7 +1,6 @@
 """Real kopf with our wiring against kmock, an API server's HTTP side in this process; passes are recorded."""
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_
 from llama_operator.loop import Heartbeat
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
-from llama_operator.wiring import CHILDREN, build
+from llama_operator.wiring import CHILDREN, Loops, build, watch
 from llama_serving.config import names
 
 NAMESPACE = "team"
@@ -33,7 +32,8 @@ class Operator:
         self.weights_passes: list[WeightsBodies] = []
         self.failures: list[Exception] = []  # raised by the next passes
         self.heartbeat = Heartbeat(clock=time.monotonic)
-        self.stop = threading.Event()
+        self.ended: list[str] = []  # uids of objects whose loops have ended
+        self.loops = Loops(self.heartbeat, ended=self.ended.append)
 
     async def one_pass(self, bodies: Bodies) -> float:
         self.passes.append(bodies)
@@ -176,21 +176,17 @@ async def api(kmock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> As
 
 
 @asynccontextmanager
-async def operator_running(**options: Any) -> AsyncIterator[Operator]:
-    """An operator that watches until the block ends.
-
-    It has a thread and an event loop of its own, as in production: at its end kopf waits for all tasks of its loop.
-    """
+async def operator_running(namespace: str = "") -> AsyncIterator[Operator]:
+    """An operator that watches until the block ends."""
     running = Operator()
     registry = kopf.OperatorRegistry()
-    build(registry, one_pass=running.one_pass, one_weights_pass=running.one_weights_pass, heartbeat=running.heartbeat)
-    ready = threading.Event()
-    where = options or {"clusterwide": True}
-    operator = kopf.operator(registry=registry, standalone=True, ready_flag=ready, stop_flag=running.stop, **where)
-    task = asyncio.create_task(asyncio.to_thread(asyncio.run, operator))
+    build(registry, loops=running.loops, one_pass=running.one_pass, one_weights_pass=running.one_weights_pass)
+    ready = asyncio.Event()
+    task = asyncio.create_task(watch(registry, namespace, begun=ready.set))
     try:
         await running.until(lambda: ready.is_set() or task.done(), "the operator starts")
         yield running
     finally:
-        running.stop.set()
-        await asyncio.wait_for(task, 20)
+        task.cancel()
+        await asyncio.wait([task], timeout=20)
+        await running.loops.stop()

@@ -13,11 +13,15 @@ from llama_operator import admin
 from llama_operator.api import API_GROUP, AutoscalingStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.loop import Heartbeat
+from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import AutoscalingMemory, ScalingResult
 from llama_operator.plan.autoscaling.recording import parse_line
 from llama_operator.ports import Key, Rejected, Retry
+from llama_operator.scopes.readiness import Readiness
+from llama_operator.scopes.term import Terms
+from tests.fakes.leases import FakeLeases
 from tests.wiring.conftest import (
     DEADLINE_S,
     LLD,
@@ -38,19 +42,16 @@ async def test_create_edit_and_delete_of_the_object(api: Api) -> None:
         await op.quiet()
         body = await api.get(LLD, "chat")
         assert body is not None
-        assert body["metadata"]["finalizers"] == [f"{API_GROUP}/finalizer"]
+        assert body["metadata"].get("finalizers", []) == []
         assert body["metadata"].get("annotations", {}) == {}
         before = len(op.passes)
         await api.patch(LLD, "chat", {"spec": {"replicas": 3}})
         await op.until(lambda: len(op.passes) > before, "a pass after the edit")
         assert op.passes[-1].deployment["spec"]["replicas"] == 3
         await api.delete(LLD, "chat")
-        started = time.monotonic()
-        while await api.get(LLD, "chat") is not None:
-            assert time.monotonic() - started < DEADLINE_S, "the finalizer was not removed"
-            await asyncio.sleep(0.05)
-        assert time.monotonic() - started < 8, "kopf waited for the loop to end, though it had"
+        assert await api.get(LLD, "chat") is None, "something keeps it"
         await op.until(lambda: not op.heartbeat.due, "the loop ends with its object")
+        await op.until(lambda: op.ended == [op.passes[0].deployment["metadata"]["uid"]], "it is told of its end")
 
 
 async def test_a_child_wakes_its_parent_and_only_it(api: Api) -> None:
@@ -88,7 +89,7 @@ async def test_children_are_left_as_they_are(api: Api) -> None:
 
 
 async def test_the_server_filters_what_is_watched(api: Api, kmock: Any) -> None:
-    async with operator_running(namespaces=["team"]) as op:
+    async with operator_running("team") as op:
         await api.create(LLD, deployment("chat"))
         await op.until(lambda: bool(op.passes), "a pass")
     asked = [str(request.url) for request in list(kmock) if request.url and "watch" in request.params]
@@ -109,15 +110,27 @@ async def test_a_restart_sees_what_is_there(api: Api) -> None:
             assert op.passes[0].children[0]["kind"] == "Pod"
 
 
-async def test_an_object_that_goes_without_the_finalizer_ends_its_loop(api: Api) -> None:
-    """Somebody strips the finalizer: kopf would let the loop make the children again, for ever."""
+async def test_the_finalizer_of_an_earlier_version_is_removed(api: Api) -> None:
+    """It would keep the object, and its namespace, for ever: this version has nothing to do at the end."""
+    old = deployment("chat")
+    old["metadata"]["finalizers"] = ["example.com/theirs", f"{API_GROUP}/finalizer"]
+    await api.create(LLD, old)
+    async with operator_running() as op:
+        await op.until(lambda: bool(op.passes), "a pass")
+        end = time.monotonic() + DEADLINE_S
+        while (body := await api.get(LLD, "chat")) and body["metadata"]["finalizers"] != ["example.com/theirs"]:
+            assert time.monotonic() < end, body["metadata"]["finalizers"]
+            await asyncio.sleep(0.05)
+
+
+async def test_a_new_object_of_the_same_name_has_a_loop_of_its_own(api: Api) -> None:
     async with operator_running() as op:
         await api.create(LLD, deployment("chat"))
         await op.until(lambda: bool(op.passes), "a pass")
         await op.quiet()
-        await api.patch(LLD, "chat", {"metadata": {"finalizers": None}})
         await api.delete(LLD, "chat")
         await op.until(lambda: not op.heartbeat.due, "the loop ends")
+        await op.until(lambda: op.ended == [op.passes[0].deployment["metadata"]["uid"]], "its metrics vanish")
         await op.quiet()
         before = len(op.passes)
         await api.create("v1/pods", child_pod("chat-0", "chat"))
@@ -151,7 +164,7 @@ async def test_weights_have_a_loop_of_their_own_and_wake_the_deployments_of_thei
         )
         body = await api.get(LLW, "chat")
         assert body is not None
-        assert body["metadata"]["finalizers"] == [f"{API_GROUP}/finalizer"]
+        assert body["metadata"].get("finalizers", []) == []
         assert body["metadata"].get("annotations", {}) == {}
         await api.delete(LLW, "chat")
         await op.until(lambda: op.passes[-1].weights == [], "the deployment sees their end")
@@ -208,13 +221,18 @@ async def test_a_stop_is_clean_within_seconds(api: Api) -> None:
     assert not op.heartbeat.due
 
 
+def nowhere() -> Readiness:
+    """A process that serves no namespace."""
+    return Readiness((), Terms(me="me", leases=FakeLeases(), clock=time.monotonic))
+
+
 @pytest.mark.parametrize(("late", "status"), [(0, 200), (119, 200), (121, 503)])
 async def test_the_probe_turns_red_when_a_loop_is_late(late: float, status: int, unused_tcp_port: int) -> None:
     now = 1000.0
     heartbeat = Heartbeat(clock=lambda: now)
     heartbeat.beat(Key("team", "chat"), 10)
     now += 10 + late
-    runner = await admin.serve(heartbeat, AutoscalerRegistry(), port=unused_tcp_port)
+    runner = await admin.serve(heartbeat, OperatorState(), nowhere(), port=unused_tcp_port)
     try:
         async with (
             aiohttp.ClientSession() as session,
@@ -234,7 +252,8 @@ async def test_the_probe_gives_metrics_and_recordings(unused_tcp_port: int) -> N
         reason="RequestsWait", message="7 wait",
     )  # fmt: skip
     scales.keep(Key("team", "chat"), "uid-1", result=scaled, now=datetime(2026, 1, 1, tzinfo=UTC))
-    runner = await admin.serve(Heartbeat(clock=lambda: 0.0), scales, port=unused_tcp_port)
+    state = OperatorState(scales)
+    runner = await admin.serve(Heartbeat(clock=lambda: 0.0), state, nowhere(), port=unused_tcp_port)
     found: dict[str, tuple[int, str]] = {}
     try:
         async with aiohttp.ClientSession() as session:

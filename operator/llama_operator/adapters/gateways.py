@@ -17,11 +17,12 @@ class HttpGateways:
         self._session = session
         self._port = port
 
-    async def load(self, address: str) -> GatewayLoad | None:
+    async def load(self, address: str, *, start: float | None = None) -> GatewayLoad | None:
         """Ask for the load of the gateway at this pod IP; None when there is no answer, or no readable one."""
         url = f"http://{url_host(address)}:{self._port}/load"
+        query = {} if start is None else {names.QUERY_EXPECTED_START: f"{start:.0f}"}
         try:
-            async with self._session.get(url, timeout=DEADLINE) as response:
+            async with self._session.get(url, params=query, timeout=DEADLINE) as response:
                 if response.status != 200:
                     return None
                 return GatewayLoad.model_validate_json(await response.text())

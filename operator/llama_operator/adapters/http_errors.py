@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from llama_operator.ports import Rejected, Retry
+from llama_operator.ports import Forbidden, Rejected, Retry
 from llama_serving.config.error_text import status_text
 from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
 from llama_serving.config.wording import clause
@@ -19,7 +19,7 @@ def judge(status: int, headers: Mapping[str, str], body: str) -> None:
     message = message_of(body) or f"it answers {status_text(status)}"
     if status in RETRIED_BY_API_CLIENTS and _MANAGERS not in body:
         raise Retry(message, after=retry_after(headers))
-    raise Rejected(message)
+    raise (Forbidden if status == 403 else Rejected)(message)
 
 
 def is_of_another(status: int, body: str) -> bool:

@@ -1,35 +1,50 @@
-"""The API server: every call of the operator that is not a watch, each with a deadline.
+"""The API server: every call of a pass, each with a deadline.
 
-Objects are written by server-side apply under one field manager, so that a field that is no longer set disappears and
-a field that others set stays. Paths are computed, not discovered: the operator knows the kinds that it makes.
+Capacity is not asked for but watched (cluster_view.py). Objects are written by server-side apply under one field
+manager, so that a field that is no longer set disappears and a field that others set stays. Paths are computed, not
+discovered: the operator knows the kinds that it makes.
 """
 
-import asyncio
 import base64
-import json
 import secrets
+import time
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from math import inf
-from typing import Any
+from typing import Any, Self
 
-import aiohttp
 from kubernetes.aio import client, config
 
-from llama_operator.adapters.http_errors import is_of_another, judge
-from llama_operator.adapters.node_capacity import capacity_of
+from llama_operator.adapters.api_calls import JSON, ApiCalls, Call, Fence, unfenced
+from llama_operator.adapters.cluster_view import ClusterView
+from llama_operator.adapters.reservations import Reservations
+from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.hashing import short_hash
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, Ref, Rejected, Retry
+from llama_operator.ports import (
+    EVENTS,
+    Capacity,
+    Key,
+    KubeEvent,
+    Manifest,
+    Owner,
+    PodRequest,
+    Ref,
+    Rejected,
+    Retry,
+    SeenEvent,
+)
 from llama_serving.config import names
-from llama_serving.config.error_text import error_text
 from llama_serving.config.reasons import RotationReason
 
 MANAGER = "llama-operator"
-DEADLINE = 10.0  # seconds for one call
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
+
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+#: Of these only the metadata are read when they are looked up.
+_UNREAD = frozenset({"Secret", "ConfigMap"})
 
 _PLURALS = {
     "ConfigMap": "configmaps",
@@ -61,18 +76,29 @@ async def connect() -> client.ApiClient:
 
 
 class KubeCluster:
-    """The port ``Cluster`` on a real API server."""
+    """The port ``Cluster`` on a real API server. As a context it ends its watches."""
 
-    def __init__(self, api: client.ApiClient, *, longest_age: float = inf) -> None:
-        self._api = api
-        self._seen: Capacity | None = None
-        self._seen_at = -inf
-        self._longest_age = longest_age  # seconds; a bound on the age that a caller of capacity() is content with
+    def __init__(self, api: client.ApiClient, *, fence: Fence = unfenced) -> None:
+        self._calls = ApiCalls(api, fence=fence)
+        self._view = ClusterView(self._calls)
+        self._reservations = Reservations(time.monotonic)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._view.close()
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
         """Apply on the server side; with ``force`` fields that somebody else changed are taken over."""
         ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
         query = {"fieldManager": manager or MANAGER, "force": "true" if force else "false"}
+        await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
+
+    async def try_apply(self, key: Key, manifest: Manifest) -> None:
+        """Apply on trial: admission and validation run, nothing is stored."""
+        ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
+        query = {"fieldManager": MANAGER, "force": "true", "dryRun": "All"}
         await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
 
     async def ensure(self, key: Key, manifest: Manifest) -> None:
@@ -138,6 +164,13 @@ class KubeCluster:
         patch = {"metadata": meta, "status": {"conditions": [condition]}}
         await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
 
+    async def set_pod_metadata(
+        self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+    ) -> None:
+        """Merge labels and annotations into the pod; 404 and 409 are a pod that is gone, or of another uid."""
+        meta = {"uid": pod.uid, "labels": dict(labels), "annotations": dict(annotations)}
+        await self._call("PATCH", path_of(key, pod), body={"metadata": meta}, content=MERGE, fine=(404, 409))
+
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Find the Secret by its name, or create it: the operator has no right to list Secrets."""
         ref = Ref("v1", "Secret", manifest["metadata"]["name"])
@@ -168,14 +201,32 @@ class KubeCluster:
         again = {"count": known.get("count", 1) + 1, "lastTimestamp": _now()}
         await self._call("PATCH", path, body=again, content=MERGE, fine=(404,))
 
-    async def capacity(self, *, age: float) -> Capacity | None:
-        """List nodes and pods; one list serves all callers that are content with its age."""
-        age = min(age, self._longest_age)
-        now = asyncio.get_running_loop().time()
-        if now - self._seen_at >= age:
-            self._seen = await self._look(live=age <= 0)
-            self._seen_at = now
-        return self._seen
+    async def capacity(self) -> Capacity | None:
+        """Return the view of the cluster, with what was reserved since."""
+        seen = await self._view.capacity()
+        return None if seen is None else self._reservations.over(seen)
+
+    def reserve(self, pods: Iterable[PodRequest]) -> None:
+        """Count these pods as waiting for the scheduler from now on."""
+        self._reservations.add(pods)
+
+    def unreserve(self, uids: Collection[str]) -> None:
+        """Count the pods with these uids as the view shows them."""
+        self._reservations.drop(uids)
+
+    async def events_about(self, key: Key, about: Ref) -> tuple[SeenEvent, ...]:
+        """List them by a field selector: the uid, so that an earlier object of the same name is left out."""
+        if not about.uid:
+            return ()
+        path = path_of(key, Ref("v1", "Event", "")).rstrip("/")
+        query = {"fieldSelector": f"involvedObject.uid={about.uid}", "limit": str(5 * EVENTS)}
+        found = await self._call("GET", path, query=query)
+        return seen_events((found or {}).get("items") or ())
+
+    async def look_up(self, key: Key, ref: Ref) -> Manifest | None:
+        """Get the object, of a Secret or a ConfigMap its metadata."""
+        accept = METADATA if ref.kind in _UNREAD else JSON
+        return await self._call("GET", path_of(key, ref), accept=accept, fine=(404,))
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         """Take our gate out of the list by a strategic merge, whatever else is in it; 409 is a pod of another uid."""
@@ -184,48 +235,21 @@ class KubeCluster:
         patch = {"metadata": meta, "spec": {"schedulingGates": gates}}
         await self._call("PATCH", path_of(key, pod), body=patch, content=STRATEGIC, fine=(404, 409))
 
-    async def _look(self, *, live: bool) -> Capacity | None:
-        # Version 0 is answered from the API server's cache, which may be behind: the pods of a whole cluster are many.
-        query = {} if live else {"resourceVersion": "0"}
-        running = {"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
-        try:
-            nodes = await self._call("GET", "/api/v1/nodes", query=query)
-            pods = await self._call("GET", "/api/v1/pods", query=query | running)
-        except Rejected:
-            return None
-        return capacity_of((nodes or {}).get("items", []), (pods or {}).get("items", []))
-
     async def _call(
         self,
         method: str,
         path: str,
         *,
         body: Manifest | None = None,
-        content: str = "application/json",
+        content: str = JSON,
+        accept: str = JSON,
         query: dict[str, str] | None = None,
         fine: tuple[int, ...] = (),
     ) -> Manifest | None:
         """Send one request; None for an answer that ``fine`` lists. Raises Retry or Rejected."""
-        headers = {"Accept": "application/json", "Content-Type": content}
-        request = await self._api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params=headers,
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            answer = (await self._api.call_api(*request, _request_timeout=DEADLINE)).response
-            text = await answer.text()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Retry(f"no connection to the API server: {error_text(error, deadline=DEADLINE)}") from error
-        status = 409 if is_of_another(answer.status, text) else answer.status
-        if status in fine:
-            return None
-        judge(status, answer.headers, text)
-        parsed: Manifest = json.loads(text)
-        return parsed
+        written = "" if method == "GET" else path.partition("/namespaces/")[2].partition("/")[0]
+        call = Call(body=body, content=content, accept=accept, query=query or {}, fine=fine, namespace=written)
+        return await self._calls.send(method, path, call)
 
 
 def check_owner(known: Manifest, wanted: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse
@@ -12,12 +13,24 @@ from llama_serving.config import names
 HOSTNAME = "kubernetes.io/hostname"
 
 
+@dataclass(frozen=True)
+class NodeView:
+    """What the placement asks of a node, without its pods."""
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    schedulable: bool
+    allocatable: Mapping[str, float]
+    taints: tuple[Mapping[str, str], ...]
+
+
 def capacity_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> Capacity:
     """Count every pod on its node until it has ended."""
     by_node: dict[str, list[PodRequest]] = defaultdict(list)
     for pod in map(pod_request, pods):
         by_node[pod.node].append(pod)
-    found = tuple(_node_capacity(node, tuple(by_node[node["metadata"]["name"]])) for node in nodes)
+    found = tuple(with_pods(node, tuple(by_node[node.name])) for node in map(node_view, nodes))
     return Capacity(found, tuple(by_node.get("", ())))
 
 
@@ -59,20 +72,24 @@ def _one_per_node(spec: Mapping[str, Any]) -> bool:
     return any(rule.get("topologyKey") == HOSTNAME for rule in rules or ())
 
 
-def _node_capacity(node: Manifest, pods: tuple[PodRequest, ...]) -> NodeCapacity:
-    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+def node_view(body: Manifest) -> NodeView:
+    """Read what the placement asks of a node."""
+    meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     conditions: dict[str, Any] = {item["type"]: item["status"] for item in status.get("conditions") or ()}
-    requested: dict[str, float] = defaultdict(float)
-    for pod in pods:
-        for name, amount in pod.requests.items():
-            requested[name] += amount
-    return NodeCapacity(
+    return NodeView(
         name=meta["name"],
         labels=meta.get("labels") or {},
         ready=conditions.get("Ready") == "True",
         schedulable=not spec.get("unschedulable", False),
         allocatable={name: float(parse(str(value))) for name, value in (status.get("allocatable") or {}).items()},
-        requested=dict(requested),
         taints=tuple(spec.get("taints") or ()),
-        pods=pods,
     )
+
+
+def with_pods(node: NodeView, pods: tuple[PodRequest, ...]) -> NodeCapacity:
+    """Add up what the pods on a node ask for."""
+    requested: dict[str, float] = defaultdict(float)
+    for pod in pods:
+        for name, amount in pod.requests.items():
+            requested[name] += amount
+    return NodeCapacity(**vars(node), requested=dict(requested), pods=pods)

@@ -1,8 +1,9 @@
 """What has to be written so that the cluster is as the plan wants it: nothing, when it already is.
 
 Everything that the plan wants is rendered and compared with what was observed (diff.py). Pods and claims are written
-once: their fields cannot be changed afterwards. LlamaWeights are shared: each deployment applies them under a field
-manager of its own, and releases what it does not need any more.
+once: their fields cannot be changed afterwards, but for the labels and annotations of users (pod_metadata.py).
+LlamaWeights are shared: each deployment applies them under a field manager of its own, and releases what it does not
+need any more.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.group import group_objects
+from llama_operator.manifests.pod_metadata import Relabel, relabels
+from llama_operator.manifests.rehearsal import rehearsal_config_map, rehearsal_pods
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.plan.actions import CreateStage
@@ -41,11 +44,17 @@ class Write:
 class Changes:
     """Objects to apply, in order, objects to delete, and what stands in the way."""
 
+    relabels: tuple[Relabel, ...] = ()  # stage pods that run
     claims: tuple[Manifest, ...] = ()  # made unless they are there, never changed
     applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
     releases: tuple[Ref, ...] = ()  # shared objects that are let go of
     explanations: tuple[Explanation, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Objects that are not as the plan wants them."""
+        return len(self.relabels) + len(self.claims) + len(self.applies) + len(self.prunes) + len(self.releases)
 
 
 def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
@@ -55,10 +64,12 @@ def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
     wanted = [with_digest(manifest) for manifest in _wanted(plan, context)]
     mounts = {item: claim_for(item, context.spec, snapshot) for item in plan.actions.creates}
     due = [manifest for manifest in wanted if not covers(seen.get(identity(manifest)), manifest)]
-    writes = [Write(manifest, identity(manifest) in seen) for manifest in due + _pods(plan, mounts, context)]
+    pods = _pods(plan, mounts, context) + _rehearsal_pods(plan, state, context)
+    writes = [Write(manifest, identity(manifest) in seen) for manifest in due + pods]
     free = tuple(write for write in writes if identity(write.manifest) not in snapshot.foreign)
     foreign = tuple(_foreign(write.manifest) for write in writes if write not in free)
     return Changes(
+        relabels=relabels(snapshot.stages, context.spec.pod_template),
         claims=tuple(claim for claim in _claims(mounts, context) if identity(claim) not in seen),
         applies=_weights(plan, state, context) + free,
         prunes=_prunes(plan, state, wanted),
@@ -76,7 +87,18 @@ def _wanted(plan: Plan, context: Context) -> list[Manifest]:
     wanted = deployment_objects(context)
     for item in plan.actions.groups:
         wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
+    if plan.rehearsal:
+        wanted.append(rehearsal_config_map(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal))
     return wanted
+
+
+def _rehearsal_pods(plan: Plan, state: PlanState, context: Context) -> list[Manifest]:
+    """Return the pods of the rehearsal that are not there."""
+    if plan.rehearsal is None:
+        return []
+    there = {one.pod.name for one in state.snapshot.rehearsal.pods}
+    pods = rehearsal_pods(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal)
+    return [pod for pod in pods if pod["metadata"]["name"] not in there]
 
 
 def _pods(plan: Plan, mounts: Mapping[CreateStage, str], context: Context) -> list[Manifest]:

@@ -16,7 +16,8 @@ from llama_operator.manifests.common import (
     selector,
     service_account,
 )
-from llama_operator.manifests.network import operator_peer, tcp
+from llama_operator.manifests.network import metrics_peers, operator_peer, tcp
+from llama_operator.manifests.pod_metadata import with_pod_metadata
 from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import gateway_name
 from llama_operator.ports import Manifest
@@ -49,6 +50,7 @@ def gateway_config(context: Context) -> GatewayConfig:
     """Return the gateways' start file. They share a group's batch evenly, so that waiting happens in them."""
     spec = context.spec.gateway
     share = -(-context.spec.max_concurrent_requests // spec.replicas)
+    served_name = context.spec.model.name_in_api(context.key.name)
     return GatewayConfig(
         deployment=context.key.name,
         namespace=context.key.namespace,
@@ -61,6 +63,8 @@ def gateway_config(context: Context) -> GatewayConfig:
         idle_timeout=spec.idle_timeout_seconds,
         max_body=parse_bytes(spec.max_body_size),
         drain=spec.drain_seconds,
+        served_name=None if served_name == context.key.name else served_name,
+        cors_origins=spec.cors.origins if spec.cors else (),
     )
 
 
@@ -85,7 +89,7 @@ def _role_binding(context: Context) -> Manifest:
 
 
 def _config_map(context: Context) -> Manifest:
-    config = gateway_config(context).model_dump(mode="json")
+    config = gateway_config(context).to_file()
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -119,17 +123,19 @@ def _deployment(context: Context) -> Manifest:
             # A gateway holds requests: the next one is there before one goes.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
-                "metadata": {
-                    "labels": child_labels(context, GATEWAY),
-                    # A gateway reads its file once, at its start: another file makes another pod.
-                    "annotations": {
-                        names.ANNOTATION_CONFIG: short_hash(gateway_config(context).model_dump(mode="json"))
-                    },
-                },
+                "metadata": with_pod_metadata(
+                    _pod_metadata(context), spec.pod_template.over(context.spec.pod_template)
+                ),
                 "spec": _pod_spec(context),
             },
         },
     }
+
+
+def _pod_metadata(context: Context) -> dict[str, Any]:
+    # A gateway reads its file once, at its start: another file makes another pod.
+    config = short_hash(gateway_config(context).model_dump(mode="json"))
+    return {"labels": child_labels(context, GATEWAY), "annotations": {names.ANNOTATION_CONFIG: config}}
 
 
 def _pod_spec(context: Context) -> dict[str, Any]:
@@ -188,8 +194,7 @@ def _budget(context: Context) -> Manifest:
 
 
 def gateway_network_policy(context: Context) -> Manifest:
-    """Let anybody ask the API, and the operator and namespaces labelled for metrics read load and metrics."""
-    metrics = {"namespaceSelector": {"matchLabels": {names.LABEL_METRICS: "enabled"}}}
+    """Let anybody ask the API, and the operator and who is labelled for metrics read load and metrics."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -199,7 +204,7 @@ def gateway_network_policy(context: Context) -> Manifest:
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"ports": [tcp(names.PORT_GATEWAY)]},
-                {"from": [operator_peer(context), metrics], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
+                {"from": [operator_peer(context), *metrics_peers()], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
             ],
         },
     }

@@ -3,7 +3,7 @@
 from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
-from llama_operator.manifests.network import dns_egress, operator_peer, tcp
+from llama_operator.manifests.network import dns_egress, metrics_peers, operator_peer, tcp
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -81,7 +81,7 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
 
 
 def _network_policy(context: Context, group: GroupId) -> Manifest:
-    """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's.
+    """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's, scrapers on theirs.
 
     A stage reaches its group and DNS; where weights are fetched, everything: a policy knows pods, not containers.
     """
@@ -98,6 +98,7 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
                 {"from": [own]},
                 {"from": [gateways], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
                 {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
+                {"from": metrics_peers(), "ports": [tcp(names.PORT_METRICS)]},
             ],
             "egress": [{"to": [own]}, dns_egress()] if is_mounted(context.spec.model.source) else [{}],
         },

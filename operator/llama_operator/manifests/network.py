@@ -18,6 +18,15 @@ def operator_peer(context: Context) -> Manifest:
     }
 
 
+def metrics_peers() -> list[Manifest]:
+    """Select who may read metrics: namespaces with the label, and pods with it in the deployment's own namespace.
+
+    In any other namespace the label of a pod counts nothing: whoever may create a pod would let himself in.
+    """
+    labelled = {"matchLabels": {names.LABEL_METRICS: "enabled"}}
+    return [{"namespaceSelector": labelled}, {"podSelector": labelled}]
+
+
 def dns_egress() -> Manifest:
     """Allow DNS, wherever the cluster runs it."""
     return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}

@@ -22,6 +22,7 @@ from llama_operator.manifests.common import (
     probe,
 )
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
+from llama_operator.manifests.pod_metadata import stage_metadata
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
@@ -61,7 +62,9 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(context, group.pod(stage), names.COMPONENT_STAGE, **labels),
+        "metadata": stage_metadata(
+            metadata(context, group.pod(stage), names.COMPONENT_STAGE, **labels), context.spec.pod_template
+        ),
         "spec": spec,
     }
 
@@ -149,6 +152,7 @@ def _ports(stage: int) -> list[dict[str, Any]]:
     ports = [{"name": "state", "containerPort": names.PORT_STATE, "protocol": "TCP"}]
     if stage == 0:
         ports.insert(0, {"name": "engine", "containerPort": names.PORT_ENGINE, "protocol": "TCP"})
+        ports.append({"name": "metrics", "containerPort": names.PORT_METRICS, "protocol": "TCP"})
     return ports
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.observe.pods import PodView
+from llama_operator.observe.rehearsal import RehearsalView
 from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
@@ -54,6 +55,7 @@ class Snapshot:
     capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
     foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
+    rehearsal: RehearsalView = field(default_factory=RehearsalView)
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 
     @property

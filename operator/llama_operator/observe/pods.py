@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse
+from llama_operator.observe.findings import NOTHING, Findings, Reference, references
 from llama_operator.observe.kubernetes import is_true, parse_time, since
 from llama_serving.config import names
 from llama_serving.config.wording import clause
@@ -19,6 +20,7 @@ class Waiting:
     container: str
     reason: str
     message: str
+    image: str = ""  # as the spec names it
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,14 @@ class PodView:
     bound: datetime | None = None  # when the scheduler gave it its node
     nominated: bool = False  # the scheduler displaces pods of lower priority for it
     claims: frozenset[str] = frozenset()  # names of the PersistentVolumeClaims that it mounts
-    volume_missing: bool = False  # the scheduler waits for a claim that does not exist or does not bind
+    namespace: str = ""
+    deployment: str = ""  # name of the LlamaDeployment, by its label
+    references: tuple[Reference, ...] = ()  # what its spec names
+    findings: Findings = NOTHING  # what was found about it, where it waits and its status does not tell why
+    finalizers: tuple[str, ...] = ()
+    target: tuple[str, str] | None = None  # reason and message of the condition DisruptionTarget: it is to go
+    moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
+    pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
     def alive(self) -> bool:
@@ -108,7 +117,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         reason=status.get("reason", ""),
         message=clause(status.get("message", "")),
         unscheduled=_unscheduled(scheduled),
-        waiting=_waiting(status),
+        waiting=_waiting(body),
         ended=_ended(status),
         restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
         requests=pod_requests(body),
@@ -117,7 +126,13 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         bound=since(scheduled) if is_true(scheduled) else None,
         nominated=bool(status.get("nominatedNodeName")),
         claims=mounted(body),
-        volume_missing="persistentvolumeclaim" in _unscheduled(scheduled),
+        namespace=meta.get("namespace", ""),
+        deployment=labels.get(names.LABEL_DEPLOYMENT, ""),
+        references=references(body),
+        finalizers=tuple(meta.get("finalizers") or ()),
+        target=_target(conditions.get("DisruptionTarget")),
+        moved=_moved(body),
+        pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 
 
@@ -153,12 +168,36 @@ def _gate(condition: Mapping[str, Any] | None) -> bool | None:
     return None if condition is None else condition.get("status") == "True"
 
 
-def _waiting(status: Mapping[str, Any]) -> Waiting | None:
+def _waiting(body: Mapping[str, Any]) -> Waiting | None:
+    status, spec = body.get("status") or {}, body.get("spec") or {}
     for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         state = (item.get("state") or {}).get("waiting")
         if state and state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return Waiting(item.get("name", ""), state["reason"], clause(state.get("message", "")))
+            name = item.get("name", "")
+            containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+            image = next((one.get("image", "") for one in containers if one.get("name") == name), "")
+            return Waiting(name, state["reason"], clause(state.get("message", "")), image)
     return None
+
+
+def _target(condition: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    if condition is None or not is_true(condition):
+        return None
+    return condition.get("reason", ""), clause(condition.get("message", ""))
+
+
+def _moved(body: Mapping[str, Any]) -> datetime | None:
+    """Return the latest moment in a pod's metadata and status. Pulls and back-offs that repeat leave no moment there.
+
+    Conditions are set by the scheduler, the kubelet and us; their times change with their values only.
+    """
+    meta, status = body["metadata"], body.get("status") or {}
+    found = [meta.get("creationTimestamp"), (meta.get("annotations") or {}).get(names.ANNOTATION_ADMITTED)]
+    found += [item.get("lastTransitionTime") for item in status.get("conditions") or ()]
+    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        for state in (item.get("state") or {}, item.get("lastState") or {}):
+            found += [step.get(moment) for step in state.values() for moment in ("startedAt", "finishedAt")]
+    return max((moment for text in found if (moment := parse_time(text))), default=None)
 
 
 def _ended(status: Mapping[str, Any]) -> Ended | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, content_of
+from llama_operator.api import KIND, LlamaWeightsSpec, LlamaWeightsStatus, content_of
 from llama_operator.observe.deployment import WeightsView
+from llama_operator.observe.findings import NOTHING, Findings
 from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
 from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.ports import Capacity, Key, Manifest
@@ -38,6 +39,7 @@ class JobView:
     failure: str  # the Job controller's sentence; empty unless it failed
     ended: datetime | None
     pod: PodView | None
+    findings: Findings = NOTHING  # what its controller says while it has no pod
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class WeightsSnapshot:
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
     capacity: Capacity | None = None
+    of_deployment: bool = False  # a LlamaDeployment made it: its user knows the fields of that one
 
 
 def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot:
@@ -77,6 +80,7 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
         jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job"), key=lambda job: job.name)),
         children=tuple(sorted(others, key=lambda child: (child["kind"], child["metadata"]["name"]))),
         manifest=next((found for child in others if (found := stored_manifest(child))), None),
+        of_deployment=any(owner.get("kind") == KIND for owner in meta.get("ownerReferences") or ()),
     )
 
 

@@ -54,6 +54,16 @@ def token_name(deployment: str) -> str:
     return f"{deployment}-token"
 
 
+def rehearsal_name(deployment: str, key: str) -> str:
+    """Name of the ConfigMap from which a rehearsal configures its engine, and prefix of its pods."""
+    return f"{deployment}-{key}-rehearsal"
+
+
+def rehearsal_pod_name(deployment: str, key: str, index: int) -> str:
+    """Name of a rehearsal's pod; 0 builds the configuration, the others pull the image on a node each."""
+    return f"{rehearsal_name(deployment, key)}-{index}"
+
+
 def claim_name(deployment: str, ordinal: int, stage: int) -> str:
     """Name of the claim with the staged weights of a stage, whichever pods of the group have it."""
     return f"{deployment}-{ordinal}-{stage}-weights"

@@ -10,6 +10,7 @@ from llama_operator.plan.actions import Actions
 from llama_operator.plan.autoscaling.memory import ScalingResult
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rehearsal.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Plan:
     actions: Actions = field(default_factory=Actions)
     models: tuple[ModelSpec, ...] = ()  # whose LlamaWeights this deployment wants to be there
     releases: tuple[WeightsView, ...] = ()  # LlamaWeights that it has owned and does not need any more
+    rehearsal: Rehearsal | None = None  # what a rollout waits for before its first step
     weights: WeightsView | None = None  # the LlamaWeights of the present spec
     persisted: Persisted = field(default_factory=Persisted)
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name

@@ -24,6 +24,8 @@ from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rehearsal.rehearsal import rehearsal_deletes
+from llama_operator.plan.rollout.decision import pending_rehearsal
 from llama_operator.plan.rollout.default_images import kept_default_images
 from llama_operator.plan.rollout.policy import decision_changed, update_policy
 from llama_operator.plan.rollout.state_machine import Templates, advance, with_decided_hash
@@ -64,9 +66,11 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     if policy and decision_changed(before, persisted):
         policy = replace(policy, may_disrupt=False)
     actions = update_groups(state, policy) if policy else keep_groups(state)
+    rehearsal = pending_rehearsal(persisted.rollout, desired, state)
+    actions += Actions(deletes=rehearsal_deletes(rehearsal, state))
     actions, later = _with_admissions(actions, state)
     waits = explain_weights(state) + refused + actions.explanations + explain_groups(state, policy, actions)
-    waits += explain_gateway(state.snapshot) + later
+    waits += explain_gateway(state.snapshot, state.now) + later
     rollout = explain_rollout(persisted)
     models = deployment_models(state.spec, templates.stable)
     waiting = waits or actions.desired_states or (rollout and not waits_for_spec(persisted))
@@ -74,6 +78,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         actions=actions,
         models=models,
         releases=releases(state, models),
+        rehearsal=rehearsal,
         weights=weights,
         persisted=_persisted(persisted, actions, state),
         verdicts=group_verdicts(state),

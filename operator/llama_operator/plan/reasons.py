@@ -8,11 +8,15 @@ from llama_serving.config.reasons import Reason
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why something waits. ``group`` is the ordinal it concerns, None for the whole deployment."""
+    """Why something waits. ``group`` is the ordinal it concerns, None for the whole deployment.
+
+    ``passing``: it may end without anybody, whatever its reason, such as a registry that asks to wait.
+    """
 
     reason: Reason
     detail: str
     group: int | None = None
+    passing: bool = False
 
 
 def most_severe(explanations: tuple[Explanation, ...]) -> Explanation | None:

@@ -7,6 +7,7 @@ from llama_operator.plan.groups.template import template_label
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.sentences import rollout as rollout_sentences
 from llama_operator.plan.sentences import weights as sentences
 from llama_serving.config.reason_catalogue import FAILURES, reason_from
@@ -33,9 +34,11 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
     if rollout is None or rollout.phase == "Done":
         return ()
     reason = reason_from(rollout.reason, otherwise=Reason.ROLLING_OUT)
-    if rollout.phase == "RollingOut":
+    if rollout.phase in ("RollingOut", "Rehearsing"):
         return (Explanation(reason, rollout.message),)
     good = template_label(stable.id, stable.pod_hash) if stable else rollout.before
+    if is_undecided(rollout):
+        return (Explanation(reason, rollout_sentences.rollout_held(to=rollout.to, why=rollout.message, good=good)),)
     held = rollout.phase == "Held"
     text = rollout_sentences.rollout_given_up(to=rollout.to, why=rollout.message, good=good, held=held)
     return (Explanation(reason, text),)

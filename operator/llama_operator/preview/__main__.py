@@ -49,7 +49,8 @@ def lines(moments: list[Moment]) -> Iterator[str]:
 
 
 def _announced(moments: list[Moment]) -> Iterator[str]:
-    rollout = next((one for moment in moments if (one := moment.plan.persisted.rollout)), None)
+    found = [one for moment in moments if (one := moment.plan.persisted.rollout)]
+    rollout = next((one for one in found if one.preview.strategy), found[0] if found else None)
     if rollout is None:
         yield "nothing changes for the groups"
         return

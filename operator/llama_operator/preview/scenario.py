@@ -39,6 +39,7 @@ class Seconds(_Part):
     swap: int = Field(default=5, ge=1, description="swap the weights of a running engine")
     verify: int = Field(default=2, ge=0, description="ask the golden prompts")
     requests: int = Field(default=10, ge=0, description="until the requests of a group out of rotation have ended")
+    rehearse: int = Field(default=0, ge=0, description="try image and configuration of new pods before the first step")
     end: int = Field(default=5, ge=1, description="until deleted pods are gone")
 
 

@@ -36,6 +36,7 @@ class Spans:
     end: int = 5  # until pods that were deleted are gone
     recheck: int = 1  # of weights that are on the disk and wanted again
     read_lag: int = 0  # until stager and engine have read a new desired state
+    rehearse: int = 0  # until image and configuration of new pods were tried
     kubelet_lag: int = 0  # until a kubelet has seen a gate and shows it in its pod's readiness
 
 

@@ -22,6 +22,7 @@ from llama_operator.plan.planner import plan
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Capacity, Key, Manifest
 from llama_operator.preview.simulated_group import Faults, SimulatedGroup, Spans
+from llama_operator.preview.simulated_rehearsal import Refusals, SimulatedRehearsal
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.gateway import AnswerCounts, GatewayLoad, GroupLoad
@@ -44,6 +45,7 @@ class Setting:
     faults: Faults = field(default_factory=Faults)
     capacity: Capacity | None = None  # beside what the groups have
     in_flight: int = 0  # requests, all the time
+    refusals: Refusals = field(default_factory=Refusals)
     facts: ModelFacts | None = None
 
 
@@ -79,7 +81,11 @@ class Simulation:
     groups: dict[GroupId, SimulatedGroup] = field(default_factory=dict)
     files: dict[str, Manifest] = field(default_factory=dict)  # ConfigMaps by name
     models: dict[str, WeightsView] = field(default_factory=dict)
+    rehearsal: SimulatedRehearsal = field(init=False)
     served: dict[str, list[int]] = field(default_factory=dict)  # by id: finished, failed, slow
+
+    def __post_init__(self) -> None:
+        self.rehearsal = SimulatedRehearsal(self.setting.spans.rehearse, self.setting.refusals)
 
     def moments(self, limit: int = LONGEST) -> Iterator[Moment]:
         """Pass after pass, until one that has nothing to do and nothing to wait for."""
@@ -139,6 +145,7 @@ class Simulation:
             cells=cells,
             capacity=self.setting.capacity,
             weights=dict(self.models),
+            rehearsal=self.rehearsal.view(self.now),
             loads={GATEWAY: self.load()},
         )
 
@@ -173,11 +180,13 @@ class Simulation:
 
     def _acts(self, decided: Plan) -> bool:
         actions = decided.actions
-        return bool(actions.creates or actions.deletes or actions.rotations or actions.desired_states)
+        asks = decided.rehearsal is not None and decided.rehearsal.ask_admission
+        return asks or bool(actions.creates or actions.deletes or actions.rotations or actions.desired_states)
 
     def _act(self, decided: Plan) -> None:
         self.persisted, self.memory = decided.persisted, decided.scaling.memory if decided.scaling else NO_MEMORY
         self._act_on_groups(decided)
+        self.rehearsal.act(decided, self.now)
         for item in decided.actions.groups:
             self.files[item.group.name] = _file(item.group.name, item.serve.model_dump_json())
         for create in decided.actions.creates:
@@ -223,6 +232,7 @@ class Simulation:
 
     def _due(self) -> datetime | None:
         moments = [moment for group in self.groups.values() for moment in group.due(self.now)]
+        moments += self.rehearsal.due()
         rollout, spec = self.persisted.rollout, self.spec.rollout
         if rollout and rollout.canary == "watching" and rollout.canary_since:
             moments.append(rollout.canary_since + timedelta(seconds=spec.canary.seconds))
@@ -282,7 +292,7 @@ def _deployment() -> Manifest:
         "apiVersion": "apps/v1",
         "metadata": meta,
         "spec": {"replicas": 1},
-        "status": {"availableReplicas": 1},
+        "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
     }
 
 

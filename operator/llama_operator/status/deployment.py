@@ -3,10 +3,14 @@
 The plan adds only the reasons why something waits. Available: at least one group and one gateway answer. Progressing:
 something is on its way without anybody's help. Degraded: somebody has to act, the message says on what. At zero groups
 it is available where autoscaling starts one for the first request, and is not where ``spec.replicas`` is 0.
+
+Ready, Reconciling and Stalled are for tools that wait (conditions.py). Ready: nothing waits and nothing had to be
+written. Stalled: what a user should look at first does not end by itself.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
 from llama_operator.plan.explain import gateways_ready
@@ -17,11 +21,13 @@ from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.sentences import groups as groups_sentences
 from llama_operator.plan.sentences import weights as weights_sentences
-from llama_operator.status.conditions import LONGEST, Stamp, condition
+from llama_operator.status.conditions import LONGEST, Stamp, condition, kstatus_conditions, needs_somebody
 from llama_operator.status.states import SERVING, waiting_state
 from llama_serving.config import names
-from llama_serving.config.reason_catalogue import FAILURES
-from llama_serving.config.reasons import Reason, ReportReason
+from llama_serving.config.reason_catalogue import CATALOGUE, FAILURES, Severity
+from llama_serving.config.reasons import Reason, ReportReason, ScaleReason
+
+_CAPACITY: Final = frozenset({Reason.UNSCHEDULABLE, Reason.WAITING_FOR_ROOM})
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,18 @@ class _Report:
     plan: Plan
     explanations: tuple[Explanation, ...]
     before: Mapping[str, GroupStatus]  # by the group's name, as the status has it now
+    writes: int  # objects that this pass had to write
 
 
-def deployment_status(state: PlanState, plan: Plan, problems: tuple[Explanation, ...]) -> LlamaDeploymentStatus:
-    """Compute the status to write after this pass. ``problems``: what the API server said to our writes."""
+def deployment_status(
+    state: PlanState, plan: Plan, problems: tuple[Explanation, ...], *, writes: int = 0
+) -> LlamaDeploymentStatus:
+    """Compute the status to write after this pass.
+
+    ``problems``: what the API server said to our writes. ``writes``: how many objects were not as the spec wants them.
+    """
     found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in problems + plan.explanations)
-    report = _Report(state, plan, found, {one.name: one for one in state.snapshot.status.groups})
+    report = _Report(state, plan, found, {one.name: one for one in state.snapshot.status.groups}, writes)
     first = most_severe(found) or _at_rest(report)
     groups = tuple(_group(group, report) for group in state.groups)
     serving = [group for group in groups if group.state == SERVING]
@@ -72,7 +84,10 @@ def _at_rest(report: _Report) -> Explanation:
     """Say that nothing waits: all groups serve, or none is wanted."""
     if report.plan.replicas != 0:
         return Explanation(Reason.SERVING, _serving_sentence(report.state))
-    if report.plan.scaling:
+    scaling = report.plan.scaling
+    if scaling and scaling.reason == ScaleReason.START_FAILED:
+        return Explanation(Reason.SCALED_TO_ZERO, scaling.message)
+    if scaling:
         return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=True))
     return Explanation(Reason.SCALED_TO_ZERO, sentences.scaled_to_zero(by_load=False))
 
@@ -140,4 +155,26 @@ def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
         ("Progressing", waits is not None, waits or first),
     )
     stamp = Stamp(snapshot.status.conditions, snapshot.generation, report.state.now)
-    return tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)
+    found = tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)
+    return (*found, *_kstatus(report, first, stamp))
+
+
+def _kstatus(report: _Report, first: Explanation, stamp: Stamp) -> tuple[Condition, ...]:
+    ready = not report.explanations
+    if ready and report.writes:
+        ready, first = False, Explanation(Reason.APPLYING, sentences.applying(report.writes))
+    why = (first.reason, first.detail)
+    return kstatus_conditions(why, ready=ready, stalled=_is_stalled(first, report), stamp=stamp)
+
+
+def _is_stalled(first: Explanation, report: _Report) -> bool:
+    """Return whether nothing goes on by itself: somebody has to act, or a rollout that failed is held.
+
+    Where the cluster adds nodes for pending pods, pods that wait for capacity wait for nobody.
+    """
+    spec, rollout = report.state.snapshot.spec, report.plan.persisted.rollout
+    adds_nodes = spec is not None and spec.placement.scheduling == "perPod"
+    if first.passing or (first.reason in _CAPACITY and adds_nodes):
+        return False
+    held = rollout is not None and rollout.phase == "Held" and CATALOGUE[first.reason].severity is Severity.FAILED
+    return held or needs_somebody(first.reason)

@@ -9,6 +9,8 @@ from llama_serving.config.reasons import Reason
 SERVING, STARTING, PENDING = "Serving", "Starting", "Pending"
 DRAINING, REBUILDING, FAILED = "Draining", "Rebuilding", "Failed"
 SWAPPING, VERIFYING = "Swapping", "Verifying"
+#: Every state of a group.
+STATES: Final = (SERVING, STARTING, PENDING, DRAINING, REBUILDING, FAILED, SWAPPING, VERIFYING)
 
 _STATES: Final = {
     Reason.REPLACING: DRAINING,

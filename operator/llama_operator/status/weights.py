@@ -7,8 +7,9 @@ from llama_operator.observe.weights import WeightsSnapshot
 from llama_operator.plan.naming import manifest_name
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.weights.resolve import WeightsPlan
-from llama_operator.status.conditions import LONGEST, Stamp, condition
+from llama_operator.status.conditions import LONGEST, Stamp, kstatus_conditions, needs_somebody
 from llama_serving.config.model import WeightsReport
+from llama_serving.config.reason_catalogue import CATALOGUE
 from llama_serving.config.reasons import ReportReason
 
 
@@ -29,9 +30,17 @@ def weights_status(
             "reason": str(reason),
             "message": message,
             "last_resolve": plan.last_attempt,
-            "conditions": (condition("Ready", ready, (reason or ReportReason.RESOLVING, message), stamp=stamp),),
+            "conditions": kstatus_conditions(
+                (reason or ReportReason.RESOLVING, message), ready=ready, stalled=_is_stalled(reason, plan), stamp=stamp
+            ),
         }
     )
+
+
+def _is_stalled(reason: str, plan: WeightsPlan) -> bool:
+    """Return whether somebody has to act; a refusal by a word that only a newer resolver knows counts as one."""
+    refused = plan.last_attempt is not None and plan.last_attempt.refused and plan.last_attempt.reason == reason
+    return needs_somebody(reason) or (refused and reason not in CATALOGUE)
 
 
 def short_bytes(number: int) -> str:

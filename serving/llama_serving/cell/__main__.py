@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,7 @@ from llama_serving.cell.shared.weights_ref import LINKS, desired_weights
 from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
 from llama_serving.cell.supervisor.control_dir import ControlDir
 from llama_serving.cell.supervisor.engine_log import EngineLog
-from llama_serving.cell.supervisor.http_api import state_app
+from llama_serving.cell.supervisor.http_api import metrics_app, state_app
 from llama_serving.cell.supervisor.leader import LeaderRole
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.ports import Control
@@ -67,13 +69,39 @@ async def _serve(me: Identity, control: Control) -> tuple[int, str]:
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)
-        runner = web.AppRunner(state_app(supervisor, token=me.token), access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, me.ip, names.PORT_STATE).start()
-        try:
+        async with contextlib.AsyncExitStack() as listeners:
+            await listeners.enter_async_context(
+                _listening(state_app(supervisor, token=me.token), me.ip, names.PORT_STATE)
+            )
+            if me.is_leader:
+                await listeners.enter_async_context(_showing_metrics(me, session))
             return await supervisor.run(), supervisor.state().message
-        finally:
-            await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _showing_metrics(me: Identity, session: aiohttp.ClientSession) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as listener:
+        try:
+            app = metrics_app(_engine(me, session).metrics)
+            await listener.enter_async_context(_listening(app, me.ip, names.PORT_METRICS))
+        except OSError as error:  # who scrapes nothing is told; a model that serves does not end for it
+            logger.warning("the engine's metrics cannot be read: %s", error)
+        yield
+
+
+def _engine(me: Identity, session: aiohttp.ClientSession) -> EngineClient:
+    return EngineClient(session, host=me.ip, served_name=me.config.weights.served_name)
 
 
 def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
@@ -86,7 +114,7 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
             me,
             ray=ray,
             cluster=cluster,
-            engine=EngineClient(session, host=me.ip, served_name=me.config.weights.served_name),
+            engine=_engine(me, session),
             weights=weights,
             control=control,
             stages=stages,

@@ -6,6 +6,7 @@ A test resolves each of them, and looks for others.
 from typing import Final
 
 SUPERVISOR_MODULE: Final = "llama_serving.cell"  # python -m, the container of a stage
+REHEARSAL_MODULE: Final = "llama_serving.cell.rehearsal"  # python -m, the container of a rehearsal
 RAY_START_MODULE: Final = "llama_serving.cell.ray.start"  # python -m, the supervisor's child
 
 SERVE_APP: Final = "llama_serving.cell.replica.app:build"  # import path of Serve's application builder

@@ -1,5 +1,7 @@
 """The config file of a gateway, and its load as reported on its admin port."""
 
+from typing import Any, Final
+
 from pydantic import Field
 
 from llama_serving.config.cell import Frozen
@@ -14,7 +16,7 @@ class GatewayConfig(Frozen):
     max_queue_length: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
     queue_timeout: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
     sse_keep_alive: float = Field(
-        default=10, ge=0, description="period of SSE comments in a stream that waits for a group; 0: none"
+        default=10, ge=0, description="period of SSE comments in a stream without a byte; 0: none"
     )
     connect_timeout: float = Field(default=2, gt=0)
     first_byte_timeout: float = Field(default=600, gt=0, description="from the request sent to the response's head")
@@ -31,6 +33,30 @@ class GatewayConfig(Frozen):
         default=5, ge=0, description="on SIGTERM: time that the listener stays open, until no Service sends here"
     )
     drain: float = Field(default=300, gt=0, description="on SIGTERM: longest time until requests in flight have ended")
+    served_name: str | None = Field(
+        default=None, description="the model's name in the OpenAI API; absent: the deployment's; empty: not known"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="scheme://host[:port], with *. before the host or not, or *: pages that may call"
+    )
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """The models in the OpenAI API; none where they are not known."""
+        name = self.deployment if self.served_name is None else self.served_name
+        return (name,) if name else ()
+
+    def to_file(self) -> dict[str, Any]:
+        """Return the config as it is written: every field, but of later ones only those that are set.
+
+        An older gateway refuses a field that it does not know, and a hash of the config decides whether pods are
+        replaced.
+        """
+        return self.model_dump(mode="json", exclude=set(_LATER - self.to_wire().keys()))
+
+
+#: Fields that the first version did not have.
+_LATER: Final = frozenset({"served_name", "cors_origins"})
 
 
 #: Upper bounds in seconds of the histogram of times to the first byte; a last class has the rest.

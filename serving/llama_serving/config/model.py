@@ -6,6 +6,29 @@ from pydantic import Field
 
 from llama_serving.config.cell import Frozen
 
+#: Quantization methods of the pinned vLLM 0.32 (``QUANTIZATION_METHODS``); a test compares them with the package.
+QUANTIZATION_METHODS: Final = (
+    "awq", "auto_awq", "fp8", "fbgemm_fp8", "fp_quant", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed",
+    "auto_gptq", "gptq", "gptq_marlin", "awq_marlin", "humming", "compressed-tensors", "experts_int8", "quark",
+    "moe_wna16", "torchao", "inc", "mxfp4", "gpt_oss_mxfp4", "deepseek_v4_fp8", "online", "fp8_per_tensor",
+    "fp8_per_block", "fp8_per_channel", "int8_per_channel_weight_only", "nvfp4_per_token", "mxfp8",
+)  # fmt: skip
+
+#: Those that vLLM serves only when it is told to (``allow_deprecated_quantization``).
+DEPRECATED_QUANTIZATION: Final = ("fbgemm_fp8", "fp_quant")
+
+#: Those without a kernel for CPUs: an engine without a GPU ends with them.
+GPU_ONLY_QUANTIZATION: Final = ("fbgemm_fp8", "modelopt_fp4", "modelopt_mxfp8", "mxfp8")
+
+#: Words for one way to store weights; the engine takes any of them for ``quantization`` of such a model.
+QUANTIZATION_FAMILIES: Final = (
+    ("awq", "auto_awq", "awq_marlin"),
+    ("gptq", "auto_gptq", "gptq_marlin"),
+)
+
+#: Methods that the engine takes from the weights whatever it was asked for.
+SELF_DESCRIBED_QUANTIZATION: Final = ("auto-round", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
+
 
 class ModelFacts(Frozen):
     """From config.json and the headers of the safetensors files; sizes in bytes."""

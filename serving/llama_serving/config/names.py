@@ -28,6 +28,7 @@ MANAGED_BY: Final = "llama-operator"
 COMPONENT_STAGE: Final = "stage"
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_RESOLVER: Final = "resolver"
+COMPONENT_REHEARSAL: Final = "rehearsal"
 
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
 ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
@@ -44,7 +45,10 @@ ANNOTATION_CONFIG: Final = f"{API_GROUP}/config"
 # Annotation of a resolver's Job: number of the attempt, decimal.
 ANNOTATION_ATTEMPT: Final = f"{API_GROUP}/attempt"
 
-# Label of a namespace from which the gateways' metrics may be read ("enabled").
+# Annotation of a stage pod: which labels and annotations of spec.podTemplate it was given, and a hash of them.
+ANNOTATION_POD_TEMPLATE: Final = f"{API_GROUP}/pod-template"
+
+# Label of a namespace, or of a pod beside the deployment, that may read metrics of gateways and leaders ("enabled").
 LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
@@ -58,12 +62,14 @@ ANNOTATION_ADMITTED: Final = f"{API_GROUP}/admitted"
 # Ports of a stage pod.
 PORT_ENGINE: Final = 8000  # leader: the OpenAI routes of the engine
 PORT_STATE: Final = 8080  # every stage: the supervisor's /llama/state, /live, /ready
+PORT_METRICS: Final = 9000  # leader: /metrics of its engine, the same port as a gateway's
 PORT_RAY_GCS: Final = 6379
 PORT_RAY_DASHBOARD: Final = 8265  # leader: the Serve REST API
 
 # Ports of a gateway pod.
 PORT_GATEWAY: Final = 8000  # the OpenAI API of the users
 PORT_GATEWAY_ADMIN: Final = 9000  # /load, /metrics, /live, /ready
+QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the operator expects a group to serve
 
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
@@ -76,10 +82,14 @@ CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of 
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
 MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
+MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files of the model, without its weights
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
+
+# Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
+EXIT_REFUSED: Final = 3
 
 # Uid and gid that stages, gateways and resolvers run as.
 SERVING_UID: Final = 10001
@@ -89,6 +99,7 @@ ROUTE_STATE: Final = "/llama/state"
 ROUTE_DESIRED: Final = "/llama/desired"
 ROUTE_LIVE: Final = "/live"
 ROUTE_READY: Final = "/ready"
+ROUTE_METRICS: Final = "/metrics"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"

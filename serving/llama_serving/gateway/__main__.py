@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> GatewayConfig:
     if options.config is None and options.static is not None:
-        return GatewayConfig(deployment="static", namespace="static")
+        return GatewayConfig(deployment="static", namespace="static", served_name="")
     path = options.config or Path(names.GATEWAY_CONFIG_PATH)
     return GatewayConfig.model_validate_json(path.read_bytes())
 

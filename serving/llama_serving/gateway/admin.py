@@ -15,6 +15,8 @@ from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.telemetry.process import process_usage
 from llama_serving.gateway.telemetry.workload import work_count
 
+LONGEST_START = 86_400.0  # seconds that are believed
+
 
 class AdminApi:
     """The routes of the admin port, and what they report."""
@@ -31,7 +33,7 @@ class AdminApi:
         """Return the application with the routes."""
         app = web.Application()
         app.router.add_get("/load", self._get_load)
-        app.router.add_get("/metrics", self._get_metrics)
+        app.router.add_get(names.ROUTE_METRICS, self._get_metrics)
         app.router.add_get(names.ROUTE_LIVE, self._get_live)
         app.router.add_get(names.ROUTE_READY, self._get_ready)
         return app
@@ -76,7 +78,10 @@ class AdminApi:
         backends = self._dispatcher.router.backends.values()
         return sorted(backends, key=lambda backend: (backend.endpoint.name, backend.gone))
 
-    async def _get_load(self, _: web.Request) -> web.Response:
+    async def _get_load(self, request: web.Request) -> web.Response:
+        seconds = _seconds(request.query.get(names.QUERY_EXPECTED_START, ""))
+        if seconds is not None:
+            self._dispatcher.router.expected_start.tell(seconds, self._dispatcher.clock())
         return web.Response(text=self.load().model_dump_json(), content_type="application/json")
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
@@ -91,6 +96,15 @@ class AdminApi:
         if not self._state.synced:
             return web.Response(status=503, text="discovery has not listed the groups yet\n")
         return web.Response(text="ready\n")
+
+
+def _seconds(text: str) -> float | None:
+    """Read what the operator expects; None where it says nothing, or nothing that is a time."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= LONGEST_START else None
 
 
 def _group_load(backend: Backend) -> GroupLoad:

@@ -4,17 +4,11 @@ wait for a backend -> attempt -> the beginning of an answer
       ^------ failed, may be retried --'
 """
 
-from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.dispatcher import Dispatcher
-from llama_serving.gateway.http.headers import event_stream_headers
-from llama_serving.gateway.http.relay import Relay
 from llama_serving.gateway.http.request_context import RequestContext
-from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
-from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.ticket import Ticket
-from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
@@ -29,31 +23,27 @@ class BackendError(Exception):
         self.status = 504 if fault is not None and fault.kind is FaultKind.READ_TIMEOUT else 502
 
 
+class NoGroupNowError(Exception):
+    """The request would have to wait for a group, and is not to wait."""
+
+
 class Attempts:
     """Makes the attempts of all requests."""
 
-    def __init__(
-        self,
-        config: GatewayConfig,
-        *,
-        dispatcher: Dispatcher,
-        pools: ConnectionPools,
-        metrics: Metrics,
-        state: ServerState,
-    ) -> None:
-        self._config = config
+    def __init__(self, *, dispatcher: Dispatcher, pools: ConnectionPools, metrics: Metrics) -> None:
         self._dispatcher = dispatcher
         self._pools = pools
         self._metrics = metrics
-        self._state = state
 
     async def reply(self, context: RequestContext, ticket: Ticket, call: Call) -> tuple[Reply, Endpoint]:
         """Return the beginning of the answer for the client, and the endpoint that sent it.
 
-        Raises QueueTimeoutError, BackendError and ClientDisconnectedError.
+        Raises QueueTimeoutError, BackendError, ClientDisconnectedError, and NoGroupNowError.
         """
         while True:
-            endpoint = (ticket.backend or await self._wait_for_backend(context, ticket)).endpoint
+            if ticket.backend is None and not context.may_wait:
+                raise NoGroupNowError
+            endpoint = (ticket.backend or await self._dispatcher.wait_for_backend(ticket)).endpoint
             context.group, context.weights = endpoint.name, endpoint.weights
             context.sent = self._dispatcher.clock()
             reply, fault = await self._attempt(endpoint, call)
@@ -67,15 +57,6 @@ class Attempts:
             if reply is None:
                 raise BackendError(fault, ticket)
             return reply, endpoint
-
-    async def _wait_for_backend(self, context: RequestContext, ticket: Ticket) -> Backend:
-        if not context.wants_stream or not self._config.sse_keep_alive:
-            return await self._dispatcher.wait_for_backend(ticket)
-        if context.keep_alive is None:
-            relay = Relay(context.request, self._config.idle_timeout)
-            headers = event_stream_headers(context.request_id)
-            context.keep_alive = SseKeepAlive(relay, period=self._config.sse_keep_alive, headers=headers)
-        return await context.keep_alive.wait_for_backend(self._dispatcher, ticket, close=self._state.draining)
 
     async def _attempt(self, endpoint: Endpoint, call: Call) -> tuple[Reply | None, AttemptFault | None]:
         """Return what was received, and what is wrong with it; one of them at least."""

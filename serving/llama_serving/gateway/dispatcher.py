@@ -12,7 +12,14 @@ from llama_serving.gateway.routing.ticket import Ticket
 
 
 class QueueTimeoutError(Exception):
-    """The request has waited for ``queue_timeout``; the message says why, with numbers."""
+    """The request has waited for ``queue_timeout``; the message says why, with numbers.
+
+    ``retry_after``: whole seconds after which it is worth while to ask again.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class QueueFullError(Exception):
@@ -47,7 +54,7 @@ class Dispatcher:
         """Wait until the request has a backend; raises QueueTimeoutError."""
         while ticket.backend is None:
             if self._closed:
-                raise QueueTimeoutError(self._closed)
+                raise QueueTimeoutError(self._closed, 1)  # another gateway takes it
             await self._wait(ticket)
         return ticket.backend
 
@@ -90,7 +97,8 @@ class Dispatcher:
                 await wake
         except TimeoutError:
             if ticket.backend is None:
-                raise QueueTimeoutError(self._timeout_message(ticket)) from None
+                after = self.router.retry_after(self.clock())
+                raise QueueTimeoutError(self._timeout_message(ticket), after) from None
         finally:
             del self._wakes[ticket]
 

@@ -7,34 +7,43 @@ was read to its end. The server cancels ``handle`` when the client disconnects.
 """
 
 import asyncio
+from typing import Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
-from llama_serving.gateway.attempts import Attempts, BackendError
+from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.stream import Stream, can_be_continued
 from llama_serving.gateway.dispatcher import Dispatcher, QueueFullError, QueueTimeoutError
+from llama_serving.gateway.edge import Edge
+from llama_serving.gateway.http.bad_requests import BUG, Refusal
 from llama_serving.gateway.http.body import BodyRefusedError
+from llama_serving.gateway.http.cors import CorsPolicy, add_cors
 from llama_serving.gateway.http.disconnect import disconnect
 from llama_serving.gateway.http.errors import error_response
-from llama_serving.gateway.http.headers import request_id_of, response_headers
+from llama_serving.gateway.http.headers import event_stream_headers, request_id_of, response_headers
 from llama_serving.gateway.http.memory_budget import MemoryBudget, body_budget, memory_limit
 from llama_serving.gateway.http.pump import ClientDisconnectedError
 from llama_serving.gateway.http.relay import ReadError, Relay
 from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.http.request_target import PREFIX, request_target
 from llama_serving.gateway.http.sse import as_events
-from llama_serving.gateway.models_cache import ModelsCache
+from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
+from llama_serving.gateway.models_list import ModelsList
 from llama_serving.gateway.request_reader import RequestReader
 from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.server_state import ServerState
+from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import ConnectionPools
 from llama_serving.gateway.upstream.exchange import Call, Reply
+
+_SERVER: Final = "llama-gateway"
 
 
 class RequestHandler:
@@ -51,19 +60,23 @@ class RequestHandler:
         access_log: bool = False,
     ) -> None:
         self._idle_timeout = config.idle_timeout
+        self._keep_alive = config.sse_keep_alive
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._state = state
         self._access_log = access_log
         self._budget = MemoryBudget(min(config.max_held, body_budget(memory_limit())))
         self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload)
-        self._attempts = Attempts(config, dispatcher=dispatcher, pools=pools, metrics=metrics, state=state)
+        self._attempts = Attempts(dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._failover = StreamFailover(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
-        self._models = ModelsCache()
+        self._cors = CorsPolicy(config.cors_origins)
+        self._edge = Edge(self._cors, state)
+        self._models = ModelsList(config.served_names)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        context = RequestContext(request, request_id_of(request.headers), self._dispatcher.clock())
+        cors = self._cors.headers(request.headers.get("origin")) if self._cors.is_on else {}
+        context = RequestContext(request, request_id_of(request.headers), self._dispatcher.clock(), cors)
         self._state.open_requests += 1
         try:
             return await self._answer(context)
@@ -84,16 +97,23 @@ class RequestHandler:
         """Move streams away from the groups that discovery marks so."""
         self._failover.move_streams()
 
+    def refused(self, request: web.BaseRequest, refusal: Refusal, answer: web.Response) -> None:
+        """Count and log a request that could not be read, and complete its answer."""
+        if refusal is not BUG:  # ``handle`` has counted that request, and the bug is in the log
+            self._metrics.codes[refusal.status] += 1
+            LOGGER.warning("request refused", extra=fields(status=refusal.status, reason=refusal.message))
+        answer.headers["server"] = _SERVER
+        add_cors(answer.headers, self._cors.headers(request.headers.get("origin") or self._cors.only))
+
     async def _answer(self, context: RequestContext) -> web.StreamResponse:
+        alone = self._without_group(context.request)
+        if alone is not None:
+            return self._sign(context, alone)
         try:
             target = request_target(context.request)
             if target is None:
                 return await self._reject(context, 404, f"only {PREFIX} is served here", code="not_found")
-            cached = self._models.answer(context.request, self._dispatcher.router)
-            if cached is not None:
-                context.code = cached.status
-                return self._sign(context, cached)
-            return await self._route(context, *await self._reader.read(context, target))
+            return await self._route_or_list(context, target)
         except BodyRefusedError as error:
             return await self._reject(context, error.status, str(error), code=error.code)
         except QueueFullError as error:
@@ -101,18 +121,37 @@ class RequestHandler:
             return await self._reject(context, 429, str(error), code="queue_full", retry_after=error.retry_after)
         except QueueTimeoutError as error:
             context.outcome = "rejected_deadline"
-            return await self._reject(context, 503, str(error), code="no_group")
+            return await self._reject(context, 503, str(error), code="no_group", retry_after=error.retry_after)
         except BackendError as error:
             return await self._reject(context, error.status, str(error), code="group_failed")
         except ClientDisconnectedError as error:
             return _disconnected(context, error)
 
+    def _without_group(self, request: web.BaseRequest) -> web.Response | None:
+        answer = self._edge.answer(request)
+        return self._models.one(request) if answer is None else answer
+
+    async def _route_or_list(self, context: RequestContext, target: str) -> web.StreamResponse:
+        """Route a request; where the list of models would have to wait for a group, answer with the one known."""
+        models = self._models.whole(context.request)
+        context.may_wait = models is None
+        try:
+            return await self._route(context, *await self._reader.read(context, target))
+        except (NoGroupNowError, QueueFullError, BackendError):
+            if models is None:
+                raise
+            return self._sign(context, models)
+
     async def _route(
         self, context: RequestContext, call: Call, continuable: ContinuableRequest | None
     ) -> web.StreamResponse:
         ticket = self._dispatcher.admit(context.size)
+        if context.wants_stream and self._keep_alive:
+            context.keep_alive = self._keep_alive_of(context, ticket)
         try:
             reply, endpoint = await self._attempts.reply(context, ticket, call)
+            if context.keep_alive is None and self._keep_alive and reply.is_event_stream:
+                context.keep_alive = self._keep_alive_of(context, ticket)
             try:
                 # It will not be sent again; a stream may last for minutes.
                 del call
@@ -136,10 +175,10 @@ class RequestHandler:
         if context.size is None:
             self._models.store(context.request, reply)
         context.code = reply.message.code
-        headers = response_headers(reply.message, endpoint=endpoint, request_id=context.request_id)
+        headers = response_headers(reply.message, endpoint=endpoint, request_id=context.request_id, cors=context.cors)
         context.weights, context.is_stream = headers[names.HEADER_WEIGHTS], reply.is_event_stream
-        kept = context.keep_alive if context.keep_alive is not None and context.keep_alive.begun else None
-        relay = Relay(context.request, self._idle_timeout) if kept is None else kept.relay
+        kept = await _begun(context)
+        relay = Relay(context.request, self._idle_timeout) if context.keep_alive is None else context.keep_alive.relay
         try:
             if kept is None:
                 await relay.begin(reply, headers, close=self._state.draining)
@@ -167,20 +206,39 @@ class RequestHandler:
     async def _reject(
         self, context: RequestContext, status: int, message: str, *, code: str, retry_after: int | None = None
     ) -> web.StreamResponse:
-        context.code, context.reason = status, message
-        if context.keep_alive is not None and context.keep_alive.begun:
+        context.reason = message
+        kept = await _begun(context)
+        if kept is not None:
+            context.code = status
             try:
-                return await context.keep_alive.fail(status, message, code=code)
+                return await kept.fail(status, message, code=code)
             except ClientDisconnectedError as error:
                 return _disconnected(context, error)
         return self._sign(context, error_response(status, message, code=code, retry_after=retry_after))
 
+    def _keep_alive_of(self, context: RequestContext, ticket: Ticket) -> SseKeepAlive:
+        return SseKeepAlive(
+            Relay(context.request, self._idle_timeout),
+            ticket=ticket,
+            period=self._keep_alive,
+            headers=event_stream_headers(context.request_id, context.cors),
+            close=lambda: self._state.draining,
+        )
+
     def _sign(self, context: RequestContext, response: web.Response) -> web.StreamResponse:
+        context.code = response.status
         response.headers[names.HEADER_REQUEST_ID] = context.request_id
-        response.headers["server"] = "llama-gateway"
+        response.headers["server"] = _SERVER
+        for name, value in context.cors.items():
+            response.headers.setdefault(name, value)
         if self._state.draining:
             response.force_close()
         return response
+
+
+async def _begun(context: RequestContext) -> SseKeepAlive | None:
+    """Return the keep-alive of a stream that it has begun; from now on it begins none."""
+    return context.keep_alive if context.keep_alive is not None and await context.keep_alive.settle() else None
 
 
 def _disconnected(context: RequestContext, error: Exception) -> web.StreamResponse:

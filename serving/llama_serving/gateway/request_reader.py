@@ -53,11 +53,12 @@ def _continuable(context: RequestContext, target: str, body: bytes) -> Continuab
     request: web.BaseRequest = context.request
     if request.method != "POST" or "content-encoding" in request.headers:
         return None
+    path = target.partition("?")[0]
     try:
-        continuable = continuation.read(target.partition("?")[0], body)
+        continuable = continuation.read(path, body)
     except NotContinuableError as error:
         context.not_continuable = str(error)
         context.wants_stream = True
         return None
-    context.wants_stream = continuable is not None
+    context.wants_stream = continuable is not None or continuation.wants_other_stream(path, body)
     return continuable

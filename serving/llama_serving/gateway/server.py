@@ -18,6 +18,7 @@ from llama_serving.gateway.admin import AdminApi
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.handler import RequestHandler
+from llama_serving.gateway.http.bad_requests import ClientServer
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.server_state import ServerState
@@ -71,6 +72,11 @@ class GatewayServer:
         """Number of requests that wait for a backend, whether or not they are workload."""
         return len(self._dispatcher.router.queue)
 
+    @property
+    def open_requests(self) -> int:
+        """Number of requests whose answer has not ended."""
+        return self._state.open_requests
+
     def load(self) -> GatewayLoad:
         """Return the present load of this gateway."""
         return self._admin.load()
@@ -93,9 +99,7 @@ class GatewayServer:
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(Prober(self._dispatcher).run()),
                 ]
-                server = web.Server(
-                    self._handler.handle, handler_cancellation=True, access_log=None, auto_decompress=False
-                )
+                server = ClientServer(self._handler.handle, on_refusal=self._handler.refused)
                 listener = await self._startup(address, server)
                 await self._main_loop()
                 await self._shutdown(listener, server)

@@ -187,7 +187,8 @@ async def test_a_header_that_is_no_text_does_not_break_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/metrics", "/load", "/v2/x", "/llama/state", "/v1/../metrics", "/v1/%2e%2e/metrics", "//v1/x"]
+    "path",
+    ["/v1", "/metrics", "/health/", "/load", "/v2/x", "/llama/state", "/v1/../metrics", "/v1/%2e%2e/metrics", "//v1/x"],
 )
 async def test_nothing_but_v1_is_served(path: str) -> None:
     upstream = Upstream()

@@ -86,7 +86,17 @@ async def test_the_deadline_gives_503_with_the_numbers() -> None:
             "no group became available within 0.2 s: 0 groups known, 0 ready, 0 of those ejected after failures, "
             "0 of 0 slots in use, 1 requests waiting"
         )
+        assert got.headers["retry-after"] == "60", "nobody knows how long a start takes"
         assert await running.totals() == {"rejected_deadline": 1}
+
+
+@pytest.mark.parametrize(("told", "header"), [("240", "240"), ("0", "1"), ("9e9", "60"), ("-1", "60"), ("soon", "60")])
+async def test_a_client_comes_back_when_the_operator_expects_a_group(told: str, header: str) -> None:
+    async with gateway(queue_timeout=0.2) as running:
+        running.know()
+        assert (await running.admin(f"/load?expectedStart={told}")).status == 200
+        got = await running.request()
+        assert (got.status, got.headers["retry-after"]) == (503, header)
 
 
 async def test_a_group_that_leaves_the_rotation_gets_nothing_more_and_ends_what_it_has() -> None:

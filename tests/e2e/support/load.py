@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -222,3 +222,11 @@ async def references(url: str, model: str, *, tokens: int = 24) -> dict[str, str
             assert answer.whole, answer
             texts[prompt] = answer.text
     return texts
+
+
+def check_answers(answers: Iterable[Answer], known: dict[str, dict[str, str]]) -> None:
+    """Every answer is whole, of one stream, and word for word the greedy answer of the weights that its head names."""
+    bad = [answer for answer in answers if not answer.whole or len(answer.ids) != 1]
+    assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}"
+    wrong = [answer for answer in answers if answer.text != known.get(answer.weights, {}).get(answer.prompt)]
+    assert not wrong, f"{len(wrong)} answers are not those of their weights: {wrong[:2]}"

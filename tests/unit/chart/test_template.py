@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 import yaml
 
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.manifests.common import Context
+from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.stage import stage_pod
+from llama_operator.plan.actions import CreateStage
+from llama_operator.plan.naming import GroupId
 from llama_operator.wiring import CHILDREN
+from llama_serving.config import names
+from tests.fakes.world import KEY, SETTINGS, spec_of
 from tests.unit.chart.helm import CHART, Helm
 
 pytestmark = pytest.mark.timeout(900)  # the first use builds helm
@@ -19,6 +27,13 @@ CASES: dict[str, list[str]] = {
     "default": [],
     "two-namespaces": ["watch.namespaces={team-a,team-b}", "crds.install=false"],
     "everywhere": ["watch.allNamespaces=true", "rbac.clusterView=true", "crds.install=false"],
+    "pod-monitors": [
+        "crds.install=false",
+        "watch.namespaces={team-a,team-b}",
+        "podMonitors.enabled=true",
+        "podMonitors.labels.release=prometheus",
+        "podMonitors.interval=30s",
+    ],
     "all-values": [
         "crds.install=false",
         "images.operator=r.example.com/op:1",
@@ -77,9 +92,9 @@ def test_lint_finds_nothing(helm: Helm) -> None:
 
 
 def test_helm_refuses_values_that_the_schema_refuses(helm: Helm) -> None:
-    done = helm("template", "demo", str(CHART), "--set", "replicas=2")
+    done = helm("template", "demo", str(CHART), "--set", "replicaCount=2")
     assert done.returncode != 0
-    assert "replicas" in done.stderr
+    assert "replicaCount" in done.stderr
 
 
 def test_the_crds_are_the_generated_ones_and_are_kept(helm: Helm) -> None:
@@ -158,3 +173,59 @@ def test_notes_say_what_to_do_next(helm: Helm) -> None:
     assert "kubectl -n llama get llamadeployments,llamaweights" in notes
     assert "kubectl delete crd llamadeployments.llama-operator.dev llamaweights.llama-operator.dev" in notes
     assert "rbac.clusterView=false" in notes
+
+
+# -- PodMonitors -------------------------------------------------------------------------------------------------------
+
+
+def monitors(helm: Helm, *values: str) -> dict[str, dict[str, Any]]:
+    found = yaml.safe_load_all(render(helm, ["podMonitors.enabled=true", "crds.install=false", *values]))
+    return {
+        document["metadata"]["name"].removeprefix("demo-llama-operator-"): document["spec"]
+        for document in found
+        if document and document["kind"] == "PodMonitor"
+    }
+
+
+def test_there_are_no_pod_monitors_unless_they_are_asked_for(helm: Helm) -> None:
+    assert "PodMonitor" not in render(helm, [])
+
+
+def test_pod_monitors_select_the_pods_that_there_are_by_a_port_that_they_have(helm: Helm) -> None:
+    """Against the labels and ports of the pods as the operator makes them."""
+    spec = LlamaDeploymentSpec.model_validate(spec_of())
+    context = Context(KEY, "u", spec, SETTINGS)
+    stage = stage_pod(context, CreateStage(GroupId(KEY.name, 0, "0123abcd"), 0))
+    (gateway,) = [one["spec"]["template"] for one in deployment_objects(context) if one["kind"] == "Deployment"]
+    (operators,) = [one["spec"]["template"] for key, one in objects(helm, []).items() if key[0] == "Deployment"]
+    found = monitors(helm)
+    assert found.keys() == {"operator", "gateways", "engines"}
+    for name, pod in (("operator", operators), ("gateways", gateway), ("engines", stage)):
+        labels = found[name]["selector"]["matchLabels"]
+        assert labels.items() <= pod["metadata"]["labels"].items(), name
+        (endpoint,) = found[name]["podMetricsEndpoints"]
+        ports = {port["name"] for container in pod["spec"]["containers"] for port in container["ports"]}
+        assert endpoint["port"] in ports, name
+        assert endpoint["path"] == "/metrics"
+
+
+@pytest.mark.parametrize(
+    ("values", "expect"),
+    [
+        ((), {"matchNames": ["llama"]}),
+        (("watch.namespaces={a,b}",), {"matchNames": ["a", "b"]}),
+        (("watch.allNamespaces=true",), {"any": True}),
+    ],
+)
+def test_pod_monitors_look_where_the_operator_serves(
+    helm: Helm, values: tuple[str, ...], expect: dict[str, Any]
+) -> None:
+    found = monitors(helm, *values)
+    assert found["gateways"]["namespaceSelector"] == found["engines"]["namespaceSelector"] == expect
+    assert found["operator"]["namespaceSelector"] == {"matchNames": ["llama"]}
+
+
+def test_the_label_that_a_scraper_needs_is_said_in_the_values_and_in_the_docs() -> None:
+    label = f"{names.LABEL_METRICS}=enabled"
+    for path in (CHART / "values.yaml", CHART / "README.md", ROOT / "docs" / "how-to" / "monitor.md"):
+        assert label in path.read_text(encoding="utf-8"), path

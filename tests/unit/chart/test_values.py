@@ -55,7 +55,9 @@ def test_good_values(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "where"),
     [
-        ({"replicas": 2}, ""),
+        ({"replicaCount": 2}, ""),
+        ({"replicas": -1}, "replicas"),
+        ({"replicas": 6}, "replicas"),
         ({"image": {"operator": "a"}}, ""),
         ({"images": {"serving": "a b"}}, "images/serving"),
         ({"images": {"gateway": "a;b"}}, "images/gateway"),

@@ -107,7 +107,7 @@ def gateway_deployment(available: int = 2) -> dict[str, Any]:
     meta = {"name": "chat-gateway", "uid": "g"}
     return {
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": {"replicas": 2},
-        "status": {"availableReplicas": available},
+        "status": {"replicas": available, "updatedReplicas": available, "availableReplicas": available},
     }  # fmt: skip
 
 

@@ -166,6 +166,21 @@ BAD: dict[str, tuple[Change, str, str]] = {
         ReportReason.LICENSE_REFUSED,
         "name the license apache-2.0, accepted was llama3.1",
     ),
+    "other licenses in a list": (
+        write("README.md", "---\nlicense:\n- apache-2.0\n- mit\n---\n"),
+        ReportReason.LICENSE_REFUSED,
+        "name the licenses apache-2.0, mit, accepted was llama3.1: read it, and name one of apache-2.0, mit",
+    ),
+    "one other license in a list": (
+        write("README.md", "---\nlicense: [cc-by-nc-4.0]\n---\n"),
+        ReportReason.LICENSE_REFUSED,
+        "name the license cc-by-nc-4.0, accepted was llama3.1",
+    ),
+    "a license that cannot be read": (
+        write("README.md", "---\nlicense: [llama3.1\n---\n"),
+        ReportReason.LICENSE_REFUSED,
+        "the head of README.md is no YAML (line 3: ",
+    ),
     "wrong sums": (
         write("SHA256SUMS", f"{'0' * 64}  {SECOND}\n"),
         ReportReason.DIGEST_DIFFERS,
@@ -184,6 +199,22 @@ async def test_refusals_of_a_folder(model: Path, *, change: Change, reason: str,
     report = (await look(folder_source(model), ResolveRequest("pvc://claim/model", license="llama3.1"))).report
     assert (report.outcome, report.reason) == ("refused", reason), report.message
     assert sentence in report.message
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "note"),
+    [
+        ("license: [apache-2.0, llama3.1]", "apache-2.0, llama3.1", ""),
+        ("license: llama3.1\ntags: [a", "llama3.1", "the license is llama3.1 by what could be read"),
+        ("tags: [a", "", "no license was compared"),
+    ],
+)
+async def test_heads_that_are_taken(model: Path, *, head: str, name: str, note: str) -> None:
+    (model / "README.md").write_text(f"---\n{head}\n---\n")
+    report = (await look(folder_source(model), ResolveRequest("pvc://claim/model", license="llama3.1"))).report
+    assert (report.outcome, report.license) == ("accepted", name), report.message
+    assert report.message.endswith(note)
+    assert ("the head of README.md is no YAML" in report.message) is bool(note)
 
 
 # A web server lists nothing, so that of its folder only the names that a model has are known.

@@ -7,7 +7,7 @@ from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.crdgen.schema import Schema, structural_schema
 from llama_operator.api.v1alpha1.base import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
-from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus
+from llama_operator.api.v1alpha1.status import NOT_OBSERVED, LlamaDeploymentStatus
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus
 from llama_serving.config.names import API_GROUP, MAX_NAME, MAX_WEIGHTS_NAME
@@ -157,7 +157,8 @@ def _root(description: str, *, spec: Schema, status: Schema, found: tuple[Rule, 
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
+            # An object that the operator has not seen yet must not look current to those who wait for it.
+            "status": {**status, "default": {"observedGeneration": NOT_OBSERVED}},
         },
         **rules(*found),
     }

@@ -63,9 +63,9 @@ _SECTIONS: Final = (
 _LEAVING: Final = """
 ## Before an uninstall
 
-Delete both kinds before the chart: `kubectl delete llamadeployments,llamaweights --all`, then `helm uninstall`.
-In the other order the objects keep the operator's finalizer and wait for an operator; install the chart again, or
-remove the finalizer."""
+Delete both kinds: `kubectl delete llamadeployments,llamaweights --all`, before or after `helm uninstall`. Helm keeps
+the CRDs and every object. Objects of an earlier version may have a finalizer:
+[uninstall](../how-to/install.md#uninstall)."""
 
 #: Where the pages are that an entry names, from docs/reference/.
 PAGES: Final[Mapping[str, str]] = {

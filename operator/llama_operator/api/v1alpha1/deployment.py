@@ -11,7 +11,7 @@ from llama_operator.api.v1alpha1.engine import EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewaySpec
 from llama_operator.api.v1alpha1.images import ImagesSpec
 from llama_operator.api.v1alpha1.model import ModelSpec
-from llama_operator.api.v1alpha1.placement import PlacementSpec
+from llama_operator.api.v1alpha1.placement import PlacementSpec, PodMetadata
 from llama_operator.api.v1alpha1.rollout import RolloutSpec
 from llama_operator.api.v1alpha1.sharding import DeviceSpec, DType, ShardingSpec, StageResources
 from llama_operator.api.v1alpha1.staging import StagingSpec
@@ -117,6 +117,11 @@ class LlamaDeploymentSpec(ApiModel):
     )
     engine: EngineSpec = Field(default=EngineSpec(), description="Engine options.")
     images: ImagesSpec = Field(default=ImagesSpec(), description="The images of the pods.")
+    pod_template: PodMetadata = Field(
+        default=PodMetadata(),
+        description="Labels and annotations of the stage pods and the gateway pods. A change is written to running "
+        "stage pods in place; the gateway's pods are replaced one by one.",
+    )
     gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change is rolled out to the groups.")
     verify: VerifySpec = Field(default=VerifySpec(), description="How a group is verified before it gets requests.")

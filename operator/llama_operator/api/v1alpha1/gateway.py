@@ -1,12 +1,14 @@
 """The gateway: the one place where a request waits. Its limits and deadlines; all times in seconds."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
+from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_operator.api.v1alpha1.placement import PodMetadata
 
 _CONNECT_FIRST: Final = Rule(
     "self.connectTimeoutSeconds <= self.firstByteTimeoutSeconds",
@@ -14,6 +16,29 @@ _CONNECT_FIRST: Final = Rule(
     field="connectTimeoutSeconds",
     shown="{self.connectTimeoutSeconds} and {self.firstByteTimeoutSeconds}",
 )
+
+
+_HOST: Final = "[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?"
+_ORIGIN: Final = rf"[a-z][a-z0-9+.-]*://([*][.])?({_HOST}|[[][0-9a-f:.]+[]])(:[1-9][0-9]{{0,4}})?"
+_ORIGIN_RULE: Final = Rule(
+    f"self == '*' || {matches(_ORIGIN)}",
+    "gateway.cors.origins must be origins as a browser sends them: scheme://host or scheme://host:port in lower case, "
+    "without path or slash behind, such as https://chat.example.com; https://*.example.com for all hosts below it; "
+    "* for every page",
+)
+Origin = Annotated[str, Field(min_length=1, max_length=255, json_schema_extra=rules(_ORIGIN_RULE))]
+
+
+class CorsSpec(ApiModel):
+    """Which web pages may call the API from a browser (CORS)."""
+
+    origins: tuple[Origin, ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="Origins of the pages: scheme://host[:port], the same with *. before its host for every host below "
+        "it, or * for every page. Only pages of origins that are named may send credentials such as cookies.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
 
 
 class GatewayResources(ApiModel):
@@ -58,8 +83,9 @@ class GatewaySpec(ApiModel):
         default=10,
         ge=0,
         le=3600,
-        description="After this wait for a group a stream starts with status 200 and gets an SSE comment each time it "
-        "passes again, so that no proxy closes it; later errors are events of the stream. 0 means never.",
+        description="After this time without a first token a stream starts with status 200, and each time that it "
+        "passes again without a byte the stream gets an SSE comment, so that no proxy closes it; later errors are "
+        "events of the stream. 0 means never.",
     )
     connect_timeout_seconds: int = Field(
         default=2, ge=1, le=60, description="Deadline of a connection to a group; then another group is tried."
@@ -82,7 +108,15 @@ class GatewaySpec(ApiModel):
         description="Requests that one gateway pod sends to a group at once. If absent, its share of "
         "maxConcurrentRequests.",
     )
+    cors: CorsSpec | None = Field(
+        default=None,
+        description="Web pages that may call the API from a browser. If absent, none of another origin may.",
+    )
     drain_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Time for requests in flight when a gateway pod is ended."
+    )
+    pod_template: PodMetadata = Field(
+        default=PodMetadata(),
+        description="Labels and annotations of the gateway pods only, over those of spec.podTemplate.",
     )
     resources: GatewayResources = Field(default=GatewayResources(), description="CPU and memory of a gateway pod.")

@@ -1,16 +1,19 @@
-"""Where the stages of a group may run."""
+"""Where the stages of a group may run, and which labels and annotations pods have."""
 
 from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.patterns import NAME, QUALIFIED_NAME, matches
+from llama_operator.api.crdgen.pod_rules import annotation_rules, label_rules
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
 from llama_serving.config.names import DNS_SUBDOMAIN
 
 # Bounded so that the API server can bound the cost of the rules.
 LabelValue = Annotated[str, Field(max_length=63)]
+AnnotationValue = Annotated[str, Field(max_length=16_384)]
+_MOST_PAIRS: Final = 32
 
 
 def selector_rules(field: str) -> tuple[Rule, ...]:
@@ -27,22 +30,23 @@ def selector_rules(field: str) -> tuple[Rule, ...]:
     )
 
 
+# Items of a list have no defaults in the CRD, so a rule asks for each field with its default.
 _TOLERATION_RULES: Final = (
     Rule(
-        "self.operator != 'Exists' || self.value == ''",
+        "self.?operator.orValue('Equal') != 'Exists' || self.?value.orValue('') == ''",
         "placement.tolerations: value must be empty when operator is Exists",
-        shown="key is {self.key}, value is {self.value}",
+        shown="key is {self.?key.orValue('')}, value is {self.?value.orValue('')}",
         field="value",
     ),
     Rule(
-        "self.key != '' || self.operator == 'Exists'",
+        "self.?key.orValue('') != '' || self.?operator.orValue('Equal') == 'Exists'",
         "placement.tolerations: operator must be Exists when key is empty, which tolerates every taint",
         field="operator",
     ),
     Rule(
-        "!has(self.tolerationSeconds) || self.effect == 'NoExecute'",
+        "!has(self.tolerationSeconds) || self.?effect.orValue('') == 'NoExecute'",
         "placement.tolerations: tolerationSeconds needs effect NoExecute",
-        shown="key is {self.key}",
+        shown="key is {self.?key.orValue('')}",
         field="effect",
     ),
 )
@@ -100,3 +104,24 @@ class PlacementSpec(ApiModel):
         description="PriorityClass of the stage pods. If empty, the cluster's default.",
         json_schema_extra=rules(_PRIORITY_RULE),
     )
+
+
+class PodMetadata(ApiModel):
+    """Labels and annotations of the stage pods and the gateway pods."""
+
+    labels: dict[str, LabelValue] = Field(
+        default={},
+        description="Labels, beside the operator's own.",
+        json_schema_extra=rules(*label_rules("podTemplate.labels"), maxProperties=_MOST_PAIRS),
+    )
+    annotations: dict[str, AnnotationValue] = Field(
+        default={},
+        description="Annotations, beside the operator's own.",
+        json_schema_extra=rules(*annotation_rules("podTemplate.annotations"), maxProperties=_MOST_PAIRS),
+    )
+
+    def over(self, other: "PodMetadata") -> "PodMetadata":
+        """Return both; of a key that both have, the value of this one."""
+        return PodMetadata(
+            labels={**other.labels, **self.labels}, annotations={**other.annotations, **self.annotations}
+        )

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.rules import Rule, rules
-from llama_operator.api.v1alpha1.base import ApiModel
+from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
 
 _SOME_ROOM: Final = Rule(
     "self.maxSurge > 0 || self.maxUnavailable > 0",
@@ -44,7 +44,8 @@ class RolloutSpec(ApiModel):
         description="inPlace swaps the weights in the running pods; surge starts a new group before an old one "
         "goes; drain takes an old group down before the new one starts. auto takes inPlace when only the weights "
         "change, else surge when the free devices hold one more group, else drain when the groups that stay are "
-        "enough for the present load, else it waits, and the status names what is missing.",
+        "enough for the present load, else it waits, and the status names what is missing. auto never drains the only "
+        "group that serves: that outage is yours to allow, with drain.",
     )
     max_surge: int = Field(default=1, ge=0, le=1000, description="Groups above replicas while groups are replaced.")
     max_unavailable: int = Field(
@@ -62,5 +63,16 @@ class RolloutSpec(ApiModel):
     )
     partition: int = Field(
         default=0, ge=0, le=1000, description="Only groups with this ordinal or a higher one are changed."
+    )
+    restarted_at: Timestamp | None = Field(
+        default=None,
+        description="RFC 3339 time, such as 2026-01-31T12:00:00Z. Setting or changing it replaces all groups in turn, "
+        "as a rollout, and takes in the operator's present default images. Its value has no other meaning.",
+    )
+    rehearsal: bool = Field(
+        default=True,
+        description="Before a change that needs new pods touches a group that serves, try what can be tried without "
+        "its devices: that the nodes hold the new group, that the API server takes its objects, that its image is "
+        "there and takes the configuration. False starts at once.",
     )
     canary: CanarySpec = Field(default=CanarySpec(), description="Groups that change first and are watched.")

@@ -1,6 +1,6 @@
 """The status of a LlamaDeployment. Written by one function, once per pass, only if different."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -8,11 +8,19 @@ from pydantic.alias_generators import to_camel
 from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
 from llama_serving.config.model import ModelFacts
 
+#: The generation that the operator has observed of an object that it has not seen yet.
+NOT_OBSERVED: Final = -1
+
+#: What every status says of its generation.
+OBSERVED_GENERATION: Final = (
+    "Generation of the spec that this status speaks of; -1: the operator has not seen the object."
+)
+
 
 class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
-    type: str = Field(max_length=316, description="Available, Progressing or Degraded.")
+    type: str = Field(max_length=316, description="Available, Degraded, Progressing, Ready, Reconciling or Stalled.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=1024, description="Machine word for why.")
     message: str = Field(max_length=32768, description="Sentence with numbers for why.")
@@ -95,6 +103,17 @@ class RolloutPreview(ApiModel):
     seconds: int | None = Field(default=None, description="Expected duration; absent when nothing was measured yet.")
 
 
+class RehearsalStatus(ApiModel):
+    """What was tried before the first step of a rollout."""
+
+    outcome: Literal["running", "failed", "passed"] = Field(description="How it stands.")
+    reason: str = Field(default="", description="Machine word for why.")
+    message: str = Field(default="", description="Sentence with numbers for why.")
+    nodes: tuple[str, ...] = Field(default=(), description="Nodes on which the new image is pulled ahead.")
+    started: Timestamp = Field(description="When it was started.")
+    seconds: int = Field(default=0, ge=0, description="Seconds until it passed, or failed last.")
+
+
 class RolloutStatus(ApiModel):
     """The present rollout, or the last one."""
 
@@ -102,7 +121,9 @@ class RolloutStatus(ApiModel):
     verification_hash: str = Field(
         description="Hash of key, verify and rollout.canary: a held rollout is tried again when it changes."
     )
-    phase: Literal["RollingOut", "RollingBack", "Held", "Done"] = Field(description="Phase of the rollout.")
+    phase: Literal["Rehearsing", "RollingOut", "RollingBack", "Held", "Done"] = Field(
+        description="Phase of the rollout."
+    )
     reason: str = Field(default="", description="Machine word for why.")
     message: str = Field(default="", description="Sentence with numbers for why.")
     before: str = Field(default="", alias="from", description="Weights and pod hash before.")
@@ -114,6 +135,9 @@ class RolloutStatus(ApiModel):
     id: str = Field(default="", description="Id of the weights, as in the header x-llama-weights.")
     preview: RolloutPreview = Field(
         default=RolloutPreview(), description="Its steps and cost, computed before the first."
+    )
+    rehearsal: RehearsalStatus | None = Field(
+        default=None, description="What was tried before the first step; absent where nothing had to be."
     )
     step: str = Field(default="", description="Groups changed so far, such as 1 of 2.")
     started: Timestamp = Field(description="When it was started.")
@@ -200,6 +224,15 @@ class AutoscalingStatus(ApiModel):
     )
     raised: Timestamp | None = Field(default=None, description="When the target was last raised.")
     lowered: Timestamp | None = Field(default=None, description="When the target was last lowered.")
+    owes: bool = Field(
+        default=False,
+        description="Whether requests left without an answer while no group served: their clients may come back, so "
+        "the last group is kept for them beyond idleAfterSeconds.",
+    )
+    failed_starts: int = Field(
+        default=0, ge=0, description="Groups in a row that started for a request and did not come to serve."
+    )
+    gave_up: Timestamp | None = Field(default=None, description="When the last of them was given up.")
     warm: str = Field(default="", description="Claims kept for groups that do not run, and their size.")
 
 
@@ -214,7 +247,7 @@ class RequeueState(ApiModel):
 class LlamaDeploymentStatus(ApiModel):
     """What the operator observed in its last pass."""
 
-    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
+    observed_generation: int = Field(default=NOT_OBSERVED, ge=NOT_OBSERVED, description=OBSERVED_GENERATION)
     replicas: int = Field(default=0, ge=0, description="Groups that have pods.")
     ready_replicas: int = Field(default=0, ge=0, description="Groups that get requests.")
     groups_ready: str = Field(default="", description="Ready and desired groups, such as 1/2.")
@@ -243,6 +276,7 @@ class LlamaDeploymentStatus(ApiModel):
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Available, Progressing and Degraded.",
+        description="Available, Degraded and Progressing, for people and alerts; Ready, Reconciling and Stalled, of "
+        "which one is True, for tools that wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -10,7 +10,7 @@ from llama_operator.api.v1alpha1.base import ApiModel
 from llama_serving.config.desired import GoldenPrompt, Verify
 
 _ASKS_SOMETHING: Final = Rule(
-    "self.expect != '' || self.pattern != ''",
+    "self.?expect.orValue('') != '' || self.?pattern.orValue('') != ''",
     "a prompt in verify.goldenPrompts must have an expected text or a pattern: set expect, pattern or both",
 )
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
-from llama_operator.api.v1alpha1.status import Condition, ModelFactsStatus
+from llama_operator.api.v1alpha1.status import NOT_OBSERVED, OBSERVED_GENERATION, Condition, ModelFactsStatus
 
 
 class ResolveAttempt(ApiModel):
@@ -20,7 +20,7 @@ class ResolveAttempt(ApiModel):
 class LlamaWeightsStatus(ApiModel):
     """What the last attempt to resolve the weights found."""
 
-    observed_generation: int = Field(default=0, ge=0, description="Generation of the spec that this status speaks of.")
+    observed_generation: int = Field(default=NOT_OBSERVED, ge=NOT_OBSERVED, description=OBSERVED_GENERATION)
     ready: bool = Field(default=False, description="The weights were accepted and their manifest is stored.")
     reason: str = Field(default="", description="Machine word: Accepted, why they were refused, or what they wait for.")
     message: str = Field(default="", description="Sentence with numbers for reason.")
@@ -45,6 +45,6 @@ class LlamaWeightsStatus(ApiModel):
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Ready.",
+        description="Ready, Reconciling and Stalled, of which one is True.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -12,6 +12,7 @@ class GroupCounts:
     held: int = 0  # created, and waiting for capacity: they do not count as starting
     leaving: int = 0  # drain, and can still return
     rolling: bool = False  # a rollout is under way, so nothing is scaled down
+    failing: int = 0  # of those that start: their engine failed again and again, and never served
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Limits:
     idle_after: float = 600.0  # without any request, before the last group is removed; needs floor 0
     step: int | None = None  # groups that one decision adds at most; None: as many as there are, at least 4
     start: float = 120.0  # time that a start takes before one was measured
+    give_up: float = 7200.0  # time that a start may take; then it is given up where no group need be there
 
     @property
     def in_group(self) -> int:

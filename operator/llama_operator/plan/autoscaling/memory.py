@@ -10,6 +10,7 @@ from llama_operator.api.v1alpha1.status import AutoscalingStatus
 from llama_operator.plan.autoscaling.demand import DemandHistory
 from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load, PreviousReading
+from llama_operator.plan.autoscaling.owed import Owed
 from llama_operator.plan.reasons import Explanation
 
 KEPT_STARTS = 20
@@ -24,6 +25,9 @@ class DurableState:
     lowered: datetime | None = None
     starts: tuple[float, ...] = ()  # seconds that past starts took, the latest last
     seconds_per_token: float | None = None  # of a slot, as last measured
+    owes: bool = False  # requests left without an answer while no group served
+    failed_starts: int = 0  # in a row, for requests at zero groups
+    gave_up: datetime | None = None  # the last of them
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class PolicyState:
 
     durable: DurableState = DurableState()
     history: DemandHistory = field(default_factory=DemandHistory)  # volatile
+    owed: Owed | None = None  # volatile; None: nothing was read yet
 
     def with_starts(self, seconds: tuple[float, ...]) -> "PolicyState":
         """Add starts that have ended since; the last KEPT_STARTS are kept."""
@@ -49,6 +54,7 @@ class AutoscalingMemory:
     state: PolicyState | None = None
     status: AutoscalingStatus | None = None
     new_leaders: frozenset[str] = frozenset()  # uids of leaders that have had no request yet
+    next_serves: float | None = None  # seconds until a group that starts now, or has begun to, is expected to serve
 
 
 #: Of a new process.

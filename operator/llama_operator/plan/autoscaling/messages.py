@@ -3,7 +3,11 @@
 A sentence about a target that stays has no figures of the load in it: it would change the status in every pass.
 """
 
+from datetime import datetime
+
+from llama_operator.plan.autoscaling.owed import FIRST_PAUSE, LONGEST_PAUSE
 from llama_operator.plan.autoscaling.situation import Situation
+from llama_serving.config.backoff import doubling_pause
 from llama_serving.config.reasons import ScaleReason
 from llama_serving.config.wording import plural
 
@@ -11,6 +15,24 @@ from llama_serving.config.wording import plural
 def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:
     """Write one clause without a full stop."""
     return _changed(seen, target, reason) if target != seen.before else _unchanged(seen, reason)
+
+
+def start_failed(times: int, *, seconds: float, pause: float) -> str:
+    """Say that a start was given up, and when the next one may come."""
+    return (
+        f"0 groups: a group that started for a request did not serve within {seconds:.0f} s, {times} in a row; the"
+        f" next request starts another one in {pause:.0f} s at the earliest"
+    )
+
+
+def no_start_yet(times: int, *, at: datetime | None) -> str:
+    """Say that starts for requests failed, and from when on the next one may come; empty where none did."""
+    if at is None:
+        return ""
+    return (
+        f"0 groups: {plural(times, 'start')} for a request in a row did not come to serve; a request starts the next"
+        f" one from {at:%Y-%m-%d %H:%M:%S} UTC on"
+    )
 
 
 def _changed(seen: Situation, target: int, reason: ScaleReason) -> str:
@@ -25,6 +47,12 @@ def _changed(seen: Situation, target: int, reason: ScaleReason) -> str:
             return f"{groups}: maxReplicas allows {limits.ceiling}"
         case ScaleReason.IDLE:
             return f"0 groups: no request for {seen.history.quiet:.0f} s, idleAfterSeconds is {limits.idle_after:.0f}"
+        case ScaleReason.START_FAILED:
+            return start_failed(
+                seen.failed_starts + 1,
+                seconds=max(seen.groups.starting),
+                pause=doubling_pause(seen.failed_starts + 1, first=FIRST_PAUSE, longest=LONGEST_PAUSE),
+            )
         case ScaleReason.LESS_LOAD:
             return (
                 f"{groups} instead of {seen.target}: no more than {seen.enough} were needed within the last "
@@ -54,6 +82,8 @@ def _unchanged(seen: Situation, reason: ScaleReason) -> str:
         ScaleReason.MEASURING: f"{groups}; scale-down needs the load of {windows.keep:.0f} s",
         ScaleReason.UNKNOWN: f"{groups}; no scale-down without an answer from {silent}",
         ScaleReason.ROLLING_OUT: f"{possible}, after the rollout",
+        ScaleReason.AWAITS_RETURN: f"{groups}, kept for requests that left without an answer and may come back",
+        ScaleReason.START_FAILED: no_start_yet(seen.failed_starts, at=seen.not_before),
         ScaleReason.IDLE: "0 groups: no request waits; the first one starts a group",
     }
     return messages.get(reason, f"{groups} hold the load; a group holds {seen.limits.in_group} requests at a time")

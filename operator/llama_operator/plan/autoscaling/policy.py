@@ -5,7 +5,8 @@ The function is pure, and the same in the operator and in replay. With h, the ti
     up      to the most of: what the load takes that is certain, or will be certain within h (forecast.py);
             what the queue takes that will be left in h when all that is starting has come (sizing.py)
     down    by one group, when for ``keep`` seconds fewer were likely to be needed, ``cooldown`` seconds after the last
-            raise and a part of it after the last scale-down; to zero after ``idle_after`` seconds without a request
+            raise and a part of it after the last scale-down; to zero after ``idle_after`` seconds without a request,
+            if nobody is owed an answer (owed.py)
 
 The target counts groups, those that start included, so nothing is ordered twice. A raise adds ``step`` groups at most
 and the next comes a quarter of h later (at most the wait limit): what is ordered shows in the readings first. While a
@@ -23,6 +24,7 @@ from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.messages import message_for
+from llama_operator.plan.autoscaling.owed import Owed, next_start, owed_after, owed_again, starts_in_vain
 from llama_operator.plan.autoscaling.situation import Situation
 from llama_operator.plan.autoscaling.windows import windows_for
 from llama_serving.config.reasons import ScaleReason
@@ -40,6 +42,7 @@ class Decision:
     reason: str  # a ScaleReason
     message: str  # one sentence; with figures of the load only when the target changes
     detail: dict[str, float] = field(default_factory=dict)  # the figures behind it, for metrics and replay
+    next_serves: float = 0.0  # seconds until a group that starts, or the next one that would, is expected to serve
 
 
 def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limits, now: datetime) -> Decision:
@@ -52,10 +55,18 @@ def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limit
     needs = demand.needs(state.history, history, load, windows=windows, supply=supply, speed=speed)
     if load.known and load.span > 0:
         history = demand.with_peak(history, needs.likely, span=load.span, keep=windows.keep)
-    seen = Situation(load, groups, limits, windows, history, needs, state.durable.target)
+    owed = owed_after(state.owed or (owed_again() if state.durable.owes else Owed()), load, serving=groups.serving)
+    again = next_start(state.durable.failed_starts, state.durable.gave_up)
+    seen = Situation(
+        load, groups, limits, windows, history, needs, state.durable.target, owed,
+        failed_starts=state.durable.failed_starts, not_before=again, paused=again is not None and now < again,
+    )  # fmt: skip
     target, reason = _target(seen)
-    after = _noted(PolicyState(state.durable, history), target, now)
-    return Decision(target, after, reason, message_for(seen, target, reason), seen.figures())
+    gave_up = now if seen.target and reason is ScaleReason.START_FAILED else None
+    after = _noted(PolicyState(_with_starts(state.durable, seen, gave_up), history, owed), target, now)
+    paused = (again - now).total_seconds() if again and now < again and not groups.starting else 0.0
+    next_serves = paused + min(due, default=windows.horizon)
+    return Decision(target, after, reason, message_for(seen, target, reason), seen.figures(), next_serves)
 
 
 def _target(seen: Situation) -> tuple[int, ScaleReason]:
@@ -65,6 +76,8 @@ def _target(seen: Situation) -> tuple[int, ScaleReason]:
         return low, ScaleReason.AT_MINIMUM
     if seen.target > high:
         return high, ScaleReason.AT_MAXIMUM
+    if seen.target and starts_in_vain(seen.groups, seen.limits):
+        return 0, ScaleReason.START_FAILED
     if min(seen.wanted, high) > seen.target:
         return _scale_up(seen)
     return _scale_down(seen) if max(seen.enough, low) < seen.target else (seen.target, _steady(seen))
@@ -73,6 +86,8 @@ def _target(seen: Situation) -> tuple[int, ScaleReason]:
 def _scale_up(seen: Situation) -> tuple[int, ScaleReason]:
     if seen.groups.held:
         return seen.target, ScaleReason.NO_ROOM
+    if not seen.target and seen.paused:
+        return 0, ScaleReason.START_FAILED
     pause = min(seen.windows.wait, seen.windows.horizon / 4)
     if seen.history.raised < pause and seen.target:
         return seen.target, ScaleReason.WARMING_UP
@@ -92,6 +107,8 @@ def _scale_down(seen: Situation) -> tuple[int, ScaleReason]:
         return seen.target, ScaleReason.UNKNOWN
     if seen.groups.rolling:
         return seen.target, ScaleReason.ROLLING_OUT
+    if seen.owed.holds and (seen.target == 1 or not (seen.groups.serving and seen.owed.answering)):
+        return seen.target, ScaleReason.AWAITS_RETURN
     if history.age < max(windows.keep, windows.cooldown):
         return seen.target, ScaleReason.MEASURING
     if history.raised < windows.cooldown or history.lowered < windows.cooldown / (4 * spare):
@@ -107,7 +124,7 @@ def _steady(seen: Situation) -> ScaleReason:
     if seen.enough > seen.limits.ceiling:
         return ScaleReason.AT_MAXIMUM
     if not seen.target:
-        return ScaleReason.IDLE
+        return ScaleReason.START_FAILED if seen.failed_starts else ScaleReason.IDLE
     return ScaleReason.WARMING_UP if seen.groups.starting else ScaleReason.HOLDS_LOAD
 
 
@@ -120,10 +137,20 @@ def _noted(state: PolicyState, target: int, now: datetime) -> PolicyState:
     """Note the measured speed, the target, and when it was raised or lowered."""
     durable, history = _with_speed(state), state.history
     if durable.target is None or target == durable.target:
-        return PolicyState(replace(durable, target=target) if durable.target is None else durable, history)
+        return replace(state, durable=replace(durable, target=target) if durable.target is None else durable)
     if target > durable.target:
-        return PolicyState(replace(durable, target=target, raised=now), replace(history, raised=0.0))
-    return PolicyState(replace(durable, target=target, lowered=now), replace(history, lowered=0.0))
+        return PolicyState(replace(durable, target=target, raised=now), replace(history, raised=0.0), state.owed)
+    return PolicyState(replace(durable, target=target, lowered=now), replace(history, lowered=0.0), state.owed)
+
+
+def _with_starts(durable: DurableState, seen: Situation, gave_up: datetime | None) -> DurableState:
+    """Note whether anything is owed, and the starts that were given up: forgotten when a group serves."""
+    durable = replace(durable, owes=seen.owed.holds)
+    if seen.groups.serving:
+        return replace(durable, failed_starts=0, gave_up=None)
+    if gave_up:
+        return replace(durable, failed_starts=durable.failed_starts + 1, gave_up=gave_up)
+    return durable
 
 
 def _with_speed(state: PolicyState) -> DurableState:

@@ -12,6 +12,7 @@ from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import GatewayPod, merge
 from llama_operator.plan.autoscaling.memory import AutoscalingMemory, PolicyState, ScalingResult
+from llama_operator.plan.autoscaling.owed import BEFORE_START, FAILURES
 from llama_operator.plan.autoscaling.policy import decide
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, minimum_at
 from llama_operator.plan.autoscaling.starts import expected_start, measured_starts, new_leaders
@@ -54,7 +55,7 @@ def scale(
         target=decision.target,
         status=after,
         decided=known is None or decision.target != before.target,
-        memory=AutoscalingMemory(reading, decision.state, after, new_leaders(groups)),
+        memory=AutoscalingMemory(reading, decision.state, after, new_leaders(groups), decision.next_serves),
         load=load,
         groups=counts,
         reason=decision.reason,
@@ -67,7 +68,7 @@ def group_counts(groups: Iterable[Group], target: int, *, rolling: bool, now: da
     """Count every group once. Starting are those that are wanted and do not serve, whatever is the cause."""
     groups = tuple(groups)
     wanted = wanted_ordinals(groups, target, now)
-    serving, held, leaving, starting = 0, 0, 0, []
+    serving, held, leaving, failing, starting = 0, 0, 0, 0, []
     for ordinal in sorted({group.id.ordinal for group in groups}):
         mine = [group for group in groups if group.id.ordinal == ordinal]
         if any(group.may_serve(now) and not group.incomplete for group in mine):
@@ -78,7 +79,8 @@ def group_counts(groups: Iterable[Group], target: int, *, rolling: bool, now: da
             held += 1
         else:
             starting.append(min(_age(group, now) for group in mine))
-    return GroupCounts(serving, tuple(sorted(starting, reverse=True)), held, leaving, rolling)
+            failing += int(all(_fails(group) for group in mine))
+    return GroupCounts(serving, tuple(sorted(starting, reverse=True)), held, leaving, rolling, failing)
 
 
 def limits_for(spec: LlamaDeploymentSpec, auto: AutoscalingSpec, *, minimum: ScheduledMinimum, start: float) -> Limits:
@@ -96,6 +98,7 @@ def limits_for(spec: LlamaDeploymentSpec, auto: AutoscalingSpec, *, minimum: Sch
         idle_after=auto.idle_after_seconds,
         step=auto.max_scale_up,
         start=start,
+        give_up=float(spec.start_timeout_seconds + BEFORE_START),
     )
 
 
@@ -122,6 +125,12 @@ def _bounds(snapshot: Snapshot, auto: AutoscalingSpec, minimum: ScheduledMinimum
         "schedule": minimum.schedule,
         "warm": warm_sentence(snapshot),
     }
+
+
+def _fails(group: Group) -> bool:
+    """Return whether an engine of it failed again and again, and it never had a request."""
+    leader = group.leader
+    return any(pod.restarts >= FAILURES for pod in group.pods) and (leader is None or leader.in_rotation is None)
 
 
 def _age(group: Group, now: datetime) -> float:

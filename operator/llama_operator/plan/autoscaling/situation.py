@@ -1,11 +1,13 @@
 """Everything that a target is chosen from, as one value."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from llama_operator.plan.autoscaling import demand
 from llama_operator.plan.autoscaling.demand import DemandHistory, Needs
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
+from llama_operator.plan.autoscaling.owed import Owed
 from llama_operator.plan.autoscaling.windows import Windows
 
 
@@ -20,6 +22,10 @@ class Situation:
     history: DemandHistory
     needs: Needs
     before: int | None  # the last target; None: there was none
+    owed: Owed
+    failed_starts: int  # in a row
+    not_before: datetime | None  # no group is started for a request before this
+    paused: bool  # it is before that
 
     @property
     def target(self) -> int:

@@ -23,16 +23,33 @@ def first_status(
 
 def durable_state(status: AutoscalingStatus) -> DurableState:
     """Read back what survives a restart."""
-    return DurableState(status.target, status.raised, status.lowered, status.starts, status.seconds_per_token)
+    return DurableState(
+        status.target,
+        status.raised,
+        status.lowered,
+        status.starts,
+        status.seconds_per_token,
+        owes=status.owes,
+        failed_starts=status.failed_starts,
+        gave_up=status.gave_up,
+    )
 
 
 def status_after(status: AutoscalingStatus, decision: Decision, moment: datetime) -> AutoscalingStatus:
-    """Update the status by a decision: what survives a restart changes with the target and the starts only.
+    """Update the status by a decision: what survives a restart changes with the target and the starts only,
+    and when requests begin or end to be owed an answer.
 
     All is rounded as it is read back, so that a status that nothing changed equals the one that was written.
     """
     durable = decision.state.durable
-    status = status.model_copy(update={"starts": tuple(round(one, 1) for one in durable.starts)})
+    status = status.model_copy(
+        update={
+            "starts": tuple(round(one, 1) for one in durable.starts),
+            "owes": durable.owes,
+            "failed_starts": durable.failed_starts,
+            "gave_up": durable.gave_up.replace(microsecond=0) if durable.gave_up else None,
+        }
+    )
     if decision.target == status.target:
         return status
     speed = durable.seconds_per_token

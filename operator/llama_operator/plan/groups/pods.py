@@ -6,18 +6,22 @@ the object, and asking again would not help.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from llama_operator.observe.causes.kubelet import ended_cause
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Actions, CreateStage, DeletePod, SetRotation
+from llama_operator.plan.causes import LONGEST, ending_words
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.gang import half_placed
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.sentences import causes as cause_sentences
 from llama_operator.plan.sentences import groups as sentences
 from llama_operator.plan.sentences import placement as placement_sentences
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
+from llama_serving.config.wording import clause, rough_seconds
 
 # A broken group serves nobody: its pods need no long grace period. Seconds.
 BROKEN_GRACE = 5
@@ -88,13 +92,29 @@ def _lost(pods: tuple[PodView, ...], stages: int, state: PlanState) -> str:
     """Say why the group cannot go on with the pods it has; empty when it can."""
     for pod in pods:
         if pod.finished:
-            return sentences.pod_ended(pod.name, word=pod.reason or pod.phase, said=pod.message)
+            return _ended(pod)
         if not pod.alive:
-            return sentences.pod_deleted(pod.name)
+            return _leaving(pod, state.now)
         if pod.stage >= stages:
             return sentences.pod_surplus(pod.name)
     absent = stages - len(pods)
     return sentences.pods_vanished(absent) if pods and absent and _was_complete(pods, state) else ""
+
+
+def _ended(pod: PodView) -> str:
+    cause = ended_cause(pod.reason, pod.message) or (ended_cause(*pod.target) if pod.target else None)
+    if cause is not None:
+        return cause_sentences.pod_ended_by(pod.name, why=ending_words(cause, pod.node))
+    return sentences.pod_ended(pod.name, word=pod.reason or pod.phase, said=clause(pod.message, LONGEST))
+
+
+def _leaving(pod: PodView, now: datetime) -> str:
+    """Say why a pod goes, or why it stays although it was deleted."""
+    if pod.gone_by and pod.finalizers and now > pod.gone_by + OVERDUE:
+        waited = rough_seconds((now - pod.gone_by).total_seconds())
+        return cause_sentences.kept_by_finalizers(pod.name, finalizers=pod.finalizers, waited=waited)
+    cause = ended_cause(*pod.target) if pod.target else None
+    return sentences.pod_deleted(pod.name, why=ending_words(cause, pod.node) if cause else "")
 
 
 def _was_complete(pods: tuple[PodView, ...], state: PlanState) -> bool:

@@ -42,7 +42,7 @@ def update_groups(state: PlanState, policy: UpdatePolicy) -> Actions:
         surge_left=replicas + policy.surge - len(state.groups) - missing,
     )
     run = _Pass(state, policy, budget)
-    changed = (_update(ordinal, run) for ordinal in sorted(state.ordinals, reverse=policy.reverse))
+    changed = (_update(ordinal, run) for ordinal in policy.order(state.ordinals))
     return _in_order(add_up((drain_surplus(state), *changed, _leave_dying(state))))
 
 
@@ -83,7 +83,8 @@ def _build(group: Group | None, group_id: GroupId, template: GroupTemplate, *, r
     if group is None or not (built.creates or built.complete):  # new, rebuilt or requeued
         return built + Actions(groups=(GroupPlan(group_id, template.serve, template.spec),))
     step = _next_step(group, template, run)
-    serve = step.serve or state.current_weights(group)
+    new = template.serve if built.creates else None  # what the group's file says is not seen yet
+    serve = step.serve or state.current_weights(group) or new
     rendered = Actions(groups=(GroupPlan(group_id, serve, template.spec),)) if serve else Actions(keep=(group_id,))
     return built + _explained(step, state) + rendered
 

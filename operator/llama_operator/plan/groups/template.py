@@ -20,7 +20,7 @@ from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.desired import WeightsArtifact
 
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
-_NOT_IN_GROUP = frozenset({"replicas", "autoscaling", "gateway", "rollout", "verify"})
+_NOT_IN_GROUP = frozenset({"replicas", "autoscaling", "gateway", "pod_template", "rollout", "verify"})
 
 
 @dataclass(frozen=True)

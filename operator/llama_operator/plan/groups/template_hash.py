@@ -5,13 +5,16 @@ keys are the hash's own and never change: a field that is renamed in the code or
 gets a new key, and the value that it had for everybody before is left out. So neither a rename nor a new version of the
 operator, nor a pod that it renders differently, restarts a group.
 
-Not part of it: ``replicas`` and autoscaling, the gateway, how changes are rolled out and verified, how pods are
+Not part of it: ``replicas`` and autoscaling, the gateway, labels and annotations of ``podTemplate``, which running
+pods get in place, how changes are rolled out and verified (but for ``rollout.restartedAt``, which asks for new pods),
+how pods are
 scheduled, the license that was accepted, the served name, and which weights are served. Of the source only the volume
 that it needs counts, and of the weights only their shape, because weights of one shape are swapped in running pods.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
@@ -66,6 +69,7 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("images.pull_secrets", [], lambda spec: list(spec.images.pull_secrets)),
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
     Part("volume", None, lambda spec: _volume(spec.model.source)),
+    Part("restarted_at", None, lambda spec: _moment(spec.rollout.restarted_at)),
 )
 
 #: What two weights must have in common to be swapped in a running engine.
@@ -150,6 +154,11 @@ def _toleration(one: Toleration) -> dict[str, Any]:
 
 def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
     return None if claim is None else _values(_CLAIM, claim)
+
+
+def _moment(time: datetime | None) -> str | None:
+    """Spell a time in one way, whatever its zone."""
+    return time.astimezone(UTC).isoformat() if time else None
 
 
 def _volume(source: str) -> str:

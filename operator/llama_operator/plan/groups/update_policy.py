@@ -1,5 +1,6 @@
 """What the groups are to be in one pass, and how many may change at a time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llama_operator.plan.groups.template import GroupTemplate
@@ -17,6 +18,13 @@ class UpdatePolicy:
     may_disrupt: bool = True  # serving groups may be disrupted, and groups be made beside them
     surge: int = 0  # groups beside those that they replace
     unavailable: int = 1
+    removals: tuple[int, ...] = ()  # ordinals in the order in which their groups leave; others before, as numbered
+
+    def order(self, ordinals: Iterable[int]) -> list[int]:
+        """Return these ordinals in the order in which they are changed."""
+        turns = {ordinal: turn for turn, ordinal in enumerate(self.removals)}
+        by_number = sorted(ordinals, reverse=self.reverse)
+        return sorted(by_number, key=lambda ordinal: turns.get(ordinal, -1))
 
     def template(self, ordinal: int) -> GroupTemplate:
         """Return what the group of this ordinal is to be."""

@@ -12,12 +12,13 @@ counts too, because the scheduler preempts those; not for a pod whose PriorityCl
 """
 
 from collections.abc import Iterable, Mapping
-from math import inf
+from math import floor, inf
 
 from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 
 PODS = "pods"
+MANY = 10_000  # pods: a node that gives no number takes no more of them
 _SLACK = 1e-6  # amounts are sums of floats
 _KEEPS_AWAY = frozenset({"NoSchedule", "NoExecute"})
 
@@ -40,6 +41,8 @@ class FreeCapacity:
         return self._place(pods, preempt=False) or self._place(pods, preempt=True)
 
     def _place(self, pods: tuple[PodRequest, ...], *, preempt: bool) -> bool:
+        if len(pods) == 1 and not preempt:  # nothing to undo: no copy of the whole table
+            return self._place_one(pods)
         free = {node.name: dict(self.free[node.name]) for node in self.nodes}
         if preempt:
             if not all(pod.preempts for pod in pods):
@@ -51,6 +54,13 @@ class FreeCapacity:
         for pod, name in zip(pods, names, strict=True):
             _take(self.free[name], pod)
             self.reserved.setdefault(name, []).append(pod)
+        return True
+
+    def _place_one(self, pods: tuple[PodRequest, ...]) -> bool:
+        names = fit(pods, self.nodes, self.free)
+        if names is None:
+            return False
+        self.reserved.setdefault(names[0], []).append(pods[0])
         return True
 
 
@@ -91,6 +101,23 @@ def has_capacity(free: Mapping[str, float], pod: PodRequest) -> bool:
     )
 
 
+def how_many(pod: PodRequest, free: Mapping[str, float]) -> int:
+    """Count the pods like this one that so much is enough for."""
+    asked = {**pod.requests, PODS: 1}
+    takes = (
+        (free.get(name, inf if name == PODS else 0) + _SLACK) / amount for name, amount in asked.items() if amount > 0
+    )
+    return max(floor(min(min(takes), MANY)), 0)
+
+
+def give_back(free: dict[str, float], pods: Iterable[PodRequest]) -> None:
+    """Add to ``free`` what these pods leave."""
+    for pod in pods:
+        for name, amount in pod.requests.items():
+            free[name] = free.get(name, 0) + amount
+        free[PODS] = free.get(PODS, inf) + 1
+
+
 def may_run(pod: PodRequest, node: NodeCapacity) -> bool:
     """Tell whether the node accepts the pod, whatever is free on it."""
     return not why_not(pod, node)
@@ -129,6 +156,4 @@ def _add_preempted(free: Free, nodes: tuple[NodeCapacity, ...], priority: int) -
     for node in nodes:
         for pod in node.pods:
             if pod.priority < priority:
-                for name, amount in pod.requests.items():
-                    free[node.name][name] = free[node.name].get(name, 0) + amount
-                free[node.name][PODS] += 1
+                give_back(free[node.name], (pod,))

@@ -17,11 +17,13 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from llama_operator.api.v1alpha1.status import RequeueState
+from llama_operator.observe.causes.scheduler import concerns_volumes, scheduler_causes
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Admission
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.scheduler_words import why_unscheduled
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import placement as sentences
 from llama_serving.config.backoff import doubling_pause
@@ -43,12 +45,18 @@ def half_placed(pods: tuple[PodView, ...], snapshot: Snapshot, now: datetime) ->
     refused = [pod for pod in pods if pod.admitted and pod.unscheduled]
     if not refused or (snapshot.capacity is None and not any(pod.node for pod in pods)):
         return ""
+    if not any(pod.node for pod in pods) and all(_waits_for_volume(pod) for pod in refused):
+        return ""  # it holds nothing, and new pods would meet the same claim
     limit = PREEMPTION_LIMIT if any(pod.nominated for pod in pods) else HALF_PLACED_LIMIT
     last = max(moment for pod in pods for moment in (pod.admitted, pod.bound, pod.created) if moment)
     if now - last < limit:
         return ""
-    seconds, said = int(limit.total_seconds()), refused[0].unscheduled
+    seconds, said = int(limit.total_seconds()), why_unscheduled(refused[0], now)
     return sentences.half_placed(stuck=len(refused), pods=len(pods), seconds=seconds, said=said)
+
+
+def _waits_for_volume(pod: PodView) -> bool:
+    return concerns_volumes(scheduler_causes(pod.unscheduled))
 
 
 def admissions(
@@ -84,6 +92,12 @@ def not_before(group: GroupId, requeues: Iterable[RequeueState]) -> datetime | N
     if record is None:
         return None
     return record.at + timedelta(seconds=doubling_pause(record.times, first=FIRST_PAUSE, longest=LONGEST_PAUSE))
+
+
+def first_refused(record: RequeueState) -> datetime:
+    """Return when the scheduler first refused a part of a group that was requeued since, at the latest."""
+    pauses = (doubling_pause(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE) for times in range(1, record.times))
+    return record.at - timedelta(seconds=sum(pauses)) - record.times * HALF_PLACED_LIMIT
 
 
 def requeues_after(

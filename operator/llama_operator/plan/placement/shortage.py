@@ -18,6 +18,7 @@ from llama_operator.plan.placement.fit import (
     may_run,
     why_not,
 )
+from llama_operator.plan.placement.scheduler_words import scheduler_words
 from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_serving.config.reasons import Reason
@@ -33,7 +34,7 @@ def pod_shortage(pod: PodView, capacity: Capacity | None) -> str:
     """Say what a pod that the scheduler refused needs, where it comes closest, and what the scheduler said."""
     request = _request(pod, capacity)
     needs, nearest = sentences.needs(_amounts(request.requests)), _nearest(request, capacity.nodes if capacity else ())
-    return sentences.pod_shortage(needs, nearest=nearest, said=pod.unscheduled)
+    return sentences.pod_shortage(needs, nearest=nearest, said=scheduler_words(pod.unscheduled))
 
 
 def group_shortage(pods: tuple[PodRequest, ...], free: FreeCapacity) -> tuple[Reason, str]:

@@ -8,12 +8,21 @@ lost ones are made again from the stable template.
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.rollout.progress import changing_ordinals
 from llama_operator.plan.rollout.state_machine import Templates
+from llama_operator.plan.rollout.turns import with_turns
 
 
 def update_policy(persisted: Persisted, templates: Templates, state: PlanState) -> UpdatePolicy | None:
     """Choose the policy; None where there is nothing that groups could be made from."""
+    policy, rollout = _policy(persisted, templates, state), persisted.rollout
+    if policy is None or rollout is None or rollout.preview.strategy not in ("surge", "drain"):
+        return policy
+    return with_turns(policy, rollout.preview.strategy, state)
+
+
+def _policy(persisted: Persisted, templates: Templates, state: PlanState) -> UpdatePolicy | None:
     desired, stable, rollout = templates.desired, templates.stable, persisted.rollout
     every, spec = frozenset(state.ordinals), state.spec.rollout
     unavailable = spec.max_unavailable
@@ -21,7 +30,7 @@ def update_policy(persisted: Persisted, templates: Templates, state: PlanState) 
         return UpdatePolicy(desired, desired, every, unavailable=max(unavailable, 1)) if desired else None
     surge = spec.max_surge if rollout and rollout.preview.strategy == "surge" else 0
     ours = rollout is not None and (desired is None or rollout.key == desired.spec_hash)
-    if rollout and ours and rollout.phase in ("RollingBack", "Held"):
+    if rollout and ours and rollout.phase in ("RollingBack", "Held") and not is_undecided(rollout):
         if stable is None:
             return None
         reverse = rollout.phase == "RollingBack"

@@ -2,9 +2,9 @@
 
 from llama_operator.api import CPU
 from llama_operator.api.v1alpha1.status import RolloutPreview
-from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.rollout.durations import measured_seconds
 from llama_operator.plan.rollout.strategy import Choice
 from llama_operator.plan.sentences import rollout as sentences
 
@@ -18,7 +18,7 @@ def preview_rollout(choice: Choice, template: GroupTemplate, before: str, *, sta
     rollout, replicas = state.spec.rollout, state.spec.replicas
     surging = choice.strategy == "surge"
     surge, down = (min(rollout.max_surge, replicas), 0) if surging else (0, min(rollout.max_unavailable, replicas))
-    each = _measured_seconds(choice.strategy, state.groups)
+    each = measured_seconds(choice.strategy, state.groups)
     rounds = -(-replicas // max(surge or down, 1))
     watch = rollout.canary.seconds if rollout.canary.groups else 0
     return RolloutPreview(
@@ -48,14 +48,3 @@ def _steps(strategy: str, template: GroupTemplate, state: PlanState) -> list[str
     if strategy != "surge" and replicas == 1:
         steps.append(sentences.step_only_group())
     return steps
-
-
-def _measured_seconds(strategy: str, groups: tuple[Group, ...]) -> float | None:
-    """Return the longest of one group: swap and verification, or start; None before anything was measured."""
-    states = [group.state for group in groups if group.state]
-    if strategy == "inPlace":
-        swaps = [state.swap.seconds for state in states if state.swap and state.swap.outcome == "done"]
-        checks = [state.measurement.seconds for state in states if state.measurement]
-        return max(swaps) + max(checks, default=0) if swaps else None
-    starts = [sum(state.timings.values()) for state in states if state.timings]
-    return max(starts) if starts else None

@@ -4,6 +4,7 @@ from llama_operator.api.v1alpha1.status import RolloutStatus
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.turns import why_stuck
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
@@ -38,6 +39,11 @@ def explain_progress(rollout: RolloutStatus, desired: GroupTemplate, state: Plan
     if len(updated_ordinals(state, desired, may)) == len(may) and len(may) < state.spec.replicas and spec.partition:
         text = sentences.partition_keeps(weights, partition=spec.partition, step=rollout.step)
         return Explanation(Reason.ROLLOUT_PAUSED, text)
+    stuck = why_stuck(rollout.preview.strategy, desired, state, changing=frozenset(may))
+    if rollout.preview.strategy == "drain" and stuck:
+        return Explanation(
+            Reason.WAITING_FOR_ROOM, sentences.rollout_stuck(step=rollout.step, to=rollout.to, why=stuck)
+        )
     text = sentences.rollout_progress(step=rollout.step, to=rollout.to, before=rollout.before)
     return Explanation(Reason.ROLLING_OUT, text)
 

@@ -14,8 +14,10 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
+from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.standstill import standstill
 from llama_serving.config.reason_catalogue import SETBACKS, reason_from
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import Phase
@@ -43,7 +45,8 @@ def rollback_cause(template: GroupTemplate, state: PlanState, *, since: datetime
     """Return why the rollout of the template is given up; None while nothing speaks against it."""
     groups = (group for group in state.groups if group.id.pod_hash == template.pod_hash)
     inputs = (Input(group, template, state, since) for group in groups)
-    return next((cause for item in inputs for check in CHECKS if (cause := check(item))), None)
+    found = next((cause for item in inputs for check in CHECKS if (cause := check(item))), None)
+    return found or _never_made(template, state, since=since)
 
 
 def staging_refused(item: Input) -> Explanation | None:
@@ -75,6 +78,13 @@ def start_failed(item: Input) -> Explanation | None:
     return next((cause for cause in found if cause), None)
 
 
+def stands_still(item: Input) -> Explanation | None:
+    """Find a group that waits for somebody, and of which nothing has moved for as long as its cause is waited for."""
+    if item.group.in_rotation:
+        return None
+    return _given_up(item.group.pods, item.group.id, item.state, since=item.since)
+
+
 def start_timed_out(item: Input) -> Explanation | None:
     """Find a group whose pods have been on their nodes for too long."""
     placed = [pod for pod in item.group.pods if not pod.unscheduled and not pod.gated]
@@ -94,9 +104,28 @@ CHECKS: Final[tuple[Check, ...]] = (
     staging_refused,  # the bytes are not what the manifest says, do not fit, or cannot be fetched
     swap_failed,  # a running engine could not take them
     verification_failed,  # it took them, and answers badly
+    stands_still,  # its pods cannot run: no image, no claim, no room, a missing reference
     start_failed,  # a new engine says that it cannot start, or restarts again and again
     start_timed_out,  # it says nothing at all
 )
+
+
+def _never_made(template: GroupTemplate, state: PlanState, *, since: datetime) -> Explanation | None:
+    """Find a group whose pods the API server refuses: the one before it is gone, and nothing of it is there."""
+    name = state.snapshot.key.name
+    missing = (GroupId(name, ordinal, template.pod_hash) for ordinal in state.ordinals if not state.at(ordinal))
+    degraded = [one.last_transition_time for one in state.snapshot.status.conditions if one.type == "Degraded"]
+    found = (_given_up((), group_id, state, since=max([since, *degraded])) for group_id in missing)
+    return next((cause for cause in found if cause), None)
+
+
+def _given_up(pods: tuple[PodView, ...], group_id: GroupId, state: PlanState, *, since: datetime) -> Explanation | None:
+    found = standstill(pods, state, group=group_id.name, since=since)
+    if found is None or not found.is_over(state.now):
+        return None
+    seconds = int((state.now - found.since).total_seconds())
+    text = sentences.stood_still(group_id.ordinal, seconds=seconds, why=found.cause.detail)
+    return Explanation(found.cause.reason, text, group_id.ordinal)
 
 
 def _is_for_template(item: Input) -> bool:

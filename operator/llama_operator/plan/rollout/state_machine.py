@@ -1,6 +1,8 @@
 """Where a rollout stands: a state machine whose state is in the status, written before anything is done by it.
 
-    (no rollout) -> RollingOut -> Done                    all groups have the desired template, which becomes the stable
+    (no rollout) -> Rehearsing -> RollingOut -> Done      all groups have the desired template, which becomes the stable
+                    Rehearsing <-> Held                   something is in the way of the first step (decision.py): held
+                                                          until it is gone, or the spec changes
                     RollingOut -> RollingBack -> Held     a rollback cause: back to the stable template, and held there
                                                           until the spec changes
 
@@ -11,8 +13,9 @@ rollout from what is there, whatever phase the present one is in.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus
+from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus, StableTemplate
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
 from llama_operator.plan.groups.template_hash import verification_hash
@@ -25,10 +28,11 @@ from llama_operator.plan.rollout.canary import (
     counter_baselines,
     watch_canary,
 )
+from llama_operator.plan.rollout.decision import StartDecision, decide, is_undecided
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
-from llama_operator.plan.rollout.strategy import Choice, choose, pod_hash_for
+from llama_operator.plan.rollout.strategy import Choice, pod_hash_for
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
@@ -64,9 +68,12 @@ def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Per
         persisted = _end_roll_back(persisted, templates.stable, state)
     if desired is None:
         return persisted
-    if persisted.rollout is None or not _is_same(persisted.rollout, desired, state):
+    rollout = persisted.rollout
+    if rollout is None or not _is_same(rollout, desired, state):
         return start(persisted, desired, state)
-    return _roll_out(persisted, templates, state) if persisted.rollout.phase == "RollingOut" else persisted
+    if is_undecided(rollout):
+        return replace(persisted, rollout=_decide_again(persisted, rollout, desired, state=state))
+    return _roll_out(persisted, templates, state) if rollout.phase == "RollingOut" else persisted
 
 
 def _first_stable(persisted: Persisted, desired: GroupTemplate | None, state: PlanState) -> Persisted:
@@ -90,10 +97,10 @@ def start(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Per
     """Start the rollout of the desired template; the one that runs is superseded."""
     last, stable = persisted.rollout, persisted.stable
     assert stable  # asked by advance
-    running = last is not None and last.phase in ("RollingOut", "RollingBack")
+    running = last is not None and (last.phase in ("RollingOut", "RollingBack") or _is_mixed(last, stable, state))
     if desired.spec_hash == stable.key and not running:
-        held = last is not None and last.phase == "Held"
-        return replace(persisted, rollout=None) if held else persisted
+        open_ = last is not None and last.phase != "Done"
+        return replace(persisted, rollout=None) if open_ else persisted
     rolling_out = last is not None and last.phase == "RollingOut"
     before = last.to if last and rolling_out else template_label(stable.id, stable.pod_hash)
     started = replace(persisted, rollout=_started(persisted, desired, before, state=state))
@@ -105,22 +112,16 @@ def start(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Per
 def _started(persisted: Persisted, desired: GroupTemplate, before: str, *, state: PlanState) -> RolloutStatus:
     stable = persisted.stable
     assert stable  # asked by advance
-    choice = choose(state, stable.template_hash, desired)
-    decided = _with_pod_hash(desired, choice, persisted)
+    decision = decide(state, stable, desired, before=None)
+    decided = _with_pod_hash(desired, decision.choice, persisted)
     return RolloutStatus(
         key=decided.spec_hash,
         verification_hash=verification_hash(state.spec, key=decided.spec_hash),
-        phase="RollingOut",
-        reason=Reason.ROLLING_OUT if choice.strategy else choice.reason,
-        message=sentences.rollout_begins(to=decided.label, before=before) if choice.strategy else choice.why,
-        before=before,
-        to=decided.label,
+        **_decided(decision, decided, before, state=state),
         id=decided.serve.weights.id,
         template_hash=decided.template_hash,
-        pod_hash=decided.pod_hash,
         weights=decided.weights_name,
         digest=decided.digest,
-        preview=preview_rollout(choice, decided, before, state=state),
         step=f"0 of {state.spec.replicas}",
         started=state.now.replace(microsecond=0),
         counter_baselines=counter_baselines(state.snapshot, WeightsPair(stable.id, decided.serve.weights.id)),
@@ -161,8 +162,6 @@ def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> P
             return replace(
                 persisted, rollout=roll_back(rollout, cause, verification_hash(state.spec, key=desired.spec_hash))
             )
-    if not rollout.preview.strategy:
-        return replace(persisted, rollout=_choose_again(persisted, rollout, desired, state=state))
     rollout = watch_canary(rollout, pair, desired, state=state)
     updated = updated_ordinals(state, desired, state.ordinals)
     canary_passed = rollout.canary == "passed" or not state.spec.rollout.canary.groups
@@ -185,26 +184,35 @@ def roll_back(rollout: RolloutStatus, cause: Explanation, verified_by: str) -> R
     return rollout.model_copy(update=update)
 
 
-def _choose_again(
+def _decide_again(
     persisted: Persisted, rollout: RolloutStatus, desired: GroupTemplate, *, state: PlanState
 ) -> RolloutStatus:
-    """Ask whether there is a strategy now; none was possible so far."""
+    """Ask whether the rollout may begin now."""
     assert persisted.stable  # asked by advance
-    choice = choose(state, persisted.stable.template_hash, desired)
-    if not choice.strategy:
-        preview = preview_rollout(choice, desired, rollout.before, state=state)
-        update = {"reason": choice.reason.value, "message": choice.why, "preview": preview}
-        return rollout.model_copy(update=update)
-    decided = _with_pod_hash(desired, choice, persisted)
-    return rollout.model_copy(
-        update={
-            "reason": Reason.ROLLING_OUT.value,
-            "message": sentences.rollout_begins(to=decided.label, before=rollout.before),
-            "to": decided.label,
-            "pod_hash": decided.pod_hash,
-            "preview": preview_rollout(choice, decided, rollout.before, state=state),
-        }
-    )
+    decision = decide(state, persisted.stable, desired, before=rollout.rehearsal)
+    decided = _with_pod_hash(desired, decision.choice, persisted)
+    return rollout.model_copy(update=_decided(decision, decided, rollout.before, state=state))
+
+
+def _decided(decision: StartDecision, decided: GroupTemplate, before: str, *, state: PlanState) -> dict[str, Any]:
+    """Return the fields of a rollout that follow from the decision."""
+    choice = decision.choice
+    begins = sentences.rollout_begins(to=decided.label, before=before)
+    return {
+        "phase": decision.phase,
+        "reason": Reason.ROLLING_OUT.value if choice.strategy else choice.reason.value,
+        "message": begins if choice.strategy else choice.why,
+        "before": before,
+        "to": decided.label,
+        "pod_hash": decided.pod_hash,
+        "preview": preview_rollout(choice, decided, before, state=state),
+        "rehearsal": decision.rehearsal,
+    }
+
+
+def _is_mixed(rollout: RolloutStatus, stable: StableTemplate, state: PlanState) -> bool:
+    """Return whether a rollout that has not begun took over from one that had changed groups already."""
+    return is_undecided(rollout) and any(group.id.pod_hash != stable.pod_hash for group in state.groups)
 
 
 def complete(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Persisted:

@@ -1,10 +1,13 @@
 """Which way a change takes, why, and what it will take: said before the first step.
 
 ``auto``: in place when only the weights change and a group may be out of rotation; else surge when one more group would
-be admitted beside those that are there (plan/placement/admit.py); else drain when the groups that stay are enough for
-the present load; else nothing, and what is missing. Enough: ``in flight + waiting <= (serving groups - 1) *
-maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left out and the load counts
-as it was last seen.
+be admitted beside those that are there (plan/placement/admit.py), and then the next one, to the last; else drain when
+the groups that stay are enough for the present load; else nothing, and what is missing. Enough: ``in flight + waiting
+<= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left
+out and the load counts as it was last seen.
+
+Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy
+begins with groups that could not all come to their place in turn (turns.py).
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,9 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.durations import measured_seconds
+from llama_operator.plan.rollout.turns import why_no_turn
 from llama_operator.plan.sentences import placement as placement_sentences
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
@@ -28,16 +34,30 @@ class Choice:
     strategy: str  # empty where none is possible; then ``reason`` says what kind of obstacle that is
     why: str
     reason: Reason = Reason.ROLLING_OUT
+    contradicts: bool = False  # the spec contradicts itself: nothing but another spec helps
+
+    @property
+    def new_pods(self) -> bool:
+        """Whether groups are made anew, or would be if something was not in the way."""
+        return self.strategy != "inPlace" and not self.contradicts
 
 
 def choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
-    """Choose the strategy of a rollout to the template from groups whose template has another hash, or the same one."""
+    """Choose the strategy of a rollout to the template from groups whose template has another hash, or the same one.
+
+    None is chosen that could not be gone to its end: see turns.py.
+    """
+    choice = _choose(state, template_hash_before, template)
+    return choice if choice.contradicts else _with_turns(choice, template, state)
+
+
+def _choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
     rollout, only_weights = state.spec.rollout, template_hash_before == template.template_hash
     asked: Strategy = rollout.strategy
     if asked == "inPlace":
         return _in_place(rollout, only_weights)
     if asked == "surge":
-        return _surge_asked(rollout)
+        return _surge_asked(state, template, rollout)
     if asked == "drain":
         return _drain_asked(rollout)
     if not state.groups and not only_weights and rollout.max_unavailable:
@@ -55,39 +75,70 @@ def pod_hash_for(choice: Choice, stable: StableTemplate, template: GroupTemplate
     return stable.pod_hash if in_place else short_hash([template.template_hash, template.digest])
 
 
+def _with_turns(choice: Choice, template: GroupTemplate, state: PlanState) -> Choice:
+    """Hold a rollout whose groups cannot all change in their turn."""
+    asked = state.spec.rollout.strategy
+    if asked == "surge":
+        begins = choice.strategy and not missing_for_surge(state, template)  # else nothing is touched
+        why = why_no_turn("surge", template, state) if begins else ""
+        stuck = why and sentences.surge_needs_drain(why)
+    elif asked == "inPlace" or choice.strategy in ("inPlace", "surge") or (asked == "drain" and not choice.strategy):
+        stuck = ""
+    else:
+        stuck = why_no_turn("drain", template, state)
+    if not stuck:
+        return choice
+    return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
+
+
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
     if not only_weights:
-        return Choice("", sentences.in_place_needs_new_pods(), Reason.ROLLOUT_HELD)
+        return _contradiction(sentences.in_place_needs_new_pods())
     if not rollout.max_unavailable:
-        return Choice("", sentences.in_place_needs_unavailable(), Reason.ROLLOUT_HELD)
+        return _contradiction(sentences.in_place_needs_unavailable())
     return Choice("inPlace", sentences.strategy_asked("inPlace"))
 
 
-def _surge_asked(rollout: RolloutSpec) -> Choice:
-    if rollout.max_surge:
-        return Choice("surge", sentences.strategy_asked("surge"))
-    return Choice("", sentences.surge_needs_max_surge(), Reason.ROLLOUT_HELD)
+def _contradiction(text: str) -> Choice:
+    return Choice("", text, Reason.ROLLOUT_HELD, contradicts=True)
+
+
+def _surge_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
+    if not rollout.max_surge:
+        return _contradiction(sentences.surge_needs_max_surge())
+    missing = _missing(state, template)
+    if missing and missing.reason is Reason.UNSCHEDULABLE and rollout.rehearsal:
+        return Choice("", missing.detail, missing.reason)
+    return Choice("surge", sentences.strategy_asked("surge"))
 
 
 def _drain_asked(rollout: RolloutSpec) -> Choice:
-    if rollout.max_unavailable:
-        return Choice("drain", sentences.strategy_asked("drain"))
-    return Choice("", sentences.drain_needs_unavailable(), Reason.ROLLOUT_HELD)
+    if not rollout.max_unavailable:
+        return _contradiction(sentences.drain_needs_unavailable())
+    return Choice("drain", sentences.strategy_asked("drain"))
 
 
 def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
-    missing = sentences.no_surge_allowed()
+    no_surge = sentences.no_surge_allowed()
     if rollout.max_surge:
-        missing = missing_for_surge(state, template)
-        if not missing:
+        no_surge = missing_for_surge(state, template) or why_no_turn("surge", template, state)
+        if not no_surge:
             return Choice("surge", sentences.surge_fits())
     if not rollout.max_unavailable:
-        return Choice("", sentences.neither_surge_nor_drain(missing), Reason.WAITING_FOR_ROOM)
+        return Choice("", sentences.neither_surge_nor_drain(no_surge), Reason.WAITING_FOR_ROOM)
+    serving = sum(group.may_serve(state.now) for group in state.groups)
+    if not serving:
+        return Choice("drain", sentences.nothing_serves(no_surge))
+    if state.spec.replicas == 1:  # of more, one that serves alone is kept until another one serves: see steps.py
+        if why_no_turn("drain", template, state):
+            return Choice("", no_surge, Reason.WAITING_FOR_ROOM)  # to allow the outage would not help
+        seconds = measured_seconds("drain", state.groups)
+        return Choice("", sentences.drain_is_an_outage(no_surge, seconds=seconds), Reason.ROLLOUT_HELD)
     load, staying = present_load(state), max(state.available - 1, 0)
     slots = staying * state.spec.max_concurrent_requests
     if load <= slots:
-        return Choice("drain", sentences.drain_holds_load(missing, groups=staying, slots=slots, load=load))
-    text = sentences.drain_lacks_slots(missing, groups=staying, slots=slots, load=load)
+        return Choice("drain", sentences.drain_holds_load(no_surge, groups=staying, slots=slots, load=load))
+    text = sentences.drain_lacks_slots(no_surge, groups=staying, slots=slots, load=load)
     return Choice("", text, Reason.WAITING_FOR_ROOM)
 
 
@@ -98,9 +149,17 @@ def present_load(state: PlanState) -> int:
 
 def missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
+    if state.snapshot.capacity is None:
+        return placement_sentences.nodes_unknown()
+    missing = _missing(state, template)
+    return missing.detail if missing else ""
+
+
+def _missing(state: PlanState, template: GroupTemplate) -> Explanation | None:
+    """Say why one more group would not be admitted beside those that are there; None: it would, or not known."""
     capacity = state.snapshot.capacity
     if capacity is None:
-        return placement_sentences.nodes_unknown()
+        return None
     own = frozenset(pod.uid for pod in state.snapshot.stages)
     group = WaitingGroup(sentences.one_more_group(), group_request(template.spec, capacity, own_uids=own))
-    return "; ".join(one.detail for one in admit(capacity, [group]).explanations)
+    return next(iter(admit(capacity, [group]).explanations), None)

@@ -46,6 +46,14 @@ def object_of_another(kind: str, name: str) -> str:
     )
 
 
+def applying(count: int) -> str:
+    return f"{plural(count, 'object was', 'objects were')} not as the spec wants and had to be written"
+
+
+def gateways_starting(*, ready: int, asked: int, why: str) -> str:
+    return f"{ready} of {plural(asked, 'gateway')} run as the spec asks and are ready{why and f'; {why}'}"
+
+
 def serving_of(*, serving_: int, wanted: int, ready: int, gateways: int) -> str:
     return f"{serving_} of {wanted} groups serve, {ready} of {gateways} gateways are ready"
 

@@ -20,17 +20,14 @@ def pod_unscheduled(pod: str, shortage: str) -> str:
     return f"pod {pod} {shortage}"
 
 
-def image_unavailable(pod: str, *, node: str, word: str, said: str) -> str:
-    return f"pod {pod} on node {node} has no image: {word}: {said}"
-
-
 def container_failing(pod: str, *, node: str, word: str, said: str, history: str) -> str:
     return f"pod {pod} on node {node}: {word}{said and f': {said}'}{history}"
 
 
-def container_history(*, restarts: int, exit_code: int, last_words: str) -> str:
+def container_history(*, restarts: int, exit_code: int, memory: str, last_words: str) -> str:
+    why = f" since it used more memory than {memory}" if memory else ""
     said = f": {last_words}" if last_words else ""
-    return f", {plural(restarts, 'restart')}, it last ended with code {exit_code}{said}"
+    return f", {plural(restarts, 'restart')}, it last ended with code {exit_code}{why}{said}"
 
 
 def supervisor_silent(pod: str, *, node: str, age: str, error: str, history: str) -> str:
@@ -55,8 +52,8 @@ def pod_ended(pod: str, *, word: str, said: str) -> str:
     return f"pod {pod} ended: {word} {said}".rstrip()
 
 
-def pod_deleted(pod: str) -> str:
-    return f"pod {pod} is being deleted"
+def pod_deleted(pod: str, *, why: str = "") -> str:
+    return f"pod {pod} is being deleted{why and f': {why}'}"
 
 
 def pod_surplus(pod: str) -> str:
@@ -136,6 +133,10 @@ def answer_differs(*, answer: str, expected: str, groups: int) -> str:
 def start_failed(group: int, *, stage: int, restarts: int, said: str) -> str:
     again = f", {plural(restarts, 'restart')}" if restarts else ""
     return f"group {group} stage {stage} does not start{again}: {said}"
+
+
+def stood_still(ordinal: int, *, seconds: int, why: str) -> str:
+    return f"group {ordinal} did not start, and nothing has moved for {seconds} s: {why}"
 
 
 def start_timed_out(group: int, *, minutes: int) -> str:

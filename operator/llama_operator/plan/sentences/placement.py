@@ -26,6 +26,13 @@ def group_waits_for_retry(group: int, *, times: int, at: str) -> str:
     return f"group {group} was requeued {plural(times, 'time')} (only some of its pods fit); next try {at} UTC"
 
 
+def group_never_placed(group: str, *, times: int) -> str:
+    return (
+        f"group {group} was to fit, and was requeued {plural(times, 'time')} since the scheduler placed only some of"
+        " its pods"
+    )
+
+
 def capacity_unknown(error: str) -> str:
     return f"the free capacity of the nodes is not known, so no group is started: {error}"
 
@@ -128,3 +135,15 @@ def too_few_layers(*, pipeline: int, layers: int) -> str:
 
 def context_too_long(*, asked: int, allowed: int) -> str:
     return f"spec.contextLength is {asked}, but the model's config allows {allowed} tokens; use at most {allowed}"
+
+
+def quantization_needs_gpu(*, method: str) -> str:
+    return (
+        f"spec.device.resource is cpu, but the model is quantized with {method}, for which a CPU has no kernels;"
+        " use a GPU, or the model's weights in bfloat16"
+    )
+
+
+def quantization_contradicts(*, asked: str, method: str) -> str:
+    found = f"is quantized with {method}" if method else "is not quantized"
+    return f"spec.engine.quantization is {asked}, but the model {found}; leave the field out"

@@ -96,6 +96,22 @@ def neither_surge_nor_drain(no_surge: str) -> str:
     return f"{no_surge}, and spec.rollout.maxUnavailable is 0"
 
 
+def nothing_serves(no_surge: str) -> str:
+    return f"{no_surge}, and no group serves that would be missed"
+
+
+def drain_is_an_outage(no_surge: str, *, seconds: float | None) -> str:
+    span = f"about {seconds:.0f} s, as long as the last start took" if seconds else "the time of a start"
+    return (
+        f"{no_surge}, and the only group that serves would be gone for {span}; free the devices of one group, or accept"
+        " the outage with spec.rollout.strategy drain"
+    )
+
+
+def rollout_held(*, to: str, why: str, good: str) -> str:
+    return f"{to} is held before its first step: {why}; the groups serve {good}"
+
+
 def drain_holds_load(no_surge: str, *, groups: int, slots: int, load: int) -> str:
     return f"{no_surge}; the {plural(groups, 'group that stays', 'groups that stay')} {_slots(slots, load=load)}"
 
@@ -105,6 +121,35 @@ def drain_lacks_slots(no_surge: str, *, groups: int, slots: int, load: int) -> s
         f"{no_surge}, and the {plural(groups, 'group')} that would stay {_slots(slots, load=load)};"
         " free the devices of one group, or accept that requests wait with spec.rollout.strategy drain"
     )
+
+
+def surge_ends_early(*, surge: int) -> str:
+    return (
+        f"with {plural(surge, 'group')} beside those that are there (spec.rollout.maxSurge) the first new group would"
+        " find room, and a later one not before a group that serves has left"
+    )
+
+
+def surge_needs_drain(why: str) -> str:
+    return f"spec.rollout.strategy is surge, but {why}; use auto or drain"
+
+
+def no_order_of_steps(*, needed: int, allowed: int, replicas: int) -> str:
+    return (
+        f"new groups find room only while {needed} of {plural(replicas, 'group')} do not serve, and"
+        f" spec.rollout.maxUnavailable is {allowed}: set it to {needed}, or free devices"
+    )
+
+
+def fewer_find_room(*, placed: int, groups: int, serving: int) -> str:
+    return (
+        f"of {plural(groups, 'group')} {placed} would find room when all others have left, and {serving} serve now;"
+        " use fewer devices for a group, or free devices"
+    )
+
+
+def rollout_stuck(*, step: str, to: str, why: str) -> str:
+    return f"{step} groups have {to}; {why}"
 
 
 def _slots(slots: int, *, load: int) -> str:

@@ -16,9 +16,12 @@ from pydantic import ValidationError
 
 from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
 from llama_operator.hashing import short_hash
+from llama_operator.observe.causes.kubelet import ended_cause
 from llama_operator.observe.weights import JobView, WeightsSnapshot
+from llama_operator.plan.causes import LONGEST, OF_MODEL, ending_words, refusal_words
 from llama_operator.plan.explain import explain_start
 from llama_operator.plan.naming import resolver_job_name
+from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_operator.plan.sentences import weights as sentences
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Ref
@@ -33,7 +36,11 @@ LONGEST_PAUSE: Final = 600.0
 # A report arrives with the pod's end, the manifest by another watch.
 MANIFEST_LAG: Final = timedelta(seconds=30)
 
+#: The Job controller's word for a pod of it that was refused.
+FAILED_CREATE: Final = "FailedCreate"
+
 SOON = 5.0  # seconds between passes while a Job is on its way: its pod's sentence changes without an event
+EARLY = 2.0  # while its pod starts: why it does not is asked when it has had time to
 LATER = 60.0
 
 
@@ -141,17 +148,25 @@ def _waiting(snapshot: WeightsSnapshot, message: str, reason: str = ReportReason
 def _running_job(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> WeightsPlan:
     pod = job.pod
     if pod is None:
-        span = rough_seconds((now - job.created).total_seconds())
-        long = now - job.created >= timedelta(seconds=30)
-        return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
-    wait = explain_start(pod, snapshot.capacity, now)
+        return _without_pod(snapshot, job, now)
+    wait = explain_start(pod, snapshot.capacity, now, prefix=OF_MODEL if snapshot.of_deployment else "")
     if wait is None:
         span = rough_seconds((now - pod.created).total_seconds())
         return _waiting(snapshot, sentences.resolving(pod.name, node=pod.node, waited=span))
     if wait.reason is Reason.POD_STARTING:
-        return _waiting(snapshot, wait.detail)
-    volume = wait.reason is Reason.UNSCHEDULABLE and pod.volume_missing
-    return _waiting(snapshot, wait.detail, Reason.VOLUME_UNAVAILABLE if volume else wait.reason)
+        return replace(_waiting(snapshot, wait.detail), recheck=EARLY)
+    return _waiting(snapshot, wait.detail, wait.reason)
+
+
+def _without_pod(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> WeightsPlan:
+    """Say why a Job has no pod: its pods are refused, as its controller records, or it is new."""
+    refused = next((event for event in job.findings.events if event.reason == FAILED_CREATE), None)
+    if refused is not None:
+        why = refusal_words(refused.message.removeprefix("Error creating: "))
+        return _waiting(snapshot, refusal_sentences.job_makes_no_pod(job.name, why=why), Reason.API_REJECTED)
+    span = rough_seconds((now - job.created).total_seconds())
+    long = now - job.created >= timedelta(seconds=30)
+    return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
 
 
 def _finished(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, *, now: datetime) -> WeightsPlan:
@@ -182,13 +197,20 @@ def _report(job: JobView) -> WeightsReport:
     try:
         return WeightsReport.model_validate_json(text)
     except ValidationError:
-        said = (
-            clause(text.strip().rpartition("\n")[2], 300) or (pod.message or pod.reason if pod else "") or job.failure
-        )
+        said = clause(text.strip().rpartition("\n")[2], LONGEST) or _why_ended(job)
         code, word = (ended.exit_code, ended.reason) if ended else (None, "")
         name = pod.name if pod else ""
         why = sentences.no_report(pod=name, job=job.name, exit_code=code, word=word, said=said)
         return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
+
+
+def _why_ended(job: JobView) -> str:
+    """Say why a Job's pod ended without a word of its own: by the pod's status, else by the Job's."""
+    pod = job.pod
+    cause = ended_cause(pod.reason, pod.message) if pod else ended_cause("", job.failure)
+    if cause is not None:
+        return ending_words(cause, pod.node if pod else "")
+    return clause((pod.message or pod.reason if pod else "") or job.failure, LONGEST)
 
 
 def _checked(report: WeightsReport, snapshot: WeightsSnapshot, spec: LlamaWeightsSpec) -> WeightsReport:

@@ -155,7 +155,8 @@ def _watch(memory: SupervisorMemory, view: LeaderView, *, timeouts: CellTimeouts
     if view.engine is not None and _answers(view):
         memory = replace(memory, unwell_since=None)
         return decide_weights(memory, view.engine, view.desired, start=timeouts.start, now=now)
-    since = now if memory.unwell_since is None else memory.unwell_since
+    silent = view.engine.seconds_ago if view.engine is not None else 0.0  # a busy engine has time before it is noticed
+    since = now - silent if memory.unwell_since is None else memory.unwell_since
     memory = replace(memory, unwell_since=since)
     sentence = f"the engine has not answered for {rough_seconds(now - since)}{_cause(view)}"
     if now - since > timeouts.start:

@@ -14,7 +14,7 @@ from llama_serving.cell.entrypoints import (
 )
 from llama_serving.cell.shared.kv_cache import default_kv_cache_bytes
 from llama_serving.config.cell import CellConfig
-from llama_serving.config.model import ModelFacts
+from llama_serving.config.model import DEPRECATED_QUANTIZATION, ModelFacts
 
 STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
 KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
@@ -36,11 +36,16 @@ def engine_kwargs(config: CellConfig, *, model: ModelFacts) -> dict[str, Any]:
         defaults[KV_CACHE_OPTION] = default_kv_cache_bytes(
             model, pipeline=config.layout.pipeline, context_length=config.context_length, dtype=config.dtype
         )
+    if model.quantization in DEPRECATED_QUANTIZATION:
+        defaults["allow_deprecated_quantization"] = True
     return defaults | dict(config.engine_options) | _fixed(config)
 
 
 def _fixed(config: CellConfig) -> dict[str, Any]:
     return {
+        # A file named consolidated*.safetensors beside the weights would make the engine choose Mistral's formats.
+        "config_format": "hf",
+        "load_format": "safetensors",
         "dtype": config.dtype,
         "max_model_len": config.context_length,
         "max_num_seqs": config.max_num_seqs,

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.shared.engine_args import STAGE_LABEL
+from llama_serving.cell.shared.engine_errors import last_error
+from llama_serving.cell.shared.engine_metrics import EngineReading
 from llama_serving.cell.shared.last_deployed import write_last_deployed
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.cell.shared.serve_config import APP_NAME
-from llama_serving.cell.supervisor.engine_errors import last_error
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
@@ -27,6 +28,7 @@ from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_METRICS: Final = 32 << 20  # bytes; a megabyte or less with one model
 _QUICK: Final = aiohttp.ClientTimeout(total=3)
 _DEPLOY: Final = aiohttp.ClientTimeout(total=120)  # the first call starts Serve's controller
 _MEASURE: Final = aiohttp.ClientTimeout(total=DEADLINE)
@@ -125,6 +127,19 @@ class EngineClient:
         except _FAILURES as error:
             logger.debug("the replica does not answer: %r", error)
             return None
+
+    async def metrics(self) -> EngineReading:
+        """Return the engine's own metrics."""
+        try:
+            async with self._session.get(f"{self._base}{names.ROUTE_METRICS}", timeout=_QUICK) as answer:
+                answer.raise_for_status()
+                text = await answer.content.read(_LARGEST_METRICS)
+                while not answer.content.at_eof() and len(text) < _LARGEST_METRICS:
+                    text += await answer.content.read(_LARGEST_METRICS - len(text))
+                return EngineReading(text if answer.content.at_eof() else None)
+        except _FAILURES as error:
+            logger.debug("the engine does not show its metrics: %r", error)
+            return EngineReading(None)
 
     async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Call one of the OpenAI routes.

@@ -7,7 +7,7 @@ process, which the engine core shares.
 from pathlib import Path
 from typing import Final
 
-from llama_serving.cell.supervisor.engine_errors import last_error
+from llama_serving.cell.shared.engine_errors import last_error
 
 _LOGS: Final = "session_latest/logs"
 _PATTERN: Final = "worker-*.out"  # where vLLM logs to

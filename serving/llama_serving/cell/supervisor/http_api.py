@@ -1,16 +1,21 @@
-"""``/llama/state``, ``/llama/desired``, ``/live`` and ``/ready`` of every stage, from its first second on."""
+"""``/llama/state``, ``/llama/desired``, ``/live`` and ``/ready`` of every stage, from its first second on.
+
+A leader has ``/metrics`` beside them, on a port of its own: who may scrape may do nothing else.
+"""
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from pydantic import ValidationError
 
+from llama_serving.cell.shared.engine_metrics import EngineReading, metrics_text
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.error_text import error_text, rule_text
+from llama_serving.config.metrics import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +44,17 @@ def state_app(supervisor: Supervisor, *, token: Callable[[], str]) -> web.Applic
     app.router.add_put(names.ROUTE_DESIRED, desired)
     app.router.add_get(names.ROUTE_LIVE, live)
     app.router.add_get(names.ROUTE_READY, ready)
+    return app
+
+
+def metrics_app(read: Callable[[], Awaitable[EngineReading]]) -> web.Application:
+    """Return the route for Prometheus; ``read`` looks at the engine, once a scrape."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=metrics_text(await read()), headers={"content-type": CONTENT_TYPE})
+
+    app = web.Application()
+    app.router.add_get(names.ROUTE_METRICS, metrics)
     return app
 
 

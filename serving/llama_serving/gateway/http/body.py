@@ -3,6 +3,7 @@
 import asyncio
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 
@@ -60,8 +61,9 @@ class BodyReader:
         except TimeoutError:
             message = f"no byte of the request body received within {self._idle_timeout:g} s"
             raise BodyRefusedError(408, message, code="request_timeout") from None
-        except web.RequestPayloadError as error:
-            raise BodyRefusedError(400, f"the request body is not valid HTTP: {error}", code="bad_request") from error
+        except web.RequestPayloadError:  # its text has bytes of the request
+            message = "the request body is not valid HTTP/1.1: it does not keep to its framing"
+            raise BodyRefusedError(400, message, code="bad_request") from None
 
     def _check_budget(self, more: int) -> None:
         budget = self._budget
@@ -76,6 +78,7 @@ class BodyReader:
 
 
 async def _continue_if_asked(request: web.BaseRequest) -> None:
-    if request.headers.get("expect", "").lower() == "100-continue":
+    # HTTP/1.0 has no such answer: its client would take it for the whole one.
+    if request.headers.get("expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0

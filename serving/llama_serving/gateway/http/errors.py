@@ -10,9 +10,10 @@ def error_kind(status: int) -> str:
     return "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
 
 
-def error_body(message: str, *, kind: str, code: str) -> bytes:
-    """Return the JSON of an error; ``kind`` is OpenAI's ``type``."""
-    return json.dumps({"error": {"message": message, "type": kind, "code": code}}).encode()
+def error_body(message: str, *, kind: str, code: str, param: str | None = None) -> bytes:
+    """Return the JSON of an error; ``kind`` is OpenAI's ``type``, ``param`` what of the request was wrong."""
+    wrong = {} if param is None else {"param": param}
+    return json.dumps({"error": {"message": message, "type": kind, **wrong, "code": code}}).encode()
 
 
 def error_event(message: str, *, code: str) -> bytes:

@@ -2,18 +2,22 @@
 
 Hop-by-hop headers, and those that a Connection header names, belong to one connection. ``content-length`` is written
 anew because the body was read whole. ``authorization`` and ``cookie`` are dropped: the engine needs neither, and
-clients of OpenAI's API always send a key, often a real one for another service.
+clients of OpenAI's API always send a key, often a real one for another service. CORS is decided by the gateway
+(cors.py), so neither its requests' nor its answers' headers pass.
 """
 
 import os
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from llama_serving.config import names
+from llama_serving.gateway.http.cors import add_cors, is_cors_header
 from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.upstream.exchange import EVENT_STREAM
 
 _HOP_BY_HOP = frozenset(
     {
@@ -28,9 +32,18 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_NOT_TO_ENGINE = _HOP_BY_HOP | {"authorization", "content-length", "cookie", "expect", names.HEADER_REQUEST_ID}
+_NOT_TO_ENGINE = _HOP_BY_HOP | {
+    "authorization",
+    "content-length",
+    "cookie",
+    "expect",
+    "origin",
+    names.HEADER_REQUEST_ID,
+}
 _NOT_TO_ENGINE_RAW = frozenset(name.encode() for name in _NOT_TO_ENGINE)
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+#: Proxies such as nginx would collect a stream's events, and caches would keep them.
+_NOT_BUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -55,31 +68,42 @@ def request_head(request: web.BaseRequest, *, target: str, request_id: str, body
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def response_headers(message: RawResponseMessage, *, endpoint: Endpoint, request_id: str) -> CIMultiDict[str]:
-    """Return the engine's headers for the client, with the group and the weights that answered.
+def response_headers(
+    message: RawResponseMessage, *, endpoint: Endpoint, request_id: str, cors: Mapping[str, str]
+) -> CIMultiDict[str]:
+    """Return the engine's headers for the client, with the group and the weights that answered, and those of CORS.
 
     The weights that the engine names itself take precedence: those of discovery may be a moment old.
     """
     dropped = _HOP_BY_HOP
     if "connection" in message.headers:
         dropped = dropped | {name.decode("latin-1") for name in _named_by_connection(message.headers)}
-    headers = CIMultiDict((name, value) for name, value in message.headers.items() if name.lower() not in dropped)
+    headers = CIMultiDict[str]()
+    for name, value in message.headers.items():
+        lower = name.lower()
+        if lower not in dropped and not is_cors_header(lower):
+            headers.add(name, value)
     headers[names.HEADER_REQUEST_ID] = request_id
     headers[names.HEADER_GROUP] = str(endpoint.ordinal)
     headers.setdefault(names.HEADER_WEIGHTS, endpoint.weights)
     # Without it aiohttp would send its own name and version.
     headers.setdefault("server", "llama-gateway")
+    if headers.get("content-type", "").startswith(EVENT_STREAM):
+        for name, value in _NOT_BUFFERED.items():
+            headers.setdefault(name, value)
+    add_cors(headers, cors)
     return headers
 
 
-def event_stream_headers(request_id: str) -> CIMultiDict[str]:
+def event_stream_headers(request_id: str, cors: Mapping[str, str]) -> CIMultiDict[str]:
     """Return the headers of a stream that begins before a group has answered, so they name no group."""
     return CIMultiDict(
         {
-            "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-cache",
+            "content-type": f"{EVENT_STREAM}; charset=utf-8",
+            **_NOT_BUFFERED,
             names.HEADER_REQUEST_ID: request_id,
             "server": "llama-gateway",
+            **cors,
         }
     )
 

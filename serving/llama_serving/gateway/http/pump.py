@@ -6,13 +6,15 @@ taken what was sent.
 """
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import SocketTimeoutError, web
 from aiohttp.http import StreamWriter
 
 from llama_serving.gateway.telemetry.token_counter import TokenCounter
 from llama_serving.gateway.upstream.exchange import Reply
+
+_END_LENGTH: Final = len(b"\r\n\r\n")
 
 
 class ClientDisconnectedError(Exception):
@@ -33,7 +35,10 @@ class Tap(Protocol):
 
 
 class Pump:
-    """One body; ``idle_timeout`` in seconds, for both sides. ``last`` is the piece that was forwarded last."""
+    """One body; ``idle_timeout`` in seconds, for both sides.
+
+    ``last`` ends with the bytes that were forwarded last, ``sent_at`` is when, in seconds of the event loop's clock.
+    """
 
     def __init__(
         self,
@@ -54,7 +59,7 @@ class Pump:
         self._writer = writer
         self._idle_timeout = idle_timeout
         self._loop = asyncio.get_running_loop()
-        self._last_read = self._loop.time()
+        self._last_read = self.sent_at = self._loop.time()
         self._wake: asyncio.Future[None] = self._loop.create_future()
         self._busy = False
 
@@ -119,7 +124,9 @@ class Pump:
                 return
         else:
             self._token_counter.take(piece)
-        self.last = piece
+        # The blank line that ends an event may come in pieces.
+        self.last = piece if len(piece) > _END_LENGTH else self.last[-_END_LENGTH:] + piece
+        self.sent_at = self._last_read
         transport = self._request.transport
         if transport is not None:
             transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._writer.chunked else piece)

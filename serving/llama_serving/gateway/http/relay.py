@@ -4,11 +4,12 @@ An answer that the engine breaks off must not look complete. The client's connec
 the body. If the body is a stream of events and the break is between two events, an error event is sent first.
 """
 
+import asyncio
 import contextlib
 from typing import cast
 
 from aiohttp import ClientError, web
-from aiohttp.http import HttpProcessingError, StreamWriter
+from aiohttp.http import HttpProcessingError, HttpVersion11, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.http.errors import error_event
@@ -37,7 +38,9 @@ class Relay:
         self._request = request
         self._idle_timeout = idle_timeout
         self._pump: Pump | None = None
+        self._loop = asyncio.get_running_loop()
         self._last = b""
+        self._sent_at = self._loop.time()
         self._ended = False
         self._is_events = False
         self._token_counter = TokenCounter()
@@ -46,6 +49,11 @@ class Relay:
     def tokens(self) -> int:
         """Number of tokens of an answer that was forwarded without a tap."""
         return self._token_counter.tokens(events=self._is_events)
+
+    @property
+    def sent_at(self) -> float:
+        """When something was sent to the client last, in seconds of the event loop's clock."""
+        return self._sent_at if self._pump is None else max(self._sent_at, self._pump.sent_at)
 
     async def begin(self, reply: Reply, headers: CIMultiDict[str], *, close: bool) -> None:
         """Begin the answer with this head; it is sent with the first piece."""
@@ -77,26 +85,29 @@ class Relay:
     async def write(self, events: bytes) -> None:
         """Send these bytes to the client."""
         if events:  # an empty chunk would end the body
-            self._last = events
+            self._last, self._sent_at = events, self._loop.time()
             await self._writer.write(events, drain=False)
 
     def write_comment(self, comment: bytes) -> None:
-        """Send an SSE comment between two events without waiting; a slow or gone client gets none."""
+        """Send an SSE comment without waiting; none within an event, and none to a slow or gone client."""
         transport = self._request.transport
         if transport is None or transport.is_closing() or self._request.protocol.writing_paused:
             return
-        self._last = comment
+        if self._ended or not self._is_between_events():
+            return
+        self._sent_at = self._loop.time()
         transport.write(b"%x\r\n%b\r\n" % (len(comment), comment) if self._writer.chunked else comment)
 
     async def end(self) -> web.StreamResponse:
         """End the answer as complete; return what the server wants returned."""
         if not self._ended:
+            self._ended = True
             await self._response.write_eof()
         return self._response
 
     async def fail(self, reason: str) -> None:
         """Send an error event if the answer is a stream of events and the last one was sent whole."""
-        if self._is_events and self._last.endswith(_EVENT_END):
+        if self._is_between_events():
             with contextlib.suppress(ConnectionError):
                 await self.write(error_event(reason, code="stream_broken"))
 
@@ -105,9 +116,14 @@ class Relay:
         if self._pump is not None:
             self._pump.check_tap()
 
+    def _is_between_events(self) -> bool:
+        last = self._last if self._pump is None else self._pump.last
+        return self._is_events and last.endswith(_EVENT_END)
+
     async def _prepare(self, response: web.StreamResponse, *, close: bool) -> None:
         self._response = response
-        if close:
+        # To HTTP/1.0 a body without a length ends with its connection, which aiohttp would keep open.
+        if close or (self._request.version < HttpVersion11 and response.content_length is None):
             response.force_close()
         # prepare() is declared to return the abstract class, which cannot write without waiting.
         self._writer = cast(StreamWriter, await response.prepare(self._request))

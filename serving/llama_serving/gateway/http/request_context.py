@@ -1,7 +1,8 @@
 """What is known about one request, for the metrics and the log."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -18,7 +19,8 @@ class RequestContext:
     """One request; times in seconds of the gateway's clock, ``body_size`` in bytes held for it.
 
     ``group`` and ``weights`` are those of the last attempt; ``sent`` is when the attempt began that was answered.
-    ``wants_stream``: the client asked for a stream, so SSE comments can keep it alive; ``keep_alive``: it had to wait.
+    ``cors``: headers of whatever is answered. ``may_wait``: it is to wait for a group if there is none now.
+    ``wants_stream``: the client asked for a stream, so SSE comments can keep it alive, which ``keep_alive`` does.
     ``is_stream``: the answer is a stream; ``continued``: another group continued it; ``not_continuable``: why none can.
     ``size``: None for a request that is no work for a group.
     ``used`` and ``tokens``: the seconds that it held a slot of a group, and the tokens that the client got for them.
@@ -29,6 +31,8 @@ class RequestContext:
     request: web.BaseRequest
     request_id: str
     started: float
+    cors: Mapping[str, str] = field(default_factory=dict)
+    may_wait: bool = True
     body_size: int = 0
     group: str = ""
     weights: str = ""

@@ -1,66 +1,76 @@
-"""SSE keep-alive: the gateway begins a stream that waits long for a backend, so that no proxy takes it for dead.
+"""SSE keep-alive: comments in a stream that is silent for long, so that no proxy takes it for dead.
 
-    wait --``period`` is over--> 200 text/event-stream, and a comment every ``period`` --the answer begins--> a comment
-    with the group and the weights that answer, because the head cannot name them any more, and the answer's events
+    wait, compute --``period`` is over--> 200 text/event-stream, and a comment every ``period`` --the answer begins--> a
+    comment with the group and the weights that answer, because the head cannot name them any more, and the answer's
+    events --nothing sent for ``period``--> a comment, but only where an event has ended
 
 Readers of server-sent events ignore a comment (a line that begins with a colon). From the first comment on the status
 is sent, so every outcome is reported inside the stream: an error as an event ``data: {"error": ...}`` that contains the
 status, then ``data: [DONE]``, as an engine does that fails in the middle; OpenAI's clients raise it.
+
+One timer a stream, which looks at when something was sent last: an event costs nothing more.
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from llama_serving.config import names
-from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.http.pump import ClientDisconnectedError
 from llama_serving.gateway.http.relay import Relay
 from llama_serving.gateway.http.sse import error_events
-from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.ticket import Ticket
 
 COMMENT: Final = b": waiting for a group\n\n"
+COMPUTING: Final = b": keep-alive\n\n"
 
 
 class SseKeepAlive:
-    """One waiting stream; ``period`` in seconds, ``headers`` are those of a stream that begins without an answer."""
+    """One stream, from its request on; ``period`` in seconds.
 
-    def __init__(self, relay: Relay, *, period: float, headers: CIMultiDict[str]) -> None:
+    ``headers`` are those of a stream that begins without an answer; ``close`` returns whether the client's connection
+    is not to be used again. ``begun``: the gateway has begun the stream; only ``settle`` makes that final.
+    """
+
+    def __init__(
+        self, relay: Relay, *, ticket: Ticket, period: float, headers: CIMultiDict[str], close: Callable[[], bool]
+    ) -> None:
         self.begun = False
         self.relay = relay
+        self._ticket = ticket
         self._period = period
         self._headers = headers
-        self._timer: asyncio.TimerHandle | None = None
+        self._close = close
+        self._loop = asyncio.get_running_loop()
+        self._beginning: asyncio.Task[None] | None = None
+        self._answered = False
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(period, self._look)
 
-    async def wait_for_backend(self, dispatcher: Dispatcher, ticket: Ticket, *, close: bool) -> Backend:
-        """Wait until the request has a backend; raises QueueTimeoutError and ClientDisconnectedError.
-
-        ``close``: the client's connection is not to be used again.
-        """
-        if not self.begun:
-            try:
-                async with asyncio.timeout(self._period):
-                    return await dispatcher.wait_for_backend(ticket)
-            except TimeoutError:
-                if ticket.backend is None:
-                    await self._begin(close=close)
-        return await dispatcher.wait_for_backend(ticket)
+    async def settle(self) -> bool:
+        """Begin the stream no more, because there is an outcome for its client; return whether it was begun."""
+        self._answered = True
+        if self._beginning is not None and not self.begun:
+            self._beginning.cancel()
+        elif self._beginning is not None:
+            await asyncio.wait({self._beginning})
+        return self.begun
 
     async def name_backend(self, headers: Mapping[str, str]) -> None:
-        """Write the group and the weights of the answer's head as a comment, the last one. Raises ConnectionError."""
-        self.stop()
+        """Write the group and the weights of the answer's head as a comment. Raises ConnectionError."""
         named = " ".join(f"{name}={headers[name]}" for name in (names.HEADER_GROUP, names.HEADER_WEIGHTS))
         await self.relay.write(f": {named}\n\n".encode())
 
     def stop(self) -> None:
-        """Send no more comments: the answer begins, or the request has ended. A second call does nothing."""
+        """Send no more comments: the request has ended. A second call does nothing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._beginning is not None:
+            self._beginning.cancel()
 
     async def fail(self, status: int, message: str, *, code: str) -> web.StreamResponse:
         """End the stream with an error of the gateway; return what the server wants returned."""
@@ -75,18 +85,23 @@ class SseKeepAlive:
         except ConnectionError as error:
             raise ClientDisconnectedError(str(error)) from error
 
-    async def _begin(self, *, close: bool) -> None:
+    def _look(self) -> None:
+        """Begin the stream, or send a comment if it was silent for a period; look again when it next may have been."""
+        left = self._period
+        if not self._answered and not self.begun:
+            self._beginning = self._loop.create_task(self._begin())
+        else:
+            left -= self._loop.time() - self.relay.sent_at
+            if left <= 0:
+                self.relay.write_comment(self._comment())
+                left = self._period
+        self._timer = self._loop.call_later(left, self._look)
+
+    async def _begin(self) -> None:
         self.begun = True
-        try:
-            await self.relay.begin_events(self._headers, close=close)
-            await self.relay.write(COMMENT)
-        except ConnectionError as error:
-            raise ClientDisconnectedError(str(error)) from error
-        self._schedule_comment()
+        with contextlib.suppress(ConnectionError):  # who handles the request learns it too
+            await self.relay.begin_events(self._headers, close=self._close())
+            await self.relay.write(self._comment())
 
-    def _schedule_comment(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._period, self._comment)
-
-    def _comment(self) -> None:
-        self.relay.write_comment(COMMENT)
-        self._schedule_comment()
+    def _comment(self) -> bytes:
+        return COMMENT if self._ticket.is_queued else COMPUTING

@@ -16,6 +16,7 @@ from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.expected_start import ExpectedStart
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import AttemptFault
 from llama_serving.gateway.routing.ticket import Ticket
@@ -48,6 +49,7 @@ class Router:
         self.limits = limits
         self.backends: dict[str, Backend] = {}
         self.queue = WaitQueue()
+        self.expected_start = ExpectedStart()
         self._completions = CompletionRate()
         self._seq = 0
         self._first_proof = 0  # of a backend that discovery names again
@@ -77,6 +79,12 @@ class Router:
         else:
             return QueueFull(len(self.queue), self._completions.retry_after(len(self.queue), now))
         return ticket
+
+    def retry_after(self, now: float) -> int:
+        """Return the whole seconds after which a client may ask again: by the start where no group is ready."""
+        if any(backend.endpoint.ready and not backend.gone for backend in self.backends.values()):
+            return self._completions.retry_after(len(self.queue), now)
+        return self.expected_start.retry_after(now)
 
     def answered(self, ticket: Ticket) -> None:
         """Record that the ticket's backend has answered: any head that is not a failure of the backend."""

@@ -22,7 +22,7 @@ _JOIN_BELOW = 64 << 10
 WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
-_EVENT_STREAM = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
 _ERROR_EVENT = b'data: {"error"'
 _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 
@@ -56,7 +56,7 @@ class Reply:
     def is_event_stream(self) -> bool:
         """Whether the body is a readable stream of server-sent events."""
         headers = self.message.headers
-        return headers.get("content-type", "").startswith(_EVENT_STREAM) and "content-encoding" not in headers
+        return headers.get("content-type", "").startswith(EVENT_STREAM) and "content-encoding" not in headers
 
     def fault(self) -> AttemptFault | None:
         """Return why another group may answer better; None when this answer is for the client."""

@@ -4,12 +4,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_serving.config.model import ModelFacts
+from llama_serving.weights.model.context import max_context
 from llama_serving.weights.model.errors import refused, shown, shown_list
-from llama_serving.weights.model.folder import Folder
+from llama_serving.weights.model.field_types import check_types
+from llama_serving.weights.model.folder import CONFIG, Folder
+from llama_serving.weights.model.quantization import quantization
+from llama_serving.weights.model.rope import read_rope
 
-CONFIG: Final = "config.json"
 ARCHITECTURE: Final = "LlamaForCausalLM"
 _MODEL_TYPE: Final = "llama"
+#: What transformers takes where config.json names no length: the context of the first LLaMA.
+_DEFAULT_POSITIONS: Final = 2048
 
 # No size in a model's config comes near it; above it the file is damaged.
 _LARGEST: Final = 1 << 40
@@ -36,23 +41,27 @@ def read_config(folder: Folder) -> LlamaConfig:
     config = folder.read_json(CONFIG)
     refuse_code(CONFIG, config)
     _check_architecture(config)
+    check_types(config)
     heads = _size(config, "num_attention_heads")
     hidden = _size(config, "hidden_size")
     kv_heads = _size(config, "num_key_value_heads", default=heads)
     if heads % kv_heads:
         raise refused(f"{CONFIG}: num_attention_heads ({heads}) is no multiple of num_key_value_heads ({kv_heads})")
-    if "head_dim" not in config and hidden % heads:
+    if hidden % heads:
         raise refused(f"{CONFIG}: hidden_size ({hidden}) is no multiple of num_attention_heads ({heads})")
+    head_dim = _size(config, "head_dim", default=hidden // heads)
+    positions = _positions(config)
+    rope = read_rope(config, head_dim=head_dim, max_positions=positions)
     return LlamaConfig(
         layers=_size(config, "num_hidden_layers"),
         hidden_size=hidden,
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=_size(config, "head_dim", default=hidden // heads),
+        head_dim=head_dim,
         vocabulary=_size(config, "vocab_size"),
-        max_context=_size(config, "max_position_embeddings"),
+        max_context=max_context(folder, config, rope=rope, max_positions=positions),
         dtype=_text(config, "dtype") or _text(config, "torch_dtype"),
-        quantization=_quantization(config),
+        quantization=quantization(folder, config),
         tied_embeddings=config.get("tie_word_embeddings", False) is True,
     )
 
@@ -108,10 +117,6 @@ def _text(config: dict[str, Any], key: str) -> str:
     return shown(value) if isinstance(value, str) else ""
 
 
-def _quantization(config: dict[str, Any]) -> str:
-    quantization = config.get("quantization_config")
-    if quantization is None:
-        return ""
-    if not isinstance(quantization, dict) or not _text(quantization, "quant_method"):
-        raise refused(f"{CONFIG}: quantization_config must name its quant_method, such as fp8")
-    return _text(quantization, "quant_method")
+def _positions(config: dict[str, Any]) -> int:
+    key = "max_position_embeddings"
+    return _size(config, key) if key in config else _DEFAULT_POSITIONS

@@ -10,9 +10,11 @@ import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
+
+CONFIG: Final = "config.json"
 
 # tokenizer.json of Llama 3 has 17 MB; nothing that is JSON needs more than this.
 _JSON_LIMIT: Final = 64 << 20
@@ -23,6 +25,8 @@ class Folder(ABC):
     """The names of a folder's files, and the content of those that are read."""
 
     names: frozenset[str]
+    #: The engine reads this very folder; else it gets only the files that are chosen.
+    read_in_place: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -56,6 +60,7 @@ class ModelFolder(Folder):
 
     path: Path
     names: frozenset[str]
+    read_in_place: ClassVar[bool] = True
 
     @property
     def location(self) -> str:

@@ -12,10 +12,12 @@ from typing import Final
 from llama_serving.config.error_text import error_text
 from llama_serving.config.model import ModelFacts, ModelReport, WeightsReport
 from llama_serving.config.reasons import ReportReason
-from llama_serving.weights.model.config import CONFIG, LlamaConfig, facts_from_config, read_config, refuse_code
+from llama_serving.weights.model.config import LlamaConfig, facts_from_config, read_config, refuse_code
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
-from llama_serving.weights.model.folder import Folder, open_folder
+from llama_serving.weights.model.folder import CONFIG, Folder, open_folder
 from llama_serving.weights.model.safetensors import ModelHeaders, read_headers
+from llama_serving.weights.model.tensor_names import check_names
+from llama_serving.weights.model.weight_files import is_of_other_set, refuse_adapter
 
 # The kubelet takes no more of a termination message.
 REPORT_LIMIT: Final = 4096
@@ -24,6 +26,7 @@ _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model")
 _TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 _READ_BY_THE_ENGINE: Final = (".json", ".jinja", ".model")
 _EMBEDDING: Final = "model.embed_tokens.weight"
+_NORM: Final = "model.norm.weight"
 _OUTPUT: Final = "lm_head.weight"
 _LAYER: Final = "model.layers."
 _DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -58,10 +61,12 @@ def encode(report: ModelReport | WeightsReport) -> bytes:
 def examine(folder: Folder) -> tuple[ModelFacts, ModelHeaders]:
     """Return the facts of the model and the headers of its files. Raises RefusedError when it is not served."""
     _refuse_programs(folder)
+    refuse_adapter(folder)
     config = read_config(folder)
     _check_tokenizer(folder)
     _check_readable(folder)
     weights = read_headers(folder)
+    check_names(weights.tensors, layers=config.layers, quantized=bool(config.quantization))
     _check_complete(config, weights)
     dtype = config.dtype or _dtype(weights)
     facts = facts_from_config(config, dtype=dtype, files=weights.files, weights_bytes=weights.bytes)
@@ -87,7 +92,8 @@ def _check_tokenizer(folder: Folder) -> None:
 def _check_readable(folder: Folder) -> None:
     """Open what the engine will open later, so that one unreadable small file does not cost a start."""
     for name in folder.ending(*_READ_BY_THE_ENGINE):
-        folder.open(name).close()
+        if not is_of_other_set(name):
+            folder.open(name).close()
 
 
 def _check_complete(config: LlamaConfig, weights: ModelHeaders) -> None:
@@ -99,7 +105,7 @@ def _check_complete(config: LlamaConfig, weights: ModelHeaders) -> None:
             f"{CONFIG} promises {config.layers} layers, the weights lack {len(absent)} of them "
             f"(layer {shown_list(absent)}): copy all *.safetensors files"
         )
-    needed = [_EMBEDDING] if config.tied_embeddings else [_EMBEDDING, _OUTPUT]
+    needed = [_EMBEDDING, _NORM] if config.tied_embeddings else [_EMBEDDING, _NORM, _OUTPUT]
     lacking = [name for name in needed if name not in weights.tensors]
     if lacking:
         raise missing(f"the weights lack {shown_list(lacking)}: copy all *.safetensors files")

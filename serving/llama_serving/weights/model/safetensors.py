@@ -11,11 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
+from llama_serving.weights.model.errors import missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.folder import Folder, json_object
-
-INDEX: Final = "model.safetensors.index.json"
-_OTHER_FORMATS: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf")
+from llama_serving.weights.model.weight_files import INDEX, weight_files
 
 # The library takes 100 MB; the largest real headers have less than one, and a small pod must hold what is parsed.
 _HEADER_LIMIT: Final = 16 << 20
@@ -70,26 +68,12 @@ class ModelHeaders:
 
 def read_headers(folder: Folder) -> ModelHeaders:
     """Read every header. Raises RefusedError when a file is absent, cut off or garbage, or the index says otherwise."""
-    files = folder.ending(".safetensors")
-    if not files:
-        raise _no_safetensors(folder)
     index = _read_index(folder) if INDEX in folder.names else None
-    names = sorted(set(index.values())) if index is not None else files
+    names = sorted(set(index.values())) if index is not None else weight_files(folder)
     headers = {name: _read_header(folder, name) for name in names}
     if index is not None:
         _check_index(index, headers)
     return ModelHeaders(headers)
-
-
-def _no_safetensors(folder: Folder) -> RefusedError:
-    others = folder.ending(*_OTHER_FORMATS)
-    if others:
-        return refused(
-            f"the weights are in {shown_list(others)}; only safetensors files are loaded, because the others can run "
-            "code: convert the model, or take its safetensors files"
-        )
-    found = shown_list(sorted(folder.names))
-    return missing(f"{shown(folder.location)} holds no *.safetensors file (it holds {found}): copy the model's weights")
 
 
 def _read_index(folder: Folder) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 from llama_serving.common.concurrency import map_concurrently
-from llama_serving.weights.model.errors import missing, refused, shown
+from llama_serving.weights.model.errors import RefusedError, missing, refused, shown
 from llama_serving.weights.model.folder import Folder, refuse_pointer
-from llama_serving.weights.model.safetensors import INDEX, LENGTH
+from llama_serving.weights.model.safetensors import LENGTH
+from llama_serving.weights.model.weight_files import ADAPTER_CONFIG, INDEX, is_of_other_set, weight_files
 from llama_serving.weights.resolve.license import README, TEXTS
 from llama_serving.weights.source.interface import ListedFile, Source
 from llama_serving.weights.source.retry import RetryPolicy, read_with_retries
@@ -53,7 +55,8 @@ class FetchedFolder(Folder):
     @property
     def small(self) -> list[str]:
         """Files other than weights that are served, sorted."""
-        return sorted(name for name in self.names if name.endswith(_SMALL) or name == _TOKENIZER)
+        small = [name for name in self.names if name.endswith(_SMALL) or name == _TOKENIZER]
+        return sorted(name for name in small if not is_of_other_set(name))
 
     @property
     def license_files(self) -> dict[str, bytes]:
@@ -81,7 +84,7 @@ async def fetch(source: Source, listed: Sequence[ListedFile], *, location: str, 
         if _FIRST_READ < end <= _HEADER_LIMIT:
             await read(name, begin=_FIRST_READ, end=end)
 
-    texts = [name for name in _LICENSE_FILES if name in folder.names]
+    texts = [name for name in (*_LICENSE_FILES, ADAPTER_CONFIG) if name in folder.names]
     await map_concurrently(read_small, [*folder.small, *texts], limit=_FILES_AT_ONCE)
     await map_concurrently(read_header, _weights(folder), limit=_FILES_AT_ONCE)
     return folder
@@ -93,9 +96,13 @@ def _length(head: bytes) -> int:
 
 def _weights(folder: FetchedFolder) -> list[str]:
     """Return the files that hold weights: those of the index where there is one. The inspection checks the index."""
+    if INDEX not in folder.names:
+        with suppress(RefusedError):  # the inspection says it, after what else is wrong
+            return weight_files(folder)
+        return []
     files = folder.ending(WEIGHTS)
     try:
-        index: Any = json.loads(folder.contents.get(INDEX, b"{}"))
+        index: Any = json.loads(folder.contents[INDEX])
         named = set(index["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError):
         return files

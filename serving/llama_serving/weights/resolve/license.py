@@ -1,23 +1,25 @@
-"""Which license a model's own files name, and whether that is the one that was accepted.
+"""Which licenses a model's own files name, and whether the accepted one is among them.
 
 Looked at in this order: the front matter of README.md (``license``, or ``license_name`` where that says nothing), a
 ``license`` in config.json, the title of a LICENSE file. Two names are the same when they are after taking out words
 such as "license" and "community", case and dashes: ``llama3.1`` is the Llama 3.1 Community License Agreement.
+
+A list names several licenses, and whether all or any of them hold the Hub does not say: whoever accepts has read them,
+so the accepted one must be one of them, and no other is taken for it.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-import yaml
-
 from llama_serving.weights.model.errors import shown
+from llama_serving.weights.model.folder import CONFIG
+from llama_serving.weights.resolve.front_matter import FrontMatter, read_front_matter
 
 README: Final = "README.md"
-CONFIG: Final = "config.json"
 TEXTS: Final = ("LICENSE", "LICENSE.txt", "LICENSE.md")
-_FRONT_MATTER: Final = re.compile(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
 # ``licence``: the other spelling of the word, as models may have it.
 _WORDS: Final = re.compile(r"\b(the|license|licence|community|agreement|version)\b|[^a-z0-9.]")
 _LLAMA: Final = re.compile(r"llama (\d(?:\.\d)?) community license", re.IGNORECASE)
@@ -26,12 +28,32 @@ _TITLE_LINES: Final = 10
 _NAMELESS: Final = ("other", "unknown")  # the Hub's words for a license that has no short name there
 
 
-def find_license(files: Mapping[str, bytes]) -> str:
-    """Return the short name of the license that the files name; empty when none does."""
+@dataclass(frozen=True)
+class FoundLicense:
+    """The licenses that the files name."""
+
+    names: tuple[str, ...] = ()
+    fault: str = ""  # what keeps the head of README.md from being read; empty when it was
+    half_named: bool = False  # the head has a license that could not be read
+
+    @property
+    def shown(self) -> str:
+        """The names in one line; empty when no file names one."""
+        return ", ".join(self.names)
+
+    def allows(self, accepted: str) -> bool:
+        """Return whether ``accepted`` is one of the names."""
+        return any(same_license(name, accepted) for name in self.names)
+
+
+def find_license(files: Mapping[str, bytes]) -> FoundLicense:
+    """Return what the files say of their license."""
     texts = {name: content.decode("utf-8", "replace") for name, content in files.items()}
+    head = read_front_matter(texts.get(README, ""))
     title = next((texts[name] for name in TEXTS if name in texts), "")
-    found = _of_readme(texts.get(README, "")) or _of_config(texts.get(CONFIG, "")) or _of_title(title)
-    return shown(found)
+    names = _of_head(head) or _of_config(texts.get(CONFIG, "")) or _of_title(title)
+    fault, half_named = _fault(head)
+    return FoundLicense(tuple(dict.fromkeys(map(shown, names))), fault, half_named=half_named)
 
 
 def same_license(one: str, other: str) -> bool:
@@ -39,36 +61,44 @@ def same_license(one: str, other: str) -> bool:
     return _WORDS.sub("", one.lower()) == _WORDS.sub("", other.lower())
 
 
-def _of_readme(text: str) -> str:
-    front = _FRONT_MATTER.match(text)
-    try:
-        fields: Any = yaml.safe_load(front[1]) if front else None
-    except yaml.YAMLError:
-        return ""
-    if not isinstance(fields, dict):
-        return ""
-    name = _text(fields, "license")
-    if name in _NAMELESS:
-        return _text(fields, "license_name")
-    return name
+def _of_head(head: FrontMatter) -> list[str]:
+    found = [name for value in head.values("license") for name in _names(value)]
+    own = [name for value in head.values("license_name") for name in _names(value)] if found else []
+    return [name for name in found if name.lower() not in _NAMELESS] or own
 
 
-def _of_config(text: str) -> str:
+def _fault(head: FrontMatter) -> tuple[str, bool]:
+    """Return what of the head could not be read, and whether that is its license."""
+    given = head.values("license")
+    if any(_names(value) for value in given):
+        return head.fault, False
+    if head.fault:
+        return head.fault, bool(given)
+    strange = any(value not in (None, "", []) for value in given)
+    return ("gives its license neither as text nor as a list of texts" if strange else ""), strange
+
+
+def _of_config(text: str) -> list[str]:
     try:
         fields = json.loads(text or "{}")
     except ValueError:
-        return ""
-    return _text(fields, "license") if isinstance(fields, dict) else ""
+        return []
+    return _names(fields.get("license")) if isinstance(fields, dict) else []
 
 
-def _of_title(text: str) -> str:
+def _of_title(text: str) -> list[str]:
     title = "\n".join(text.splitlines()[:_TITLE_LINES])
     llama = _LLAMA.search(title)
     if llama:
-        return f"llama{llama[1]}"
-    return next((name for words, name in _TITLES.items() if words in title), "")
+        return [f"llama{llama[1]}"]
+    return [name for words, name in _TITLES.items() if words in title][:1]
 
 
-def _text(fields: dict[str, Any], key: str) -> str:
-    value = fields.get(key)
-    return value.strip() if isinstance(value, str) else ""
+def _names(value: Any) -> list[str]:
+    """Return the names in a field: a text, or a list of texts; a number or a date is what was written."""
+    values = value if isinstance(value, list) else [value]
+    return [text for item in values if (text := _text(item))]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or isinstance(value, dict | list) else str(value).strip()

@@ -23,6 +23,7 @@ class PartialResult:
 
     revision: str = ""
     license: str = ""
+    note: str = ""  # what an accepted report adds to its message
 
 
 def accepted(facts: ModelFacts, manifest: Manifest, known: PartialResult) -> Resolution:
@@ -30,7 +31,7 @@ def accepted(facts: ModelFacts, manifest: Manifest, known: PartialResult) -> Res
     report = WeightsReport(
         outcome="accepted",
         reason=ReportReason.ACCEPTED,
-        message=summary(facts),
+        message="; ".join(filter(None, (summary(facts), known.note))),
         facts=facts,
         digest=manifest.digest,
         bytes=manifest.bytes,

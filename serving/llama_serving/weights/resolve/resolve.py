@@ -16,7 +16,7 @@ from llama_serving.weights.model.errors import RefusedError, shown
 from llama_serving.weights.model.folder import open_folder
 from llama_serving.weights.model.inspection import examine
 from llama_serving.weights.resolve.fetched_folder import FetchedFolder, fetch
-from llama_serving.weights.resolve.license import find_license, same_license
+from llama_serving.weights.resolve.license import README, FoundLicense, find_license
 from llama_serving.weights.resolve.manifest import Check, digest_differs, listed_manifest, read_manifest
 from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.report import PartialResult, Resolution, accepted, refused, refused_by_source
@@ -42,8 +42,9 @@ async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy
         known.revision = await with_retries(source.resolve, retry)
         folder = await _folder(source, request, retry)
         facts, headers = await asyncio.to_thread(examine, folder)
-        known.license = find_license(folder.license_files)
-        _check_license(known.license, request)
+        license_found = find_license(folder.license_files)
+        known.license, known.note = license_found.shown, _note(license_found)
+        _check_license(license_found, request)
         if request.check == "listing":
             manifest = listed_manifest(folder, headers)
         else:
@@ -73,10 +74,32 @@ def _check_digest(manifest: Manifest, request: ResolveRequest) -> None:
         )
 
 
-def _check_license(found: str, request: ResolveRequest) -> None:
-    if found and request.license and not same_license(found, request.license):
+def _check_license(found: FoundLicense, request: ResolveRequest) -> None:
+    if not request.license or not (found.names or found.half_named) or found.allows(request.license):
+        return
+    accepted = shown(request.license)
+    if found.half_named and not found.names:
         raise RefusedError(
             ReportReason.LICENSE_REFUSED,
-            f"the model's own files name the license {found}, accepted was {shown(request.license)}: read it, and "
-            f"name {found} if you accept it",
+            f"{_unread(found)}, and it names a license: whether that is {accepted}, which was accepted, is not known; "
+            f"correct the head of {README}",
         )
+    which = "license" if len(found.names) == 1 else "licenses"
+    one = found.shown if len(found.names) == 1 else f"one of {found.shown}"
+    raise RefusedError(
+        ReportReason.LICENSE_REFUSED,
+        f"the model's own files name the {which} {found.shown}, accepted was {accepted}: read it, and "
+        f"name {one} if you accept it",
+    )
+
+
+def _note(found: FoundLicense) -> str:
+    """Return what an accepted report says of a head that could not be read."""
+    if not found.fault:
+        return ""
+    named = f"the license is {found.shown} by what could be read" if found.names else "no license was compared"
+    return f"{_unread(found)}: {named}"
+
+
+def _unread(found: FoundLicense) -> str:
+    return f"the head of {README} {found.fault}"

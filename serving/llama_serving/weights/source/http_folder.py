@@ -21,7 +21,8 @@ INDEX: Final = "model.safetensors.index.json"
 SINGLE: Final = "model.safetensors"
 _KNOWN: Final = (
     CONFIG, INDEX, "tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
-    "tokenizer.model", "chat_template.jinja", "README.md", "LICENSE", "LICENSE.txt", "pytorch_model.bin",
+    "tokenizer.model", "chat_template.jinja", "hf_quant_config.json", "adapter_config.json", "README.md", "LICENSE",
+    "LICENSE.txt", "pytorch_model.bin",
 )  # fmt: skip
 _PROBES_AT_ONCE: Final = 8
 

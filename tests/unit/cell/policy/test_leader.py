@@ -131,6 +131,14 @@ def test_an_engine_without_answer_names_the_stage_that_left() -> None:
     assert decision.memory.status.message == "the engine has not answered for 0 s; stage 1 left the cluster"
 
 
+def test_an_engine_that_hangs_says_since_when_and_not_since_it_was_noticed() -> None:
+    hangs = replace(ENGINE, in_flight=2, seconds_ago=63.0)
+    memory = look(leader_view(engine=hangs), now=1000.0).memory
+    assert memory.status.message == "the engine has not answered for 60 s, with 2 requests in flight"
+    memory = look(leader_view(engine=None), memory=memory, now=1010.0).memory
+    assert memory.status.message == "the engine has not answered for 70 s"
+
+
 @pytest.mark.parametrize(
     ("changes", "deadline", "words"),
     [

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llama_serving.cell.shared.engine_args import engine_environment, llm_config
+from llama_serving.config.model import DEPRECATED_QUANTIZATION
 from tests.unit.cell.worlds import config, facts
 
 GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
@@ -17,6 +18,8 @@ def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
         "engine_kwargs": {
             "enable_prefix_caching": True,
             "gpu_memory_utilization": 0.93,
+            "config_format": "hf",
+            "load_format": "safetensors",
             "dtype": "auto",
             "max_model_len": 131072,
             "max_num_seqs": 128,
@@ -42,6 +45,20 @@ def test_a_cpu_cell_gets_our_executor_no_compilation_and_a_bounded_cache() -> No
     environment = engine_environment(cell)
     assert environment["RAYLLM_VLLM_ENGINE_CLS"] == "llama_serving.cpu.engine.CpuStagesEngine"
     assert environment["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize("method", DEPRECATED_QUANTIZATION)
+def test_a_deprecated_quantization_is_allowed_where_the_model_has_it(method: str) -> None:
+    """Meta's own Llama-3.1-405B-Instruct-FP8 is quantized with fbgemm_fp8, which vLLM 0.32 serves only when told to."""
+    model = facts().model_copy(update={"quantization": method})
+    assert llm_config(config(**GPU), model=model, path="/models/m")["engine_kwargs"]["allow_deprecated_quantization"]
+
+
+@pytest.mark.parametrize("method", ["", "fp8", "compressed-tensors"])
+def test_what_is_not_deprecated_needs_no_permission(method: str) -> None:
+    model = facts().model_copy(update={"quantization": method})
+    kwargs = llm_config(config(**GPU), model=model, path="/models/m")["engine_kwargs"]
+    assert "allow_deprecated_quantization" not in kwargs
 
 
 def test_engines_never_ask_the_internet() -> None:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from llama_serving.cell.shared.engine_metrics import EngineReading
 from llama_serving.cell.supervisor import clients
 from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
 from llama_serving.cell.supervisor.ports import StageUnreachableError
@@ -172,12 +173,21 @@ async def test_a_question_and_its_answer(server: Server, session: aiohttp.Client
         await engine.ask("/v1/completions", {})
 
 
+async def test_the_metrics_of_the_engine(server: Server, session: aiohttp.ClientSession) -> None:
+    engine = EngineClient(session, host=HOST, served_name="llama")
+    assert await engine.metrics() == EngineReading(None), "404 while the engine starts"
+    text = "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{} 1.0\n" + "# padding\n" * 100_000
+    server.answers["GET", "/metrics"] = web.Response(text=text)
+    assert await engine.metrics() == EngineReading(text.encode())
+
+
 @pytest.mark.usefixtures("server")
 async def test_nobody_listens(session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PORT_ENGINE", "PORT_STATE", "PORT_RAY_DASHBOARD"):
         monkeypatch.setattr(names, name, 1)
     engine = EngineClient(session, host=HOST, served_name="llama")
     assert await engine.state() is None
+    assert await engine.metrics() == EngineReading(None)
     assert await engine.first_token() is False
     assert await ray(session).nodes(HOST) is None
     assert await ray(session).app() is None

@@ -6,8 +6,10 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
 
-from llama_serving.cell.supervisor.http_api import state_app
+from llama_serving.cell.shared.engine_metrics import EngineReading
+from llama_serving.cell.supervisor.http_api import metrics_app, state_app
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
@@ -20,7 +22,11 @@ HOST = "127.0.0.1"
 
 
 async def served(supervisor: Supervisor, path: str, *, method: str = "GET", **request: Any) -> tuple[int, str]:
-    runner = web.AppRunner(state_app(supervisor, token=lambda: "secret"))
+    return await asked(state_app(supervisor, token=lambda: "secret"), path, method=method, **request)
+
+
+async def asked(app: web.Application, path: str, *, method: str = "GET", **request: Any) -> tuple[int, str]:
+    runner = web.AppRunner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, 0).start()
@@ -91,3 +97,29 @@ async def test_the_supervisors_routes() -> None:
     assert (status, CellState.model_validate_json(body)) == (200, world.supervisor.state())
     world.clock.now += 1000
     assert (await served(world.supervisor, names.ROUTE_LIVE))[0] == 503
+
+
+ENGINE_TEXT = b'# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name="llama"} 2.0'
+
+
+@pytest.mark.parametrize(("text", "up"), [(ENGINE_TEXT, 1), (ENGINE_TEXT + b"\n", 1), (b"", 1), (None, 0)])
+async def test_the_metrics_port_shows_the_engines_metrics(text: bytes | None, *, up: int) -> None:
+    async def read() -> EngineReading:
+        return EngineReading(text)
+
+    status, shown = await asked(metrics_app(read), names.ROUTE_METRICS)
+    samples = {
+        sample.name: sample.value for family in text_string_to_metric_families(shown) for sample in family.samples
+    }
+    expected = {"llama_cell_engine_up": up} | ({"vllm:num_requests_running": 2.0} if text else {})
+    assert (status, samples, shown.endswith("\n")) == (200, expected, True)
+
+
+@pytest.mark.parametrize("path", ["/", names.ROUTE_STATE, names.ROUTE_DESIRED, names.ROUTE_LIVE, "/v1/models"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+async def test_the_metrics_port_has_nothing_else(path: str, *, method: str) -> None:
+    async def read() -> EngineReading:
+        raise AssertionError("nobody asked for metrics")
+
+    status, _ = await asked(metrics_app(read), path, method=method)
+    assert status == 404

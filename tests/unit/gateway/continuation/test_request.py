@@ -15,6 +15,7 @@ from llama_serving.gateway.continuation.pure.request import (
     NotContinuableError,
     next_body,
     read,
+    wants_other_stream,
     with_token_ids,
 )
 
@@ -167,3 +168,19 @@ def test_token_ids_are_asked_for(body: bytes, changed: bytes) -> None:
     assert found is not None
     assert with_token_ids(body, found) == changed
     assert json.loads(changed)["return_token_ids"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "asks"),
+    [
+        ("/v1/responses", b'{"stream": true, "input": "x"}', True),
+        ("/v1/responses", b'{"stream": false, "metadata": {"stream": true}}', False),
+        ("/v1/responses", b'{"input": "\\"stream\\": true"}', False),
+        ("/v1/responses", b'["stream", true]', False),
+        ("/v1/responses", b'{"stream": true', False),
+        ("/v1/messages", b'{"stream": true}', False),
+        ("/v1/embeddings", b'{"stream": true}', False),
+    ],
+)
+def test_which_other_requests_ask_for_a_stream(path: str, body: bytes, *, asks: bool) -> None:
+    assert wants_other_stream(path, body) is asks

@@ -242,17 +242,22 @@ async def test_a_desired_state_that_nobody_hears(unused_tcp_port: int) -> None:
     [(200, LOAD.model_dump_json(), True), (200, "{}", False), (200, "no json", False), (503, "", False)],
 )
 async def test_a_gateways_load(*, status: int, body: str, known: bool, unused_tcp_port: int) -> None:
-    async def answer(_: web.Request) -> web.Response:
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
         return web.Response(status=status, text=body)
 
     runner = await served("/load", answer, unused_tcp_port)
     try:
         async with ClientSession() as session:
-            found = await HttpGateways(session, port=unused_tcp_port).load("127.0.0.1")
+            found = await HttpGateways(session, port=unused_tcp_port).load("127.0.0.1", start=164.6)
+            await HttpGateways(session, port=unused_tcp_port).load("127.0.0.1")
             nobody = await HttpGateways(session, port=1).load("127.0.0.1")
     finally:
         await runner.cleanup()
     assert found == (LOAD if known else None)
+    assert asked == [{"expectedStart": "165"}, {}], "what the operator expects goes with its question"
     assert nobody is None
 
 

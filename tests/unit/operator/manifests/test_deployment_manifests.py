@@ -161,6 +161,38 @@ def test_a_gateway_restarts_when_its_file_changes_and_only_then() -> None:
 
     assert template(replicas=3) == template()
     assert template(gateway={"maxQueueLength": 7}) != template()
+    assert template(gateway={"cors": {"origins": ["*"]}}) != template()
+    named = {"model": {**CPU_SPEC["model"], "servedName": "chat"}}
+    assert template(**named) == template(), "it is the name of the object anyway"
+
+
+def test_a_gateway_knows_its_model_and_the_pages_that_may_call() -> None:
+    named = gateway_config(context_of({**GPU_SPEC, "gateway": {"cors": {"origins": ["https://a.example", "*"]}}}))
+    assert named.served_names == ("meta/Llama-3.1-405B",)
+    assert named.cors_origins == ("https://a.example", "*")
+    plain = gateway_config(context_of(CPU_SPEC))
+    assert (plain.served_names, plain.cors_origins) == (("chat",), ())
+    assert not {"served_name", "cors_origins"} & plain.to_file().keys(), "an older gateway would refuse them"
+
+
+def ingress(manifest: dict[str, Any], port: int) -> list[Any]:
+    """Return who may reach a port."""
+    rules = manifest["spec"]["ingress"]
+    return [peer for rule in rules for one in rule.get("ports", ()) if one["port"] == port for peer in rule["from"]]
+
+
+def test_who_is_labelled_for_metrics_reaches_the_metrics_of_leaders_and_gateways_and_nothing_else() -> None:
+    context = context_of(GPU_SPEC)
+    group = whole_plan(context).actions.groups[0].group
+    made = [*group_objects(context, group, weights_in(context)), *deployment_objects(context)]
+    policies = [one for one in made if one["kind"] == "NetworkPolicy"]
+    assert len(policies) == 2
+    label = {"matchLabels": {names.LABEL_METRICS: "enabled"}}
+    for policy in policies:
+        for peer in ({"namespaceSelector": label}, {"podSelector": label}):
+            assert peer in ingress(policy, 9000)
+            rules = [rule for rule in policy["spec"]["ingress"] if peer in rule.get("from", ())]
+            assert [[one["port"] for one in rule["ports"]] for rule in rules] == [[9000]]
 
 
 # -- whether to write ------------------------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
         ),
         (
             {"waiting": Waiting("c", "CreateContainerConfigError", 'secret "t" not found'), "phase": "Pending"},
-            "ContainerFailing",
-            'pod POD on node node-0: CreateContainerConfigError: secret "t" not found',
+            "ReferenceMissing",
+            "the Secret t does not exist; create it",
         ),
         (
             {
@@ -65,7 +65,8 @@ def said(pod: PodView, answer: SupervisorAnswer | None = None) -> tuple[str, str
         (
             {"created": ago(300), "ended": Ended("OOMKilled", 137, "", None), "restarts": 1},
             "PodStarting",
-            "pod POD on node node-0 does not answer, 5 min after it was made, 1 restart, it last ended with code 137",
+            "pod POD on node node-0 does not answer, 5 min after it was made, 1 restart, it last ended with code 137"
+            " since it used more memory than resources.memory",
         ),
     ],
 )  # fmt: skip
@@ -128,10 +129,10 @@ def test_a_group_is_explained_by_its_worst_pod() -> None:
 
 
 def test_gateways() -> None:
-    assert explain_gateway(world()) == ()
-    (hold,) = explain_gateway(world(children=(gateway_deployment(0),)))
+    assert explain_gateway(world(), NOW) == ()
+    (hold,) = explain_gateway(world(children=(gateway_deployment(0),)), NOW)
     assert hold.detail == "0 of 2 gateways are ready, so no request is answered"
-    (hold,) = explain_gateway(world(children=()))
+    (hold,) = explain_gateway(world(children=()), NOW)
     assert hold.detail == "the gateway's Deployment is not there yet"
 
 

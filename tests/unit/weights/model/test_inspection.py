@@ -77,7 +77,7 @@ def test_defaults_of_config_json(tmp_path: Path) -> None:
 def test_quantized_tied_and_with_a_head_size_of_its_own(tmp_path: Path) -> None:
     folder = make_model(
         tmp_path / "m",
-        quantization_config={"quant_method": "fp8"},
+        quantization_config={"quant_method": "fp8", "activation_scheme": "dynamic"},
         tie_word_embeddings=True,
         head_dim=16,
         dtype="float16",

@@ -14,59 +14,8 @@ from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.inspection import REPORT_LIMIT, encode
 from llama_serving.weights.model.safetensors import Header, Tensor
 from llama_serving.weights.resolve.digests import digest_file
-from llama_serving.weights.resolve.license import find_license, same_license
 from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.publish import pack
-
-
-def readme(front: str) -> dict[str, bytes]:
-    return {"README.md": f"---\n{front}\n---\n# text\n".encode()}
-
-
-LLAMA_TEXT = b"LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\nLlama 3.1 Version Release Date: July 23, 2024\n"
-
-
-@pytest.mark.parametrize(
-    ("files", "name"),
-    [
-        (readme("license: llama3.1"), "llama3.1"),
-        (readme("license: other\nlicense_name: my-own"), "my-own"),
-        (readme("license: other"), ""),
-        ({**readme("license: unknown"), "LICENSE": b"MIT License"}, "mit"),
-        (readme("license: [a, b]"), ""),
-        (readme("- a list"), ""),
-        (readme("a: b: c"), ""),
-        ({"README.md": b"no front matter"}, ""),
-        ({"README.md": b"\xff\xfe"}, ""),
-        ({"config.json": b'{"license": "mit"}'}, "mit"),
-        ({"config.json": b"["}, ""),
-        ({"LICENSE": LLAMA_TEXT}, "llama3.1"),
-        ({"LICENSE.txt": b"\n     Apache License\n  Version 2.0, January 2004\n"}, "apache-2.0"),
-        ({"LICENSE.md": b"# MIT License\n\nCopyright"}, "mit"),
-        ({"LICENSE": b"All rights reserved"}, ""),
-        ({**readme("license: llama3.1"), "LICENSE": b"MIT License"}, "llama3.1"),  # the first that says something
-        ({}, ""),
-    ],
-)
-def test_the_license_that_files_name(files: dict[str, bytes], name: str) -> None:
-    assert find_license(files) == name
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("llama3.1", "Llama 3.1 Community License Agreement", True),
-        ("llama3.1", "llama-3.1", True),
-        ("apache-2.0", "Apache License, Version 2.0", True),
-        ("mit", "MIT License", True),
-        ("llama3.1", "llama3.2", False),
-        ("llama3", "llama3.1", False),
-        ("apache-2.0", "mit", False),
-    ],
-)
-def test_the_same_license_by_another_name(one: str, other: str, same: bool) -> None:
-    assert same_license(one, other) is same
-    assert same_license(other, one) is same
 
 
 async def pieces(content: bytes, cuts: list[int]) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 CHAT: Final = "/v1/chat/completions"
 TEXT: Final = "/v1/completions"
+RESPONSES: Final = "/v1/responses"
 
 #: Longer bodies are not parsed: parsing would stop all other streams for more than some milliseconds.
 MAX_PARSED: Final = 4 << 20
@@ -118,20 +119,31 @@ class NotContinuableError(Exception):
 
 def read(path: str, body: bytes) -> ContinuableRequest | None:
     """Read the body of a request; None when it requests no stream. Raises NotContinuableError."""
-    # Every request for a stream has this word in its body; other bodies are not parsed.
-    if path not in (CHAT, TEXT) or b'"stream"' not in body or len(body) > MAX_PARSED:
-        return None
-    try:
-        fields = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        return None  # the engine reports what is wrong with it
-    if not isinstance(fields, dict) or fields.get("stream") is not True:
+    fields = _fields_of_stream(body) if path in (CHAT, TEXT) else None
+    if fields is None:
         return None
     given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
         _check(name, value)
     _check_prompt(given)
     return _continuable(given, chat=path == CHAT)
+
+
+def wants_other_stream(path: str, body: bytes) -> bool:
+    """Return whether a request asks for a stream that is never continuable, but whose clients read errors in it."""
+    return path == RESPONSES and _fields_of_stream(body) is not None
+
+
+def _fields_of_stream(body: bytes) -> dict[str, Any] | None:
+    """Return the body of a request for a stream; None for any other, and for one too large to parse."""
+    # Every request for a stream has this word in its body; other bodies are not parsed.
+    if b'"stream"' not in body or len(body) > MAX_PARSED:
+        return None
+    try:
+        fields = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return None  # the engine reports what is wrong with it
+    return fields if isinstance(fields, dict) and fields.get("stream") is True else None
 
 
 def with_token_ids(body: bytes, request: ContinuableRequest) -> bytes:

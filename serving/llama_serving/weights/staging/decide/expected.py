@@ -13,7 +13,7 @@ from pydantic import Field
 
 from llama_serving.config.cell import Frozen
 from llama_serving.config.weights import Manifest, ManifestFile
-from llama_serving.weights.model.safetensors import INDEX
+from llama_serving.weights.model.weight_files import INDEX
 from llama_serving.weights.staging.decide.errors import digest_differs
 from llama_serving.weights.staging.decide.partition import LayerPartition, is_needed
 

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Final
 
 from llama_serving.config.weights import Manifest
-from llama_serving.weights.model.safetensors import INDEX
+from llama_serving.weights.model.weight_files import INDEX
 from llama_serving.weights.staging.decide.expected import RECORD, StagedRecord
 from llama_serving.weights.staging.decide.ranges import WHOLE, FilePart
 from llama_serving.weights.staging.decide.safetensors_layout import CompactLayout, compact_layout, index_json

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from llama_serving.config.error_text import error_text
 from llama_serving.config.weights import Manifest
-from llama_serving.weights.model.safetensors import INDEX
+from llama_serving.weights.model.weight_files import INDEX
 from llama_serving.weights.source.local import LocalSource
 from llama_serving.weights.staging.decide.errors import digest_differs, weights_unreadable
 from llama_serving.weights.staging.decide.expected import (

@@ -40,6 +40,7 @@ class ScaleRun(Simulation):
     silent: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.traffic = Traffic(seconds=3)
         self.last: Moment | None = None
 

@@ -1,11 +1,12 @@
 """When a group is shown to the scheduler, when it is taken back, and how long it is left alone then."""
 
-import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from llama_operator.adapters.reservations import LONGEST
 from llama_operator.api.v1alpha1.status import LlamaDeploymentStatus, RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
@@ -156,21 +157,9 @@ def test_groups_after_one_that_waits_are_not_made_and_give_their_turn() -> None:
 # -- the walk over it -------------------------------------------------------------------------------------------------
 
 
-class Counting(FakeCluster):
-    """Remembers how old a look was allowed to be."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ages: list[float] = []
-
-    async def capacity(self, *, age: float) -> Any:
-        self.ages.append(age)
-        return await super().capacity(age=age)
-
-
 async def walk(cluster: FakeCluster, *items: Admission, now: datetime = NOW) -> Outcome:
     outcome = Outcome()
-    await admit_groups(items, key=KEY, cluster=cluster, lock=asyncio.Lock(), outcome=outcome, now=now)
+    await admit_groups(items, key=KEY, cluster=cluster, outcome=outcome, now=now)
     return outcome
 
 
@@ -223,24 +212,43 @@ async def test_room_is_given_once_and_the_first_that_finds_none_says_so() -> Non
 
 
 async def test_a_begun_group_needs_no_room() -> None:
-    cluster = nodes(with_pods(Counting(), 0), "0")
+    cluster = nodes(with_pods(FakeCluster(), 0), "0")
     assert (await walk(cluster, item(begun=True))).problems == []
     assert len(open_pods(cluster)) == 2
-    assert isinstance(cluster, Counting)
-    assert cluster.ages == []
+    assert "capacity" not in cluster.calls
 
 
-@pytest.mark.parametrize(
-    ("waited", "cpu", "ages"),
-    [(0.3, "0", [0]), (4, "0", [0]), (20, "0", [4]), (600, "0", [10]), (600, "2", [10, 0]), (-3600, "0", [0])],
-)
-async def test_who_waits_long_is_looked_at_seldom_and_nobody_starts_on_an_old_look(
-    waited: float, cpu: str, ages: list[float]
-) -> None:
-    cluster = nodes(with_pods(Counting(), 0), cpu)
-    await walk(cluster, item(waited=waited))
-    assert isinstance(cluster, Counting)
-    assert cluster.ages == ages
+async def test_room_is_not_given_again_before_the_watches_show_that_it_was_given() -> None:
+    cluster = nodes(with_pods(FakeCluster(), 0, 1), "1", "1")
+    await cluster.capacity()
+    cluster.blind = True
+    assert (await walk(cluster, item(0))).problems == []
+    (hold,) = (await walk(cluster, item(1))).problems
+    assert (hold.reason, open_pods(cluster)) == (Reason.WAITING_FOR_ROOM, {pod.name for pod in gated(0)})
+    cluster.blind = False
+    (hold,) = (await walk(cluster, item(1))).problems
+    assert hold.reason is Reason.WAITING_FOR_ROOM, "now the watches show it"
+    for pod in gated(0):
+        cluster.vanish("Pod", pod.name)
+    assert (await walk(cluster, item(1))).problems == []
+
+
+async def test_what_a_failed_write_reserved_is_no_obstacle_for_the_same_group() -> None:
+    cluster = nodes(with_pods(FakeCluster(), 0), "1", "1")
+    cluster.faults = {1: Retry("it is away"), 2: Retry("it is away")}
+    assert len((await walk(cluster, item(0))).problems) == 2
+    assert open_pods(cluster) == set()
+    assert (await walk(cluster, item(0))).problems == []
+    assert open_pods(cluster) == {pod.name for pod in gated(0)}
+
+
+async def test_a_reservation_that_nothing_confirms_ends() -> None:
+    cluster = nodes(with_pods(FakeCluster(), 0, 1), "1", "1")
+    cluster.faults = {1: Retry("it is away"), 2: Retry("it is away")}
+    await walk(cluster, item(0))
+    assert len((await walk(cluster, item(1))).problems) == 1
+    cluster.now += timedelta(seconds=LONGEST + 1)
+    assert (await walk(cluster, item(1))).problems == []
 
 
 async def test_a_look_that_fails_admits_nobody_and_stops_nothing() -> None:
@@ -254,3 +262,12 @@ async def test_a_group_whose_pods_are_gone_is_passed_over() -> None:
     cluster = nodes(with_pods(FakeCluster(), 1), "1", "1")
     assert (await walk(cluster, item(0), item(1))).problems == []
     assert open_pods(cluster) == {pod.name for pod in gated(1)}
+
+
+def test_a_group_that_waits_for_a_volume_is_requeued_only_where_it_holds_room() -> None:
+    missing = '0/2 nodes are available: persistentvolumeclaim "m" not found. not found'
+    for nodes, requeued in ((("", ""), False), (("node-0", ""), True)):
+        pods = tuple(replace(pod, unscheduled="" if pod.node else missing) for pod in begun(*nodes))
+        said = half_placed(pods, world(*pods, capacity=EMPTY), NOW)
+        assert bool(said) is requeued
+        assert not said or said.endswith("the scheduler says: claim m does not exist; create it")

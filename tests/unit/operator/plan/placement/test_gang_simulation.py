@@ -4,7 +4,6 @@ No rest of a pass: groups are made whole, admitted and taken back by the operato
 between the operator's look and the scheduler's, pods are lost, and an operator ends between two gates of a group.
 """
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -62,7 +61,6 @@ class Yard:
     wanted: dict[GroupId, tuple[int, int]] = field(default_factory=dict)  # stages, devices of each
     requeues: dict[str, tuple[RequeueState, ...]] = field(default_factory=dict)  # by deployment
     holds: dict[GroupId, Explanation] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.cluster = FakeCluster()
@@ -122,7 +120,7 @@ class Yard:
                 units.append(Group(group, pods, {}, None))
         items, later = admissions(units, seen, whole=whole, going=frozenset(going), now=now)
         outcome = Outcome()
-        await admit_groups(items, key=KEY, cluster=self.cluster, lock=self.lock, outcome=outcome, now=now)
+        await admit_groups(items, key=KEY, cluster=self.cluster, outcome=outcome, now=now)
         self.requeues[deployment] = requeues_after(
             self.requeues.get(deployment, ()), returned, groups=units, wanted=mine, now=now
         )  # fmt: skip

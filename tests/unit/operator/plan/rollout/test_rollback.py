@@ -14,6 +14,7 @@ from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Phase
 from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, state_of, worker, world
 
+NO_IMAGE = Waiting("stage", "ImagePullBackOff", "manifest unknown")
 LOOPING = Waiting("stage", "CrashLoopBackOff", "back-off 40s")
 REFUSED: dict[str, Any] = {"reason": CellReason.MODEL_REFUSED, "phase": Phase.FAILED}
 LATE = SPEC.start_timeout_seconds + BEFORE_START
@@ -54,6 +55,12 @@ def given_up(pod: PodView, *, since: float, answer: SupervisorAnswer | None = No
             stage(0, 0), 60, cell(**STARTS | {"reason": CellReason.WEIGHTS_REFUSED, "phase": Phase.FAILED}),
             "WeightsRefused: group 0 stage 0 does not start",
         ),
+        (
+            stage(0, 0, created=ago(130), moved=ago(125), phase="Pending", waiting=NO_IMAGE), 140, None,
+            "ImageUnavailable: group 0 did not start, and nothing has moved for 125 s: ",
+        ),
+        (stage(0, 0, created=ago(130), moved=ago(115), phase="Pending", waiting=NO_IMAGE), 140, None, ""),
+        (stage(0, 0, created=ago(600), moved=ago(500), phase="Pending", waiting=NO_IMAGE), 100, None, ""),
         (stage(0, 0, created=ago(LATE)), LATE, None, "did not start within 90 min"),
         (stage(0, 0, created=ago(LATE - 1)), LATE, None, ""),
         (stage(0, 0, created=ago(LATE * 9)), LATE - 1, None, ""),

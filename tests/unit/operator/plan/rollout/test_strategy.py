@@ -12,7 +12,7 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.strategy import choose, pod_hash_for
-from llama_operator.ports import Capacity, NodeCapacity
+from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
@@ -35,7 +35,7 @@ def target(**changes: Any) -> GroupTemplate:
     return found
 
 
-def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any) -> PlanState:
+def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, replicas: int = 2, **rollout: Any) -> PlanState:
     pods = [pod for ordinal in range(serving) for pod in group(ordinal)]
     busy = GatewayLoad(waiting=0, oldest_wait=0, in_flight=load, draining=False, groups=(), totals={})
     seen = world(
@@ -43,6 +43,7 @@ def scene(*, nodes: Any = None, load: int = 0, serving: int = 2, **rollout: Any)
         cells=heard(*pods),
         capacity=None if nodes is None else Capacity(nodes),
         loads={"g": busy},
+        replicas=replicas,
         spec={"rollout": rollout},
     )
     return state_of(seen)
@@ -84,7 +85,18 @@ SAME = target().template_hash
             "drain",
             "the 0 groups that stay can run 0 requests at a time, and 0 requests are there now",
         ),
+        (
+            False,
+            {"serving": 1, "replicas": 1},
+            "",
+            "and the only group that serves would be gone for the time of a start; free the devices of one group, or"
+            " accept the outage with spec.rollout.strategy drain",
+        ),
         (False, {"serving": 1, "load": 1}, "", "free the devices of one group, or accept"),
+        (False, {"serving": 1, "replicas": 1, "strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
+        (False, {"serving": 1, "replicas": 1, "nodes": BIG}, "surge", "the free devices hold one more group"),
+        (True, {"serving": 1, "replicas": 1}, "inPlace", "only the weights change"),
+        (False, {"serving": 0, "replicas": 1, "load": 9}, "drain", ""),
         (True, {"strategy": "surge"}, "surge", "spec.rollout.strategy is surge"),
         (True, {"strategy": "drain"}, "drain", "spec.rollout.strategy is drain"),
         (False, {"strategy": "surge", "maxSurge": 0}, "", "maxSurge is 0; use at least 1"),
@@ -97,6 +109,41 @@ SAME = target().template_hash
 def test_the_strategy(*, same_pods: bool, fields: dict[str, Any], strategy: str, words: str) -> None:
     found = choose(scene(**fields), SAME if same_pods else "another", target())
     assert found.strategy == strategy
+    assert words in found.why
+
+
+def crowd(*devices: int, old: int, **rollout: Any) -> PlanState:
+    """One group of two pods of ``old`` devices each on the first node, and nothing else; it serves."""
+    pods = group(0)
+    there = tuple(
+        PodRequest("team", pod.name, pod.uid, {"nvidia.com/gpu": old}, node="node-0", ours=True) for pod in pods
+    )
+    nodes = [node(f"node-{number}", 64, gpu=size) for number, size in enumerate(devices)]
+    nodes[0] = replace(nodes[0], requested={"nvidia.com/gpu": 2.0 * old}, pods=there)
+    on_first = tuple(replace(pod, node="node-0") for pod in pods)
+    seen = world(*on_first, replicas=2, cells=heard(*pods), capacity=Capacity(tuple(nodes)), spec={"rollout": rollout})
+    return state_of(seen)
+
+
+@pytest.mark.parametrize(
+    ("state", "strategy", "words"),
+    [
+        (
+            crowd(4, old=2),
+            "",
+            "only while 2 of 2 groups do not serve, and spec.rollout.maxUnavailable is 1: set it to 2",
+        ),
+        (crowd(4, old=2, strategy="drain"), "", "set it to 2, or free devices"),
+        (crowd(4, old=2, strategy="drain", maxUnavailable=2), "drain", "spec.rollout.strategy is drain"),
+        (crowd(8, old=2), "surge", "hold one more group"),
+        (crowd(6, old=2), "drain", "the first new group would find room, and a later one not before a group"),
+        (crowd(4, old=2, strategy="surge"), "surge", "spec.rollout.strategy is surge"),  # waits, and touches nothing
+        (crowd(2, 1, old=1), "", "set it to 2"),
+    ],
+)
+def test_no_strategy_begins_that_could_not_end(*, state: PlanState, strategy: str, words: str) -> None:
+    found = choose(state, "another", target(device={"resource": "nvidia.com/gpu", "count": 1}))
+    assert found.strategy == strategy, found.why
     assert words in found.why
 
 

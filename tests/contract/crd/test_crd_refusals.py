@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.contract.apiserver import CRDS, ApiServer
-from tests.contract.bad_inputs import BAD_INPUTS, VALID, VALID_WEIGHTS, BadInput, merged
+from tests.contract.crd.bad_inputs import BAD_INPUTS, VALID, VALID_WEIGHTS, BadInput, merged
 
 pytestmark = pytest.mark.apiserver
 

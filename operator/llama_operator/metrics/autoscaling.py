@@ -1,40 +1,37 @@
-"""The metrics of the operator: one table, read when somebody scrapes. docs/reference/metrics.md is generated from it.
-
-Counters begin at 0 with the process.
-"""
+"""What autoscaling decides, for the deployments that ask for it."""
 
 from collections.abc import Callable
 from typing import Final
 
-from llama_operator.autoscaler_registry import AutoscaledDeployment, AutoscalerRegistry
+from llama_operator.autoscaler_registry import AutoscaledDeployment
+from llama_operator.metrics.registry import LABELS, OperatorState
 from llama_serving.config.metrics import Metric, Samples
 
-_LABELS: Final = ("namespace", "deployment")
 _PREFIX: Final = "llama_operator_autoscaling"
 
 
-def _gauge(name: str, help_text: str, value: Callable[[AutoscaledDeployment], int]) -> Metric[AutoscalerRegistry]:
+def _gauge(name: str, help_text: str, value: Callable[[AutoscaledDeployment], int]) -> Metric[OperatorState]:
     """Make a gauge with one value a deployment."""
 
-    def read(registry: AutoscalerRegistry) -> Samples:
-        return [((one.key.namespace, one.key.name), value(one)) for one in registry.deployments()]
+    def read(state: OperatorState) -> Samples:
+        return [((one.key.namespace, one.key.name), value(one)) for one in state.autoscalers.deployments()]
 
-    return Metric(f"{_PREFIX}_{name}", "gauge", help_text, read, labels=_LABELS)
-
-
-def _reasons(registry: AutoscalerRegistry) -> Samples:
-    return [((one.key.namespace, one.key.name, one.last.reason), 1) for one in registry.deployments()]
+    return Metric(f"{_PREFIX}_{name}", "gauge", help_text, read, labels=LABELS)
 
 
-def _decisions(registry: AutoscalerRegistry) -> Samples:
+def _reasons(state: OperatorState) -> Samples:
+    return [((one.key.namespace, one.key.name, one.last.reason), 1) for one in state.autoscalers.deployments()]
+
+
+def _decisions(state: OperatorState) -> Samples:
     return [
         ((one.key.namespace, one.key.name, direction), count)
-        for one in registry.deployments()
+        for one in state.autoscalers.deployments()
         for direction, count in (("up", one.raised), ("down", one.lowered))
     ]
 
 
-METRICS: Final[tuple[Metric[AutoscalerRegistry], ...]] = (
+AUTOSCALING: Final[tuple[Metric[OperatorState], ...]] = (
     _gauge("desired_groups", "Groups that are wanted", lambda one: one.last.target),
     _gauge("serving_groups", "Groups that get requests", lambda one: one.last.groups.serving),
     _gauge(
@@ -49,13 +46,13 @@ METRICS: Final[tuple[Metric[AutoscalerRegistry], ...]] = (
         "gauge",
         "Always 1; the label says why the number of wanted groups is what it is",
         _reasons,
-        labels=(*_LABELS, "reason"),
+        labels=(*LABELS, "reason"),
     ),
     Metric(
         f"{_PREFIX}_decisions_total",
         "counter",
         "Changes of the number of wanted groups, by direction: up or down",
         _decisions,
-        labels=(*_LABELS, "direction"),
+        labels=(*LABELS, "direction"),
     ),
 )

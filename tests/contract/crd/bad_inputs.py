@@ -321,6 +321,26 @@ IMAGES: Final = (
 )
 
 GATEWAY: Final = (
+    *(
+        _spec(f"origin {origin}", "gateway.cors.origins must be origins as", gateway={"cors": {"origins": [origin]}})
+        for origin in (
+            "chat.example.com",
+            "https://chat.example.com/",
+            "https://chat.example.com/path",
+            "https://Chat.example.com",
+            "https://user@chat.example.com",
+            "https://chat.*.com",
+            "https://*",
+            "https://*chat.example.com",
+            "https://chat.example.com:0",
+            "https://chat.example.com:123456",
+            "https://a.example https://b.example",
+            "null",
+        )
+    ),
+    _spec("no origin", "gateway.cors.origins", gateway={"cors": {"origins": []}}),
+    _spec("cors without origins", "gateway.cors.origins", gateway={"cors": {}}),
+    _spec("origin twice", "Duplicate value", gateway={"cors": {"origins": ["*", "*"]}}),
     _spec("no gateway", "gateway.replicas must be at least 1", gateway={"replicas": 0}),
     _spec("negative queue", "greater than or equal to 0", gateway={"maxQueueLength": -1}),
     _spec("no wait", "greater than or equal to 1", gateway={"queueTimeoutSeconds": 0}),
@@ -351,6 +371,8 @@ ROLLOUT: Final = (
         "must not both be 0, or no group could ever be changed",
         rollout={"maxSurge": 0, "maxUnavailable": 0},
     ),
+    _spec("a restart at no time", "rollout.restartedAt", rollout={"restartedAt": "yesterday"}),
+    _spec("a restart at a time without a zone", "rollout.restartedAt", rollout={"restartedAt": "2026-01-31T12:00:00"}),
     _spec(
         "a golden prompt without an answer",
         "set expect, pattern or both",
@@ -406,6 +428,37 @@ AUTOSCALING: Final = (
     _peak("above most", "(maxReplicas is 4)", minReplicas=5),
 )
 
+
+def _pods(name: str, expect: str, **maps: dict[str, str]) -> BadInput:
+    return _spec(f"pods: {name}", expect, podTemplate=maps)
+
+
+_OURS, _KUBERNETES = "keys that the operator sets or reads", "keys that Kubernetes reserves"
+POD_TEMPLATE: Final = (
+    _pods("a label of the operator", _OURS, labels={"llama-operator.dev/group": "1"}),
+    _pods("a label below the operator's domain", _OURS, labels={"x.llama-operator.dev/group": "1"}),
+    _pods("the component", _OURS, labels={"app.kubernetes.io/component": "gateway"}),
+    _pods("who manages it", _OURS, labels={"app.kubernetes.io/managed-by": "me"}),
+    _pods("a ReplicaSet's label", _OURS, labels={"pod-template-hash": "1"}),
+    _pods(
+        "the operator's name", "by which the operator's own pods", labels={"app.kubernetes.io/name": "llama-operator"}
+    ),
+    _pods("a label of Kubernetes", _KUBERNETES, labels={"kubernetes.io/os": "linux"}),
+    _pods("a label below k8s.io", _KUBERNETES, labels={"scheduler.alpha.k8s.io/x": "1"}),
+    _pods("a label without a name", "must have keys such as", labels={"example.com/": "1"}),
+    _pods("a label with a long name", "must have keys such as", labels={"n" * 64: "1"}),
+    _pods("a label with a long domain", "must have keys such as", labels={f"{'d.' * 126}dd/n": "1"}),
+    _pods("a label with a bad value", "must have values of at most 63", labels={"team": "a b"}),
+    _pods("a label with a long value", "Too long", labels={"team": "a" * 64}),
+    _pods("many labels", "must have at most 32 items", labels={f"k{number}": "v" for number in range(33)}),
+    _pods("an annotation of the operator", _OURS, annotations={"llama-operator.dev/weights": "w"}),
+    _pods("an annotation of Kubernetes", _KUBERNETES, annotations={"kubernetes.io/egress-bandwidth": "1M"}),
+    _pods("an annotation with a bad key", "must have keys such as", annotations={"a b": ""}),
+    _pods("large annotations", "at most 65536 bytes", annotations={f"k{number}": "é" * 16_000 for number in range(3)}),
+    _spec("pods: of the gateway only", _OURS, gateway={"podTemplate": {"labels": {"llama-operator.dev/stage": "0"}}}),
+)
+
+
 BAD_INPUTS: Final = (
     *NAMES,
     *MODEL,
@@ -416,6 +469,7 @@ BAD_INPUTS: Final = (
     *AUTOSCALING,
     *RESOURCES,
     *PLACEMENT,
+    *POD_TEMPLATE,
     *ENGINE,
     *IMAGES,
     *GATEWAY,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.cell.supervisor.engine_errors import last_error
+from llama_serving.cell.shared.engine_errors import last_error
 from llama_serving.cell.supervisor.engine_log import EngineLog
 
 SERVE = """Deploying app 'llama' failed with exception:

@@ -15,7 +15,7 @@ from llama_operator.api import (
     LlamaWeightsSpec,
 )
 from tests.contract.apiserver import ROOT, ApiServer
-from tests.contract.bad_inputs import VALID, VALID_WEIGHTS, merged
+from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS, merged
 
 pytestmark = pytest.mark.apiserver
 
@@ -153,6 +153,21 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"placement": {"nodeSelector": {"zone": "", "example.com/pool": "a"}}},
         {"placement": {"tolerations": [{"operator": "Exists"}]}},
         {"engine": {"gpuMemoryUtilization": 0.5, "blockSize": 16}},
+        {"gateway": {"cors": {"origins": ["*"]}}},
+        {
+            "gateway": {
+                "cors": {"origins": ["https://*.example.com:8443", "http://localhost:3000", "http://[::1]:3000"]}
+            }
+        },
+        {"gateway": {"cors": {"origins": ["app://obsidian.md", "https://chat.example.com"]}}},
+        {
+            "podTemplate": {
+                "labels": {"team": "", "app.kubernetes.io/part-of": "chat", "kueue.x-k8s.io/queue-name": "a"}
+            }
+        },
+        {"podTemplate": {"annotations": {"sidecar.istio.io/inject": "false", "a": "x" * 16_384}}},
+        {"podTemplate": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}},
+        {"gateway": {"podTemplate": {"labels": {"sidecar.istio.io/inject": "true"}}}},
     ],
     ids=str,
 )
@@ -174,8 +189,9 @@ def test_good_specs_are_taken(apiserver: ApiServer, namespace: str, sections: di
     ids=str,
 )
 def test_good_weights_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
-    found = apiserver.rest.create(namespace, merged(VALID_WEIGHTS, {"spec": fields}))
-    assert LlamaWeightsSpec.model_validate(found["spec"]).to_api() == found["spec"]
+    asked = merged(VALID_WEIGHTS, {"spec": fields})
+    found = LlamaWeightsSpec.model_validate(apiserver.rest.create(namespace, asked)["spec"])
+    assert found == LlamaWeightsSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
 
 
 def test_the_license_and_the_credentials_of_weights_may_be_changed(apiserver: ApiServer, namespace: str) -> None:

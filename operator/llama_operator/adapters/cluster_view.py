@@ -1,0 +1,190 @@
+"""The nodes and pods of the cluster, kept up to date by two watches: no list of them in a steady state.
+
+Of every object only what the placement asks for is kept. The first who asks starts the watches; whoever asks before
+both lists are there waits for the same lists. A watch that breaks goes on from its last version, or, where the API
+server does not have that any more, from a new list.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from math import inf
+
+from llama_operator.adapters.api_calls import ApiCalls, Call, items_of
+from llama_operator.adapters.node_capacity import NodeView, node_view, pod_request, with_pods
+from llama_operator.ports import Capacity, Forbidden, Manifest, NodeCapacity, PodRequest, Rejected, Retry
+from llama_serving.config.backoff import doubling_pause
+
+log = logging.getLogger(__name__)
+
+RUNNING = {"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
+PAGE = {"limit": "500"}
+FIRST_LOOK = 10.0  # seconds for which a caller waits for the first lists
+OLDEST = 30.0  # seconds without a watch after which the view is not believed
+AGAIN = 60.0  # seconds between two tries where the rights are missing
+
+
+class View:
+    """What the two watches have shown, by uid of the pods and name of the nodes."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, NodeView] = {}
+        self._pods: dict[str, PodRequest] = {}
+        self._of_node: dict[str, dict[str, PodRequest]] = {}  # by name; "" has those without a node
+        self._made: dict[str, NodeCapacity] = {}  # those that have not changed since
+        self._capacity: Capacity | None = None
+
+    def see_node(self, body: Manifest, *, gone: bool = False) -> None:
+        """Keep a node as it is now."""
+        name = body["metadata"]["name"]
+        if gone:
+            self._nodes.pop(name, None)
+        else:
+            self._nodes[name] = node_view(body)
+        self._changed(name)
+
+    def see_pod(self, body: Manifest, *, gone: bool = False) -> None:
+        """Keep a pod as it is now."""
+        uid = body["metadata"]["uid"]
+        before, now = self._pods.pop(uid, None), None if gone else pod_request(body)
+        if before == now and now is not None:
+            self._pods[uid] = now
+            return
+        if before:
+            self._of_node[before.node].pop(uid, None)
+            self._changed(before.node)
+        if now:
+            self._pods[uid] = now
+            self._of_node.setdefault(now.node, {})[uid] = now
+            self._changed(now.node)
+
+    def only_nodes(self, names: set[str]) -> None:
+        """Forget the nodes that a new list does not have."""
+        for name in [name for name in self._nodes if name not in names]:
+            self.see_node({"metadata": {"name": name}}, gone=True)
+
+    def only_pods(self, uids: set[str]) -> None:
+        """Forget the pods that a new list does not have."""
+        for uid in [uid for uid in self._pods if uid not in uids]:
+            self.see_pod({"metadata": {"uid": uid}}, gone=True)
+
+    def capacity(self) -> Capacity:
+        """Return what is known now; only nodes that have changed are computed anew."""
+        if self._capacity is None:
+            nodes = tuple(self._node(name) for name in self._nodes)
+            self._capacity = Capacity(nodes, tuple(self._of_node.get("", {}).values()))
+        return self._capacity
+
+    def _node(self, name: str) -> NodeCapacity:
+        if name not in self._made:
+            self._made[name] = with_pods(self._nodes[name], tuple(self._of_node.get(name, {}).values()))
+        return self._made[name]
+
+    def _changed(self, node: str) -> None:
+        self._made.pop(node, None)
+        self._capacity = None
+
+
+@dataclass
+class _Watch:
+    """One kind: its path and query, what a body changes in the view, and how far it is."""
+
+    path: str
+    query: dict[str, str]
+    see: Callable[..., None]
+    only: Callable[[set[str]], None]
+    mark: str  # the field of the metadata by which ``only`` names objects
+    version: str = ""
+    listed: asyncio.Event = field(default_factory=asyncio.Event)
+    refused: str = ""  # why the rights do not suffice
+    problem: str = ""  # why the last try failed
+    since: float = inf  # since when there is no watch; inf: there is one
+
+
+class ClusterView:
+    """The view and its watches."""
+
+    def __init__(self, calls: ApiCalls) -> None:
+        self._calls = calls
+        self._view = View()
+        view = self._view
+        self._watches = (
+            _Watch("/api/v1/nodes", {}, view.see_node, view.only_nodes, "name"),
+            _Watch("/api/v1/pods", RUNNING, view.see_pod, view.only_pods, "uid"),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def capacity(self) -> Capacity | None:
+        """Return what the watches show; None where the operator may not watch. Raises Retry before the first lists."""
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._follow(watch)) for watch in self._watches]
+        try:
+            async with asyncio.timeout(FIRST_LOOK):
+                for watch in self._watches:
+                    await watch.listed.wait()
+        except TimeoutError:
+            raise Retry(f"nodes and pods were not listed within {FIRST_LOOK:g} s") from None
+        if any(watch.refused for watch in self._watches):
+            return None
+        now = asyncio.get_running_loop().time()
+        for watch in self._watches:
+            if watch.problem and (not watch.version or now - watch.since > OLDEST):
+                raise Retry(watch.problem)
+        return self._view.capacity()
+
+    async def close(self) -> None:
+        """End the watches."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _follow(self, watch: _Watch) -> None:
+        """List and watch for ever."""
+        failures = 0
+        while True:
+            try:
+                if not watch.version:
+                    await self._list(watch)
+                watch.refused, watch.problem, watch.since, failures = "", "", inf, 0
+                watch.listed.set()
+                await self._events(watch)
+            except Forbidden as error:
+                watch.refused, watch.version, failures = str(error), "", failures + 1
+            except (Retry, Rejected) as error:  # such as 410: the version is too old
+                failures += 1
+                watch.problem, watch.version = str(error), "" if isinstance(error, Rejected) else watch.version
+                watch.since = min(watch.since, asyncio.get_running_loop().time())
+                log.info("the watch of %s is begun again: %s", watch.path, error)
+            watch.listed.set()
+            if failures:
+                await asyncio.sleep(AGAIN if watch.refused else doubling_pause(failures, first=1, longest=30))
+
+    async def _list(self, watch: _Watch) -> None:
+        """Read all pages, keeping no more than one of them."""
+        query, seen = {**watch.query, **PAGE}, set[str]()
+        while True:
+            page = await self._calls.send("GET", watch.path, Call(query=query)) or {}
+            for body in items_of(page):
+                watch.see(body)
+                seen.add(body["metadata"][watch.mark])
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            query = {**watch.query, **PAGE, "continue": following}
+        watch.only(seen)
+        watch.version = page["metadata"]["resourceVersion"]
+
+    async def _events(self, watch: _Watch) -> None:
+        query = {**watch.query, "resourceVersion": watch.version}
+        async with aclosing(self._calls.watch(watch.path, query)) as events:
+            async for event in events:
+                body = event["object"]
+                if event["type"] == "ERROR":  # 410: the version is too old; whatever else it is, a new list mends it
+                    watch.version = ""
+                    return
+                watch.version = body["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    watch.see(body, gone=event["type"] == "DELETED")

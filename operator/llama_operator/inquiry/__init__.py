@@ -1,0 +1,1 @@
+"""Asks about pods that wait and whose status does not tell why."""

@@ -1,0 +1,1 @@
+"""What is tried before a rollout touches a group that serves."""

@@ -1,0 +1,86 @@
+"""Rehearsal of a group without its devices and weights: ``python -m llama_serving.cell.rehearsal``.
+
+It runs in the image that the group is to have, before anything that serves is touched. That the process starts shows
+that the image is there and runs on the node. On CPU the engine's configuration is built as a replica builds it, from
+the same arguments and the model's config.json: what vLLM refuses by name, value or combination it refuses here.
+
+Exit code: 0 accepted, ``names.EXIT_REFUSED`` refused; the sentence is in the termination message.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from llama_serving.cell.shared.engine_args import engine_environment, engine_kwargs
+from llama_serving.cell.shared.engine_errors import last_error
+from llama_serving.cell.shared.model_facts import model_facts
+from llama_serving.config import names
+from llama_serving.config.cell import CellConfig
+from llama_serving.config.error_text import error_text
+
+logger = logging.getLogger("llama_serving.rehearsal")
+
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+
+#: Builds the engine's configuration from its arguments; raises whatever the engine raises.
+Configure = Callable[[dict[str, Any]], None]
+
+
+def main(argv: list[str]) -> int:
+    """Rehearse; return the exit code."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    refusal = rehearse(options.config, options.model, configure=configure_vllm) if options.model else ""
+    text = refusal or "accepted"
+    logger.info("%s", text)
+    if options.termination_log.exists():  # the kubelet makes the file; elsewhere nobody reads it
+        options.termination_log.write_text(text, encoding="utf-8")
+    return names.EXIT_REFUSED if refusal else 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m llama_serving.cell.rehearsal", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
+    parser.add_argument("--model", type=Path, help="folder with the model's config.json; none: only the image is tried")
+    parser.add_argument("--termination-log", type=Path, default=TERMINATION_LOG, help="where the kubelet reads why")
+    return parser.parse_args(argv)
+
+
+def rehearse(config_path: Path, model: Path, *, configure: Configure) -> str:
+    """Return why the group could not start with this config and model, in one sentence; empty when nothing is known."""
+    try:
+        config = CellConfig.model_validate_json(config_path.read_bytes())
+    except (OSError, ValidationError) as error:
+        return f"the image does not read the group's config: {error_text(error)}"
+    os.environ.update(engine_environment(config))  # before vLLM is imported, which reads it
+    try:
+        kwargs = engine_kwargs(config, model=model_facts(model, whole=False))
+    except ValueError as error:
+        return str(error)
+    try:
+        configure({"model": str(model), "served_model_name": config.weights.served_name, **kwargs})
+    except Exception as error:  # whatever the engine has against it is the answer
+        logger.exception("the engine refuses its configuration")
+        return f"the engine refuses the configuration: {last_error(traceback.format_exc()) or type(error).__name__}"
+    return ""
+
+
+def configure_vllm(kwargs: dict[str, Any]) -> None:
+    """Build vLLM's configuration, without a device and without the weights."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    from llama_serving.cpu.model_inspection import inspect_in_this_process
+
+    inspect_in_this_process()
+    AsyncEngineArgs(**kwargs).create_engine_config()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

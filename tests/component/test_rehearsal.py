@@ -1,0 +1,133 @@
+"""A rehearsal in the loop: what is tried, what is held, and that a restart or a fault at any call changes nothing."""
+
+from typing import Any
+
+import pytest
+
+from llama_operator.ports import Retry
+from llama_serving.config import names
+from tests.fakes.world import KEY, World, spec_of
+
+IMAGE = {"serving": "registry.example/serving:2"}
+
+
+async def serving(**changes: Any) -> World:
+    world = World(spec_of(**changes))
+    await world.settle()
+    return world
+
+
+def change(world: World) -> None:
+    world.cluster.edit(KEY, lambda spec: spec.update(images=dict(IMAGE)))
+
+
+def tried(world: World) -> list[str]:
+    return sorted(name for name in (pod["metadata"]["name"] for pod in world.cluster.pods()) if "rehearsal" in name)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("step", ["image", "configuration", "admission"])
+async def test_what_cannot_run_is_held_and_the_groups_stay(step: str, replicas: int) -> None:
+    world = await serving(replicas=replicas)
+    before = world.stage_uids()
+    if step == "image":
+        world.nodes.missing_images[IMAGE["serving"]] = (
+            f'rpc error: code = NotFound desc = failed to pull and unpack image "{IMAGE["serving"]}": not found'
+        )
+    elif step == "configuration":
+        world.nodes.refused_config = "the engine refuses the configuration: ValueError: block_size must be even"
+    else:
+        world.cluster.refusals["Pod"] = 'Pod "x" is forbidden: no PriorityClass with name nope was found'
+    change(world)
+    for _ in range(40):
+        await world.seconds(1)
+        assert world.status.groups_ready == f"{replicas}/{replicas}", world.status.message
+        assert world.stage_uids() == before
+    rollout = world.status.rollout
+    assert rollout is not None
+    assert rollout.rehearsal is not None
+    assert (rollout.phase, rollout.rehearsal.outcome) == ("Held", "failed")
+    expected = {"image": "ImageUnavailable", "configuration": "EngineConfigRefused", "admission": "ApiRejected"}
+    assert world.status.reason == expected[step]
+    assert "is held before its first step" in world.status.message
+    assert "; the groups serve v1@" in world.status.message
+    degraded = {one.type: one.status for one in world.status.conditions}
+    assert (degraded["Degraded"], degraded["Available"]) == ("True", "True")
+
+    world.cluster.edit(KEY, lambda spec: spec.pop("images"))
+    await world.settle()
+    assert world.stage_uids() == before
+    assert (world.status.reason, world.status.rollout, tried(world)) == ("Serving", None, [])
+    assert ("ConfigMap", f"chat-{rollout.key}-rehearsal") not in world.cluster.objects
+
+
+async def test_the_pods_of_a_rehearsal_go_when_it_has_passed() -> None:
+    world = await serving(replicas=2)
+    before = world.stage_uids()
+    change(world)
+    await world.seconds(2)
+    assert tried(world)
+    assert all(
+        names.LABEL_GROUP not in world.cluster.objects["Pod", name]["metadata"]["labels"] for name in tried(world)
+    )
+    await world.settle()
+    rollout = world.status.rollout
+    assert rollout is not None
+    assert rollout.rehearsal is not None
+    assert (rollout.phase, rollout.rehearsal.outcome, tried(world)) == ("Done", "passed", [])
+    assert before.keys().isdisjoint(world.stage_uids())
+
+
+async def test_a_restart_in_every_second_of_a_rehearsal_ends_the_same() -> None:
+    calm = await serving(replicas=2)
+    change(calm)
+    moments: list[World] = []
+    await calm.settle(moments=moments)
+    for moment in moments[:12]:
+        twin = moment.fork()
+        twin.restart()
+        await twin.settle()
+        assert twin.shape() == calm.shape()
+
+
+async def test_a_fault_at_every_call_of_a_rehearsal_ends_the_same() -> None:
+    begin = await serving(replicas=1, rollout={"strategy": "drain"})
+    change(begin)
+    calm = begin.fork()
+    first = len(calm.cluster.calls)
+    await calm.seconds(6)
+    calls = len(calm.cluster.calls)
+    await calm.settle()
+    for call in range(first, calls):
+        twin = begin.fork()
+        twin.cluster.faults[call] = Retry("503", after=1.0)
+        before = twin.stage_uids()
+        for _ in range(4):
+            await twin.seconds(1)
+            held = twin.status.rollout
+            if held is None or held.phase == "Rehearsing":
+                assert twin.stage_uids() == before, "a group was touched before the rehearsal passed"
+        await twin.settle()
+        assert twin.shape() == calm.shape(), call
+
+
+async def test_a_pod_that_ended_from_outside_is_tried_again() -> None:
+    world = await serving(replicas=2)
+    change(world)
+    await world.one_pass()
+    await world.one_pass()
+    for name in tried(world):
+        world.cluster.objects["Pod", name]["status"] = {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "low on memory",
+        }
+    await world.seconds(5)
+    assert (world.status.reason, world.status.groups_ready) == ("RehearsalFailed", "2/2")
+    assert "was ended on node" in world.status.message
+    assert "low on memory" in world.status.message
+    await world.seconds(70)  # a pause before the next try
+    await world.settle()
+    rollout = world.status.rollout
+    assert rollout is not None
+    assert rollout.phase == "Done"

@@ -1,0 +1,54 @@
+"""An object with every list and map of its kind's schema filled, so that it stays complete when a field is added.
+
+An item has only the fields that it must have: what the API server adds to it, a second ``kubectl apply`` would show.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+#: What an item is where its schema does not say it: by the path of its list or map.
+ITEMS: Final[dict[str, Any]] = {
+    "spec.placement.tolerations": {"key": "nvidia.com/gpu", "value": "present"},
+    "spec.verify.goldenPrompts": {"prompt": "What is the capital of France?", "expect": "Paris"},
+    "spec.autoscaling.schedules": {"name": "office", "from": "08:00", "to": "18:00", "minReplicas": 1},
+    "spec.gateway.cors.origins": "https://chat.example.com",
+}
+_TEXT: Final = "a-name"
+
+
+def with_all_lists(base: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    """``base`` with an item in every list and map below its spec that it leaves out."""
+    return {**base, "spec": _filled(base["spec"], schema["properties"]["spec"], "spec")}
+
+
+def lists_of(schema: Schema, path: str = "spec") -> Iterator[str]:
+    """The paths of all lists and maps that are not below another one."""
+    for name, child in schema.get("properties", {}).items():
+        if "items" in child or "additionalProperties" in child:
+            yield f"{path}.{name}"
+        else:
+            yield from lists_of(child, f"{path}.{name}")
+
+
+def at(body: dict[str, Any], path: str) -> Any:
+    """What is at a path; None where nothing is."""
+    found: Any = body
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _filled(value: dict[str, Any], schema: Schema, path: str) -> dict[str, Any]:
+    filled = dict(value)
+    for name, child in schema.get("properties", {}).items():
+        below = f"{path}.{name}"
+        if "items" in child and name not in filled:
+            filled[name] = [ITEMS.get(below, _TEXT)]
+        elif "additionalProperties" in child and name not in filled:
+            filled[name] = {"example.com/a": _TEXT}
+        elif any(True for _ in lists_of(child)):
+            found = _filled(filled.get(name, {}), child, below)
+            filled[name] = found | {key: 1 for key in child.get("required", ()) if key not in found}
+    return filled
