@@ -27,6 +27,7 @@ from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rehearsal.rehearsal import rehearsal_deletes
 from llama_operator.plan.rollout.decision import pending_rehearsal
 from llama_operator.plan.rollout.default_images import kept_default_images
+from llama_operator.plan.rollout.first_start import retry_pause
 from llama_operator.plan.rollout.policy import decision_changed, update_policy
 from llama_operator.plan.rollout.state_machine import Templates, advance, with_decided_hash
 from llama_operator.plan.waits import explain_groups, explain_rollout, explain_weights, waits_for_spec
@@ -84,7 +85,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         verdicts=group_verdicts(state),
         explanations=rollout + waits,
         replicas=state.spec.replicas,
-        recheck=SOON if waiting else LATER,
+        recheck=max(SOON if waiting else LATER, retry_pause(persisted, state.now)),
     )
 
 

@@ -34,7 +34,7 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
     if rollout is None or rollout.phase == "Done":
         return ()
     reason = reason_from(rollout.reason, otherwise=Reason.ROLLING_OUT)
-    if rollout.phase in ("RollingOut", "Rehearsing"):
+    if rollout.phase in ("RollingOut", "Rehearsing", "Failed"):
         return (Explanation(reason, rollout.message),)
     good = template_label(stable.id, stable.pod_hash) if stable else rollout.before
     if is_undecided(rollout):

@@ -176,5 +176,6 @@ def _is_stalled(first: Explanation, report: _Report) -> bool:
     adds_nodes = spec is not None and spec.placement.scheduling == "perPod"
     if first.passing or (first.reason in _CAPACITY and adds_nodes):
         return False
-    held = rollout is not None and rollout.phase == "Held" and CATALOGUE[first.reason].severity is Severity.FAILED
-    return held or needs_somebody(first.reason)
+    ended = rollout is not None and rollout.phase in ("Held", "Failed")
+    failed = ended and CATALOGUE[first.reason].severity is Severity.FAILED
+    return failed or needs_somebody(first.reason)

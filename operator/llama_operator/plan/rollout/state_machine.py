@@ -1,5 +1,7 @@
 """Where a rollout stands: a state machine whose state is in the status, written before anything is done by it.
 
+    (no rollout) -> Failed                                no group has served yet, and this one does not come to
+                                                          (first_start.py)
     (no rollout) -> Rehearsing -> RollingOut -> Done      all groups have the desired template, which becomes the stable
                     Rehearsing <-> Held                   something is in the way of the first step (decision.py): held
                                                           until it is gone, or the spec changes
@@ -29,6 +31,7 @@ from llama_operator.plan.rollout.canary import (
     watch_canary,
 )
 from llama_operator.plan.rollout.decision import StartDecision, decide, is_undecided
+from llama_operator.plan.rollout.first_start import first_start
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
@@ -77,13 +80,13 @@ def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Per
 
 
 def _first_stable(persisted: Persisted, desired: GroupTemplate | None, state: PlanState) -> Persisted:
-    """Take the first template that a group serves, verified, as the first stable one."""
+    """Take the first template that a group serves, verified, as the first stable one; note a start that failed."""
     if desired is None:
-        return persisted
+        return replace(persisted, rollout=None)
     groups = (group for group in state.groups if group.id.pod_hash == desired.pod_hash)
     if any(group.serving and group.has(desired.serve) for group in groups):
-        return replace(persisted, stable=persisted_template(desired))
-    return persisted
+        return replace(persisted, stable=persisted_template(desired), rollout=None)
+    return replace(persisted, rollout=first_start(persisted.rollout, desired, state))
 
 
 def _is_same(rollout: RolloutStatus, desired: GroupTemplate, state: PlanState) -> bool:

@@ -46,6 +46,10 @@ def rollout_given_up(*, to: str, why: str, good: str, held: bool) -> str:
     return f"{to} was given up: {why}; the groups go back to {good}"
 
 
+def first_start_failed(why: str) -> str:
+    return f"the first start failed: {why}; it is tried again at growing pauses, and at once when the spec changes"
+
+
 def nothing_to_drain() -> str:
     return "there is no group that would have to be drained"
 
