@@ -44,6 +44,11 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
     return (Explanation(reason, text),)
 
 
+def unless_told(found: tuple[Explanation, ...], told: tuple[Explanation, ...]) -> tuple[Explanation, ...]:
+    """Return the explanations that no other one repeats, such as that of a rollout which they hold."""
+    return tuple(one for one in found if not any(one.reason is by.reason and one.detail in by.detail for by in told))
+
+
 def waits_for_spec(persisted: Persisted) -> bool:
     """Return whether the rollout goes on with another spec only, which is an event."""
     rollout = persisted.rollout

@@ -73,13 +73,14 @@ def rehearse(config_path: Path, model: Path, *, configure: Configure) -> str:
 
 
 def configure_vllm(kwargs: dict[str, Any]) -> None:
-    """Build vLLM's configuration, without a device and without the weights."""
+    """Build vLLM's configuration, without a device and without the weights; its defaults are those of a server."""
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
 
     from llama_serving.cpu.model_inspection import inspect_in_this_process
 
     inspect_in_this_process()
-    AsyncEngineArgs(**kwargs).create_engine_config()
+    AsyncEngineArgs(**kwargs).create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ pods stay, it is the hash of the pods that are there; where groups are replaced 
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -50,6 +51,22 @@ def template_label(weights: str, pod_hash: str) -> str:
     return sentences.template_label(weights, pods=pod_hash)
 
 
+def asked_key(spec: LlamaDeploymentSpec) -> str:
+    """Return a hash of what a spec asks of its groups, also where no template can be made of it."""
+    return short_hash(["asked", _small(spec)])
+
+
+def is_asked_again(stable: StableTemplate | None, spec: LlamaDeploymentSpec) -> bool:
+    """Return whether the spec asks, but for images, what the stable template was made from."""
+    if stable is None:
+        return False
+    try:
+        stored = dict(json.loads(stable.spec))
+    except ValueError:
+        return False
+    return {**stored, "images": None} == {**_small(spec), "images": None}
+
+
 def desired_template(state: PlanState) -> GroupTemplate | None:
     """Return what the spec asks for, its pod hash not decided yet; None while its weights are not ready."""
     view, spec = state.model_weights, state.spec
@@ -90,7 +107,6 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
 
 def persisted_template(template: GroupTemplate) -> StableTemplate:
     """Return the template as the status keeps it: without what is at its default."""
-    small = template.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))
     return StableTemplate(
         key=template.spec_hash,
         template_hash=template.template_hash,
@@ -98,5 +114,10 @@ def persisted_template(template: GroupTemplate) -> StableTemplate:
         weights=template.weights_name,
         digest=template.digest,
         id=template.serve.weights.id,
-        spec=json.dumps(small, sort_keys=True, separators=(",", ":")),
+        spec=json.dumps(_small(template.spec), sort_keys=True, separators=(",", ":")),
     )
+
+
+def _small(spec: LlamaDeploymentSpec) -> dict[str, Any]:
+    """Return the part of the spec that groups are made from, without what is at its default."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))

@@ -3,8 +3,8 @@
     (no rollout) -> Failed                                no group has served yet, and this one does not come to
                                                           (first_start.py)
     (no rollout) -> Rehearsing -> RollingOut -> Done      all groups have the desired template, which becomes the stable
-                    Rehearsing <-> Held                   something is in the way of the first step (decision.py): held
-                                                          until it is gone, or the spec changes
+                    Rehearsing <-> Held                   something is in the way of the first step (decision.py, or
+                                                          unmade.py): held until it is gone, or the spec changes
                     RollingOut -> RollingBack -> Held     a rollback cause: back to the stable template, and held there
                                                           until the spec changes
 
@@ -36,6 +36,7 @@ from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, pod_hash_for
+from llama_operator.plan.rollout.unmade import hold_unmade
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
@@ -48,6 +49,7 @@ class Templates:
 
     desired: GroupTemplate | None
     stable: GroupTemplate | None
+    obstacle: Explanation | None = None  # why there is no desired one, where that is known
 
 
 def with_decided_hash(desired: GroupTemplate | None, persisted: Persisted) -> GroupTemplate | None:
@@ -70,7 +72,7 @@ def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Per
     if persisted.rollout and persisted.rollout.phase == "RollingBack":
         persisted = _end_roll_back(persisted, templates.stable, state)
     if desired is None:
-        return persisted
+        return hold_unmade(persisted, templates.obstacle, state)
     rollout = persisted.rollout
     if rollout is None or not _is_same(rollout, desired, state):
         return start(persisted, desired, state)

@@ -15,10 +15,8 @@ def admission_not_answered(why: str) -> str:
     return f"the API server could not be asked whether it would take the new group's objects: {why}"
 
 
-def admission_refused(refusals: tuple[str, ...]) -> str:
-    rest = len(refusals) - 1
-    more = f"; {plural(rest, 'further object', 'further objects')} refused" if rest else ""
-    return f"{refusals[0]}{more}"
+def admission_refused(first: str, *, more: int) -> str:
+    return f"{first}; {plural(more, 'further object', 'further objects')} refused" if more else first
 
 
 def pods_made(*, pods: int) -> str:

@@ -203,6 +203,10 @@ def template_label(weights: str, *, pods: str) -> str:
     return f"{weights} in pods {pods}"
 
 
+def unmade_template(revision: str) -> str:
+    return f"{revision} in pods of the changed spec"
+
+
 def begins_with_steps(*, to: str, before: str, steps: str) -> str:
     return f"{rollout_begins(to=to, before=before)}: {steps}"
 
