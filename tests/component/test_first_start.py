@@ -5,8 +5,7 @@ import pytest
 from llama_operator.api.v1alpha1.status import RolloutStatus
 from tests.fakes.world import KEY, World, spec_of
 
-IMAGE = "registry.example/serving:2"
-NOT_FOUND = f'rpc error: code = NotFound desc = failed to pull and unpack image "{IMAGE}": not found'
+CLAIM = "models"  # of the model's source
 FORBIDDEN = 'Pod "x" is forbidden: no PriorityClass with name nope was found'
 
 
@@ -28,11 +27,11 @@ async def failed(world: World, *, within: int) -> RolloutStatus:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_an_image_that_is_missing_fails_the_first_start_and_serves_when_it_is_there(restart: bool) -> None:
-    world = World(spec_of(images={"serving": IMAGE}))
-    world.nodes.missing_images[IMAGE] = NOT_FOUND
+async def test_a_claim_that_is_missing_fails_the_first_start_which_serves_when_it_is_there(restart: bool) -> None:
+    world = World()
+    world.nodes.missing_claims.add(CLAIM)
     rollout = await failed(world, within=150)
-    assert rollout.reason == "ImageUnavailable"
+    assert rollout.reason == "VolumeUnavailable"
     assert "the first start failed: " in rollout.message
     assert "nothing has moved for 120 s" in rollout.message
     before = world.stage_uids()
@@ -41,7 +40,7 @@ async def test_an_image_that_is_missing_fails_the_first_start_and_serves_when_it
     await world.seconds(60)
     assert world.status.rollout == rollout, "neither its moment nor its numbers change while it stands still"
     assert world.stage_uids() == before, "the pods stay for whoever looks at them"
-    world.nodes.missing_images.clear()
+    world.nodes.missing_claims.clear()
     await world.settle()
     assert (world.status.reason, world.status.rollout) == ("Serving", None)
     assert condition(world, "Ready")[0] == "True"
@@ -49,7 +48,7 @@ async def test_an_image_that_is_missing_fails_the_first_start_and_serves_when_it
 
 async def test_pods_that_are_refused_fail_the_first_start_and_are_tried_at_growing_pauses() -> None:
     world = World(spec_of())
-    world.cluster.refusals["Pod"] = FORBIDDEN
+    world.cluster.admission = lambda manifest: FORBIDDEN if manifest["kind"] == "Pod" else ""
     rollout = await failed(world, within=90)
     assert rollout.reason == "ApiRejected"
     assert "nope" in rollout.message
@@ -60,16 +59,17 @@ async def test_pods_that_are_refused_fail_the_first_start_and_are_tried_at_growi
     assert pauses == sorted(pauses)
     assert pauses[0] >= 10
     assert pauses[-1] > 100
-    world.cluster.refusals.clear()
+    world.cluster.admission = lambda _: ""
     await world.settle()
     assert (world.status.reason, world.status.rollout) == ("Serving", None)
 
 
 async def test_an_edit_begins_the_first_start_anew() -> None:
-    world = World(spec_of(images={"serving": IMAGE}))
-    world.nodes.missing_images[IMAGE] = NOT_FOUND
+    world = World()
+    world.nodes.missing_claims.add(CLAIM)
     await failed(world, within=150)
-    world.cluster.edit(KEY, lambda spec: spec.pop("images"))
+    world.nodes.missing_claims.clear()
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=512))
     await world.seconds(1)
     assert world.status.rollout is None, world.status.message
     await world.settle()

@@ -58,7 +58,7 @@ class Story:
     def change(self, patch: dict[str, Any]) -> None:
         """``kubectl patch``; pods of another hash than those that are there have the stages of this spec."""
         hashes = {pod["metadata"]["labels"].get(names.LABEL_POD_HASH, "") for pod in self.world.cluster.pods()}
-        known = {pod_hash: self.world.nodes.stages for pod_hash in hashes}
+        known = dict.fromkeys(hashes, self.world.nodes.stages)
         self.world.nodes.stages_of = known | self.world.nodes.stages_of
         self.spec = merged(self.spec, patch)
         self.world.nodes.stages = self.spec["sharding"]["pipeline"]

@@ -315,11 +315,14 @@ class FakeCluster:
 def set_condition(
     body: Manifest, kind: str, value: bool, *, message: str = "", at: datetime | None = None, reason: str = ""
 ) -> None:
-    """Set a condition in an object's status."""
+    """Set a condition in an object's status; its time changes with its value only."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
+    status = "True" if value else "False"
+    before = next((one for one in conditions if (one["type"], one["status"]) == (kind, status)), {})
     conditions[:] = [item for item in conditions if item["type"] != kind]
-    moment = ({"lastTransitionTime": stamp(at)} if at else {}) | ({"reason": reason} if reason else {})
-    conditions.append({"type": kind, "status": "True" if value else "False", "message": message, **moment})
+    moment = {"lastTransitionTime": before.get("lastTransitionTime", stamp(at))} if at else {}
+    said = {"reason": reason} if reason else {}
+    conditions.append({"type": kind, "status": status, "message": message, **moment, **said})
 
 
 def stamp(moment: datetime) -> str:

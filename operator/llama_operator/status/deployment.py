@@ -48,7 +48,7 @@ def deployment_status(
 
     ``problems``: what the API server said to our writes. ``writes``: how many objects were not as the spec wants them.
     """
-    found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in problems + plan.explanations)
+    found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in plan.explanations + problems)
     report = _Report(state, plan, found, {one.name: one for one in state.snapshot.status.groups}, writes)
     first = most_severe(found) or _at_rest(report)
     groups = tuple(_group(group, report) for group in state.groups)
