@@ -74,7 +74,7 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
     stored, serve = state.snapshot.status.stable, state.stable_weights
     if stored is None or serve is None:
         return None
-    spec = stored_spec(stored)
+    spec = stable_spec(stored)
     if spec is None:
         return None
     present = {field: getattr(state.spec, field) for field in _NOT_IN_GROUP}
@@ -88,8 +88,8 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
     )
 
 
-def stored_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
-    """Return the spec of a stored template; None where it was written under rules that this operator does not know."""
+def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
+    """Return the spec of the stable template; None where it was written under rules that this operator does not know."""
     return _parsed_spec(stored.spec)
 
 

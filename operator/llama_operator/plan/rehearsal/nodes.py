@@ -2,7 +2,7 @@
 
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate, stored_spec
+from llama_operator.plan.groups.template import GroupTemplate, stable_spec
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.placement.leaving import capacity_without
@@ -16,7 +16,7 @@ def rehearsal_nodes(template: GroupTemplate, stable: StableTemplate, state: Plan
 
     What is free now is used first, then what the groups of the deployment give back.
     """
-    capacity, there = state.snapshot.capacity, stored_spec(stable)
+    capacity, there = state.snapshot.capacity, stable_spec(stable)
     if capacity is None or (there and there.images.serving == template.spec.images.serving):
         return ()
     own = frozenset(pod.uid for pod in state.snapshot.stages)
