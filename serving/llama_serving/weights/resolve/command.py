@@ -17,16 +17,14 @@ from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.publish import publish
 from llama_serving.weights.resolve.report import Resolution, refused_by_source
 from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
-from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.resolve.source_options import add_source_options, source_of
 from llama_serving.weights.source.interface import SourceError
 from llama_serving.weights.source.retry import RetryPolicy, with_retries
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    command.add_argument("--source", required=True, help="URI of the folder; {revision} in it is filled in")
-    command.add_argument("--revision", default="", help="commit, tag, version, date or digest")
-    command.add_argument("--credentials", type=Path, help="folder with one file per key of a Secret")
+    add_source_options(command)
     command.add_argument(
         "--check",
         choices=("full", "listing"),
@@ -63,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _resolve(options: argparse.Namespace, retry: RetryPolicy) -> Resolution:
     try:
-        source = open_source(options.source, revision=options.revision, credentials=options.credentials)
+        source = source_of(options)
     except SourceError as error:
         return refused_by_source(error)
     location = fill(options.source, options.revision)
