@@ -8,8 +8,9 @@ client comes back. Until as many requests were answered as are owed, at most RET
 so every client that comes back within RETURN is answered, however long the start takes, once the start is over.
 ``Remembered`` is what the status keeps of it for the next operator.
 
-A start that serves nobody within ``Limits.give_up``, or whose engine failed FAILURES times, is given up where no group
-need be there: the next request starts another one after FIRST_PAUSE, twice that, ... at most LONGEST_PAUSE seconds.
+A start that serves nobody within ``Limits.give_up``, or whose engine failed RESTARTS times (start_limits.py), is given
+up where no group need be there: the next request starts another one after FIRST_PAUSE, twice that, ... at most
+LONGEST_PAUSE seconds.
 """
 
 from dataclasses import dataclass, replace
@@ -20,8 +21,6 @@ from llama_operator.plan.autoscaling.load import Load
 from llama_serving.config.backoff import doubling_pause
 
 RETURN = 3900.0  # seconds: a client that waits an hour, and some more for the request that it sends then
-BEFORE_START = 1800  # seconds for image, staging and joining on top of spec.startTimeoutSeconds
-FAILURES = 3  # restarts of an engine that never served
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0  # seconds between a start that was given up and the next
 MANY = 100_000  # requests: no more are counted
 LATENESS = 60.0  # seconds by which the remembered moment may be off, so that the status is not written in each pass

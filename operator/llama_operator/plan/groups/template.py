@@ -6,6 +6,7 @@ pods stay, it is the hash of the pods that are there; where groups are replaced 
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -90,10 +91,9 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
     stored, serve = state.snapshot.status.stable, state.stable_weights
     if stored is None or serve is None:
         return None
-    try:
-        spec = LlamaDeploymentSpec.model_validate_json(stored.spec)
-    except ValidationError:
-        return None  # written under rules that this operator does not know
+    spec = stable_spec(stored)
+    if spec is None:
+        return None
     present = {field: getattr(state.spec, field) for field in _NOT_IN_GROUP}
     return GroupTemplate(
         spec_hash=stored.key,
@@ -103,6 +103,19 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
         serve=serve,
         spec=spec.model_copy(update=present),
     )
+
+
+def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
+    """Return the spec of the stable template; None where it was written under rules that this operator does not know."""
+    return _parsed_spec(stored.spec)
+
+
+@lru_cache(maxsize=1024)  # every pass of every deployment asks, and the text changes with a rollout only
+def _parsed_spec(text: str) -> LlamaDeploymentSpec | None:
+    try:
+        return LlamaDeploymentSpec.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def persisted_template(template: GroupTemplate) -> StableTemplate:

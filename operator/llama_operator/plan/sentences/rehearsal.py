@@ -37,10 +37,6 @@ def pod_vanished(name: str, *, node: str, said: str) -> str:
     return f"pod {name} of the rehearsal was ended on node {node or 'unknown'} from outside{words}"
 
 
-def configuration_refused(said: str) -> str:
-    return said
-
-
 def rehearsal_passed(*, pods: int, seconds: int) -> str:
     return (
         f"the API server takes the objects, and the image runs and takes the configuration, tried in"
