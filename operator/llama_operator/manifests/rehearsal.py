@@ -1,7 +1,8 @@
 """What a rehearsal needs: the pods that try image and configuration, and the objects that are sent on trial.
 
 A pod has the references of a stage's pod, its image, its place and its security settings, and neither its device nor
-its claim for staged weights. It asks for next to nothing, so that it finds room on nodes that are full.
+its claim for staged weights, which the operator looks up. It asks for next to nothing, so that it finds room on nodes
+that are full.
 """
 
 from typing import Any, Final

@@ -47,10 +47,7 @@ class Edge:
             return web.Response(status=204, headers={"allow": METHODS})
         headers = self._cors.preflight(request.headers)
         if headers is None:
-            message = (
-                "gateway.cors.origins of the deployment does not list this origin, so its pages may not call this API"
-            )
-            return error_response(403, message, code="origin_not_allowed")
+            return error_response(403, _NOT_LISTED, code="origin_not_allowed")
         return web.Response(status=204, headers=headers)
 
     def _health(self, method: str) -> web.Response:

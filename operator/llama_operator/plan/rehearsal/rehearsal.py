@@ -2,6 +2,7 @@
 
     admission       every object of the new group is sent with ``dryRun=All``: quota, Pod Security, PriorityClass,
                     webhooks, names
+    references      what its pods name is looked up: Secrets, claims, those for staged weights too
     configuration   a pod of the new image with the same references (Secrets, claims, ServiceAccount) builds the
                     engine's configuration from the new spec
     image           where the image changes, a pod on each node that the groups will use: it is pulled, and starts there
@@ -102,6 +103,9 @@ def _admission(rehearsal: Rehearsal, view: RehearsalView) -> RehearsalVerdict:
         return _runs(rehearsal, sentences.admission_asked())
     if answer.refusals:
         return RehearsalVerdict("failed", Reason.API_REJECTED, sentences.admission_refused(answer.refusals))
+    if answer.missing:
+        text = sentences.references_missing(tuple(said for _, said in answer.missing))
+        return RehearsalVerdict("failed", answer.missing[0][0], text)
     if answer.retry:
         return _runs(rehearsal, sentences.admission_not_answered(answer.retry))
     return RehearsalVerdict("passed", Reason.REHEARSING, "")

@@ -21,6 +21,10 @@ def admission_refused(refusals: tuple[str, ...]) -> str:
     return f"{refusals[0]}{more}"
 
 
+def references_missing(texts: tuple[str, ...]) -> str:
+    return "; ".join(texts)
+
+
 def pods_made(*, pods: int) -> str:
     return f"{plural(pods, 'pod of the new image is', 'pods of the new image are')} made"
 
