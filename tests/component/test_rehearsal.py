@@ -1,12 +1,13 @@
 """A rehearsal in the loop: what is tried, what is held, and that a restart or a fault at any call changes nothing."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import Manifest, Retry
+from llama_operator.ports import Manifest, Rejected, Retry
 from llama_serving.config import names
 from tests.fakes.world import KEY, World, spec_of
 
@@ -103,10 +104,8 @@ async def test_a_drain_on_a_full_quota_takes_back_what_the_old_group_had(replica
     world.cluster.edit(KEY, lambda spec: spec.update(resources={"cpu": "4100m"}))
     await world.seconds(40)
     assert world.status.reason == "ApiRejected", world.status.message
-    assert (
-        f"the ResourceQuota team allows no more: requested requests.cpu=4.150, used: requests.cpu={replicas * 8.1:.3f}"
-        in (world.status.message)
-    )
+    used = f"used: requests.cpu={replicas * 8.1:.3f}"
+    assert f"the ResourceQuota team allows no more: requested requests.cpu=4.150, {used}" in world.status.message
     assert world.stage_uids() == between
 
 
@@ -134,6 +133,73 @@ async def test_a_rehearsal_that_may_not_run_is_held() -> None:
     assert (rollout.phase, rollout.reason) == ("Held", "ApiRejected"), rollout.message
     assert "rehearsal" in rollout.message
     assert world.stage_uids() == before
+
+
+STAGED = {"source": "s3://models/m", "revision": "v1", "license": "apache-2.0", "acceptLicense": True}
+MISSING: list[tuple[dict[str, Any], dict[str, Any] | None, str, str]] = [
+    (
+        {"staging": {"sharedClaimName": "fast"}}, None, "VolumeUnavailable",
+        "claim fast does not exist in namespace team (staging.sharedClaimName); create it, or correct the field",
+    ),
+    (
+        {"staging": {"sharedClaimName": "fast"}}, {"metadata": {"name": "fast", "deletionTimestamp": "2026-01-01"}},
+        "VolumeUnavailable",
+        "claim fast in namespace team (staging.sharedClaimName) is being deleted; create it anew when it is gone",
+    ),
+    (
+        {"staging": {"sharedClaimName": "fast"}}, {"status": {"phase": "Lost"}}, "VolumeUnavailable",
+        "claim fast in namespace team (staging.sharedClaimName) has lost its PersistentVolume; create the claim anew",
+    ),
+    (
+        {"model": {**STAGED, "credentialsSecret": "fast"}}, None, "ReferenceMissing",
+        "the Secret fast does not exist in namespace team (model.credentialsSecret); create it, or correct the field",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", ["auto", "drain"])
+@pytest.mark.parametrize(("edit", "there", "reason", "sentence"), MISSING)
+async def test_what_the_new_pods_name_and_nobody_made_is_held(
+    *, edit: dict[str, Any], there: dict[str, Any] | None, reason: str, sentence: str, strategy: str
+) -> None:
+    """No pod of a rehearsal mounts a claim for staged weights; the group would be drained for pods that cannot run."""
+    world = await serving(model=STAGED, replicas=1, rollout={"strategy": strategy})
+    before = world.stage_uids()
+    kind = "Secret" if "model" in edit else "PersistentVolumeClaim"
+    if there:
+        world.cluster.give(kind, "fast", **there)
+    world.cluster.edit(KEY, lambda spec: spec.update(edit))
+    for _ in range(60):
+        await world.seconds(1)
+        assert (world.status.groups_ready, world.stage_uids()) == ("1/1", before), world.status.message
+    assert world.status.reason == reason
+    assert sentence in world.status.message
+    world.cluster.give(kind, "fast", status={"phase": "Bound"})
+    await world.seconds(100)  # a pause before the next question
+    assert before.keys().isdisjoint(world.stage_uids()) or strategy == "auto", world.status.message
+
+
+async def test_a_look_that_fails_is_tried_again_and_one_that_is_not_allowed_is_done_without() -> None:
+    for error, phase in ((Retry("503"), "Rehearsing"), (Rejected("forbidden"), "Done")):
+        world = await serving(model=STAGED, replicas=2)
+        world.cluster.intercept = failing("look up", error)
+        world.cluster.give("PersistentVolumeClaim", "fast", status={"phase": "Bound"})
+        world.cluster.edit(KEY, lambda spec: spec.update(staging={"sharedClaimName": "fast"}))
+        await world.seconds(30)
+        rollout = world.status.rollout
+        assert rollout is not None
+        assert rollout.phase == phase, world.status.message
+        world.cluster.intercept = lambda _: None
+        await world.seconds(120)  # a pause before the next question
+        assert (world.status.reason, world.status.groups_ready) == ("Serving", "2/2")
+
+
+def failing(call: str, error: Exception) -> Callable[[str], None]:
+    def intercept(what: str) -> None:
+        if what.startswith(call):
+            raise error
+
+    return intercept
 
 
 async def test_the_pods_of_a_rehearsal_go_when_it_has_passed() -> None:

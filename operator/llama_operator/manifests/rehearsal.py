@@ -1,8 +1,8 @@
 """What a rehearsal needs: the pods that try image and configuration, and the objects that are sent on trial.
 
 A pod has the references of a stage's pod, its image, its place and its security settings, and neither its device nor
-a claim of its own for staged weights, which would take the volume that the group needs. It asks for next to nothing, so
-that it finds room on nodes that are full.
+its claim for staged weights, which the operator looks up. It asks for next to nothing, so that it finds room on nodes
+that are full.
 """
 
 from typing import Any, Final
@@ -20,7 +20,7 @@ from llama_operator.manifests.common import (
     pod_security,
 )
 from llama_operator.manifests.group import CONFIG_KEY, cell_config, group_objects
-from llama_operator.manifests.stage import stage_pod, staging_volume
+from llama_operator.manifests.stage import stage_pod
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import GroupId, rehearsal_name, stages_name
@@ -139,16 +139,13 @@ def _fetch(context: Context, rehearsal: Rehearsal) -> dict[str, Any]:
 
 
 def _volumes(context: Context, config: str) -> list[dict[str, Any]]:
-    """Return what a stage names; a claim that stages share is not mounted, the scheduler looks for it all the same."""
-    model, staging = context.spec.model, context.spec.staging
-    shared = not is_mounted(model.source) and bool(staging.shared_claim_name)
+    model = context.spec.model
     return [
         {"name": "config", "configMap": {"name": config, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]}},
         {"name": "model-config", "emptyDir": {"sizeLimit": "64Mi"}},
         {"name": "tmp", "emptyDir": {}},
         *([claim_volume(model.source)] if is_mounted(model.source) else []),
         *([credentials_volume(model.credentials_secret)] if model.credentials_secret else []),
-        *([staging_volume(staging)] if shared else []),
     ]
 
 

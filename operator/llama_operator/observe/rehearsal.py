@@ -8,6 +8,7 @@ from typing import Any
 from llama_operator.observe.causes.cause import PodCause
 from llama_operator.observe.pods import PodView, pod_view
 from llama_serving.config import names
+from llama_serving.config.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class AdmissionAnswer:
-    """What the API server said to the objects of a group when they were sent on trial (``dryRun=All``)."""
+    """What the API server said to the objects of a group when they were sent on trial (``dryRun=All``).
+
+    ``missing``: what the pods name and cannot have, as reason and sentence.
+    """
 
     rehearsal: str  # key of the rehearsal for which it was asked
     at: datetime
     refusals: tuple[Refusal, ...] = ()  # one for each object that it refuses
     failures: int = 0  # answers in a row that were no acceptance
     retry: str = ""  # why it could not be asked; empty when it could
+    missing: tuple[tuple[Reason, str], ...] = ()
 
 
 @dataclass(frozen=True)

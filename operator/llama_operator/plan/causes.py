@@ -19,12 +19,15 @@ from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import causes as sentences
 from llama_operator.plan.sentences import images as image_sentences
 from llama_operator.plan.sentences import refusals as refusal_sentences
+from llama_operator.ports import Manifest
 from llama_serving.config.reasons import Reason
 from llama_serving.config.wording import clause, rough_seconds
 
 LONGEST: Final = 300  # characters of what somebody else said
 #: Fields of a LlamaDeployment that name weights have this before them; in a LlamaWeights they stand alone.
 OF_MODEL: Final = "model."
+
+_MADE_CLAIM: Final = "staging.volumeClaimTemplate"
 
 #: Objects of the cluster, which have no namespace, and the fields that name them.
 _CLASS_FIELDS: Final[Mapping[str, str]] = {
@@ -115,7 +118,27 @@ def field_of(reference: Reference, pod: PodView, prefix: str = OF_MODEL) -> str:
     if reference.use == "model":
         return f"{prefix}source pvc://{reference.name}/..."
     made = {f"{pod.name}-{reference.use}", claim_name(pod.deployment, pod.group, pod.stage)}
-    return "staging.volumeClaimTemplate" if reference.name in made else "staging.sharedClaimName"
+    return _MADE_CLAIM if reference.name in made else "staging.sharedClaimName"
+
+
+def references_of_users(pod: PodView) -> tuple[Reference, ...]:
+    """Return what a pod must find and a user makes. Without a pull Secret an image may be pulled all the same."""
+    others = ("", _MADE_CLAIM)
+    return tuple(one for one in pod.references if one.use != PULL and field_of(one, pod) not in others)
+
+
+def explain_reference(
+    reference: Reference, body: Manifest | None, *, pod: PodView, now: datetime
+) -> Explanation | None:
+    """Say why a pod cannot have what it names; ``body``: what was found of it. None where it can."""
+    if body is None:
+        return explain_cause(PodCause(CauseKind.OBJECT_MISSING, what=reference.kind, name=reference.name), pod, now)
+    if reference.kind != CLAIM:
+        return None
+    if "deletionTimestamp" in body["metadata"]:  # it goes when the pods go that have it
+        return explain_cause(PodCause(CauseKind.CLAIM_LEAVING, name=reference.name), pod, now)
+    lost = (body.get("status") or {}).get("phase") == "Lost"
+    return explain_cause(PodCause(CauseKind.CLAIM_LOST, name=reference.name), pod, now) if lost else None
 
 
 def explain_cause(cause: PodCause, pod: PodView, now: datetime, *, prefix: str = OF_MODEL) -> Explanation | None:

@@ -4,6 +4,9 @@ wait for a backend -> attempt -> the beginning of an answer
       ^------ failed, may be retried --'
 """
 
+import asyncio
+from typing import Final
+
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.routing.endpoint import Endpoint
@@ -13,6 +16,9 @@ from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
+
+#: Seconds in which a group must answer a request that is not to wait. Less than clients and monitors take for an outage.
+AT_ONCE: Final = 2.0
 
 
 class BackendError(Exception):
@@ -24,7 +30,7 @@ class BackendError(Exception):
 
 
 class NoGroupNowError(Exception):
-    """The request would have to wait for a group, and is not to wait."""
+    """The request would have to wait for a group, or for its answer, and is not to wait."""
 
 
 class Attempts:
@@ -40,6 +46,15 @@ class Attempts:
 
         Raises QueueTimeoutError, BackendError, ClientDisconnectedError, and NoGroupNowError.
         """
+        if context.may_wait:
+            return await self._reply(context, ticket, call)
+        try:
+            async with asyncio.timeout(AT_ONCE):
+                return await self._reply(context, ticket, call)
+        except TimeoutError:  # no fault of the group: it may be busy with a prompt
+            raise NoGroupNowError from None
+
+    async def _reply(self, context: RequestContext, ticket: Ticket, call: Call) -> tuple[Reply, Endpoint]:
         while True:
             if ticket.backend is None and not context.may_wait:
                 raise NoGroupNowError

@@ -3,9 +3,12 @@
 The project's verdict is compared with this table, and this table with the engine's own verdict.
 """
 
+import json
+from codecs import BOM_UTF8
 from typing import Any, Final
 
 from tests.weights.corpus.folders import (
+    CONFIG,
     HEAD_DIM,
     HIDDEN,
     INDEX,
@@ -34,6 +37,7 @@ BIASES = in_each_layer(
     }
 )
 MLP_BIASES = in_each_layer({"mlp.gate_proj.bias": [INNER], "mlp.up_proj.bias": [INNER], "mlp.down_proj.bias": [HIDDEN]})
+PLAIN_CONFIG = json.dumps(CONFIG)
 CACHE_SCALES = in_each_layer({"self_attn.k_proj.k_scale": [1], "self_attn.v_proj.v_scale": [1]}, dtype="F32")
 
 
@@ -58,6 +62,7 @@ PLAIN: Final = (
     Derivative("as many KV heads", config={"num_key_value_heads": 4}, tensors=llama(kv_heads=4)),
     Derivative("KV heads of null", config={"num_key_value_heads": None}, tensors=llama(kv_heads=4)),
     Derivative("KV heads left out", config={"num_key_value_heads": "-"}, tensors=llama(kv_heads=4)),
+    Derivative("the class by its old name", config={"architectures": ["LLaMAForCausalLM"]}),
     Derivative("a head size of its own", config={"head_dim": HEAD_DIM}),
     Derivative("a head size of null", config={"head_dim": None}),
     Derivative(
@@ -111,6 +116,7 @@ BESIDE: Final = (
         "pickles beside", beside={"pytorch_model.bin": b"\x80", "optimizer.bin": b"\x80", "training_args.bin": b"x"}
     ),
     Derivative("GGUF beside", beside={"model-Q4_K_M.gguf": b"GGUF"}),
+    Derivative("a broken generation_config.json", beside={"generation_config.json": b"{"}),
     Derivative("a loader's state beside", beside={"trainer_state.json": {"epoch": 1}, "generation_config.json": {}}),
 )
 
@@ -203,6 +209,23 @@ WEIGHTS: Final = (
 )
 
 FIELDS: Final = (
+    Derivative(
+        "a byte order mark before config.json",
+        "config.json begins with a byte order mark",
+        beside={"config.json": BOM_UTF8 + PLAIN_CONFIG.encode()},
+    ),
+    Derivative(
+        "a byte order mark before the index",
+        "model.safetensors.index.json begins with a byte order mark",
+        shards=2,
+        beside={INDEX: BOM_UTF8 + b"{}"},
+    ),
+    Derivative(
+        "a byte order mark before ModelOpt's file",
+        "hf_quant_config.json begins with a byte order mark",
+        beside={"hf_quant_config.json": BOM_UTF8 + b"{}"},
+    ),
+    Derivative("config.json in UTF-16", "config.json is no JSON", beside={"config.json": PLAIN_CONFIG.encode("utf-16")}),
     Derivative("another activation", "hidden_act is gelu", config={"hidden_act": "gelu"}),
     Derivative("0 for false", "use_cache must be true or false and is 0", config={"use_cache": 0}),
     Derivative(

@@ -2,6 +2,7 @@
 
     admission       every object of the new group is sent with ``dryRun=All``: quota, Pod Security, PriorityClass,
                     webhooks, names
+    references      what its pods name is looked up: Secrets, claims, those for staged weights too
     configuration   a pod of the new image with the same references (Secrets, claims, ServiceAccount) builds the
                     engine's configuration from the new spec
     image           where the image changes, a pod on each node that the groups will use: it is pulled, and starts there
@@ -109,6 +110,9 @@ def _admission(rehearsal: Rehearsal, view: RehearsalView, leaving: LeavingGroups
     if refused:
         text = sentences.admission_refused(refused[0].text, more=len(refused) - 1)
         return RehearsalVerdict("failed", Reason.API_REJECTED, text)
+    if answer.missing:
+        text = sentences.references_missing(tuple(said for _, said in answer.missing))
+        return RehearsalVerdict("failed", answer.missing[0][0], text)
     if answer.retry:
         return _runs(rehearsal, sentences.admission_not_answered(answer.retry))
     return RehearsalVerdict("passed", Reason.REHEARSING, "")

@@ -19,6 +19,10 @@ def admission_refused(first: str, *, more: int) -> str:
     return f"{first}; {plural(more, 'further object', 'further objects')} refused" if more else first
 
 
+def references_missing(texts: tuple[str, ...]) -> str:
+    return "; ".join(texts)
+
+
 def pods_made(*, pods: int) -> str:
     return f"{plural(pods, 'pod of the new image is', 'pods of the new image are')} made"
 

@@ -12,6 +12,8 @@ from llama_serving.weights.model.quantization import quantization
 from llama_serving.weights.model.rope import read_rope
 
 ARCHITECTURE: Final = "LlamaForCausalLM"
+#: As the first conversions of LLaMA spell it; the engine takes it for the same.
+_OLD_ARCHITECTURE: Final = "LLaMAForCausalLM"
 _MODEL_TYPE: Final = "llama"
 #: What transformers takes where config.json names no length: the context of the first LLaMA.
 _DEFAULT_POSITIONS: Final = 2048
@@ -96,7 +98,7 @@ def refuse_code(name: str, config: dict[str, Any]) -> None:
 
 def _check_architecture(config: dict[str, Any]) -> None:
     architectures = config.get("architectures")
-    if architectures != [ARCHITECTURE]:
+    if architectures not in ([ARCHITECTURE], [_OLD_ARCHITECTURE]):
         named = shown_list([str(item) for item in architectures]) if isinstance(architectures, list) else "none"
         raise refused(f"{CONFIG} names the architecture {named or 'none'}; only {ARCHITECTURE} is served")
     if config.get("model_type") != _MODEL_TYPE:

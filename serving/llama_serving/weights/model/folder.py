@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from abc import ABC, abstractmethod
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final
@@ -94,9 +95,14 @@ def refuse_pointer(name: str, start: bytes) -> None:
 
 
 def json_object(text: bytes, name: str) -> dict[str, Any]:
-    """Return the JSON object that ``text`` is. Raises RefusedError, naming ``name``, when it is none."""
+    """Return the JSON object that ``text`` is. Raises RefusedError, naming ``name``, when it is none.
+
+    It must be in UTF-8 without a byte order mark, as the engine reads it.
+    """
+    if text.startswith(BOM_UTF8):
+        raise unreadable(f"{shown(name)} begins with a byte order mark, which JSON may not have: save it without one")
     try:
-        value = json.loads(text)
+        value = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise unreadable(f"{shown(name)} is no JSON: {shown(error)}; copy it again") from error
     if not isinstance(value, dict):

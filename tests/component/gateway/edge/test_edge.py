@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llama_serving.config.gateway import WorkCount
+from llama_serving.gateway import attempts
 from llama_serving.gateway.http.cors import MAX_AGE
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import DONE, EVENT, OK_BODY, Exchange, Upstream, answer, head, stream, upstreams
@@ -217,6 +218,21 @@ async def test_the_list_does_not_wait_for_a_group_that_broke(config: dict[str, i
     async with upstreams(upstream), gateway(upstream.endpoint("a"), **config) as running:
         got = await get(running, MODELS)
         assert (got.status, json.loads(got.body)["data"][0]["id"]) == (200, "d")
+
+
+async def test_the_list_does_not_wait_for_a_group_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(exchange: Exchange) -> None:
+        await exchange.until_closed()
+        exchange.close()
+
+    monkeypatch.setattr(attempts, "AT_ONCE", 0.05)
+    upstream = Upstream([hangs], then=answer())
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), ejection=60) as running:
+        got = await get(running, MODELS)
+        assert (got.status, json.loads(got.body)["data"][0]["id"]) == (200, "d")
+        (group,) = (await running.load()).groups
+        assert (group.ejected, group.in_flight) == (False, 0), "a group that computes a long prompt is not to blame"
+        assert (await running.request()).status == 200
 
 
 async def test_where_no_name_is_known_the_list_is_the_engines() -> None:

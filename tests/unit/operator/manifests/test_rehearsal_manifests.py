@@ -83,17 +83,6 @@ def test_a_gpu_image_is_only_started() -> None:
     assert all("--model" not in pod["spec"]["containers"][0]["args"] for pod in pods)
 
 
-def test_a_claim_that_stages_share_is_named_and_one_of_their_own_is_not() -> None:
-    fetched = {**CPU_SPEC["model"], "source": "hf://org/m"}
-    _, pods, trial, _ = made({**CPU_SPEC, "model": fetched, "staging": {"sharedClaimName": "weights"}})
-    stage = next(one for one in trial if one["kind"] == "Pod")["spec"]
-    shared = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights"}}
-    assert shared in stage["volumes"]
-    assert all(shared in pod["spec"]["volumes"] for pod in pods)
-    _, pods, _, _ = made({**CPU_SPEC, "model": fetched, "staging": {"volumeClaimTemplate": {"size": "9Gi"}}})
-    assert all("weights" not in {one["name"] for one in pod["spec"]["volumes"]} for pod in pods)
-
-
 def test_the_trial_has_every_object_of_a_group() -> None:
     _, _, trial, _ = made(GPU_SPEC)
     stages = context_of(GPU_SPEC).spec.sharding.pipeline
