@@ -17,6 +17,7 @@ from tests.e2e.support.faults import (
     machine,
     not_ready,
     restart_gateways,
+    operators_wanted,
     scale_operator,
     stage_pod,
     started_again,
@@ -73,6 +74,7 @@ def kill_stage_process(bed: Bed, pair: str) -> None:
 
 def kill_leader(bed: Bed, pair: str) -> None:
     """SIGKILL for the leader's container while nobody operates."""
+    operators = operators_wanted(bed)
     scale_operator(bed, 0)
     pod = stage_pod(bed, pair, group="1", stage="0")
     restarts, name = started_again(pod), pod["metadata"]["name"]
@@ -86,7 +88,7 @@ def kill_leader(bed: Bed, pair: str) -> None:
     state = cell_state(bed.wait_pod(name, again, within=BACK_WITHIN_S, what="ready again without an operator"))
     assert state["weights"] == bed.weights(pair), state
     assert state["swap"] is None, "the weights that its pod was made for were not loaded first"
-    scale_operator(bed, 1)
+    scale_operator(bed, operators)
 
 
 def delete_stage_pod(bed: Bed, pair: str) -> None:

@@ -45,6 +45,11 @@ def restart_gateways(bed: Bed, pair: str) -> None:
     bed.kubectl("rollout", "status", f"deployment/{pair}-gateway", "--timeout=180s")
 
 
+def operators_wanted(bed: Bed) -> int:
+    """Operators of the chart: one holds the lease, the others stand by."""
+    return int(bed.kubectl.json("get", "deployment", RELEASE)["spec"]["replicas"])
+
+
 def scale_operator(bed: Bed, replicas: int) -> None:
     bed.kubectl("scale", f"deployment/{RELEASE}", f"--replicas={replicas}")
     selector = "app.kubernetes.io/name=llama-operator,app.kubernetes.io/component!=gateway"

@@ -106,7 +106,7 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
 
 
 def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
-    """Return the spec of the stable template; None where it was written under rules that this operator does not know."""
+    """Return the spec of the stable template; None where this operator does not know the rules that it follows."""
     return _parsed_spec(stored.spec)
 
 

@@ -6,20 +6,20 @@ the API server told them, of each resource that is short:
     used - old + new                          <= limited    the first new group
     used - groups * old + replicas * new      <= limited    the last one
 
-where ``old`` and ``new`` are what a group's objects count. A resource that is not known to be in them is not given back.
+where ``old`` and ``new`` are what a group's objects count. A resource that is not known to be in them is not given
+back.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
-
 from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.observe.causes.cause import PodCause
 from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import stable_spec
 from llama_operator.plan.placement.group_request import stage_requests
 from llama_operator.plan.settings import STAGER_MEMORY_LIMIT
 
@@ -61,11 +61,8 @@ def leaving_groups(stable: StableTemplate, state: PlanState) -> LeavingGroups | 
     """Return the groups that are there; None where they are not all of the stable template, or it cannot be read."""
     if any(group.id.pod_hash != stable.pod_hash for group in state.groups):
         return None
-    try:
-        spec = LlamaDeploymentSpec.model_validate_json(stable.spec)
-    except ValidationError:
-        return None
-    return LeavingGroups(spec, len(state.groups), state.spec.replicas)
+    spec = stable_spec(stable)
+    return LeavingGroups(spec, len(state.groups), state.spec.replicas) if spec else None
 
 
 def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
