@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from examples.steps import run
+from testbed.cache.folder import REPOSITORY
 from testbed.images import build
 
 CHART = Path(__file__).resolve().parent.parent / "charts" / "llama-operator"
@@ -29,7 +30,7 @@ def install_chart(environment: dict[str, str], namespace: str) -> None:
 
     The images' tag stays the same: an annotation with the digest of what went in starts the operator again.
     """
-    inputs = build.inputs_digest(build.REPOSITORY, build.INPUTS[build.OPERATOR], parameters={})
+    inputs = build.inputs_digest(REPOSITORY, build.INPUTS[build.OPERATOR], parameters={})
     options = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     options += ["--set-string", f"podAnnotations.testbed/inputs={inputs}"]
     # The CRDs are the cluster's, whichever release installed them first.

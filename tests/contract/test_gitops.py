@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.contract.test_crd_accepts import EXAMPLES
+from tests.contract.crd.test_crd_accepts import EXAMPLES
 
 from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
 from testbed.cache import binaries

@@ -318,7 +318,7 @@ def set_condition(
     """Set a condition in an object's status; its time changes with its value only."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
     status = "True" if value else "False"
-    before = next((one for one in conditions if (one["type"], one["status"]) == (kind, status)), {})
+    before: Manifest = next((one for one in conditions if (one["type"], one["status"]) == (kind, status)), {})
     conditions[:] = [item for item in conditions if item["type"] != kind]
     moment = {"lastTransitionTime": before.get("lastTransitionTime", stamp(at))} if at else {}
     said = {"reason": reason} if reason else {}

@@ -68,7 +68,7 @@ def leaving_groups(stable: StableTemplate, state: PlanState) -> LeavingGroups | 
 def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
     """Return what the objects of a group count, under the names of a ResourceQuota."""
     pods, requests = spec.sharding.pipeline, stage_requests(spec)
-    counts: dict[str, float] = dict.fromkeys(_ONE_A_GROUP, 1) | {"pods": pods, "count/pods": pods}
+    counts: dict[str, float] = dict.fromkeys(_ONE_A_GROUP, 1.0) | {"pods": pods, "count/pods": pods}
     for name in ("cpu", "memory"):
         counts[name] = counts[f"requests.{name}"] = pods * requests[name]
     counts["limits.memory"] = pods * float(parse(spec.resources.memory) + parse(STAGER_MEMORY_LIMIT))
