@@ -1,8 +1,8 @@
 """Edits that the API server takes and that cannot work, each with what stands against it and what the user reads.
 
-One table for the simulated cluster (tests/component/test_impossible_edits.py: every edit, one and two groups) and for
-the test bed (tests/e2e/test_edits.py). Whatever the edit: no group that serves leaves the rotation, the rollout is
-``Held`` with a reason and a sentence, and the mended edit goes through. What the API server refuses is in
+One table for the simulated cluster (tests/component/rollout/test_impossible_edits.py: every edit, one and two groups)
+and for the test bed (tests/e2e/test_edits.py). Whatever the edit: no group that serves leaves the rotation, the rollout
+is ``Held`` with a reason and a sentence, and the mended edit goes through. What the API server refuses is in
 tests/contract/crd/bad_inputs.py.
 
 An edit is a JSON merge patch of a spec: ``SMALL`` with ``before`` merged into it.
@@ -92,7 +92,8 @@ _IMAGES: Final[Mapping[str, ImpossibleEdit]] = {
         _not_pulled(NO_DIGEST, "not found"), {"images": {"serving": "localhost/llama-serving:2"}},
     ),
     "image of another program": ImpossibleEdit(
-        {"images": {"serving": NOT_OURS}}, ("images.serving",), ("EngineConfigRefused", "RehearsalFailed"), ("rehearsal",),
+        {"images": {"serving": NOT_OURS}}, ("images.serving",), ("EngineConfigRefused", "RehearsalFailed"),
+        ("of the rehearsal ended",),
         Trouble("container", NOT_OURS, "python3: No module named llama_serving.cell"),
         {"images": {"serving": "localhost/llama-serving:2"}},
     ),
@@ -131,7 +132,8 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
     ),
     "one node with this label, two stages": ImpossibleEdit(
         {"placement": {"nodeSelector": {"kubernetes.io/hostname": "node-1"}}}, ("placement.nodeSelector",), _ROOM,
-        ("placement.spreadStages",), mended={"placement": {"nodeSelector": {"pool": "llama"}}},
+        ("placement.spreadStages",),
+        mended={"placement": {"nodeSelector": {"kubernetes.io/hostname": None, "pool": "llama"}}},
     ),
     "taint that is not tolerated any more": ImpossibleEdit(
         {"placement": {"tolerations": []}}, ("placement.tolerations",), ("Unschedulable",), ("taint dedicated",),
@@ -233,7 +235,7 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
         Trouble("weights", '"revision": "none-such"', "WeightsGone: the claim holds no folder none-such"), heals=True,
     ),
     "license that the model does not have": ImpossibleEdit(
-        {"model": {"license": "mit"}}, ("model.license",), ("LicenseRefused",), ("mit was accepted",),
+        {"model": {"license": "mit"}}, ("model.license",), ("ModelRefused",), ("mit was accepted",),
         Trouble("weights", '"license": "mit"', "LicenseRefused: the files name license llama3.1, mit was accepted"),
         bed=False,
     ),
@@ -263,7 +265,8 @@ _RULES: Final[Mapping[str, ImpossibleEdit]] = {
         ), heals=True,
     ),
     "quota that the new group exceeds": ImpossibleEdit(
-        {"resources": {"cpu": "3"}}, ("resources.cpu",), ("ApiRejected",), ("ResourceQuota team allows no more", "cpu=3"),
+        {"resources": {"cpu": "3"}}, ("resources.cpu",), ("ApiRejected",),
+        ("ResourceQuota team allows no more", "cpu=3"),
         _denied(
             "exceeded quota: team, requested: requests.cpu=3, used: requests.cpu=1, limited: requests.cpu=3",
             '"cpu": "3"',

@@ -6,7 +6,8 @@ the API server told them, of each resource that is short:
     used - old + new                          <= limited    the first new group
     used - groups * old + replicas * new      <= limited    the last one
 
-where ``old`` and ``new`` are what a group's objects count. A resource that is not known to be in them is not given back.
+where ``old`` and ``new`` are what a group's objects count. A resource that is not known to be in them is not given
+back.
 """
 
 from collections.abc import Mapping
