@@ -58,7 +58,7 @@ class Story:
     def change(self, patch: dict[str, Any]) -> None:
         """``kubectl patch``; pods of another hash than those that are there have the stages of this spec."""
         hashes = {pod["metadata"]["labels"].get(names.LABEL_POD_HASH, "") for pod in self.world.cluster.pods()}
-        known = {pod_hash: self.world.nodes.stages for pod_hash in hashes}
+        known = dict.fromkeys(hashes, self.world.nodes.stages)
         self.world.nodes.stages_of = known | self.world.nodes.stages_of
         self.spec = merged(self.spec, patch)
         self.world.nodes.stages = self.spec["sharding"]["pipeline"]
@@ -134,22 +134,23 @@ def begin_trouble(world: World, trouble: Trouble | None) -> None:
     if trouble is None:
         return
     nodes = world.nodes
-    if trouble.step == "api":
+    tables = {"image": nodes.missing_images, "container": nodes.ended_images, "engine": nodes.refused_configs}
+    if trouble.step in tables:
+        tables[trouble.step][trouble.seen] = trouble.said
+    elif trouble.step == "api":
         world.cluster.admission = Admission(trouble.seen, trouble.said)
-    elif trouble.step == "image":
-        nodes.missing_images[trouble.seen] = trouble.said
-    elif trouble.step == "container":
-        nodes.ended_images[trouble.seen] = trouble.said
-    elif trouble.step == "engine":
-        nodes.refused_configs[trouble.seen] = trouble.said
     elif trouble.step == "weights":
         reason, _, message = trouble.said.partition(": ")
         nodes.unread_weights[trouble.seen] = (reason, message)
     elif trouble.step == "missing":
         nodes.missing_claims.add(trouble.seen)
     elif trouble.seen == "cordon":
-        for one in world.cluster.nodes or ():
-            one["spec"] = {"unschedulable": True}
+        cordon(world)
+
+
+def cordon(world: World) -> None:
+    for one in world.cluster.nodes or ():
+        one["spec"] = {"unschedulable": True}
 
 
 def end_trouble(world: World) -> None:

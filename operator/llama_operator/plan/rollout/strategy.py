@@ -88,7 +88,11 @@ def _with_turns(choice: Choice, template: GroupTemplate, state: PlanState) -> Ch
         stuck = why_no_turn("drain", template, state)
     if not stuck:
         return choice
-    return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
+    missing = _missing(state, template)
+    never = missing is not None and missing.reason is Reason.UNSCHEDULABLE
+    short = choice.why if not choice.strategy else missing.detail if missing else ""
+    text = f"{short}; {stuck}" if short else stuck
+    return Choice("", text, Reason.UNSCHEDULABLE if never else Reason.WAITING_FOR_ROOM)
 
 
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
