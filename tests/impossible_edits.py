@@ -1,8 +1,8 @@
 """Edits that the API server takes and that cannot work, each with what stands against it and what the user reads.
 
-One table for the simulated cluster (tests/component/test_impossible_edits.py: every edit, one and two groups) and for
-the test bed (tests/e2e/test_edits.py). Whatever the edit: no group that serves leaves the rotation, the rollout is
-``Held`` with a reason and a sentence, and the mended edit goes through. What the API server refuses is in
+One table for the simulated cluster (tests/component/rollout/test_impossible_edits.py: every edit, one and two groups)
+and for the test bed (tests/e2e/test_edits.py). Whatever the edit: no group that serves leaves the rotation, the rollout
+is ``Held`` with a reason and a sentence, and the mended edit goes through. What the API server refuses is in
 tests/contract/crd/bad_inputs.py.
 
 An edit is a JSON merge patch of a spec: ``SMALL`` with ``before`` merged into it.
@@ -43,7 +43,7 @@ class Trouble:
 
     The API server refuses an object, the kubelet pulls no image, a container of the image ends, the engine refuses its
     configuration, the weights cannot be read: with the words ``said``, where the JSON of the object has ``seen``.
-    ``missing`` is the name of an object that pods name; ``nodes`` is a taint, or ``cordon``.
+    ``missing`` is the name of a claim that nobody made; ``nodes`` is a taint, or ``cordon``.
     """
 
     step: Literal["api", "image", "container", "engine", "weights", "missing", "nodes"]
@@ -92,7 +92,8 @@ _IMAGES: Final[Mapping[str, ImpossibleEdit]] = {
         _not_pulled(NO_DIGEST, "not found"), {"images": {"serving": "localhost/llama-serving:2"}},
     ),
     "image of another program": ImpossibleEdit(
-        {"images": {"serving": NOT_OURS}}, ("images.serving",), ("EngineConfigRefused", "RehearsalFailed"), ("rehearsal",),
+        {"images": {"serving": NOT_OURS}}, ("images.serving",), ("EngineConfigRefused", "RehearsalFailed"),
+        ("of the rehearsal ended",),
         Trouble("container", NOT_OURS, "python3: No module named llama_serving.cell"),
         {"images": {"serving": "localhost/llama-serving:2"}},
     ),
@@ -100,6 +101,11 @@ _IMAGES: Final[Mapping[str, ImpossibleEdit]] = {
         {"images": {"serving": NO_IMAGE, "pullPolicy": "Never"}}, ("images.pullPolicy",), ("ImageUnavailable",),
         ("images.pullPolicy is Never",),
         Trouble("image", NO_IMAGE, f'Container image "{NO_IMAGE}" is not present with pull policy of Never'),
+        {"images": {"serving": "localhost/llama-serving:2", "pullPolicy": "IfNotPresent"}}, heals=True,
+    ),
+    "image that is pulled each time": ImpossibleEdit(
+        {"images": {"serving": NO_IMAGE, "pullPolicy": "Always"}}, ("images.pullPolicy",), ("ImageUnavailable",),
+        (NO_IMAGE,), _not_pulled(NO_IMAGE, "dial tcp 127.0.0.1:443: connect: connection refused"),
         {"images": {"serving": "localhost/llama-serving:2", "pullPolicy": "IfNotPresent"}}, heals=True,
     ),
     "pull secret that is not there": ImpossibleEdit(
@@ -131,7 +137,13 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
     ),
     "one node with this label, two stages": ImpossibleEdit(
         {"placement": {"nodeSelector": {"kubernetes.io/hostname": "node-1"}}}, ("placement.nodeSelector",), _ROOM,
-        ("placement.spreadStages",), mended={"placement": {"nodeSelector": {"pool": "llama"}}},
+        ("placement.spreadStages",),
+        mended={"placement": {"nodeSelector": {"kubernetes.io/hostname": None, "pool": "llama"}}},
+    ),
+    "no node of this architecture": ImpossibleEdit(
+        {"placement": {"nodeSelector": {"kubernetes.io/arch": "arm64"}}}, ("placement.nodeSelector",),
+        ("Unschedulable",), ("kubernetes.io/arch=arm64",),
+        mended={"placement": {"nodeSelector": {"kubernetes.io/arch": None, "pool": "llama"}}},
     ),
     "taint that is not tolerated any more": ImpossibleEdit(
         {"placement": {"tolerations": []}}, ("placement.tolerations",), ("Unschedulable",), ("taint dedicated",),
@@ -152,6 +164,10 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
     "device that no node has": ImpossibleEdit(
         {"device": {"resource": "example.com/npu"}}, ("device.resource",), ("Unschedulable",), ("example.com/npu",),
         mended={"device": {"resource": GPU}, **NEW_PODS}, before=ON_GPUS, bed=False,
+    ),
+    "accelerator that no node has": ImpossibleEdit(
+        {"device": {"resource": "example.com/npu"}}, ("device.resource",), ("Unschedulable",), ("example.com/npu",),
+        mended={"device": {"resource": "cpu"}, **NEW_PODS},
     ),
     "more devices than a node has": ImpossibleEdit(
         {"device": {"count": 9}, "sharding": {"tensor": 9}}, ("device.count",), _ROOM, (f"9 {GPU}",),
@@ -228,12 +244,16 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
             " (model.source pvc://nope/...); create it, or correct the field",
         ), heals=True,
     ),
+    "folder that is not there": ImpossibleEdit(
+        {"model": {"source": "pvc://models/none-such/{revision}"}}, ("model.source",), ("WeightsGone",), ("none-such",),
+        Trouble("weights", "none-such", "WeightsGone: the claim holds no folder none-such/v1"), heals=True,
+    ),
     "revision that is not there": ImpossibleEdit(
         {"model": {"revision": "none-such"}}, ("model.revision",), ("WeightsGone",), ("none-such",),
         Trouble("weights", '"revision": "none-such"', "WeightsGone: the claim holds no folder none-such"), heals=True,
     ),
     "license that the model does not have": ImpossibleEdit(
-        {"model": {"license": "mit"}}, ("model.license",), ("LicenseRefused",), ("mit was accepted",),
+        {"model": {"license": "mit"}}, ("model.license",), ("ModelRefused",), ("mit was accepted",),
         Trouble("weights", '"license": "mit"', "LicenseRefused: the files name license llama3.1, mit was accepted"),
         bed=False,
     ),
@@ -263,7 +283,8 @@ _RULES: Final[Mapping[str, ImpossibleEdit]] = {
         ), heals=True,
     ),
     "quota that the new group exceeds": ImpossibleEdit(
-        {"resources": {"cpu": "3"}}, ("resources.cpu",), ("ApiRejected",), ("ResourceQuota team allows no more", "cpu=3"),
+        {"resources": {"cpu": "3"}}, ("resources.cpu",), ("ApiRejected",),
+        ("ResourceQuota team allows no more", "cpu=3"),
         _denied(
             "exceeded quota: team, requested: requests.cpu=3, used: requests.cpu=1, limited: requests.cpu=3",
             '"cpu": "3"',

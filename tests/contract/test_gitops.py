@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.contract.crd.test_crd_accepts import EXAMPLES
 
 from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
 from testbed.cache import binaries
 from tests.contract.apiserver import CRDS, ApiServer
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS
+from tests.contract.crd.test_crd_accepts import EXAMPLES
 from tests.contract.filled import at, lists_of, with_all_lists
 from tests.fakes.every_reason import cases, deployment_with, weights_with
 from tests.unit.chart.helm import CHART, Helm, real_helm

@@ -49,7 +49,7 @@ def scale(bed: Bed, pair: str, groups: int) -> None:
 
 
 @pytest.mark.parametrize("name", ON_BED if SOAK else FIRST)
-async def test_an_edit_that_cannot_work_touches_nothing(bed: Bed, pair: str, groups: int, name: str) -> None:
+async def test_an_edit_that_cannot_work_touches_nothing(bed: Bed, pair: str, *, groups: int, name: str) -> None:
     edit = EDITS[name]
     before, spec = lives(bed.pods(pair)), bed.deployment(pair)["spec"]
     assert len(before) == groups * STAGES
@@ -68,7 +68,7 @@ async def test_an_edit_that_cannot_work_touches_nothing(bed: Bed, pair: str, gro
 
 @soak
 @pytest.mark.parametrize("name", MENDED)
-async def test_the_mended_edit_makes_new_pods(bed: Bed, pair: str, groups: int, name: str) -> None:
+async def test_the_mended_edit_makes_new_pods(bed: Bed, pair: str, *, groups: int, name: str) -> None:
     edit = EDITS[name]
     assert edit.mended is not None
     before, spec = lives(bed.pods(pair)), bed.deployment(pair)["spec"]
@@ -76,7 +76,7 @@ async def test_the_mended_edit_makes_new_pods(bed: Bed, pair: str, groups: int, 
         try:
             await held(bed, pair, name)
             mended = bed.edit(pair, edit.mended)
-            await rolled_out(bed, pair, mended, before, groups=groups)
+            await rolled_out(bed, pair, mended, before=before, groups=groups)
             await load.finished(5, within=60)
         finally:
             back = bed.edit(pair, taken_back(edit.edit, spec))
@@ -93,7 +93,7 @@ async def test_it_goes_on_by_itself_when_the_cause_is_gone(bed: Bed, pair: str, 
             with contextlib.ExitStack() as quota:
                 await asyncio.to_thread(quota.enter_context, trouble(bed, name))
                 generation = await held(bed, pair, name)
-            await rolled_out(bed, pair, generation, before, groups=groups)
+            await rolled_out(bed, pair, generation, before=before, groups=groups)
             await load.finished(5, within=60)
         finally:
             back = bed.edit(pair, taken_back(EDITS[name].edit, spec))
@@ -133,7 +133,7 @@ def is_held(found: Object, generation: int, edit: ImpossibleEdit) -> bool:
     return status["reason"] in edit.reasons and all(word in status["message"] for word in edit.words)
 
 
-async def rolled_out(bed: Bed, pair: str, generation: int, before: Object, *, groups: int) -> None:
+async def rolled_out(bed: Bed, pair: str, generation: int, *, before: Object, groups: int) -> None:
     """Wait until all groups serve from new pods."""
     await asyncio.to_thread(bed.settled, pair, generation, within=ROLLED_OUT_WITHIN)
     after = lives(bed.pods(pair))

@@ -16,6 +16,7 @@ from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import MANIFEST_KEY
+from llama_serving.config.reasons import ReportReason
 from tests.fakes.cells import FakeCells
 from tests.fakes.cluster import FakeCluster, set_condition
 from tests.fakes.models import FACTS, Behaviour, digest_of, manifest_of, packed
@@ -128,11 +129,12 @@ class FakeNodes:
         looks = self._looks[meta["uid"]] = self._looks.get(meta["uid"], 0) + 1
         if looks < self.resolve_seconds:
             return
-        if unread := next((said for seen, said in self.unread_weights.items() if seen in json.dumps(spec)), None):
-            body["status"] = {"ready": False, "reason": unread[0], "message": unread[1]}
+        waits = next((said for seen, said in self.unread_weights.items() if seen in json.dumps(spec)), None)
+        if waits and waits[0] not in set(ReportReason):  # a pod that waits is no verdict on the weights
+            body["status"] = {"ready": False, "reason": waits[0], "message": waits[1]}
             return
-        if behaves.refused:
-            reason, message = behaves.refused
+        if refused := behaves.refused or waits:
+            reason, message = refused
             look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True}
             body["status"] = {"ready": False, "reason": reason, "message": message, "lastResolve": look}
             return

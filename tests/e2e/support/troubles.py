@@ -26,7 +26,7 @@ class BedTrouble:
     cordon: bool = False
 
 
-def _in_namespace(kind: str, api: str, name: str, spec: Object) -> Object:
+def _in_namespace(kind: str, api: str, name: str, *, spec: Object) -> Object:
     meta = {"name": name, "namespace": NAMESPACE, "labels": _STAGES}
     return {"apiVersion": api, "kind": kind, "metadata": meta, "spec": spec}
 
@@ -38,24 +38,24 @@ def _pod(*, cpu: str, memory: str) -> Object:
     }  # fmt: skip
     resources = {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
     container = {"name": "probe", "image": "localhost/none-such:1", "resources": resources, "securityContext": safe}
-    return _in_namespace("Pod", "v1", "probe", {"containers": [container]})
+    return _in_namespace("Pod", "v1", "probe", spec={"containers": [container]})
 
 
 TROUBLES: Final[Mapping[str, BedTrouble]] = {
     "quota that is used up": BedTrouble(
         objects=(
             _in_namespace(
-                "ResourceQuota", "v1", "edits", {"hard": {"count/networkpolicies.networking.k8s.io": "1"}},
+                "ResourceQuota", "v1", "edits", spec={"hard": {"count/networkpolicies.networking.k8s.io": "1"}},
             ),
         ),
         refused=_in_namespace(
-            "NetworkPolicy", "networking.k8s.io/v1", "probe", {"podSelector": {"matchLabels": {"none": "such"}}}
+            "NetworkPolicy", "networking.k8s.io/v1", "probe", spec={"podSelector": {"matchLabels": {"none": "such"}}}
         ),
     ),
     "limit of the namespace": BedTrouble(
         objects=(
             _in_namespace(
-                "LimitRange", "v1", "edits", {"limits": [{"type": "Container", "max": {"memory": "5Gi"}}]},
+                "LimitRange", "v1", "edits", spec={"limits": [{"type": "Container", "max": {"memory": "5Gi"}}]},
             ),
         ),
         refused=_pod(cpu="10m", memory="6Gi"),

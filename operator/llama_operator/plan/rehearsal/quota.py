@@ -43,18 +43,14 @@ class LeavingGroups:
         requested, (used, limited) = _amounts(quota.other), _told(quota.said)
         old_counts, new_counts = group_counts(self.spec), group_counts(new)
         known = requested.keys() & used.keys() & limited.keys() & old_counts.keys() & new_counts.keys()
-        return (
-            bool(requested)
-            and requested.keys() == known
-            and all(
-                max(
-                    used[name] - old_counts[name] + new_counts[name],
-                    used[name] - self.there * old_counts[name] + self.replicas * new_counts[name],
-                )
-                <= limited[name] + _ROUNDING
-                for name in requested
-            )
-        )
+        if not requested or requested.keys() != known:
+            return False
+        for name in requested:
+            first = used[name] - old_counts[name] + new_counts[name]
+            last = used[name] - self.there * old_counts[name] + self.replicas * new_counts[name]
+            if max(first, last) > limited[name] + _ROUNDING:
+                return False
+        return True
 
 
 def leaving_groups(stable: StableTemplate, state: PlanState) -> LeavingGroups | None:
@@ -68,7 +64,7 @@ def leaving_groups(stable: StableTemplate, state: PlanState) -> LeavingGroups | 
 def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
     """Return what the objects of a group count, under the names of a ResourceQuota."""
     pods, requests = spec.sharding.pipeline, stage_requests(spec)
-    counts: dict[str, float] = dict.fromkeys(_ONE_A_GROUP, 1.0) | {"pods": pods, "count/pods": pods}
+    counts = dict.fromkeys(_ONE_A_GROUP, 1.0) | {"pods": float(pods), "count/pods": float(pods)}
     for name in ("cpu", "memory"):
         counts[name] = counts[f"requests.{name}"] = pods * requests[name]
     counts["limits.memory"] = pods * float(parse(spec.resources.memory) + parse(STAGER_MEMORY_LIMIT))

@@ -97,9 +97,7 @@ def _drain_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec
     if not rollout.max_unavailable:
         return _contradiction(sentences.drain_needs_unavailable())
     stuck = why_no_turn("drain", template, state)
-    if stuck:
-        return Choice("", stuck, Reason.WAITING_FOR_ROOM)
-    return Choice("drain", sentences.strategy_asked("drain"))
+    return _no_turn(stuck, template, state) if stuck else Choice("drain", sentences.strategy_asked("drain"))
 
 
 def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
@@ -111,9 +109,19 @@ def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Ch
     choice, stuck = _drain_or_wait(no_surge, state), why_no_turn("drain", template, state)
     if not stuck:
         return choice
-    if choice.reason is Reason.OUTAGE_NOT_ACCEPTED:  # to accept it would not help
-        return Choice("", f"{no_surge}; {stuck}", Reason.WAITING_FOR_ROOM)
-    return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
+    if choice.strategy:
+        return _no_turn(stuck, template, state)
+    outage = choice.reason is Reason.OUTAGE_NOT_ACCEPTED  # to accept it would not help
+    return _no_turn(stuck, template, state, said=no_surge if outage else choice.why)
+
+
+def _no_turn(stuck: str, template: GroupTemplate, state: PlanState, *, said: str = "") -> Choice:
+    """Hold a rollout whose groups cannot all be drained in their turn. ``said``: what else is in the way."""
+    missing = _missing(state, template)
+    never = missing is not None and missing.reason is Reason.UNSCHEDULABLE
+    said = said or (missing.detail if missing else "")
+    text = f"{said}; {stuck}" if said else stuck
+    return Choice("", text, Reason.UNSCHEDULABLE if never else Reason.WAITING_FOR_ROOM)
 
 
 def _drain_or_wait(no_surge: str, state: PlanState) -> Choice:

@@ -231,7 +231,7 @@ def test_an_outage_is_measured_from_its_own_beginning() -> None:
     gone, back = leader_view(engine=None), leader_view()
     memory = after(gone, gone, back).memory
     decision = look(gone, memory=memory, now=50.0)
-    assert "for 0 s" in decision.memory.status.message
+    assert decision.memory.status.message.startswith("the engine does not answer")
 
 
 BROKEN = [
