@@ -246,7 +246,7 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
     ),
     "folder that is not there": ImpossibleEdit(
         {"model": {"source": "pvc://models/none-such/{revision}"}}, ("model.source",), ("WeightsGone",), ("none-such",),
-        Trouble("weights", "none-such", "WeightsGone: the claim holds no folder none-such/v1"), heals=True,
+        Trouble("weights", "none-such", "WeightsGone: the claim holds no folder none-such/v1"),
     ),
     "revision that is not there": ImpossibleEdit(
         {"model": {"revision": "none-such"}}, ("model.revision",), ("WeightsGone",), ("none-such",),

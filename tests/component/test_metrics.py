@@ -56,9 +56,9 @@ async def test_a_rollout_that_is_held_and_the_restarts_on_the_way_are_counted() 
     await world.settle(400)
     found = scrape(world)
     phases = {key[1]: value for key, value in found.items() if key[0] == "rollout_phase"}
-    assert phases == {"Rehearsing": 0, "RollingOut": 0, "RollingBack": 0, "Held": 1, "Done": 0}
+    assert phases == {"Rehearsing": 0, "RollingOut": 0, "RollingBack": 0, "Held": 1, "Failed": 0, "Done": 0}
     entered = {key[1]: value for key, value in found.items() if key[0] == "rollouts_total"}
-    assert entered == {"Rehearsing": 1, "RollingOut": 1, "RollingBack": 1, "Held": 1, "Done": 0}
+    assert entered == {"Rehearsing": 1, "RollingOut": 1, "RollingBack": 1, "Held": 1, "Failed": 0, "Done": 0}
     assert found["restarts_total",] > 0
     assert found["groups_ready",] == 2
     assert found["condition", "Stalled"] == 1
