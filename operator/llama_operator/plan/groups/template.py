@@ -89,7 +89,7 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
 
 
 def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
-    """Return the spec of the stable template; None where it was written under rules that this operator does not know."""
+    """Return the spec of the stable template; None where it was written under rules that are not known here."""
     return _parsed_spec(stored.spec)
 
 
