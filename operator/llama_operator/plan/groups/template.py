@@ -89,7 +89,7 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
 
 
 def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
-    """Return the spec of the stable template; None where it was written under rules that are not known here."""
+    """Return the spec of the stable template; None where this operator does not know the rules that it follows."""
     return _parsed_spec(stored.spec)
 
 
