@@ -194,7 +194,7 @@ class FakeCluster:
         )
 
     def pods(self) -> list[Manifest]:
-        return [body for (kind, _), body in sorted(self.objects.items()) if kind == "Pod"]
+        return [self.objects[name] for name in sorted(name for name in self.objects if name[0] == "Pod")]
 
     def vanish(self, kind: str, name: str) -> None:
         """The object is gone, without a farewell."""

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 
 from llama_operator.api import WEIGHTS_KIND
 from llama_operator.observe.findings import CLAIM, references
@@ -217,7 +218,7 @@ class FakeNodes:
         name = pod["metadata"]["name"].rpartition("-")[0]
         found = self.cluster.objects.get(("ConfigMap", name))
         text = found["data"].get("next.json") if found else None
-        return WeightsArtifact.model_validate_json(text) if text else None
+        return _artifact(text) if text else None
 
     def _watch(self, leader: Manifest) -> None:
         """Rules of the data path that no state may break."""
@@ -312,7 +313,8 @@ class FakeNodes:
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:
             return SupervisorAnswer(None, "connection refused")
-        pods = [other for other in self.cluster.pods() if _group(other) == _group(pod)]
+        mine = _group(pod)
+        pods = [other for other in self.cluster.pods() if _group(other) == mine]
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
         return self.cells.state(pod, leader, stages=self._stages(pod), whole=self._whole(pods))
 
@@ -331,6 +333,11 @@ class FakeNodes:
         except (Retry, Rejected) as error:
             return str(error)
         return ""
+
+
+@lru_cache(maxsize=64)  # asked for in each second of each world
+def _artifact(text: str) -> WeightsArtifact:
+    return WeightsArtifact.model_validate_json(text)
 
 
 def _group(pod: Manifest) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from llama_operator.observe.pods import PodView, Waiting, pod_view
 from llama_operator.plan.naming import GroupId
@@ -58,6 +59,11 @@ class Faults:
 def hits(fault: str, weights: str) -> bool:
     """Return whether the fault names these weights, by their revision."""
     return bool(fault) and weights.partition("@")[0] == fault
+
+
+@lru_cache(maxsize=1024)  # asked for in each second of a simulation
+def _bare_pod(name: str) -> PodView:
+    return pod_view({"metadata": {"name": name, "uid": name}})
 
 
 @dataclass
@@ -227,9 +233,8 @@ class SimulatedGroup:
     def pods(self, now: datetime) -> Iterator[PodView]:
         """Yield its pods."""
         for stage in range(self.stages):
-            view = pod_view({"metadata": {"name": self.id.pod(stage), "uid": self.id.pod(stage)}})
             yield replace(
-                view,
+                _bare_pod(self.id.pod(stage)),
                 component=names.COMPONENT_STAGE,
                 group=self.id.ordinal,
                 stage=stage,

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus, content_of
 from llama_operator.observe.deployment import Snapshot, WeightsView
@@ -280,6 +281,7 @@ SHAPE = ModelFacts(
 )
 
 
+@cache
 def _gateway() -> PodView:
     view = pod_view({"metadata": {"name": GATEWAY}})
     return replace(view, component=names.COMPONENT_GATEWAY, phase="Running", ip="gateway", ready=True)

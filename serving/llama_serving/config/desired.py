@@ -6,6 +6,7 @@ pod holds.
 """
 
 import hashlib
+from functools import cached_property
 
 from pydantic import Field
 
@@ -52,7 +53,7 @@ class DesiredState(Frozen):
     )
     verify: Verify = Verify()
 
-    @property
+    @cached_property  # asked for each pod in every pass; the manifest of a large model has 150 KB
     def key(self) -> str:
         """Short hash: what a stage reports to say which one it holds."""
         return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]

@@ -12,12 +12,14 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, desired_template
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.strategy import choose, pod_hash_for
+from llama_operator.plan.rollout.turns import why_no_turn
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
 from tests.fakes.models import digest_of
 from tests.fakes.world import spec_of
+from tests.unit.operator.plan.test_observe_once import calls
 from tests.unit.operator.worlds import group, heard, state_of, world
 
 EXAMPLES = Path(__file__).parents[5] / "examples" / "rollouts"
@@ -145,6 +147,11 @@ def test_no_strategy_begins_that_could_not_end(*, state: PlanState, strategy: st
     found = choose(state, "another", target(device={"resource": "nvidia.com/gpu", "count": 1}))
     assert found.strategy == strategy, found.why
     assert words in found.why
+
+
+def test_the_turns_of_a_way_are_sought_once() -> None:
+    here, aim = crowd(4, old=2).scaled_to(1), target(device={"resource": "nvidia.com/gpu", "count": 1})
+    assert calls(lambda: choose(here, "another", aim), why_no_turn) == {"why_no_turn": 1}
 
 
 def stable(template_hash: str) -> StableTemplate:
