@@ -25,34 +25,34 @@ async def ask_admission(
     now: datetime,
 ) -> AdmissionAnswer:
     """Send every object on trial, and look up what the pods name; return what was said."""
-    refusals, retry = [], ""
+    refusals, retry = await _refusals(objects, key=key, cluster=cluster)
+    missing: tuple[Explanation, ...] = ()
+    if not retry:
+        missing, retry = await _missing(objects, key=key, cluster=cluster, now=now)
+    known = before.failures if before and before.rehearsal == rehearsal else 0
+    failed = bool(refusals or missing or retry)
+    said = tuple((one.reason, one.detail) for one in missing)
+    return AdmissionAnswer(rehearsal, now, refusals, known + 1 if failed else 0, retry, missing=said)
+
+
+async def _refusals(objects: Sequence[Manifest], *, key: Key, cluster: Cluster) -> tuple[tuple[str, ...], str]:
+    """Return a sentence for each object that is refused, and why not all could be sent."""
+    found = []
     for manifest in objects:
         title = f"{manifest['kind']} {manifest['metadata']['name']}"
         try:
             await cluster.try_apply(key, manifest)
         except Rejected as error:
-            refusals.append(sentences.write_refused(title, said=str(error)))
+            found.append(sentences.write_refused(title, said=str(error)))
         except Retry as error:
-            retry = sentences.write_retried(title, said=str(error))
-            break
-    missing: tuple[Explanation, ...] = ()
-    if not retry:
-        try:
-            missing = await _missing(objects, key=key, cluster=cluster, now=now)
-        except Retry as error:
-            retry = str(error)
-    failed = bool(refusals or missing or retry)
-    known = before.failures if before and before.rehearsal == rehearsal else 0
-    return AdmissionAnswer(
-        rehearsal, now, tuple(refusals), known + 1 if failed else 0, retry,
-        missing=tuple((one.reason, one.detail) for one in missing),
-    )  # fmt: skip
+            return tuple(found), sentences.write_retried(title, said=str(error))
+    return tuple(found), ""
 
 
 async def _missing(
     objects: Sequence[Manifest], *, key: Key, cluster: Cluster, now: datetime
-) -> tuple[Explanation, ...]:
-    """Say of each object that the pods name and a user makes why they cannot have it. Raises Retry."""
+) -> tuple[tuple[Explanation, ...], str]:
+    """Say of each object that the pods name and a user makes why they cannot have it, and why not all are known."""
     pods = [pod_view(body) for body in objects if body["kind"] == "Pod"]
     named = {reference: pod for pod in pods for reference in references_of_users(pod)}
     found = []
@@ -61,6 +61,8 @@ async def _missing(
             body = await cluster.look_up(key, Ref("v1", reference.kind, reference.name))
         except Rejected:  # without the right to look, the kubelet will say it
             continue
+        except Retry as error:
+            return tuple(found), str(error)
         if why := explain_reference(reference, body, pod=pod, now=now):
             found.append(why)
-    return tuple(found)
+    return tuple(found), ""
