@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from examples.steps import run
+from testbed.images import build
 
 CHART = Path(__file__).resolve().parent.parent / "charts" / "llama-operator"
 RELEASE = "llama-operator"
@@ -24,8 +25,13 @@ def bed_environment() -> dict[str, str]:
 
 
 def install_chart(environment: dict[str, str], namespace: str) -> None:
-    """Install or upgrade the operator with the images that the test bed built; wait until it runs."""
+    """Install or upgrade the operator with the images that the test bed built; wait until it runs.
+
+    The images' tag stays the same: an annotation with the digest of what went in starts the operator again.
+    """
+    inputs = build.inputs_digest(build.REPOSITORY, build.INPUTS[build.OPERATOR], parameters={})
     options = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    options += ["--set-string", f"podAnnotations.testbed/inputs={inputs}"]
     # The CRDs are the cluster's, whichever release installed them first.
     command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace, "--take-ownership"]
     run([*command, "--wait", "--timeout=180s", *options], environment=environment, capture=True)

@@ -55,13 +55,20 @@ class Kubectl:
 
     def apply(self, *manifests: dict[str, object]) -> None:
         """Server-side apply of objects."""
+        if said := self._applied(manifests):
+            raise SystemExit(f"kubectl apply: {said}")
+
+    def refusal(self, manifest: dict[str, object]) -> str:
+        """Say why the API server would not take an object, sent on trial; empty when it would."""
+        return self._applied((manifest,), "--dry-run=server")
+
+    def _applied(self, manifests: tuple[dict[str, object], ...], *options: str) -> str:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
         done = subprocess.run(
-            self._command("apply", "--server-side", "--force-conflicts", "-f", "-"),
+            self._command("apply", "--server-side", "--force-conflicts", *options, "-f", "-"),
             env=self.environment, input=text, text=True, capture_output=True, check=False,
         )  # fmt: skip
-        if done.returncode != 0:
-            raise SystemExit(f"kubectl apply: {done.stderr.strip()}")
+        return done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
 
     def patch(self, kind: str, name: str, change: dict[str, object]) -> dict[str, Any]:
         """Merge ``change`` into an object; returns what it became."""

@@ -26,12 +26,12 @@ from llama_operator.inquiry.pod_inquiry import Inquiries, inquiry_of
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
-from llama_operator.manifests.rehearsal import trial_objects
+from llama_operator.manifests.rehearsal import rehearsal_pods, trial_objects
 from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
-from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsal_pods
+from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsed_pods
 from llama_operator.observe.weights import weights_views
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
@@ -173,7 +173,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
-        rehearsal=RehearsalView(pods=rehearsal_pods(pods)),
+        rehearsal=RehearsalView(pods=rehearsed_pods(pods)),
     )
 
 
@@ -216,8 +216,9 @@ async def _rehearse(decided: Plan, state: PlanState, context: Context, *, edges:
     """
     rehearsal, answers, uid = decided.rehearsal, edges.admission_answers, state.snapshot.uid
     if rehearsal and rehearsal.ask_admission:
+        wanted = replace(context, spec=rehearsal.template.spec)
         answers[uid] = await ask_admission(
-            trial_objects(replace(context, spec=rehearsal.template.spec), rehearsal),
+            [*trial_objects(wanted, rehearsal), *rehearsal_pods(wanted, rehearsal)[:1]],
             key=context.key,
             rehearsal=rehearsal.key,
             before=answers.get(uid),

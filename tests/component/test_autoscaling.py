@@ -228,7 +228,7 @@ async def test_a_group_that_starts_for_a_request_stays_for_its_return(restart: i
     traffic.waiting = 0
     await world.seconds(2)
     assert world.status.autoscaling is not None
-    assert world.status.autoscaling.owes, "in the status, for the next operator"
+    assert world.status.autoscaling.owed, "in the status, for the next operator"
     for second in range(120):
         if restart and second % restart == 0:
             world.restart()

@@ -27,6 +27,11 @@ def _let_through(_: str) -> None:
     """No call is refused."""
 
 
+def _take(_: Manifest) -> str:
+    """No object is refused."""
+    return ""
+
+
 class FakeCluster:
     """One namespace. ``faults[k]`` is raised instead of the k-th call (from 0) when it is set."""
 
@@ -43,6 +48,7 @@ class FakeCluster:
         self.faults: dict[int, BaseException] = {}
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
         self.refusals: dict[str, str] = {}  # kind -> what the API server says to an object that is sent on trial
+        self.admission: Callable[[Manifest], str] = _take  # what it says to a new object; empty: nothing against it
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
@@ -220,6 +226,8 @@ class FakeCluster:
         name = (manifest["kind"], manifest["metadata"]["name"])
         before = self.objects.get(name)
         if before is None:
+            if said := self.admission(manifest):
+                raise Rejected(said)
             made = clone(manifest)
             made["metadata"] |= self._born()
             self.objects[name] = made
@@ -254,8 +262,7 @@ class FakeCluster:
         self.objects[name]["metadata"]["ownerReferences"] = owners
 
     def _try(self, manifest: Manifest) -> None:
-        said = self.refusals.get(manifest["kind"])
-        if said:
+        if said := self.refusals.get(manifest["kind"]) or self.admission(manifest):
             raise Rejected(said)
 
     def _delete(self, ref: Ref, grace: int | None) -> None:
@@ -308,11 +315,14 @@ class FakeCluster:
 def set_condition(
     body: Manifest, kind: str, value: bool, *, message: str = "", at: datetime | None = None, reason: str = ""
 ) -> None:
-    """Set a condition in an object's status."""
+    """Set a condition in an object's status; its time changes with its value only."""
     conditions = body.setdefault("status", {}).setdefault("conditions", [])
+    status = "True" if value else "False"
+    before = next((one for one in conditions if (one["type"], one["status"]) == (kind, status)), {})
     conditions[:] = [item for item in conditions if item["type"] != kind]
-    moment = ({"lastTransitionTime": stamp(at)} if at else {}) | ({"reason": reason} if reason else {})
-    conditions.append({"type": kind, "status": "True" if value else "False", "message": message, **moment})
+    moment = {"lastTransitionTime": before.get("lastTransitionTime", stamp(at))} if at else {}
+    said = {"reason": reason} if reason else {}
+    conditions.append({"type": kind, "status": status, "message": message, **moment, **said})
 
 
 def stamp(moment: datetime) -> str:

@@ -4,11 +4,13 @@ One tick is a second. It is told what goes wrong, so that a test reads as a stor
 do is in tests/fakes/cells.py.
 """
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from llama_operator.api import WEIGHTS_KIND
+from llama_operator.observe.findings import CLAIM, references
 from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
@@ -43,6 +45,10 @@ class FakeNodes:
     failing_starts: bool = False  # engines that do not start end their containers, again and again
     missing_images: dict[str, str] = field(default_factory=dict)  # image -> what the kubelet says of it
     refused_config: str = ""  # what the engine says of its configuration in a rehearsal
+    refused_configs: dict[str, str] = field(default_factory=dict)  # the same, where the cell's config has this text
+    ended_images: dict[str, str] = field(default_factory=dict)  # image -> last words of its container
+    unread_weights: dict[str, tuple[str, str]] = field(default_factory=dict)  # text in the spec -> reason and message
+    missing_claims: set[str] = field(default_factory=set)
     mute: set[str] = field(default_factory=set)  # names of pods whose supervisor or gateway is not heard
     gateways: int = 2
     traffic: Traffic = field(default_factory=Traffic)
@@ -98,12 +104,20 @@ class FakeNodes:
             state = {"waiting": {"reason": "ErrImagePull", "message": said}}
             pod["status"] |= {"phase": "Pending", "containerStatuses": [{"name": container["name"], "state": state}]}
             return
-        said = self.refused_config if "--model" in container["args"] else ""
-        ended = {"exitCode": names.EXIT_REFUSED if said else 0, "message": said}
+        said, code = self._refusal(pod) if "--model" in container["args"] else "", names.EXIT_REFUSED
+        if words := self.ended_images.get(container["image"]):
+            said, code = words, 1
+        ended = {"exitCode": code if said else 0, "message": said}
         pod["status"] |= {
             "phase": "Failed" if said else "Succeeded",
             "containerStatuses": [{"name": container["name"], "state": {"terminated": ended}}],
         }
+
+    def _refusal(self, pod: Manifest) -> str:
+        """What the engine has against the configuration that the pod mounts."""
+        config = next(volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume)
+        text = json.dumps(json.loads(self.cluster.objects["ConfigMap", config]["data"]["cell.json"]))
+        return next((said for seen, said in self.refused_configs.items() if seen in text), self.refused_config)
 
     # -- resolver ------------------------------------------------------------------------------------------------------
 
@@ -113,6 +127,9 @@ class FakeNodes:
         behaves = self.cells.behaviour(manifest.digest)
         looks = self._looks[meta["uid"]] = self._looks.get(meta["uid"], 0) + 1
         if looks < self.resolve_seconds:
+            return
+        if unread := next((said for seen, said in self.unread_weights.items() if seen in json.dumps(spec)), None):
+            body["status"] = {"ready": False, "reason": unread[0], "message": unread[1]}
             return
         if behaves.refused:
             reason, message = behaves.refused
@@ -150,6 +167,10 @@ class FakeNodes:
             return
         if pod["metadata"]["name"] in self.no_room:
             set_condition(pod, "PodScheduled", False, message="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+            return
+        if lacks := self.missing_claims & {one.name for one in references(pod) if one.kind == CLAIM}:
+            said = f'0/2 nodes are available: persistentvolumeclaim "{min(lacks)}" not found. not found'
+            set_condition(pod, "PodScheduled", False, message=said, reason="Unschedulable", at=self.cluster.now)
             return
         if self.scheduler:
             self.scheduler.place(pod)

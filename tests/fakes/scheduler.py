@@ -24,10 +24,11 @@ class FakeScheduler:
         """Give the pod a node, or say that there is none."""
         free = self.free()
         wanted = pod["spec"].get("nodeSelector") or {}
-        labels = {node["metadata"]["name"]: node["metadata"]["labels"] for node in self.cluster.nodes or ()}
+        open_ = [node for node in self.cluster.nodes or () if not node.get("spec", {}).get("unschedulable")]
+        labels = {node["metadata"]["name"]: node["metadata"]["labels"] for node in open_}
         fitting = [
             name
-            for name in sorted(free)
+            for name in sorted(labels)
             if free[name] >= devices_of(pod) and wanted.items() <= labels[name].items() and self._alone(pod, name)
         ]
         now = self.cluster.now

@@ -47,6 +47,7 @@ class World:
         self.cluster = FakeCluster()
         self.nodes = FakeNodes(self.cluster, stages=self.spec["sharding"]["pipeline"])
         self.cluster.create_deployment(KEY, self.spec)
+        self.pause = 0.0  # seconds to the next pass, as the last one asked
         self.restart()
 
     def restart(self) -> None:
@@ -63,7 +64,7 @@ class World:
     async def one_pass(self) -> None:
         """A pass of the loop; one that fails is tried again at the next call, by a new process after a crash."""
         try:
-            await reconcile(
+            self.pause = await reconcile(
                 self.cluster.bodies(KEY),
                 edges=Edges(
                     self.cluster,

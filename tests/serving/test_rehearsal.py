@@ -34,6 +34,17 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"layout": {"pipeline": 1, "tensor": 1, "device": "cpu"}, "stage_hosts": ("a",)}, {}, ""),
     ({"engine_options": {"block_size": 32, "enable_prefix_caching": False}}, {}, ""),
     ({"context_length": 4096}, {}, "4096"),
+    ({"max_num_seqs": 4096}, {}, ""),  # a server's batch has 2048 tokens a rank
+    (
+        {"max_num_seqs": 4096, "layout": {"pipeline": 1, "tensor": 1, "device": "cpu"}, "stage_hosts": ("a",)},
+        {},
+        "max_num_batched_tokens (2048) must be greater than or equal to max_num_seqs (4096)",
+    ),
+    (
+        {"engine_options": {"long_prefill_token_threshold": 4096}},
+        {},
+        "long_prefill_token_threshold (4096) cannot be greater than the max_model_len (1024)",
+    ),
     ({"engine_options": {"quantization": "modelopt"}}, {}, "modelopt"),
     ({"engine_options": {"kv_cache_dtype": "int3"}}, {}, "CacheConfig: Input should be 'auto'"),
     ({"engine_options": {"no_such_option": 1}}, {}, "no_such_option"),

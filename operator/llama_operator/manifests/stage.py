@@ -27,7 +27,7 @@ from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stages_name, token_name
 from llama_operator.plan.placement.group_request import stage_tolerations
-from llama_operator.plan.settings import STAGER_REQUESTS
+from llama_operator.plan.settings import STAGER_MEMORY_LIMIT, STAGER_REQUESTS
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.source import fill, is_mounted
@@ -109,7 +109,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.weights", "stage", *_size_limit(context.spec.staging)],
         "env": [{"name": names.ENV_STAGE, "value": str(stage)}, {"name": "HOME", "value": "/tmp"}],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
-        "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": "1Gi"}},
+        "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

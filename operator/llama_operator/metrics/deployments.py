@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, get_args
 
-from llama_operator.api import LlamaDeploymentStatus
 from llama_operator.api.v1alpha1.status import RolloutStatus
 from llama_operator.metrics.registry import LABELS, DeploymentRecord, OperatorState
 from llama_operator.status.states import STATES
@@ -14,15 +13,15 @@ PHASES: Final[tuple[str, ...]] = get_args(RolloutStatus.model_fields["phase"].an
 _CAUSES: Final = ("retry", "timeout", "bug")
 
 
-def _seen(state: OperatorState) -> Iterator[tuple[DeploymentRecord, LlamaDeploymentStatus]]:
-    return ((one, one.status) for one in state.deployments.deployments() if one.status is not None)
+def _seen(state: OperatorState) -> Iterator[DeploymentRecord]:
+    return (one for one in state.deployments.deployments() if one.status is not None)
 
 
 def _gauge(name: str, help_text: str, value: Callable[[DeploymentRecord], int | None]) -> Metric[OperatorState]:
     """Make a gauge with one value a deployment; None has no sample."""
 
     def read(state: OperatorState) -> Samples:
-        found = ((one.labels, value(one)) for one, _ in _seen(state))
+        found = ((one.labels, value(one)) for one in _seen(state))
         return [(labels, number) for labels, number in found if number is not None]
 
     return Metric(f"llama_operator_{name}", "gauge", help_text, read, labels=LABELS)
@@ -34,7 +33,7 @@ def _gauges(
     """Make a gauge with a value for each value of a label."""
 
     def read(state: OperatorState) -> Samples:
-        return [((*one.labels, key), value) for one, _ in _seen(state) for key, value in values(one).items()]
+        return [((*one.labels, key), value) for one in _seen(state) for key, value in values(one).items()]
 
     return Metric(f"llama_operator_{name}", "gauge", help_text, read, labels=(*LABELS, label))
 

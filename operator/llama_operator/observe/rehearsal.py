@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from llama_operator.observe.causes.cause import PodCause
 from llama_operator.observe.pods import PodView, pod_view
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason
@@ -27,6 +28,14 @@ class RehearsalPod:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why the API server refused an object: a sentence, and the quota that it exceeds, if that is why."""
+
+    text: str
+    quota: PodCause | None = None
+
+
+@dataclass(frozen=True)
 class AdmissionAnswer:
     """What the API server said to the objects of a group when they were sent on trial (``dryRun=All``).
 
@@ -35,7 +44,7 @@ class AdmissionAnswer:
 
     rehearsal: str  # key of the rehearsal for which it was asked
     at: datetime
-    refusals: tuple[str, ...] = ()  # a sentence per object that it refuses
+    refusals: tuple[Refusal, ...] = ()  # one for each object that it refuses
     failures: int = 0  # answers in a row that were no acceptance
     retry: str = ""  # why it could not be asked; empty when it could
     missing: tuple[tuple[Reason, str], ...] = ()
@@ -55,7 +64,7 @@ class RehearsalView:
         return RehearsalView(mine, admission)
 
 
-def rehearsal_pods(bodies: Iterable[Mapping[str, Any]]) -> tuple[RehearsalPod, ...]:
+def rehearsed_pods(bodies: Iterable[Mapping[str, Any]]) -> tuple[RehearsalPod, ...]:
     """Return the pods of a rehearsal among these, in the order of their names."""
     found = (RehearsalPod(pod_view(body), _exit(body)) for body in bodies if _is_rehearsal(body))
     return tuple(sorted(found, key=lambda one: one.pod.name))

@@ -23,13 +23,14 @@ from llama_operator.plan.persisted import Persisted, persisted_state
 from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.rehearsal.rehearsal import rehearsal_deletes
 from llama_operator.plan.rollout.decision import pending_rehearsal
 from llama_operator.plan.rollout.default_images import kept_default_images
+from llama_operator.plan.rollout.first_start import retry_pause
 from llama_operator.plan.rollout.policy import decision_changed, update_policy
 from llama_operator.plan.rollout.state_machine import Templates, advance, with_decided_hash
-from llama_operator.plan.waits import explain_groups, explain_rollout, explain_weights, waits_for_spec
+from llama_operator.plan.waits import explain_groups, explain_rollout, explain_weights, unless_told, waits_for_spec
 from llama_operator.plan.weights.release import deployment_models, releases
 from llama_serving.config.reasons import Reason
 
@@ -59,7 +60,8 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     weights = state.model_weights
     refused = check_layout(state.spec, weights.facts) if weights and weights.facts else ()
     desired = None if refused else with_decided_hash(desired_template(state), before)
-    templates = Templates(desired, stable_template(state))
+    unmade = explain_weights(state) + refused
+    templates = Templates(desired, stable_template(state), most_severe(unmade))
     persisted = advance(before, templates, state)
     persisted = replace(persisted, default_images=kept_default_images(persisted, desired, state.spec))
     policy = update_policy(before, templates, state)
@@ -69,9 +71,9 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     rehearsal = pending_rehearsal(persisted.rollout, desired, state)
     actions += Actions(deletes=rehearsal_deletes(rehearsal, state))
     actions, later = _with_admissions(actions, state)
-    waits = explain_weights(state) + refused + actions.explanations + explain_groups(state, policy, actions)
-    waits += explain_gateway(state.snapshot, state.now) + later
     rollout = explain_rollout(persisted)
+    waits = unless_told(unmade, rollout) + actions.explanations + explain_groups(state, policy, actions)
+    waits += explain_gateway(state.snapshot, state.now) + later
     models = deployment_models(state.spec, templates.stable)
     waiting = waits or actions.desired_states or (rollout and not waits_for_spec(persisted))
     return Plan(
@@ -84,7 +86,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         verdicts=group_verdicts(state),
         explanations=rollout + waits,
         replicas=state.spec.replicas,
-        recheck=SOON if waiting else LATER,
+        recheck=max(SOON if waiting else LATER, retry_pause(persisted, state.now)),
     )
 
 

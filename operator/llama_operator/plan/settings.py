@@ -14,3 +14,4 @@ class Settings:
 
 #: What the stager asks for beside the engine in each stage pod.
 STAGER_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
+STAGER_MEMORY_LIMIT = "1Gi"

@@ -51,11 +51,6 @@ class Standstill:
         """Return whether nothing has moved for the whole limit."""
         return now - self.since >= self.limit
 
-    @property
-    def ends(self) -> datetime:
-        """When the limit is reached, if nothing moves until then."""
-        return self.since + self.limit
-
 
 def standstill(pods: tuple[PodView, ...], state: PlanState, *, group: str, since: datetime) -> Standstill | None:
     """Return why the group with these pods waits for somebody, and since when; None while something may still move.

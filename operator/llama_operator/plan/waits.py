@@ -34,7 +34,7 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
     if rollout is None or rollout.phase == "Done":
         return ()
     reason = reason_from(rollout.reason, otherwise=Reason.ROLLING_OUT)
-    if rollout.phase in ("RollingOut", "Rehearsing"):
+    if rollout.phase in ("RollingOut", "Rehearsing", "Failed"):
         return (Explanation(reason, rollout.message),)
     good = template_label(stable.id, stable.pod_hash) if stable else rollout.before
     if is_undecided(rollout):
@@ -42,6 +42,11 @@ def explain_rollout(persisted: Persisted) -> tuple[Explanation, ...]:
     held = rollout.phase == "Held"
     text = rollout_sentences.rollout_given_up(to=rollout.to, why=rollout.message, good=good, held=held)
     return (Explanation(reason, text),)
+
+
+def unless_told(found: tuple[Explanation, ...], told: tuple[Explanation, ...]) -> tuple[Explanation, ...]:
+    """Return the explanations that no other one repeats, such as that of a rollout which they hold."""
+    return tuple(one for one in found if not any(one.reason is by.reason and one.detail in by.detail for by in told))
 
 
 def waits_for_spec(persisted: Persisted) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from llama_operator.observe.pods import Waiting, pod_view
-from llama_operator.observe.rehearsal import AdmissionAnswer, Exit, RehearsalPod, RehearsalView
+from llama_operator.observe.rehearsal import AdmissionAnswer, Exit, Refusal, RehearsalPod, RehearsalView
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.rehearsal.rehearsal import asked_again
 from llama_serving.config import names
@@ -43,7 +43,7 @@ class SimulatedRehearsal:
         if rehearsal.ask_admission:
             said = self.refusals.admission.get(template)
             failures = self.admission.failures + 1 if self.admission and said else int(bool(said))
-            self.admission = AdmissionAnswer(rehearsal.key, now, (said,) if said else (), failures)
+            self.admission = AdmissionAnswer(rehearsal.key, now, (Refusal(said),) if said else (), failures)
 
     def view(self, now: datetime) -> RehearsalView:
         """Return what the operator would see."""

@@ -48,7 +48,7 @@ def deployment_status(
 
     ``problems``: what the API server said to our writes. ``writes``: how many objects were not as the spec wants them.
     """
-    found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in problems + plan.explanations)
+    found = tuple(replace(one, detail=one.detail[:LONGEST]) for one in plan.explanations + problems)
     report = _Report(state, plan, found, {one.name: one for one in state.snapshot.status.groups}, writes)
     first = most_severe(found) or _at_rest(report)
     groups = tuple(_group(group, report) for group in state.groups)
@@ -176,5 +176,6 @@ def _is_stalled(first: Explanation, report: _Report) -> bool:
     adds_nodes = spec is not None and spec.placement.scheduling == "perPod"
     if first.passing or (first.reason in _CAPACITY and adds_nodes):
         return False
-    held = rollout is not None and rollout.phase == "Held" and CATALOGUE[first.reason].severity is Severity.FAILED
-    return held or needs_somebody(first.reason)
+    ended = rollout is not None and rollout.phase in ("Held", "Failed")
+    failed = ended and CATALOGUE[first.reason].severity is Severity.FAILED
+    return failed or needs_somebody(first.reason)

@@ -55,7 +55,7 @@ def _rollout_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
         steps = "; ".join((new.preview.why, *new.preview.steps))
         text = rollout_sentences.begins_with_steps(to=new.to, before=new.before, steps=steps)
         return [KubeEvent(False, Reason.ROLLING_OUT, text)]
-    failed = new.phase in ("RollingBack", "Held")
+    failed = new.phase in ("RollingBack", "Held", "Failed")
     reason = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or EventReason.ROLLOUT_DONE)
     return [KubeEvent(failed, reason, rollout_sentences.phase_reached(to=new.to, phase=new.phase, why=new.message))]
 

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
+from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
 from llama_serving.cell.shared.weights_ref import LINKS, desired_weights
 from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
 from llama_serving.cell.supervisor.control_dir import ControlDir
@@ -34,7 +35,6 @@ logger = logging.getLogger("llama_serving.cell")
 
 RAY_TEMP: Final = Path("/tmp/ray")
 SHARED_MEMORY: Final = Path("/dev/shm")
-TERMINATION_LOG: Final = Path("/dev/termination-log")
 _BAD_CONFIG: Final = 2
 
 
@@ -49,8 +49,8 @@ def main(argv: list[str]) -> int:
         return _BAD_CONFIG
     control = ControlDir(me, folder=options.control, links=Path(LINKS))
     code, message = asyncio.run(_serve(me, control))
-    if code != 0 and options.termination_log.exists():  # the kubelet makes the file; elsewhere nobody reads it
-        options.termination_log.write_text(message, encoding="utf-8")
+    if code != 0:
+        write_termination_log(options.termination_log, message)
     return code
 
 
@@ -59,7 +59,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--token", type=Path, default=Path(names.TOKEN_PATH), help="file with the group's secret")
     parser.add_argument("--control", type=Path, default=Path(names.CONTROL_MOUNT), help="folder shared with the stager")
-    parser.add_argument("--termination-log", type=Path, default=TERMINATION_LOG, help="where the kubelet reads why")
+    add_termination_log(parser)
     return parser.parse_args(argv)
 
 

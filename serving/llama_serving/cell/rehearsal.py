@@ -14,20 +14,19 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
 from llama_serving.cell.shared.engine_args import engine_environment, engine_kwargs
 from llama_serving.cell.shared.engine_errors import last_error
 from llama_serving.cell.shared.model_facts import model_facts
+from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.error_text import error_text
 
 logger = logging.getLogger("llama_serving.rehearsal")
-
-TERMINATION_LOG: Final = Path("/dev/termination-log")
 
 #: Builds the engine's configuration from its arguments; raises whatever the engine raises.
 Configure = Callable[[dict[str, Any]], None]
@@ -40,8 +39,7 @@ def main(argv: list[str]) -> int:
     refusal = rehearse(options.config, options.model, configure=configure_vllm) if options.model else ""
     text = refusal or "accepted"
     logger.info("%s", text)
-    if options.termination_log.exists():  # the kubelet makes the file; elsewhere nobody reads it
-        options.termination_log.write_text(text, encoding="utf-8")
+    write_termination_log(options.termination_log, text)
     return names.EXIT_REFUSED if refusal else 0
 
 
@@ -49,7 +47,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.cell.rehearsal", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--model", type=Path, help="folder with the model's config.json; none: only the image is tried")
-    parser.add_argument("--termination-log", type=Path, default=TERMINATION_LOG, help="where the kubelet reads why")
+    add_termination_log(parser)
     return parser.parse_args(argv)
 
 
@@ -73,13 +71,14 @@ def rehearse(config_path: Path, model: Path, *, configure: Configure) -> str:
 
 
 def configure_vllm(kwargs: dict[str, Any]) -> None:
-    """Build vLLM's configuration, without a device and without the weights."""
+    """Build vLLM's configuration, without a device and without the weights; its defaults are those of a server."""
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
 
     from llama_serving.cpu.model_inspection import inspect_in_this_process
 
     inspect_in_this_process()
-    AsyncEngineArgs(**kwargs).create_engine_config()
+    AsyncEngineArgs(**kwargs).create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the 
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
+TERMINATION_LOG: Final = "/dev/termination-log"  # made by the kubelet, which reads it when the container has ended
 MODEL_MOUNT: Final = "/models"
 WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key

@@ -114,9 +114,14 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           remedy="correct the weights or the limits"),
     Entry(word=Reason.ROLLOUT_HELD, severity=_NEEDS, page="rollouts",
           form="spec.rollout.FIELD is VALUE, but CONTRADICTION; REMEDY",
-          meaning="a rollout waits for you: as it is asked for it cannot be done, such as `inPlace` for another image;"
-                  " or it would take the only group that serves, which only `rollout.strategy: drain` allows",
+          meaning="a rollout waits for you: as the spec asks for it, it cannot be done, such as `inPlace` for another"
+                  " image",
           remedy="change the field that the message names"),
+    Entry(word=Reason.OUTAGE_NOT_ACCEPTED, severity=_NEEDS, page="rollouts",
+          form="CAUSE, and the only group that serves would be gone for about N s; REMEDY",
+          meaning="a rollout waits for you: there is no room for a second group, and it never takes the only one that"
+                  " serves by itself",
+          remedy="free the devices of one group, or accept the outage with `rollout.strategy: drain`"),
     Entry(word=Reason.ENGINE_CONFIG_REFUSED, severity=_NEEDS, page="rollouts",
           form="the engine refuses the configuration: MESSAGE OF THE ENGINE",
           meaning="the new image was given the new options and the model's config without a device, and refuses them;"

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     VERIFY_FAILED = "VerifyFailed"
     CANARY_FAILED = "CanaryFailed"
     ROLLOUT_HELD = "RolloutHeld"
+    OUTAGE_NOT_ACCEPTED = "OutageNotAccepted"
     ENGINE_CONFIG_REFUSED = "EngineConfigRefused"
     REHEARSAL_FAILED = "RehearsalFailed"
     IMAGE_UNAVAILABLE = "ImageUnavailable"

@@ -17,7 +17,7 @@ from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPools
 from llama_serving.gateway.upstream.exchange import Call, Reply, attempt
 
-#: Seconds in which a group must answer a request that is not to wait. Less than clients and monitors take for an outage.
+#: Seconds in which a group must answer a request that is not to wait; clients and monitors wait longer.
 AT_ONCE: Final = 2.0
 
 

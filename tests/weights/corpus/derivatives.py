@@ -225,7 +225,9 @@ FIELDS: Final = (
         "hf_quant_config.json begins with a byte order mark",
         beside={"hf_quant_config.json": BOM_UTF8 + b"{}"},
     ),
-    Derivative("config.json in UTF-16", "config.json is no JSON", beside={"config.json": PLAIN_CONFIG.encode("utf-16")}),
+    Derivative(
+        "config.json in UTF-16", "config.json is no JSON", beside={"config.json": PLAIN_CONFIG.encode("utf-16")}
+    ),
     Derivative("another activation", "hidden_act is gelu", config={"hidden_act": "gelu"}),
     Derivative("0 for false", "use_cache must be true or false and is 0", config={"use_cache": 0}),
     Derivative(

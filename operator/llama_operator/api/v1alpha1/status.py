@@ -121,7 +121,7 @@ class RolloutStatus(ApiModel):
     verification_hash: str = Field(
         description="Hash of key, verify and rollout.canary: a held rollout is tried again when it changes."
     )
-    phase: Literal["Rehearsing", "RollingOut", "RollingBack", "Held", "Done"] = Field(
+    phase: Literal["Rehearsing", "RollingOut", "RollingBack", "Held", "Failed", "Done"] = Field(
         description="Phase of the rollout."
     )
     reason: str = Field(default="", description="Machine word for why.")
@@ -224,11 +224,13 @@ class AutoscalingStatus(ApiModel):
     )
     raised: Timestamp | None = Field(default=None, description="When the target was last raised.")
     lowered: Timestamp | None = Field(default=None, description="When the target was last lowered.")
-    owes: bool = Field(
-        default=False,
-        description="Whether requests left without an answer while no group served: their clients may come back, so "
-        "the last group is kept for them beyond idleAfterSeconds.",
+    owed: int = Field(
+        default=0,
+        ge=0,
+        description="Requests that left without an answer while no group served: their clients may come back, so the "
+        "last group is kept for them beyond idleAfterSeconds.",
     )
+    owed_at: Timestamp | None = Field(default=None, description="When the last of them was there, to a minute.")
     failed_starts: int = Field(
         default=0, ge=0, description="Groups in a row that started for a request and did not come to serve."
     )

@@ -10,7 +10,7 @@ from llama_operator.api.v1alpha1.status import AutoscalingStatus
 from llama_operator.plan.autoscaling.demand import DemandHistory
 from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load, PreviousReading
-from llama_operator.plan.autoscaling.owed import Owed
+from llama_operator.plan.autoscaling.owed import NOTHING_OWED, Owed, Remembered
 from llama_operator.plan.reasons import Explanation
 
 KEPT_STARTS = 20
@@ -25,7 +25,7 @@ class DurableState:
     lowered: datetime | None = None
     starts: tuple[float, ...] = ()  # seconds that past starts took, the latest last
     seconds_per_token: float | None = None  # of a slot, as last measured
-    owes: bool = False  # requests left without an answer while no group served
+    owed: Remembered = NOTHING_OWED  # requests that left without an answer while no group served
     failed_starts: int = 0  # in a row, for requests at zero groups
     gave_up: datetime | None = None  # the last of them
 

@@ -5,11 +5,12 @@ client comes back. Until as many requests were answered as are owed, at most RET
 
     no group is taken away before one has served, and then not the last one
 
-so every client that comes back within RETURN is answered, however long the start takes, once the start is over. That
-something is owed is in the status; how much is not: after a restart of the operator RETURN begins anew.
+so every client that comes back within RETURN is answered, however long the start takes, once the start is over.
+``Remembered`` is what the status keeps of it for the next operator.
 
-A start that serves nobody within ``Limits.give_up``, or whose engine failed FAILURES times, is given up where no group
-need be there: the next request starts another one after FIRST_PAUSE, twice that, ... at most LONGEST_PAUSE seconds.
+A start that serves nobody within ``Limits.give_up``, or whose engine failed RESTARTS times (start_limits.py), is given
+up where no group need be there: the next request starts another one after FIRST_PAUSE, twice that, ... at most
+LONGEST_PAUSE seconds.
 """
 
 from dataclasses import dataclass, replace
@@ -20,10 +21,9 @@ from llama_operator.plan.autoscaling.load import Load
 from llama_serving.config.backoff import doubling_pause
 
 RETURN = 3900.0  # seconds: a client that waits an hour, and some more for the request that it sends then
-BEFORE_START = 1800  # seconds for image, staging and joining on top of spec.startTimeoutSeconds
-FAILURES = 3  # restarts of an engine that never served
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0  # seconds between a start that was given up and the next
 MANY = 100_000  # requests: no more are counted
+LATENESS = 60.0  # seconds by which the remembered moment may be off, so that the status is not written in each pass
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,37 @@ class Owed:
         return self.requests > 0 and self.since < RETURN
 
 
-def owed_again() -> Owed:
-    """Return what is owed when all that is known is that something is: after a restart."""
-    return Owed(requests=MANY)
+@dataclass(frozen=True)
+class Remembered:
+    """What a restart of the operator leaves of ``Owed``: never less than what is owed, at most twice as much.
+
+    Requests that wait while no group serves count: they may leave before a new operator looks.
+    """
+
+    requests: int = 0
+    at: datetime | None = None  # when the last one left, or waited while no group served
+
+    def restored(self, now: datetime) -> Owed:
+        """Return what a new process begins with."""
+        if self.at is None:
+            return Owed(self.requests)
+        return Owed(self.requests, since=max((now - self.at).total_seconds(), 0.0))
+
+    def updated(self, owed: Owed, *, serving: int, now: datetime) -> "Remembered":
+        """Remember ``owed``; unchanged while it is near enough."""
+        requests = (owed.requests if owed.holds else 0) + (0 if serving else owed.busy)
+        if not requests:
+            return NOTHING_OWED
+        at = now - timedelta(seconds=owed.since if owed.holds else 0.0)
+        near = self.at is not None and abs((at - self.at).total_seconds()) < LATENESS
+        return Remembered(
+            requests=self.requests if requests <= self.requests <= 2 * requests else requests,
+            at=self.at if near else at,
+        )
+
+
+#: Of a new object, and where every client was answered.
+NOTHING_OWED = Remembered()
 
 
 def owed_after(before: Owed, load: Load, *, serving: int) -> Owed:

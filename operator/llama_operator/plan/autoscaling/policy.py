@@ -24,7 +24,7 @@ from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.messages import message_for
-from llama_operator.plan.autoscaling.owed import Owed, next_start, owed_after, owed_again, starts_in_vain
+from llama_operator.plan.autoscaling.owed import next_start, owed_after, starts_in_vain
 from llama_operator.plan.autoscaling.situation import Situation
 from llama_operator.plan.autoscaling.windows import windows_for
 from llama_serving.config.reasons import ScaleReason
@@ -55,7 +55,7 @@ def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limit
     needs = demand.needs(state.history, history, load, windows=windows, supply=supply, speed=speed)
     if load.known and load.span > 0:
         history = demand.with_peak(history, needs.likely, span=load.span, keep=windows.keep)
-    owed = owed_after(state.owed or (owed_again() if state.durable.owes else Owed()), load, serving=groups.serving)
+    owed = owed_after(state.owed or state.durable.owed.restored(now), load, serving=groups.serving)
     again = next_start(state.durable.failed_starts, state.durable.gave_up)
     seen = Situation(
         load, groups, limits, windows, history, needs, state.durable.target, owed,
@@ -63,7 +63,9 @@ def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limit
     )  # fmt: skip
     target, reason = _target(seen)
     gave_up = now if seen.target and reason is ScaleReason.START_FAILED else None
-    after = _noted(PolicyState(_with_starts(state.durable, seen, gave_up), history, owed), target, now)
+    remembered = state.durable.owed.updated(owed, serving=groups.serving, now=now)
+    durable = replace(_with_starts(state.durable, seen, gave_up), owed=remembered)
+    after = _noted(PolicyState(durable, history, owed), target, now)
     paused = (again - now).total_seconds() if again and now < again and not groups.starting else 0.0
     next_serves = paused + min(due, default=windows.horizon)
     return Decision(target, after, reason, message_for(seen, target, reason), seen.figures(), next_serves)
@@ -144,8 +146,7 @@ def _noted(state: PolicyState, target: int, now: datetime) -> PolicyState:
 
 
 def _with_starts(durable: DurableState, seen: Situation, gave_up: datetime | None) -> DurableState:
-    """Note whether anything is owed, and the starts that were given up: forgotten when a group serves."""
-    durable = replace(durable, owes=seen.owed.holds)
+    """Note the starts that were given up: forgotten when a group serves."""
     if seen.groups.serving:
         return replace(durable, failed_starts=0, gave_up=None)
     if gave_up:

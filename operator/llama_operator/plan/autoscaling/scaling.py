@@ -12,7 +12,6 @@ from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import GatewayPod, merge
 from llama_operator.plan.autoscaling.memory import AutoscalingMemory, PolicyState, ScalingResult
-from llama_operator.plan.autoscaling.owed import BEFORE_START, FAILURES
 from llama_operator.plan.autoscaling.policy import decide
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, minimum_at
 from llama_operator.plan.autoscaling.starts import expected_start, measured_starts, new_leaders
@@ -23,6 +22,7 @@ from llama_operator.plan.groups.ordinals import is_leaving, wanted_ordinals
 from llama_operator.plan.placement.claims import warm_sentence
 from llama_operator.plan.placement.gang import is_held
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.start_limits import RESTARTS, start_limit
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.reasons import Reason
 
@@ -98,7 +98,7 @@ def limits_for(spec: LlamaDeploymentSpec, auto: AutoscalingSpec, *, minimum: Sch
         idle_after=auto.idle_after_seconds,
         step=auto.max_scale_up,
         start=start,
-        give_up=float(spec.start_timeout_seconds + BEFORE_START),
+        give_up=start_limit(spec).total_seconds(),
     )
 
 
@@ -130,7 +130,7 @@ def _bounds(snapshot: Snapshot, auto: AutoscalingSpec, minimum: ScheduledMinimum
 def _fails(group: Group) -> bool:
     """Return whether an engine of it failed again and again, and it never had a request."""
     leader = group.leader
-    return any(pod.restarts >= FAILURES for pod in group.pods) and (leader is None or leader.in_rotation is None)
+    return any(pod.restarts >= RESTARTS for pod in group.pods) and (leader is None or leader.in_rotation is None)
 
 
 def _age(group: Group, now: datetime) -> float:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, ScaleDecision
 from llama_operator.plan.autoscaling.memory import DurableState
+from llama_operator.plan.autoscaling.owed import Remembered
 from llama_operator.plan.autoscaling.policy import Decision
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
 from llama_operator.plan.sentences import deployment as sentences
@@ -29,7 +30,7 @@ def durable_state(status: AutoscalingStatus) -> DurableState:
         status.lowered,
         status.starts,
         status.seconds_per_token,
-        owes=status.owes,
+        owed=Remembered(status.owed, status.owed_at),
         failed_starts=status.failed_starts,
         gave_up=status.gave_up,
     )
@@ -45,7 +46,8 @@ def status_after(status: AutoscalingStatus, decision: Decision, moment: datetime
     status = status.model_copy(
         update={
             "starts": tuple(round(one, 1) for one in durable.starts),
-            "owes": durable.owes,
+            "owed": durable.owed.requests,
+            "owed_at": durable.owed.at.replace(microsecond=0) if durable.owed.at else None,
             "failed_starts": durable.failed_starts,
             "gave_up": durable.gave_up.replace(microsecond=0) if durable.gave_up else None,
         }

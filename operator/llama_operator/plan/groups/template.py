@@ -6,6 +6,8 @@ pods stay, it is the hash of the pods that are there; where groups are replaced 
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -50,6 +52,22 @@ def template_label(weights: str, pod_hash: str) -> str:
     return sentences.template_label(weights, pods=pod_hash)
 
 
+def asked_key(spec: LlamaDeploymentSpec) -> str:
+    """Return a hash of what a spec asks of its groups, also where no template can be made of it."""
+    return short_hash(["asked", _small(spec)])
+
+
+def is_asked_again(stable: StableTemplate | None, spec: LlamaDeploymentSpec) -> bool:
+    """Return whether the spec asks, but for images, what the stable template was made from."""
+    if stable is None:
+        return False
+    try:
+        stored = dict(json.loads(stable.spec))
+    except ValueError:
+        return False
+    return {**stored, "images": None} == {**_small(spec), "images": None}
+
+
 def desired_template(state: PlanState) -> GroupTemplate | None:
     """Return what the spec asks for, its pod hash not decided yet; None while its weights are not ready."""
     view, spec = state.model_weights, state.spec
@@ -73,10 +91,9 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
     stored, serve = state.snapshot.status.stable, state.stable_weights
     if stored is None or serve is None:
         return None
-    try:
-        spec = LlamaDeploymentSpec.model_validate_json(stored.spec)
-    except ValidationError:
-        return None  # written under rules that this operator does not know
+    spec = stable_spec(stored)
+    if spec is None:
+        return None
     present = {field: getattr(state.spec, field) for field in _NOT_IN_GROUP}
     return GroupTemplate(
         spec_hash=stored.key,
@@ -88,9 +105,21 @@ def stable_template(state: PlanState) -> GroupTemplate | None:
     )
 
 
+def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
+    """Return the spec of the stable template; None where it was written under rules that this operator does not know."""
+    return _parsed_spec(stored.spec)
+
+
+@lru_cache(maxsize=1024)  # every pass of every deployment asks, and the text changes with a rollout only
+def _parsed_spec(text: str) -> LlamaDeploymentSpec | None:
+    try:
+        return LlamaDeploymentSpec.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
 def persisted_template(template: GroupTemplate) -> StableTemplate:
     """Return the template as the status keeps it: without what is at its default."""
-    small = template.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))
     return StableTemplate(
         key=template.spec_hash,
         template_hash=template.template_hash,
@@ -98,5 +127,10 @@ def persisted_template(template: GroupTemplate) -> StableTemplate:
         weights=template.weights_name,
         digest=template.digest,
         id=template.serve.weights.id,
-        spec=json.dumps(small, sort_keys=True, separators=(",", ":")),
+        spec=json.dumps(_small(template.spec), sort_keys=True, separators=(",", ":")),
     )
+
+
+def _small(spec: LlamaDeploymentSpec) -> dict[str, Any]:
+    """Return the part of the spec that groups are made from, without what is at its default."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))

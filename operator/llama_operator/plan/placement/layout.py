@@ -4,11 +4,14 @@ Tensor parallelism splits attention heads evenly over devices; KV heads are spli
 them than devices; a pipeline stage needs at least one layer. Some quantized weights have kernels for GPUs alone, and
 ``engine.quantization`` may not contradict how the weights are stored. Sources: vLLM's model config checks
 (verify_with_parallel_config, _verify_quantization) and its Llama model (num_kv_heads against tp_size).
+
+What is too small by any count is refused as well (sizes.py).
 """
 
 from typing import Final
 
 from llama_operator.api import CPU, LlamaDeploymentSpec
+from llama_operator.plan.placement.sizes import SIZE_CHECKS
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import placement as sentences
 from llama_serving.config.model import (
@@ -22,7 +25,8 @@ from llama_serving.config.reasons import Reason
 
 def check_layout(spec: LlamaDeploymentSpec, facts: ModelFacts) -> tuple[Explanation, ...]:
     """Every contradiction between spec and model, each with the field, the numbers and the remedy."""
-    return tuple(Explanation(Reason.LAYOUT_REFUSED, text) for text in (check(spec, facts) for check in _CHECKS) if text)
+    texts = (check(spec, facts) for check in (*_CHECKS, *SIZE_CHECKS))
+    return tuple(Explanation(Reason.LAYOUT_REFUSED, text) for text in texts if text)
 
 
 def _heads(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:

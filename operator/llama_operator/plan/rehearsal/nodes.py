@@ -1,10 +1,8 @@
 """The nodes that the groups of a rollout will use, as far as that is known before: the image is pulled there ahead."""
 
-import json
-
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.groups.template import GroupTemplate, stable_spec
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.placement.leaving import capacity_without
@@ -18,8 +16,8 @@ def rehearsal_nodes(template: GroupTemplate, stable: StableTemplate, state: Plan
 
     What is free now is used first, then what the groups of the deployment give back.
     """
-    capacity = state.snapshot.capacity
-    if capacity is None or template.spec.images.serving == _image(stable):
+    capacity, there = state.snapshot.capacity, stable_spec(stable)
+    if capacity is None or (there and there.images.serving == template.spec.images.serving):
         return ()
     own = frozenset(pod.uid for pod in state.snapshot.stages)
     request = group_request(template.spec, capacity, own_uids=own)
@@ -30,11 +28,3 @@ def rehearsal_nodes(template: GroupTemplate, stable: StableTemplate, state: Plan
     places = ((name, pods) for one in (free, later) for name, pods in one.reserved.items())
     mine = (name for name, pods in places if any(pod in request for pod in pods))
     return tuple(dict.fromkeys(mine))[:MOST_NODES]
-
-
-def _image(stable: StableTemplate) -> str:
-    """Return the image of the groups that are there: a stored template names it."""
-    try:
-        return str(json.loads(stable.spec).get("images", {}).get("serving", ""))
-    except ValueError:
-        return ""

@@ -23,6 +23,7 @@ from llama_operator.plan.explain import explain_start
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.naming import rehearsal_pod_name
+from llama_operator.plan.rehearsal.quota import LeavingGroups
 from llama_operator.plan.sentences import rehearsal as sentences
 from llama_serving.config import names
 from llama_serving.config.backoff import doubling_pause
@@ -77,9 +78,12 @@ def rehearsal_of(template: GroupTemplate, nodes: tuple[str, ...], state: PlanSta
     return Rehearsal(state.snapshot.key.name, template, nodes, due)
 
 
-def judge_rehearsal(rehearsal: Rehearsal, state: PlanState) -> RehearsalVerdict:
-    """Return how the rehearsal stands: the first failure, else what is still to come."""
-    parts = [_admission(rehearsal, state.snapshot.rehearsal), *_pods(rehearsal, state)]
+def judge_rehearsal(rehearsal: Rehearsal, state: PlanState, *, leaving: LeavingGroups | None) -> RehearsalVerdict:
+    """Return how the rehearsal stands: the first failure, else what is still to come.
+
+    ``leaving``: the groups that give back what they have before each new one comes; None where new ones come first.
+    """
+    parts = [_admission(rehearsal, state.snapshot.rehearsal, leaving), *_pods(rehearsal, state)]
     for outcome in ("failed", "running"):
         found = next((part for part in parts if part.outcome == outcome), None)
         if found:
@@ -97,12 +101,15 @@ def rehearsal_deletes(rehearsal: Rehearsal | None, state: PlanState) -> tuple[De
     return tuple(DeletePod(pod.name, pod.uid, "the rehearsal does not need it any more", 0) for pod in gone)
 
 
-def _admission(rehearsal: Rehearsal, view: RehearsalView) -> RehearsalVerdict:
+def _admission(rehearsal: Rehearsal, view: RehearsalView, leaving: LeavingGroups | None) -> RehearsalVerdict:
     answer = view.admission
     if answer is None or answer.rehearsal != rehearsal.key:
         return _runs(rehearsal, sentences.admission_asked())
-    if answer.refusals:
-        return RehearsalVerdict("failed", Reason.API_REJECTED, sentences.admission_refused(answer.refusals))
+    new = rehearsal.template.spec
+    refused = [one for one in answer.refusals if not (one.quota and leaving and leaving.give_back(one.quota, new))]
+    if refused:
+        text = sentences.admission_refused(refused[0].text, more=len(refused) - 1)
+        return RehearsalVerdict("failed", Reason.API_REJECTED, text)
     if answer.missing:
         text = sentences.references_missing(tuple(said for _, said in answer.missing))
         return RehearsalVerdict("failed", answer.missing[0][0], text)

@@ -11,6 +11,7 @@ from llama_operator.api.v1alpha1.status import RehearsalStatus, RolloutStatus, S
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.rehearsal.nodes import rehearsal_nodes
+from llama_operator.plan.rehearsal.quota import leaving_groups
 from llama_operator.plan.rehearsal.rehearsal import Rehearsal, RehearsalVerdict, judge_rehearsal, rehearsal_of
 from llama_operator.plan.rollout.strategy import Choice, choose
 from llama_operator.plan.sentences import rehearsal as sentences
@@ -42,7 +43,7 @@ def decide(
         return StartDecision(choice)
     if before and (before.outcome == "passed" or not _is_rehearsed(choice, state)):
         return StartDecision(choice, before)
-    rehearsal = _rehearsed(state, stable, desired, before=before)
+    rehearsal = _rehearsed(state, stable, desired, before=before, drains=choice.strategy == "drain")
     if rehearsal.outcome == "passed":
         return StartDecision(choice, rehearsal)
     reason = reason_from(rehearsal.reason, otherwise=Reason.REHEARSING)
@@ -72,12 +73,13 @@ def _is_rehearsed(choice: Choice, state: PlanState) -> bool:
 
 
 def _rehearsed(
-    state: PlanState, stable: StableTemplate, desired: GroupTemplate, *, before: RehearsalStatus | None
+    state: PlanState, stable: StableTemplate, desired: GroupTemplate, *, before: RehearsalStatus | None, drains: bool
 ) -> RehearsalStatus:
     if before is None:
         nodes = rehearsal_nodes(desired, stable, state)
         before = RehearsalStatus(outcome="running", nodes=nodes, started=state.now.replace(microsecond=0))
-    verdict = judge_rehearsal(rehearsal_of(desired, before.nodes, state), state)
+    leaving = leaving_groups(stable, state) if drains else None
+    verdict = judge_rehearsal(rehearsal_of(desired, before.nodes, state), state, leaving=leaving)
     if verdict.outcome == "running" and before.outcome == "failed":
         return before  # it is tried again, and still held
     return before.model_copy(update=_seen(verdict, before, state))

@@ -39,11 +39,10 @@ def explain_progress(rollout: RolloutStatus, desired: GroupTemplate, state: Plan
     if len(updated_ordinals(state, desired, may)) == len(may) and len(may) < state.spec.replicas and spec.partition:
         text = sentences.partition_keeps(weights, partition=spec.partition, step=rollout.step)
         return Explanation(Reason.ROLLOUT_PAUSED, text)
-    stuck = why_stuck(rollout.preview.strategy, desired, state, changing=frozenset(may))
-    if rollout.preview.strategy == "drain" and stuck:
-        return Explanation(
-            Reason.WAITING_FOR_ROOM, sentences.rollout_stuck(step=rollout.step, to=rollout.to, why=stuck)
-        )
+    drains = rollout.preview.strategy == "drain"
+    if drains and (stuck := why_stuck(desired, state, changing=frozenset(may))):
+        text = sentences.rollout_stuck(step=rollout.step, to=rollout.to, why=stuck)
+        return Explanation(Reason.WAITING_FOR_ROOM, text)
     text = sentences.rollout_progress(step=rollout.step, to=rollout.to, before=rollout.before)
     return Explanation(Reason.ROLLING_OUT, text)
 

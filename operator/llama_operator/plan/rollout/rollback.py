@@ -6,7 +6,7 @@ found, or nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from llama_operator.observe.pods import PodView
@@ -18,14 +18,10 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import groups as sentences
 from llama_operator.plan.standstill import standstill
+from llama_operator.plan.start_limits import RESTARTS, start_limit
 from llama_serving.config.reason_catalogue import SETBACKS, reason_from
 from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import Phase
-
-#: Restarts of a stage after which an engine that fails is not waited for any longer.
-RESTARTS = 3
-#: Seconds for image, staging and joining on top of spec.startTimeoutSeconds, after which nobody was heard.
-BEFORE_START = 1800
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def start_timed_out(item: Input) -> Explanation | None:
     placed = [pod for pod in item.group.pods if not pod.unscheduled and not pod.gated]
     if not _is_starting(item) or len(placed) < len(item.group.pods) or not placed:
         return None
-    limit = timedelta(seconds=item.template.spec.start_timeout_seconds + BEFORE_START)
+    limit = start_limit(item.template.spec)
     if item.state.now - max(item.since, *(pod.bound or pod.created for pod in placed)) < limit:
         return None
     minutes = int(limit.total_seconds()) // 60

@@ -1,8 +1,10 @@
 """Where a rollout stands: a state machine whose state is in the status, written before anything is done by it.
 
+    (no rollout) -> Failed                                no group has served yet, and this one does not come to
+                                                          (first_start.py)
     (no rollout) -> Rehearsing -> RollingOut -> Done      all groups have the desired template, which becomes the stable
-                    Rehearsing <-> Held                   something is in the way of the first step (decision.py): held
-                                                          until it is gone, or the spec changes
+                    Rehearsing <-> Held                   something is in the way of the first step (decision.py, or
+                                                          unmade.py): held until it is gone, or the spec changes
                     RollingOut -> RollingBack -> Held     a rollback cause: back to the stable template, and held there
                                                           until the spec changes
 
@@ -29,10 +31,12 @@ from llama_operator.plan.rollout.canary import (
     watch_canary,
 )
 from llama_operator.plan.rollout.decision import StartDecision, decide, is_undecided
+from llama_operator.plan.rollout.first_start import first_start
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.rollout.strategy import Choice, pod_hash_for
+from llama_operator.plan.rollout.unmade import hold_unmade
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
 
@@ -45,6 +49,7 @@ class Templates:
 
     desired: GroupTemplate | None
     stable: GroupTemplate | None
+    obstacle: Explanation | None = None  # why there is no desired one, where that is known
 
 
 def with_decided_hash(desired: GroupTemplate | None, persisted: Persisted) -> GroupTemplate | None:
@@ -67,7 +72,7 @@ def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Per
     if persisted.rollout and persisted.rollout.phase == "RollingBack":
         persisted = _end_roll_back(persisted, templates.stable, state)
     if desired is None:
-        return persisted
+        return hold_unmade(persisted, templates.obstacle, state)
     rollout = persisted.rollout
     if rollout is None or not _is_same(rollout, desired, state):
         return start(persisted, desired, state)
@@ -77,13 +82,13 @@ def advance(persisted: Persisted, templates: Templates, state: PlanState) -> Per
 
 
 def _first_stable(persisted: Persisted, desired: GroupTemplate | None, state: PlanState) -> Persisted:
-    """Take the first template that a group serves, verified, as the first stable one."""
+    """Take the first template that a group serves, verified, as the first stable one; note a start that failed."""
     if desired is None:
-        return persisted
+        return replace(persisted, rollout=None)
     groups = (group for group in state.groups if group.id.pod_hash == desired.pod_hash)
     if any(group.serving and group.has(desired.serve) for group in groups):
-        return replace(persisted, stable=persisted_template(desired))
-    return persisted
+        return replace(persisted, stable=persisted_template(desired), rollout=None)
+    return replace(persisted, rollout=first_start(persisted.rollout, desired, state))
 
 
 def _is_same(rollout: RolloutStatus, desired: GroupTemplate, state: PlanState) -> bool:

@@ -34,12 +34,11 @@ class Choice:
     strategy: str  # empty where none is possible; then ``reason`` says what kind of obstacle that is
     why: str
     reason: Reason = Reason.ROLLING_OUT
-    contradicts: bool = False  # the spec contradicts itself: nothing but another spec helps
 
     @property
     def new_pods(self) -> bool:
-        """Whether groups are made anew, or would be if something was not in the way."""
-        return self.strategy != "inPlace" and not self.contradicts
+        """Whether groups are made anew, or would be by this spec if something was not in the way."""
+        return self.strategy != "inPlace" and self.reason is not Reason.ROLLOUT_HELD
 
 
 def choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
@@ -47,11 +46,6 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
 
     None is chosen that could not be gone to its end: see turns.py.
     """
-    choice = _choose(state, template_hash_before, template)
-    return choice if choice.contradicts else _with_turns(choice, template, state)
-
-
-def _choose(state: PlanState, template_hash_before: str, template: GroupTemplate) -> Choice:
     rollout, only_weights = state.spec.rollout, template_hash_before == template.template_hash
     asked: Strategy = rollout.strategy
     if asked == "inPlace":
@@ -59,7 +53,7 @@ def _choose(state: PlanState, template_hash_before: str, template: GroupTemplate
     if asked == "surge":
         return _surge_asked(state, template, rollout)
     if asked == "drain":
-        return _drain_asked(rollout)
+        return _drain_asked(state, template, rollout)
     if not state.groups and not only_weights and rollout.max_unavailable:
         return Choice("drain", sentences.nothing_to_drain())
     if only_weights and rollout.max_unavailable:
@@ -75,22 +69,6 @@ def pod_hash_for(choice: Choice, stable: StableTemplate, template: GroupTemplate
     return stable.pod_hash if in_place else short_hash([template.template_hash, template.digest])
 
 
-def _with_turns(choice: Choice, template: GroupTemplate, state: PlanState) -> Choice:
-    """Hold a rollout whose groups cannot all change in their turn."""
-    asked = state.spec.rollout.strategy
-    if asked == "surge":
-        begins = choice.strategy and not missing_for_surge(state, template)  # else nothing is touched
-        why = why_no_turn("surge", template, state) if begins else ""
-        stuck = why and sentences.surge_needs_drain(why)
-    elif asked == "inPlace" or choice.strategy in ("inPlace", "surge") or (asked == "drain" and not choice.strategy):
-        stuck = ""
-    else:
-        stuck = why_no_turn("drain", template, state)
-    if not stuck:
-        return choice
-    return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
-
-
 def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
     if not only_weights:
         return _contradiction(sentences.in_place_needs_new_pods())
@@ -100,7 +78,7 @@ def _in_place(rollout: RolloutSpec, only_weights: bool) -> Choice:
 
 
 def _contradiction(text: str) -> Choice:
-    return Choice("", text, Reason.ROLLOUT_HELD, contradicts=True)
+    return Choice("", text, Reason.ROLLOUT_HELD)
 
 
 def _surge_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
@@ -109,31 +87,45 @@ def _surge_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec
     missing = _missing(state, template)
     if missing and missing.reason is Reason.UNSCHEDULABLE and rollout.rehearsal:
         return Choice("", missing.detail, missing.reason)
+    stuck = "" if missing else why_no_turn("surge", template, state)  # with no room nothing is touched
+    if stuck:
+        return Choice("", sentences.surge_needs_drain(stuck), Reason.WAITING_FOR_ROOM)
     return Choice("surge", sentences.strategy_asked("surge"))
 
 
-def _drain_asked(rollout: RolloutSpec) -> Choice:
+def _drain_asked(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
     if not rollout.max_unavailable:
         return _contradiction(sentences.drain_needs_unavailable())
+    stuck = why_no_turn("drain", template, state)
+    if stuck:
+        return Choice("", stuck, Reason.WAITING_FOR_ROOM)
     return Choice("drain", sentences.strategy_asked("drain"))
 
 
 def _auto(state: PlanState, template: GroupTemplate, rollout: RolloutSpec) -> Choice:
     no_surge = sentences.no_surge_allowed()
     if rollout.max_surge:
-        no_surge = missing_for_surge(state, template) or why_no_turn("surge", template, state)
+        no_surge = _missing_for_surge(state, template) or why_no_turn("surge", template, state)
         if not no_surge:
             return Choice("surge", sentences.surge_fits())
-    if not rollout.max_unavailable:
+    choice, stuck = _drain_or_wait(no_surge, state), why_no_turn("drain", template, state)
+    if not stuck:
+        return choice
+    if choice.reason is Reason.OUTAGE_NOT_ACCEPTED:  # to accept it would not help
+        return Choice("", f"{no_surge}; {stuck}", Reason.WAITING_FOR_ROOM)
+    return Choice("", stuck if choice.strategy else f"{choice.why}; {stuck}", Reason.WAITING_FOR_ROOM)
+
+
+def _drain_or_wait(no_surge: str, state: PlanState) -> Choice:
+    """Choose as if all groups could change in their turn."""
+    if not state.spec.rollout.max_unavailable:
         return Choice("", sentences.neither_surge_nor_drain(no_surge), Reason.WAITING_FOR_ROOM)
     serving = sum(group.may_serve(state.now) for group in state.groups)
     if not serving:
         return Choice("drain", sentences.nothing_serves(no_surge))
     if state.spec.replicas == 1:  # of more, one that serves alone is kept until another one serves: see steps.py
-        if why_no_turn("drain", template, state):
-            return Choice("", no_surge, Reason.WAITING_FOR_ROOM)  # to allow the outage would not help
         seconds = measured_seconds("drain", state.groups)
-        return Choice("", sentences.drain_is_an_outage(no_surge, seconds=seconds), Reason.ROLLOUT_HELD)
+        return Choice("", sentences.drain_is_an_outage(no_surge, seconds=seconds), Reason.OUTAGE_NOT_ACCEPTED)
     load, staying = present_load(state), max(state.available - 1, 0)
     slots = staying * state.spec.max_concurrent_requests
     if load <= slots:
@@ -147,7 +139,7 @@ def present_load(state: PlanState) -> int:
     return sum(load.in_flight + load.waiting for load in state.snapshot.loads.values() if load)
 
 
-def missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
+def _missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
     if state.snapshot.capacity is None:
         return placement_sentences.nodes_unknown()

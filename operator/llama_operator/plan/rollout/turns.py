@@ -38,10 +38,10 @@ def why_no_turn(strategy: str, template: GroupTemplate, state: PlanState) -> str
     return (_why_not_allowed(strategy, first, state) if first else "") or _why_not_allowed(strategy, order, state)
 
 
-def why_stuck(strategy: str, template: GroupTemplate, state: PlanState, *, changing: Ordinals) -> str:
-    """Say why these groups cannot change in turn from where the rollout is; empty where they can."""
-    order = _order(strategy, template, state, changing=changing)
-    return _why_not_allowed(strategy, order, state) if order else ""
+def why_stuck(template: GroupTemplate, state: PlanState, *, changing: Ordinals) -> str:
+    """Say why these groups cannot be drained in turn from where the rollout is; empty where they can."""
+    order = _order("drain", template, state, changing=changing)
+    return _why_not_allowed("drain", order, state) if order else ""
 
 
 def _why_not_allowed(strategy: str, order: StepOrder, state: PlanState) -> str:

@@ -147,3 +147,17 @@ def quantization_needs_gpu(*, method: str) -> str:
 def quantization_contradicts(*, asked: str, method: str) -> str:
     found = f"is quantized with {method}" if method else "is not quantized"
     return f"spec.engine.quantization is {asked}, but the model {found}; leave the field out"
+
+
+def kv_cache_too_small(*, asked: str, context: int, needed: str) -> str:
+    return (
+        f"spec.engine.kvCacheMemory is {asked}, but one request of spec.contextLength {context} needs {needed} of KV"
+        " cache on a device of the largest stage; use at least that, or a shorter context"
+    )
+
+
+def weights_do_not_fit(field: str, *, asked: str, stages: int, needed: str) -> str:
+    return (
+        f"spec.{field} is {asked}, but with {plural(stages, 'stage')} at least {needed} of the model's weights come to"
+        " one of them; use more, or more stages"
+    )

@@ -15,10 +15,8 @@ def admission_not_answered(why: str) -> str:
     return f"the API server could not be asked whether it would take the new group's objects: {why}"
 
 
-def admission_refused(refusals: tuple[str, ...]) -> str:
-    rest = len(refusals) - 1
-    more = f"; {plural(rest, 'further object', 'further objects')} refused" if rest else ""
-    return f"{refusals[0]}{more}"
+def admission_refused(first: str, *, more: int) -> str:
+    return f"{first}; {plural(more, 'further object', 'further objects')} refused" if more else first
 
 
 def references_missing(texts: tuple[str, ...]) -> str:
@@ -41,10 +39,6 @@ def pod_ended(name: str, *, node: str, code: int, said: str) -> str:
 def pod_vanished(name: str, *, node: str, said: str) -> str:
     words = f": {said}" if said else ""
     return f"pod {name} of the rehearsal was ended on node {node or 'unknown'} from outside{words}"
-
-
-def configuration_refused(said: str) -> str:
-    return said
 
 
 def rehearsal_passed(*, pods: int, seconds: int) -> str:

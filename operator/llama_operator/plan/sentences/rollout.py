@@ -46,6 +46,10 @@ def rollout_given_up(*, to: str, why: str, good: str, held: bool) -> str:
     return f"{to} was given up: {why}; the groups go back to {good}"
 
 
+def first_start_failed(why: str) -> str:
+    return f"the first start failed: {why}; it is tried again at growing pauses, and at once when the spec changes"
+
+
 def nothing_to_drain() -> str:
     return "there is no group that would have to be drained"
 
@@ -197,6 +201,10 @@ def some_groups(ordinals: list[int]) -> str:
 
 def template_label(weights: str, *, pods: str) -> str:
     return f"{weights} in pods {pods}"
+
+
+def unmade_template(revision: str) -> str:
+    return f"{revision} in pods of the changed spec"
 
 
 def begins_with_steps(*, to: str, before: str, steps: str) -> str:

@@ -39,6 +39,7 @@ from llama_serving.config.wording import rough_seconds
 RAY_DEADLINE: Final = 180.0  # seconds that Ray's own start may take
 FRESH: Final = 10.0  # an answer of an idle engine older than this is none; a dead one is seen at once
 FRESH_BUSY: Final = 60.0  # a step with long prompts keeps the engine core from answering in between
+COUNTED_FROM: Final = 10.0  # a shorter silence is said without its length
 SETTLE: Final = 1.0  # seconds without a request after which a drained leader goes
 
 
@@ -158,10 +159,17 @@ def _watch(memory: SupervisorMemory, view: LeaderView, *, timeouts: CellTimeouts
     silent = view.engine.seconds_ago if view.engine is not None else 0.0  # a busy engine has time before it is noticed
     since = now - silent if memory.unwell_since is None else memory.unwell_since
     memory = replace(memory, unwell_since=since)
-    sentence = f"the engine has not answered for {rough_seconds(now - since)}{_cause(view)}"
+    sentence = f"{_silence(now - since)}{_cause(view)}"
     if now - since > timeouts.start:
         return _restart(memory, sentence, now=now)
     return conclude(memory, Status(Phase.SERVING, CellReason.ENGINE_UNHEALTHY, sentence), now=now)
+
+
+def _silence(seconds: float) -> str:
+    """Say that the engine is silent; for how long only from when ``rough_seconds`` has more than 0 s to say."""
+    if seconds < COUNTED_FROM:
+        return "the engine does not answer"
+    return f"the engine has not answered for {rough_seconds(seconds)}"
 
 
 def _app_failed(memory: SupervisorMemory, app: AppView, *, files_changed: bool, now: float) -> Decision:

@@ -7,9 +7,9 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import Final
 
 from llama_serving.common.kube_access import find_access
+from llama_serving.config import names
 from llama_serving.config.source import fill
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.inspection import encode
@@ -17,18 +17,14 @@ from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.publish import publish
 from llama_serving.weights.resolve.report import Resolution, refused_by_source
 from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
-from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.resolve.source_options import add_source_options, source_of
 from llama_serving.weights.source.interface import SourceError
 from llama_serving.weights.source.retry import RetryPolicy, with_retries
-
-_TERMINATION_LOG: Final = Path("/dev/termination-log")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    command.add_argument("--source", required=True, help="URI of the folder; {revision} in it is filled in")
-    command.add_argument("--revision", default="", help="commit, tag, version, date or digest")
-    command.add_argument("--credentials", type=Path, help="folder with one file per key of a Secret")
+    add_source_options(command)
     command.add_argument(
         "--check",
         choices=("full", "listing"),
@@ -40,7 +36,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--retry-seconds", type=float, default=900, help="seconds that a source may fail (%(default)s)"
     )
-    command.add_argument("--report", type=Path, default=_TERMINATION_LOG, help="file for the report (%(default)s)")
+    log = Path(names.TERMINATION_LOG)
+    command.add_argument("--report", type=Path, default=log, help="file for the report (%(default)s)")
     target = command.add_mutually_exclusive_group(required=True)
     target.add_argument("--manifest", type=Path, help="file for the manifest")
     target.add_argument("--config-map", metavar="NAMESPACE/NAME", help="ConfigMap for the manifest")
@@ -64,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _resolve(options: argparse.Namespace, retry: RetryPolicy) -> Resolution:
     try:
-        source = open_source(options.source, revision=options.revision, credentials=options.credentials)
+        source = source_of(options)
     except SourceError as error:
         return refused_by_source(error)
     location = fill(options.source, options.revision)

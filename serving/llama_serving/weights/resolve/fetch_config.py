@@ -11,20 +11,18 @@ from typing import Final
 
 from llama_serving.common.concurrency import map_concurrently
 from llama_serving.config import names
-from llama_serving.weights.source.factory import open_source
+from llama_serving.weights.model.folder import CONFIG
+from llama_serving.weights.resolve.source_options import add_source_options, source_of
 from llama_serving.weights.source.interface import Gone, ListedFile, Source
 from llama_serving.weights.source.retry import RetryPolicy, read_with_retries, with_retries
 
-CONFIG: Final = "config.json"
 _LIMIT: Final = 1 << 20  # bytes; config.json of a Llama has 2 kB, tokenizer.json 17 MB
 _FILES_AT_ONCE: Final = 4
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    command.add_argument("--source", required=True, help="URI of the folder; {revision} in it is filled in")
-    command.add_argument("--revision", default="", help="commit, tag, version, date or digest")
-    command.add_argument("--credentials", type=Path, help="folder with one file per key of a Secret")
+    add_source_options(command)
     command.add_argument("--retry-seconds", type=float, default=60, help="seconds that a source may fail (%(default)s)")
     command.add_argument("--folder", type=Path, default=Path(names.MODEL_CONFIG_MOUNT), help="where the files go")
 
@@ -37,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _fetch(options: argparse.Namespace) -> None:
     retry = RetryPolicy(deadline=options.retry_seconds)
-    source = open_source(options.source, revision=options.revision, credentials=options.credentials)
+    source = source_of(options)
     try:
         listed = await with_retries(source.list, retry)
         await fetch_config(source, listed, folder=options.folder, retry=retry)

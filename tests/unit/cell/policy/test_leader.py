@@ -127,8 +127,13 @@ def test_a_cluster_that_does_not_list_its_nodes_has_not_lost_them(joined: frozen
 
 
 def test_an_engine_without_answer_names_the_stage_that_left() -> None:
-    decision = look(leader_view(engine=None, joined=frozenset({0})))
-    assert decision.memory.status.message == "the engine has not answered for 0 s; stage 1 left the cluster"
+    left = leader_view(engine=None, joined=frozenset({0}))
+    memory = look(left, now=1000.0).memory
+    assert memory.status.message == "the engine does not answer; stage 1 left the cluster"
+    memory = look(left, memory=memory, now=1009.9).memory
+    assert memory.status.message == "the engine does not answer; stage 1 left the cluster"
+    memory = look(left, memory=memory, now=1010.0).memory
+    assert memory.status.message == "the engine has not answered for 10 s; stage 1 left the cluster"
 
 
 def test_an_engine_that_hangs_says_since_when_and_not_since_it_was_noticed() -> None:

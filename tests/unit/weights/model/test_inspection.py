@@ -177,7 +177,7 @@ BAD: dict[str, tuple[Change, CellReason, str]] = {
     "config is no json": (write("config.json", b"{"), UNREADABLE, "config.json is no JSON"),
     "config is nested deeply": (write("config.json", b"[" * 200_000), UNREADABLE, "config.json is no JSON"),
     "config is a list": (write("config.json", b"[]"), UNREADABLE, "config.json holds no JSON object"),
-    "config with a byte order mark": (write("config.json", b"\xef\xbb\xbf{}"), UNREADABLE, "begins with a byte order mark"),
+    "config with a mark": (write("config.json", b"\xef\xbb\xbf{}"), UNREADABLE, "begins with a byte order mark"),
     "config is a pointer": (write("config.json", LFS), UNREADABLE, "run git lfs pull"),
     "no tokenizer": (drop("tokenizer.json"), MISSING, "neither tokenizer.json nor tokenizer.model"),
     "tokenizer is a pointer": (write("tokenizer.json", LFS), UNREADABLE, "tokenizer.json is a pointer of Git LFS"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
-from llama_operator.plan.autoscaling.owed import RETURN, Owed, owed_after
+from llama_operator.plan.autoscaling.owed import LATENESS, RETURN, Owed, Remembered, owed_after
 from llama_operator.plan.autoscaling.policy import Decision, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -175,8 +175,42 @@ def test_a_client_that_never_comes_back_is_waited_for_an_hour() -> None:
         assert town.time < 9000
     assert RETURN - 60 < town.time - left < RETURN + 60
     assert "AwaitsReturn" in reasons
-    assert not town.state.durable.owes
+    assert not town.state.durable.owed.requests
     assert len(town.starts) == 1
+
+
+@pytest.mark.parametrize("served", [0, 1])
+def test_a_restart_of_the_operator_makes_nothing_of_what_is_owed_longer(served: int) -> None:
+    """One is owed; with one answered the group goes as an idle one, else an hour after the client left."""
+    town = bed(300.0, [Client(30.0, 900.0 if served else 1e9)], idle_after=60.0)
+    town.run(FIRST + 2000.0)
+    assert town.clients[0].sent_away == 1
+    left = FIRST + 30.0
+    while town.made:
+        town.restart_operator()
+        for _ in range(200):
+            town.second()
+        assert town.time < 9000
+    latest = left + (900.0 + 300.0 if served else RETURN) + 60.0 + 2 * 200 * town.step
+    assert town.time < latest, town.time
+    assert town.state.durable.owed == Remembered()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=30),
+)
+def test_what_a_restart_finds_is_at_least_what_is_owed_and_at_most_twice_as_much(
+    readings: list[tuple[int, int, int, bool]],
+) -> None:
+    owed, remembered, now = Owed(), Remembered(), NOW
+    for arrived, waiting, served, serving in readings:
+        now += timedelta(seconds=7.0)
+        load = Load(known=True, span=7.0, waiting=waiting, arrived=arrived, served=served if serving else 0)
+        owed = owed_after(owed, load, serving=int(serving))
+        remembered = remembered.updated(owed, serving=int(serving), now=now)
+        there = owed.requests + (0 if serving else waiting)
+        assert there <= remembered.requests <= 2 * there
+        assert abs(remembered.restored(now).since - owed.since) <= LATENESS or not there
 
 
 def test_a_second_group_that_was_ordered_for_the_queue_starts_too() -> None:

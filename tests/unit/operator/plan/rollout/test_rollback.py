@@ -8,7 +8,8 @@ import pytest
 
 from llama_operator.observe.pods import PodView, Waiting
 from llama_operator.plan.groups.template import desired_template
-from llama_operator.plan.rollout.rollback import BEFORE_START, rollback_cause
+from llama_operator.plan.rollout.rollback import rollback_cause
+from llama_operator.plan.start_limits import start_limit
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Phase
@@ -17,7 +18,7 @@ from tests.unit.operator.worlds import NOW, SPEC, ago, cell, serve_of, stage, st
 NO_IMAGE = Waiting("stage", "ImagePullBackOff", "manifest unknown")
 LOOPING = Waiting("stage", "CrashLoopBackOff", "back-off 40s")
 REFUSED: dict[str, Any] = {"reason": CellReason.MODEL_REFUSED, "phase": Phase.FAILED}
-LATE = SPEC.start_timeout_seconds + BEFORE_START
+LATE = start_limit(SPEC).total_seconds()
 STARTS: dict[str, Any] = {
     "weights": "",
     "measurement": None,

@@ -131,7 +131,7 @@ def allow_the_outage(run: Run, kind: str, shape: tuple[int, int, int]) -> None:
     """New pods for the only group, and no room beside it: held, until its user allows it."""
     if kind == "weights" or shape != (1, 0, 1):
         return
-    assert (run.phase, run.reason, run.last.serving) == ("Held", "RolloutHeld", 1)
+    assert (run.phase, run.reason, run.last.serving) == ("Held", "OutageNotAccepted", 1)
     detail = run.last.plan.explanations[0].detail
     assert "the only group that serves would be gone for" in detail
     assert "accept the outage with spec.rollout.strategy drain" in detail

@@ -1,0 +1,69 @@
+"""The first roll-out of an object: no group has served yet, so there is nothing to go back to.
+
+What gives up any other rollout fails this one: phase ``Failed``, with the first cause. The pods stay, for whoever looks
+at them, and are tried again: by the kubelet, which pulls and starts at growing pauses, by the scheduler, and by the
+operator (``retry_pause``). It has failed until a group serves, or the spec changes, or what was missing is there.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from llama_operator.api.v1alpha1.status import RolloutStatus
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.groups.template_hash import verification_hash
+from llama_operator.plan.persisted import Persisted
+from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rollout.rollback import rollback_cause
+from llama_operator.plan.sentences import rollout as sentences
+from llama_operator.plan.standstill import LIMITS
+from llama_serving.config.reasons import Reason
+
+#: Seconds between tries to write what the API server refused: a third of the time since it failed, within these.
+SHORTEST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
+#: The first start has no moment before which pods do not count.
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def first_start(rollout: RolloutStatus | None, desired: GroupTemplate, state: PlanState) -> RolloutStatus | None:
+    """Return the record of a first start that failed; None while it goes on."""
+    failed = rollout if rollout and rollout.phase == "Failed" and rollout.key == desired.spec_hash else None
+    if not state.ordinals:
+        return None  # autoscaling has given it up, and says so
+    if state.snapshot.status.observed_generation != state.snapshot.generation:
+        return failed  # what the last pass saw was of another spec
+    cause = rollback_cause(desired, state, since=_EVER)
+    if cause is None:
+        return failed if failed and failed.reason not in {reason.value for reason in LIMITS} else None
+    if failed and failed.reason == cause.reason:
+        return failed
+    return _failed(desired, cause, state)
+
+
+def retry_pause(persisted: Persisted, now: datetime) -> float:
+    """Return the least seconds to the next try of a first start that the API server refuses; 0 for any other state."""
+    rollout = persisted.rollout
+    if rollout is None or rollout.phase != "Failed" or rollout.reason != Reason.API_REJECTED or rollout.ended is None:
+        return 0.0
+    return min(max((now - rollout.ended).total_seconds() / 3, SHORTEST_PAUSE), LONGEST_PAUSE)
+
+
+def _failed(desired: GroupTemplate, cause: Explanation, state: PlanState) -> RolloutStatus:
+    now = state.now.replace(microsecond=0)
+    pods = [pod.created for group in state.groups for pod in group.pods]
+    return RolloutStatus(
+        key=desired.spec_hash,
+        verification_hash=verification_hash(state.spec, key=desired.spec_hash),
+        phase="Failed",
+        reason=cause.reason.value,
+        message=sentences.first_start_failed(cause.detail),
+        to=desired.label,
+        template_hash=desired.template_hash,
+        pod_hash=desired.pod_hash,
+        weights=desired.weights_name,
+        digest=desired.digest,
+        id=desired.serve.weights.id,
+        step=f"0 of {state.spec.replicas}",
+        started=min(pods, default=now).replace(microsecond=0),
+        ended=now,
+    )
