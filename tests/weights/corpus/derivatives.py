@@ -448,6 +448,7 @@ NOT_SERVED: Final = (
     quantized("AWQ in 8 bits", "awq", says="has 8 bits, the engine loads 4", **{**AWQ, "bits": 8}),
     quantized("AWQ without zero points named", "awq", says="lacks zero_point", bits=4, group_size=32),
     quantized("AutoRound without bits", "auto-round", says="lacks bits", group_size=32),
+    quantized("Quark with an export of null", "quark", says="lacks export", export=None),
     quantized("Quark without its export", "quark", says="lacks export"),
     quantized("ModelOpt without an algorithm", "modelopt", says="names no quant_algo"),
     quantized("ModelOpt's AWQ in config.json", "modelopt", says="has the quant_algo INT4_AWQ", quant_algo="INT4_AWQ"),

@@ -122,7 +122,7 @@ def _check_fields(name: str, method: str, found: Mapping[str, Any]) -> None:
 
 def _field(name: str, method: str, found: Mapping[str, Any], *, keys: tuple[str, ...]) -> Any:
     for key in keys:
-        if key in found:
+        if key in found and (found[key] is not None or method != "quark"):
             return found[key]
     raise refused(f"{name} of {method} lacks {' or '.join(keys)}, without which the engine loads no weights")
 
