@@ -116,6 +116,7 @@ DRAIN = {"strategy": "drain"}
     [
         (Reshape((3,), Shape(1, 3), Shape(2, 1)), "held", "maxUnavailable is 1: set it to 2"),
         (Reshape((3,), Shape(1, 3), Shape(2, 1), {"maxUnavailable": 2, **DRAIN}), "done", ""),
+        (Reshape((3,), Shape(1, 3), Shape(2, 1), {"maxUnavailable": 2}), "done", ""),
         (Reshape((4,), Shape(1, 3), Shape(2, 1)), "done", ""),
         (Reshape((3,), Shape(3, 1), Shape(1, 3), DRAIN), "done", ""),
         (Reshape((3, 3), Shape(6, 1), Shape(2, 3), DRAIN), "done", ""),

@@ -186,6 +186,13 @@ WEIGHTS: Final = (
     ),
     Derivative("more layers than config.json says", "promises 2 layers, the weights hold", tensors=llama(layers=3)),
     Derivative("fewer layers than config.json says", "the weights lack 1 of them", tensors=llama(layers=1)),
+    Derivative(
+        "fewer KV heads than config.json says",
+        "k_proj.weight of 64 x 64, the weights have 32 x 64",
+        config={"num_key_value_heads": None},
+    ),
+    Derivative("another width of the MLP", "of 256 x 64, the weights have 128 x 64", config={"intermediate_size": 256}),
+    Derivative("no width of the MLP", "of 11008 x 64, the weights have 128 x 64", config={"intermediate_size": "-"}),
     Derivative("no final norm", "the weights lack model.norm.weight", tensors=lacking("model.norm.weight")),
     Derivative(
         "norms of queries and keys",
@@ -237,6 +244,9 @@ FIELDS: Final = (
     Derivative("a token as text", "pad_token_id must be a whole number", config={"pad_token_id": "0"}),
     Derivative("an end of text with a point", "eos_token_id must be", config={"eos_token_id": 2.0}),
     Derivative("a size as text", "vocab_size must be a positive whole number", config={"vocab_size": "128"}),
+    Derivative(
+        "a width of null", "intermediate_size must be a positive whole number", config={"intermediate_size": None}
+    ),
     Derivative("a wide start", "initializer_range must be from 0 to 1", config={"initializer_range": 2.0}),
     Derivative(
         "a width that heads do not share",
@@ -286,6 +296,9 @@ def modelopt(name: str, algorithm: str | None, *, says: str = "", method: str = 
 GPTQ: Final[dict[str, Any]] = {"bits": 4, "group_size": 32, "desc_act": False, "sym": True}
 AWQ: Final[dict[str, Any]] = {"bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
 FP8_GROUP: Final[dict[str, Any]] = {"num_bits": 8, "type": "float", "symmetric": True}
+WHOLE_GROUP: Final[dict[str, Any]] = {
+    "num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32,
+}  # fmt: skip
 COMPRESSED: Final[dict[str, Any]] = {
     "config_groups": {
         "group_0": {
@@ -315,6 +328,7 @@ QUANTIZED: Final = (
     quantized("FP8 in blocks", "fp8", activation_scheme="dynamic", weight_block_size=[128, 128]),
     quantized("GPTQ", "gptq", **GPTQ),
     quantized("GPTQ in 8 bits", "gptq", **{**GPTQ, "bits": 8}),
+    quantized("GPTQ with one group and an order", "gptq", **{**GPTQ, "group_size": -1, "desc_act": True}),
     quantized("GPTQ in Marlin's order", "gptq", **GPTQ, checkpoint_format="marlin", is_marlin_format=True),
     quantized("AWQ", "awq", **AWQ),
     quantized("AWQ by its older keys", "awq", w_bit=4, q_group_size=32, zero_point=True),
@@ -407,11 +421,34 @@ NOT_SERVED: Final = (
     quantized(
         "GPTQ with zero points", "gptq", says="has sym False, the engine loads only true", **{**GPTQ, "sym": False}
     ),
+    quantized("GPTQ in the order of activations", "gptq", says="has desc_act true", **{**GPTQ, "desc_act": True}),
+    quantized(
+        "GPTQ with a layer in that order",
+        "gptq",
+        says="has desc_act true",
+        **GPTQ,
+        dynamic={"+:.*down.*": {"desc_act": True}, "-:.*": {}},
+    ),
+    quantized(
+        "compressed-tensors in that order",
+        "compressed-tensors",
+        says="has the actorder group",
+        config_groups={"group_0": {"targets": ["Linear"], "weights": {**WHOLE_GROUP, "actorder": "group"}}},
+        format="pack-quantized",
+    ),
+    quantized(
+        "compressed-tensors with holes",
+        "compressed-tensors",
+        says="has a sparsity_config",
+        **COMPRESSED,
+        sparsity_config={"format": "dense", "targets": ["Linear"], "sparsity_structure": "2:4"},
+    ),
     quantized("GPTQ without sym", "gptq", says="lacks sym", bits=4, group_size=32, desc_act=False),
     quantized("GPTQ with bits as text", "gptq", says="has 4 bits", **{**GPTQ, "bits": "4"}),
     quantized("AWQ in 8 bits", "awq", says="has 8 bits, the engine loads 4", **{**AWQ, "bits": 8}),
     quantized("AWQ without zero points named", "awq", says="lacks zero_point", bits=4, group_size=32),
     quantized("AutoRound without bits", "auto-round", says="lacks bits", group_size=32),
+    quantized("Quark with an export of null", "quark", says="lacks export", export=None),
     quantized("Quark without its export", "quark", says="lacks export"),
     quantized("ModelOpt without an algorithm", "modelopt", says="names no quant_algo"),
     quantized("ModelOpt's AWQ in config.json", "modelopt", says="has the quant_algo INT4_AWQ", quant_algo="INT4_AWQ"),

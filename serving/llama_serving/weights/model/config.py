@@ -15,8 +15,9 @@ ARCHITECTURE: Final = "LlamaForCausalLM"
 #: As the first conversions of LLaMA spell it; the engine takes it for the same.
 _OLD_ARCHITECTURE: Final = "LLaMAForCausalLM"
 _MODEL_TYPE: Final = "llama"
-#: What transformers takes where config.json names no length: the context of the first LLaMA.
+#: What transformers takes where config.json names none: the sizes of the first LLaMA.
 _DEFAULT_POSITIONS: Final = 2048
+_DEFAULT_INTERMEDIATE: Final = 11008
 
 # No size in a model's config comes near it; above it the file is damaged.
 _LARGEST: Final = 1 << 40
@@ -32,6 +33,7 @@ class LlamaConfig:
     kv_heads: int
     head_dim: int
     vocabulary: int
+    intermediate_size: int
     max_context: int
     dtype: str  # empty when config.json does not say
     quantization: str  # empty when the weights are not quantized
@@ -52,7 +54,7 @@ def read_config(folder: Folder) -> LlamaConfig:
     if hidden % heads:
         raise refused(f"{CONFIG}: hidden_size ({hidden}) is no multiple of num_attention_heads ({heads})")
     head_dim = _size(config, "head_dim", default=hidden // heads)
-    positions = _positions(config)
+    positions = _named_size(config, "max_position_embeddings", default=_DEFAULT_POSITIONS)
     rope = read_rope(config, head_dim=head_dim, max_positions=positions)
     return LlamaConfig(
         layers=_size(config, "num_hidden_layers"),
@@ -61,6 +63,7 @@ def read_config(folder: Folder) -> LlamaConfig:
         kv_heads=kv_heads,
         head_dim=head_dim,
         vocabulary=_size(config, "vocab_size"),
+        intermediate_size=_named_size(config, "intermediate_size", default=_DEFAULT_INTERMEDIATE),
         max_context=max_context(folder, config, rope=rope, max_positions=positions),
         dtype=_text(config, "dtype") or _text(config, "torch_dtype"),
         quantization=quantization(folder, config),
@@ -119,6 +122,6 @@ def _text(config: dict[str, Any], key: str) -> str:
     return shown(value) if isinstance(value, str) else ""
 
 
-def _positions(config: dict[str, Any]) -> int:
-    key = "max_position_embeddings"
-    return _size(config, key) if key in config else _DEFAULT_POSITIONS
+def _named_size(config: dict[str, Any], key: str, *, default: int) -> int:
+    """Return a size that may be left out, and may not be null."""
+    return _size(config, key) if key in config else default

@@ -113,8 +113,32 @@ def _check_complete(config: LlamaConfig, weights: ModelHeaders) -> None:
     if shape != (config.vocabulary, config.hidden_size):
         raise unreadable(
             f"{CONFIG} promises an embedding of {config.vocabulary} x {config.hidden_size}, the weights have "
-            f"{' x '.join(map(str, shape))}: config.json and the weights are of different models"
+            f"{_times(shape)}: config.json and the weights are of different models"
         )
+    if not config.quantization:
+        _check_shapes(config, weights)
+
+
+def _check_shapes(config: LlamaConfig, weights: ModelHeaders) -> None:
+    """Check the projections of every layer; how quantized ones are stored differs by method."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    expected = {
+        "self_attn.q_proj": (queries, hidden), "self_attn.k_proj": (keys, hidden), "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, queries), "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }  # fmt: skip
+    for name, tensor in weights.tensors.items():
+        wanted = expected.get(name.removeprefix(_LAYER).partition(".")[2].removesuffix(".weight"))
+        if wanted and name.endswith(".weight") and tensor.shape != wanted:
+            raise unreadable(
+                f"{CONFIG} promises {shown(name)} of {_times(wanted)}, the weights have {_times(tensor.shape)}: "
+                "config.json and the weights are of different models"
+            )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _dtype(weights: ModelHeaders) -> str:

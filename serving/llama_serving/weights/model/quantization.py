@@ -18,6 +18,7 @@ HF_QUANT: Final = "hf_quant_config.json"
 _METHOD: Final = "quant_method"
 _AUTO_ROUND: Final = "auto-round"  # what models call the engine's inc
 _INSTEAD: Final = "take the model's weights in fp8, awq, gptq or compressed-tensors, or those that are not quantized"
+_IN_ORDER: Final = "take weights that were quantized without it, or in static order"
 
 # Method -> what its config must name; where models spell a field in two ways, either will do.
 _AWQ: Final = (("w_bit", "bits"), ("q_group_size", "group_size"), ("zero_point",))
@@ -111,15 +112,40 @@ def _check_fields(name: str, method: str, found: Mapping[str, Any]) -> None:
         raise refused(f"{name} of {method} has {shown(values[0])} bits, the engine loads {served}: {_INSTEAD}")
     if method in _SYMMETRIC_ONLY and found["sym"] is not True:
         raise refused(f"{name} of {method} has sym {shown(found['sym'])}, the engine loads only true: {_INSTEAD}")
+    if method in _SYMMETRIC_ONLY:
+        _check_order(name, method, found)
     if method in ("fp8", "deepseek_v4_fp8"):
         _check_fp8(name, found)
+    if method == "compressed-tensors":
+        _check_compressed(name, found)
 
 
 def _field(name: str, method: str, found: Mapping[str, Any], *, keys: tuple[str, ...]) -> Any:
     for key in keys:
-        if key in found:
+        if key in found and (found[key] is not None or method != "quark"):
             return found[key]
     raise refused(f"{name} of {method} lacks {' or '.join(keys)}, without which the engine loads no weights")
+
+
+def _check_order(name: str, method: str, found: Mapping[str, Any]) -> None:
+    """Check that no group of weights is in the order of its activations; with one group the order changes nothing."""
+    rules = found.get("dynamic") or {}
+    own = [rule for pattern, rule in rules.items() if isinstance(rule, dict) and not pattern.startswith("-:")]
+    base = {key: found[key] for key in ("desc_act", "group_size")}
+    if any(one["desc_act"] and one["group_size"] != -1 for one in (base, *({**base, **rule} for rule in own))):
+        raise refused(f"{name} of {method} has desc_act true, which the engine loads no more: {_IN_ORDER}")
+
+
+def _check_compressed(name: str, found: Mapping[str, Any]) -> None:
+    groups = found.get("config_groups")
+    weights = [group.get("weights") or {} for group in groups.values()] if isinstance(groups, dict) else []
+    order = next((one["actorder"] for one in weights if one.get("actorder") in (True, "group", "dynamic")), None)
+    if order is not None:
+        raise refused(f"{name} of compressed-tensors has the actorder {shown(order)}, not served any more: {_IN_ORDER}")
+    if (found.get("sparsity_config") or {}).get("targets"):
+        raise refused(
+            f"{name} of compressed-tensors has a sparsity_config, which the engine serves no more: {_INSTEAD}"
+        )
 
 
 def _check_fp8(name: str, found: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from llama_serving.weights.model.folder import CONFIG, Folder
 INDEX: Final = "model.safetensors.index.json"
 ADAPTER_CONFIG: Final = "adapter_config.json"
 _WEIGHTS: Final = ".safetensors"
+_OF_PEFT: Final = "adapter_"
 _SINGLE: Final = "model.safetensors"
 _SHARD: Final = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
 _MODEL: Final = "model"
@@ -28,7 +29,7 @@ _OTHER_FORMATS: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf")
 
 def is_adapter(name: str) -> bool:
     """Return whether a file is one of a LoRA adapter, by the names that PEFT and diffusers give."""
-    return name.startswith("adapter_") or name.endswith(("lora_weights.safetensors", "lora.safetensors"))
+    return name.startswith(_OF_PEFT) or name.endswith(("lora_weights.safetensors", "lora.safetensors"))
 
 
 def is_of_other_set(name: str) -> bool:
@@ -39,11 +40,15 @@ def is_of_other_set(name: str) -> bool:
 def refuse_adapter(folder: Folder) -> None:
     """Refuse a folder that holds a LoRA adapter and no model."""
     adapter = [name for name in sorted(folder.names) if is_adapter(name)]
-    weights = [name for name in folder.ending(_WEIGHTS, ".bin", ".pth") if not is_adapter(name)]
+    weights = _not_of_peft(folder.ending(_WEIGHTS, ".bin", ".pth"))
     if adapter and (CONFIG not in folder.names or not (weights or INDEX in folder.names)):
         raise refused(
             f"{shown(folder.location)} is a LoRA adapter ({shown_list(adapter)}), no model: {_remedy(folder)}"
         )
+
+
+def _not_of_peft(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.startswith(_OF_PEFT)]
 
 
 def _remedy(folder: Folder) -> str:
@@ -62,7 +67,8 @@ def weight_files(folder: Folder) -> list[str]:
         RefusedError: there is none, a shard is missing, or several sets could be meant.
     """
     found = folder.ending(_WEIGHTS)
-    chosen = _chosen(folder, [name for name in found if not is_adapter(name)])
+    # A whole model may be named after the adapter that was merged into it; its tensors tell.
+    chosen = _chosen(folder, [name for name in found if not is_adapter(name)] or _not_of_peft(found))
     if not chosen:
         raise _no_weights(folder)
     others = sorted(set(found) - set(chosen))

@@ -15,6 +15,7 @@ from llama_operator.plan.reasons import Explanation
 from llama_operator.status.conditions import LONGEST
 from llama_operator.status.deployment import deployment_status
 from llama_operator.status.events import deployment_events
+from llama_serving.config import names
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
 from tests.fakes.models import FACTS
@@ -135,6 +136,21 @@ def test_a_refused_model() -> None:
     assert status.model is not None
     assert (status.model.outcome, status.model.reason) == ("", "InspectingModel")
     assert conditions(status)["Available"][0] == "True", "what serves goes on serving"
+
+
+def test_a_missing_secret_and_gateways_without_room_are_both_said() -> None:
+    (view,) = SERVING.weights.values()
+    missing = "the Secret hub does not exist in namespace team (model.credentialsSecret); create it"
+    waits = replace(view, ready=False, reason="ReferenceMissing", message=missing, manifest=None)
+    said = "0/2 nodes are available: 2 Insufficient cpu."
+    gateway = stage(-1, -1, component=names.COMPONENT_GATEWAY, phase="Pending", node="", unscheduled=said)
+    known = world(gateway, weights={view.name: waits}, children=(gateway_deployment(0),))
+    status = seen(replace(known, status=LlamaDeploymentStatus()))
+    assert (status.reason, status.message) == ("ReferenceMissing", missing)
+    (progressing,) = [one for one in status.conditions if one.type == "Progressing"]
+    assert (progressing.status, progressing.reason) == ("True", "GatewayNotReady")
+    assert "0 of 2 gateways are ready" in progressing.message
+    assert "too little cpu free" in progressing.message
 
 
 def test_a_spec_that_cannot_be_read() -> None:

@@ -69,6 +69,14 @@ def test_one_file_without_an_index(tmp_path: Path) -> None:
     assert facts(folder)["files"] == 1
 
 
+@pytest.mark.parametrize("name", ["chat-lora.safetensors", "pytorch_lora_weights.safetensors"])
+def test_a_whole_model_that_is_named_after_an_adapter(tmp_path: Path, name: str) -> None:
+    folder = make_model(tmp_path / "m")
+    drop(FIRST, SECOND, INDEX)(folder)
+    (folder / name).write_bytes(safetensors(TENSORS))
+    assert facts(folder)["files"] == 1
+
+
 def test_defaults_of_config_json(tmp_path: Path) -> None:
     found = facts(make_model(tmp_path / "m", num_key_value_heads=None, torch_dtype=None))
     assert (found["kv_heads"], found["dtype"]) == (4, "bfloat16")  # the dtype is that of the tensors
@@ -169,6 +177,7 @@ BAD: dict[str, tuple[Change, CellReason, str]] = {
     "config is no json": (write("config.json", b"{"), UNREADABLE, "config.json is no JSON"),
     "config is nested deeply": (write("config.json", b"[" * 200_000), UNREADABLE, "config.json is no JSON"),
     "config is a list": (write("config.json", b"[]"), UNREADABLE, "config.json holds no JSON object"),
+    "config with a mark": (write("config.json", b"\xef\xbb\xbf{}"), UNREADABLE, "begins with a byte order mark"),
     "config is a pointer": (write("config.json", LFS), UNREADABLE, "run git lfs pull"),
     "no tokenizer": (drop("tokenizer.json"), MISSING, "neither tokenizer.json nor tokenizer.model"),
     "tokenizer is a pointer": (write("tokenizer.json", LFS), UNREADABLE, "tokenizer.json is a pointer of Git LFS"),
