@@ -51,7 +51,8 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 def changed(path: str) -> LlamaDeploymentSpec:
     """BASE with another value at the path."""
     stops = next((known for known in ("placement.tolerations", "staging.volumeClaimTemplate") if known in path), path)
-    return _with(BASE, stops.split("."), OTHERS.get(path, "other"))
+    found: LlamaDeploymentSpec = _with(BASE, stops.split("."), OTHERS.get(path, "other"))
+    return found
 
 
 def _with(model: Any, path: list[str], value: object) -> Any:
