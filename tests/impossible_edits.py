@@ -165,10 +165,6 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
         {"device": {"resource": "example.com/npu"}}, ("device.resource",), ("Unschedulable",), ("example.com/npu",),
         mended={"device": {"resource": GPU}, **NEW_PODS}, before=ON_GPUS, bed=False,
     ),
-    "accelerator that no node has": ImpossibleEdit(
-        {"device": {"resource": "example.com/npu"}}, ("device.resource",), ("Unschedulable",), ("example.com/npu",),
-        mended={"device": {"resource": "cpu"}, **NEW_PODS},
-    ),
     "more devices than a node has": ImpossibleEdit(
         {"device": {"count": 9}, "sharding": {"tensor": 9}}, ("device.count",), _ROOM, (f"9 {GPU}",),
         mended={"device": {"count": 3}, "sharding": {"tensor": 3}}, before=ON_GPUS, bed=False,
@@ -245,12 +241,20 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
         ), heals=True,
     ),
     "folder that is not there": ImpossibleEdit(
-        {"model": {"source": "pvc://models/none-such/{revision}"}}, ("model.source",), ("WeightsGone",), ("none-such",),
-        Trouble("weights", "none-such", "WeightsGone: the claim holds no folder none-such/v1"),
+        {"model": {"source": "pvc://models/none-such/{revision}"}}, ("model.source",), ("WeightsMissing",),
+        ("there is no folder /models/none-such/",),
+        Trouble(
+            "weights", "none-such",
+            "WeightsMissing: there is no folder /models/none-such/v1: check the path in model.source",
+        ),
     ),
     "revision that is not there": ImpossibleEdit(
-        {"model": {"revision": "none-such"}}, ("model.revision",), ("WeightsGone",), ("none-such",),
-        Trouble("weights", '"revision": "none-such"', "WeightsGone: the claim holds no folder none-such"), heals=True,
+        {"model": {"revision": "none-such"}}, ("model.revision",), ("WeightsMissing",),
+        ("there is no folder /models/none-such",),
+        Trouble(
+            "weights", '"revision": "none-such"',
+            "WeightsMissing: there is no folder /models/none-such: check the path in model.source",
+        ), heals=True,
     ),
     "license that the model does not have": ImpossibleEdit(
         {"model": {"license": "mit"}}, ("model.license",), ("ModelRefused",), ("mit was accepted",),

@@ -84,7 +84,8 @@ def manager_of(uid: str) -> str:
 
 
 def _wanted(plan: Plan, context: Context) -> list[Manifest]:
-    wanted = deployment_objects(context)
+    specs = [item.spec for item in plan.actions.groups] or [context.spec]  # while a rollout is held, not the edited one
+    wanted = deployment_objects(context, stages=min(spec.sharding.pipeline for spec in specs))
     for item in plan.actions.groups:
         wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
     if plan.rehearsal:

@@ -7,10 +7,18 @@ from llama_operator.ports import Manifest
 from llama_serving.config import names
 
 
-def deployment_objects(context: Context) -> list[Manifest]:
-    """Return all that a deployment has once, in the order in which it is needed; the token comes separately."""
+def deployment_objects(context: Context, *, stages: int | None = None) -> list[Manifest]:
+    """Return all that a deployment has once, in the order in which it is needed; the token comes separately.
+
+    ``stages``: pods of the smallest group that is to be there, where they are not all of the spec.
+    """
     account = service_account(context, stages_name(context.key.name), names.COMPONENT_STAGE, mount=False)
-    return [account, *gateway_objects(context), *_stages_budget(context), gateway_network_policy(context)]
+    return [
+        account,
+        *gateway_objects(context),
+        *_stages_budget(context, stages or context.spec.sharding.pipeline),
+        gateway_network_policy(context),
+    ]
 
 
 def token_secret(context: Context) -> Manifest:
@@ -23,11 +31,11 @@ def token_secret(context: Context) -> Manifest:
     }
 
 
-def _stages_budget(context: Context) -> list[Manifest]:
+def _stages_budget(context: Context, stages: int) -> list[Manifest]:
     """Evictions take one group at a time: at least the pods of all other groups stay.
 
     A budget over pods without a controller of a known kind can only be a plain ``minAvailable``. One group alone gets
-    none: its node could never be drained.
+    none: its node could never be drained. While groups have different numbers of stages it protects fewer pods.
     """
     others = context.spec.replicas - 1
     if others < 1:
@@ -38,6 +46,6 @@ def _stages_budget(context: Context) -> list[Manifest]:
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",
             "metadata": metadata(context, stages_name(context.key.name), names.COMPONENT_STAGE),
-            "spec": {"minAvailable": others * context.spec.sharding.pipeline, "selector": {"matchLabels": labels}},
+            "spec": {"minAvailable": others * stages, "selector": {"matchLabels": labels}},
         }
     ]

@@ -76,7 +76,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
                   " engine does not know; or the engine cannot serve it as asked",
           remedy="the message names the file or the field; use another model, or remove what it names"),
     Entry(word=Reason.LAYOUT_REFUSED, severity=_NEEDS, form="spec.FIELD is N, but the model has N; use at most N",
-          meaning="`sharding`, `contextLength`, `device` or `engine.quantization` contradicts the model's config",
+          meaning="`sharding`, `contextLength`, `device` or `engine.quantization` contradicts the model's config; or a"
+          " memory, disk or KV cache is below what the weights, or one request of `contextLength`, take",
           remedy="use a value that the message says fits"),
     Entry(word=Reason.WEIGHTS_MISSING, severity=_NEEDS, form="FOLDER holds no FILE: REMEDY",
           meaning="nothing is at the path in the claim, or files that the index names are missing",

@@ -55,6 +55,12 @@ class Story:
         await self.world.settle()
         assert self.world.status.groups_ready == f"{self.groups}/{self.groups}", self.world.status.message
         self.before, self.first = self.world.stage_uids(), len(self.world.cluster.writes)
+        self.budget = self.protected()
+
+    def protected(self) -> int:
+        """Pods of stages that an eviction must leave."""
+        found = self.world.cluster.objects.get(("PodDisruptionBudget", "chat-stages"))
+        return int(found["spec"]["minAvailable"]) if found else 0
 
     def change(self, patch: dict[str, Any]) -> None:
         """``kubectl patch``; pods of another hash than those that are there have the stages of this spec."""
@@ -92,6 +98,7 @@ class Story:
         status = self.world.status
         assert status.groups_ready == f"{self.groups}/{self.groups}", status.message
         assert self.world.stage_uids() == self.before, status.message
+        assert self.protected() == self.budget, "nodes can be drained as before"
         assert [what for what in self.world.cluster.writes[self.first :] if what.startswith("rotation")] == []
 
     async def done(self, limit: int = 400) -> None:

@@ -109,4 +109,5 @@ def trouble(bed: Bed, name: str) -> Iterator[None]:
 def _taken(bed: Bed, probe: Object) -> str:
     """Say that the API server does not refuse the object by a rule; nothing when it does."""
     said = bed.kubectl.refusal(probe)
-    return "" if "forbidden" in said else f"{probe['kind']} {probe['metadata']['name']}: {said or 'taken'}"
+    refused = any(word in said for word in ("forbidden", "denied"))
+    return "" if refused else f"{probe['kind']} {probe['metadata']['name']}: {said or 'taken'}"

@@ -1,7 +1,7 @@
 """Whether a rollout may begin, and which way: what the strategy says, once the rehearsal has passed.
 
-The rehearsal runs beside a strategy that waits for room or for its user, so that one look at the status tells all that
-is in the way. Its failure is said first: it stays what it is when room comes.
+The rehearsal runs beside a strategy that waits for room or for its user, which is said at once. A failure of the
+rehearsal is said before it: it stays what it is when room comes.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,8 @@ def decide(
     if before and (before.outcome == "passed" or not _is_rehearsed(choice, state)):
         return StartDecision(choice, before)
     rehearsal = _rehearsed(state, stable, desired, before=before, drains=choice.strategy == "drain")
-    if rehearsal.outcome == "passed":
+    known = rehearsal.outcome == "running" and not choice.strategy  # what is in the way, and need not be looked for
+    if rehearsal.outcome == "passed" or known:
         return StartDecision(choice, rehearsal)
     reason = reason_from(rehearsal.reason, otherwise=Reason.REHEARSING)
     return StartDecision(Choice("", rehearsal.message, reason), rehearsal)
