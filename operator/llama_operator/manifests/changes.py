@@ -61,7 +61,7 @@ def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
     """Compare what the plan wants with what was observed."""
     snapshot = state.snapshot
     seen = {identity(child): child for child in snapshot.children}
-    wanted = [with_digest(manifest) for manifest in _wanted(plan, context)]
+    wanted = [with_digest(manifest) for manifest in _wanted(plan, state, context)]
     mounts = {item: claim_for(item, context.spec, snapshot) for item in plan.actions.creates}
     due = [manifest for manifest in wanted if not covers(seen.get(identity(manifest)), manifest)]
     pods = _pods(plan, mounts, context) + _rehearsal_pods(plan, state, context)
@@ -83,14 +83,19 @@ def manager_of(uid: str) -> str:
     return f"{names.MANAGED_BY}.{uid}"
 
 
-def _wanted(plan: Plan, context: Context) -> list[Manifest]:
-    specs = [item.spec for item in plan.actions.groups] or [context.spec]  # while a rollout is held, not the edited one
-    wanted = deployment_objects(context, stages=min(spec.sharding.pipeline for spec in specs))
+def _wanted(plan: Plan, state: PlanState, context: Context) -> list[Manifest]:
+    wanted = deployment_objects(context, stages=_fewest_stages(plan, state))
     for item in plan.actions.groups:
         wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
     if plan.rehearsal:
         wanted.append(rehearsal_config_map(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal))
     return wanted
+
+
+def _fewest_stages(plan: Plan, state: PlanState) -> int | None:
+    """Count the stages of the smallest group that is wanted, or is there; those of a held edit do not count."""
+    wanted = [item.spec.sharding.pipeline for item in plan.actions.groups]
+    return min(wanted or [len(group.pods) for group in state.groups], default=None)
 
 
 def _rehearsal_pods(plan: Plan, state: PlanState, context: Context) -> list[Manifest]:

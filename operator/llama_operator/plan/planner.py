@@ -86,7 +86,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         verdicts=group_verdicts(state),
         explanations=rollout + waits,
         replicas=state.spec.replicas,
-        recheck=max(SOON if waiting else LATER, retry_pause(persisted, state.now)),
+        recheck=max(SOON if waiting else LATER, retry_pause(persisted, state)),
     )
 
 

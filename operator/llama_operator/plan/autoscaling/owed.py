@@ -64,8 +64,9 @@ class Remembered:
             return NOTHING_OWED
         at = now - timedelta(seconds=owed.since if owed.holds else 0.0)
         near = self.at is not None and abs((at - self.at).total_seconds()) < LATENESS
+        enough = requests <= self.requests <= 2 * requests
         return Remembered(
-            requests=self.requests if requests <= self.requests <= 2 * requests else requests,
+            requests=self.requests if enough else 1 << (requests - 1).bit_length(),  # so that few passes write it
             at=self.at if near else at,
         )
 

@@ -23,6 +23,7 @@ from llama_serving.config.wording import bytes_text
 
 _NUMBER: Final = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}  # bytes
 _FP8: Final = 1
+_LEAST: Final = 0.5  # the smallest type that a checkpoint can name for its KV cache
 
 
 def _kv_cache(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
@@ -68,7 +69,7 @@ def _share(field: str, asked: str | None, *, needed: float, stages: int) -> str:
 
 def _loaded(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
     """Return the least bytes that the weights take once they are loaded."""
-    stored = _NUMBER.get(facts.dtype, max(_NUMBER.values()))
+    stored = max(_NUMBER.values())  # config.json names the type to compute with; the files may have a larger one
     if facts.quantization or spec.engine.quantization:
         return facts.bytes * _FP8 / stored  # the engine may make them smaller than they are stored
     return facts.bytes * _number(spec, facts) / stored
@@ -79,9 +80,11 @@ def _number(spec: LlamaDeploymentSpec, facts: ModelFacts) -> int:
     return min(_NUMBER.get(facts.dtype, 2), 2) if spec.dtype == "auto" else _NUMBER[spec.dtype]
 
 
-def _kv_number(spec: LlamaDeploymentSpec, facts: ModelFacts) -> int:
+def _kv_number(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
     """Return the bytes of a number in the KV cache."""
     asked = spec.engine.kv_cache_dtype or "auto"
     if asked.startswith("fp8"):
         return _FP8
-    return _number(spec, facts) if asked == "auto" else _NUMBER[asked]
+    if asked != "auto":
+        return _NUMBER[asked]
+    return _LEAST if facts.quantization else _number(spec, facts)

@@ -36,7 +36,7 @@ class LeavingGroups:
 
     spec: LlamaDeploymentSpec
     there: int
-    replicas: int
+    replicas: int  # that take their places
 
     def give_back(self, quota: PodCause, new: LlamaDeploymentSpec) -> bool:
         """Return whether the quota takes groups of ``new`` in the places of these."""
@@ -57,8 +57,9 @@ def leaving_groups(stable: StableTemplate, state: PlanState) -> LeavingGroups | 
     """Return the groups that are there; None where they are not all of the stable template, or it cannot be read."""
     if any(group.id.pod_hash != stable.pod_hash for group in state.groups):
         return None
-    spec = stable_spec(stable)
-    return LeavingGroups(spec, len(state.groups), state.spec.replicas) if spec else None
+    spec, partition = stable_spec(stable), state.spec.rollout.partition
+    there = sum(group.id.ordinal >= partition for group in state.groups)
+    return LeavingGroups(spec, there, max(state.spec.replicas - partition, 0)) if spec else None
 
 
 def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:

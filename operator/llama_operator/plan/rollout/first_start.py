@@ -40,12 +40,17 @@ def first_start(rollout: RolloutStatus | None, desired: GroupTemplate, state: Pl
     return _failed(desired, cause, state)
 
 
-def retry_pause(persisted: Persisted, now: datetime) -> float:
-    """Return the least seconds to the next try of a first start that the API server refuses; 0 for any other state."""
+def retry_pause(persisted: Persisted, state: PlanState) -> float:
+    """Return the least seconds to the next try of a first start that the API server refuses; 0 for any other state.
+
+    A group that has all its pods is not kept waiting.
+    """
     rollout = persisted.rollout
+    if any(len(group.pods) >= state.spec.sharding.pipeline for group in state.groups):
+        return 0.0
     if rollout is None or rollout.phase != "Failed" or rollout.reason != Reason.API_REJECTED or rollout.ended is None:
         return 0.0
-    return min(max((now - rollout.ended).total_seconds() / 3, SHORTEST_PAUSE), LONGEST_PAUSE)
+    return min(max((state.now - rollout.ended).total_seconds() / 3, SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
 def _failed(desired: GroupTemplate, cause: Explanation, state: PlanState) -> RolloutStatus:

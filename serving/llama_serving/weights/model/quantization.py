@@ -127,9 +127,17 @@ def _field(name: str, method: str, found: Mapping[str, Any], *, keys: tuple[str,
     raise refused(f"{name} of {method} lacks {' or '.join(keys)}, without which the engine loads no weights")
 
 
+def _table(found: Mapping[str, Any], key: str, *, of: str) -> Mapping[str, Any]:
+    """Return the object under a key; an empty one where there is none."""
+    value = found.get(key) or {}
+    if not isinstance(value, dict):
+        raise refused(f"{of} has {shown(key)} {shown(value)} in place of an object; copy the file again")
+    return value
+
+
 def _check_order(name: str, method: str, found: Mapping[str, Any]) -> None:
     """Check that no group of weights is in the order of its activations; with one group the order changes nothing."""
-    rules = found.get("dynamic") or {}
+    rules = _table(found, "dynamic", of=f"{name} of {method}")
     own = [rule for pattern, rule in rules.items() if isinstance(rule, dict) and not pattern.startswith("-:")]
     base = {key: found[key] for key in ("desc_act", "group_size")}
     if any(one["desc_act"] and one["group_size"] != -1 for one in (base, *({**base, **rule} for rule in own))):
@@ -137,15 +145,14 @@ def _check_order(name: str, method: str, found: Mapping[str, Any]) -> None:
 
 
 def _check_compressed(name: str, found: Mapping[str, Any]) -> None:
-    groups = found.get("config_groups")
-    weights = [group.get("weights") or {} for group in groups.values()] if isinstance(groups, dict) else []
+    of = f"{name} of compressed-tensors"
+    groups = _table(found, "config_groups", of=of)
+    weights = [_table(_table(groups, key, of=of), "weights", of=of) for key in groups]
     order = next((one["actorder"] for one in weights if one.get("actorder") in (True, "group", "dynamic")), None)
     if order is not None:
-        raise refused(f"{name} of compressed-tensors has the actorder {shown(order)}, not served any more: {_IN_ORDER}")
-    if (found.get("sparsity_config") or {}).get("targets"):
-        raise refused(
-            f"{name} of compressed-tensors has a sparsity_config, which the engine serves no more: {_INSTEAD}"
-        )
+        raise refused(f"{of} has the actorder {shown(order)}, which is not served any more: {_IN_ORDER}")
+    if _table(found, "sparsity_config", of=of).get("targets"):
+        raise refused(f"{of} has a sparsity_config, which the engine serves no more: {_INSTEAD}")
 
 
 def _check_fp8(name: str, found: Mapping[str, Any]) -> None:

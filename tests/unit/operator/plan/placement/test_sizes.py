@@ -55,14 +55,14 @@ def test_an_fp8_cache_needs_half() -> None:
 @pytest.mark.parametrize(
     ("memory", "changes", "refused"),
     [
-        ("8Gi", {}, False),
-        ("7Gi", {}, True),
-        ("7Gi", {"sharding": {"pipeline": 4}}, False),
-        ("7Gi", GPU, False),  # the device has the weights
-        ("14Gi", {"dtype": "float32"}, True),
-        ("15Gi", {"dtype": "float32"}, False),
-        ("5Gi", {"engine": {"quantization": "fp8"}}, False),
-        ("3Gi", {"engine": {"quantization": "fp8"}}, True),
+        ("4Gi", {}, False),  # the files may be in float32, which config.json does not tell
+        ("3Gi", {}, True),
+        ("3Gi", {"sharding": {"pipeline": 4}}, False),
+        ("3Gi", GPU, False),  # the device has the weights
+        ("7Gi", {"dtype": "float32"}, True),
+        ("8Gi", {"dtype": "float32"}, False),
+        ("2Gi", {"engine": {"quantization": "fp8"}}, False),
+        ("1Gi", {"engine": {"quantization": "fp8"}}, True),
     ],
 )
 def test_a_stage_on_cpu_that_cannot_hold_its_weights(memory: str, changes: dict[str, Any], *, refused: bool) -> None:
@@ -73,6 +73,12 @@ def test_weights_in_float32_may_be_loaded_in_half() -> None:
     stored = LARGE.model_copy(update={"dtype": "float32", "bytes": 32_000_000_000})
     assert said(stored, resources={"memory": "8Gi"}) == ""
     assert "resources.memory is 8Gi" in said(stored, resources={"memory": "8Gi"}, dtype="float32")
+
+
+def test_a_checkpoint_may_name_a_smaller_type_for_its_cache() -> None:
+    quantized = LARGE.model_copy(update={"quantization": "modelopt"})
+    assert said(quantized, engine={"kvCacheMemory": "32Mi"}, contextLength=2048) == ""
+    assert said(quantized, engine={"kvCacheMemory": "31Mi"}, contextLength=2048)
 
 
 @pytest.mark.parametrize(
