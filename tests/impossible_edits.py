@@ -158,8 +158,8 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
         mended={"resources": {"memory": "3Gi"}},
     ),
     "less memory than the weights": ImpossibleEdit(
-        {"resources": {"memory": "256Mi", "sharedMemory": "64Mi"}}, ("resources.memory",), ("LayoutRefused",),
-        ("spec.resources.memory is 256Mi",), mended={"resources": {"memory": "2Gi"}}, bed=False,
+        {"resources": {"memory": "128Mi", "sharedMemory": "64Mi"}}, ("resources.memory",), ("LayoutRefused",),
+        ("spec.resources.memory is 128Mi",), mended={"resources": {"memory": "2Gi"}}, bed=False,
     ),
     "device that no node has": ImpossibleEdit(
         {"device": {"resource": "example.com/npu"}}, ("device.resource",), ("Unschedulable",), ("example.com/npu",),
