@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 Object = dict[str, Any]
 
 GPU: Final = "nvidia.com/gpu"
-#: What every spec begins with: two stages on two nodes, as the end-to-end tests have them.
+#: What every spec begins with, those of the end-to-end tests too: two stages on two nodes.
 SMALL: Final[Object] = {
     "contextLength": 512,
     "maxConcurrentRequests": 8,

@@ -17,6 +17,7 @@ from examples.cluster import bed_environment, folder_claim, install_chart, restr
 from examples.kubectl import Kubectl
 from examples.steps import run
 from testbed import audit
+from tests.impossible_edits import SMALL
 
 NAMESPACE = "llama-e2e"
 PAIR = "pair"
@@ -273,13 +274,7 @@ def manifest(name: str, **changes: Any) -> Object:
             "license": "none",
             "acceptLicense": True,
         },
-        "contextLength": 512,
-        "maxConcurrentRequests": 8,
-        "device": {"resource": "cpu"},
-        "sharding": {"pipeline": 2},
-        "resources": {"cpu": "100m", "memory": "4Gi", "sharedMemory": "256Mi"},
-        "placement": {"spreadStages": True},
-        "dtype": "float32",
+        **SMALL,
         "drainTimeoutSeconds": 30,
         "gateway": {"resources": {"cpu": "50m"}},
     }
