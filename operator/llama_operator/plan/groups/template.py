@@ -118,15 +118,22 @@ def _parsed_spec(text: str) -> LlamaDeploymentSpec | None:
         return None
 
 
+def template_identity(template: GroupTemplate) -> dict[str, Any]:
+    """Return the fields of the status by which a template is known again, in a rollout and as the stable one."""
+    return {
+        "key": template.spec_hash,
+        "template_hash": template.template_hash,
+        "pod_hash": template.pod_hash,
+        "weights": template.weights_name,
+        "digest": template.digest,
+        "id": template.serve.weights.id,
+    }
+
+
 def persisted_template(template: GroupTemplate) -> StableTemplate:
     """Return the template as the status keeps it: without what is at its default."""
     return StableTemplate(
-        key=template.spec_hash,
-        template_hash=template.template_hash,
-        pod_hash=template.pod_hash,
-        weights=template.weights_name,
-        digest=template.digest,
-        id=template.serve.weights.id,
+        **template_identity(template),
         spec=json.dumps(_small(template.spec), sort_keys=True, separators=(",", ":")),
     )
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from llama_operator.api.v1alpha1.status import RolloutStatus
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.groups.template import GroupTemplate, template_identity
 from llama_operator.plan.groups.template_hash import verification_hash
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
@@ -57,17 +57,12 @@ def _failed(desired: GroupTemplate, cause: Explanation, state: PlanState) -> Rol
     now = state.now.replace(microsecond=0)
     pods = [pod.created for group in state.groups for pod in group.pods]
     return RolloutStatus(
-        key=desired.spec_hash,
+        **template_identity(desired),
         verification_hash=verification_hash(state.spec, key=desired.spec_hash),
         phase="Failed",
         reason=cause.reason.value,
         message=sentences.first_start_failed(cause.detail),
         to=desired.label,
-        template_hash=desired.template_hash,
-        pod_hash=desired.pod_hash,
-        weights=desired.weights_name,
-        digest=desired.digest,
-        id=desired.serve.weights.id,
         step=f"0 of {state.spec.replicas}",
         started=min(pods, default=now).replace(microsecond=0),
         ended=now,

@@ -19,7 +19,7 @@ from typing import Any
 
 from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus, StableTemplate
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_label
+from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_identity, template_label
 from llama_operator.plan.groups.template_hash import verification_hash
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
@@ -120,13 +120,8 @@ def _started(persisted: Persisted, desired: GroupTemplate, before: str, *, state
     decision = decide(state, stable, desired, before=None)
     decided = _with_pod_hash(desired, decision.choice, persisted)
     return RolloutStatus(
-        key=decided.spec_hash,
+        **(template_identity(decided) | _decided(decision, decided, before, state=state)),
         verification_hash=verification_hash(state.spec, key=decided.spec_hash),
-        **_decided(decision, decided, before, state=state),
-        id=decided.serve.weights.id,
-        template_hash=decided.template_hash,
-        weights=decided.weights_name,
-        digest=decided.digest,
         step=f"0 of {state.spec.replicas}",
         started=state.now.replace(microsecond=0),
         counter_baselines=counter_baselines(state.snapshot, WeightsPair(stable.id, decided.serve.weights.id)),
