@@ -33,6 +33,7 @@ class Owed:
     requests: int = 0
     since: float = 0.0  # seconds since the last one left, or waited while no group served
     busy: int = 0  # requests that waited or were in flight at the last reading
+    unsure: int = 0  # of ``requests`` those that a new process took over and that may be among ``busy``
     answering: bool = False  # a group has had a request since the last one left
 
     @property
@@ -53,13 +54,12 @@ class Remembered:
 
     def restored(self, now: datetime) -> Owed:
         """Return what a new process begins with."""
-        if self.at is None:
-            return Owed(self.requests)
-        return Owed(self.requests, since=max((now - self.at).total_seconds(), 0.0))
+        since = max((now - self.at).total_seconds(), 0.0) if self.at else 0.0
+        return Owed(self.requests, since, unsure=self.requests)
 
     def updated(self, owed: Owed, *, serving: int, now: datetime) -> "Remembered":
         """Remember ``owed``; unchanged while it is near enough."""
-        requests = (owed.requests if owed.holds else 0) + (0 if serving else owed.busy)
+        requests = (owed.requests if owed.holds else 0) + (0 if serving else max(owed.busy - owed.unsure, 0))
         if not requests:
             return NOTHING_OWED
         at = now - timedelta(seconds=owed.since if owed.holds else 0.0)
@@ -79,13 +79,17 @@ def owed_after(before: Owed, load: Load, *, serving: int) -> Owed:
     """Add a reading. A reading that is a lower bound tells nothing of requests that left."""
     busy = load.waiting + load.in_flight
     if not load.known or load.span <= 0:
-        return replace(before, since=before.since + load.span, busy=max(busy, before.busy))
+        unsure = min(before.unsure, busy) if load.known else before.unsure
+        return replace(before, since=before.since + load.span, busy=max(busy, before.busy), unsure=unsure)
     left = 0 if serving else max(before.busy + load.arrived - load.served - busy, 0)
     missed = left > 0 or (not serving and busy > 0)
-    requests = min(max(before.requests + left - (load.served if serving else 0), 0), MANY)
+    uncounted = max(left - before.unsure, 0)
+    requests = min(max(before.requests + uncounted - (load.served if serving else 0), 0), MANY)
     since = 0.0 if missed else before.since + load.span
     answering = not missed and (before.answering or load.served > 0 or load.in_flight > 0)
-    return Owed(requests if since < RETURN else 0, since, busy, answering)
+    if since >= RETURN:
+        requests = 0
+    return Owed(requests, since, busy, min(max(before.unsure - left, 0), requests, busy), answering)
 
 
 def starts_in_vain(groups: GroupCounts, limits: Limits) -> bool:

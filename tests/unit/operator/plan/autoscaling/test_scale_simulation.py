@@ -6,6 +6,7 @@ takes nothing away by itself. In the end, without load, only the fewest groups a
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.plan.autoscaling.memory import NO_MEMORY
+from llama_operator.plan.autoscaling.owed import RETURN
 from llama_operator.plan.naming import GroupId
 from llama_operator.preview.simulated_group import Spans
 from llama_operator.preview.simulation import Moment, Setting, Simulation
@@ -88,6 +90,11 @@ class ScaleRun(Simulation):
             raise AssertionError(f"a new process went from {before} to {record.target}: {record.message}")
         assert record.target == before or record.decisions[0].reason
 
+    def pass_over(self, seconds: float) -> None:
+        """Let time go by in which the operator does not run."""
+        self.now += timedelta(seconds=seconds)
+        self.traffic.uptime += seconds
+
     @property
     def target(self) -> int:
         assert self.persisted.autoscaling is not None
@@ -123,19 +130,28 @@ stories = st.lists(st.tuples(st.integers(1, 30), st.sampled_from([0, 0, 1, 2, 5]
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(stories, st.booleans())
 def test_any_story_keeps_the_rules_and_ends_at_the_fewest(story: list[tuple[int, int, Any]], forgetful: bool) -> None:
-    """``forgetful``: at the end of each part the operator is another process."""
+    """``forgetful``: at the end of each part the operator is another process.
+
+    A new process has not seen who was answered before it: it may keep the last group for clients that will not come.
+    """
     run, scaling = run_of(), dict(SCALING)
+    owed_at_a_restart = False
     for seconds, rate, thing in story:
         run.traffic.rate = rate
         run.silent = thing == "silent" or (run.silent and thing != "heard")
         if thing == "restart" or forgetful:
             run.memory = NO_MEMORY
+            owed_at_a_restart |= run.persisted.autoscaling is not None and run.persisted.autoscaling.owed > 0
         if isinstance(thing, dict):
             scaling |= thing
             run.spec = LlamaDeploymentSpec.model_validate(spec_of(**scaling))
         run.go(seconds)
     run.traffic.rate, run.silent = 0, False
-    settle(run.go(5), scaling["minReplicas"])
+    run.go(5)
+    if owed_at_a_restart:
+        settle(run, max(scaling["minReplicas"], min(run.target, 1)))
+        run.pass_over(RETURN)
+    settle(run, scaling["minReplicas"])
     run.go(run.traffic.seconds)  # a request may begin in the second in which the groups come to serve
     assert run.traffic.served == run.traffic.arrived
 

@@ -213,6 +213,22 @@ def test_what_a_restart_finds_is_at_least_what_is_owed_and_at_most_twice_as_much
         assert abs(remembered.restored(now).since - owed.since) <= LATENESS or not there
 
 
+@given(st.integers(1, 50), st.lists(st.sampled_from(["restart", "silent", "heard"]), max_size=20))
+def test_restarts_while_requests_wait_count_none_of_them_twice(waiting: int, story: list[str]) -> None:
+    owed, remembered, now = None, Remembered(), NOW
+    for thing in ["heard", *story]:
+        now += timedelta(seconds=7.0)
+        owed = None if thing == "restart" else owed
+        known = thing != "silent"
+        load = Load(known=known, span=7.0 if known and owed else 0.0, waiting=waiting if known else 0)
+        owed = owed_after(owed or remembered.restored(now), load, serving=0)
+        remembered = remembered.updated(owed, serving=0, now=now)
+        assert waiting <= remembered.requests <= 2 * waiting
+    assert owed is not None
+    answered = Load(known=True, span=7.0, served=remembered.requests)
+    assert remembered.updated(owed_after(owed, answered, serving=1), serving=1, now=now) == Remembered()
+
+
 def test_a_second_group_that_was_ordered_for_the_queue_starts_too() -> None:
     town = bed(900.0, [Client(60.0, 1200.0) for _ in range(20)], idle_after=60.0)
     town.run(FIRST + 120.0)
