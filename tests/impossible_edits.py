@@ -288,7 +288,7 @@ _RULES: Final[Mapping[str, ImpossibleEdit]] = {
     ),
     "quota that the new group exceeds": ImpossibleEdit(
         {"resources": {"cpu": "3"}}, ("resources.cpu",), ("ApiRejected",),
-        ("ResourceQuota team allows no more", "cpu=3"),
+        ("ResourceQuota team allows no more", "requests.cpu=6"),
         _denied(
             "exceeded quota: team, requested: requests.cpu=3, used: requests.cpu=1, limited: requests.cpu=3",
             '"cpu": "3"',

@@ -126,6 +126,25 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class QuotaScope:
+    """Which pods a ResourceQuota counts, such as those of some PriorityClasses."""
+
+    name: str
+    operator: str = "Exists"
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A ResourceQuota: what a namespace may have and what it has, resource name -> amount (cores, bytes, objects)."""
+
+    name: str
+    hard: Mapping[str, float]
+    used: Mapping[str, float]
+    scopes: tuple[QuotaScope, ...] = ()  # it counts only pods to which all of them apply
+
+
+@dataclass(frozen=True)
 class SupervisorAnswer:
     """What a stage's supervisor said, or why it could not be heard."""
 
@@ -245,6 +264,9 @@ class Cluster(Protocol):
 
         Of a Secret and a ConfigMap only the metadata are asked for: their content never comes here.
         """
+
+    async def quotas(self, key: Key) -> tuple[Quota, ...]:
+        """List the ResourceQuotas of the namespace, by name. Raises Retry or Rejected."""
 
     def reserve(self, pods: Iterable[PodRequest]) -> None:
         """Count the capacity of these pods as given until the watches show that their gates are gone."""

@@ -14,7 +14,7 @@ from llama_operator.observe.rehearsal import AdmissionAnswer, Refusal
 from llama_operator.plan.causes import explain_reference, references_of_users, refusal_words
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import deployment as sentences
-from llama_operator.ports import Cluster, Key, Manifest, Ref, Rejected, Retry
+from llama_operator.ports import Cluster, Key, Manifest, Quota, Ref, Rejected, Retry
 from llama_serving.config import names
 
 
@@ -30,18 +30,20 @@ async def ask_admission(
     """Send every object on trial, and look up what the pods of the group name; return what was said."""
     refusals: list[Refusal] = []
     missing: tuple[Explanation, ...] = ()
+    quotas: tuple[Quota, ...] = ()
     retry = ""
     try:
         for manifest in objects:
             refusals += await _tried(manifest, key=key, cluster=cluster)
         missing = await _missing(objects, key=key, cluster=cluster, now=now)
+        quotas = await _quotas(key, cluster)
     except Retry as error:
         retry = str(error)
     failed = bool(refusals or missing or retry)
     known = before.failures if before and before.rehearsal == rehearsal else 0
     return AdmissionAnswer(
         rehearsal, now, tuple(refusals), known + 1 if failed else 0, retry,
-        missing=tuple((one.reason, one.detail) for one in missing),
+        missing=tuple((one.reason, one.detail) for one in missing), quotas=quotas,
     )  # fmt: skip
 
 
@@ -62,6 +64,14 @@ def _refusal(manifest: Manifest, title: str, *, said: str) -> Refusal:
     cause = refusal_cause(said)
     quota = cause if cause and cause.kind is CauseKind.QUOTA and not _is_rehearsal(manifest) else None
     return Refusal(sentences.write_refused(title, said=refusal_words(said)), quota)
+
+
+async def _quotas(key: Key, cluster: Cluster) -> tuple[Quota, ...]:
+    """List the quotas of the namespace; none without the right to. Raises Retry."""
+    try:
+        return await cluster.quotas(key)
+    except Rejected:
+        return ()
 
 
 async def _missing(

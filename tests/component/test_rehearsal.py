@@ -1,13 +1,11 @@
 """A rehearsal in the loop: what is tried, what is held, and that a restart or a fault at any call changes nothing."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from llama_operator.api.crdgen.quantity import parse
-from llama_operator.ports import Manifest, Rejected, Retry
+from llama_operator.ports import Rejected, Retry
 from llama_serving.config import names
 from tests.fakes.world import KEY, World, spec_of
 
@@ -62,61 +60,6 @@ async def test_what_cannot_run_is_held_and_the_groups_stay(step: str, replicas: 
     assert world.stage_uids() == before
     assert (world.status.reason, world.status.rollout, tried(world)) == ("Serving", None, [])
     assert ("ConfigMap", f"chat-{rollout.key}-rehearsal") not in world.cluster.objects
-
-
-class FullQuota:
-    """A ResourceQuota of the CPU that stage pods request, used up by those that are there."""
-
-    def __init__(self, world: World, limited: str) -> None:
-        self.world, self.limited = world, limited
-
-    def __call__(self, manifest: Manifest) -> str:
-        if manifest["kind"] != "Pod" or names.LABEL_STAGE not in manifest["metadata"]["labels"]:
-            return ""
-        used = sum(self._cpu(self.world.cluster.objects["Pod", name]) for name in self.world.stage_names())
-        if used + self._cpu(manifest) <= parse(self.limited):
-            return ""
-        return (
-            f'pods "{manifest["metadata"]["name"]}" is forbidden: exceeded quota: team, requested:'
-            f" requests.cpu={self._cpu(manifest)}, used: requests.cpu={used}, limited: requests.cpu={self.limited}"
-        )
-
-    @staticmethod
-    def _cpu(pod: Manifest) -> Decimal:
-        containers = (*pod["spec"]["containers"], *pod["spec"]["initContainers"])
-        return sum((parse(one["resources"]["requests"]["cpu"]) for one in containers), Decimal(0))
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-async def test_a_drain_on_a_full_quota_takes_back_what_the_old_group_had(replicas: int) -> None:
-    world = await serving(replicas=replicas, rollout={"strategy": "drain"})
-    before = world.stage_uids()
-    limited = f"{replicas * 2 * 4050}m"
-    world.cluster.admission = FullQuota(world, limited)
-    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
-    await world.settle()
-    rollout = world.status.rollout
-    assert rollout is not None
-    assert (rollout.phase, world.status.groups_ready) == ("Done", f"{replicas}/{replicas}"), world.status.message
-    between = world.stage_uids()
-    assert before.keys().isdisjoint(between)
-
-    world.cluster.edit(KEY, lambda spec: spec.update(resources={"cpu": "4100m"}))
-    await world.seconds(40)
-    assert world.status.reason == "ApiRejected", world.status.message
-    used = f"used: requests.cpu={replicas * 8.1:.3f}"
-    assert f"the ResourceQuota team allows no more: requested requests.cpu=4.150, {used}" in world.status.message
-    assert world.stage_uids() == between
-
-
-async def test_a_surge_on_a_full_quota_is_held() -> None:
-    world = await serving(replicas=2, rollout={"strategy": "surge"})
-    before = world.stage_uids()
-    world.cluster.admission = FullQuota(world, "16200m")
-    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
-    await world.seconds(40)
-    assert world.status.reason == "ApiRejected", world.status.message
-    assert (world.stage_uids(), world.status.groups_ready) == (before, "2/2")
 
 
 async def test_a_rehearsal_that_may_not_run_is_held() -> None:

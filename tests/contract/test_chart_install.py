@@ -98,6 +98,7 @@ MAY = [
     ("watch", "pods", ""),
     ("patch", "pods", "status"),
     ("get", "secrets", ""),
+    ("list", "resourcequotas", ""),
     ("create", "events", ""),
     ("create", "llamaweights.llama-operator.dev", ""),
     ("delete", "llamaweights.llama-operator.dev", ""),

@@ -36,6 +36,8 @@ from llama_operator.ports import (
     NodeCapacity,
     Owner,
     PodRequest,
+    Quota,
+    QuotaScope,
     Ref,
     Rejected,
     Retry,
@@ -439,6 +441,32 @@ async def test_an_object_is_looked_up_without_its_content(bench: Bench) -> None:
     found = await bench.cluster.look_up(bench.key, Ref("v1", "PersistentVolumeClaim", "chat-0-1-weights"))
     assert found is not None
     assert found["spec"]["resources"]["requests"]["storage"] == "1Gi"
+
+
+async def test_a_namespace_without_quotas_lists_none(bench: Bench) -> None:
+    assert await bench.cluster.quotas(bench.key) == ()
+
+
+@pytest.mark.apiserver
+async def test_quotas_are_listed_with_what_their_controller_counted(real: RealBench) -> None:
+    serving = {"scopeName": "PriorityClass", "operator": "In", "values": ["serving"]}
+    spec = {"hard": {"requests.memory": "8Gi", "pods": "4"}, "scopeSelector": {"matchExpressions": [serving]}}
+    for name in ("team", "new"):
+        meta = {"name": name, "namespace": real.key.namespace}
+        body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": spec}
+        real.rest.create(real.key.namespace, body)
+    status = {"status": {"hard": spec["hard"], "used": {"requests.memory": "1536Mi", "pods": "1"}}}
+    real.rest.patch(real.key.namespace, "resourcequota", "team", change=status, subresource="status")
+    scopes = (QuotaScope("PriorityClass", "In", ("serving",)),)
+    assert await real.cluster.quotas(real.key) == (
+        Quota("new", hard={}, used={}, scopes=scopes),
+        Quota(
+            "team",
+            hard={"requests.memory": 8.0 * 2**30, "pods": 4.0},
+            used={"requests.memory": 1.5 * 2**30, "pods": 1.0},
+            scopes=scopes,
+        ),
+    )
 
 
 @pytest.mark.apiserver

@@ -15,7 +15,18 @@ from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.adapters.reservations import Reservations
 from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
-from llama_operator.ports import Capacity, Key, KubeEvent, Manifest, Owner, PodRequest, Ref, Rejected, SeenEvent
+from llama_operator.ports import (
+    Capacity,
+    Key,
+    KubeEvent,
+    Manifest,
+    Owner,
+    PodRequest,
+    Quota,
+    Ref,
+    Rejected,
+    SeenEvent,
+)
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 from llama_serving.config.source import parse
@@ -49,6 +60,7 @@ class FakeCluster:
         self.late_faults: dict[int, BaseException] = {}  # the call is done, its answer is lost
         self.refusals: dict[str, str] = {}  # kind -> what the API server says to an object that is sent on trial
         self.admission: Callable[[Manifest], str] = _take  # what it says to a new object; empty: nothing against it
+        self.listed: Callable[[], tuple[Quota, ...]] = tuple  # the ResourceQuotas
         self.nodes: list[Manifest] | None = None  # None: the operator may not list them
         self.foreign: list[Manifest] = []  # pods of other namespaces
         self.now = START
@@ -150,6 +162,10 @@ class FakeCluster:
         if found is not None and ref.kind in ("Secret", "ConfigMap"):
             return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}
         return found
+
+    async def quotas(self, key: Key) -> tuple[Quota, ...]:
+        self.call("quotas", lambda: None, write=False)
+        return self.listed()
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         self.call(f"admit {pod.name}", lambda: self._admit(pod, at))

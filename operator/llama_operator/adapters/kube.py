@@ -20,6 +20,7 @@ from llama_operator.adapters.reservations import Reservations
 from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.hashing import short_hash
+from llama_operator.observe.quotas import quota_views
 from llama_operator.ports import (
     EVENTS,
     Capacity,
@@ -28,6 +29,7 @@ from llama_operator.ports import (
     Manifest,
     Owner,
     PodRequest,
+    Quota,
     Ref,
     Rejected,
     Retry,
@@ -227,6 +229,11 @@ class KubeCluster:
         """Get the object, of a Secret or a ConfigMap its metadata."""
         accept = METADATA if ref.kind in _UNREAD else JSON
         return await self._call("GET", path_of(key, ref), accept=accept, fine=(404,))
+
+    async def quotas(self, key: Key) -> tuple[Quota, ...]:
+        """List them without a watch: they are asked for before a rollout only."""
+        found = await self._call("GET", f"/api/v1/namespaces/{key.namespace}/resourcequotas")
+        return quota_views((found or {}).get("items") or ())
 
     async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
         """Take our gate out of the list by a strategic merge, whatever else is in it; 409 is a pod of another uid."""

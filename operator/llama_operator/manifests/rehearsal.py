@@ -50,7 +50,12 @@ def rehearsal_config_map(context: Context, rehearsal: Rehearsal) -> Manifest:
 
 
 def rehearsal_pods(context: Context, rehearsal: Rehearsal) -> list[Manifest]:
-    """Return the pods: the first builds the engine's configuration, the others pull the image on a node each."""
+    """Return the pods: the first builds the engine's configuration, the others pull the image on a node each.
+
+    There are none when it is over.
+    """
+    if rehearsal.over:
+        return []
     (first, _), *others = rehearsal.pods
     # Without a driver the CUDA build of vLLM finds no platform, so a GPU image is only started.
     configures = context.spec.device.resource == CPU

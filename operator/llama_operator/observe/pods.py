@@ -63,6 +63,7 @@ class PodView:
     ended: Ended | None
     restarts: int
     requests: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
     gated: bool = False  # our scheduling gate is on it: the scheduler does not look at it
     admitted: datetime | None = None  # when our gate was removed
     bound: datetime | None = None  # when the scheduler gave it its node
@@ -121,6 +122,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         ended=_ended(status),
         restarts=sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ()),
         requests=pod_requests(body),
+        limits=pod_limits(body),
         gated=is_gated(body),
         admitted=parse_time((meta.get("annotations") or {}).get(names.ANNOTATION_ADMITTED)),
         bound=since(scheduled) if is_true(scheduled) else None,
@@ -215,12 +217,21 @@ def _ended(status: Mapping[str, Any]) -> Ended | None:
 
 def pod_requests(pod: Mapping[str, Any]) -> dict[str, float]:
     """Add up what the scheduler counts: containers and sidecars, or an init container that needs more, and overhead."""
+    return _resources(pod, "requests")
+
+
+def pod_limits(pod: Mapping[str, Any]) -> dict[str, float]:
+    """Add up the limits of the containers as a ResourceQuota counts them."""
+    return _resources(pod, "limits")
+
+
+def _resources(pod: Mapping[str, Any], section: str) -> dict[str, float]:
     spec = pod.get("spec", {})
-    total = _sum(spec.get("containers") or ())
+    total = _sum(spec.get("containers") or (), section)
     peak: dict[str, float] = {}
     sidecars: dict[str, float] = {}
     for container in spec.get("initContainers") or ():
-        step = _add(sidecars, _sum([container]))
+        step = _add(sidecars, _sum([container], section))
         peak = {name: max(peak.get(name, 0), step.get(name, 0)) for name in peak | step}
         if container.get("restartPolicy") == "Always":
             sidecars = step
@@ -235,9 +246,9 @@ def _add(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
 
 
-def _sum(containers: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def _sum(containers: Iterable[Mapping[str, Any]], section: str) -> dict[str, float]:
     total: dict[str, float] = defaultdict(float)
     for container in containers:
-        for name, amount in ((container.get("resources") or {}).get("requests") or {}).items():
+        for name, amount in ((container.get("resources") or {}).get(section) or {}).items():
             total[name] += float(parse(str(amount)))
     return dict(total)

@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_operator.observe.causes.cause import PodCause
 from llama_operator.observe.pods import PodView, pod_view
+from llama_operator.ports import Quota
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason
 
@@ -39,7 +40,8 @@ class Refusal:
 class AdmissionAnswer:
     """What the API server said to the objects of a group when they were sent on trial (``dryRun=All``).
 
-    ``missing``: what the pods name and cannot have, as reason and sentence.
+    ``missing``: what the pods name and cannot have, as reason and sentence. ``quotas``: those of the namespace; none
+    where the operator may not list them.
     """
 
     rehearsal: str  # key of the rehearsal for which it was asked
@@ -48,6 +50,7 @@ class AdmissionAnswer:
     failures: int = 0  # answers in a row that were no acceptance
     retry: str = ""  # why it could not be asked; empty when it could
     missing: tuple[tuple[Reason, str], ...] = ()
+    quotas: tuple[Quota, ...] = ()
 
 
 @dataclass(frozen=True)

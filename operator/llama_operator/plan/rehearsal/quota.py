@@ -1,71 +1,100 @@
-"""A quota that refuses a new group beside the old ones, and would take it in the place of one.
+"""Whether the ResourceQuotas of the namespace take the new groups of a rollout, in their turns.
 
-Where a group leaves before a new one comes, the quota gets back what the old one has. With ``used`` and ``limited`` as
-the API server told them, of each resource that is short:
+Where a group leaves before a new one comes (drain), a quota gets back what its pods have; where the new one comes first
+(surge), it must take one more. Of each resource that a quota limits and that the objects of a group count, for each
+number ``k`` of groups that were changed:
 
-    used - old + new                          <= limited    the first new group
-    used - groups * old + replicas * new      <= limited    the last one
+    drain    used - (the k smallest old groups)     + k * new <= hard
+    surge    used - (the k - 1 smallest old groups) + k * new <= hard
 
-where ``old`` and ``new`` are what a group's objects count. A resource that is not known to be in them is not given
-back.
+for as many groups as there are now: those that ``replicas`` asks for besides take nothing from what serves. The quotas
+are those that were listed; without the right to list them, those that refused an object on trial, with the numbers of
+the refusal. Pods made since then are in none of these numbers.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.observe.causes.cause import PodCause
+from llama_operator.observe.pods import PodView
+from llama_operator.observe.rehearsal import AdmissionAnswer, Refusal
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import stable_spec
+from llama_operator.plan.groups.template import GroupTemplate, stable_spec
 from llama_operator.plan.placement.group_request import stage_requests
+from llama_operator.plan.placement.shortage import show_quantity
+from llama_operator.plan.sentences import rehearsal as sentences
 from llama_operator.plan.settings import STAGER_MEMORY_LIMIT
+from llama_operator.ports import Quota, QuotaScope
 
 _ROUNDING: Final = 1e-6  # of sums of floats
 #: Objects of a group beside its pods, under the names by which a quota may count them.
 _ONE_A_GROUP: Final = (
     "services", "count/services", "configmaps", "count/configmaps", "count/networkpolicies.networking.k8s.io",
 )  # fmt: skip
+_PODS: Final = ("pods", "count/pods")
+
+Counts = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class LeavingGroups:
-    """Groups of one shape, each of which leaves before a new one comes."""
+class Turns:
+    """What the objects of the new groups count, and of those in whose places they come."""
 
-    spec: LlamaDeploymentSpec
-    there: int
-    replicas: int  # that take their places
+    new: Counts  # of one group
+    old: tuple[Counts, ...]
+    beside: bool  # each new group comes before an old one leaves
 
-    def give_back(self, quota: PodCause, new: LlamaDeploymentSpec) -> bool:
-        """Return whether the quota takes groups of ``new`` in the places of these."""
-        requested, (used, limited) = _amounts(quota.other), _told(quota.said)
-        old_counts, new_counts = group_counts(self.spec), group_counts(new)
-        known = requested.keys() & used.keys() & limited.keys() & old_counts.keys() & new_counts.keys()
-        if not requested or requested.keys() != known:
-            return False
-        for name in requested:
-            first = used[name] - old_counts[name] + new_counts[name]
-            last = used[name] - self.there * old_counts[name] + self.replicas * new_counts[name]
-            if max(first, last) > limited[name] + _ROUNDING:
-                return False
-        return True
+    def why_refused(self, quota: Quota) -> str:
+        """Say which resource of the quota is too small; empty where it takes the groups."""
+        for name in sorted(quota.hard.keys() & quota.used.keys() & self.new.keys()):
+            back, smallest = 0.0, sorted(counts.get(name, 0.0) for counts in self.old)
+            for changed in range(1, max(len(smallest), 1) + 1):
+                leaving = changed - 1 if self.beside else changed
+                back = sum(smallest[:leaving])
+                new = changed * self.new[name]
+                if new > 0 and quota.used[name] - back + new > quota.hard[name] + _ROUNDING:
+                    return sentences.quota_too_small(
+                        quota.name, resource=name, groups=changed, new=show_quantity(new), back=show_quantity(back),
+                        used=show_quantity(quota.used[name]), hard=show_quantity(quota.hard[name]),
+                    )  # fmt: skip
+        return ""
 
 
-def leaving_groups(stable: StableTemplate, state: PlanState) -> LeavingGroups | None:
-    """Return the groups that are there; None where they are not all of the stable template, or it cannot be read."""
-    if any(group.id.pod_hash != stable.pod_hash for group in state.groups):
-        return None
-    spec, partition = stable_spec(stable), state.spec.rollout.partition
-    there = sum(group.id.ordinal >= partition for group in state.groups)
-    return LeavingGroups(spec, there, max(state.spec.replicas - partition, 0)) if spec else None
+def why_quota_refuses(template: GroupTemplate, state: PlanState, *, beside: bool) -> str:
+    """Say which quota does not take groups of the template; empty where all take them, or nobody was asked yet.
+
+    ``beside``: one more group comes before each old one leaves.
+    """
+    answer = state.snapshot.rehearsal.admission
+    if answer is None or answer.rehearsal != template.spec_hash:
+        return ""
+    stable = state.snapshot.status.stable
+    leaving, before = _leaving(template, state, answer), stable_spec(stable) if stable else None
+    for quota in _quotas(answer, template.spec):
+        counted = before is not None and counts_pods_of(before, quota)
+        turns = Turns(group_counts(template.spec), leaving if counted else ({},) * len(leaving), beside)
+        if said := turns.why_refused(_without_rehearsal(quota, state, answer)):
+            return said
+    return ""
+
+
+def is_judged(refusal: Refusal, spec: LlamaDeploymentSpec) -> bool:
+    """Return whether a refusal is that of a quota whose numbers are known, so that ``Turns`` judge it."""
+    if refusal.quota is None:
+        return False
+    requested, told = _amounts(refusal.quota.other), told_quota(refusal.quota)
+    known = requested.keys() & told.used.keys() & told.hard.keys() & group_counts(spec).keys()
+    return bool(requested) and requested.keys() == known
 
 
 def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
     """Return what the objects of a group count, under the names of a ResourceQuota."""
     pods, requests = spec.sharding.pipeline, stage_requests(spec)
-    counts = dict.fromkeys(_ONE_A_GROUP, 1.0) | {"pods": float(pods), "count/pods": float(pods)}
+    counts = dict.fromkeys(_ONE_A_GROUP, 1.0) | dict.fromkeys(_PODS, float(pods))
     for name in ("cpu", "memory"):
         counts[name] = counts[f"requests.{name}"] = pods * requests[name]
     counts["limits.memory"] = pods * float(parse(spec.resources.memory) + parse(STAGER_MEMORY_LIMIT))
@@ -74,10 +103,67 @@ def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
     return counts
 
 
-def _told(said: str) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Read ``used: a=1,b=2, limited: a=3,b=4``."""
-    used, _, limited = said.partition(", limited: ")
-    return _amounts(used.removeprefix("used: ")), _amounts(limited)
+def _leaving(template: GroupTemplate, state: PlanState, answer: AdmissionAnswer) -> tuple[Counts, ...]:
+    """Return what each group counts that leaves for one of the template."""
+    wanted, partition = state.ordinals, state.spec.rollout.partition
+    return tuple(
+        dict.fromkeys(_ONE_A_GROUP, 1.0) | _pod_counts(group.pods, answer)
+        for group in state.groups
+        if group.id.ordinal not in wanted or (group.id.ordinal >= partition and group.id.pod_hash != template.pod_hash)
+    )
+
+
+def _without_rehearsal(quota: Quota, state: PlanState, answer: AdmissionAnswer) -> Quota:
+    """Take off what the rehearsal's pods use: they are gone when the first group comes."""
+    used = _pod_counts((one.pod for one in state.snapshot.rehearsal.pods if not one.pod.finished), answer)
+    return replace(quota, used={name: amount - used.get(name, 0.0) for name, amount in quota.used.items()})
+
+
+def _pod_counts(pods: Iterable[PodView], answer: AdmissionAnswer) -> dict[str, float]:
+    """Return what the pods count that were there when the quotas were listed."""
+    listed = answer.at - timedelta(seconds=1)  # moments of creation are cut to seconds
+    there = [pod for pod in pods if pod.created < listed]
+    counts = dict.fromkeys(_PODS, float(len(there)))
+    for pod in there:
+        asked = {f"requests.{name}": amount for name, amount in pod.requests.items()}
+        asked |= {f"limits.{name}": amount for name, amount in pod.limits.items()}
+        counts |= {name: counts.get(name, 0.0) + amount for name, amount in asked.items()}
+    return counts | {name: counts.get(f"requests.{name}", 0.0) for name in ("cpu", "memory")}
+
+
+def _quotas(answer: AdmissionAnswer, spec: LlamaDeploymentSpec) -> Sequence[Quota]:
+    """Return the quotas that count a group's pods: those listed, and those told by a refusal."""
+    listed = [quota for quota in answer.quotas if counts_pods_of(spec, quota)]
+    names = {quota.name for quota in answer.quotas}
+    told = [told_quota(one.quota) for one in answer.refusals if one.quota and is_judged(one, spec)]
+    return [*listed, *(quota for quota in told if quota.name not in names)]
+
+
+def counts_pods_of(spec: LlamaDeploymentSpec, quota: Quota) -> bool:
+    """Return whether the quota counts the pods of a group."""
+    return all(_applies(scope, spec) for scope in quota.scopes)
+
+
+def _applies(scope: QuotaScope, spec: LlamaDeploymentSpec) -> bool:
+    """Return whether a scope holds the pods of a group, which have requests and no end.
+
+    A class that the namespace's default gives them is not known: then it does not.
+    """
+    if scope.name in ("NotBestEffort", "NotTerminating"):
+        return scope.operator == "Exists"
+    if scope.name != "PriorityClass":
+        return False
+    name = spec.placement.priority_class_name
+    verdicts = {
+        "In": name in scope.values, "NotIn": name not in scope.values, "Exists": bool(name), "DoesNotExist": not name,
+    }  # fmt: skip
+    return verdicts.get(scope.operator, False)
+
+
+def told_quota(refusal: PodCause) -> Quota:
+    """Return what a refusal tells of its quota: ``used: a=1,b=2, limited: a=3,b=4``."""
+    used, _, limited = refusal.said.partition(", limited: ")
+    return Quota(refusal.name, hard=_amounts(limited), used=_amounts(used.removeprefix("used: ")))
 
 
 def _amounts(text: str) -> dict[str, float]:

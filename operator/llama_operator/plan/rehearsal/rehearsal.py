@@ -23,7 +23,7 @@ from llama_operator.plan.explain import explain_start
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.naming import rehearsal_pod_name
-from llama_operator.plan.rehearsal.quota import LeavingGroups
+from llama_operator.plan.rehearsal.quota import is_judged, why_quota_refuses
 from llama_operator.plan.sentences import rehearsal as sentences
 from llama_serving.config import names
 from llama_serving.config.backoff import doubling_pause
@@ -44,12 +44,16 @@ _LONGEST = 400  # characters of what somebody else said
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What is to be tried: the template, in a pod anywhere, and its image in a pod on each of these nodes."""
+    """What is to be tried: the template, in a pod anywhere, and its image in a pod on each of these nodes.
+
+    ``over``: it has passed, and only the API server is asked again: a strategy waits, maybe for room in a quota.
+    """
 
     deployment: str
     template: GroupTemplate
     nodes: tuple[str, ...]
     ask_admission: bool
+    over: bool = False
 
     @property
     def key(self) -> str:
@@ -59,6 +63,8 @@ class Rehearsal:
     @property
     def pods(self) -> tuple[tuple[str, str], ...]:
         """Name and node of each pod; the first one, which may run anywhere, builds the configuration."""
+        if self.over:
+            return ()
         places = enumerate(("", *self.nodes))
         return tuple((rehearsal_pod_name(self.deployment, self.key, index), node) for index, node in places)
 
@@ -72,18 +78,18 @@ class RehearsalVerdict:
     message: str
 
 
-def rehearsal_of(template: GroupTemplate, nodes: tuple[str, ...], state: PlanState) -> Rehearsal:
+def rehearsal_of(template: GroupTemplate, nodes: tuple[str, ...], state: PlanState, *, over: bool = False) -> Rehearsal:
     """Return what is to be tried of a template now."""
     due = _admission_due(state.snapshot.rehearsal.admission, template.spec_hash, state.now)
-    return Rehearsal(state.snapshot.key.name, template, nodes, due)
+    return Rehearsal(state.snapshot.key.name, template, nodes, due, over)
 
 
-def judge_rehearsal(rehearsal: Rehearsal, state: PlanState, *, leaving: LeavingGroups | None) -> RehearsalVerdict:
+def judge_rehearsal(rehearsal: Rehearsal, state: PlanState, *, beside: bool) -> RehearsalVerdict:
     """Return how the rehearsal stands: the first failure, else what is still to come.
 
-    ``leaving``: the groups that give back what they have before each new one comes; None where new ones come first.
+    ``beside``: new groups come before old ones leave, so a quota must take one more.
     """
-    parts = [_admission(rehearsal, state.snapshot.rehearsal, leaving), *_pods(rehearsal, state)]
+    parts = [_admission(rehearsal, state, beside=beside), *_pods(rehearsal, state)]
     for outcome in ("failed", "running"):
         found = next((part for part in parts if part.outcome == outcome), None)
         if found:
@@ -101,15 +107,16 @@ def rehearsal_deletes(rehearsal: Rehearsal | None, state: PlanState) -> tuple[De
     return tuple(DeletePod(pod.name, pod.uid, "the rehearsal does not need it any more", 0) for pod in gone)
 
 
-def _admission(rehearsal: Rehearsal, view: RehearsalView, leaving: LeavingGroups | None) -> RehearsalVerdict:
-    answer = view.admission
+def _admission(rehearsal: Rehearsal, state: PlanState, *, beside: bool) -> RehearsalVerdict:
+    answer, template = state.snapshot.rehearsal.admission, rehearsal.template
     if answer is None or answer.rehearsal != rehearsal.key:
         return _runs(rehearsal, sentences.admission_asked())
-    new = rehearsal.template.spec
-    refused = [one for one in answer.refusals if not (one.quota and leaving and leaving.give_back(one.quota, new))]
+    refused = [one for one in answer.refusals if not is_judged(one, template.spec)]
     if refused:
         text = sentences.admission_refused(refused[0].text, more=len(refused) - 1)
         return RehearsalVerdict("failed", Reason.API_REJECTED, text)
+    if too_small := why_quota_refuses(template, state, beside=beside):
+        return RehearsalVerdict("failed", Reason.API_REJECTED, too_small)
     if answer.missing:
         text = sentences.references_missing(tuple(said for _, said in answer.missing))
         return RehearsalVerdict("failed", answer.missing[0][0], text)
@@ -168,7 +175,7 @@ def _is_retried(one: RehearsalPod, now: datetime) -> bool:
 
 
 def asked_again(answer: AdmissionAnswer) -> datetime | None:
-    """Return when the API server is asked again; None where it took everything."""
+    """Return when the API server is asked again about what it refused; None where it took everything."""
     if not answer.failures:
         return None
     first = BUSY_PAUSE if answer.retry else FIRST_PAUSE
@@ -179,8 +186,7 @@ def asked_again(answer: AdmissionAnswer) -> datetime | None:
 def _admission_due(answer: AdmissionAnswer | None, key: str, now: datetime) -> bool:
     if answer is None or answer.rehearsal != key:
         return True
-    then = asked_again(answer)
-    return then is not None and now >= then
+    return now >= (asked_again(answer) or answer.at + timedelta(seconds=LONGEST_PAUSE))
 
 
 def _mine(rehearsal: Rehearsal, view: RehearsalView) -> Sequence[RehearsalPod]:

@@ -11,7 +11,6 @@ from llama_operator.api.v1alpha1.status import RehearsalStatus, RolloutStatus, S
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.rehearsal.nodes import rehearsal_nodes
-from llama_operator.plan.rehearsal.quota import leaving_groups
 from llama_operator.plan.rehearsal.rehearsal import Rehearsal, RehearsalVerdict, judge_rehearsal, rehearsal_of
 from llama_operator.plan.rollout.strategy import Choice, choose
 from llama_operator.plan.sentences import rehearsal as sentences
@@ -41,9 +40,11 @@ def decide(
     choice = choose(state, stable.template_hash, desired)
     if before is None and not _is_rehearsed(choice, state):
         return StartDecision(choice)
-    if before and (before.outcome == "passed" or not _is_rehearsed(choice, state)):
+    if before and not _is_rehearsed(choice, state):
         return StartDecision(choice, before)
-    rehearsal = _rehearsed(state, stable, desired, before=before, drains=choice.strategy == "drain")
+    if before and before.outcome == "passed":
+        return StartDecision(choice if _is_admission_known(desired, state) else _asks_anew(desired), before)
+    rehearsal = _rehearsed(state, stable, desired, before=before)
     known = rehearsal.outcome == "running" and not choice.strategy  # what is in the way, and need not be looked for
     if rehearsal.outcome == "passed" or known:
         return StartDecision(choice, rehearsal)
@@ -59,12 +60,22 @@ def is_undecided(rollout: RolloutStatus) -> bool:
 def pending_rehearsal(
     rollout: RolloutStatus | None, desired: GroupTemplate | None, state: PlanState
 ) -> Rehearsal | None:
-    """Return the rehearsal that the rollout waits for; None where it waits for none."""
+    """Return the rehearsal of a rollout that has no strategy yet; None where there is none."""
     if rollout is None or desired is None or rollout.key != desired.spec_hash or not is_undecided(rollout):
         return None
-    if rollout.rehearsal is None or rollout.rehearsal.outcome == "passed":
+    if rollout.rehearsal is None:
         return None
-    return rehearsal_of(desired, rollout.rehearsal.nodes, state)
+    return rehearsal_of(desired, rollout.rehearsal.nodes, state, over=rollout.rehearsal.outcome == "passed")
+
+
+def _is_admission_known(desired: GroupTemplate, state: PlanState) -> bool:
+    answer = state.snapshot.rehearsal.admission
+    return answer is not None and answer.rehearsal == desired.spec_hash
+
+
+def _asks_anew(desired: GroupTemplate) -> Choice:
+    """Another process of the operator has not asked about the quotas on which the strategy depends."""
+    return Choice("", sentences.rehearsal_runs(desired.label, what=sentences.admission_asked()), Reason.REHEARSING)
 
 
 def _is_rehearsed(choice: Choice, state: PlanState) -> bool:
@@ -74,13 +85,13 @@ def _is_rehearsed(choice: Choice, state: PlanState) -> bool:
 
 
 def _rehearsed(
-    state: PlanState, stable: StableTemplate, desired: GroupTemplate, *, before: RehearsalStatus | None, drains: bool
+    state: PlanState, stable: StableTemplate, desired: GroupTemplate, *, before: RehearsalStatus | None
 ) -> RehearsalStatus:
     if before is None:
         nodes = rehearsal_nodes(desired, stable, state)
         before = RehearsalStatus(outcome="running", nodes=nodes, started=state.now.replace(microsecond=0))
-    leaving = leaving_groups(stable, state) if drains else None
-    verdict = judge_rehearsal(rehearsal_of(desired, before.nodes, state), state, leaving=leaving)
+    beside = state.spec.rollout.strategy == "surge"  # auto drains where a quota takes no group beside
+    verdict = judge_rehearsal(rehearsal_of(desired, before.nodes, state), state, beside=beside)
     if verdict.outcome == "running" and before.outcome == "failed":
         return before  # it is tried again, and still held
     return before.model_copy(update=_seen(verdict, before, state))

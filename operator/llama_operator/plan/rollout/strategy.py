@@ -1,10 +1,10 @@
 """Which way a change takes, why, and what it will take: said before the first step.
 
 ``auto``: in place when only the weights change and a group may be out of rotation; else surge when one more group would
-be admitted beside those that are there (plan/placement/admit.py), and then the next one, to the last; else drain when
-the groups that stay are enough for the present load; else nothing, and what is missing. Enough: ``in flight + waiting
-<= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge is left
-out and the load counts as it was last seen.
+be admitted beside those that are there (plan/placement/admit.py), taken by the quotas as far as they are known, and
+then the next one, to the last; else drain when the groups that stay are enough for the present load; else nothing, and
+what is missing. Enough: ``in flight + waiting <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or
+without the right to list nodes, surge is left out and the load counts as it was last seen.
 
 Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy
 begins with groups that could not all come to their place in turn (turns.py).
@@ -20,6 +20,7 @@ from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.placement.admit import WaitingGroup, admit
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.reasons import Explanation
+from llama_operator.plan.rehearsal.quota import why_quota_refuses
 from llama_operator.plan.rollout.durations import measured_seconds
 from llama_operator.plan.rollout.turns import why_no_turn
 from llama_operator.plan.sentences import placement as placement_sentences
@@ -152,7 +153,7 @@ def _missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     if state.snapshot.capacity is None:
         return placement_sentences.nodes_unknown()
     missing = _missing(state, template)
-    return missing.detail if missing else ""
+    return missing.detail if missing else why_quota_refuses(template, state, beside=True)
 
 
 def _missing(state: PlanState, template: GroupTemplate) -> Explanation | None:

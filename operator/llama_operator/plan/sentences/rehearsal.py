@@ -19,6 +19,15 @@ def admission_refused(first: str, *, more: int) -> str:
     return f"{first}; {plural(more, 'further object', 'further objects')} refused" if more else first
 
 
+def quota_too_small(quota: str, *, resource: str, groups: int, new: str, back: str, used: str, hard: str) -> str:
+    asks = f"{plural(groups, 'new group asks', 'new groups ask')} for {resource}={new}"
+    given = f" and {back} comes back from groups that leave before" if back != "0" else ""
+    return (
+        f"the ResourceQuota {quota} allows no more: {asks}{given}, {used} of {hard} are used; raise it, ask"
+        " for less, or free what is used"
+    )
+
+
 def references_missing(texts: tuple[str, ...]) -> str:
     return "; ".join(texts)
 

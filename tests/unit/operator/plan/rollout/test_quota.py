@@ -8,7 +8,10 @@ from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.observe.causes.refusals import refusal_cause
-from llama_operator.plan.rehearsal.quota import LeavingGroups, group_counts
+from llama_operator.observe.quotas import quota_views
+from llama_operator.observe.rehearsal import Refusal
+from llama_operator.plan.rehearsal.quota import Turns, counts_pods_of, group_counts, is_judged, told_quota
+from llama_operator.ports import Quota, QuotaScope
 from tests.fakes.samples import SAMPLES, context_of, whole_plan
 from tests.fakes.world import spec_of
 
@@ -21,12 +24,16 @@ def spec(devices: int = 4, **changes: Any) -> LlamaDeploymentSpec:
     return LlamaDeploymentSpec.model_validate(spec_of(device=device, sharding={"pipeline": 2}, **changes))
 
 
-def given_back(
-    said: str, new: LlamaDeploymentSpec, *, old: LlamaDeploymentSpec | None = None, there: int = 2, replicas: int = 2
-) -> bool:
+def verdict(said: str, new: LlamaDeploymentSpec, *, there: int = 2, beside: bool = False) -> tuple[bool, str]:
+    """Say whether a refusal is judged by its numbers, and what is said about groups that come in the places of others.
+
+    The refusal's own quota is all that is known.
+    """
     cause = refusal_cause(f'pods "x" is forbidden: exceeded quota: team, {said}')
     assert cause is not None
-    return LeavingGroups(old or spec(), there, replicas).give_back(cause, new)
+    quota = told_quota(cause)
+    turns = Turns(group_counts(new), (group_counts(spec()),) * there, beside)
+    return is_judged(Refusal("refused", cause), new), turns.why_refused(quota)
 
 
 def devices(used: int, limited: int) -> str:
@@ -51,18 +58,84 @@ def devices(used: int, limited: int) -> str:
         ("requested: requests.memory=33Gi, used: requests.memory=66Gi, limited: requests.memory=66Gi", spec(4), True),
         ("requested: limits.memory=33Gi, used: limits.memory=132Gi, limited: limits.memory=132Gi",
          spec(4, resources={"memory": "64Gi"}), False),
-        ("requested: requests.storage=9Gi, used: requests.storage=9Gi, limited: requests.storage=9Gi", spec(4), False),
-        ("requested: pods, used: pods=6, limited: pods=6", spec(4), False),
-        ("requested: pods=1, used: pods=six, limited: pods=6", spec(4), False),
     ],
 )  # fmt: skip
 def test_what_is_given_back(said: str, new: LlamaDeploymentSpec, *, fits: bool) -> None:
-    assert given_back(said, new) is fits
+    judged, refused = verdict(said, new)
+    assert judged
+    assert (not refused) is fits, refused
 
 
-def test_more_groups_than_are_there_count() -> None:
-    assert given_back(devices(8, 16), spec(4), there=1, replicas=2)
-    assert not given_back(devices(8, 15), spec(4), there=1, replicas=2)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "requested: requests.storage=9Gi, used: requests.storage=9Gi, limited: requests.storage=9Gi",
+        "requested: pods, used: pods=6, limited: pods=6",
+        "requested: pods=1, used: pods=six, limited: pods=6",
+    ],
+)
+def test_a_refusal_stays_one_where_its_numbers_are_not_known(said: str) -> None:
+    assert verdict(said, spec())[0] is False
+
+
+def test_groups_that_come_beside_need_one_more() -> None:
+    assert verdict(devices(16, 24), spec(4), beside=True)[1] == ""
+    refused = verdict(devices(16, 23), spec(4), beside=True)[1]
+    assert f"the ResourceQuota team allows no more: 1 new group asks for requests.{GPU}=8, 16 of 23 are used" in refused
+    refused = verdict(devices(16, 26), spec(5), beside=True)[1]
+    assert f"2 new groups ask for requests.{GPU}=20 and 8 comes back" in refused
+
+
+def test_where_none_is_there_one_counts() -> None:
+    assert verdict(devices(8, 16), spec(4), there=0)[1] == ""
+    assert verdict(devices(9, 16), spec(4), there=0)[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("scopes", "counts"),
+    [
+        ((), True),
+        ((QuotaScope("NotTerminating"), QuotaScope("NotBestEffort")), True),
+        ((QuotaScope("Terminating"),), False),
+        ((QuotaScope("BestEffort"),), False),
+        ((QuotaScope("CrossNamespacePodAffinity"),), False),
+        ((QuotaScope("PriorityClass", "In", ("serving", "other")),), True),
+        ((QuotaScope("PriorityClass", "In", ("other",)),), False),
+        ((QuotaScope("PriorityClass", "NotIn", ("other",)),), True),
+        ((QuotaScope("PriorityClass", "Exists"),), True),
+        ((QuotaScope("PriorityClass", "DoesNotExist"),), False),
+        ((QuotaScope("NotTerminating"), QuotaScope("PriorityClass", "In", ("other",))), False),
+    ],
+)
+def test_which_quotas_count_the_pods(scopes: tuple[QuotaScope, ...], *, counts: bool) -> None:
+    quota = Quota("team", {}, {}, scopes)
+    assert counts_pods_of(spec(placement={"priorityClassName": "serving"}), quota) is counts
+
+
+def test_a_quota_is_read_with_its_scopes() -> None:
+    selected = [{"scopeName": "PriorityClass", "operator": "In", "values": ["serving"]}]
+    listed = quota_views(
+        [
+            {"metadata": {"name": "b"}},
+            {
+                "metadata": {"name": "a"},
+                "spec": {"scopes": ["NotTerminating"], "scopeSelector": {"matchExpressions": selected}},
+                "status": {
+                    "hard": {"requests.memory": "1Gi", "pods": "3"},
+                    "used": {"requests.memory": "0", "pods": 1},
+                },
+            },
+        ]
+    )
+    assert listed == (
+        Quota(
+            "a",
+            hard={"requests.memory": 2.0**30, "pods": 3.0},
+            used={"requests.memory": 0.0, "pods": 1.0},
+            scopes=(QuotaScope("NotTerminating"), QuotaScope("PriorityClass", "In", ("serving",))),
+        ),
+        Quota("b", hard={}, used={}),
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
