@@ -1,7 +1,7 @@
 """All pods of a group find room, or none keeps any: whole passes of several deployments against our fakes."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 from random import Random
 from typing import Any
 
@@ -117,13 +117,15 @@ async def test_room_for_one_group_is_not_given_twice_in_one_second() -> None:
 async def test_a_group_that_was_placed_in_part_is_taken_back_and_asked_for_ever_more_seldom() -> None:
     town = Town(nodes=2)
     key = town.add("one", gpu_spec())
-    admitted = []
+    admitted, phases = [], []
     for second in range(400):
         given = len(town.cluster.writes)
         await reconcile(town.cluster.bodies(key), edges=town.edges, settings=SETTINGS, now=town.cluster.now)
         if any(what.startswith("admit") for what in town.cluster.writes[given:]):
             admitted.append(second)
             town.cluster.foreign.append(foreign_pod(f"thief-{second}", WHOLE, node="node-0"))
+        rollout = town.status(key).rollout
+        phases.append(rollout.phase if rollout else "")
         town.nodes.tick()
         if not town.halves():  # the thief stays as long as the group is there in halves
             town.cluster.foreign.clear()
@@ -131,6 +133,7 @@ async def test_a_group_that_was_placed_in_part_is_taken_back_and_asked_for_ever_
     assert len(pauses) >= 2, admitted
     assert all(after > 1.4 * before for before, after in pairwise(pauses)), pauses
     assert town.status(key).requeues[0].times >= 2
+    assert [phase for phase, _ in groupby(phases)] == ["", "Failed"], "it fails once"
     town.cluster.foreign.clear()
     await town.seconds(400)
     assert town.status(key).groups_ready == "1/1"

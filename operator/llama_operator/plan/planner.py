@@ -53,7 +53,8 @@ def plan(state: PlanState, memory: AutoscalingMemory = NO_MEMORY) -> Plan:
         return _plan(state, replace(persisted, autoscaling=None))
     found = _plan(state.scaled_to(scaled.target), replace(persisted, autoscaling=scaled.status))
     explanations = found.explanations + scaled.explanations
-    return replace(found, scaling=scaled, explanations=explanations, recheck=min(found.recheck, READING))
+    recheck = max(min(found.recheck, READING), retry_pause(found.persisted, state))
+    return replace(found, scaling=scaled, explanations=explanations, recheck=recheck)
 
 
 def _plan(state: PlanState, before: Persisted) -> Plan:

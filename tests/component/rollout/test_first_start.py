@@ -51,8 +51,11 @@ async def test_a_claim_that_is_missing_fails_the_first_start_which_serves_when_i
     assert condition(world, "Ready")[0] == "True"
 
 
-async def test_pods_that_are_refused_fail_the_first_start_and_are_tried_at_growing_pauses() -> None:
-    world = World(spec_of())
+@pytest.mark.parametrize("scaling", [{}, {"autoscaling": {"minReplicas": 1, "maxReplicas": 2}}])
+async def test_pods_that_are_refused_fail_the_first_start_and_are_tried_at_growing_pauses(
+    scaling: dict[str, object],
+) -> None:
+    world = World(spec_of(**scaling))
     world.cluster.admission = lambda manifest: FORBIDDEN if manifest["kind"] == "Pod" else ""
     rollout = await failed(world, within=90)
     assert rollout.reason == "ApiRejected"

@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import pytest
+
+from llama_operator.observe.pods import pod_view
+from llama_operator.ports import Manifest
+from llama_serving.config import names
 from tests.fakes.world import KEY, World, spec_of
 
 GOLDEN = {"goldenPrompts": [{"prompt": "Capital of France?", "expect": "Paris"}]}
@@ -72,3 +77,44 @@ async def test_weights_that_go_while_their_rollout_runs_do_not_hold_it() -> None
     await world.settle()
     assert phase_and_reason(world) == ("Done", "")
     assert world.status.weights.startswith("v2@")
+
+
+@pytest.mark.parametrize("strategy", ["drain", "surge"])
+@pytest.mark.parametrize("last", [{"contextLength": 1024}, {"contextLength": 2048}, {"contextLength": 4096}])
+@pytest.mark.parametrize("changed", [0, 1])
+async def test_a_spec_that_is_refused_supersedes_the_rollout_that_runs_and_touches_nothing(
+    strategy: str, last: dict[str, int], changed: int
+) -> None:
+    """The next edit goes on from there: to what was rolled out, back to what was before, or to something else."""
+    world = await serving(rollout={"strategy": strategy}, contextLength=2048)
+    before = world.stage_uids()
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=1024))
+    for _ in range(100):
+        await world.seconds(1)
+        rollout = world.status.rollout
+        new = [name for name in world.stage_uids() if name not in before]
+        if rollout and rollout.phase == "RollingOut" and new and rollout.step.startswith(str(changed)):
+            break
+    serving_then = {pod["metadata"]["name"] for pod in world.cluster.pods() if in_rotation(pod)}
+    world.cluster.edit(KEY, lambda spec: spec.update(contextLength=9000))
+    await world.seconds(3)
+    assert phase_and_reason(world) == ("Held", "LayoutRefused")
+    assert [one.outcome for one in world.status.history] == ["superseded"]
+    await world.seconds(60)
+    assert phase_and_reason(world) == ("Held", "LayoutRefused")
+    assert len(world.status.history) == 1
+    assert serving_then <= {pod["metadata"]["name"] for pod in world.cluster.pods() if in_rotation(pod)}
+    assert world.status.groups_ready == "2/2", world.status.message
+    world.cluster.edit(KEY, lambda spec: spec.update(last))
+    await world.settle()
+    assert phase_and_reason(world)[0] in ("Done", "")
+    assert (world.status.reason, world.status.groups_ready) == ("Serving", "2/2")
+    assert len({pod["metadata"]["labels"][names.LABEL_POD_HASH] for pod in stage_pods(world)}) == 1
+
+
+def stage_pods(world: World) -> list[Manifest]:
+    return [pod for pod in world.cluster.pods() if names.LABEL_STAGE in pod["metadata"]["labels"]]
+
+
+def in_rotation(pod: Manifest) -> bool:
+    return pod_view(pod).in_rotation is True

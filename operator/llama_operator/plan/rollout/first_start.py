@@ -2,7 +2,8 @@
 
 What gives up any other rollout fails this one: phase ``Failed``, with the first cause. The pods stay, for whoever looks
 at them, and are tried again: by the kubelet, which pulls and starts at growing pauses, by the scheduler, and by the
-operator (``retry_pause``). It has failed until a group serves, or the spec changes, or what was missing is there.
+operator (``retry_pause``). It has failed until a group serves, or the spec changes, or nothing stands against it any
+more.
 """
 
 from datetime import UTC, datetime
@@ -12,11 +13,12 @@ from llama_operator.api.v1alpha1.status import RolloutStatus
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, template_identity
 from llama_operator.plan.groups.template_hash import verification_hash
+from llama_operator.plan.naming import GroupId
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.rollback import rollback_cause
 from llama_operator.plan.sentences import rollout as sentences
-from llama_operator.plan.standstill import LIMITS
+from llama_operator.plan.standstill import LIMITS, standstill
 from llama_serving.config.reasons import Reason
 
 #: Seconds between tries to write what the API server refused: a third of the time since it failed, within these.
@@ -34,7 +36,7 @@ def first_start(rollout: RolloutStatus | None, desired: GroupTemplate, state: Pl
         return failed  # what the last pass saw was of another spec
     cause = rollback_cause(desired, state, since=_EVER)
     if cause is None:
-        return failed if failed and failed.reason not in {reason.value for reason in LIMITS} else None
+        return failed if failed and _still_stuck(failed, desired, state) else None
     if failed and failed.reason == cause.reason:
         return failed
     return _failed(desired, cause, state)
@@ -51,6 +53,18 @@ def retry_pause(persisted: Persisted, state: PlanState) -> float:
     if rollout is None or rollout.phase != "Failed" or rollout.reason != Reason.API_REJECTED or rollout.ended is None:
         return 0.0
     return min(max((state.now - rollout.ended).total_seconds() / 3, SHORTEST_PAUSE), LONGEST_PAUSE)
+
+
+def _still_stuck(failed: RolloutStatus, desired: GroupTemplate, state: PlanState) -> bool:
+    """Return whether a group waits for somebody still, however short: what is tried again moves for a moment.
+
+    What was no standstill, such as an engine that fails, is over when a group serves.
+    """
+    if failed.reason not in {reason.value for reason in LIMITS}:
+        return True
+    ids = (GroupId(state.snapshot.key.name, ordinal, desired.pod_hash) for ordinal in state.ordinals)
+    pods = {group.id: group.pods for group in state.groups}
+    return any(standstill(pods.get(one, ()), state, group=one.name, since=_EVER) for one in ids)
 
 
 def _failed(desired: GroupTemplate, cause: Explanation, state: PlanState) -> RolloutStatus:

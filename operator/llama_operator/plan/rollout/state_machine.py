@@ -14,10 +14,9 @@ rollout from what is there, whatever phase the present one is in.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from llama_operator.api.v1alpha1.status import PastRollout, RolloutStatus, StableTemplate
+from llama_operator.api.v1alpha1.status import RolloutStatus, StableTemplate
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate, persisted_template, template_identity, template_label
 from llama_operator.plan.groups.template_hash import verification_hash
@@ -32,6 +31,7 @@ from llama_operator.plan.rollout.canary import (
 )
 from llama_operator.plan.rollout.decision import StartDecision, decide, is_undecided
 from llama_operator.plan.rollout.first_start import first_start
+from llama_operator.plan.rollout.history import with_history
 from llama_operator.plan.rollout.preview import preview_rollout
 from llama_operator.plan.rollout.progress import explain_progress, updated_ordinals
 from llama_operator.plan.rollout.rollback import rollback_cause
@@ -39,8 +39,6 @@ from llama_operator.plan.rollout.strategy import Choice, pod_hash_for
 from llama_operator.plan.rollout.unmade import hold_unmade
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reasons import Reason
-
-KEPT = 10  # past rollouts
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def start(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> Per
     before = last.to if last and rolling_out else template_label(stable.id, stable.pod_hash)
     started = replace(persisted, rollout=_started(persisted, desired, before, state=state))
     if last and running:
-        return _with_history(started, last, "superseded", why=sentences.rollout_superseded(), now=state.now)
+        return with_history(started, last, "superseded", why=sentences.rollout_superseded(), now=state.now)
     return started
 
 
@@ -133,21 +131,6 @@ def _with_pod_hash(desired: GroupTemplate, choice: Choice, persisted: Persisted)
     if stable is None or desired.spec_hash == stable.key:
         return desired
     return replace(desired, pod_hash=pod_hash_for(choice, stable, desired))
-
-
-def _with_history(persisted: Persisted, rollout: RolloutStatus, outcome: str, *, why: str, now: datetime) -> Persisted:
-    past = PastRollout.model_validate(
-        {
-            "from": rollout.before,
-            "to": rollout.to,
-            "outcome": outcome,
-            "reason": rollout.reason if outcome == "rolledBack" else "",
-            "message": why,
-            "seconds": max(int((now - rollout.started).total_seconds()), 0),
-            "started": rollout.started,
-        }
-    )
-    return replace(persisted, history=(past, *persisted.history)[:KEPT])
 
 
 def _roll_out(persisted: Persisted, templates: Templates, state: PlanState) -> Persisted:
@@ -226,7 +209,7 @@ def complete(persisted: Persisted, desired: GroupTemplate, state: PlanState) -> 
     update = {"phase": "Done", "reason": "", "message": message, "step": f"{replicas} of {replicas}", "counts": counts}
     done = rollout.model_copy(update=update | _ended(state))
     ended = replace(persisted, rollout=done, stable=persisted_template(desired))
-    return _with_history(ended, done, "done", why=message, now=state.now)
+    return with_history(ended, done, "done", why=message, now=state.now)
 
 
 def _end_roll_back(persisted: Persisted, stable: GroupTemplate | None, state: PlanState) -> Persisted:
@@ -239,7 +222,7 @@ def _end_roll_back(persisted: Persisted, stable: GroupTemplate | None, state: Pl
     counts = count_requests(state.snapshot, rollout.counter_baselines, pair)
     update = {"phase": "Held", "step": f"0 of {len(every)}", "counts": counts}
     held = rollout.model_copy(update=update | _ended(state))
-    return _with_history(replace(persisted, rollout=held), held, "rolledBack", why=rollout.message, now=state.now)
+    return with_history(replace(persisted, rollout=held), held, "rolledBack", why=rollout.message, now=state.now)
 
 
 def _ended(state: PlanState) -> dict[str, object]:

@@ -12,6 +12,7 @@ from llama_operator.plan.groups.template import asked_key, is_asked_again, templ
 from llama_operator.plan.persisted import Persisted
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.rollout.decision import is_undecided
+from llama_operator.plan.rollout.history import with_history
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reason_catalogue import FAILURES
 from llama_serving.config.reasons import Reason
@@ -21,18 +22,31 @@ def hold_unmade(persisted: Persisted, obstacle: Explanation | None, state: PlanS
     """Hold the rollout of a spec from which no group could be made.
 
     ``obstacle``: what is in the way; None, or one that passes, while that is not known. A rollout that runs is left
-    alone, and one that these weights were given up in. What is no edit, such as weights that serve and are looked at
-    again, holds nothing.
+    alone until the spec asks for another one, which supersedes it: groups that it changed stay. So is one that these
+    weights were given up in. What is no edit, such as weights that serve and are looked at again, holds nothing.
     """
     last, key = persisted.rollout, asked_key(state.spec)
-    if last and (last.phase in ("RollingOut", "RollingBack") or _was_given_up(last, obstacle, state)):
+    runs = last is not None and last.phase == "RollingOut"
+    if last and (last.phase == "RollingBack" or _was_given_up(last, obstacle, state)):
+        return persisted
+    if last and runs and not _asks_for_another(last, obstacle, state):
         return persisted
     if obstacle is None or obstacle.reason not in FAILURES or is_asked_again(persisted.stable, state.spec):
         stale = last is not None and _is_unmade(last) and last.key != key
         return replace(persisted, rollout=None) if stale else persisted
     held = last if last and last.key == key else _held(persisted, key, state)
     why = {"reason": obstacle.reason.value, "message": obstacle.detail, "preview": RolloutPreview(why=obstacle.detail)}
-    return replace(persisted, rollout=held.model_copy(update=why))
+    after = replace(persisted, rollout=held.model_copy(update=why))
+    if last and runs:
+        return with_history(after, last, "superseded", why=sentences.rollout_superseded(), now=state.now)
+    return after
+
+
+def _asks_for_another(last: RolloutStatus, obstacle: Explanation | None, state: PlanState) -> bool:
+    """Return whether the spec asks for something else than what is rolled out: that had a layout, and these weights."""
+    if obstacle is not None and obstacle.reason is Reason.LAYOUT_REFUSED:
+        return True
+    return state.model_weights is not None and state.model_weights.name != last.weights
 
 
 def _was_given_up(last: RolloutStatus, obstacle: Explanation | None, state: PlanState) -> bool:
