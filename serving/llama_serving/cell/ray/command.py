@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.cell.entrypoints import RAY_START_MODULE
+from llama_serving.cell.ray.nccl_log import nccl_environment
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
@@ -76,6 +77,8 @@ def _command(
         "--block",
     )
     environment = dict(base) | ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    if me.config.layout.device == "gpu":
+        environment = nccl_environment(interface=interface) | environment  # what the pod's own says of NCCL holds
     return RayCommand(arguments=(python, "-m", RAY_START_MODULE, "start", *arguments, *common), environment=environment)
 
 
@@ -107,5 +110,4 @@ def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, st
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
         "VLLM_HOST_IP": me.ip,
         "GLOO_SOCKET_IFNAME": interface,
-        "NCCL_SOCKET_IFNAME": interface,
     }
