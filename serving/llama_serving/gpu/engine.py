@@ -23,7 +23,7 @@ RAY_BACKEND = "ray"
 class GpuStagesEngine(stock.VLLMEngine):  # type: ignore[misc]
     """Starts vLLM with ``GpuStagesExecutor``; all else is stock."""
 
-    def _prepare_engine_config(self, callback_ctx: Any) -> tuple[Any, Any, Any]:
+    def _prepare_engine_config(self, callback_ctx: Any) -> tuple[Any, Any, Any]:  # noqa: ARG002  # stock's signature
         """Build the config in this process, which sees all devices of its pod.
 
         Stock does it in a task of its own, which imports vLLM once more, in any pod of the group.

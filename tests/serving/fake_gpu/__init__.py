@@ -1,4 +1,4 @@
-"""A fake GPU for tests: to Ray, to vLLM's Ray executor and to a supervisor its devices are GPUs; it computes on the CPU.
+"""A fake GPU for tests: a GPU to Ray, to vLLM's Ray executor and to a supervisor, that computes on the CPU.
 
 vLLM finds it as a platform plug-in, by an entry point that ``plugin`` writes.
 """

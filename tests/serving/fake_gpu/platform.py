@@ -30,7 +30,7 @@ class FakeGpuPlatform(CpuPlatform):  # type: ignore[misc]
 
     @classmethod
     def check_and_update_config(cls, vllm_config: Any) -> None:
-        """As the CPU platform, but without its start method: CUDA leaves that to vLLM, which exports RAY_ADDRESS then."""
+        """As on a CPU, but without its start method: CUDA leaves that to vLLM, which exports RAY_ADDRESS then."""
         before = os.environ.get(_START_METHOD)
         super().check_and_update_config(vllm_config)
         if before is None:

@@ -13,6 +13,7 @@ from llama_serving.cell.ray.nccl_log import nccl_environment
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
+from llama_serving.config.addresses import url_host
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
@@ -44,7 +45,7 @@ def worker_command(
     me: Identity, *, leader_ip: str, python: str, temp: Path, base: Mapping[str, str], interface: str
 ) -> RayCommand:
     """Return the command of a worker: a raylet that joins the leader."""
-    arguments = (f"--address={leader_ip}:{names.PORT_RAY_GCS}",)
+    arguments = (f"--address={url_host(leader_ip)}:{names.PORT_RAY_GCS}",)
     command = _command(me, arguments, python=python, temp=temp, base=base, interface=interface)
     return RayCommand(command.arguments, command.environment | _ahead(me))
 
