@@ -13,7 +13,7 @@ from llama_serving.cell.ray.nccl_log import nccl_environment
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
-from llama_serving.config.addresses import url_host
+from llama_serving.config.names import url_host
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
