@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(900), pytest.mark.filterw
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 TENSOR = 2
-START = 300  # seconds; 75 on two idle cores
+START = 300  # seconds; four ranks import vLLM beside replica and engine core
 PROMPT = [0, 17, 301, 44, 9, 260, 5, 88]
 TOKENS = 24
 NETWORK_DEVICE = "rdma/hca"

@@ -3,11 +3,13 @@
 The operator writes one ``CellConfig`` per group into a ConfigMap; every stage mounts it at ``names.CELL_CONFIG_PATH``.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 EngineOption = bool | int | float | str
+
+_HUGE_PAGES: Final = "hugepages-"
 
 
 class Frozen(BaseModel):
@@ -67,3 +69,11 @@ class CellConfig(Frozen):
     timeouts: CellTimeouts = CellTimeouts()
     extra_resources: tuple[str, ...] = Field(default=(), description="extended resources beside the devices, by name")
     staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")
+
+    @property
+    def fabric(self) -> tuple[str, ...]:
+        """Name the network devices among ``extra_resources``: the pod asked for a faster network between nodes.
+
+        All but huge pages, which drivers of such a network also want.
+        """
+        return tuple(sorted(name for name in self.extra_resources if not name.startswith(_HUGE_PAGES)))

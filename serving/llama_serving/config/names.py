@@ -106,6 +106,11 @@ HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"
 
 
+def url_host(address: str) -> str:
+    """Return the host part of a URL or of host:port: an IPv6 address needs brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
 def weights_path(digest: str) -> str:
     """Folder of some staged weights, the same on every stage: ``WeightsRef.path`` of what was not mounted."""
     return f"{WEIGHTS_MOUNT}/{digest.removeprefix('sha256:')[:16]}"

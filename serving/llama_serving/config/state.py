@@ -1,12 +1,16 @@
 """What a stage says of itself on ``GET :8080/llama/state``, from its first second on. Read by the operator."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
 from llama_serving.config.desired import Measurement, StagingState, SwapState
 from llama_serving.config.reasons import CellReason
+
+#: What NCCL takes between nodes where it finds nothing faster: TCP.
+NCCL_SOCKET: Final = "NET/Socket"
 
 
 class Phase(StrEnum):

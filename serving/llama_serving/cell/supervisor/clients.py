@@ -22,9 +22,9 @@ from llama_serving.cell.shared.serve_config import APP_NAME
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
-from llama_serving.config.addresses import url_host
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.error_text import error_text
+from llama_serving.config.names import url_host
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.supervisor.ports import Clock, Control, TransportLog
 from llama_serving.cell.supervisor.role import Role
 from llama_serving.config.desired import DesiredState
-from llama_serving.config.fabric import fabric_resources
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
@@ -136,7 +135,7 @@ class Supervisor:
             measurement=facts.measurement,
             tokens_per_second=facts.tokens_per_second,
             transports=self._transports,
-            fabric=fabric_resources(self._me.config.extra_resources),
+            fabric=self._me.config.fabric,
         )
 
 

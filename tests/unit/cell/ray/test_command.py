@@ -47,4 +47,5 @@ def test_only_gpus_have_nccl_and_what_the_pod_says_of_it_holds(device: str) -> N
 
     ours = {name: value for name, value in environment().items() if name.startswith("NCCL_")}
     assert ours == (nccl_environment(interface="eth0") if device == "gpu" else {})
-    assert environment(NCCL_SOCKET_IFNAME="net1")["NCCL_SOCKET_IFNAME"] == "net1"
+    for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
+        assert environment(**{name: "net1"})[name] == "net1"
