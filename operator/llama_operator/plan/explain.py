@@ -1,5 +1,6 @@
 """Why a group does not serve: one sentence with numbers, from what the scheduler, the kubelet and the cell say."""
 
+import math
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +16,7 @@ from llama_operator.plan.causes import LONGEST, OF_MODEL, explain_cause, field_o
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.placement.scheduler_words import scheduler_words
 from llama_operator.plan.placement.shortage import pod_shortage
-from llama_operator.plan.placement.strikes import DEVICE_REASONS, LEAVE_FROM, weight
+from llama_operator.plan.placement.strikes import DEVICE_REASONS, LEAVE_FROM, is_spent, weight
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.sentences import causes as cause_sentences
 from llama_operator.plan.sentences import deployment as deployment_sentences
@@ -232,10 +233,9 @@ def _strikes(cell: CellState, pod: PodView, snapshot: Snapshot, *, now: datetime
     record = next((one for one in snapshot.status.node_strikes if one.node == pod.node), None)
     if record is None or cell.reason not in DEVICE_REASONS:
         return ""
-    strikes = weight(record, now)
-    if strikes < LEAVE_FROM:
-        return node_sentences.strikes_so_far(strikes=round(strikes), needed=round(LEAVE_FROM + 0.5))
-    return node_sentences.stays_on_node()
+    if is_spent(record, now):
+        return node_sentences.stays_on_node()
+    return node_sentences.strikes_so_far(strikes=round(weight(record, now)), needed=math.ceil(LEAVE_FROM))
 
 
 def _is_lost(node: str, capacity: Capacity | None) -> bool:

@@ -128,7 +128,7 @@ async def test_two_bad_nodes_do_not_pass_a_group_between_them() -> None:
     world.nodes.stages = 1
     world.nodes.bad_devices |= {"node-0": ECC, "node-1": OLD}
     moves, before = [], ""
-    for second in range(3 * 3600):
+    for second in range(2000):
         await world.seconds(1)
         now = "".join(nodes_of(world))
         if now and before and now != before:
@@ -136,7 +136,7 @@ async def test_two_bad_nodes_do_not_pass_a_group_between_them() -> None:
         before = now or before
     pauses = [after - before for before, after in pairwise(moves)]
     assert pauses == sorted(pauses)
-    assert len(moves) <= 6, moves
+    assert 1 <= len(moves) <= 4, moves
     assert all(one.strikes <= 12 for one in world.status.node_strikes)
 
 
@@ -162,18 +162,22 @@ async def test_a_node_whose_gpus_somebody_says_to_be_bad_is_not_used_and_is_name
     assert world.status.groups_ready == "1/1", world.status.message
 
 
-async def test_without_a_view_of_the_nodes_a_group_stays_and_new_pods_prefer_others() -> None:
+async def test_without_a_view_of_the_nodes_new_pods_prefer_others_and_a_node_is_left_ever_more_seldom() -> None:
     world = town(nodes=2, sharding={"pipeline": 1, "tensor": DEVICES})
     world.nodes.stages = 1
-    seen, world.cluster.nodes = world.cluster.nodes, None
-    world.nodes.scheduler = None  # every pod goes to node-0
+    world.cluster.nodes = None
+    world.nodes.scheduler = None  # every pod comes back to node-0
     world.nodes.bad_devices["node-0"] = ECC
-    await world.seconds(150)
-    assert seen is not None
+    await world.seconds(120)
     assert strikes(world)["node-0"] > 2.5
-    assert world.status.rollout is None or world.status.rollout.phase == "Failed"
-    name = world.stage_names()[0]
-    world.cluster.vanish("Pod", name)
-    await world.seconds(3)
-    affinity = world.cluster.objects["Pod", name]["spec"]["affinity"]["nodeAffinity"]
+    assert world.status.node_strikes[0].times_left == 1
+    assert world.status.rollout is not None
+    assert world.status.rollout.phase == "Failed"
+    affinity = stage_pods(world)[0]["spec"]["affinity"]["nodeAffinity"]
     assert list(affinity) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+    uids = world.stage_uids()
+    await world.seconds(300)
+    assert world.stage_uids() == uids, "it is not moved again for ten minutes"
+    world.nodes.bad_devices.clear()
+    await world.seconds(60)
+    assert world.status.reason == "Serving"

@@ -20,7 +20,7 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.placement.fit import FreeCapacity
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.placement.leaving import capacity_without
-from llama_operator.plan.placement.strikes import avoided, device_faults, may_leave, weight
+from llama_operator.plan.placement.strikes import avoided, device_faults, is_spent, may_be_left_again, weight
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import nodes as sentences
 from llama_serving.config.reasons import Reason
@@ -36,7 +36,7 @@ class Avoidance:
     nodes: tuple[str, ...] = ()
     required: bool = True  # False: the nodes are not known, so it is only preferred
     used: tuple[str, ...] = ()  # struck nodes that are used all the same, for want of others
-    fits: bool = True  # it would find room now
+    fits: bool = True  # it would find room now; not asked where it is kept from no node
 
 
 def avoidance(pods: Collection[PodView], spec: LlamaDeploymentSpec, state: PlanState) -> Avoidance:
@@ -66,17 +66,20 @@ def leaves_nodes(
     """Return the nodes that a group leaves now, and why; None where it stays.
 
     It leaves when one of its stages says that its devices fail, their node has the strikes for it, and there is room
-    for the group on nodes with fewer.
+    for the group on nodes with fewer, as far as the nodes are known.
     """
     if group.serving or not group.pods or any(not pod.alive for pod in group.pods):
         return None
     accused = {fault.node for fault in device_faults(group)}
     records = {one.node: one for one in state.snapshot.status.node_strikes if one.node in accused}
-    going = tuple(sorted(node for node, one in records.items() if may_leave(one, state.now)))
+    going = tuple(sorted(node for node, one in records.items() if is_spent(one, state.now)))
     if not going:
         return None
     found = avoidance(group.pods, spec, state)
-    if not found.fits or not _is_better(found.used, going, state):
+    clean = found.required and not found.used
+    if not found.fits or not (clean or all(may_be_left_again(records[node], state.now) for node in going)):
+        return None
+    if not _is_better(found.used, going, state):
         return None
     last = records[going[0]]
     text = sentences.group_leaves(group.id.ordinal, nodes=going, record=last, now=state.now)

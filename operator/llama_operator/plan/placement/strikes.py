@@ -10,8 +10,8 @@ engine that fails for another reason.
 
 A group leaves a node from LEAVE_FROM on, so after three faults in a short time, and new pods avoid a node from
 AVOID_FROM on. Two nodes that both fail do not pass a group between them: a node that was just left is avoided for a
-half-life at least, the longer the more strikes it has, and the same node is left again only after FIRST_PAUSE, twice
-that, ... at most LONGEST_PAUSE.
+half-life at least, the longer the more strikes it has. For another struck node, or where nobody knows the nodes, the
+same node is left again only after FIRST_PAUSE, twice that, ... at most LONGEST_PAUSE.
 """
 
 from collections.abc import Iterable, Iterator
@@ -113,10 +113,13 @@ def avoided(records: Iterable[NodeStrikes], now: datetime) -> tuple[str, ...]:
     return tuple(node for struck, node in sorted(found) if struck >= AVOID_FROM)
 
 
-def may_leave(record: NodeStrikes, now: datetime) -> bool:
-    """Return whether a group may leave the node: it has the strikes, and was not left a short time ago."""
-    if weight(record, now) < LEAVE_FROM:
-        return False
+def is_spent(record: NodeStrikes, now: datetime) -> bool:
+    """Return whether the node has the strikes with which a group leaves it."""
+    return weight(record, now) >= LEAVE_FROM
+
+
+def may_be_left_again(record: NodeStrikes, now: datetime) -> bool:
+    """Return whether the node was not left a short time ago: asked where the group may come back to it."""
     if record.left is None:
         return True
     pause = doubling_pause(

@@ -16,7 +16,7 @@ from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.placement.avoidance import leaves_nodes
-from llama_operator.plan.placement.strikes import LEAVE_FROM, device_faults, weight
+from llama_operator.plan.placement.strikes import device_faults, is_spent
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import groups as sentences
 from llama_operator.plan.sentences import nodes as node_sentences
@@ -89,9 +89,7 @@ def devices_failed(item: Input) -> Explanation | None:
     records = {one.node: one for one in item.state.snapshot.status.node_strikes if one.at >= item.since}
     now = item.state.now
     spent = [
-        fault
-        for fault in device_faults(item.group)
-        if fault.node in records and weight(records[fault.node], now) >= LEAVE_FROM
+        fault for fault in device_faults(item.group) if fault.node in records and is_spent(records[fault.node], now)
     ]
     if not spent or not _is_starting(item) or leaves_nodes(item.group, item.template.spec, item.state):
         return None

@@ -20,7 +20,7 @@ def strikes_so_far(*, strikes: int, needed: int) -> str:
 
 
 def stays_on_node() -> str:
-    return "; the group stays there, since no node with fewer strikes has room for it, and is tried again"
+    return "; the group stays there and is tried again: no node with fewer strikes is known to have room for it"
 
 
 def group_leaves(group: int, *, nodes: Sequence[str], record: NodeStrikes, now: datetime) -> str:
@@ -54,8 +54,8 @@ def node_used_again(group: int, *, nodes: Sequence[str]) -> str:
 
 def devices_failed(group: int, *, node: str, strikes: float, said: str) -> str:
     return (
-        f"group {group} does not start: the devices of node {node} have {strikes:g} strikes, and no node with fewer has"
-        f" room: {said}"
+        f"group {group} does not start: the devices of node {node} have {strikes:g} strikes, and no node with fewer is"
+        f" known to have room: {said}"
     )
 
 
