@@ -104,7 +104,7 @@ def _struck(record: NodeStrikes | None, fault: DeviceFault, now: datetime) -> No
         "reason": fault.reason.value,
         "message": clause(fault.message, _LONGEST),
     }
-    return record.model_copy(update=fields) if record else NodeStrikes(node=fault.node, **fields)
+    return (record or NodeStrikes(node=fault.node, strikes=0, at=now)).model_copy(update=fields)
 
 
 def avoided(records: Iterable[NodeStrikes], now: datetime) -> tuple[str, ...]:

@@ -106,7 +106,8 @@ class Nvml:
         except AttributeError:
             return ""
         function.restype = c_char_p
-        return (function(c_int(code)) or b"").decode(errors="replace")
+        said: bytes = function(c_int(code)) or b""
+        return said.decode(errors="replace")
 
 
 def read(path: str = LIBRARY) -> dict[str, Any]:

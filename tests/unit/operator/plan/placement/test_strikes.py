@@ -75,7 +75,8 @@ def test_an_engine_that_fails_over_a_device_of_nobody_in_particular_strikes_all_
 
 
 def test_a_node_is_struck_once_in_a_time_and_left_after_three_strikes() -> None:
-    faulty, records, times = says(CellReason.DEVICE_BUSY, Phase.STARTING), (), []
+    faulty, times = says(CellReason.DEVICE_BUSY, Phase.STARTING), list[int]()
+    records: tuple[NodeStrikes, ...] = ()
     for second in range(100):
         now = NOW + timedelta(seconds=second)
         before = records
@@ -92,7 +93,8 @@ def test_a_node_is_struck_once_in_a_time_and_left_after_three_strikes() -> None:
     bad=st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True),
 )
 def test_records_are_bounded_whatever_happens(gaps: list[int], bad: list[int]) -> None:
-    now, records = NOW, ()
+    now = NOW
+    records: tuple[NodeStrikes, ...] = ()
     pods = group(0)
     for number, gap in enumerate(gaps):
         now += timedelta(seconds=gap)
