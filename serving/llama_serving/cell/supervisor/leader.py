@@ -36,6 +36,7 @@ from llama_serving.cell.supervisor.ports import (
 )
 from llama_serving.cell.supervisor.role import Facts
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.reasons import CellReason
 
 
 class LeaderRole:
@@ -105,8 +106,14 @@ class LeaderRole:
         return None if is_staged(self._me.config, weights) else await self._weights.fault()
 
     async def _device_fault(self, *, started: bool, app: leader.AppView | None) -> CellFault | None:
-        """Return what stands against the devices before Ray starts, and again once the engine has failed."""
-        return await self._devices.fault() if not started or (app is not None and app.failed) else None
+        """Return what stands against the devices before Ray starts, and again once the engine has failed.
+
+        Then they may be busy with what is left of that engine, which says nothing.
+        """
+        if not started:
+            return await self._devices.fault()
+        fault = await self._devices.fault() if app is not None and app.failed else None
+        return None if fault is not None and fault.reason is CellReason.DEVICE_BUSY else fault
 
     async def _nodes(self, *, started: bool) -> Mapping[str, int] | None:
         return await self._cluster.nodes(self._me.ip) if started else None
