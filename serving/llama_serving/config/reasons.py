@@ -31,6 +31,11 @@ class Reason(StrEnum):
     REFERENCE_MISSING = "ReferenceMissing"
     VOLUME_UNAVAILABLE = "VolumeUnavailable"
     CONTAINER_FAILING = "ContainerFailing"
+    NODE_LEFT = "NodeLeft"
+    DEVICES_MISSING = "DevicesMissing"
+    DRIVER_TOO_OLD = "DriverTooOld"
+    DEVICE_UNHEALTHY = "DeviceUnhealthy"
+    DEVICE_BUSY = "DeviceBusy"
     UNSCHEDULABLE = "Unschedulable"
     WAITING_FOR_ROOM = "WaitingForRoom"
     ENGINE_FAILED = "EngineFailed"
@@ -65,6 +70,10 @@ class CellReason(StrEnum):
     RAY_STARTING = "RayStarting"
     STAGES_NOT_JOINED = "StagesNotJoined"
     LEADER_NOT_REACHED = "LeaderNotReached"
+    DEVICES_MISSING = "DevicesMissing"
+    DRIVER_TOO_OLD = "DriverTooOld"
+    DEVICE_UNHEALTHY = "DeviceUnhealthy"
+    DEVICE_BUSY = "DeviceBusy"
     ENGINE_STARTING = "EngineStarting"
     ENGINE_FAILED = "EngineFailed"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
@@ -138,6 +147,7 @@ class EventReason(StrEnum):
     SCALED_DOWN = "ScaledDown"
     VERIFIED = "Verified"
     ROLLOUT_DONE = "RolloutDone"
+    NODE_AVOIDED = "NodeAvoided"
 
 
 class RotationReason(StrEnum):
