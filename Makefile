@@ -37,7 +37,7 @@ $(UV):
 serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
 
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
-	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --compile-bytecode \
+	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --no-install-package triton --compile-bytecode \
 		--extra serving --extra models --extra dev
 	@touch $@
 
