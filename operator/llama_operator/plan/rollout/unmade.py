@@ -1,7 +1,8 @@
 """A spec from which no group could be made: its rollout is held, and the groups go on with what they serve.
 
-The model contradicts the layout, the image is for another device, or the weights are refused or cannot be had. What the groups would be is not known
-then, so such a rollout names no template. It ends when the spec changes, or by itself when the cause is gone.
+The model contradicts the layout, the image is for another device, or the weights are refused or cannot be had. What the
+groups would be is not known then, so such a rollout names no template. It ends when the spec changes, or by itself when
+the cause is gone.
 """
 
 from dataclasses import replace
