@@ -52,7 +52,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     ids=str,
 )  # fmt: skip
 def test_an_image_for_another_device_is_refused(
-    install: Install, versions: dict[str, str], device: str, said: str
+    install: Install, *, versions: dict[str, str], device: str, said: str
 ) -> None:
     install(**versions)
     assert image_refusal(config(device=device)) == said

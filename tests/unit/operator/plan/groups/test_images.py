@@ -135,7 +135,7 @@ IMAGES = st.sampled_from(["", "a:1", "b:1", "c:1"])
 
 @given(named=IMAGES, cpu=IMAGES.filter(bool), gpu=IMAGES, resource=st.sampled_from(["cpu", "nvidia.com/gpu"]))
 def test_a_group_is_made_of_the_named_image_or_of_the_default_of_its_device_or_not_at_all(
-    named: str, cpu: str, gpu: str, resource: str
+    *, named: str, cpu: str, gpu: str, resource: str
 ) -> None:
     settings = Settings(cpu, "gateway:1", "llama-system", serving_gpu_image=gpu)
     found = spec(device={"resource": resource, "count": 1}, images={"serving": named})
