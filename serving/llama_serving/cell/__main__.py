@@ -15,6 +15,8 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from llama_serving.cell.devices.check import DeviceCheck, DriverReader
+from llama_serving.cell.policy.devices import device_needs
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.engine_device import image_refusal
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
@@ -113,6 +115,7 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
     weights = WeightsCheck(lambda: Path(desired_weights(me.config, control.desired_state()).path), clock=time.monotonic)
     cluster = RayClient(session, host=me.ip, token=me.token)
     stages = StageClient(session)
+    devices = DeviceCheck(device_needs(me.config), read=DriverReader(), clock=time.monotonic)
     if me.is_leader:
         return LeaderRole(
             me,
@@ -123,8 +126,11 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
             control=control,
             stages=stages,
             log=EngineLog(RAY_TEMP),
+            devices=devices,
         )
-    return WorkerRole(me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control)
+    return WorkerRole(
+        me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, devices=devices
+    )
 
 
 if __name__ == "__main__":

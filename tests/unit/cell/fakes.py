@@ -102,6 +102,16 @@ class FakeWeights:
 
 
 @dataclass
+class FakeDevices:
+    fault_now: CellFault | None = None
+    asked: int = 0
+
+    async def fault(self) -> CellFault | None:
+        self.asked += 1
+        return self.fault_now
+
+
+@dataclass
 class FakeControl:
     """The folder that is shared with the stager."""
 

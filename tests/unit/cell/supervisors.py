@@ -12,6 +12,7 @@ from tests.unit.cell.fakes import (
     FakeClock,
     FakeCluster,
     FakeControl,
+    FakeDevices,
     FakeEngine,
     FakeLog,
     FakeRay,
@@ -33,6 +34,7 @@ class Leader:
     cluster: FakeCluster = field(default_factory=FakeCluster)
     engine: FakeEngine = field(default_factory=FakeEngine)
     weights: FakeWeights = field(default_factory=FakeWeights)
+    devices: FakeDevices = field(default_factory=FakeDevices)
     log: FakeLog = field(default_factory=FakeLog)
     control: FakeControl = field(default_factory=FakeControl)
     stages: FakeStages = field(default_factory=FakeStages)
@@ -50,6 +52,7 @@ class Leader:
             control=self.control,
             stages=self.stages,
             log=self.log,
+            devices=self.devices,
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
@@ -78,6 +81,7 @@ class Worker:
     cluster: FakeCluster = field(default_factory=FakeCluster)
     stages: FakeStages = field(default_factory=FakeStages)
     weights: FakeWeights = field(default_factory=FakeWeights)
+    devices: FakeDevices = field(default_factory=FakeDevices)
     control: FakeControl = field(default_factory=FakeControl)
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -90,6 +94,7 @@ class Worker:
             stages=self.stages,
             weights=self.weights,
             control=self.control,
+            devices=self.devices,
         )
         self.role = role
         self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)

@@ -4,13 +4,15 @@
 seen                follows
 ==================  ====================================================================================
 unreadable weights  FAILED until they can be read; nothing is started
+devices not usable  STARTING until they are; nothing is started
 no Ray              START_RAY; STARTING until the cluster lists its nodes
 stages missing      JOINING, at most ``timeouts.join``
 weights not ready   LOADING, as long as it takes; FAILED while a stage refuses them
 all joined          DEPLOY; LOADING, at most ``timeouts.start``; FIRST_TOKEN once the replica answers
 first token         SERVING; ready with measured weights (``weight_swap``) while the last answer is fresh
-Serve gave up       the reason is shown for ``SHOW_FAILURE`` seconds, then the container restarts
-model refused       FAILED until its files change, then the container restarts
+Serve gave up       the reason is shown for ``SHOW_FAILURE`` seconds, then the container restarts; it is a device's
+                    where the driver or the engine's last error names one
+model refused       FAILED until its files change, then the container restarts; only with devices that are well
 Ray ended           the container restarts
 SIGTERM             DRAINING until nothing is in flight for ``SETTLE`` seconds, at most ``timeouts.drain``
 ==================  ====================================================================================
@@ -19,6 +21,7 @@ SIGTERM             DRAINING until nothing is in flight for ``SETTLE`` seconds, 
 from dataclasses import dataclass, replace
 from typing import Final
 
+from llama_serving.cell.policy.devices import engine_device_fault
 from llama_serving.cell.policy.state_machine import (
     NO_RAY,
     Action,
@@ -61,6 +64,7 @@ class LeaderView:
     desired: DesiredWeights
     stopping: bool = False
     weights_fault: CellFault | None = None  # of weights that nobody stages
+    device_fault: CellFault | None = None  # before Ray starts, and once the engine has failed
     ray: RayView = NO_RAY
     joined: frozenset[int] | None = None  # None: the cluster does not answer yet
     deployed: bool = False
@@ -85,7 +89,7 @@ def decide(memory: SupervisorMemory, view: LeaderView, *, timeouts: CellTimeouts
     if not view.deployed:
         return _await_stages(memory, view, timeouts=timeouts, now=now)
     if view.app is not None and view.app.failed and not (view.answered and _answers(view)):
-        return _app_failed(memory, view.app, files_changed=view.files_changed, now=now)
+        return _app_failed(memory, view.app, view, now=now)
     if not view.answered:
         return _await_engine(memory, view, timeouts=timeouts, now=now)
     return _watch(memory, view, timeouts=timeouts, now=now)
@@ -108,6 +112,8 @@ def _note(memory: SupervisorMemory, view: LeaderView, now: float) -> SupervisorM
 def _start(memory: SupervisorMemory, view: LeaderView, *, now: float) -> Decision:
     if view.weights_fault is not None:
         return conclude(memory, Status(Phase.FAILED, view.weights_fault.reason, view.weights_fault.message), now=now)
+    if view.device_fault is not None:
+        return conclude(memory, Status(Phase.STARTING, view.device_fault.reason, view.device_fault.message), now=now)
     status = Status(Phase.STARTING, CellReason.RAY_STARTING, "Ray is starting")
     return conclude(memory, status, now=now, actions=(Action.START_RAY,))
 
@@ -172,16 +178,25 @@ def _silence(seconds: float) -> str:
     return f"the engine has not answered for {rough_seconds(seconds)}"
 
 
-def _app_failed(memory: SupervisorMemory, app: AppView, *, files_changed: bool, now: float) -> Decision:
-    if app.refused:
+def _app_failed(memory: SupervisorMemory, app: AppView, view: LeaderView, *, now: float) -> Decision:
+    if app.refused and view.device_fault is None:
         status = Status(
             Phase.FAILED, CellReason.MODEL_REFUSED, f"the model cannot be served as configured: {app.error}"
         )
-        return conclude(memory, status, now=now, exit_code=1 if files_changed else None)
+        return conclude(memory, status, now=now, exit_code=1 if view.files_changed else None)
     since = now if memory.failed_since is None else memory.failed_since
     memory = replace(memory, failed_since=since)
-    status = Status(Phase.LOADING, CellReason.ENGINE_FAILED, f"the engine failed: {app.error or app.status}")
+    reason, said = _failure_of(app, view.device_fault)
+    status = Status(Phase.LOADING, reason, f"the engine failed: {said}")
     return conclude(memory, status, now=now, exit_code=1 if now - since >= SHOW_FAILURE else None)
+
+
+def _failure_of(app: AppView, fault: CellFault | None) -> tuple[CellReason, str]:
+    """Return reason and words of a failed engine: the driver's where it has something against this stage's devices."""
+    said = app.error or app.status
+    if fault is not None:
+        return fault.reason, f"{said}; {fault.message}"
+    return engine_device_fault(said) or CellReason.ENGINE_FAILED, said
 
 
 def _drain(memory: SupervisorMemory, view: LeaderView, *, timeouts: CellTimeouts, now: float) -> Decision:

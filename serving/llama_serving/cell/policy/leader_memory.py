@@ -54,6 +54,7 @@ class Answers:
     replica: ReplicaState | None = None
     staging: StagingState | None = None
     weights_fault: CellFault | None = None  # of weights that nobody stages
+    device_fault: CellFault | None = None  # asked before Ray starts, and once the engine has failed
     fingerprint: object = None  # of the model's files; read when Serve says that the model is refused
     peers: Mapping[int, StageView] = field(default_factory=dict)  # asked where ``needs_peers``
     assets: Mapping[str, str] = field(default_factory=dict)  # read where ``needs_assets``
@@ -136,6 +137,7 @@ def _view(memory: LeaderMemory, answers: Answers, config: CellConfig) -> LeaderV
         desired=desired,
         stopping=answers.stopping,
         weights_fault=answers.weights_fault,
+        device_fault=answers.device_fault,
         ray=answers.ray,
         joined=None if nodes is None else frozenset(nodes.values()),
         deployed=memory.deployment is not None,

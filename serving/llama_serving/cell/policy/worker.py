@@ -47,6 +47,7 @@ class WorkerView:
     leader_host: str
     stopping: bool = False
     weights_fault: CellFault | None = None
+    device_fault: CellFault | None = None
     ray: RayView = NO_RAY
     leader: LeaderReport | None = None
     leader_error: str = ""  # why there is no report
@@ -75,6 +76,8 @@ def decide(memory: SupervisorMemory, view: WorkerView, *, timeouts: CellTimeouts
 def _before(memory: SupervisorMemory, view: WorkerView, *, now: float) -> Decision:
     if view.weights_fault is not None:
         return conclude(memory, Status(Phase.FAILED, view.weights_fault.reason, view.weights_fault.message), now=now)
+    if view.device_fault is not None:
+        return conclude(memory, Status(Phase.STARTING, view.device_fault.reason, view.device_fault.message), now=now)
     waited = now - (memory.since if memory.status.phase is Phase.JOINING else now)
     if view.leader is None:
         sentence = f"leader {view.leader_host} does not answer ({view.leader_error}), {rough_seconds(waited)} so far"

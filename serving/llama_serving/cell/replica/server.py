@@ -23,6 +23,7 @@ from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
 from llama_serving.cell.replica.weight_swap import WeightSwap
+from llama_serving.cell.shared.config_errors import naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
 from llama_serving.cell.shared.last_deployed import read_last_deployed
 from llama_serving.cell.shared.model_facts import model_facts
@@ -67,7 +68,8 @@ class CellServer(LLMServer):  # type: ignore[misc]
     async def _start_engine(self) -> None:
         """Start the engine as stock does, without the telemetry actor (340 MB) that stock starts here."""
         assert self.engine is not None
-        await self.engine.start()
+        with naming_refusals():
+            await self.engine.start()
 
     async def _build_app(self) -> FastAPI:
         """Return vLLM's app behind the request gate, with the state route."""

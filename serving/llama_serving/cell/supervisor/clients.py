@@ -13,6 +13,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from llama_serving.cell.policy.leader import AppView
+from llama_serving.cell.shared.config_errors import ConfigRefusedError
 from llama_serving.cell.shared.engine_args import STAGE_LABEL
 from llama_serving.cell.shared.engine_errors import last_error
 from llama_serving.cell.shared.engine_metrics import EngineReading
@@ -35,7 +36,6 @@ _MEASURE: Final = aiohttp.ClientTimeout(total=DEADLINE)
 _TOKEN: Final = aiohttp.ClientTimeout(total=120)
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError)
 _GAVE_UP: Final = frozenset({"DEPLOY_FAILED"})
-_REFUSED: Final = "Failed to create vLLM engine config"  # Ray Serve LLM's words when vLLM refuses model and options
 
 
 class RayClient:
@@ -107,7 +107,7 @@ def _app_view(details: Mapping[str, Any]) -> AppView:
     messages = [str(details.get("message") or "")]
     messages += [str(deployment.get("message") or "") for deployment in details.get("deployments", {}).values()]
     text = "\n".join(messages)
-    return AppView(failed=status in _GAVE_UP, status=status, error=last_error(text), refused=_REFUSED in text)
+    return AppView(failed=status in _GAVE_UP, status=status, error=last_error(text), refused=ConfigRefusedError.__name__ in text)
 
 
 class EngineClient:

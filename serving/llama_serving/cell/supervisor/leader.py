@@ -27,6 +27,7 @@ from llama_serving.cell.supervisor.peers import Peers
 from llama_serving.cell.supervisor.ports import (
     ClusterApi,
     Control,
+    Devices,
     EngineApi,
     FailureLog,
     RayControl,
@@ -51,6 +52,7 @@ class LeaderRole:
         control: Control,
         stages: StageApi,
         log: FailureLog,
+        devices: Devices,
         read_assets: Callable[[str], Mapping[str, str]] = read_assets,
     ) -> None:
         self._me = me
@@ -61,6 +63,7 @@ class LeaderRole:
         self._control = control
         self._peers = Peers(me, stages)
         self._log = log
+        self._devices = devices
         self._read_assets = read_assets
         self._memory = LeaderMemory()
         self._measuring: asyncio.Task[None] | None = None
@@ -93,12 +96,17 @@ class LeaderRole:
             replica=replica,
             staging=staging,
             weights_fault=None if ray.started else await self._weights_fault(desired),
+            device_fault=await self._device_fault(started=ray.started, app=app),
             fingerprint=self._weights.fingerprint() if app is not None and app.refused else None,
         )
 
     async def _weights_fault(self, desired: DesiredState | None) -> CellFault | None:
         weights = desired_weights(self._me.config, desired)
         return None if is_staged(self._me.config, weights) else await self._weights.fault()
+
+    async def _device_fault(self, *, started: bool, app: leader.AppView | None) -> CellFault | None:
+        """Return what stands against the devices before Ray starts, and again once the engine has failed."""
+        return await self._devices.fault() if not started or (app is not None and app.failed) else None
 
     async def _nodes(self, *, started: bool) -> Mapping[str, int] | None:
         return await self._cluster.nodes(self._me.ip) if started else None

@@ -67,6 +67,13 @@ class WeightsFolder(Protocol):
         """Return a value that differs when a file was added, removed or written."""
 
 
+class Devices(Protocol):
+    """The devices of this stage."""
+
+    async def fault(self) -> CellFault | None:
+        """Return what stands against them; None where nothing does, or where the stage computes on CPU."""
+
+
 class Control(Protocol):
     """The folder between this supervisor and its stager."""
 

@@ -9,6 +9,7 @@ from llama_serving.cell.shared.weights_ref import desired_weights, is_staged
 from llama_serving.cell.supervisor.ports import (
     ClusterApi,
     Control,
+    Devices,
     RayControl,
     StageApi,
     StageUnreachableError,
@@ -30,6 +31,7 @@ class WorkerRole:
         stages: StageApi,
         weights: WeightsFolder,
         control: Control,
+        devices: Devices,
     ) -> None:
         self._me = me
         self._ray = ray
@@ -37,6 +39,7 @@ class WorkerRole:
         self._stages = stages
         self._weights = weights
         self._control = control
+        self._devices = devices
         self._staging: StagingState | None = None
         self._leader: worker.LeaderReport | None = None
         self._session: str | None = None
@@ -54,6 +57,7 @@ class WorkerRole:
             leader_host=self._me.leader_host,
             stopping=stopping,
             weights_fault=None if ray.started else await self._weights_fault(),
+            device_fault=None if ray.started else await self._devices.fault(),
             ray=ray,
             leader=self._leader,
             leader_error=error,

@@ -39,9 +39,11 @@ LOADS = RAY_STARTS | {"joined": frozenset({0, 1}), "deployed": True}
 BOTH = frozenset({0, 1})
 STAGING = replace(SERVES, staging=CellFault(CellReason.WEIGHTS_STAGING, "Stage 1: 1.2 of 3.4 GB, 10 s left"))
 REFUSED_WEIGHTS = replace(SERVES, staging=CellFault(CellReason.WEIGHTS_REFUSED, "Stage 1: its digest differs"))
+DEVICE = CellFault(CellReason.DEVICE_UNHEALTHY, "device 1 (GPU-1): 3 uncorrected ECC errors")
 FAULT = CellFault(CellReason.WEIGHTS_UNREADABLE, "uid 10001 may not read it")
 GAVE_UP = AppView(failed=True, status="DEPLOY_FAILED", error="ValueError: no room")
 REFUSED = replace(GAVE_UP, refused=True)
+LOST_DEVICE = replace(GAVE_UP, error="AcceleratorError: CUDA error: uncorrectable ECC error encountered")
 
 
 def look(view: LeaderView, *, now: float = 100.0, memory: SupervisorMemory | None = None) -> Decision:
@@ -63,6 +65,7 @@ def after(*views: LeaderView, start: float = 0.0, every: float = 1.0) -> Decisio
     [
         (BEFORE_RAY, Phase.STARTING, CellReason.RAY_STARTING, (Action.START_RAY,)),
         (BEFORE_RAY | {"weights_fault": FAULT}, Phase.FAILED, CellReason.WEIGHTS_UNREADABLE, ()),
+        (BEFORE_RAY | {"device_fault": DEVICE}, Phase.STARTING, CellReason.DEVICE_UNHEALTHY, ()),
         (RAY_STARTS, Phase.STARTING, CellReason.RAY_STARTING, ()),
         (WAITS, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
         (WAITS | {"joined": frozenset()}, Phase.JOINING, CellReason.STAGES_NOT_JOINED, ()),
@@ -74,6 +77,9 @@ def after(*views: LeaderView, start: float = 0.0, every: float = 1.0) -> Decisio
         (LOADS | {"engine": ENGINE}, Phase.LOADING, CellReason.ENGINE_STARTING, (Action.FIRST_TOKEN,)),
         (LOADS | {"app": GAVE_UP}, Phase.LOADING, CellReason.ENGINE_FAILED, ()),
         (LOADS | {"app": REFUSED}, Phase.FAILED, CellReason.MODEL_REFUSED, ()),
+        (LOADS | {"app": REFUSED, "device_fault": DEVICE}, Phase.LOADING, CellReason.DEVICE_UNHEALTHY, ()),
+        (LOADS | {"app": GAVE_UP, "device_fault": DEVICE}, Phase.LOADING, CellReason.DEVICE_UNHEALTHY, ()),
+        (LOADS | {"app": LOST_DEVICE}, Phase.LOADING, CellReason.DEVICE_UNHEALTHY, ()),
         ({}, Phase.SERVING, CellReason.SERVING, ()),
         ({"engine": None}, Phase.SERVING, CellReason.ENGINE_UNHEALTHY, ()),
         ({"app": GAVE_UP}, Phase.SERVING, CellReason.SERVING, ()),

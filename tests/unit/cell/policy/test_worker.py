@@ -18,6 +18,7 @@ from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Phase
 from tests.unit.cell.worlds import TIMEOUTS, leader_report, worker_view
 
+DEVICE = CellFault(CellReason.DEVICES_MISSING, "1 of 2 devices are there")
 FAULT = CellFault(CellReason.WEIGHTS_MISSING, "there is no folder")
 ALONE: dict[str, Any] = {"ray": NO_RAY, "session": None, "joined": False}
 NO_LEADER = ALONE | {"leader": None, "leader_error": "its name does not resolve yet"}
@@ -33,6 +34,8 @@ def look(view: WorkerView, *, now: float = 100.0, memory: SupervisorMemory | Non
     [
         (NO_LEADER, Phase.JOINING, CellReason.LEADER_NOT_REACHED, ()),
         (NO_LEADER | {"weights_fault": FAULT}, Phase.FAILED, CellReason.WEIGHTS_MISSING, ()),
+        (NO_LEADER | {"device_fault": DEVICE}, Phase.STARTING, CellReason.DEVICES_MISSING, ()),
+        (ALONE | {"device_fault": DEVICE}, Phase.STARTING, CellReason.DEVICES_MISSING, ()),
         (ALONE | {"leader": leader_report(phase=Phase.STARTING)}, Phase.JOINING, CellReason.RAY_STARTING, ()),
         (ALONE | {"leader": leader_report(phase=Phase.FAILED)}, Phase.JOINING, CellReason.RAY_STARTING, ()),
         (ALONE | {"leader": leader_report(phase=Phase.DRAINING)}, Phase.JOINING, CellReason.RAY_STARTING, ()),

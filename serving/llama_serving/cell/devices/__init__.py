@@ -1,0 +1,1 @@
+"""The devices of a stage, looked at before anything starts on them."""
