@@ -18,7 +18,7 @@ QUICK := $(addprefix tests/unit/,api gateway/routing cell/policy operator/plan t
 # Some machines forbid byte code: then each process of a test run compiles thousands of modules for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup serving-setup demo test check quick unit contract serving e2e soak testbed-tests format generate bench down clean
+.PHONY: help setup serving-setup demo test check quick unit contract serving e2e gpu-image soak testbed-tests format generate bench down clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -66,6 +66,9 @@ serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two netw
 
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest --durations=15 tests/e2e
+
+gpu-image: setup  ## Build the GPU image and try it without a GPU: half an hour and 30 GB of disk, not part of `make test`.
+	$(RUN) -m pytest --durations=15 -s tests/gpu_image
 
 soak: setup serving-setup  ## What takes many minutes: full numbers of upgrades and kills (an hour or more).
 	LLAMA_SOAK=1 $(SERVING_RUN) -m pytest tests/serving/test_cell.py

@@ -1,0 +1,34 @@
+"""Imports what a start on GPUs imports, and prints what it runs on."""
+
+import importlib
+
+MODULES = (
+    "ray.serve.llm",
+    "ray.serve._private.controller",
+    "ray.serve._private.proxy",
+    "vllm._C",
+    "vllm.v1.engine.async_llm",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.ray_executor_v2",
+    "vllm.v1.worker.gpu_worker",
+    "vllm.v1.worker.gpu_model_runner",
+    "vllm.v1.worker.gpu.model_runner",
+    "vllm.v1.attention.backends.flash_attn",
+    "vllm.v1.attention.backends.flashinfer",
+    "vllm.model_executor.models.llama",
+    "vllm.model_executor.layers.quantization.fp8",
+    "vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors",
+    "vllm.entrypoints.openai.api_server",
+    "cutlass.cute",
+    "llama_serving.cell.replica.entrypoint",
+    "llama_serving.cell.rank.worker_extension",
+)
+
+for name in MODULES:
+    importlib.import_module(name)
+
+import torch
+from vllm.platforms import current_platform
+
+assert current_platform.is_cuda()
+print(current_platform.get_device_name(), current_platform.get_device_capability().as_version_str(), torch.version.cuda)
