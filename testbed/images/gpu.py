@@ -33,10 +33,9 @@ SYSTEM: Final = dataclasses.replace(
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """The image, where its layers lie, and what the build took."""
+    """The image with its layers, and what the build took."""
 
     image: Image
-    store: Path
     seconds: float
     peak_bytes: int  # of disk, above what was used before
 
@@ -48,36 +47,39 @@ class Built:
 
 
 @contextmanager
-def built(root: Path | None = None) -> Iterator[Built]:
-    """Build the image; the store, its cache of wheels with it, is removed afterwards.
+def built(*, keep: bool) -> Iterator[Built]:
+    """Build the image; the store, its cache of wheels with it, is removed afterwards unless it is to be kept.
 
     Raises:
         BedError: too little disk is free, something to install is missing, or the build failed.
     """
     packages.ensure(packages.IMAGES)
-    images = Store(root=root or cache() / "gpu-image")
-    images.root.parent.mkdir(parents=True, exist_ok=True)
+    images = Store(root=cache() / "gpu-image")
+    folder = images.root.parent
+    folder.mkdir(parents=True, exist_ok=True)
     with lock(images.root.with_suffix(".lock")):
-        _clear(images.root)
-        free = shutil.disk_usage(images.root.parent).free
-        if free < NEEDED:
-            raise BedError(f"the build needs {NEEDED >> 30} GB of disk, {free >> 30} are free in {images.root.parent}")
+        if not keep:
+            _clear(images.root)
+        free = shutil.disk_usage(folder).free
+        if not images.has(NAME) and free < NEEDED:
+            raise BedError(f"the build needs {NEEDED >> 30} GB of disk, and {free >> 30} are free in {folder}")
         try:
             began = time.monotonic()
-            with _peak(images.root.parent) as peak, progress.step(f"building {NAME}"):
+            with _peak(folder) as peak, progress.step(f"building {NAME}"):
                 _build(images)
-            image = storage.read(images.root, NAME)
-            yield Built(image, images.root, time.monotonic() - began, peak[0])
+            yield Built(storage.read(images.root, NAME), time.monotonic() - began, peak[0])
         finally:
-            _clear(images.root)
+            if not keep:
+                _clear(images.root)
 
 
 def _build(images: Store) -> None:
     uv = bases.uv_program()
     uv_image = bases.uv_image(uv.read_bytes())
-    images.root.mkdir(parents=True)
-    build_base(images, SYSTEM)
-    build_uv(images, uv, uv_image)
+    if not images.has(SYSTEM.image):
+        build_base(images, SYSTEM)
+    if not images.has(uv_image):
+        build_uv(images, uv, uv_image)
     images.build(REPOSITORY, tags=[NAME], file=DOCKERFILE, arguments={"BASE": SYSTEM.image, "UV": uv_image})
 
 

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from tests.gpu_image.container import Container, node_layer
 
 @pytest.fixture(scope="session")
 def image() -> Iterator[Built]:
-    """The image, built once; its store is removed afterwards."""
-    with built() as found:
+    """The image, built once; its store is removed afterwards, or kept for the next run with LLAMA_KEEP_GPU_IMAGE=1."""
+    with built(keep=bool(os.environ.get("LLAMA_KEEP_GPU_IMAGE"))) as found:
         yield found
 
 

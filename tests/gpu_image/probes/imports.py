@@ -1,6 +1,7 @@
 """Imports what a start on GPUs imports, and prints what it runs on."""
 
 import importlib
+from typing import Any
 
 MODULES = (
     "ray.serve.llm",
@@ -27,8 +28,7 @@ MODULES = (
 for name in MODULES:
     importlib.import_module(name)
 
-import torch
-from vllm.platforms import current_platform
-
-assert current_platform.is_cuda()
-print(current_platform.get_device_name(), current_platform.get_device_capability().as_version_str(), torch.version.cuda)
+torch: Any = importlib.import_module("torch")
+platform: Any = importlib.import_module("vllm.platforms").current_platform
+assert platform.is_cuda()
+print(platform.get_device_name(), platform.get_device_capability().as_version_str(), torch.version.cuda)
