@@ -40,14 +40,15 @@ def _default(spec: LlamaDeploymentSpec, settings: Settings) -> str:
 
 def image_refusal(spec: LlamaDeploymentSpec, images: StageImages, *, settings: Settings) -> str:
     """Say why no group can be made with these images: none is known, or it is the operator's for another device."""
-    on_cpu, gpu_image = spec.device.resource == CPU, settings.serving_gpu_image
+    resource, gpu_image = spec.device.resource, settings.serving_gpu_image
     if not images.serving:
-        return sentences.image_for_device_unknown(spec.device.resource, made=bool(gpu_image))
+        return sentences.image_for_device_unknown(resource, in_chart=not resource.startswith(_WITHOUT_IMAGE))
     if gpu_image in ("", settings.serving_image):  # which devices that one is for is not known
         return ""
+    on_cpu = resource == CPU
     if images.serving != (gpu_image if on_cpu else settings.serving_image):
         return ""
-    return sentences.image_for_other_device(images.serving, resource=spec.device.resource, on_cpu=on_cpu)
+    return sentences.image_for_other_device(images.serving, resource=resource, on_cpu=on_cpu)
 
 
 def fitting_defaults(

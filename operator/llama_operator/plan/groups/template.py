@@ -109,10 +109,10 @@ def check_images(state: PlanState) -> tuple[Explanation, ...]:
     if view is None or view.facts is None:
         return ()
     images = desired_images(state, view.facts)
-    if stable and stable.template_hash == template_hash(spec, view.facts, serving_image=images.serving):
-        return ()
     text = image_refusal(spec, images, settings=state.settings)
-    return (Explanation(Reason.IMAGE_REFUSED, text),) if text else ()
+    if not text or (stable and stable.template_hash == template_hash(spec, view.facts, serving_image=images.serving)):
+        return ()
+    return (Explanation(Reason.IMAGE_REFUSED, text),)
 
 
 def stable_template(state: PlanState) -> GroupTemplate | None:

