@@ -113,7 +113,8 @@ def test_a_cell_starts_up_to_the_driver(pods: list[Container], tmp_path: Path) -
 
 def _until_it_failed(leader: Container, logs: list[Path]) -> dict[str, Any]:
     """Return the leader's state with what the engine failed of."""
-    deadline, last = time.monotonic() + WITHIN, {}
+    deadline = time.monotonic() + WITHIN
+    last: dict[str, Any] = {}
     while time.monotonic() < deadline:
         last = state(leader, 0) or last
         if NO_DRIVER in last.get("message", "") or last.get("phase") == "failed":

@@ -25,8 +25,8 @@ from tests.unit.operator.worlds import NOW, world
 BOTH = Settings("cpu:2", "gateway:2", "llama-system", serving_gpu_image="gpu:2")
 CPU_ONLY = replace(BOTH, serving_gpu_image="")
 ONE_FOR_ALL = replace(BOTH, serving_gpu_image="cpu:2")
-GPU = {"device": {"resource": "nvidia.com/gpu", "count": 1}}
-AMD = {"device": {"resource": "amd.com/gpu", "count": 1}}
+GPU: dict[str, Any] = {"device": {"resource": "nvidia.com/gpu", "count": 1}}
+AMD: dict[str, Any] = {"device": {"resource": "amd.com/gpu", "count": 1}}
 
 
 def spec(**changes: Any) -> LlamaDeploymentSpec:
