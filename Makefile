@@ -7,7 +7,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llama-operator
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 RUN := .venv/bin/python
 # Ray and vLLM: the same lock file, an environment of its own because of its size. Checkouts share it, so this project is
-# not installed in it.
+# not installed in it. Triton is for GPUs, zizmor for the workflows of CI.
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
 # The gateway called by clients that users have: installed by the tests, so not part of `make unit`.
@@ -37,7 +37,8 @@ $(UV):
 serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
 
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
-	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --no-install-package triton --compile-bytecode \
+	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --no-install-package triton --no-install-package zizmor \
+		--compile-bytecode \
 		--extra serving --extra models --extra dev
 	@touch $@
 
