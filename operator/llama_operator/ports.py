@@ -101,6 +101,7 @@ class PodRequest:
     one_per_node: bool = False  # not on a node with another stage of its group
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
+    kept_from: frozenset[str] = frozenset()  # names of nodes that it must not go to
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class NodeCapacity:
     requested: Mapping[str, float]
     taints: tuple[Mapping[str, str], ...] = ()
     pods: tuple[PodRequest, ...] = ()  # the pods on it
+    device_fault: str = ""  # what others say against its GPUs
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
+from llama_operator.api import API_VERSION, CPU, KIND, LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.apply import Outcome, apply
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.capacity import cluster_capacity
@@ -135,6 +135,8 @@ def _needs_capacity(seen: Snapshot) -> bool:
     """Return whether a pod has no node or leaves one, or a change may need capacity for one more group."""
     if any(pod.unscheduled or pod.gone_by for pod in seen.pods):
         return True
+    if seen.spec is not None and seen.spec.device.resource != CPU:
+        return True  # a group that is made is kept from nodes with bad devices
     rollout = seen.status.rollout
     waiting = rollout is not None and is_undecided(rollout)
     return waiting or seen.status.observed_generation != seen.generation or seen.status.reason not in AT_REST

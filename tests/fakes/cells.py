@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from llama_operator.ports import Manifest, SupervisorAnswer
 from llama_serving.config import names
@@ -174,6 +175,15 @@ class FakeCells:
                 tokens_per_second=SPEED if mine and cell.engine else None,
             )
         )
+
+    def without_devices(
+        self, pod: Manifest, answer: SupervisorAnswer, fault: tuple[CellReason, str], *, now: datetime
+    ) -> SupervisorAnswer:
+        """What the supervisor of this pod says in place of an answer when it may not have its devices."""
+        assert answer.state is not None
+        uptime = (now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds()
+        said = {"phase": Phase.STARTING, "reason": fault[0], "message": fault[1], "ready": False}
+        return SupervisorAnswer(answer.state.model_copy(update={**said, "uptime_seconds": uptime}))
 
     def _phase(self, head: FakeCell, *, whole: bool) -> tuple[Phase, CellReason]:
         if head.engine is None:

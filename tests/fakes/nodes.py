@@ -17,7 +17,7 @@ from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import MANIFEST_KEY
-from llama_serving.config.reasons import ReportReason
+from llama_serving.config.reasons import CellReason, ReportReason
 from tests.fakes.cells import FakeCells
 from tests.fakes.cluster import FakeCluster, set_condition
 from tests.fakes.models import FACTS, Behaviour, digest_of, manifest_of, packed
@@ -43,6 +43,7 @@ class FakeNodes:
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
     unmounted: set[str] = field(default_factory=set)  # names of pods whose volumes are not mounted
     dead_nodes: set[str] = field(default_factory=set)
+    bad_devices: dict[str, tuple[CellReason, str]] = field(default_factory=dict)  # node -> what its stages say
     good_pods: set[str] | None = None  # None: engines of all pods start
     failing_starts: bool = False  # engines that do not start end their containers, again and again
     missing_images: dict[str, str] = field(default_factory=dict)  # image -> what the kubelet says of it
@@ -209,7 +210,8 @@ class FakeNodes:
 
     def _whole(self, pods: list[Manifest]) -> bool:
         running = all(pod.get("status", {}).get("phase") == "Running" for pod in pods)
-        return bool(pods) and len(pods) == self._stages(pods[0]) and running
+        well = not any(pod["spec"].get("nodeName") in self.bad_devices for pod in pods)
+        return bool(pods) and len(pods) == self._stages(pods[0]) and running and well
 
     def _stages(self, pod: Manifest) -> int:
         return self.stages_of.get(pod["metadata"]["labels"].get(names.LABEL_POD_HASH, ""), self.stages)
@@ -316,7 +318,9 @@ class FakeNodes:
         mine = _group(pod)
         pods = [other for other in self.cluster.pods() if _group(other) == mine]
         leader = next((one for one in pods if one["metadata"]["labels"].get(names.LABEL_STAGE) == "0"), None)
-        return self.cells.state(pod, leader, stages=self._stages(pod), whole=self._whole(pods))
+        answer = self.cells.state(pod, leader, stages=self._stages(pod), whole=self._whole(pods))
+        fault = self.bad_devices.get(pod["spec"].get("nodeName", ""))
+        return self.cells.without_devices(pod, answer, fault, now=self.cluster.now) if fault else answer
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")

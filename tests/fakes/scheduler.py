@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
+from llama_operator.observe.pods import kept_from
 from llama_operator.ports import Manifest
 from tests.fakes.cluster import FakeCluster, set_condition
 
@@ -29,7 +30,10 @@ class FakeScheduler:
         fitting = [
             name
             for name in sorted(labels)
-            if free[name] >= devices_of(pod) and wanted.items() <= labels[name].items() and self._alone(pod, name)
+            if free[name] >= devices_of(pod)
+            and wanted.items() <= labels[name].items()
+            and name not in kept_from(pod)
+            and self._alone(pod, name)
         ]
         now = self.cluster.now
         if not fitting:

@@ -1,7 +1,8 @@
 // NVIDIA's management library (libnvidia-ml.so.1) for devices that exist only on paper.
 //
-// The environment variable PAPER_NVML names a text file, read at each nvmlInit: so faults come and go while processes
-// run. A line is `KEY VALUE`, or `DEVICE.KEY VALUE` for one device. Without a file there are 8 healthy H100s.
+// The environment variable PAPER_NVML names a text file (otherwise /etc/paper-nvml), read at each nvmlInit: so faults
+// come and go while processes run. A line is `KEY VALUE`, or `DEVICE.KEY VALUE` for one device. Without a file there are
+// 8 healthy H100s.
 //
 //   count 2            devices                    driver 580.65.06     version of the driver
 //   name, capability   of all devices             total, free          bytes of memory
@@ -31,7 +32,7 @@ static device_t devices[MOST][PARTS + 1];
 
 static void load(void) {
     const char *path = getenv("PAPER_NVML");
-    FILE *file = path ? fopen(path, "r") : NULL;
+    FILE *file = fopen(path ? path : "/etc/paper-nvml", "r");
     char line[192];
     known = 0;
     while (file && known < 256 && fgets(line, sizeof line, file))

@@ -1,9 +1,9 @@
 """Builds NVIDIA's management library for devices on paper, and says what is wrong with them: see ``nvml.c``.
 
-    paper = PaperNvml.build(folder)
-    paper.devices(2, driver="580.65.06")
-    paper.devices(2, one={"ecc": 3})       # device 1
-    subprocess.run(..., env=os.environ | paper.environment)
+paper = PaperNvml.build(folder)
+paper.devices(2, driver="580.65.06")
+paper.devices(2, one={"ecc": 3})       # device 1
+subprocess.run(..., env=os.environ | paper.environment)
 """
 
 import subprocess
@@ -28,7 +28,9 @@ class PaperNvml:
         """Compile it into a folder; needs a C compiler."""
         folder.mkdir(parents=True, exist_ok=True)
         command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", f"-Wl,-soname,{LIBRARY}"]
-        subprocess.run([*command, "-o", str(folder / LIBRARY), str(_SOURCE)], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [*command, "-o", str(folder / LIBRARY), str(_SOURCE)], check=True, capture_output=True, text=True
+        )
         found = cls(folder)
         found.devices(8)
         return found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llama_operator.api.crdgen.quantity import parse
-from llama_operator.observe.pods import is_gated, pod_requests
+from llama_operator.observe.node_health import gpu_fault
+from llama_operator.observe.pods import is_gated, kept_from, pod_requests
 from llama_operator.ports import Capacity, Manifest, NodeCapacity, PodRequest
 from llama_serving.config import names
 
@@ -23,6 +24,7 @@ class NodeView:
     schedulable: bool
     allocatable: Mapping[str, float]
     taints: tuple[Mapping[str, str], ...]
+    device_fault: str = ""
 
 
 def capacity_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> Capacity:
@@ -57,6 +59,7 @@ def pod_request(body: Manifest) -> PodRequest:
         one_per_node=_one_per_node(spec),
         node_selector=spec.get("nodeSelector") or {},
         tolerations=tuple(spec.get("tolerations") or ()),
+        kept_from=kept_from(body),
     )
 
 
@@ -83,6 +86,7 @@ def node_view(body: Manifest) -> NodeView:
         schedulable=not spec.get("unschedulable", False),
         allocatable={name: float(parse(str(value))) for name, value in (status.get("allocatable") or {}).items()},
         taints=tuple(spec.get("taints") or ()),
+        device_fault=gpu_fault(body),
     )
 
 

@@ -4,6 +4,7 @@ Two containers: the engine, and beside it the stager, which readies weights and 
 is a native sidecar (an init container that is always restarted), so it is there before the engine and until after it.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_operator.api import CPU, StagingSpec
@@ -53,7 +54,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         "containers": [_container(context, stage)],
         "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
-        **_placement(context, group.ordinal, group.pod_hash),
+        **_placement(context, item),
     }
     if context.spec.placement.scheduling == "gang":
         spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
@@ -193,7 +194,7 @@ def staging_volume(staging: StagingSpec, claim: str = "") -> dict[str, Any]:
     return {"name": "weights", "emptyDir": limit}
 
 
-def _placement(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
+def _placement(context: Context, item: CreateStage) -> dict[str, Any]:
     placement = context.spec.placement
     placed: dict[str, Any] = {
         "tolerations": stage_tolerations(placement),
@@ -201,9 +202,29 @@ def _placement(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
     }
     if placement.priority_class_name:
         placed["priorityClassName"] = placement.priority_class_name
+    affinity: dict[str, Any] = {}
     if placement.spread_stages:
-        placed["affinity"] = {"podAntiAffinity": _apart(context, ordinal, pod_hash)}
+        affinity["podAntiAffinity"] = _apart(context, item.group.ordinal, item.group.pod_hash)
+    if item.kept_from:
+        affinity["nodeAffinity"] = kept_from_nodes(item.kept_from, required=item.required, beside={})
+    if affinity:
+        placed["affinity"] = affinity
     return placed
+
+
+def kept_from_nodes(nodes: Sequence[str], *, required: bool, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a node affinity that keeps a pod from nodes, added to another one (``beside``).
+
+    Terms are alternatives, so each of them gets the rule; and a rule about a field has one value.
+    """
+    rule = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    if not required:
+        kind = "preferredDuringSchedulingIgnoredDuringExecution"
+        return {**beside, kind: [*beside.get(kind, ()), {"weight": 100, "preference": {"matchFields": rule}}]}
+    kind = "requiredDuringSchedulingIgnoredDuringExecution"
+    terms = (beside.get(kind) or {}).get("nodeSelectorTerms") or [{}]
+    ruled = [{**term, "matchFields": [*term.get("matchFields", ()), *rule]} for term in terms]
+    return {**beside, kind: {"nodeSelectorTerms": ruled}}
 
 
 def _apart(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:

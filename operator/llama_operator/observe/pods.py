@@ -1,7 +1,7 @@
 """From the body of a pod to a frozen view."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -76,6 +76,7 @@ class PodView:
     finalizers: tuple[str, ...] = ()
     target: tuple[str, str] | None = None  # reason and message of the condition DisruptionTarget: it is to go
     moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
+    kept_from: frozenset[str] = frozenset()  # names of nodes that it must not go to
     pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
@@ -134,6 +135,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         finalizers=tuple(meta.get("finalizers") or ()),
         target=_target(conditions.get("DisruptionTarget")),
         moved=_moved(body),
+        kept_from=kept_from(body),
         pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 
@@ -158,6 +160,20 @@ def _unscheduled(scheduled: Mapping[str, Any]) -> str:
     if scheduled.get("status") != "False" or scheduled.get("reason") == "SchedulingGated":
         return ""
     return clause(scheduled.get("message", ""))
+
+
+def kept_from(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the nodes that the affinity of a pod rules out, whatever else it asks for."""
+    affinity = ((body.get("spec") or {}).get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ()
+    ruled_out = [frozenset(_ruled_out(term)) for term in terms]
+    return frozenset.intersection(*ruled_out) if ruled_out else frozenset()
+
+
+def _ruled_out(term: Mapping[str, Any]) -> Iterator[str]:
+    for one in term.get("matchFields") or ():
+        if (one.get("key"), one.get("operator")) == ("metadata.name", "NotIn"):
+            yield from one.get("values") or ()
 
 
 def mounted(body: Mapping[str, Any]) -> frozenset[str]:

@@ -29,6 +29,8 @@ class CreateStage:
 
     group: GroupId
     stage: int
+    kept_from: tuple[str, ...] = ()  # names of nodes that it is not to go to
+    required: bool = True  # False: it had rather not go there
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Actions:
     verified: tuple[Measurement, ...] = ()  # of groups that passed, asked what the spec asks now
     complete: tuple[GroupId, ...] = ()  # groups that have all their pods, none of which is about to end
     requeued: tuple[GroupId, ...] = ()  # only a part of them found room: they are asked for again later
+    left: tuple[str, ...] = ()  # nodes that a group leaves for their devices
     behind: tuple[int, ...] = ()  # ordinals that are not made before another group has found room
 
     def __add__(self, other: "Actions") -> "Actions":

@@ -1,5 +1,6 @@
 """Why a group does not serve: one sentence with numbers, from what the scheduler, the kubelet and the cell say."""
 
+import math
 from datetime import datetime
 from typing import Final
 
@@ -15,11 +16,13 @@ from llama_operator.plan.causes import LONGEST, OF_MODEL, explain_cause, field_o
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.placement.scheduler_words import scheduler_words
 from llama_operator.plan.placement.shortage import pod_shortage
+from llama_operator.plan.placement.strikes import DEVICE_REASONS, LEAVE_FROM, is_spent, weight
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.sentences import causes as cause_sentences
 from llama_operator.plan.sentences import deployment as deployment_sentences
 from llama_operator.plan.sentences import groups as sentences
 from llama_operator.plan.sentences import images as image_sentences
+from llama_operator.plan.sentences import nodes as node_sentences
 from llama_operator.plan.sentences import refusals as refusal_sentences
 from llama_operator.ports import Capacity, Manifest
 from llama_serving.config import names
@@ -222,7 +225,17 @@ def _cell(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None
     text = sentences.stage_says(
         pod.group, stage=pod.stage, node=pod.node, said=clause(cell.message, LONGEST), restarts=pod.restarts
     )
-    return Explanation(_cell_reason(cell), text, pod.group)
+    return Explanation(_cell_reason(cell), text + _strikes(cell, pod, snapshot, now=now), pod.group)
+
+
+def _strikes(cell: CellState, pod: PodView, snapshot: Snapshot, *, now: datetime) -> str:
+    """Say what a fault of devices means for the node: it is struck until the group leaves it, where it can."""
+    record = next((one for one in snapshot.status.node_strikes if one.node == pod.node), None)
+    if record is None or cell.reason not in DEVICE_REASONS:
+        return ""
+    if is_spent(record, now):
+        return node_sentences.stays_on_node()
+    return node_sentences.strikes_so_far(strikes=round(weight(record, now)), needed=math.ceil(LEAVE_FROM))
 
 
 def _is_lost(node: str, capacity: Capacity | None) -> bool:

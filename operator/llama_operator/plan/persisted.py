@@ -7,6 +7,7 @@ from llama_operator.api.v1alpha1.status import (
     Baseline,
     DefaultImages,
     LlamaDeploymentStatus,
+    NodeStrikes,
     PastRollout,
     RequeueState,
     RolloutStatus,
@@ -24,6 +25,7 @@ class Persisted:
     baselines: tuple[Baseline, ...] = ()
     requeues: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
+    node_strikes: tuple[NodeStrikes, ...] = ()
     default_images: tuple[DefaultImages, ...] = ()
 
 
@@ -36,5 +38,6 @@ def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
         baselines=status.baselines,
         requeues=status.requeues,
         autoscaling=status.autoscaling,
+        node_strikes=status.node_strikes,
         default_images=status.default_images,
     )

@@ -23,6 +23,7 @@ from llama_operator.plan.groups.verification import with_baselines
 from llama_operator.plan.persisted import Persisted, persisted_state
 from llama_operator.plan.placement.gang import admissions, requeues_after
 from llama_operator.plan.placement.layout import check_layout
+from llama_operator.plan.placement.strikes import strikes_after
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.rehearsal.rehearsal import rehearsal_deletes
@@ -103,4 +104,5 @@ def _persisted(persisted: Persisted, actions: Actions, state: PlanState) -> Pers
     wanted, before = (item.group for item in actions.groups), state.snapshot.status.requeues
     requeues = requeues_after(before, actions.requeued, groups=state.groups, wanted=wanted, now=state.now)
     baselines = with_baselines(persisted.baselines, actions.verified, state.spec.verify)
-    return replace(persisted, requeues=requeues, baselines=baselines)
+    strikes = strikes_after(persisted.node_strikes, state.groups, actions.left, now=state.now)
+    return replace(persisted, requeues=requeues, baselines=baselines, node_strikes=strikes)

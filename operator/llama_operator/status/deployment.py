@@ -71,6 +71,7 @@ def deployment_status(
         baselines=plan.persisted.baselines,
         autoscaling=plan.persisted.autoscaling,
         requeues=plan.persisted.requeues,
+        node_strikes=plan.persisted.node_strikes,
         default_images=plan.persisted.default_images,
         conditions=_conditions(report, first),
     )

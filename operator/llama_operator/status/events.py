@@ -3,7 +3,9 @@
 from typing import Final
 
 from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus, LlamaWeightsStatus
+from llama_operator.plan.placement.strikes import AVOID_FROM
 from llama_operator.plan.sentences import deployment as sentences
+from llama_operator.plan.sentences import nodes as node_sentences
 from llama_operator.plan.sentences import rollout as rollout_sentences
 from llama_operator.ports import KubeEvent
 from llama_operator.status.states import FAILED, REBUILDING
@@ -18,6 +20,7 @@ def deployment_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatu
     events = _group_events(before, after)
     events += _rollout_events(before, after)
     events += _verdict_events(before, after)
+    events += _node_events(before, after)
     events += _scaling_events(before.autoscaling, after.autoscaling)
     if before.reason != after.reason:
         events.append(KubeEvent(warning=after.reason in FAILURES, reason=after.reason, message=after.message))
@@ -58,6 +61,16 @@ def _rollout_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus)
     failed = new.phase in ("RollingBack", "Held", "Failed")
     reason = Reason.ROLLING_BACK if new.phase == "RollingBack" else (new.reason or EventReason.ROLLOUT_DONE)
     return [KubeEvent(failed, reason, rollout_sentences.phase_reached(to=new.to, phase=new.phase, why=new.message))]
+
+
+def _node_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:
+    """Tell which nodes are avoided from now on."""
+    strikes = {one.node: one.strikes for one in before.node_strikes}
+    return [
+        KubeEvent(True, EventReason.NODE_AVOIDED, node_sentences.node_avoided(one))
+        for one in after.node_strikes
+        if one.strikes >= AVOID_FROM > strikes.get(one.node, 0)
+    ]
 
 
 def _scaling_events(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[KubeEvent]:

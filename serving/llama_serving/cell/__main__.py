@@ -131,9 +131,7 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
             log=EngineLog(RAY_TEMP),
             devices=devices,
         )
-    return WorkerRole(
-        me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, devices=devices
-    )
+    return WorkerRole(me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, devices=devices)
 
 
 if __name__ == "__main__":

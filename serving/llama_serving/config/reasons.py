@@ -149,6 +149,7 @@ class EventReason(StrEnum):
     SCALED_DOWN = "ScaledDown"
     VERIFIED = "Verified"
     ROLLOUT_DONE = "RolloutDone"
+    NODE_AVOIDED = "NodeAvoided"
 
 
 class RotationReason(StrEnum):

@@ -70,6 +70,7 @@ the CRDs and every object. Objects of an earlier version may have a finalizer:
 #: Where the pages are that an entry names, from docs/reference/.
 PAGES: Final[Mapping[str, str]] = {
     "autoscaling": "../how-to/autoscaling.md",
+    "bad-nodes": "../explanation/bad-nodes.md",
     "capacity": "../how-to/capacity.md",
     "rollouts": "../how-to/rollouts.md",
 }

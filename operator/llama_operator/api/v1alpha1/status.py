@@ -249,6 +249,18 @@ class RequeueState(ApiModel):
     at: Timestamp = Field(description="When it last happened.")
 
 
+class NodeStrikes(ApiModel):
+    """A node whose devices have failed groups of this deployment."""
+
+    node: str = Field(description="Name of the node.")
+    strikes: float = Field(ge=0, description="Strikes at the time of the last one; they halve every hour from then on.")
+    at: Timestamp = Field(description="When the last one was.")
+    reason: str = Field(default="", description="Machine word for the last one.")
+    message: str = Field(default="", description="Sentence with numbers for the last one.")
+    left: Timestamp | None = Field(default=None, description="When a group last left the node for it.")
+    times_left: int = Field(default=0, ge=0, description="How often one did; the pause before the next grows with it.")
+
+
 class LlamaDeploymentStatus(ApiModel):
     """What the operator observed in its last pass."""
 
@@ -275,6 +287,9 @@ class LlamaDeploymentStatus(ApiModel):
     )
     requeues: tuple[RequeueState, ...] = Field(
         default=(), description="Groups of which only some pods fit, until all are placed."
+    )
+    node_strikes: tuple[NodeStrikes, ...] = Field(
+        default=(), description="Nodes whose devices have failed groups, at most 32, until that has faded."
     )
     default_images: tuple[DefaultImages, ...] = Field(
         default=(), description="Default images that groups keep until the spec asks for another template."

@@ -6,18 +6,23 @@ the object, and asking again would not help.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.causes.kubelet import ended_cause
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Actions, CreateStage, DeletePod, SetRotation
 from llama_operator.plan.causes import LONGEST, ending_words
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.avoidance import avoidance, is_kept_from_others, leaves_nodes
 from llama_operator.plan.placement.gang import half_placed
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import causes as cause_sentences
 from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.sentences import nodes as node_sentences
 from llama_operator.plan.sentences import placement as placement_sentences
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import Phase
@@ -31,8 +36,11 @@ WATCH_LAG = timedelta(seconds=10)
 OVERDUE = timedelta(seconds=30)
 
 
-def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, state: PlanState) -> Actions:
+def complete_group(
+    pods: tuple[PodView, ...], group: GroupId, spec: LlamaDeploymentSpec, *, state: PlanState
+) -> Actions:
     """Create the pods that are missing; delete all where the group lost a part, or only some of them fit."""
+    stages = spec.sharding.pipeline
     lost = _lost(pods, stages, state)
     if lost:
         text = sentences.group_rebuilt(group.ordinal, lost=lost, pods=len(pods), stages=stages)
@@ -45,9 +53,37 @@ def complete_group(pods: tuple[PodView, ...], group: GroupId, *, stages: int, st
     if halves:
         text = placement_sentences.group_requeued(group.ordinal, why=halves)
         return requeue(pods, group, Explanation(Reason.WAITING_FOR_ROOM, text, group.ordinal), state=state)
-    present = {pod.stage for pod in pods}
-    missing = tuple(CreateStage(group, stage) for stage in range(stages) if stage not in present)
-    return Actions(creates=missing, complete=() if missing else (group,))
+    if why := is_kept_from_others(pods, spec, state):
+        text = node_sentences.group_made_again(group.ordinal, why=why)
+        again = requeue(pods, group, Explanation(Reason.POD_STARTING, text, group.ordinal), state=state)
+        return replace(again, requeued=())
+    missing = [stage for stage in range(stages) if stage not in {pod.stage for pod in pods}]
+    return _create(missing, pods, group, spec=spec, state=state) if missing else Actions(complete=(group,))
+
+
+def _create(
+    missing: Iterable[int], pods: tuple[PodView, ...], group: GroupId, *, spec: LlamaDeploymentSpec, state: PlanState
+) -> Actions:
+    found = avoidance(pods, spec, state)
+    made = tuple(CreateStage(group, stage, found.nodes, found.required) for stage in missing)
+    if not found.used:
+        return Actions(creates=made)
+    text = node_sentences.node_used_again(group.ordinal, nodes=found.used)
+    return Actions(creates=made, explanations=(Explanation(Reason.POD_STARTING, text, group.ordinal),))
+
+
+def leave_nodes(group: Group, spec: LlamaDeploymentSpec, state: PlanState) -> Actions | None:
+    """Delete the pods of a group that leaves a node for its devices; None where it stays."""
+    leaving = leaves_nodes(group, spec, state)
+    if leaving is None:
+        return None
+    nodes, why = leaving
+    return Actions(
+        deletes=pod_deletes(group.pods, why.detail, state, grace=BROKEN_GRACE),
+        rotations=leave_rotation(group.pods),
+        explanations=(why,),
+        left=nodes,
+    )
 
 
 def requeue(pods: tuple[PodView, ...], group: GroupId, explanation: Explanation, *, state: PlanState) -> Actions:

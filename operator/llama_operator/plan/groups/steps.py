@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from llama_operator.plan.actions import Actions, GroupPlan, add_up, closing_first
 from llama_operator.plan.groups.group import Group
-from llama_operator.plan.groups.pods import complete_group, drain, leave_rotation, requeue
+from llama_operator.plan.groups.pods import complete_group, drain, leave_nodes, leave_rotation, requeue
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.surplus import drain_surplus
 from llama_operator.plan.groups.template import GroupTemplate
@@ -78,8 +78,8 @@ def _build(group: Group | None, group_id: GroupId, template: GroupTemplate, *, r
     if run.ahead and (group is None or held):
         return _wait_behind(group, group_id, run.ahead, state=state)
     run.ahead = run.ahead or (group_id if held else None)
-    pods = group.pods if group else ()
-    built = complete_group(pods, group_id, stages=template.spec.sharding.pipeline, state=state)
+    left = leave_nodes(group, template.spec, state) if group else None
+    built = left or complete_group(group.pods if group else (), group_id, template.spec, state=state)
     if group is None or not (built.creates or built.complete):  # new, rebuilt or requeued
         return built + Actions(groups=(GroupPlan(group_id, template.serve, template.spec),))
     step = _next_step(group, template, run)

@@ -14,6 +14,7 @@ counts too, because the scheduler preempts those; not for a pod whose PriorityCl
 from collections.abc import Iterable, Mapping
 from math import floor, inf
 
+from llama_operator.plan.sentences import nodes as node_sentences
 from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 
@@ -132,10 +133,19 @@ def why_not(pod: PodRequest, node: NodeCapacity) -> str:
     if any(node.labels.get(key) != value for key, value in pod.node_selector.items()):
         wanted = ", ".join(f"{key}={value}" for key, value in sorted(pod.node_selector.items()))
         return sentences.selector_differs(wanted)
+    if node.device_fault and asks_for_devices(pod):
+        return node_sentences.with_gpu_fault(node.device_fault)
+    if node.name in pod.kept_from:
+        return node_sentences.avoided_for_strikes()
     for taint in node.taints:
         if taint.get("effect") in _KEEPS_AWAY and not any(_tolerates(item, taint) for item in pod.tolerations):
             return sentences.taint_not_tolerated(taint.get("key", ""))
     return ""
+
+
+def asks_for_devices(pod: PodRequest) -> bool:
+    """Return whether the pod asks for an extended resource, such as nvidia.com/gpu."""
+    return any("/" in name and not name.startswith("kubernetes.io/") for name in pod.requests)
 
 
 def _tolerates(toleration: Mapping[str, object], taint: Mapping[str, str]) -> bool:

@@ -15,8 +15,11 @@ from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template import GroupTemplate
 from llama_operator.plan.groups.weights_progress import explain_staging, explain_update
 from llama_operator.plan.naming import GroupId
+from llama_operator.plan.placement.avoidance import leaves_nodes
+from llama_operator.plan.placement.strikes import device_faults, is_spent
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import groups as sentences
+from llama_operator.plan.sentences import nodes as node_sentences
 from llama_operator.plan.standstill import standstill
 from llama_operator.plan.start_limits import RESTARTS, start_limit
 from llama_serving.config.reason_catalogue import SETBACKS, reason_from
@@ -81,6 +84,22 @@ def stands_still(item: Input) -> Explanation | None:
     return _given_up(item.group.pods, item.group.id, item.state, since=item.since)
 
 
+def devices_failed(item: Input) -> Explanation | None:
+    """Find a group whose devices fail again and again, and for which there is no better node."""
+    records = {one.node: one for one in item.state.snapshot.status.node_strikes if one.at >= item.since}
+    now = item.state.now
+    spent = [
+        fault for fault in device_faults(item.group) if fault.node in records and is_spent(records[fault.node], now)
+    ]
+    if not spent or not _is_starting(item) or leaves_nodes(item.group, item.template.spec, item.state):
+        return None
+    fault, ordinal = spent[0], item.group.id.ordinal
+    text = node_sentences.devices_failed(
+        ordinal, node=fault.node, strikes=records[fault.node].strikes, said=fault.message
+    )  # fmt: skip
+    return Explanation(_cause(fault.reason), text, ordinal)
+
+
 def start_timed_out(item: Input) -> Explanation | None:
     """Find a group whose pods have been on their nodes for too long."""
     placed = [pod for pod in item.group.pods if not pod.unscheduled and not pod.gated]
@@ -101,6 +120,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     swap_failed,  # a running engine could not take them
     verification_failed,  # it took them, and answers badly
     stands_still,  # its pods cannot run: no image, no claim, no room, a missing reference
+    devices_failed,  # its nodes have spent their strikes, and no other has room
     start_failed,  # a new engine says that it cannot start, or restarts again and again
     start_timed_out,  # it says nothing at all
 )

@@ -9,6 +9,7 @@ Layouts and numbers are those of ``nvml.h`` (CUDA 13).
 
 import json
 import sys
+from contextlib import suppress
 from ctypes import CDLL, Structure, Union, byref, c_char_p, c_int, c_int64, c_uint, c_ulonglong, c_void_p
 from ctypes import create_string_buffer as text_buffer
 from typing import Any, Final
@@ -106,7 +107,8 @@ class Nvml:
         except AttributeError:
             return ""
         function.restype = c_char_p
-        return (function(c_int(code)) or b"").decode(errors="replace")
+        said: bytes = function(c_int(code)) or b""
+        return said.decode(errors="replace")
 
 
 def read(path: str = LIBRARY) -> dict[str, Any]:
@@ -124,7 +126,8 @@ def read(path: str = LIBRARY) -> dict[str, Any]:
     except NvmlError as error:
         return {"failed": error.failure}
     finally:
-        library.ask("nvmlShutdown")
+        with suppress(NvmlError):  # everything has been read
+            library.ask("nvmlShutdown")
 
 
 def _read(library: Nvml) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def naming_refusals() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        refused = error.__context__ if error.__suppress_context__ else None
-        if not isinstance(refused, ValueError):
+        refused = error.__context__
+        hidden = error.__suppress_context__ and error.__cause__ is None  # it was raised "from None"
+        if not hidden or not isinstance(refused, ValueError):
             raise
         raise ConfigRefusedError(f"{REFUSED}: {refused}") from None

@@ -108,7 +108,9 @@ def _app_view(details: Mapping[str, Any]) -> AppView:
     messages = [str(details.get("message") or "")]
     messages += [str(deployment.get("message") or "") for deployment in details.get("deployments", {}).values()]
     text = "\n".join(messages)
-    return AppView(failed=status in _GAVE_UP, status=status, error=last_error(text), refused=ConfigRefusedError.__name__ in text)
+    return AppView(
+        failed=status in _GAVE_UP, status=status, error=last_error(text), refused=ConfigRefusedError.__name__ in text
+    )
 
 
 class EngineClient:

@@ -37,7 +37,8 @@ async def said(needs: DeviceNeeds = BOTH) -> tuple[CellReason, str] | None:
     return None if fault is None else (fault.reason, fault.message)
 
 
-async def test_healthy_devices_are_read_whole(paper: PaperNvml) -> None:
+@pytest.mark.usefixtures("paper")
+async def test_healthy_devices_are_read_whole() -> None:
     reading = await DriverReader()()
     assert reading.driver == "580.65.06"
     assert [device.uuid for device in reading.devices] == ["GPU-paper-0", "GPU-paper-1"]

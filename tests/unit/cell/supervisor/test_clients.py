@@ -116,7 +116,7 @@ def app_details(status: str, message: str, *, deployment: str = "") -> dict[str,
         (app_details("DEPLOYING", ""), False, False, ""),
         (app_details("DEPLOY_FAILED", "", deployment="x\nValueError: no"), True, False, "ValueError: no"),
         (
-            app_details("DEPLOY_FAILED", "", deployment="a.config_errors.ConfigRefusedError: the engine refuses: heads"),
+            app_details("DEPLOY_FAILED", "", deployment="x.ConfigRefusedError: the engine refuses: heads"),
             True,
             True,
             "ConfigRefusedError: the engine refuses: heads",

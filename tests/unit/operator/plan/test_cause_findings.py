@@ -37,7 +37,7 @@ from tests.unit.operator.waiting_pods import (
     unscheduled,
     waiting,
 )
-from tests.unit.operator.worlds import NEW, NOW, ago, gateway_deployment, stage, state_of, worker, world
+from tests.unit.operator.worlds import NEW, NOW, SPEC, ago, gateway_deployment, stage, state_of, worker, world
 
 HUB = Reference("Secret", "hub", "credentials")
 TOKEN = Reference("Secret", "chat-token", "token")
@@ -210,7 +210,7 @@ def test_an_end_in_no_known_form_is_quoted() -> None:
 
 def rebuilt(pod: PodView) -> str:
     other = worker(0)
-    actions = complete_group((pod, other), GroupId("chat", 0, NEW), stages=2, state=state_of(world(pod, other)))
+    actions = complete_group((pod, other), GroupId("chat", 0, NEW), SPEC, state=state_of(world(pod, other)))
     return actions.explanations[0].detail
 
 

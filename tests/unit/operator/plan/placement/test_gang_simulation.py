@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import RequeueState
 from llama_operator.apply import Outcome
 from llama_operator.gang_admission import admit_groups
@@ -26,7 +27,7 @@ from llama_operator.ports import Capacity, Key, Manifest, Ref, Retry
 from llama_serving.config import names
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.scheduler import DEVICE, FakeScheduler, foreign_pod, gpu_node
-from tests.fakes.world import SETTINGS
+from tests.fakes.world import SETTINGS, spec_of
 from tests.unit.operator.worlds import world
 
 KEY = Key("team", "x")
@@ -34,6 +35,10 @@ KEY = Key("team", "x")
 LONGEST = 40
 DEVICES = 8
 SECOND = timedelta(seconds=1)
+
+
+def spec_with(stages: int) -> LlamaDeploymentSpec:
+    return LlamaDeploymentSpec.model_validate(spec_of(sharding={"pipeline": stages, "tensor": 1}))
 
 
 def stage_pod(group: GroupId, stage: int, devices: int) -> Manifest:
@@ -108,7 +113,7 @@ class Yard:
         units, going, returned, whole = [], set(), [], []
         for group, (stages, devices) in mine.items():
             pods = self.pods_of(group)
-            steps = complete_group(pods, group, stages=stages, state=plan_state(seen, SETTINGS, now))
+            steps = complete_group(pods, group, spec_with(stages), state=plan_state(seen, SETTINGS, now))
             for delete in steps.deletes:
                 going.add(delete.name)
                 await self.cluster.delete(KEY, Ref("v1", "Pod", delete.name, delete.uid), grace=delete.grace)
