@@ -9,7 +9,7 @@
 
 NONE(cuInit) NONE(cuDeviceGet) NONE(cuDeviceGetCount) NONE(cuDeviceGetAttribute)
 NONE(cuDevicePrimaryCtxRetain) NONE(cuDevicePrimaryCtxGetState) NONE(cuCtxGetCurrent) NONE(cuCtxSetCurrent)
-NONE(cuCtxGetDevice) NONE(cuCtxSynchronize) NONE(cuStreamSynchronize) NONE(cuStreamWriteValue32_v2)
+NONE(cuCtxGetDevice) NONE(cuCtxGetLimit) NONE(cuCtxSetLimit) NONE(cuCtxSynchronize) NONE(cuStreamSynchronize) NONE(cuStreamWriteValue32_v2)
 NONE(cuStreamWaitValue32_v2) NONE(cuPointerGetAttribute) NONE(cuTensorMapEncodeTiled) NONE(cuTensorMapEncodeIm2col)
 NONE(cuMemAlloc_v2) NONE(cuMemFree_v2) NONE(cuMemcpyHtoD_v2) NONE(cuMemcpyDtoH_v2) NONE(cuMemcpyDtoDAsync_v2)
 NONE(cuMemAddressReserve) NONE(cuMemAddressFree) NONE(cuMemCreate) NONE(cuMemRelease) NONE(cuMemMap) NONE(cuMemUnmap)

