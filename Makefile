@@ -7,7 +7,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llama-operator
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 RUN := .venv/bin/python
 # Ray and vLLM: the same lock file, an environment of its own because of its size. Checkouts share it, so this project is
-# not installed in it.
+# not installed in it. Triton is for GPUs, zizmor for the workflows of CI.
 SERVING_VENV := $(CACHE)/serving-venv
 SERVING_RUN := PYTHONPATH=$(CURDIR)/serving:$(CURDIR)/serving/image:$(CURDIR)/operator $(SERVING_VENV)/bin/python
 # The gateway called by clients that users have: installed by the tests, so not part of `make unit`.
@@ -18,7 +18,7 @@ QUICK := $(addprefix tests/unit/,api gateway/routing cell/policy operator/plan t
 # Some machines forbid byte code: then each process of a test run compiles thousands of modules for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup serving-setup demo test check quick unit contract serving e2e soak testbed-tests format generate bench down clean
+.PHONY: help setup serving-setup demo test check quick unit contract serving e2e gpu-image soak testbed-tests format generate bench down clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,7 +37,8 @@ $(UV):
 serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
 
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
-	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --compile-bytecode \
+	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --no-install-package triton --no-install-package zizmor \
+		--compile-bytecode \
 		--extra serving --extra models --extra dev
 	@touch $@
 
@@ -66,6 +67,9 @@ serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two netw
 
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest --durations=15 tests/e2e
+
+gpu-image: setup  ## Build the GPU image and try it without a GPU: half an hour and 35 GB of disk, not part of `make test`.
+	$(RUN) -m pytest --durations=15 -s tests/gpu_image
 
 soak: setup serving-setup  ## What takes many minutes: full numbers of upgrades and kills (an hour or more).
 	LLAMA_SOAK=1 $(SERVING_RUN) -m pytest tests/serving/test_cell.py

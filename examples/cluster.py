@@ -14,6 +14,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 SETTINGS = {
     "images.operator": "localhost/llama-operator:dev",
     "images.serving": "localhost/llama-serving:dev",
+    "images.servingGpu": "localhost/llama-serving:dev",  # the nodes have no GPU, or one that is only advertised
     "rbac.clusterView": "true",
 }
 

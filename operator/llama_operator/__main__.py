@@ -40,6 +40,7 @@ def settings_from(environment: dict[str, str]) -> Settings:
         serving_image=environment["LLAMA_SERVING_IMAGE"],
         gateway_image=environment["LLAMA_GATEWAY_IMAGE"],
         operator_namespace=environment.get("POD_NAMESPACE", "default"),
+        serving_gpu_image=environment.get("LLAMA_SERVING_GPU_IMAGE", ""),
     )
 
 

@@ -170,14 +170,20 @@ def _ensure_bases(images: Store, uv: Path, uv_image: str) -> None:
     for base in (SYSTEM, PYTHON):
         if not images.has(base.image):
             with progress.step(f"making {base.image} from Debian's packages"):
-                _build_base(images, base)
+                build_base(images, base)
     if not images.has(uv_image):
-        with tempfile.TemporaryDirectory(dir=images.root) as folder:
-            bases.uv_context(uv, Path(folder))
-            images.build(Path(folder), tags=[uv_image], file="Dockerfile", arguments={})
+        build_uv(images, uv, uv_image)
 
 
-def _build_base(images: Store, base: Base) -> None:
+def build_uv(images: Store, uv: Path, name: str) -> None:
+    """Build the image that holds the program uv."""
+    with tempfile.TemporaryDirectory(dir=images.root) as folder:
+        bases.uv_context(uv, Path(folder))
+        images.build(Path(folder), tags=[name], file="Dockerfile", arguments={})
+
+
+def build_base(images: Store, base: Base) -> None:
+    """Build a base from Debian's packages."""
     images.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=images.root) as folder:
         # mmdebstrap reads local files as another user.

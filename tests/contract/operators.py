@@ -59,7 +59,8 @@ def operator(
         port = free.getsockname()[1]
     environment = os.environ | {
         "KUBECONFIG": str(kubeconfig), "WATCH_NAMESPACES": ",".join(namespaces), "POD_NAMESPACE": release,
-        "LLAMA_SERVING_IMAGE": "serving:1", "LLAMA_GATEWAY_IMAGE": "gateway:1", "PROBE_PORT": str(port),
+        "LLAMA_SERVING_IMAGE": "serving:1", "LLAMA_SERVING_GPU_IMAGE": "serving:1", "LLAMA_GATEWAY_IMAGE": "gateway:1",
+        "PROBE_PORT": str(port),
         "OPERATOR_ROLE": "llama-operator",
         "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "serving")]),
     }  # fmt: skip

@@ -30,7 +30,7 @@ from tests.unit.chart.helm import CHART, real_helm
 
 ACCOUNT = "llama-operator"
 RESTRICTED = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
+SETTINGS = Settings("serving:1", "gateway:1", "llama-system", serving_gpu_image="serving:1")
 MANIFEST = Manifest(files=(ManifestFile(path="config.json", size=7, sha256="a" * 64),))
 ACCEPTED = WeightsReport(
     outcome="accepted", reason="Accepted", message="fine", facts=FACTS, digest=MANIFEST.digest, bytes=269_000_000,

@@ -21,7 +21,7 @@ class Crash(BaseException):
 
 
 KEY = Key("team", "chat")
-SETTINGS = Settings("serving:1", "gateway:1", "llama-system")
+SETTINGS = Settings("serving:1", "gateway:1", "llama-system", serving_gpu_image="serving:1")
 
 
 def spec_of(**changes: Any) -> dict[str, Any]:

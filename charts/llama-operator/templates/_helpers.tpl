@@ -33,6 +33,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.images.serving | default (printf "llama-serving:%s" .Chart.AppVersion) -}}
 {{- end -}}
 
+{{/* Empty where only the other one is named: a registry that has that one need not have this one under its own name. */}}
+{{- define "llama-operator.servingGpuImage" -}}
+{{- if .Values.images.servingGpu -}}
+{{- .Values.images.servingGpu -}}
+{{- else if not .Values.images.serving -}}
+{{- printf "llama-serving-gpu:%s" .Chart.AppVersion -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The gateway is in the operator's image. */}}
 {{- define "llama-operator.gatewayImage" -}}
 {{- .Values.images.gateway | default (include "llama-operator.operatorImage" .) -}}

@@ -17,7 +17,7 @@ from llama_operator.plan.explain import explain_gateway
 from llama_operator.plan.fabric import explain_fabrics
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.steps import keep_groups, update_groups
-from llama_operator.plan.groups.template import desired_template, stable_template
+from llama_operator.plan.groups.template import check_images, desired_template, stable_template
 from llama_operator.plan.groups.verdicts import group_verdicts
 from llama_operator.plan.groups.verification import with_baselines
 from llama_operator.plan.persisted import Persisted, persisted_state
@@ -62,6 +62,7 @@ def plan(state: PlanState, memory: AutoscalingMemory = NO_MEMORY) -> Plan:
 def _plan(state: PlanState, before: Persisted) -> Plan:
     weights = state.model_weights
     refused = check_layout(state.spec, weights.facts) if weights and weights.facts else ()
+    refused += check_images(state)
     desired = None if refused else with_decided_hash(desired_template(state), before)
     unmade = explain_weights(state) + refused
     templates = Templates(desired, stable_template(state), most_severe(unmade))

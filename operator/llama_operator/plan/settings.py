@@ -10,6 +10,7 @@ class Settings:
     serving_image: str
     gateway_image: str
     operator_namespace: str
+    serving_gpu_image: str = ""  # of stages on devices other than the CPU; empty: none is known
 
 
 #: What the stager asks for beside the engine in each stage pod.

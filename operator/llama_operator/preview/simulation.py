@@ -31,7 +31,12 @@ from llama_serving.config.model import ModelFacts
 from llama_serving.config.reasons import ReportReason
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SETTINGS = Settings("the operator's serving image", "the operator's gateway image", "llama-system")
+SETTINGS = Settings(
+    serving_image="the operator's serving image",
+    gateway_image="the operator's gateway image",
+    operator_namespace="llama-system",
+    serving_gpu_image="the operator's serving image",
+)
 NAME = "llama"
 GATEWAY = f"{NAME}-gateway-0"
 LONGEST = 100_000  # seconds after which a rollout that goes nowhere is left

@@ -19,6 +19,7 @@ from llama_serving.cell.devices.check import DeviceCheck, DriverReader
 from llama_serving.cell.policy.devices import device_needs
 from llama_serving.cell.ray.nccl_log import NcclLogs
 from llama_serving.cell.ray.process import RayProcess
+from llama_serving.cell.shared.engine_device import image_refusal
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
 from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
 from llama_serving.cell.shared.weights_ref import LINKS, desired_weights
@@ -29,6 +30,7 @@ from llama_serving.cell.supervisor.http_api import metrics_app, state_app
 from llama_serving.cell.supervisor.leader import LeaderRole
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.ports import Control
+from llama_serving.cell.supervisor.refused import RefusedRole
 from llama_serving.cell.supervisor.role import Role
 from llama_serving.cell.supervisor.weights_check import WeightsCheck
 from llama_serving.cell.supervisor.worker import WorkerRole
@@ -110,6 +112,8 @@ def _engine(me: Identity, session: aiohttp.ClientSession) -> EngineClient:
 
 
 def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
+    if refusal := image_refusal(me.config):
+        return RefusedRole(refusal)
     ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
     weights = WeightsCheck(lambda: Path(desired_weights(me.config, control.desired_state()).path), clock=time.monotonic)
     cluster = RayClient(session, host=me.ip, token=me.token)

@@ -1,8 +1,9 @@
 """Rehearsal of a group without its devices and weights: ``python -m llama_serving.cell.rehearsal``.
 
 It runs in the image that the group is to have, before anything that serves is touched. That the process starts shows
-that the image is there and runs on the node. On CPU the engine's configuration is built as a replica builds it, from
-the same arguments and the model's config.json: what vLLM refuses by name, value or combination it refuses here.
+that the image is there and runs on the node. The image must read the group's config, and its engine be built for the
+group's devices. On CPU the engine's configuration is built as a replica builds it, from the same arguments and the
+model's config.json: what vLLM refuses by name, value or combination it refuses here.
 
 Exit code: 0 accepted, ``names.EXIT_REFUSED`` refused; the sentence is in the termination message.
 """
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llama_serving.cell.shared.engine_args import engine_environment, engine_kwargs
+from llama_serving.cell.shared.engine_device import image_refusal
 from llama_serving.cell.shared.engine_errors import last_error
 from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> int:
     """Rehearse; return the exit code."""
     options = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
-    refusal = rehearse(options.config, options.model, configure=configure_vllm) if options.model else ""
+    refusal = rehearse(options.config, options.model, configure=configure_vllm)
     text = refusal or "accepted"
     logger.info("%s", text)
     write_termination_log(options.termination_log, text)
@@ -46,17 +48,22 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.cell.rehearsal", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
-    parser.add_argument("--model", type=Path, help="folder with the model's config.json; none: only the image is tried")
+    parser.add_argument("--model", type=Path, help="folder with config.json; none: the engine is not configured")
     add_termination_log(parser)
     return parser.parse_args(argv)
 
 
-def rehearse(config_path: Path, model: Path, *, configure: Configure) -> str:
+def rehearse(config_path: Path, model: Path | None, *, configure: Configure) -> str:
     """Return why the group could not start with this config and model, in one sentence; empty when nothing is known."""
     try:
         config = CellConfig.model_validate_json(config_path.read_bytes())
     except (OSError, ValidationError) as error:
         return f"the image does not read the group's config: {error_text(error)}"
+    return image_refusal(config) or (_engine_refusal(config, model, configure) if model else "")
+
+
+def _engine_refusal(config: CellConfig, model: Path, configure: Configure) -> str:
+    """Return what the engine has against its configuration."""
     os.environ.update(engine_environment(config))  # before vLLM is imported, which reads it
     try:
         kwargs = engine_kwargs(config, model=model_facts(model, whole=False))

@@ -79,6 +79,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="`sharding`, `contextLength`, `device` or `engine.quantization` contradicts the model's config; or a"
           " memory, disk or KV cache is below what the weights, or one request of `contextLength`, take",
           remedy="use a value that the message says fits"),
+    Entry(word=Reason.IMAGE_REFUSED, severity=_NEEDS, rolls_back=True,
+          form="images.serving holds vLLM for DEVICE, and device.resource is RESOURCE; REMEDY",
+          meaning="the image of the stages is built for CPU and the deployment asks for GPUs, or the reverse; or the"
+                  " operator has no image for the device",
+          remedy="leave `images.serving` empty for the operator's image, or name one that is built for the device"),
     Entry(word=Reason.WEIGHTS_MISSING, severity=_NEEDS, form="FOLDER holds no FILE: REMEDY",
           meaning="nothing is at the path in the claim, or files that the index names are missing",
           remedy="check `model.source`, and copy the whole model"),

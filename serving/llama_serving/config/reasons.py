@@ -13,6 +13,7 @@ class Reason(StrEnum):
     SPEC_INVALID = "SpecInvalid"
     MODEL_REFUSED = "ModelRefused"
     LAYOUT_REFUSED = "LayoutRefused"
+    IMAGE_REFUSED = "ImageRefused"
     WEIGHTS_MISSING = "WeightsMissing"
     WEIGHTS_UNREADABLE = "WeightsUnreadable"
     WEIGHTS_DENIED = "WeightsDenied"
@@ -85,6 +86,7 @@ class CellReason(StrEnum):
     SWAP_FAILED = "SwapFailed"
     VERIFYING = "Verifying"
     MODEL_REFUSED = "ModelRefused"
+    IMAGE_REFUSED = "ImageRefused"
     SERVING = "Serving"
     DRAINING = "Draining"
 

@@ -1,6 +1,7 @@
 """What a rehearsal says: accepted, or refused in a sentence; the engine's configuration gets a replica's arguments."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,16 @@ def test_the_kubelet_reads_the_verdict(folder: Path) -> None:
     (folder / "cell.json").write_text("{")
     assert main([*options, "--model", str(folder)]) == names.EXIT_REFUSED
     assert "the image does not read the group's config" in log.read_text()
+
+
+def test_an_image_for_other_devices_is_refused_without_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name != "vllm":
+            raise metadata.PackageNotFoundError(name)
+        return "0.32.0"
+
+    monkeypatch.setattr(metadata, "version", version)
+    log = folder / "termination-log"
+    log.touch()
+    assert main(["--config", str(folder / "cell.json"), "--termination-log", str(log)]) == names.EXIT_REFUSED
+    assert log.read_text().startswith("the image (images.serving) holds vLLM for GPUs (vllm 0.32.0)")

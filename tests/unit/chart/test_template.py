@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from llama_operator.__main__ import settings_from
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
@@ -38,6 +39,7 @@ CASES: dict[str, list[str]] = {
         "crds.install=false",
         "images.operator=r.example.com/op:1",
         "images.serving=r.example.com/serve:2",
+        "images.servingGpu=r.example.com/serve-gpu:2",
         "images.gateway=r.example.com/gw:3",
         "images.pullPolicy=Always",
         "images.pullSecrets={one,two}",
@@ -135,8 +137,24 @@ def test_images_that_are_not_named_follow_the_chart(helm: Helm) -> None:
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     found = environment(helm, [])
     assert found["LLAMA_SERVING_IMAGE"] == f"llama-serving:{version}"
+    assert found["LLAMA_SERVING_GPU_IMAGE"] == f"llama-serving-gpu:{version}"
     assert found["LLAMA_GATEWAY_IMAGE"] == f"llama-operator:{version}"
     assert environment(helm, ["images.operator=mine:1"])["LLAMA_GATEWAY_IMAGE"] == "mine:1"
+
+
+def test_each_image_of_stages_is_named_on_its_own(helm: Helm) -> None:
+    gpu = environment(helm, ["images.servingGpu=r.example.com/gpu:1"])
+    assert gpu["LLAMA_SERVING_GPU_IMAGE"] == "r.example.com/gpu:1"
+    assert gpu["LLAMA_SERVING_IMAGE"].startswith("llama-serving:")
+    cpu = environment(helm, ["images.serving=r.example.com/cpu:1"])
+    assert cpu["LLAMA_SERVING_IMAGE"] == "r.example.com/cpu:1"
+    assert cpu["LLAMA_SERVING_GPU_IMAGE"] == "", "the registry of one need not have the other"
+
+
+def test_the_operator_reads_what_the_chart_sets(helm: Helm) -> None:
+    found = settings_from(environment(helm, ["images.serving=cpu:1", "images.servingGpu=gpu:1"]))
+    assert (found.serving_image, found.serving_gpu_image) == ("cpu:1", "gpu:1")
+    assert settings_from(environment(helm, ["images.serving=cpu:1"])).serving_gpu_image == ""
 
 
 def test_secrets_are_never_listed(helm: Helm) -> None:

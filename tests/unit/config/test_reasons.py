@@ -112,7 +112,7 @@ def test_failures_are_those_that_come_before_the_waits() -> None:
 def test_setbacks_are_these() -> None:
     assert {
         Reason.WEIGHTS_DENIED, Reason.WEIGHTS_GONE, Reason.WEIGHTS_REFUSED, Reason.DIGEST_DIFFERS, Reason.DISK_FULL,
-        Reason.SWAP_FAILED, Reason.VERIFY_FAILED, Reason.CANARY_FAILED, Reason.ENGINE_FAILED,
+        Reason.SWAP_FAILED, Reason.VERIFY_FAILED, Reason.CANARY_FAILED, Reason.ENGINE_FAILED, Reason.IMAGE_REFUSED,
         Reason.DEVICES_MISSING, Reason.DRIVER_TOO_OLD, Reason.DEVICE_UNHEALTHY, Reason.DEVICE_BUSY,
     } == SETBACKS  # fmt: skip
 

@@ -39,8 +39,8 @@ class ImagesSpec(ApiModel):
     serving: str = Field(
         default="",
         max_length=512,
-        description="Image of the stage pods. If empty, the operator's default; groups keep theirs until their pods "
-        "change.",
+        description="Image of the stage pods. If empty, the operator's default for `device.resource`; groups keep "
+        "theirs until their pods change.",
         json_schema_extra=rules(_image_rule("serving")),
     )
     gateway: str = Field(

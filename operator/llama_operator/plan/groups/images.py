@@ -1,4 +1,4 @@
-"""The images of a stage's pod: those that the spec names, else the operator's default images.
+"""The images of a stage's pod: those that the spec names, else the operator's default images for the device.
 
 The defaults that a template took are kept in the status, by its hash: a group whose template differs in nothing else
 keeps the images that it runs with, so a new version of the operator restarts no group. The next template takes the new
@@ -6,12 +6,17 @@ defaults. Weights that are swapped in running pods do not change the template.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-from llama_operator.api import ImagesSpec, LlamaDeploymentSpec
+from llama_operator.api import CPU, ImagesSpec, LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import DefaultImages
 from llama_operator.plan.groups.template_hash import template_hash
+from llama_operator.plan.sentences import images as sentences
 from llama_operator.plan.settings import Settings
 from llama_serving.config.model import ModelFacts
+
+#: Devices that the image for GPUs, which is for NVIDIA's, certainly cannot use: an image for them must be named.
+_WITHOUT_IMAGE: Final = ("amd.com/", "gpu.intel.com/", "habana.ai/", "aws.amazon.com/neuron", "google.com/tpu")
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,39 @@ class StageImages:
 
 
 def serving_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:
-    """Return the image of the stages."""
-    return spec.images.serving or settings.serving_image
+    """Return the image of the stages; empty where the spec names none and the operator has none for the device."""
+    return spec.images.serving or _default(spec, settings)
+
+
+def _default(spec: LlamaDeploymentSpec, settings: Settings) -> str:
+    if spec.device.resource == CPU:
+        return settings.serving_image
+    return "" if spec.device.resource.startswith(_WITHOUT_IMAGE) else settings.serving_gpu_image
+
+
+def image_refusal(spec: LlamaDeploymentSpec, images: StageImages, *, settings: Settings) -> str:
+    """Say why no group can be made with these images: none is known, or it is the operator's for another device."""
+    resource, gpu_image = spec.device.resource, settings.serving_gpu_image
+    if not images.serving:
+        return sentences.image_for_device_unknown(resource, in_chart=not resource.startswith(_WITHOUT_IMAGE))
+    if gpu_image in ("", settings.serving_image):  # which devices that one is for is not known
+        return ""
+    on_cpu = resource == CPU
+    if images.serving != (gpu_image if on_cpu else settings.serving_image):
+        return ""
+    return sentences.image_for_other_device(images.serving, resource=resource, on_cpu=on_cpu)
+
+
+def fitting_defaults(
+    spec: LlamaDeploymentSpec, taken: tuple[DefaultImages, ...], *, served: str, settings: Settings
+) -> tuple[DefaultImages, ...]:
+    """Leave out the image for CPU that a template for GPUs took while there was no other, and never served with.
+
+    ``served``: hash of the template that has served; it keeps its image whatever that is.
+    """
+    if spec.device.resource == CPU or settings.serving_gpu_image in ("", settings.serving_image):
+        return taken
+    return tuple(one for one in taken if one.serving != settings.serving_image or one.template_hash == served)
 
 
 def gateway_image(spec: LlamaDeploymentSpec, settings: Settings) -> str:

@@ -14,12 +14,21 @@ from pydantic import ValidationError
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.hashing import short_hash
-from llama_operator.plan.groups.images import stage_images, with_images
+from llama_operator.plan.groups.images import (
+    StageImages,
+    fitting_defaults,
+    image_refusal,
+    stage_images,
+    with_images,
+)
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.groups.weights_lookup import weights_artifact
+from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.model import ModelFacts
+from llama_serving.config.reasons import Reason
 
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
 _NOT_IN_GROUP = frozenset({"replicas", "autoscaling", "gateway", "pod_template", "rollout", "verify"})
@@ -73,7 +82,7 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
     view, spec = state.model_weights, state.spec
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
-    images = stage_images(spec, view.facts, taken=state.snapshot.status.default_images, settings=state.settings)
+    images = desired_images(state, view.facts)
     hashed = template_hash(spec, view.facts, serving_image=images.serving)
     serve = weights_artifact(view, spec.model.name_in_api(state.snapshot.key.name))
     return GroupTemplate(
@@ -84,6 +93,26 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
         serve=serve,
         spec=with_images(spec, images),
     )
+
+
+def desired_images(state: PlanState, facts: ModelFacts) -> StageImages:
+    """Return the images that the groups of the spec are to have."""
+    status, settings = state.snapshot.status, state.settings
+    served = status.stable.template_hash if status.stable else ""
+    taken = fitting_defaults(state.spec, status.default_images, served=served, settings=settings)
+    return stage_images(state.spec, facts, taken=taken, settings=settings)
+
+
+def check_images(state: PlanState) -> tuple[Explanation, ...]:
+    """Say why no group can be made of the spec's image on its device; of what has served nothing is said."""
+    view, spec, stable = state.model_weights, state.spec, state.snapshot.status.stable
+    if view is None or view.facts is None:
+        return ()
+    images = desired_images(state, view.facts)
+    text = image_refusal(spec, images, settings=state.settings)
+    if not text or (stable and stable.template_hash == template_hash(spec, view.facts, serving_image=images.serving)):
+        return ()
+    return (Explanation(Reason.IMAGE_REFUSED, text),)
 
 
 def stable_template(state: PlanState) -> GroupTemplate | None:

@@ -1,10 +1,12 @@
 """A spec from which no group could be made: its rollout is held, and the groups go on with what they serve.
 
-The model contradicts the layout, or the weights are refused or cannot be had. What the groups would be is not known
-then, so such a rollout names no template. It ends when the spec changes, or by itself when the cause is gone.
+The model contradicts the layout, the image is for another device, or the weights are refused or cannot be had. What the
+groups would be is not known then, so such a rollout names no template. It ends when the spec changes, or by itself when
+the cause is gone.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from llama_operator.api.v1alpha1.status import RolloutPreview, RolloutStatus
 from llama_operator.plan.groups.state import PlanState
@@ -16,6 +18,9 @@ from llama_operator.plan.rollout.history import with_history
 from llama_operator.plan.sentences import rollout as sentences
 from llama_serving.config.reason_catalogue import FAILURES
 from llama_serving.config.reasons import Reason
+
+#: What stands against a spec whatever its weights are.
+_OF_THE_SPEC: Final = frozenset({Reason.LAYOUT_REFUSED, Reason.IMAGE_REFUSED})
 
 
 def hold_unmade(persisted: Persisted, obstacle: Explanation | None, state: PlanState) -> Persisted:
@@ -44,7 +49,7 @@ def hold_unmade(persisted: Persisted, obstacle: Explanation | None, state: PlanS
 
 def _asks_for_another(last: RolloutStatus, obstacle: Explanation | None, state: PlanState) -> bool:
     """Return whether the spec asks for something else than what is rolled out: that had a layout, and these weights."""
-    if obstacle is not None and obstacle.reason is Reason.LAYOUT_REFUSED:
+    if obstacle is not None and obstacle.reason in _OF_THE_SPEC:
         return True
     return state.model_weights is not None and state.model_weights.name != last.weights
 
@@ -52,7 +57,7 @@ def _asks_for_another(last: RolloutStatus, obstacle: Explanation | None, state: 
 def _was_given_up(last: RolloutStatus, obstacle: Explanation | None, state: PlanState) -> bool:
     """Return whether the rollout of these weights was rolled back: that cause is the first one."""
     view = state.model_weights
-    if obstacle is None or obstacle.reason is Reason.LAYOUT_REFUSED or view is None:
+    if obstacle is None or obstacle.reason in _OF_THE_SPEC or view is None:
         return False
     return last.phase == "Held" and not is_undecided(last) and last.weights == view.name
 

@@ -1,4 +1,17 @@
-"""Sentences about the image of a container that cannot be had. ``field`` names it in the spec."""
+"""Sentences about an image that does not fit, or cannot be had. ``field`` names it in the spec."""
+
+
+def image_for_device_unknown(resource: str, *, in_chart: bool) -> str:
+    chart = ", or set images.servingGpu of the operator's chart" if in_chart else ""
+    return f"images.serving is empty, and the operator has no image for {resource}; name one in images.serving{chart}"
+
+
+def image_for_other_device(image: str, *, resource: str, on_cpu: bool) -> str:
+    made_for, wanted = ("GPUs", "CPU") if on_cpu else ("CPU", "GPUs")
+    return (
+        f"images.serving is {image}, the operator's image for {made_for}, and device.resource is {resource}; leave"
+        f" images.serving empty, or name an image for {wanted}"
+    )
 
 
 def no_image(pod: str, *, node: str, why: str) -> str:

@@ -53,6 +53,10 @@ def given_up(pod: PodView, *, since: float, answer: SupervisorAnswer | None = No
             "EngineFailed: group 0 stage 0 does not start: it fails",
         ),
         (
+            stage(0, 0), 60, cell(**STARTS | {"reason": CellReason.IMAGE_REFUSED, "phase": Phase.FAILED}),
+            "ImageRefused: group 0 stage 0 does not start: it fails",
+        ),
+        (
             stage(0, 0), 60, cell(**STARTS | {"reason": CellReason.WEIGHTS_REFUSED, "phase": Phase.FAILED}),
             "WeightsRefused: group 0 stage 0 does not start",
         ),
