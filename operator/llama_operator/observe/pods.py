@@ -76,6 +76,7 @@ class PodView:
     finalizers: tuple[str, ...] = ()
     target: tuple[str, str] | None = None  # reason and message of the condition DisruptionTarget: it is to go
     moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
+    scheduler: str = ""  # that places it, where it is not the cluster's default
     pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
@@ -134,6 +135,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         finalizers=tuple(meta.get("finalizers") or ()),
         target=_target(conditions.get("DisruptionTarget")),
         moved=_moved(body),
+        scheduler=_scheduler(body.get("spec") or {}),
         pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 
@@ -200,6 +202,12 @@ def _moved(body: Mapping[str, Any]) -> datetime | None:
         for state in (item.get("state") or {}, item.get("lastState") or {}):
             found += [step.get(moment) for step in state.values() for moment in ("startedAt", "finishedAt")]
     return max((moment for text in found if (moment := parse_time(text))), default=None)
+
+
+def _scheduler(spec: Mapping[str, Any]) -> str:
+    """Return the scheduler's name; empty for the default one, whose name the API server fills in."""
+    name = str(spec.get("schedulerName") or "")
+    return "" if name == "default-scheduler" else name
 
 
 def _ended(status: Mapping[str, Any]) -> Ended | None:

@@ -11,6 +11,7 @@ from llama_operator.api.v1alpha1.status import (
     RequeueState,
     RolloutStatus,
     StableTemplate,
+    StageResourcesStatus,
 )
 
 
@@ -25,6 +26,7 @@ class Persisted:
     requeues: tuple[RequeueState, ...] = ()
     autoscaling: AutoscalingStatus | None = None
     default_images: tuple[DefaultImages, ...] = ()
+    stage_resources: StageResourcesStatus | None = None
 
 
 def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
@@ -37,4 +39,5 @@ def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
         requeues=status.requeues,
         autoscaling=status.autoscaling,
         default_images=status.default_images,
+        stage_resources=status.stage_resources,
     )

@@ -71,6 +71,7 @@ def deployment_status(
         autoscaling=plan.persisted.autoscaling,
         requeues=plan.persisted.requeues,
         default_images=plan.persisted.default_images,
+        stage_resources=plan.persisted.stage_resources,
         conditions=_conditions(report, first),
     )
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.api import FORMER_SIZE, LlamaDeploymentSpec, StageResources
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.hashing import short_hash
-from llama_operator.plan.groups.images import stage_images, with_images
+from llama_operator.plan.groups.images import stage_defaults, with_defaults
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.groups.weights_lookup import weights_artifact
@@ -58,14 +58,19 @@ def asked_key(spec: LlamaDeploymentSpec) -> str:
 
 
 def is_asked_again(stable: StableTemplate | None, spec: LlamaDeploymentSpec) -> bool:
-    """Return whether the spec asks, but for images, what the stable template was made from."""
+    """Return whether the spec asks, but for images and derived sizes, what the stable template was made from."""
     if stable is None:
         return False
-    try:
-        stored = dict(json.loads(stable.spec))
-    except ValueError:
+    stored = stable_spec(stable)
+    if stored is None:
         return False
-    return {**stored, "images": None} == {**_small(spec), "images": None}
+    asked = spec.model_copy(
+        update={
+            "images": stored.images,
+            "resources": spec.resources.model_copy(update=vars(spec.resources.over(stored.resources.size))),
+        }
+    )
+    return _small(stored) == _small(asked)
 
 
 def desired_template(state: PlanState) -> GroupTemplate | None:
@@ -73,8 +78,9 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
     view, spec = state.model_weights, state.spec
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
-    images = stage_images(spec, view.facts, taken=state.snapshot.status.default_images, settings=state.settings)
-    hashed = template_hash(spec, view.facts, serving_image=images.serving)
+    found = stage_defaults(spec, view.facts, taken=state.snapshot.status.default_images, settings=state.settings)
+    made = with_defaults(spec, found)
+    hashed = template_hash(made, view.facts, serving_image=found.serving)
     serve = weights_artifact(view, spec.model.name_in_api(state.snapshot.key.name))
     return GroupTemplate(
         spec_hash=short_hash([hashed, view.digest, serve.weights.path]),
@@ -82,7 +88,7 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
         pod_hash=hashed,
         weights_name=view.name,
         serve=serve,
-        spec=with_images(spec, images),
+        spec=made,
     )
 
 
@@ -139,5 +145,12 @@ def persisted_template(template: GroupTemplate) -> StableTemplate:
 
 
 def _small(spec: LlamaDeploymentSpec) -> dict[str, Any]:
-    """Return the part of the spec that groups are made from, without what is at its default."""
-    return spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))
+    """Return the part of the spec that groups are made from, without what is at its default.
+
+    Sizes of before are left out, as they were when they were defaults; a size that is not set is null.
+    """
+    found = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={*_NOT_IN_GROUP, "resources"})
+    former = StageResources(**vars(FORMER_SIZE)).model_dump(by_alias=True)
+    sizes = spec.resources.model_dump(mode="json", by_alias=True)
+    other = {name: size for name, size in sizes.items() if size != former[name]}
+    return {**found, "resources": other} if other else found

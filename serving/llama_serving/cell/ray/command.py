@@ -16,6 +16,8 @@ from llama_serving.config import names
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
 _GCS_LOST_SECONDS: Final = 5
+#: Variables in which spec.engine.nccl may name other interfaces than that of the pod's address.
+_INTERFACES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ def _command(
         "--disable-usage-stats",
         "--block",
     )
-    environment = dict(base) | ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    asked = {name: base[name] for name in _INTERFACES if name in base}
+    ours = ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    environment = dict(base) | ours | asked
     return RayCommand(arguments=(python, "-m", RAY_START_MODULE, "start", *arguments, *common), environment=environment)
 
 

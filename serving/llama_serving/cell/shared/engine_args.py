@@ -19,6 +19,7 @@ from llama_serving.config.model import DEPRECATED_QUANTIZATION, ModelFacts
 STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
 KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
 
+_MOST_THREADS: Final = 8  # of a rank on a GPU: what it computes on CPU is bounded by memory
 ENGINE_VARIABLE: Final = "RAYLLM_VLLM_ENGINE_CLS"  # where Ray Serve LLM looks for another engine than its own
 
 
@@ -92,12 +93,21 @@ def engine_environment(config: CellConfig) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
     }
-    return common | (_cpu_environment(config) if config.layout.device == "cpu" else {})
+    return common | (_cpu_environment(config) if config.layout.device == "cpu" else _gpu_environment(config))
 
 
 def stage_modules(config: CellConfig) -> tuple[str, ...]:
     """Return what the process of a stage imports, to be imported ahead."""
     return CPU_STAGE_MODULES if config.layout.device == "cpu" else GPU_STAGE_MODULES
+
+
+def _gpu_environment(config: CellConfig) -> dict[str, str]:
+    """Share the cores out among the ranks, two left for what is beside them.
+
+    Stock, Ray sets one thread, with which the slices of a rank are made contiguous when weights are loaded.
+    """
+    threads = (config.cpus_per_stage - 2) // config.layout.tensor
+    return {"OMP_NUM_THREADS": str(min(max(threads, 1), _MOST_THREADS))}
 
 
 def _cpu_environment(config: CellConfig) -> dict[str, str]:

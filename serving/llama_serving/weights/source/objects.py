@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.config import names
 from llama_serving.config.error_text import error_text
 from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
@@ -114,7 +115,8 @@ class ObjectStoreSource:
 def _open(address: Address, credentials: Credentials) -> "ObjectStore":
     kind = _STORES[address.scheme]
     given = {key.lower(): value for key, value in credentials.starting(kind.prefix).items()}
-    if not given and not any(name.startswith(kind.prefix) for name in os.environ):
+    known = names.ENV_OWN_IDENTITY in os.environ or any(name.startswith(kind.prefix) for name in os.environ)
+    if not given and not known:
         given[kind.anonymous] = "true"  # and not whatever role the node has
     plain = any(value.startswith("http://") for value in given.values())
     client: ClientConfig = {**_CLIENT, "allow_http": plain}
