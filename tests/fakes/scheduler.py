@@ -29,7 +29,10 @@ class FakeScheduler:
         fitting = [
             name
             for name in sorted(labels)
-            if free[name] >= devices_of(pod) and wanted.items() <= labels[name].items() and self._alone(pod, name)
+            if free[name] >= devices_of(pod)
+            and wanted.items() <= labels[name].items()
+            and _allowed(pod, labels[name])
+            and self._alone(pod, name)
         ]
         now = self.cluster.now
         if not fitting:
@@ -59,6 +62,14 @@ class FakeScheduler:
             if any(labels <= other["metadata"]["labels"].items() for other in others):
                 return False
         return True
+
+
+def _allowed(pod: Manifest, labels: dict[str, str]) -> bool:
+    """Whether one of the required terms holds; only the operator In is known here."""
+    nodes = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = nodes.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms")
+    by_label = [term["matchExpressions"] for term in terms or () if "matchExpressions" in term]
+    return not by_label or any(all(labels.get(one["key"]) in one["values"] for one in term) for term in by_label)
 
 
 def gpu_node(name: str, devices: int, **labels: str) -> Manifest:
