@@ -29,3 +29,12 @@ def test_a_worker_joins_the_leaders_address_and_imports_ahead() -> None:
     assert "--head" not in command.arguments
     assert command.environment["RAY_preload_python_modules"].startswith("vllm.")
     assert command.environment["VLLM_HOST_IP"] == "10.0.0.2"
+
+
+def test_interfaces_that_the_pod_names_are_taken_and_nothing_else_of_the_cell() -> None:
+    asked = {"NCCL_SOCKET_IFNAME": "=net1", "NCCL_IB_HCA": "mlx5", "VLLM_HOST_IP": "10.9.9.9", "RAY_AUTH_MODE": "none"}
+    command = head_command(identity(), python="py", temp=Path("/t"), base=asked, interface="eth0")
+    assert command.environment["NCCL_SOCKET_IFNAME"] == "=net1"
+    assert command.environment["NCCL_IB_HCA"] == "mlx5"
+    assert command.environment["GLOO_SOCKET_IFNAME"].removeprefix("=") == "eth0"
+    assert (command.environment["VLLM_HOST_IP"], command.environment["RAY_AUTH_MODE"]) == ("10.0.0.1", "token")

@@ -34,7 +34,16 @@ def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
     }
     environment = engine_environment(cell)
     assert environment["VLLM_RAY_BUNDLE_INDICES"] == ",".join(map(str, range(16)))
-    assert not {"RAYLLM_VLLM_ENGINE_CLS", "OMP_NUM_THREADS"} & set(environment)
+    assert "RAYLLM_VLLM_ENGINE_CLS" not in environment
+
+
+@pytest.mark.parametrize(
+    ("cores", "tensor", "threads"),
+    [(1, 1, "1"), (6, 1, "4"), (12, 4, "2"), (20, 8, "2"), (64, 8, "7"), (192, 8, "8"), (8, 64, "1")],
+)
+def test_ranks_on_gpus_share_the_cores(cores: int, tensor: int, threads: str) -> None:
+    cell = config(pipeline=1, tensor=tensor, device="gpu", cpus_per_stage=cores)
+    assert engine_environment(cell)["OMP_NUM_THREADS"] == threads
 
 
 def test_a_cpu_cell_gets_our_executor_no_compilation_and_a_bounded_cache() -> None:

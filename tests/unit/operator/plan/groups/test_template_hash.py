@@ -77,9 +77,9 @@ NEAR: dict[str, Any] = {
     ("changes", "golden"),
     [
         ({}, "74545bdd"),
-        (GPU | FABRIC, "GOLDEN_FABRIC"),
-        (GPU | {"placement": NEAR}, "GOLDEN_NEAR"),
-        ({"model": MODEL | {"source": "s3://a/b", "serviceAccountName": "reader"}}, "GOLDEN_ACCOUNT"),
+        (GPU | FABRIC, "23c0844b"),
+        (GPU | {"placement": NEAR}, "92199b8b"),
+        ({"model": MODEL | {"source": "s3://a/b", "serviceAccountName": "reader"}}, "555d169a"),
         (GPU, "138f701f"),
         (GPU | {"placement": PLACED}, "ca3b0cb3"),
         (GPU | {"engine": ENGINE}, "410e8f7a"),
