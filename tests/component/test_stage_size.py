@@ -1,7 +1,5 @@
 """CPU and memory of stages for which nobody asked: derived once, shown, and kept."""
 
-from typing import Any
-
 from tests.fakes.world import KEY, World, spec_of
 
 FORMER = {"cpu": "4", "memory": "32Gi", "sharedMemory": "2Gi"}
@@ -14,27 +12,28 @@ def sizes(world: World) -> set[tuple[str, str]]:
     return {(one["cpu"], one["memory"]) for one in requests}
 
 
-async def served(**changes: Any) -> World:
-    world = World(spec_of(**changes))
+async def served(**resources: str) -> World:
+    """Two groups whose spec sets these sizes and no others."""
+    world = World(spec_of(resources=resources))
     await world.settle()
     assert world.status.groups_ready == "2/2"
     return world
 
 
 async def test_what_is_not_set_is_derived_and_shown() -> None:
-    world = await served(resources={"cpu": "2"})
+    world = await served(cpu="2")
     shown = world.status.stage_resources
     assert shown is not None
     assert shown.derived == ("memory", "sharedMemory")
     assert sizes(world) == {("2", shown.memory)}
     assert shown.memory != FORMER["memory"]
-    world = await served(resources=FORMER)
+    world = await served(**FORMER)
     assert world.status.stage_resources is not None
     assert (world.status.stage_resources.derived, sizes(world)) == ((), {("4", "32Gi")})
 
 
 async def test_an_object_of_before_keeps_its_pods_when_its_sizes_are_taken_out() -> None:
-    world = await served(resources=FORMER)
+    world = await served(**FORMER)
     pods = world.stage_uids()
     world.cluster.edit(KEY, lambda spec: spec.pop("resources"))
     await world.settle()

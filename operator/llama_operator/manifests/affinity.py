@@ -36,7 +36,7 @@ def stage_affinity(context: Context, ordinal: int, pod_hash: str) -> dict[str, A
 
 def node_affinity(context: Context) -> dict[str, Any]:
     """Return what the spec asks of nodes, beyond labels and taints; empty where it asks for nothing."""
-    asked, found = context.spec.placement.node_affinity, {}
+    asked, found = context.spec.placement.node_affinity, dict[str, Any]()
     if asked.required:
         found[_REQUIRED] = {"nodeSelectorTerms": required_terms(context.spec.placement)}
     if asked.preferred:

@@ -22,7 +22,7 @@ GI = 2**30
 def spec(tensor: int = 1, pipeline: int = 1, **changes: Any) -> LlamaDeploymentSpec:
     device = {"resource": "nvidia.com/gpu", "count": tensor}
     sharding = {"pipeline": pipeline, "tensor": tensor}
-    return LlamaDeploymentSpec.model_validate(spec_of(device=device, sharding=sharding) | changes)
+    return LlamaDeploymentSpec.model_validate(spec_of(device=device, sharding=sharding, resources={}) | changes)
 
 
 def facts(size: int, **changes: Any) -> ModelFacts:
@@ -44,12 +44,12 @@ def test_known_models_on_gpus(asked: LlamaDeploymentSpec, size: int, expected: S
 
 
 def test_a_stage_on_cpu_holds_its_weights_and_its_cache() -> None:
-    asked = LlamaDeploymentSpec.model_validate(spec_of(dtype="float32"))
+    asked = LlamaDeploymentSpec.model_validate(spec_of(dtype="float32", resources={}))
     found = derived_size(asked, facts(16_000_000_000, layers=32))
     loaded = 16_000_000_000  # half of the layers, at twice the bytes
     assert parse_bytes(found.memory) > loaded + 8 * GI
     assert (found.cpu, found.shared_memory) == ("4", "2Gi")
-    given_cache = LlamaDeploymentSpec.model_validate(spec_of(engine={"kvCacheMemory": "40Gi"}))
+    given_cache = LlamaDeploymentSpec.model_validate(spec_of(engine={"kvCacheMemory": "40Gi"}, resources={}))
     assert parse_bytes(derived_size(given_cache, FACTS).memory) >= 48 * GI
 
 
