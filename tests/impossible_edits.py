@@ -43,8 +43,8 @@ class Trouble:
 
     The API server refuses an object, the kubelet pulls no image, a container of the image ends, the engine refuses its
     configuration, the weights cannot be read: with the words ``said``, where the JSON of the object has ``seen``.
-    ``missing`` is the name of a claim that nobody made; ``nodes`` is a taint, or ``cordon``; ``scheduler`` is the name of
-    one that does not run.
+    ``missing`` is the name of a claim that nobody made; ``nodes`` is a taint, or ``cordon``; ``scheduler`` is the name
+    of one that does not run.
     """
 
     step: Literal["api", "image", "container", "engine", "weights", "missing", "nodes", "scheduler"]

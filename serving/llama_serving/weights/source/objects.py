@@ -60,9 +60,8 @@ class ObjectStoreSource:
     def __init__(self, address: Address, *, revision: str, credentials: Credentials) -> None:
         self._uri = address.uri
         self._revision = revision
-        keys = _STORES[address.scheme].keys
         self._fix = Remedies(
-            denied=f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder",
+            denied=_remedy(_STORES[address.scheme].keys),
             gone="check bucket and path in model.source",
         )
         try:
@@ -110,6 +109,13 @@ class ObjectStoreSource:
             return Broken(f"{asked} failed: {error_text(error)}")
         said = ": ".join(text for _, text in _TAGS.findall(str(error))[:2])
         return failure(status, {}, asked=asked, said=said, fix=self._fix, now=datetime.now(UTC))
+
+
+def _remedy(keys: str) -> str:
+    """Return what to do where the store lets nobody in."""
+    if names.ENV_OWN_IDENTITY in os.environ:
+        return "let the account in serviceAccountName list and read the folder, by the cloud's rules"
+    return f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder"
 
 
 def _open(address: Address, credentials: Credentials) -> "ObjectStore":

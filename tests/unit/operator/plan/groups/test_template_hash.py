@@ -131,9 +131,7 @@ OTHER_VALUES = {
     "placement.tolerations": (Toleration(key="a"),),
     "staging.volume_claim_template": ClaimTemplate(size="1Gi"),
     "placement.node_affinity.required": (NODES,),
-    "placement.node_affinity.preferred": (
-        PreferredNodeTerm(match_expressions=NODES.match_expressions, weight=1),
-    ),
+    "placement.node_affinity.preferred": (PreferredNodeTerm(match_expressions=NODES.match_expressions, weight=1),),
     "device.extra": {"rdma/hca": "1"},
     "engine.nccl": {"NCCL_DEBUG": "INFO"},
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},

@@ -55,7 +55,10 @@ def test_a_condition(found: dict[str, Any], holds: bool) -> None:
         ([], True),
         ([{}], False),
         ([{"matchExpressions": []}], False),
-        ([{"matchExpressions": [condition("zone", "In", "b")]}, {"matchExpressions": [condition("gpu", "Exists")]}], True),
+        (
+            [{"matchExpressions": [condition("zone", "In", "b")]}, {"matchExpressions": [condition("gpu", "Exists")]}],
+            True,
+        ),
         ([{"matchExpressions": [condition("zone", "In", "a"), condition("none", "Exists")]}], False),
         ([{"matchFields": [condition("metadata.name", "In", "one")]}], True),
         ([{"matchFields": [condition("metadata.name", "In", "two")]}], False),
@@ -72,7 +75,9 @@ CONDITIONS = st.builds(
     st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]),
     st.lists(st.sampled_from(["a", "b", "8", "9", "x"]), min_size=1, max_size=3),
 )
-TERMS = st.lists(st.builds(lambda all_: {"matchExpressions": all_}, st.lists(CONDITIONS, min_size=1, max_size=3)), min_size=1)
+TERMS = st.lists(
+    st.builds(lambda all_: {"matchExpressions": all_}, st.lists(CONDITIONS, min_size=1, max_size=3)), min_size=1
+)
 
 
 @given(TERMS, TERMS)

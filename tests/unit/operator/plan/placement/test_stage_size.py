@@ -26,7 +26,9 @@ def spec(tensor: int = 1, pipeline: int = 1, **changes: Any) -> LlamaDeploymentS
 
 
 def facts(size: int, **changes: Any) -> ModelFacts:
-    return FACTS.model_copy(update={"bytes": size, "layers": 126, "heads": 128, "kv_heads": 8, "head_dim": 128} | changes)
+    return FACTS.model_copy(
+        update={"bytes": size, "layers": 126, "heads": 128, "kv_heads": 8, "head_dim": 128} | changes
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,14 @@ def test_a_stage_on_cpu_holds_its_weights_and_its_cache() -> None:
 
 
 @given(
-    st.integers(1, 64), st.integers(1, 16), st.integers(0, 10**13),
-    st.sampled_from([{}, {"memory": "4Gi"}, {"sharedMemory": "64Gi"}, {"cpu": "500m"}]), st.booleans(),
-)  # fmt: skip
+    tensor=st.integers(1, 64),
+    pipeline=st.integers(1, 16),
+    size=st.integers(0, 10**13),
+    set_=st.sampled_from([{}, {"memory": "4Gi"}, {"sharedMemory": "64Gi"}, {"cpu": "500m"}]),
+    on_cpu=st.booleans(),
+)
 def test_what_is_set_stays_and_shared_memory_fits_into_memory(
-    tensor: int, pipeline: int, size: int, set_: dict[str, str], on_cpu: bool
+    *, tensor: int, pipeline: int, size: int, set_: dict[str, str], on_cpu: bool
 ) -> None:
     changes: dict[str, Any] = {"resources": set_}
     if on_cpu:
