@@ -52,3 +52,9 @@ class CellState(Frozen):
     swap: SwapState | None = Field(default=None, description="leader: the last weight swap")
     measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
+    transports: tuple[str, ...] = Field(
+        default=(), description="what NCCL took between this stage's ranks and others, such as NET/IB/GDRDMA"
+    )
+    fabric: tuple[str, ...] = Field(
+        default=(), description="resources of a network between nodes that the pod asked for"
+    )

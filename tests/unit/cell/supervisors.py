@@ -16,6 +16,7 @@ from tests.unit.cell.fakes import (
     FakeLog,
     FakeRay,
     FakeStages,
+    FakeTransports,
     FakeWeights,
     replica,
 )
@@ -38,6 +39,7 @@ class Leader:
     stages: FakeStages = field(default_factory=FakeStages)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
+    transports: FakeTransports | None = None
 
     def __post_init__(self) -> None:
         me = identity(**self.config)
@@ -53,7 +55,9 @@ class Leader:
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(
+            me, role, control=self.control, clock=self.clock, period=0, connections=self.transports
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

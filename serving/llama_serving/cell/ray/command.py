@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.cell.entrypoints import RAY_START_MODULE
+from llama_serving.cell.ray.nccl_log import nccl_environment
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
+from llama_serving.config.addresses import url_host
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
 _GCS_LOST_SECONDS: Final = 5
-#: Variables in which spec.engine.nccl may name other interfaces than that of the pod's address.
-_INTERFACES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_GLOO_INTERFACE: Final = "GLOO_SOCKET_IFNAME"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def worker_command(
     me: Identity, *, leader_ip: str, python: str, temp: Path, base: Mapping[str, str], interface: str
 ) -> RayCommand:
     """Return the command of a worker: a raylet that joins the leader."""
-    arguments = (f"--address={leader_ip}:{names.PORT_RAY_GCS}",)
+    arguments = (f"--address={url_host(leader_ip)}:{names.PORT_RAY_GCS}",)
     command = _command(me, arguments, python=python, temp=temp, base=base, interface=interface)
     return RayCommand(command.arguments, command.environment | _ahead(me))
 
@@ -77,9 +78,11 @@ def _command(
         "--disable-usage-stats",
         "--block",
     )
-    asked = {name: base[name] for name in _INTERFACES if name in base}
-    ours = ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
-    environment = dict(base) | ours | asked
+    environment = dict(base) | ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    if _GLOO_INTERFACE in base:  # spec.engine.nccl names another interface
+        environment[_GLOO_INTERFACE] = base[_GLOO_INTERFACE]
+    if me.config.layout.device == "gpu":
+        environment = nccl_environment(interface=interface) | environment  # what the pod's own says of NCCL holds
     return RayCommand(arguments=(python, "-m", RAY_START_MODULE, "start", *arguments, *common), environment=environment)
 
 
@@ -110,6 +113,5 @@ def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, st
         # One failed start is reported at once: whether to try again is decided by the supervisor, in one place.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
         "VLLM_HOST_IP": me.ip,
-        "GLOO_SOCKET_IFNAME": interface,
-        "NCCL_SOCKET_IFNAME": interface,
+        _GLOO_INTERFACE: interface,
     }

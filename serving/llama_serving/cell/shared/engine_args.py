@@ -9,6 +9,7 @@ from typing import Any, Final
 from llama_serving.cell.entrypoints import (
     CPU_ENGINE_CLASS,
     CPU_STAGE_MODULES,
+    GPU_ENGINE_CLASS,
     GPU_STAGE_MODULES,
     WORKER_EXTENSION_CLASS,
 )
@@ -19,7 +20,6 @@ from llama_serving.config.model import DEPRECATED_QUANTIZATION, ModelFacts
 STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
 KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
 
-_MOST_THREADS: Final = 8  # of a rank on a GPU: what it computes on CPU is bounded by memory
 ENGINE_VARIABLE: Final = "RAYLLM_VLLM_ENGINE_CLS"  # where Ray Serve LLM looks for another engine than its own
 
 
@@ -101,15 +101,6 @@ def stage_modules(config: CellConfig) -> tuple[str, ...]:
     return CPU_STAGE_MODULES if config.layout.device == "cpu" else GPU_STAGE_MODULES
 
 
-def _gpu_environment(config: CellConfig) -> dict[str, str]:
-    """Share the cores out among the ranks, two left for what is beside them.
-
-    Stock, Ray sets one thread, with which the slices of a rank are made contiguous when weights are loaded.
-    """
-    threads = (config.cpus_per_stage - 2) // config.layout.tensor
-    return {"OMP_NUM_THREADS": str(min(max(threads, 1), _MOST_THREADS))}
-
-
 def _cpu_environment(config: CellConfig) -> dict[str, str]:
     return {
         ENGINE_VARIABLE: CPU_ENGINE_CLASS,
@@ -120,4 +111,14 @@ def _cpu_environment(config: CellConfig) -> dict[str, str]:
         "TORCHDYNAMO_DISABLE": "1",
         # The ring buffer between engine and first stage is 10 chunks of this in /dev/shm; stock (24 MB) needs 250 MB.
         "VLLM_MQ_MAX_CHUNK_BYTES_MB": "2",
+    }
+
+
+def _gpu_environment(config: CellConfig) -> dict[str, str]:
+    return {
+        ENGINE_VARIABLE: GPU_ENGINE_CLASS,
+        # A rank sees all devices of its pod and takes its own by number. Stock, vLLM says so to Ray with each actor.
+        "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
+        # Unset, torch takes every core of the node in a process that has imported it before Ray gives it an actor.
+        "OMP_NUM_THREADS": str(max(config.cpus_per_stage // config.layout.tensor, 1)),
     }

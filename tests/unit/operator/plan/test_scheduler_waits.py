@@ -16,10 +16,10 @@ from tests.unit.operator.waiting_pods import NAME, body
 from tests.unit.operator.worlds import NOW
 
 TEMPLATE = Reference(CLAIM_TEMPLATE, "eight-gpus", "devices")
-CLAIMED = {"resourceClaims": [{"name": "devices", "resourceClaimTemplateName": "eight-gpus"}]}
+CLAIMED: dict[str, Any] = {"resourceClaims": [{"name": "devices", "resourceClaimTemplateName": "eight-gpus"}]}
 
 
-def pending(message: str = "", **spec: Any) -> PodView:
+def pending(message: str = "", /, **spec: Any) -> PodView:
     """A pod that was made 40 s ago and has no node."""
     said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     found = body(node="", **({"conditions": [said]} if message else {}))
