@@ -64,12 +64,8 @@ def is_asked_again(stable: StableTemplate | None, spec: LlamaDeploymentSpec) -> 
     stored = stable_spec(stable)
     if stored is None:
         return False
-    asked = spec.model_copy(
-        update={
-            "images": stored.images,
-            "resources": spec.resources.model_copy(update=vars(spec.resources.over(stored.resources.size))),
-        }
-    )
+    size = spec.resources.over(stored.resources.size)
+    asked = spec.model_copy(update={"images": stored.images, "resources": StageResources(**vars(size))})
     return _small(stored) == _small(asked)
 
 
@@ -119,9 +115,10 @@ def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
 @lru_cache(maxsize=1024)  # every pass of every deployment asks, and the text changes with a rollout only
 def _parsed_spec(text: str) -> LlamaDeploymentSpec | None:
     try:
-        return LlamaDeploymentSpec.model_validate_json(text)
+        spec = LlamaDeploymentSpec.model_validate_json(text)
     except ValidationError:
         return None
+    return spec.model_copy(update={"resources": StageResources(**vars(spec.resources.size))})
 
 
 def template_identity(template: GroupTemplate) -> dict[str, Any]:
