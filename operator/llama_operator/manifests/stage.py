@@ -92,7 +92,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             {"name": names.ENV_STAGE, "value": str(stage)},
             {"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "HOME", "value": "/tmp"},
-            *({"name": name, "value": value} for name, value in sorted(context.spec.engine.nccl.items())),
+            *({"name": name, "value": value} for name, value in sorted((context.spec.engine.nccl or {}).items())),
         ],
         "ports": _ports(stage),
         "resources": resources(context),

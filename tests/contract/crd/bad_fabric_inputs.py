@@ -15,7 +15,7 @@ PLACES: Final = (
     _spec("runtime that is no name", "must be the name of a RuntimeClass", placement={"runtimeClassName": "kata; id"}),
     _spec("scheduler that is no name", "must be the name of a scheduler", placement={"schedulerName": "My Scheduler"}),
     *(
-        _spec(f"topology {label}", f"placement.{field} must be a label of nodes", placement={field: label})
+        _spec(f"{field} {label}", f"placement.{field} must be a label of nodes", placement={field: label})
         for field in ("stagesTogether", "groupsApart")
         for label in ("rack", "a b/c", "kubernetes.io/arch", "node-role.kubernetes.io/control-plane")
     ),

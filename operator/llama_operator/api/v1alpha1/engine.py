@@ -68,8 +68,8 @@ class EngineSpec(ApiModel):
     seed: int | None = Field(
         default=None, ge=0, le=4_294_967_295, description="Seed of sampling for requests that bring none."
     )
-    nccl: dict[str, ShortText] = Field(
-        default={},
+    nccl: dict[str, ShortText] | None = Field(
+        default=None,
         description="Variables of NCCL, UCX and Gloo for the engine's processes, from the list in "
         "docs/how-to/fabrics.md, such as NCCL_IB_HCA: mlx5.",
         json_schema_extra=rules(*NCCL_RULES, maxProperties=32),

@@ -79,7 +79,7 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("engine.block_size", None, lambda spec: spec.engine.block_size),
     Part("engine.long_prefill_token_threshold", None, lambda spec: spec.engine.long_prefill_token_threshold),
     Part("engine.seed", None, lambda spec: spec.engine.seed),
-    Part("engine.nccl", {}, lambda spec: dict(spec.engine.nccl)),
+    Part("engine.nccl", {}, lambda spec: dict(spec.engine.nccl or {})),
     Part("images.pull_policy", "IfNotPresent", lambda spec: spec.images.pull_policy),
     Part("images.pull_secrets", [], lambda spec: list(spec.images.pull_secrets)),
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
