@@ -36,7 +36,8 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         dtype=spec.dtype,
         max_num_seqs=spec.max_concurrent_requests,
         engine_options=spec.engine.options(),
-        cpus_per_stage=max(int(parse(spec.resources.cpu)), 1),
+        cpus_per_stage=max(int(parse(spec.resources.size.cpu)), 1),
+        extra_resources=tuple(sorted(spec.device.extra)),
         timeouts=CellTimeouts(start=spec.start_timeout_seconds, drain=spec.longest_drain),
         staged=True,
     )

@@ -88,6 +88,8 @@ MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files o
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
+# Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
+ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
 
 # Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
 EXIT_REFUSED: Final = 3

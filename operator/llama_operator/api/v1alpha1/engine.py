@@ -9,9 +9,10 @@ from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
+from llama_operator.api.crdgen.nccl_rules import NCCL_RULES
 from llama_operator.api.crdgen.quantity import parse_bytes, quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
-from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_operator.api.v1alpha1.base import ApiModel, Quantity, ShortText
 
 EngineValue = bool | int | float | str
 
@@ -67,9 +68,15 @@ class EngineSpec(ApiModel):
     seed: int | None = Field(
         default=None, ge=0, le=4_294_967_295, description="Seed of sampling for requests that bring none."
     )
+    nccl: dict[str, ShortText] | None = Field(
+        default=None,
+        description="Variables of NCCL, UCX and Gloo for the engine's processes, from the list in "
+        "docs/how-to/fabrics.md, such as NCCL_IB_HCA: mlx5.",
+        json_schema_extra=rules(*NCCL_RULES, maxProperties=32),
+    )
 
     def options(self) -> dict[str, EngineValue]:
         """Return the options that are set, under the engine's names for them; sizes in bytes."""
-        options = self.model_dump(exclude_none=True)
+        options = self.model_dump(exclude_none=True, exclude={"nccl"})
         memory = options.pop("kv_cache_memory", None)
         return options if memory is None else {**options, "kv_cache_memory_bytes": parse_bytes(memory)}

@@ -152,6 +152,8 @@ def _missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
     if state.snapshot.capacity is None:
         return placement_sentences.nodes_unknown()
+    if claim_template := template.spec.device.claim_template:
+        return placement_sentences.claim_devices_unknown(claim_template)
     missing = _missing(state, template)
     return missing.detail if missing else why_quota_refuses(template, state, beside=True)
 

@@ -45,7 +45,7 @@ REFERENCES = [
      "the Secret hub in namespace team has no key token (model.credentialsSecret); add the key"),
     (creating("Failed to create pod sandbox: failed to lookup RuntimeClass nvidia: runtimeclass.node.k8s.io"
               ' "nvidia" not found', reason="FailedCreatePodSandBox"), "ReferenceMissing",
-     "the RuntimeClass nvidia does not exist (the pod's runtimeClassName); create it, or correct the field"),
+     "the RuntimeClass nvidia does not exist (placement.runtimeClassName); create it, or correct the field"),
     (creating("Unable to retrieve some image pull secrets (pull); attempting to pull the image may not succeed.",
               reason="FailedToRetrieveImagePullSecret"), "ReferenceMissing",
      "the Secret pull does not exist in namespace team (images.pullSecrets); create it, or correct the field"),
