@@ -1,4 +1,4 @@
-"""Tiny quantized checkpoints, one per method that the engine loads: the tensors and the config that published ones have.
+"""Tiny quantized checkpoints, one per method, with the tensors and the config that published ones have.
 
 The numbers are random: what is asked of them is that a reload makes of them what a fresh load does. Every linear layer
 of the layers is quantized, but for Meta's FP8, which leaves attention and the first and last layer as they are.
@@ -28,7 +28,7 @@ class Method:
 
     config: Mapping[str, Any]  # the quantization_config of config.json
     weights: Weights
-    quantized: Callable[[str], bool] = lambda name: True  # of the linear layers
+    quantized: Callable[[str], bool] = lambda _: True  # of the linear layers
 
 
 def _random(shape: tuple[int, ...], dtype: torch.dtype = torch.int32) -> torch.Tensor:
@@ -134,7 +134,7 @@ METHODS: Final[Mapping[str, Method]] = {
         {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm", "zero_point": True}, _awq
     ),
     "gptq": Method(
-        {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": False, "sym": True, "checkpoint_format": "gptq"},
+        {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": False, "sym": True},
         _gptq,
     ),
 }  # fmt: skip

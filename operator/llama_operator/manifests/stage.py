@@ -34,6 +34,9 @@ from llama_serving.config.source import fill, is_mounted
 
 # Seconds that the pod gets after the engine's own drain deadline.
 GRACE_MARGIN = 15
+#: Name of the volume with the engine's caches, and their folder on the claim of the weights.
+CACHE_VOLUME = "cache"
+CACHE_FOLDER = "engine-cache"
 
 
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
@@ -94,6 +97,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             _weights_mount(context, read_only=True),
             mount("tmp", "/tmp", read_only=False),
             mount("shm", "/dev/shm", read_only=False),
+            *_cache_mount(context),
         ],
     }
 
@@ -132,6 +136,23 @@ def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
     if is_mounted(context.spec.model.source):
         return mount("model", names.MODEL_MOUNT, read_only=True)
     return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
+
+
+def _cache_mount(context: Context) -> list[dict[str, Any]]:
+    """Mount the engine's cache; on the claim of the weights only the folder of the caches can be written."""
+    cache = context.spec.engine.cache
+    if cache is None:
+        return []
+    if cache.claim_name:
+        return [mount(CACHE_VOLUME, names.CACHE_MOUNT, read_only=False)]
+    return [{**mount("weights", names.CACHE_MOUNT, read_only=False), "subPath": CACHE_FOLDER}]
+
+
+def _cache_volume(context: Context) -> list[dict[str, Any]]:
+    cache = context.spec.engine.cache
+    if cache is None or not cache.claim_name:
+        return []
+    return [{"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": cache.claim_name}}]
 
 
 def _folder(path: str) -> str:
@@ -177,6 +198,7 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         {"name": "tmp", "emptyDir": {}},
         {"name": "stager-tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}},
+        *_cache_volume(context),
     ]
 
 

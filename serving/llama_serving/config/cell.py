@@ -65,4 +65,7 @@ class CellConfig(Frozen):
     engine_options: dict[str, EngineOption] = Field(default_factory=dict, description="further vLLM engine arguments")
     cpus_per_stage: int = Field(default=1, ge=1, description="CPU threads of a stage's engine (device cpu)")
     timeouts: CellTimeouts = CellTimeouts()
+    cache_key: str = Field(
+        default="", description="of what compiled code depends on, a part of a path; empty: caches lie in the pod"
+    )
     staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")

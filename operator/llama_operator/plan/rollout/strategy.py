@@ -2,9 +2,10 @@
 
 ``auto``: in place when only the weights change, a running engine can swap them (not every quantization can be), and a
 group may be out of rotation; else surge when one more group would be admitted beside those that are there
-(plan/placement/admit.py), taken by the quotas as far as they are known, and then the next one, to the last; else drain when the groups that stay are enough for the present load; else nothing, and
-what is missing. Enough: ``in flight + waiting <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or
-without the right to list nodes, surge is left out and the load counts as it was last seen.
+(plan/placement/admit.py), taken by the quotas as far as they are known, and then the next one, to the last; else drain
+when the groups that stay are enough for the present load; else nothing, and what is missing. Enough: ``in flight +
+waiting <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge
+is left out and the load counts as it was last seen.
 
 Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy
 begins with groups that could not all come to their place in turn (turns.py).

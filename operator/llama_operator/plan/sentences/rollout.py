@@ -71,8 +71,8 @@ def in_place_needs_new_pods() -> str:
 
 def in_place_needs_new_engine(method: str) -> str:
     return (
-        f"spec.rollout.strategy is inPlace, but weights quantized by {method} are not swapped in a running engine, which"
-        " starts anew with them; use auto, surge or drain"
+        f"spec.rollout.strategy is inPlace, but weights quantized by {method} are not swapped in a running engine,"
+        " which starts anew with them; use auto, surge or drain"
     )
 
 

@@ -109,7 +109,9 @@ def _swap(
         sentence = f"{name} has a different {desired.asset_difference}; the engine restarts with it"
         return conclude(memory, Status(Phase.SERVING, CellReason.SWAPPING, sentence), now=now, exit_code=1)
     if desired.unswappable:
-        sentence = f"weights quantized by {desired.unswappable} are not swapped in place; the engine restarts with {name}"
+        sentence = (
+            f"weights quantized by {desired.unswappable} are not swapped in place; the engine restarts with {name}"
+        )
         return conclude(memory, Status(Phase.SERVING, CellReason.SWAPPING, sentence), now=now, exit_code=1)
     status = Status(Phase.SERVING, CellReason.SWAPPING, f"swapping weights to {name}; deploying it to Serve")
     since = now if memory.swap_since is None else memory.swap_since

@@ -41,7 +41,9 @@ def reload_quantized(worker: Any, path: str, *, names: frozenset[str]) -> None:
     worker.reload_weights(weights_path=path)
     moved = sorted(name for name, address in addresses(model).items() if before.get(name, address) != address)
     if moved:
-        raise RuntimeError(f"{moved[0]} lies elsewhere after the reload of {Path(path).name}, as {len(moved)} tensors do")
+        raise RuntimeError(
+            f"{moved[0]} lies elsewhere after the reload of {Path(path).name}, as {len(moved)} tensors do"
+        )
 
 
 def check_complete(model: Any, names: frozenset[str]) -> None:

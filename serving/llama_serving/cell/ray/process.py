@@ -13,6 +13,7 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import RayView
 from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory
 from llama_serving.cell.ray.command import RayCommand, head_command, worker_command
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.ray.network import interface_of
 from llama_serving.cell.shared.identity import Identity
 
@@ -24,16 +25,26 @@ _POLITE_SECONDS: Final = 10.0  # from SIGTERM to SIGKILL
 class RayProcess:
     """Runs Ray on this stage, once: a supervisor whose Ray has ended ends too."""
 
-    def __init__(self, me: Identity, *, temp: Path, shared_memory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        me: Identity,
+        *,
+        temp: Path,
+        shared_memory: Path,
+        environment: Mapping[str, str],
+        cache: EngineCache = NO_CACHE,
+    ) -> None:
         self._me = me
         self._temp = temp
         self._shared_memory = shared_memory
-        self._environment = environment
+        self._environment = {**environment, **cache.environment(device=me.config.layout.device)}
+        self._cache = cache
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *, leader_ip: str | None) -> None:
         """Clean up after a predecessor, then start the head or join ``leader_ip``."""
         await asyncio.to_thread(self._clean)
+        self._cache.begin()
         command = self._command(leader_ip)
         logger.info("starting: %s", " ".join(command.arguments))
         # A session of its own: Ray's reaper kills its whole process group, and the supervisor must outlive that.

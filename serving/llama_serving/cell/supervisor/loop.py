@@ -10,6 +10,7 @@ import secrets
 from typing import Final
 
 from llama_serving.cell.policy.state_machine import Action, Status, SupervisorMemory, initial_memory
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.supervisor.ports import Clock, Control
 from llama_serving.cell.supervisor.role import Role
@@ -25,12 +26,23 @@ STUCK: Final = 30.0  # seconds without a finished look after which the loop coun
 class Supervisor:
     """Runs one role to its end."""
 
-    def __init__(self, me: Identity, role: Role, *, control: Control, clock: Clock, period: float = PERIOD) -> None:
+    def __init__(
+        self,
+        me: Identity,
+        role: Role,
+        *,
+        control: Control,
+        clock: Clock,
+        period: float = PERIOD,
+        cache: EngineCache = NO_CACHE,
+    ) -> None:
         self._me = me
         self._role = role
         self._control = control
         self._clock = clock
         self._period = period
+        self._cache = cache
+        self._answered = False
         self._session = secrets.token_hex(8)
         self._memory: SupervisorMemory = initial_memory(clock())
         self._looked = clock()
@@ -72,9 +84,16 @@ class Supervisor:
         self._memory = decision.memory
         self._looked = self._clock()
         _log_change(before, self._memory.status)
+        self._note_answer()
         if decision.exit_code is None:
             await self._act(decision.actions)
         return decision.exit_code
+
+    def _note_answer(self) -> None:
+        """Confirm the engine's cache once the engine has answered."""
+        if not self._answered and self._role.facts().answered:
+            self._answered = True
+            self._cache.confirm()
 
     async def _act(self, actions: tuple[Action, ...]) -> None:
         self._busy = True
@@ -120,6 +139,7 @@ class Supervisor:
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
             measurement=facts.measurement,
+            cache_fault=self._cache.fault,
             tokens_per_second=facts.tokens_per_second,
         )
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
+from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import SHAPE, SPEC, VERIFICATION, template_hash, verification_hash
@@ -108,6 +108,7 @@ OTHER_VALUES = {
     "placement.node_selector": {"a": "b"},
     "placement.tolerations": (Toleration(key="a"),),
     "staging.volume_claim_template": ClaimTemplate(size="1Gi"),
+    "engine.cache": EngineCache(claim_name="cache"),
 }
 
 
