@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.supervisor.leader import LeaderRole
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.worker import WorkerRole
@@ -38,6 +39,7 @@ class Leader:
     stages: FakeStages = field(default_factory=FakeStages)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
+    cache: EngineCache = NO_CACHE
 
     def __post_init__(self) -> None:
         me = identity(**self.config)
@@ -53,7 +55,9 @@ class Leader:
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(
+            me, role, control=self.control, clock=self.clock, period=0, cache=self.cache
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""
@@ -80,6 +84,7 @@ class Worker:
     weights: FakeWeights = field(default_factory=FakeWeights)
     control: FakeControl = field(default_factory=FakeControl)
     config: dict[str, Any] = field(default_factory=dict)
+    cache: EngineCache = NO_CACHE
 
     def __post_init__(self) -> None:
         me = identity(1, **self.config)
@@ -92,7 +97,9 @@ class Worker:
             control=self.control,
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(
+            me, role, control=self.control, clock=self.clock, period=0, cache=self.cache
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

@@ -87,11 +87,9 @@ def keep_config_built(model: Any) -> None:
 
 
 def addresses(model: Any) -> dict[str, int]:
-    """Return where each tensor of the model lies: parameters, buffers, and what else the layers keep."""
-    found = {}
+    """Return where each tensor lies that a captured graph may read: parameters, buffers, what else is on the device."""
+    found = dict([*model.named_parameters(), *model.named_buffers()])
     for prefix, module in model.named_modules():
-        own = {**module._parameters, **module._buffers, **vars(module)}  # noqa: SLF001  # torch has no public view
-        for name, tensor in own.items():
-            if isinstance(tensor, torch.Tensor) and tensor.numel():
-                found[f"{prefix}.{name}"] = tensor.data_ptr()
-    return found
+        others = ((name, value) for name, value in vars(module).items() if isinstance(value, torch.Tensor))
+        found |= {f"{prefix}.{name}": tensor for name, tensor in others if tensor.device.type != "cpu"}
+    return {name: tensor.data_ptr() for name, tensor in found.items() if tensor.numel()}

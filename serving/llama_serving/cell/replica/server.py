@@ -17,6 +17,7 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
+from llama_serving.cell.replica.compile_key import forget_path
 from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
@@ -72,6 +73,8 @@ class CellServer(LLMServer):  # type: ignore[misc]
     async def _start_engine(self) -> None:
         """Start the engine as stock does, without the telemetry actor (340 MB) that stock starts here."""
         assert self.engine is not None
+        if self._config.layout.device == "gpu":  # no engine on CPU compiles
+            forget_path(self.engine)
         await self.engine.start()
 
     async def _build_app(self) -> FastAPI:

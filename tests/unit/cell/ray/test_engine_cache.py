@@ -1,8 +1,8 @@
 """A volume for compiled code: used where it can be, and never in the way of a start."""
 
 import os
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,7 +116,7 @@ def refuse(*_: object, **__: object) -> None:
 
 
 def test_a_full_volume_is_left_out_with_its_numbers(roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024  # as shutil's own
-    monkeypatch.setattr(engine_cache.shutil, "disk_usage", lambda _: usage(10**12, 10**12 - LEAST_FREE + 1, LEAST_FREE - 1))
+    full = SimpleNamespace(free=LEAST_FREE - 1)
+    monkeypatch.setattr(engine_cache.shutil, "disk_usage", lambda _: full)
     found = choose_cache(ME, **roots)
     assert (found.folder, "2.0 GB" in found.fault) == (None, True), found.fault
