@@ -55,9 +55,7 @@ class Leader:
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
-        self.supervisor = Supervisor(
-            me, role, control=self.control, clock=self.clock, period=0, cache=self.cache
-        )
+        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0, cache=self.cache)
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""
@@ -97,9 +95,7 @@ class Worker:
             control=self.control,
         )
         self.role = role
-        self.supervisor = Supervisor(
-            me, role, control=self.control, clock=self.clock, period=0, cache=self.cache
-        )
+        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0, cache=self.cache)
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

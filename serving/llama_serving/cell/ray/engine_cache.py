@@ -4,15 +4,16 @@ On the volume, each stage of each group has a folder of its own, so that no two 
 for the image, the layout and the type of GPU: what another one compiled is never read. The caches of vLLM, Triton and
 FlashInfer have keys of their own besides.
 
-Rule: a cache never keeps an engine from starting. A volume that cannot be written, or is full, is left out with a
-sentence. And a cache with which the last start did not come to an answer is left out of the next one: what is wrong
-with it, if anything, is not found out here. That start is noted in the pod's own ``/tmp``.
+Rule: a cache never keeps an engine from starting. A volume that cannot be written, is full or is silent is left out
+with a sentence. And a cache with which the last start did not come to an answer is left out of the next one: what is
+wrong with it, if anything, is not found out here. That start is noted in the pod's own ``/tmp``.
 """
 
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from llama_serving.config.wording import bytes_text
 
 #: Bytes that must be free: the caches of one rank of Llama 3.1 are well below.
 LEAST_FREE: Final = 2 * 10**9
+PATIENCE: Final = 10.0  # seconds that the volume gets to answer
 NOTE: Final = Path("/tmp/llama-cache-start")
 GPUS: Final = Path("/proc/driver/nvidia/gpus")
 #: Variable of the engine -> folder below the stage's.
@@ -75,7 +77,7 @@ def choose_cache(
     if not me.config.cache_key:
         return EngineCache(None, note=note)
     folder = mount / cache_folder(me, gpu=gpu_type(gpus))
-    fault = _unanswered(folder, note) or _unwritable(folder, mount)
+    fault = _unanswered(folder, note) or _tried(lambda: _unwritable(folder, mount), folder)
     return EngineCache(None if fault else folder, fault, note)
 
 
@@ -114,6 +116,19 @@ def _unanswered(folder: Path, note: Path) -> str:
         return ""
     note.unlink(missing_ok=True)  # it is tried again by the start after this one
     return f"the last start with the cache {folder} did not come to an answer, so this one compiles anew in the pod"
+
+
+def _tried(attempt: Callable[[], str], folder: Path) -> str:
+    """Return what an attempt says, or that the volume is silent: a thread that waits for it is left behind."""
+    said: list[str] = []
+    thread = threading.Thread(target=lambda: said.append(attempt()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return (
+        said[0]
+        if said
+        else f"the engine's cache {folder} did not answer within {PATIENCE:.0f} s, so it lies in the pod"
+    )
 
 
 def _unwritable(folder: Path, mount: Path) -> str:

@@ -1,12 +1,13 @@
 """A volume for compiled code: used where it can be, and never in the way of a start."""
 
 import os
+import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from llama_serving.cell.ray import engine_cache
 from llama_serving.cell.ray.engine_cache import FOLDERS, LEAST_FREE, choose_cache, gpu_type
 from tests.unit.cell.worlds import identity
 
@@ -117,6 +118,15 @@ def refuse(*_: object, **__: object) -> None:
 
 def test_a_full_volume_is_left_out_with_its_numbers(roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     full = SimpleNamespace(free=LEAST_FREE - 1)
-    monkeypatch.setattr(engine_cache.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     found = choose_cache(ME, **roots)
     assert (found.folder, "2.0 GB" in found.fault) == (None, True), found.fault
+
+
+def test_a_silent_volume_is_left_out(roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr("llama_serving.cell.ray.engine_cache.PATIENCE", 0.0)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: answered.wait(30))
+    found = choose_cache(ME, **roots)
+    answered.set()
+    assert (found.folder, "did not answer within 0 s" in found.fault) == (None, True), found.fault

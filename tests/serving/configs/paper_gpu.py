@@ -5,6 +5,8 @@ a type of GPU: whether it takes it, and which attention it computes with. What i
 for by empty modules. Import this module before any other one imports vLLM.
 """
 
+# ruff: noqa: ARG003  # the signatures are vLLM's
+
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -58,7 +60,7 @@ def __getattr__(name: str) -> Any:
     from vllm.platforms.interface import DeviceCapability
 
     class PaperPlatform(CudaPlatformBase):  # type: ignore[misc]
-        """The CUDA platform with devices of ``_present``."""
+        """The CUDA platform with devices of ``_present``; all of them are alike."""
 
         @classmethod
         def get_device_capability(cls, device_id: int = 0) -> DeviceCapability:

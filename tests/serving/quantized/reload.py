@@ -1,4 +1,4 @@
-"""Reloads of quantized models against fresh loads, bit for bit: ``python -m tests.serving.quantized_reload FOLDER``.
+"""Reloads of quantized models against fresh loads, bit for bit: ``python -m tests.serving.quantized.reload FOLDER``.
 
 Per method: load one checkpoint, reload another and then the first again, and each time compare every parameter, buffer
 and other number that a layer keeps with a model that vLLM loads from the same files. The matrix kernels that exist for
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from testbed.models.tiny import make
-from tests.serving.quantized_models import METHODS, quantize
+from tests.serving.quantized.models import METHODS, quantize
 
 
 class StandIn:

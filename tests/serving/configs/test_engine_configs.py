@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Key
 from llama_serving.config.cell import WeightsRef
 from tests.fakes.world import SETTINGS
-from tests.serving import llama_folders
-from tests.serving.llama_folders import BYTES, METHODS, SIZES, tensor_bytes
+from tests.serving.configs import folders
+from tests.serving.configs.folders import BYTES, METHODS, SIZES, tensor_bytes
 
 # The first test waits for the verdicts on all configs; nearly all of it is the import of Ray Serve LLM and vLLM.
-pytestmark = [pytest.mark.serving, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="needs the serving environment"),
+]
 
-pytest.importorskip("vllm", reason="needs the serving environment")
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MEMORY = {"H100": 85_520_809_984, "L4": 24_152_899_584}  # bytes, as in paper_gpu
 
 
@@ -64,7 +68,10 @@ def cell(spec: LlamaDeploymentSpec) -> dict[str, Any]:
 
 
 def spec(**changes: Any) -> LlamaDeploymentSpec:
-    base = {"model": {"source": "pvc://llama/m", "license": "llama3.1", "acceptLicense": True}, "contextLength": 16384}
+    base = {
+        "model": {"source": "pvc://llama/m", "revision": "1", "license": "llama3.1", "acceptLicense": True},
+        "contextLength": 16384,
+    }
     tensor = changes.pop("tensor", 1)
     sharding = {"tensor": tensor, "pipeline": changes.pop("pipeline", 1)}
     return LlamaDeploymentSpec.model_validate({**base, "sharding": sharding, "device": {"count": tensor}, **changes})
@@ -104,13 +111,13 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     requests = {
         example.file: {
             "gpu": example.gpu,
-            "folder": str(llama_folders.write(root, example.size, example.method)),
+            "folder": str(folders.write(root, example.size, example.method)),
             "cell": cell(spec_in(example)),
         }
         for example in EXAMPLES
     }
     for name, (size, method, gpu, changes, _) in OTHERS.items():
-        folder = str(llama_folders.write(root, size, method))
+        folder = str(folders.write(root, size, method))
         requests[name] = {"gpu": gpu, "folder": folder, "cell": cell(spec(**changes))}
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
@@ -119,7 +126,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": f"{ROOT / 'serving'}:{ROOT}",
     }
-    command = [sys.executable, "-m", "tests.serving.engine_configs"]
+    command = [sys.executable, "-m", "tests.serving.configs.verdicts"]
     asked = json.dumps(requests)
     done = subprocess.run(command, input=asked, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -1,4 +1,4 @@
-"""What vLLM makes of the config of a cell on paper GPUs: ``python -m tests.serving.engine_configs < requests``.
+"""What vLLM makes of the config of a cell on paper GPUs: ``python -m tests.serving.configs.verdicts < requests``.
 
 A config is built as a replica builds it, by Ray Serve LLM out of ``llm_config``. One process for all of them, because
 its imports take most of the time. Prints one line of JSON: by request, the refusal or what was configured.
@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from tests.serving import paper_gpu
+from tests.serving.configs import paper_gpu
 
 GPUS = {name: gpu for name, gpu in vars(paper_gpu).items() if isinstance(gpu, paper_gpu.Gpu)}
 

@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from llama_serving.config.model import QUANTIZATION_FAMILIES, SWAPPABLE_QUANTIZATION
 
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="needs the serving environment"),
+]
 
-pytest.importorskip("vllm", reason="needs the serving environment")
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]
         "VLLM_LOGGING_LEVEL": "ERROR",
         "GLOO_SOCKET_IFNAME": "lo",
     }
-    command = [sys.executable, "-m", "tests.serving.quantized_reload", str(tmp_path_factory.mktemp("quantized"))]
+    command = [sys.executable, "-m", "tests.serving.quantized.reload", str(tmp_path_factory.mktemp("quantized"))]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
