@@ -10,15 +10,15 @@ pytestmark = pytest.mark.serving
 torch = pytest.importorskip("torch", reason="needs the serving environment")
 
 
-@pytest.mark.parametrize(("tensor", "rank"), [(1, 0), (2, 1), (4, 3)])
+@pytest.mark.parametrize("share", [(1, 0), (2, 1), (4, 3)], ids=str)
 def test_a_dry_run_finds_nothing_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], tensor: int, rank: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], share: tuple[int, int]
 ) -> None:
     from benchmarks.gpu.reload import main
 
-    share = ["--tensor", str(tensor), "--rank", str(rank)]
-    folder = ["--folder", str(tmp_path), "--device", "cpu", "--rounds", "1"]
-    assert main(["--size", "tiny", "--layers", "2", *share, *folder]) == 0
+    tensor, rank = share
+    cut = ["--layers", "2", "--tensor", str(tensor), "--rank", str(rank)]
+    assert main(["--size", "tiny", "--device", "cpu", "--rounds", "1", "--folder", str(tmp_path), *cut]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["step"] for line in lines if line.get("right")] == ["load", "reload", "bit for bit"]
     assert lines[-1] == {"step": "end", "failed": []}

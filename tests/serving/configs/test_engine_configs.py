@@ -68,13 +68,14 @@ def cell(spec: LlamaDeploymentSpec) -> dict[str, Any]:
 
 
 def spec(**changes: Any) -> LlamaDeploymentSpec:
-    base = {
+    tensor, pipeline = changes.pop("tensor", 1), changes.pop("pipeline", 1)
+    values = {
         "model": {"source": "pvc://llama/m", "revision": "1", "license": "llama3.1", "acceptLicense": True},
         "contextLength": 16384,
+        "sharding": {"tensor": tensor, "pipeline": pipeline},
+        "device": {"count": tensor},
     }
-    tensor = changes.pop("tensor", 1)
-    sharding = {"tensor": tensor, "pipeline": changes.pop("pipeline", 1)}
-    return LlamaDeploymentSpec.model_validate({**base, "sharding": sharding, "device": {"count": tensor}, **changes})
+    return LlamaDeploymentSpec.model_validate({**values, **changes})
 
 
 #: Name -> size, method, GPU, spec, and words of the refusal (empty: vLLM takes it).

@@ -124,11 +124,9 @@ def _tried(attempt: Callable[[], str], folder: Path) -> str:
     thread = threading.Thread(target=lambda: said.append(attempt()), daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return (
-        said[0]
-        if said
-        else f"the engine's cache {folder} did not answer within {PATIENCE:.0f} s, so it lies in the pod"
-    )
+    if said:
+        return said[0]
+    return f"the engine's cache {folder} did not answer within {PATIENCE:.0f} s, so it lies in the pod"
 
 
 def _unwritable(folder: Path, mount: Path) -> str:

@@ -20,7 +20,7 @@ class PathlessModelConfig(ModelConfig):  # type: ignore[misc]
 
     def compute_hash(self) -> str:
         """Return the hash of everything that changes the graph but the path."""
-        path: str = self.model
+        path = self.model  # type: ignore[has-type]
         try:
             self.model = MODEL
             return str(super().compute_hash())

@@ -68,6 +68,15 @@ ENGINE: dict[str, Any] = {
         ),
         ({"model": MODEL | {"source": "hf://a/b", "credentialsSecret": "hub"}}, "03ee2d5b"),
         ({"model": MODEL | {"source": "s3://a/b"}, "staging": {"sharedClaimName": "weights"}}, "79226856"),
+        (GPU | {"engine": {"cache": {"claimName": "code"}}}, "f91100a0"),
+        (
+            {
+                "model": MODEL | {"source": "s3://a/b"},
+                "staging": {"sharedClaimName": "weights"},
+                "engine": {"cache": {"onStagingClaim": True}},
+            },
+            "3df50a21",
+        ),
         ({"staging": {"volumeClaimTemplate": {"size": "60Gi"}}}, "7822601e"),
         ({"staging": {"volumeClaimTemplate": {"size": "60Gi", "storageClassName": "fast"}}}, "0f35b01c"),
         ({"staging": {"sizeLimit": "60Gi"}}, "c5a584a2"),
