@@ -23,7 +23,7 @@ from llama_serving.config import names
 from llama_serving.config.error_text import error_text
 from llama_serving.config.wording import bytes_text
 
-#: Bytes that must be free: the caches of one rank of Llama 3.1 are well below.
+#: Bytes that must be free. What a start writes was not measured on a GPU.
 LEAST_FREE: Final = 2 * 10**9
 PATIENCE: Final = 10.0  # seconds that the volume gets to answer
 NOTE: Final = Path("/tmp/llama-cache-start")
