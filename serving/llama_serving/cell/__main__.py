@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from llama_serving.cell.ray.engine_cache import EngineCache, choose_cache
+from llama_serving.cell.ray.nccl_log import NcclLogs
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
 from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
@@ -69,8 +70,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 async def _serve(me: Identity, control: Control, cache: EngineCache) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
+        connections = NcclLogs() if me.config.layout.device == "gpu" else None
         role = _role(me, session, control, cache=cache)
-        supervisor = Supervisor(me, role, control=control, clock=time.monotonic, cache=cache)
+        supervisor = Supervisor(me, role, control=control, clock=time.monotonic, cache=cache, connections=connections)
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)

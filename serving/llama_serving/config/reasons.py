@@ -36,6 +36,7 @@ class Reason(StrEnum):
     ENGINE_FAILED = "EngineFailed"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"
+    FABRIC_UNUSED = "FabricUnused"
     API_RETRY = "ApiRetry"
     STAGE_NOT_JOINED = "StageNotJoined"
     ENGINE_STARTING = "EngineStarting"

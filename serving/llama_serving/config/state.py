@@ -55,3 +55,9 @@ class CellState(Frozen):
         default="", description="why the engine's caches do not lie where engine.cache says; empty: they do, or none is"
     )
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
+    transports: tuple[str, ...] = Field(
+        default=(), description="what NCCL took between this stage's ranks and others, such as NET/IB/GDRDMA"
+    )
+    fabric: tuple[str, ...] = Field(
+        default=(), description="resources of a network between nodes that the pod asked for"
+    )

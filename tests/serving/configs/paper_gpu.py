@@ -14,7 +14,12 @@ from typing import Any, Final
 
 import vllm.platforms as platforms
 
-_COMPILED: Final = ("vllm._C_stable_libtorch", "vllm._moe_C_stable_libtorch")
+_COMPILED: Final = (
+    "vllm._C_stable_libtorch",
+    "vllm._moe_C_stable_libtorch",
+    "vllm.vllm_flash_attn._vllm_fa2_C",
+    "vllm.vllm_flash_attn._vllm_fa3_C",
+)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tests.unit.cell.fakes import (
     FakeLog,
     FakeRay,
     FakeStages,
+    FakeTransports,
     FakeWeights,
     replica,
 )
@@ -40,6 +41,7 @@ class Leader:
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
     cache: EngineCache = NO_CACHE
+    transports: FakeTransports | None = None
 
     def __post_init__(self) -> None:
         me = identity(**self.config)
@@ -55,7 +57,15 @@ class Leader:
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0, cache=self.cache)
+        self.supervisor = Supervisor(
+            me,
+            role,
+            control=self.control,
+            clock=self.clock,
+            period=0,
+            cache=self.cache,
+            connections=self.transports,
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

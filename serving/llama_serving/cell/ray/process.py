@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.cell.policy.state_machine import RayView
-from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory
+from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory, renew_folder
 from llama_serving.cell.ray.command import RayCommand, head_command, worker_command
 from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
+from llama_serving.cell.ray.nccl_log import NCCL_LOGS
 from llama_serving.cell.ray.network import interface_of
 from llama_serving.cell.shared.identity import Identity
 
@@ -33,9 +34,11 @@ class RayProcess:
         shared_memory: Path,
         environment: Mapping[str, str],
         cache: EngineCache = NO_CACHE,
+        nccl_logs: Path = NCCL_LOGS,
     ) -> None:
         self._me = me
         self._temp = temp
+        self._nccl_logs = nccl_logs
         self._shared_memory = shared_memory
         self._environment = {**environment, **cache.environment(device=me.config.layout.device)}
         self._cache = cache
@@ -55,6 +58,7 @@ class RayProcess:
     def _clean(self) -> None:
         remove_ray_folder(self._temp)
         remove_shared_memory(self._shared_memory)
+        renew_folder(self._nccl_logs)
 
     def _command(self, leader_ip: str | None) -> RayCommand:
         interface = interface_of(self._me.ip)

@@ -12,9 +12,10 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import Action, Status, SupervisorMemory, initial_memory
 from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.shared.identity import Identity
-from llama_serving.cell.supervisor.ports import Clock, Control
+from llama_serving.cell.supervisor.ports import Clock, Control, TransportLog
 from llama_serving.cell.supervisor.role import Role
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.fabric import fabric_resources
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,13 @@ class Supervisor:
         clock: Clock,
         period: float = PERIOD,
         cache: EngineCache = NO_CACHE,
+        connections: TransportLog | None = None,
     ) -> None:
         self._me = me
         self._role = role
         self._control = control
+        self._connections = connections
+        self._transports: tuple[str, ...] = ()
         self._clock = clock
         self._period = period
         self._cache = cache
@@ -79,6 +83,8 @@ class Supervisor:
     async def step(self) -> int | None:
         """Look, decide and do once; return the exit code where the role has ended."""
         view = await self._role.look(stopping=self._stopping)
+        if self._connections is not None:
+            self._transports = await asyncio.to_thread(self._connections.transports)
         before = self._memory.status
         decision = self._role.decide(self._memory, view, now=self._clock())
         self._memory = decision.memory
@@ -141,6 +147,8 @@ class Supervisor:
             measurement=facts.measurement,
             cache_fault=self._cache.fault,
             tokens_per_second=facts.tokens_per_second,
+            transports=self._transports,
+            fabric=fabric_resources(self._me.config.extra_resources),
         )
 
 
