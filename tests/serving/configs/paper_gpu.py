@@ -9,6 +9,7 @@ for by empty modules. Import this module before any other one imports vLLM.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -20,6 +21,16 @@ _COMPILED: Final = (
     "vllm.vllm_flash_attn._vllm_fa2_C",
     "vllm.vllm_flash_attn._vllm_fa3_C",
 )
+
+
+#: What compiled code says of a device, and from which compute capability on.
+_FROM_CAPABILITY: Final = {
+    "cutlass_scaled_mm_supports_fp8": 89,
+    "cutlass_scaled_mm_supports_block_fp8": 90,
+    "cutlass_group_gemm_supported": 90,
+    "cutlass_scaled_mm_supports_fp4": 100,
+    "mxfp4_experts_quant_supported": 100,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ def install() -> None:
     for name in _COMPILED:
         sys.modules[name] = ModuleType(name)
     platforms.resolve_current_platform_cls_qualname = lambda: f"{__name__}.PaperPlatform"
+    from vllm import _custom_ops
+
+    for name, least in _FROM_CAPABILITY.items():
+        setattr(_custom_ops, name, partial(int.__le__, least))
 
 
 def __getattr__(name: str) -> Any:
