@@ -9,7 +9,10 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import cloudpickle
 
 from tests.serving.configs import paper_gpu
 
@@ -50,22 +53,23 @@ def configure(gpu: str, folder: str, cell: dict[str, Any]) -> dict[str, Any]:
 
 def _keys(config: Any, folder: str) -> tuple[bool, bool]:
     """Return whether vLLM's key of compiled code is that of the same model elsewhere: stock, and ours."""
-    from llama_serving.cell.replica.compile_key import PathlessModelConfig
+    from llama_serving.cell.replica.compile_key import forget_path
 
-    model = config.model_config
+    stock = _is_same_elsewhere(config.model_config, folder)
+    engine = SimpleNamespace(_prepare_engine_config=lambda _: (None, None, config))
+    forget_path(engine)
+    *_, prepared = engine._prepare_engine_config(None)
+    in_a_rank = cloudpickle.loads(cloudpickle.dumps(prepared.model_config))
+    assert in_a_rank.model == folder
+    return stock, _is_same_elsewhere(in_a_rank, folder)
 
-    def same() -> bool:
-        before = model.compute_hash()
-        model.model = f"{folder}-elsewhere"
-        after = model.compute_hash()
-        model.model = folder
-        return bool(before == after)
 
-    stock = same()
-    model.__class__ = PathlessModelConfig
-    ours = same()
-    assert model.model == folder
-    return stock, ours
+def _is_same_elsewhere(model: Any, folder: str) -> bool:
+    before = model.compute_hash()
+    model.model = f"{folder}-elsewhere"
+    after = model.compute_hash()
+    model.model = folder
+    return bool(before == after)
 
 
 def main() -> None:
