@@ -6,7 +6,7 @@ is a native sidecar (an init container that is always restarted), so it is there
 
 from typing import Any
 
-from llama_operator.api import CPU, StagingSpec
+from llama_operator.api import CPU, LlamaDeploymentSpec, StagingSpec
 from llama_operator.api.crdgen.quantity import parse_bytes
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
@@ -97,7 +97,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             _weights_mount(context, read_only=True),
             mount("tmp", "/tmp", read_only=False),
             mount("shm", "/dev/shm", read_only=False),
-            *_cache_mount(context),
+            *_cache_mount(context.spec),
         ],
     }
 
@@ -138,21 +138,22 @@ def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
     return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
 
 
-def _cache_mount(context: Context) -> list[dict[str, Any]]:
-    """Mount the engine's cache; on the claim of the weights only the folder of the caches can be written."""
-    cache = context.spec.engine.cache
+def _cache_mount(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
+    """Mount the engine's cache; of the claim of the weights only the folder of the caches, which can be written."""
+    cache = spec.engine.cache
     if cache is None:
         return []
-    if cache.claim_name:
-        return [mount(CACHE_VOLUME, names.CACHE_MOUNT, read_only=False)]
-    return [{**mount("weights", names.CACHE_MOUNT, read_only=False), "subPath": CACHE_FOLDER}]
+    found = mount(CACHE_VOLUME, names.CACHE_MOUNT, read_only=False)
+    return [found if cache.claim_name else {**found, "subPath": CACHE_FOLDER}]
 
 
-def _cache_volume(context: Context) -> list[dict[str, Any]]:
-    cache = context.spec.engine.cache
-    if cache is None or not cache.claim_name:
+def _cache_volume(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
+    """Return the claim of the cache; its own volume also where the claim holds the weights, which may lie elsewhere."""
+    cache = spec.engine.cache
+    if cache is None:
         return []
-    return [{"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": cache.claim_name}}]
+    claim = cache.claim_name or spec.staging.shared_claim_name
+    return [{"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}]
 
 
 def _folder(path: str) -> str:
@@ -198,7 +199,7 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         {"name": "tmp", "emptyDir": {}},
         {"name": "stager-tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}},
-        *_cache_volume(context),
+        *_cache_volume(spec),
     ]
 
 

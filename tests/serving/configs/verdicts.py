@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cloudpickle
-
 from tests.serving.configs import paper_gpu
 
 GPUS = {name: gpu for name, gpu in vars(paper_gpu).items() if isinstance(gpu, paper_gpu.Gpu)}
@@ -53,6 +51,8 @@ def configure(gpu: str, folder: str, cell: dict[str, Any]) -> dict[str, Any]:
 
 def _keys(config: Any, folder: str) -> tuple[bool, bool]:
     """Return whether vLLM's key of compiled code is that of the same model elsewhere: stock, and ours."""
+    from ray import cloudpickle
+
     from llama_serving.cell.replica.compile_key import forget_path
 
     stock = _is_same_elsewhere(config.model_config, folder)

@@ -56,15 +56,15 @@ def test_a_claim_for_compiled_code_is_mounted_and_keyed() -> None:
     assert len(keys - {""}) == 3
 
 
-def test_compiled_code_on_the_claim_of_the_weights_has_a_folder_that_the_engine_may_write() -> None:
-    staged = {"model": GPU_SPEC["model"] | {"source": "s3://models/llama"}, "staging": {"sharedClaimName": "weights"}}
+@pytest.mark.parametrize("source", ["s3://models/llama", "pvc://models"])
+def test_compiled_code_on_the_claim_of_the_weights_has_a_folder_that_the_engine_may_write(source: str) -> None:
+    staged = {"model": GPU_SPEC["model"] | {"source": source}, "staging": {"sharedClaimName": "weights"}}
     container, volumes, cell = engine_container(GPU_SPEC | staged | {"engine": {"cache": {"onStagingClaim": True}}})
-    mounts = [one for one in container["volumeMounts"] if one["name"] == "weights"]
-    assert mounts == [
-        {"name": "weights", "mountPath": names.WEIGHTS_MOUNT, "readOnly": True},
-        {"name": "weights", "mountPath": names.CACHE_MOUNT, "subPath": "engine-cache"},
-    ]
-    assert ("cache" in {volume["name"] for volume in volumes}, bool(cell.cache_key)) == (False, True)
+    assert {"name": "cache", "mountPath": names.CACHE_MOUNT, "subPath": "engine-cache"} in container["volumeMounts"]
+    assert {"name": "cache", "persistentVolumeClaim": {"claimName": "weights"}} in volumes
+    assert cell.cache_key
+    mounted = {one["name"] for one in container["volumeMounts"]}
+    assert mounted <= {volume["name"] for volume in volumes}
 
 
 def test_without_the_field_nothing_of_a_pod_changes() -> None:
