@@ -14,7 +14,7 @@ from llama_operator.api.v1alpha1.base import (
     Timestamp,
 )
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
-from llama_operator.api.v1alpha1.engine import EngineSpec
+from llama_operator.api.v1alpha1.engine import EngineCache, EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewayResources, GatewaySpec
 from llama_operator.api.v1alpha1.images import ImagesSpec
 from llama_operator.api.v1alpha1.model import ModelSpec
@@ -59,6 +59,7 @@ __all__ = [
     "Condition",
     "DType",
     "DeviceSpec",
+    "EngineCache",
     "EngineSpec",
     "GatewayResources",
     "GatewaySpec",

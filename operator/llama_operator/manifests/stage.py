@@ -6,7 +6,7 @@ is a native sidecar (an init container that is always restarted), so it is there
 
 from typing import Any
 
-from llama_operator.api import StagingSpec
+from llama_operator.api import LlamaDeploymentSpec, StagingSpec
 from llama_operator.api.crdgen.quantity import parse_bytes
 from llama_operator.manifests.affinity import kept_from_nodes, stage_affinity
 from llama_operator.manifests.claims import claim_spec
@@ -40,6 +40,9 @@ GRACE_MARGIN = 15
 ENGINE_CONTAINER = "stage"
 #: Name, in a pod, of the claim from which it has its devices.
 DEVICE_CLAIM = "devices"
+#: Name of the volume with the engine's caches, and their folder on the claim of the weights.
+CACHE_VOLUME = "cache"
+CACHE_FOLDER = "engine-cache"
 
 
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
@@ -108,6 +111,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             _weights_mount(context, read_only=True),
             mount("tmp", "/tmp", read_only=False),
             mount("shm", "/dev/shm", read_only=False),
+            *_cache_mount(context.spec),
         ],
     }
 
@@ -152,6 +156,24 @@ def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
     return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
 
 
+def _cache_mount(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
+    """Mount the engine's cache; of the claim of the weights only the folder of the caches, which can be written."""
+    cache = spec.engine.cache
+    if cache is None:
+        return []
+    found = mount(CACHE_VOLUME, names.CACHE_MOUNT, read_only=False)
+    return [found if cache.claim_name else {**found, "subPath": CACHE_FOLDER}]
+
+
+def _cache_volume(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
+    """Return the claim of the cache; its own volume also where the claim holds the weights, which may lie elsewhere."""
+    cache = spec.engine.cache
+    if cache is None:
+        return []
+    claim = cache.claim_name or spec.staging.shared_claim_name
+    return [{"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}]
+
+
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
 
@@ -193,6 +215,7 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         {"name": "tmp", "emptyDir": {}},
         {"name": "stager-tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.size.shared_memory}},
+        *_cache_volume(spec),
     ]
 
 

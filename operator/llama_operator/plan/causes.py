@@ -131,6 +131,8 @@ def field_of(reference: Reference, pod: PodView, prefix: str = OF_MODEL) -> str:
         return ""
     if reference.use == "model":
         return f"{prefix}source pvc://{reference.name}/..."
+    if reference.use == "cache":
+        return "engine.cache.claimName"
     made = {f"{pod.name}-{reference.use}", claim_name(pod.deployment, pod.group, pod.stage)}
     return _MADE_CLAIM if reference.name in made else "staging.sharedClaimName"
 

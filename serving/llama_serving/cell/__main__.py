@@ -17,6 +17,7 @@ from aiohttp import web
 
 from llama_serving.cell.devices.check import DeviceCheck, DriverReader
 from llama_serving.cell.policy.devices import device_needs
+from llama_serving.cell.ray.engine_cache import EngineCache, choose_cache
 from llama_serving.cell.ray.nccl_log import NcclLogs
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.engine_device import image_refusal
@@ -53,7 +54,10 @@ def main(argv: list[str]) -> int:
         logger.error("%s", error)
         return _BAD_CONFIG
     control = ControlDir(me, folder=options.control, links=Path(LINKS))
-    code, message = asyncio.run(_serve(me, control))
+    cache = choose_cache(me)
+    if cache.fault:
+        logger.warning("%s", cache.fault)
+    code, message = asyncio.run(_serve(me, control, cache))
     if code != 0:
         write_termination_log(options.termination_log, message)
     return code
@@ -68,11 +72,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _serve(me: Identity, control: Control) -> tuple[int, str]:
+async def _serve(me: Identity, control: Control, cache: EngineCache) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
         connections = NcclLogs() if me.config.layout.device == "gpu" else None
-        role = _role(me, session, control)
-        supervisor = Supervisor(me, role, control=control, clock=time.monotonic, connections=connections)
+        role = _role(me, session, control, cache=cache)
+        supervisor = Supervisor(me, role, control=control, clock=time.monotonic, cache=cache, connections=connections)
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)
@@ -111,10 +115,10 @@ def _engine(me: Identity, session: aiohttp.ClientSession) -> EngineClient:
     return EngineClient(session, host=me.ip, served_name=me.config.weights.served_name)
 
 
-def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
+def _role(me: Identity, session: aiohttp.ClientSession, control: Control, *, cache: EngineCache) -> Role:
     if refusal := image_refusal(me.config):
         return RefusedRole(refusal)
-    ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
+    ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ, cache=cache)
     weights = WeightsCheck(lambda: Path(desired_weights(me.config, control.desired_state()).path), clock=time.monotonic)
     cluster = RayClient(session, host=me.ip, token=me.token)
     stages = StageClient(session)

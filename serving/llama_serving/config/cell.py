@@ -67,6 +67,9 @@ class CellConfig(Frozen):
     engine_options: dict[str, EngineOption] = Field(default_factory=dict, description="further vLLM engine arguments")
     cpus_per_stage: int = Field(default=1, ge=1, description="CPUs of a stage, which its ranks share as threads")
     timeouts: CellTimeouts = CellTimeouts()
+    cache_key: str = Field(
+        default="", description="of what compiled code depends on, a part of a path; empty: caches lie in the pod"
+    )
     extra_resources: tuple[str, ...] = Field(default=(), description="extended resources beside the devices, by name")
     staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")
 

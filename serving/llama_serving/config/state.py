@@ -55,6 +55,9 @@ class CellState(Frozen):
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
     swap: SwapState | None = Field(default=None, description="leader: the last weight swap")
     measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
+    cache_fault: str = Field(
+        default="", description="why the engine's caches do not lie where engine.cache says; empty: they do, or none is"
+    )
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
     transports: tuple[str, ...] = Field(
         default=(), description="what NCCL took between this stage's ranks and others, such as NET/IB/GDRDMA"

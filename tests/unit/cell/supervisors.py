@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.supervisor.leader import LeaderRole
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.worker import WorkerRole
@@ -41,6 +42,7 @@ class Leader:
     stages: FakeStages = field(default_factory=FakeStages)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
+    cache: EngineCache = NO_CACHE
     transports: FakeTransports | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +61,13 @@ class Leader:
         )
         self.role = role
         self.supervisor = Supervisor(
-            me, role, control=self.control, clock=self.clock, period=0, connections=self.transports
+            me,
+            role,
+            control=self.control,
+            clock=self.clock,
+            period=0,
+            cache=self.cache,
+            connections=self.transports,
         )
 
     async def looks(self, number: int = 1) -> CellState:
@@ -88,6 +96,7 @@ class Worker:
     devices: FakeDevices = field(default_factory=FakeDevices)
     control: FakeControl = field(default_factory=FakeControl)
     config: dict[str, Any] = field(default_factory=dict)
+    cache: EngineCache = NO_CACHE
 
     def __post_init__(self) -> None:
         me = identity(1, **self.config)
@@ -101,7 +110,7 @@ class Worker:
             devices=self.devices,
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0, cache=self.cache)
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

@@ -73,6 +73,12 @@ _ACROSS: Final = (
         field="autoscaling.target.inFlightPerGroup",
     ),
     Rule(
+        "!has(self.engine.cache) || !self.engine.cache.onStagingClaim || self.staging.sharedClaimName != ''",
+        "engine.cache.onStagingClaim needs staging.sharedClaimName: every other volume of staging goes with its pod; "
+        "set it, or name a claim with engine.cache.claimName",
+        field="engine.cache.onStagingClaim",
+    ),
+    Rule(
         "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.volumeClaimTemplate)",
         "autoscaling.warmGroups needs staging.volumeClaimTemplate: only a claim of its own keeps weights without its "
         "pod",

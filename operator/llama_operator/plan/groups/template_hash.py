@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from llama_operator.api import FORMER_SIZE, ClaimTemplate, LlamaDeploymentSpec, NodeTerm, Toleration
+from llama_operator.api import FORMER_SIZE, ClaimTemplate, EngineCache, LlamaDeploymentSpec, NodeTerm, Toleration
 from llama_operator.hashing import short_hash
 from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
@@ -80,6 +80,7 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("engine.long_prefill_token_threshold", None, lambda spec: spec.engine.long_prefill_token_threshold),
     Part("engine.seed", None, lambda spec: spec.engine.seed),
     Part("engine.nccl", {}, lambda spec: dict(spec.engine.nccl or {})),
+    Part("engine.cache", None, lambda spec: _cache(spec.engine.cache)),
     Part("images.pull_policy", "IfNotPresent", lambda spec: spec.images.pull_policy),
     Part("images.pull_secrets", [], lambda spec: list(spec.images.pull_secrets)),
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
@@ -113,6 +114,12 @@ _TOLERATION: Final[tuple[Part[Toleration], ...]] = (
 _CLAIM: Final[tuple[Part[ClaimTemplate], ...]] = (
     Part("storage_class_name", "", lambda claim: claim.storage_class_name),
     Part("size", None, lambda claim: claim.size),
+)
+
+
+_CACHE: Final[tuple[Part[EngineCache], ...]] = (
+    Part("claim_name", "", lambda cache: cache.claim_name),
+    Part("on_staging_claim", False, lambda cache: cache.on_staging_claim),
 )
 
 
@@ -174,6 +181,10 @@ def _term(term: NodeTerm) -> dict[str, Any]:
 
 def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
     return None if claim is None else _values(_CLAIM, claim)
+
+
+def _cache(cache: EngineCache | None) -> dict[str, Any] | None:
+    return None if cache is None else _values(_CACHE, cache)
 
 
 def _moment(time: datetime | None) -> str | None:

@@ -162,6 +162,7 @@ def _desired_weights(memory: LeaderMemory, answers: Answers, config: CellConfig)
         measured=final,
         checked=final and current is not None and current.cached.verify == desired_checks(answers.desired),
         asset_difference=memory.compared[1] if comparing and memory.compared is not None else "",
+        unswappable="" if answers.replica is None else answers.replica.unswappable,
     )
 
 

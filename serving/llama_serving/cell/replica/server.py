@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
+from llama_serving.cell.replica.compile_key import forget_path
 from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
@@ -30,7 +31,8 @@ from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.shared.weights_ref import engine_weights, is_verified
 from llama_serving.config import names
-from llama_serving.config.cell import CellConfig, WeightsRef
+from llama_serving.config.cell import CellConfig, EngineOption, WeightsRef
+from llama_serving.config.model import ModelFacts, unswappable_quantization
 
 logger = logging.getLogger("ray.serve")
 
@@ -52,8 +54,12 @@ class CellServer(LLMServer):  # type: ignore[misc]
         self._config = CellConfig.model_validate_json(config_json)
         weights = read_last_deployed() or engine_weights(self._config, self._config.weights)
         started = time.monotonic()
+        model = _model(weights)
+        self._unswappable = unswappable_quantization(
+            model.quantization, asked=_asked_quantization(self._config.engine_options)
+        )
         with preserved_handlers(logger):
-            await super().__init__(_llm_options(self._config, weights))
+            await super().__init__(_llm_options(self._config, weights, model))
         self._gate = RequestGate(weights.id, engine_died=self._engine_died)
         self._swap = WeightSwap(
             VllmEngine(self), weights, gate=self._gate, tensor=self._config.layout.tensor, clock=time.monotonic
@@ -68,6 +74,8 @@ class CellServer(LLMServer):  # type: ignore[misc]
     async def _start_engine(self) -> None:
         """Start the engine as stock does, without the telemetry actor (340 MB) that stock starts here."""
         assert self.engine is not None
+        if self._config.layout.device == "gpu":  # no engine on CPU compiles
+            forget_path(self.engine)
         with naming_refusals():
             await self.engine.start()
 
@@ -94,6 +102,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
             target=self._swap.target,
             swap=self._swap.state,
             failures=self._swap.failures,
+            unswappable=self._unswappable,
             in_flight=self._gate.in_flight,
             running=None if depth is None else depth.running,
             waiting=None if depth is None else depth.waiting,
@@ -142,13 +151,21 @@ def _reports(answers: Sequence[dict[str, Any]]) -> tuple[RankReport, ...]:
     return tuple(RankReport(**answer) for answer in answers)
 
 
-def _llm_options(config: CellConfig, weights: WeightsRef) -> LLMConfig:
-    """Return the configuration of Ray Serve LLM.
+def _model(weights: WeightsRef) -> ModelFacts:
+    """Return the facts of the model.
 
     Raises:
         ValueError: the model cannot be served; the supervisor has inspected it before, so its files changed meanwhile.
     """
-    model = model_facts(Path(weights.path), whole=not is_verified(weights))
+    return model_facts(Path(weights.path), whole=not is_verified(weights))
+
+
+def _asked_quantization(options: Mapping[str, EngineOption]) -> str:
+    return str(options.get("quantization", ""))
+
+
+def _llm_options(config: CellConfig, weights: WeightsRef, model: ModelFacts) -> LLMConfig:
+    """Return the configuration of Ray Serve LLM."""
     return LLMConfig(
         **llm_config(config, model=model, path=weights.path), callback_config={"callback_class": NoDownload}
     )

@@ -202,6 +202,7 @@ def leader_facts(memory: LeaderMemory) -> Facts:
     return Facts(
         stages_joined=len((view.joined if view is not None else None) or ()),
         weights="" if weights is None else weights.id,
+        answered=memory.answered,
         in_flight=None if replica is None else replica.in_flight,
         running=None if replica is None else replica.running,
         waiting=None if replica is None else replica.waiting,

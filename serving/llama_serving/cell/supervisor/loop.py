@@ -10,6 +10,7 @@ import secrets
 from typing import Final
 
 from llama_serving.cell.policy.state_machine import Action, Status, SupervisorMemory, initial_memory
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.supervisor.ports import Clock, Control, TransportLog
 from llama_serving.cell.supervisor.role import Role
@@ -33,6 +34,7 @@ class Supervisor:
         control: Control,
         clock: Clock,
         period: float = PERIOD,
+        cache: EngineCache = NO_CACHE,
         connections: TransportLog | None = None,
     ) -> None:
         self._me = me
@@ -42,6 +44,8 @@ class Supervisor:
         self._transports: tuple[str, ...] = ()
         self._clock = clock
         self._period = period
+        self._cache = cache
+        self._answered = False
         self._session = secrets.token_hex(8)
         self._memory: SupervisorMemory = initial_memory(clock())
         self._looked = clock()
@@ -85,9 +89,16 @@ class Supervisor:
         self._memory = decision.memory
         self._looked = self._clock()
         _log_change(before, self._memory.status)
+        self._note_answer()
         if decision.exit_code is None:
             await self._act(decision.actions)
         return decision.exit_code
+
+    def _note_answer(self) -> None:
+        """Confirm the engine's cache once the engine has answered."""
+        if not self._answered and self._role.facts().answered:
+            self._answered = True
+            self._cache.confirm()
 
     async def _act(self, actions: tuple[Action, ...]) -> None:
         self._busy = True
@@ -133,6 +144,7 @@ class Supervisor:
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
             measurement=facts.measurement,
+            cache_fault=self._cache.fault,
             tokens_per_second=facts.tokens_per_second,
             transports=self._transports,
             fabric=self._me.config.fabric,

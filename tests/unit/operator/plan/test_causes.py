@@ -8,6 +8,7 @@ import pytest
 
 from llama_operator.observe.pods import PodView, pod_view
 from tests.unit.operator.waiting_pods import (
+    COMPILED,
     IMAGE,
     NAME,
     OWN,
@@ -57,6 +58,9 @@ CLAIMS = [
     (unscheduled('0/2 nodes are available: persistentvolumeclaim "fast" not found. preemption: 0/2 nodes are'
                  " available: 2 Preemption is not helpful for scheduling.", volumes=SHARED), "VolumeUnavailable",
      "claim fast does not exist in namespace team (staging.sharedClaimName); create it, or correct the field"),
+    (unscheduled('0/2 nodes are available: persistentvolumeclaim "code" not found. not found', volumes=COMPILED),
+     "VolumeUnavailable",
+     "claim code does not exist in namespace team (engine.cache.claimName); create it, or correct the field"),
     (unscheduled('0/2 nodes are available: persistentvolumeclaim "llama" is being deleted. not found'),
      "VolumeUnavailable", "claim llama in namespace team (model.source pvc://llama/...) is being deleted; create it"
      " anew when it is gone"),

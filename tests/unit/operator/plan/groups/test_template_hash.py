@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
+from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
@@ -89,6 +89,15 @@ NEAR: dict[str, Any] = {
         ),
         ({"model": MODEL | {"source": "hf://a/b", "credentialsSecret": "hub"}}, "03ee2d5b"),
         ({"model": MODEL | {"source": "s3://a/b"}, "staging": {"sharedClaimName": "weights"}}, "79226856"),
+        (GPU | {"engine": {"cache": {"claimName": "code"}}}, "f91100a0"),
+        (
+            {
+                "model": MODEL | {"source": "s3://a/b"},
+                "staging": {"sharedClaimName": "weights"},
+                "engine": {"cache": {"onStagingClaim": True}},
+            },
+            "3df50a21",
+        ),
         ({"staging": {"volumeClaimTemplate": {"size": "60Gi"}}}, "7822601e"),
         ({"staging": {"volumeClaimTemplate": {"size": "60Gi", "storageClassName": "fast"}}}, "0f35b01c"),
         ({"staging": {"sizeLimit": "60Gi"}}, "c5a584a2"),
@@ -135,6 +144,7 @@ OTHER_VALUES = {
     "device.extra": {"rdma/hca": "1"},
     "engine.nccl": {"NCCL_DEBUG": "INFO"},
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
+    "engine.cache": EngineCache(claim_name="cache"),
 }
 
 
