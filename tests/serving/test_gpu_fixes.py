@@ -67,9 +67,9 @@ def test_stock_gives_each_rank_an_environment_and_ours_has_it_before_ray_starts(
     from llama_serving.gpu.executor import GpuStagesExecutor
 
     parallel = SimpleNamespace(ray_runtime_env=None, ray_workers_use_nsight=False)
-    stock = RayExecutorV2._build_runtime_env(SimpleNamespace(parallel_config=parallel))
-    assert "env_vars" in stock
-    assert GpuStagesExecutor._build_runtime_env(SimpleNamespace(parallel_config=parallel)) == {}
+    executor: Any = SimpleNamespace(parallel_config=parallel)
+    assert "env_vars" in RayExecutorV2._build_runtime_env(executor)
+    assert GpuStagesExecutor._build_runtime_env(executor) == {}
     cuda = ast.parse((Path(vllm.__file__).parent / "platforms/cuda.py").read_text(encoding="utf-8"))
     wanted = [
         ast.literal_eval(node.value)
