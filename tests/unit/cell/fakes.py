@@ -12,7 +12,7 @@ from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagedWeights, StagingState
-from llama_serving.config.state import CellState
+from llama_serving.config.state import CellState, Hang, RankProgress
 
 
 @dataclass
@@ -119,6 +119,28 @@ class FakeControl:
 
     def staging(self) -> StagingState | None:
         return self.staging_now
+
+
+@dataclass
+class FakeWatch:
+    """The watch of a stage that has found what a test says."""
+
+    hang: Hang | None = None
+    ranks: tuple[RankProgress, ...] = ()
+    work_due: bool = False
+    gives_up: str = ""
+    running: bool = False
+
+    @property
+    def outage(self) -> Hang | None:
+        return self.hang if self.hang is not None and self.hang.outage else None
+
+    async def run(self) -> None:
+        self.running = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.running = False
 
 
 @dataclass

@@ -16,6 +16,7 @@ from tests.unit.cell.fakes import (
     FakeLog,
     FakeRay,
     FakeStages,
+    FakeWatch,
     FakeWeights,
     replica,
 )
@@ -36,6 +37,7 @@ class Leader:
     log: FakeLog = field(default_factory=FakeLog)
     control: FakeControl = field(default_factory=FakeControl)
     stages: FakeStages = field(default_factory=FakeStages)
+    watch: FakeWatch = field(default_factory=FakeWatch)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -53,7 +55,7 @@ class Leader:
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(me, role, control=self.control, watch=self.watch, clock=self.clock, period=0)
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""
@@ -77,6 +79,7 @@ class Worker:
     ray: FakeRay = field(default_factory=FakeRay)
     cluster: FakeCluster = field(default_factory=FakeCluster)
     stages: FakeStages = field(default_factory=FakeStages)
+    watch: FakeWatch = field(default_factory=FakeWatch)
     weights: FakeWeights = field(default_factory=FakeWeights)
     control: FakeControl = field(default_factory=FakeControl)
     config: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +95,7 @@ class Worker:
             control=self.control,
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(me, role, control=self.control, watch=self.watch, clock=self.clock, period=0)
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""
