@@ -70,7 +70,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 async def _serve(me: Identity, control: Control) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
         watch = _watch(me, session)
-        supervisor = Supervisor(me, _role(me, session, control), control=control, watch=watch, clock=time.monotonic)
+        role = _role(me, session, control=control, watch=watch)
+        supervisor = Supervisor(me, role, control=control, watch=watch, clock=time.monotonic)
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)
@@ -121,7 +122,7 @@ def _watch(me: Identity, session: aiohttp.ClientSession) -> HangWatch:
     return HangWatch(me, system=Linux(), clock=time.monotonic, others=others, replica=replica)
 
 
-def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
+def _role(me: Identity, session: aiohttp.ClientSession, *, control: Control, watch: HangWatch) -> Role:
     ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
     weights = WeightsCheck(lambda: Path(desired_weights(me.config, control.desired_state()).path), clock=time.monotonic)
     cluster = RayClient(session, host=me.ip, token=me.token)
@@ -136,6 +137,7 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
             control=control,
             stages=stages,
             log=EngineLog(RAY_TEMP),
+            watch=watch,
         )
     return WorkerRole(me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control)
 

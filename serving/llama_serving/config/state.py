@@ -88,5 +88,5 @@ class CellState(Frozen):
     ranks: tuple[RankProgress, ...] = Field(default=(), description="heartbeat of the ranks on this stage")
     hang: Hang | None = Field(
         default=None,
-        description="what hangs, on this stage or, said by the leader, on any; until the engine is replaced",
+        description="what hangs on this stage; said by the leader, on any; until the engine is replaced",
     )

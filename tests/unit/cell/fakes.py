@@ -128,6 +128,8 @@ class FakeWatch:
     hang: Hang | None = None
     ranks: tuple[RankProgress, ...] = ()
     work_due: bool = False
+    computing: bool = False
+    last_replica: ReplicaState | None = None
     gives_up: str = ""
     running: bool = False
 

@@ -52,6 +52,7 @@ class Leader:
             control=self.control,
             stages=self.stages,
             log=self.log,
+            watch=self.watch,
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role

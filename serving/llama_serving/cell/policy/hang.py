@@ -52,7 +52,7 @@ class GroupView:
     tensor: int
     serving: bool  # the engine has answered, and no weights are swapped
     unfinished: int = 0  # requests in the engine
-    answered_ago: float = 0.0  # seconds since the engine core last answered the replica
+    answered_ago: float = 0.0  # seconds since the engine core answered the replica, as the replica last said
     silent: float = 0.0  # seconds since the replica last answered the supervisor
     core: ProcessView | None = None
     replica: ProcessView | None = None
@@ -69,8 +69,8 @@ class GroupMemory:
     def look(self, view: GroupView, *, now: float) -> "GroupMemory":
         """Return the memory after another look."""
         spent = min(now - self.at, LONGEST_LOOK)
-        due = view.serving and (view.unfinished > 0 or view.answered_ago > OWED)
         silent = view.serving and view.silent > OWED
+        due = view.serving and not silent and (view.unfinished > 0 or view.answered_ago > OWED)
         return GroupMemory(now, self.due + spent if due else 0.0, self.silent + spent if silent else 0.0)
 
 
@@ -112,16 +112,17 @@ _ENDED: Final = "it is ended and starts again"
 def _behind(ranks: Sequence[RankProgress], core: ProcessView, view: GroupView, *, quiet: float) -> Hang:
     """Name the rank that ended and began the fewest calls, the first in the pipeline where several did."""
     first = min(ranks, key=lambda rank: (rank.ended, rank.begun, rank.rank))
-    work = f"{plural(view.unfinished, 'request')} in the engine, and no process of the group has computed for {quiet:.1f} s"
+    work = f"{plural(view.unfinished, 'request')} in the engine and nothing computed for {quiet:.1f} s"
     if all(rank.ended == rank.begun == first.begun for rank in ranks):
         said = f"the engine core does nothing with {work}; the ranks wait after step {first.step}; {_ENDED}"
         return Hang(stage=0, process="the engine core", pid=core.pid, message=said)
     name = f"rank {first.rank}"
-    said = f"{name} is the first that others wait for: {_last(first)}, with {work}; {_ENDED}"
+    said = f"{name} is the first that others wait for, {_last(first)}, with {work}; {_ENDED}"
     return Hang(stage=first.rank // view.tensor, process=name, pid=first.pid, message=said)
 
 
 def _last(rank: RankProgress) -> str:
     """Say what a rank did last, and since when."""
-    where = f"in {rank.doing} of step {rank.step} since" if rank.begun > rank.ended else f"after step {rank.step}, for"
-    return f"{where} {rank.seconds_ago:.1f} s"
+    if rank.begun > rank.ended:
+        return f"{rank.seconds_ago:.1f} s into {rank.doing} of step {rank.step}"
+    return f"{rank.seconds_ago:.1f} s after step {rank.step}"

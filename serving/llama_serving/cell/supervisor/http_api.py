@@ -49,7 +49,7 @@ def state_app(supervisor: Supervisor, *, token: Callable[[], str]) -> web.Applic
 
 
 def metrics_app(read: Callable[[], Awaitable[EngineReading]], watched: Callable[[], WatchReading]) -> web.Application:
-    """Return the route for Prometheus; ``read`` looks at the engine once a scrape, ``watched`` is what the watch knows."""
+    """Return the route for Prometheus: ``read`` looks at the engine once a scrape, ``watched`` at the watch."""
 
     async def metrics(_: web.Request) -> web.Response:
         reading = replace(await read(), watched=watched())

@@ -31,6 +31,7 @@ from llama_serving.cell.supervisor.ports import (
     FailureLog,
     RayControl,
     StageApi,
+    Watch,
     WeightsFolder,
 )
 from llama_serving.cell.supervisor.role import Facts
@@ -51,6 +52,7 @@ class LeaderRole:
         control: Control,
         stages: StageApi,
         log: FailureLog,
+        watch: Watch,
         read_assets: Callable[[str], Mapping[str, str]] = read_assets,
     ) -> None:
         self._me = me
@@ -61,6 +63,7 @@ class LeaderRole:
         self._control = control
         self._peers = Peers(me, stages)
         self._log = log
+        self._watch = watch
         self._read_assets = read_assets
         self._memory = LeaderMemory()
         self._measuring: asyncio.Task[None] | None = None
@@ -91,6 +94,7 @@ class LeaderRole:
             nodes=nodes,
             app=app,
             replica=replica,
+            computing=self._watch.computing,
             staging=staging,
             weights_fault=None if ray.started else await self._weights_fault(desired),
             fingerprint=self._weights.fingerprint() if app is not None and app.refused else None,
@@ -111,7 +115,9 @@ class LeaderRole:
         return replace(app, error=cause or app.error)
 
     async def _state(self) -> ReplicaState | None:
-        return await self._engine.state() if self._memory.deployment is not None else None
+        if self._memory.deployment is None:
+            return None
+        return await self._engine.state() or self._watch.last_replica
 
     def decide(self, memory: SupervisorMemory, view: leader.LeaderView, *, now: float) -> Decision:
         """Apply the leader's table."""

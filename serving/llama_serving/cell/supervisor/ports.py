@@ -118,6 +118,14 @@ class Watch(Protocol):
         """Whether the leader's engine has something to do."""
 
     @property
+    def computing(self) -> bool:
+        """Whether the leader's engine works on something, however slowly. Never on a device that cannot be seen."""
+
+    @property
+    def last_replica(self) -> ReplicaState | None:
+        """What the replica said last, while it is there and was silent for a few seconds only."""
+
+    @property
     def gives_up(self) -> str:
         """Why this container has to end; empty while it has not."""
 

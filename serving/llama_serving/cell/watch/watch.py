@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 PERIOD: Final = 0.5  # seconds between two looks
 FRESH: Final = 3.0  # seconds; an older answer of another stage says nothing of now
+WORKED: Final = 1.0  # seconds; a process that was quiet for less works
+PATIENCE: Final = 10.0  # seconds that a replica may be silent before it counts as one that does not answer
 HOLD: Final = 10.0  # seconds that a worker goes on naming what it ended: its leader asks for it
 RENEW: Final = 8.0  # seconds after which a replica that outlives a hang is ended too
 GIVE_UP: Final = 5.0  # seconds after SIGKILL; a process that is still there waits for a device or a disk
@@ -101,6 +103,21 @@ class HangWatch:
         return self._group.due > 0
 
     @property
+    def computing(self) -> bool:
+        """Whether a rank or the engine core shows signs of work; on a GPU a thread may also spin for nothing."""
+        engine = [*self._memory.quiet.values(), *(rank for one in self._fresh().values() for rank in one.ranks)]
+        quiet = [one.seconds if isinstance(one, Quiet) else one.quiet_seconds for one in engine]
+        return self._me.config.layout.device == "cpu" and self.work_due and min(quiet, default=1.0) < WORKED
+
+    @property
+    def last_replica(self) -> ReplicaState | None:
+        """What the replica said last, while its process is there: a starved one is late, not gone."""
+        replica = self._replica
+        if replica is None or replica.answer is None or replica.age > PATIENCE:
+            return None
+        return replica.answer if replica.answer.pid in self._own else None
+
+    @property
     def gives_up(self) -> str:
         """Why this container has to end; empty while it has not."""
         late = (one for one in tuple(self._memory.killed.values()) if self._clock() - one.at > GIVE_UP)
@@ -146,23 +163,20 @@ class HangWatch:
         found = []
         for beat in sorted(beats.values(), key=lambda beat: beat.rank):
             below = (beat.pid, *descendants(everything, beat.pid))
-            quiet = self._look_at(beat.pid, below, (beat.begun, beat.ended), before, now)
-            found.append(_rank_progress(beat, quiet, now))
+            quiet = self._quiet(before.get(beat.pid), below, progress=(beat.begun, beat.ended), now=now)
+            self._memory.quiet[beat.pid] = quiet
+            found.append(_rank_progress(beat, quiet.seconds, now))
+        calls = tuple((rank.begun, rank.ended) for rank in found)
         for pid, below in self._engine_processes(everything):
-            calls = tuple((rank.begun, rank.ended) for rank in found)
-            self._look_at(pid, below, calls, before, now)
+            self._memory.quiet[pid] = self._quiet(before.get(pid), below, progress=calls, now=now)
         return tuple(found)
 
-    def _look_at(
-        self, pid: int, below: Iterable[int], progress: object, before: Mapping[int, Quiet], now: float
-    ) -> float:
-        """Threads are only read while work is due and nothing moves: an engine that serves is not slowed."""
-        last = before.get(pid)
-        still = last is not None and last.progress == progress and self._is_due()
-        effort = self._system.effort(below) if still else None
-        quiet = Quiet(now, progress) if last is None else last.look(progress, effort, now=now)
-        self._memory.quiet[pid] = quiet
-        return quiet.seconds
+    def _quiet(self, last: Quiet | None, below: Iterable[int], *, progress: object, now: float) -> Quiet:
+        """Look at a process. Threads are only read while work is due and nothing moves: what serves is not slowed."""
+        if last is None:
+            return Quiet(now, progress)
+        still = last.progress == progress and self._is_due()
+        return last.look(progress, self._system.effort(below) if still else None, now=now)
 
     def _is_due(self) -> bool:
         if self._replica is not None:
@@ -263,24 +277,23 @@ class HangWatch:
 
     def _group_view(self, replica: Latest[ReplicaState]) -> GroupView:
         said, layout = replica.answer, self._me.config.layout
-        stages = {
-            stage: tuple(one.answer.ranks) for stage, one in self._others.items() if one.answer and one.age < FRESH
-        }
-        swapping = said is not None and (
-            said.weights is None or (said.swap is not None and said.swap.outcome == "running")
-        )
+        stages = {stage: state.ranks for stage, state in self._fresh().items()}
         return GroupView(
             device=layout.device,
             stages={self._me.stage: self.ranks, **stages},
             pipeline=layout.pipeline,
             tensor=layout.tensor,
-            serving=said is not None and not swapping and said.pid in self._own,
+            serving=said is not None and not _swaps(said) and said.pid in self._own,
             unfinished=said.unfinished if said is not None else 0,
-            answered_ago=said.engine_seconds_ago + replica.age if said is not None else 0.0,
+            answered_ago=said.engine_seconds_ago if said is not None else 0.0,
             silent=replica.age,
             core=self._view_of(said.engine_pid if said is not None else None),
             replica=self._view_of(said.pid if said is not None else None),
         )
+
+    def _fresh(self) -> dict[int, CellState]:
+        """Return what the other stages said lately."""
+        return {stage: one.answer for stage, one in self._others.items() if one.answer is not None and one.age < FRESH}
 
     def _view_of(self, pid: int | None) -> ProcessView | None:
         quiet = self._memory.quiet.get(pid or 0)
@@ -319,6 +332,11 @@ class HangWatch:
         process = self._own[hang.pid]
         if (process.pid, process.started) not in self._memory.killed:
             self._end(process, hang, self._clock())
+
+
+def _swaps(replica: ReplicaState) -> bool:
+    """Return whether weights are swapped, or the engine stands still after a swap that failed."""
+    return replica.weights is None or (replica.swap is not None and replica.swap.outcome == "running")
 
 
 def _rank_progress(beat: Heartbeat, quiet: float, now: float) -> RankProgress:
