@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from llama_serving.cell.policy.hang import STOPPED
-from llama_serving.cell.policy.quiet import LONGEST_LOOK
-from llama_serving.cell.watch.processes import STOPPED_STATES, ProcessStat, kill_process, read_process
+from llama_serving.cell.watch.processes import STOPPED_STATES, ProcessStat, kill_process, read_process, seconds_run
 
 logger = logging.getLogger(__name__)
 
-_PERIOD: Final = 0.5  # seconds
+PERIOD: Final = 0.5  # seconds between two looks
 
 
 def watch_parent(parent: int) -> None:
@@ -25,20 +24,21 @@ def watch_parent(parent: int) -> None:
 
 
 def _watch(parent: int) -> None:
-    stopped = 0.0
+    stopped, ran = 0.0, 0.0
     while (process := read_process(parent)) is not None:
-        stopped = next_stopped(stopped, process, spent=_PERIOD, kill=kill_process)
-        time.sleep(_PERIOD)
+        before, ran = ran, seconds_run(parent)
+        stopped = next_stopped(stopped, process, went_on=before != ran, kill=kill_process)
+        time.sleep(PERIOD)
 
 
-def next_stopped(stopped: float, process: ProcessStat, *, spent: float, kill: Callable[[ProcessStat], object]) -> float:
-    """Return for how many watched seconds ``process`` has been stopped, after ``spent`` more; end it at the limit."""
-    if process.state not in STOPPED_STATES:
+def next_stopped(
+    stopped: float, process: ProcessStat, *, went_on: bool, kill: Callable[[ProcessStat], object]
+) -> float:
+    """Return for how many watched seconds ``process`` has been stopped after another look; end it at the limit."""
+    if process.state not in STOPPED_STATES or went_on:
         return 0.0
-    stopped += min(spent, LONGEST_LOOK)
-    if stopped > STOPPED:
-        logger.error(
-            "the supervisor is stopped (state T) for %.1f s; it is ended and its container starts again", stopped
-        )
+    stopped += PERIOD
+    if stopped >= STOPPED:
+        logger.error("the supervisor is stopped (state T) for %.1f s; its container is ended and starts again", stopped)
         kill(process)
     return stopped

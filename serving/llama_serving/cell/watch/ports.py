@@ -5,7 +5,14 @@ from typing import Protocol
 
 from llama_serving.cell.policy.quiet import Effort
 from llama_serving.cell.shared.heartbeat import Heartbeat, read_heartbeats
-from llama_serving.cell.watch.processes import ProcessStat, command_line, effort, kill_process, read_processes
+from llama_serving.cell.watch.processes import (
+    ProcessStat,
+    command_line,
+    effort,
+    kill_process,
+    read_processes,
+    seconds_run,
+)
 
 
 class System(Protocol):
@@ -19,6 +26,9 @@ class System(Protocol):
 
     def effort(self, pids: Iterable[int]) -> Effort | None:
         """Return what all threads of these processes did so far; None where the system does not tell."""
+
+    def ran(self, pid: int) -> float:
+        """Return the seconds that the first thread of a process has run or waited for a core."""
 
     def command_line(self, pid: int) -> str:
         """Return the command line, or the title, of a process; empty where it is gone."""
@@ -41,6 +51,10 @@ class Linux:
     def effort(self, pids: Iterable[int]) -> Effort | None:
         """Read the threads' ``schedstat``."""
         return effort(pids)
+
+    def ran(self, pid: int) -> float:
+        """Read the ``schedstat`` of the first thread."""
+        return seconds_run(pid)
 
     def command_line(self, pid: int) -> str:
         """Read ``cmdline``."""

@@ -74,6 +74,11 @@ def effort(pids: Iterable[int], proc: Path = PROC) -> Effort | None:
     return Effort(seconds, frozenset(runnable), on_disk) if seconds else None
 
 
+def seconds_run(pid: int, proc: Path = PROC) -> float:
+    """Return the seconds that the first thread of a process has run or waited for a core."""
+    return _seconds(proc / str(pid))
+
+
 def command_line(pid: int, proc: Path = PROC) -> str:
     """Return the command line, or the title that the process gave itself; empty where it is gone."""
     with contextlib.suppress(OSError):

@@ -46,6 +46,7 @@ class _Stop:
     """A process that is stopped, for how many watched seconds."""
 
     at: float
+    ran: float  # seconds that its first thread has run: another number, and it went on meanwhile
     seconds: float = 0.0
 
 
@@ -207,9 +208,9 @@ class HangWatch:
             if process.state not in STOPPED_STATES:
                 continue
             key = (process.pid, process.started)
-            stop = before.get(key, _Stop(now))
-            stop = _Stop(now, stop.seconds + min(now - stop.at, LONGEST_LOOK))
-            self._memory.stops[key] = stop
+            stop, ran = before.get(key), self._system.ran(process.pid)
+            held = stop.seconds + min(now - stop.at, LONGEST_LOOK) if stop is not None and stop.ran == ran else 0.0
+            self._memory.stops[key] = stop = _Stop(now, ran, held)
             if stop.seconds >= STOPPED and key not in self._memory.killed:
                 self._end(process, self._stopped(process, stop.seconds), now)
 
