@@ -94,6 +94,12 @@ class HangWatch:
         self.hangs: dict[tuple[int, str], int] = {}  # how often, by stage and process
 
     @property
+    def questions(self) -> tuple[Latest[CellState] | Latest[ReplicaState], ...]:
+        """What is asked beside the looks."""
+        own = () if self._replica is None else (self._replica,)
+        return (*self._others.values(), *own)
+
+    @property
     def outage(self) -> Hang | None:
         """What hangs and keeps the group from serving."""
         return self.hang if self.hang is not None and self.hang.outage else None
@@ -132,8 +138,8 @@ class HangWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for latest in (*self._others.values(), *((self._replica,) if self._replica is not None else ())):
-                tasks.create_task(latest.run())
+            for question in self.questions:
+                tasks.create_task(question.run())
             tasks.create_task(self._look_for_ever())
 
     async def _look_for_ever(self) -> None:

@@ -21,7 +21,7 @@ class Engine:
     probes: list[tuple[int, str]] = field(default_factory=list)
 
     async def sleep(self, seconds: float) -> None:
-        self.now += 1
+        self.now += round(seconds / 0.5)
         if self.now > self.looks:
             raise asyncio.CancelledError
 
