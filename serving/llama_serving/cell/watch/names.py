@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from llama_serving.cell.entrypoints import RAY_START_MODULE
+
 
 @dataclass(frozen=True)
 class ProcessName:
@@ -14,6 +16,8 @@ class ProcessName:
 
 REPLICA: Final = ProcessName("the replica")
 ENGINE_CORE: Final = ProcessName("the engine core")
+AGENT: Final = ProcessName("an agent of the raylet")
+DASHBOARD: Final = ProcessName("Ray's dashboard")
 
 #: The first whose text is in the command line. Titles are Ray's and vLLM's.
 _TITLES: Final[tuple[tuple[str, ProcessName], ...]] = (
@@ -21,15 +25,18 @@ _TITLES: Final[tuple[tuple[str, ProcessName], ...]] = (
     ("EngineCore", ENGINE_CORE),
     ("ray::ServeController", ProcessName("Serve's controller", outage=False)),
     ("ray::IDLE", ProcessName("a spare process of Ray", outage=False)),
+    ("ray::DashboardAgent", AGENT),
+    ("ray::RuntimeEnvAgent", AGENT),
+    ("ray::Dashboard", DASHBOARD),
     ("ray::", ProcessName("a worker process of Ray")),
     ("forkserver", ProcessName("the fork server of the engine core", outage=False)),
     ("resource_tracker", ProcessName("Python's resource tracker", outage=False)),
     ("gcs_server", ProcessName("Ray's GCS")),
     ("raylet/raylet", ProcessName("the raylet")),
-    ("runtime_env/agent", ProcessName("the agent of the raylet")),
-    ("dashboard/agent", ProcessName("the agent of the raylet")),
-    ("dashboard", ProcessName("Ray's dashboard")),
-    ("llama_serving.cell.ray.start", ProcessName("ray start")),
+    ("runtime_env/agent", AGENT),
+    ("dashboard/agent", AGENT),
+    ("dashboard/dashboard.py", DASHBOARD),
+    (RAY_START_MODULE, ProcessName("ray start")),
 )
 
 
