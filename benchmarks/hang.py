@@ -104,8 +104,9 @@ def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "| stage | process | stopped | ended after, s | not ready after, s | ready again after, s |"
     yield "|---|---|---|---|---|---|"
     for (stage, words), found in sorted(kinds.items()):
-        spans = (_span([one.ended for one in found]), _span([one.unready for one in found]))
-        yield f"| {stage} | {words} | {len(found)} | {spans[0]} | {spans[1]} | {_span([one.replaced for one in found])} |"
+        ended, unready = _span([one.ended for one in found]), _span([one.unready for one in found])
+        replaced = _span([one.replaced for one in found])
+        yield f"| {stage} | {words} | {len(found)} | {ended} | {unready} | {replaced} |"
 
 
 def _span(seconds: Sequence[float | None]) -> str:
