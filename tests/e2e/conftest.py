@@ -22,6 +22,7 @@ ORDER = (
     "test_scale_to_zero",
     "test_idle",
     "test_autoscale",
+    "test_releases",
     "test_uninstall",
 )
 

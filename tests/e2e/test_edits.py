@@ -20,6 +20,7 @@ from tests.soak import SOAK, soak
 
 HELD_WITHIN = 60.0  # seconds
 ROLLED_OUT_WITHIN = 600.0
+STARTS_BESIDE = 1.0  # requests a second beside which an engine starts on two cores
 STAGES = 2  # of the pair
 
 ON_BED = tuple(name for name, edit in EDITS.items() if edit.bed)
@@ -72,7 +73,7 @@ async def test_the_mended_edit_makes_new_pods(bed: Bed, pair: str, *, groups: in
     edit = EDITS[name]
     assert edit.mended is not None
     before, spec = lives(bed.pods(pair)), bed.deployment(pair)["spec"]
-    async with checked_load(bed, pair) as load:
+    async with checked_load(bed, pair, rate=STARTS_BESIDE) as load:
         try:
             await held(bed, pair, name)
             mended = bed.edit(pair, edit.mended)
@@ -88,7 +89,7 @@ async def test_the_mended_edit_makes_new_pods(bed: Bed, pair: str, *, groups: in
 async def test_it_goes_on_by_itself_when_the_cause_is_gone(bed: Bed, pair: str, groups: int) -> None:
     name = "quota that is used up"
     before, spec = lives(bed.pods(pair)), bed.deployment(pair)["spec"]
-    async with checked_load(bed, pair) as load:
+    async with checked_load(bed, pair, rate=STARTS_BESIDE) as load:
         try:
             with contextlib.ExitStack() as quota:
                 await asyncio.to_thread(quota.enter_context, trouble(bed, name))
@@ -102,11 +103,14 @@ async def test_it_goes_on_by_itself_when_the_cause_is_gone(bed: Bed, pair: str, 
 
 
 @contextlib.asynccontextmanager
-async def checked_load(bed: Bed, pair: str) -> AsyncIterator[OpenLoad]:
-    """Requests meanwhile, each of which is answered in the words of its weights."""
+async def checked_load(bed: Bed, pair: str, *, rate: float = 4.0) -> AsyncIterator[OpenLoad]:
+    """Requests meanwhile, each of which is answered in the words of its weights.
+
+    ``rate``: how many come in a second. Four keep both cores busy, so that no engine starts beside them.
+    """
     url = bed.service_url(pair)
     known = {bed.weights(pair): await references(url, pair)}
-    async with OpenLoad(url, pair) as load:
+    async with OpenLoad(url, pair, rate=rate) as load:
         await load.finished(5, within=60)
         yield load
     check_answers(load.answers, known)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from llama_serving.config.desired import DesiredState, StagedWeights, StagingSta
 from tests.serving.pods import NETWORK, Pod, network
 
 ROOT = Path(__file__).parents[2]
+CODE = (str(ROOT / "serving"), str(ROOT / "serving/image"))
 SHM_BYTES = 256 << 20
 TOKEN = "f3a1c2" * 8
 
@@ -154,13 +155,21 @@ def control(folder: Path, stage: int) -> Path:
 
 
 @contextlib.contextmanager
-def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[Cell]:
-    """Start the two supervisors; everything is gone afterwards."""
+def running_cell(
+    config: CellConfig,
+    *,
+    models: Path,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    shm_bytes: int = SHM_BYTES,
+) -> Iterator[Cell]:
+    """Start the two supervisors, with more in their ``environment``; everything is gone afterwards."""
     (folder / "cell.json").write_text(config.model_dump_json(), encoding="utf-8")
     (folder / "token").write_text(TOKEN, encoding="ascii")
     for stage in range(config.layout.pipeline):
         control(folder, stage).mkdir()
-    pods = [_pod(stage, config, folder=folder) for stage in range(config.layout.pipeline)]
+    more = environment or {}
+    pods = [_pod(stage, config, folder=folder, more=more) for stage in range(config.layout.pipeline)]
     hosts = "127.0.0.1 localhost\n" + "".join(
         f"{NETWORK}.{stage + 1} {host}\n" for stage, host in enumerate(config.stage_hosts)
     )
@@ -169,14 +178,14 @@ def running_cell(config: CellConfig, *, models: Path, folder: Path) -> Iterator[
             undo.callback(pod.destroy)
             binds = {"models": str(models), "pod": str(folder)}
             pod.make(
-                binds=binds, code=(ROOT, Path(sys.prefix), Path(sys.base_prefix)), hosts=hosts, shm_bytes=SHM_BYTES
+                binds=binds, code=(ROOT, Path(sys.prefix), Path(sys.base_prefix)), hosts=hosts, shm_bytes=shm_bytes
             )
         for pod in pods:
             pod.start()
         yield Cell(pods, config, folder)
 
 
-def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:
+def _pod(stage: int, config: CellConfig, *, folder: Path, more: Mapping[str, str]) -> Pod:
     command = (
         sys.executable,
         "-m",
@@ -190,10 +199,11 @@ def _pod(stage: int, config: CellConfig, *, folder: Path) -> Pod:
     )
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join((str(ROOT / "serving"), str(ROOT / "serving/image"))),
+        "PYTHONPATH": os.pathsep.join(CODE),
         "HOME": "/tmp",
         names.ENV_STAGE: str(stage),
         names.ENV_POD_IP: f"{NETWORK}.{stage + 1}",
+        **more,
     }
     name = config.stage_hosts[stage].partition(".")[0]
     return Pod(name, stage, command, environment, folder / f"{name}.log")

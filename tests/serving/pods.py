@@ -5,11 +5,13 @@ own that all end with it. That is what a kubelet gives, and all that the cell re
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +100,12 @@ class Pod:
         """Process ids of this container whose command line holds ``needle``."""
         return [pid for pid in descendants(self.supervisor_pid()) if needle in command_line(pid)]
 
+    def engine_logs(self) -> str:
+        """What Ray's worker processes of this pod have written: replica, engine core and ranks."""
+        assert self.sandbox is not None
+        logs = Path(f"/proc/{self.sandbox.pid}/root/tmp/ray/session_latest/logs").glob("worker-*")
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in sorted(logs))
+
     def kill_container(self) -> None:
         """SIGKILL to everything in the container."""
         os.kill(self.supervisor_pid(), signal.SIGKILL)
@@ -140,15 +148,17 @@ def command_line(pid: int) -> str:
 
 @contextlib.contextmanager
 def network() -> Iterator[None]:
-    """The bridge between the pods; what an earlier, killed run left of it is removed first."""
-    subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
-    run("ip", "link", "add", BRIDGE, "type", "bridge")
-    try:
-        run("ip", "address", "add", f"{NETWORK}.254/24", "dev", BRIDGE)
-        run("ip", "link", "set", BRIDGE, "up")
-        yield
-    finally:
-        run("ip", "link", "delete", BRIDGE)
+    """The bridge between the pods; what an earlier, killed run left of it is removed first. A second cell waits."""
+    with (Path(tempfile.gettempdir()) / f"{BRIDGE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        try:
+            run("ip", "address", "add", f"{NETWORK}.254/24", "dev", BRIDGE)
+            run("ip", "link", "set", BRIDGE, "up")
+            yield
+        finally:
+            run("ip", "link", "delete", BRIDGE)
 
 
 def eventually(seen: Callable[[], object], *, within: float, what: str, tail: Callable[[], str] = str) -> object:

@@ -199,7 +199,7 @@ def test_stock_leaves_the_engine_core_without_an_address(monkeypatch: pytest.Mon
 
 
 def test_the_fix_hands_address_and_node_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llama_serving.cpu import driver_address
+    from llama_serving.engine import driver_address
 
     calls: list[dict[str, Any]] = []
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -247,7 +247,7 @@ def test_ranks_follow_the_bundles_and_stage_0_is_the_queues_own(monkeypatch: pyt
 def test_a_failure_of_a_stage_ends_the_process_of_the_engine_core() -> None:
     """Stock only calls back; the main thread stays where it hangs. A child of this process shows that ours does end."""
     from llama_serving.cpu.executor import CpuStagesExecutor
-    from llama_serving.cpu.stage_death import EXIT_CODE
+    from llama_serving.engine.stage_death import EXIT_CODE
 
     executor = CpuStagesExecutor.__new__(CpuStagesExecutor)
     executor.is_failed, executor.failure_callback = False, None

@@ -18,11 +18,11 @@ from tests.serving.pods import eventually
 from tests.soak import soak
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 
-START = 300  # seconds; 40 on two idle cores
+START = 600  # seconds; 40 on two idle cores
 RANK = "a worker process of Ray"
 
 

@@ -3,8 +3,8 @@
 import aiohttp
 from pydantic import ValidationError
 
-from llama_operator.adapters.addresses import url_host
 from llama_serving.config import names
+from llama_serving.config.addresses import url_host
 from llama_serving.config.gateway import GatewayLoad
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)

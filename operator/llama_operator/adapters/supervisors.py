@@ -5,9 +5,9 @@ import json
 import aiohttp
 from pydantic import ValidationError
 
-from llama_operator.adapters.addresses import url_host
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
+from llama_serving.config.addresses import url_host
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.error_text import error_text, rule_text, status_text
 from llama_serving.config.state import CellState

@@ -14,6 +14,7 @@ from llama_operator.plan.actions import Actions
 from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.explain import explain_gateway
+from llama_operator.plan.fabric import explain_fabrics
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.steps import keep_groups, update_groups
 from llama_operator.plan.groups.template import desired_template, stable_template
@@ -85,7 +86,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         weights=weights,
         persisted=_persisted(persisted, actions, state),
         verdicts=group_verdicts(state),
-        explanations=rollout + waits,
+        explanations=rollout + waits + explain_fabrics(state),  # no wait: it takes somebody at a node
         replicas=state.spec.replicas,
         recheck=max(SOON if waiting else LATER, retry_pause(persisted, state)),
     )

@@ -14,6 +14,7 @@ from typing import Final
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
 from llama_operator.plan.explain import gateways_ready
+from llama_operator.plan.fabric import group_transports
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.plan import Plan
@@ -113,6 +114,7 @@ def _group(group: Group, report: _Report) -> GroupStatus:
         nodes=tuple(pod.node for pod in group.pods),
         weights=group.leader.weights if group.leader else "",
         verify=report.plan.verdicts.get(group.id.name),
+        transports=group_transports(group),
         since=(before.since if before and unchanged else None) or report.state.now.replace(microsecond=0),
     )
 

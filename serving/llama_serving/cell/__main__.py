@@ -16,6 +16,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from llama_serving.cell.ray.nccl_log import NcclLogs
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
 from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
@@ -71,7 +72,8 @@ async def _serve(me: Identity, control: Control) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
         watch = _watch(me, session)
         role = _role(me, session, control=control, watch=watch)
-        supervisor = Supervisor(me, role, control=control, watch=watch, clock=time.monotonic)
+        connections = NcclLogs() if me.config.layout.device == "gpu" else None
+        supervisor = Supervisor(me, role, control=control, watch=watch, clock=time.monotonic, connections=connections)
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)

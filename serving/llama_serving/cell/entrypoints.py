@@ -15,10 +15,11 @@ WORKER_EXTENSION_CLASS: Final = "llama_serving.cell.rank.worker_extension.Worker
 
 CPU_ENGINE_CLASS: Final = "llama_serving.cpu.engine.CpuStagesEngine"  # value of RAYLLM_VLLM_ENGINE_CLS
 CPU_WORKER_CLASS: Final = "llama_serving.cpu.worker.StageWorker"  # vLLM's worker_cls
+GPU_ENGINE_CLASS: Final = "llama_serving.gpu.engine.GpuStagesEngine"  # value of RAYLLM_VLLM_ENGINE_CLS
 
 # Modules that the process of a stage imports before the leader asks for it, by device.
 CPU_STAGE_MODULES: Final = ("llama_serving.cpu.executor", "llama_serving.cpu.worker")
-GPU_STAGE_MODULES: Final = ("vllm.v1.executor.ray_executor_v2", "vllm.v1.worker.gpu_worker")
+GPU_STAGE_MODULES: Final = ("llama_serving.gpu.executor", "vllm.v1.worker.gpu_worker")
 
 # Modules that the fork server of CPU engine cores imports.
 CPU_ENGINE_CORE_MODULES: Final = ("llama_serving.cpu.executor", "vllm.v1.engine.core")

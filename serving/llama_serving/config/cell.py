@@ -63,6 +63,7 @@ class CellConfig(Frozen):
     dtype: str = "auto"
     max_num_seqs: int = Field(default=64, ge=1, description="requests that the engine runs at once")
     engine_options: dict[str, EngineOption] = Field(default_factory=dict, description="further vLLM engine arguments")
-    cpus_per_stage: int = Field(default=1, ge=1, description="CPU threads of a stage's engine (device cpu)")
+    cpus_per_stage: int = Field(default=1, ge=1, description="CPUs of a stage, which its ranks share as threads")
     timeouts: CellTimeouts = CellTimeouts()
+    extra_resources: tuple[str, ...] = Field(default=(), description="extended resources beside the devices, by name")
     staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")

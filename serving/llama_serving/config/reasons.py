@@ -37,6 +37,7 @@ class Reason(StrEnum):
     ENGINE_HUNG = "EngineHung"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"
+    FABRIC_UNUSED = "FabricUnused"
     API_RETRY = "ApiRetry"
     STAGE_NOT_JOINED = "StageNotJoined"
     ENGINE_STARTING = "EngineStarting"

@@ -90,3 +90,9 @@ class CellState(Frozen):
         default=None,
         description="what hangs on this stage; said by the leader, on any; until the engine is replaced",
     )
+    transports: tuple[str, ...] = Field(
+        default=(), description="what NCCL took between this stage's ranks and others, such as NET/IB/GDRDMA"
+    )
+    fabric: tuple[str, ...] = Field(
+        default=(), description="resources of a network between nodes that the pod asked for"
+    )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
 from llama_serving.cell.entrypoints import CPU_WORKER_CLASS
-from llama_serving.cpu.driver_address import export_driver_address
 from llama_serving.cpu.engine_process import use_for_engine_cores
 from llama_serving.cpu.executor import CpuStagesExecutor
 from llama_serving.cpu.model_inspection import inspect_in_this_process
+from llama_serving.engine.driver_address import export_driver_address
 
 if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup

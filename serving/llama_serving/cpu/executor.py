@@ -14,9 +14,9 @@ import ray
 import vllm.v1.executor.ray_executor_v2 as v2
 from vllm.platforms import current_platform
 
-from llama_serving.cpu.driver_address import connect_driver
-from llama_serving.cpu.stage_death import ending_the_process
 from llama_serving.cpu.waiting import nap_while_waiting
+from llama_serving.engine.driver_address import connect_driver
+from llama_serving.engine.stage_death import ending_the_process
 
 RAY_RESOURCE = "CPU"
 

@@ -154,6 +154,16 @@ class FakeLog:
 
 
 @dataclass
+class FakeTransports:
+    """What the ranks said of their connections."""
+
+    now: tuple[str, ...] = ()
+
+    def transports(self) -> tuple[str, ...]:
+        return self.now
+
+
+@dataclass
 class FakeStages:
     """Another stage's supervisor."""
 

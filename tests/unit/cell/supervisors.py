@@ -16,6 +16,7 @@ from tests.unit.cell.fakes import (
     FakeLog,
     FakeRay,
     FakeStages,
+    FakeTransports,
     FakeWatch,
     FakeWeights,
     replica,
@@ -40,6 +41,7 @@ class Leader:
     watch: FakeWatch = field(default_factory=FakeWatch)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
+    transports: FakeTransports | None = None
 
     def __post_init__(self) -> None:
         me = identity(**self.config)
@@ -56,7 +58,15 @@ class Leader:
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, watch=self.watch, clock=self.clock, period=0)
+        self.supervisor = Supervisor(
+            me,
+            role,
+            control=self.control,
+            watch=self.watch,
+            clock=self.clock,
+            period=0,
+            connections=self.transports,
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

@@ -51,6 +51,9 @@ class GroupStatus(ApiModel):
     nodes: tuple[str, ...] = Field(default=(), description="Node of each stage; empty while it has none.")
     weights: str = Field(default="", description="Weights that the group answers with; empty before it does.")
     verify: GroupVerdict | None = Field(default=None, description="What was measured of its weights; absent before.")
+    transports: tuple[str, ...] = Field(
+        default=(), description="What NCCL took between its ranks, such as NET/IB/GDRDMA; empty where not known."
+    )
     since: Timestamp | None = Field(default=None, description="Since when it is in this state.")
 
 

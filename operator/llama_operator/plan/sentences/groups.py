@@ -40,6 +40,14 @@ def stage_says(group: int, *, stage: int, node: str, said: str, restarts: int) -
     return f"group {group} stage {stage} on {node}: {said}{again}"
 
 
+def fabric_unused(group: int, *, nodes: int, stages: list[int], devices: list[str]) -> str:
+    which = f"{'stage' if len(stages) == 1 else 'stages'} {', '.join(map(str, stages))}"
+    return (
+        f"group {group} sends between its {nodes} nodes by TCP (NCCL took NET/Socket on {which}), although its pods"
+        f" have {', '.join(devices)}"
+    )
+
+
 def group_rebuilt(group: int, *, lost: str, pods: int, stages: int) -> str:
     return f"group {group} is rebuilt: {lost}; {pods} of its {stages} pods are still to go"
 

@@ -85,7 +85,8 @@ def _await_swap(
 ) -> Decision:
     since = now if memory.swap_since is None else memory.swap_since
     memory = replace(memory, swap_since=since)
-    target = desired.weights if engine.target is None else engine.target
+    # Until the replica begins, its target is that of the swap before.
+    target = engine.target if engine.swapping and engine.target is not None else desired.weights
     sentence = f"swapping weights to {display_name(target)}, {rough_seconds(now - since)} so far"
     over = now - since > start
     status = Status(Phase.SERVING, CellReason.SWAPPING, sentence)

@@ -13,8 +13,11 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 # vLLM's ring buffers (multiprocessing.shared_memory), its CPU communicator's regions, Ray's object store, semaphores of
-# multiprocessing, heartbeats of ranks. Each killed start leaves some; /dev/shm counts as the pod's memory.
-_OURS: Final = re.compile(r"^(psm_[0-9a-f]+|.*-cpushm.*|plasma\w*|sem\.mp-\w+|sem\.loky-\w+|\.?llama-rank-[\d-]+)$")
+# multiprocessing, NCCL's segments (mkstemp of nccl-XXXXXX), heartbeats of ranks. Each killed start leaves some; /dev/shm
+# counts as the pod's memory.
+_OURS: Final = re.compile(
+    r"^(psm_[0-9a-f]+|.*-cpushm.*|plasma\w*|sem\.mp-\w+|sem\.loky-\w+|nccl-[A-Za-z0-9]{6}|\.?llama-rank-[\d-]+)$"
+)
 
 
 def remove_shared_memory(folder: Path, *, proc: Path = Path("/proc")) -> list[str]:
@@ -35,6 +38,13 @@ def remove_ray_folder(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
         logger.info("removed the Ray folder %s of an earlier start", folder)
+
+
+def renew_folder(folder: Path) -> None:
+    """Make an empty folder, without the files of earlier starts."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
 
 
 def used_names(proc: Path = Path("/proc")) -> set[str]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.cell.entrypoints import RAY_START_MODULE
+from llama_serving.cell.ray.nccl_log import nccl_environment
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
+from llama_serving.config.addresses import url_host
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
@@ -43,7 +45,7 @@ def worker_command(
     me: Identity, *, leader_ip: str, python: str, temp: Path, base: Mapping[str, str], interface: str
 ) -> RayCommand:
     """Return the command of a worker: a raylet that joins the leader."""
-    arguments = (f"--address={leader_ip}:{names.PORT_RAY_GCS}",)
+    arguments = (f"--address={url_host(leader_ip)}:{names.PORT_RAY_GCS}",)
     command = _command(me, arguments, python=python, temp=temp, base=base, interface=interface)
     return RayCommand(command.arguments, command.environment | _ahead(me))
 
@@ -76,6 +78,8 @@ def _command(
         "--block",
     )
     environment = dict(base) | ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    if me.config.layout.device == "gpu":
+        environment = nccl_environment(interface=interface) | environment  # what the pod's own says of NCCL holds
     return RayCommand(arguments=(python, "-m", RAY_START_MODULE, "start", *arguments, *common), environment=environment)
 
 
@@ -107,5 +111,4 @@ def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, st
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
         "VLLM_HOST_IP": me.ip,
         "GLOO_SOCKET_IFNAME": interface,
-        "NCCL_SOCKET_IFNAME": interface,
     }

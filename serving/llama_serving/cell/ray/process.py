@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.cell.policy.state_machine import RayView
-from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory
+from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory, renew_folder
 from llama_serving.cell.ray.command import RayCommand, head_command, worker_command
+from llama_serving.cell.ray.nccl_log import NCCL_LOGS
 from llama_serving.cell.ray.network import interface_of
 from llama_serving.cell.shared.identity import Identity
 
@@ -24,9 +25,18 @@ _POLITE_SECONDS: Final = 10.0  # from SIGTERM to SIGKILL
 class RayProcess:
     """Runs Ray on this stage, once: a supervisor whose Ray has ended ends too."""
 
-    def __init__(self, me: Identity, *, temp: Path, shared_memory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        me: Identity,
+        *,
+        temp: Path,
+        shared_memory: Path,
+        environment: Mapping[str, str],
+        nccl_logs: Path = NCCL_LOGS,
+    ) -> None:
         self._me = me
         self._temp = temp
+        self._nccl_logs = nccl_logs
         self._shared_memory = shared_memory
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
@@ -44,6 +54,7 @@ class RayProcess:
     def _clean(self) -> None:
         remove_ray_folder(self._temp)
         remove_shared_memory(self._shared_memory)
+        renew_folder(self._nccl_logs)
 
     def _command(self, leader_ip: str | None) -> RayCommand:
         interface = interface_of(self._me.ip)

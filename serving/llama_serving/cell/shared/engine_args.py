@@ -9,6 +9,7 @@ from typing import Any, Final
 from llama_serving.cell.entrypoints import (
     CPU_ENGINE_CLASS,
     CPU_STAGE_MODULES,
+    GPU_ENGINE_CLASS,
     GPU_STAGE_MODULES,
     WORKER_EXTENSION_CLASS,
 )
@@ -92,7 +93,7 @@ def engine_environment(config: CellConfig) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
     }
-    return common | (_cpu_environment(config) if config.layout.device == "cpu" else {})
+    return common | (_cpu_environment(config) if config.layout.device == "cpu" else _gpu_environment(config))
 
 
 def stage_modules(config: CellConfig) -> tuple[str, ...]:
@@ -110,4 +111,14 @@ def _cpu_environment(config: CellConfig) -> dict[str, str]:
         "TORCHDYNAMO_DISABLE": "1",
         # The ring buffer between engine and first stage is 10 chunks of this in /dev/shm; stock (24 MB) needs 250 MB.
         "VLLM_MQ_MAX_CHUNK_BYTES_MB": "2",
+    }
+
+
+def _gpu_environment(config: CellConfig) -> dict[str, str]:
+    return {
+        ENGINE_VARIABLE: GPU_ENGINE_CLASS,
+        # A rank sees all devices of its pod and takes its own by number. Stock, vLLM says so to Ray with each actor.
+        "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
+        # Unset, torch takes every core of the node in a process that has imported it before Ray gives it an actor.
+        "OMP_NUM_THREADS": str(max(config.cpus_per_stage // config.layout.tensor, 1)),
     }

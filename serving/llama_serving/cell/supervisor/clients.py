@@ -22,6 +22,7 @@ from llama_serving.cell.shared.serve_config import APP_NAME
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
+from llama_serving.config.addresses import url_host
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.error_text import error_text
 from llama_serving.config.state import CellState
@@ -57,7 +58,7 @@ class RayClient:
     async def nodes(self, host: str) -> Mapping[str, int] | None:
         """Return the stage of each node that is alive, by the label of the node."""
         try:
-            body = await self._get(f"http://{host}:{names.PORT_RAY_DASHBOARD}/api/v0/nodes?detail=1")
+            body = await self._get(f"http://{url_host(host)}:{names.PORT_RAY_DASHBOARD}/api/v0/nodes?detail=1")
             nodes = body["data"]["result"]["result"]
             alive = {node["node_id"]: node["labels"] or {} for node in nodes if node["state"] == "ALIVE"}
             return {node: int(labels[STAGE_LABEL]) for node, labels in alive.items() if STAGE_LABEL in labels}
@@ -91,7 +92,7 @@ class RayClient:
         return _app_view(apps[APP_NAME])
 
     def _applications(self) -> str:
-        return f"http://{self._host}:{names.PORT_RAY_DASHBOARD}/api/serve/applications/"
+        return f"http://{url_host(self._host)}:{names.PORT_RAY_DASHBOARD}/api/serve/applications/"
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token()}"}
@@ -115,7 +116,7 @@ class EngineClient:
 
     def __init__(self, session: aiohttp.ClientSession, *, host: str, served_name: str) -> None:
         self._session = session
-        self._base = f"http://{host}:{names.PORT_ENGINE}"
+        self._base = f"http://{url_host(host)}:{names.PORT_ENGINE}"
         self._served_name = served_name
 
     async def state(self) -> ReplicaState | None:
@@ -180,7 +181,7 @@ class StageClient:
         """Return address and state of the stage behind a DNS name."""
         try:
             address = await _resolve(host)
-            url = f"http://{address}:{names.PORT_STATE}{names.ROUTE_STATE}"
+            url = f"http://{url_host(address)}:{names.PORT_STATE}{names.ROUTE_STATE}"
             async with self._session.get(url, timeout=_QUICK) as answer:
                 answer.raise_for_status()
                 return address, CellState.model_validate_json(await answer.read())

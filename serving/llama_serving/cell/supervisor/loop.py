@@ -12,9 +12,10 @@ from typing import Final
 
 from llama_serving.cell.policy.state_machine import Action, Status, SupervisorMemory, initial_memory
 from llama_serving.cell.shared.identity import Identity
-from llama_serving.cell.supervisor.ports import Clock, Control, Watch
+from llama_serving.cell.supervisor.ports import Clock, Control, TransportLog, Watch
 from llama_serving.cell.supervisor.role import Role
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.fabric import fabric_resources
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import CellState, Hang, Phase
 
@@ -28,13 +29,23 @@ class Supervisor:
     """Runs one role to its end."""
 
     def __init__(
-        self, me: Identity, role: Role, *, control: Control, watch: Watch, clock: Clock, period: float = PERIOD
+        self,
+        me: Identity,
+        role: Role,
+        *,
+        control: Control,
+        watch: Watch,
+        clock: Clock,
+        period: float = PERIOD,
+        connections: TransportLog | None = None,
     ) -> None:
         self._me = me
         self._role = role
         self._control = control
         self._watch = watch
         self._watching: asyncio.Task[None] | None = None
+        self._connections = connections
+        self._transports: tuple[str, ...] = ()
         self._clock = clock
         self._period = period
         self._session = secrets.token_hex(8)
@@ -77,6 +88,8 @@ class Supervisor:
         if self._watching is not None and self._watching.done():
             self._watching.result()  # it never ends by itself: what is raised is a bug
         view = await self._role.look(stopping=self._stopping)
+        if self._connections is not None:
+            self._transports = await asyncio.to_thread(self._connections.transports)
         before = self._memory.status
         decision = self._role.decide(self._memory, view, now=self._clock())
         self._memory = decision.memory
@@ -138,6 +151,8 @@ class Supervisor:
             work_due=self._watch.work_due,
             ranks=self._watch.ranks,
             hang=self._watch.hang,
+            transports=self._transports,
+            fabric=fabric_resources(self._me.config.extra_resources),
         )
 
 

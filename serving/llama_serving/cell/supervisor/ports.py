@@ -87,6 +87,13 @@ class FailureLog(Protocol):
         """Return one sentence; empty where there is none."""
 
 
+class TransportLog(Protocol):
+    """What the ranks of this stage said of their connections."""
+
+    def transports(self) -> tuple[str, ...]:
+        """Return what was taken between ranks, such as NET/IB/GDRDMA; empty where nothing is known."""
+
+
 class StageApi(Protocol):
     """Another stage's supervisor."""
 

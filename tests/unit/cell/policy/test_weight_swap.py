@@ -157,3 +157,9 @@ def test_only_a_whole_and_measured_engine_is_ready(
             assert measured
             assert not engine.swapping
             assert load == wanted or staging is not None
+
+
+def test_a_swap_that_has_not_begun_names_the_weights_that_are_desired() -> None:
+    """The replica's target is still that of the swap before, here the way to NEW."""
+    decision = look(DONE, SERVES, now=104.0)
+    assert decision.memory.status.message == f"swapping weights to {OLD.id}, 0 s so far"

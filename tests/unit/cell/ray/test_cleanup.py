@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory, used_names
+from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory, renew_folder, used_names
 
-OURS = ["psm_0a1b2c", "12345-pp:0-[0-1]-cpushm-boot-1-2", "plasmaXy12", "sem.mp-a1_b2"]
-OTHERS = ["nccl-abc", "psm_not-hex", "my-data", "sem.other"]
+OURS = ["psm_0a1b2c", "12345-pp:0-[0-1]-cpushm-boot-1-2", "plasmaXy12", "sem.mp-a1_b2", "nccl-aZ09xY"]
+OTHERS = ["nccl-abc", "nccl-my-data", "psm_not-hex", "my-data", "sem.other"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -59,3 +59,11 @@ def test_rays_folder_goes_whole(tmp_path: Path) -> None:
     remove_ray_folder(folder)
     remove_ray_folder(folder)
     assert not folder.exists()
+
+
+def test_a_folder_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "of" / "logs"
+    renew_folder(folder)
+    (folder / "7.log").touch()
+    renew_folder(folder)
+    assert list(folder.iterdir()) == []

@@ -11,8 +11,14 @@ from tests.unit.cell.worlds import config, facts
 GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
 
 
-def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
-    cell = config(**GPU, context_length=131072, max_num_seqs=128, engine_options={"gpu_memory_utilization": 0.93})
+def test_a_cell_of_two_gpu_stages() -> None:
+    cell = config(
+        **GPU,
+        cpus_per_stage=100,
+        context_length=131072,
+        max_num_seqs=128,
+        engine_options={"gpu_memory_utilization": 0.93},
+    )
     assert llm_config(cell, model=facts(), path="/models/m") == {
         "model_loading_config": {"model_id": "llama", "model_source": "/models/m"},
         "engine_kwargs": {
@@ -34,7 +40,13 @@ def test_a_cell_of_two_gpu_stages_is_stock_ray_serve_llm() -> None:
     }
     environment = engine_environment(cell)
     assert environment["VLLM_RAY_BUNDLE_INDICES"] == ",".join(map(str, range(16)))
-    assert not {"RAYLLM_VLLM_ENGINE_CLS", "OMP_NUM_THREADS"} & set(environment)
+    assert environment["RAYLLM_VLLM_ENGINE_CLS"] == "llama_serving.gpu.engine.GpuStagesEngine"
+    assert environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] == "1"
+    assert environment["OMP_NUM_THREADS"] == "12", "eight ranks share 100 CPUs"
+
+
+def test_a_rank_has_a_thread_even_where_cpus_are_few() -> None:
+    assert engine_environment(config(**GPU, cpus_per_stage=4))["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_cpu_cell_gets_our_executor_no_compilation_and_a_bounded_cache() -> None:

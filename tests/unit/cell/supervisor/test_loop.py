@@ -9,7 +9,7 @@ from llama_serving.cell.policy.state_machine import CellFault
 from llama_serving.cell.supervisor.loop import STUCK
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import CellState, Phase
-from tests.unit.cell.fakes import FakeCluster, FakeEngine, FakeLog, FakeWeights, replica
+from tests.unit.cell.fakes import FakeCluster, FakeEngine, FakeLog, FakeTransports, FakeWeights, replica
 from tests.unit.cell.supervisors import BOTH, Leader, Worker
 
 
@@ -176,3 +176,11 @@ async def test_a_worker_from_nothing_to_a_member_and_out_again() -> None:
     world.clock.now += 10
     assert await world.supervisor.run() == 1
     assert world.ray.stopped
+
+
+async def test_the_state_has_the_connections_of_the_ranks_and_the_fabric_that_the_pod_asked_for() -> None:
+    transports = FakeTransports()
+    world = await Leader(transports=transports, config={"extra_resources": ("rdma/hca", "hugepages-2Mi")}).serving()
+    assert (world.supervisor.state().transports, world.supervisor.state().fabric) == ((), ("rdma/hca",))
+    transports.now = ("NET/IB/GDRDMA", "P2P/CUMEM")
+    assert (await world.looks()).transports == transports.now

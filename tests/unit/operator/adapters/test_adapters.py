@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from llama_operator.adapters.addresses import url_host
 from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.http_errors import is_of_another, judge, message_of, retry_after
 from llama_operator.adapters.kube import path_of
@@ -259,7 +258,3 @@ async def test_a_gateways_load(*, status: int, body: str, known: bool, unused_tc
     assert found == (LOAD if known else None)
     assert asked == [{"expectedStart": "165"}, {}], "what the operator expects goes with its question"
     assert nobody is None
-
-
-def test_addresses_in_urls() -> None:
-    assert [url_host(address) for address in ("10.0.0.1", "fd00::1")] == ["10.0.0.1", "[fd00::1]"]

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from llama_serving.cpu.stage_death import EXIT_CODE, ending_the_process
+from llama_serving.engine.stage_death import EXIT_CODE, ending_the_process
 
 
 def test_a_dead_stage_tells_the_engine_and_ends_its_process() -> None:

@@ -1,12 +1,13 @@
 """The engine core must join the cell's Ray cluster, on its own node.
 
-Two faults of vLLM 0.32 on CPU:
+Two faults of vLLM 0.32:
 
 * vLLM hands ``RAY_ADDRESS`` to the engine core only where it switches the start method to "spawn" itself. The CPU
   platform has done that already, so the variable is not set and the engine core starts a second Ray on the leader
   (``KeyError: 'bundles_to_node_id'``).
-* ``ray.init`` looks for the node whose address it guesses from the default route. Where the guess is wrong it attaches
-  to another stage's raylet and then binds that stage's address ("Cannot assign requested address").
+* ``ray.init`` looks for the node whose address it guesses from the default route. Where the guess is wrong, as in a pod
+  with a second network, it attaches to another stage's raylet and then binds that stage's address ("Cannot assign
+  requested address").
 """
 
 import os

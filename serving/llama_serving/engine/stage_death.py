@@ -6,10 +6,13 @@ engine core's main thread stays in a poll on the dead stage's answer for up to `
 streams end with an error, requests fail, Serve starts a new replica.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable
 from typing import Final
+
+logger = logging.getLogger(__name__)
 
 EXIT_CODE: Final = 17
 GRACE: Final = 0.5  # seconds in which vLLM's own callback may still tell its client why
@@ -24,6 +27,7 @@ def ending_the_process(
     """
 
     def failed() -> None:
+        logger.error("a stage has died: the engine core ends with exit code %d", EXIT_CODE)
         timer = threading.Timer(grace, end, args=(EXIT_CODE,))
         timer.daemon = True
         timer.start()
