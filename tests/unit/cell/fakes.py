@@ -131,18 +131,22 @@ class FakeWatch:
     computing: bool = False
     last_replica: ReplicaState | None = None
     gives_up: str = ""
-    running: bool = False
+    fails: Exception | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def outage(self) -> Hang | None:
         return self.hang if self.hang is not None and self.hang.outage else None
 
     async def run(self) -> None:
-        self.running = True
+        if self.fails is not None:
+            raise self.fails
+        self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
-            self.running = False
+            self.ended.set()
 
 
 @dataclass

@@ -160,7 +160,9 @@ def _with_cause(status: Status, hang: Hang | None) -> Status:
     """Name the process that hangs, and then how far the repair is."""
     if hang is None or status.phase is Phase.DRAINING:
         return status
-    message = hang.message if status.ready else f"{hang.message}; {status.message}"
+    message = hang.message
+    if not status.ready:
+        message = status.message if status.message.startswith(message) else f"{message}; {status.message}"
     return replace(status, reason=CellReason.ENGINE_HUNG, message=message, ready=False)
 
 
