@@ -1,10 +1,12 @@
 """What the watch needs of the operating system. Tests bring a fake machine."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from llama_serving.cell.policy.quiet import Effort
-from llama_serving.cell.shared.heartbeat import Heartbeat, read_heartbeats
+from llama_serving.cell.shared.heartbeat import FOLDER, Heartbeat, read_heartbeats
 from llama_serving.cell.watch.processes import (
     ProcessStat,
     command_line,
@@ -37,8 +39,11 @@ class System(Protocol):
         """Send SIGKILL to exactly this process; return whether it was still there."""
 
 
+@dataclass(frozen=True)
 class Linux:
     """``/proc`` and ``/dev/shm`` of this container."""
+
+    shared_memory: Path = FOLDER
 
     def processes(self) -> Mapping[int, ProcessStat]:
         """Read ``/proc``."""
@@ -46,7 +51,7 @@ class Linux:
 
     def heartbeats(self) -> Mapping[int, Heartbeat]:
         """Read ``/dev/shm``."""
-        return read_heartbeats()
+        return read_heartbeats(self.shared_memory)
 
     def effort(self, pids: Iterable[int]) -> Effort | None:
         """Read the threads' ``schedstat``."""
