@@ -127,6 +127,7 @@ class FakeWatch:
 
     hang: Hang | None = None
     ranks: tuple[RankProgress, ...] = ()
+    age: float = 0.0
     work_due: bool = False
     computing: bool = False
     last_replica: ReplicaState | None = None

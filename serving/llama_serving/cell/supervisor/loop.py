@@ -112,8 +112,8 @@ class Supervisor:
             self._looked = self._clock()
 
     def is_live(self) -> bool:
-        """Return whether the loop turns; an action has a deadline of its own."""
-        return self._busy or self._clock() - self._looked < STUCK
+        """Return whether loop and watch turn; an action has a deadline of its own."""
+        return self._watch.age < STUCK and (self._busy or self._clock() - self._looked < STUCK)
 
     def is_ready(self) -> bool:
         """Return whether the engine answered within the last seconds (leader), or the stage has joined (worker)."""

@@ -117,6 +117,10 @@ class Watch(Protocol):
         """The same where the engine does not serve without it."""
 
     @property
+    def age(self) -> float:
+        """Seconds since the last finished look."""
+
+    @property
     def ranks(self) -> tuple[RankProgress, ...]:
         """Heartbeat of the ranks on this stage."""
 

@@ -88,6 +88,7 @@ class HangWatch:
         self._group = GroupMemory(clock())
         self._own: dict[int, ProcessStat] = {}  # this stage's processes, in the last look
         self._since = clock()  # of the hang
+        self._looked = clock()
         self._engine: tuple[int | None, int | None] = (None, None)  # replica and engine core when it was found
         self.hang: Hang | None = None
         self.ranks: tuple[RankProgress, ...] = ()
@@ -105,6 +106,11 @@ class HangWatch:
         return self.hang if self.hang is not None and self.hang.outage else None
 
     @property
+    def age(self) -> float:
+        """Seconds since the last finished look; one that waits for a file of a process that hangs does not finish."""
+        return self._clock() - self._looked
+
+    @property
     def work_due(self) -> bool:
         """Whether the leader's engine has something to do."""
         return self._group.due > 0
@@ -112,8 +118,8 @@ class HangWatch:
     @property
     def computing(self) -> bool:
         """Whether a rank or the engine core shows signs of work; on a GPU a thread may also spin for nothing."""
-        engine = [*self._memory.quiet.values(), *(rank for one in self._fresh().values() for rank in one.ranks)]
-        quiet = [one.seconds if isinstance(one, Quiet) else one.quiet_seconds for one in engine]
+        others = (rank.quiet_seconds for state in self._fresh().values() for rank in state.ranks)
+        quiet = (*(one.seconds for one in tuple(self._memory.quiet.values())), *others)
         return self._me.config.layout.device == "cpu" and self.work_due and min(quiet, default=1.0) < WORKED
 
     @property
@@ -160,6 +166,7 @@ class HangWatch:
             self._judge_group(self._replica, everything, now)
         else:
             self._obey_leader()
+        self._looked = self._clock()
 
     # Ranks
 

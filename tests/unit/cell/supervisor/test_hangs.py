@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from llama_serving.cell.supervisor.loop import STUCK
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Hang, Phase, RankProgress
 from tests.unit.cell.fakes import replica
@@ -74,6 +75,13 @@ async def test_a_replica_that_is_late_is_taken_at_its_last_word() -> None:
     assert (await world.looks()).ready
     world.watch.last_replica = None
     assert not (await world.looks()).ready
+
+
+async def test_a_watch_that_is_stuck_is_not_live() -> None:
+    world = await Leader().serving()
+    assert world.supervisor.is_live()
+    world.watch.age = STUCK
+    assert not world.supervisor.is_live()
 
 
 async def test_heartbeats_are_published() -> None:
