@@ -119,7 +119,9 @@ class HangWatch:
     def computing(self) -> bool:
         """Whether a rank or the engine core shows signs of work; on a GPU a thread may also spin for nothing."""
         others = (rank.quiet_seconds for state in self._fresh().values() for rank in state.ranks)
-        quiet = (*(one.seconds for one in tuple(self._memory.quiet.values())), *others)
+        replica, _ = self._engine_now()
+        own = (one.seconds for pid, one in tuple(self._memory.quiet.items()) if pid != replica)
+        quiet = (*own, *others)
         return self._me.config.layout.device == "cpu" and self.work_due and min(quiet, default=1.0) < WORKED
 
     @property
