@@ -41,5 +41,10 @@ _TITLES: Final[tuple[tuple[str, ProcessName], ...]] = (
 
 
 def process_name(command: str, *, program: str) -> ProcessName:
-    """Return the words for a process; ``program``: its short name, for those that nobody knows."""
-    return next((name for text, name in _TITLES if text in command), ProcessName(f"the process {program}"))
+    """Return the words for a process; ``program``: its short name, for those that nobody knows.
+
+    An unknown one is ended too, but the engine is not: if it needed that process, it shows that by itself.
+    """
+    return next(
+        (name for text, name in _TITLES if text in command), ProcessName(f"the process {program}", outage=False)
+    )

@@ -106,7 +106,7 @@ def test_names_with_brackets_and_blanks_are_read(tmp_path: Path) -> None:
         ("ray::IDLE", "a spare process of Ray", False),
         ("/x/raylet/raylet --raylet_socket_name=/tmp/ray/dashboard", "the raylet", True),
         ("python -m llama_serving.cell.ray.start start --head", "ray start", True),
-        ("bash", "the process bash", True),
+        ("bash", "the process bash", False),
     ],
 )
 def test_words_of_processes(*, command: str, words: str, outage: bool) -> None:
