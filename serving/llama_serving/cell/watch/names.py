@@ -21,13 +21,14 @@ DASHBOARD: Final = ProcessName("Ray's dashboard")
 
 #: The first whose text is in the command line. Titles are Ray's and vLLM's.
 _TITLES: Final[tuple[tuple[str, ProcessName], ...]] = (
-    ("ray::ServeReplica", REPLICA),
+    ("ServeReplica:", REPLICA),
     ("EngineCore", ENGINE_CORE),
     ("ray::ServeController", ProcessName("Serve's controller", outage=False)),
     ("ray::IDLE", ProcessName("a spare process of Ray", outage=False)),
     ("ray::DashboardAgent", AGENT),
     ("ray::RuntimeEnvAgent", AGENT),
     ("ray::Dashboard", DASHBOARD),
+    ("ray-dashboard", DASHBOARD),
     ("ray::", ProcessName("a worker process of Ray")),
     ("forkserver", ProcessName("the fork server of the engine core", outage=False)),
     ("resource_tracker", ProcessName("Python's resource tracker", outage=False)),

@@ -101,6 +101,7 @@ def test_names_with_brackets_and_blanks_are_read(tmp_path: Path) -> None:
     ("command", "words", "outage"),
     [
         ("ray::ServeReplica:llama:cell", "the replica", True),
+        ("ray::SERVE_REPLICA::llama#cell#1a:ServeReplica:llama:cell.__init__", "the replica", True),
         ("VLLM::EngineCore", "the engine core", True),
         ("ray::ServeController.listen", "Serve's controller", False),
         ("ray::IDLE", "a spare process of Ray", False),
