@@ -37,7 +37,7 @@ FRESH: Final = 3.0  # seconds; an older answer of another stage says nothing of 
 WORKED: Final = 1.0  # seconds; a process that was quiet for less works
 PATIENCE: Final = 10.0  # seconds that a replica may be silent before it counts as one that does not answer
 HOLD: Final = 10.0  # seconds that a worker goes on naming what it ended: its leader asks for it
-RENEW: Final = 8.0  # seconds after which a replica that outlives a hang is ended too
+RENEW: Final = 2.0  # seconds after which an engine that outlives a hang is ended too: its streams go on elsewhere
 GIVE_UP: Final = 5.0  # seconds after SIGKILL; a process that is still there waits for a device or a disk
 
 
@@ -330,14 +330,16 @@ class HangWatch:
             self._note(hang, now)
 
     def _renew(self, everything: Mapping[int, ProcessStat], now: float) -> None:
-        """End a replica that has not noticed for long: what streams through it cannot be answered."""
-        replica, _ = self._engine
-        process = everything.get(replica or 0)
-        if now - self._since < RENEW or process is None or replica not in self._own or self.hang is None:
+        """End replica and engine core where they have not noticed: nothing that streams through them can go on."""
+        if self.hang is None or now - self._since < RENEW:
             return
-        if (process.pid, process.started) not in self._memory.killed and self._system.kill(process):
-            logger.error("ending the replica, process %d, which has not noticed", process.pid)
-            self._memory.killed[process.pid, process.started] = _Killed(process, self.hang, now)
+        for pid in self._engine:
+            process = everything.get(pid or 0) if pid in self._own else None
+            if process is None or (process.pid, process.started) in self._memory.killed:
+                continue
+            if self._system.kill(process):
+                logger.error("ending process %d too, which has not noticed", process.pid)
+                self._memory.killed[process.pid, process.started] = _Killed(process, self.hang, now)
 
     def _obey_leader(self) -> None:
         """End a rank of this stage that the leader found to hang."""
