@@ -243,8 +243,9 @@ def _cell(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None
     cell = answer.state
     if cell.phase is Phase.SERVING and (cell.stage != 0 or pod.ready):
         return None
+    named = _named_by(pod, cell, snapshot)
     text = sentences.stage_says(
-        pod.group, stage=pod.stage, node=pod.node, said=clause(cell.message, LONGEST), restarts=pod.restarts
+        pod.group, stage=named.stage, node=named.node, said=clause(cell.message, LONGEST), restarts=named.restarts
     )
     return Explanation(_cell_reason(cell), text + _strikes(cell, pod, snapshot, now=now), pod.group)
 
@@ -257,6 +258,13 @@ def _strikes(cell: CellState, pod: PodView, snapshot: Snapshot, *, now: datetime
     if is_spent(record, now):
         return node_sentences.stays_on_node()
     return node_sentences.strikes_so_far(strikes=round(weight(record, now)), needed=math.ceil(LEAVE_FROM))
+
+
+def _named_by(pod: PodView, cell: CellState, snapshot: Snapshot) -> PodView:
+    """Return the pod that the cell speaks of: a leader names what hangs on any stage of its group."""
+    stage = cell.hang.stage if cell.hang is not None and cell.reason is CellReason.ENGINE_HUNG else pod.stage
+    group = (pod.group, pod.pod_hash)
+    return next((one for one in snapshot.stages if (one.group, one.pod_hash) == group and one.stage == stage), pod)
 
 
 def _is_lost(node: str, capacity: Capacity | None) -> bool:

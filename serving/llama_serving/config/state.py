@@ -24,6 +24,38 @@ class Phase(StrEnum):
     DRAINING = "draining"  # SIGTERM: no new requests, those in flight end
 
 
+class RankProgress(Frozen):
+    """What one rank of a stage did last, as its supervisor sees it. Counters begin with each engine."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rank: int = Field(ge=0)
+    pid: int = Field(description="in its pod")
+    step: int = Field(default=0, ge=0, description="steps of the model that it has begun")
+    begun: int = Field(
+        default=0, ge=0, description="calls of the engine that it has begun; ranks can be compared by it"
+    )
+    ended: int = Field(default=0, ge=0, description="calls of the engine that it has ended")
+    doing: str = Field(default="", description="the call that it is in, or was in last")
+    seconds_ago: float = Field(default=0, ge=0, description="since it last began or ended a call")
+    longest_seconds: float = Field(default=0, ge=0, description="the longest call so far, loads left out")
+    quiet_seconds: float = Field(
+        default=0, ge=0, description="for how long it was watched without a call, computing or waiting for a core"
+    )
+
+
+class Hang(Frozen):
+    """A process that does nothing although it should."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stage: int = Field(ge=0)
+    process: str = Field(description="in words: rank 3, the engine core")
+    pid: int = Field(description="in the pod of its stage")
+    message: str = Field(description="one clause with numbers: what it did last, and since when it does nothing")
+    outage: bool = Field(default=True, description="false: the engine serves without it")
+
+
 class CellState(Frozen):
     """State of one stage; the leader's speaks for its group. A newer cell may say more than its reader knows."""
 
@@ -59,6 +91,12 @@ class CellState(Frozen):
         default="", description="why the engine's caches do not lie where engine.cache says; empty: they do, or none is"
     )
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
+    work_due: bool = Field(default=False, description="leader: the engine has requests, or owes the replica an answer")
+    ranks: tuple[RankProgress, ...] = Field(default=(), description="heartbeat of the ranks on this stage")
+    hang: Hang | None = Field(
+        default=None,
+        description="what hangs on this stage; said by the leader, on any; until the engine is replaced",
+    )
     transports: tuple[str, ...] = Field(
         default=(), description="what NCCL took between this stage's ranks and others, such as NET/IB/GDRDMA"
     )

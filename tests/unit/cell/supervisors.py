@@ -19,6 +19,7 @@ from tests.unit.cell.fakes import (
     FakeRay,
     FakeStages,
     FakeTransports,
+    FakeWatch,
     FakeWeights,
     replica,
 )
@@ -40,6 +41,7 @@ class Leader:
     log: FakeLog = field(default_factory=FakeLog)
     control: FakeControl = field(default_factory=FakeControl)
     stages: FakeStages = field(default_factory=FakeStages)
+    watch: FakeWatch = field(default_factory=FakeWatch)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
     cache: EngineCache = NO_CACHE
@@ -57,6 +59,7 @@ class Leader:
             stages=self.stages,
             log=self.log,
             devices=self.devices,
+            watch=self.watch,
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
@@ -64,6 +67,7 @@ class Leader:
             me,
             role,
             control=self.control,
+            watch=self.watch,
             clock=self.clock,
             period=0,
             cache=self.cache,
@@ -92,6 +96,7 @@ class Worker:
     ray: FakeRay = field(default_factory=FakeRay)
     cluster: FakeCluster = field(default_factory=FakeCluster)
     stages: FakeStages = field(default_factory=FakeStages)
+    watch: FakeWatch = field(default_factory=FakeWatch)
     weights: FakeWeights = field(default_factory=FakeWeights)
     devices: FakeDevices = field(default_factory=FakeDevices)
     control: FakeControl = field(default_factory=FakeControl)
@@ -110,7 +115,9 @@ class Worker:
             devices=self.devices,
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0, cache=self.cache)
+        self.supervisor = Supervisor(
+            me, role, control=self.control, watch=self.watch, clock=self.clock, period=0, cache=self.cache
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

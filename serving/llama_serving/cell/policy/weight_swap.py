@@ -42,6 +42,7 @@ class EngineView:
     target: WeightsRef | None = None  # what the last swap was to
     swap: SwapState | None = None  # the last swap
     failures: int = 0  # swaps that failed in a row
+    computing: bool = False  # the watch saw that a rank or the engine core computes, or waits for a core
 
     @property
     def swapping(self) -> bool:

@@ -194,6 +194,14 @@ class StageClient:
         except (aiohttp.ClientError, OSError, ValidationError) as error:
             raise StageUnreachableError(error_text(error)) from error
 
+    async def last_state(self, host: str) -> CellState | None:
+        """Return the state; None where the stage does not answer."""
+        try:
+            return (await self.state(host))[1]
+        except StageUnreachableError as error:
+            logger.debug("%s: %s", host, error)
+            return None
+
 
 async def _resolve(host: str) -> str:
     """Return the first address. Ray is given an address, never a name: it would resolve it again in each process."""

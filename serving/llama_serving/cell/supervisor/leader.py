@@ -32,6 +32,7 @@ from llama_serving.cell.supervisor.ports import (
     FailureLog,
     RayControl,
     StageApi,
+    Watch,
     WeightsFolder,
 )
 from llama_serving.cell.supervisor.role import Facts
@@ -54,6 +55,7 @@ class LeaderRole:
         stages: StageApi,
         log: FailureLog,
         devices: Devices,
+        watch: Watch,
         read_assets: Callable[[str], Mapping[str, str]] = read_assets,
     ) -> None:
         self._me = me
@@ -65,6 +67,7 @@ class LeaderRole:
         self._peers = Peers(me, stages)
         self._log = log
         self._devices = devices
+        self._watch = watch
         self._read_assets = read_assets
         self._memory = LeaderMemory()
         self._measuring: asyncio.Task[None] | None = None
@@ -95,6 +98,7 @@ class LeaderRole:
             nodes=nodes,
             app=app,
             replica=replica,
+            computing=self._watch.computing,
             staging=staging,
             weights_fault=None if ray.started else await self._weights_fault(desired),
             device_fault=await self._device_fault(started=ray.started, app=app),
@@ -126,7 +130,9 @@ class LeaderRole:
         return replace(app, error=cause or app.error)
 
     async def _state(self) -> ReplicaState | None:
-        return await self._engine.state() if self._memory.deployment is not None else None
+        if self._memory.deployment is None:
+            return None
+        return await self._engine.state() or self._watch.last_replica
 
     def decide(self, memory: SupervisorMemory, view: leader.LeaderView, *, now: float) -> Decision:
         """Apply the leader's table."""
