@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
+from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.preview.scenario import merged
@@ -24,6 +24,8 @@ OTHERS: dict[str, Any] = {
     "placement.tolerations.tolerationSeconds": (Toleration(toleration_seconds=5),),
     "staging.volumeClaimTemplate.size": ClaimTemplate(size="5Gi"),
     "staging.volumeClaimTemplate.storageClassName": ClaimTemplate(size="9Gi", storage_class_name="fast"),
+    "engine.cache.claimName": EngineCache(claim_name="other"),
+    "engine.cache.onStagingClaim": EngineCache(on_staging_claim=True),
     "rollout.restartedAt": datetime(2026, 1, 1, tzinfo=UTC),
 }
 #: Parts of an item of a list of which the list's own row speaks.
@@ -50,7 +52,8 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 def changed(path: str) -> LlamaDeploymentSpec:
     """BASE with another value at the path."""
-    stops = next((known for known in ("placement.tolerations", "staging.volumeClaimTemplate") if known in path), path)
+    known = ("placement.tolerations", "staging.volumeClaimTemplate", "engine.cache")
+    stops = next((section for section in known if section in path), path)
     found: LlamaDeploymentSpec = _with(BASE, stops.split("."), OTHERS.get(path, "other"))
     return found
 
