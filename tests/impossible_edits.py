@@ -312,6 +312,11 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
         ("claim nope does not exist", "staging.sharedClaimName"), Trouble("missing", "nope"),
         {"staging": {"sharedClaimName": "weights"}}, before=FETCHED, heals=True, bed=False,
     ),
+    "claim for compiled code that is not there": ImpossibleEdit(
+        {"engine": {"cache": {"claimName": "nope"}}}, ("engine.cache.claimName",), ("VolumeUnavailable",),
+        ("claim nope does not exist", "engine.cache.claimName"), Trouble("missing", "nope"),
+        {"engine": {"cache": {"claimName": "weights"}}}, heals=True, bed=False,
+    ),
     "less disk than the weights": ImpossibleEdit(
         {"staging": {"sizeLimit": "64Mi"}}, ("staging.sizeLimit",), ("LayoutRefused",),
         ("spec.staging.sizeLimit is 64Mi",), mended={"staging": {"sizeLimit": "1Gi"}}, before=FETCHED, bed=False,
@@ -399,6 +404,8 @@ NO_IMPOSSIBLE_VALUE: Final[Mapping[str, str]] = {
     "engine.enablePrefixCaching": "on and off both work",
     "engine.enforceEager": "on and off both work",
     "engine.seed": "every number works",
+    "engine.cache.onStagingClaim": "it needs staging.sharedClaimName, by a rule of the CRD, of which that claim's row"
+    " speaks",
     "engine.blockSize": "the engine takes each of the sizes that the CRD lists",
     "engine.maxNumBatchedTokens": "at least 16 and at least maxConcurrentRequests, by rules of the CRD; prompts are cut"
     " into steps",

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
+from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.preview.scenario import merged
@@ -31,6 +32,8 @@ OTHERS: dict[str, Any] = {
     "device.extra": {"rdma/hca": "1"},
     "engine.nccl": {"NCCL_DEBUG": "INFO"},
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
+    "engine.cache.claimName": EngineCache(claim_name="other"),
+    "engine.cache.onStagingClaim": EngineCache(on_staging_claim=True),
     "rollout.restartedAt": datetime(2026, 1, 1, tzinfo=UTC),
 }
 #: Parts of an item of a list of which the list's own row speaks.
@@ -61,7 +64,8 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 def changed(path: str) -> LlamaDeploymentSpec:
     """BASE with another value at the path."""
-    stops = next((known for known in ("placement.tolerations", "staging.volumeClaimTemplate") if known in path), path)
+    known = ("placement.tolerations", "staging.volumeClaimTemplate", "engine.cache")
+    stops = next((section for section in known if section in path), path)
     found: LlamaDeploymentSpec = _with(BASE, stops.split("."), OTHERS.get(path, "other"))
     return found
 
