@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from llama_serving.config.cell import CellTimeouts
 from tests.serving.cells import Cell, cell_config, running_cell
 from tests.serving.hangs import Outcome, Victim, state_or_none, stop, victims
 from tests.serving.pods import eventually
@@ -61,7 +62,8 @@ def serving() -> Iterator[Cell]:
         models, files = Path(folder) / "models", Path(folder) / "cell"
         files.mkdir()
         make(models / "one", seed=1)
-        config = cell_config(model="one", max_num_seqs=SEQUENCES)
+        timeouts = CellTimeouts(join=START, start=START, drain=30)
+        config = cell_config(model="one", max_num_seqs=SEQUENCES, timeouts=timeouts)
         with running_cell(config, models=models, folder=files) as cell:
             cell.stages("one")
             eventually(lambda: cell.ready() and cell.ready(1), within=START, what="serving", tail=cell.logs)

@@ -12,6 +12,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
+from llama_serving.config.cell import CellTimeouts
 from tests.serving.cells import Cell, cell_config, running_cell
 from tests.serving.hangs import Outcome, stop, victim
 from tests.serving.pods import eventually
@@ -33,7 +34,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 
     models = tmp_path_factory.mktemp("models")
     make(models / "one", seed=1)
-    with running_cell(cell_config(model="one"), models=models, folder=tmp_path_factory.mktemp("cell")) as running:
+    config = cell_config(model="one", timeouts=CellTimeouts(join=START, start=START, drain=30))
+    with running_cell(config, models=models, folder=tmp_path_factory.mktemp("cell")) as running:
         running.stages("one")
         eventually(lambda: running.ready() and running.ready(1), within=START, what="serving", tail=running.logs)
         yield running
