@@ -7,7 +7,7 @@ from triton.backends.nvidia.driver import CudaUtils
 from triton.compiler import ASTSource
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def double(source, target, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - Triton reads the annotations
     i = tl.program_id(0) * 256 + tl.arange(0, 256)
     tl.store(target + i, tl.load(source + i, mask=i < n) * 2, mask=i < n)
