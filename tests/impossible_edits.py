@@ -43,10 +43,11 @@ class Trouble:
 
     The API server refuses an object, the kubelet pulls no image, a container of the image ends, the engine refuses its
     configuration, the weights cannot be read: with the words ``said``, where the JSON of the object has ``seen``.
-    ``missing`` is the name of a claim that nobody made; ``nodes`` is a taint, or ``cordon``.
+    ``missing`` is the name of a claim that nobody made; ``nodes`` is a taint, or ``cordon``; ``scheduler`` is the name
+    of one that does not run.
     """
 
-    step: Literal["api", "image", "container", "engine", "weights", "missing", "nodes"]
+    step: Literal["api", "image", "container", "engine", "weights", "missing", "nodes", "scheduler"]
     seen: str
     said: str = ""
 
@@ -64,6 +65,10 @@ class ImpossibleEdit:
     before: Object = field(default_factory=dict)
     heals: bool = False  # the cause is outside: when it is gone, the rollout goes on by itself
     bed: bool = True
+
+
+def _in_pool(pool: str) -> Object:
+    return {"required": [{"matchExpressions": [{"key": "pool", "operator": "In", "values": [pool]}]}]}
 
 
 _ROOM: Final = ("Unschedulable", "WaitingForRoom")
@@ -121,6 +126,34 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
         ("PriorityClass nope", "placement.priorityClassName"),
         _denied("no PriorityClass with name nope was found", '"priorityClassName": "nope"'),
         {"placement": {"priorityClassName": "serving"}}, heals=True,
+    ),
+    "runtime class that is not there": ImpossibleEdit(
+        {"placement": {"runtimeClassName": "nope"}}, ("placement.runtimeClassName",), ("ApiRejected",),
+        ("RuntimeClass nope", "placement.runtimeClassName"),
+        _denied('pod rejected: RuntimeClass "nope" not found', '"runtimeClassName": "nope"'),
+        {"placement": {"runtimeClassName": "nvidia"}}, heals=True, bed=False,
+    ),
+    "scheduler that does not run": ImpossibleEdit(
+        {"placement": {"schedulerName": "nope"}}, ("placement.schedulerName",), ("Unschedulable",),
+        ("scheduler nope", "placement.schedulerName"), Trouble("scheduler", "nope"),
+        {"placement": {"schedulerName": "volcano"}}, heals=True, bed=False,
+    ),
+    "no node that the affinity allows": ImpossibleEdit(
+        {"placement": {"nodeAffinity": _in_pool("none")}}, ("placement.nodeAffinity.required",), ("Unschedulable",),
+        ("placement.nodeAffinity", "pool In none"),
+        mended={"placement": {"nodeAffinity": _in_pool("llama")}}, heals=True, bed=False,
+    ),
+    "network device that no node has": ImpossibleEdit(
+        {"device": {"extra": {"rdma/none": 1}}}, ("device.extra",), ("Unschedulable",), ("1 rdma/none",),
+        mended={"device": {"extra": None}, **NEW_PODS}, bed=False,
+    ),
+    "capability that the namespace forbids": ImpossibleEdit(
+        {"device": {"ipcLock": True}}, ("device.ipcLock",), ("ApiRejected",),
+        ("Pod Security restricted", "device.ipcLock"),
+        _denied(
+            'violates PodSecurity "restricted:latest": unrestricted capabilities (container "stage" must not include'
+            ' "IPC_LOCK" in securityContext.capabilities.add)', '"IPC_LOCK"',
+        ), heals=True, bed=False,
     ),
     "more stages than nodes": ImpossibleEdit(
         {"sharding": {"pipeline": 4}}, ("sharding.pipeline",), _ROOM, ("4 x", "placement.spreadStages"),
@@ -232,6 +265,19 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
             "weights", '"credentialsSecret": "nope"', "ReferenceMissing: the Secret nope does not exist in namespace"
             " team (model.credentialsSecret); create it, or correct the field",
         ), heals=True,
+    ),
+    "account that is not there": ImpossibleEdit(
+        {"model": {"serviceAccountName": "nope"}}, ("model.serviceAccountName",), ("ApiRejected",),
+        ("ServiceAccount nope", "model.serviceAccountName"),
+        _denied(
+            'error looking up service account team/nope: serviceaccount "nope" not found',
+            '"serviceAccountName": "nope"',
+        ), heals=True, bed=False,
+    ),
+    "claim template that is not there": ImpossibleEdit(
+        {"device": {"claimTemplate": "nope"}, "rollout": {"strategy": "drain"}}, ("device.claimTemplate",),
+        ("ReferenceMissing",), ("ResourceClaimTemplate nope does not exist", "device.claimTemplate"),
+        Trouble("missing", "nope"), {"device": {"claimTemplate": "weights"}}, heals=True, bed=False,
     ),
     "claim that is not there": ImpossibleEdit(
         {"model": {"source": "pvc://nope/m"}}, ("model.source",), ("VolumeUnavailable",), ("claim nope",),
@@ -357,6 +403,11 @@ NO_IMPOSSIBLE_VALUE: Final[Mapping[str, str]] = {
     "engine.maxNumBatchedTokens": "at least 16 and at least maxConcurrentRequests, by rules of the CRD; prompts are cut"
     " into steps",
     "engine.kvCacheDtype": "whether a device computes with it shows on the device only",
+    "engine.nccl": "whether a node has such an interface or card shows to the engine on that node only",
+    "network.annotations": "whether there is such a network is known to the network plug-in of the node only",
+    "placement.nodeAffinity.preferred": "a preference: it keeps no pod away",
+    "placement.stagesTogether": "a preference: it keeps no pod away",
+    "placement.groupsApart": "a preference: it keeps no pod away",
     "engine.gpuMemoryUtilization": "what is free on the device shows on the device only",
 }
 

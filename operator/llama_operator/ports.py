@@ -100,6 +100,7 @@ class PodRequest:
     preempts: bool = True  # may displace pods of a lower priority
     one_per_node: bool = False  # not on a node with another stage of its group
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    node_terms: tuple[Mapping[str, Any], ...] = ()  # required node affinity: one of these terms
     tolerations: tuple[Mapping[str, Any], ...] = ()
     kept_from: frozenset[str] = frozenset()  # names of nodes that it must not go to
 

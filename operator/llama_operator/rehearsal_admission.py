@@ -83,7 +83,7 @@ async def _missing(
     found = []
     for reference, pod in named.items():
         try:
-            body = await cluster.look_up(key, Ref("v1", reference.kind, reference.name))
+            body = await cluster.look_up(key, Ref(reference.api_version, reference.kind, reference.name))
         except Rejected:  # without the right to look, the kubelet will say it
             continue
         if why := explain_reference(reference, body, pod=pod, now=now):

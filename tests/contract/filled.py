@@ -14,6 +14,14 @@ ITEMS: Final[dict[str, Any]] = {
     "spec.verify.goldenPrompts": {"prompt": "What is the capital of France?", "expect": "Paris"},
     "spec.autoscaling.schedules": {"name": "office", "from": "08:00", "to": "18:00", "minReplicas": 1},
     "spec.gateway.cors.origins": "https://chat.example.com",
+    "spec.placement.nodeAffinity.required": {"matchExpressions": [{"key": "pool", "operator": "Exists"}]},
+    "spec.placement.nodeAffinity.preferred": {
+        "weight": 1,
+        "matchExpressions": [{"key": "pool", "operator": "Exists"}],
+    },
+    "spec.device.extra": {"rdma/hca": 1},
+    "spec.engine.nccl": {"NCCL_DEBUG": "INFO"},
+    "spec.network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
 }
 _TEXT: Final = "a-name"
 
@@ -47,7 +55,7 @@ def _filled(value: dict[str, Any], schema: Schema, path: str) -> dict[str, Any]:
         if "items" in child and name not in filled:
             filled[name] = [ITEMS.get(below, _TEXT)]
         elif "additionalProperties" in child and name not in filled:
-            filled[name] = {"example.com/a": _TEXT}
+            filled[name] = ITEMS.get(below, {"example.com/a": _TEXT})
         elif any(True for _ in lists_of(child)):
             found = _filled(filled.get(name, {}), child, below)
             filled[name] = found | {key: 1 for key in child.get("required", ()) if key not in found}

@@ -443,6 +443,25 @@ async def test_an_object_is_looked_up_without_its_content(bench: Bench) -> None:
     assert found["spec"]["resources"]["requests"]["storage"] == "1Gi"
 
 
+async def test_a_claim_template_is_looked_up_in_its_own_group(bench: Bench) -> None:
+    ref = Ref("resource.k8s.io/v1", "ResourceClaimTemplate", "absent")
+    assert await bench.cluster.look_up(bench.key, ref) is None
+
+
+@pytest.mark.apiserver
+async def test_a_claim_template_that_is_there_is_found(real: RealBench) -> None:
+    asked = {"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com", "count": 8}}
+    body = {
+        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
+        "metadata": {"name": "gpus", "namespace": real.key.namespace},
+        "spec": {"spec": {"devices": {"requests": [asked]}}},
+    }  # fmt: skip
+    real.rest.create(real.key.namespace, body)
+    found = await real.cluster.look_up(real.key, Ref("resource.k8s.io/v1", "ResourceClaimTemplate", "gpus"))
+    assert found is not None
+    assert found["metadata"]["name"] == "gpus"
+
+
 async def test_a_namespace_without_quotas_lists_none(bench: Bench) -> None:
     assert await bench.cluster.quotas(bench.key) == ()
 

@@ -41,6 +41,7 @@ class FakeNodes:
     resolve_seconds: int = 1
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
+    absent_schedulers: set[str] = field(default_factory=set)  # names of schedulers that do not run
     unmounted: set[str] = field(default_factory=set)  # names of pods whose volumes are not mounted
     dead_nodes: set[str] = field(default_factory=set)
     bad_devices: dict[str, tuple[CellReason, str]] = field(default_factory=dict)  # node -> what its stages say
@@ -168,6 +169,8 @@ class FakeNodes:
         if pod["spec"].get("schedulingGates"):
             said = "Scheduling is blocked due to non-empty scheduling gates"
             set_condition(pod, "PodScheduled", False, message=said, reason="SchedulingGated")
+            return
+        if pod["spec"].get("schedulerName") in self.absent_schedulers:
             return
         if pod["metadata"]["name"] in self.no_room:
             set_condition(pod, "PodScheduled", False, message="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")

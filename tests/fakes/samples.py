@@ -50,7 +50,29 @@ GPU_SPEC: Final[dict[str, Any]] = {
     "images": {"serving": "registry.example/mine:2", "pullPolicy": "Always", "pullSecrets": ["regcred"]},
     "gateway": {"replicas": 2, "drainSeconds": 60},
 }  # fmt: skip
-SAMPLES: Final = {"cpu": CPU_SPEC, "gpu": GPU_SPEC}
+#: Fabric, places and accounts beside: what GPU clusters need of a pod.
+FABRIC_SPEC: Final[dict[str, Any]] = {
+    **{name: GPU_SPEC[name] for name in ("contextLength", "sharding", "resources")},
+    "model": {
+        "source": "s3://models/llama", "revision": "v1", "license": "llama3.1", "acceptLicense": True,
+        "serviceAccountName": "model-reader",
+    },
+    "device": {
+        "count": 8, "claimTemplate": "eight-gpus",
+        "extra": {"rdma/hca_shared_devices_a": 1, "hugepages-2Mi": "5Gi"},
+    },
+    "placement": {
+        "runtimeClassName": "nvidia", "schedulerName": "volcano", "spreadStages": True,
+        "stagesTogether": "nvidia.com/gpu.clique", "groupsApart": "topology.kubernetes.io/zone",
+        "nodeAffinity": {
+            "required": [{"matchExpressions": [{"key": "pool", "operator": "In", "values": ["h100", "h200"]}]}],
+            "preferred": [{"weight": 50, "matchExpressions": [{"key": "pool", "operator": "In", "values": ["h200"]}]}],
+        },
+    },
+    "network": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rail0,rail1"}},
+    "engine": {"nccl": {"NCCL_IB_HCA": "mlx5", "NCCL_IB_GID_INDEX": 3}},
+}  # fmt: skip
+SAMPLES: Final = {"cpu": CPU_SPEC, "gpu": GPU_SPEC, "fabric": FABRIC_SPEC}
 
 
 def context_of(spec: dict[str, Any], *, key: Key | None = None, uid: str = UID) -> Context:

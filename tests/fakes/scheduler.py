@@ -33,6 +33,7 @@ class FakeScheduler:
             if free[name] >= devices_of(pod)
             and wanted.items() <= labels[name].items()
             and name not in kept_from(pod)
+            and _allowed(pod, labels[name])
             and self._alone(pod, name)
         ]
         now = self.cluster.now
@@ -63,6 +64,14 @@ class FakeScheduler:
             if any(labels <= other["metadata"]["labels"].items() for other in others):
                 return False
         return True
+
+
+def _allowed(pod: Manifest, labels: dict[str, str]) -> bool:
+    """Whether one of the required terms holds; only the operator In is known here."""
+    nodes = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = nodes.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms")
+    by_label = [term["matchExpressions"] for term in terms or () if "matchExpressions" in term]
+    return not by_label or any(all(labels.get(one["key"]) in one["values"] for one in term) for term in by_label)
 
 
 def gpu_node(name: str, devices: int, **labels: str) -> Manifest:

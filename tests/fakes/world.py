@@ -32,6 +32,7 @@ def spec_of(**changes: Any) -> dict[str, Any]:
         "replicas": 2,
         "sharding": {"pipeline": 2, "tensor": 1},
         "device": {"resource": "cpu", "count": 1},
+        "resources": {"cpu": "4", "memory": "32Gi", "sharedMemory": "2Gi"},
     }
     return spec | changes
 

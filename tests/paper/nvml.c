@@ -5,7 +5,7 @@
 // 8 healthy H100s.
 //
 //   count 2            devices                    driver 580.65.06     version of the driver
-//   name, capability   of all devices             total, free          bytes of memory
+//   name, capability   of all devices             total, reserved, free   bytes of memory
 //   ecc 3              uncorrected errors         pending 1            pages and rows wait for a reset
 //   remap_failed 1     no spare rows              recovery 2           nvmlDeviceGpuRecoveryAction_t
 //   mode 3             nvmlComputeMode_t          processes 1          that compute on it
@@ -131,10 +131,13 @@ int nvmlDeviceGetMemoryInfo(handle_t device, memory_t *memory) {
     return 0;
 }
 int nvmlDeviceGetMemoryInfo_v2(handle_t device, memory_v2_t *memory) {
-    memory_t plain;
-    int code = nvmlDeviceGetMemoryInfo(device, &plain);
-    memory->total = plain.total; memory->free = plain.free; memory->used = plain.used; memory->reserved = 0;
-    return code;
+    GATE(device);
+    if (memory->version != (sizeof *memory | 2u << 24)) return 25;
+    memory->total = number(device, "total", "85520809984");
+    memory->reserved = number(device, "reserved", "0");
+    memory->free = number(device, "free", of(device, "total", "85520809984"));
+    memory->used = memory->total - memory->free - memory->reserved;
+    return 0;
 }
 int nvmlDeviceGetComputeMode(handle_t device, unsigned *mode) { GATE(device); *mode = number(device, "mode", "0"); return 0; }
 int nvmlDeviceGetComputeRunningProcesses_v3(handle_t device, unsigned *n, void *processes) {

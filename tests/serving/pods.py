@@ -103,7 +103,8 @@ class Pod:
     def engine_logs(self) -> str:
         """What Ray's worker processes of this pod have written: replica, engine core and ranks."""
         assert self.sandbox is not None
-        logs = Path(f"/proc/{self.sandbox.pid}/root/tmp/ray/session_latest/logs").glob("worker-*")
+        root = Path(f"/proc/{self.sandbox.pid}/root")
+        logs = root.glob("tmp/ray/session_2*/logs/worker-*")  # session_latest is a link that would lead out of the pod
         return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in sorted(logs))
 
     def kill_container(self) -> None:

@@ -8,7 +8,6 @@ import inspect
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -241,28 +240,7 @@ def test_ranks_follow_the_bundles_and_stage_0_is_the_queues_own(monkeypatch: pyt
     assert [(rank, node) for rank, (_, node, _) in enumerate(ours)] == list(nodes.items())
 
 
-# 6. A dead stage
-
-
-def test_a_failure_of_a_stage_ends_the_process_of_the_engine_core() -> None:
-    """Stock only calls back; the main thread stays where it hangs. A child of this process shows that ours does end."""
-    from llama_serving.cpu.executor import CpuStagesExecutor
-    from llama_serving.engine.stage_death import EXIT_CODE
-
-    executor = CpuStagesExecutor.__new__(CpuStagesExecutor)
-    executor.is_failed, executor.failure_callback = False, None
-    executor.register_failure_callback(lambda: None)
-    child = os.fork()
-    if child == 0:
-        try:
-            executor.failure_callback()
-            time.sleep(60)
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == EXIT_CODE
-
-
-# 7. Needless waiting at the start
+# 6. Needless waiting at the start
 
 
 def test_models_are_looked_at_in_this_process() -> None:
@@ -295,7 +273,7 @@ def _ends_with_7(*, name: str) -> None:
     os._exit(7 if any(key.startswith(name) for key in os.environ) else 1)
 
 
-# 8. Waiting for the next step
+# 7. Waiting for the next step
 
 
 def polls_right_after_a_message(condition: type) -> list[int]:
@@ -344,7 +322,7 @@ def test_the_fix_naps_and_loses_no_message() -> None:
         assert told.result(timeout=100) == list(range(2000))
 
 
-# 9. Serve's side
+# 8. Serve's side
 
 
 def test_the_app_is_built_without_importing_vllm() -> None:

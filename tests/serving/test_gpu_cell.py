@@ -19,6 +19,7 @@ from llama_serving.config import names
 from llama_serving.config.cell import CellTimeouts, Layout
 from llama_serving.config.desired import DesiredState
 from llama_serving.engine.stage_death import EXIT_CODE
+from tests.paper.nvml import PaperNvml
 from tests.serving.cells import CODE, ROOT, Cell, cell_config, post_json, running_cell, weights
 from tests.serving.fake_gpu import DEVICES_VARIABLE, plugin
 from tests.serving.pods import eventually
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(900), pytest.mark.filterw
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 TENSOR = 2
-START = 300  # seconds; 75 on two idle cores
+START = 300  # seconds; four ranks import vLLM beside replica and engine core
 PROMPT = [0, 17, 301, 44, 9, 260, 5, 88]
 TOKENS = 24
 NETWORK_DEVICE = "rdma/hca"
@@ -72,13 +73,19 @@ def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         extra_resources=("hugepages-2Mi", NETWORK_DEVICE),
         timeouts=CellTimeouts(join=180, start=400, drain=30),
     )
-    environment = {**ENVIRONMENT, "PYTHONPATH": path}
+    environment = {**ENVIRONMENT, "PYTHONPATH": path, **paper_driver(folder / "nvml")}
     with running_cell(config, models=models, folder=folder, environment=environment, shm_bytes=1 << 30) as cell:
         made = eventually(lambda: idle(cell), within=START, what="processes made ahead", tail=cell.logs)
         assert isinstance(made, list)
         cell.stages("one", "two")
         eventually(lambda: cell.ready() and cell.ready(1), within=START, what="serving", tail=cell.logs)
         yield GpuCell(cell, made)
+
+
+def paper_driver(folder: Path) -> dict[str, str]:
+    """The driver that supervisors look at before Ray starts, as a pod sees it."""
+    PaperNvml.build(folder).devices(TENSOR)
+    return PaperNvml(Path("/mnt/pod") / folder.name).environment
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import aiohttp
 from pydantic import ValidationError
 
 from llama_serving.config import names
-from llama_serving.config.addresses import url_host
 from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.names import url_host
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
 

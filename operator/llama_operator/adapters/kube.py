@@ -57,6 +57,7 @@ _PLURALS = {
     "PersistentVolumeClaim": "persistentvolumeclaims",
     "Pod": "pods",
     "PodDisruptionBudget": "poddisruptionbudgets",
+    "ResourceClaimTemplate": "resourceclaimtemplates",
     "Role": "roles",
     "RoleBinding": "rolebindings",
     "Secret": "secrets",

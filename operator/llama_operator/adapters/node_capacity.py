@@ -58,6 +58,7 @@ def pod_request(body: Manifest) -> PodRequest:
         preempts=spec.get("preemptionPolicy") != "Never",
         one_per_node=_one_per_node(spec),
         node_selector=spec.get("nodeSelector") or {},
+        node_terms=_node_terms(spec),
         tolerations=tuple(spec.get("tolerations") or ()),
         kept_from=kept_from(body),
     )
@@ -66,6 +67,12 @@ def pod_request(body: Manifest) -> PodRequest:
 def _refused(status: Mapping[str, Any]) -> bool:
     said = {item["type"]: item for item in status.get("conditions") or ()}.get("PodScheduled", {})
     return bool(said.get("status") == "False" and said.get("reason") != "SchedulingGated")
+
+
+def _node_terms(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    nodes = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return tuple(required.get("nodeSelectorTerms") or ())
 
 
 def _one_per_node(spec: Mapping[str, Any]) -> bool:

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
-from llama_serving.config.addresses import url_host
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.error_text import error_text, rule_text, status_text
+from llama_serving.config.names import url_host
 from llama_serving.config.state import CellState
 from llama_serving.config.wording import clause
 

@@ -14,12 +14,20 @@ from llama_operator.api.v1alpha1.base import (
     Timestamp,
 )
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
-from llama_operator.api.v1alpha1.engine import EngineSpec
+from llama_operator.api.v1alpha1.engine import EngineCache, EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewayResources, GatewaySpec
 from llama_operator.api.v1alpha1.images import ImagesSpec
 from llama_operator.api.v1alpha1.model import ModelSpec
-from llama_operator.api.v1alpha1.placement import PlacementSpec, Toleration
-from llama_operator.api.v1alpha1.sharding import CPU, DeviceSpec, DType, ShardingSpec, StageResources
+from llama_operator.api.v1alpha1.placement import NodeTerm, PlacementSpec, Toleration
+from llama_operator.api.v1alpha1.sharding import (
+    CPU,
+    FORMER_SIZE,
+    DeviceSpec,
+    DType,
+    ShardingSpec,
+    StageResources,
+    StageSize,
+)
 from llama_operator.api.v1alpha1.staging import ClaimTemplate, StagingSpec
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
@@ -38,6 +46,7 @@ __all__ = [
     "API_GROUP",
     "API_VERSION",
     "CPU",
+    "FORMER_SIZE",
     "KIND",
     "PLURAL",
     "VERSION",
@@ -50,6 +59,7 @@ __all__ = [
     "Condition",
     "DType",
     "DeviceSpec",
+    "EngineCache",
     "EngineSpec",
     "GatewayResources",
     "GatewaySpec",
@@ -63,6 +73,7 @@ __all__ = [
     "ModelFactsStatus",
     "ModelSpec",
     "ModelStatus",
+    "NodeTerm",
     "PlacementSpec",
     "Quantity",
     "ResolveAttempt",
@@ -72,6 +83,7 @@ __all__ = [
     "ScheduleSpec",
     "ShardingSpec",
     "StageResources",
+    "StageSize",
     "StagingSpec",
     "Timestamp",
     "Toleration",

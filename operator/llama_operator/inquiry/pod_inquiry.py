@@ -17,7 +17,7 @@ from typing import Final
 from llama_operator.observe.causes.cause import CauseKind
 from llama_operator.observe.causes.images import IMAGE_WORDS, image_cause
 from llama_operator.observe.causes.scheduler import scheduler_causes
-from llama_operator.observe.findings import CLAIM, PULL, Findings, Reference, UnboundClaim
+from llama_operator.observe.findings import CLAIM, CLAIM_TEMPLATE, PULL, Findings, Reference, UnboundClaim
 from llama_operator.observe.pods import PodView, Waiting
 from llama_operator.ports import Cluster, Key, Manifest, Ref, Rejected, Retry, SeenEvent
 from llama_serving.config.backoff import doubling_pause
@@ -88,10 +88,10 @@ class PodInquiry:
 
     async def _answer(self, due: Sequence[Question], source: "_Source", now: datetime) -> list[Findings]:
         """Look every named object up once, and ask for events where that is allowed."""
-        wanted = sorted({(one.kind, one.name) for question in due for one in question.references})
+        wanted = sorted({(one.api_version, one.kind, one.name) for question in due for one in question.references})
         listed = self.denied_until is None or now >= self.denied_until
         bodies, events = await asyncio.gather(
-            asyncio.gather(*(source.look_up(kind, name) for kind, name in wanted)),
+            asyncio.gather(*(source.look_up(Ref(*one)) for one in wanted)),
             asyncio.gather(*(source.events(one.about if listed else None) for one in due)),
         )
         if any(isinstance(found, Rejected) for found in events):
@@ -99,11 +99,13 @@ class PodInquiry:
         known = dict(zip(wanted, bodies, strict=True))
         return [self._findings(one, known, found) for one, found in zip(due, events, strict=True)]
 
-    def _findings(self, question: Question, known: dict[tuple[str, str], "_LookedUp"], events: "_Heard") -> Findings:
+    def _findings(
+        self, question: Question, known: dict[tuple[str, str, str], "_LookedUp"], events: "_Heard"
+    ) -> Findings:
         """Put the answers together; where one is missing, what was found before still holds."""
         earlier = self.answers.get(question.uid)
         before = earlier.findings if earlier else Findings()
-        states = {one: known[one.kind, one.name] for one in question.references}
+        states = {one: known[one.api_version, one.kind, one.name] for one in question.references}
         unheard = {one for one, state in states.items() if state.failed}
         heard = () if isinstance(events, Exception) else events
         return Findings(
@@ -144,15 +146,15 @@ class _Source:
             log.warning("the events of %s %s are not known: %s", about.kind, about.name, error)
             return error
 
-    async def look_up(self, kind: str, name: str) -> _LookedUp:
+    async def look_up(self, ref: Ref) -> _LookedUp:
         try:
-            body = await self.cluster.look_up(self.key, Ref("v1", kind, name))
+            body = await self.cluster.look_up(self.key, ref)
         except (Rejected, Retry) as error:
-            log.warning("whether %s %s exists is not known: %s", kind, name, error)
+            log.warning("whether %s %s exists is not known: %s", ref.kind, ref.name, error)
             return _LookedUp(failed=True)
-        if body is None or kind != CLAIM or is_bound(body):
+        if body is None or ref.kind != CLAIM or is_bound(body):
             return _LookedUp(body)
-        events = await self.events(Ref("v1", kind, name, body["metadata"].get("uid", "")))
+        events = await self.events(replace(ref, uid=body["metadata"].get("uid", "")))
         return _LookedUp(body, events=() if isinstance(events, Exception) else events)
 
 
@@ -165,6 +167,8 @@ def pod_question(pod: PodView, now: datetime) -> Question | None:
     """Return what to ask about a pod: nothing while it moves, or while its status says why it does not."""
     if not pod.alive or pod.gated or pod.phase != "Pending":
         return None
+    if not pod.node and (templates := _named(pod, CLAIM_TEMPLATE)) and now - pod.created >= AFTER:
+        return Question(pod.uid, None, templates)
     if pod.unscheduled:
         unbound = any(cause.kind is CauseKind.CLAIM_UNBOUND for cause in scheduler_causes(pod.unscheduled))
         return Question(pod.uid, None, _named(pod, CLAIM)) if unbound else None

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec
 from llama_operator.plan.settings import Settings
@@ -70,13 +70,33 @@ def pod_security() -> dict[str, Any]:
     }
 
 
-def container_security() -> dict[str, Any]:
-    """Container-level settings that Pod Security ``restricted`` asks for, and a root file system nobody writes to."""
+def container_security(*, ipc_lock: bool = False) -> dict[str, Any]:
+    """Container-level settings that Pod Security ``restricted`` asks for, and a root file system nobody writes to.
+
+    ``ipc_lock`` adds the one capability that may be asked for, which ``restricted`` and ``baseline`` refuse.
+    """
+    added = {"add": ["IPC_LOCK"]} if ipc_lock else {}
     return {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+        "capabilities": {"drop": ["ALL"], **added},
     }
+
+
+def own_identity(account: str) -> list[dict[str, Any]]:
+    """Return the environment of what fetches weights as ``account``; without one it has no identity to use."""
+    return [{"name": names.ENV_OWN_IDENTITY, "value": "true"}] if account else []
+
+
+def without_identity(account: str, *containers: str) -> dict[str, str]:
+    """Return annotations that keep the webhooks of EKS and Azure from giving these containers the account's tokens."""
+    if not account:
+        return {}
+    return {key: separator.join(containers) for key, separator in _SKIPPED.items()}
+
+
+#: Annotations of the webhooks for workload identity, and what stands between the names of containers.
+_SKIPPED: Final = {"eks.amazonaws.com/skip-containers": ",", "azure.workload.identity/skip-containers": ";"}
 
 
 def probe(path: str, port: int | str, *, period: int, failures: int, timeout: int) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from llama_operator.api import CPU
 from llama_operator.api.crdgen.quantity import parse
+from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
 from llama_operator.manifests.network import dns_egress, metrics_peers, operator_peer, tcp
+from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -36,10 +38,21 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         dtype=spec.dtype,
         max_num_seqs=spec.max_concurrent_requests,
         engine_options=spec.engine.options(),
-        cpus_per_stage=max(int(parse(spec.resources.cpu)), 1),
+        cpus_per_stage=max(int(parse(spec.resources.size.cpu)), 1),
+        extra_resources=tuple(sorted(spec.device.extra)),
         timeouts=CellTimeouts(start=spec.start_timeout_seconds, drain=spec.longest_drain),
+        cache_key=_cache_key(context),
         staged=True,
     )
+
+
+def _cache_key(context: Context) -> str:
+    """Return a hash of what compiled code depends on, besides the GPU, which the pod knows; empty without a cache."""
+    spec = context.spec
+    if spec.engine.cache is None:
+        return ""
+    image = serving_image(spec, context.settings)
+    return short_hash([image, spec.device.resource, spec.sharding.pipeline, spec.sharding.tensor])
 
 
 def _labels(group: GroupId) -> dict[str, str]:

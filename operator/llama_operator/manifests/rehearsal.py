@@ -8,6 +8,7 @@ that are full.
 from typing import Any, Final
 
 from llama_operator.api import CPU
+from llama_operator.manifests.affinity import node_affinity
 from llama_operator.manifests.common import (
     Context,
     canonical_json,
@@ -17,10 +18,12 @@ from llama_operator.manifests.common import (
     image_settings,
     metadata,
     mount,
+    own_identity,
     pod_security,
+    without_identity,
 )
 from llama_operator.manifests.group import CONFIG_KEY, cell_config, group_objects
-from llama_operator.manifests.stage import stage_pod
+from llama_operator.manifests.stage import node_software, stage_pod
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import GroupId, rehearsal_name, stages_name
@@ -30,6 +33,8 @@ from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.source import is_mounted
 
+#: Name of the container that runs the serving image.
+ENGINE_CONTAINER: Final = "rehearsal"
 _REQUESTS: Final = {"cpu": "10m", "memory": "32Mi"}
 _LIMIT: Final = "3Gi"  # importing vLLM takes 1 GB
 #: Seconds that a pod may run once its image is there; the import of vLLM takes 20 s of a free core.
@@ -60,7 +65,7 @@ def rehearsal_pods(context: Context, rehearsal: Rehearsal) -> list[Manifest]:
     # Without a driver the CUDA build of vLLM finds no platform, so a GPU image is only started.
     configures = context.spec.device.resource == CPU
     return [
-        _pod(context, rehearsal, first, configures=configures, affinity=_prefers(rehearsal.nodes)),
+        _pod(context, rehearsal, first, configures=configures, affinity=_prefers(rehearsal.nodes, context)),
         *(_pod(context, rehearsal, name, configures=False, affinity=_only(node)) for name, node in others),
     ]
 
@@ -75,9 +80,9 @@ def trial_objects(context: Context, rehearsal: Rehearsal) -> list[Manifest]:
 
 
 def _pod(context: Context, rehearsal: Rehearsal, name: str, *, configures: bool, affinity: dict[str, Any]) -> Manifest:
-    config = rehearsal_name(context.key.name, rehearsal.key)
+    config, account = rehearsal_name(context.key.name, rehearsal.key), context.spec.model.service_account_name
     spec: dict[str, Any] = {
-        "serviceAccountName": stages_name(context.key.name),
+        "serviceAccountName": account or stages_name(context.key.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
@@ -89,22 +94,21 @@ def _pod(context: Context, rehearsal: Rehearsal, name: str, *, configures: bool,
         "tolerations": stage_tolerations(context.spec.placement),
         "nodeSelector": dict(context.spec.placement.node_selector),
         **image_settings(context),
+        **node_software(context),
         **affinity,
     }
     if configures:
         spec["initContainers"] = [_fetch(context, rehearsal)]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata(context, name, names.COMPONENT_REHEARSAL),
-        "spec": spec,
-    }
+    meta = metadata(context, name, names.COMPONENT_REHEARSAL)
+    if annotations := without_identity(account, ENGINE_CONTAINER):
+        meta = {**meta, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
 def _container(context: Context, *, configures: bool) -> dict[str, Any]:
     model = ["--model", names.MODEL_CONFIG_MOUNT] if configures else []
     return {
-        "name": "rehearsal",
+        "name": ENGINE_CONTAINER,
         "image": serving_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.cell.rehearsal", *model],
@@ -135,7 +139,7 @@ def _fetch(context: Context, rehearsal: Rehearsal) -> dict[str, Any]:
         "image": gateway_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", "fetch-config", *arguments],
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(model.service_account_name)],
         "resources": {"requests": dict(_REQUESTS), "limits": {"memory": "1Gi"}},
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -154,12 +158,13 @@ def _volumes(context: Context, config: str) -> list[dict[str, Any]]:
     ]
 
 
-def _prefers(nodes: tuple[str, ...]) -> dict[str, Any]:
-    """Prefer the nodes that pull the image anyway; a term names one node."""
-    if not nodes:
-        return {}
+def _prefers(nodes: tuple[str, ...], context: Context) -> dict[str, Any]:
+    """Prefer the nodes that pull the image anyway, of those that the spec allows; a term names one node."""
+    asked = node_affinity(context)
     terms = [{"weight": 100, "preference": {"matchFields": [_named(node)]}} for node in nodes]
-    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}}
+    if terms:
+        asked["preferredDuringSchedulingIgnoredDuringExecution"] = terms
+    return {"affinity": {"nodeAffinity": asked}} if asked else {}
 
 
 def _only(node: str) -> dict[str, Any]:

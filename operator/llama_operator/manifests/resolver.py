@@ -13,6 +13,7 @@ from llama_operator.manifests.common import (
     container_security,
     credentials_volume,
     mount,
+    own_identity,
     owner,
     pod_security,
 )
@@ -78,7 +79,7 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
     spec = context.spec
     pull = [{"name": name} for name in spec.images.pull_secrets]
     return {
-        "serviceAccountName": resolver_name(context.key.name),
+        "serviceAccountName": _account(context),
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
@@ -105,12 +106,17 @@ def _container(context: WeightsContext) -> dict[str, Any]:
         "image": context.settings.gateway_image,
         "imagePullPolicy": spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", "resolve", *_arguments(context)],
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(spec.service_account_name)],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [mount("tmp", "/tmp", read_only=False), *model, *credentials],
     }
+
+
+def _account(context: WeightsContext) -> str:
+    """Return the account that reads the source, and may write the one ConfigMap."""
+    return context.spec.service_account_name or resolver_name(context.key.name)
 
 
 def _arguments(context: WeightsContext) -> list[str]:
@@ -163,7 +169,7 @@ def _role_binding(context: WeightsContext) -> Manifest:
         "kind": "RoleBinding",
         "metadata": _metadata(context, name),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": context.key.namespace}],
+        "subjects": [{"kind": "ServiceAccount", "name": _account(context), "namespace": context.key.namespace}],
     }
 
 

@@ -4,23 +4,24 @@ Two containers: the engine, and beside it the stager, which readies weights and 
 is a native sidecar (an init container that is always restarted), so it is there before the engine and until after it.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llama_operator.api import CPU, StagingSpec
+from llama_operator.api import LlamaDeploymentSpec, StagingSpec
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.manifests.affinity import kept_from_nodes, stage_affinity
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
     Context,
-    child_labels,
     claim_volume,
     container_security,
     credentials_volume,
     image_settings,
     metadata,
     mount,
+    own_identity,
     pod_security,
     probe,
+    without_identity,
 )
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
 from llama_operator.manifests.pod_metadata import stage_metadata
@@ -35,6 +36,13 @@ from llama_serving.config.source import fill, is_mounted
 
 # Seconds that the pod gets after the engine's own drain deadline.
 GRACE_MARGIN = 15
+#: Name of the container that runs the engine.
+ENGINE_CONTAINER = "stage"
+#: Name, in a pod, of the claim from which it has its devices.
+DEVICE_CLAIM = "devices"
+#: Name of the volume with the engine's caches, and their folder on the claim of the weights.
+CACHE_VOLUME = "cache"
+CACHE_FOLDER = "engine-cache"
 
 
 def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manifest:
@@ -44,7 +52,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
     spec = {
         "hostname": stage_hostname(stage),
         "subdomain": group.name,
-        "serviceAccountName": stages_name(context.key.name),
+        "serviceAccountName": context.spec.model.service_account_name or stages_name(context.key.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Always",
@@ -60,19 +68,26 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         spec["schedulingGates"] = [{"name": names.GATE_GROUP}]
     if stage == 0:
         spec["readinessGates"] = [{"conditionType": names.GATE_IN_ROTATION}]
+    meta = metadata(context, group.pod(stage), names.COMPONENT_STAGE, **labels)
+    if annotations := _annotations(context):
+        meta = {**meta, "annotations": annotations}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": stage_metadata(
-            metadata(context, group.pod(stage), names.COMPONENT_STAGE, **labels), context.spec.pod_template
-        ),
+        "metadata": stage_metadata(meta, context.spec.pod_template),
         "spec": spec,
     }
 
 
+def _annotations(context: Context) -> dict[str, str]:
+    """Return what the pod has from its first moment: networks, and which container has no identity of the account."""
+    account = context.spec.model.service_account_name
+    return {**context.spec.network.annotations, **without_identity(account, ENGINE_CONTAINER)}
+
+
 def _container(context: Context, stage: int) -> dict[str, Any]:
     return {
-        "name": "stage",
+        "name": ENGINE_CONTAINER,
         "image": serving_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.cell"],
@@ -80,10 +95,11 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             {"name": names.ENV_STAGE, "value": str(stage)},
             {"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "HOME", "value": "/tmp"},
+            *({"name": name, "value": value} for name, value in sorted((context.spec.engine.nccl or {}).items())),
         ],
         "ports": _ports(stage),
         "resources": resources(context),
-        "securityContext": container_security(),
+        "securityContext": container_security(ipc_lock=context.spec.device.ipc_lock),
         "startupProbe": probe(names.ROUTE_LIVE, names.PORT_STATE, period=1, failures=120, timeout=5),
         "livenessProbe": probe(names.ROUTE_LIVE, names.PORT_STATE, period=10, failures=6, timeout=5),
         "readinessProbe": probe(names.ROUTE_READY, names.PORT_STATE, period=1, failures=2, timeout=5),
@@ -95,6 +111,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             _weights_mount(context, read_only=True),
             mount("tmp", "/tmp", read_only=False),
             mount("shm", "/dev/shm", read_only=False),
+            *_cache_mount(context.spec),
         ],
     }
 
@@ -108,7 +125,11 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "imagePullPolicy": context.spec.images.pull_policy,
         "restartPolicy": "Always",
         "args": ["python3", "-m", "llama_serving.weights", "stage", *_size_limit(context.spec.staging)],
-        "env": [{"name": names.ENV_STAGE, "value": str(stage)}, {"name": "HOME", "value": "/tmp"}],
+        "env": [
+            {"name": names.ENV_STAGE, "value": str(stage)},
+            {"name": "HOME", "value": "/tmp"},
+            *own_identity(context.spec.model.service_account_name),
+        ],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},
         "securityContext": container_security(),
@@ -135,18 +156,34 @@ def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
     return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
 
 
+def _cache_mount(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
+    """Mount the engine's cache; of the claim of the weights only the folder of the caches, which can be written."""
+    cache = spec.engine.cache
+    if cache is None:
+        return []
+    found = mount(CACHE_VOLUME, names.CACHE_MOUNT, read_only=False)
+    return [found if cache.claim_name else {**found, "subPath": CACHE_FOLDER}]
+
+
+def _cache_volume(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
+    """Return the claim of the cache; its own volume also where the claim holds the weights, which may lie elsewhere."""
+    cache = spec.engine.cache
+    if cache is None:
+        return []
+    claim = cache.claim_name or spec.staging.shared_claim_name
+    return [{"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}]
+
+
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
 
 
 def resources(context: Context) -> dict[str, Any]:
     """Return requests and limits, equal for memory and devices; CPU may burst where it is not the device."""
-    spec = context.spec
-    requests = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
-    limits = {"memory": spec.resources.memory}
-    if spec.device.resource != CPU:
-        requests[spec.device.resource] = limits[spec.device.resource] = str(spec.device.count)
-    return {"requests": requests, "limits": limits}
+    size, device = context.spec.resources.size, context.spec.device
+    requests = {"cpu": size.cpu, "memory": size.memory, **device.counted}
+    found: dict[str, Any] = {"requests": requests, "limits": {"memory": size.memory, **device.counted}}
+    return {**found, "claims": [{"name": DEVICE_CLAIM}]} if device.claim_template else found
 
 
 def _ports(stage: int) -> list[dict[str, Any]]:
@@ -177,7 +214,8 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         {"name": "control", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "stager-tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.shared_memory}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.size.shared_memory}},
+        *_cache_volume(spec),
     ]
 
 
@@ -202,32 +240,21 @@ def _placement(context: Context, item: CreateStage) -> dict[str, Any]:
     }
     if placement.priority_class_name:
         placed["priorityClassName"] = placement.priority_class_name
-    affinity: dict[str, Any] = {}
-    if placement.spread_stages:
-        affinity["podAntiAffinity"] = _apart(context, item.group.ordinal, item.group.pod_hash)
+    affinity = stage_affinity(context, item.group.ordinal, item.group.pod_hash)
     if item.kept_from:
-        affinity["nodeAffinity"] = kept_from_nodes(item.kept_from, required=item.required, beside={})
+        beside = affinity.get("nodeAffinity", {})
+        affinity["nodeAffinity"] = kept_from_nodes(item.kept_from, required=item.required, beside=beside)
     if affinity:
         placed["affinity"] = affinity
-    return placed
+    if context.spec.device.claim_template:
+        placed["resourceClaims"] = [
+            {"name": DEVICE_CLAIM, "resourceClaimTemplateName": context.spec.device.claim_template}
+        ]
+    return {**placed, **node_software(context)}
 
 
-def kept_from_nodes(nodes: Sequence[str], *, required: bool, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node affinity that keeps a pod from nodes, added to another one (``beside``).
-
-    Terms are alternatives, so each of them gets the rule; and a rule about a field has one value.
-    """
-    rule = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
-    if not required:
-        kind = "preferredDuringSchedulingIgnoredDuringExecution"
-        return {**beside, kind: [*beside.get(kind, ()), {"weight": 100, "preference": {"matchFields": rule}}]}
-    kind = "requiredDuringSchedulingIgnoredDuringExecution"
-    terms = (beside.get(kind) or {}).get("nodeSelectorTerms") or [{}]
-    ruled = [{**term, "matchFields": [*term.get("matchFields", ()), *rule]} for term in terms]
-    return {**beside, kind: {"nodeSelectorTerms": ruled}}
-
-
-def _apart(context: Context, ordinal: int, pod_hash: str) -> dict[str, Any]:
-    labels = child_labels(context, names.COMPONENT_STAGE, group=str(ordinal), pod_hash=pod_hash)
-    term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
-    return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+def node_software(context: Context) -> dict[str, Any]:
+    """Return the runtime and the scheduler of a pod, where they are not the cluster's defaults."""
+    placement = context.spec.placement
+    found = {"runtimeClassName": placement.runtime_class_name, "schedulerName": placement.scheduler_name}
+    return {name: value for name, value in found.items() if value}

@@ -61,6 +61,7 @@ def weights_spec(context: Context, model: ModelSpec) -> LlamaWeightsSpec:
         license=model.license,
         accept_license=model.accept_license,
         credentials_secret=model.credentials_secret,
+        service_account_name=model.service_account_name,
         digest=model.digest,
         placement=ResolverPlacement(node_selector=placement.node_selector, tolerations=placement.tolerations),
         images=ResolverImages(pull_policy=images.pull_policy, pull_secrets=images.pull_secrets),

@@ -12,17 +12,23 @@ SECRET: Final = "Secret"
 CONFIG_MAP: Final = "ConfigMap"
 CLAIM: Final = "PersistentVolumeClaim"
 SERVICE_ACCOUNT: Final = "ServiceAccount"
+CLAIM_TEMPLATE: Final = "ResourceClaimTemplate"
 #: ``use`` of a Secret with which images are pulled.
 PULL: Final = "image pull"
 
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """An object that a pod names. ``use``: the volume that it is mounted as, or PULL."""
+    """An object that a pod names. ``use``: the volume that it is mounted as, the claim's name in the pod, or PULL."""
 
     kind: str
     name: str
     use: str
+
+    @property
+    def api_version(self) -> str:
+        """API group and version of its kind."""
+        return "resource.k8s.io/v1" if self.kind == CLAIM_TEMPLATE else "v1"
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,13 @@ NOTHING: Final = Findings()
 
 
 def references(body: Body) -> tuple[Reference, ...]:
-    """Return the Secrets, ConfigMaps and claims that a pod needs before its containers start, and its pull Secrets."""
+    """Return what a pod names: Secrets, ConfigMaps, claims and claim templates that it needs, and its pull Secrets."""
     spec = body.get("spec") or {}
     pulls = (Reference(SECRET, one["name"], PULL) for one in spec.get("imagePullSecrets") or () if one.get("name"))
     volumes = (found for volume in spec.get("volumes") or () for found in _of_volume(volume, body))
-    return tuple(sorted({*pulls, *volumes}))
+    named = ((one.get("resourceClaimTemplateName"), one["name"]) for one in spec.get("resourceClaims") or ())
+    devices = (Reference(CLAIM_TEMPLATE, template, use) for template, use in named if template)
+    return tuple(sorted({*pulls, *volumes, *devices}))
 
 
 def _of_volume(volume: Body, body: Body) -> Iterator[Reference]:

@@ -77,6 +77,7 @@ class PodView:
     target: tuple[str, str] | None = None  # reason and message of the condition DisruptionTarget: it is to go
     moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
     kept_from: frozenset[str] = frozenset()  # names of nodes that it must not go to
+    scheduler: str = ""  # that places it, where it is not the cluster's default
     pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
@@ -136,6 +137,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         target=_target(conditions.get("DisruptionTarget")),
         moved=_moved(body),
         kept_from=kept_from(body),
+        scheduler=_scheduler(body.get("spec") or {}),
         pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 
@@ -216,6 +218,12 @@ def _moved(body: Mapping[str, Any]) -> datetime | None:
         for state in (item.get("state") or {}, item.get("lastState") or {}):
             found += [step.get(moment) for step in state.values() for moment in ("startedAt", "finishedAt")]
     return max((moment for text in found if (moment := parse_time(text))), default=None)
+
+
+def _scheduler(spec: Mapping[str, Any]) -> str:
+    """Return the scheduler's name; empty for the default one, whose name the API server fills in."""
+    name = str(spec.get("schedulerName") or "")
+    return "" if name == "default-scheduler" else name
 
 
 def _ended(status: Mapping[str, Any]) -> Ended | None:

@@ -12,7 +12,16 @@ from typing import Final
 from llama_operator.observe.causes.cause import CauseKind, PodCause
 from llama_operator.observe.causes.kubelet import claim_cause
 from llama_operator.observe.causes.refusals import refusal_cause
-from llama_operator.observe.findings import CLAIM, CONFIG_MAP, PULL, SECRET, SERVICE_ACCOUNT, Reference, UnboundClaim
+from llama_operator.observe.findings import (
+    CLAIM,
+    CLAIM_TEMPLATE,
+    CONFIG_MAP,
+    PULL,
+    SECRET,
+    SERVICE_ACCOUNT,
+    Reference,
+    UnboundClaim,
+)
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.naming import claim_name
 from llama_operator.plan.reasons import Explanation
@@ -32,8 +41,11 @@ _MADE_CLAIM: Final = "staging.volumeClaimTemplate"
 #: Objects of the cluster, which have no namespace, and the fields that name them.
 _CLASS_FIELDS: Final[Mapping[str, str]] = {
     "PriorityClass": "placement.priorityClassName",
-    "RuntimeClass": "the pod's runtimeClassName",
+    "RuntimeClass": "placement.runtimeClassName",
 }
+_ACCOUNT_FIELD: Final = "model.serviceAccountName"
+#: Ends of the names of accounts that the operator makes.
+_OWN_ACCOUNTS: Final = ("-stages", "-gateway", "-resolver")
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Speech:
     def is_own(self) -> bool:
         """Whether the operator makes the cause's object: it makes it again."""
         if self.cause.what == SERVICE_ACCOUNT:
-            return True
+            return self.cause.name.endswith(_OWN_ACCOUNTS)
         return not self.field and self._named(self.cause.name) is not None
 
     def _named(self, name: str) -> Reference | None:
@@ -113,10 +125,14 @@ def field_of(reference: Reference, pod: PodView, prefix: str = OF_MODEL) -> str:
         return "images.pullSecrets"
     if reference.kind == SECRET and reference.use == "credentials":
         return f"{prefix}credentialsSecret"
+    if reference.kind == CLAIM_TEMPLATE:
+        return "device.claimTemplate"
     if reference.kind != CLAIM:
         return ""
     if reference.use == "model":
         return f"{prefix}source pvc://{reference.name}/..."
+    if reference.use == "cache":
+        return "engine.cache.claimName"
     made = {f"{pod.name}-{reference.use}", claim_name(pod.deployment, pod.group, pod.stage)}
     return _MADE_CLAIM if reference.name in made else "staging.sharedClaimName"
 
@@ -171,8 +187,14 @@ def unbound_words(claim: UnboundClaim) -> str:
 
 
 def _field(speech: Speech) -> str:
-    cause = speech.cause
-    return _CLASS_FIELDS.get(cause.what) or speech.field
+    return _field_of_kind(speech.cause) or speech.field
+
+
+def _field_of_kind(cause: PodCause) -> str:
+    """Return the field that names an object of the cause's kind, where only one does."""
+    if cause.what == SERVICE_ACCOUNT and not cause.name.endswith(_OWN_ACCOUNTS):
+        return _ACCOUNT_FIELD
+    return _CLASS_FIELDS.get(cause.what, "")
 
 
 def _missing(speech: Speech) -> str:
@@ -346,11 +368,11 @@ ENDINGS: Final[Mapping[CauseKind, Callable[[PodCause, str], str]]] = {
 REFUSALS: Final[Mapping[CauseKind, Callable[[PodCause], str]]] = {
     CauseKind.QUOTA: lambda c: refusal_sentences.quota_exceeded(c.name, asked=c.other, left=clause(c.said, LONGEST)),
     CauseKind.QUOTA_NEEDS: lambda c: refusal_sentences.quota_needs(c.name, fields=clause(c.said, LONGEST)),
-    CauseKind.OBJECT_MISSING: lambda c: sentences.object_missing(
-        c.what, c.name, namespace="", field=_CLASS_FIELDS.get(c.what, "")
-    ),
+    CauseKind.OBJECT_MISSING: lambda c: sentences.object_missing(c.what, c.name, namespace="", field=_field_of_kind(c)),
     CauseKind.LIMIT_RANGE: lambda c: refusal_sentences.limit_range(clause(c.said.rstrip("]"), LONGEST)),
-    CauseKind.POD_SECURITY: lambda c: refusal_sentences.pod_security(c.name, said=clause(c.said, LONGEST)),
+    CauseKind.POD_SECURITY: lambda c: refusal_sentences.pod_security(
+        c.name, said=clause(c.said, LONGEST), ipc_lock='"IPC_LOCK"' in c.said
+    ),
     CauseKind.WEBHOOK: lambda c: refusal_sentences.webhook_denies(c.name, said=clause(c.said, LONGEST)),
     CauseKind.WEBHOOK_SILENT: lambda c: refusal_sentences.webhook_silent(c.name),
     CauseKind.POLICY: lambda c: refusal_sentences.policy_denies(c.name, said=clause(c.said, LONGEST)),

@@ -1,7 +1,7 @@
 """Why a group does not serve: one sentence with numbers, from what the scheduler, the kubelet and the cell say."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from llama_operator.observe.causes.cause import CauseKind, PodCause
@@ -9,7 +9,7 @@ from llama_operator.observe.causes.images import IMAGE_WORDS, image_cause
 from llama_operator.observe.causes.kubelet import event_cause, waiting_cause
 from llama_operator.observe.causes.scheduler import concerns_volumes, scheduler_causes
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.observe.findings import CLAIM, PULL
+from llama_operator.observe.findings import CLAIM, CLAIM_TEMPLATE, PULL
 from llama_operator.observe.kubernetes import is_true
 from llama_operator.observe.pods import PodView, Waiting
 from llama_operator.plan.causes import LONGEST, OF_MODEL, explain_cause, field_of, refusal_words
@@ -31,6 +31,8 @@ from llama_serving.config.reasons import CellReason, Reason
 from llama_serving.config.state import CellState, Phase
 from llama_serving.config.wording import clause, rough_seconds
 
+#: For so long a scheduler may say nothing of a pod before it is asked for.
+OVERLOOKED: Final = timedelta(seconds=30)
 #: How the runtime ends a container that it could not start.
 _NEVER_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
 #: Fields that limit the memory of our containers.
@@ -124,10 +126,20 @@ def explain_start(
         return stuck
     if pod.gated:  # no time in it: a group may wait long for room, and says so elsewhere
         return Explanation(Reason.POD_STARTING, sentences.pod_gated(pod.name), pod.group)
+    if _is_overlooked(pod, now):
+        waited = _span(now, pod.admitted or pod.created)
+        text = sentences.scheduler_silent(pod.name, scheduler=pod.scheduler, waited=waited)
+        return Explanation(Reason.UNSCHEDULABLE, text, pod.group)
     if not pod.node or pod.phase == "Pending":
         detail = sentences.pod_starting(pod.name, node=pod.node, waited=_span(now, pod.created))
         return _found(pod, now, prefix=prefix) or Explanation(Reason.POD_STARTING, detail, pod.group)
     return None
+
+
+def _is_overlooked(pod: PodView, now: datetime) -> bool:
+    """Return whether the scheduler of the spec has neither placed nor refused the pod for long."""
+    since = max(pod.created, pod.admitted or pod.created)
+    return bool(pod.scheduler) and not pod.node and pod.phase == "Pending" and now - since >= OVERLOOKED
 
 
 def _not_running(
@@ -141,6 +153,8 @@ def _not_running(
 
 def _unscheduled(pod: PodView, capacity: Capacity | None, now: datetime, *, prefix: str) -> Explanation:
     """Say what the scheduler has against the pod: a claim, its volume, or that there is no room."""
+    if missing := _missing_template(pod, now):
+        return missing
     causes = scheduler_causes(pod.unscheduled)
     if len(causes) == 1 and not causes[0].nodes and (said := explain_cause(causes[0], pod, now, prefix=prefix)):
         return said
@@ -152,6 +166,13 @@ def _unscheduled(pod: PodView, capacity: Capacity | None, now: datetime, *, pref
     shortage = pod_shortage(pod, capacity)
     text = sentences.pod_unscheduled(pod.name, cause_sentences.room_is_made(shortage) if pod.nominated else shortage)
     return Explanation(Reason.UNSCHEDULABLE, text, pod.group, passing=pod.nominated)
+
+
+def _missing_template(pod: PodView, now: datetime) -> Explanation | None:
+    """Say that the template is missing from which the pod's devices are claimed: the scheduler waits for the claim."""
+    absent = next((one for one in sorted(pod.findings.absent) if one.kind == CLAIM_TEMPLATE), None)
+    cause = absent and PodCause(CauseKind.OBJECT_MISSING, what=absent.kind, name=absent.name)
+    return explain_cause(cause, pod, now) if cause else None
 
 
 def _found(pod: PodView, now: datetime, *, prefix: str = OF_MODEL) -> Explanation | None:
@@ -222,8 +243,9 @@ def _cell(pod: PodView, snapshot: Snapshot, now: datetime) -> Explanation | None
     cell = answer.state
     if cell.phase is Phase.SERVING and (cell.stage != 0 or pod.ready):
         return None
+    named = _named_by(pod, cell, snapshot)
     text = sentences.stage_says(
-        pod.group, stage=pod.stage, node=pod.node, said=clause(cell.message, LONGEST), restarts=pod.restarts
+        pod.group, stage=named.stage, node=named.node, said=clause(cell.message, LONGEST), restarts=named.restarts
     )
     return Explanation(_cell_reason(cell), text + _strikes(cell, pod, snapshot, now=now), pod.group)
 
@@ -236,6 +258,13 @@ def _strikes(cell: CellState, pod: PodView, snapshot: Snapshot, *, now: datetime
     if is_spent(record, now):
         return node_sentences.stays_on_node()
     return node_sentences.strikes_so_far(strikes=round(weight(record, now)), needed=math.ceil(LEAVE_FROM))
+
+
+def _named_by(pod: PodView, cell: CellState, snapshot: Snapshot) -> PodView:
+    """Return the pod that the cell speaks of: a leader names what hangs on any stage of its group."""
+    stage = cell.hang.stage if cell.hang is not None and cell.reason is CellReason.ENGINE_HUNG else pod.stage
+    group = (pod.group, pod.pod_hash)
+    return next((one for one in snapshot.stages if (one.group, one.pod_hash) == group and one.stage == stage), pod)
 
 
 def _is_lost(node: str, capacity: Capacity | None) -> bool:

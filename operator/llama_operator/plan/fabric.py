@@ -4,8 +4,8 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import groups as sentences
-from llama_serving.config.fabric import SOCKET
 from llama_serving.config.reasons import Reason
+from llama_serving.config.state import NCCL_SOCKET
 
 
 def group_transports(group: Group) -> tuple[str, ...]:
@@ -23,7 +23,9 @@ def explain_fabrics(state: PlanState) -> tuple[Explanation, ...]:
 
 def _unused(group: Group) -> Explanation | None:
     nodes = {pod.node for pod in group.pods}
-    idle = {stage: cell.fabric for stage, cell in group.states.items() if cell.fabric and SOCKET in cell.transports}
+    idle = {
+        stage: cell.fabric for stage, cell in group.states.items() if cell.fabric and NCCL_SOCKET in cell.transports
+    }
     if len(nodes) < 2 or not idle:
         return None
     devices = sorted({name for names in idle.values() for name in names})

@@ -12,6 +12,7 @@ from llama_operator.api.v1alpha1.status import (
     RequeueState,
     RolloutStatus,
     StableTemplate,
+    StageResourcesStatus,
 )
 
 
@@ -27,6 +28,7 @@ class Persisted:
     autoscaling: AutoscalingStatus | None = None
     node_strikes: tuple[NodeStrikes, ...] = ()
     default_images: tuple[DefaultImages, ...] = ()
+    stage_resources: StageResourcesStatus | None = None
 
 
 def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
@@ -40,4 +42,5 @@ def persisted_state(status: LlamaDeploymentStatus) -> Persisted:
         autoscaling=status.autoscaling,
         node_strikes=status.node_strikes,
         default_images=status.default_images,
+        stage_resources=status.stage_resources,
     )

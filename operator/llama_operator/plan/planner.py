@@ -28,7 +28,7 @@ from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.plan.rehearsal.rehearsal import rehearsal_deletes
 from llama_operator.plan.rollout.decision import pending_rehearsal
-from llama_operator.plan.rollout.default_images import kept_default_images
+from llama_operator.plan.rollout.default_images import with_defaults_kept
 from llama_operator.plan.rollout.first_start import retry_pause
 from llama_operator.plan.rollout.policy import decision_changed, update_policy
 from llama_operator.plan.rollout.state_machine import Templates, advance, with_decided_hash
@@ -67,7 +67,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     unmade = explain_weights(state) + refused
     templates = Templates(desired, stable_template(state), most_severe(unmade))
     persisted = advance(before, templates, state)
-    persisted = replace(persisted, default_images=kept_default_images(persisted, desired, state.spec))
+    persisted = with_defaults_kept(persisted, desired, state.spec)
     policy = update_policy(before, templates, state)
     if policy and decision_changed(before, persisted):
         policy = replace(policy, may_disrupt=False)

@@ -145,6 +145,7 @@ class Simulation:
                 requeues=self.persisted.requeues,
                 autoscaling=self.persisted.autoscaling,
                 default_images=self.persisted.default_images,
+                stage_resources=self.persisted.stage_resources,
             ),
             pods=(*pods, _gateway()),
             children=(_deployment(), *self.files.values()),

@@ -73,6 +73,7 @@ def deployment_status(
         requeues=plan.persisted.requeues,
         node_strikes=plan.persisted.node_strikes,
         default_images=plan.persisted.default_images,
+        stage_resources=plan.persisted.stage_resources,
         conditions=_conditions(report, first),
     )
 

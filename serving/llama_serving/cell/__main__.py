@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from llama_serving.cell.devices.check import DeviceCheck, DriverReader
 from llama_serving.cell.policy.devices import device_needs
+from llama_serving.cell.ray.engine_cache import EngineCache, choose_cache
 from llama_serving.cell.ray.nccl_log import NcclLogs
 from llama_serving.cell.ray.process import RayProcess
 from llama_serving.cell.shared.engine_device import image_refusal
@@ -34,6 +36,9 @@ from llama_serving.cell.supervisor.refused import RefusedRole
 from llama_serving.cell.supervisor.role import Role
 from llama_serving.cell.supervisor.weights_check import WeightsCheck
 from llama_serving.cell.supervisor.worker import WorkerRole
+from llama_serving.cell.watch.latest import Latest
+from llama_serving.cell.watch.ports import Linux
+from llama_serving.cell.watch.watch import HangWatch
 from llama_serving.config import names
 
 logger = logging.getLogger("llama_serving.cell")
@@ -53,7 +58,10 @@ def main(argv: list[str]) -> int:
         logger.error("%s", error)
         return _BAD_CONFIG
     control = ControlDir(me, folder=options.control, links=Path(LINKS))
-    code, message = asyncio.run(_serve(me, control))
+    cache = choose_cache(me)
+    if cache.fault:
+        logger.warning("%s", cache.fault)
+    code, message = asyncio.run(_serve(me, control, cache))
     if code != 0:
         write_termination_log(options.termination_log, message)
     return code
@@ -68,11 +76,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _serve(me: Identity, control: Control) -> tuple[int, str]:
+async def _serve(me: Identity, control: Control, cache: EngineCache) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
+        watch = _watch(me, session)
         connections = NcclLogs() if me.config.layout.device == "gpu" else None
-        role = _role(me, session, control)
-        supervisor = Supervisor(me, role, control=control, clock=time.monotonic, connections=connections)
+        role = _role(me, session, control=control, watch=watch, cache=cache)
+        supervisor = Supervisor(
+            me, role, control=control, watch=watch, clock=time.monotonic, cache=cache, connections=connections
+        )
         loop = asyncio.get_running_loop()
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, supervisor.request_stop)
@@ -81,7 +92,7 @@ async def _serve(me: Identity, control: Control) -> tuple[int, str]:
                 _listening(state_app(supervisor, token=me.token), me.ip, names.PORT_STATE)
             )
             if me.is_leader:
-                await listeners.enter_async_context(_showing_metrics(me, session))
+                await listeners.enter_async_context(_showing_metrics(me, session, watch))
             return await supervisor.run(), supervisor.state().message
 
 
@@ -97,10 +108,10 @@ async def _listening(app: web.Application, host: str, port: int) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def _showing_metrics(me: Identity, session: aiohttp.ClientSession) -> AsyncIterator[None]:
+async def _showing_metrics(me: Identity, session: aiohttp.ClientSession, watch: HangWatch) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as listener:
         try:
-            app = metrics_app(_engine(me, session).metrics)
+            app = metrics_app(_engine(me, session).metrics, watch.reading)
             await listener.enter_async_context(_listening(app, me.ip, names.PORT_METRICS))
         except OSError as error:  # who scrapes nothing is told; a model that serves does not end for it
             logger.warning("the engine's metrics cannot be read: %s", error)
@@ -111,10 +122,24 @@ def _engine(me: Identity, session: aiohttp.ClientSession) -> EngineClient:
     return EngineClient(session, host=me.ip, served_name=me.config.weights.served_name)
 
 
-def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Role:
+def _watch(me: Identity, session: aiohttp.ClientSession) -> HangWatch:
+    """Return the watch of this stage: the leader asks its replica and all other stages, a worker its leader."""
+    stages, engine = StageClient(session), _engine(me, session)
+    asked = [stage for stage in range(me.stages) if stage != me.stage] if me.is_leader else [0]
+    others = {
+        stage: Latest(functools.partial(stages.last_state, me.config.stage_hosts[stage]), clock=time.monotonic)
+        for stage in asked
+    }
+    replica = Latest(engine.state, clock=time.monotonic) if me.is_leader else None
+    return HangWatch(me, system=Linux(), clock=time.monotonic, others=others, replica=replica)
+
+
+def _role(
+    me: Identity, session: aiohttp.ClientSession, *, control: Control, watch: HangWatch, cache: EngineCache
+) -> Role:
     if refusal := image_refusal(me.config):
         return RefusedRole(refusal)
-    ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ)
+    ray = RayProcess(me, temp=RAY_TEMP, shared_memory=SHARED_MEMORY, environment=os.environ, cache=cache)
     weights = WeightsCheck(lambda: Path(desired_weights(me.config, control.desired_state()).path), clock=time.monotonic)
     cluster = RayClient(session, host=me.ip, token=me.token)
     stages = StageClient(session)
@@ -130,6 +155,7 @@ def _role(me: Identity, session: aiohttp.ClientSession, control: Control) -> Rol
             stages=stages,
             log=EngineLog(RAY_TEMP),
             devices=devices,
+            watch=watch,
         )
     return WorkerRole(me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, devices=devices)
 

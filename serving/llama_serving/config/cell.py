@@ -3,11 +3,13 @@
 The operator writes one ``CellConfig`` per group into a ConfigMap; every stage mounts it at ``names.CELL_CONFIG_PATH``.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 EngineOption = bool | int | float | str
+
+_HUGE_PAGES: Final = "hugepages-"
 
 
 class Frozen(BaseModel):
@@ -65,5 +67,16 @@ class CellConfig(Frozen):
     engine_options: dict[str, EngineOption] = Field(default_factory=dict, description="further vLLM engine arguments")
     cpus_per_stage: int = Field(default=1, ge=1, description="CPUs of a stage, which its ranks share as threads")
     timeouts: CellTimeouts = CellTimeouts()
+    cache_key: str = Field(
+        default="", description="of what compiled code depends on, a part of a path; empty: caches lie in the pod"
+    )
     extra_resources: tuple[str, ...] = Field(default=(), description="extended resources beside the devices, by name")
     staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")
+
+    @property
+    def fabric(self) -> tuple[str, ...]:
+        """Name the network devices among ``extra_resources``: the pod asked for a faster network between nodes.
+
+        All but huge pages, which drivers of such a network also want.
+        """
+        return tuple(sorted(name for name in self.extra_resources if not name.startswith(_HUGE_PAGES)))

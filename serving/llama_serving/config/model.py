@@ -26,8 +26,26 @@ QUANTIZATION_FAMILIES: Final = (
     ("gptq", "auto_gptq", "gptq_marlin"),
 )
 
+#: Those whose weights are swapped in a running engine: a test reloads each of them and compares it, bit for bit, with a
+#: fresh load. Weights of any other method get an engine of their own.
+SWAPPABLE_QUANTIZATION: Final = (
+    "compressed-tensors", "fp8", "fbgemm_fp8", "awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin",
+)  # fmt: skip
+
+#: What the engine calls whole weights that it quantizes itself, as ``quantization: fp8`` asks it to.
+ONLINE_QUANTIZATION: Final = "online"
+
 #: Methods that the engine takes from the weights whatever it was asked for.
 SELF_DESCRIBED_QUANTIZATION: Final = ("auto-round", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
+
+
+def unswappable_quantization(stored: str, *, asked: str | None) -> str:
+    """Return the method that keeps weights from being swapped in a running engine; empty where nothing does.
+
+    ``stored`` is the method of the weights, empty where they are whole; ``asked`` is the engine's ``quantization``.
+    """
+    method = stored or (ONLINE_QUANTIZATION if asked else "")
+    return "" if not method or method in SWAPPABLE_QUANTIZATION else method
 
 
 class ModelFacts(Frozen):

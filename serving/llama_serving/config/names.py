@@ -83,11 +83,14 @@ CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of 
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
 MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
+CACHE_MOUNT: Final = "/cache"  # what the engine compiled, where that outlives the pod
 MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files of the model, without its weights
 
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
+# Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
+ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
 
 # Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
 EXIT_REFUSED: Final = 3
@@ -104,6 +107,11 @@ ROUTE_METRICS: Final = "/metrics"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"
+
+
+def url_host(address: str) -> str:
+    """Return the host part of a URL or of host:port: an IPv6 address needs brackets."""
+    return f"[{address}]" if ":" in address else address
 
 
 def weights_path(digest: str) -> str:

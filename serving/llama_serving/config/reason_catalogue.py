@@ -182,6 +182,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry(word=Reason.ENGINE_FAILED, severity=_FAILED, rolls_back=True, form="group N stage K on NODE: LAST ERROR",
           meaning="the engine started and failed; it is tried again",
           remedy="its last error is in the message; `kubectl logs` of the leader has the rest"),
+    Entry(word=Reason.ENGINE_HUNG, severity=_FAILED,
+          form="group N stage K on NODE: rank N is stopped (state T) for N s, N s after step N; it is ended and starts"
+               " again",
+          meaning="a process of the group does nothing although work waits for it: it is ended, and its group is out"
+                  " of rotation until the engine has started again",
+          remedy="wait; where it comes back on one node, look at that node's kernel log and devices"),
     Entry(word=Reason.ENGINE_UNHEALTHY, severity=_FAILED,
           form="group N stage K on NODE: the engine has not answered for N s, with N requests in flight",
           meaning="the engine answered once and does not now; it is started again",

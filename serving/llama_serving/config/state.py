@@ -1,12 +1,16 @@
 """What a stage says of itself on ``GET :8080/llama/state``, from its first second on. Read by the operator."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
 from llama_serving.config.desired import Measurement, StagingState, SwapState
 from llama_serving.config.reasons import CellReason
+
+#: What NCCL takes between nodes where it finds nothing faster: TCP.
+NCCL_SOCKET: Final = "NET/Socket"
 
 
 class Phase(StrEnum):
@@ -18,6 +22,38 @@ class Phase(StrEnum):
     SERVING = "serving"  # leader: the engine has answered; worker: it is part of the leader's cluster
     FAILED = "failed"  # will not get better without a change of spec, weights or node; the reason says why
     DRAINING = "draining"  # SIGTERM: no new requests, those in flight end
+
+
+class RankProgress(Frozen):
+    """What one rank of a stage did last, as its supervisor sees it. Counters begin with each engine."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rank: int = Field(ge=0)
+    pid: int = Field(description="in its pod")
+    step: int = Field(default=0, ge=0, description="steps of the model that it has begun")
+    begun: int = Field(
+        default=0, ge=0, description="calls of the engine that it has begun; ranks can be compared by it"
+    )
+    ended: int = Field(default=0, ge=0, description="calls of the engine that it has ended")
+    doing: str = Field(default="", description="the call that it is in, or was in last")
+    seconds_ago: float = Field(default=0, ge=0, description="since it last began or ended a call")
+    longest_seconds: float = Field(default=0, ge=0, description="the longest call so far, loads left out")
+    quiet_seconds: float = Field(
+        default=0, ge=0, description="for how long it was watched without a call, computing or waiting for a core"
+    )
+
+
+class Hang(Frozen):
+    """A process that does nothing although it should."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stage: int = Field(ge=0)
+    process: str = Field(description="in words: rank 3, the engine core")
+    pid: int = Field(description="in the pod of its stage")
+    message: str = Field(description="one clause with numbers: what it did last, and since when it does nothing")
+    outage: bool = Field(default=True, description="false: the engine serves without it")
 
 
 class CellState(Frozen):
@@ -51,7 +87,16 @@ class CellState(Frozen):
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
     swap: SwapState | None = Field(default=None, description="leader: the last weight swap")
     measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
+    cache_fault: str = Field(
+        default="", description="why the engine's caches do not lie where engine.cache says; empty: they do, or none is"
+    )
     tokens_per_second: float | None = Field(default=None, description="leader: that one request gets, measured")
+    work_due: bool = Field(default=False, description="leader: the engine has requests, or owes the replica an answer")
+    ranks: tuple[RankProgress, ...] = Field(default=(), description="heartbeat of the ranks on this stage")
+    hang: Hang | None = Field(
+        default=None,
+        description="what hangs on this stage; said by the leader, on any; until the engine is replaced",
+    )
     transports: tuple[str, ...] = Field(
         default=(), description="what NCCL took between this stage's ranks and others, such as NET/IB/GDRDMA"
     )

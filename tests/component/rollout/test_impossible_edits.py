@@ -46,7 +46,8 @@ class Story:
         self.world = World(self.spec)
         self.world.nodes.scheduler = FakeScheduler(self.world.cluster)
         self.world.cluster.nodes = [node(f"node-{number}") for number in range(2)]
-        give_claim(self.world, "weights")
+        for kind in ("PersistentVolumeClaim", "ResourceClaimTemplate"):
+            give(self.world, kind, "weights")
         if self.edit.trouble and self.edit.trouble.step == "nodes" and self.edit.before:
             for one in self.world.cluster.nodes:
                 one["spec"] = {"taints": [dict(TAINT)]}
@@ -150,12 +151,14 @@ def begin_trouble(world: World, trouble: Trouble | None) -> None:
     elif trouble.step == "weights":
         reason, _, message = trouble.said.partition(": ")
         nodes.unread_weights[trouble.seen] = (reason, message)
+    elif trouble.step == "scheduler":
+        nodes.absent_schedulers.add(trouble.seen)
     elif trouble.seen == "cordon":
         cordon(world)
 
 
-def give_claim(world: World, name: str) -> None:
-    world.cluster.give("PersistentVolumeClaim", name, status={"phase": "Bound"})
+def give(world: World, kind: str, name: str) -> None:
+    world.cluster.give(kind, name, status={"phase": "Bound"})
 
 
 def cordon(world: World) -> None:
@@ -168,8 +171,9 @@ def end_trouble(world: World) -> None:
     world.cluster.admission = Admission("never in an object", "")
     for table in (world.nodes.missing_images, world.nodes.unread_weights):
         table.clear()
-    give_claim(world, "nope")
-    world.cluster.give("Secret", "nope")
+    world.nodes.absent_schedulers.clear()
+    for kind in ("PersistentVolumeClaim", "ResourceClaimTemplate", "Secret"):
+        give(world, kind, "nope")
     for one in world.cluster.nodes or ():
         one.pop("spec", None)
     assert world.cluster.nodes is not None

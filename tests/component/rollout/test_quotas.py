@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llama_operator.preview.scenario import merged
-from tests.component.rollout.test_impossible_edits import give_claim, node
+from tests.component.rollout.test_impossible_edits import give, node
 from tests.fakes.quota import FakeQuota
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.world import KEY, World, spec_of
@@ -31,7 +31,7 @@ class Team:
         self.world = World(self.spec)
         self.world.nodes.scheduler = FakeScheduler(self.world.cluster)
         self.world.cluster.nodes = [node(f"node-{number}") for number in range(6)]
-        give_claim(self.world, "weights")
+        give(self.world, "PersistentVolumeClaim", "weights")
         self.least = self.groups
 
     async def begin(self) -> None:

@@ -308,6 +308,23 @@ ENGINE: Final = (
         "(maxConcurrentRequests is 64)",
         engine={"maxNumBatchedTokens": 32},
     ),
+    _spec("compiled code nowhere", "engine.cache needs either claimName or onStagingClaim", engine={"cache": {}}),
+    _spec(
+        "compiled code in two places",
+        "engine.cache needs either claimName or onStagingClaim",
+        staging={"sharedClaimName": "weights"},
+        engine={"cache": {"claimName": "code", "onStagingClaim": True}},
+    ),
+    _spec(
+        "compiled code on a claim that goes",
+        "engine.cache.onStagingClaim needs staging.sharedClaimName",
+        engine={"cache": {"onStagingClaim": True}},
+    ),
+    _spec(
+        "compiled code in a claim of no name",
+        "engine.cache.claimName must be the name of a PersistentVolumeClaim",
+        engine={"cache": {"claimName": "Code_1"}},
+    ),
     _spec("seed that overflows", "less than or equal to 4294967295", engine={"seed": 4_294_967_296}),
 )
 

@@ -165,6 +165,39 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
                 "labels": {"team": "", "app.kubernetes.io/part-of": "chat", "kueue.x-k8s.io/queue-name": "a"}
             }
         },
+        {"device": {"extra": {"rdma/hca_a": 64, "vpc.amazonaws.com/efa": "32", "hugepages-2Mi": "5Gi"}}},
+        {"device": {"extra": {"nvidia.com/hostdev": 1, "openshift.io/rail_0": 1}, "ipcLock": True}},
+        {"device": {"extra": {"networking.gke.io.networks/rdma-0": 1, "amd.com/nic": 1, "aliyun/erdma": 1}}},
+        {"device": {"resource": "cpu", "claimTemplate": "gpus.v1"}},
+        {"engine": {"nccl": {"NCCL_IB_HCA": "=mlx5_0:1,mlx5_1:1", "NCCL_IB_GID_INDEX": 3, "NCCL_IB_DISABLE": "0"}}},
+        {"engine": {"nccl": {"NCCL_SOCKET_IFNAME": "=eth0", "GLOO_SOCKET_IFNAME": "^docker0,lo", "UCX_TLS": "rc,tcp"}}},
+        {"engine": {"nccl": {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_NET": "AWS Libfabric"}}},
+        {"network": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rail0, rail1@net2"}}},
+        {
+            "network": {
+                "annotations": {
+                    "networking.gke.io/default-interface": "eth0",
+                    "networking.gke.io/interfaces": '[{"interfaceName":"eth0","network":"default"}, '
+                    '{"interfaceName":"eth1","network":"rdma-0"}]',
+                }
+            }
+        },
+        {"placement": {"runtimeClassName": "nvidia", "schedulerName": "my-scheduler"}},
+        {"placement": {"stagesTogether": "nvidia.com/gpu.clique", "groupsApart": "topology.kubernetes.io/zone"}},
+        {
+            "placement": {
+                "nodeAffinity": {
+                    "required": [
+                        {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["a", ""]}]},
+                        {"matchExpressions": [{"key": "generation", "operator": "Gt", "values": ["-1"]}]},
+                    ],
+                    "preferred": [{"weight": 100, "matchExpressions": [{"key": "a.io/b", "operator": "DoesNotExist"}]}],
+                }
+            }
+        },
+        {"model": {"source": "s3://models/llama", "serviceAccountName": "model-reader"}},
+        {"resources": {"sharedMemory": "64Gi"}},
+        {"podTemplate": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"}}},
         {"podTemplate": {"annotations": {"sidecar.istio.io/inject": "false", "a": "x" * 16_384}}},
         {"podTemplate": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}},
         {"gateway": {"podTemplate": {"labels": {"sidecar.istio.io/inject": "true"}}}},

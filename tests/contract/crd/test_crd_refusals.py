@@ -9,11 +9,13 @@ import pytest
 import yaml
 
 from tests.contract.apiserver import CRDS, ApiServer
+from tests.contract.crd.bad_fabric_inputs import BAD_FABRIC_INPUTS
 from tests.contract.crd.bad_inputs import BAD_INPUTS, VALID, VALID_WEIGHTS, BadInput, merged
 
 pytestmark = pytest.mark.apiserver
 
 RESOURCES = "llamadeployments,llamaweights"
+ALL = (*BAD_INPUTS, *BAD_FABRIC_INPUTS)
 SENTENCE = re.compile(
     r'^Error from server \(\w+\): error when \w+ "([^"]+)": (.*?)(?=^Error from server|\Z)', re.M | re.S
 )
@@ -24,7 +26,7 @@ SENTENCE = re.compile(
 def refusals(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What kubectl says to each bad input, by its name; one that the API server takes is not there."""
     created = refusals_of_creations(apiserver, tmp_path_factory.mktemp("bad"))
-    changes = {bad.name: refusal_of_a_change(apiserver, bad) for bad in BAD_INPUTS if bad.before is not None}
+    changes = {bad.name: refusal_of_a_change(apiserver, bad) for bad in ALL if bad.before is not None}
     return created | {name: said for name, said in changes.items() if said}
 
 
@@ -33,7 +35,7 @@ def refusals_of_creations(apiserver: ApiServer, folder: Path) -> dict[str, str]:
 
     Each has a name of its own, so that one which is taken changes nothing for the others.
     """
-    files = {folder / f"{number:03}.yaml": bad for number, bad in enumerate(BAD_INPUTS) if bad.before is None}
+    files = {folder / f"{number:03}.yaml": bad for number, bad in enumerate(ALL) if bad.before is None}
     for file, bad in files.items():
         named = merged(bad.base, {"metadata": {"name": f"{bad.base['metadata']['name']}-{file.stem}"}})
         file.write_text(yaml.safe_dump(merged(named, bad.patch)))
@@ -57,7 +59,7 @@ def test_the_object_that_is_made_bad_is_good(apiserver: ApiServer) -> None:
     apiserver.run("delete", RESOURCES, "--all")
 
 
-@pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
+@pytest.mark.parametrize("bad", ALL, ids=lambda bad: bad.name)
 def test_refused_with_its_sentence(refusals: dict[str, str], bad: BadInput) -> None:
     assert bad.name in refusals, "the API server took it, or kubectl has another form for its refusal"
     assert bad.expect in refusals[bad.name]
@@ -81,5 +83,5 @@ def test_every_rule_has_refused_something(refusals: dict[str, str]) -> None:
 
 
 def test_names_in_the_table_are_unique_and_many() -> None:
-    names = [bad.name for bad in BAD_INPUTS]
+    names = [bad.name for bad in ALL]
     assert len(set(names)) == len(names) >= 40

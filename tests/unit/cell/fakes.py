@@ -12,7 +12,7 @@ from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagedWeights, StagingState
-from llama_serving.config.state import CellState
+from llama_serving.config.state import CellState, Hang, RankProgress
 
 
 @dataclass
@@ -129,6 +129,35 @@ class FakeControl:
 
     def staging(self) -> StagingState | None:
         return self.staging_now
+
+
+@dataclass
+class FakeWatch:
+    """The watch of a stage that has found what a test says."""
+
+    hang: Hang | None = None
+    ranks: tuple[RankProgress, ...] = ()
+    age: float = 0.0
+    work_due: bool = False
+    computing: bool = False
+    last_replica: ReplicaState | None = None
+    gives_up: str = ""
+    fails: Exception | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def outage(self) -> Hang | None:
+        return self.hang if self.hang is not None and self.hang.outage else None
+
+    async def run(self) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
 
 
 @dataclass

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.supervisor.leader import LeaderRole
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.worker import WorkerRole
@@ -18,6 +19,7 @@ from tests.unit.cell.fakes import (
     FakeRay,
     FakeStages,
     FakeTransports,
+    FakeWatch,
     FakeWeights,
     replica,
 )
@@ -39,8 +41,10 @@ class Leader:
     log: FakeLog = field(default_factory=FakeLog)
     control: FakeControl = field(default_factory=FakeControl)
     stages: FakeStages = field(default_factory=FakeStages)
+    watch: FakeWatch = field(default_factory=FakeWatch)
     config: dict[str, Any] = field(default_factory=dict)
     assets: dict[str, dict[str, str]] = field(default_factory=dict)
+    cache: EngineCache = NO_CACHE
     transports: FakeTransports | None = None
 
     def __post_init__(self) -> None:
@@ -55,11 +59,19 @@ class Leader:
             stages=self.stages,
             log=self.log,
             devices=self.devices,
+            watch=self.watch,
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role
         self.supervisor = Supervisor(
-            me, role, control=self.control, clock=self.clock, period=0, connections=self.transports
+            me,
+            role,
+            control=self.control,
+            watch=self.watch,
+            clock=self.clock,
+            period=0,
+            cache=self.cache,
+            connections=self.transports,
         )
 
     async def looks(self, number: int = 1) -> CellState:
@@ -84,10 +96,12 @@ class Worker:
     ray: FakeRay = field(default_factory=FakeRay)
     cluster: FakeCluster = field(default_factory=FakeCluster)
     stages: FakeStages = field(default_factory=FakeStages)
+    watch: FakeWatch = field(default_factory=FakeWatch)
     weights: FakeWeights = field(default_factory=FakeWeights)
     devices: FakeDevices = field(default_factory=FakeDevices)
     control: FakeControl = field(default_factory=FakeControl)
     config: dict[str, Any] = field(default_factory=dict)
+    cache: EngineCache = NO_CACHE
 
     def __post_init__(self) -> None:
         me = identity(1, **self.config)
@@ -101,7 +115,9 @@ class Worker:
             devices=self.devices,
         )
         self.role = role
-        self.supervisor = Supervisor(me, role, control=self.control, clock=self.clock, period=0)
+        self.supervisor = Supervisor(
+            me, role, control=self.control, watch=self.watch, clock=self.clock, period=0, cache=self.cache
+        )
 
     async def looks(self, number: int = 1) -> CellState:
         """So many turns of the loop, half a second apart; the state afterwards."""

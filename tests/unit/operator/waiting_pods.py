@@ -20,6 +20,7 @@ VOLUMES: list[dict[str, Any]] = [
     {"name": "tmp", "emptyDir": {}},
 ]
 SHARED = [{"name": "weights", "persistentVolumeClaim": {"claimName": "fast"}}]
+COMPILED = [{"name": "cache", "persistentVolumeClaim": {"claimName": "code"}}]
 OWN = [{"name": "weights", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]
 
 

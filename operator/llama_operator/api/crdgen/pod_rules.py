@@ -7,7 +7,7 @@ from typing import Final
 
 from llama_operator.api.crdgen.patterns import NAME, QUALIFIED_NAME, matches
 from llama_operator.api.crdgen.rules import Rule, one_of
-from llama_serving.config.names import API_GROUP, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
+from llama_serving.config.names import API_GROUP, DNS_SUBDOMAIN, LABEL_COMPONENT, LABEL_MANAGED_BY, MANAGED_BY
 
 #: Bytes of keys and values of all annotations. A pod may have 262144; two of these and the operator's own fit.
 MOST_BYTES: Final = 65_536
@@ -16,6 +16,19 @@ MOST_BYTES: Final = 65_536
 _FOR_USERS: Final = ("app.kubernetes.io", "cluster-autoscaler.kubernetes.io", "kubectl.kubernetes.io")
 #: Keys that the operator sets, or that a ReplicaSet selects by.
 _TAKEN: Final = (LABEL_COMPONENT, LABEL_MANAGED_BY, "pod-template-hash")
+
+#: By which Multus gives a pod more interfaces.
+MULTUS: Final = "k8s.v1.cni.cncf.io/networks"
+#: By which Multus takes another network for the interface that all NetworkPolicies are about.
+_MULTUS_DEFAULT: Final = "v1.multus-cni.io/default-network"
+_GKE_INTERFACES: Final = "networking.gke.io/interfaces"
+_GKE_DEFAULT: Final = "networking.gke.io/default-interface"
+_NETWORK_KEYS: Final = (MULTUS, _GKE_INTERFACES, _GKE_DEFAULT)
+
+_INTERFACE: Final = "[a-z][a-z0-9_.-]{0,14}"
+_ATTACHMENT: Final = f"{DNS_SUBDOMAIN}(@{_INTERFACE})?"
+_PAIR: Final = f'"(interfaceName|network)" *: *"{DNS_SUBDOMAIN}"'
+_GKE_INTERFACE: Final = f"[{{] *{_PAIR} *, *{_PAIR} *[}}]"
 
 
 def _key_rules(field: str) -> tuple[Rule, ...]:
@@ -59,6 +72,37 @@ def label_rules(field: str) -> tuple[Rule, ...]:
     )
 
 
+def _of(key: str, form: str) -> str:
+    """CEL: the value of this key has the form, where it is there."""
+    return f"!('{key}' in self) || " + matches(form, f"self['{key}']")
+
+
+def _multus_rule(field: str) -> Rule:
+    """Return that Multus' networks are named alone: with a namespace they could be those of others."""
+    return Rule(
+        _of(MULTUS, f"{_ATTACHMENT}( *, *{_ATTACHMENT})*"),
+        f"{field}: {MULTUS} must be names of networks of the same namespace, such as rail0,rail1 or rail0@net1, "
+        "without a namespace and not as JSON",
+    )
+
+
+def network_rules(field: str) -> tuple[Rule, ...]:
+    """Return the rules of annotations that give a pod more networks; ``field`` is what the user calls them."""
+    return (
+        Rule(
+            f"self.all(key, key in {one_of(_NETWORK_KEYS)})",
+            f"{field} must have keys of {', '.join(_NETWORK_KEYS)}: other annotations go into podTemplate.annotations",
+        ),
+        _multus_rule(field),
+        Rule(
+            _of(_GKE_INTERFACES, f"[[] *{_GKE_INTERFACE}( *, *{_GKE_INTERFACE})* *[]]"),
+            f"{field}: {_GKE_INTERFACES} must be a list of interfaces, such as "
+            '[{"interfaceName":"eth0","network":"default"},{"interfaceName":"eth1","network":"rdma-0"}]',
+        ),
+        Rule(_of(_GKE_DEFAULT, "eth0"), f"{field}: {_GKE_DEFAULT} must be eth0, by which the stages of a group talk"),
+    )
+
+
 def annotation_rules(field: str) -> tuple[Rule, ...]:
     """Return the rules of annotations; ``field`` is what the user calls them."""
     size = "self.map(key, size(bytes(key)) + size(bytes(self[key]))).sum()"
@@ -67,5 +111,10 @@ def annotation_rules(field: str) -> tuple[Rule, ...]:
         Rule(
             f"size(self) == 0 || {size} <= {MOST_BYTES}",
             f"{field} must have at most {MOST_BYTES} bytes in all keys and values: put larger data into a ConfigMap",
+        ),
+        _multus_rule(field),
+        Rule(
+            f"!('{_MULTUS_DEFAULT}' in self)",
+            f"{field} must not have {_MULTUS_DEFAULT}: the NetworkPolicies of a group are about the cluster's network",
         ),
     )

@@ -46,6 +46,18 @@ def _rfc3339(value: datetime) -> str:
 # A Kubernetes quantity: "500m", "16Gi" or a plain integer. Held as text; see quantity.parse for its number.
 Quantity = Annotated[str, BeforeValidator(_number_to_text), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 
+# A short text that a user may write as a number: ``NCCL_IB_GID_INDEX: 3`` and ``"3"`` mean the same.
+ShortText = Annotated[
+    str,
+    BeforeValidator(_number_to_text),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 128}),
+]
+
+# An amount in a map: a Quantity whose length is bounded, so that the API server can bound the cost of the rules.
+Amount = Annotated[
+    str, BeforeValidator(_number_to_text), WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 24})
+]
+
 # A moment; written in whole seconds.
 Timestamp = Annotated[
     AwareDatetime,

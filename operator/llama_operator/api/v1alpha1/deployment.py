@@ -11,7 +11,7 @@ from llama_operator.api.v1alpha1.engine import EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewaySpec
 from llama_operator.api.v1alpha1.images import ImagesSpec
 from llama_operator.api.v1alpha1.model import ModelSpec
-from llama_operator.api.v1alpha1.placement import PlacementSpec, PodMetadata
+from llama_operator.api.v1alpha1.placement import NetworkSpec, PlacementSpec, PodMetadata
 from llama_operator.api.v1alpha1.rollout import RolloutSpec
 from llama_operator.api.v1alpha1.sharding import DeviceSpec, DType, ShardingSpec, StageResources
 from llama_operator.api.v1alpha1.staging import StagingSpec
@@ -73,11 +73,23 @@ _ACROSS: Final = (
         field="autoscaling.target.inFlightPerGroup",
     ),
     Rule(
+        "!has(self.engine.cache) || !self.engine.cache.onStagingClaim || self.staging.sharedClaimName != ''",
+        "engine.cache.onStagingClaim needs staging.sharedClaimName: every other volume of staging goes with its pod; "
+        "set it, or name a claim with engine.cache.claimName",
+        field="engine.cache.onStagingClaim",
+    ),
+    Rule(
         "!has(self.autoscaling) || self.autoscaling.warmGroups == 0 || has(self.staging.volumeClaimTemplate)",
         "autoscaling.warmGroups needs staging.volumeClaimTemplate: only a claim of its own keeps weights without its "
         "pod",
         shown="warmGroups is {self.autoscaling.warmGroups}",
         field="autoscaling.warmGroups",
+    ),
+    Rule(
+        "!self.network.annotations.exists(key, key in self.podTemplate.annotations)",
+        "podTemplate.annotations must not have a key of network.annotations, since a pod gets its networks only when "
+        "it is made: remove it from podTemplate.annotations",
+        field="podTemplate.annotations",
     ),
 )
 
@@ -112,6 +124,7 @@ class LlamaDeploymentSpec(ApiModel):
     )
     resources: StageResources = Field(default=StageResources(), description="CPU and memory of a stage pod.")
     placement: PlacementSpec = Field(default=PlacementSpec(), description="Where stage pods may run.")
+    network: NetworkSpec = Field(default=NetworkSpec(), description="Further networks of the stage pods.")
     staging: StagingSpec = Field(
         default=StagingSpec(), description="The volume for weights that are downloaded into the stage pods."
     )

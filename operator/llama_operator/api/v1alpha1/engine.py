@@ -9,9 +9,12 @@ from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
+from llama_operator.api.crdgen.nccl_rules import NCCL_RULES
+from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import parse_bytes, quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
-from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_operator.api.v1alpha1.base import ApiModel, Quantity, ShortText
+from llama_serving.config.names import DNS_SUBDOMAIN
 
 EngineValue = bool | int | float | str
 
@@ -26,6 +29,35 @@ _SHARE: Final = Rule(
     "self >= 0.1 && self <= 0.98",
     "engine.gpuMemoryUtilization must lie between 0.1 and 0.98: the rest is for what the engine does not count",
 )
+
+
+_ONE_PLACE: Final = Rule(
+    "(self.claimName != '') != self.onStagingClaim",
+    "engine.cache needs either claimName or onStagingClaim: true; without engine.cache the caches go with the pod",
+    field="claimName",
+)
+
+_CACHE_CLAIM: Final = Rule(
+    f"self == '' || {matches(DNS_SUBDOMAIN)}",
+    "engine.cache.claimName must be the name of a PersistentVolumeClaim: lower-case letters, digits, '-' and '.'",
+)
+
+
+class EngineCache(ApiModel):
+    """The volume for what an engine compiles at its start, so that the next start finds it."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_ONE_PLACE))
+
+    claim_name: str = Field(
+        default="",
+        max_length=253,
+        description="A claim for the caches of all stage pods; ReadWriteMany where these run on several nodes. Who may "
+        "write to it can run code in the engines.",
+        json_schema_extra=rules(_CACHE_CLAIM),
+    )
+    on_staging_claim: bool = Field(
+        default=False, description="Keep the caches on the claim of staging.sharedClaimName, beside the weights."
+    )
 
 
 class EngineSpec(ApiModel):
@@ -67,9 +99,20 @@ class EngineSpec(ApiModel):
     seed: int | None = Field(
         default=None, ge=0, le=4_294_967_295, description="Seed of sampling for requests that bring none."
     )
+    nccl: dict[str, ShortText] | None = Field(
+        default=None,
+        description="Variables of NCCL, UCX and Gloo for the engine's processes, from the list in "
+        "docs/how-to/fabrics.md, such as NCCL_IB_HCA: mlx5.",
+        json_schema_extra=rules(*NCCL_RULES, maxProperties=32),
+    )
+    cache: EngineCache | None = Field(
+        default=None,
+        description="Where compiled code outlives its pod: a start on GPUs then takes it from there. If absent, it "
+        "goes with the pod.",
+    )
 
     def options(self) -> dict[str, EngineValue]:
         """Return the options that are set, under the engine's names for them; sizes in bytes."""
-        options = self.model_dump(exclude_none=True)
+        options = self.model_dump(exclude_none=True, exclude={"nccl", "cache"})  # of the pod, no arguments
         memory = options.pop("kv_cache_memory", None)
         return options if memory is None else {**options, "kv_cache_memory_bytes": parse_bytes(memory)}

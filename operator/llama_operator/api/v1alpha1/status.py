@@ -181,11 +181,23 @@ class StableTemplate(ApiModel):
 
 
 class DefaultImages(ApiModel):
-    """Default images of the operator that the pods of a template take, also under a newer operator."""
+    """Default images and derived sizes that the pods of a template take, also under a newer operator."""
 
     template_hash: str = Field(description="Hash of what makes a pod different, without its weights.")
     serving: str = Field(default="", description="Image of the stage pods; empty where the spec named it.")
     stager: str = Field(default="", description="Image of the stager in them; empty where the spec named it.")
+    cpu: str = Field(default="", description="CPU that was derived; empty where the spec named it.")
+    memory: str = Field(default="", description="Memory that was derived; empty where the spec named it.")
+    shared_memory: str = Field(default="", description="Shared memory that was derived; empty where the spec named it.")
+
+
+class StageResourcesStatus(ApiModel):
+    """What a stage pod has of its node."""
+
+    cpu: str = Field(description="CPU cores.")
+    memory: str = Field(description="Memory, shared memory included.")
+    shared_memory: str = Field(description="Size of /dev/shm.")
+    derived: tuple[str, ...] = Field(default=(), description="Those that spec.resources does not set.")
 
 
 class Baseline(ApiModel):
@@ -292,7 +304,11 @@ class LlamaDeploymentStatus(ApiModel):
         default=(), description="Nodes whose devices have failed groups, at most 32, until that has faded."
     )
     default_images: tuple[DefaultImages, ...] = Field(
-        default=(), description="Default images that groups keep until the spec asks for another template."
+        default=(), description="Defaults that groups keep until the spec asks for another template."
+    )
+    stage_resources: StageResourcesStatus | None = Field(
+        default=None,
+        description="What each stage pod of the wanted groups has, derived or set; absent before weights are known.",
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),

@@ -90,5 +90,7 @@ def content_of(model: WeightsFields) -> str:
 
     Forty bits, so that two of a million objects rarely share a name.
     """
-    fields = (model.source, model.revision, model.license, model.credentials_secret, model.digest)
+    fields = [model.source, model.revision, model.license, model.credentials_secret, model.digest]
+    if model.service_account_name:  # only then, so that weights of before keep their names
+        fields.append(model.service_account_name)
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:10]

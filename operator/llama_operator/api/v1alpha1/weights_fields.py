@@ -50,6 +50,14 @@ def credentials_rule(field: str) -> Rule:
     )
 
 
+def account_rule(field: str) -> Rule:
+    """Return that it is the name of a ServiceAccount, or nothing."""
+    return Rule(
+        f"self == '' || {matches(DNS_SUBDOMAIN)}",
+        f"{field} must be the name of a ServiceAccount of the same namespace: lower-case letters, digits, '-' and '.'",
+    )
+
+
 def digest_rule(field: str) -> Rule:
     """Return that it is the digest of a manifest, or nothing."""
     return Rule(
@@ -89,6 +97,13 @@ class WeightsFields(ApiModel):
         description="Secret of the same namespace with the credentials for the source; keys: docs/reference/weights.md."
         " Only what fetches the weights sees it, never the engine. If empty, none.",
     )
+    service_account_name: str = Field(
+        default="",
+        max_length=253,
+        description="ServiceAccount of the same namespace that the cloud lets read the source (workload identity), "
+        "instead of credentials in a Secret. Pods have no token of it for the API server, but for the resolver's. If "
+        "empty, one that the operator makes, without rights.",
+    )
     digest: str = Field(
         default="",
         max_length=71,
@@ -104,6 +119,7 @@ class WeightsFields(ApiModel):
             "revision": (revision_rule(f"{prefix}revision"),),
             "license": (license_rule(f"{prefix}license"),),
             "credentials_secret": (credentials_rule(f"{prefix}credentialsSecret"),),
+            "service_account_name": (account_rule(f"{prefix}serviceAccountName"),),
             "digest": (digest_rule(f"{prefix}digest"),),
         }
 

@@ -11,15 +11,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.api import FORMER_SIZE, LlamaDeploymentSpec, StageResources
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import (
-    StageImages,
+    StageDefaults,
     fitting_defaults,
     image_refusal,
-    stage_images,
-    with_images,
+    stage_defaults,
+    with_defaults,
 )
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.groups.template_hash import template_hash
@@ -67,14 +67,15 @@ def asked_key(spec: LlamaDeploymentSpec) -> str:
 
 
 def is_asked_again(stable: StableTemplate | None, spec: LlamaDeploymentSpec) -> bool:
-    """Return whether the spec asks, but for images, what the stable template was made from."""
+    """Return whether the spec asks, but for images and derived sizes, what the stable template was made from."""
     if stable is None:
         return False
-    try:
-        stored = dict(json.loads(stable.spec))
-    except ValueError:
+    stored = stable_spec(stable)
+    if stored is None:
         return False
-    return {**stored, "images": None} == {**_small(spec), "images": None}
+    size = spec.resources.over(stored.resources.size)
+    asked = spec.model_copy(update={"images": stored.images, "resources": StageResources(**vars(size))})
+    return _small(stored) == _small(asked)
 
 
 def desired_template(state: PlanState) -> GroupTemplate | None:
@@ -82,8 +83,9 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
     view, spec = state.model_weights, state.spec
     if view is None or not view.ready or view.manifest is None or view.facts is None:
         return None
-    images = desired_images(state, view.facts)
-    hashed = template_hash(spec, view.facts, serving_image=images.serving)
+    found = desired_defaults(state, view.facts)
+    made = with_defaults(spec, found)
+    hashed = template_hash(made, view.facts, serving_image=found.serving)
     serve = weights_artifact(view, spec.model.name_in_api(state.snapshot.key.name))
     return GroupTemplate(
         spec_hash=short_hash([hashed, view.digest, serve.weights.path]),
@@ -91,16 +93,16 @@ def desired_template(state: PlanState) -> GroupTemplate | None:
         pod_hash=hashed,
         weights_name=view.name,
         serve=serve,
-        spec=with_images(spec, images),
+        spec=made,
     )
 
 
-def desired_images(state: PlanState, facts: ModelFacts) -> StageImages:
-    """Return the images that the groups of the spec are to have."""
+def desired_defaults(state: PlanState, facts: ModelFacts) -> StageDefaults:
+    """Return images and sizes that the groups of the spec are to have."""
     status, settings = state.snapshot.status, state.settings
     served = status.stable.template_hash if status.stable else ""
     taken = fitting_defaults(state.spec, status.default_images, served=served, settings=settings)
-    return stage_images(state.spec, facts, taken=taken, settings=settings)
+    return stage_defaults(state.spec, facts, taken=taken, settings=settings)
 
 
 def check_images(state: PlanState) -> tuple[Explanation, ...]:
@@ -108,9 +110,10 @@ def check_images(state: PlanState) -> tuple[Explanation, ...]:
     view, spec, stable = state.model_weights, state.spec, state.snapshot.status.stable
     if view is None or view.facts is None:
         return ()
-    images = desired_images(state, view.facts)
-    text = image_refusal(spec, images, settings=state.settings)
-    if not text or (stable and stable.template_hash == template_hash(spec, view.facts, serving_image=images.serving)):
+    found = desired_defaults(state, view.facts)
+    hashed = template_hash(with_defaults(spec, found), view.facts, serving_image=found.serving)
+    text = image_refusal(spec, found.serving, settings=state.settings)
+    if not text or (stable and stable.template_hash == hashed):
         return ()
     return (Explanation(Reason.IMAGE_REFUSED, text),)
 
@@ -142,9 +145,10 @@ def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
 @lru_cache(maxsize=1024)  # every pass of every deployment asks, and the text changes with a rollout only
 def _parsed_spec(text: str) -> LlamaDeploymentSpec | None:
     try:
-        return LlamaDeploymentSpec.model_validate_json(text)
+        spec = LlamaDeploymentSpec.model_validate_json(text)
     except ValidationError:
         return None
+    return spec.model_copy(update={"resources": StageResources(**vars(spec.resources.size))})
 
 
 def template_identity(template: GroupTemplate) -> dict[str, Any]:
@@ -168,5 +172,12 @@ def persisted_template(template: GroupTemplate) -> StableTemplate:
 
 
 def _small(spec: LlamaDeploymentSpec) -> dict[str, Any]:
-    """Return the part of the spec that groups are made from, without what is at its default."""
-    return spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(_NOT_IN_GROUP))
+    """Return the part of the spec that groups are made from, without what is at its default.
+
+    Sizes of before are left out, as they were when they were defaults; a size that is not set is null.
+    """
+    found = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={*_NOT_IN_GROUP, "resources"})
+    former = StageResources(**vars(FORMER_SIZE)).model_dump(by_alias=True)
+    sizes = spec.resources.model_dump(mode="json", by_alias=True)
+    other = {name: size for name, size in sizes.items() if size != former[name]}
+    return {**found, "resources": other} if other else found

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
+from llama_operator.api import FORMER_SIZE, ClaimTemplate, EngineCache, LlamaDeploymentSpec, NodeTerm, Toleration
 from llama_operator.hashing import short_hash
 from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
@@ -45,13 +45,27 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("sharding.tensor", 1, lambda spec: spec.sharding.tensor),
     Part("device.resource", "nvidia.com/gpu", lambda spec: spec.device.resource),
     Part("device.count", 1, lambda spec: spec.device.count),
-    Part("resources.cpu", "4", lambda spec: spec.resources.cpu),
-    Part("resources.memory", "32Gi", lambda spec: spec.resources.memory),
-    Part("resources.shared_memory", "2Gi", lambda spec: spec.resources.shared_memory),
+    Part("device.extra", {}, lambda spec: dict(spec.device.extra)),
+    Part("device.ipc_lock", False, lambda spec: spec.device.ipc_lock),
+    Part("device.claim_template", "", lambda spec: spec.device.claim_template),
+    Part("resources.cpu", FORMER_SIZE.cpu, lambda spec: spec.resources.size.cpu),
+    Part("resources.memory", FORMER_SIZE.memory, lambda spec: spec.resources.size.memory),
+    Part("resources.shared_memory", FORMER_SIZE.shared_memory, lambda spec: spec.resources.size.shared_memory),
     Part("placement.node_selector", {}, lambda spec: dict(spec.placement.node_selector)),
     Part("placement.tolerations", [], lambda spec: [_toleration(one) for one in spec.placement.tolerations]),
     Part("placement.spread_stages", False, lambda spec: spec.placement.spread_stages),
     Part("placement.priority_class_name", "", lambda spec: spec.placement.priority_class_name),
+    Part("placement.runtime_class_name", "", lambda spec: spec.placement.runtime_class_name),
+    Part("placement.scheduler_name", "", lambda spec: spec.placement.scheduler_name),
+    Part("placement.required_nodes", [], lambda spec: [_term(one) for one in spec.placement.node_affinity.required]),
+    Part(
+        "placement.preferred_nodes",
+        [],
+        lambda spec: [{**_term(one), "weight": one.weight} for one in spec.placement.node_affinity.preferred],
+    ),
+    Part("placement.stages_together", "", lambda spec: spec.placement.stages_together),
+    Part("placement.groups_apart", "", lambda spec: spec.placement.groups_apart),
+    Part("network.annotations", {}, lambda spec: dict(spec.network.annotations)),
     Part("staging.claim", "", lambda spec: spec.staging.shared_claim_name),
     Part("staging.claim_template", None, lambda spec: _claim(spec.staging.volume_claim_template)),
     Part("staging.size_limit", None, lambda spec: spec.staging.size_limit),
@@ -65,9 +79,12 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("engine.block_size", None, lambda spec: spec.engine.block_size),
     Part("engine.long_prefill_token_threshold", None, lambda spec: spec.engine.long_prefill_token_threshold),
     Part("engine.seed", None, lambda spec: spec.engine.seed),
+    Part("engine.nccl", {}, lambda spec: dict(spec.engine.nccl or {})),
+    Part("engine.cache", None, lambda spec: _cache(spec.engine.cache)),
     Part("images.pull_policy", "IfNotPresent", lambda spec: spec.images.pull_policy),
     Part("images.pull_secrets", [], lambda spec: list(spec.images.pull_secrets)),
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
+    Part("model.service_account_name", "", lambda spec: spec.model.service_account_name),
     Part("volume", None, lambda spec: _volume(spec.model.source)),
     Part("restarted_at", None, lambda spec: _moment(spec.rollout.restarted_at)),
 )
@@ -97,6 +114,12 @@ _TOLERATION: Final[tuple[Part[Toleration], ...]] = (
 _CLAIM: Final[tuple[Part[ClaimTemplate], ...]] = (
     Part("storage_class_name", "", lambda claim: claim.storage_class_name),
     Part("size", None, lambda claim: claim.size),
+)
+
+
+_CACHE: Final[tuple[Part[EngineCache], ...]] = (
+    Part("claim_name", "", lambda cache: cache.claim_name),
+    Part("on_staging_claim", False, lambda cache: cache.on_staging_claim),
 )
 
 
@@ -152,8 +175,16 @@ def _toleration(one: Toleration) -> dict[str, Any]:
     return _values(_TOLERATION, one)
 
 
+def _term(term: NodeTerm) -> dict[str, Any]:
+    return {"all": [[one.key, one.operator, *one.values] for one in term.match_expressions]}
+
+
 def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
     return None if claim is None else _values(_CLAIM, claim)
+
+
+def _cache(cache: EngineCache | None) -> dict[str, Any] | None:
+    return None if cache is None else _values(_CACHE, cache)
 
 
 def _moment(time: datetime | None) -> str | None:

@@ -5,7 +5,8 @@
 The result is exact for the pods of one group: they are alike, so a node takes the same number of them in any order.
 Before us come pods that the scheduler may place at any moment. A pod that the scheduler has refused counts nothing
 until it is placed; otherwise a pod that waits for something else would hold up a group for ever. The check covers what
-stage pods can ask for: resources, the number of pods, node selector, taints, and one stage per node.
+stage pods can ask for: resources, the number of pods, node selector, required node affinity, taints, and one stage per
+node. Devices of a ResourceClaim are not known here: such a pod counts by what else it asks for.
 
 Kubernetes' rules of priority apply: where the free capacity is not enough, the capacity of pods with a lower priority
 counts too, because the scheduler preempts those; not for a pod whose PriorityClass never preempts.
@@ -14,6 +15,7 @@ counts too, because the scheduler preempts those; not for a pod whose PriorityCl
 from collections.abc import Iterable, Mapping
 from math import floor, inf
 
+from llama_operator.plan.placement.node_affinity import meets, show_terms
 from llama_operator.plan.sentences import nodes as node_sentences
 from llama_operator.plan.sentences import placement as sentences
 from llama_operator.ports import Capacity, NodeCapacity, PodRequest
@@ -133,10 +135,19 @@ def why_not(pod: PodRequest, node: NodeCapacity) -> str:
     if any(node.labels.get(key) != value for key, value in pod.node_selector.items()):
         wanted = ", ".join(f"{key}={value}" for key, value in sorted(pod.node_selector.items()))
         return sentences.selector_differs(wanted)
+    if not meets(node, pod.node_terms):
+        return sentences.affinity_differs(show_terms(pod.node_terms))
+    return _why_avoided(pod, node) or _taint(pod, node)
+
+
+def _why_avoided(pod: PodRequest, node: NodeCapacity) -> str:
+    """Name what devices of the node have done, or what others say of them."""
     if node.device_fault and asks_for_devices(pod):
         return node_sentences.with_gpu_fault(node.device_fault)
-    if node.name in pod.kept_from:
-        return node_sentences.avoided_for_strikes()
+    return node_sentences.avoided_for_strikes() if node.name in pod.kept_from else ""
+
+
+def _taint(pod: PodRequest, node: NodeCapacity) -> str:
     for taint in node.taints:
         if taint.get("effect") in _KEEPS_AWAY and not any(_tolerates(item, taint) for item in pod.tolerations):
             return sentences.taint_not_tolerated(taint.get("key", ""))

@@ -10,9 +10,10 @@ group also preempts nobody whom the pods of its own deployment would not: those 
 from collections.abc import Collection
 from typing import Any
 
-from llama_operator.api import CPU, LlamaDeploymentSpec
+from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.api.v1alpha1.placement import PlacementSpec
+from llama_operator.plan.placement.node_affinity import required_terms
 from llama_operator.plan.settings import STAGER_REQUESTS
 from llama_operator.ports import Capacity, PodRequest
 
@@ -37,6 +38,7 @@ def group_request(
         preempts=of_class is not None and of_class.preempts,
         one_per_node=spec.placement.spread_stages,
         node_selector=spec.placement.node_selector,
+        node_terms=tuple(required_terms(spec.placement)),
         tolerations=tuple(stage_tolerations(spec.placement)),
     )
     return (pod,) * spec.sharding.pipeline
@@ -44,11 +46,10 @@ def group_request(
 
 def stage_requests(spec: LlamaDeploymentSpec) -> dict[str, float]:
     """Sum up what a stage pod requests, its stager included: resource -> amount."""
-    stage = {"cpu": spec.resources.cpu, "memory": spec.resources.memory}
+    size = spec.resources.size
+    stage = {"cpu": size.cpu, "memory": size.memory}
     requests = {kind: float(parse(stage[kind]) + parse(amount)) for kind, amount in STAGER_REQUESTS.items()}
-    if spec.device.resource != CPU:
-        requests[spec.device.resource] = float(spec.device.count)
-    return requests
+    return requests | {name: float(parse(amount)) for name, amount in spec.device.counted.items()}
 
 
 def stage_tolerations(placement: PlacementSpec) -> list[dict[str, Any]]:

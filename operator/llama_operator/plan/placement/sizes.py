@@ -31,9 +31,7 @@ def _kv_cache(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
     asked = spec.engine.kv_cache_memory
     if asked is None:
         return ""
-    layers = math.ceil(facts.layers / spec.sharding.pipeline)
-    heads = math.ceil(facts.kv_heads / spec.sharding.tensor)
-    needed = spec.context_length * 2 * layers * heads * facts.head_dim * _kv_number(spec, facts)
+    needed = kv_cache_bytes(spec, facts)
     if needed <= parse_bytes(asked):
         return ""
     return sentences.kv_cache_too_small(asked=asked, context=spec.context_length, needed=bytes_text(needed))
@@ -61,6 +59,18 @@ def _staging(spec: LlamaDeploymentSpec, facts: ModelFacts) -> str:
 SIZE_CHECKS: Final[tuple[Callable[[LlamaDeploymentSpec, ModelFacts], str], ...]] = (_kv_cache, _memory, _staging)
 
 
+def kv_cache_bytes(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
+    """Return the bytes of KV cache of one context on a device of the largest stage."""
+    layers = math.ceil(facts.layers / spec.sharding.pipeline)
+    heads = math.ceil(facts.kv_heads / spec.sharding.tensor)
+    return spec.context_length * 2 * layers * heads * facts.head_dim * _kv_number(spec, facts)
+
+
+def number_bytes(spec: LlamaDeploymentSpec, facts: ModelFacts) -> int:
+    """Return the bytes of a number as it is computed; the engine takes ``auto`` of float32 for a type of two bytes."""
+    return min(_NUMBER.get(facts.dtype, 2), 2) if spec.dtype == "auto" else _NUMBER[spec.dtype]
+
+
 def _share(field: str, asked: str | None, *, needed: float, stages: int) -> str:
     if asked is None or needed <= parse_bytes(asked):
         return ""
@@ -72,12 +82,7 @@ def _loaded(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
     stored = max(_NUMBER.values())  # config.json names the type to compute with; the files may have a larger one
     if facts.quantization or spec.engine.quantization:
         return facts.bytes * _FP8 / stored  # the engine may make them smaller than they are stored
-    return facts.bytes * _number(spec, facts) / stored
-
-
-def _number(spec: LlamaDeploymentSpec, facts: ModelFacts) -> int:
-    """Return the bytes of a number as it is computed; the engine takes ``auto`` of float32 for a type of two bytes."""
-    return min(_NUMBER.get(facts.dtype, 2), 2) if spec.dtype == "auto" else _NUMBER[spec.dtype]
+    return facts.bytes * number_bytes(spec, facts) / stored
 
 
 def _kv_number(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
@@ -87,4 +92,4 @@ def _kv_number(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
         return _FP8
     if asked != "auto":
         return _NUMBER[asked]
-    return _LEAST if facts.quantization else _number(spec, facts)
+    return _LEAST if facts.quantization else number_bytes(spec, facts)

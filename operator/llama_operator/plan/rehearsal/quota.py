@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from llama_operator.api import CPU, LlamaDeploymentSpec
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.api.crdgen.device_rules import HUGE_PAGES
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.observe.causes.cause import PodCause
+from llama_operator.observe.findings import CLAIM_TEMPLATE
 from llama_operator.observe.pods import PodView
 from llama_operator.observe.rehearsal import AdmissionAnswer, Refusal
 from llama_operator.plan.groups.state import PlanState
@@ -36,6 +38,8 @@ _ONE_A_GROUP: Final = (
     "services", "count/services", "configmaps", "count/configmaps", "count/networkpolicies.networking.k8s.io",
 )  # fmt: skip
 _PODS: Final = ("pods", "count/pods")
+#: Of a pod that has devices by a ResourceClaimTemplate.
+_CLAIMS: Final = "count/resourceclaims.resource.k8s.io"
 
 Counts = Mapping[str, float]
 
@@ -97,9 +101,11 @@ def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
     counts = dict.fromkeys(_ONE_A_GROUP, 1.0) | dict.fromkeys(_PODS, float(pods))
     for name in ("cpu", "memory"):
         counts[name] = counts[f"requests.{name}"] = pods * requests[name]
-    counts["limits.memory"] = pods * float(parse(spec.resources.memory) + parse(STAGER_MEMORY_LIMIT))
-    if spec.device.resource != CPU:
-        counts[f"requests.{spec.device.resource}"] = pods * requests[spec.device.resource]
+    counts["limits.memory"] = pods * float(parse(spec.resources.size.memory) + parse(STAGER_MEMORY_LIMIT))
+    counts |= {f"requests.{name}": pods * requests[name] for name in spec.device.counted}
+    counts |= {name: pods * requests[name] for name in spec.device.counted if name.startswith(HUGE_PAGES)}
+    if spec.device.claim_template:  # a controller makes one for each pod
+        counts[_CLAIMS] = float(pods)
     return counts
 
 
@@ -128,7 +134,9 @@ def _pod_counts(pods: Iterable[PodView], answer: AdmissionAnswer) -> dict[str, f
         asked = {f"requests.{name}": amount for name, amount in pod.requests.items()}
         asked |= {f"limits.{name}": amount for name, amount in pod.limits.items()}
         counts |= {name: counts.get(name, 0.0) + amount for name, amount in asked.items()}
-    return counts | {name: counts.get(f"requests.{name}", 0.0) for name in ("cpu", "memory")}
+        counts[_CLAIMS] = counts.get(_CLAIMS, 0.0) + sum(one.kind == CLAIM_TEMPLATE for one in pod.references)
+    pages = {name.removeprefix("requests.") for name in counts if name.startswith(f"requests.{HUGE_PAGES}")}
+    return counts | {name: counts.get(f"requests.{name}", 0.0) for name in ("cpu", "memory", *pages)}
 
 
 def _quotas(answer: AdmissionAnswer, spec: LlamaDeploymentSpec) -> Sequence[Quota]:

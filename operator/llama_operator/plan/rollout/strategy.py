@@ -1,16 +1,17 @@
 """Which way a change takes, why, and what it will take: said before the first step.
 
-``auto``: in place when only the weights change and a group may be out of rotation; else surge when one more group would
-be admitted beside those that are there (plan/placement/admit.py), taken by the quotas as far as they are known, and
-then the next one, to the last; else drain when the groups that stay are enough for the present load; else nothing, and
-what is missing. Enough: ``in flight + waiting <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or
-without the right to list nodes, surge is left out and the load counts as it was last seen.
+``auto``: in place when only the weights change, a running engine can swap them (not every quantization can be), and a
+group may be out of rotation; else surge when one more group would be admitted beside those that are there
+(plan/placement/admit.py), taken by the quotas as far as they are known, and then the next one, to the last; else drain
+when the groups that stay are enough for the present load; else nothing, and what is missing. Enough: ``in flight +
+waiting <= (serving groups - 1) * maxConcurrentRequests``. With nobody to ask, or without the right to list nodes, surge
+is left out and the load counts as it was last seen.
 
 Where one group is all there is to be, ``auto`` never drains it: an outage is the user's decision. And no strategy
 begins with groups that could not all come to their place in turn (turns.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llama_operator.api.v1alpha1.rollout import RolloutSpec, Strategy
 from llama_operator.api.v1alpha1.status import StableTemplate
@@ -25,6 +26,7 @@ from llama_operator.plan.rollout.durations import measured_seconds
 from llama_operator.plan.rollout.turns import why_no_turn
 from llama_operator.plan.sentences import placement as placement_sentences
 from llama_operator.plan.sentences import rollout as sentences
+from llama_serving.config.model import unswappable_quantization
 from llama_serving.config.reasons import Reason
 
 
@@ -48,6 +50,25 @@ def choose(state: PlanState, template_hash_before: str, template: GroupTemplate)
     None is chosen that could not be gone to its end: see turns.py.
     """
     rollout, only_weights = state.spec.rollout, template_hash_before == template.template_hash
+    unswappable = _unswappable(state) if only_weights else ""
+    if unswappable and rollout.strategy == "inPlace":
+        return _contradiction(sentences.in_place_needs_new_engine(unswappable))
+    choice = _choose(state, template, only_weights=only_weights and not unswappable)
+    if not unswappable:
+        return choice
+    return replace(choice, why=f"{sentences.weights_need_new_engine(unswappable)}; {choice.why}")
+
+
+def _unswappable(state: PlanState) -> str:
+    """Return the quantization method that keeps the desired weights from being swapped; empty where nothing does."""
+    view = state.model_weights
+    if view is None or view.facts is None:
+        return ""
+    return unswappable_quantization(view.facts.quantization, asked=state.spec.engine.quantization)
+
+
+def _choose(state: PlanState, template: GroupTemplate, *, only_weights: bool) -> Choice:
+    rollout = state.spec.rollout
     asked: Strategy = rollout.strategy
     if asked == "inPlace":
         return _in_place(rollout, only_weights)
@@ -152,6 +173,8 @@ def _missing_for_surge(state: PlanState, template: GroupTemplate) -> str:
     """Say why one more group would not be admitted beside those that are there; empty when it would be."""
     if state.snapshot.capacity is None:
         return placement_sentences.nodes_unknown()
+    if claim_template := template.spec.device.claim_template:
+        return placement_sentences.claim_devices_unknown(claim_template)
     missing = _missing(state, template)
     return missing.detail if missing else why_quota_refuses(template, state, beside=True)
 

@@ -11,6 +11,13 @@ def pod_gated(pod: str) -> str:
     return f"pod {pod} is placed together with its group"
 
 
+def scheduler_silent(pod: str, *, scheduler: str, waited: str) -> str:
+    return (
+        f"pod {pod} waits for scheduler {scheduler} (placement.schedulerName), which has said nothing of it, {waited}"
+        " so far; see that it runs, or correct the field"
+    )
+
+
 def pod_starting(pod: str, *, node: str, waited: str) -> str:
     what = f"gets its containers on node {node}" if node else "has no node yet"
     return f"pod {pod} {what}, {waited} so far"

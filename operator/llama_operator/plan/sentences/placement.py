@@ -83,6 +83,14 @@ def selector_differs(labels: str) -> str:
     return f"without what the node affinity/selector asks for ({labels})"
 
 
+def affinity_differs(terms: str) -> str:
+    return f"without what placement.nodeAffinity asks for ({terms})"
+
+
+def claim_devices_unknown(template: str) -> str:
+    return f"the devices of ResourceClaimTemplate {template} cannot be counted (device.claimTemplate)"
+
+
 def taint_not_tolerated(taint: str) -> str:
     return f"with the taint {taint}, which it does not tolerate"
 

@@ -13,8 +13,9 @@ def limit_range(said: str) -> str:
     return f"a LimitRange of the namespace forbids it: {said}"
 
 
-def pod_security(level: str, *, said: str) -> str:
-    return f"Pod Security {level} of the namespace forbids it: {said}"
+def pod_security(level: str, *, said: str, ipc_lock: bool = False) -> str:
+    lock = "; device.ipcLock asks for IPC_LOCK, which only the level privileged allows: set it to false, or the level"
+    return f"Pod Security {level} of the namespace forbids it: {said}{lock if ipc_lock else ''}"
 
 
 def webhook_denies(webhook: str, *, said: str) -> str:

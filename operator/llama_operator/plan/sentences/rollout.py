@@ -69,6 +69,17 @@ def in_place_needs_new_pods() -> str:
     )
 
 
+def in_place_needs_new_engine(method: str) -> str:
+    return (
+        f"spec.rollout.strategy is inPlace, but weights quantized by {method} are not swapped in a running engine,"
+        " which starts anew with them; use auto, surge or drain"
+    )
+
+
+def weights_need_new_engine(method: str) -> str:
+    return f"only the weights change, but those quantized by {method} are not swapped in a running engine"
+
+
 def in_place_needs_unavailable() -> str:
     return (
         "spec.rollout.strategy is inPlace and spec.rollout.maxUnavailable is 0, but a group is out of rotation while it"

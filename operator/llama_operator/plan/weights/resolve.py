@@ -120,7 +120,10 @@ def spec_key(spec: LlamaWeightsSpec) -> str:
 
 def resolve_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
     """Name a Job: one that cannot be placed, pulled or let in must give way when that is mended."""
-    return short_hash([spec.model_dump(mode="json"), settings.gateway_image])
+    asked = spec.model_dump(mode="json")
+    if not spec.service_account_name:  # as the name of a Job was before there was such a field
+        del asked["service_account_name"]
+    return short_hash([asked, settings.gateway_image])
 
 
 def pause(number: int, source: str) -> float:

@@ -10,7 +10,7 @@ Layouts and numbers are those of ``nvml.h`` (CUDA 13).
 import json
 import sys
 from contextlib import suppress
-from ctypes import CDLL, Structure, Union, byref, c_char_p, c_int, c_int64, c_uint, c_ulonglong, c_void_p
+from ctypes import CDLL, Structure, Union, byref, c_char_p, c_int, c_int64, c_uint, c_ulonglong, c_void_p, sizeof
 from ctypes import create_string_buffer as text_buffer
 from typing import Any, Final
 
@@ -32,6 +32,16 @@ _RECOVERY_FIELD: Final = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
 class _Memory(Structure):
     _fields_ = (("total", c_ulonglong), ("free", c_ulonglong), ("used", c_ulonglong))
+
+
+class _MemoryV2(Structure):
+    _fields_ = (
+        ("version", c_uint),
+        ("total", c_ulonglong),
+        ("reserved", c_ulonglong),  # by the driver, and never free
+        ("free", c_ulonglong),
+        ("used", c_ulonglong),
+    )
 
 
 class _Value(Union):
@@ -182,6 +192,9 @@ def _part(library: Nvml, part: c_void_p) -> dict[str, Any]:
 
 
 def _memory(library: Nvml, device: c_void_p) -> dict[str, int]:
+    newer = _MemoryV2(version=sizeof(_MemoryV2) | 2 << 24)
+    if library.ask("nvmlDeviceGetMemoryInfo_v2", device, byref(newer)):
+        return {"total": newer.total - newer.reserved, "free": newer.free}
     memory = _Memory()
     library.call("nvmlDeviceGetMemoryInfo", device, byref(memory))
     return {"total": memory.total, "free": memory.free}

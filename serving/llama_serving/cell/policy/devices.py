@@ -54,7 +54,7 @@ class DeviceReading(Frozen):
 
     index: int
     uuid: str = ""
-    total: int = 0  # bytes
+    total: int = 0  # bytes that the engine counts: without what the driver keeps for itself
     free: int = 0  # bytes
     compute_mode: int = 0
     processes: int = 0  # that compute on it
@@ -199,7 +199,7 @@ _ENGINE_WORDS: Final[tuple[tuple[CellReason, re.Pattern[str]], ...]] = (
     ),
     (
         CellReason.DEVICE_BUSY,
-        re.compile(r"busy or unavailable|Free memory on device .* is less than|exclusive (process|thread)"),
+        re.compile(r"busy or unavailable|exclusive (process|thread)"),
     ),
 )
 

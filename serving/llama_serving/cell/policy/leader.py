@@ -222,7 +222,8 @@ def _answers(view: LeaderView) -> bool:
     if engine is None or not view.intact:
         return False
     # While weights are swapped the core answers nothing; that has a deadline of its own.
-    return engine.swapping or engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
+    # One that is seen to compute is slow, not ill: vLLM ends a step that takes too long.
+    return engine.swapping or engine.computing or engine.seconds_ago <= (FRESH_BUSY if engine.in_flight else FRESH)
 
 
 def _missing(view: LeaderView) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ class Answers:
     nodes: Mapping[str, int] | None = None  # stage of each node that is alive
     app: AppView | None = None
     replica: ReplicaState | None = None
+    computing: bool = False  # the watch sees that the engine works
     staging: StagingState | None = None
     weights_fault: CellFault | None = None  # of weights that nobody stages
     device_fault: CellFault | None = None  # asked before Ray starts, and once the engine has failed
@@ -142,7 +143,7 @@ def _view(memory: LeaderMemory, answers: Answers, config: CellConfig) -> LeaderV
         joined=None if nodes is None else frozenset(nodes.values()),
         deployed=memory.deployment is not None,
         app=app,
-        engine=None if answers.replica is None else _engine_view(answers.replica),
+        engine=None if answers.replica is None else _engine_view(answers.replica, computing=answers.computing),
         answered=memory.answered,
         intact=_is_intact(memory, nodes),
         files_changed=app is not None and app.refused and _has_changed(memory, desired.weights, answers.fingerprint),
@@ -162,6 +163,7 @@ def _desired_weights(memory: LeaderMemory, answers: Answers, config: CellConfig)
         measured=final,
         checked=final and current is not None and current.cached.verify == desired_checks(answers.desired),
         asset_difference=memory.compared[1] if comparing and memory.compared is not None else "",
+        unswappable="" if answers.replica is None else answers.replica.unswappable,
     )
 
 
@@ -177,7 +179,7 @@ def _has_changed(memory: LeaderMemory, weights: WeightsRef, fingerprint: object)
     return memory.deployed != weights or memory.deployment is None or memory.deployment.fingerprint != fingerprint
 
 
-def _engine_view(replica: ReplicaState) -> EngineView:
+def _engine_view(replica: ReplicaState, *, computing: bool) -> EngineView:
     return EngineView(
         in_flight=replica.in_flight,
         seconds_ago=replica.engine_seconds_ago,
@@ -185,4 +187,5 @@ def _engine_view(replica: ReplicaState) -> EngineView:
         target=replica.target,
         swap=replica.swap,
         failures=replica.failures,
+        computing=computing,
     )

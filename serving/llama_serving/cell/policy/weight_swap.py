@@ -6,7 +6,8 @@ seen                                follows
 a weight swap runs                  Swapping, not ready; at most ``timeouts.start``
 two swaps failed in a row           SwapFailed, shown for ``SHOW_FAILURE`` seconds; the container restarts
 the swap to the desired failed      SwapFailed, not ready, until other weights are desired
-other weights desired, all ready    SWAP; Swapping, not ready; the container restarts where model assets differ
+other weights desired, all ready    SWAP; Swapping, not ready; the container restarts where model assets differ, and
+                                    where the weights are quantized in a way that no running engine swaps
 other weights desired, not ready    the present ones serve; the sentence names the cause
 these weights not measured          VERIFY; Verifying, not ready
 these weights measured              Serving, ready; VERIFY again where other checks are desired
@@ -41,6 +42,7 @@ class EngineView:
     target: WeightsRef | None = None  # what the last swap was to
     swap: SwapState | None = None  # the last swap
     failures: int = 0  # swaps that failed in a row
+    computing: bool = False  # the watch saw that a rank or the engine core computes, or waits for a core
 
     @property
     def swapping(self) -> bool:
@@ -58,6 +60,7 @@ class DesiredWeights:
     measured: bool = False  # what this engine holds has been measured
     checked: bool = False  # and with the checks of the desired state
     asset_difference: str = ""  # which model assets differ from those that the engine started with
+    unswappable: str = ""  # the quantization method that keeps this engine's weights from being swapped
 
 
 def asset_difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
@@ -106,6 +109,11 @@ def _swap(
     name = display_name(desired.weights)
     if desired.asset_difference:
         sentence = f"{name} has a different {desired.asset_difference}; the engine restarts with it"
+        return conclude(memory, Status(Phase.SERVING, CellReason.SWAPPING, sentence), now=now, exit_code=1)
+    if desired.unswappable:
+        sentence = (
+            f"weights quantized by {desired.unswappable} are not swapped in place; the engine restarts with {name}"
+        )
         return conclude(memory, Status(Phase.SERVING, CellReason.SWAPPING, sentence), now=now, exit_code=1)
     status = Status(Phase.SERVING, CellReason.SWAPPING, f"swapping weights to {name}; deploying it to Serve")
     since = now if memory.swap_since is None else memory.swap_since

@@ -6,7 +6,7 @@ layer's tensors, allocates the layer again, copies into it and copies that into 
 
 On CPU vLLM keeps linear layers packed by oneDNN and throws the parameter away. Those are filled into one buffer that
 all layers share (or, where a tensor is the whole parameter, not copied at all) and packed again; packing is what takes
-the time then. Where a model is not one of plain parameters (quantized, with adapters) stock does the work.
+the time then. Where a model is not one of plain parameters (quantized) stock does the work: see quantized_reload.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from vllm.model_executor.model_loader.reload.sanitize import restore_layer_refs
 from vllm.model_executor.models.utils import _get_tied_embedding_params, is_pp_missing_parameter
 
 from llama_serving.cell.rank.checkpoint import CheckpointFiles
+from llama_serving.cell.rank.quantized_reload import reload_quantized
 from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan_reload
 
 _UNUSED: Final = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
@@ -36,13 +37,14 @@ def reload_weights(worker: Any, path: str) -> int:
     """Load the weights of a folder into a vLLM worker's model; return the bytes of the tensors that were read.
 
     Raises:
-        IncompleteError: the folder lacks something that this stage needs; nothing was touched.
+        IncompleteError: the folder lacks something that this stage needs, or the method of the weights is not one that
+            is reloaded; nothing was touched.
         Exception: anything else that went wrong; the model may hold parts of two weights.
     """
     model, config = worker.model_runner.get_model(), worker.vllm_config
     files = CheckpointFiles(Path(path))
     if not is_plain(model, config):
-        worker.reload_weights(weights_path=path)
+        reload_quantized(worker, path, names=files.names)
         return sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
     with torch.no_grad(), set_current_vllm_config(config):
         ModelReload(model, files).run()

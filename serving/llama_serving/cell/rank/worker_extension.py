@@ -5,6 +5,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from llama_serving.cell.rank.step_count import count_calls
+from llama_serving.cell.shared.heartbeat import HeartbeatWriter
 from llama_serving.cell.shared.verified_links import verified_digest
 
 
@@ -14,6 +16,13 @@ class WorkerExtension:
     rank: int
     model_runner: Any
     vllm_config: Any
+    _heartbeat: HeartbeatWriter | None = None
+
+    def start_heartbeat(self) -> None:
+        """Count calls in shared memory from now on. Calling it twice is harmless."""
+        if self._heartbeat is None:
+            self._heartbeat = HeartbeatWriter(self.rank)
+            count_calls(self, self._heartbeat)
 
     def rank_report(self) -> dict[str, Any]:
         """Return rank, process, the layers ``[first, end)`` that it holds, and the digest of their weights."""

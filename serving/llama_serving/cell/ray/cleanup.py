@@ -13,9 +13,11 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 # vLLM's ring buffers (multiprocessing.shared_memory), its CPU communicator's regions, Ray's object store, semaphores of
-# multiprocessing, NCCL's segments (mkstemp of nccl-XXXXXX). Each killed start leaves some; /dev/shm counts as the pod's
-# memory.
-_OURS: Final = re.compile(r"^(psm_[0-9a-f]+|.*-cpushm.*|plasma\w*|sem\.mp-\w+|sem\.loky-\w+|nccl-[A-Za-z0-9]{6})$")
+# multiprocessing, NCCL's segments (mkstemp of nccl-XXXXXX), heartbeats of ranks. Each killed start leaves some, and
+# /dev/shm counts as the pod's memory.
+_OURS: Final = re.compile(
+    r"^(psm_[0-9a-f]+|.*-cpushm.*|plasma\w*|sem\.mp-\w+|sem\.loky-\w+|nccl-[A-Za-z0-9]{6}|\.?llama-rank-[\d-]+)$"
+)
 
 
 def remove_shared_memory(folder: Path, *, proc: Path = Path("/proc")) -> list[str]:

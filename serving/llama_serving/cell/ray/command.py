@@ -13,11 +13,13 @@ from llama_serving.cell.ray.nccl_log import nccl_environment
 from llama_serving.cell.shared.engine_args import STAGE_LABEL, engine_environment, stage_modules
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.config import names
-from llama_serving.config.addresses import url_host
+from llama_serving.config.names import url_host
 
 OBJECT_STORE_BYTES: Final = 80_000_000  # Ray's smallest is 78.6 MB; a cell puts only small objects there
 
 _GCS_LOST_SECONDS: Final = 5
+#: Variables in which spec.engine.nccl may name other interfaces than that of the pod's address.
+_INTERFACES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def _command(
         "--disable-usage-stats",
         "--block",
     )
-    environment = dict(base) | ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    asked = {name: base[name] for name in _INTERFACES if name in base}
+    ours = ray_environment(me, temp=temp, interface=interface) | engine_environment(me.config)
+    environment = dict(base) | ours | asked
     if me.config.layout.device == "gpu":
         environment = nccl_environment(interface=interface) | environment  # what the pod's own says of NCCL holds
     return RayCommand(arguments=(python, "-m", RAY_START_MODULE, "start", *arguments, *common), environment=environment)

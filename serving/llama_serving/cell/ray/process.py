@@ -13,6 +13,7 @@ from typing import Final
 from llama_serving.cell.policy.state_machine import RayView
 from llama_serving.cell.ray.cleanup import remove_ray_folder, remove_shared_memory, renew_folder
 from llama_serving.cell.ray.command import RayCommand, head_command, worker_command
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.ray.nccl_log import NCCL_LOGS
 from llama_serving.cell.ray.network import interface_of
 from llama_serving.cell.shared.identity import Identity
@@ -32,18 +33,21 @@ class RayProcess:
         temp: Path,
         shared_memory: Path,
         environment: Mapping[str, str],
+        cache: EngineCache = NO_CACHE,
         nccl_logs: Path = NCCL_LOGS,
     ) -> None:
         self._me = me
         self._temp = temp
         self._nccl_logs = nccl_logs
         self._shared_memory = shared_memory
-        self._environment = environment
+        self._environment = {**environment, **cache.environment(device=me.config.layout.device)}
+        self._cache = cache
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *, leader_ip: str | None) -> None:
         """Clean up after a predecessor, then start the head or join ``leader_ip``."""
         await asyncio.to_thread(self._clean)
+        self._cache.begin()
         command = self._command(leader_ip)
         logger.info("starting: %s", " ".join(command.arguments))
         # A session of its own: Ray's reaper kills its whole process group, and the supervisor must outlive that.

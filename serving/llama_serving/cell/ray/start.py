@@ -3,7 +3,8 @@
 Stock ``ray start --head`` starts eleven processes around GCS and raylet. A cell needs two of the dashboard's modules
 (Serve's REST API and the list of nodes) and neither Ray's autoscaler nor the server for remote clients; Ray has no
 option for any of these, nor for the 30 s in which it wants a raylet to be listed: a busy node takes longer, and how
-long a start may take is decided by the supervisor. The process also ends when its supervisor does, however that ended.
+long a start may take is decided by the supervisor. The process also ends when its supervisor does, however that ended,
+and ends a supervisor that is stopped.
 """
 
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from llama_serving.cell.watch.parent import watch_parent
 from llama_serving.common.parent_death import die_with_parent
 
 LISTED_DEADLINE: Final = 180.0  # seconds; above those of the supervisors, which end this process before
@@ -66,6 +68,7 @@ def _do_nothing(_: object) -> None:
 def main() -> None:
     """Run the command line of ``ray``."""
     die_with_parent(os.getppid())
+    watch_parent(os.getppid())
     _trim_ray()
     from ray.scripts import scripts
 

@@ -4,10 +4,12 @@ Runs on the leader, in the process that Ray Serve starts for it. Importing this 
 """
 
 import asyncio
+import functools
 import logging
+import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +19,10 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
+from llama_serving.cell.replica.compile_key import forget_path
 from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
+from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
@@ -30,7 +34,8 @@ from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.shared.weights_ref import engine_weights, is_verified
 from llama_serving.config import names
-from llama_serving.config.cell import CellConfig, WeightsRef
+from llama_serving.config.cell import CellConfig, EngineOption, WeightsRef
+from llama_serving.config.model import ModelFacts, unswappable_quantization
 
 logger = logging.getLogger("ray.serve")
 
@@ -52,22 +57,34 @@ class CellServer(LLMServer):  # type: ignore[misc]
         self._config = CellConfig.model_validate_json(config_json)
         weights = read_last_deployed() or engine_weights(self._config, self._config.weights)
         started = time.monotonic()
+        model = _model(weights)
+        self._unswappable = unswappable_quantization(
+            model.quantization, asked=_asked_quantization(self._config.engine_options)
+        )
         with preserved_handlers(logger):
-            await super().__init__(_llm_options(self._config, weights))
+            await super().__init__(_llm_options(self._config, weights, model))
         self._gate = RequestGate(weights.id, engine_died=self._engine_died)
         self._swap = WeightSwap(
             VllmEngine(self), weights, gate=self._gate, tensor=self._config.layout.tensor, clock=time.monotonic
         )
+        self._engine_pid = _engine_pid()
+        await self.collective_rpc("start_heartbeat")
         self._swap.ranks = _reports(await self.collective_rpc("rank_report"))
         self._timings = {"engine": round(time.monotonic() - started, 2)}
         self._answered = time.monotonic()
         sock = await bind(os.environ[names.ENV_POD_IP], port=names.PORT_ENGINE)
         app = await self._build_app()
-        self._tasks = [run_critical(self._ping_for_ever()), run_critical(serve_forever(app, sock))]
+        self._tasks = [
+            run_critical(self._ping_for_ever()),
+            run_critical(self._probe_for_ever()),
+            run_critical(serve_forever(app, sock)),
+        ]
 
     async def _start_engine(self) -> None:
         """Start the engine as stock does, without the telemetry actor (340 MB) that stock starts here."""
         assert self.engine is not None
+        if self._config.layout.device == "gpu":  # no engine on CPU compiles
+            forget_path(self.engine)
         with naming_refusals():
             await self.engine.start()
 
@@ -94,9 +111,12 @@ class CellServer(LLMServer):  # type: ignore[misc]
             target=self._swap.target,
             swap=self._swap.state,
             failures=self._swap.failures,
+            unswappable=self._unswappable,
             in_flight=self._gate.in_flight,
             running=None if depth is None else depth.running,
             waiting=None if depth is None else depth.waiting,
+            unfinished=self._unfinished(),
+            engine_pid=self._engine_pid,
             engine_seconds_ago=round(time.monotonic() - self._answered, 3),
             stages=self._swap.ranks,
             timings=self._timings,
@@ -109,6 +129,22 @@ class CellServer(LLMServer):  # type: ignore[misc]
             await self.engine._engine_client.is_sleeping()  # noqa: SLF001
             self._answered = time.monotonic()
             await asyncio.sleep(_PING_PERIOD)
+
+    async def _probe_for_ever(self) -> None:
+        """Have an idle engine make a token; raises when the core is gone."""
+        assert self.engine is not None
+        probe = functools.partial(one_token, self.engine._engine_client)  # noqa: SLF001
+        await probe_for_ever(probe, unfinished=self._unfinished, may_ask=self._may_probe)
+
+    def _unfinished(self) -> int:
+        """Return the requests that the engine has not ended; one whose client reads slowly has ended."""
+        assert self.engine is not None
+        return int(self.engine._engine_client.get_num_unfinished_requests())  # noqa: SLF001
+
+    def _may_probe(self) -> bool:
+        """Return whether the engine is not paused: it has weights, and no swap runs."""
+        swap = self._swap.state
+        return self._swap.current is not None and (swap is None or swap.outcome != "running")
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Swap weights; Serve calls this at the start and on each change of ``user_config``, and waits for it."""
@@ -142,13 +178,26 @@ def _reports(answers: Sequence[dict[str, Any]]) -> tuple[RankReport, ...]:
     return tuple(RankReport(**answer) for answer in answers)
 
 
-def _llm_options(config: CellConfig, weights: WeightsRef) -> LLMConfig:
-    """Return the configuration of Ray Serve LLM.
+def _engine_pid() -> int | None:
+    """Return the process of the engine core: the one that vLLM started through ``multiprocessing``."""
+    return next((child.pid for child in multiprocessing.active_children() if "EngineCore" in child.name), None)
+
+
+def _model(weights: WeightsRef) -> ModelFacts:
+    """Return the facts of the model.
 
     Raises:
         ValueError: the model cannot be served; the supervisor has inspected it before, so its files changed meanwhile.
     """
-    model = model_facts(Path(weights.path), whole=not is_verified(weights))
+    return model_facts(Path(weights.path), whole=not is_verified(weights))
+
+
+def _asked_quantization(options: Mapping[str, EngineOption]) -> str:
+    return str(options.get("quantization", ""))
+
+
+def _llm_options(config: CellConfig, weights: WeightsRef, model: ModelFacts) -> LLMConfig:
+    """Return the configuration of Ray Serve LLM."""
     return LLMConfig(
         **llm_config(config, model=model, path=weights.path), callback_config={"callback_class": NoDownload}
     )

@@ -20,6 +20,7 @@ from llama_serving.config.model import DEPRECATED_QUANTIZATION, ModelFacts
 STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
 KV_CACHE_OPTION: Final = "kv_cache_memory_bytes"
 
+_MOST_THREADS: Final = 8  # of a rank on a GPU: what it computes on CPU is bounded by memory
 ENGINE_VARIABLE: Final = "RAYLLM_VLLM_ENGINE_CLS"  # where Ray Serve LLM looks for another engine than its own
 
 
@@ -115,10 +116,12 @@ def _cpu_environment(config: CellConfig) -> dict[str, str]:
 
 
 def _gpu_environment(config: CellConfig) -> dict[str, str]:
+    """Share the cores out among the ranks, two left for what is beside them."""
+    threads = (config.cpus_per_stage - 2) // config.layout.tensor
     return {
         ENGINE_VARIABLE: GPU_ENGINE_CLASS,
         # A rank sees all devices of its pod and takes its own by number. Stock, vLLM says so to Ray with each actor.
         "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
         # Unset, torch takes every core of the node in a process that has imported it before Ray gives it an actor.
-        "OMP_NUM_THREADS": str(max(config.cpus_per_stage // config.layout.tensor, 1)),
+        "OMP_NUM_THREADS": str(min(max(threads, 1), _MOST_THREADS)),
     }

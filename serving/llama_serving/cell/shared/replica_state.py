@@ -30,9 +30,14 @@ class ReplicaState(Frozen):
     target: WeightsRef | None = Field(default=None, description="what the last weight swap was to")
     swap: SwapState | None = Field(default=None, description="the last weight swap")
     failures: int = Field(default=0, ge=0, description="weight swaps that failed in a row")
+    unswappable: str = Field(
+        default="", description="quantization method that keeps the weights from being swapped; empty: nothing does"
+    )
     in_flight: int = Field(ge=0, description="OpenAI requests that have not ended")
     running: int | None = Field(default=None, ge=0, description="requests in the engine's batch; None when unknown")
     waiting: int | None = Field(default=None, ge=0, description="requests that the engine has not begun")
+    unfinished: int = Field(default=0, ge=0, description="requests, the idle probe too, that the engine has not ended")
+    engine_pid: int | None = Field(default=None, description="process of the engine core; None while it is not known")
     engine_seconds_ago: float = Field(ge=0, description="seconds since the engine core last answered the replica")
     stages: tuple[RankReport, ...] = ()
     timings: dict[str, float] = Field(default_factory=dict, description="seconds of the steps of the replica's start")

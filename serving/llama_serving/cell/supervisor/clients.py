@@ -23,9 +23,9 @@ from llama_serving.cell.shared.serve_config import APP_NAME
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
 from llama_serving.config import names
-from llama_serving.config.addresses import url_host
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.error_text import error_text
+from llama_serving.config.names import url_host
 from llama_serving.config.state import CellState
 
 logger = logging.getLogger(__name__)
@@ -193,6 +193,14 @@ class StageClient:
             raise StageUnreachableError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValidationError) as error:
             raise StageUnreachableError(error_text(error)) from error
+
+    async def last_state(self, host: str) -> CellState | None:
+        """Return the state; None where the stage does not answer."""
+        try:
+            return (await self.state(host))[1]
+        except StageUnreachableError as error:
+            logger.debug("%s: %s", host, error)
+            return None
 
 
 async def _resolve(host: str) -> str:

@@ -6,11 +6,12 @@ A leader has ``/metrics`` beside them, on a port of its own: who may scrape may 
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from llama_serving.cell.shared.engine_metrics import EngineReading, metrics_text
+from llama_serving.cell.shared.engine_metrics import EngineReading, WatchReading, metrics_text
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
@@ -47,11 +48,12 @@ def state_app(supervisor: Supervisor, *, token: Callable[[], str]) -> web.Applic
     return app
 
 
-def metrics_app(read: Callable[[], Awaitable[EngineReading]]) -> web.Application:
-    """Return the route for Prometheus; ``read`` looks at the engine, once a scrape."""
+def metrics_app(read: Callable[[], Awaitable[EngineReading]], watched: Callable[[], WatchReading]) -> web.Application:
+    """Return the route for Prometheus: ``read`` looks at the engine once a scrape, ``watched`` at the watch."""
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=metrics_text(await read()), headers={"content-type": CONTENT_TYPE})
+        reading = replace(await read(), watched=watched())
+        return web.Response(body=metrics_text(reading), headers={"content-type": CONTENT_TYPE})
 
     app = web.Application()
     app.router.add_get(names.ROUTE_METRICS, metrics)

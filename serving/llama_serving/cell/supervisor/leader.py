@@ -32,10 +32,12 @@ from llama_serving.cell.supervisor.ports import (
     FailureLog,
     RayControl,
     StageApi,
+    Watch,
     WeightsFolder,
 )
 from llama_serving.cell.supervisor.role import Facts
 from llama_serving.config.desired import DesiredState
+from llama_serving.config.reasons import CellReason
 
 
 class LeaderRole:
@@ -53,6 +55,7 @@ class LeaderRole:
         stages: StageApi,
         log: FailureLog,
         devices: Devices,
+        watch: Watch,
         read_assets: Callable[[str], Mapping[str, str]] = read_assets,
     ) -> None:
         self._me = me
@@ -64,6 +67,7 @@ class LeaderRole:
         self._peers = Peers(me, stages)
         self._log = log
         self._devices = devices
+        self._watch = watch
         self._read_assets = read_assets
         self._memory = LeaderMemory()
         self._measuring: asyncio.Task[None] | None = None
@@ -94,6 +98,7 @@ class LeaderRole:
             nodes=nodes,
             app=app,
             replica=replica,
+            computing=self._watch.computing,
             staging=staging,
             weights_fault=None if ray.started else await self._weights_fault(desired),
             device_fault=await self._device_fault(started=ray.started, app=app),
@@ -105,8 +110,14 @@ class LeaderRole:
         return None if is_staged(self._me.config, weights) else await self._weights.fault()
 
     async def _device_fault(self, *, started: bool, app: leader.AppView | None) -> CellFault | None:
-        """Return what stands against the devices before Ray starts, and again once the engine has failed."""
-        return await self._devices.fault() if not started or (app is not None and app.failed) else None
+        """Return what stands against the devices before Ray starts, and again once the engine has failed.
+
+        Then they may be busy with what is left of that engine, which says nothing.
+        """
+        if not started:
+            return await self._devices.fault()
+        fault = await self._devices.fault() if app is not None and app.failed else None
+        return None if fault is not None and fault.reason is CellReason.DEVICE_BUSY else fault
 
     async def _nodes(self, *, started: bool) -> Mapping[str, int] | None:
         return await self._cluster.nodes(self._me.ip) if started else None
@@ -119,7 +130,9 @@ class LeaderRole:
         return replace(app, error=cause or app.error)
 
     async def _state(self) -> ReplicaState | None:
-        return await self._engine.state() if self._memory.deployment is not None else None
+        if self._memory.deployment is None:
+            return None
+        return await self._engine.state() or self._watch.last_replica
 
     def decide(self, memory: SupervisorMemory, view: leader.LeaderView, *, now: float) -> Decision:
         """Apply the leader's table."""
@@ -195,6 +208,7 @@ def leader_facts(memory: LeaderMemory) -> Facts:
     return Facts(
         stages_joined=len((view.joined if view is not None else None) or ()),
         weights="" if weights is None else weights.id,
+        answered=memory.answered,
         in_flight=None if replica is None else replica.in_flight,
         running=None if replica is None else replica.running,
         waiting=None if replica is None else replica.waiting,

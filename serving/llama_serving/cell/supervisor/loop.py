@@ -7,15 +7,17 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from dataclasses import replace
 from typing import Final
 
 from llama_serving.cell.policy.state_machine import Action, Status, SupervisorMemory, initial_memory
+from llama_serving.cell.ray.engine_cache import NO_CACHE, EngineCache
 from llama_serving.cell.shared.identity import Identity
-from llama_serving.cell.supervisor.ports import Clock, Control, TransportLog
+from llama_serving.cell.supervisor.ports import Clock, Control, TransportLog, Watch
 from llama_serving.cell.supervisor.role import Role
 from llama_serving.config.desired import DesiredState
-from llama_serving.config.fabric import fabric_resources
-from llama_serving.config.state import CellState
+from llama_serving.config.reasons import CellReason
+from llama_serving.config.state import CellState, Hang, Phase
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +34,23 @@ class Supervisor:
         role: Role,
         *,
         control: Control,
+        watch: Watch,
         clock: Clock,
         period: float = PERIOD,
+        cache: EngineCache = NO_CACHE,
         connections: TransportLog | None = None,
     ) -> None:
         self._me = me
         self._role = role
         self._control = control
+        self._watch = watch
+        self._watching: asyncio.Task[None] | None = None
         self._connections = connections
         self._transports: tuple[str, ...] = ()
         self._clock = clock
         self._period = period
+        self._cache = cache
+        self._answered = False
         self._session = secrets.token_hex(8)
         self._memory: SupervisorMemory = initial_memory(clock())
         self._looked = clock()
@@ -62,10 +70,12 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until the role ends; return the exit code of the process."""
+        self._watching = asyncio.create_task(self._watch.run())
         try:
             while (code := await self.step()) is None:
                 await self._pause()
         finally:
+            self._watching.cancel()
             await self._role.stop()
         logger.info("ending with exit code %d: %s", code, self._memory.status.message)
         return code
@@ -78,6 +88,8 @@ class Supervisor:
 
     async def step(self) -> int | None:
         """Look, decide and do once; return the exit code where the role has ended."""
+        if self._watching is not None and self._watching.done():
+            self._watching.result()  # it never ends by itself: what is raised is a bug
         view = await self._role.look(stopping=self._stopping)
         if self._connections is not None:
             self._transports = await asyncio.to_thread(self._connections.transports)
@@ -86,9 +98,19 @@ class Supervisor:
         self._memory = decision.memory
         self._looked = self._clock()
         _log_change(before, self._memory.status)
+        self._note_answer()
+        if decision.exit_code is None and (why := self._watch.gives_up):
+            self._memory = replace(self._memory, status=replace(self._memory.status, message=why, ready=False))
+            return 1
         if decision.exit_code is None:
             await self._act(decision.actions)
         return decision.exit_code
+
+    def _note_answer(self) -> None:
+        """Confirm the engine's cache once the engine has answered."""
+        if not self._answered and self._role.facts().answered:
+            self._answered = True
+            self._cache.confirm()
 
     async def _act(self, actions: tuple[Action, ...]) -> None:
         self._busy = True
@@ -100,17 +122,18 @@ class Supervisor:
             self._looked = self._clock()
 
     def is_live(self) -> bool:
-        """Return whether the loop turns; an action has a deadline of its own."""
-        return self._busy or self._clock() - self._looked < STUCK
+        """Return whether loop and watch turn; an action has a deadline of its own."""
+        return self._watch.age < STUCK and (self._busy or self._clock() - self._looked < STUCK)
 
     def is_ready(self) -> bool:
         """Return whether the engine answered within the last seconds (leader), or the stage has joined (worker)."""
-        return self._memory.status.ready and not self._stopping
+        return self._memory.status.ready and not self._stopping and self._watch.outage is None
 
     def state(self) -> CellState:
         """Return what the operator and the other stages read."""
         now = self._clock()
-        status, facts, desired = self._memory.status, self._role.facts(), self._control.desired_state()
+        status = _with_cause(self._memory.status, self._watch.outage)
+        facts, desired = self._role.facts(), self._control.desired_state()
         return CellState(
             deployment=self._me.config.deployment,
             group=self._me.config.group,
@@ -134,10 +157,24 @@ class Supervisor:
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
             measurement=facts.measurement,
+            cache_fault=self._cache.fault,
             tokens_per_second=facts.tokens_per_second,
+            work_due=self._watch.work_due,
+            ranks=self._watch.ranks,
+            hang=self._watch.hang,
             transports=self._transports,
-            fabric=fabric_resources(self._me.config.extra_resources),
+            fabric=self._me.config.fabric,
         )
+
+
+def _with_cause(status: Status, hang: Hang | None) -> Status:
+    """Name the process that hangs, and then how far the repair is."""
+    if hang is None or status.phase is Phase.DRAINING:
+        return status
+    message = hang.message
+    if not status.ready:
+        message = status.message if status.message.startswith(message) else f"{message}; {status.message}"
+    return replace(status, reason=CellReason.ENGINE_HUNG, message=message, ready=False)
 
 
 def _log_change(before: Status, after: Status) -> None:

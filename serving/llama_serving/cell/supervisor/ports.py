@@ -8,7 +8,7 @@ from llama_serving.cell.policy.state_machine import CellFault, RayView
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagingState
-from llama_serving.config.state import CellState
+from llama_serving.config.state import CellState, Hang, RankProgress
 
 
 class Clock(Protocol):
@@ -110,6 +110,45 @@ class StageApi(Protocol):
         Raises:
             StageUnreachableError: its name does not resolve, or it does not answer.
         """
+
+
+class Watch(Protocol):
+    """The watch of this stage's processes, beside the loop."""
+
+    @property
+    def hang(self) -> Hang | None:
+        """What hangs, or did until its engine was replaced."""
+
+    @property
+    def outage(self) -> Hang | None:
+        """The same where the engine does not serve without it."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last finished look."""
+
+    @property
+    def ranks(self) -> tuple[RankProgress, ...]:
+        """Heartbeat of the ranks on this stage."""
+
+    @property
+    def work_due(self) -> bool:
+        """Whether the leader's engine has something to do."""
+
+    @property
+    def computing(self) -> bool:
+        """Whether the leader's engine works on something, however slowly. Never on a device that cannot be seen."""
+
+    @property
+    def last_replica(self) -> ReplicaState | None:
+        """What the replica said last, while it is there and was silent for a few seconds only."""
+
+    @property
+    def gives_up(self) -> str:
+        """Why this container has to end; empty while it has not."""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
 
 
 class StageUnreachableError(Exception):

@@ -13,6 +13,7 @@ class Facts:
 
     stages_joined: int = 0
     weights: str = ""
+    answered: bool = False  # the engine of the group has answered
     in_flight: int | None = None
     running: int | None = None
     waiting: int | None = None

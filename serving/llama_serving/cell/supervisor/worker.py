@@ -17,6 +17,7 @@ from llama_serving.cell.supervisor.ports import (
 )
 from llama_serving.cell.supervisor.role import Facts
 from llama_serving.config.desired import StagingState
+from llama_serving.config.state import Phase
 
 
 class WorkerRole:
@@ -90,7 +91,8 @@ class WorkerRole:
 
     def facts(self) -> Facts:
         """Return what a worker knows of itself."""
-        return Facts(stages_joined=int(self._joined), staging=self._staging)
+        answered = self._joined and self._leader is not None and self._leader.phase is Phase.SERVING
+        return Facts(stages_joined=int(self._joined), answered=answered, staging=self._staging)
 
     async def stop(self) -> None:
         """Leave the cluster."""

@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.config import names
 from llama_serving.config.error_text import error_text
 from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
@@ -59,9 +60,8 @@ class ObjectStoreSource:
     def __init__(self, address: Address, *, revision: str, credentials: Credentials) -> None:
         self._uri = address.uri
         self._revision = revision
-        keys = _STORES[address.scheme].keys
         self._fix = Remedies(
-            denied=f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder",
+            denied=_remedy(_STORES[address.scheme].keys),
             gone="check bucket and path in model.source",
         )
         try:
@@ -111,10 +111,18 @@ class ObjectStoreSource:
         return failure(status, {}, asked=asked, said=said, fix=self._fix, now=datetime.now(UTC))
 
 
+def _remedy(keys: str) -> str:
+    """Return what to do where the store lets nobody in."""
+    if names.ENV_OWN_IDENTITY in os.environ:
+        return "let the account in serviceAccountName list and read the folder, by the cloud's rules"
+    return f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder"
+
+
 def _open(address: Address, credentials: Credentials) -> "ObjectStore":
     kind = _STORES[address.scheme]
     given = {key.lower(): value for key, value in credentials.starting(kind.prefix).items()}
-    if not given and not any(name.startswith(kind.prefix) for name in os.environ):
+    known = names.ENV_OWN_IDENTITY in os.environ or any(name.startswith(kind.prefix) for name in os.environ)
+    if not given and not known:
         given[kind.anonymous] = "true"  # and not whatever role the node has
     plain = any(value.startswith("http://") for value in given.values())
     client: ClientConfig = {**_CLIENT, "allow_http": plain}

@@ -66,9 +66,9 @@ FAULTS: list[tuple[dict[str, Any], CellReason, str]] = [
         "device 1: nvmlDeviceGetHandleByIndex_v2 of the NVIDIA driver failed with code 15 (GPU is lost)",
     ),
     (
-        {"zero": {"fail_nvmlDeviceGetMemoryInfo": 999}},
+        {"zero": {"fail_nvmlDeviceGetMemoryInfo_v2": 999}},
         UNHEALTHY,
-        "device 0 (GPU-paper-0): nvmlDeviceGetMemoryInfo of the NVIDIA driver failed with code 999 (Unknown Error)",
+        "device 0 (GPU-paper-0): nvmlDeviceGetMemoryInfo_v2 of the NVIDIA driver failed with code 999 (Unknown Error)",
     ),
     ({"fail_nvmlInit_v2": 9}, MISSING, "nvmlInit_v2 of the NVIDIA driver failed with code 9 (Driver Not Loaded)"),
     ({"fail_nvmlInit_v2": 18}, UNHEALTHY, "failed with code 18 (Driver/library version mismatch)"),
@@ -91,7 +91,14 @@ async def test_each_fault_has_its_reason_and_goes_when_it_is_gone(
 
 
 @pytest.mark.parametrize(
-    "what", [{"zero": {"mode": 3}}, {"one": {"fail_nvmlDeviceGetTotalEccErrors": 3}}, {"fail_nvmlDeviceGetMigMode": 3}]
+    "what",
+    [
+        {"zero": {"mode": 3}},
+        {"reserved": 20 * GB, "free": 65 * GB},
+        {"fail_nvmlDeviceGetMemoryInfo_v2": 13},
+        {"one": {"fail_nvmlDeviceGetTotalEccErrors": 3}},
+        {"fail_nvmlDeviceGetMigMode": 3},
+    ],
 )
 async def test_what_a_device_cannot_tell_or_nobody_uses_is_no_fault(paper: PaperNvml, what: dict[str, Any]) -> None:
     paper.devices(2, **what)

@@ -61,6 +61,14 @@ def test_a_difference_of_the_assets_is_remembered_with_its_weights() -> None:
     assert view.desired.asset_difference == "", "of the weights that the engine has"
 
 
+def test_the_replica_says_what_keeps_its_weights_from_being_swapped() -> None:
+    answers = replace(WANTS_NEW, peers=AGREED, replica=replica().model_copy(update={"unswappable": "quark"}))
+    _, view = observe(DEPLOYED, answers, config=CONFIG)
+    assert view.desired.unswappable == "quark"
+    _, view = observe(DEPLOYED, replace(answers, replica=None), config=CONFIG)
+    assert view.desired.unswappable == ""
+
+
 def test_what_keeps_the_desired_weights_from_being_loaded() -> None:
     late = replace(WANTS_NEW, peers={0: StageView(desired="k"), 1: StageView(desired="older")})
     _, view = observe(DEPLOYED, late, config=CONFIG)

@@ -108,6 +108,15 @@ def test_every_state_has_its_sentence(engine: EngineView, desired: DesiredWeight
     assert look(engine, desired).memory.status.message == sentence
 
 
+def test_weights_that_no_running_engine_swaps_restart_it() -> None:
+    decision = look(ENGINE, replace(DESIRED, unswappable="modelopt"))
+    assert (decision.exit_code, decision.actions, decision.memory.status.ready) == (1, (), False)
+    said = decision.memory.status.message
+    assert said == "weights quantized by modelopt are not swapped in place; the engine restarts with w2"
+    assert look(ENGINE, replace(DESIRED, unswappable="modelopt", staging=WAITS)).exit_code is None, "not before it can"
+    assert look(ENGINE, replace(SERVES, unswappable="modelopt")).memory.status.ready, "what it serves is no matter"
+
+
 @pytest.mark.parametrize("desired", [DEPLOYED, replace(DEPLOYED, weights=OLD)])
 def test_a_swap_has_a_deadline(desired: DesiredWeights) -> None:
     memory = look(ENGINE, DESIRED, now=10.0).memory

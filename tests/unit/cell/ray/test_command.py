@@ -34,6 +34,14 @@ def test_a_worker_joins_the_leaders_address_and_imports_ahead() -> None:
     assert command.environment["VLLM_HOST_IP"] == "10.0.0.2"
 
 
+def test_interfaces_that_the_pod_names_are_taken_and_nothing_else_of_the_cell() -> None:
+    asked = {"GLOO_SOCKET_IFNAME": "net1", "NCCL_IB_HCA": "mlx5", "VLLM_HOST_IP": "10.9.9.9", "RAY_AUTH_MODE": "none"}
+    command = head_command(identity(), python="py", temp=Path("/t"), base=asked, interface="eth0")
+    assert command.environment["GLOO_SOCKET_IFNAME"] == "net1"
+    assert command.environment["NCCL_IB_HCA"] == "mlx5"
+    assert (command.environment["VLLM_HOST_IP"], command.environment["RAY_AUTH_MODE"]) == ("10.0.0.1", "token")
+
+
 def test_a_worker_joins_an_ipv6_address() -> None:
     command = worker_command(identity(1), leader_ip="fd00::1", python="py", temp=Path("/t"), base={}, interface="eth0")
     assert "--address=[fd00::1]:6379" in command.arguments
@@ -47,4 +55,5 @@ def test_only_gpus_have_nccl_and_what_the_pod_says_of_it_holds(device: str) -> N
 
     ours = {name: value for name, value in environment().items() if name.startswith("NCCL_")}
     assert ours == (nccl_environment(interface="eth0") if device == "gpu" else {})
-    assert environment(NCCL_SOCKET_IFNAME="net1")["NCCL_SOCKET_IFNAME"] == "net1"
+    for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
+        assert environment(**{name: "net1"})[name] == "net1"

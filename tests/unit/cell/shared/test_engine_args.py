@@ -14,7 +14,7 @@ GPU: dict[str, Any] = {"pipeline": 2, "tensor": 8, "device": "gpu"}
 def test_a_cell_of_two_gpu_stages() -> None:
     cell = config(
         **GPU,
-        cpus_per_stage=100,
+        cpus_per_stage=50,
         context_length=131072,
         max_num_seqs=128,
         engine_options={"gpu_memory_utilization": 0.93},
@@ -42,11 +42,12 @@ def test_a_cell_of_two_gpu_stages() -> None:
     assert environment["VLLM_RAY_BUNDLE_INDICES"] == ",".join(map(str, range(16)))
     assert environment["RAYLLM_VLLM_ENGINE_CLS"] == "llama_serving.gpu.engine.GpuStagesEngine"
     assert environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] == "1"
-    assert environment["OMP_NUM_THREADS"] == "12", "eight ranks share 100 CPUs"
+    assert environment["OMP_NUM_THREADS"] == "6"
 
 
-def test_a_rank_has_a_thread_even_where_cpus_are_few() -> None:
-    assert engine_environment(config(**GPU, cpus_per_stage=4))["OMP_NUM_THREADS"] == "1"
+@pytest.mark.parametrize(("cpus", "threads"), [(1, "1"), (4, "1"), (17, "1"), (18, "2"), (64, "7"), (192, "8")])
+def test_the_ranks_of_a_stage_share_its_cpus(cpus: int, threads: str) -> None:
+    assert engine_environment(config(**GPU, cpus_per_stage=cpus))["OMP_NUM_THREADS"] == threads
 
 
 def test_a_cpu_cell_gets_our_executor_no_compilation_and_a_bounded_cache() -> None:

@@ -1,5 +1,7 @@
 """Whole supervisors with devices that are not well: nothing starts, the fault is said, and it goes on by itself."""
 
+from dataclasses import replace
+
 import pytest
 
 from llama_serving.cell.policy.leader import AppView
@@ -42,3 +44,13 @@ async def test_an_engine_that_ended_over_a_device_says_so_with_both_causes() -> 
     assert state.message == f"the engine failed: {LOST.error}; {ECC.message}"
     leader.devices.fault_now = None
     assert (await leader.looks(1)).reason is CellReason.ENGINE_FAILED
+
+
+@pytest.mark.parametrize(("refused", "reason"), [(True, CellReason.MODEL_REFUSED), (False, CellReason.ENGINE_FAILED)])
+async def test_what_is_left_of_a_failed_engine_is_no_fault_of_its_devices(refused: bool, reason: CellReason) -> None:
+    leader = Leader()
+    leader.cluster.nodes_now = dict(BOTH)
+    await leader.looks(3)
+    leader.cluster.app_now = replace(LOST, refused=refused)
+    leader.devices.fault_now = CellFault(CellReason.DEVICE_BUSY, "device 0: 12 GB of 85 GB are free")
+    assert (await leader.looks(1)).reason is reason

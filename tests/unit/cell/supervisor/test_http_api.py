@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from llama_serving.cell.shared.engine_metrics import EngineReading
+from llama_serving.cell.shared.engine_metrics import EngineReading, WatchReading
 from llama_serving.cell.supervisor.http_api import metrics_app, state_app
 from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.config import names
@@ -99,6 +99,10 @@ async def test_the_supervisors_routes() -> None:
     assert (await served(world.supervisor, names.ROUTE_LIVE))[0] == 503
 
 
+def nothing_watched() -> WatchReading:
+    return WatchReading({}, {})
+
+
 ENGINE_TEXT = b'# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name="llama"} 2.0'
 
 
@@ -107,7 +111,7 @@ async def test_the_metrics_port_shows_the_engines_metrics(text: bytes | None, *,
     async def read() -> EngineReading:
         return EngineReading(text)
 
-    status, shown = await asked(metrics_app(read), names.ROUTE_METRICS)
+    status, shown = await asked(metrics_app(read, nothing_watched), names.ROUTE_METRICS)
     samples = {
         sample.name: sample.value for family in text_string_to_metric_families(shown) for sample in family.samples
     }
@@ -121,5 +125,5 @@ async def test_the_metrics_port_has_nothing_else(path: str, *, method: str) -> N
     async def read() -> EngineReading:
         raise AssertionError("nobody asked for metrics")
 
-    status, _ = await asked(metrics_app(read), path, method=method)
+    status, _ = await asked(metrics_app(read, nothing_watched), path, method=method)
     assert status == 404

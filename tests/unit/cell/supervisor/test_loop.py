@@ -1,11 +1,13 @@
 """Whole lives of supervisors, from the start to the end of the loop."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.policy.state_machine import CellFault
+from llama_serving.cell.ray.engine_cache import EngineCache
 from llama_serving.cell.supervisor.loop import STUCK
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import CellState, Phase
@@ -41,6 +43,35 @@ async def test_a_leader_from_nothing_to_serving() -> None:
     assert state.measurement is not None
     assert (state.measurement.id, state.measurement.mean_logprob, state.measurement.error) == ("w1", -2.0, "")
     assert (state.staging, state.swap, state.desired) == (None, None, "")
+
+
+async def test_a_start_with_the_engines_cache_is_confirmed_by_its_answer(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "cache", note=tmp_path / "note")
+    cache.begin()
+    world = Leader(cluster=FakeCluster(nodes_now=dict(BOTH)), cache=cache)
+    await world.looks(5)
+    assert (tmp_path / "note").exists(), "it is loading"
+    world.engine.state_now = replica()
+    assert (await world.looks(4)).ready
+    assert not (tmp_path / "note").exists()
+
+
+async def test_a_worker_confirms_its_cache_when_the_leader_serves(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "cache", note=tmp_path / "note")
+    cache.begin()
+    world = Worker(cluster=FakeCluster(nodes_now=dict(BOTH)), cache=cache)
+    leader = await _leader_state()
+    world.stages.state_now = leader.model_copy(update={"phase": Phase.LOADING})
+    assert (await world.looks(4)).phase is Phase.SERVING
+    assert (tmp_path / "note").exists(), "the stage has joined, and the engine has not answered"
+    world.stages.state_now = leader
+    await world.looks(2)
+    assert not (tmp_path / "note").exists()
+
+
+async def test_the_state_says_why_a_cache_is_left_out() -> None:
+    world = Leader(cache=EngineCache(None, fault="the engine's cache lies in the pod: 1.0 GB are free"))
+    assert (await world.looks()).cache_fault == "the engine's cache lies in the pod: 1.0 GB are free"
 
 
 async def test_an_app_that_serve_did_not_accept_is_deployed_again() -> None:

@@ -4,13 +4,14 @@ from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.refused import RefusedRole
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import Phase
-from tests.unit.cell.fakes import FakeControl
+from tests.unit.cell.fakes import FakeControl, FakeWatch
 from tests.unit.cell.worlds import identity
 
 
 async def test_it_says_why_and_never_ends_by_itself() -> None:
     now = [0.0]
-    supervisor = Supervisor(identity(device="gpu"), RefusedRole("why"), control=FakeControl(), clock=lambda: now[0])
+    me, control, watch = identity(device="gpu"), FakeControl(), FakeWatch()
+    supervisor = Supervisor(me, RefusedRole("why"), control=control, watch=watch, clock=lambda: now[0])
     for _ in range(500):
         assert await supervisor.step() is None
         now[0] += 10

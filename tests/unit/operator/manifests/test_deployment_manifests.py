@@ -13,8 +13,11 @@ from llama_operator.manifests.deployment import deployment_objects
 from llama_operator.manifests.diff import covers, with_digest
 from llama_operator.manifests.gateway import gateway_config
 from llama_operator.manifests.group import cell_config, group_objects
+from llama_operator.manifests.stage import stage_pod
+from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.state import plan_state
 from llama_operator.plan.groups.weights_lookup import weights_folder
+from llama_operator.plan.naming import GroupId
 from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
@@ -32,6 +35,42 @@ PODS = [pytest.param(pod, id=f"{name}-{number}") for name in SAMPLES for number,
 def test_golden(name: str) -> None:
     stored = (golden.FOLDER / f"{name}.yaml").read_text()
     assert golden.text(golden.FILES[name]()) == stored, "changed on purpose? python -m tests.unit.operator.golden"
+
+
+def engine_container(spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]], CellConfig]:
+    """The engine's container, its pod's volumes, and the config of its cell."""
+    context = context_of(spec)
+    group = GroupId("chat", 0, "r1")
+    pod = stage_pod(context, CreateStage(group, 0))["spec"]
+    return pod["containers"][0], pod["volumes"], cell_config(context, group, weights_in(context).weights)
+
+
+def test_a_claim_for_compiled_code_is_mounted_and_keyed() -> None:
+    container, volumes, cell = engine_container(GPU_SPEC | {"engine": {"cache": {"claimName": "code"}}})
+    assert {"name": "cache", "mountPath": names.CACHE_MOUNT} in container["volumeMounts"]
+    assert {"name": "cache", "persistentVolumeClaim": {"claimName": "code"}} in volumes
+    assert "cache" not in cell.engine_options
+    keys = {cell.cache_key}
+    for change in ({"sharding": {"pipeline": 4, "tensor": 8}}, {"images": {"serving": "other:1"}}):
+        keys.add(engine_container(GPU_SPEC | {"engine": {"cache": {"claimName": "code"}}} | change)[2].cache_key)
+    assert len(keys - {""}) == 3
+
+
+@pytest.mark.parametrize("source", ["s3://models/llama", "pvc://models"])
+def test_compiled_code_on_the_claim_of_the_weights_has_a_folder_that_the_engine_may_write(source: str) -> None:
+    staged = {"model": GPU_SPEC["model"] | {"source": source}, "staging": {"sharedClaimName": "weights"}}
+    container, volumes, cell = engine_container(GPU_SPEC | staged | {"engine": {"cache": {"onStagingClaim": True}}})
+    assert {"name": "cache", "mountPath": names.CACHE_MOUNT, "subPath": "engine-cache"} in container["volumeMounts"]
+    assert {"name": "cache", "persistentVolumeClaim": {"claimName": "weights"}} in volumes
+    assert cell.cache_key
+    mounted = {one["name"] for one in container["volumeMounts"]}
+    assert mounted <= {volume["name"] for volume in volumes}
+
+
+def test_without_the_field_nothing_of_a_pod_changes() -> None:
+    container, _, cell = engine_container(GPU_SPEC)
+    assert names.CACHE_MOUNT not in {one["mountPath"] for one in container["volumeMounts"]}
+    assert "cache_key" not in cell.to_wire()
 
 
 @pytest.mark.parametrize("pod", PODS)

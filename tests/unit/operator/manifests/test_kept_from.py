@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.manifests.stage import kept_from_nodes
+from llama_operator.manifests.affinity import kept_from_nodes
 from llama_operator.observe.pods import kept_from
 
 REQUIRED, PREFERRED = (

@@ -277,10 +277,17 @@ FORBIDDEN = 'pods "chat-abc-0-0" is forbidden: '
          " usage per Pod is 1Gi, but request is 8Gi"),
         (FORBIDDEN + 'violates PodSecurity "restricted:latest": hostPath volumes (volume "x")',
          'Pod Security restricted of the namespace forbids it: hostPath volumes (volume "x")'),
+        (FORBIDDEN + 'violates PodSecurity "baseline:latest": non-default capabilities (container "stage" must not'
+         ' include "IPC_LOCK" in securityContext.capabilities.add)',
+         'Pod Security baseline of the namespace forbids it: non-default capabilities (container "stage" must not'
+         ' include "IPC_LOCK" in securityContext.capabilities.add); device.ipcLock asks for IPC_LOCK, which only the'
+         " level privileged allows: set it to false, or the level"),
+        (FORBIDDEN + 'error looking up service account team/reader: serviceaccount "reader" not found',
+         "the ServiceAccount reader does not exist (model.serviceAccountName); create it, or correct the field"),
         (FORBIDDEN + "no PriorityClass with name nope was found",
          "the PriorityClass nope does not exist (placement.priorityClassName); create it, or correct the field"),
         (FORBIDDEN + 'pod rejected: RuntimeClass "nvidia" not found',
-         "the RuntimeClass nvidia does not exist (the pod's runtimeClassName); create it, or correct the field"),
+         "the RuntimeClass nvidia does not exist (placement.runtimeClassName); create it, or correct the field"),
         (FORBIDDEN + 'error looking up service account team/chat-stages: serviceaccount "chat-stages" not found',
          "the ServiceAccount chat-stages does not exist; create it"),
         ('admission webhook "validate.kyverno.svc-fail" denied the request: policy Pod/x fails: no latest tag',

@@ -8,6 +8,7 @@ import pytest
 
 from llama_operator.observe.pods import PodView, pod_view
 from tests.unit.operator.waiting_pods import (
+    COMPILED,
     IMAGE,
     NAME,
     OWN,
@@ -45,7 +46,7 @@ REFERENCES = [
      "the Secret hub in namespace team has no key token (model.credentialsSecret); add the key"),
     (creating("Failed to create pod sandbox: failed to lookup RuntimeClass nvidia: runtimeclass.node.k8s.io"
               ' "nvidia" not found', reason="FailedCreatePodSandBox"), "ReferenceMissing",
-     "the RuntimeClass nvidia does not exist (the pod's runtimeClassName); create it, or correct the field"),
+     "the RuntimeClass nvidia does not exist (placement.runtimeClassName); create it, or correct the field"),
     (creating("Unable to retrieve some image pull secrets (pull); attempting to pull the image may not succeed.",
               reason="FailedToRetrieveImagePullSecret"), "ReferenceMissing",
      "the Secret pull does not exist in namespace team (images.pullSecrets); create it, or correct the field"),
@@ -57,6 +58,9 @@ CLAIMS = [
     (unscheduled('0/2 nodes are available: persistentvolumeclaim "fast" not found. preemption: 0/2 nodes are'
                  " available: 2 Preemption is not helpful for scheduling.", volumes=SHARED), "VolumeUnavailable",
      "claim fast does not exist in namespace team (staging.sharedClaimName); create it, or correct the field"),
+    (unscheduled('0/2 nodes are available: persistentvolumeclaim "code" not found. not found', volumes=COMPILED),
+     "VolumeUnavailable",
+     "claim code does not exist in namespace team (engine.cache.claimName); create it, or correct the field"),
     (unscheduled('0/2 nodes are available: persistentvolumeclaim "llama" is being deleted. not found'),
      "VolumeUnavailable", "claim llama in namespace team (model.source pvc://llama/...) is being deleted; create it"
      " anew when it is gone"),

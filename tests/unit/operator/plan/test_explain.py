@@ -12,7 +12,7 @@ from llama_operator.plan.reasons import Explanation, most_severe
 from llama_operator.ports import Capacity, NodeCapacity, SupervisorAnswer
 from llama_serving.config.reason_catalogue import FAILURES, PRIORITY
 from llama_serving.config.reasons import CellReason, Reason
-from llama_serving.config.state import Phase
+from llama_serving.config.state import Hang, Phase
 from llama_serving.config.wording import rough_seconds
 from tests.unit.operator.worlds import NOW, ago, cell, gateway_deployment, group, leader, stage, state_of, world
 
@@ -95,6 +95,16 @@ def test_what_a_cell_says(*, state: CellReason, reason: str, message: str, shown
     answer = cell(reason=state, message=message, phase=Phase.LOADING, ready=False)
     assert said(stage(0, 0), answer) == (reason, f"group 0 stage 0 on node-0: {shown}")
     assert said(stage(0, 0, restarts=2), answer)[1].endswith(f"{shown}, 2 restarts")
+
+
+def test_the_node_is_that_of_the_stage_that_hangs() -> None:
+    hang = Hang(stage=1, process="rank 1", pid=7, message="rank 1 is stopped")
+    answer = cell(reason=CellReason.ENGINE_HUNG, message="rank 1 is stopped; it starts", ready=False, hang=hang)
+    first, second = stage(0, 0), stage(0, 1, node="node-b", restarts=1)
+    found = explain_pod(first, world(first, second, cells={first.name: answer}), NOW)
+    assert found is not None
+    assert found.reason is Reason.ENGINE_HUNG
+    assert found.detail == "group 0 stage 1 on node-b: rank 1 is stopped; it starts, 1 restart"
 
 
 def test_every_reason_of_a_cell_has_a_word() -> None:

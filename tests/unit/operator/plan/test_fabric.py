@@ -8,7 +8,7 @@ import pytest
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.fabric import explain_fabrics
 from llama_operator.plan.plan import Plan
-from llama_operator.plan.planner import LATER, plan
+from llama_operator.plan.planner import plan
 from llama_operator.status.deployment import deployment_status
 from llama_serving.config.reasons import Reason
 from tests.unit.operator.worlds import group, heard, leader, state_of, worker, world
@@ -69,7 +69,7 @@ def test_it_is_degraded_and_serves_and_is_looked_at_no_more_often() -> None:
     assert (status["reason"], status["message"]) == (Reason.FABRIC_UNUSED, SAID)
     [found] = status["groups"]
     assert (found["state"], found["reason"], found["transports"]) == ("Serving", Reason.FABRIC_UNUSED, list(SOCKET))
-    assert decided.recheck == LATER
+    assert decided.recheck == seen()[0].recheck
 
 
 def test_what_nccl_took_is_in_the_status_and_nothing_is_where_there_is_none() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
 from llama_operator.api.v1alpha1.status import DefaultImages
 from llama_operator.plan.actions import CreateStage
-from llama_operator.plan.groups.images import image_refusal, serving_image, stage_images
+from llama_operator.plan.groups.images import image_refusal, serving_image, stage_defaults
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.groups.template import desired_template, persisted_template
 from llama_operator.plan.groups.template_hash import template_hash
@@ -141,8 +141,8 @@ def test_a_group_is_made_of_the_named_image_or_of_the_default_of_its_device_or_n
 ) -> None:
     settings = Settings(cpu, "gateway:1", "llama-system", serving_gpu_image=gpu)
     found = spec(device={"resource": resource, "count": 1}, images={"serving": named})
-    images = stage_images(found, FACTS, taken=(), settings=settings)
-    refused = image_refusal(found, images, settings=settings)
+    images = stage_defaults(found, FACTS, taken=(), settings=settings)
+    refused = image_refusal(found, images.serving, settings=settings)
     own, others = (cpu, gpu) if resource == "cpu" else (gpu, cpu)
     assert images.serving == (named or own)
     if not refused:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
+from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import SHAPE, SPEC, VERIFICATION, template_hash, verification_hash
@@ -55,10 +56,30 @@ ENGINE: dict[str, Any] = {
 }  # fmt: skip
 
 
+FABRIC: dict[str, Any] = {
+    "device": {
+        **GPU["device"], "extra": {"rdma/hca": 8, "hugepages-2Mi": "5Gi"}, "ipcLock": True, "claimTemplate": "gpus",
+    },
+    "network": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rail0,rail1"}},
+    "engine": {"nccl": {"NCCL_IB_HCA": "mlx5", "NCCL_IB_GID_INDEX": 3}},
+}  # fmt: skip
+NEAR: dict[str, Any] = {
+    "runtimeClassName": "nvidia", "schedulerName": "volcano", "stagesTogether": "nvidia.com/gpu.clique",
+    "groupsApart": "topology.kubernetes.io/zone",
+    "nodeAffinity": {
+        "required": [{"matchExpressions": [{"key": "pool", "operator": "In", "values": ["a", "b"]}]}],
+        "preferred": [{"weight": 5, "matchExpressions": [{"key": "fast", "operator": "Exists"}]}],
+    },
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "golden"),
     [
         ({}, "74545bdd"),
+        (GPU | FABRIC, "23c0844b"),
+        (GPU | {"placement": NEAR}, "92199b8b"),
+        ({"model": MODEL | {"source": "s3://a/b", "serviceAccountName": "reader"}}, "555d169a"),
         (GPU, "138f701f"),
         (GPU | {"placement": PLACED}, "ca3b0cb3"),
         (GPU | {"engine": ENGINE}, "410e8f7a"),
@@ -68,6 +89,15 @@ ENGINE: dict[str, Any] = {
         ),
         ({"model": MODEL | {"source": "hf://a/b", "credentialsSecret": "hub"}}, "03ee2d5b"),
         ({"model": MODEL | {"source": "s3://a/b"}, "staging": {"sharedClaimName": "weights"}}, "79226856"),
+        (GPU | {"engine": {"cache": {"claimName": "code"}}}, "f91100a0"),
+        (
+            {
+                "model": MODEL | {"source": "s3://a/b"},
+                "staging": {"sharedClaimName": "weights"},
+                "engine": {"cache": {"onStagingClaim": True}},
+            },
+            "3df50a21",
+        ),
         ({"staging": {"volumeClaimTemplate": {"size": "60Gi"}}}, "7822601e"),
         ({"staging": {"volumeClaimTemplate": {"size": "60Gi", "storageClassName": "fast"}}}, "0f35b01c"),
         ({"staging": {"sizeLimit": "60Gi"}}, "c5a584a2"),
@@ -104,10 +134,17 @@ NOT_IN_A_POD = {
     "model.source", "model.revision", "model.served_name", "model.license", "model.accept_license", "model.digest",
     "placement.scheduling", "pod_template",
 }  # fmt: skip
+NODES = NodeTerm(match_expressions=(NodeExpression(key="pool", operator="Exists"),))
 OTHER_VALUES = {
     "placement.node_selector": {"a": "b"},
     "placement.tolerations": (Toleration(key="a"),),
     "staging.volume_claim_template": ClaimTemplate(size="1Gi"),
+    "placement.node_affinity.required": (NODES,),
+    "placement.node_affinity.preferred": (PreferredNodeTerm(match_expressions=NODES.match_expressions, weight=1),),
+    "device.extra": {"rdma/hca": "1"},
+    "engine.nccl": {"NCCL_DEBUG": "INFO"},
+    "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
+    "engine.cache": EngineCache(claim_name="cache"),
 }
 
 
@@ -168,6 +205,9 @@ def test_a_hash_has_no_key_twice() -> None:
         {"model": MODEL | {"servedName": "chat"}},
         {"model": MODEL | {"license": "llama3.1"}},
         {"placement": {"nodeSelector": {}, "tolerations": []}},
+        {"placement": {"nodeAffinity": {"required": []}, "runtimeClassName": ""}},
+        {"device": {"resource": "cpu", "count": 1, "extra": {}, "ipcLock": False}},
+        {"engine": {"nccl": {}}, "network": {"annotations": {}}},
         {"resources": {"cpu": 4}},
     ],
     ids=str,

@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
+from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.preview.scenario import merged
@@ -16,6 +17,7 @@ from tests.fakes.world import SETTINGS, spec_of
 from tests.impossible_edits import EDITS, FIRST, NO_IMPOSSIBLE_VALUE, SMALL, taken_back
 
 BASE = LlamaDeploymentSpec.model_validate(spec_of())
+NODES = NodeTerm(match_expressions=(NodeExpression(key="pool", operator="Exists"),))
 #: Another value than that of ``BASE``, where a word will not do.
 OTHERS: dict[str, Any] = {
     "model.source": "pvc://others/m",
@@ -24,10 +26,19 @@ OTHERS: dict[str, Any] = {
     "placement.tolerations.tolerationSeconds": (Toleration(toleration_seconds=5),),
     "staging.volumeClaimTemplate.size": ClaimTemplate(size="5Gi"),
     "staging.volumeClaimTemplate.storageClassName": ClaimTemplate(size="9Gi", storage_class_name="fast"),
+    "placement.nodeAffinity.required": (NODES,),
+    "placement.nodeAffinity.preferred": (PreferredNodeTerm(match_expressions=NODES.match_expressions, weight=1),),
+    "device.extra": {"rdma/hca": "1"},
+    "engine.nccl": {"NCCL_DEBUG": "INFO"},
+    "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
     "rollout.restartedAt": datetime(2026, 1, 1, tzinfo=UTC),
 }
 #: Parts of an item of a list of which the list's own row speaks.
-_PARTS = {f"placement.tolerations.{part}" for part in ("key", "operator", "value", "effect")}
+_PARTS = {f"placement.tolerations.{part}" for part in ("key", "operator", "value", "effect")} | {
+    f"placement.nodeAffinity.{kind}.{part}"
+    for kind in ("required", "preferred")
+    for part in ("weight", "matchExpressions", *(f"matchExpressions.{one}" for one in ("key", "operator", "values")))
+}
 
 
 def leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:

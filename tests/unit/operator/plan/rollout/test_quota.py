@@ -149,3 +149,21 @@ def test_a_group_counts_what_its_pods_ask(name: str) -> None:
     for section, resource in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
         asked = sum(float(parse(one["resources"][section][resource])) for one in containers)
         assert counts[f"{section}.{resource}"] == pytest.approx(asked), (section, resource)
+
+
+def test_network_devices_huge_pages_and_claims_count_for_the_whole_group() -> None:
+    counts = group_counts(
+        LlamaDeploymentSpec.model_validate(
+            spec_of(
+                device={"resource": GPU, "extra": {"rdma/hca": 2, "hugepages-2Mi": "5Gi"}, "claimTemplate": "gpus"},
+                sharding={"pipeline": 2},
+            )
+        )
+    )
+    assert counts["requests.rdma/hca"] == 4
+    assert counts["requests.hugepages-2Mi"] == counts["hugepages-2Mi"] == 10 * 2**30
+    assert counts["count/resourceclaims.resource.k8s.io"] == 2
+    assert f"requests.{GPU}" not in counts, "the devices come from the claim"
+    quota = Quota("team", {"requests.rdma/hca": 4.0}, {"requests.rdma/hca": 4.0})
+    assert Turns(counts, (counts,), beside=False).why_refused(quota) == ""
+    assert "requests.rdma/hca=4" in Turns(counts, (counts,), beside=True).why_refused(quota)

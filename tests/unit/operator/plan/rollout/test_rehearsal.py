@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.plan.groups.images import stage_defaults, with_defaults
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.ports import Capacity, NodeCapacity
 from llama_operator.preview.scenario import merged
@@ -70,7 +71,8 @@ class Story:
 
 def hash_of(spec: dict[str, Any]) -> str:
     found = LlamaDeploymentSpec.model_validate(spec)
-    return template_hash(found, SHAPE, serving_image=found.images.serving or SETTINGS.serving_image)
+    made = with_defaults(found, stage_defaults(found, SHAPE, taken=(), settings=SETTINGS))
+    return template_hash(made, SHAPE, serving_image=made.images.serving)
 
 
 REFUSED = {

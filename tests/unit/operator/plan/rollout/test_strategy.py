@@ -17,6 +17,7 @@ from llama_operator.ports import Capacity, NodeCapacity, PodRequest
 from llama_operator.preview.__main__ import main
 from llama_serving.config.desired import SwapState
 from llama_serving.config.gateway import GatewayLoad
+from llama_serving.config.model import SWAPPABLE_QUANTIZATION
 from tests.fakes.models import digest_of
 from tests.fakes.world import spec_of
 from tests.unit.operator.plan.test_observe_once import calls
@@ -112,6 +113,42 @@ def test_the_strategy(*, same_pods: bool, fields: dict[str, Any], strategy: str,
     found = choose(scene(**fields), SAME if same_pods else "another", target())
     assert found.strategy == strategy
     assert words in found.why
+
+
+def quantized(state: PlanState, method: str, *, asked: str | None = None) -> PlanState:
+    """The same scene with desired weights that are quantized by ``method``."""
+    seen = state.snapshot
+    views = {
+        name: replace(view, facts=view.facts and view.facts.model_copy(update={"quantization": method}))
+        for name, view in seen.weights.items()
+    }
+    engine = state.spec.engine.model_copy(update={"quantization": asked})
+    return state_of(replace(seen, weights=views, spec=state.spec.model_copy(update={"engine": engine})))
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "rollout", "strategy", "words"),
+    [
+        *((method, None, {}, "inPlace", "only the weights change") for method in ("", *SWAPPABLE_QUANTIZATION)),
+        ("fp8", "fp8", {"strategy": "inPlace"}, "inPlace", "spec.rollout.strategy is inPlace"),
+        (
+            "modelopt",
+            None,
+            {"nodes": BIG},
+            "surge",
+            "only the weights change, but those quantized by modelopt are not swapped in a running engine; the pods",
+        ),
+        ("", "fp8", {"nodes": BIG}, "surge", "quantized by online are not swapped"),
+        ("torchao", None, {"nodes": SMALL}, "drain", "quantized by torchao are not swapped"),
+        ("quark", None, {"serving": 1, "replicas": 1}, "", "would be gone for the time of a start"),
+        ("quark", None, {"strategy": "inPlace"}, "", "quantized by quark are not swapped in a running engine, which"),
+    ],
+)
+def test_weights_that_no_running_engine_swaps_get_new_pods(
+    *, method: str, asked: str | None, rollout: dict[str, Any], strategy: str, words: str
+) -> None:
+    found = choose(quantized(scene(**rollout), method, asked=asked), SAME, target())
+    assert (found.strategy, words in found.why) == (strategy, True), found.why
 
 
 def crowd(*devices: int, old: int, **rollout: Any) -> PlanState:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_serving.config.fabric import fabric_resources
+from tests.unit.cell.worlds import config
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from llama_serving.config.fabric import fabric_resources
     ],
 )
 def test_all_but_memory_is_a_network(names: tuple[str, ...], fabric: tuple[str, ...]) -> None:
-    assert fabric_resources(names) == fabric
+    assert config(extra_resources=names).fabric == fabric

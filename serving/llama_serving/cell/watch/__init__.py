@@ -1,0 +1,1 @@
+"""Watches the processes of a stage, beside the supervisor's loop: what hangs is found, named and ended."""
