@@ -7,9 +7,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, LlamaDeploymentSpec, Toleration
-from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.preview.scenario import merged
