@@ -71,6 +71,7 @@ FABRIC_SPEC: Final[dict[str, Any]] = {
     },
     "network": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rail0,rail1"}},
     "engine": {"nccl": {"NCCL_IB_HCA": "mlx5", "NCCL_IB_GID_INDEX": 3}},
+    "images": {"serving": "registry.example/mine:2"},
 }  # fmt: skip
 SAMPLES: Final = {"cpu": CPU_SPEC, "gpu": GPU_SPEC, "fabric": FABRIC_SPEC}
 

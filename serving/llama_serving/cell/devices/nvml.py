@@ -30,7 +30,7 @@ _VOLATILE: Final = 0  # nvmlEccCounterType_t: since the driver was loaded
 _RECOVERY_FIELD: Final = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
 
-class _Memory(Structure):
+class _MemoryInfo(Structure):
     _fields_ = (("total", c_ulonglong), ("free", c_ulonglong), ("used", c_ulonglong))
 
 
@@ -195,7 +195,7 @@ def _memory(library: Nvml, device: c_void_p) -> dict[str, int]:
     newer = _MemoryV2(version=sizeof(_MemoryV2) | 2 << 24)
     if library.ask("nvmlDeviceGetMemoryInfo_v2", device, byref(newer)):
         return {"total": newer.total - newer.reserved, "free": newer.free}
-    memory = _Memory()
+    memory = _MemoryInfo()
     library.call("nvmlDeviceGetMemoryInfo", device, byref(memory))
     return {"total": memory.total, "free": memory.free}
 

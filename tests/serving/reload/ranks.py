@@ -1,4 +1,4 @@
-"""Reloads against fresh loads on two ranks, bit for bit: ``python -m tests.serving.reload_ranks RANK FOLDER``.
+"""Reloads against fresh loads on two ranks, bit for bit: ``python -m tests.serving.reload.ranks RANK FOLDER``.
 
 Every case takes one checkpoint, reloads another, and compares all parameters, and what the packed layers compute, with
 a model that vLLM loads from the second. Run by ``test_reload.py``, a process a rank; prints one line of JSON.

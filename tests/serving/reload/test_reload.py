@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(400), pytest.mark.filterw
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def tie(source: Path, out: Path) -> None:
 
 
 def test_a_reload_is_a_fresh_load_bit_for_bit(models: Path) -> None:
-    command = [sys.executable, "-m", "tests.serving.reload_ranks"]
+    command = [sys.executable, "-m", "tests.serving.reload.ranks"]
     environment = dict(os.environ) | {
         "PYTHONPATH": f"{ROOT / 'serving'}:{ROOT}",
         "OMP_NUM_THREADS": "1",
