@@ -48,6 +48,7 @@ class Example:
 
 EXAMPLES = (
     Example("llama-3.1-405b-bf16.yaml", "405b", "", "H100"),
+    Example("llama-3.1-405b-rdma.yaml", "405b", "", "H100"),
     Example("llama-3.1-405b-fp8.yaml", "405b", "ct-fp8", "H100", "compressed-tensors"),
     Example("llama-3.1-405b-fp8-2x4.yaml", "405b", "ct-fp8", "H100", "compressed-tensors"),
     Example("llama-3.1-70b.yaml", "70b", "", "H100"),
