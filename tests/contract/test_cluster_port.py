@@ -609,6 +609,7 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     real.rest.patch("", "namespace", real.key.namespace, change=RESTRICTED)
     if "placement" in spec:
         spec = {**spec, "placement": {**spec["placement"], "priorityClassName": "system-node-critical"}}
+        ensure_runtime(real, spec["placement"].get("runtimeClassName", ""))
     body = seen(real, KIND, NAME) | {"spec": spec}
     context = context_of(spec, key=real.key, uid=body["metadata"]["uid"])
     due = all_changes(context, snapshot(Bodies(body, ())))
@@ -626,6 +627,13 @@ async def test_the_server_takes_all_manifests_and_reading_them_back_leaves_nothi
     before = versions(children + listed(real, [WEIGHTS_PLURAL]))
     await write_all(real, due.applies)  # the same again, as after a lost answer
     assert versions(list_children(real) + listed(real, [WEIGHTS_PLURAL])) == before
+
+
+def ensure_runtime(real: RealBench, name: str) -> None:
+    """Make the RuntimeClass that pods name, as the nodes' administrator does."""
+    if name and real.rest.find("", "RuntimeClass", name) is None:
+        body = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name}
+        real.rest.create("", body)
 
 
 async def write_all(bench: RealBench, writes: Iterable[Write]) -> None:
