@@ -52,12 +52,11 @@ def kept_from_nodes(nodes: Sequence[str], *, required: bool, beside: Mapping[str
     """
     rule = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
     if not required:
-        kind = _PREFERRED
-        return {**beside, kind: [*beside.get(kind, ()), {"weight": 100, "preference": {"matchFields": rule}}]}
-    kind = _REQUIRED
-    terms = (beside.get(kind) or {}).get("nodeSelectorTerms") or [{}]
+        preferred = {"weight": _STRONGEST, "preference": {"matchFields": rule}}
+        return {**beside, _PREFERRED: [*beside.get(_PREFERRED, ()), preferred]}
+    terms = (beside.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
     ruled = [{**term, "matchFields": [*term.get("matchFields", ()), *rule]} for term in terms]
-    return {**beside, kind: {"nodeSelectorTerms": ruled}}
+    return {**beside, _REQUIRED: {"nodeSelectorTerms": ruled}}
 
 
 def _term(term: NodeTerm) -> dict[str, Any]:

@@ -60,6 +60,10 @@ class RehearsalView:
     pods: tuple[RehearsalPod, ...] = ()
     admission: AdmissionAnswer | None = None  # None: not asked by this process
 
+    def answer_to(self, rehearsal: str) -> AdmissionAnswer | None:
+        """Return what the API server answered when it was asked for this rehearsal; None where it was not."""
+        return self.admission if self.admission and self.admission.rehearsal == rehearsal else None
+
     def with_pods(self, pods: Iterable[PodView], *, admission: AdmissionAnswer | None) -> "RehearsalView":
         """Return the view with what else was found out about its pods, and with the API server's answer."""
         known = {pod.uid: pod for pod in pods}

@@ -5,6 +5,7 @@ pods stay, it is the hash of the pods that are there; where groups are replaced 
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from llama_operator.api import FORMER_SIZE, LlamaDeploymentSpec, StageResources
 from llama_operator.api.v1alpha1.status import StableTemplate
 from llama_operator.hashing import short_hash
+from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.images import (
     StageDefaults,
     fitting_defaults,
@@ -54,6 +56,16 @@ class GroupTemplate:
     def label(self) -> str:
         """Weights and pod hash, for humans."""
         return template_label(self.serve.weights.id, self.pod_hash)
+
+
+def leaving_groups(template: GroupTemplate, state: PlanState, *, changing: Collection[int]) -> tuple[Group, ...]:
+    """Return the groups that leave: those that shall not be there, and, of ``changing``, those of another template."""
+    return tuple(
+        group
+        for group in state.groups
+        if group.id.ordinal not in state.ordinals
+        or (group.id.ordinal in changing and group.id.pod_hash != template.pod_hash)
+    )
 
 
 def template_label(weights: str, pod_hash: str) -> str:
@@ -111,11 +123,11 @@ def check_images(state: PlanState) -> tuple[Explanation, ...]:
     if view is None or view.facts is None:
         return ()
     found = desired_defaults(state, view.facts)
-    hashed = template_hash(with_defaults(spec, found), view.facts, serving_image=found.serving)
     text = image_refusal(spec, found.serving, settings=state.settings)
-    if not text or (stable and stable.template_hash == hashed):
+    if not text:
         return ()
-    return (Explanation(Reason.IMAGE_REFUSED, text),)
+    hashed = template_hash(with_defaults(spec, found), view.facts, serving_image=found.serving)
+    return () if stable and stable.template_hash == hashed else (Explanation(Reason.IMAGE_REFUSED, text),)
 
 
 def stable_template(state: PlanState) -> GroupTemplate | None:

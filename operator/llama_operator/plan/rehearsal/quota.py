@@ -25,7 +25,7 @@ from llama_operator.observe.findings import CLAIM_TEMPLATE
 from llama_operator.observe.pods import PodView
 from llama_operator.observe.rehearsal import AdmissionAnswer, Refusal
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate, stable_spec
+from llama_operator.plan.groups.template import GroupTemplate, leaving_groups, stable_spec
 from llama_operator.plan.placement.group_request import stage_requests
 from llama_operator.plan.placement.shortage import show_quantity
 from llama_operator.plan.sentences import rehearsal as sentences
@@ -55,7 +55,7 @@ class Turns:
     def why_refused(self, quota: Quota) -> str:
         """Say which resource of the quota is too small; empty where it takes the groups."""
         for name in sorted(quota.hard.keys() & quota.used.keys() & self.new.keys()):
-            back, smallest = 0.0, sorted(counts.get(name, 0.0) for counts in self.old)
+            smallest = sorted(counts.get(name, 0.0) for counts in self.old)
             for changed in range(1, max(len(smallest), 1) + 1):
                 leaving = changed - 1 if self.beside else changed
                 back = sum(smallest[:leaving])
@@ -73,14 +73,15 @@ def why_quota_refuses(template: GroupTemplate, state: PlanState, *, beside: bool
 
     ``beside``: one more group comes before each old one leaves.
     """
-    answer = state.snapshot.rehearsal.admission
-    if answer is None or answer.rehearsal != template.spec_hash:
+    answer = state.snapshot.rehearsal.answer_to(template.spec_hash)
+    if answer is None:
         return ""
     stable = state.snapshot.status.stable
-    leaving, before = _leaving(template, state, answer), stable_spec(stable) if stable else None
+    new, before = group_counts(template.spec), stable_spec(stable) if stable else None
+    leaving = _leaving(template, state, answer)
     for quota in _quotas(answer, template.spec):
         counted = before is not None and counts_pods_of(before, quota)
-        turns = Turns(group_counts(template.spec), leaving if counted else ({},) * len(leaving), beside)
+        turns = Turns(new, leaving if counted else ({},) * len(leaving), beside)
         if said := turns.why_refused(_without_rehearsal(quota, state, answer)):
             return said
     return ""
@@ -111,12 +112,9 @@ def group_counts(spec: LlamaDeploymentSpec) -> dict[str, float]:
 
 def _leaving(template: GroupTemplate, state: PlanState, answer: AdmissionAnswer) -> tuple[Counts, ...]:
     """Return what each group counts that leaves for one of the template."""
-    wanted, partition = state.ordinals, state.spec.rollout.partition
-    return tuple(
-        dict.fromkeys(_ONE_A_GROUP, 1.0) | _pod_counts(group.pods, answer)
-        for group in state.groups
-        if group.id.ordinal not in wanted or (group.id.ordinal >= partition and group.id.pod_hash != template.pod_hash)
-    )
+    changing = [ordinal for ordinal in state.ordinals if ordinal >= state.spec.rollout.partition]
+    groups = leaving_groups(template, state, changing=changing)
+    return tuple(dict.fromkeys(_ONE_A_GROUP, 1.0) | _pod_counts(group.pods, answer) for group in groups)
 
 
 def _without_rehearsal(quota: Quota, state: PlanState, answer: AdmissionAnswer) -> Quota:

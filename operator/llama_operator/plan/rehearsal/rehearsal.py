@@ -80,7 +80,7 @@ class RehearsalVerdict:
 
 def rehearsal_of(template: GroupTemplate, nodes: tuple[str, ...], state: PlanState, *, over: bool = False) -> Rehearsal:
     """Return what is to be tried of a template now."""
-    due = _admission_due(state.snapshot.rehearsal.admission, template.spec_hash, state.now)
+    due = _admission_due(state.snapshot.rehearsal.answer_to(template.spec_hash), state.now)
     return Rehearsal(state.snapshot.key.name, template, nodes, due, over)
 
 
@@ -108,8 +108,8 @@ def rehearsal_deletes(rehearsal: Rehearsal | None, state: PlanState) -> tuple[De
 
 
 def _admission(rehearsal: Rehearsal, state: PlanState, *, beside: bool) -> RehearsalVerdict:
-    answer, template = state.snapshot.rehearsal.admission, rehearsal.template
-    if answer is None or answer.rehearsal != rehearsal.key:
+    answer, template = state.snapshot.rehearsal.answer_to(rehearsal.key), rehearsal.template
+    if answer is None:
         return _runs(rehearsal, sentences.admission_asked())
     refused = [one for one in answer.refusals if not is_judged(one, template.spec)]
     if refused:
@@ -183,8 +183,8 @@ def asked_again(answer: AdmissionAnswer) -> datetime | None:
     return answer.at + timedelta(seconds=pause)
 
 
-def _admission_due(answer: AdmissionAnswer | None, key: str, now: datetime) -> bool:
-    if answer is None or answer.rehearsal != key:
+def _admission_due(answer: AdmissionAnswer | None, now: datetime) -> bool:
+    if answer is None:
         return True
     return now >= (asked_again(answer) or answer.at + timedelta(seconds=LONGEST_PAUSE))
 

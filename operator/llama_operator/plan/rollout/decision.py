@@ -38,15 +38,14 @@ def decide(
 ) -> StartDecision:
     """Decide how the groups come from the stable template to the desired one. ``before``: the rehearsal so far."""
     choice = choose(state, stable.template_hash, desired)
-    if before is None and not _is_rehearsed(choice, state):
-        return StartDecision(choice)
-    if before and not _is_rehearsed(choice, state):
+    if not _is_rehearsed(choice, state):
         return StartDecision(choice, before)
     if before and before.outcome == "passed":
-        return StartDecision(choice if _is_admission_known(desired, state) else _asks_anew(desired), before)
+        known = state.snapshot.rehearsal.answer_to(desired.spec_hash)
+        return StartDecision(choice if known else _asks_anew(desired), before)
     rehearsal = _rehearsed(state, stable, desired, before=before)
-    known = rehearsal.outcome == "running" and not choice.strategy  # what is in the way, and need not be looked for
-    if rehearsal.outcome == "passed" or known:
+    said = rehearsal.outcome == "running" and not choice.strategy  # what is in the way, and need not be looked for
+    if rehearsal.outcome == "passed" or said:
         return StartDecision(choice, rehearsal)
     reason = reason_from(rehearsal.reason, otherwise=Reason.REHEARSING)
     return StartDecision(Choice("", rehearsal.message, reason), rehearsal)
@@ -66,11 +65,6 @@ def pending_rehearsal(
     if rollout.rehearsal is None:
         return None
     return rehearsal_of(desired, rollout.rehearsal.nodes, state, over=rollout.rehearsal.outcome == "passed")
-
-
-def _is_admission_known(desired: GroupTemplate, state: PlanState) -> bool:
-    answer = state.snapshot.rehearsal.admission
-    return answer is not None and answer.rehearsal == desired.spec_hash
 
 
 def _asks_anew(desired: GroupTemplate) -> Choice:

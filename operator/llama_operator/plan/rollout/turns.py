@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.template import GroupTemplate
+from llama_operator.plan.groups.template import GroupTemplate, leaving_groups
 from llama_operator.plan.groups.update_policy import UpdatePolicy
 from llama_operator.plan.placement.group_request import group_request
 from llama_operator.plan.rollout.order import OldGroup, ShapeChange, StepOrder, find_order
@@ -72,7 +72,7 @@ def _order(
 ) -> StepOrder | None:
     """Find the order; None where no group has to leave, or nobody can know."""
     capacity, rollout, wanted = state.snapshot.capacity, state.spec.rollout, frozenset(state.ordinals)
-    leaving = [group for group in state.groups if _leaves(group, template, wanted=wanted, changing=changing)]
+    leaving = leaving_groups(template, state, changing=changing)
     if capacity is None or not leaving or state.spec.placement.scheduling == "perPod":
         return None
     there = {pod.uid: pod for node in capacity.nodes for pod in node.pods}
@@ -93,11 +93,6 @@ def _order(
         staying=placed + len(kept),
     )
     return find_order(capacity, change)
-
-
-def _leaves(group: Group, template: GroupTemplate, *, wanted: Ordinals, changing: Ordinals) -> bool:
-    ordinal, pod_hash = group.id.ordinal, group.id.pod_hash
-    return ordinal not in wanted or (ordinal in changing and pod_hash != template.pod_hash)
 
 
 def _placed(template: GroupTemplate, state: PlanState, changing: Ordinals) -> set[int]:
