@@ -43,6 +43,14 @@ class Layout(Frozen):
     device: Literal["cpu", "gpu"]
 
 
+class AdapterLimits(Frozen):
+    """How many LoRA adapters an engine makes room for; a later change needs another engine."""
+
+    slots: int = Field(ge=1, description="adapters that one batch may use, and that lie in device memory at a time")
+    held: int = Field(ge=1, description="adapters that lie in the pod's memory at a time; at least slots")
+    max_rank: int = Field(ge=1, description="highest rank of an adapter, as the engine rounds it up")
+
+
 class CellTimeouts(Frozen):
     """Deadlines in seconds. A passed deadline ends the container; the kubelet starts it again."""
 
@@ -71,6 +79,14 @@ class CellConfig(Frozen):
         default="", description="of what compiled code depends on, a part of a path; empty: caches lie in the pod"
     )
     extra_resources: tuple[str, ...] = Field(default=(), description="extended resources beside the devices, by name")
+    adapters: AdapterLimits | None = Field(default=None, description="room for LoRA adapters; None: none is served")
+    tools: str = Field(
+        default="auto", description="parser of tool calls; auto: inferred from the weights; off: requests get no tools"
+    )
+    reasoning: str = Field(
+        default="auto", description="parser of reasoning; auto: inferred from the weights; off: part of the answer"
+    )
+    chat_template: str = Field(default="", description="path of a chat template in the pod; empty: that of the weights")
     staged: bool = Field(default=False, description="a stager in the pod readies weights; wait for it before loading")
 
     @property

@@ -44,6 +44,28 @@ class WeightsArtifact(Frozen):
     manifest: Manifest
 
 
+class AdapterRef(Frozen):
+    """A LoRA adapter as a group serves it: weights of its own that are added to those of the base.
+
+    Clients choose it by its name. The same name may come to mean another digest; no answer mixes the two.
+    """
+
+    name: str = Field(min_length=1, description="its name in the OpenAI API")
+    digest: str = Field(description="of its manifest, sha256:...")
+    id: str = Field(description="name of these bytes for humans and headers, such as source and revision")
+    rank: int = Field(ge=1, description="rank of its matrices")
+
+
+class WantedAdapter(Frozen):
+    """An adapter to be brought into the pod, verified in it, and loaded on all ranks."""
+
+    adapter: AdapterRef
+    source: str = Field(description="URI, its {revision} filled in; a pvc:// one is verified where it lies")
+    revision: str = Field(default="", description="resolved revision at the source: commit, version or digest")
+    manifest: Manifest
+    golden: tuple[GoldenPrompt, ...] = Field(default=(), description="asked of this adapter before it gets requests")
+
+
 class DesiredState(Frozen):
     """What a group shall serve, and what shall lie ready."""
 
@@ -52,6 +74,9 @@ class DesiredState(Frozen):
         default=(), description="most wanted first; weights that are on disk and not named here may be removed"
     )
     verify: Verify = Verify()
+    adapters: tuple[WantedAdapter, ...] = Field(
+        default=(), description="those that this group shall have, most wanted first; others may be removed"
+    )
 
     @cached_property  # asked for each pod in every pass; the manifest of a large model has 150 KB
     def key(self) -> str:
@@ -78,6 +103,7 @@ class StagingState(Frozen):
     """What a stage's stager writes to ``names.STAGING_PATH``."""
 
     weights: tuple[StagedWeights, ...] = ()
+    adapters: tuple[StagedWeights, ...] = Field(default=(), description="how far the stage is with each adapter")
     desired: str | None = Field(
         default=None,
         description="key of the desired state that this answers; empty: none was read yet; absent: an older version",

@@ -33,6 +33,10 @@ COMPONENT_REHEARSAL: Final = "rehearsal"
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
 ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
 
+# Annotation of a leader: the LoRA adapters that its group answers with, as observed by the operator after they were
+# verified: JSON object from name in the OpenAI API to AdapterRef.id. Gateways send a request for an adapter only there.
+ANNOTATION_ADAPTERS: Final = f"{API_GROUP}/adapters"
+
 # Annotation of a leader whose drain took too long ("true"): gateways move its streams to other groups on its weights.
 ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
 

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
-from llama_serving.config.desired import Measurement, StagingState, SwapState
+from llama_serving.config.desired import GoldenResult, Measurement, StagingState, SwapState
 from llama_serving.config.reasons import CellReason
 
 #: What NCCL takes between nodes where it finds nothing faster: TCP.
@@ -56,6 +56,20 @@ class Hang(Frozen):
     outage: bool = Field(default=True, description="false: the engine serves without it")
 
 
+class AdapterProgress(Frozen):
+    """How far a group is with one LoRA adapter: its leader speaks for all stages."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    digest: str
+    outcome: str = Field(description="staging, loading, verifying, ready or refused")
+    reason: str = Field(default="", description="machine word of a refusal or a wait")
+    message: str = Field(default="", description="one sentence with numbers")
+    golden: tuple[GoldenResult, ...] = ()
+    base: str = Field(default="", description="digest of the base on which it was verified; empty before that")
+
+
 class CellState(Frozen):
     """State of one stage; the leader's speaks for its group. A newer cell may say more than its reader knows."""
 
@@ -87,6 +101,7 @@ class CellState(Frozen):
     staging: StagingState | None = Field(default=None, description="what lies in the pod; None: no stager runs in it")
     swap: SwapState | None = Field(default=None, description="leader: the last weight swap")
     measurement: Measurement | None = Field(default=None, description="leader: of the weights that the engine now has")
+    adapters: tuple[AdapterProgress, ...] = Field(default=(), description="leader: the adapters that are desired")
     cache_fault: str = Field(
         default="", description="why the engine's caches do not lie where engine.cache says; empty: they do, or none is"
     )
