@@ -10,6 +10,7 @@ from typing import Any
 
 from testbed import audit
 from testbed.cluster import cgroups, own
+from testbed.cluster.node import gpu_folder
 from testbed.cluster.spec import Node
 from testbed.errors import BedError
 
@@ -51,6 +52,11 @@ class Bed:
     def nodes(self) -> tuple[Node, ...]:
         """The real nodes."""
         return own.existing(self.name).spec.nodes
+
+    def gpu_folder(self, node: str) -> Path:
+        """Return the folder of a node that pods of the runtime ``nvidia`` see; testbed/cluster/gpu_runtime.py."""
+        found = next(one for one in self.nodes if one.name == node)
+        return gpu_folder(own.folders(self.name), found)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
         """Run kubectl as the administrator and return its output.

@@ -18,6 +18,8 @@ ORDER = (
     "test_edits",
     "test_faults",
     "test_gangs",
+    "test_gpus",
+    "test_gpu_faults",
     "test_waits",
     "test_scale_to_zero",
     "test_idle",
