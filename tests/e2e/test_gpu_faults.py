@@ -47,10 +47,10 @@ def nodes(bed: Bed) -> Iterator[GpuNodes]:
         yield found
 
 
-@pytest.fixture
-def deployment(bed: Bed, nodes: GpuNodes) -> Iterator[str]:
-    """Delete the deployment of a test, and end its faults."""
-    yield NAME
+@pytest.fixture(autouse=True)
+def clean(bed: Bed, nodes: GpuNodes) -> Iterator[None]:
+    """Delete the deployment of each test, and end its faults."""
+    yield
     bed.kubectl("delete", "llamadeployment", NAME, "--ignore-not-found", "--wait=true", "--timeout=120s")
     nodes.healthy()
 
@@ -66,37 +66,35 @@ def runs_on(node: str) -> Any:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.what for fault in FAULTS])
-def test_a_fault_is_said_within_ten_seconds_and_ends_by_itself(
-    bed: Bed, nodes: GpuNodes, deployment: str, fault: Fault
-) -> None:
+def test_a_fault_is_said_within_ten_seconds_and_ends_by_itself(bed: Bed, nodes: GpuNodes, fault: Fault) -> None:
     nodes.driver(ONE).devices(**{"count": TENSOR, **fault.devices})
-    bed.kubectl.apply(on_gpus(deployment, replicas=1))
-    bed.wait_explained(deployment, fault.reason, ONE, *fault.words, cause=runs_on(ONE))
+    bed.kubectl.apply(on_gpus(NAME, replicas=1))
+    bed.wait_explained(NAME, fault.reason, ONE, *fault.words, cause=runs_on(ONE))
     nodes.healthy()
 
     def goes_on(found: Object) -> bool:
         return found["status"].get("reason") in ("EngineStarting", "StageNotJoined", "Verifying", "Serving")
 
-    bed.wait_for(deployment, goes_on, within=60, what=f"going on after {fault.what}")
+    bed.wait_for(NAME, goes_on, within=60, what=f"going on after {fault.what}")
 
 
-def test_a_group_comes_up_by_itself_when_the_fault_is_gone(bed: Bed, nodes: GpuNodes, deployment: str) -> None:
+def test_a_group_comes_up_by_itself_when_the_fault_is_gone(bed: Bed, nodes: GpuNodes) -> None:
     nodes.driver(ONE).devices(TENSOR, one={"ecc": 1})
-    bed.kubectl.apply(on_gpus(deployment, replicas=1))
-    bed.wait_explained(deployment, "DeviceUnhealthy", ONE, cause=runs_on(ONE))
+    bed.kubectl.apply(on_gpus(NAME, replicas=1))
+    bed.wait_explained(NAME, "DeviceUnhealthy", ONE, cause=runs_on(ONE))
     nodes.healthy()
-    bed.wait_serving(deployment, 1, within=START)
+    bed.wait_serving(NAME, 1, within=START)
 
 
-def test_a_node_whose_device_stays_bad_is_left(bed: Bed, deployment: str) -> None:
+def test_a_node_whose_device_stays_bad_is_left(bed: Bed) -> None:
     run([sys.executable, "-m", "testbed", "up", "--nodes", "3"])
     run([sys.executable, "-m", "testbed", "images"])
     with gpu_nodes(bed, each=TENSOR) as nodes:
         nodes.driver(ONE).devices(TENSOR, one={"ecc": 1})
-        bed.kubectl.apply(on_gpus(deployment, replicas=1))
-        bed.wait_explained(deployment, "DeviceUnhealthy", ONE, cause=runs_on(ONE))
-        found = bed.wait_serving(deployment, 1, within=START)
-        assert {pod["spec"]["nodeName"] for pod in bed.pods(deployment)} == {"node-2", "node-3"}
+        bed.kubectl.apply(on_gpus(NAME, replicas=1))
+        bed.wait_explained(NAME, "DeviceUnhealthy", ONE, cause=runs_on(ONE))
+        found = bed.wait_serving(NAME, 1, within=START)
+        assert {pod["spec"]["nodeName"] for pod in bed.pods(NAME)} == {"node-2", "node-3"}
         [strikes] = [one for one in found["status"]["nodeStrikes"] if one["node"] == ONE]
         print(strikes)
-        bed.kubectl("delete", "llamadeployment", deployment, "--wait=true", "--timeout=120s")
+        bed.kubectl("delete", "llamadeployment", NAME, "--wait=true", "--timeout=120s")
