@@ -20,6 +20,7 @@ ORDER = (
     "test_gangs",
     "test_gpus",
     "test_gpu_faults",
+    "test_dra",
     "test_waits",
     "test_scale_to_zero",
     "test_idle",
