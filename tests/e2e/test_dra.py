@@ -77,6 +77,4 @@ def test_a_group_serves_on_claimed_devices_and_gives_them_back(bed: Bed) -> None
     print(found["status"]["message"])
     assert "claim" in found["status"]["message"], found["status"]["message"]
     bed.kubectl("delete", "llamadeployment", NAME, OTHER, "--wait=true", "--timeout=120s")
-    until(
-        "the claims are gone", lambda: str([one["metadata"]["name"] for one in claims(bed)]) if claims(bed) else "", 60
-    )
+    until("the claims are gone", lambda: ", ".join(one["metadata"]["name"] for one in claims(bed)), 60)
