@@ -51,31 +51,33 @@ def nodes(bed: Bed) -> Iterator[GpuNodes]:
 def clean(bed: Bed, nodes: GpuNodes) -> Iterator[None]:
     """Delete the deployment of each test, and end its faults."""
     yield
-    bed.kubectl("delete", "llamadeployment", NAME, "--ignore-not-found", "--wait=true", "--timeout=120s")
+    bed.kubectl("delete", "llamadeployment", "--all", "--wait=true", "--timeout=120s")
     nodes.healthy()
 
 
 def runs_on(node: str) -> Any:
-    """Whether a pod runs on a node: from then on its supervisor can look at the devices."""
+    """Whether the stage of a pod runs on a node: from then on its supervisor can look at the devices."""
 
     def seen(pod: Object) -> bool:
         statuses = pod.get("status", {}).get("containerStatuses", ())
-        return pod["spec"].get("nodeName") == node and any("running" in one["state"] for one in statuses)
+        runs = any(one["name"] == "stage" and "running" in one["state"] for one in statuses)
+        return runs and pod["spec"].get("nodeName") == node
 
     return seen
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.what for fault in FAULTS])
 def test_a_fault_is_said_within_ten_seconds_and_ends_by_itself(bed: Bed, nodes: GpuNodes, fault: Fault) -> None:
+    name = f"{NAME}-{FAULTS.index(fault)}"  # an object of its own: nothing of the one before is in its way
     nodes.driver(ONE).devices(**{"count": TENSOR, **fault.devices})
-    bed.kubectl.apply(on_gpus(NAME, replicas=1))
-    bed.wait_explained(NAME, fault.reason, ONE, *fault.words, cause=runs_on(ONE))
+    bed.kubectl.apply(on_gpus(name, replicas=1))
+    bed.wait_explained(name, fault.reason, ONE, *fault.words, cause=runs_on(ONE))
     nodes.healthy()
 
     def goes_on(found: Object) -> bool:
         return found["status"].get("reason") in ("EngineStarting", "StageNotJoined", "Verifying", "Serving")
 
-    bed.wait_for(NAME, goes_on, within=60, what=f"going on after {fault.what}")
+    bed.wait_for(name, goes_on, within=60, what=f"going on after {fault.what}")
 
 
 def test_a_group_comes_up_by_itself_when_the_fault_is_gone(bed: Bed, nodes: GpuNodes) -> None:
