@@ -14,7 +14,7 @@ from tests.soak import soak
 
 pytestmark = soak
 
-NAME = "gpu-faults"
+NAME, LEFT = "gpu-faults", "bad-node"
 ONE = "node-1"
 START = 900
 
@@ -93,10 +93,10 @@ def test_a_node_whose_device_stays_bad_is_left(bed: Bed) -> None:
     run([sys.executable, "-m", "testbed", "images"])
     with gpu_nodes(bed, each=TENSOR) as nodes:
         nodes.driver(ONE).devices(TENSOR, one={"ecc": 1})
-        bed.kubectl.apply(on_gpus(NAME, replicas=1))
-        bed.wait_explained(NAME, "DeviceUnhealthy", ONE, cause=runs_on(ONE))
-        found = bed.wait_serving(NAME, 1, within=START)
-        assert {pod["spec"]["nodeName"] for pod in bed.pods(NAME)} == {"node-2", "node-3"}
+        bed.kubectl.apply(on_gpus(LEFT, replicas=1))
+        bed.wait_explained(LEFT, "DeviceUnhealthy", ONE, cause=runs_on(ONE))
+        found = bed.wait_serving(LEFT, 1, within=START)
+        assert {pod["spec"]["nodeName"] for pod in bed.pods(LEFT)} == {"node-2", "node-3"}
         [strikes] = [one for one in found["status"]["nodeStrikes"] if one["node"] == ONE]
         print(strikes)
-        bed.kubectl("delete", "llamadeployment", NAME, "--wait=true", "--timeout=120s")
+        bed.kubectl("delete", "llamadeployment", LEFT, "--wait=true", "--timeout=120s")
