@@ -75,6 +75,6 @@ def test_a_group_serves_on_claimed_devices_and_gives_them_back(bed: Bed) -> None
     bed.kubectl.apply(by_claim(OTHER))
     found = bed.wait_for(OTHER, lambda d: d["status"].get("reason") == "Unschedulable", within=120, what="without room")
     print(found["status"]["message"])
-    assert "claim" in found["status"]["message"], found["status"]["message"]
+    assert "the devices that its ResourceClaim asks for" in found["status"]["message"], found["status"]["message"]
     bed.kubectl("delete", "llamadeployment", NAME, OTHER, "--wait=true", "--timeout=120s")
     until("the claims are gone", lambda: ", ".join(one["metadata"]["name"] for one in claims(bed)), 60)
