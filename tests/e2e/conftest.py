@@ -33,7 +33,7 @@ ORDER = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the scenarios in order, and mark them: they all need the whole bed, and minutes."""
-    mine = [item for item in items if item.path.parent == Path(__file__).parent]
+    mine = [item for item in items if Path(__file__).parent in item.path.parents]
     mine.sort(key=lambda item: ORDER.index(item.path.stem))
     items[:] = [item for item in items if item not in mine] + mine
     for item in mine:
