@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.gpus.equipment import GPU, TENSOR, gpu_nodes, on_gpus
 from tests.e2e.support.bed import NAMESPACE, Bed, Object
 from tests.e2e.support.faults import machine, until
-from tests.e2e.gpus.equipment import GPU, TENSOR, gpu_nodes, on_gpus
 from tests.soak import soak
 
 pytestmark = [soak, pytest.mark.usefixtures("driver")]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from examples.steps import run
-from tests.e2e.support.bed import Bed, Object
 from tests.e2e.gpus.equipment import TENSOR, GpuNodes, gpu_nodes, on_gpus
+from tests.e2e.support.bed import Bed, Object
 from tests.soak import soak
 
 pytestmark = soak

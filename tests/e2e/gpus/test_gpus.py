@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.gpus.equipment import TENSOR, GpuNodes, gpu_nodes, on_gpus
 from tests.e2e.support.bed import NAMESPACE, Bed, lives
 from tests.e2e.support.faults import cell_state, machine, not_ready, stage_pod
-from tests.e2e.gpus.equipment import TENSOR, GpuNodes, gpu_nodes, on_gpus
 from tests.e2e.support.load import OpenLoad, check_answers, references
 from tests.soak import soak
 
