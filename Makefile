@@ -68,7 +68,7 @@ serving: serving-setup  ## Ray and vLLM: the CPU pipeline and a cell in two netw
 e2e: setup serving-setup  ## The whole line on the two-node test bed.
 	$(RUN) -m pytest --durations=15 tests/e2e
 
-gpu-image: setup  ## Build the GPU image and try it without a GPU: half an hour and 35 GB of disk, not part of `make test`.
+gpu-image: setup  ## Build the GPU image and try it without a GPU: a quarter of an hour and 42 GB of disk, not part of `make test`.
 	$(RUN) -m pytest --durations=15 -s tests/gpu_image
 
 soak: setup serving-setup  ## What takes many minutes: full numbers of upgrades and kills (an hour or more).

@@ -1,15 +1,19 @@
 """What end-to-end tests do to a bed of ours: run kubectl, lose nodes, find and end the processes of a pod."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from testbed import audit
+from testbed.cache import binaries
 from testbed.cluster import cgroups, own
+from testbed.cluster.node import enter, gpu_folder
 from testbed.cluster.spec import Node
 from testbed.errors import BedError
 
@@ -51,6 +55,32 @@ class Bed:
     def nodes(self) -> tuple[Node, ...]:
         """The real nodes."""
         return own.existing(self.name).spec.nodes
+
+    @contextmanager
+    def dra_driver(self, node: str, *, devices: int, log: Path) -> Iterator[None]:
+        """Run Kubernetes' example driver of dynamic resource allocation on a node, with so many devices of paper."""
+        place = own.folders(self.name)
+        kubelet = place.node(node) / "kubelet"
+        argv = [
+            *enter(own.holder_pid(self.name, node)),
+            str(binaries.ensure([binaries.DRA_DRIVER])[binaries.DRA_DRIVER]),
+            f"--node-name={node}", f"--num-devices={devices}", f"--kubeconfig={self.kubeconfig}",
+            f"--kubelet-plugins-directory-path={kubelet}/plugins",
+            f"--kubelet-registrar-directory-path={kubelet}/plugins_registry",
+            f"--cdi-root={kubelet}/cdi",
+        ]  # fmt: skip
+        with log.open("ab") as output:
+            driver = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            yield
+        finally:
+            os.killpg(driver.pid, signal.SIGTERM)  # the driver is a child of what enters the node
+            driver.wait(timeout=30)
+
+    def gpu_folder(self, node: str) -> Path:
+        """Return the folder of a node that pods of the runtime ``nvidia`` see; testbed/cluster/gpu_runtime.py."""
+        found = next(one for one in self.nodes if one.name == node)
+        return gpu_folder(own.folders(self.name), found)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
         """Run kubectl as the administrator and return its output.

@@ -131,21 +131,21 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
         {"placement": {"runtimeClassName": "nope"}}, ("placement.runtimeClassName",), ("ApiRejected",),
         ("RuntimeClass nope", "placement.runtimeClassName"),
         _denied('pod rejected: RuntimeClass "nope" not found', '"runtimeClassName": "nope"'),
-        {"placement": {"runtimeClassName": "nvidia"}}, heals=True, bed=False,
+        {"placement": {"runtimeClassName": "nvidia"}}, heals=True,
     ),
     "scheduler that does not run": ImpossibleEdit(
         {"placement": {"schedulerName": "nope"}}, ("placement.schedulerName",), ("Unschedulable",),
         ("scheduler nope", "placement.schedulerName"), Trouble("scheduler", "nope"),
-        {"placement": {"schedulerName": "volcano"}}, heals=True, bed=False,
+        {"placement": {"schedulerName": "volcano"}}, heals=True,
     ),
     "no node that the affinity allows": ImpossibleEdit(
         {"placement": {"nodeAffinity": _in_pool("none")}}, ("placement.nodeAffinity.required",), ("Unschedulable",),
         ("placement.nodeAffinity", "pool In none"),
-        mended={"placement": {"nodeAffinity": _in_pool("llama")}}, heals=True, bed=False,
+        mended={"placement": {"nodeAffinity": _in_pool("llama")}}, heals=True,
     ),
     "network device that no node has": ImpossibleEdit(
         {"device": {"extra": {"rdma/none": 1}}}, ("device.extra",), ("Unschedulable",), ("1 rdma/none",),
-        mended={"device": {"extra": None}, **NEW_PODS}, bed=False,
+        mended={"device": {"extra": None}, **NEW_PODS},
     ),
     "capability that the namespace forbids": ImpossibleEdit(
         {"device": {"ipcLock": True}}, ("device.ipcLock",), ("ApiRejected",),
@@ -153,7 +153,7 @@ _PLACES: Final[Mapping[str, ImpossibleEdit]] = {
         _denied(
             'violates PodSecurity "restricted:latest": unrestricted capabilities (container "stage" must not include'
             ' "IPC_LOCK" in securityContext.capabilities.add)', '"IPC_LOCK"',
-        ), heals=True, bed=False,
+        ), heals=True,
     ),
     "more stages than nodes": ImpossibleEdit(
         {"sharding": {"pipeline": 4}}, ("sharding.pipeline",), _ROOM, ("4 x", "placement.spreadStages"),
@@ -272,12 +272,12 @@ _REFERENCES: Final[Mapping[str, ImpossibleEdit]] = {
         _denied(
             'error looking up service account team/nope: serviceaccount "nope" not found',
             '"serviceAccountName": "nope"',
-        ), heals=True, bed=False,
+        ), heals=True,
     ),
     "claim template that is not there": ImpossibleEdit(
         {"device": {"claimTemplate": "nope"}, "rollout": {"strategy": "drain"}}, ("device.claimTemplate",),
         ("ReferenceMissing",), ("ResourceClaimTemplate nope does not exist", "device.claimTemplate"),
-        Trouble("missing", "nope"), {"device": {"claimTemplate": "weights"}}, heals=True, bed=False,
+        Trouble("missing", "nope"), {"device": {"claimTemplate": "weights"}}, heals=True,
     ),
     "claim that is not there": ImpossibleEdit(
         {"model": {"source": "pvc://nope/m"}}, ("model.source",), ("VolumeUnavailable",), ("claim nope",),

@@ -18,6 +18,7 @@ from testbed.cache.folder import REPOSITORY, cache, lock
 from testbed.errors import BedError
 
 KUBERNETES: Final = "v1.37.2"
+DRA_DRIVER: Final = "dra-example-kubeletplugin"  # Kubernetes' own example of a driver of devices
 GO_MINIMUM: Final = "1.26"
 _VERSION = "k8s.io/component-base/version"
 _KUBERNETES_FLAGS: Final = (
@@ -58,6 +59,7 @@ ALL: Final = {
         Binary("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
         Binary("fake-gcs-server", "gcs", "github.com/fsouza/fake-gcs-server"),
         Binary("kstatus", "kstatus", "."),
+        Binary(DRA_DRIVER, "dra", f"sigs.k8s.io/dra-example-driver/cmd/{DRA_DRIVER}"),
     )
 }
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kubectl")

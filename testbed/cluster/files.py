@@ -1,10 +1,13 @@
 """Writes an instance's files; what they hold is decided elsewhere."""
 
 import base64
+import json
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
-from testbed.cluster import controlplane, dns, node
+from testbed.cluster import controlplane, dns, gpu_runtime, node
 from testbed.cluster.controlplane import Folders
 from testbed.cluster.store import State, write_if_changed
 
@@ -39,9 +42,18 @@ def write(state: State, place: Folders) -> str:
     for one in spec.nodes:
         home = place.node(one.name)
         write_if_changed(home / "containerd.toml", node.containerd_config(place, one))
+        gpu_runtime.make_folder(node.gpu_folder(place, one))
+        specification = gpu_runtime.specification(_default_specification(), node.gpu_folder(place, one))
+        write_if_changed(node.gpu_specification(place, one), specification)
         write_if_changed(home / "kubelet.json", node.kubelet_config(spec, one, place))
         write_if_changed(home / "cni" / "10-pods.conflist", node.cni_config(one))
     return tokens
+
+
+def _default_specification() -> dict[str, Any]:
+    """Return the OCI specification with which containerd begins a container."""
+    done = subprocess.run(["ctr", "oci", "spec"], check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
 
 
 def remove_covered() -> None:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from testbed.cluster import gpu_runtime
 from testbed.cluster.controlplane import NODE_LOST_S, Folders
 from testbed.cluster.spec import CLUSTER_DOMAIN, Node, Spec
 from testbed.cluster.units import Unit
@@ -80,6 +81,16 @@ def socket(folders: Folders, node: Node) -> Path:
     return folders.node(node.name) / "containerd.sock"
 
 
+def gpu_folder(folders: Folders, node: Node) -> Path:
+    """Folder of the node that containers of the runtime for GPUs see."""
+    return folders.node(node.name) / "gpu"
+
+
+def gpu_specification(folders: Folders, node: Node) -> Path:
+    """File with which containers of the runtime for GPUs begin."""
+    return folders.node(node.name) / "gpu-runtime.json"
+
+
 def containerd_config(folders: Folders, node: Node) -> str:
     """Return containerd's configuration."""
     home = folders.node(node.name)
@@ -101,7 +112,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
     snapshotter = "overlayfs"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-"""
+{gpu_runtime.containerd_config(gpu_specification(folders, node))}"""
 
 
 def cni_config(node: Node) -> str:

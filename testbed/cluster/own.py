@@ -157,6 +157,21 @@ def status(name: str) -> dict[str, str]:
     return {unit.name: f"pid {mains[unit.name].pid}" if unit.name in mains else "not running" for unit in units}
 
 
+def holder_pid(name: str, node_name: str) -> int:
+    """Return the pid of a node's first process, in whose namespaces the node lives.
+
+    Raises:
+        BedError: there is no such instance, or the node does not run.
+    """
+    spec = existing(name).spec
+    wanted = next(node.holder(one) for one in spec.nodes if one.name == node_name)
+    units = [unit for unit in wanted_units(spec, folders(name), tokens="") if unit.name == wanted]
+    found = main_processes(units, processes.found(name)).get(wanted)
+    if found is None:
+        raise BedError(f"{node_name} does not run: `python -m testbed up --name {name}`")
+    return found.pid
+
+
 def env(name: str) -> dict[str, str]:
     """Return the variables that point a shell at an instance.
 

@@ -18,6 +18,9 @@ ORDER = (
     "test_edits",
     "test_faults",
     "test_gangs",
+    "test_gpus",
+    "test_gpu_faults",
+    "test_dra",
     "test_waits",
     "test_scale_to_zero",
     "test_idle",
@@ -30,7 +33,7 @@ ORDER = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the scenarios in order, and mark them: they all need the whole bed, and minutes."""
-    mine = [item for item in items if item.path.parent == Path(__file__).parent]
+    mine = [item for item in items if Path(__file__).parent in item.path.parents]
     mine.sort(key=lambda item: ORDER.index(item.path.stem))
     items[:] = [item for item in items if item not in mine] + mine
     for item in mine:

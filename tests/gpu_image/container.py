@@ -69,8 +69,10 @@ class Container:
         """Let everything of it go."""
         assert self._sandbox is not None
         assert self._sandbox.stdin is not None
+        assert self._sandbox.stdout is not None
         self._sandbox.stdin.close()
         self._sandbox.wait(timeout=30)
+        self._sandbox.stdout.close()
 
     @property
     def pid(self) -> str:

@@ -45,12 +45,14 @@ def pods(image: Built, tmp_path: Path) -> Iterator[list[Container]]:
     """Two pods on a wire, with the files that the operator and the stager would give them."""
     folder = tmp_path / "pod"
     folder.mkdir()
+    folder.chmod(0o777)  # the user of the image makes the model in it
     (folder / "cell.json").write_text(CONFIG.model_dump_json(), encoding="utf-8")
     (folder / "token").write_text(TOKEN, encoding="ascii")
     (folder / "devices").write_text(f"count {TENSOR}\n", encoding="ascii")
-    for name in ("model", *(f"control-{stage}" for stage in range(PIPELINE))):
-        (folder / name).mkdir()
-        (folder / name).chmod(0o777)
+    for stage in range(PIPELINE):
+        control = folder / f"control-{stage}"
+        control.mkdir()
+        control.chmod(0o777)
     hosts = "".join(f"{address(stage)} {host}\n" for stage, host in enumerate(CONFIG.stage_hosts))
     node = node_layer(tmp_path / "node", hosts=hosts)
     model = tmp_path / "node/opt/probes/testbed/models"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from llama_operator.plan.actions import Actions
 from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
+from llama_operator.plan.engine_cache import explain_caches
 from llama_operator.plan.explain import explain_gateway
 from llama_operator.plan.fabric import explain_fabrics
 from llama_operator.plan.groups.state import PlanState
@@ -88,7 +89,8 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         weights=weights,
         persisted=_persisted(persisted, actions, state),
         verdicts=group_verdicts(state),
-        explanations=rollout + waits + explain_fabrics(state),  # no wait: it takes somebody at a node
+        # The last two are no waits: they take somebody at a node.
+        explanations=rollout + waits + explain_fabrics(state) + explain_caches(state),
         replicas=state.spec.replicas,
         recheck=max(SOON if waiting else LATER, retry_pause(persisted, state)),
     )

@@ -201,6 +201,9 @@ ENTRIES: Final[tuple[Entry, ...]] = (
                   " use",
           remedy="read `NET/` in `/tmp/llama-nccl/*.log` of the stage's pod; check the driver of the network on the"
                  " node, and that the resource is of it"),
+    Entry(word=Reason.CACHE_UNUSED, severity=_NEEDS, form="group N stage K: CAUSE (engine.cache)",
+          meaning="a group serves, and what its engine compiled lies in its pod, not on the volume of engine.cache",
+          remedy="see that the volume can be written by uid 10001 and has 2 GB free; the next start tries it again"),
     Entry(word=Reason.API_RETRY, severity=_WAITS, form="KIND NAME will be tried again: CAUSE",
           meaning="the API server did not take a write, or a pod did not take its desired state; it is repeated"),
     Entry(word=Reason.STAGE_NOT_JOINED, severity=_WAITS,

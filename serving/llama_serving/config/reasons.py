@@ -44,6 +44,7 @@ class Reason(StrEnum):
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"
     FABRIC_UNUSED = "FabricUnused"
+    CACHE_UNUSED = "CacheUnused"
     API_RETRY = "ApiRetry"
     STAGE_NOT_JOINED = "StageNotJoined"
     ENGINE_STARTING = "EngineStarting"

@@ -1,8 +1,10 @@
 """Configuration files and arguments, as the programs will read them."""
 
 import json
+import tomllib
+from pathlib import Path
 
-from testbed.cluster import controlplane, dns, kwok, network, node, own
+from testbed.cluster import controlplane, dns, gpu_runtime, kwok, network, node, own
 from testbed.cluster.units import Unit
 from tests.testbed.cluster.worlds import PLACE, spec
 
@@ -29,6 +31,30 @@ def test_the_whole_bed_in_the_order_in_which_it_starts() -> None:
         "node-1/kube-proxy",
         "kwok",
     ]
+
+
+def test_the_runtime_for_gpus_brings_a_folder_of_the_node_and_leaves_the_rest(tmp_path: Path) -> None:
+    default = {
+        "ociVersion": "1.0.2",
+        "process": {"cwd": "/", "env": ["PATH=/bin"]},
+        "mounts": [{"destination": "/proc"}],
+    }
+    gpu_runtime.make_folder(tmp_path)
+    found = json.loads(gpu_runtime.specification(default, tmp_path))
+    assert found["process"]["env"] == ["PATH=/bin", *gpu_runtime.ENVIRONMENT]
+    assert found["process"]["cwd"] == "/"
+    proc, *added = found["mounts"]
+    assert proc == {"destination": "/proc"}
+    assert all(Path(one["source"]).is_dir() and "ro" in one["options"] for one in added)
+    assert [one["destination"] for one in added] == ["/opt/gpu", "/opt/app/tests", "/opt/app/fake_gpu-0.dist-info"]
+
+
+def test_the_nodes_have_the_runtime_for_gpus_beside_the_default_one() -> None:
+    config = tomllib.loads(node.containerd_config(PLACE, spec().nodes[0]))
+    runtimes = config["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    assert sorted(runtimes) == ["nvidia", "runc"]
+    assert runtimes["nvidia"]["base_runtime_spec"] == str(node.gpu_specification(PLACE, spec().nodes[0]))
+    assert "base_runtime_spec" not in runtimes["runc"]
 
 
 def test_the_api_server_checks_what_a_production_one_checks() -> None:

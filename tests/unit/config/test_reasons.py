@@ -105,7 +105,7 @@ def test_the_operator_looks_in_the_order_of_its_words() -> None:
 
 
 def test_failures_are_those_that_come_before_the_waits() -> None:
-    last = list(Reason).index(Reason.FABRIC_UNUSED)
+    last = list(Reason).index(Reason.CACHE_UNUSED)
     assert frozenset(list(Reason)[: last + 1]) == FAILURES
 
 

@@ -55,6 +55,10 @@ def fabric_unused(group: int, *, nodes: int, stages: list[int], devices: list[st
     )
 
 
+def cache_unused(group: int, *, stage: int, fault: str) -> str:
+    return f"group {group} stage {stage}: {fault} (engine.cache)"
+
+
 def group_rebuilt(group: int, *, lost: str, pods: int, stages: int) -> str:
     return f"group {group} is rebuilt: {lost}; {pods} of its {stages} pods are still to go"
 
