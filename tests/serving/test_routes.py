@@ -11,7 +11,7 @@ import pytest
 from llama_serving.config.routes.table import PASSED, ROUTES
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 

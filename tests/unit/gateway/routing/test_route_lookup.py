@@ -73,7 +73,7 @@ def test_no_spelling_of_another_route_reaches_a_group(path: str, method: str) ->
         assert all(form.startswith("/v1/models/") for form in forms if form.startswith("/") and "%25" not in path), forms
 
 
-@given(path=st.text(st.characters(codec="latin-1"), max_size=60), method=st.text(max_size=8))
+@given(path=st.text(st.characters(max_codepoint=255), max_size=60), method=st.text(max_size=8))
 def test_any_text_has_an_answer(path: str, method: str) -> None:
     found = look_up(method, path)
     if isinstance(found, Route):
@@ -82,7 +82,7 @@ def test_any_text_has_an_answer(path: str, method: str) -> None:
         assert len(found.message) < 2000
 
 
-@given(path=st.text(min_size=10_000, max_size=12_000))
+@given(path=st.text(max_size=9).map(lambda part: (part + "x") * 9000))
 def test_a_message_is_bounded(path: str) -> None:
     found = look_up(path, f"/{quote(path)}")
     assert isinstance(found, RouteRefusal)
