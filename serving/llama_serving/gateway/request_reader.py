@@ -39,7 +39,9 @@ class RequestReader:
         if continuable is not None:
             body = continuation.with_token_ids(body, continuable)
         call = Call(
-            head=request_head(request, target=raw_target(request), request_id=context.request_id, body_length=len(body)),
+            head=request_head(
+                request, target=raw_target(request), request_id=context.request_id, body_length=len(body)
+            ),
             body=body,
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._first_byte_timeout,

@@ -196,7 +196,9 @@ async def test_a_body_that_stops_being_http_ends_the_connection_and_reaches_no_e
     upstream = Upstream()
     async with upstreams(upstream), gateway(upstream.endpoint("a"), idle_timeout=0.3) as running:
         reader, writer = await connect(running)
-        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nno chunk\r\n")
+        writer.write(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nno chunk\r\n"
+        )
         async with asyncio.timeout(10):
             raw = await reader.read()
         assert raw.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"HTTP/1.1 408 "))

@@ -15,7 +15,7 @@ _POST: Final = ("POST",)
 
 _POOLING: Final = (
     "a Llama generates text and has no pooling layer, so there are no embeddings, classes or scores of its own; "
-    "deploy an embedding model elsewhere, or use POST /generative_scoring, which scores with the probabilities of tokens"
+    "deploy an embedding model elsewhere, or use POST /generative_scoring, which scores by probabilities of tokens"
 )
 _ADAPTERS: Final = "adapters are LlamaAdapter objects in Kubernetes, which every group loads and verifies"
 _ENGINE: Final = "it changes or exposes the engine, which is the operator's: edit the LlamaDeployment with kubectl"
@@ -99,7 +99,7 @@ FAMILIES: Final[dict[str, str]] = {
     "/v1/files": "a deployment keeps no files; put the text into the prompt",
     "/v1/fine_tuning": "a deployment trains nothing; train elsewhere, then serve the result as LlamaWeights",
     "/v1/images": "a Llama writes text; deploy an image model elsewhere",
-    "/v1/moderations": "there is no moderation model; deploy Llama Guard as a deployment of its own and ask it in a chat",
+    "/v1/moderations": "there is no moderation model; serve Llama Guard as another deployment and ask it in a chat",
     "/v1/threads": "assistants and their threads need a store, which a deployment has not",
     "/v1/uploads": "a deployment keeps no files; put the text into the prompt",
     "/v1/vector_stores": "a deployment keeps no files; put the text into the prompt",

@@ -39,7 +39,11 @@ REQUESTS: Final[dict[str, tuple[int, str, bytes]]] = {
     "target with a bad host": (400, "bad_request", b"GET http://[SECRET/ HTTP/1.1\r\nhost: x\r\n\r\n"),
     "length": (400, "bad_request", b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: SECRET\r\n\r\n"),
     "encoding": (400, "bad_request", b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: SECRET\r\n\r\n"),
-    "chunk": (400, "bad_request", b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nSECRET\r\n"),
+    "chunk": (
+        400,
+        "bad_request",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nSECRET\r\n",
+    ),
 }
 
 

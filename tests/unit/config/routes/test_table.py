@@ -7,7 +7,9 @@ import pytest
 from llama_serving.config.routes.route import Route, Verdict, Work
 from llama_serving.config.routes.table import ANSWERED, FAMILIES, PASSED, PASSED_PATHS, REFUSED, ROUTES
 
-CHANGES = re.compile(r"lora|sleep|wake|rpc|profile|reset|update|pause|resume|scale|abort|cache|weight|server_info|fault")
+CHANGES = re.compile(
+    r"lora|sleep|wake|rpc|profile|reset|update|pause|resume|scale|abort|cache|weight|server_info|fault"
+)
 
 
 def test_each_path_is_listed_once() -> None:
