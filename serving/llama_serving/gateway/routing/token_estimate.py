@@ -4,10 +4,11 @@
               chat template adds to it. A list of token ids under ``prompt`` is counted.
     answer    ``max_completion_tokens``, else ``max_tokens``, times ``n``; 0 for a route that does not generate
 
-A route that only counts tokens costs none; a batch has an answer for each conversation. Both are capped at ``MOST`` (an image in a body would be hundreds of thousands of tokens). The estimate is too high for
-prompts in scripts that JSON spells as ``\\uXXXX``, too low for a body with a content-encoding and for text with less
-than four bytes per token. Numbers are searched in the first and the last ``EDGE`` bytes only, since clients write them
-before or after the long fields.
+A route that only counts tokens costs none; a batch has an answer for each conversation. Both are capped at ``MOST``
+(an image in a body would be hundreds of thousands of tokens). The estimate is too high for prompts in scripts that JSON
+spells as ``\\uXXXX``, too low for a body with a content-encoding and for text with less than four bytes per token.
+Numbers are searched in the first and the last ``EDGE`` bytes only, since clients write them before or after the long
+fields.
 
 In JSON a quote within a text has a backslash before it, so ``"max_tokens":`` is always a field, though not always of
 the outermost object.
