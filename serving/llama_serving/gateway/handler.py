@@ -32,12 +32,12 @@ from llama_serving.gateway.http.pump import ClientDisconnectedError
 from llama_serving.gateway.http.relay import ReadError, Relay
 from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.http.request_target import raw_path
+from llama_serving.gateway.http.route_lookup import RouteRefusal, look_up
 from llama_serving.gateway.http.sse import as_events
 from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
 from llama_serving.gateway.models_list import ModelsList
 from llama_serving.gateway.request_reader import RequestReader
 from llama_serving.gateway.routing.endpoint import Endpoint
-from llama_serving.gateway.routing.route_lookup import RouteRefusal, look_up
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.log import LOGGER, fields

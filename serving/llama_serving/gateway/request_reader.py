@@ -6,12 +6,12 @@ from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route, Work
 from llama_serving.gateway.continuation.pure import request as continuation
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest, NotContinuableError
+from llama_serving.gateway.http import stateful_responses
 from llama_serving.gateway.http.body import BodyReader, BodyRefusedError
 from llama_serving.gateway.http.headers import request_head
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.http.request_target import raw_target
-from llama_serving.gateway.routing import stateful_responses
 from llama_serving.gateway.telemetry.workload import Workload
 from llama_serving.gateway.upstream.exchange import Call
 

@@ -1,7 +1,7 @@
 """Every route that the pinned vLLM can mount or that OpenAI's clients call, each with a decision.
 
 The gateway passes what is ``PASSED`` here and nothing else, so a route that a later vLLM brings stays closed until
-it is listed. ``tests/serving/test_routes.py`` compares the table with what the installed vLLM mounts.
+it is listed. ``tests/serving/surface/test_routes.py`` compares the table with what the installed vLLM mounts.
 
 Refused routes are answered 404, not 501: OpenAI's clients repeat every 5xx.
 """

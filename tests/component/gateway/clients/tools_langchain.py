@@ -32,8 +32,8 @@ def add(a: Literal[17], b: Literal[25]) -> int:
     return a + b
 
 
-@wrap_model_call
 def tool_first(request: Any, handler: Any) -> Any:
+    """Have the model call its tool before it may answer."""
     has_result = any(isinstance(message, ToolMessage) for message in request.messages)
     return handler(request if has_result else request.override(tool_choice="required"))
 
@@ -44,7 +44,7 @@ chat = ChatOpenAI(
 
 
 def agent() -> object:
-    made = create_agent(chat, [add], middleware=[tool_first])
+    made = create_agent(chat, [add], middleware=[wrap_model_call(tool_first)])
     messages = made.invoke({"messages": [("user", "How much is 17 and 25?")]}, {"recursion_limit": 8})["messages"]
     results = [message.content for message in messages if isinstance(message, ToolMessage)]
     return {"called": CALLED, "results": results, "answer": messages[-1].content}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_serving.gateway.routing.stateful_responses import MAX_PARSED, refused
+from llama_serving.gateway.http.stateful_responses import MAX_PARSED, refused
 
 ASKED = {"model": "llama", "input": "Hi"}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llama_serving.config.routes.route import Route, Verdict
 from llama_serving.config.routes.table import PASSED, PASSED_PATHS, REFUSED, ROUTES
-from llama_serving.gateway.routing.route_lookup import RouteRefusal, look_up
+from llama_serving.gateway.http.route_lookup import RouteRefusal, look_up
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "post", "")
 TRICKS = (

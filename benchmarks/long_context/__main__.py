@@ -46,10 +46,16 @@ class Engine:
         await self.answers.wait()
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-llama-weights": "w"})
         await response.prepare(request)
-        await response.write(_event({"prompt_token_ids": IDS, "token_ids": [7], "text": "a", "delta": {"content": "a"}}))
+        await response.write(
+            _event({"prompt_token_ids": IDS, "token_ids": [7], "text": "a", "delta": {"content": "a"}})
+        )
         await self.ends.wait()
         await response.write(b"data: [DONE]\n\n")
         return response
+
+
+async def _models(_: web.Request) -> web.Response:
+    return web.json_response({"object": "list", "data": []})  # a gateway probes a group with it
 
 
 def _event(choice: dict[str, Any]) -> bytes:
@@ -61,6 +67,7 @@ def _event(choice: dict[str, Any]) -> bytes:
 async def _engine(engine: Engine) -> AsyncIterator[int]:
     app = web.Application(client_max_size=64 << 20)
     app.router.add_post("/v1/{rest:.*}", engine.handle)
+    app.router.add_get("/v1/models", _models)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -74,7 +81,8 @@ async def _engine(engine: Engine) -> AsyncIterator[int]:
 async def _gateway(engine_port: int, port: int) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "gateway.json"
-        config.write_text(json.dumps({"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 1}), "utf-8")
+        given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 1, "connect_timeout": 60}
+        config.write_text(json.dumps(given), "utf-8")
         command = ("-m", "llama_serving.gateway", "--config", str(config), "--host", "127.0.0.1", "--port", str(port))
         groups = ("--admin-port", str(port + 1), "--static", f"a=http://127.0.0.1:{engine_port}")
         process = await asyncio.create_subprocess_exec(
@@ -89,7 +97,9 @@ async def _gateway(engine_port: int, port: int) -> AsyncIterator[None]:
 
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(_SECONDS):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.05)
 
 
