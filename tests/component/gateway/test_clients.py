@@ -237,7 +237,7 @@ async def test_http_1_0_gets_its_answer_and_the_end_of_the_connection() -> None:
     upstream = Upstream(then=stream(EVENT, EVENT))
     async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
-        writer.write(b"GET /v1/x HTTP/1.0\r\n\r\n")
+        writer.write(b"GET /v1/models HTTP/1.0\r\n\r\n")
         raw = await reader.read()
         writer.close()
     assert raw.endswith(b"\r\n\r\n" + EVENT * 2)
@@ -255,7 +255,7 @@ async def test_http_1_0_sees_a_broken_answer_as_a_reset() -> None:
     upstream.then = breaks
     async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
-        writer.write(b"GET /v1/x HTTP/1.0\r\n\r\n")
+        writer.write(b"GET /v1/models HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"half")
         upstream.relayed.set()
         try:

@@ -96,7 +96,7 @@ async def test_a_group_that_dies_within_the_ids_of_the_prompt_has_sent_nothing()
 
 
 async def test_streams_beyond_the_memory_go_on_and_all_memory_comes_back() -> None:
-    """Half of 4 MiB has room for two prompts of 0.8 MB; the third stream runs and says why it cannot be continued."""
+    """Half of 4 MiB has room for two prompts of 0.74 MB; the third stream runs and says why it cannot be continued."""
     gate = asyncio.Event()
 
     async def waits(exchange: Exchange) -> None:
