@@ -30,7 +30,8 @@ _MADE: Final = {"name": "add", "arguments": '{"a": 17, "b": 25}'}
 
 
 def _tool(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name, "description": "A function", "parameters": parameters}}
+    function = {"name": name, "description": "A function", "parameters": parameters, "strict": True}
+    return {"type": "function", "function": function}
 
 
 _TOOLS: Final = [_tool("add", ADD)]
@@ -41,8 +42,8 @@ _AFTER: Final = [
 ]
 _SCHEMA: Final = {"name": "City", "schema": CITY, "strict": True}
 _RESPONSE_TOOL: Final = {"type": "function", "name": "add", "parameters": ADD, "strict": True}
-_LIMIT: Final = {"model": "llama", "temperature": 0, "max_tokens": 64}
-_OUTPUT_LIMIT: Final = {"model": "llama", "temperature": 0, "max_output_tokens": 64, "store": False}
+_LIMIT: Final = {"model": "llama", "temperature": 0, "max_tokens": 96}
+_OUTPUT_LIMIT: Final = {"model": "llama", "temperature": 0, "max_output_tokens": 96, "store": False}
 
 #: Name: path and body. Each is asked whole and as a stream.
 CASES: Final[dict[str, tuple[str, dict[str, Any]]]] = {

@@ -18,7 +18,7 @@ ASKED = {
     "messages": [{"role": "user", "content": "How much is 17 and 25?"}],
     "max_retries": 0,
     "temperature": 0,
-    "max_tokens": 64,
+    "max_tokens": 96,
 }
 
 

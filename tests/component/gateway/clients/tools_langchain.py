@@ -39,7 +39,7 @@ def tool_first(request: Any, handler: Any) -> Any:
 
 
 chat = ChatOpenAI(
-    model=MODEL, base_url=BASE, api_key="sk-not-checked", max_retries=0, temperature=0, max_completion_tokens=64
+    model=MODEL, base_url=BASE, api_key="sk-not-checked", max_retries=0, temperature=0, max_completion_tokens=96
 )
 
 

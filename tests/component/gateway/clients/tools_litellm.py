@@ -22,7 +22,7 @@ ASKED = {
     "messages": [{"role": "user", "content": "How much is 17 and 25?"}],
     "num_retries": 0,
     "temperature": 0,
-    "max_tokens": 64,
+    "max_tokens": 96,
 }
 TOOLS = {"tools": [{"type": "function", "function": {"name": "add", "parameters": ADD}}], "tool_choice": "required"}
 

@@ -42,14 +42,14 @@ def call_of(message: Any) -> list[object]:
 
 def tool() -> object:
     asked = client.chat.completions.create(
-        **LIMITS, messages=MESSAGES, tools=TOOLS, tool_choice="required", max_tokens=64
+        **LIMITS, messages=MESSAGES, tools=TOOLS, tool_choice="required", max_tokens=96
     )
     return call_of(asked.choices[0].message)
 
 
 def tool_stream() -> object:
     pieces = ""
-    given = {"messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "max_tokens": 64}
+    given = {"messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "max_tokens": 96}
     with client.chat.completions.stream(**LIMITS, **given) as stream:
         for event in stream:
             if event.type == "tool_calls.function.arguments.delta":
@@ -62,7 +62,7 @@ def tool_stream() -> object:
 def answered() -> object:
     """The answer after the tool's result: any text."""
     asked = client.chat.completions.create(
-        **LIMITS, messages=MESSAGES, tools=TOOLS, tool_choice="required", max_tokens=64
+        **LIMITS, messages=MESSAGES, tools=TOOLS, tool_choice="required", max_tokens=96
     )
     made = asked.choices[0].message
     result = {"role": "tool", "tool_call_id": made.tool_calls[0].id, "content": "42"}
@@ -73,12 +73,12 @@ def answered() -> object:
 
 
 def parsed() -> object:
-    asked = client.chat.completions.parse(**LIMITS, messages=MESSAGES, response_format=City, max_tokens=64)
+    asked = client.chat.completions.parse(**LIMITS, messages=MESSAGES, response_format=City, max_tokens=96)
     return asked.choices[0].message.parsed.model_dump()
 
 
 def parsed_stream() -> object:
-    with client.chat.completions.stream(**LIMITS, messages=MESSAGES, response_format=City, max_tokens=64) as stream:
+    with client.chat.completions.stream(**LIMITS, messages=MESSAGES, response_format=City, max_tokens=96) as stream:
         return stream.get_final_completion().choices[0].message.parsed.model_dump()
 
 
@@ -95,12 +95,12 @@ def response_stream() -> object:
 
 def response_parsed() -> object:
     return client.responses.parse(
-        **LIMITS, input=QUESTION, text_format=City, max_output_tokens=64
+        **LIMITS, input=QUESTION, text_format=City, max_output_tokens=96
     ).output_parsed.model_dump()
 
 
 def response_tool() -> object:
-    given = {"input": QUESTION, "tools": RESPONSE_TOOLS, "tool_choice": "required", "max_output_tokens": 64}
+    given = {"input": QUESTION, "tools": RESPONSE_TOOLS, "tool_choice": "required", "max_output_tokens": 96}
     made = next(item for item in client.responses.create(**LIMITS, **given).output if item.type == "function_call")
     return [made.name, json.loads(made.arguments)]
 
