@@ -1,7 +1,7 @@
 """What is asked of a real engine once, so that the fake one answers as it does: tools, schemas, responses.
 
-The model is small, so what it says is forced: the grammar leaves one answer. What is recorded is how vLLM 0.32 sends it; ``named-call`` is of its frontend over a core that said
-what a grammar forces.
+The model is small, so what it says is forced: the grammar leaves one answer. What is recorded is how vLLM 0.32 sends
+it; ``named-call`` is of its frontend over a core that said what a grammar forces.
 """
 
 from typing import Any, Final
