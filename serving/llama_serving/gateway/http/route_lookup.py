@@ -42,7 +42,7 @@ def look_up(method: str, path: str) -> Route | RouteRefusal:
     if route.verdict is Verdict.REFUSED:
         return _not_supported(method, path, route.note)
     if method not in route.methods:
-        message = f"{path} takes {' and '.join(route.methods)}, not {method[:_LONGEST]}"
+        message = f"{path[:_LONGEST]} takes {' and '.join(route.methods)}, not {method[:_LONGEST]}"
         return RouteRefusal(405, "method_not_allowed", message, route.methods)
     return route
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: Longer bodies are not parsed: parsing would stop all streams for more than some milliseconds.
-MAX_PARSED: Final = 4 << 20
+from llama_serving.gateway.continuation.pure.request import MAX_PARSED
 
 _INPUT: Final = "send all of the conversation in 'input'"
 _REFUSED: Final[Mapping[str, str]] = {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_serving.gateway.http.stateful_responses import MAX_PARSED, refused
+from llama_serving.gateway.continuation.pure.request import MAX_PARSED
+from llama_serving.gateway.http.stateful_responses import refused
 
 ASKED = {"model": "llama", "input": "Hi"}
 
