@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
@@ -26,6 +26,18 @@ _SPECIAL: Final = (
 _BEGIN, _END_OF_TURN, _PAD = 0, 4, 5
 _VOCABULARY: Final = 1024  # at most; the corpus may give fewer merges
 _CONTEXT: Final = 2048
+_LAYERS: Final = 4
+_HEADS: Final = 4
+_KV_HEADS: Final = 2
+# As in the config.json of Llama 3.1.
+_SCALED: Final = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+    "rope_theta": 500000.0,
+}
 _TEMPLATE: Final = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] + '<|eot_id|>' }}"
@@ -39,43 +51,49 @@ _CORPUS: Final = (
 ) * 20
 
 
-def make(out: Path, *, seed: int) -> None:
-    """Write the checkpoint into ``out``, which is made where it is missing; files are readable for everyone."""
+def make(out: Path, *, seed: int, context: int = _CONTEXT, layers: int = _LAYERS, heads: int = _HEADS) -> None:
+    """Write the checkpoint into ``out``, which is made where it is missing; files are readable for everyone.
+
+    ``context`` in tokens; one that is longer than usual is reached by scaling as Llama 3.1 does it.
+    """
     import torch
     from transformers import GenerationConfig, LlamaForCausalLM
 
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = _tokenizer(context)
     tokenizer.save_pretrained(out)
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(_config(vocabulary=len(tokenizer))).to(torch.float32)
+    config = _config(vocabulary=len(tokenizer), context=context, layers=layers, heads=heads)
+    model = LlamaForCausalLM(config).to(torch.float32)
     model.generation_config = GenerationConfig(bos_token_id=_BEGIN, eos_token_id=_END_OF_TURN, pad_token_id=_PAD)
     model.save_pretrained(out)
     make_readable(out)
 
 
-def _config(*, vocabulary: int) -> "LlamaConfig":
+def _config(*, vocabulary: int, context: int, layers: int, heads: int) -> "LlamaConfig":
     from transformers import LlamaConfig
 
+    scaled: dict[str, Any] = {} if context == _CONTEXT else {"rope_parameters": dict(_SCALED)}
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=256,
         intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=min(heads, _KV_HEADS),
         head_dim=64,
-        max_position_embeddings=_CONTEXT,
+        max_position_embeddings=context,
         bos_token_id=_BEGIN,
         eos_token_id=_END_OF_TURN,
         pad_token_id=_PAD,
         tie_word_embeddings=False,
         initializer_range=0.2,  # ten times the usual: random weights then give varied tokens
         dtype="float32",
+        **scaled,
     )
 
 
-def _tokenizer() -> "PreTrainedTokenizerFast":
+def _tokenizer(context: int) -> "PreTrainedTokenizerFast":
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -92,7 +110,7 @@ def _tokenizer() -> "PreTrainedTokenizerFast":
         bos_token=_SPECIAL[_BEGIN],
         eos_token=_SPECIAL[_END_OF_TURN],
         pad_token=_SPECIAL[_PAD],
-        model_max_length=_CONTEXT,
+        model_max_length=context,
     )
     fast.chat_template = _TEMPLATE
     return fast

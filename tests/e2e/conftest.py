@@ -13,6 +13,7 @@ from tests.e2e.support.parking import others_parked
 ORDER = (
     "test_first_start",
     "test_chat",
+    "test_clients",
     "test_bad_weights",
     "test_rollout",
     "test_edits",

@@ -59,10 +59,10 @@ def gateway_config(context: Context) -> GatewayConfig:
         queue_timeout=spec.queue_timeout_seconds,
         sse_keep_alive=spec.sse_keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
-        first_byte_timeout=spec.first_byte_timeout_seconds,
+        first_byte_timeout=context.spec.first_byte_timeout,
         idle_timeout=spec.idle_timeout_seconds,
         max_body=parse_bytes(spec.max_body_size),
-        drain=spec.drain_seconds,
+        drain=context.spec.gateway_drain,
         served_name=None if served_name == context.key.name else served_name,
         cors_origins=spec.cors.origins if spec.cors else (),
     )
@@ -143,7 +143,7 @@ def _pod_spec(context: Context) -> dict[str, Any]:
     return {
         "serviceAccountName": name,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": context.spec.gateway.drain_seconds + GRACE_MARGIN,
+        "terminationGracePeriodSeconds": context.spec.gateway_drain + GRACE_MARGIN,
         "securityContext": pod_security(),
         "topologySpreadConstraints": [
             {

@@ -14,6 +14,7 @@ from aiohttp.http import HttpVersion11
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.routes.route import Route
 from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
@@ -30,7 +31,8 @@ from llama_serving.gateway.http.memory_budget import MemoryBudget, body_budget, 
 from llama_serving.gateway.http.pump import ClientDisconnectedError
 from llama_serving.gateway.http.relay import ReadError, Relay
 from llama_serving.gateway.http.request_context import RequestContext
-from llama_serving.gateway.http.request_target import PREFIX, request_target
+from llama_serving.gateway.http.request_target import raw_path
+from llama_serving.gateway.http.route_lookup import RouteRefusal, look_up
 from llama_serving.gateway.http.sse import as_events
 from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
 from llama_serving.gateway.models_list import ModelsList
@@ -110,12 +112,12 @@ class RequestHandler:
         if alone is not None:
             return self._sign(context, alone)
         try:
-            target = request_target(context.request)
-            if target is None:
-                return await self._reject(context, 404, f"only {PREFIX} is served here", code="not_found")
-            return await self._route_or_list(context, target)
+            route = look_up(context.request.method, raw_path(context.request))
+            if isinstance(route, RouteRefusal):
+                return self._refuse(context, route)
+            return await self._route_or_list(context, route)
         except BodyRefusedError as error:
-            return await self._reject(context, error.status, str(error), code=error.code)
+            return await self._reject(context, error.status, str(error), code=error.code, param=error.param)
         except QueueFullError as error:
             context.outcome = "rejected_full"
             return await self._reject(context, 429, str(error), code="queue_full", retry_after=error.retry_after)
@@ -131,12 +133,12 @@ class RequestHandler:
         answer = self._edge.answer(request)
         return self._models.one(request) if answer is None else answer
 
-    async def _route_or_list(self, context: RequestContext, target: str) -> web.StreamResponse:
+    async def _route_or_list(self, context: RequestContext, route: Route) -> web.StreamResponse:
         """Route a request; where the list of models would have to wait for a group, answer with the one known."""
         models = self._models.whole(context.request)
         context.may_wait = models is None
         try:
-            return await self._route(context, *await self._reader.read(context, target))
+            return await self._route(context, *await self._reader.read(context, route))
         except (NoGroupNowError, QueueFullError, BackendError):
             if models is None:
                 raise
@@ -203,8 +205,22 @@ class RequestHandler:
         await relay.fail(f"the group broke off: {error}{not_continuable}")
         return disconnect(context.request, abort=context.request.version < HttpVersion11)
 
+    def _refuse(self, context: RequestContext, refusal: RouteRefusal) -> web.StreamResponse:
+        context.reason = refusal.message
+        response = error_response(refusal.status, refusal.message, code=refusal.code)
+        if refusal.allow:
+            response.headers["allow"] = ", ".join((*refusal.allow, "OPTIONS"))
+        return self._sign(context, response)
+
     async def _reject(
-        self, context: RequestContext, status: int, message: str, *, code: str, retry_after: int | None = None
+        self,
+        context: RequestContext,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        retry_after: int | None = None,
     ) -> web.StreamResponse:
         context.reason = message
         kept = await _begun(context)
@@ -214,7 +230,7 @@ class RequestHandler:
                 return await kept.fail(status, message, code=code)
             except ClientDisconnectedError as error:
                 return _disconnected(context, error)
-        return self._sign(context, error_response(status, message, code=code, retry_after=retry_after))
+        return self._sign(context, error_response(status, message, code=code, param=param, retry_after=retry_after))
 
     def _keep_alive_of(self, context: RequestContext, ticket: Ticket) -> SseKeepAlive:
         return SseKeepAlive(

@@ -3,12 +3,15 @@
 from aiohttp import web
 
 from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.routes.route import Route, Work
 from llama_serving.gateway.continuation.pure import request as continuation
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest, NotContinuableError
-from llama_serving.gateway.http.body import BodyReader
+from llama_serving.gateway.http import stateful_responses
+from llama_serving.gateway.http.body import BodyReader, BodyRefusedError
 from llama_serving.gateway.http.headers import request_head
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.request_context import RequestContext
+from llama_serving.gateway.http.request_target import raw_target
 from llama_serving.gateway.telemetry.workload import Workload
 from llama_serving.gateway.upstream.exchange import Call
 
@@ -21,21 +24,24 @@ class RequestReader:
         self._bodies = BodyReader(max_body=config.max_body, budget=budget, idle_timeout=config.idle_timeout)
         self._workload = workload
 
-    async def read(self, context: RequestContext, target: str) -> tuple[Call, ContinuableRequest | None]:
-        """Read a request for ``target`` and count it; raises BodyRefusedError.
+    async def read(self, context: RequestContext, route: Route) -> tuple[Call, ContinuableRequest | None]:
+        """Read a request for ``route`` and count it; raises BodyRefusedError.
 
         The second value is None when its answer is not a stream that could be continued.
         """
         request = context.request
         body = await self._bodies.read(request)
         context.body_size = len(body)
-        if request.method == "POST":
-            context.size = self._workload.count_arrival(target.partition("?")[0], body)
-        continuable = _continuable(context, target, body)
+        _check_fields(route.path, body)
+        if route.work is not Work.NONE:
+            context.size = self._workload.count_arrival(route.path, body)
+        continuable = _continuable(context, route.path, body)
         if continuable is not None:
             body = continuation.with_token_ids(body, continuable)
         call = Call(
-            head=request_head(request, target=target, request_id=context.request_id, body_length=len(body)),
+            head=request_head(
+                request, target=raw_target(request), request_id=context.request_id, body_length=len(body)
+            ),
             body=body,
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._first_byte_timeout,
@@ -49,11 +55,16 @@ class RequestReader:
         context.body_size = 0
 
 
-def _continuable(context: RequestContext, target: str, body: bytes) -> ContinuableRequest | None:
+def _check_fields(path: str, body: bytes) -> None:
+    refused = stateful_responses.refused(body) if path == continuation.RESPONSES else None
+    if refused is not None:
+        raise BodyRefusedError(400, refused.message, code="not_supported", param=refused.field)
+
+
+def _continuable(context: RequestContext, path: str, body: bytes) -> ContinuableRequest | None:
     request: web.BaseRequest = context.request
     if request.method != "POST" or "content-encoding" in request.headers:
         return None
-    path = target.partition("?")[0]
     try:
         continuable = continuation.read(path, body)
     except NotContinuableError as error:

@@ -144,7 +144,7 @@ async def test_a_client_that_takes_nothing_is_cut_off() -> None:
 async def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent() -> None:
     async with gateway(max_body=100) as running:
         reader, writer = await connect(running)
-        writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 101\r\n\r\n")
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 101\r\n\r\n")
         raw = await reader.readuntil(b"}}")
         assert raw.startswith(b"HTTP/1.1 413 ")
         writer.close()
@@ -176,7 +176,7 @@ async def test_a_client_that_waits_for_100_gets_it() -> None:
     upstream = Upstream()
     async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
-        writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"{}")
         assert (await reader.readuntil(OK_BODY)).startswith(b"HTTP/1.1 200 ")
@@ -187,7 +187,7 @@ async def test_a_client_that_waits_for_100_gets_it() -> None:
 async def test_a_body_that_does_not_come_times_out() -> None:
     async with gateway(idle_timeout=0.1) as running:
         reader, writer = await connect(running)
-        writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{")
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{")
         assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 408 ")
         writer.close()
 
@@ -196,7 +196,9 @@ async def test_a_body_that_stops_being_http_ends_the_connection_and_reaches_no_e
     upstream = Upstream()
     async with upstreams(upstream), gateway(upstream.endpoint("a"), idle_timeout=0.3) as running:
         reader, writer = await connect(running)
-        writer.write(b"POST /v1/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nno chunk\r\n")
+        writer.write(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nno chunk\r\n"
+        )
         async with asyncio.timeout(10):
             raw = await reader.read()
         assert raw.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"HTTP/1.1 408 "))
@@ -207,9 +209,9 @@ async def test_a_body_that_stops_being_http_ends_the_connection_and_reaches_no_e
 @pytest.mark.parametrize(
     "head",
     [
-        b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{} ",
-        b"POST /v1/x HTTP/1.1\r\nhost: x\r\nx-a: b\r\n c: d\r\ncontent-length: 0\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{} ",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nx-a: b\r\n c: d\r\ncontent-length: 0\r\n\r\n",
     ],
     ids=["two framings", "two lengths", "folded header"],
 )
@@ -235,7 +237,7 @@ async def test_http_1_0_gets_its_answer_and_the_end_of_the_connection() -> None:
     upstream = Upstream(then=stream(EVENT, EVENT))
     async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
-        writer.write(b"GET /v1/x HTTP/1.0\r\n\r\n")
+        writer.write(b"GET /v1/models HTTP/1.0\r\n\r\n")
         raw = await reader.read()
         writer.close()
     assert raw.endswith(b"\r\n\r\n" + EVENT * 2)
@@ -253,7 +255,7 @@ async def test_http_1_0_sees_a_broken_answer_as_a_reset() -> None:
     upstream.then = breaks
     async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await connect(running)
-        writer.write(b"GET /v1/x HTTP/1.0\r\n\r\n")
+        writer.write(b"GET /v1/models HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"half")
         upstream.relayed.set()
         try:

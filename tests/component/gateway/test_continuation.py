@@ -265,7 +265,7 @@ async def test_only_streams_are_asked_for_token_ids_and_only_in_addition() -> No
         await ask(running)
         upstream.then = answer()
         await ask(running, {**ASKED, "stream": False})
-        await running.request("/v1/embeddings", data=b'{"stream": true}')
+        await running.request("/v1/messages", data=b'{"stream": true}')
     asked = [exchange.body for exchange in upstream.seen]
     assert asked[0] == json.dumps(ASKED).encode()[:-1] + b',"return_token_ids":true}'
     assert asked[1:] == [json.dumps({**ASKED, "stream": False}).encode(), b'{"stream": true}']

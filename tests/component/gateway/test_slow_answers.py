@@ -77,7 +77,7 @@ async def test_a_stream_gets_comments_while_its_first_token_is_computed(path: st
         assert events(got) == want()
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", CHAT), ("POST", "/v1/messages"), ("GET", "/v1/responses/1")])
+@pytest.mark.parametrize(("method", "path"), [("POST", CHAT), ("POST", "/v1/messages"), ("GET", "/v1/models")])
 async def test_a_stream_that_its_group_began_gets_comments_between_two_tokens(method: str, path: str) -> None:
     engine = Paused([EVENT, EVENT, DONE])
     upstream = Upstream(then=engine)

@@ -73,9 +73,9 @@ async def test_a_request_that_is_refused_has_arrived() -> None:
 async def test_a_request_that_only_reads_is_no_work() -> None:
     release = asyncio.Event()
     upstream = Upstream(then=when(release))
-    async with upstreams(upstream), gateway() as running:
+    async with upstreams(upstream), gateway(served_name="") as running:  # no list of its own to answer with
         running.know()
-        look = asyncio.create_task(running.request("/v1/responses/1", method="GET", data=None))
+        look = asyncio.create_task(running.request("/v1/models", method="GET", data=None))
         await until(lambda: running.server.queue_length == 1)
         load = await running.load()
         assert (load.waiting, load.oldest_wait, load.arrived, load.waits) == (0, 0.0, WorkCount(), WorkCount())

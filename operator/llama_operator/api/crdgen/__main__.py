@@ -12,6 +12,7 @@ from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_cr
 from llama_operator.api.crdgen.metrics_reference import metrics_reference
 from llama_operator.api.crdgen.reasons import reasons_page
 from llama_operator.api.crdgen.reference import reference
+from llama_operator.api.crdgen.routes_reference import routes_reference
 
 _ROOT: Final = Path(__file__).parents[4]
 _CHART: Final = Path("charts/llama-operator/templates/crds")
@@ -43,6 +44,7 @@ def generated() -> dict[Path, str]:
         Path("docs/reference/api.md"): reference(crds) + "\n",
         Path("docs/reference/metrics.md"): metrics_reference() + "\n",
         Path("docs/reference/reasons.md"): reasons_page(),
+        Path("docs/reference/routes.md"): routes_reference(),
     }
     for crd in crds:
         name = f"{crd['spec']['names']['plural']}.yaml"

@@ -1,5 +1,6 @@
 """What a user asks for: the spec of a LlamaDeployment, and the rules that span its sections."""
 
+from math import ceil
 from typing import Final
 
 from pydantic import ConfigDict, Field
@@ -17,8 +18,14 @@ from llama_operator.api.v1alpha1.sharding import DeviceSpec, DType, ShardingSpec
 from llama_operator.api.v1alpha1.staging import StagingSpec
 from llama_operator.api.v1alpha1.verification import VerifySpec
 
-#: Seconds; the upper bound of a drain whose time is computed.
+#: Seconds; upper bounds of times that are computed, where contextLength does not ask for more.
 LONGEST_DRAIN: Final = 600
+_GATEWAY_DRAIN: Final = 300
+_FIRST_BYTE: Final = 600
+#: Tokens per second that one request is assumed to get at least.
+_SLOWEST: Final = 40
+#: Seconds; nobody is waited for longer without having asked for it.
+_LONGEST: Final = 3600
 
 _REPLICAS: Final = Rule("self >= 0", "replicas must be at least 0; with 0 there is no group, and requests wait")
 
@@ -143,7 +150,8 @@ class LlamaDeploymentSpec(ApiModel):
         ge=1,
         le=86_400,
         description="Time for requests in flight when a group is taken out of rotation. If absent, what an answer "
-        "of contextLength tokens takes at the measured speed, between 30 and 600.",
+        "of contextLength tokens takes at the measured speed, between 30 and 600, or up to contextLength / 40 and "
+        "3600 where that is more.",
     )
     start_timeout_seconds: int = Field(
         default=3600, ge=60, le=86_400, description="Time for a group from all stages joined to its first answer."
@@ -152,4 +160,27 @@ class LlamaDeploymentSpec(ApiModel):
     @property
     def longest_drain(self) -> int:
         """Seconds that a pod may need to end its requests: what its grace period must hold."""
-        return LONGEST_DRAIN if self.drain_timeout_seconds is None else self.drain_timeout_seconds
+        if self.drain_timeout_seconds is not None:
+            return self.drain_timeout_seconds
+        return answer_deadline(self.context_length, usual=LONGEST_DRAIN)
+
+    @property
+    def gateway_drain(self) -> int:
+        """Seconds that a gateway pod may need to end its requests."""
+        given = self.gateway.drain_seconds
+        return answer_deadline(self.context_length, usual=_GATEWAY_DRAIN) if given is None else given
+
+    @property
+    def first_byte_timeout(self) -> int:
+        """Seconds from a request sent to the first byte of its answer; one that is no stream comes whole."""
+        given = self.gateway.first_byte_timeout_seconds
+        return answer_deadline(self.context_length, usual=_FIRST_BYTE) if given is None else given
+
+
+def answer_deadline(context_length: int, *, usual: int) -> int:
+    """Return the seconds in which an answer of a whole context ends, but not less than ``usual``.
+
+    max(usual, min(context_length / 40, 3600)): 40 tokens per second is what one request is assumed to get at least.
+    So nothing changes up to 12,000 tokens (usual: 300) or 24,000 (600), and 131,072 tokens get 3277 s.
+    """
+    return max(usual, min(ceil(context_length / _SLOWEST), _LONGEST))

@@ -11,7 +11,7 @@ from llama_operator.api.v1alpha1.base import ApiModel, Quantity
 from llama_operator.api.v1alpha1.placement import PodMetadata
 
 _CONNECT_FIRST: Final = Rule(
-    "self.connectTimeoutSeconds <= self.firstByteTimeoutSeconds",
+    "!has(self.firstByteTimeoutSeconds) || self.connectTimeoutSeconds <= self.firstByteTimeoutSeconds",
     "gateway.connectTimeoutSeconds must not be longer than gateway.firstByteTimeoutSeconds, which contains it",
     field="connectTimeoutSeconds",
     shown="{self.connectTimeoutSeconds} and {self.firstByteTimeoutSeconds}",
@@ -90,8 +90,12 @@ class GatewaySpec(ApiModel):
     connect_timeout_seconds: int = Field(
         default=2, ge=1, le=60, description="Deadline of a connection to a group; then another group is tried."
     )
-    first_byte_timeout_seconds: int = Field(
-        default=600, ge=1, le=86_400, description="Deadline from a request sent to the first byte of its response."
+    first_byte_timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="Deadline from a request sent to the first byte of its response, which is its last too where it is "
+        "no stream. If absent, 600, or contextLength / 40 where that is more, at most 3600.",
     )
     idle_timeout_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Longest silence inside a response; then it is broken off."
@@ -112,8 +116,12 @@ class GatewaySpec(ApiModel):
         default=None,
         description="Web pages that may call the API from a browser. If absent, none of another origin may.",
     )
-    drain_seconds: int = Field(
-        default=300, ge=1, le=86_400, description="Time for requests in flight when a gateway pod is ended."
+    drain_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="Time for requests in flight when a gateway pod is ended. If absent, 300, or contextLength / 40 "
+        "where that is more, at most 3600.",
     )
     pod_template: PodMetadata = Field(
         default=PodMetadata(),

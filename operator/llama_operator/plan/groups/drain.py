@@ -3,7 +3,7 @@
 None left: every gateway that can be asked shows the group not ready and with nothing in flight, or does not know it. A
 gateway that cannot be asked may still have requests of it, until its pod is gone or was not ready for UNHEARD.
 
-    time = drainTimeoutSeconds, else contextLength / tokens_per_second, within [SHORTEST, LONGEST_DRAIN]
+    time = drainTimeoutSeconds, else contextLength / tokens_per_second, within [SHORTEST, longest_drain of the spec]
 
 An answer has at most ``contextLength`` tokens, and the leader measures what speed one request gets; UNMEASURED is used
 until it has.
@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.api.v1alpha1.deployment import LONGEST_DRAIN
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.groups.group import Group
@@ -34,7 +33,7 @@ def drain_seconds(spec: LlamaDeploymentSpec, tokens_per_second: float | None) ->
         return spec.drain_timeout_seconds
     if not tokens_per_second:
         return UNMEASURED
-    return min(max(ceil(spec.context_length / tokens_per_second), SHORTEST), LONGEST_DRAIN)
+    return min(max(ceil(spec.context_length / tokens_per_second), SHORTEST), spec.longest_drain)
 
 
 def requests_left(group: Group, snapshot: Snapshot, now: datetime) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from llama_serving.config import names
+from llama_serving.config.routes.table import PASSED_PATHS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -94,7 +95,7 @@ class RequestGateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or reject it with 503."""
-        if scope["type"] != "http" or not scope["path"].startswith(_COUNTED):
+        if scope["type"] != "http" or not _is_counted(scope["path"]):
             await self._app(scope, receive, send)
         elif await self._gate.enter():
             try:
@@ -103,6 +104,10 @@ class RequestGateMiddleware:
                 self._gate.leave()
         else:
             await _reject(send)
+
+
+def _is_counted(path: str) -> bool:
+    return path.startswith(_COUNTED) or path in PASSED_PATHS
 
 
 def _with_header(send: Send, gate: RequestGate) -> Send:

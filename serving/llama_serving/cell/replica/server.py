@@ -26,6 +26,7 @@ from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
+from llama_serving.cell.replica.served_routes import unmount_others
 from llama_serving.cell.replica.weight_swap import WeightSwap
 from llama_serving.cell.shared.config_errors import naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
@@ -89,8 +90,9 @@ class CellServer(LLMServer):  # type: ignore[misc]
             await self.engine.start()
 
     async def _build_app(self) -> FastAPI:
-        """Return vLLM's app behind the request gate, with the state route."""
+        """Return vLLM's app behind the request gate, with the routes of users and the state route."""
         app: FastAPI = await self.__serve_build_asgi_app__()
+        unmount_others(app)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
         app.get(names.ROUTE_STATE)(self.state)
         return app

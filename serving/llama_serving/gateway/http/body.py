@@ -9,12 +9,13 @@ from llama_serving.gateway.http.memory_budget import MemoryBudget
 
 
 class BodyRefusedError(Exception):
-    """The body is rejected; ``status`` and ``code`` for the client."""
+    """The body is rejected; ``status`` and ``code`` for the client, ``param`` the field that was wrong."""
 
-    def __init__(self, status: int, message: str, *, code: str) -> None:
+    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.param = param
 
 
 class BodyReader:

@@ -4,10 +4,11 @@
               chat template adds to it. A list of token ids under ``prompt`` is counted.
     answer    ``max_completion_tokens``, else ``max_tokens``, times ``n``; 0 for a route that does not generate
 
-Both are capped at ``MOST`` (an image in a body would be hundreds of thousands of tokens). The estimate is too high for
-prompts in scripts that JSON spells as ``\\uXXXX``, too low for a body with a content-encoding and for text with less
-than four bytes per token. Numbers are searched in the first and the last ``EDGE`` bytes only, since clients write them
-before or after the long fields.
+A route that only counts tokens costs none; a batch has an answer for each conversation. Both are capped at ``MOST``
+(an image in a body would be hundreds of thousands of tokens). The estimate is too high for prompts in scripts that JSON
+spells as ``\\uXXXX``, too low for a body with a content-encoding and for text with less than four bytes per token.
+Numbers are searched in the first and the last ``EDGE`` bytes only, since clients write them before or after the long
+fields.
 
 In JSON a quote within a text has a backslash before it, so ``"max_tokens":`` is always a field, though not always of
 the outermost object.
@@ -16,20 +17,27 @@ the outermost object.
 import re
 from typing import Final, NamedTuple
 
+from llama_serving.config.routes.route import Work
+from llama_serving.config.routes.table import PASSED
+
 BYTES_PER_TOKEN: Final = 4
 MOST: Final = 128 << 10  # tokens of the longest context of Llama 3
 EDGE: Final = 1 << 10  # bytes; to search all of a long body costs as much as to parse it
 DEFAULT_OF_TEXT: Final = 16  # tokens that /v1/completions makes without a limit
 
 _TEXT = "/v1/completions"
+_BATCH = "/v1/chat/completions/batch"
+_WITHOUT_TOKENS: Final = frozenset(route.path for route in PASSED if route.work is Work.TOKENIZES)
 _LIMITS: Final = {
     "/v1/chat/completions": (b'"max_completion_tokens"', b'"max_tokens"'),
+    _BATCH: (b'"max_completion_tokens"', b'"max_tokens"'),
     _TEXT: (b'"max_tokens"',),
     "/v1/responses": (b'"max_output_tokens"',),
     "/v1/messages": (b'"max_tokens"',),
 }
 _MOST_ANSWERS = 128
 _NUMBER = re.compile(rb"\s*:\s*(\d{1,9})\b")
+_NEXT_CONVERSATION = re.compile(rb"\]\s*,\s*\[\s*\{")
 _IDS = re.compile(rb"\s*:\s*\[\s*\d")
 _MOST_IDS = 8 * MOST  # bytes of a list of so many, at least
 
@@ -43,13 +51,18 @@ class TokenEstimate(NamedTuple):
 
 def estimate(path: str, body: bytes) -> TokenEstimate:
     """Return the estimated tokens of a request to ``path``."""
+    if path in _WITHOUT_TOKENS:
+        return TokenEstimate(0, 0)
     limits = _LIMITS.get(path)
     if limits is None:
         return TokenEstimate(min(len(body) // BYTES_PER_TOKEN, MOST), 0)
     tokens = _ids(body) if path == _TEXT else None
     prompt = len(body) // BYTES_PER_TOKEN if tokens is None else tokens
     edges = body if len(body) <= 2 * EDGE else body[:EDGE] + b"\n" + body[-EDGE:]
-    return TokenEstimate(min(prompt, MOST), _answer(path, edges, limits))
+    answer = _answer(path, edges, limits)
+    if path == _BATCH and answer:
+        answer = min(answer * _conversations(body), MOST)
+    return TokenEstimate(min(prompt, MOST), answer)
 
 
 def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
@@ -65,6 +78,10 @@ def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
     if answers:
         limit *= min(answers, _MOST_ANSWERS)
     return limit if limit < MOST else MOST
+
+
+def _conversations(body: bytes) -> int:
+    return min(len(_NEXT_CONVERSATION.findall(body)) + 1, _MOST_ANSWERS)
 
 
 def _number(body: bytes, name: bytes) -> int | None:

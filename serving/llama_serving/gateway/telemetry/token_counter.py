@@ -1,6 +1,7 @@
 """The number of tokens of an answer that is forwarded without parsing: from its own count, else from its events.
 
-The count is the answer's last ``"completion_tokens"``, in its ``usage``. A stream without it has about one event per
+The count is the answer's last ``"completion_tokens"``, or ``"output_tokens"`` as responses and messages name it, in its
+``usage``. A stream without it has about one event per
 token and ``FRAME`` more: the one that names the role, and ``[DONE]``.
 """
 
@@ -9,7 +10,7 @@ from typing import Final
 
 FRAME: Final = 2
 _END = b"\n\n"
-_NAME = b'"completion_tokens"'
+_NAMES = (b'"completion_tokens"', b'"output_tokens"')
 _NUMBER = re.compile(rb"\s*:\s*(\d{1,9})\b")
 
 
@@ -25,11 +26,12 @@ class TokenCounter:
     def take(self, piece: bytes) -> None:
         """Count a piece of the answer."""
         self._events += piece.count(_END)
-        at = piece.rfind(_NAME)
-        if at >= 0:
-            found = _NUMBER.match(piece, at + len(_NAME))
-            if found is not None:
-                self._counted = int(found[1])
+        for name in _NAMES:
+            at = piece.rfind(name)
+            if at >= 0:
+                found = _NUMBER.match(piece, at + len(name))
+                if found is not None:
+                    self._counted = int(found[1])
 
     def tokens(self, *, events: bool) -> int:
         """Return the number of tokens; ``events``: the answer is a stream of events."""

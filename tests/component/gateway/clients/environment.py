@@ -1,4 +1,4 @@
-"""Where the clients come from: an environment made once from ``requirements.txt``, and programs of the machine.
+"""Where the clients come from: environments made once from pinned requirements, and programs of the machine.
 
 What cannot be had makes a test skip with a sentence that says what is missing, and never fail: a machine may have no
 package index.
@@ -21,7 +21,9 @@ from testbed.cache.packages import ensure
 from testbed.errors import BedError
 
 HERE: Final = Path(__file__).parent
-_REQUIREMENTS: Final = HERE / "requirements.txt"
+#: Which file has which client; what is not named is in the first.
+_REQUIREMENTS: Final = {"instructor": HERE / "instructor.txt"}
+_COMMON: Final = HERE / "requirements.txt"
 _SECONDS: Final = 240.0  # litellm alone takes a minute to import on a busy machine
 
 
@@ -54,22 +56,24 @@ async def run(*command: str | Path, **environment: str) -> Ended:
     return Ended(process.returncode, output.decode(), errors.decode())
 
 
-def python() -> Path:
-    """Return the interpreter that has openai, litellm and langchain-openai; skip the test where it cannot be made."""
+def python(client: str = "openai") -> Path:
+    """Return the interpreter that has the client; skip the test where it cannot be made."""
     uv = _uv()
-    digest = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    requirements = _REQUIREMENTS.get(client, _COMMON)
+    digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = cache() / "gateway-clients" / digest
     with lock(folder.with_suffix(".lock")):
         done = folder / "done"
         if not done.exists():
-            _make(uv, folder)
+            _make(uv, folder, requirements)
             done.touch()
     return folder / "bin" / "python"
 
 
-def _make(uv: str, folder: Path) -> None:
+def _make(uv: str, folder: Path, requirements: Path) -> None:
     made = folder / "bin" / "python"
-    install = [uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", str(made), str(_REQUIREMENTS)]
+    install = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", str(made)]
+    install.append(str(requirements))
     for command in ([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], install):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

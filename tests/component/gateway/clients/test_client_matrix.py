@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,12 +90,16 @@ async def test_curl_that_insists_on_http_2_is_refused_at_once() -> None:
     assert upstream.seen == []
 
 
-def test_the_requirements_name_every_client_with_its_version() -> None:
-    pinned = set((HERE / "requirements.txt").read_text().splitlines())
-    wanted = [line for line in (HERE / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
+@pytest.mark.parametrize("name", ["requirements", "instructor"])
+def test_the_requirements_name_every_client_with_its_version_and_hashes(name: str) -> None:
+    lines = (HERE / f"{name}.txt").read_text().splitlines()
+    pinned = {line.removesuffix(" \\") for line in lines if line[0] != " "}
+    wanted = [line for line in (HERE / f"{name}.in").read_text().splitlines() if line and line[0] != "#"]
     assert wanted
     assert set(wanted) <= pinned
     assert all("==" in line for line in pinned)
+    hashed = [line for line, after in pairwise(lines) if line[0] != " " and after.startswith("    --hash=sha256:")]
+    assert len(hashed) == len(pinned), "each with the hashes of its files"
 
 
 def test_every_program_is_called() -> None:

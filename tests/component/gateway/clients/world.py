@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from tests.component.gateway.clients.recordings import case_of, play
 from tests.component.gateway.running import Gateway, gateway
 from tests.component.gateway.scripted import Exchange, Upstream, answer, head, upstreams
 
@@ -43,13 +44,16 @@ def _whole(body: dict[str, Any]) -> dict[str, Any]:
 
 
 async def engine(exchange: Exchange) -> None:
-    """Answer a chat, streamed or whole, the list of models, and a stream that is read with GET."""
+    """Answer a chat, streamed or whole, what is recorded, the list of models, and a stream that is read with GET."""
     if exchange.target == "/v1/models":
         model = {"id": MODEL, "object": "model", "created": 1, "owned_by": "vllm", "max_model_len": 4096}
         await answer(200, json.dumps({"object": "list", "data": [model]}).encode())(exchange)
         return
     body = json.loads(exchange.body or b"{}")
-    if exchange.method == "GET" or body.get("stream"):
+    case = case_of(exchange.target, body)
+    if case is not None:
+        await play(case, exchange)
+    elif exchange.method == "GET" or body.get("stream"):
         await _streams(exchange)
     elif body["model"] != MODEL:
         refused = {"message": f"The model `{body['model']}` does not exist.", "type": "NotFoundError", "code": 404}

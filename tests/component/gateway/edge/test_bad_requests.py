@@ -37,9 +37,13 @@ REQUESTS: Final[dict[str, tuple[int, str, bytes]]] = {
     "old WebSocket": (400, "bad_request", b"GET / HTTP/1.1\r\nhost: x\r\nsec-websocket-key1: SECRET\r\n\r\n"),
     "target": (400, "bad_request", b"GET SECRET HTTP/1.1\r\nhost: x\r\n\r\n"),
     "target with a bad host": (400, "bad_request", b"GET http://[SECRET/ HTTP/1.1\r\nhost: x\r\n\r\n"),
-    "length": (400, "bad_request", b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: SECRET\r\n\r\n"),
-    "encoding": (400, "bad_request", b"POST /v1/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: SECRET\r\n\r\n"),
-    "chunk": (400, "bad_request", b"POST /v1/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nSECRET\r\n"),
+    "length": (400, "bad_request", b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: SECRET\r\n\r\n"),
+    "encoding": (400, "bad_request", b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: SECRET\r\n\r\n"),
+    "chunk": (
+        400,
+        "bad_request",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nSECRET\r\n",
+    ),
 }
 
 
@@ -89,7 +93,7 @@ async def test_headers_at_the_limit_pass() -> None:
 async def test_a_body_that_stops_being_http_later_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     upstream = Upstream()
-    begun = b"POST /v1/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n"
+    begun = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n"
     async with upstreams(upstream), gateway(upstream.endpoint("a"), idle_timeout=60) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(begun)

@@ -259,7 +259,7 @@ async def test_an_engine_that_lists_nothing_changes_nothing(said: bytes) -> None
 async def test_http_1_0_is_answered_with_and_without_keep_alive(keep: bool) -> None:
     upstream = Upstream(then=answer())
     line = b"connection: keep-alive\r\n" if keep else b""
-    request = b"POST /v1/x HTTP/1.0\r\n%bcontent-length: 2\r\n\r\n{}" % line
+    request = b"POST /v1/completions HTTP/1.0\r\n%bcontent-length: 2\r\n\r\n{}" % line
     async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         for _ in range(2 if keep else 1):

@@ -50,6 +50,8 @@ async def settle() -> None:
     [
         ("/v1/chat/completions", "http", 1),
         ("/v1/models", "http", 1),
+        ("/generative_scoring", "http", 1),
+        ("/tokenize", "http", 1),
         ("/llama/state", "http", 0),
         ("/health", "http", 0),
         ("/v1/completions", "lifespan", 0),

@@ -17,6 +17,7 @@ from llama_serving.gateway.routing.token_estimate import (
 )
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+BATCH = "/v1/chat/completions/batch"
 
 
 def answer(path: str = CHAT, /, **fields: Any) -> int | None:
@@ -43,6 +44,10 @@ def answer(path: str = CHAT, /, **fields: Any) -> int | None:
         (TEXT, {"max_tokens": 40}, 40),
         ("/v1/responses", {"max_output_tokens": 6}, 6),
         ("/v1/embeddings", {"max_tokens": 6}, 0),
+        ("/generative_scoring", {"query": "Hi", "items": ["a", "b"], "label_token_ids": [1]}, 0),
+        (BATCH, {"max_tokens": 6, "messages": [[{"content": "a"}], [{"content": "b"}, {"content": "c"}]]}, 12),
+        (BATCH, {"messages": [[{"content": "a"}], [{"content": "b"}]]}, None),
+        (BATCH, {"max_tokens": MOST, "messages": [[{}]] * 3}, MOST),
     ],
 )
 def test_tokens_of_the_answer(path: str, fields: dict[str, Any], tokens: int | None) -> None:
@@ -93,3 +98,8 @@ def test_anything_may_be_in_a_body(body: bytes) -> None:
         asks = estimate(path, body)
         assert 0 <= asks.prompt_tokens <= MOST
         assert asks.answer_tokens is None or 0 <= asks.answer_tokens <= MOST
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/detokenize", "/v1/messages/count_tokens"])
+def test_counting_tokens_costs_none(path: str) -> None:
+    assert estimate(path, json.dumps({"prompt": "word " * 400, "max_tokens": 9}).encode()) == TokenEstimate(0, 0)
