@@ -26,6 +26,7 @@ from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
+from llama_serving.cell.replica.tools_refusal import explain_missing_tools
 from llama_serving.cell.replica.weight_swap import WeightSwap
 from llama_serving.cell.shared.config_errors import naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
@@ -35,7 +36,9 @@ from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.shared.weights_ref import engine_weights, is_verified
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, EngineOption, WeightsRef
+from llama_serving.config.chat.facts import ChatFacts, choose_tools
 from llama_serving.config.model import ModelFacts, unswappable_quantization
+from llama_serving.weights.model.chat import chat_facts
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,11 +61,13 @@ class CellServer(LLMServer):  # type: ignore[misc]
         weights = read_last_deployed() or engine_weights(self._config, self._config.weights)
         started = time.monotonic()
         model = _model(weights)
+        chat = chat_facts(Path(weights.path), template=self._config.chat_template)
+        self._tools = choose_tools(self._config.tools, chat)
         self._unswappable = unswappable_quantization(
             model.quantization, asked=_asked_quantization(self._config.engine_options)
         )
         with preserved_handlers(logger):
-            await super().__init__(_llm_options(self._config, weights, model))
+            await super().__init__(_llm_options(self._config, weights, model=model, chat=chat))
         self._gate = RequestGate(weights.id, engine_died=self._engine_died)
         self._swap = WeightSwap(
             VllmEngine(self), weights, gate=self._gate, tensor=self._config.layout.tensor, clock=time.monotonic
@@ -91,6 +96,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
     async def _build_app(self) -> FastAPI:
         """Return vLLM's app behind the request gate, with the state route."""
         app: FastAPI = await self.__serve_build_asgi_app__()
+        explain_missing_tools(app.state, self._tools)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
         app.get(names.ROUTE_STATE)(self.state)
         return app
@@ -196,8 +202,7 @@ def _asked_quantization(options: Mapping[str, EngineOption]) -> str:
     return str(options.get("quantization", ""))
 
 
-def _llm_options(config: CellConfig, weights: WeightsRef, model: ModelFacts) -> LLMConfig:
+def _llm_options(config: CellConfig, weights: WeightsRef, *, model: ModelFacts, chat: ChatFacts) -> LLMConfig:
     """Return the configuration of Ray Serve LLM."""
-    return LLMConfig(
-        **llm_config(config, model=model, path=weights.path), callback_config={"callback_class": NoDownload}
-    )
+    found = llm_config(config, model=model, chat=chat, path=weights.path)
+    return LLMConfig(**found, callback_config={"callback_class": NoDownload})
