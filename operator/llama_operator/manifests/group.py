@@ -15,6 +15,7 @@ from llama_serving.config.source import is_mounted
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
+TEMPLATE_KEY = names.CHAT_TEMPLATE_PATH.rpartition("/")[2]
 
 
 def group_objects(context: Context, group: GroupId, serve: WeightsArtifact) -> list[Manifest]:
@@ -42,6 +43,9 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         extra_resources=tuple(sorted(spec.device.extra)),
         timeouts=CellTimeouts(start=spec.start_timeout_seconds, drain=spec.longest_drain),
         cache_key=_cache_key(context),
+        tools=spec.tools,
+        reasoning=spec.reasoning,
+        chat_template=names.CHAT_TEMPLATE_PATH if spec.model.chat_template else "",
         staged=True,
     )
 
@@ -85,11 +89,15 @@ def _service(context: Context, group: GroupId) -> Manifest:
 
 def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Manifest:
     files = {CONFIG_KEY: cell_config(context, group, serve.weights), NEXT_KEY: serve}
+    template = context.spec.model.chat_template
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {key: canonical_json(content.to_wire()) for key, content in files.items()},
+        "data": {
+            **{key: canonical_json(content.to_wire()) for key, content in files.items()},
+            **({TEMPLATE_KEY: template.text} if template else {}),
+        },
     }
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen
-from llama_serving.config.chat.parsers import AUTO, MARKERS, OFF, REASONING_PARSERS, TOOL_PARSERS
+from llama_serving.config.chat.parsers import AUTO, OFF, REASONING_PARSERS, TOOL_PARSERS
 
 _TOOLS_FIELD: Final = "spec.model.tools"
 _REASONING_FIELD: Final = "spec.model.reasoning"
@@ -25,7 +25,7 @@ class ChatFacts(Frozen):
     reasoning: str = Field(default="", description="parser of reasoning that fits; empty: none does")
     reasoning_reason: str = Field(default="", description="why that parser, or none: one clause")
     tokens: tuple[str, ...] = Field(
-        default=(), max_length=len(MARKERS), description="of the tokens that parsers need, those the tokenizer has"
+        default=(), description="of the tokens that parsers need, those that the tokenizer has"
     )
 
 
