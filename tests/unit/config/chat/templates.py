@@ -11,10 +11,10 @@ _TURNS: Final = (
 #: Llama 3.1, 3.2 and 3.3: a call is JSON.
 LLAMA3_JSON: Final = (
     "{%- if custom_tools is defined %}{%- set tools = custom_tools %}{%- endif %}"
-    "{%- if tools is not none %}{{- 'Answer with a call in the form {\"name\": function, \"parameters\": values}.' }}"
+    '{%- if tools is not none %}{{- \'Answer with a call in the form {"name": function, "parameters": values}.\' }}'
     "{%- for t in tools %}{{- t | tojson(indent=4) }}{%- endfor %}{%- endif %}"
     "{%- for message in messages if 'tool_calls' in message %}"
-    "{{- '{\"name\": \"' + message.tool_calls[0].function.name + '\", \"parameters\": ' }}"
+    '{{- \'{"name": "\' + message.tool_calls[0].function.name + \'", "parameters": \' }}'
     "{{- message.tool_calls[0].function.arguments | tojson + '}' }}{%- endfor %}" + _TURNS
 )
 
@@ -33,19 +33,19 @@ LLAMA4_JSON: Final = LLAMA3_JSON.replace("<|start_header_id|>", "<|header_start|
 #: Hermes: JSON between tags.
 HERMES: Final = (
     "{%- if tools %}{{- '<tools>' + tools | tojson + '</tools>' }}"
-    "{{- '<tool_call>{\"name\": <name>, \"arguments\": <values>}</tool_call>' }}{%- endif %}" + _TURNS
+    '{{- \'<tool_call>{"name": <name>, "arguments": <values>}</tool_call>\' }}{%- endif %}' + _TURNS
 )
 
 #: Mistral: a list after a token.
 MISTRAL: Final = (
     "{% if tools %}{{ '[AVAILABLE_TOOLS]' + tools | tojson + '[/AVAILABLE_TOOLS]' }}{% endif %}"
-    "{% for message in messages %}{% if message.tool_calls %}{{ '[TOOL_CALLS][{\"name\": \"' }}{% endif %}{% endfor %}"
+    '{% for message in messages %}{% if message.tool_calls %}{{ \'[TOOL_CALLS][{"name": "\' }}{% endif %}{% endfor %}'
     + _TURNS
 )
 
 #: xLAM: a list of calls without a token.
 XLAM: Final = (
-    "{% if tools %}{{ 'Make calls in one array: [{\"name\": \"tool\", \"arguments\": {\"a\": \"b\"}}]' }}"
+    '{% if tools %}{{ \'Make calls in one array: [{"name": "tool", "arguments": {"a": "b"}}]\' }}'
     "{{ tools | tojson }}{% endif %}" + _TURNS
 )
 

@@ -79,7 +79,10 @@ def test_a_model_without_a_template_has_no_parser() -> None:
     )
 
 
-@given(st.text(alphabet=st.sampled_from("{}%#'\"\\ []tools<>_=:,name|"), max_size=300), st.sets(st.sampled_from(sorted(MARKERS))))
+@given(
+    st.text(alphabet=st.sampled_from("{}%#'\"\\ []tools<>_=:,name|"), max_size=300),
+    st.sets(st.sampled_from(sorted(MARKERS))),
+)
 def test_what_is_inferred_is_never_refused(template: str, tokens: set[str]) -> None:
     """Invariant: auto fits always, whoever wrote the template; and a parser that is named as inferred fits too."""
     facts = infer(template, tokens, origin="t")
@@ -102,9 +105,17 @@ def test_every_form_names_a_parser_of_the_engine(parser: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "facts", "words"),
     [
-        ("llama3_json", facts_of(templates.PYTHONIC), "which needs the token <|python_tag|>, and the model's tokenizer lacks it: set it to pythonic, which fits, or to auto"),
+        (
+            "llama3_json",
+            facts_of(templates.PYTHONIC),
+            "which needs the token <|python_tag|>, and the model's tokenizer lacks it: set it to pythonic, which fits, or to auto",
+        ),
         ("deepseek_v3", facts_of(templates.PLAIN), "lacks them: set it to auto"),
-        ("hermes", facts_of(templates.PLAIN), "chat_template.jinja puts no tools into the prompt: name one that has them in spec.model.chatTemplate"),
+        (
+            "hermes",
+            facts_of(templates.PLAIN),
+            "chat_template.jinja puts no tools into the prompt: name one that has them in spec.model.chatTemplate",
+        ),
         ("hermes", infer("", frozenset(), origin=""), "the model has no chat template: name one"),
         ("of-a-newer-version", facts_of(templates.HERMES), "which is no parser of this engine"),
     ],
@@ -123,4 +134,6 @@ def test_a_parser_of_reasoning_that_does_not_fit_is_refused() -> None:
 
 def test_tools_that_are_off_say_so() -> None:
     sentence = no_tools_sentence(choose_tools("off", facts_of(templates.HERMES)))
-    assert sentence == "this model is served without tools: spec.model.tools is off in its LlamaDeployment; set it to auto"
+    assert (
+        sentence == "this model is served without tools: spec.model.tools is off in its LlamaDeployment; set it to auto"
+    )
