@@ -33,6 +33,8 @@ def used_facts(spec: LlamaDeploymentSpec, model: ChatFacts | None) -> ChatFacts 
     named = spec.model.chat_template
     if model is None or named is None:
         return model
+    if not named.text:  # it could not be read
+        return None
     return infer(named.text, frozenset(model.tokens), origin=sentences.template_origin(named.config_map, named.key))
 
 

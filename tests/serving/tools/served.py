@@ -30,13 +30,13 @@ async def answers(model: str, frontends: list[dict[str, Any]]) -> list[list[dict
 
     engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=model, **ENGINE))
     try:
-        return [await ask(engine, model, one["cell"], one["requests"]) for one in frontends]
+        return [await ask(engine, model, **one) for one in frontends]
     finally:
         engine.shutdown()
 
 
 async def ask(
-    engine: Any, model: str, cell: dict[str, Any], requests: list[tuple[str, dict[str, Any]]]
+    engine: Any, model: str, *, cell: dict[str, Any], requests: list[tuple[str, dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Make one frontend and return what it answers."""
     import httpx

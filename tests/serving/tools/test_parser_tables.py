@@ -1,4 +1,4 @@
-"""Our tables of parsers against the pinned vLLM: the names, the tokens, the template, and texts as Llamas write them."""
+"""Our tables of parsers against the pinned vLLM: names, tokens, the template, and texts as Llamas write them."""
 
 import json
 from importlib.util import find_spec

@@ -65,7 +65,7 @@ def test_no_parser_comes_with_the_reason(template: str, words: str) -> None:
         ("{{ '[THINK]' }}", frozenset({"[THINK]", "[TOOL_CALLS]"}), "mistral", "[THINK]"),
     ],
 )
-def test_reasoning_is_found_by_its_tokens(template: str, tokens: frozenset[str], parser: str, words: str) -> None:
+def test_reasoning_is_found_by_its_tokens(template: str, tokens: frozenset[str], *, parser: str, words: str) -> None:
     facts = facts_of(template, tokens)
     assert (facts.reasoning, words in facts.reasoning_reason) == (parser, True), facts.reasoning_reason
 
@@ -89,7 +89,8 @@ def test_what_is_inferred_is_never_refused(template: str, tokens: set[str]) -> N
     assert set(facts.tokens) == tokens
     assert facts.tools in ("", *TOOL_PARSERS)
     assert facts.reasoning in ("", *REASONING_PARSERS)
-    assert facts.tools_reason and facts.reasoning_reason
+    assert facts.tools_reason
+    assert facts.reasoning_reason
     for choose, name in ((choose_tools, facts.tools), (choose_reasoning, facts.reasoning)):
         assert not choose("auto", facts).refused
         assert not choose("off", facts).refused
@@ -108,7 +109,8 @@ def test_every_form_names_a_parser_of_the_engine(parser: str) -> None:
         (
             "llama3_json",
             facts_of(templates.PYTHONIC),
-            "which needs the token <|python_tag|>, and the model's tokenizer lacks it: set it to pythonic, which fits, or to auto",
+            "which needs the token <|python_tag|>, and the model's tokenizer lacks it: set it to pythonic, which "
+            "fits, or to auto",
         ),
         ("deepseek_v3", facts_of(templates.PLAIN), "lacks them: set it to auto"),
         (

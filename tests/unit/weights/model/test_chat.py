@@ -1,4 +1,4 @@
-"""What a model folder says about tools: which template counts, which tokens are found, and that nothing else is read."""
+"""What a model folder says about tools: which template counts, and which tokens are found."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def named(**texts: str) -> list[dict[str, str]]:
     ],
 )  # fmt: skip
 def test_the_template_is_the_one_that_the_engine_takes_for_tools(
-    tmp_path: Path, config: dict[str, Any], jinja: str, origin: str, parser: str
+    tmp_path: Path, config: dict[str, Any], *, jinja: str, origin: str, parser: str
 ) -> None:
     facts = chat_facts(folder(tmp_path, jinja=jinja, **config))
     assert (facts.template, facts.tools) == (origin, parser)
