@@ -1,6 +1,6 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
-from llama_operator.api import CPU
+from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
@@ -50,6 +50,15 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
     )
 
 
+def chat_template_data(spec: LlamaDeploymentSpec) -> dict[str, str]:
+    """Return the chat template that the spec names, by its key beside the cell's config; nothing where it names none.
+
+    A copy, so that neither an edit nor a deletion of what the spec names reaches a group that is there.
+    """
+    template = spec.model.chat_template
+    return {TEMPLATE_KEY: template.text} if template else {}
+
+
 def _cache_key(context: Context) -> str:
     """Return a hash of what compiled code depends on, besides the GPU, which the pod knows; empty without a cache."""
     spec = context.spec
@@ -89,14 +98,13 @@ def _service(context: Context, group: GroupId) -> Manifest:
 
 def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Manifest:
     files = {CONFIG_KEY: cell_config(context, group, serve.weights), NEXT_KEY: serve}
-    template = context.spec.model.chat_template
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
         "data": {
             **{key: canonical_json(content.to_wire()) for key, content in files.items()},
-            **({TEMPLATE_KEY: template.text} if template else {}),
+            **chat_template_data(context.spec),
         },
     }
 

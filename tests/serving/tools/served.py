@@ -55,7 +55,7 @@ async def frontend(engine: Any, model: str, cell: dict[str, Any]) -> Any:
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
     from vllm.entrypoints.openai.api_server import build_app, init_app_state
 
-    from llama_serving.cell.replica.tools_refusal import explain_missing_tools
+    from llama_serving.cell.replica.tool_requests import prepare_tool_requests
     from llama_serving.cell.shared.engine_args import chat_kwargs
     from llama_serving.config.chat.facts import choose_tools
     from llama_serving.weights.model.chat import chat_facts
@@ -72,7 +72,7 @@ async def frontend(engine: Any, model: str, cell: dict[str, Any]) -> Any:
     await init_app_state(engine, state, args, supported_tasks=("generate",))
     app = build_app(args, supported_tasks=("generate",), model_config=engine.model_config)
     app.state._state.update(state._state)
-    explain_missing_tools(app.state, choose_tools(made.tools, chat))
+    prepare_tool_requests(app.state, choose_tools(made.tools, chat))
     return app
 
 

@@ -28,8 +28,8 @@ PARAMETERS = {
     "required": ["city", "days"],
     "additionalProperties": False,
 }
-WEATHER = {"type": "function", "function": {"name": "weather", "parameters": PARAMETERS, "strict": True}}
-CLOCK = {"type": "function", "function": {"name": "clock", "parameters": PARAMETERS, "strict": True}}
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": PARAMETERS}}
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": PARAMETERS}}
 NAMED = {"type": "function", "function": {"name": "clock"}}
 TEMPLATES = {
     "hermes": templates.HERMES, "llama3_json": templates.LLAMA3_JSON, "pythonic": templates.PYTHONIC,

@@ -26,14 +26,15 @@ from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
-from llama_serving.cell.replica.tools_refusal import explain_missing_tools
+from llama_serving.cell.replica.tool_requests import prepare_tool_requests
 from llama_serving.cell.replica.weight_swap import WeightSwap
-from llama_serving.cell.shared.config_errors import naming_refusals
+from llama_serving.cell.shared.config_errors import REFUSED, ConfigRefusedError, naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
 from llama_serving.cell.shared.last_deployed import read_last_deployed
 from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.shared.weights_ref import engine_weights, is_verified
+from llama_serving.cell.template_check import template_refusal
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, EngineOption, WeightsRef
 from llama_serving.config.chat.facts import ChatFacts, choose_tools
@@ -96,7 +97,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
     async def _build_app(self) -> FastAPI:
         """Return vLLM's app behind the request gate, with the state route."""
         app: FastAPI = await self.__serve_build_asgi_app__()
-        explain_missing_tools(app.state, self._tools)
+        prepare_tool_requests(app.state, self._tools)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
         app.get(names.ROUTE_STATE)(self.state)
         return app
@@ -203,6 +204,15 @@ def _asked_quantization(options: Mapping[str, EngineOption]) -> str:
 
 
 def _llm_options(config: CellConfig, weights: WeightsRef, *, model: ModelFacts, chat: ChatFacts) -> LLMConfig:
-    """Return the configuration of Ray Serve LLM."""
-    found = llm_config(config, model=model, chat=chat, path=weights.path)
+    """Return the configuration of Ray Serve LLM.
+
+    Raises:
+        ConfigRefusedError: parsers or chat template of the spec do not fit the model.
+    """
+    try:
+        found = llm_config(config, model=model, chat=chat, path=weights.path)
+    except ValueError as error:
+        raise ConfigRefusedError(f"{REFUSED}: {error}") from None
+    if config.chat_template and (refusal := template_refusal(config.chat_template)):
+        raise ConfigRefusedError(f"{REFUSED}: {refusal}")
     return LLMConfig(**found, callback_config={"callback_class": NoDownload})
