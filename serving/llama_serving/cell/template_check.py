@@ -16,7 +16,7 @@ def template_refusal(path: str) -> str:
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    class GenerationTag(Extension):
+    class GenerationTag(Extension):  # type: ignore[misc]
         tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 
         def parse(self, parser: Any) -> Any:

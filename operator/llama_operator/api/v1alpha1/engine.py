@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from llama_operator.api.crdgen.nccl_rules import NCCL_RULES
 from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import parse_bytes, quantity_rules
-from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.crdgen.rules import Rule, choices, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity, ShortText
 from llama_serving.config.chat.parsers import REASONING_PARSERS, TOOL_PARSERS
 from llama_serving.config.names import DNS_SUBDOMAIN
@@ -108,13 +108,15 @@ class EngineSpec(ApiModel):
     )
     tool_call_parser: str | None = Field(
         default=None,
+        max_length=64,
         description="The engine's name for model.tools: a parser of tool calls. Set one of the two.",
-        json_schema_extra={"enum": sorted(TOOL_PARSERS)},
+        json_schema_extra=choices(*sorted(TOOL_PARSERS)),
     )
     reasoning_parser: str | None = Field(
         default=None,
+        max_length=64,
         description="The engine's name for model.reasoning: a parser of reasoning. Set one of the two.",
-        json_schema_extra={"enum": sorted(REASONING_PARSERS)},
+        json_schema_extra=choices(*sorted(REASONING_PARSERS)),
     )
     cache: EngineCache | None = Field(
         default=None,

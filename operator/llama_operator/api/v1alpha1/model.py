@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from llama_operator.api.crdgen.patterns import matches
-from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.crdgen.rules import Rule, choices, rules
 from llama_operator.api.crdgen.source_rules import is_moving
 from llama_operator.api.v1alpha1.base import ApiModel
 from llama_operator.api.v1alpha1.weights_fields import FieldRules, WeightsFields, accepted_rule
@@ -71,15 +71,17 @@ class ModelSpec(WeightsFields):
 
     tools: str = Field(
         default=AUTO,
+        max_length=64,
         description='Parser of tool calls; auto: inferred from the model\'s chat template and tokenizer; "off" (with '
         "quotes): requests with tools are refused.",
-        json_schema_extra={"enum": [AUTO, OFF, *sorted(TOOL_PARSERS)]},
+        json_schema_extra=choices(AUTO, OFF, *sorted(TOOL_PARSERS)),
     )
     reasoning: str = Field(
         default=AUTO,
+        max_length=64,
         description="Parser of reasoning, which answers then carry beside their content; auto: inferred from the "
         'model\'s chat template and tokenizer; "off" (with quotes): reasoning stays in the content.',
-        json_schema_extra={"enum": [AUTO, OFF, *sorted(REASONING_PARSERS)]},
+        json_schema_extra=choices(AUTO, OFF, *sorted(REASONING_PARSERS)),
     )
     chat_template: ChatTemplateRef | None = Field(
         default=None, description="Chat template to use instead of the model's own. If absent, the model's."
