@@ -66,7 +66,7 @@ class Tokenizer:
         return [1]
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
-        return self.vocab.get(token)
+        return None if token == self.vocab.lacks else self.vocab[token]
 
 
 def needed(parser: Any) -> set[str]:

@@ -28,8 +28,9 @@ PARAMETERS = {
     "required": ["city", "days"],
     "additionalProperties": False,
 }
-WEATHER = {"type": "function", "function": {"name": "weather", "parameters": PARAMETERS}}
-CLOCK = {"type": "function", "function": {"name": "clock", "parameters": PARAMETERS}}
+WEATHER: dict[str, Any] = {"name": "weather", "parameters": PARAMETERS}
+CLOCK: dict[str, Any] = {"name": "clock", "parameters": PARAMETERS}
+TOOLS = [{"type": "function", "function": one} for one in (WEATHER, CLOCK)]
 NAMED = {"type": "function", "function": {"name": "clock"}}
 TEMPLATES = {
     "hermes": templates.HERMES, "llama3_json": templates.LLAMA3_JSON, "pythonic": templates.PYTHONIC,
@@ -39,7 +40,7 @@ TEMPLATES = {
 def body(**more: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Weather in Oslo?"}]
     return {
-        "model": "llama", "messages": messages, "tools": [WEATHER, CLOCK], "temperature": 0, "max_tokens": 200,
+        "model": "llama", "messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 200,
         "parallel_tool_calls": False, **more,
     }  # fmt: skip
 
@@ -56,10 +57,10 @@ WITHOUT = (
     (CHAT, body()),
     (CHAT, body(tool_choice="required")),
     (CHAT, body(stream=True)),
-    (RESPONSES, {"model": "llama", "input": "hi", "tools": [{"type": "function", **WEATHER["function"]}]}),
+    (RESPONSES, {"model": "llama", "input": "hi", "tools": [{"type": "function", **WEATHER}]}),
     (CHAT, body(tool_choice="none", max_tokens=4)),
     (CHAT, {key: value for key, value in body(max_tokens=4).items() if key not in ("tools", "parallel_tool_calls")}),
-)  # type: ignore[misc]
+)
 
 
 @pytest.fixture(scope="module")
