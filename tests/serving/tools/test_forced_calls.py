@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs the serving environment"),
 ]
 
-LONGEST = 400  # tokens of a walk; chance may list many calls
+LONGEST = 2000  # tokens of a walk; chance may list many calls
 PARAMETERS: dict[str, Any] = {
     "type": "object",
     "properties": {"city": {"enum": ["Oslo", "Turin", "Tromsø"]}, "days": {"enum": [1, 2, 7]}},
@@ -84,11 +84,11 @@ def grammar_of(asked: Any, tokenizer: Any) -> Any:
 
 
 def walk(grammar: Any, tokenizer: Any, chance: random.Random) -> str:
-    """A text that the grammar allows, token by token, with an end as soon as chance takes one."""
+    """A text that the grammar allows, token by token; chance takes every other end, or it would list calls for ever."""
     import torch
     import xgrammar
 
-    matcher = xgrammar.GrammarMatcher(grammar)
+    matcher, closing = xgrammar.GrammarMatcher(grammar), tokenizer.convert_tokens_to_ids("]")
     mask = xgrammar.allocate_token_bitmask(1, len(tokenizer))
     tokens: list[int] = []
     while len(tokens) < LONGEST and not matcher.is_terminated():
@@ -96,7 +96,8 @@ def walk(grammar: Any, tokenizer: Any, chance: random.Random) -> str:
         logits = torch.zeros(1, len(tokenizer))
         xgrammar.apply_token_bitmask_inplace(logits, mask)
         allowed = torch.nonzero(logits[0] == 0).flatten().tolist()
-        token = tokenizer.eos_token_id if tokenizer.eos_token_id in allowed else chance.choice(allowed)
+        ends = [token for token in (tokenizer.eos_token_id, closing) if token in allowed]
+        token = ends[0] if ends and chance.random() < 0.5 else chance.choice(allowed)
         assert matcher.accept_token(token)
         tokens.append(token)
     assert matcher.is_terminated(), tokenizer.decode(tokens)
