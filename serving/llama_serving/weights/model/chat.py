@@ -23,6 +23,7 @@ _TEMPLATE_FILE: Final = "chat_template.jinja"
 _TOKENIZER: Final = "tokenizer.json"
 _PIECES: Final = "tokenizer.model"
 _TOKENIZER_LIMIT: Final = 64 << 20  # bytes; tokenizer.json of Llama 3 has 17 MB
+_LONGEST_REASON: Final = 200  # characters; a report has 4096 bytes for all it says
 _NAMED: Final = ("tool_use", "default")  # of several templates, the one for a request with tools
 
 
@@ -32,6 +33,8 @@ def chat_facts(path: Path, *, template: str = "") -> ChatFacts:
         return read_chat(open_folder(path), template=template)
     except RefusedError as refusal:
         return _unread(refusal.message)
+    except OSError as error:
+        return _unread(f"the folder of the model cannot be listed: {error_text(error)}")
 
 
 def read_chat(folder: Folder, *, template: str = "") -> ChatFacts:
@@ -47,7 +50,8 @@ def read_chat(folder: Folder, *, template: str = "") -> ChatFacts:
 
 
 def _unread(reason: str) -> ChatFacts:
-    return ChatFacts(tools_reason=reason, reasoning_reason=reason)
+    short = reason[:_LONGEST_REASON]
+    return ChatFacts(tools_reason=short, reasoning_reason=short)
 
 
 def _given(path: str) -> tuple[str, str]:
