@@ -1,7 +1,7 @@
 """What one engine answers behind several frontends: ``python -m tests.serving.tools.served MODEL < frontends``.
 
 A frontend is made as a replica makes it: from the cell's config and the model's own files. A request is the path and
-the body. Prints one line of JSON: by frontend and request, the status and the text of the answer.
+the body. The last line that it prints is JSON: by frontend and request, the status and the text of the answer.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 ENGINE = {
     "enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 8, "dtype": "float32",
-    "distributed_executor_backend": "uni", "served_model_name": "llama",
+    "distributed_executor_backend": "uni", "served_model_name": ["llama"],
 }  # fmt: skip
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",

@@ -85,7 +85,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
         timeout=800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    return dict(zip(frontends, json.loads(done.stdout), strict=True))
+    return dict(zip(frontends, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 def with_token(source: Path, target: Path, *, token: str) -> Path:
