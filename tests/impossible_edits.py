@@ -404,6 +404,18 @@ NO_IMPOSSIBLE_VALUE: Final[Mapping[str, str]] = {
     "engine.enablePrefixCaching": "on and off both work",
     "engine.enforceEager": "on and off both work",
     "engine.seed": "every number works",
+    **dict.fromkeys(
+        (
+            "model.tools",
+            "model.reasoning",
+            "engine.toolCallParser",
+            "engine.reasoningParser",
+            "model.chatTemplate.configMap",
+            "model.chatTemplate.key",
+            "model.chatTemplate.text",
+        ),
+        "what does not fit depends on the chat template and the tokenizer: component/rollout/test_chat_template.py",
+    ),
     "engine.cache.onStagingClaim": "it needs staging.sharedClaimName, by a rule of the CRD, of which that claim's row"
     " speaks",
     "engine.blockSize": "the engine takes each of the sizes that the CRD lists",

@@ -268,6 +268,12 @@ class Cluster(Protocol):
         Of a Secret and a ConfigMap only the metadata are asked for: their content never comes here.
         """
 
+    async def config_map_data(self, key: Key, name: str) -> Mapping[str, str] | None:
+        """Read the texts in a ConfigMap that the spec names for its content; None where it does not exist.
+
+        The API server holds at most 1 MiB in one. Raises Retry or Rejected.
+        """
+
     async def quotas(self, key: Key) -> tuple[Quota, ...]:
         """List the ResourceQuotas of the namespace, by name. Raises Retry or Rejected."""
 

@@ -22,6 +22,7 @@ from llama_operator.apply import Outcome, apply
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.capacity import cluster_capacity
 from llama_operator.gang_admission import admit_groups
+from llama_operator.inquiry.chat_template import with_chat_template
 from llama_operator.inquiry.pod_inquiry import Inquiries, inquiry_of
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
@@ -107,7 +108,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
 
 
 async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
-    seen = snapshot(bodies)
+    seen = await with_chat_template(snapshot(bodies), edges.cluster)
     running = [pod for pod in seen.stages if pod.ip and pod.alive]
     serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())

@@ -443,6 +443,14 @@ async def test_an_object_is_looked_up_without_its_content(bench: Bench) -> None:
     assert found["spec"]["resources"]["requests"]["storage"] == "1Gi"
 
 
+async def test_the_texts_of_a_config_map_that_the_spec_names_are_read(bench: Bench) -> None:
+    assert await bench.cluster.config_map_data(bench.key, "notes") is None
+    await bench.cluster.apply(bench.key, config_map(bench, template="{{ messages }}"), force=False)
+    assert await bench.cluster.config_map_data(bench.key, "notes") == {"template": "{{ messages }}"}
+    await bench.cluster.apply(bench.key, config_map(bench), force=False)
+    assert await bench.cluster.config_map_data(bench.key, "notes") == {}
+
+
 async def test_a_claim_template_is_looked_up_in_its_own_group(bench: Bench) -> None:
     ref = Ref("resource.k8s.io/v1", "ResourceClaimTemplate", "absent")
     assert await bench.cluster.look_up(bench.key, ref) is None

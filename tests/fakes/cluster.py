@@ -163,6 +163,11 @@ class FakeCluster:
             return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}
         return found
 
+    async def config_map_data(self, key: Key, name: str) -> Mapping[str, str] | None:
+        self.call(f"read ConfigMap {name}", lambda: None, write=False)
+        found = self.objects.get(("ConfigMap", name)) or self.given.get(("ConfigMap", name))
+        return None if found is None else dict(found.get("data") or {})
+
     async def quotas(self, key: Key) -> tuple[Quota, ...]:
         self.call("quotas", lambda: None, write=False)
         return self.listed()

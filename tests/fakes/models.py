@@ -9,6 +9,7 @@ from llama_operator.api import ModelSpec, content_of
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.plan.groups.weights_lookup import weights_id
 from llama_operator.plan.naming import weights_name
+from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.weights import Manifest, ManifestFile
 
@@ -42,6 +43,7 @@ class Behaviour:
     slow: bool = False  # the first byte comes late
     failing: bool = False  # half of its requests fail
     facts: ModelFacts = FACTS
+    chat: ChatFacts | None = None  # what chat template and tokenizer say; None: an older resolver
 
 
 def manifest_of(source: str, revision: str) -> Manifest:

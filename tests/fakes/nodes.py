@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 
-from llama_operator.api import WEIGHTS_KIND
+from llama_operator.api import WEIGHTS_KIND, ChatStatus
 from llama_operator.observe.findings import CLAIM, references
 from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_serving.config import names
@@ -144,6 +144,7 @@ class FakeNodes:
         body["status"] = {
             "ready": True, "reason": "Accepted", "message": "fine", "digest": manifest.digest,
             "resolvedRevision": spec["revision"], "facts": behaves.facts.model_dump(),
+            **({"chat": ChatStatus.model_validate(behaves.chat.model_dump()).to_api()} if behaves.chat else {}),
         }  # fmt: skip
         self.cluster.objects["ConfigMap", f"{meta['name']}-manifest"] = {
             "apiVersion": "v1", "kind": "ConfigMap", "binaryData": {MANIFEST_KEY: packed(manifest)},

@@ -231,6 +231,11 @@ class KubeCluster:
         accept = METADATA if ref.kind in _UNREAD else JSON
         return await self._call("GET", path_of(key, ref), accept=accept, fine=(404,))
 
+    async def config_map_data(self, key: Key, name: str) -> Mapping[str, str] | None:
+        """Get the object; binary data are no texts."""
+        found = await self._call("GET", path_of(key, Ref("v1", "ConfigMap", name)), fine=(404,))
+        return None if found is None else found.get("data") or {}
+
     async def quotas(self, key: Key) -> tuple[Quota, ...]:
         """List them without a watch: they are asked for before a rollout only."""
         found = await self._call("GET", f"/api/v1/namespaces/{key.namespace}/resourcequotas")

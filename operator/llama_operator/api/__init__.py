@@ -17,7 +17,7 @@ from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.engine import EngineCache, EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewayResources, GatewaySpec
 from llama_operator.api.v1alpha1.images import ImagesSpec
-from llama_operator.api.v1alpha1.model import ModelSpec
+from llama_operator.api.v1alpha1.model import ChatTemplateRef, ModelSpec
 from llama_operator.api.v1alpha1.placement import NodeTerm, PlacementSpec, Toleration
 from llama_operator.api.v1alpha1.sharding import (
     CPU,
@@ -31,6 +31,7 @@ from llama_operator.api.v1alpha1.sharding import (
 from llama_operator.api.v1alpha1.staging import ClaimTemplate, StagingSpec
 from llama_operator.api.v1alpha1.status import (
     AutoscalingStatus,
+    ChatStatus,
     Condition,
     GroupStatus,
     LlamaDeploymentStatus,
@@ -55,6 +56,8 @@ __all__ = [
     "ApiModel",
     "AutoscalingSpec",
     "AutoscalingStatus",
+    "ChatStatus",
+    "ChatTemplateRef",
     "ClaimTemplate",
     "Condition",
     "DType",

@@ -1,6 +1,6 @@
 """What a group has beside its pods: names for its stages, the file it starts from, and who may talk to it."""
 
-from llama_operator.api import CPU
+from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
@@ -15,6 +15,7 @@ from llama_serving.config.source import is_mounted
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
+TEMPLATE_KEY = names.CHAT_TEMPLATE_PATH.rpartition("/")[2]
 
 
 def group_objects(context: Context, group: GroupId, serve: WeightsArtifact) -> list[Manifest]:
@@ -42,8 +43,20 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         extra_resources=tuple(sorted(spec.device.extra)),
         timeouts=CellTimeouts(start=spec.start_timeout_seconds, drain=spec.longest_drain),
         cache_key=_cache_key(context),
+        tools=spec.tools,
+        reasoning=spec.reasoning,
+        chat_template=names.CHAT_TEMPLATE_PATH if spec.model.chat_template else "",
         staged=True,
     )
+
+
+def chat_template_data(spec: LlamaDeploymentSpec) -> dict[str, str]:
+    """Return the chat template that the spec names, by its key beside the cell's config; nothing where it names none.
+
+    A copy, so that neither an edit nor a deletion of what the spec names reaches a group that is there.
+    """
+    template = spec.model.chat_template
+    return {TEMPLATE_KEY: template.text} if template else {}
 
 
 def _cache_key(context: Context) -> str:
@@ -89,7 +102,10 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, group.name, names.COMPONENT_STAGE, **_labels(group)),
-        "data": {key: canonical_json(content.to_wire()) for key, content in files.items()},
+        "data": {
+            **{key: canonical_json(content.to_wire()) for key, content in files.items()},
+            **chat_template_data(context.spec),
+        },
     }
 
 

@@ -22,7 +22,7 @@ from llama_operator.manifests.common import (
     pod_security,
     without_identity,
 )
-from llama_operator.manifests.group import CONFIG_KEY, cell_config, group_objects
+from llama_operator.manifests.group import CONFIG_KEY, cell_config, chat_template_data, group_objects
 from llama_operator.manifests.stage import node_software, stage_pod
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
@@ -50,7 +50,7 @@ def rehearsal_config_map(context: Context, rehearsal: Rehearsal) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, rehearsal_name(context.key.name, rehearsal.key), names.COMPONENT_REHEARSAL),
-        "data": {CONFIG_KEY: canonical_json(config.to_wire())},
+        "data": {CONFIG_KEY: canonical_json(config.to_wire()), **chat_template_data(template.spec)},
     }
 
 
@@ -149,8 +149,9 @@ def _fetch(context: Context, rehearsal: Rehearsal) -> dict[str, Any]:
 
 def _volumes(context: Context, config: str) -> list[dict[str, Any]]:
     model = context.spec.model
+    keys = (CONFIG_KEY, *chat_template_data(context.spec))
     return [
-        {"name": "config", "configMap": {"name": config, "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]}},
+        {"name": "config", "configMap": {"name": config, "items": [{"key": key, "path": key} for key in keys]}},
         {"name": "model-config", "emptyDir": {"sizeLimit": "64Mi"}},
         {"name": "tmp", "emptyDir": {}},
         *([claim_volume(model.source)] if is_mounted(model.source) else []),

@@ -23,7 +23,7 @@ from llama_operator.manifests.common import (
     probe,
     without_identity,
 )
-from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY
+from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_data
 from llama_operator.manifests.pod_metadata import stage_metadata
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
@@ -196,7 +196,8 @@ def _ports(stage: int) -> list[dict[str, Any]]:
 
 def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, Any]]:
     spec = context.spec
-    files = [{"key": key, "path": key} for key in (CONFIG_KEY, NEXT_KEY)]
+    keys = (CONFIG_KEY, NEXT_KEY, *chat_template_data(spec))
+    files = [{"key": key, "path": key} for key in keys]
     secret = spec.model.credentials_secret
     source = fill(spec.model.source, spec.model.revision)
     return [

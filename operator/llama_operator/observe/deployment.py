@@ -12,6 +12,7 @@ from llama_operator.observe.rehearsal import RehearsalView
 from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
+from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.model import ModelFacts
 
@@ -33,9 +34,19 @@ class WeightsView:
     refused: bool
     uid: str = ""
     owners: frozenset[str] = frozenset()  # uids of its ownerReferences
+    chat: ChatFacts | None = None  # None: an older version resolved them
     ours: bool = False  # a deployment made it; one that a user made is used and otherwise left alone
     content: str = ""  # hash of what names the weights: see api.content_of
     resolver_settings: str = ""  # how they are resolved: see observe/weights.py
+
+
+@dataclass(frozen=True)
+class ChatTemplateView:
+    """The ConfigMap of ``model.chatTemplate``, where no chat template could be read from it."""
+
+    absent: bool = False  # there is no such ConfigMap
+    denied: str = ""  # the API server's words, where it may not be read
+    size: int | None = None  # bytes under the key, too many or none; None: it has no such key
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,7 @@ class Snapshot:
     capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
     foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
+    chat_template: ChatTemplateView | None = None  # None: the spec names none, or its text is in the spec
     rehearsal: RehearsalView = field(default_factory=RehearsalView)
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 

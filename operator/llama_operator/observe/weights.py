@@ -19,6 +19,7 @@ from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
 from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.ports import Capacity, Key, Manifest
 from llama_serving.config import names
+from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import MANIFEST_KEY, ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
 from llama_serving.config.wording import clause
@@ -129,6 +130,7 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
         ready=ready,
         digest=status.digest,
         facts=ModelFacts(**status.facts.model_dump()) if status.facts else None,
+        chat=ChatFacts(**status.chat.model_dump()) if status.chat else None,
         manifest=manifest,
         reason=status.reason,
         message=error or status.message,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from llama_operator.plan.actions import Actions
 from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
+from llama_operator.plan.chat import check_chat
 from llama_operator.plan.engine_cache import explain_caches
 from llama_operator.plan.explain import explain_gateway
 from llama_operator.plan.fabric import explain_fabrics
@@ -63,7 +64,7 @@ def plan(state: PlanState, memory: AutoscalingMemory = NO_MEMORY) -> Plan:
 def _plan(state: PlanState, before: Persisted) -> Plan:
     weights = state.model_weights
     refused = check_layout(state.spec, weights.facts) if weights and weights.facts else ()
-    refused += check_images(state)
+    refused += check_chat(state) + check_images(state)
     desired = None if refused else with_decided_hash(desired_template(state), before)
     unmade = explain_weights(state) + refused
     templates = Templates(desired, stable_template(state), most_severe(unmade))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.plan.chat import chat_status
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.fabric import group_transports
 from llama_operator.plan.groups.group import Group
@@ -133,7 +134,12 @@ def _model(report: _Report) -> ModelStatus | None:
             architecture=facts.architecture, layers=facts.layers, files=facts.files, size=facts.bytes
         )
         return ModelStatus(
-            key=weights.name, outcome="accepted", reason=ReportReason.ACCEPTED, message=text, facts=facts
+            key=weights.name,
+            outcome="accepted",
+            reason=ReportReason.ACCEPTED,
+            message=text,
+            facts=facts,
+            chat=chat_status(snapshot.spec, weights.chat),
         )
     if weights.refused:
         message = weights.message[:LONGEST]

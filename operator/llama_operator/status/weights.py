@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from llama_operator.api import LlamaWeightsStatus, ModelFactsStatus
+from llama_operator.api import ChatStatus, LlamaWeightsStatus, ModelFactsStatus
 from llama_operator.observe.weights import WeightsSnapshot
 from llama_operator.plan.naming import manifest_name
 from llama_operator.plan.reasons import Explanation
@@ -65,5 +65,6 @@ def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> Lla
         files=report.files,
         license=report.license,
         facts=facts,
+        chat=ChatStatus.model_validate(report.chat.model_dump()) if report.chat else None,
         manifest=manifest_name(snapshot.key.name),
     )

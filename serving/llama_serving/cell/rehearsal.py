@@ -24,6 +24,7 @@ from llama_serving.cell.shared.engine_device import image_refusal
 from llama_serving.cell.shared.engine_errors import last_error
 from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
+from llama_serving.cell.template_check import template_refusal
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.error_text import error_text
@@ -59,7 +60,8 @@ def rehearse(config_path: Path, model: Path | None, *, configure: Configure) -> 
         config = CellConfig.model_validate_json(config_path.read_bytes())
     except (OSError, ValidationError) as error:
         return f"the image does not read the group's config: {error_text(error)}"
-    return image_refusal(config) or (_engine_refusal(config, model, configure) if model else "")
+    refusal = image_refusal(config) or (template_refusal(config.chat_template) if config.chat_template else "")
+    return refusal or (_engine_refusal(config, model, configure) if model else "")
 
 
 def _engine_refusal(config: CellConfig, model: Path, configure: Configure) -> str:

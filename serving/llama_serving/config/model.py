@@ -5,6 +5,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from llama_serving.config.cell import Frozen
+from llama_serving.config.chat.facts import ChatFacts
 
 #: Quantization methods of the pinned vLLM 0.32 (``QUANTIZATION_METHODS``); a test compares them with the package.
 QUANTIZATION_METHODS: Final = (
@@ -86,6 +87,7 @@ class WeightsReport(Frozen):
     reason: str = Field(description="ReportReason")
     message: str
     facts: ModelFacts | None = None
+    chat: ChatFacts | None = Field(default=None, description="of tool calls and reasoning; None: an older resolver")
     digest: str = Field(default="", description="of the manifest, sha256:...")
     bytes: int = Field(default=0, ge=0, description="of all files that are served")
     files: int = Field(default=0, ge=0, description="files that are served")

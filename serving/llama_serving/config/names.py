@@ -87,6 +87,7 @@ CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of 
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
 MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
+CHAT_TEMPLATE_PATH: Final = "/etc/llama/chat_template.jinja"  # beside the config, where the spec names a template
 CACHE_MOUNT: Final = "/cache"  # what the engine compiled, where that outlives the pod
 MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files of the model, without its weights
 

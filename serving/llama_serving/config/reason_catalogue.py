@@ -79,6 +79,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="`sharding`, `contextLength`, `device` or `engine.quantization` contradicts the model's config; or a"
           " memory, disk or KV cache is below what the weights, or one request of `contextLength`, take",
           remedy="use a value that the message says fits"),
+    Entry(word=Reason.TOOLS_REFUSED, severity=_NEEDS, page="tools",
+          form="spec.model.tools is PARSER, which needs the token TOKEN, and the model's tokenizer lacks it; REMEDY",
+          meaning="`model.tools`, `model.reasoning` or `model.chatTemplate` does not fit the model: its tokenizer lacks"
+                  " what the parser needs, or its chat template takes no tools",
+          remedy="use a value that the message says fits, or `auto`"),
     Entry(word=Reason.IMAGE_REFUSED, severity=_NEEDS, rolls_back=True,
           form="images.serving holds vLLM for DEVICE, and device.resource is RESOURCE; REMEDY",
           meaning="the image of the stages is built for CPU and the deployment asks for GPUs, or the reverse; or the"

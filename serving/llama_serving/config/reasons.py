@@ -13,6 +13,7 @@ class Reason(StrEnum):
     SPEC_INVALID = "SpecInvalid"
     MODEL_REFUSED = "ModelRefused"
     LAYOUT_REFUSED = "LayoutRefused"
+    TOOLS_REFUSED = "ToolsRefused"
     IMAGE_REFUSED = "ImageRefused"
     WEIGHTS_MISSING = "WeightsMissing"
     WEIGHTS_UNREADABLE = "WeightsUnreadable"

@@ -325,6 +325,38 @@ ENGINE: Final = (
         "engine.cache.claimName must be the name of a PersistentVolumeClaim",
         engine={"cache": {"claimName": "Code_1"}},
     ),
+    _spec("parser of tool calls that is none", '"auto", "off", "apertus"', model={"tools": "llama9"}),
+    _spec("parser of reasoning that is none", "Unsupported value", model={"reasoning": "llama3_json"}),
+    _spec("parser of the engine that is none", "Unsupported value", engine={"toolCallParser": "auto"}),
+    _spec("tools that YAML reads as a boolean", "must be of type string", model={"tools": False}),
+    _spec(
+        "two parsers of tool calls",
+        "engine.toolCallParser and model.tools name two parsers of tool calls: remove engine.toolCallParser (tools is ",
+        model={"tools": "hermes"},
+        engine={"toolCallParser": "llama3_json"},
+    ),
+    _spec(
+        "two parsers of reasoning",
+        "(reasoning is off)",
+        model={"reasoning": "off"},
+        engine={"reasoningParser": "deepseek_r1"},
+    ),
+    _spec(
+        "template in a ConfigMap of no name",
+        "model.chatTemplate.configMap must be the name of a ConfigMap",
+        model={"chatTemplate": {"configMap": "Templates_1"}},
+    ),
+    _spec(
+        "template under no key",
+        "model.chatTemplate.key must be a key of the ConfigMap",
+        model={"chatTemplate": {"configMap": "templates", "key": "../x"}},
+    ),
+    _spec("template in the spec", "must be of type object", model={"chatTemplate": "{{ messages }}"}),
+    _spec(
+        "text of a template in the spec",
+        'unknown field "spec.model.chatTemplate.text"',
+        model={"chatTemplate": {"configMap": "templates", "text": "{{ messages }}"}},
+    ),
     _spec("seed that overflows", "less than or equal to 4294967295", engine={"seed": 4_294_967_296}),
 )
 

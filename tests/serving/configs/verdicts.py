@@ -25,12 +25,14 @@ def configure(gpu: str, folder: str, cell: dict[str, Any]) -> dict[str, Any]:
     from llama_serving.cell.shared.engine_args import devices, llm_config
     from llama_serving.cell.shared.model_facts import model_facts
     from llama_serving.config.cell import CellConfig
+    from llama_serving.weights.model.chat import chat_facts
 
     config = CellConfig.model_validate(cell)
     os.environ["VLLM_RAY_BUNDLE_INDICES"] = ",".join(str(rank) for rank in range(devices(config)))
     paper_gpu.use(GPUS[gpu])
     try:
-        options = llm_config(config, model=model_facts(Path(folder), whole=False), path=folder)
+        model, chat = model_facts(Path(folder), whole=False), chat_facts(Path(folder))
+        options = llm_config(config, model=model, chat=chat, path=folder)
         _, found = _get_vllm_engine_config(LLMConfig(**options))
     except Exception as error:  # whatever ends the engine is its refusal
         return {"refusal": f"{type(error).__name__}: {error}"}

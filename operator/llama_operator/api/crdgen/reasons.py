@@ -73,6 +73,7 @@ PAGES: Final[Mapping[str, str]] = {
     "bad-nodes": "../explanation/bad-nodes.md",
     "capacity": "../how-to/capacity.md",
     "rollouts": "../how-to/rollouts.md",
+    "tools": "../how-to/tools.md",
 }
 
 

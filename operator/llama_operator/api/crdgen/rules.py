@@ -50,6 +50,11 @@ def rules(*items: Rule, **extra: Any) -> dict[str, Any]:
     return {VALIDATIONS: [item.to_schema() for item in items], **extra}
 
 
+def choices(*values: str) -> dict[str, Any]:
+    """``json_schema_extra`` of a text that is one of these values, which the API server lists when it is another."""
+    return {"enum": list(values)}
+
+
 def one_of(values: tuple[str, ...]) -> str:
     """Return a CEL list of strings."""
     return "[" + ", ".join(json.dumps(value) for value in values) + "]"

@@ -80,6 +80,18 @@ _ACROSS: Final = (
         field="autoscaling.target.inFlightPerGroup",
     ),
     Rule(
+        "!has(self.engine.toolCallParser) || self.model.tools in ['auto', self.engine.toolCallParser]",
+        "engine.toolCallParser and model.tools name two parsers of tool calls: remove engine.toolCallParser",
+        shown="tools is {self.model.tools}",
+        field="engine.toolCallParser",
+    ),
+    Rule(
+        "!has(self.engine.reasoningParser) || self.model.reasoning in ['auto', self.engine.reasoningParser]",
+        "engine.reasoningParser and model.reasoning name two parsers of reasoning: remove engine.reasoningParser",
+        shown="reasoning is {self.model.reasoning}",
+        field="engine.reasoningParser",
+    ),
+    Rule(
         "!has(self.engine.cache) || !self.engine.cache.onStagingClaim || self.staging.sharedClaimName != ''",
         "engine.cache.onStagingClaim needs staging.sharedClaimName: every other volume of staging goes with its pod; "
         "set it, or name a claim with engine.cache.claimName",
@@ -156,6 +168,16 @@ class LlamaDeploymentSpec(ApiModel):
     start_timeout_seconds: int = Field(
         default=3600, ge=60, le=86_400, description="Time for a group from all stages joined to its first answer."
     )
+
+    @property
+    def tools(self) -> str:
+        """Parser of tool calls that is asked for: ``auto``, ``off`` or a name."""
+        return self.engine.tool_call_parser or self.model.tools
+
+    @property
+    def reasoning(self) -> str:
+        """Parser of reasoning that is asked for: ``auto``, ``off`` or a name."""
+        return self.engine.reasoning_parser or self.model.reasoning
 
     @property
     def longest_drain(self) -> int:

@@ -12,8 +12,9 @@ from pydantic import ConfigDict, Field
 from llama_operator.api.crdgen.nccl_rules import NCCL_RULES
 from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import parse_bytes, quantity_rules
-from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.crdgen.rules import Rule, choices, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity, ShortText
+from llama_serving.config.chat.parsers import REASONING_PARSERS, TOOL_PARSERS
 from llama_serving.config.names import DNS_SUBDOMAIN
 
 EngineValue = bool | int | float | str
@@ -105,6 +106,18 @@ class EngineSpec(ApiModel):
         "docs/how-to/fabrics.md, such as NCCL_IB_HCA: mlx5.",
         json_schema_extra=rules(*NCCL_RULES, maxProperties=32),
     )
+    tool_call_parser: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The engine's name for model.tools: a parser of tool calls. Set one of the two.",
+        json_schema_extra=choices(*sorted(TOOL_PARSERS)),
+    )
+    reasoning_parser: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The engine's name for model.reasoning: a parser of reasoning. Set one of the two.",
+        json_schema_extra=choices(*sorted(REASONING_PARSERS)),
+    )
     cache: EngineCache | None = Field(
         default=None,
         description="Where compiled code outlives its pod: a start on GPUs then takes it from there. If absent, it "
@@ -113,6 +126,7 @@ class EngineSpec(ApiModel):
 
     def options(self) -> dict[str, EngineValue]:
         """Return the options that are set, under the engine's names for them; sizes in bytes."""
-        options = self.model_dump(exclude_none=True, exclude={"nccl", "cache"})  # of the pod, no arguments
+        others = {"nccl", "cache", "tool_call_parser", "reasoning_parser"}  # of the pod, or resolved in the cell
+        options = self.model_dump(exclude_none=True, exclude=others)
         memory = options.pop("kv_cache_memory", None)
         return options if memory is None else {**options, "kv_cache_memory_bytes": parse_bytes(memory)}

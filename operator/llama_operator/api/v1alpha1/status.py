@@ -63,6 +63,20 @@ class ModelFactsStatus(ModelFacts):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
 
+class ChatStatus(ApiModel):
+    """How tool calls and reasoning of the model are read, and which chat template makes its prompts."""
+
+    tools: str = Field(default="", description="Parser of tool calls; empty: requests with tools are refused.")
+    tools_reason: str = Field(default="", description="Why that parser, or none.")
+    reasoning: str = Field(default="", description="Parser of reasoning; empty: it stays in the content of answers.")
+    reasoning_reason: str = Field(default="", description="Why that parser, or none.")
+    template: str = Field(default="", description="Where the chat template is from; empty: there is none.")
+    takes_tools: bool = Field(default=False, description="The chat template puts tools into the prompt.")
+    tokens: tuple[str, ...] = Field(
+        default=(), description="Tokens that parsers need and the tokenizer has; no others are listed."
+    )
+
+
 class ModelStatus(ApiModel):
     """What was found of the weights."""
 
@@ -71,6 +85,9 @@ class ModelStatus(ApiModel):
     reason: str = Field(default="", description="Machine word for the outcome.")
     message: str = Field(default="", description="Sentence for the outcome.")
     facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
+    chat: ChatStatus | None = Field(
+        default=None, description="Tool calls, reasoning and chat template; absent where they are not known yet."
+    )
 
 
 class CountsStatus(ApiModel):

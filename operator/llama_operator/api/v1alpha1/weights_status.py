@@ -3,7 +3,13 @@
 from pydantic import Field
 
 from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
-from llama_operator.api.v1alpha1.status import NOT_OBSERVED, OBSERVED_GENERATION, Condition, ModelFactsStatus
+from llama_operator.api.v1alpha1.status import (
+    NOT_OBSERVED,
+    OBSERVED_GENERATION,
+    ChatStatus,
+    Condition,
+    ModelFactsStatus,
+)
 
 
 class ResolveAttempt(ApiModel):
@@ -39,6 +45,9 @@ class LlamaWeightsStatus(ApiModel):
     files: int = Field(default=0, ge=0, description="Files that are served.")
     license: str = Field(default="", description="License that was found at the source; empty when none was.")
     facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
+    chat: ChatStatus | None = Field(
+        default=None, description="What chat template and tokenizer say; absent: an older version resolved the weights."
+    )
     manifest: str = Field(default="", description="ConfigMap with the whole manifest: every file and tensor.")
     last_resolve: ResolveAttempt | None = Field(
         default=None, description="The last attempt to resolve the weights that ended."

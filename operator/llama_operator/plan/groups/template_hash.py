@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from llama_operator.api import FORMER_SIZE, ClaimTemplate, EngineCache, LlamaDeploymentSpec, NodeTerm, Toleration
+from llama_operator.api import (
+    FORMER_SIZE,
+    ChatTemplateRef,
+    ClaimTemplate,
+    EngineCache,
+    LlamaDeploymentSpec,
+    NodeTerm,
+    Toleration,
+)
 from llama_operator.hashing import short_hash
 from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
@@ -83,6 +91,9 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("engine.cache", None, lambda spec: _cache(spec.engine.cache)),
     Part("images.pull_policy", "IfNotPresent", lambda spec: spec.images.pull_policy),
     Part("images.pull_secrets", [], lambda spec: list(spec.images.pull_secrets)),
+    Part("model.tools", "auto", lambda spec: spec.tools),
+    Part("model.reasoning", "auto", lambda spec: spec.reasoning),
+    Part("model.chat_template", None, lambda spec: _text_hash(spec.model.chat_template)),
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
     Part("model.service_account_name", "", lambda spec: spec.model.service_account_name),
     Part("volume", None, lambda spec: _volume(spec.model.source)),
@@ -185,6 +196,11 @@ def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
 
 def _cache(cache: EngineCache | None) -> dict[str, Any] | None:
     return None if cache is None else _values(_CACHE, cache)
+
+
+def _text_hash(template: ChatTemplateRef | None) -> str | None:
+    """Return a hash of the template's text: where it lies makes no pod different."""
+    return short_hash(template.text) if template else None
 
 
 def _moment(time: datetime | None) -> str | None:

@@ -20,7 +20,7 @@ from llama_serving.config.reason_catalogue import FAILURES
 from llama_serving.config.reasons import Reason
 
 #: What stands against a spec whatever its weights are.
-_OF_THE_SPEC: Final = frozenset({Reason.LAYOUT_REFUSED, Reason.IMAGE_REFUSED})
+_OF_THE_SPEC: Final = frozenset({Reason.LAYOUT_REFUSED, Reason.TOOLS_REFUSED, Reason.IMAGE_REFUSED})
 
 
 def hold_unmade(persisted: Persisted, obstacle: Explanation | None, state: PlanState) -> Persisted:

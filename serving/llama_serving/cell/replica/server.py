@@ -27,16 +27,20 @@ from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
 from llama_serving.cell.replica.served_routes import unmount_others
+from llama_serving.cell.replica.tool_requests import prepare_tool_requests
 from llama_serving.cell.replica.weight_swap import WeightSwap
-from llama_serving.cell.shared.config_errors import naming_refusals
+from llama_serving.cell.shared.config_errors import REFUSED, ConfigRefusedError, naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
 from llama_serving.cell.shared.last_deployed import read_last_deployed
 from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.shared.weights_ref import engine_weights, is_verified
+from llama_serving.cell.template_check import template_refusal
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, EngineOption, WeightsRef
+from llama_serving.config.chat.facts import ChatFacts, choose_tools
 from llama_serving.config.model import ModelFacts, unswappable_quantization
+from llama_serving.weights.model.chat import chat_facts
 
 logger = logging.getLogger("ray.serve")
 
@@ -59,11 +63,13 @@ class CellServer(LLMServer):  # type: ignore[misc]
         weights = read_last_deployed() or engine_weights(self._config, self._config.weights)
         started = time.monotonic()
         model = _model(weights)
+        chat = chat_facts(Path(weights.path), template=self._config.chat_template)
+        self._tools = choose_tools(self._config.tools, chat)
         self._unswappable = unswappable_quantization(
             model.quantization, asked=_asked_quantization(self._config.engine_options)
         )
         with preserved_handlers(logger):
-            await super().__init__(_llm_options(self._config, weights, model))
+            await super().__init__(_llm_options(self._config, weights, model=model, chat=chat))
         self._gate = RequestGate(weights.id, engine_died=self._engine_died)
         self._swap = WeightSwap(
             VllmEngine(self), weights, gate=self._gate, tensor=self._config.layout.tensor, clock=time.monotonic
@@ -93,6 +99,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         """Return vLLM's app behind the request gate, with the routes of users and the state route."""
         app: FastAPI = await self.__serve_build_asgi_app__()
         unmount_others(app)
+        prepare_tool_requests(app.state, self._tools)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
         app.get(names.ROUTE_STATE)(self.state)
         return app
@@ -198,8 +205,16 @@ def _asked_quantization(options: Mapping[str, EngineOption]) -> str:
     return str(options.get("quantization", ""))
 
 
-def _llm_options(config: CellConfig, weights: WeightsRef, model: ModelFacts) -> LLMConfig:
-    """Return the configuration of Ray Serve LLM."""
-    return LLMConfig(
-        **llm_config(config, model=model, path=weights.path), callback_config={"callback_class": NoDownload}
-    )
+def _llm_options(config: CellConfig, weights: WeightsRef, *, model: ModelFacts, chat: ChatFacts) -> LLMConfig:
+    """Return the configuration of Ray Serve LLM.
+
+    Raises:
+        ConfigRefusedError: parsers or chat template of the spec do not fit the model.
+    """
+    try:
+        found = llm_config(config, model=model, chat=chat, path=weights.path)
+    except ValueError as error:
+        raise ConfigRefusedError(f"{REFUSED}: {error}") from None
+    if config.chat_template and (refusal := template_refusal(config.chat_template)):
+        raise ConfigRefusedError(f"{REFUSED}: {refusal}")
+    return LLMConfig(**found, callback_config={"callback_class": NoDownload})

@@ -15,6 +15,7 @@ from llama_serving.cell.entrypoints import (
 )
 from llama_serving.cell.shared.kv_cache import default_kv_cache_bytes
 from llama_serving.config.cell import CellConfig
+from llama_serving.config.chat.facts import ChatFacts, choose_reasoning, choose_tools
 from llama_serving.config.model import DEPRECATED_QUANTIZATION, ModelFacts
 
 STAGE_LABEL: Final = "stage"  # Ray node label: index of the stage that the node is
@@ -68,11 +69,26 @@ def bundle_selectors(config: CellConfig) -> list[dict[str, str]]:
     return [{STAGE_LABEL: str(rank // config.layout.tensor)} for rank in range(devices(config))]
 
 
-def llm_config(config: CellConfig, *, model: ModelFacts, path: str) -> dict[str, Any]:
+def chat_kwargs(config: CellConfig, chat: ChatFacts) -> dict[str, Any]:
+    """Return the arguments that say how tool calls and reasoning are read, and with which template prompts are made.
+
+    Raises:
+        ValueError: a parser that the spec names does not fit the model; the operator has refused it before.
+    """
+    tools, reasoning = choose_tools(config.tools, chat), choose_reasoning(config.reasoning, chat)
+    if refused := tools.refused or reasoning.refused:
+        raise ValueError(refused)
+    found: dict[str, Any] = {"chat_template": config.chat_template} if config.chat_template else {}
+    if tools.parser:
+        found |= {"enable_auto_tool_choice": True, "tool_call_parser": tools.parser}
+    return found | ({"reasoning_parser": reasoning.parser} if reasoning.parser else {})
+
+
+def llm_config(config: CellConfig, *, model: ModelFacts, chat: ChatFacts, path: str) -> dict[str, Any]:
     """Return the arguments of ``ray.serve.llm.LLMConfig``; ``path`` is where each stage finds its weights."""
     return {
         "model_loading_config": {"model_id": config.weights.served_name, "model_source": path},
-        "engine_kwargs": engine_kwargs(config, model=model),
+        "engine_kwargs": engine_kwargs(config, model=model) | chat_kwargs(config, chat),
         "accelerator_config": {"kind": config.layout.device},
         "placement_group_config": {"bundle_per_worker": bundle(config), "strategy": "PACK"},
         # vLLM's own metrics stay reachable; the Ray wrapper of them needs a metrics agent that a cell does not run.

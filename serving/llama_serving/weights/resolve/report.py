@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import ModelFacts, WeightsReport
 from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
@@ -19,10 +20,11 @@ class Resolution:
 
 @dataclass
 class PartialResult:
-    """What is known of the weights before they are accepted or refused; both reports contain it."""
+    """What is known of the weights before they are accepted or refused; both reports contain it, but for ``chat``."""
 
     revision: str = ""
     license: str = ""
+    chat: ChatFacts | None = None
     note: str = ""  # what an accepted report adds to its message
 
 
@@ -33,6 +35,7 @@ def accepted(facts: ModelFacts, manifest: Manifest, known: PartialResult) -> Res
         reason=ReportReason.ACCEPTED,
         message="; ".join(filter(None, (summary(facts), known.note))),
         facts=facts,
+        chat=known.chat,
         digest=manifest.digest,
         bytes=manifest.bytes,
         files=len(manifest.files),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
+from llama_serving.weights.model.chat import read_chat
 from llama_serving.weights.model.errors import RefusedError, shown
 from llama_serving.weights.model.folder import open_folder
 from llama_serving.weights.model.inspection import examine
@@ -42,6 +43,7 @@ async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy
         known.revision = await with_retries(source.resolve, retry)
         folder = await _folder(source, request, retry)
         facts, headers = await asyncio.to_thread(examine, folder)
+        known.chat = await asyncio.to_thread(read_chat, folder)
         license_found = find_license(folder.license_files)
         known.license, known.note = license_found.shown, _note(license_found)
         _check_license(license_found, request)

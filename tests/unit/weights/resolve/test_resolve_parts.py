@@ -4,18 +4,25 @@ import gzip
 import hashlib
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.weights import Manifest
+from llama_serving.weights.model.chat import chat_facts
 from llama_serving.weights.model.inspection import REPORT_LIMIT, encode
 from llama_serving.weights.model.safetensors import Header, Tensor
 from llama_serving.weights.resolve.digests import digest_file
 from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.publish import pack
+from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
+from llama_serving.weights.source.local import LocalSource
+from llama_serving.weights.source.retry import RetryPolicy
+from tests.unit.config.chat import templates
+from tests.unit.weights.model.folders import make_model
 
 
 async def pieces(content: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
@@ -93,3 +100,28 @@ def test_a_report_never_outgrows_the_termination_message(message: str) -> None:
     text = encode(report)
     assert len(text) <= REPORT_LIMIT
     assert message.startswith(WeightsReport.model_validate_json(text).message)
+
+
+async def test_a_report_says_which_parsers_fit_the_model(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m")
+    (model / "chat_template.jinja").write_text(templates.HERMES, encoding="utf-8")
+    source = LocalSource(model, revision="v1")
+    found = await resolve(
+        source, ResolveRequest("pvc://c/m"), retry=RetryPolicy(), progress=ReadProgress(lambda _: None)
+    )
+    assert found.report.outcome == "accepted", found.report.message
+    assert found.report.chat is not None
+    assert (found.report.chat.tools, found.report.chat.template) == ("hermes", "chat_template.jinja")
+    assert WeightsReport.model_validate_json(encode(found.report)) == found.report
+
+
+def test_a_report_of_an_older_resolver_is_read() -> None:
+    assert WeightsReport.model_validate_json('{"outcome":"accepted","reason":"Accepted","message":""}').chat is None
+
+
+@given(st.text(max_size=4000))
+@example("long" * 1000)
+def test_a_folder_that_cannot_be_read_leaves_room_in_the_report(name: str) -> None:
+    chat = chat_facts(Path("/") / "absent" / name.replace("\0", "").replace("/", ""))
+    report = WeightsReport(outcome="accepted", reason="Accepted", message="m", chat=chat)
+    assert len(encode(report)) <= REPORT_LIMIT

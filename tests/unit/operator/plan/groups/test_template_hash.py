@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api import ChatTemplateRef, ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
@@ -103,6 +103,9 @@ NEAR: dict[str, Any] = {
         ({"staging": {"sizeLimit": "60Gi"}}, "c5a584a2"),
         ({"images": {"serving": "a:1", "pullPolicy": "Always", "pullSecrets": ["regcred"]}}, "60cbfd8f"),
         ({"drainTimeoutSeconds": 60, "startTimeoutSeconds": 7200, "contextLength": 131072}, "5163538b"),
+        ({"model": MODEL | {"tools": "hermes", "reasoning": "off"}}, "3c313cc2"),
+        ({"engine": {"toolCallParser": "hermes"}, "model": MODEL | {"reasoning": "off"}}, "3c313cc2"),
+        ({"model": MODEL | {"chatTemplate": {"configMap": "t", "text": "{{ messages }}"}}}, "7feb4835"),
         ({"rollout": {"restartedAt": "2026-01-31T12:00:00Z"}}, "404ae918"),
         ({"rollout": {"restartedAt": "2026-01-31T14:00:00+02:00"}}, "404ae918"),
     ],
@@ -145,6 +148,7 @@ OTHER_VALUES = {
     "engine.nccl": {"NCCL_DEBUG": "INFO"},
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
     "engine.cache": EngineCache(claim_name="cache"),
+    "model.chat_template": ChatTemplateRef(config_map="templates", text="{{ messages }}"),
 }
 
 
@@ -208,6 +212,7 @@ def test_a_hash_has_no_key_twice() -> None:
         {"placement": {"nodeAffinity": {"required": []}, "runtimeClassName": ""}},
         {"device": {"resource": "cpu", "count": 1, "extra": {}, "ipcLock": False}},
         {"engine": {"nccl": {}}, "network": {"annotations": {}}},
+        {"model": MODEL | {"tools": "auto", "reasoning": "auto"}},
         {"resources": {"cpu": 4}},
     ],
     ids=str,
@@ -234,6 +239,10 @@ def test_what_changes_no_pod_changes_no_hash(changes: dict[str, Any]) -> None:
         {"placement": {"nodeSelector": {"a": "b"}}},
         {"placement": {"spreadStages": True}},
         {"model": MODEL | {"source": "pvc://other/m"}},
+        {"model": MODEL | {"tools": "off"}},
+        {"model": MODEL | {"reasoning": "deepseek_r1"}},
+        {"model": MODEL | {"chatTemplate": {"configMap": "templates"}}},
+        {"engine": {"toolCallParser": "hermes"}},
         {"model": MODEL | {"source": "s3://bucket/m"}},
     ],
     ids=str,

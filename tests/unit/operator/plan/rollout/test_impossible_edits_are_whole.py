@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api import ChatTemplateRef, ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import template_hash
@@ -33,6 +33,10 @@ OTHERS: dict[str, Any] = {
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
     "engine.cache.claimName": EngineCache(claim_name="other"),
     "engine.cache.onStagingClaim": EngineCache(on_staging_claim=True),
+    **{
+        f"model.chatTemplate.{part}": ChatTemplateRef(config_map="templates", text="{{ messages }}")
+        for part in ("configMap", "key", "text")
+    },
     "rollout.restartedAt": datetime(2026, 1, 1, tzinfo=UTC),
 }
 #: Parts of an item of a list of which the list's own row speaks.
@@ -63,7 +67,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 def changed(path: str) -> LlamaDeploymentSpec:
     """BASE with another value at the path."""
-    known = ("placement.tolerations", "staging.volumeClaimTemplate", "engine.cache")
+    known = ("placement.tolerations", "staging.volumeClaimTemplate", "engine.cache", "model.chatTemplate")
     stops = next((section for section in known if section in path), path)
     found: LlamaDeploymentSpec = _with(BASE, stops.split("."), OTHERS.get(path, "other"))
     return found
