@@ -5,9 +5,9 @@ import json
 import pytest
 from pydantic import Field, ValidationError
 
-from llama_serving.config.cell import CellConfig, Layout, WeightsRef
 from llama_operator.api.v1alpha1.verification import DEEPEST, GoldenPromptSpec, VerifySpec
 from llama_operator.hashing import short_hash
+from llama_serving.config.cell import CellConfig, Layout, WeightsRef
 from llama_serving.config.desired import DesiredState, GoldenPrompt, Measurement, Verify, texts_hash
 
 WEIGHTS = WeightsRef(path="/models", id="v1", served_name="chat")
@@ -58,7 +58,10 @@ CALL = {"tools": [{"name": "f"}], "expectCall": {"name": "f"}}
         ({"expect": "b"}, {"prompt": "a", "expect": "b"}),
         ({"expect": "b", "maxTokens": 32}, {"prompt": "a", "expect": "b"}),
         (CALL, {"prompt": "a", "tools": [{"name": "f"}], "expect_call": {"name": "f"}, "max_tokens": 256}),
-        (CALL | {"maxTokens": 9}, {"prompt": "a", "tools": [{"name": "f"}], "expect_call": {"name": "f"}, "max_tokens": 9}),
+        (
+            CALL | {"maxTokens": 9},
+            {"prompt": "a", "tools": [{"name": "f"}], "expect_call": {"name": "f"}, "max_tokens": 9},
+        ),
         ({"schema": "{}"}, {"prompt": "a", "answer_schema": "{}", "max_tokens": 256}),
     ],
 )

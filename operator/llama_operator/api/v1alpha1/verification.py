@@ -186,8 +186,8 @@ class VerifySpec(ApiModel):
     quality_texts: tuple[Text, ...] = Field(
         default=(),
         max_length=16,
-        description="Texts whose mean log-probability is measured. If there are none, named or not, built-in ones in the "
-        "eight languages of Llama 3.1.",
+        description="Texts whose mean log-probability is measured. If there are none, named or not, built-in "
+        "ones in the eight languages of Llama 3.1.",
     )
     named_quality_texts: tuple[NamedTextSpec, ...] = Field(
         default=(),

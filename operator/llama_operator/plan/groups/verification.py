@@ -150,9 +150,7 @@ def _texts_dropped(measured: Measurement, base: Baseline, verify: VerifySpec) ->
 def names_of(measured: Measurement, verify: VerifySpec) -> tuple[str, ...]:
     """Return what the texts of a measurement are called: their languages, or the names of the user."""
     given = dict(enumerate(verify.text_names))
-    return tuple(
-        one.language or given.get(k, f"quality text {k + 1}") for k, one in enumerate(measured.by_text)
-    )
+    return tuple(one.language or given.get(k, f"quality text {k + 1}") for k, one in enumerate(measured.by_text))
 
 
 def texts_of(measured: Measurement, verify: VerifySpec) -> str:

@@ -63,7 +63,7 @@ def golden_result(golden: GoldenPrompt, answer: EngineAnswer) -> GoldenResult:
 
 def refused_result(golden: GoldenPrompt, said: str) -> GoldenResult:
     """Return the result of a prompt that the engine refuses to answer."""
-    return _result(golden, EngineAnswer(), f"was refused by the engine: {said}")
+    return _result(golden, EngineAnswer(), f"was not answered: {said}")
 
 
 def unasked_result(golden: GoldenPrompt, why: str) -> GoldenResult:

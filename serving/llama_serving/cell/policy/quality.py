@@ -3,8 +3,8 @@
 ``mean_logprob = sum of the log-probabilities of a text's tokens / their number``, in nats; its first token has none.
 The mean over all texts is over their tokens, not over the texts.
 
-Means are compared only where the same texts were measured: ``measured_texts`` is equal then. A text that was longer than
-the engine's context has lost its beginning, so it counts as another one under another limit.
+Means are compared only where the same texts were measured: ``measured_texts`` is equal then. A text that was longer
+than the engine's context has lost its beginning, so it counts as another one under another limit.
 """
 
 import math

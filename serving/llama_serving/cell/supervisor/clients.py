@@ -158,10 +158,9 @@ class EngineClient:
         try:
             async with self._session.post(self._base + route, json=dict(body), timeout=_MEASURE) as answer:
                 if answer.status != 200:
+                    kind = EngineRefusedError if answer.status in _REFUSED else EngineError
                     said = _said(await answer.text())
-                    if answer.status in _REFUSED:
-                        raise EngineRefusedError(f"status {answer.status}: {said}")
-                    raise EngineError(f"the engine refused {route} with status {answer.status}: {said}")
+                    raise kind(f"the engine refused {route} with status {answer.status}: {said}")
                 return dict(await answer.json())
         except _FAILURES as error:
             raise EngineError(f"the engine did not answer {route}: {error_text(error)}") from error

@@ -28,7 +28,7 @@ BUILT_IN: Final[tuple[QualityText, ...]] = (
         " customers are the drivers of the early buses, who buy a roll and a cup of coffee before their shift begins."
         " Later the children come by on their way to school and look at the cakes in the window. On Saturdays the queue"
         " is so long that it reaches the door of the pharmacy. Nobody minds waiting, because there is always someone to"
-        " talk to. When the last loaf is sold, she sweeps the floor, turns off the lights and goes home for a long nap.",
+        " talk to. When the last loaf is sold, she sweeps the floor, turns off the lights and goes home for a nap.",
     ),
     QualityText(
         "German",

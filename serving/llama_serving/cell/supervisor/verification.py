@@ -1,7 +1,7 @@
 """Measures an engine before requests may come: golden prompts, log-probabilities, one fixed answer.
 
-``answer_hash`` is over the token ids of a greedy answer of 16 tokens to a fixed prompt: groups with the same weights and
-the same layout give the same. ``tokens per second`` is that answer's tokens over its time, prompt included. Golden
+``answer_hash`` is over the token ids of a greedy answer of 16 tokens to a fixed prompt: groups with the same weights
+and the same layout give the same. ``tokens per second`` is that answer's tokens over its time, prompt included. Golden
 prompts are compared (``policy/golden.py``); everything else is measured and reported, and the operator judges it.
 
 A prompt that the engine refuses (status 400 or 422: it has no parser for tools, no chat template, no grammar for the
@@ -25,8 +25,8 @@ from llama_serving.cell.policy.golden import (
 from llama_serving.cell.policy.json_schema import NotJsonError, load_json
 from llama_serving.cell.policy.measurement import CachedMeasurement
 from llama_serving.cell.policy.quality import NotMeasuredError, mean_of, measured_texts, text_quality
-from llama_serving.common.cpu_limit import CpuLimitError, cpu_limit
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
+from llama_serving.common.cpu_limit import CpuLimitError, cpu_limit
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import GoldenPrompt, GoldenResult, Measurement, Tool, Verify
 

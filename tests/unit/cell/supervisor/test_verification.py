@@ -245,12 +245,14 @@ async def test_a_schema_is_asked_for_and_the_answer_is_checked() -> None:
 
 
 async def test_an_engine_that_refuses_tools_has_failed_and_is_not_asked_again() -> None:
-    refusal = EngineRefusedError('status 400: "auto" tool choice requires --enable-auto-tool-choice')
+    refusal = EngineRefusedError(
+        'the engine refused /v1/chat/completions with status 400: "auto" tool choice requires --enable-auto-tool-choice'
+    )
     found, seen = await measured(Verify(golden=(WEATHER,)), refusal)
     assert (found.error, len(seen)) == ("", 1)
     [golden] = found.golden
     assert not golden.passed
-    assert golden.problem.startswith('was refused by the engine: status 400: "auto" tool choice requires')
+    assert golden.problem == f"was not answered: {refusal}"
     assert found.mean_logprob == -2.0, "the rest is measured all the same"
 
 

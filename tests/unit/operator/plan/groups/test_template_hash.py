@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
-from llama_operator.api.v1alpha1.verification import GoldenPromptSpec, NamedTextSpec
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
+from llama_operator.api.v1alpha1.verification import GoldenPromptSpec, NamedTextSpec
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import SHAPE, SPEC, VERIFICATION, template_hash, verification_hash
