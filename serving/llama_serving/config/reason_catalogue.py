@@ -68,7 +68,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="the API server or a policy (quota, Pod Security, admission) refused an object of the operator",
           remedy="read the message, which is theirs; raise the quota, or label the namespace"),
     Entry(word=Reason.SPEC_INVALID, severity=_NEEDS, form="FIELD is VALUE: RULE",
-          meaning="the object was stored under older rules, and today's rules refuse it",
+          meaning="the object was stored under older rules, and today's rules refuse it; or a field that holds JSON as"
+                  " text holds none, which the API server cannot see",
           remedy="edit the field that the message names"),
     Entry(word=Reason.MODEL_REFUSED, severity=_NEEDS, form="FILE has VALUE; REMEDY",
           meaning="the folder holds no Llama model that can be served safely: not LlamaForCausalLM, pickles only,"

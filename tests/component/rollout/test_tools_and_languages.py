@@ -129,3 +129,20 @@ async def test_a_serving_image_with_other_texts_fails_no_rollout(before: str) ->
     known = world.status.baselines
     assert [one.digest for one in known] == [digest_of("v1")] * 2
     assert (known[1].texts, len(known[1].by_text)) == ("texts-2", 2)
+
+
+async def test_json_that_is_none_touches_no_group_and_is_named() -> None:
+    world = await serving()
+    before = world.stage_uids()
+    broken = {"goldenPrompts": [{"prompt": "Who?", "schema": '{"type": "object",}'}]}
+    world.cluster.edit(KEY, lambda spec: spec.update(verify=broken, contextLength=1024))
+    await world.seconds(5)
+    assert world.status.reason == "SpecInvalid"
+    assert world.status.message == (
+        'spec.verify.goldenPrompts.0.schema is \'{"type": "object",}\': it is refused: must be a JSON object:'
+        " Expecting property name enclosed in double quotes: line 1 column 19 (char 18); edit the object"
+    )
+    assert world.stage_uids() == before
+    world.cluster.edit(KEY, lambda spec: spec.update(verify={}))
+    await world.settle()
+    assert world.status.groups_ready == "2/2"

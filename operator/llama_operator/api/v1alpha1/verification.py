@@ -5,6 +5,7 @@ when it is applied, and nobody has to parse what is nested without end only to r
 """
 
 import json
+from functools import cached_property
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -62,14 +63,15 @@ def _json_object(text: str) -> str:
     """Return the text of a JSON object as it is; CEL has seen its braces, here the rest is checked."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant) if text else {}
-    except RecursionError as error:
-        raise ValueError(f"must not be nested deeper than {DEEPEST} levels") from error
+        deep = _is_deeper(value, DEEPEST)
+    except RecursionError:
+        deep = True
     except ValueError as error:
         raise ValueError(f"must be a JSON object: {error}") from error
+    if deep:
+        raise ValueError(f"must not be nested deeper than {DEEPEST} levels")
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")
-    if _depth(value) > DEEPEST:
-        raise ValueError(f"must not be nested deeper than {DEEPEST} levels: it has {_depth(value)}")
     return text
 
 
@@ -77,9 +79,9 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"it has the number {word}")
 
 
-def _depth(value: Any) -> int:
+def _is_deeper(value: Any, levels: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+    return inner is not None and (levels == 0 or any(_is_deeper(one, levels - 1) for one in inner))
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -216,6 +218,11 @@ class VerifySpec(ApiModel):
         """What verdicts call the user's texts."""
         numbered = (f"quality text {number + 1}" for number in range(len(self.quality_texts)))
         return (*numbered, *(one.name for one in self.named_quality_texts))
+
+    @cached_property
+    def key(self) -> str:
+        """Key of the message: what a measurement reports that answers it. Asked for each group in every pass."""
+        return self.message().key
 
     def message(self) -> Verify:
         """Return what is sent to the cells."""

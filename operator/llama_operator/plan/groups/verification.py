@@ -83,7 +83,7 @@ def judge(group: Group, serve: WeightsArtifact, criteria: Criteria) -> Verdict:
 def _is_answer_to(measured: Measurement, verify: VerifySpec) -> bool | None:
     """Return whether it answers what the spec asks now; None where its cell is too old to be asked that."""
     if measured.checks:
-        return measured.checks == verify.message().key
+        return measured.checks == verify.key
     if any(one.tools or one.answer_schema for one in verify.golden_prompts):
         return None
     return bool(measured.error) or [one.prompt for one in measured.golden] == [
