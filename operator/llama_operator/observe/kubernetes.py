@@ -21,7 +21,7 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
 def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tuple[Spec | None, str]:
     """Return the spec of an object; None, and why, when rules refuse it.
 
-    Rules of the CRD refuse only what was stored under older ones. JSON in a text (``value_error``) is checked here alone.
+    Rules of the CRD refuse only what was stored under older ones. JSON in text (``value_error``) is checked only here.
     """
     try:
         return kind.model_validate(body.get("spec") or {}), ""

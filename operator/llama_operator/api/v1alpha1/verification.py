@@ -5,6 +5,7 @@ when it is applied, and nobody has to parse what is nested without end only to r
 """
 
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Final
 
@@ -226,4 +227,9 @@ class VerifySpec(ApiModel):
 
     def message(self) -> Verify:
         """Return what is sent to the cells."""
-        return Verify(golden=tuple(one.message() for one in self.golden_prompts), quality_texts=self.texts)
+        return Verify(golden=golden_messages(self.golden_prompts), quality_texts=self.texts)
+
+
+def golden_messages(prompts: Iterable[GoldenPromptSpec]) -> tuple[GoldenPrompt, ...]:
+    """Return prompts as they are sent to the cells."""
+    return tuple(one.message() for one in prompts)

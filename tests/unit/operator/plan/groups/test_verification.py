@@ -157,7 +157,7 @@ def key_of(**asked: Any) -> str:
     ],
 )
 def test_a_golden_call(*, golden: tuple[GoldenResult, ...], passed: bool, words: str) -> None:
-    asked = {"goldenPrompts": [WEATHER] * len(golden)}
+    asked: dict[str, Any] = {"goldenPrompts": [WEATHER] * len(golden)}
     measured = verdict("v2", golden=golden, checks=key_of(**asked))
     found = judge(unit_with(measured), serve_of("v2"), bench(**asked))
     assert found.passed is passed
