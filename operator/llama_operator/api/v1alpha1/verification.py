@@ -45,7 +45,6 @@ _TOOLS_OR_SCHEMA: Final = Rule(
 _TOOLS_IN_A_CHAT: Final = Rule(
     "!has(self.tools) || size(self.tools) == 0 || self.?chat.orValue(true)",
     "a prompt in verify.goldenPrompts with tools must be a chat: remove chat or tools",
-    shown="chat is false",
     field="chat",
 )
 
@@ -55,7 +54,7 @@ DEEPEST: Final = 32
 
 def _object_rule(field: str, example: str) -> Rule:
     return Rule(
-        r"self.matches('^\s*[{](.|\s)*[}]\s*$')",
+        r"self.matches('^\\s*[{](.|\\s)*[}]\\s*$')",
         f"verify.goldenPrompts: {field} must be a JSON object as text, such as {example}",
     )
 
