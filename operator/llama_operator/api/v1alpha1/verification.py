@@ -54,7 +54,7 @@ DEEPEST: Final = 32
 
 def _object_rule(field: str, example: str) -> Rule:
     return Rule(
-        r"self.matches('^\\s*[{](.|\\s)*[}]\\s*$')",
+        r"self == '' || self.matches('^\\s*[{](.|\\s)*[}]\\s*$')",
         f"verify.goldenPrompts: {field} must be a JSON object as text, such as {example}",
     )
 
