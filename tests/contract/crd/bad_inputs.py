@@ -61,10 +61,10 @@ def _spec(name: str, expect: str, *, before: Object | None = None, **sections: A
     return BadInput(name, {"spec": sections}, expect, None if before is None else {"spec": before})
 
 
-def _golden(name: str, expect: str, **fields: Any) -> BadInput:
+def _golden(name: str, said: str, **fields: Any) -> BadInput:
     """A bad golden prompt."""
     prompt = {"prompt": "What is the weather in Paris?"} | fields
-    return _spec(f"a golden prompt with {name}", expect, verify={"goldenPrompts": [prompt]})
+    return _spec(f"a golden prompt with {name}", said, verify={"goldenPrompts": [prompt]})
 
 
 def _weights(name: str, expect: str, *, before: Object | None = None, **fields: Any) -> BadInput:
