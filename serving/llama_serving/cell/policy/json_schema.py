@@ -12,9 +12,10 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 from referencing import Registry
-from referencing.exceptions import Unresolvable
+from referencing.exceptions import UnknownDialect, Unresolvable
 
 _SHOWN: Final = 200  # characters of what the validator says: it quotes the value
+_UNUSABLE: Final = (re.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UnknownDialect)
 _NOTHING_ELSE: Final[Registry[Any]] = Registry()
 
 
@@ -40,6 +41,8 @@ def schema_problem(schema: Any, value: Any) -> str:
     """Return what is wrong with a value, or with the schema itself; empty where it fits."""
     if not isinstance(schema, dict):
         return "the schema is no JSON object"
+    if not isinstance(schema.get("$schema", ""), str):
+        return "the schema cannot be used: its $schema is no text"
     try:
         kind = validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema)
@@ -50,7 +53,7 @@ def schema_problem(schema: Any, value: Any) -> str:
         return f"the schema refers to {error.ref!r}, which is not in it"
     except RecursionError:
         return "the schema or the value is nested too deeply"
-    except (re.error, ArithmeticError, TypeError, ValueError) as error:  # in a schema that its own schema admits
+    except _UNUSABLE as error:  # in a schema that its own schema admits
         return f"the schema cannot be used: {str(error)[:_SHOWN]}"
     return "" if error is None else f"{error.json_path}: {error.message[:_SHOWN]}"
 
