@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 from referencing import Registry
-from referencing.exceptions import UnknownDialect, Unresolvable
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import UnknownDialect
 
 _SHOWN: Final = 200  # characters of what the validator says: it quotes the value
 _UNUSABLE: Final = (re.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UnknownDialect)
