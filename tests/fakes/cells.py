@@ -3,16 +3,19 @@
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from llama_operator.ports import Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import (
     DesiredState,
+    GoldenPrompt,
     GoldenResult,
     Measurement,
     StagedWeights,
     StagingState,
     SwapState,
+    TextQuality,
     Verify,
     WeightsArtifact,
 )
@@ -45,6 +48,16 @@ class FakeCell:
         return self.wish.staged if self.wish else (file,)
 
 
+def _golden(asked: GoldenPrompt, behaves: Behaviour) -> GoldenResult:
+    if asked.expect_call is None:
+        return GoldenResult(prompt=asked.prompt, passed=behaves.golden, answer="Paris" if behaves.golden else "banana")
+    name, arguments = asked.expect_call.name, asked.expect_call.arguments
+    if behaves.tools:
+        return GoldenResult(prompt=asked.prompt, passed=True, answer="", call=name, arguments=arguments)
+    problem = f'expected a call of {name} with {arguments}, got text "It is sunny."'
+    return GoldenResult(prompt=asked.prompt, passed=False, answer="It is sunny.", problem=problem)
+
+
 @dataclass
 class FakeCells:
     """All cells, by the uid of the pod. ``known`` tells what is wrong with the weights of a digest."""
@@ -55,6 +68,7 @@ class FakeCells:
     cells: dict[str, FakeCell] = field(default_factory=dict)
     stray: dict[int, str] = field(default_factory=dict)  # ordinal -> another greedy answer than the others'
     swaps: list[tuple[str, str]] = field(default_factory=list)  # leader and digest of all exchanges
+    texts: str = "texts-1"  # the quality texts of the serving image; empty: it is older than their hash
 
     def behaviour(self, digest: str) -> Behaviour:
         """Weights of which nothing is said behave well."""
@@ -131,14 +145,16 @@ class FakeCells:
     def _verdict(self, engine: WeightsArtifact, asked: Verify, ordinal: int) -> Measurement:
         weights = engine.weights
         behaves = self.behaviour(weights.digest)
-        golden = tuple(
-            GoldenResult(prompt=one.prompt, passed=behaves.golden, answer="Paris" if behaves.golden else "banana")
-            for one in asked.golden
-        )
         answer = self.stray.get(ordinal) or hashlib.sha256(weights.digest.encode()).hexdigest()[:16]
+        by_text = (
+            TextQuality(language="English", mean_logprob=behaves.logprob, tokens=300),
+            TextQuality(language="Thai", mean_logprob=behaves.thai, tokens=100),
+        )
+        found: dict[str, Any] = {"checks": asked.key, "texts": self.texts, "by_text": by_text} if self.texts else {}
         return Measurement(
-            digest=weights.digest, id=weights.id, stage_digests=(weights.digest,), golden=golden,
-            mean_logprob=behaves.logprob, answer_hash=answer, error=behaves.error, seconds=0.5,
+            digest=weights.digest, id=weights.id, stage_digests=(weights.digest,),
+            golden=tuple(_golden(one, behaves) for one in asked.golden),
+            mean_logprob=behaves.logprob, answer_hash=answer, error=behaves.error, seconds=0.5, **found,
         )  # fmt: skip
 
     # -- what a supervisor says ----------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ class Behaviour:
     swap: str = ""  # message of the exchange that fails
     starts: bool = True
     golden: bool = True  # golden prompts pass
+    tools: bool = True  # it calls functions; without, as with a broken chat template, it answers with text
     logprob: float = -3.5
+    thai: float = -3.5  # the same of the built-in text in Thai
     error: str = ""  # why it cannot be measured
     slow: bool = False  # the first byte comes late
     failing: bool = False  # half of its requests fail

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from llama_serving.config.error_text import rule_words
 
 Spec = TypeVar("Spec", bound=BaseModel)
+
+_SHOWN: Final = 200  # characters of a value in a message
 
 
 def owned_by(child: Mapping[str, Any], uid: str) -> bool:
@@ -17,13 +19,19 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
 
 
 def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tuple[Spec | None, str]:
-    """Return the spec of an object; None, and why, when it was stored under rules that refuse it now."""
+    """Return the spec of an object; None, and why, when rules refuse it.
+
+    Rules of the CRD refuse only what was stored under older ones. JSON in text (``value_error``) is checked only here.
+    """
     try:
         return kind.model_validate(body.get("spec") or {}), ""
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("spec", *(str(part) for part in first["loc"])))
-        return None, f"{where} is {first['input']!r}: it {rule_words(first)}; {remedy}, it was stored under older rules"
+        why = remedy if first["type"] == "value_error" else f"{remedy}, it was stored under older rules"
+        shown = repr(first["input"])
+        cut = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        return None, f"{where} is {cut}: it {rule_words(first)}; {why}"
 
 
 def parse_time(text: str | None) -> datetime | None:

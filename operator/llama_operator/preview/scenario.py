@@ -48,7 +48,7 @@ class ScenarioFaults(_Part):
 
     staging: str = Field(default="", description="their bytes are not what the manifest says")
     swap: str = Field(default="", description="a stage cannot take them")
-    verify: str = Field(default="", description="their answers are bad")
+    verify: str = Field(default="", description="their answers are bad, and they call no function")
     start: str = Field(default="", description="an engine does not start with them")
     canary: str = Field(default="", description="their first byte comes late")
 

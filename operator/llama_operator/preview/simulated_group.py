@@ -11,6 +11,7 @@ from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import (
     DesiredState,
+    GoldenPrompt,
     GoldenResult,
     Measurement,
     StagedWeights,
@@ -18,6 +19,7 @@ from llama_serving.config.desired import (
     SwapState,
     Verify,
     WeightsArtifact,
+    texts_hash,
 )
 from llama_serving.config.reasons import CellReason, StagingReason
 from llama_serving.config.state import CellState, Phase
@@ -59,6 +61,18 @@ class Faults:
 def hits(fault: str, weights: str) -> bool:
     """Return whether the fault names these weights, by their revision."""
     return bool(fault) and weights.partition("@")[0] == fault
+
+
+def _golden_result(asked: GoldenPrompt, *, bad: bool) -> GoldenResult:
+    """Return what an engine gives; a bad one does not call functions."""
+    call = asked.expect_call
+    if call is None:
+        return GoldenResult(prompt=asked.prompt, passed=True, answer=asked.expect)
+    if not bad:
+        return GoldenResult(prompt=asked.prompt, passed=True, answer="", call=call.name, arguments=call.arguments)
+    arguments = f" with {call.arguments}" if call.arguments else ""
+    problem = f"expected a call of {call.name}{arguments}, got no text and no call"
+    return GoldenResult(prompt=asked.prompt, passed=False, answer="", problem=problem)
 
 
 @lru_cache(maxsize=1024)  # asked for in each second of a simulation
@@ -314,13 +328,15 @@ class SimulatedGroup:
             return None
         desired, weights = self._last_desired, self.engine.weights
         asked = desired.verify if desired else Verify()
-        golden = tuple(GoldenResult(prompt=one.prompt, passed=True, answer=one.expect) for one in asked.golden)
         bad = hits(self.faults.verify, weights.id)
+        golden = tuple(_golden_result(one, bad=bad) for one in asked.golden)
         return Measurement(
             digest=weights.digest,
             id=weights.id,
+            checks=asked.key,
             golden=golden,
             mean_logprob=-9.0 if bad else -3.0,
+            texts=texts_hash(asked.quality_texts),
             answer_hash=weights.digest[7:23],
             seconds=self.spans.verify,
         )

@@ -6,24 +6,47 @@ pod holds.
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
 from functools import cached_property
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from llama_serving.config.cell import Frozen, WeightsRef
 from llama_serving.config.weights import Manifest
 
 
-class GoldenPrompt(Frozen):
-    """A prompt whose greedy answer is known."""
+class Tool(Frozen):
+    """A function that a prompt offers to the model."""
 
-    prompt: str = Field(min_length=1, max_length=4096, description="The prompt.")
-    expect: str = Field(default="", max_length=1024, description="Text that the answer must contain. If empty, none.")
-    pattern: str = Field(
-        default="", max_length=1024, description="Regular expression (RE2) that the answer must match. If empty, none."
+    name: str = Field(min_length=1, max_length=64)
+    description: str = Field(default="", max_length=1024, description="what it is for, as the model reads it")
+    parameters: str = Field(default="", max_length=4096, description="JSON schema of its arguments; empty: it has none")
+
+
+class ExpectedCall(Frozen):
+    """The call of a function that a prompt must lead to."""
+
+    name: str = Field(min_length=1, max_length=64)
+    arguments: str = Field(default="", max_length=4096, description="JSON object that its arguments must contain")
+
+
+class GoldenPrompt(Frozen):
+    """A prompt whose greedy answer is known.
+
+    JSON of users stays text here: it is as long as it looks, and is parsed only where it is checked.
+    """
+
+    prompt: str = Field(min_length=1, max_length=4096)
+    expect: str = Field(default="", max_length=1024, description="text that the answer must contain; empty: none")
+    pattern: str = Field(default="", max_length=1024, description="regular expression that the answer must match")
+    tools: tuple[Tool, ...] = Field(default=(), max_length=8, description="offered with tool_choice auto")
+    expect_call: ExpectedCall | None = Field(default=None, description="None: a text is expected")
+    answer_schema: str = Field(
+        default="", max_length=16384, description="JSON schema that is asked for and that the answer must fit"
     )
-    max_tokens: int = Field(default=32, ge=1, le=256, description="Length of the answer in tokens.")
-    chat: bool = Field(default=True, description="True asks as a user's message; false has plain text completed.")
+    max_tokens: int = Field(default=32, ge=1, le=256, description="length of the answer")
+    chat: bool = Field(default=True, description="true asks as a user's message; false has plain text completed")
 
 
 class Verify(Frozen):
@@ -33,6 +56,16 @@ class Verify(Frozen):
     quality_texts: tuple[str, ...] = Field(
         default=(), description="texts whose mean log-probability is measured; empty: those built in"
     )
+
+    @cached_property
+    def key(self) -> str:
+        """Short hash: what a measurement reports to say what it answers."""
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]
+
+
+def texts_hash(texts: Sequence[str]) -> str:
+    """Return eight hexadecimal characters; means over texts are compared only where these are equal."""
+    return hashlib.sha256(json.dumps(list(texts), separators=(",", ":")).encode()).hexdigest()[:8]
 
 
 class WeightsArtifact(Frozen):
@@ -112,23 +145,45 @@ class StagingState(Frozen):
 
 
 class GoldenResult(Frozen):
-    """One golden prompt and what was answered."""
+    """One golden prompt and what was answered. A newer cell may say more than its reader knows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     prompt: str
     passed: bool
     answer: str = Field(description="its first 200 characters")
+    call: str = Field(default="", description="function that was called; empty: none")
+    arguments: str = Field(default="", description="those of the call, their first 200 characters")
+    problem: str = Field(default="", description="what was expected and what came, with the prompt as its subject")
+
+
+class TextQuality(Frozen):
+    """How likely an engine finds one of the quality texts."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    language: str = Field(default="", description="of a built-in text; empty: a text of the user")
+    mean_logprob: float = Field(description="mean log-probability per token, in nats")
+    tokens: int = Field(ge=1, description="that it is the mean of")
 
 
 class Measurement(Frozen):
     """What the leader measured of the engine after a start or a swap, before its first request."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     digest: str
     id: str
     stage_digests: tuple[str, ...] = Field(
         default=(), description="per stage, the digest of the weights that it says it loaded"
     )
+    checks: str = Field(default="", description="key of the Verify that it answers; empty: an older cell")
     golden: tuple[GoldenResult, ...] = ()
     mean_logprob: float | None = Field(default=None, description="mean log-probability per token, in nats")
+    texts: str = Field(
+        default="", description="hash of the texts as they were measured; empty: an older cell, or none was measured"
+    )
+    by_text: tuple[TextQuality, ...] = Field(default=(), description="the same for each text, in their order")
     answer_hash: str = Field(default="", description="of the token ids of a fixed greedy answer: groups must agree")
     error: str = Field(default="", description="why it could not be measured; empty when it was")
     seconds: float = Field(default=0, ge=0)

@@ -68,7 +68,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="the API server or a policy (quota, Pod Security, admission) refused an object of the operator",
           remedy="read the message, which is theirs; raise the quota, or label the namespace"),
     Entry(word=Reason.SPEC_INVALID, severity=_NEEDS, form="FIELD is VALUE: RULE",
-          meaning="the object was stored under older rules, and today's rules refuse it",
+          meaning="the object was stored under older rules, and today's rules refuse it; or a field that holds JSON as"
+                  " text holds none, which the API server cannot see",
           remedy="edit the field that the message names"),
     Entry(word=Reason.MODEL_REFUSED, severity=_NEEDS, form="FILE has VALUE; REMEDY",
           meaning="the folder holds no Llama model that can be served safely: not LlamaForCausalLM, pickles only,"
@@ -119,6 +120,10 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           form="group N does not pass on WEIGHTS: MEASURED AND ALLOWED VALUE",
           meaning="the engine answers, and not as `verify` asks; in a rollout the new weights are rolled back",
           remedy="compare the measured value with `verify`; correct the weights or the limit"),
+    Entry(word=Reason.SERVING_IMAGE_TOO_OLD, severity=_FAILED, rolls_back=True, page="rollouts",
+          form="group N does not pass on WEIGHTS: its serving image is older than FIELD",
+          meaning="the cell of the group does not know what the spec asks it to do, and took no desired state",
+          remedy="take a serving image of the operator's version (`images.serving`), or leave the field out"),
     Entry(word=Reason.CANARY_FAILED, severity=_FAILED, rolls_back=True, page="rollouts",
           form="the canary of WEIGHTS failed: N of N requests failed",
           meaning="the first groups on the new weights did worse than `rollout.canary` allows; they are rolled back",

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     DISK_FULL = "DiskFull"
     SWAP_FAILED = "SwapFailed"
     VERIFY_FAILED = "VerifyFailed"
+    SERVING_IMAGE_TOO_OLD = "ServingImageTooOld"
     CANARY_FAILED = "CanaryFailed"
     ROLLOUT_HELD = "RolloutHeld"
     OUTAGE_NOT_ACCEPTED = "OutageNotAccepted"

@@ -61,6 +61,12 @@ def _spec(name: str, expect: str, *, before: Object | None = None, **sections: A
     return BadInput(name, {"spec": sections}, expect, None if before is None else {"spec": before})
 
 
+def _golden(name: str, said: str, **fields: Any) -> BadInput:
+    """A bad golden prompt."""
+    prompt = {"prompt": "What is the weather in Paris?"} | fields
+    return _spec(f"a golden prompt with {name}", said, verify={"goldenPrompts": [prompt]})
+
+
 def _weights(name: str, expect: str, *, before: Object | None = None, **fields: Any) -> BadInput:
     """A bad spec of a LlamaWeights."""
     earlier = None if before is None else {"spec": before}
@@ -424,8 +430,43 @@ ROLLOUT: Final = (
     _spec("a restart at a time without a zone", "rollout.restartedAt", rollout={"restartedAt": "2026-01-31T12:00:00"}),
     _spec(
         "a golden prompt without an answer",
-        "set expect, pattern or both",
+        "set expect, pattern, expectCall or schema",
         verify={"goldenPrompts": [{"prompt": "What is the capital of France?"}]},
+    ),
+    _golden("tools alone", "set expect, pattern, expectCall or schema", tools=[{"name": "get_weather"}]),
+    _golden("a call without tools", "(expectCall.name is get_weather)", expectCall={"name": "get_weather"}),
+    _golden(
+        "a call of another function",
+        "describe the function in tools, or correct the name (expectCall.name is get_wether)",
+        tools=[{"name": "get_weather"}],
+        expectCall={"name": "get_wether"},
+    ),
+    _golden(
+        "a call and a text",
+        "remove expectCall, or expect and pattern",
+        tools=[{"name": "get_weather"}],
+        expectCall={"name": "get_weather"},
+        expect="sunny",
+    ),
+    _golden("tools and a schema", "make two prompts of it", tools=[{"name": "f"}], schema='{"type": "object"}'),
+    _golden("tools without a chat", "remove chat or tools", tools=[{"name": "f"}], expect="a", chat=False),
+    _golden("a tool with a space", "the name of a tool must be letters", tools=[{"name": "get weather"}], expect="a"),
+    _golden("the same tool twice", "Duplicate value", tools=[{"name": "f"}, {"name": "f"}], expect="a"),
+    _golden("nine tools", "must have at most 8 items", tools=[{"name": f"f{k}"} for k in range(9)], expect="a"),
+    _golden("a schema that is a list", "schema must be a JSON object as text", schema="[]"),
+    _golden("a schema in YAML", "schema must be a JSON object as text", schema="type: object"),
+    _golden("a schema that is an object", "must be of type string", schema={"type": "object"}),
+    _golden("a schema of 17 kB", "Too long", schema='{"a": "' + "b" * 17_000 + '"}'),
+    _golden(
+        "arguments that are a list",
+        "arguments of expectCall must be a JSON object as text",
+        tools=[{"name": "f"}],
+        expectCall={"name": "f", "arguments": '["Paris"]'},
+    ),
+    _spec(
+        "two texts of one name",
+        "Duplicate value",
+        verify={"namedQualityTexts": [{"name": "a", "text": "b"}, {"name": "a", "text": "c"}]},
     ),
 )
 

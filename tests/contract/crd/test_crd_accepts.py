@@ -201,6 +201,28 @@ def test_the_served_name_may_be_spelled_out_later(apiserver: ApiServer, there: s
         {"podTemplate": {"annotations": {"sidecar.istio.io/inject": "false", "a": "x" * 16_384}}},
         {"podTemplate": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}},
         {"gateway": {"podTemplate": {"labels": {"sidecar.istio.io/inject": "true"}}}},
+        {
+            "verify": {
+                "goldenPrompts": [
+                    {
+                        "prompt": "The weather in Paris?",
+                        "tools": [
+                            {
+                                "name": "get_weather",
+                                "description": "Weather of a city",
+                                "parameters": '\n{"type": "object",\n "properties": {"city": {"type": "string"}}}\n',
+                            },
+                            {"name": "now"},
+                        ],
+                        "expectCall": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
+                    },
+                    {"prompt": "Hello", "tools": [{"name": "now"}], "expect": "Hello"},
+                    {"prompt": "Call it", "tools": [{"name": "now"}], "expectCall": {"name": "now"}},
+                    {"prompt": "Who?", "schema": '{"a": "' + "b" * 16_000 + '"}', "expect": "Ann", "chat": False},
+                ],
+                "namedQualityTexts": [{"name": "Thai", "text": "ตอนเย็นเด็กๆ เล่นฟุตบอลในสวน"}],
+            }
+        },
     ],
     ids=str,
 )

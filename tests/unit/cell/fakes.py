@@ -230,4 +230,5 @@ def answer(body: Mapping[str, Any], says: str) -> Mapping[str, Any]:
         return {"choices": [{"message": {"content": says}}]}
     prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
     logprobs: list[dict[str, dict[str, float]] | None] = [None, {"7": {"logprob": -2.0}}, {"8": {"logprob": -2.0}}]
-    return {"choices": [{"text": says, "token_ids": [1, 2, 3], "prompt_logprobs": logprobs} for _ in prompts]}
+    said = {"text": says, "token_ids": [1, 2, 3], "prompt_logprobs": logprobs}
+    return {"choices": [{"index": index, **said} for index in range(len(prompts))]}

@@ -35,6 +35,7 @@ class GroupVerdict(ApiModel):
     passed: bool = Field(description="Whether the group may get requests with them.")
     golden: str = Field(default="", description="Golden prompts that passed, such as 2/2.")
     mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
+    quality: str = Field(default="", description="The same for each quality text, such as English -2.10, Thai -3.05.")
     answer_hash: str = Field(default="", description="Hash of a greedy answer, in which groups must agree.")
     message: str = Field(default="", description="Sentence with numbers.")
 
@@ -217,12 +218,22 @@ class StageResourcesStatus(ApiModel):
     derived: tuple[str, ...] = Field(default=(), description="Those that spec.resources does not set.")
 
 
+class TextBaseline(ApiModel):
+    """How likely verified weights found one quality text."""
+
+    mean_logprob: float = Field(description="Mean log-probability in nats per token.")
+    tokens: int = Field(ge=1, description="Tokens of the text.")
+
+
 class Baseline(ApiModel):
     """Measurements of verified weights, with which later ones and other groups are compared."""
 
     digest: str = Field(description="Digest of the weights.")
     texts: str = Field(description="Hash of the texts that were measured; others cannot be compared.")
     mean_logprob: float | None = Field(default=None, description="Mean log-probability in nats per token.")
+    by_text: tuple[TextBaseline, ...] = Field(
+        default=(), description="The same for each text, in their order; empty where an older cell measured."
+    )
     answer_hash: str = Field(default="", description="Hash of the greedy answer.")
 
 

@@ -138,14 +138,17 @@ _PROMPT: Final[tuple[Part[GoldenPrompt], ...]] = (
     Part("prompt", None, lambda one: one.prompt),
     Part("expect", "", lambda one: one.expect),
     Part("pattern", "", lambda one: one.pattern),
+    Part("tools", [], lambda one: [[tool.name, tool.description, tool.parameters] for tool in one.tools]),
+    Part("expect_call", None, lambda one: one.expect_call and [one.expect_call.name, one.expect_call.arguments]),
+    Part("answer_schema", "", lambda one: one.answer_schema),
     Part("max_tokens", 32, lambda one: one.max_tokens),
     Part("chat", True, lambda one: one.chat),
 )
 
 #: What decides whether the groups of a template are good.
 VERIFICATION: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
-    Part("verify.golden", [], lambda spec: [_values(_PROMPT, one) for one in spec.verify.golden_prompts]),
-    Part("verify.quality_texts", [], lambda spec: list(spec.verify.quality_texts)),
+    Part("verify.golden", [], lambda spec: [_values(_PROMPT, one.message()) for one in spec.verify.golden_prompts]),
+    Part("verify.quality_texts", [], lambda spec: list(spec.verify.texts)),
     Part("verify.max_quality_drop", 0.5, lambda spec: spec.verify.max_logprob_drop),
     Part("verify.agreement", True, lambda spec: spec.verify.agreement),
     Part("canary.groups", 0, lambda spec: spec.rollout.canary.groups),

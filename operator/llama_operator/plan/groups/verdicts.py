@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from llama_operator.api.v1alpha1.status import GroupVerdict
+from llama_operator.api.v1alpha1.verification import VerifySpec
 from llama_operator.plan.groups.state import PlanState
-from llama_operator.plan.groups.verification import Verdict
+from llama_operator.plan.groups.verification import Verdict, names_of
 from llama_serving.config.desired import Measurement
 
 
@@ -19,17 +20,19 @@ def _verdicts(state: PlanState) -> Iterator[tuple[str, GroupVerdict]]:
         if serve and measured and measured.digest == serve.weights.digest:
             verdict = state.judge(group, serve)
             if verdict.passed is not None:
-                yield group.id.name, group_verdict(measured, verdict)
+                yield group.id.name, group_verdict(measured, verdict, state.spec.verify)
 
 
-def group_verdict(measured: Measurement, verdict: Verdict) -> GroupVerdict:
+def group_verdict(measured: Measurement, verdict: Verdict, verify: VerifySpec) -> GroupVerdict:
     """Return the verdict as the group's status shows it."""
     passed = sum(one.passed for one in measured.golden)
+    means = zip(names_of(measured, verify), measured.by_text, strict=True)
     return GroupVerdict(
         digest=measured.digest,
         passed=bool(verdict.passed),
         golden=f"{passed}/{len(measured.golden)}",
         mean_logprob=measured.mean_logprob,
+        quality=", ".join(f"{name} {one.mean_logprob:.2f}" for name, one in means),
         answer_hash=measured.answer_hash,
         message=verdict.message,
     )

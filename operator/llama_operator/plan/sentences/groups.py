@@ -1,5 +1,8 @@
 """Sentences about a group and its pods: why it is not complete, does not start, drains, is replaced or verified."""
 
+import json
+from collections.abc import Sequence
+
 from llama_serving.config.wording import plural
 
 
@@ -189,8 +192,34 @@ def golden_failed(*, failed: int, prompts: int, prompt: str, answer: str) -> str
 def quality_dropped(*, mean: float, drop: float, base: float, digest: str, limit: float) -> str:
     return (
         f"its mean log-probability is {mean:.2f} nats per token, {drop:.2f} below the {base:.2f} of {digest};"
-        f" spec.verify.maxQualityDrop allows {limit:g}"
+        f" spec.verify.maxLogprobDrop allows {limit:g}"
     )
+
+
+def golden_problem(*, prompt: str, problem: str) -> str:
+    return f"golden prompt {json.dumps(prompt, ensure_ascii=False)} {problem}"
+
+
+def golden_also_failed(*, failed: int, prompts: int) -> str:
+    return f"; {failed} of {prompts} golden prompts failed" if failed > 1 else ""
+
+
+def text_dropped(
+    *, name: str, drop: float, before: float, digest: str, limit: float, others: Sequence[tuple[str, float]]
+) -> str:
+    more = ", ".join(f"{other} by {fall:.2f}" for other, fall in others)
+    return (
+        f"{name} fell by {drop:.2f} nats per token, from {before:.2f} of {digest} to {before - drop:.2f};"
+        f" {limit:g} are allowed (spec.verify.maxLogprobDrop)" + (f"; {more} too" if more else "")
+    )
+
+
+def other_texts(digest: str) -> str:
+    return f"; not compared with {digest}, which was measured with other quality texts"
+
+
+def image_knows_no_tools() -> str:
+    return "its serving image is older than tools and schema in spec.verify.goldenPrompts"
 
 
 def measured(*, passed: int, prompts: int, mean: float | None, answer: str) -> str:

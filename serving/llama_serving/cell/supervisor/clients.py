@@ -4,6 +4,7 @@ Every call has a deadline. "Does not answer" is an answer here (None): while a c
 """
 
 import asyncio
+import json
 import logging
 import socket
 from collections.abc import Callable, Mapping
@@ -21,21 +22,24 @@ from llama_serving.cell.shared.last_deployed import write_last_deployed
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.cell.shared.serve_config import APP_NAME
 from llama_serving.cell.supervisor.ports import StageUnreachableError
-from llama_serving.cell.supervisor.verification import DEADLINE, EngineError
+from llama_serving.cell.supervisor.verification import DEADLINE, EngineError, EngineRefusedError
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.error_text import error_text
 from llama_serving.config.names import url_host
 from llama_serving.config.state import CellState
+from llama_serving.config.wording import clause
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_METRICS: Final = 32 << 20  # bytes; a megabyte or less with one model
+_SHOWN: Final = 300  # characters of what the engine says in a refusal
 _QUICK: Final = aiohttp.ClientTimeout(total=3)
 _DEPLOY: Final = aiohttp.ClientTimeout(total=120)  # the first call starts Serve's controller
 _MEASURE: Final = aiohttp.ClientTimeout(total=DEADLINE)
 _TOKEN: Final = aiohttp.ClientTimeout(total=120)
 _FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError)
+_REFUSED: Final = frozenset({400, 422})  # another try would get the same answer
 _GAVE_UP: Final = frozenset({"DEPLOY_FAILED"})
 
 
@@ -148,13 +152,15 @@ class EngineClient:
         """Call one of the OpenAI routes.
 
         Raises:
-            EngineError: no answer, or a refusal.
+            EngineRefusedError: the engine says that this request is not one for it.
+            EngineError: no answer, or another refusal.
         """
         try:
             async with self._session.post(self._base + route, json=dict(body), timeout=_MEASURE) as answer:
                 if answer.status != 200:
-                    said = (await answer.text())[:300]
-                    raise EngineError(f"the engine refused {route} with status {answer.status}: {said}")
+                    kind = EngineRefusedError if answer.status in _REFUSED else EngineError
+                    said = _said(await answer.text())
+                    raise kind(f"the engine refused {route} with status {answer.status}: {said}")
                 return dict(await answer.json())
         except _FAILURES as error:
             raise EngineError(f"the engine did not answer {route}: {error_text(error)}") from error
@@ -171,6 +177,14 @@ class EngineClient:
         except _FAILURES as error:
             logger.warning("the engine did not answer its first request: %r", error)
             return False
+
+
+def _said(text: str) -> str:
+    """Return the message in an error of the engine, or the beginning of another text."""
+    try:
+        return clause(str(json.loads(text)["error"]["message"])[:_SHOWN])
+    except (ValueError, KeyError, TypeError):
+        return text[:_SHOWN]
 
 
 class StageClient:

@@ -1,24 +1,34 @@
 """Measures an engine before requests may come: golden prompts, log-probabilities, one fixed answer.
 
-``mean_logprob = sum of the log-probabilities of all tokens of all texts / number of tokens``, in nats; a text's first
-token has none. ``answer_hash`` is over the token ids of a greedy answer of 16 tokens to a fixed prompt: groups with the
-same weights and the same layout give the same. ``tokens per second`` is that answer's tokens over its time, prompt
-included. Golden prompts are compared; everything else is measured and reported, and the operator judges it.
+``answer_hash`` is over the token ids of a greedy answer of 16 tokens to a fixed prompt: groups with the same weights
+and the same layout give the same. ``tokens per second`` is that answer's tokens over its time, prompt included. Golden
+prompts are compared (``policy/golden.py``); everything else is measured and reported, and the operator judges it.
+
+A prompt that the engine refuses (status 400 or 422: it has no parser for tools, no chat template, no grammar for the
+schema) has failed. That is its answer, and asking again gives the same one.
 """
 
 import asyncio
 import hashlib
 import json
-import math
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llama_serving.cell.policy.golden import (
+    EngineAnswer,
+    engine_answer,
+    golden_result,
+    refused_result,
+    unasked_result,
+)
+from llama_serving.cell.policy.json_schema import NotJsonError, load_json
 from llama_serving.cell.policy.measurement import CachedMeasurement
+from llama_serving.cell.policy.quality import NotMeasuredError, mean_of, measured_texts, text_quality
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
+from llama_serving.common.cpu_limit import CpuLimitError, cpu_limit
 from llama_serving.config.cell import WeightsRef
-from llama_serving.config.desired import GoldenPrompt, GoldenResult, Measurement, Verify
+from llama_serving.config.desired import GoldenPrompt, GoldenResult, Measurement, Tool, Verify
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Route and body to the answer. Raises EngineError."""
@@ -26,13 +36,17 @@ Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 DEADLINE: Final = 120.0  # seconds for the whole measurement
 ANSWER_TOKENS: Final = 16
 ANSWER_PROMPT: Final = "The first thing that every child learns at school is"
-_SHOWN: Final = 200  # characters of an answer
+_JUDGE_SECONDS: Final = 2.0  # of computing for one answer: patterns and schemas are those of users
 _COMPLETIONS: Final = "/v1/completions"
 _CHAT: Final = "/v1/chat/completions"
 
 
 class EngineError(Exception):
     """The engine did not answer, or refused; the text is one sentence."""
+
+
+class EngineRefusedError(EngineError):
+    """The engine refuses this request, and would refuse it again; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +72,10 @@ async def measure(
                 speed = ANSWER_TOKENS / max(clock() - began, 1e-6)
             else:  # the engine may serve: in a batch with others, the last bits of an answer are not its own
                 found["answer_hash"], speed = before.measurement.answer_hash, before.tokens_per_second
-            found["golden"], found["mean_logprob"] = await asyncio.gather(
-                _golden(ask, subject, verify.golden), _quality(ask, subject, verify, before=before)
+            found["golden"], quality = await asyncio.gather(
+                golden_results(ask, subject, verify.golden), _quality(ask, subject, verify, before=before)
             )
+            found |= quality
     except TimeoutError:
         found["error"] = f"the engine did not answer everything within {DEADLINE:.0f} s"
     except EngineError as error:
@@ -69,6 +84,7 @@ async def measure(
         digest=subject.weights.digest,
         id=subject.weights.id,
         stage_digests=subject.stage_digests,
+        checks=verify.key,
         seconds=round(clock() - began, 3),
         **found,
     )
@@ -88,57 +104,82 @@ async def _greedy_answer(ask: Ask, subject: EngineUnderTest) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
-async def _golden(ask: Ask, subject: EngineUnderTest, prompts: Sequence[GoldenPrompt]) -> tuple[GoldenResult, ...]:
+async def golden_results(
+    ask: Ask, subject: EngineUnderTest, prompts: Sequence[GoldenPrompt]
+) -> tuple[GoldenResult, ...]:
+    """Ask the golden prompts and compare the answers.
+
+    Raises:
+        EngineError: one was not answered.
+    """
     return tuple(await asyncio.gather(*(_golden_one(ask, subject, prompt) for prompt in prompts)))
 
 
 async def _golden_one(ask: Ask, subject: EngineUnderTest, golden: GoldenPrompt) -> GoldenResult:
-    body = _body(subject, tokens=golden.max_tokens)
-    if golden.chat:
-        messages = [{"role": "user", "content": golden.prompt}]
-        choice = _first(await ask(_CHAT, {**body, "messages": messages}))
-        answer = str((choice.get("message") or {}).get("content") or "")
-    else:
-        answer = str(_first(await ask(_COMPLETIONS, {**body, "prompt": golden.prompt})).get("text") or "")
-    return GoldenResult(prompt=golden.prompt, passed=passes(golden, answer), answer=answer[:_SHOWN])
-
-
-def passes(golden: GoldenPrompt, answer: str) -> bool:
-    """Return whether the answer contains what is expected and matches the pattern.
-
-    Raises:
-        EngineError: the pattern is not valid.
-    """
+    route = _CHAT if golden.chat else _COMPLETIONS
     try:
-        return golden.expect in answer and re.search(golden.pattern, answer) is not None
-    except re.error as error:
-        raise EngineError(f"the pattern {golden.pattern!r} of a golden prompt is not valid: {error}") from error
+        asked = _chat(golden) if golden.chat else {"prompt": golden.prompt}
+        body = {**_body(subject, tokens=golden.max_tokens), **asked, **_response_format(golden)}
+        choice = _first(await ask(route, body))
+    except NotJsonError as error:
+        return unasked_result(golden, str(error))
+    except EngineRefusedError as error:
+        return refused_result(golden, str(error))
+    return judge(golden, engine_answer(choice))
+
+
+def _chat(golden: GoldenPrompt) -> dict[str, Any]:
+    tools = {"tools": [_function(tool) for tool in golden.tools], "tool_choice": "auto"} if golden.tools else {}
+    return {"messages": [{"role": "user", "content": golden.prompt}], **tools}
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    described = {"description": tool.description} if tool.description else {}
+    parameters = load_json(tool.parameters) if tool.parameters else {"type": "object", "properties": {}}
+    return {"type": "function", "function": {"name": tool.name, **described, "parameters": parameters}}
+
+
+def _response_format(golden: GoldenPrompt) -> dict[str, Any]:
+    if not golden.answer_schema:
+        return {}
+    schema = {"name": "golden", "schema": load_json(golden.answer_schema), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def judge(golden: GoldenPrompt, answer: EngineAnswer) -> GoldenResult:
+    """Compare an answer; a pattern or a schema that takes too long to check has failed."""
+    try:
+        with cpu_limit(_JUDGE_SECONDS):
+            return golden_result(golden, answer)
+    except CpuLimitError:
+        return unasked_result(golden, f"its pattern or schema was not checked in {_JUDGE_SECONDS:g} s of computing")
 
 
 async def _quality(
     ask: Ask, subject: EngineUnderTest, verify: Verify, *, before: CachedMeasurement | None
-) -> float | None:
+) -> dict[str, Any]:
+    """Return the fields of a measurement that speak of the quality texts."""
     if before is not None and before.verify.quality_texts == verify.quality_texts:
-        return before.measurement.mean_logprob
-    texts = verify.quality_texts or BUILT_IN
-    body = {**_body(subject, tokens=1), "prompt": list(texts), "prompt_logprobs": 0}
-    answer = await ask(_COMPLETIONS, body)
-    return mean_logprob([choice.get("prompt_logprobs") or [] for choice in answer.get("choices") or []])
+        known = before.measurement
+        return {"mean_logprob": known.mean_logprob, "texts": known.texts, "by_text": known.by_text}
+    texts = [("", text) for text in verify.quality_texts] or [(one.language, one.text) for one in BUILT_IN]
+    body = {**_body(subject, tokens=1), "prompt": [text for _, text in texts], "prompt_logprobs": 0}
+    tokens = _prompt_logprobs(await ask(_COMPLETIONS, body), expected=len(texts))
+    try:
+        by_text = tuple(text_quality(found, language) for (language, _), found in zip(texts, tokens, strict=True))
+    except NotMeasuredError as error:
+        raise EngineError(str(error)) from error
+    longest, limit = max(map(len, tokens)), body["truncate_prompt_tokens"]
+    measured = measured_texts([text for _, text in texts], longest=longest, limit=limit)
+    return {"mean_logprob": mean_of(by_text), "texts": measured, "by_text": by_text}
 
 
-def mean_logprob(texts: Sequence[Sequence[Mapping[str, Mapping[str, float]] | None]]) -> float:
-    """Return the mean over the tokens of all texts; a token comes with itself as its candidate, a first one with None.
-
-    Raises:
-        EngineError: there is no token, or a log-probability that is not a number.
-    """
-    values = [float(candidate["logprob"]) for text in texts for token in text if token for candidate in token.values()]
-    if not values:
-        raise EngineError("the engine returned no log-probabilities for the texts")
-    mean = sum(values) / len(values)
-    if not math.isfinite(mean):
-        raise EngineError("the engine returned a log-probability that is not a number")
-    return round(mean, 4)
+def _prompt_logprobs(answer: Mapping[str, Any], *, expected: int) -> list[list[Any]]:
+    """Return those of each text, in the order of the texts."""
+    choices = sorted(answer.get("choices") or [], key=lambda choice: int(choice.get("index") or 0))
+    if len(choices) != expected:
+        raise EngineError(f"the engine measured {len(choices)} of {expected} texts")
+    return [choice.get("prompt_logprobs") or [] for choice in choices]
 
 
 def _body(subject: EngineUnderTest, *, tokens: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from llama_serving.cell.shared.engine_metrics import EngineReading
 from llama_serving.cell.supervisor import clients
 from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
 from llama_serving.cell.supervisor.ports import StageUnreachableError
-from llama_serving.cell.supervisor.verification import EngineError
+from llama_serving.cell.supervisor.verification import EngineError, EngineRefusedError
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from tests.unit.cell.fakes import replica
@@ -172,8 +172,16 @@ async def test_a_question_and_its_answer(server: Server, session: aiohttp.Client
     engine = EngineClient(session, host=HOST, served_name="llama")
     assert await engine.ask("/v1/completions", {"prompt": "x"}) == {"choices": []}
     server.answers["POST", "/v1/completions"] = web.Response(status=400, text="too long")
-    with pytest.raises(EngineError, match="refused /v1/completions with status 400: too long"):
+    with pytest.raises(EngineRefusedError, match="refused /v1/completions with status 400: too long"):
         await engine.ask("/v1/completions", {})
+    said = {"error": {"message": '"auto" tool choice requires\n--enable-auto-tool-choice.', "code": 400}}
+    server.answers["POST", "/v1/completions"] = web.json_response(said, status=422)
+    with pytest.raises(EngineRefusedError, match=r'status 422: "auto" tool choice requires --enable-auto-tool-choice$'):
+        await engine.ask("/v1/completions", {})
+    server.answers["POST", "/v1/completions"] = web.Response(status=500, text="broken")
+    with pytest.raises(EngineError, match="status 500: broken") as raised:
+        await engine.ask("/v1/completions", {})
+    assert not isinstance(raised.value, EngineRefusedError), "it may answer the next time"
     server.answers["POST", "/v1/completions"] = web.Response(text="busy", content_type="application/json")
     with pytest.raises(EngineError, match="did not answer"):
         await engine.ask("/v1/completions", {})

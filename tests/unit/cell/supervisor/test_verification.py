@@ -1,24 +1,26 @@
 """Measuring an engine: what is requested of it, what follows from its answers, and errors where there are none."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from llama_serving.cell.policy.golden import EngineAnswer
 from llama_serving.cell.policy.measurement import CachedMeasurement
 from llama_serving.cell.supervisor import verification
 from llama_serving.cell.supervisor.quality_texts import BUILT_IN
 from llama_serving.cell.supervisor.verification import (
     EngineError,
+    EngineRefusedError,
     EngineUnderTest,
-    mean_logprob,
+    judge,
     measure,
-    passes,
     stage_digests,
 )
 from llama_serving.config.cell import WeightsRef
-from llama_serving.config.desired import GoldenPrompt, Measurement, Verify
+from llama_serving.config.desired import ExpectedCall, GoldenPrompt, Measurement, Tool, Verify, texts_hash
 from tests.unit.cell.fakes import FakeClock, FakeEngine
 
 SUBJECT = EngineUnderTest(
@@ -60,7 +62,7 @@ async def test_the_built_in_texts_are_asked_in_one_request() -> None:
     engine = FakeEngine()
     await ask(engine)
     [(_, quality)] = [item for item in engine.questions if "prompt_logprobs" in item[1]]
-    assert quality["prompt"] == list(BUILT_IN)
+    assert quality["prompt"] == [one.text for one in BUILT_IN]
     assert (quality["prompt_logprobs"], quality["max_tokens"], quality["temperature"]) == (0, 1, 0)
     assert len(engine.questions) == 2
 
@@ -129,38 +131,6 @@ async def test_what_is_known_of_an_engine_is_not_asked_again_while_it_serves() -
 
 
 @pytest.mark.parametrize(
-    ("golden", "answer", "passed"),
-    [
-        (CAPITAL, "It is Paris.", True),
-        (CAPITAL, "It is paris.", False),
-        (GoldenPrompt(prompt="x", pattern="(?i)PARIS"), "It is paris.", True),
-        (GoldenPrompt(prompt="x", expect="Paris", pattern="^It"), "Paris", False),
-        (GoldenPrompt(prompt="x"), "", True),
-    ],
-)
-def test_a_golden_prompt(golden: GoldenPrompt, answer: str, passed: bool) -> None:
-    assert passes(golden, answer) is passed
-
-
-def test_a_pattern_that_is_none() -> None:
-    with pytest.raises(EngineError, match="of a golden prompt is not valid"):
-        passes(GoldenPrompt(prompt="x", pattern="("), "y")
-
-
-def test_the_mean_is_over_tokens_not_over_texts() -> None:
-    def token(value: float) -> dict[str, dict[str, float]]:
-        return {"5": {"logprob": value}}
-
-    assert mean_logprob([[None, token(-1.0)], [None, token(-4.0), token(-4.0)]]) == -3.0
-
-
-@pytest.mark.parametrize("texts", [[], [[None]], [[None, {"5": {"logprob": float("nan")}}]]])
-def test_no_mean_without_numbers(texts: Any) -> None:
-    with pytest.raises(EngineError):
-        mean_logprob(texts)
-
-
-@pytest.mark.parametrize(
     ("ranks", "tensor", "stages"),
     [
         (["a", "b"], 1, ("a", "b")),
@@ -173,6 +143,155 @@ def test_the_digest_of_a_stage_is_that_of_all_its_ranks(ranks: list[str], tensor
     assert stage_digests(ranks, tensor=tensor) == stages
 
 
-def test_the_built_in_texts_are_one_for_each_language_and_short() -> None:
-    assert len(set(BUILT_IN)) == 8
-    assert all(40 < len(text) < 110 for text in BUILT_IN)
+LANGUAGES = ["English", "German", "French", "Italian", "Portuguese", "Hindi", "Spanish", "Thai"]
+
+
+def test_the_built_in_texts_are_one_for_each_language_of_llama_and_substantial() -> None:
+    assert [one.language for one in BUILT_IN] == LANGUAGES
+    assert len({one.text for one in BUILT_IN}) == 8
+    assert all(430 < len(one.text.encode()) < 800 for one in BUILT_IN)
+
+
+async def test_each_text_has_its_mean() -> None:
+    found, _ = await ask(FakeEngine())
+    assert [(one.language, one.mean_logprob, one.tokens) for one in found.by_text] == [
+        (language, -2.0, 2) for language in LANGUAGES
+    ]
+    assert found.texts == texts_hash([one.text for one in BUILT_IN])
+    mine, _ = await ask(FakeEngine(), Verify(quality_texts=("mine", "other")))
+    assert [one.language for one in mine.by_text] == ["", ""]
+    assert mine.texts == texts_hash(["mine", "other"]) != found.texts
+
+
+async def test_texts_come_in_their_order_whatever_the_order_of_the_answers() -> None:
+    async def backwards(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = await FakeEngine().ask(route, body)
+        if "prompt_logprobs" not in body:
+            return answer
+        choices = [{"index": k, "prompt_logprobs": [None, {"1": {"logprob": -1.0 - k}}]} for k in (1, 0)]
+        return {"choices": choices}
+
+    verify = Verify(quality_texts=("a", "b"))
+    taken = await measure(backwards, SUBJECT, verify, before=None, clock=FakeClock())
+    assert [one.mean_logprob for one in taken.measurement.by_text] == [-1.0, -2.0]
+
+
+async def test_an_engine_that_leaves_a_text_out_is_not_believed() -> None:
+    async def lazy(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = await FakeEngine().ask(route, body)
+        return {"choices": answer["choices"][:1]}
+
+    found = await measure(lazy, SUBJECT, NO_CHECKS, before=None, clock=FakeClock())
+    assert found.measurement.error == "the engine measured 1 of 8 texts"
+
+
+async def test_a_text_that_does_not_fit_is_another_text() -> None:
+    short = EngineUnderTest(weights=SUBJECT.weights, context_length=4, stage_digests=())
+    found, _ = await ask(FakeEngine(), subject=short)
+    assert found.texts == texts_hash([one.text for one in BUILT_IN]) + "-3"
+
+
+CITY = '{"type": "object", "properties": {"city": {"type": "string"}}}'
+WEATHER = GoldenPrompt(
+    prompt="The weather in Paris?",
+    tools=(Tool(name="get_weather", description="Weather of a city", parameters=CITY), Tool(name="now")),
+    expect_call=ExpectedCall(name="get_weather", arguments='{"city": "Paris"}'),
+    max_tokens=64,
+)
+
+
+def calls(name: str, arguments: str) -> Mapping[str, Any]:
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+
+
+async def measured(
+    verify: Verify, chat: Mapping[str, Any] | EngineError
+) -> tuple[Measurement, list[Mapping[str, Any]]]:
+    """Measure an engine that answers chats so, or refuses them."""
+    seen: list[Mapping[str, Any]] = []
+
+    async def says(route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if route != "/v1/chat/completions":
+            return await FakeEngine().ask(route, body)
+        seen.append(body)
+        if isinstance(chat, EngineError):
+            raise chat
+        return chat
+
+    taken = await measure(says, SUBJECT, verify, before=None, clock=FakeClock())
+    return taken.measurement, seen
+
+
+async def test_tools_are_offered_and_the_call_is_reported() -> None:
+    verify = Verify(golden=(WEATHER,))
+    found, [body] = await measured(verify, calls("get_weather", '{"city": "Paris", "unit": "C"}'))
+    assert (body["tool_choice"], body["temperature"], body["max_tokens"]) == ("auto", 0, 64)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_weather", "now"]
+    assert body["tools"][0]["function"]["parameters"]["properties"] == {"city": {"type": "string"}}
+    assert body["tools"][1]["function"] == {"name": "now", "parameters": {"type": "object", "properties": {}}}
+    [golden] = found.golden
+    assert (golden.passed, golden.problem) == (True, "")
+    assert (golden.call, golden.arguments) == ("get_weather", '{"city": "Paris", "unit": "C"}')
+    assert found.checks == verify.key
+
+
+async def test_a_schema_is_asked_for_and_the_answer_is_checked() -> None:
+    golden = GoldenPrompt(prompt="Who?", answer_schema=CITY)
+    found, [body] = await measured(Verify(golden=(golden,)), {"choices": [{"message": {"content": '{"city": 5}'}}]})
+    asked = body["response_format"]
+    assert (asked["type"], asked["json_schema"]["schema"]["type"]) == ("json_schema", "object")
+    assert "5 is not of type 'string'" in found.golden[0].problem
+
+
+async def test_an_engine_that_refuses_tools_has_failed_and_is_not_asked_again() -> None:
+    refusal = EngineRefusedError(
+        'the engine refused /v1/chat/completions with status 400: "auto" tool choice requires --enable-auto-tool-choice'
+    )
+    found, seen = await measured(Verify(golden=(WEATHER,)), refusal)
+    assert (found.error, len(seen)) == ("", 1)
+    [golden] = found.golden
+    assert not golden.passed
+    assert golden.problem == f"was not answered: {refusal}"
+    assert found.mean_logprob == -2.0, "the rest is measured all the same"
+
+
+async def test_an_engine_that_breaks_over_tools_is_asked_again() -> None:
+    found, _ = await measured(Verify(golden=(WEATHER,)), EngineError("the engine did not answer"))
+    assert (found.error, found.golden) == ("the engine did not answer", ())
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        GoldenPrompt(prompt="x", answer_schema="{"),
+        GoldenPrompt(prompt="x", answer_schema="[" * 9000),
+        GoldenPrompt(prompt="x", tools=(Tool(name="f", parameters="{"),), expect="x"),
+    ],
+    ids=["no JSON", "too deep", "parameters"],
+)
+async def test_what_cannot_be_asked_has_failed(golden: GoldenPrompt) -> None:
+    found, seen = await measured(Verify(golden=(golden,)), {"choices": []})
+    assert (found.error, seen) == ("", [])
+    assert found.golden[0].problem.startswith("cannot be checked: it is ")
+
+
+BRANCHES = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+SLOW_SCHEMA = json.dumps({"$defs": {**BRANCHES, "d40": {"type": "string"}}, "$ref": "#/$defs/d0"})
+
+
+@pytest.mark.parametrize(
+    ("golden", "text"),
+    [
+        (GoldenPrompt(prompt="x", pattern="(a+)+$"), "a" * 60 + "b"),
+        (GoldenPrompt(prompt="x", answer_schema=SLOW_SCHEMA), "1"),
+    ],
+    ids=["pattern", "schema"],
+)
+def test_what_would_be_compared_for_years_has_failed(
+    golden: GoldenPrompt, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "_JUDGE_SECONDS", 0.05)
+    found = judge(golden, EngineAnswer(text=text))
+    assert not found.passed
+    assert found.problem == "cannot be checked: its pattern or schema was not checked in 0.05 s of computing"

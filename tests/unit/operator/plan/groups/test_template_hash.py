@@ -10,13 +10,13 @@ from pydantic import BaseModel
 
 from llama_operator.api import ChatTemplateRef, ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
+from llama_operator.api.v1alpha1.verification import GoldenPromptSpec, NamedTextSpec
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import SHAPE, SPEC, VERIFICATION, template_hash, verification_hash
 from llama_operator.plan.naming import GroupId, gateway_name, stage_hostname, stages_name, token_name
 from llama_operator.plan.placement.layout import check_layout
 from llama_operator.plan.settings import Settings
-from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
 from tests.fakes.models import FACTS
 from tests.fakes.world import SETTINGS, spec_of
@@ -179,11 +179,46 @@ def test_every_field_that_is_in_a_pod_is_in_the_hash(path: str) -> None:
     assert template_hash(other, FACTS, serving_image=SETTINGS.serving_image) != BASE
 
 
+PROMPT = {"prompt": "a", "expect": "b"}
+OTHER_CHECKS: dict[str, tuple[BaseModel, ...]] = {
+    "verify.golden_prompts": (GoldenPromptSpec(prompt="a"),),
+    "verify.named_quality_texts": (NamedTextSpec(name="a", text="b"),),
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"maxTokens": 33},
+        {"chat": False},
+        {"tools": [{"name": "f"}]},
+        {"tools": [{"name": "f", "description": "d"}]},
+        {"tools": [{"name": "f", "parameters": "{}"}]},
+        {"tools": [{"name": "f"}], "expectCall": {"name": "f"}},
+        {"tools": [{"name": "f"}], "expectCall": {"name": "f", "arguments": '{"a": 1}'}},
+        {"schema": "{}"},
+    ],
+    ids=str,
+)
+def test_every_field_of_a_golden_prompt_is_in_the_hash_of_the_verification(change: dict[str, Any]) -> None:
+    def hash_with(*prompts: dict[str, Any]) -> str:
+        return verification_hash(spec(verify={"goldenPrompts": prompts}), key="k")
+
+    assert len({hash_with(), hash_with(PROMPT), hash_with(PROMPT | change)}) == 3
+
+
+def test_what_is_no_new_field_leaves_the_hash_of_a_verification_as_it_was() -> None:
+    """A rollout that is held under an older operator is not tried again by a newer one."""
+    assert verification_hash(spec(), key="k") == "9d51e365"
+    asked = {"goldenPrompts": [PROMPT | {"maxTokens": 5, "pattern": "c", "chat": False}], "qualityTexts": ["text"]}
+    assert verification_hash(spec(verify=asked), key="k") == "95f7fd5f"
+
+
 @pytest.mark.parametrize("section", ["verify", "rollout.canary"])
 def test_every_field_of_the_verification_is_in_its_hash(section: str) -> None:
     first = verification_hash(spec(), key="k")
     for path in leaves(attrgetter(section)(spec()), f"{section}."):
-        value = (GoldenPrompt(prompt="a"),) if path == "verify.golden_prompts" else "other"
+        value = OTHER_CHECKS.get(path, "other")
         assert verification_hash(with_other(spec(), path, value), key="k") != first, path
 
 

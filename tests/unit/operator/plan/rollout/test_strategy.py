@@ -231,6 +231,7 @@ def test_what_it_will_take_is_said_with_numbers() -> None:
         ("weights", 0, ["strategy: inPlace: only the weights change", "1 of 2 serve", ": Done; 2 groups serve"]),
         ("image-without-room", 0, ["strategy: drain: one more group needs 2 x 1 nvidia.com/gpu, 1 are free"]),
         ("bad-canary", 1, ["is watched for 60 s", "was given up: the canary", ": Held;"]),
+        ("broken-tools", 1, ['expected a call of get_weather with {"city": "Paris"}, got no text', ": Held;"]),
     ],
 )  # fmt: skip
 def test_the_examples_are_explained(
