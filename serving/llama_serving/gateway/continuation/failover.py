@@ -13,8 +13,9 @@ import json
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.continuation.pure.chunk import ChunkError
+from llama_serving.gateway.continuation.pure.replay import ReplayTranscript, replay_body
 from llama_serving.gateway.continuation.pure.request import TEXT, next_body
-from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
+from llama_serving.gateway.continuation.pure.rewriter import EventRewriter, ending
 from llama_serving.gateway.continuation.pure.transcript import Transcript
 from llama_serving.gateway.continuation.stream import Stream
 from llama_serving.gateway.dispatcher import Dispatcher, QueueTimeoutError
@@ -80,7 +81,7 @@ class StreamFailover:
         await self._fail_over(stream, transcript, reason)
         return False
 
-    async def _fail_over(self, stream: Stream, transcript: Transcript, reason: str) -> None:
+    async def _fail_over(self, stream: Stream, transcript: Transcript | ReplayTranscript, reason: str) -> None:
         ticket = stream.ticket
         ticket.weights, ticket.tries.answer_begun = stream.weights, True
         fault = None if stream.moved else _fault_of(stream, reason)
@@ -104,14 +105,13 @@ class StreamFailover:
             stream.resume(reply, transcript, resumes_at=resumes_at)
             return
 
-    async def _request_rest(self, stream: Stream, transcript: Transcript, endpoint: Endpoint) -> Reply:
+    async def _request_rest(
+        self, stream: Stream, transcript: Transcript | ReplayTranscript, endpoint: Endpoint
+    ) -> Reply:
         """Request the rest of the answer; raises AttemptError, and ReadError when every group would refuse it."""
         pool = self._pools.of(endpoint.host, endpoint.port)
-        context_length = 0 if stream.continuable.max_tokens is not None else await self._context_length(endpoint)
-        body = next_body(
-            stream.continuable, prompt=transcript.prompt, ids=transcript.ids, context_length=context_length
-        )
-        head = request_head(stream.request, target=TEXT, request_id=stream.context.request_id, body_length=len(body))
+        target, body = await self._body_of_rest(stream, transcript, endpoint)
+        head = request_head(stream.request, target=target, request_id=stream.context.request_id, body_length=len(body))
         call = Call(head, body, True, self._config.first_byte_timeout, whole_event=True)
         stream.budget.bodies += len(body)
         try:
@@ -124,6 +124,16 @@ class StreamFailover:
             reply.end()
             raise
         return reply
+
+    async def _body_of_rest(
+        self, stream: Stream, transcript: Transcript | ReplayTranscript, endpoint: Endpoint
+    ) -> tuple[str, bytes]:
+        if isinstance(transcript, ReplayTranscript):
+            return names.ROUTE_REPLAY, replay_body(stream.continuable, transcript)
+        context_length = 0 if stream.continuable.max_tokens is not None else await self._context_length(endpoint)
+        return TEXT, next_body(
+            stream.continuable, prompt=transcript.prompt, ids=transcript.ids, context_length=context_length
+        )
 
     def _check(self, stream: Stream, reply: Reply) -> None:
         code = reply.message.code
@@ -154,7 +164,9 @@ class StreamFailover:
         finally:
             reply.end()
 
-    def _record(self, stream: Stream, transcript: Transcript, *, fault: AttemptFault | None, reason: str) -> None:
+    def _record(
+        self, stream: Stream, transcript: Transcript | ReplayTranscript, *, fault: AttemptFault | None, reason: str
+    ) -> None:
         if fault is not None:
             self._metrics.faults[fault.kind] += 1
         context = stream.context
@@ -169,6 +181,6 @@ class StreamFailover:
 
 
 def _fault_of(stream: Stream, reason: str) -> AttemptFault:
-    if isinstance(stream.tap, Rewriter) and stream.tap.differs:
+    if isinstance(stream.tap, EventRewriter) and stream.tap.differs:
         return AttemptFault(FaultKind.DIFFERS, f"did not continue the answer as it had begun: {reason}")
     return AttemptFault(FaultKind.STREAM_BROKEN, f"broke off: {reason}")
