@@ -1,4 +1,4 @@
-"""vLLM's own API server with what the replica of a cell adds to it: replays, and the pinned grammar backend.
+"""vLLM's own API server with what the replica of a cell adds to it: replays, checks of schemas, one grammar backend.
 
     python -m tests.serving.replaying_server --model DIR --port 8000 ...    the options of vLLM's server
 
@@ -19,6 +19,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from llama_serving.cell.replica.http_server import serve_forever
 from llama_serving.cell.replica.replay.frontend import install
 from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
+from llama_serving.cell.replica.structured.admission import check_structured_answers
 from llama_serving.engine.replayed_grammar import configure_grammars
 
 
@@ -30,6 +31,7 @@ async def serve(args: Namespace) -> None:
     app = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, app.state, args, tasks)
     install(app.state, engine)
+    check_structured_answers(app.state)
     app.middleware_stack = None
     app.add_middleware(ReplayMiddleware)
     sock = socket.create_server((args.host or "127.0.0.1", args.port))

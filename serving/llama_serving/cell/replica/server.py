@@ -28,6 +28,7 @@ from llama_serving.cell.replica.replay.frontend import install
 from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
+from llama_serving.cell.replica.structured.admission import check_structured_answers
 from llama_serving.cell.replica.weight_swap import WeightSwap
 from llama_serving.cell.shared.config_errors import naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
@@ -95,6 +96,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         assert self.engine is not None
         app: FastAPI = await self.__serve_build_asgi_app__()
         install(app.state, self.engine._engine_client)  # noqa: SLF001
+        check_structured_answers(app.state)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
         _add_middleware_to_built_app(app, ReplayMiddleware)  # the last one added is the first one asked
         app.get(names.ROUTE_STATE)(self.state)
