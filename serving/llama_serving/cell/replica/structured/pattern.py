@@ -5,6 +5,7 @@ repetitions are written out in a grammar, so their product is bounded.
 """
 
 import re
+import warnings
 from collections.abc import Iterable
 from re import _constants as codes  # type: ignore[attr-defined]  # of sre, for 15 years the same
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -20,6 +21,7 @@ _REFUSED: Final = {
     codes.ATOMIC_GROUP: "has an atomic group",
     codes.POSSESSIVE_REPEAT: "has a possessive repetition",
 }
+_NAMED: Final = re.compile(r"\(\?<(?![=!])")  # a named group, as other languages spell it
 _REPEATS: Final = frozenset({codes.MAX_REPEAT, codes.MIN_REPEAT})
 
 
@@ -32,7 +34,8 @@ def check_pattern(pattern: Any, place: str) -> None:
     if "\0" in pattern:
         raise BadSchemaError(place, "a pattern has no NUL character")
     try:
-        size = _size(parser.parse(pattern), place)
+        with warnings.catch_warnings(action="ignore"):  # of what a later Python may read otherwise
+            size = _size(parser.parse(_NAMED.sub("(?P<", pattern)), place)
     except re.error as error:
         at = "" if error.pos is None else f" at character {error.pos}"
         raise BadSchemaError(place, f"not a regular expression: {error.msg}{at}") from error

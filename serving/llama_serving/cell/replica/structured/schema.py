@@ -166,10 +166,10 @@ def _follow(root: Any, part: Mapping[str, Any], place: str, *, known: Container[
     passed: set[str] = set()
     while isinstance(part, dict) and "$ref" in part:
         name = part["$ref"]
-        if isinstance(name, str) and name in passed:
+        part = target_of(root, name, place_of(place, "$ref"))
+        if name in passed:
             raise BadSchemaError(place_of(place, "$ref"), f"{name!r:.100} leads back to itself")
         passed.add(name)
-        part = target_of(root, name, place_of(place, "$ref"))
         if isinstance(part, dict) and id(part) not in known:
             raise BadSchemaError(place_of(place, "$ref"), f"{name!r:.100} is no place for a schema; use $defs")
 

@@ -211,7 +211,8 @@ def _is_same(value: object, neutral: object) -> bool:
 
 
 def _kept(given: Mapping[str, Any]) -> bytes:
-    asked = {name: value for name, value in given.items() if name not in _OF_PROMPT and name != "request_id"}
+    dropped = _OF_PROMPT | NEUTRAL.keys() | {"request_id"}
+    asked = {name: value for name, value in given.items() if name not in dropped}
     return json.dumps(asked | {"return_token_ids": True}, separators=(",", ":")).encode()
 
 
