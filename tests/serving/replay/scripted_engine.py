@@ -74,7 +74,7 @@ class ScriptedCore:
             processed = self._outputs.process_outputs([output])
             if processed.reqs_to_abort or request.request_id not in self._outputs.request_states:
                 return
-            while self._outputs.request_states[request.request_id].queue.output is not None:
+            while self._outputs.request_states[request.request_id].queue.output is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0)  # the frontend takes each output by itself
 
     def _groups(self, limit: int, made: int) -> list[tuple[list[int], FinishReason | None]]:
