@@ -21,6 +21,7 @@ pytestmark = [
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 from llama_serving.config import names  # noqa: E402
+from tests.serving.replay.models import make_thinking  # noqa: E402
 from tests.serving.replay.scripted_engine import Script, Server, server  # noqa: E402
 
 TEXT = "/v1/completions"
@@ -86,17 +87,7 @@ CASES: dict[str, tuple[tuple[str, ...], str, dict[str, Any], Script]] = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder whose tokenizer has the two tokens of reasoning, in place of two that nothing here says."""
-    from testbed.models.tiny import make
-
-    folder = tmp_path_factory.mktemp("model") / "model"
-    make(folder, seed=1)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        text = (folder / name).read_text(encoding="utf-8")
-        (folder / name).write_text(
-            text.replace("<|pad|>", "<think>").replace("<|end_of_text|>", "</think>"), encoding="utf-8"
-        )
-    return folder
+    return make_thinking(tmp_path_factory.mktemp("model") / "model")
 
 
 @pytest.fixture(scope="module")
