@@ -56,6 +56,8 @@ def configure_grammars(config: Any) -> None:
     does not take goes to another, and an answer would be continued by other rules than it was begun.
     """
     config.structured_outputs_config.backend = GRAMMAR_BACKEND
+    # Else JSON may have any number of spaces between two tokens, and a small model says them until its limit.
+    config.structured_outputs_config.disable_any_whitespace = True
     chosen = _CLASSES[config.scheduler_config.get_scheduler_cls()]
     config.scheduler_config.scheduler_cls = f"{chosen.__module__}.{chosen.__qualname__}"
 

@@ -30,8 +30,8 @@ from tests.serving.replay.models import make_thinking  # noqa: E402
 PROMPT = [0, 7, 9]
 SCHEMA = {"type": "object", "properties": {"größe": {"enum": ["é🙂", 5]}}, "required": ["größe"]}
 CASES: dict[str, tuple[dict[str, Any], str]] = {
-    "json": ({"json": SCHEMA}, '{"größe": "é🙂"}'),
-    "json_object": ({"json_object": True}, '{"a": [1, "x"]}'),
+    "json": ({"json": SCHEMA}, '{"größe":"é🙂"}'),
+    "json_object": ({"json_object": True}, '{"a":["x"]}'),
     "regex": ({"regex": "[a-z]{3}-(é|🙂)+"}, "abc-é🙂"),
     "grammar": ({"grammar": 'root ::= "yes" | "nötig"'}, "nötig"),
 }

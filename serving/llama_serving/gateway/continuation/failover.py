@@ -31,6 +31,7 @@ from llama_serving.gateway.upstream.health_probe import PATH as MODELS
 
 # The engine's verdict on the request itself: another engine would give the same.
 _CLIENT_ERRORS = frozenset({400, 401, 403, 413, 422})
+_UNKNOWN_ROUTE = 404
 
 
 class StreamFailover:
@@ -141,6 +142,8 @@ class StreamFailover:
             raise ReadError(f"it cannot be continued: the engine answered {code} to the request for its rest")
         weights = reply.message.headers.get(names.HEADER_WEIGHTS)
         fault = reply.fault()
+        if code == _UNKNOWN_ROUTE:  # no fault of a group that serves well
+            fault = AttemptFault(FaultKind.DIFFERS, "is of an older version, which replays no answers", code)
         if fault is None and (code != 200 or not reply.is_event_stream):
             fault = AttemptFault(FaultKind.STATUS, f"answered {code} to the request for the rest of an answer", code)
         if fault is None and stream.reported_weights and weights and weights != stream.reported_weights:
