@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(900), pytest.mark.filterw
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 
-from tests.serving.replay.models import make_thinking  # noqa: E402
+from tests.serving.replay.models import THINKING, make_model  # noqa: E402
 
 TEXT = "/v1/completions"
 CUTS = 4
@@ -62,7 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a server that replays."""
     folder = tmp_path_factory.mktemp("engine")
-    make_thinking(folder / "model")
+    make_model(folder / "model", THINKING)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

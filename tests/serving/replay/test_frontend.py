@@ -21,7 +21,7 @@ pytestmark = [
 pytest.importorskip("vllm", reason="needs the serving environment")
 
 from llama_serving.config import names  # noqa: E402
-from tests.serving.replay.models import make_thinking  # noqa: E402
+from tests.serving.replay.models import CALLING, THINKING, make_model  # noqa: E402
 from tests.serving.replay.scripted_engine import Script, Server, server  # noqa: E402
 
 TEXT = "/v1/completions"
@@ -81,13 +81,20 @@ CASES: dict[str, tuple[tuple[str, ...], str, dict[str, Any], Script]] = {
         {"response_format": {"type": "json_object"}, **COUNTED},
         Script('Hm, é</think>{"a": 1}', sizes=(1, 2)),
     ),
-    "reasoning_calls": ((*LLAMA, *THINKS), CHAT, {"tools": TOOLS, **COUNTED}, Script(f"A call.</think>{CALL}")),
+    "reasoning_calls": (
+        (*HERMES, *THINKS),
+        CHAT,
+        {"tools": TOOLS, **COUNTED},
+        Script(f"A call, é.</think><tool_call>\n{ADD.replace('parameters', 'arguments')}\n</tool_call>"),
+    ),
 }
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_thinking(tmp_path_factory.mktemp("model") / "model")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Model folders, by whether the parser is that of Llama's calls."""
+    folder = tmp_path_factory.mktemp("models")
+    return {True: make_model(folder / "calling", CALLING), False: make_model(folder / "thinking", THINKING)}
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +104,11 @@ def servers() -> dict[tuple[str, ...], Server]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def case(
-    request: pytest.FixtureRequest, model: Path, servers: dict[tuple[str, ...], Server]
+    request: pytest.FixtureRequest, models: dict[bool, Path], servers: dict[tuple[str, ...], Server]
 ) -> tuple[str, Server]:
     options, _, _, script = CASES[request.param]
     if options not in servers:
-        servers[options] = await server(model, *options)
+        servers[options] = await server(models[options == LLAMA], *options)
     servers[options].core.script = script
     return request.param, servers[options]
 

@@ -25,7 +25,7 @@ from llama_serving.engine.replayed_grammar import (  # noqa: E402
     configure_grammars,
     replay_grammar,
 )
-from tests.serving.replay.models import make_thinking  # noqa: E402
+from tests.serving.replay.models import THINKING, make_model  # noqa: E402
 
 PROMPT = [0, 7, 9]
 SCHEMA = {"type": "object", "properties": {"größe": {"enum": ["é🙂", 5]}}, "required": ["größe"]}
@@ -39,7 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_thinking(tmp_path_factory.mktemp("model") / "model")
+    return make_model(tmp_path_factory.mktemp("model") / "model", THINKING)
 
 
 def manager(model: Path, reasoning: str = "") -> StructuredOutputManager:

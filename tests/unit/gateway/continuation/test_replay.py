@@ -83,16 +83,14 @@ def check(got: Answer, want: Answer) -> None:
     """The same answer, each part once; calls keep the id that they were first given."""
     assert got.ended
     assert len(got.names) == 1
-    assert {index: len(found) for index, found in got.call_ids.items()} == {
-        index: len(found) for index, found in want.call_ids.items()
+    assert {at: len(found) for at, found in got.call_ids.items()} == {
+        at: len(found) for at, found in want.call_ids.items()
     }
-    every = [name for found in got.call_ids.values() for name in found]
-    assert all(len(set(found)) <= 1 for found in got.call_ids.values())
-    assert len({found[0] for found in got.call_ids.values() if found}) == len(
-        [f for f in got.call_ids.values() if f]
-    ), every
-    names = {"names": set(), "call_ids": {}}
-    assert {**vars(got), **names} == {**vars(want), **names}
+    given = [set(found) for found in got.call_ids.values() if found]
+    assert all(len(found) == 1 for found in given)
+    assert len(set().union(*given)) == len(given), "no two calls have one id"
+    named: dict[str, Any] = {"names": set(), "call_ids": {}}
+    assert {**vars(got), **named} == {**vars(want), **named}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,9 +104,7 @@ def test_a_cut_behind_every_event(name: str, *, ids: bool) -> None:
         client = Client(recorded, **more)
         got = client.through([cut])
         check(got, want)
-        assert client.changes == (0 if got.finish and client.transcript and client.changes == 0 else client.changes)
-        if client.changes:
-            assert answer_of(client.got).names == want.names or not ids
+        assert got.names == want.names, "those of the first engine"
     assert len(cuts) > 5
 
 

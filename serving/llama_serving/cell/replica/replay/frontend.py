@@ -50,7 +50,8 @@ class ReplayingFrontend:
             if sampling_params.extra_args:  # a client's vllm_xargs
                 for name in (REPLAYED, _NUMBER):
                     sampling_params.extra_args.pop(name, None)
-            return self._generate(engine_input, sampling_params, request_id, **more)
+            stock: AsyncIterator[Any] = self._generate(engine_input, sampling_params, request_id, **more)
+            return stock
         return self._replayed(replay, engine_input, sampling_params, request_id=request_id, more=more)
 
     def prime(self, state: Any, sampling_params: Any) -> None:

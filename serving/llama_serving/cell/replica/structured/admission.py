@@ -58,7 +58,7 @@ def _understand_guided(request: Any) -> None:
 
 
 def _check(request: Any) -> None:
-    answer = getattr(request, "response_format", None)
+    answer: Any = getattr(request, "response_format", None)
     if getattr(answer, "type", "") == "json_schema" and answer.json_schema is not None:
         _check_json(answer.json_schema.json_schema, "response_format.json_schema.schema")
     wanted = getattr(request, "structured_outputs", None)
