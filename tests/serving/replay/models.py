@@ -1,4 +1,4 @@
-"""Model folders for tests of replays: the tiny model, two of whose special tokens have the names that a parser wants."""
+"""Model folders for tests of replays: the tiny model, with the special tokens that a parser wants."""
 
 from collections.abc import Mapping
 from pathlib import Path
