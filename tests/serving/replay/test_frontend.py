@@ -163,7 +163,7 @@ async def test_a_replay_of_every_event(case: tuple[str, Server]) -> None:
         assert got[behind:] == want[behind:], behind
         assert [said(event) for event in got[:behind]] == [said(event) for event in want[:behind]]
         assert engine.core.requests[-1].prompt_token_ids == [*prompt, *(token for event in made for token in event)]
-    assert sum(sizes) > 8
+    assert sum(sizes) > 5
 
 
 def said(event: Any) -> Any:

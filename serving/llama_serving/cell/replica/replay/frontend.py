@@ -8,22 +8,27 @@ Everything above (routes, parsers, counts, events) is vLLM's own and does not kn
 hooked have no public form: methods of three objects are replaced, once, in ``install``.
 """
 
+import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from vllm.logprobs import append_logprobs_for_next_position
+import numpy as np
 from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
+from vllm.v1.engine.logprobs import LogprobsProcessor
+from vllm.v1.outputs import LogprobsLists
 
 from llama_serving.cell.replica.replay.wire import CURRENT, Replay
 from llama_serving.engine.replayed_grammar import REPLAYED
 
 _NUMBER = "llama_replay_number"  # beside REPLAYED in extra_args: which of the replays that are starting
-_CONTEXT = 4  # tokens before one that vLLM looks at to decode its log-probability
+# Nothing else makes a replay wait, and other streams are served by the same loop.
+_EVENTS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class _Primed:
 
     replay: Replay
     detokenizer: Any
+    logprobs: Any
 
 
 class ReplayingFrontend:
@@ -60,53 +66,51 @@ class ReplayingFrontend:
         primed = self._primed.get(extra.get(_NUMBER, 0))
         if primed is None:
             return
-        tokens = primed.replay.tokens
         state.prompt_token_ids = list(primed.replay.prompt)
         state.prompt_len = len(state.prompt_token_ids)
         state.detokenizer = primed.detokenizer
-        state.sent_tokens_offset = len(tokens)
-        processor = state.logprobs_processor
-        if processor.logprobs is not None:
-            for token in tokens[-_CONTEXT:]:
-                append_logprobs_for_next_position(
-                    processor.logprobs, [token], [0.0], [""], 1, processor.num_logprobs or 0
-                )
+        state.sent_tokens_offset = len(primed.replay.tokens)
+        state.logprobs_processor = primed.logprobs
 
     async def _replayed(
         self, replay: Replay, engine_input: Any, params: Any, *, request_id: str, more: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        detokenizer = IncrementalDetokenizer.from_new_request(
-            self._client.output_processor.tokenizer if params.detokenize else None,
-            SimpleNamespace(
-                request_id=request_id,
-                sampling_params=params,
-                prompt_token_ids=list(replay.prompt),
-                prompt_embeds=None,
-            ),
-        )
-        for event in replay.made:
-            detokenizer.update(list(event), stop_terminated=False)
-            text = detokenizer.get_next_output_text(finished=False, delta=True)
-            yield _output(request_id, replay, event, text=text, wants_logprobs=params.num_logprobs is not None)
+        primed = self._empty(replay, params, request_id)
+        for number, event in enumerate(replay.made, 1):
+            yield _output(request_id, replay, event, **_say(primed, event))
+            if number % _EVENTS_AT_A_TIME == 0:
+                await asyncio.sleep(0)
         count = len(replay.tokens)
         if params.max_tokens is not None and params.max_tokens <= count:
-            yield _output(request_id, replay, (), finish="length")
+            yield _output(request_id, replay, (), finish_reason="length")
             return
-        number = next(self._numbers)
-        self._primed[number] = _Primed(replay, detokenizer)
+        key = next(self._numbers)
+        self._primed[key] = primed
         rest = self._generate(
             {**engine_input, "prompt_token_ids": [*replay.prompt, *replay.tokens]},
-            _rest_of(params, count, number),
+            _rest_of(params, count, key),
             request_id,
             **more,
         )
         try:
             async with contextlib.aclosing(rest):
                 async for output in rest:
-                    self._primed.pop(number, None)
+                    self._primed.pop(key, None)
                     yield output
         finally:
-            self._primed.pop(number, None)
+            self._primed.pop(key, None)
+
+    def _empty(self, replay: Replay, params: Any, request_id: str) -> _Primed:
+        """Return the state before the first token, made as vLLM makes it for a request."""
+        tokenizer = self._client.output_processor.tokenizer if params.detokenize else None
+        request = SimpleNamespace(
+            request_id=request_id, sampling_params=params, prompt_token_ids=list(replay.prompt), prompt_embeds=None
+        )
+        return _Primed(
+            replay,
+            detokenizer=IncrementalDetokenizer.from_new_request(tokenizer, request),
+            logprobs=LogprobsProcessor.from_new_request(tokenizer, request),
+        )
 
 
 def install(app_state: Any, client: Any) -> None:
@@ -140,42 +144,42 @@ def _rendering(stock: Callable[..., Any], *, inputs_of: Callable[[Any], Any]) ->
     return render
 
 
-def _rest_of(params: Any, count: int, number: int) -> Any:
+def _rest_of(params: Any, count: int, key: int) -> Any:
     """Return the sampling parameters for what follows ``count`` tokens."""
     rest = params.clone()
     rest.max_tokens = None if params.max_tokens is None else params.max_tokens - count
     rest.min_tokens = max(params.min_tokens - count, 0)
-    rest.extra_args = {**(params.extra_args or {}), REPLAYED: count, _NUMBER: number}
+    rest.extra_args = {**(params.extra_args or {}), REPLAYED: count, _NUMBER: key}
     return rest
 
 
-def _output(
-    request_id: str,
-    replay: Replay,
-    tokens: Any,
-    *,
-    text: str = "",
-    wants_logprobs: bool = False,
-    finish: str | None = None,
-) -> RequestOutput:
-    """Return what the engine's client yields for these tokens; who asked for the replay has their log-probabilities."""
-    logprobs: list[Any] | None = [] if wants_logprobs else None
-    for token in tokens if logprobs is not None else ():
-        append_logprobs_for_next_position(logprobs, [token], [0.0], [""], 1, 0)
+def _say(primed: _Primed, event: Sequence[int]) -> dict[str, Any]:
+    """Advance the state by the tokens of an event; return what they say.
+
+    Who asked for the replay has their log-probabilities, so the numbers are none; what the tokens are called counts,
+    because the places in the text of later ones follow from it.
+    """
+    primed.detokenizer.update(list(event), stop_terminated=False)
+    if primed.logprobs.num_logprobs is not None:
+        tokens = np.array([[token] for token in event])
+        known = LogprobsLists(tokens, np.zeros(tokens.shape), np.ones(len(event), dtype=int))
+        primed.logprobs.update_from_output(EngineCoreOutput("", list(event), new_logprobs=known))
+    logprobs = primed.logprobs.logprobs
+    return {
+        "text": primed.detokenizer.get_next_output_text(finished=False, delta=True),
+        "logprobs": None if logprobs is None else logprobs[-len(event) :],
+    }
+
+
+def _output(request_id: str, replay: Replay, tokens: Sequence[int], **said: Any) -> RequestOutput:
+    """Return what the engine's client yields for these tokens."""
+    said = {"text": "", "logprobs": None, "finish_reason": None, **said}
+    output = CompletionOutput(index=0, token_ids=list(tokens), cumulative_logprob=None, **said)
     return RequestOutput(
         request_id=request_id,
         prompt=None,
         prompt_token_ids=list(replay.prompt),
         prompt_logprobs=None,
-        outputs=[
-            CompletionOutput(
-                index=0,
-                text=text,
-                token_ids=list(tokens),
-                cumulative_logprob=None,
-                logprobs=logprobs,
-                finish_reason=finish,
-            )
-        ],
-        finished=finish is not None,
+        outputs=[output],
+        finished=said["finish_reason"] is not None,
     )
