@@ -1,8 +1,8 @@
 """What a schema may cost.
 
 vLLM reads a schema on the event loop of the replica, and compiles its grammar on half of the leader's cores: native
-code that nobody can stop. One request must hold up no others, so these limits are small enough for a compilation of
-about two seconds (benchmarks/structured.py measures it), and nothing is read before its size is known.
+code that nobody can stop. One request must hold up no others: with 1000 optional properties, 33 kB, it takes minutes
+(docs/benchmarks/2026-11-29-structured.md; benchmarks/structured.py measures it). So sizes are bounded first.
 """
 
 from typing import Any, Final
