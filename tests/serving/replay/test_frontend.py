@@ -61,12 +61,12 @@ CASES: dict[str, tuple[tuple[str, ...], str, dict[str, Any], Script]] = {
     "text_logprobs": ((), TEXT, {"logprobs": 2, "stop": ["never said"]}, Script("The group 🙂 waits")),
     "auto": (LLAMA, CHAT, {"tools": TOOLS, **COUNTED}, Script(CALL)),
     "parallel": (LLAMA, CHAT, {"tools": TOOLS}, Script(f"{CALL}; {ADD}", sizes=(1, 1, 4, 1, 2))),
-    "required": (LLAMA, CHAT, {"tools": TOOLS, "tool_choice": "required", **COUNTED}, Script(f"[{CALL}, {ADD}]")),
+    "required": (LLAMA, CHAT, {"tools": TOOLS, "tool_choice": "required", **COUNTED}, Script(f"{CALL}; {ADD}")),
     "named": (
         LLAMA,
         CHAT,
         {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "add"}}},
-        Script('{"a": 2, "b": 345}'),
+        Script(ADD),
     ),
     "hermes": (
         HERMES,
