@@ -66,7 +66,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [sys.executable, "-m", "tests.serving.replaying_server", "--model", str(folder / "model")]
+    command = [sys.executable, "-m", "tests.serving.replay.server", "--model", str(folder / "model")]
     command += ["--served-model-name", "llama", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--max-model-len", "1024", "--max-num-seqs", "4", "--enforce-eager"]
     command += ["--distributed-executor-backend", "uni", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]

@@ -1,6 +1,6 @@
 """vLLM's own API server with what the replica of a cell adds to it: replays, checks of schemas, one grammar backend.
 
-    python -m tests.serving.replaying_server --model DIR --port 8000 ...    the options of vLLM's server
+    python -m tests.serving.replay.server --model DIR --port 8000 ...    the options of vLLM's server
 
 A cell needs Ray and two pods; what is tested with this server needs neither.
 """
