@@ -132,7 +132,7 @@ def _check_strings(part: Mapping[str, Any], place: str) -> None:
         check_pattern(part["pattern"], place_of(place, "pattern"))
     for name in part.get("patternProperties", {}):
         check_pattern(name, place_of(place, "patternProperties"))
-    if "format" in part and _may_be(part, "string") and part["format"] not in _FORMATS:
+    if "format" in part and _may_be(part, "string") and str(part["format"]) not in _FORMATS:
         known = ", ".join(sorted(_FORMATS))
         raise BadSchemaError(place_of(place, "format"), f"{part['format']!r:.60} is not one of {known}; leave it out")
     if ("pattern" in part or "format" in part) and ("minLength" in part or "maxLength" in part):

@@ -101,6 +101,7 @@ def test_what_is_taken(schema: Any) -> None:
         ({"items": {"multipleOf": 2}}, "s.items.multipleOf", "the grammar cannot keep"),
         ({"uniqueItems": True}, "s.uniqueItems", "leave it out"),
         ({"allOf": [{}, {}]}, "s.allOf", "merge them"),
+        ({"format": []}, "s.format", "[] is not one of date"),
         ({"type": "string", "format": "phone"}, "s.format", "'phone' is not one of date"),
         ({"pattern": "a", "maxLength": 3}, "s", "either pattern or format, or a length"),
         ({"minLength": -1}, "s.minLength", "-1 is not a count"),
