@@ -120,7 +120,7 @@ class StreamFailover:
         finally:
             stream.budget.bodies -= len(body)
         try:
-            self._check(stream, reply)
+            self._check(stream, reply, target=target)
         except BaseException:
             reply.end()
             raise
@@ -136,13 +136,13 @@ class StreamFailover:
             stream.continuable, prompt=transcript.prompt, ids=transcript.ids, context_length=context_length
         )
 
-    def _check(self, stream: Stream, reply: Reply) -> None:
+    def _check(self, stream: Stream, reply: Reply, *, target: str) -> None:
         code = reply.message.code
         if code in _CLIENT_ERRORS:
             raise ReadError(f"it cannot be continued: the engine answered {code} to the request for its rest")
         weights = reply.message.headers.get(names.HEADER_WEIGHTS)
         fault = reply.fault()
-        if code == _UNKNOWN_ROUTE:  # no fault of a group that serves well
+        if code == _UNKNOWN_ROUTE and target == names.ROUTE_REPLAY:  # no fault of a group that serves well
             fault = AttemptFault(FaultKind.DIFFERS, "is of an older version, which replays no answers", code)
         if fault is None and (code != 200 or not reply.is_event_stream):
             fault = AttemptFault(FaultKind.STATUS, f"answered {code} to the request for the rest of an answer", code)
