@@ -109,6 +109,8 @@ ROUTE_DESIRED: Final = "/llama/desired"
 ROUTE_LIVE: Final = "/live"
 ROUTE_READY: Final = "/ready"
 ROUTE_METRICS: Final = "/metrics"
+# On the engine's port, for gateways: an answer whose first tokens are given. Clients reach only what lies below /v1/.
+ROUTE_REPLAY: Final = "/llama/replay"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"

@@ -13,6 +13,7 @@ from llama_serving.cpu.engine_process import use_for_engine_cores
 from llama_serving.cpu.executor import CpuStagesExecutor
 from llama_serving.cpu.model_inspection import inspect_in_this_process
 from llama_serving.engine.driver_address import export_driver_address
+from llama_serving.engine.replayed_grammar import configure_grammars
 
 if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup
@@ -36,6 +37,7 @@ class CpuStagesEngine(VLLMEngine):  # type: ignore[misc]
         placement_group: "PlacementGroup",
     ) -> "EngineClient":
         use_stage_actors(vllm_engine_config.parallel_config)
+        configure_grammars(vllm_engine_config)
         export_driver_address()
         use_for_engine_cores()
         return super()._start_async_llm_engine(vllm_engine_args, vllm_engine_config, placement_group)

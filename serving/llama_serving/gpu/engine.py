@@ -9,6 +9,7 @@ from ray.llm._internal.serve.engines.vllm import vllm_engine as stock
 from vllm.v1.executor.abstract import Executor
 
 from llama_serving.engine.driver_address import export_driver_address
+from llama_serving.engine.replayed_grammar import configure_grammars
 from llama_serving.gpu.executor import GpuStagesExecutor
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class GpuStagesEngine(stock.VLLMEngine):  # type: ignore[misc]
         placement_group: "PlacementGroup",
     ) -> "EngineClient":
         use_stage_executor()
+        configure_grammars(vllm_engine_config)
         export_driver_address()
         return super()._start_async_llm_engine(vllm_engine_args, vllm_engine_config, placement_group)
 

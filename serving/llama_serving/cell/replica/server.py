@@ -24,9 +24,12 @@ from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
 from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
+from llama_serving.cell.replica.replay.frontend import install
+from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
 from llama_serving.cell.replica.served_routes import unmount_others
+from llama_serving.cell.replica.structured.admission import check_structured_answers
 from llama_serving.cell.replica.tool_requests import prepare_tool_requests
 from llama_serving.cell.replica.weight_swap import WeightSwap
 from llama_serving.cell.shared.config_errors import REFUSED, ConfigRefusedError, naming_refusals
@@ -96,11 +99,15 @@ class CellServer(LLMServer):  # type: ignore[misc]
             await self.engine.start()
 
     async def _build_app(self) -> FastAPI:
-        """Return vLLM's app behind the request gate, with the routes of users and the state route."""
+        """Return vLLM's app behind the request gate, with the routes of users, the state route and that of replays."""
+        assert self.engine is not None
         app: FastAPI = await self.__serve_build_asgi_app__()
         unmount_others(app)
         prepare_tool_requests(app.state, self._tools)
+        install(app.state, self.engine._engine_client)  # noqa: SLF001
+        check_structured_answers(app.state)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
+        _add_middleware_to_built_app(app, ReplayMiddleware)  # the last one added is the first one asked
         app.get(names.ROUTE_STATE)(self.state)
         return app
 

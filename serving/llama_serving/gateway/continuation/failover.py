@@ -13,8 +13,9 @@ import json
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.continuation.pure.chunk import ChunkError
+from llama_serving.gateway.continuation.pure.replay import ReplayTranscript, replay_body
 from llama_serving.gateway.continuation.pure.request import TEXT, next_body
-from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
+from llama_serving.gateway.continuation.pure.rewriter import EventRewriter, ending
 from llama_serving.gateway.continuation.pure.transcript import Transcript
 from llama_serving.gateway.continuation.stream import Stream
 from llama_serving.gateway.dispatcher import Dispatcher, QueueTimeoutError
@@ -30,6 +31,7 @@ from llama_serving.gateway.upstream.health_probe import PATH as MODELS
 
 # The engine's verdict on the request itself: another engine would give the same.
 _CLIENT_ERRORS = frozenset({400, 401, 403, 413, 422})
+_UNKNOWN_ROUTE = 404
 
 
 class StreamFailover:
@@ -80,7 +82,7 @@ class StreamFailover:
         await self._fail_over(stream, transcript, reason)
         return False
 
-    async def _fail_over(self, stream: Stream, transcript: Transcript, reason: str) -> None:
+    async def _fail_over(self, stream: Stream, transcript: Transcript | ReplayTranscript, reason: str) -> None:
         ticket = stream.ticket
         ticket.weights, ticket.tries.answer_begun = stream.weights, True
         fault = None if stream.moved else _fault_of(stream, reason)
@@ -104,14 +106,13 @@ class StreamFailover:
             stream.resume(reply, transcript, resumes_at=resumes_at)
             return
 
-    async def _request_rest(self, stream: Stream, transcript: Transcript, endpoint: Endpoint) -> Reply:
+    async def _request_rest(
+        self, stream: Stream, transcript: Transcript | ReplayTranscript, endpoint: Endpoint
+    ) -> Reply:
         """Request the rest of the answer; raises AttemptError, and ReadError when every group would refuse it."""
         pool = self._pools.of(endpoint.host, endpoint.port)
-        context_length = 0 if stream.continuable.max_tokens is not None else await self._context_length(endpoint)
-        body = next_body(
-            stream.continuable, prompt=transcript.prompt, ids=transcript.ids, context_length=context_length
-        )
-        head = request_head(stream.request, target=TEXT, request_id=stream.context.request_id, body_length=len(body))
+        target, body = await self._body_of_rest(stream, transcript, endpoint)
+        head = request_head(stream.request, target=target, request_id=stream.context.request_id, body_length=len(body))
         call = Call(head, body, True, self._config.first_byte_timeout, whole_event=True)
         stream.budget.bodies += len(body)
         try:
@@ -119,18 +120,30 @@ class StreamFailover:
         finally:
             stream.budget.bodies -= len(body)
         try:
-            self._check(stream, reply)
+            self._check(stream, reply, target=target)
         except BaseException:
             reply.end()
             raise
         return reply
 
-    def _check(self, stream: Stream, reply: Reply) -> None:
+    async def _body_of_rest(
+        self, stream: Stream, transcript: Transcript | ReplayTranscript, endpoint: Endpoint
+    ) -> tuple[str, bytes]:
+        if isinstance(transcript, ReplayTranscript):
+            return names.ROUTE_REPLAY, replay_body(stream.continuable, transcript)
+        context_length = 0 if stream.continuable.max_tokens is not None else await self._context_length(endpoint)
+        return TEXT, next_body(
+            stream.continuable, prompt=transcript.prompt, ids=transcript.ids, context_length=context_length
+        )
+
+    def _check(self, stream: Stream, reply: Reply, *, target: str) -> None:
         code = reply.message.code
         if code in _CLIENT_ERRORS:
             raise ReadError(f"it cannot be continued: the engine answered {code} to the request for its rest")
         weights = reply.message.headers.get(names.HEADER_WEIGHTS)
         fault = reply.fault()
+        if code == _UNKNOWN_ROUTE and target == names.ROUTE_REPLAY:  # no fault of a group that serves well
+            fault = AttemptFault(FaultKind.DIFFERS, "is of an older version, which replays no answers", code)
         if fault is None and (code != 200 or not reply.is_event_stream):
             fault = AttemptFault(FaultKind.STATUS, f"answered {code} to the request for the rest of an answer", code)
         if fault is None and stream.reported_weights and weights and weights != stream.reported_weights:
@@ -154,7 +167,9 @@ class StreamFailover:
         finally:
             reply.end()
 
-    def _record(self, stream: Stream, transcript: Transcript, *, fault: AttemptFault | None, reason: str) -> None:
+    def _record(
+        self, stream: Stream, transcript: Transcript | ReplayTranscript, *, fault: AttemptFault | None, reason: str
+    ) -> None:
         if fault is not None:
             self._metrics.faults[fault.kind] += 1
         context = stream.context
@@ -169,6 +184,6 @@ class StreamFailover:
 
 
 def _fault_of(stream: Stream, reason: str) -> AttemptFault:
-    if isinstance(stream.tap, Rewriter) and stream.tap.differs:
+    if isinstance(stream.tap, EventRewriter) and stream.tap.differs:
         return AttemptFault(FaultKind.DIFFERS, f"did not continue the answer as it had begun: {reason}")
     return AttemptFault(FaultKind.STREAM_BROKEN, f"broke off: {reason}")

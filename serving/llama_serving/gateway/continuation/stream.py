@@ -1,13 +1,17 @@
 """One continuable stream: its taps in turn, and the transcript of its answer."""
 
 import asyncio
+from collections.abc import Iterator
+from typing import TypeVar
 
 from aiohttp import web
 
 from llama_serving.config import names
 from llama_serving.gateway.continuation.pure import chunk
-from llama_serving.gateway.continuation.pure.chunk import ChunkError
+from llama_serving.gateway.continuation.pure.chunk import ChunkError, OtherFieldError
 from llama_serving.gateway.continuation.pure.recorder import Recorder, is_readable
+from llama_serving.gateway.continuation.pure.replay import ReplayTranscript
+from llama_serving.gateway.continuation.pure.replay_rewriter import ReplayRewriter
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.rewriter import Rewriter
 from llama_serving.gateway.continuation.pure.transcript import Transcript
@@ -18,8 +22,10 @@ from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.upstream.exchange import Reply
 
-# Parsing yields to other streams after so many events: some milliseconds.
-_EVENTS_AT_A_TIME = 500
+_T = TypeVar("_T", Transcript, ReplayTranscript)
+
+# Parsing yields to other streams after so many tokens: some milliseconds.
+_TOKENS_AT_A_TIME = 500
 
 
 class Stream:
@@ -49,8 +55,9 @@ class Stream:
         self.relay: Relay | None = None
         self.moved = False
         self._recorder = Recorder(budget, shows_ids=continuable.wants_ids)
-        self.tap: Recorder | Rewriter = self._recorder
-        self._transcript: Transcript | None = None
+        self._recorder.keep(len(continuable.kept))
+        self.tap: Recorder | Rewriter | ReplayRewriter = self._recorder
+        self._transcript: Transcript | ReplayTranscript | None = None
 
     @property
     def request(self) -> web.BaseRequest:
@@ -62,23 +69,26 @@ class Stream:
         """Number of tokens of the answer that the client has received."""
         return self._recorder.tokens if self._transcript is None else len(self._transcript.ids)
 
-    async def transcript(self) -> Transcript:
+    async def transcript(self) -> Transcript | ReplayTranscript:
         """Return what the client has of the answer; raises ChunkError when it cannot be continued."""
         if self._transcript is None:
-            transcript = self._new_transcript()
-            for number, event in enumerate(self._recorder.events(), 1):
-                transcript.take(chunk.read(event))
-                if number % _EVENTS_AT_A_TIME == 0:
+            transcript = None
+            for transcript in self._readings():
+                if len(transcript.ids) % _TOKENS_AT_A_TIME == 0:
                     await asyncio.sleep(0)
+            assert transcript is not None  # there is one even before the first event
             self._transcript = transcript
             self._recorder.drop()
         return self._transcript
 
-    def resume(self, reply: Reply, transcript: Transcript, *, resumes_at: int) -> None:
+    def resume(self, reply: Reply, transcript: Transcript | ReplayTranscript, *, resumes_at: int) -> None:
         """Switch to the engine that continues; ``resumes_at`` is the number of tokens that it continues after."""
         self.moved = False
         self.reply = reply
-        self.tap = Rewriter(transcript, self.continuable, resumes_at=resumes_at)
+        if isinstance(transcript, ReplayTranscript):
+            self.tap = ReplayRewriter(transcript, self.continuable)
+        else:
+            self.tap = Rewriter(transcript, self.continuable, resumes_at=resumes_at)
 
     def move(self) -> None:
         """Leave the present engine, if another can continue the answer."""
@@ -93,19 +103,31 @@ class Stream:
         """Release the memory."""
         self._recorder.forget()
 
-    def _new_transcript(self) -> Transcript:
+    def _readings(self) -> Iterator[Transcript | ReplayTranscript]:
+        """Read the recorded events; yield the transcript so far after each of them. Raises ChunkError."""
         if self._recorder.lost:
             raise ChunkError(self._recorder.lost)
-        return Transcript(held_back=self.continuable.held_back, shows_ids=self.continuable.wants_ids)
+        if not self.continuable.replayed:
+            try:
+                yield from self._read(Transcript(self.continuable.held_back, shows_ids=self.continuable.wants_ids))
+                return
+            except OtherFieldError:
+                pass  # the engine has a parser that the request did not ask for
+        yield from self._read(ReplayTranscript())
+
+    def _read(self, transcript: _T) -> Iterator[_T]:
+        yield transcript
+        for event in self._recorder.events():
+            transcript.take(chunk.read(event))
+            yield transcript
 
     def _can_move(self) -> bool:
         # An engine that works is left only if the stream is known to be continuable.
         if self._transcript is not None:
             return True
         try:
-            transcript = self._new_transcript()
-            for event in self._recorder.events():
-                transcript.take(chunk.read(event))
+            for _ in self._readings():
+                pass
         except ChunkError:
             return False
         return True

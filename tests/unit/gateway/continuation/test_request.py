@@ -10,6 +10,7 @@ from llama_serving.gateway.continuation.pure.request import (
     MAX_PARSED,
     NEUTRAL,
     PASSED,
+    REPLAYED,
     TEXT,
     ContinuableRequest,
     NotContinuableError,
@@ -54,15 +55,10 @@ def test_what_is_no_stream_of_ours_is_left_alone(path: str, body: bytes) -> None
     [
         ({"n": 2}, "'n' is not 1"),
         ({"best_of": 3}, "'best_of' is not 1"),
-        ({"logprobs": True}, "'logprobs' is not false"),
-        ({"logprobs": 0}, "'logprobs' is not false"),
-        ({"top_logprobs": 1}, "'top_logprobs' is not 0"),
         ({"prompt_logprobs": 0}, "the request has the field 'prompt_logprobs'"),
-        ({"tools": [{"type": "function"}]}, "'tools' is not []"),
-        ({"tool_choice": "auto"}, "'tool_choice' is not \"none\""),
-        ({"response_format": {"type": "json_object"}}, "'response_format' is not"),
-        ({"structured_outputs": {"regex": "a"}}, "the request has the field 'structured_outputs'"),
-        ({"guided_json": {}}, "the request has the field 'guided_json'"),
+        ({"thinking_token_budget": 5}, "the request has the field 'thinking_token_budget'"),
+        ({"vllm_xargs": {"a": 1}}, "the request has the field 'vllm_xargs'"),
+        ({"include_reasoning": False}, "'include_reasoning' is not true"),
         ({"echo": True}, "'echo' is not false"),
         ({"use_beam_search": True}, "'use_beam_search' is not false"),
         ({"prompt": ["a", "b"]}, "'prompt' is a list of prompts"),
@@ -79,6 +75,42 @@ def test_what_cannot_be_continued_is_named(more: dict[str, Any], why: str) -> No
     with pytest.raises(NotContinuableError) as raised:
         asked(**more)
     assert why in str(raised.value)
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"logprobs": True},
+        {"logprobs": 0},
+        {"top_logprobs": 1},
+        {"tools": [{"type": "function"}]},
+        {"tool_choice": "auto"},
+        {"response_format": {"type": "json_object"}},
+        {"structured_outputs": {"regex": "a"}},
+        {"guided_json": {}},
+        {"spaces_between_special_tokens": False},
+    ],
+)
+def test_what_is_continued_by_a_replay(path: str, more: dict[str, Any]) -> None:
+    shaping = {"request_id": "r", "add_special_tokens": False, "truncate_prompt_tokens": 5, "n": 1, "seed": None}
+    found = asked(path, **more, **shaping, temperature=0, parallel_tool_calls=False, max_tokens=9)
+    assert found.replayed
+    assert found.path == path
+    want = {**more, "temperature": 0, "parallel_tool_calls": False, "max_tokens": 9}
+    assert json.loads(found.kept) == {**want, "stream": True, "return_token_ids": True}
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_values_that_ask_for_no_more_than_text_need_no_replay(name: str) -> None:
+    assert not asked(**{name: REPLAYED[name]}).replayed
+    assert not asked(**{name: None}).replayed
+
+
+def test_only_chats_and_replays_keep_the_request() -> None:
+    """Any chat may meet an engine whose parser finds reasoning; a text has no parser."""
+    assert asked(TEXT, stop=["a"]).kept == b""
+    assert json.loads(asked(CHAT, stop=["a"]).kept) == {"stop": ["a"], "stream": True, "return_token_ids": True}
 
 
 @pytest.mark.parametrize("name", NEUTRAL)

@@ -27,18 +27,29 @@ CHOICES: Final = b'"choices":['
 _IDS = b'"token_ids":['
 _OWN_IDS = re.compile(rb'"token_ids":\[([0-9,]+)\]')
 _ALL_IDS = re.compile(rb'(?<=token_ids":)\[[0-9,]*\]')
+# With token ids asked for, a parser of tool calls or reasoning sends these where it holds text back.
+_EMPTY = b'"delta":{},"logprobs":null,"finish_reason":null'
+_EMPTY_EVENTS = re.compile(rb"data: [^\n]*" + re.escape(_EMPTY) + rb"[^\n]*\n\n")
 
 
 class ChunkError(Exception):
     """An event after which a stream cannot be continued; the message says why, as a clause."""
 
 
+class OtherFieldError(ChunkError):
+    """An event with more than text: a part of a tool call, or reasoning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One event. ``body`` is its JSON; empty for ``[DONE]``. ``usage`` alone: the event that counts tokens."""
+    """One event. ``body`` is its JSON; empty for ``[DONE]``. ``usage`` alone: the event that counts tokens.
+
+    ``text`` is the answer's, also that of a chat; ``delta`` what a chat's event has, text included.
+    """
 
     ids: tuple[int, ...] = ()
     text: str = ""
+    delta: Mapping[str, Any] = field(default_factory=dict)
     finish: str | None = None
     prompt: tuple[int, ...] = ()
     usage: Mapping[str, Any] | None = None
@@ -52,8 +63,13 @@ class Chunk:
 
 
 def without_ids(events: bytes) -> bytes:
-    """Return the events with null in place of all token ids."""
-    return _ALL_IDS.sub(b"null", events)
+    """Return whole events with null in place of all token ids, and without those that have nothing but ids."""
+    return _ALL_IDS.sub(b"null", without_empty(events))
+
+
+def without_empty(events: bytes) -> bytes:
+    """Return whole events without those that have neither text nor a part of a call."""
+    return _EMPTY_EVENTS.sub(b"", events) if _EMPTY in events else events
 
 
 def count_ids(events: bytes) -> int:
@@ -88,14 +104,16 @@ def read(event: bytes) -> Chunk:
 
 
 def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Chunk:
-    text = choice["text"] if "text" in choice else _text_of(choice["delta"])
+    delta = {} if "text" in choice else choice["delta"]
+    text = choice["text"] if "text" in choice else delta.get("content") or ""
     ids = choice.get("token_ids")
-    if ids is None and text:
+    if ids is None and (text or other_fields(delta)):
         raise ChunkError("its stream has text without token ids")
     prompt = choice.get("prompt_token_ids") or body.get("prompt_token_ids") or ()
     return Chunk(
         ids=tuple(ids or ()),
         text=text,
+        delta=delta,
         finish=choice.get("finish_reason"),
         prompt=tuple(prompt),
         usage=usage,
@@ -103,11 +121,9 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Mapp
     )
 
 
-def _text_of(delta: Mapping[str, Any]) -> str:
-    for name, value in delta.items():
-        if name not in ("role", "content") and value:
-            raise ChunkError(f"its stream has the field {name!r}")
-    return delta.get("content") or ""
+def other_fields(delta: Mapping[str, Any]) -> list[str]:
+    """Return the fields of a chat's event beside its text: reasoning, parts of tool calls."""
+    return [name for name, value in delta.items() if name not in ("role", "content") and value]
 
 
 def write(body: Mapping[str, Any]) -> bytes:

@@ -17,12 +17,14 @@ from llama_serving.gateway.continuation.pure.chunk import (
     PROMPT_IDS,
     count_ids,
     own_ids,
+    without_empty,
     without_ids,
 )
 
 #: Memory is reserved in steps, not per event.
 BLOCK = 8 << 10
 _NOTHING = b"no event begins so"
+_NO_MEMORY = "the gateway's memory for running streams is used up"
 
 
 class StreamMemory(Protocol):
@@ -51,6 +53,7 @@ class Recorder:
         self._prefix = _NOTHING  # what all events begin with
         self._recorded = bytearray()
         self._reserved = 0
+        self._beside = 0
         self._rest = b""
 
     def take(self, piece: bytes) -> bytes:
@@ -67,7 +70,7 @@ class Recorder:
         if end - start > len(b"[]"):
             self.tokens += piece.count(b",", start, end) + 1
         # Half the cost of the regular expression for any events.
-        return piece if self._shows_ids else piece[:start] + b"null" + piece[end:]
+        return piece if self._shows_ids else without_empty(piece[:start] + b"null" + piece[end:])
 
     def _take_any(self, piece: bytes) -> bytes:
         if self._rest or not piece.endswith(END):
@@ -88,6 +91,14 @@ class Recorder:
         for event in bytes(self._recorded).split(END):
             if event:
                 yield self._prefix + event if event.startswith(CHOICES) else event
+
+    def keep(self, size: int) -> None:
+        """Reserve memory for ``size`` bytes that are kept beside the events, as long as the stream runs."""
+        if self._memory.reserve(size):
+            self._reserved += size
+            self._beside += size
+        else:
+            self.forget(_NO_MEMORY)
 
     def drop(self) -> None:
         """Drop the bytes; their memory stays reserved, for the transcript made of them."""
@@ -116,11 +127,11 @@ class Recorder:
         return b"".join(whole)
 
     def _record(self, piece: bytes) -> None:
-        more = len(self._recorded) + len(piece) - self._reserved
+        more = self._beside + len(self._recorded) + len(piece) - self._reserved
         if more > 0:
             more = max(more, BLOCK)
             if not self._memory.reserve(more):
-                self.forget("the gateway's memory for running streams is used up")
+                self.forget(_NO_MEMORY)
                 return
             self._reserved += more
         self._recorded += piece

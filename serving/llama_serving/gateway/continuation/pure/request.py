@@ -4,7 +4,8 @@ A stream is continuable only if every field of the request's body is
 
 - one that shapes the prompt (its token ids are known from the first engine, so it is not needed again),
 - one that is forwarded as it is (``PASSED``),
-- one that is counted here (``max_tokens`` and the like), or
+- one that is counted here (``max_tokens`` and the like),
+- one whose answer has to be replayed (``REPLAYED``), or
 - one with the value that requests nothing (``NEUTRAL``), or null.
 
 Any other field, also one of a later engine, leaves the request unchanged and makes its stream not continuable.
@@ -49,43 +50,57 @@ PASSED: Final = frozenset(
         "watermarking",
     }
 )
-#: Used when the prompt was made, or without effect in the engine.
-_DONE = frozenset(
+#: Used when the prompt was made: not needed again.
+_OF_PROMPT = frozenset(
     {
         "add_generation_prompt",
         "add_special_tokens",
         "chat_template",
-        "chat_template_kwargs",
         "continue_final_message",
         "documents",
         "messages",
-        "metadata",
-        "parallel_tool_calls",
         "prompt",
-        "request_id",
-        "service_tier",
-        "store",
         "truncate_prompt_tokens",
         "truncation_side",
-        "user",
     }
 )
+#: Used when the prompt was made, or without effect in the engine.
+_DONE = _OF_PROMPT | {
+    "chat_template_kwargs",
+    "metadata",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "request_id",
+    "service_tier",
+    "store",
+    "user",
+}
 _COUNTED = frozenset(
     {"max_completion_tokens", "max_tokens", "min_tokens", "return_token_ids", "stream", "stream_options"}
 )
+#: Give an answer that goes through a grammar or a parser, or events with more than text: it is replayed. The values are
+#: those that ask for nothing.
+REPLAYED: Final[Mapping[str, object]] = {
+    "guided_choice": None,
+    "guided_grammar": None,
+    "guided_json": None,
+    "guided_regex": None,
+    "logprobs": False,
+    "response_format": {"type": "text"},
+    "return_tokens_as_token_ids": False,
+    "spaces_between_special_tokens": True,
+    "structured_outputs": None,
+    "tool_choice": "none",
+    "tools": [],
+    "top_logprobs": 0,
+}
 #: Request nothing with this value, and something that cannot be continued with any other.
 NEUTRAL: Final[Mapping[str, object]] = {
     "best_of": 1,
     "echo": False,
     "include_reasoning": True,
     "length_penalty": 1.0,
-    "logprobs": False,
     "n": 1,
-    "response_format": {"type": "text"},
-    "spaces_between_special_tokens": True,
-    "tool_choice": "none",
-    "tools": [],
-    "top_logprobs": 0,
     "use_beam_search": False,
 }
 _DEFAULT_MAX_TOKENS = 16  # of /v1/completions; a chat goes on until the context is full
@@ -97,15 +112,24 @@ class ContinuableRequest:
 
     ``held_back``: characters that the engine holds back because they could begin a stop string.
     ``max_tokens``: None if the context length is the limit. ``wants_ids``: the client itself asked for token ids.
+    ``replayed``: the answer is continued by a replay, whatever its events have. ``kept``: the request without what made
+    its prompt, as JSON; empty where no replay can be needed.
     """
 
     chat: bool
+    replayed: bool
+    kept: bytes
     params: Mapping[str, Any]
     max_tokens: int | None
     min_tokens: int
     held_back: int
     wants_ids: bool
     stream_options: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """The route of the request."""
+        return CHAT if self.chat else TEXT
 
     @property
     def wants_usage(self) -> bool:
@@ -172,14 +196,24 @@ def next_body(request: ContinuableRequest, *, prompt: Iterable[int], ids: Sequen
 
 
 def _check(name: str, value: object) -> None:
-    if name in PASSED or name in _DONE or name in _COUNTED:
+    if name in PASSED or name in _DONE or name in _COUNTED or name in REPLAYED:
         return
     neutral = NEUTRAL.get(name)
     if neutral is None:
         raise NotContinuableError(f"the request has the field {name!r}")
-    # 0 log-probabilities are more than none, so False and 0 differ here.
-    if type(value) is not type(neutral) or value != neutral:
+    if not _is_same(value, neutral):
         raise NotContinuableError(f"{name!r} is not {json.dumps(neutral)}")
+
+
+def _is_same(value: object, neutral: object) -> bool:
+    # 0 log-probabilities are more than none, so False and 0 differ here.
+    return type(value) is type(neutral) and value == neutral
+
+
+def _kept(given: Mapping[str, Any]) -> bytes:
+    dropped = _OF_PROMPT | NEUTRAL.keys() | {"request_id"}
+    asked = {name: value for name, value in given.items() if name not in dropped}
+    return json.dumps(asked | {"return_token_ids": True}, separators=(",", ":")).encode()
 
 
 def _check_prompt(given: Mapping[str, Any]) -> None:
@@ -204,8 +238,12 @@ def _continuable(given: Mapping[str, Any], *, chat: bool) -> ContinuableRequest:
     minimum = given.get("min_tokens", 0)
     if not _is_count(minimum) or not (limit is None or _is_count(limit)) or not isinstance(options, dict):
         raise NotContinuableError("a token limit is not a number")
+    replayed = any(name in REPLAYED and not _is_same(value, REPLAYED[name]) for name, value in given.items())
     return ContinuableRequest(
         chat=chat,
+        replayed=replayed,
+        # An engine with a parser of reasoning or of tool calls uses it for chats that ask for neither.
+        kept=_kept(given) if chat or replayed else b"",
         params={name: value for name, value in given.items() if name in PASSED},
         max_tokens=limit,
         min_tokens=minimum,

@@ -8,23 +8,22 @@ from typing import Any
 
 from llama_serving.gateway.continuation.pure.chunk import DONE as DONE_EVENT
 from llama_serving.gateway.continuation.pure.chunk import END, ERROR, Chunk, ChunkError, read, write
+from llama_serving.gateway.continuation.pure.replay import ReplayTranscript
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.transcript import Transcript
 
 
-class Rewriter:
-    """One continuation, after ``resumes_at`` tokens of the answer.
+class EventRewriter:
+    """One continuation, whose events are read and written anew.
 
     ``failure`` and ``done`` as in Recorder; ``differs``: it failed because its text or tokens differ from the answer's.
     """
 
-    def __init__(self, transcript: Transcript, request: ContinuableRequest, *, resumes_at: int) -> None:
+    def __init__(self, request: ContinuableRequest) -> None:
         self.failure = ""
         self.done = False
         self.differs = False
-        self._transcript = transcript
         self._request = request
-        self._resumes_at = resumes_at
         self._rest = b""
 
     def take(self, piece: bytes) -> bytes:
@@ -49,21 +48,34 @@ class Rewriter:
         if chunk.done:
             self.done = True
             return DONE_EVENT
-        return self._chunk(chunk)
-
-    def _chunk(self, chunk: Chunk) -> bytes:
         try:
-            text, ids = self._transcript.take(chunk)
+            return self._chunk(chunk)
         except ChunkError as error:
             self.differs = True
             return self._fail(str(error))
-        if not (text or ids or chunk.finish or chunk.is_count):
-            return b""
-        return write(self._body(chunk, text, ids))
 
     def _fail(self, why: str) -> bytes:
         self.failure = why
         return b""
+
+    def _chunk(self, chunk: Chunk) -> bytes:
+        """Return the event for the client; raises ChunkError when it does not continue the answer."""
+        raise NotImplementedError
+
+
+class Rewriter(EventRewriter):
+    """A continuation whose text begins after ``resumes_at`` tokens of the answer."""
+
+    def __init__(self, transcript: Transcript, request: ContinuableRequest, *, resumes_at: int) -> None:
+        super().__init__(request)
+        self._transcript = transcript
+        self._resumes_at = resumes_at
+
+    def _chunk(self, chunk: Chunk) -> bytes:
+        text, ids = self._transcript.take(chunk)
+        if not (text or ids or chunk.finish or chunk.is_count):
+            return b""
+        return write(self._body(chunk, text, ids))
 
     def _body(self, chunk: Chunk, text: str, ids: tuple[int, ...]) -> dict[str, Any]:
         body = {**chunk.body, **self._transcript.identity}
@@ -85,7 +97,7 @@ class Rewriter:
         return {**made, "token_ids": shown}
 
 
-def ending(transcript: Transcript, request: ContinuableRequest) -> bytes:
+def ending(transcript: "Transcript | ReplayTranscript", request: ContinuableRequest) -> bytes:
     """Return the events that an answer lacks whose last token the client has."""
     events = b""
     if request.wants_usage and not transcript.counted:

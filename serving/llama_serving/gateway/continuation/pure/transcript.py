@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llama_serving.gateway.continuation.pure.chunk import Chunk, ChunkError
+from llama_serving.gateway.continuation.pure.chunk import Chunk, ChunkError, OtherFieldError, other_fields
 
 _IDENTITY = ("id", "object", "created", "model")
 
@@ -71,6 +71,8 @@ class Transcript:
 
         Raises ChunkError when the event differs from what the client already has.
         """
+        if fields := other_fields(chunk.delta):
+            raise OtherFieldError(f"its stream has the field {fields[0]!r}")
         text, ids = self._new(chunk)
         self._sent += len(chunk.text)
         self._length += len(text)

@@ -1,0 +1,1 @@
+"""What a grammar costs: ``python -m benchmarks.structured MODEL``."""
