@@ -14,6 +14,7 @@ from aiohttp.http import HttpVersion11
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
+from llama_serving.gateway.adapters.known_models import KnownModels, ModelRefusedError
 from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
@@ -57,6 +58,7 @@ class RequestHandler:
         pools: ConnectionPools,
         metrics: Metrics,
         state: ServerState,
+        known: KnownModels,
         access_log: bool = False,
     ) -> None:
         self._idle_timeout = config.idle_timeout
@@ -66,12 +68,12 @@ class RequestHandler:
         self._state = state
         self._access_log = access_log
         self._budget = MemoryBudget(min(config.max_held, body_budget(memory_limit())))
-        self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload)
+        self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload, known=known)
         self._attempts = Attempts(dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._failover = StreamFailover(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._cors = CorsPolicy(config.cors_origins)
         self._edge = Edge(self._cors, state)
-        self._models = ModelsList(config.served_names)
+        self._models = ModelsList(known)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -114,8 +116,8 @@ class RequestHandler:
             if target is None:
                 return await self._reject(context, 404, f"only {PREFIX} is served here", code="not_found")
             return await self._route_or_list(context, target)
-        except BodyRefusedError as error:
-            return await self._reject(context, error.status, str(error), code=error.code)
+        except (BodyRefusedError, ModelRefusedError) as error:
+            return await self._reject(context, error.status, str(error), code=error.code, param=error.param)
         except QueueFullError as error:
             context.outcome = "rejected_full"
             return await self._reject(context, 429, str(error), code="queue_full", retry_after=error.retry_after)
@@ -129,7 +131,7 @@ class RequestHandler:
 
     def _without_group(self, request: web.BaseRequest) -> web.Response | None:
         answer = self._edge.answer(request)
-        return self._models.one(request) if answer is None else answer
+        return self._models.alone(request) if answer is None else answer
 
     async def _route_or_list(self, context: RequestContext, target: str) -> web.StreamResponse:
         """Route a request; where the list of models would have to wait for a group, answer with the one known."""
@@ -145,7 +147,7 @@ class RequestHandler:
     async def _route(
         self, context: RequestContext, call: Call, continuable: ContinuableRequest | None
     ) -> web.StreamResponse:
-        ticket = self._dispatcher.admit(context.size)
+        ticket = self._dispatcher.admit(context.size, adapter=context.adapter)
         if context.wants_stream and self._keep_alive:
             context.keep_alive = self._keep_alive_of(context, ticket)
         try:
@@ -204,7 +206,14 @@ class RequestHandler:
         return disconnect(context.request, abort=context.request.version < HttpVersion11)
 
     async def _reject(
-        self, context: RequestContext, status: int, message: str, *, code: str, retry_after: int | None = None
+        self,
+        context: RequestContext,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        retry_after: int | None = None,
+        param: str | None = None,
     ) -> web.StreamResponse:
         context.reason = message
         kept = await _begun(context)
@@ -214,7 +223,8 @@ class RequestHandler:
                 return await kept.fail(status, message, code=code)
             except ClientDisconnectedError as error:
                 return _disconnected(context, error)
-        return self._sign(context, error_response(status, message, code=code, retry_after=retry_after))
+        refusal = error_response(status, message, code=code, retry_after=retry_after, param=param)
+        return self._sign(context, refusal)
 
     def _keep_alive_of(self, context: RequestContext, ticket: Ticket) -> SseKeepAlive:
         return SseKeepAlive(

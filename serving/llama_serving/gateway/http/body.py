@@ -1,6 +1,7 @@
 """Request bodies are read whole, because a retry sends them again. So their size is bounded, each and in total."""
 
 import asyncio
+from typing import Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -9,7 +10,9 @@ from llama_serving.gateway.http.memory_budget import MemoryBudget
 
 
 class BodyRefusedError(Exception):
-    """The body is rejected; ``status`` and ``code`` for the client."""
+    """The body is rejected; ``status``, ``code`` and ``param`` for the client."""
+
+    param: Final = None
 
     def __init__(self, status: int, message: str, *, code: str) -> None:
         super().__init__(message)

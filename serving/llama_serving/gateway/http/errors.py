@@ -21,8 +21,10 @@ def error_event(message: str, *, code: str) -> bytes:
     return b"data: " + error_body(message, kind="server_error", code=code) + b"\n\n"
 
 
-def error_response(status: int, message: str, *, code: str, retry_after: int | None = None) -> web.Response:
-    """Return an error of the gateway itself."""
+def error_response(
+    status: int, message: str, *, code: str, retry_after: int | None = None, param: str | None = None
+) -> web.Response:
+    """Return an error of the gateway itself; ``param`` is what of the request was wrong."""
     headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-    body = error_body(message, kind=error_kind(status), code=code)
+    body = error_body(message, kind=error_kind(status), code=code, param=param)
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)

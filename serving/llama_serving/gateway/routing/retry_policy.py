@@ -8,7 +8,9 @@ Until the first byte of an answer has left for the client, a request may be retr
 - after 502, 503 and 504, up to ``max_retries``: they come from the servers in front of the engine;
 - after 500, ``MAX_INTERNAL`` times: either the engine is dying or the request is at fault, and the retry shows which;
 - never after any other status: that is the engine's answer;
-- never after a read timeout: it is as long as the longest answer, and the request may be the cause.
+- never after a read timeout: it is as long as the longest answer, and the request may be the cause;
+- always, and uncounted, after an engine said that it has not the adapter of the request: that is news about where the
+  adapter is, no failure. The router does not ask it again for some time, and the queue's time-out ends the request.
 
 A stream that broke after its first byte is not retried but continued, up to ``max_retries`` alone: engines are known
 to answer it, so the lower limits for requests that may themselves be the cause do not apply.
@@ -34,6 +36,7 @@ class FaultKind(StrEnum):
     READ_TIMEOUT = "read_timeout"  # no first byte within first_byte_timeout
     STREAM_BROKEN = "stream_broken"  # a stream ended before its answer did
     DIFFERS = "differs"  # a continuation did not repeat what the client has already
+    ADAPTER_ABSENT = "adapter_absent"  # the engine has not the adapter that it was asked for, or has another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class AttemptFault:
 
     @property
     def blames_backend(self) -> bool:
-        """Whether it says anything about the backend: with sampling, answers may differ by chance."""
-        return self.kind is not FaultKind.DIFFERS
+        """Whether it says that the backend is at fault: with sampling, answers may differ by chance."""
+        return self.kind not in (FaultKind.DIFFERS, FaultKind.ADAPTER_ABSENT)
 
 
 @dataclass(slots=True)
@@ -66,6 +69,8 @@ class Tries:
 
     def may_retry(self, fault: AttemptFault, max_retries: int) -> bool:
         """Return whether the request is retried after ``fault``, and count that retry."""
+        if fault.kind is FaultKind.ADAPTER_ABSENT:
+            return True
         if self.retries >= max_retries or not self._within_own_limit(fault):
             return False
         self.retries += 1
@@ -77,7 +82,7 @@ class Tries:
         if self.answer_begun:
             return fault.kind is not FaultKind.READ_TIMEOUT
         match fault.kind:
-            case FaultKind.CONNECT | FaultKind.STREAM_BROKEN | FaultKind.DIFFERS:
+            case FaultKind.CONNECT | FaultKind.STREAM_BROKEN | FaultKind.DIFFERS | FaultKind.ADAPTER_ABSENT:
                 return True
             case FaultKind.RESET | FaultKind.PROTOCOL_ERROR:
                 return self.kills + 1 < MAX_KILLS
