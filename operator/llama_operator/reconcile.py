@@ -33,6 +33,7 @@ from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsed_pods
 from llama_operator.observe.weights import weights_views
+from llama_operator.plan.adapters.steps import served_models
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
@@ -205,7 +206,8 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
         return Outcome()
     # The budget against evictions follows the number of groups that was decided.
     spec = snapshot.spec.model_copy(update={"replicas": decided.replicas})
-    context = Context(snapshot.key, snapshot.uid, spec, state.settings)
+    models = served_models(state, base=spec.model.name_in_api(snapshot.key.name))
+    context = Context(snapshot.key, snapshot.uid, spec, state.settings, models)
     due = changes(decided, state, context)
     await _rehearse(decided, state, context, edges=edges)
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)

@@ -73,7 +73,6 @@ class ServedAdapter(Frozen):
 
     name: str = Field(min_length=1, max_length=253, description="its name in the OpenAI API")
     parent: str = Field(max_length=253, description="name in the OpenAI API of the base that it is for")
-    served: bool = Field(default=False, description="some group has answered with it")
     refused: str = Field(
         default="", max_length=2048, description="why none can answer with it, as a clause; empty: none has refused it"
     )

@@ -11,6 +11,8 @@ from itertools import groupby
 
 from llama_operator.api import LlamaDeploymentSpec, ModelSpec, content_of
 from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.plan.adapters.seats import held_adapters
+from llama_operator.plan.adapters.specified import SpecAdapter
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.verification import Criteria, Verdict, judge
@@ -31,6 +33,7 @@ class PlanState:
     groups: tuple[Group, ...]
     weights: Mapping[str, WeightsView]  # by the hash of what names them: see ``weights_of``
     artifacts: Mapping[str, WeightsArtifact]  # by digest, what a group can be told to serve
+    adapters: tuple[SpecAdapter, ...] = ()  # that the spec names, in its order
     replicas: int | None = None  # groups that autoscaling decided on; None: as many as the spec says
 
     @cached_property
@@ -50,6 +53,11 @@ class PlanState:
     def model_weights(self) -> WeightsView | None:
         """The LlamaWeights of the spec's model; None while nobody has made them."""
         return self.weights_of(self.spec.model)
+
+    @cached_property
+    def held_adapters(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the adapters that each group shall hold, by the group's name."""
+        return held_adapters(self.adapters, self.groups, self.snapshot)
 
     @property
     def stable_digest(self) -> str:

@@ -1,0 +1,149 @@
+"""The next step of one group with its adapters: what it is told to have, and which of them gateways may use.
+
+The order of every change, derived at each pass from what is seen:
+
+    add      desired state -> staged, loaded, verified in the group -> announced
+    change   desired state with the new digest, one group at a time -> verified beside the old one, which answers until
+             then -> announced under the new id. A group that refuses it keeps the old one, and no other group gets it
+    leave    not announced any more -> seen by the operator -> no request of the gateways there -> desired state without
+
+So gateways never send where an adapter is not, no request is answered by other bytes than those announced, and a name
+that was served stays served. A request that comes between two of these steps is refused by the engine, which knows the
+id that the gateway expects, and the gateway asks another group.
+
+A group that starts, or comes back from a weight swap, opens its gate once each adapter that it shall hold is ready or
+refused. A gate that is open is not closed for adapters.
+"""
+
+import json
+from collections.abc import Iterator
+
+from llama_operator.plan.actions import SetAdapters
+from llama_operator.plan.adapters.seats import adapter_rooms, announced, in_flight_on
+from llama_operator.plan.adapters.specified import SpecAdapter
+from llama_operator.plan.groups.group import Group
+from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.sentences import adapters as sentences
+from llama_serving.config.desired import WantedAdapter
+from llama_serving.config.gateway import MOST_ADAPTERS, ServedAdapter, ServedModels
+from llama_serving.config.state import AdapterProgress
+
+
+def adapters_of_group(group: Group, state: PlanState) -> tuple[WantedAdapter, ...]:
+    """Return the adapters that the group is told to have: ``DesiredState.adapters``."""
+    room = adapter_rooms(state.snapshot).get(group.id.name, 0) if state.adapters else 0
+    if not room:
+        return ()
+    kept = state.held_adapters.get(group.id.name, ())
+    told = {one.name for one in group.state.adapters} if group.state else set()
+    leaving = [one for one in state.adapters if one.name in told - set(kept) and _is_used(one.name, group, state)]
+    stays = [one for one in state.adapters if one.name in kept and one.name in told]
+    comes = [one for one in state.adapters if one.name in kept and one.name not in told]
+    fits = [*stays, *leaving, *comes][: max(room, len(stays) + len(leaving))]
+    found = (_version(one, group, state) for one in state.adapters if one in fits)
+    return tuple(one for one in found if one is not None)
+
+
+def adapter_note(group: Group, state: PlanState) -> SetAdapters | None:
+    """Return the change of the leader's annotation, if there is one to be made."""
+    leader = group.leader
+    if leader is None or not leader.alive or group.state is None:
+        return None
+    if not (state.adapters or leader.adapters):
+        return None
+    found = announced_adapters(group, state)
+    if found == announced(leader.adapters):
+        return None
+    text = json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""
+    return SetAdapters(leader.name, leader.uid, text)
+
+
+def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
+    """Return the adapters that gateways may use on this group: ids by name."""
+    leader = group.leader
+    before = announced(leader.adapters) if leader else {}
+    kept = state.held_adapters.get(group.id.name, ())
+    found = {}
+    for one in state.adapters:
+        version = _version(one, group, state) if one.name in kept else None
+        if version is None:
+            continue
+        if _is_ready(version, group):
+            found[one.name] = version.adapter.id
+        elif group.in_rotation and before.get(one.name, version.adapter.id) != version.adapter.id:
+            found[one.name] = before[one.name]  # the old one answers until the new one is verified
+    return found
+
+
+def start_waits_for(group: Group, state: PlanState) -> str:
+    """Say which adapters the group must have before its first request; empty when it has them, or refused them."""
+    held = state.held_adapters.get(group.id.name, ())
+    wanted = [one.wanted for one in state.adapters if one.name in held and one.wanted]
+    late = [one for one in wanted if not _has_ended(one, group)]
+    if not late:
+        return ""
+    first = _progress(late[0], group)
+    doing = first.message or first.outcome if first else ""
+    return sentences.start_waits(
+        group.id.ordinal, ready=len(wanted) - len(late), of=len(wanted), name=late[0].adapter.name, doing=doing
+    )
+
+
+def served_models(state: PlanState, *, base: str) -> ServedModels | None:
+    """Return what gateways are told of the names that exist; None where the spec names no adapter."""
+    if not state.adapters:
+        return None
+    adapters = tuple(ServedAdapter(name=one.name, parent=base, refused=one.refused[:2048]) for one in state.adapters)
+    adapters = adapters[:MOST_ADAPTERS]
+    return ServedModels(adapters=adapters, max_model_len=state.spec.context_length)
+
+
+def _version(one: SpecAdapter, group: Group, state: PlanState) -> WantedAdapter | None:
+    """Return what a name is to mean on this group: its new version only when it is the group's turn."""
+    new, old = one.wanted, one.former
+    if new is None or old is None or new.adapter.digest == old.adapter.digest:
+        return new
+    return new if _may_change(new, group, state) else old
+
+
+def _may_change(new: WantedAdapter, group: Group, state: PlanState) -> bool:
+    """Return whether a group may get a new version: the first one at once, the others once one answers with it."""
+    holders = [other for other in state.groups if new.adapter.name in state.held_adapters.get(other.id.name, ())]
+    if any(_is_refused(new, other) for other in holders):
+        return False
+    ready = [other for other in holders if _is_ready(new, other)]
+    first = next(iter(holders), None)
+    return group in ready or group is first or any(other.serving for other in ready)
+
+
+def _is_used(name: str, group: Group, state: PlanState) -> bool:
+    """Return whether gateways may still send requests for an adapter to this group, or have some there."""
+    leader = group.leader
+    if leader is None:
+        return False
+    return name in announced(leader.adapters) or in_flight_on(leader.name, state.snapshot).get(name, 0) > 0
+
+
+def _progress(wanted: WantedAdapter, group: Group) -> AdapterProgress | None:
+    return next(_progresses(wanted, group), None)
+
+
+def _progresses(wanted: WantedAdapter, group: Group) -> Iterator[AdapterProgress]:
+    for one in group.state.adapters if group.state else ():
+        if (one.name, one.digest) == (wanted.adapter.name, wanted.adapter.digest):
+            yield one
+
+
+def _is_ready(wanted: WantedAdapter, group: Group) -> bool:
+    """Return whether the group answers with it, verified on the base that it has now."""
+    found = _progress(wanted, group)
+    return found is not None and found.outcome == "ready" and found.base in ("", group.target_digest, group.weights)
+
+
+def _is_refused(wanted: WantedAdapter, group: Group) -> bool:
+    found = _progress(wanted, group)
+    return found is not None and found.outcome == "refused"
+
+
+def _has_ended(wanted: WantedAdapter, group: Group) -> bool:
+    return _is_ready(wanted, group) or _is_refused(wanted, group)
