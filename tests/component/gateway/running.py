@@ -98,11 +98,12 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(*endpoints: Endpoint, models: Path | None = None, **config: Any) -> AsyncIterator[Gateway]:
+async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]:
     """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet.
 
-    ``models``: its file with the names of models.
+    ``models`` among the settings is its file with the names of models.
     """
+    models: Path | None = config.pop("models", None)
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
     server = GatewayServer(GatewayConfig.model_validate(given), discovery, models=models)

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -226,8 +227,9 @@ async def test_a_long_body_that_cannot_be_told_is_refused(tmp_path: Path) -> Non
     long = " " * (5 << 20)
     async with upstreams(a), gateway(models=models(tmp_path, "style")) as running:
         running.know(a.endpoint("a", style="s@1"))
-        fine = await running.request("/v1/embeddings", data=json.dumps({"model": "style", "input": long}).encode())
+        body = json.dumps({"model": "style", "input": long}).encode()
+        fine = await running.request("/v1/embeddings", data=io.BytesIO(body))
         assert by(fine) == "s@1"
         twice = {"metadata": {"model": "x"}, "model": "style", "input": long}
-        refused = await running.request("/v1/embeddings", data=json.dumps(twice).encode())
+        refused = await running.request("/v1/embeddings", data=io.BytesIO(json.dumps(twice).encode()))
         assert (refused.status, refused.error["code"]) == (400, "bad_request")

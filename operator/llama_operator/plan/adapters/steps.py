@@ -107,13 +107,17 @@ def _version(one: SpecAdapter, group: Group, state: PlanState) -> WantedAdapter 
 
 
 def _may_change(new: WantedAdapter, group: Group, state: PlanState) -> bool:
-    """Return whether a group may get a new version: the first one at once, the others once one answers with it."""
+    """Return whether a group may get a new version: the first one at once, the others once one answers with it.
+
+    One that refused it is not told otherwise: the old one answers there as before, and that it refused stays seen.
+    """
+    if _has_ended(new, group):
+        return True
     holders = [other for other in state.groups if new.adapter.name in state.held_adapters.get(other.id.name, ())]
     if any(_is_refused(new, other) for other in holders):
         return False
-    ready = [other for other in holders if _is_ready(new, other)]
     first = next(iter(holders), None)
-    return group in ready or group is first or any(other.serving for other in ready)
+    return group is first or any(other.serving and _is_ready(new, other) for other in holders)
 
 
 def _is_used(name: str, group: Group, state: PlanState) -> bool:

@@ -8,9 +8,10 @@ Until the first byte of an answer has left for the client, a request may be retr
 - after 502, 503 and 504, up to ``max_retries``: they come from the servers in front of the engine;
 - after 500, ``MAX_INTERNAL`` times: either the engine is dying or the request is at fault, and the retry shows which;
 - never after any other status: that is the engine's answer;
-- never after a read timeout: it is as long as the longest answer, and the request may be the cause;
-- always, and uncounted, after an engine said that it has not the adapter of the request: that is news about where the
-  adapter is, no failure. The router does not ask it again for some time, and the queue's time-out ends the request.
+- never after a read timeout: it is as long as the longest answer, and the request may be the cause.
+
+After an engine has said that it has not the adapter of a request nothing is counted: that is news about where the
+adapter is, no failure. The router (router.py) does not ask it again for some time, and the queue's time-out ends it.
 
 A stream that broke after its first byte is not retried but continued, up to ``max_retries`` alone: engines are known
 to answer it, so the lower limits for requests that may themselves be the cause do not apply.
@@ -69,8 +70,6 @@ class Tries:
 
     def may_retry(self, fault: AttemptFault, max_retries: int) -> bool:
         """Return whether the request is retried after ``fault``, and count that retry."""
-        if fault.kind is FaultKind.ADAPTER_ABSENT:
-            return True
         if self.retries >= max_retries or not self._within_own_limit(fault):
             return False
         self.retries += 1

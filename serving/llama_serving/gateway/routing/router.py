@@ -112,6 +112,8 @@ class Router:
             backend.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
         if fault.kind is FaultKind.ADAPTER_ABSENT and ticket.adapter is not None:
             backend.absent[ticket.adapter] = now + ABSENT_PAUSE
+            ticket.last_fault = f"group {backend.endpoint.name} {fault.detail}"
+            return True
         ticket.note_fault(backend, fault)
         return ticket.tries.may_retry(fault, self.limits.max_retries)
 
