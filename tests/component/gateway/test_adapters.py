@@ -70,7 +70,7 @@ def by(got: Answer) -> str:
 
 def same(upstream: Upstream, name: str, **adapters: str) -> Endpoint:
     """A group with the weights of all others."""
-    return dataclasses.replace(upstream.endpoint(name, **adapters), weights="w")
+    return dataclasses.replace(upstream.endpoint(name), weights="w", adapters=adapters)
 
 
 async def test_each_name_is_answered_by_its_adapter(tmp_path: Path) -> None:

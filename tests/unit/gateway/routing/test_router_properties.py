@@ -1,6 +1,7 @@
 """Whatever happens, in whatever order: the rules of the router hold after every step."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -182,7 +183,10 @@ class RouterMachine(RuleBasedStateMachine):
             assert not backend.health.ejected or backend.health.probe_at is not None
 
     def update(self, states: dict[str, State]) -> None:
-        endpoints = [endpoint(name, ready=one[0], weights=one[1], **one[2]) for name, one in states.items()]
+        endpoints = [
+            replace(endpoint(name, ready=ready, weights=weights), adapters=adapters)
+            for name, (ready, weights, adapters) in states.items()
+        ]
         self.check_order(self.router.update(endpoints, self.now))
 
     def end(self, ticket: Ticket) -> None:

@@ -224,7 +224,7 @@ class Watched:
         assert said.keys() <= group.serves.keys(), "announced where nothing answers"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_at_every_moment_names_keep_answering_with_what_was_announced(data: st.DataObject) -> None:
     """Specs follow each other while passes and engines go on in any order."""

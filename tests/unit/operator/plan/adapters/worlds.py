@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from llama_operator.observe.deployment import Snapshot
@@ -120,13 +121,19 @@ def seen(
             answer = cell(group=one.ordinal, stage=number, adapters=one.progress() if number == 0 else ())
             cells[f"chat-{NEW}-{one.ordinal}-{number}"] = answer
     files = tuple(room_file(one.ordinal, one.room) for one in groups)
-    found: Snapshot = replace(
-        world(*pods, replicas=len(groups)),
+    found = replace(
+        _deployment(len(groups)),
+        pods=tuple(pods),
         cells=cells,
         children=(gateway_deployment(), *files),
         loads={f"gateway-{number}": one for number, one in enumerate(loads)},
     )
     return replace(state_of(found), adapters=adapters)
+
+
+@lru_cache(maxsize=8)  # a history has hundreds of passes
+def _deployment(replicas: int) -> Snapshot:
+    return world(replicas=replicas)
 
 
 def one_pass(groups: Iterable[FakeGroup], adapters: tuple[SpecAdapter, ...], loads: Iterable[GatewayLoad] = ()) -> None:
