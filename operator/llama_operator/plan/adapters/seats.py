@@ -9,7 +9,7 @@ from math import inf
 from pydantic import ValidationError
 
 from llama_operator.observe.deployment import Snapshot
-from llama_operator.plan.adapters.placement import AdapterSeat, AdapterTraffic, place
+from llama_operator.plan.adapters.residency import AdapterSeat, AdapterTraffic, place
 from llama_operator.plan.adapters.specified import SpecAdapter
 from llama_operator.plan.groups.group import Group
 from llama_serving.config import names

@@ -7,7 +7,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.plan.adapters.placement import (
+from llama_operator.plan.adapters.residency import (
     MIN_IDLE,
     MOST_CHANGES,
     PATIENCE,
