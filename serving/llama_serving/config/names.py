@@ -22,6 +22,7 @@ LABEL_GROUP: Final = f"{API_GROUP}/group"  # ordinal of the group, decimal
 LABEL_STAGE: Final = f"{API_GROUP}/stage"  # index of the stage in its group, decimal; "0" is the leader
 LABEL_POD_HASH: Final = f"{API_GROUP}/pod-hash"  # hash of what makes a pod different
 LABEL_WEIGHTS: Final = f"{API_GROUP}/weights"  # name of the LlamaWeights that a resolver's objects belong to
+LABEL_ADAPTER: Final = f"{API_GROUP}/adapter"  # name of the LlamaAdapter, likewise
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "llama-operator"
 
@@ -36,6 +37,9 @@ ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
 # Annotation of a leader: the LoRA adapters that its group answers with, as observed by the operator after they were
 # verified: JSON object from name in the OpenAI API to AdapterRef.id. Gateways send a request for an adapter only there.
 ANNOTATION_ADAPTERS: Final = f"{API_GROUP}/adapters"
+
+# Annotation of a LlamaAdapter that a selector finds: its name in the OpenAI API, if not the name of the object.
+ANNOTATION_SERVED_NAME: Final = f"{API_GROUP}/served-name"
 
 # Annotation of a leader whose drain took too long ("true"): gateways move its streams to other groups on its weights.
 ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
