@@ -64,7 +64,7 @@ class Bodies:
     deployment: Body
     children: Sequence[Body]
     weights: Sequence[Body] = ()  # all LlamaWeights of the namespace
-    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests, labelled with names.LABEL_WEIGHTS or LABEL_ADAPTER
+    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests: labels LABEL_WEIGHTS, LABEL_ADAPTER
     adapters: Sequence[Body] = ()  # all LlamaAdapters of the namespace
 
 

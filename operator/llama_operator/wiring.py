@@ -1,10 +1,10 @@
 """kopf, and only here: watches wake loops, indices hold what they saw, one loop per object of ours.
 
-A LlamaWeights or a LlamaAdapter wakes its own loop and those of all deployments of its namespace: they may use it. There are only event
-handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a daemon needs a
-finalizer, and nothing outside must be undone when an object goes. With a finalizer a namespace in which the operator is
-deleted too could not be deleted. That of earlier versions is removed where it is seen. Child watches are filtered by
-the server. Peering is off: it is no leader election.
+A LlamaWeights or a LlamaAdapter wakes its own loop and those of all deployments of its namespace: they may use it.
+There are only event handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a
+daemon needs a finalizer, and nothing outside must be undone when an object goes. With a finalizer a namespace in which
+the operator is deleted too could not be deleted. That of earlier versions is removed where it is seen. Child watches
+are filtered by the server. Peering is off: it is no leader election.
 """
 
 import asyncio

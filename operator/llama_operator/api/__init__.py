@@ -49,7 +49,13 @@ from llama_operator.api.v1alpha1.status import (
     ModelStatus,
     ScaleDecision,
 )
-from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec, ResolvedSpec, ResolverImages, ResolverPlacement, content_of
+from llama_operator.api.v1alpha1.weights import (
+    LlamaWeightsSpec,
+    ResolvedSpec,
+    ResolverImages,
+    ResolverPlacement,
+    content_of,
+)
 from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, ResolveAttempt, ResolvedStatus
 from llama_serving.config.names import API_GROUP
 

@@ -1,4 +1,4 @@
-"""What resolves a LlamaWeights or a LlamaAdapter: a Job without a device, and the rights that it needs for its one answer.
+"""What resolves a LlamaWeights or a LlamaAdapter: a Job without a device, and the rights that its one answer needs.
 
 It alone gets the credentials and the way out of the cluster. It may change one ConfigMap, which the operator made
 empty: ``binaryData`` is the resolver's, and no apply of ours names it.
@@ -200,7 +200,9 @@ def _network_policy(context: WeightsContext) -> Manifest:
         "kind": "NetworkPolicy",
         "metadata": _metadata(context, resolver_name(context.prefix)),
         "spec": {
-            "podSelector": {"matchLabels": {key: _labels(context)[key] for key in (context.label, names.LABEL_COMPONENT)}},
+            "podSelector": {
+                "matchLabels": {key: _labels(context)[key] for key in (context.label, names.LABEL_COMPONENT)}
+            },
             "policyTypes": ["Ingress", "Egress"],
             "egress": [{}],
         },

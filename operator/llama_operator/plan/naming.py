@@ -84,6 +84,11 @@ def resolved_prefix(kind: str, name: str) -> str:
     return f"{name}.adapter" if kind == ADAPTERS_KIND else name
 
 
+def weights_id(revision: str, digest: str) -> str:
+    """Name weights for humans and headers; two digests never share an id, even if a tag was moved."""
+    return f"{revision}@{digest.removeprefix('sha256:')[:12]}"
+
+
 def manifest_name(weights: str) -> str:
     """Name of the ConfigMap that holds the manifest of a LlamaWeights; ``weights``: see ``resolved_prefix``."""
     return f"{weights}-manifest"

@@ -7,7 +7,15 @@ from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.crdgen.schema import Schema, structural_schema
 from llama_operator.api.v1alpha1.adapters.adapter import LlamaAdapterSpec
 from llama_operator.api.v1alpha1.adapters.adapter_status import LlamaAdapterStatus
-from llama_operator.api.v1alpha1.base import ADAPTERS_KIND, ADAPTERS_PLURAL, KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
+from llama_operator.api.v1alpha1.base import (
+    ADAPTERS_KIND,
+    ADAPTERS_PLURAL,
+    KIND,
+    PLURAL,
+    VERSION,
+    WEIGHTS_KIND,
+    WEIGHTS_PLURAL,
+)
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import NOT_OBSERVED, LlamaDeploymentStatus
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec

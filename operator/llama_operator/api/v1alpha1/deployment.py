@@ -104,8 +104,8 @@ class LlamaDeploymentSpec(ApiModel):
     adapters: tuple[ServedAdapter, ...] = Field(
         default=(),
         max_length=MOST_LISTED,
-        description="LoRA adapters that are served beside the model, each under a name of its own. They are loaded into "
-        "running groups; one that cannot be served is left out and says so in status.adapters.",
+        description="LoRA adapters that are served beside the model, each under a name of its own. They are loaded "
+        "into running groups; one that cannot be served is left out and says so in status.adapters.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     adapter_selector: AdapterSelector | None = Field(

@@ -21,7 +21,9 @@ OBSERVED_GENERATION: Final = (
 class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
-    type: str = Field(max_length=316, description="Available, Degraded, Progressing, AdaptersReady, Ready, Reconciling or Stalled.")
+    type: str = Field(
+        max_length=316, description="Available, Degraded, Progressing, AdaptersReady, Ready, Reconciling or Stalled."
+    )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=1024, description="Machine word for why.")
     message: str = Field(max_length=32768, description="Sentence with numbers for why.")
@@ -319,7 +321,7 @@ class LlamaDeploymentStatus(ApiModel):
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="AdaptersReady, where adapters are asked for; Available, Degraded and Progressing, for people and alerts; Ready, Reconciling and Stalled, of "
-        "which one is True, for tools that wait.",
+        description="Available, Degraded and Progressing, for people and alerts, and AdaptersReady where adapters are "
+        "asked for; Ready, Reconciling and Stalled, of which one is True, for tools that wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Actions, PutDesiredState, SetRotation
+from llama_operator.plan.adapters.placement import adapters_of_group
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
@@ -164,7 +165,12 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
     """Return the desired states that the group's stages do not have yet."""
     if step.serve is None:
         return ()
-    desired = DesiredState(serve=step.serve.weights, staged=step.staged, verify=state.spec.verify.message())
+    desired = DesiredState(
+        serve=step.serve.weights,
+        staged=step.staged,
+        verify=state.spec.verify.message(),
+        adapters=adapters_of_group(state.adapters, state.adapter_room(step.group, step.serve.weights.digest)),
+    )
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
     return tuple(
         PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.desired != desired.key

@@ -1,4 +1,4 @@
-"""One pass of one LlamaWeights, or LlamaAdapter: ``plan_weights(snapshot, settings, now)``; pure, so it can be tried on any snapshot.
+"""One pass of one LlamaWeights, or LlamaAdapter: ``plan_weights(snapshot, settings, now)``; pure.
 
 1. a Job resolves the source; its pod's termination message is its report, the manifest goes into a ConfigMap
 2. accepted weights are never resolved again, for what names them cannot change; unless their manifest was lost, and

@@ -21,8 +21,8 @@ class LlamaAdapterSpec(ResolvedSpec):
     source: str = Field(
         min_length=1,
         max_length=1024,
-        description="Where the adapter's folder is, as model.source of a LlamaDeployment; with pvc:// on the claim of the "
-        "model that it is served with, since a running pod gets no other.",
+        description="Where the adapter's folder is, as model.source of a LlamaDeployment; with pvc:// on the claim of "
+        "the model that it is served with, since a running pod gets no other.",
     )
     base: str = Field(
         default="",

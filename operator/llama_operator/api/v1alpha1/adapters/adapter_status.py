@@ -8,7 +8,6 @@ from pydantic.alias_generators import to_camel
 from llama_operator.api.v1alpha1.weights_status import ResolvedStatus
 from llama_serving.config.model import AdapterFacts, TargetModule
 
-
 _SPELLING: Final = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
 
@@ -29,6 +28,4 @@ class AdapterFactsStatus(AdapterFacts):
 class LlamaAdapterStatus(ResolvedStatus):
     """What the last attempt to resolve the adapter found."""
 
-    facts: AdapterFactsStatus | None = Field(
-        default=None, description="What adapter_config.json and the matrices say."
-    )
+    facts: AdapterFactsStatus | None = Field(default=None, description="What adapter_config.json and the matrices say.")

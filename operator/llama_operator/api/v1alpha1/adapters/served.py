@@ -75,8 +75,8 @@ class AdapterLimitsSpec(ApiModel):
         default=None,
         ge=1,
         le=64,
-        description="Adapters that one step of the engine may use, each with room in device memory. If absent, 4, and 8 "
-        "with more than four adapters.",
+        description="Adapters that one step of the engine may use, each with room in device memory. If absent, 4, and "
+        "8 with more than four adapters.",
     )
     held: int | None = Field(
         default=None,
