@@ -28,6 +28,7 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
 from llama_operator.manifests.rehearsal import rehearsal_pods, trial_objects
 from llama_operator.metrics.registry import DeploymentRegistry
+from llama_operator.observe.adapters import adapter_views
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
@@ -64,7 +65,8 @@ class Bodies:
     deployment: Body
     children: Sequence[Body]
     weights: Sequence[Body] = ()  # all LlamaWeights of the namespace
-    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests, labelled with names.LABEL_WEIGHTS
+    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests: labels LABEL_WEIGHTS, LABEL_ADAPTER
+    adapters: Sequence[Body] = ()  # all LlamaAdapters of the namespace
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
+        adapters=adapter_views(bodies.adapters, bodies.manifests),
         rehearsal=RehearsalView(pods=rehearsed_pods(pods)),
     )
 

@@ -44,6 +44,8 @@ class Reason(StrEnum):
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"
     FABRIC_UNUSED = "FabricUnused"
+    ADAPTER_REFUSED = "AdapterRefused"
+    ADAPTER_MISSING = "AdapterMissing"
     API_RETRY = "ApiRetry"
     STAGE_NOT_JOINED = "StageNotJoined"
     ENGINE_STARTING = "EngineStarting"
@@ -53,6 +55,7 @@ class Reason(StrEnum):
     VERIFYING = "Verifying"
     SWAPPING = "Swapping"
     STAGING_WEIGHTS = "StagingWeights"
+    LOADING_ADAPTERS = "LoadingAdapters"
     CANARY = "Canary"
     REHEARSING = "Rehearsing"
     ROLLING_OUT = "RollingOut"
@@ -107,7 +110,7 @@ class StagingReason(StrEnum):
 
 
 class ReportReason(StrEnum):
-    """Word of a LlamaWeights: of its resolver's report, RESOLVING while there is none."""
+    """Word of a LlamaWeights or a LlamaAdapter: of its resolver's report, RESOLVING while there is none."""
 
     RESOLVING = "ResolvingWeights"
     ACCEPTED = "Accepted"
@@ -117,6 +120,7 @@ class ReportReason(StrEnum):
     WEIGHTS_MISSING = "WeightsMissing"
     WEIGHTS_UNREADABLE = "WeightsUnreadable"
     MODEL_REFUSED = "ModelRefused"
+    ADAPTER_REFUSED = "AdapterRefused"
     LICENSE_REFUSED = "LicenseRefused"
     DIGEST_DIFFERS = "DigestDiffers"
     DIGEST_UNKNOWN = "DigestUnknown"

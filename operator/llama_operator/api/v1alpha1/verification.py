@@ -1,5 +1,6 @@
 """What a group is asked before it gets requests, after every start and every swap of weights."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
@@ -52,5 +53,9 @@ class VerifySpec(ApiModel):
 
     def message(self) -> Verify:
         """Return what is sent to the cells."""
-        prompts = tuple(GoldenPrompt.model_validate(one.model_dump()) for one in self.golden_prompts)
-        return Verify(golden=prompts, quality_texts=self.quality_texts)
+        return Verify(golden=golden_messages(self.golden_prompts), quality_texts=self.quality_texts)
+
+
+def golden_messages(prompts: Iterable[GoldenPromptSpec]) -> tuple[GoldenPrompt, ...]:
+    """Return the prompts as the cells get them."""
+    return tuple(GoldenPrompt.model_validate(one.model_dump()) for one in prompts)

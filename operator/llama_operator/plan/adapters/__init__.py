@@ -1,1 +1,1 @@
-"""Which LoRA adapters each group has, and which of them its gateways may use: pure decisions."""
+"""Which LoRA adapters a group shall have, how much room its engine makes, how far they are, and who may use them."""

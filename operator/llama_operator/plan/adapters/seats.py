@@ -1,44 +1,27 @@
 """What placement looks at, from what was seen: the groups' room and holdings, the gateways' requests."""
 
-import functools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-
-from pydantic import ValidationError
 
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.adapters.residency import AdapterSeat, AdapterTraffic, place
-from llama_operator.plan.adapters.specified import SpecAdapter
 from llama_operator.plan.groups.group import Group
-from llama_serving.config import names
-from llama_serving.config.cell import AdapterLimits
 from llama_serving.config.gateway import AdapterLoad
 
-_FILE = names.CELL_CONFIG_PATH.rpartition("/")[2]
 _ENDED = ("ready", "refused")
 
 
 def held_adapters(
-    specified: tuple[SpecAdapter, ...], groups: Iterable[Group], snapshot: Snapshot
+    wanted: Sequence[str], rooms: Mapping[str, int], *, groups: Iterable[Group], snapshot: Snapshot
 ) -> dict[str, tuple[str, ...]]:
-    """Return by the group's name which adapters it shall hold; groups that have no room for any are not named."""
-    wanted = [one.name for one in specified if one.wanted is not None]
-    rooms = adapter_rooms(snapshot) if specified else {}
+    """Return by the group's name which of the adapters ``wanted`` it shall hold.
+
+    ``rooms``: for how many each engine was started, by the group's name; a group without room is not in the result.
+    """
     seats = [_seat(group, rooms[group.id.name], snapshot) for group in groups if group.id.name in rooms]
-    return place(wanted, seats, traffic_of(snapshot))
-
-
-def adapter_rooms(snapshot: Snapshot) -> dict[str, int]:
-    """Return by the group's name how many adapters its engine was started with room for; only groups with any."""
-    files = (
-        (child["metadata"]["name"], (child.get("data") or {}).get(_FILE))
-        for child in snapshot.children
-        if child["kind"] == "ConfigMap"
-    )
-    limits = {name: _limits(text) for name, text in files if text}
-    return {name: one.held for name, one in limits.items() if one}
+    return place(wanted, seats, traffic_of(snapshot)) if wanted else {seat.group: () for seat in seats}
 
 
 def announced(text: str) -> dict[str, str]:
@@ -88,13 +71,3 @@ def _seat(group: Group, room: int, snapshot: Snapshot) -> AdapterSeat:
         leaving=frozenset(name for name, one in told.items() if one.outcome == "ready" and name not in used),
         in_flight=in_flight_on(leader.name, snapshot) if leader else {},
     )
-
-
-@functools.lru_cache(maxsize=256)
-def _limits(text: str) -> AdapterLimits | None:
-    """Read the room for adapters from a group's file, which an operator of another version may have written."""
-    try:
-        found = json.loads(text).get("adapters")
-        return AdapterLimits.model_validate(found) if found else None
-    except (ValueError, AttributeError, ValidationError):
-        return None

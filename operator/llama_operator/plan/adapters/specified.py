@@ -1,19 +1,52 @@
-"""An adapter that the spec of a deployment names, as far as it is known."""
+"""What a name of the spec is to mean on one group, and what it meant before, as far as that is known."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from llama_operator.plan.adapters.placement import adapters_of_group
+from llama_operator.plan.groups.group import Group
+from llama_operator.plan.groups.state import PlanState
 from llama_serving.config.desired import WantedAdapter
 
 
 @dataclass(frozen=True)
 class SpecAdapter:
-    """One name of the OpenAI API and what it is to mean.
+    """One adapter for one group. ``former``: None where the name means what it meant, or nobody knows that any more."""
 
-    ``wanted``: None while it is not resolved, or where it is refused. ``former``: what the name meant before, as long
-    as it is known: groups keep it until it is their turn to change. ``refused``: why no group can serve it, a clause.
-    """
-
-    name: str
-    wanted: WantedAdapter | None
+    wanted: WantedAdapter
     former: WantedAdapter | None = None
-    refused: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in the OpenAI API."""
+        return self.wanted.adapter.name
+
+
+def specified(group: Group, state: PlanState, *, digest: str) -> tuple[SpecAdapter, ...]:
+    """Return the adapters that the group can have, in the order of the spec, beside the base of this digest.
+
+    What a name meant before is what some group says that it has under it, as long as a LlamaAdapter of these bytes is
+    there: one whose revision was edited is not known any more.
+    """
+    room, digests = state.adapter_room(group, digest), _digests(state)
+    found = []
+    for choice in state.adapters:
+        wanted = next(iter(adapters_of_group((choice,), room)), None)
+        if wanted is None:
+            continue
+        before = digests[choice.name] - {wanted.adapter.digest}
+        others = sorted(state.snapshot.adapters.items()) if before else ()
+        views = [view for _, view in others if view.ready and view.digest in before][:1]
+        old = adapters_of_group(tuple(replace(choice, view=view) for view in views), room)
+        found.append(SpecAdapter(wanted, next(iter(old), None)))
+    return tuple(found)
+
+
+def _digests(state: PlanState) -> Mapping[str, set[str]]:
+    """Return, by name, what the groups say they were told to have under it."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for group in state.groups:
+        for one in group.state.adapters if group.state else ():
+            found[one.name].add(one.digest)
+    return found

@@ -17,31 +17,37 @@ refused. A gate that is open is not closed for adapters.
 
 import json
 from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 from llama_operator.plan.actions import SetAdapters
-from llama_operator.plan.adapters.seats import adapter_rooms, announced, in_flight_on
-from llama_operator.plan.adapters.specified import SpecAdapter
+from llama_operator.plan.adapters.choice import AdapterChoice
+from llama_operator.plan.adapters.seats import announced, in_flight_on
+from llama_operator.plan.adapters.specified import SpecAdapter, specified
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.sentences import adapters as sentences
 from llama_serving.config.desired import WantedAdapter
 from llama_serving.config.gateway import MOST_ADAPTERS, ServedAdapter, ServedModels
+from llama_serving.config.reasons import Reason
 from llama_serving.config.state import AdapterProgress
 
+_LONGEST_REFUSAL: Final = 2048  # characters of a sentence that gateways repeat
 
-def adapters_of_group(group: Group, state: PlanState) -> tuple[WantedAdapter, ...]:
-    """Return the adapters that the group is told to have: ``DesiredState.adapters``."""
-    room = adapter_rooms(state.snapshot).get(group.id.name, 0) if state.adapters else 0
-    if not room:
+
+def group_adapters(group: Group, state: PlanState, *, digest: str) -> tuple[WantedAdapter, ...]:
+    """Return the adapters that a group is told to have beside the base of this digest: ``DesiredState.adapters``."""
+    room = state.adapter_room(group, digest).limits
+    if room is None or not state.adapters:
         return ()
+    known = specified(group, state, digest=digest)
     kept = state.held_adapters.get(group.id.name, ())
     told = {one.name for one in group.state.adapters} if group.state else set()
-    leaving = [one for one in state.adapters if one.name in told - set(kept) and _is_used(one.name, group, state)]
-    stays = [one for one in state.adapters if one.name in kept and one.name in told]
-    comes = [one for one in state.adapters if one.name in kept and one.name not in told]
-    fits = [*stays, *leaving, *comes][: max(room, len(stays) + len(leaving))]
-    found = (_version(one, group, state) for one in state.adapters if one in fits)
-    return tuple(one for one in found if one is not None)
+    leaving = [one for one in known if one.name in told - set(kept) and _is_used(one.name, group, state)]
+    stays = [one for one in known if one.name in kept and one.name in told]
+    comes = [one for one in known if one.name in kept and one.name not in told]
+    fits = [*stays, *leaving, *comes][: max(room.held, len(stays) + len(leaving))]
+    return tuple(_version(one, group, state) for one in known if one in fits)
 
 
 def adapter_note(group: Group, state: PlanState) -> SetAdapters | None:
@@ -64,9 +70,9 @@ def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
     before = announced(leader.adapters) if leader else {}
     kept = state.held_adapters.get(group.id.name, ())
     found = {}
-    for one in state.adapters:
-        version = _version(one, group, state) if one.name in kept else None
-        if version is None:
+    for one in specified(group, state, digest=group.target_digest):
+        version = _version(one, group, state)
+        if one.name not in kept:
             continue
         if _is_ready(version, group):
             found[one.name] = version.adapter.id
@@ -78,7 +84,8 @@ def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
 def start_waits_for(group: Group, state: PlanState) -> str:
     """Say which adapters the group must have before its first request; empty when it has them, or refused them."""
     held = state.held_adapters.get(group.id.name, ())
-    wanted = [one.wanted for one in state.adapters if one.name in held and one.wanted]
+    known = specified(group, state, digest=group.target_digest) if held else ()
+    wanted = [_version(one, group, state) for one in known if one.name in held]
     late = [one for one in wanted if not _has_ended(one, group)]
     if not late:
         return ""
@@ -93,17 +100,28 @@ def served_models(state: PlanState, *, base: str) -> ServedModels | None:
     """Return what gateways are told of the names that exist; None where the spec names no adapter."""
     if not state.adapters:
         return None
-    adapters = tuple(ServedAdapter(name=one.name, parent=base, refused=one.refused[:2048]) for one in state.adapters)
-    adapters = adapters[:MOST_ADAPTERS]
-    return ServedModels(adapters=adapters, max_model_len=state.spec.context_length)
+    named = {choice.name: choice for choice in reversed(state.adapters)}  # of two of one name the first is served
+    adapters = (_named(choice, state, base=base) for choice in reversed(named.values()) if choice.name != base)
+    return ServedModels(adapters=tuple(islice(adapters, MOST_ADAPTERS)), max_model_len=state.spec.context_length)
 
 
-def _version(one: SpecAdapter, group: Group, state: PlanState) -> WantedAdapter | None:
+def _named(choice: AdapterChoice, state: PlanState, *, base: str) -> ServedAdapter:
+    """Return what gateways are told of one name; one that is not resolved yet may still come."""
+    coming = choice.reason in (None, Reason.LOADING_ADAPTERS, Reason.ADAPTER_MISSING)
+    refused = _refused_everywhere(choice, state) if coming else choice.message
+    return ServedAdapter(name=choice.name, parent=base, refused=refused[:_LONGEST_REFUSAL])
+
+
+def _refused_everywhere(choice: AdapterChoice, state: PlanState) -> str:
+    """Return why the groups refuse an adapter, where every one does that was told to have it; else empty."""
+    cells = (group.state for group in state.groups)
+    said = [one for cell in cells if cell for one in cell.adapters if one.name == choice.name]
+    return said[0].message or said[0].reason if said and all(one.outcome == "refused" for one in said) else ""
+
+
+def _version(one: SpecAdapter, group: Group, state: PlanState) -> WantedAdapter:
     """Return what a name is to mean on this group: its new version only when it is the group's turn."""
-    new, old = one.wanted, one.former
-    if new is None or old is None or new.adapter.digest == old.adapter.digest:
-        return new
-    return new if _may_change(new, group, state) else old
+    return one.wanted if one.former is None or _may_change(one.wanted, group, state) else one.former
 
 
 def _may_change(new: WantedAdapter, group: Group, state: PlanState) -> bool:

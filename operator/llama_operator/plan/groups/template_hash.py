@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from llama_operator.api import FORMER_SIZE, ClaimTemplate, EngineCache, LlamaDeploymentSpec, NodeTerm, Toleration
+from llama_operator.api import (
+    FORMER_SIZE,
+    AdapterLimitsSpec,
+    ClaimTemplate,
+    EngineCache,
+    LlamaDeploymentSpec,
+    NodeTerm,
+    Toleration,
+)
 from llama_operator.hashing import short_hash
 from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.model import ModelFacts
@@ -86,6 +94,7 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
     Part("model.service_account_name", "", lambda spec: spec.model.service_account_name),
     Part("volume", None, lambda spec: _volume(spec.model.source)),
+    Part("adapter_limits", None, lambda spec: _adapter_limits(spec.adapter_limits)),
     Part("restarted_at", None, lambda spec: _moment(spec.rollout.restarted_at)),
 )
 
@@ -185,6 +194,10 @@ def _claim(claim: ClaimTemplate | None) -> dict[str, Any] | None:
 
 def _cache(cache: EngineCache | None) -> dict[str, Any] | None:
     return None if cache is None else _values(_CACHE, cache)
+
+
+def _adapter_limits(limits: AdapterLimitsSpec | None) -> list[int | None] | None:
+    return [limits.slots, limits.held, limits.max_rank] if limits else None
 
 
 def _moment(time: datetime | None) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Actions, PutDesiredState, SetRotation
-from llama_operator.plan.adapters.steps import adapter_note, adapters_of_group, start_waits_for
+from llama_operator.plan.adapters.steps import adapter_note, group_adapters, start_waits_for
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
@@ -174,7 +174,7 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
         serve=step.serve.weights,
         staged=step.staged,
         verify=state.spec.verify.message(),
-        adapters=adapters_of_group(step.group, state),
+        adapters=group_adapters(step.group, state, digest=step.serve.weights.digest),
     )
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
     return tuple(

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_operator.plan.adapters.specified import SpecAdapter
 from llama_operator.plan.adapters.steps import (
     adapter_note,
-    adapters_of_group,
     announced_adapters,
+    group_adapters,
     served_models,
     start_waits_for,
 )
@@ -20,6 +19,8 @@ from llama_serving.config.gateway import AdapterLoad, ServedAdapter
 from tests.fakes.models import digest_of
 from tests.unit.operator.plan.adapters.worlds import (
     FakeGroup,
+    Named,
+    id_of_adapter,
     load,
     notes,
     one_pass,
@@ -27,10 +28,10 @@ from tests.unit.operator.plan.adapters.worlds import (
     room_file,
     seen,
     specified,
-    wanted,
 )
 
-STYLE = {"style": "style@1"}
+STYLE = {"style": id_of_adapter("style")}
+V1 = digest_of("v1")
 
 
 def settle(groups: list[FakeGroup], *adapters: str | tuple[str, int], seconds: int = 6) -> None:
@@ -44,7 +45,7 @@ def settle(groups: list[FakeGroup], *adapters: str | tuple[str, int], seconds: i
 def test_without_adapters_nothing_is_said() -> None:
     state = seen([FakeGroup(0)], ())
     (group,) = state.groups
-    assert (adapters_of_group(group, state), adapter_note(group, state)) == ((), None)
+    assert (group_adapters(group, state, digest=V1), adapter_note(group, state)) == ((), None)
     assert (start_waits_for(group, state), served_models(state, base="chat")) == ("", None)
 
 
@@ -52,13 +53,13 @@ def test_an_engine_without_room_is_told_of_none() -> None:
     """It runs since before the spec named any, and may not know the message."""
     state = seen([FakeGroup(0, room=0)], (specified("style"),))
     (group,) = state.groups
-    assert (adapters_of_group(group, state), start_waits_for(group, state)) == ((), "")
+    assert (group_adapters(group, state, digest=V1), start_waits_for(group, state)) == ((), "")
 
 
 def test_an_adapter_is_announced_once_it_is_verified() -> None:
     groups = [FakeGroup(0)]
     one_pass(groups, (specified("style"),))
-    assert [one.adapter.id for one in groups[0].told] == ["style@1"]
+    assert [one.adapter.id for one in groups[0].told] == [id_of_adapter("style")]
     for _ in range(FakeGroup.SECONDS):
         assert notes(groups) == [{}]
         groups[0].tick()
@@ -76,14 +77,14 @@ def test_one_that_was_verified_on_another_base_is_not_announced() -> None:
     other = group.state.model_copy(update={"adapters": (progress("style", base="v2"),)})
     moved = replace(group, states={**group.states, 0: other})
     assert announced_adapters(moved, state) == {}
-    assert digest_of("v1") == group.target_digest
+    assert group.target_digest == V1
 
 
 def test_one_that_leaves_the_spec_is_announced_no_more() -> None:
     groups = [FakeGroup(0)]
     settle(groups, "style", "tone")
     settle(groups, "tone", seconds=1)
-    assert notes(groups) == [{"tone": "tone@1"}]
+    assert notes(groups) == [{"tone": id_of_adapter("tone")}]
     assert [one.adapter.name for one in groups[0].told] == ["tone"]
 
 
@@ -108,13 +109,13 @@ def test_a_new_version_answers_on_one_group_before_the_others_get_it() -> None:
     settle(groups, "style")
     spec = (specified("style", 2, former=1),)
     one_pass(groups, spec)
-    assert [group.told[0].adapter.id for group in groups] == ["style@2", "style@1"]
+    assert [group.told[0].adapter.id for group in groups] == [id_of_adapter("style", 2), id_of_adapter("style")]
     assert notes(groups) == [STYLE, STYLE], "the old one answers until the new one is verified"
     for _ in range(FakeGroup.SECONDS):
         groups[0].tick()
     one_pass(groups, spec)
-    assert notes(groups) == [{"style": "style@2"}, STYLE]
-    assert [group.told[0].adapter.id for group in groups] == ["style@2", "style@2"]
+    assert notes(groups) == [{"style": id_of_adapter("style", 2)}, STYLE]
+    assert [group.told[0].adapter.id for group in groups] == [id_of_adapter("style", 2), id_of_adapter("style", 2)]
 
 
 def test_a_version_that_the_first_group_refuses_reaches_no_other_and_ends_there() -> None:
@@ -125,7 +126,7 @@ def test_a_version_that_the_first_group_refuses_reaches_no_other_and_ends_there(
         for group in groups:
             group.tick()
         assert notes(groups) == [STYLE, STYLE]
-        assert [one.adapter.id for one in groups[1].told] == ["style@1"]
+        assert [one.adapter.id for one in groups[1].told] == [id_of_adapter("style")]
 
 
 def test_a_group_starts_with_all_of_its_adapters() -> None:
@@ -181,8 +182,7 @@ def test_a_file_of_another_version_of_the_operator_has_no_room() -> None:
     file = room_file(0, 4) | {"data": {"cell.json": '{"adapters": {"other": 1}}'}}
     state = seen([FakeGroup(0)], (specified("style"),))
     state = replace(state, snapshot=replace(state.snapshot, children=(file,)))
-    assert adapters_of_group(state.groups[0], state) == ()
-    assert wanted("style").adapter.rank == 8
+    assert group_adapters(state.groups[0], state, digest=V1) == ()
 
 
 NAMES = ("a", "b", "c")
@@ -200,7 +200,7 @@ class Watched:
     room: int
     answered: set[str] = field(default_factory=set)
 
-    def happen(self, event: str, spec: tuple[SpecAdapter, ...]) -> None:
+    def happen(self, event: str, spec: tuple[Named, ...]) -> None:
         before = notes(self.groups)
         if event == "tick":
             for group in self.groups:
@@ -219,7 +219,7 @@ class Watched:
     def _check(self, group: FakeGroup, was: Set[str]) -> None:
         (said,) = notes([group])
         assert was & said.keys() <= {one.adapter.name for one in group.told}, "told to go while it is announced"
-        assert f"{self.bad}@3" not in said.values(), "what was refused is announced"
+        assert id_of_adapter(self.bad, 3) not in said.values(), "what was refused is announced"
         # Between two passes an engine may have got the new version, and refuses the old id: nothing else answers.
         assert said.keys() <= group.serves.keys(), "announced where nothing answers"
 

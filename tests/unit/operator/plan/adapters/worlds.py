@@ -6,35 +6,59 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from llama_operator.observe.deployment import Snapshot
+from llama_operator.observe.deployment import AdapterView, Snapshot
 from llama_operator.plan.adapters.seats import announced
-from llama_operator.plan.adapters.specified import SpecAdapter
-from llama_operator.plan.adapters.steps import adapter_note, adapters_of_group
+from llama_operator.plan.adapters.steps import adapter_note, group_adapters
 from llama_operator.plan.groups.state import PlanState
 from llama_serving.config.cell import AdapterLimits
-from llama_serving.config.desired import AdapterRef, WantedAdapter
+from llama_serving.config.desired import WantedAdapter
 from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
+from llama_serving.config.model import AdapterFacts
 from llama_serving.config.state import AdapterProgress
 from llama_serving.config.weights import Manifest
 from tests.fakes.models import digest_of
 from tests.unit.operator.worlds import NEW, cell, gateway_deployment, leader, state_of, worker, world
 
-EMPTY = Manifest(files=())
+FACTS = AdapterFacts(rank=8, alpha=8, target_modules=(), layers=1, dtype="bfloat16", tensors=1, bytes=1)
 
 
-def wanted(name: str, version: int = 1) -> WantedAdapter:
-    ref = AdapterRef(name=name, digest=f"sha256:{name}{version}", id=f"{name}@{version}", rank=8)
-    return WantedAdapter(adapter=ref, source=f"pvc://adapters/{name}", manifest=EMPTY)
+@dataclass(frozen=True)
+class Named:
+    """A name of the spec; ``former``: the version that it meant before, where its object is still there."""
+
+    name: str
+    version: int = 1
+    former: int = 0
+    refused: str = ""
+
+    def objects(self) -> dict[str, AdapterView]:
+        found = {self.object: view(self.name, self.version, refused=self.refused)}
+        return found | ({f"{self.name}-{self.former}": view(self.name, self.former)} if self.former else {})
+
+    @property
+    def object(self) -> str:
+        return f"{self.name}-{self.version}"
 
 
-def specified(name: str, version: int = 1, *, former: int = 0, refused: str = "") -> SpecAdapter:
-    """``former``: the version that the name meant before, where it is known."""
-    return SpecAdapter(
-        name,
-        None if refused else wanted(name, version),
-        former=wanted(name, former) if former else None,
-        refused=refused,
-    )
+def specified(name: str, version: int = 1, *, former: int = 0, refused: str = "") -> Named:
+    return Named(name, version, former, refused)
+
+
+def id_of_adapter(name: str, version: int = 1) -> str:
+    return f"r{version}@{name}{version}"
+
+
+def view(name: str, version: int, *, refused: str = "") -> AdapterView:
+    return AdapterView(
+        name=f"{name}-{version}", served_name=name, labels={}, source=f"pvc://models/{name}", revision=f"r{version}",
+        resolved="", credentials_secret="", service_account="", ready=not refused, digest=f"sha256:{name}{version}",
+        facts=FACTS, manifest=Manifest(files=()), golden=(), reason="AdapterRefused" if refused else "Accepted",
+        message=refused, refused=bool(refused),
+    )  # fmt: skip
+
+
+def version_of(wanted: WantedAdapter) -> int:
+    return int(wanted.adapter.digest[-1])
 
 
 def progress(name: str, version: int = 1, outcome: str = "ready", *, base: str = "v1") -> AdapterProgress:
@@ -77,7 +101,7 @@ class FakeGroup:
 
     def tick(self) -> None:
         """A second: what is told is loaded and verified beside what answers; what is not told goes."""
-        versions = {one.adapter.name: int(one.adapter.id.rpartition("@")[2]) for one in self.told}
+        versions = {one.adapter.name: version_of(one) for one in self.told}
         for name in set(self.serves) - set(versions):
             del self.serves[name]
         self.work = {key: done for key, done in self.work.items() if versions.get(key[0]) == key[1]}
@@ -95,16 +119,14 @@ class FakeGroup:
         return tuple(self._progress(one) for one in self.told)
 
     def _progress(self, one: WantedAdapter) -> AdapterProgress:
-        name, version = one.adapter.name, int(one.adapter.id.rpartition("@")[2])
+        name, version = one.adapter.name, version_of(one)
         if self.serves.get(name) == version:
             return progress(name, version)
         late = self.work.get((name, version), 0) >= self.SECONDS
         return progress(name, version, "refused" if late else "loading")
 
 
-def seen(
-    groups: Iterable[FakeGroup], adapters: tuple[SpecAdapter, ...], loads: Iterable[GatewayLoad] = ()
-) -> PlanState:
+def seen(groups: Iterable[FakeGroup], adapters: tuple[Named, ...], loads: Iterable[GatewayLoad] = ()) -> PlanState:
     """What a pass sees of these groups."""
     groups = tuple(groups)
     pods = [
@@ -121,22 +143,25 @@ def seen(
             answer = cell(group=one.ordinal, stage=number, adapters=one.progress() if number == 0 else ())
             cells[f"chat-{NEW}-{one.ordinal}-{number}"] = answer
     files = tuple(room_file(one.ordinal, one.room) for one in groups)
+    listed = tuple((one.name, one.object) for one in adapters)
     found = replace(
-        _deployment(len(groups)),
+        _deployment(len(groups), listed),
+        adapters={name: view for one in adapters for name, view in one.objects().items()},
         pods=tuple(pods),
         cells=cells,
         children=(gateway_deployment(), *files),
         loads={f"gateway-{number}": one for number, one in enumerate(loads)},
     )
-    return replace(state_of(found), adapters=adapters)
+    return state_of(found)
 
 
-@lru_cache(maxsize=8)  # a history has hundreds of passes
-def _deployment(replicas: int) -> Snapshot:
-    return world(replicas=replicas)
+@lru_cache(maxsize=256)  # a history has hundreds of passes
+def _deployment(replicas: int, adapters: tuple[tuple[str, str], ...]) -> Snapshot:
+    spec = {"adapters": [{"name": name, "adapter": adapter} for name, adapter in adapters]} if adapters else {}
+    return world(replicas=replicas, spec=spec)
 
 
-def one_pass(groups: Iterable[FakeGroup], adapters: tuple[SpecAdapter, ...], loads: Iterable[GatewayLoad] = ()) -> None:
+def one_pass(groups: Iterable[FakeGroup], adapters: tuple[Named, ...], loads: Iterable[GatewayLoad] = ()) -> None:
     """Do what the plan wants with the adapters of these groups: annotations first, as the operator does."""
     groups = tuple(groups)
     state = seen(groups, adapters, loads)
@@ -144,7 +169,7 @@ def one_pass(groups: Iterable[FakeGroup], adapters: tuple[SpecAdapter, ...], loa
         note = adapter_note(group, state)
         if note is not None:
             fake.note = note.text
-        fake.told = adapters_of_group(group, state)
+        fake.told = group_adapters(group, state, digest=digest_of("v1"))
 
 
 def notes(groups: Iterable[FakeGroup]) -> list[dict[str, str]]:
