@@ -26,16 +26,18 @@ class SpecAdapter:
 def specified(group: Group, state: PlanState, *, digest: str) -> tuple[SpecAdapter, ...]:
     """Return the adapters that the group can have, in the order of the spec, beside the base of this digest.
 
-    What a name meant before is what some group says that it has under it, as long as a LlamaAdapter of these bytes is
-    there: one whose revision was edited is not known any more.
+    What a name meant before is what this group, else another one, was told to have under it, as long as a LlamaAdapter
+    of these bytes is there: one whose revision was edited is not known any more.
     """
     room, digests = state.adapter_room(group, digest), _digests(state)
+    own = {one.name: one.digest for one in group.state.adapters} if group.state else {}
     found = []
     for choice in state.adapters:
         wanted = next(iter(adapters_of_group((choice,), room)), None)
         if wanted is None:
             continue
-        before = digests[choice.name] - {wanted.adapter.digest}
+        told = own.get(choice.name, wanted.adapter.digest)
+        before = {told} if told != wanted.adapter.digest else digests[choice.name] - {told}
         others = sorted(state.snapshot.adapters.items()) if before else ()
         views = [view for _, view in others if view.ready and view.digest in before][:1]
         old = adapters_of_group(tuple(replace(choice, view=view) for view in views), room)

@@ -69,16 +69,18 @@ def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
     leader = group.leader
     before = announced(leader.adapters) if leader else {}
     kept = state.held_adapters.get(group.id.name, ())
-    found = {}
+    told = {one.name: one for one in group.state.adapters} if group.state else {}
+    found: dict[str, str | None] = {}
     for one in specified(group, state, digest=group.target_digest):
-        version = _version(one, group, state)
-        if one.name not in kept:
+        if one.name not in kept or one.name not in told:
             continue
-        if _is_ready(version, group):
-            found[one.name] = version.adapter.id
-        elif group.in_rotation and before.get(one.name, version.adapter.id) != version.adapter.id:
-            found[one.name] = before[one.name]  # the old one answers until the new one is verified
-    return found
+        ids = {version.adapter.digest: version.adapter.id for version in (one.wanted, one.former) if version}
+        was, told_id = before.get(one.name), ids.get(told[one.name].digest)
+        if _is_verified(told[one.name], group):
+            found[one.name] = told_id or was
+        elif group.in_rotation and was != told_id:
+            found[one.name] = was  # the old one answers until the new one is verified
+    return {name: id_ for name, id_ in found.items() if id_}
 
 
 def start_waits_for(group: Group, state: PlanState) -> str:
@@ -159,7 +161,11 @@ def _progresses(wanted: WantedAdapter, group: Group) -> Iterator[AdapterProgress
 def _is_ready(wanted: WantedAdapter, group: Group) -> bool:
     """Return whether the group answers with it, verified on the base that it has now."""
     found = _progress(wanted, group)
-    return found is not None and found.outcome == "ready" and found.base in ("", group.target_digest, group.weights)
+    return found is not None and _is_verified(found, group)
+
+
+def _is_verified(progress: AdapterProgress, group: Group) -> bool:
+    return progress.outcome == "ready" and progress.base in ("", group.target_digest, group.weights)
 
 
 def _is_refused(wanted: WantedAdapter, group: Group) -> bool:

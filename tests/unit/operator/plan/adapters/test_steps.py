@@ -27,7 +27,6 @@ from tests.unit.operator.plan.adapters.worlds import (
     progress,
     room_file,
     seen,
-    specified,
 )
 
 STYLE = {"style": id_of_adapter("style")}
@@ -37,7 +36,7 @@ V1 = digest_of("v1")
 def settle(groups: list[FakeGroup], *adapters: str | tuple[str, int], seconds: int = 6) -> None:
     """Let time pass with these adapters in the spec: names, or names with their versions."""
     for _ in range(seconds):
-        one_pass(groups, tuple(specified(*([one] if isinstance(one, str) else one)) for one in adapters))
+        one_pass(groups, tuple(Named(*([one] if isinstance(one, str) else one)) for one in adapters))
         for group in groups:
             group.tick()
 
@@ -51,26 +50,26 @@ def test_without_adapters_nothing_is_said() -> None:
 
 def test_an_engine_without_room_is_told_of_none() -> None:
     """It runs since before the spec named any, and may not know the message."""
-    state = seen([FakeGroup(0, room=0)], (specified("style"),))
+    state = seen([FakeGroup(0, room=0)], (Named("style"),))
     (group,) = state.groups
     assert (group_adapters(group, state, digest=V1), start_waits_for(group, state)) == ((), "")
 
 
 def test_an_adapter_is_announced_once_it_is_verified() -> None:
     groups = [FakeGroup(0)]
-    one_pass(groups, (specified("style"),))
+    one_pass(groups, (Named("style"),))
     assert [one.adapter.id for one in groups[0].told] == [id_of_adapter("style")]
     for _ in range(FakeGroup.SECONDS):
         assert notes(groups) == [{}]
         groups[0].tick()
-        one_pass(groups, (specified("style"),))
+        one_pass(groups, (Named("style"),))
     assert notes(groups) == [STYLE]
 
 
 def test_one_that_was_verified_on_another_base_is_not_announced() -> None:
     groups = [FakeGroup(0)]
     settle(groups, "style")
-    state = seen(groups, (specified("style"),))
+    state = seen(groups, (Named("style"),))
     (group,) = state.groups
     assert announced_adapters(group, state) == STYLE
     assert group.state is not None
@@ -90,7 +89,7 @@ def test_one_that_leaves_the_spec_is_announced_no_more() -> None:
 
 def test_an_adapter_that_makes_room_is_first_not_announced_then_unused_then_gone() -> None:
     (group,) = groups = [FakeGroup(0, room=1)]
-    spec = specified("style"), specified("tone")
+    spec = Named("style"), Named("tone")
     settle(groups, "style")
     asked = AdapterLoad(waiting=1, oldest_wait=99), AdapterLoad(idle=900)
 
@@ -107,7 +106,7 @@ def test_an_adapter_that_makes_room_is_first_not_announced_then_unused_then_gone
 def test_a_new_version_answers_on_one_group_before_the_others_get_it() -> None:
     groups = [FakeGroup(0), FakeGroup(1)]
     settle(groups, "style")
-    spec = (specified("style", 2, former=1),)
+    spec = (Named("style", 2),)
     one_pass(groups, spec)
     assert [group.told[0].adapter.id for group in groups] == [id_of_adapter("style", 2), id_of_adapter("style")]
     assert notes(groups) == [STYLE, STYLE], "the old one answers until the new one is verified"
@@ -122,7 +121,7 @@ def test_a_version_that_the_first_group_refuses_reaches_no_other_and_ends_there(
     groups = [FakeGroup(0, bad={("style", 2)}), FakeGroup(1)]
     settle(groups, "style")
     for _ in range(6):
-        one_pass(groups, (specified("style", 2, former=1),))
+        one_pass(groups, (Named("style", 2),))
         for group in groups:
             group.tick()
         assert notes(groups) == [STYLE, STYLE]
@@ -131,7 +130,7 @@ def test_a_version_that_the_first_group_refuses_reaches_no_other_and_ends_there(
 
 def test_a_group_starts_with_all_of_its_adapters() -> None:
     new = FakeGroup(0, rotates=False)
-    spec = specified("style"), specified("tone"), specified("broken", refused="no such file")
+    spec = Named("style"), Named("tone"), Named("broken", refused="no such file")
     state = seen([new], spec)
     assert start_waits_for(state.groups[0], state) == (
         "group 0 has 0 of its 2 adapters and gets no request before it has all; style has not begun"
@@ -157,7 +156,7 @@ def test_a_group_starts_with_all_of_its_adapters() -> None:
 
 def test_a_group_that_serves_is_not_closed_for_an_adapter() -> None:
     serving = FakeGroup(0)
-    for spec in ((specified("style"),), (specified("style", refused="x"),), ()):
+    for spec in ((Named("style"),), (Named("style", refused="x"),), ()):
         state = seen([serving], spec)
         template = desired_template(state)
         assert template is not None
@@ -168,7 +167,7 @@ def test_a_group_that_serves_is_not_closed_for_an_adapter() -> None:
 
 
 def test_gateways_are_told_all_names() -> None:
-    spec = specified("style"), specified("broken", refused="its rank 128 is above 64")
+    spec = Named("style"), Named("broken", refused="its rank 128 is above 64")
     models = served_models(seen([FakeGroup(0)], spec), base="chat")
     assert models is not None
     assert models.adapters == (
@@ -180,7 +179,7 @@ def test_gateways_are_told_all_names() -> None:
 
 def test_a_file_of_another_version_of_the_operator_has_no_room() -> None:
     file = room_file(0, 4) | {"data": {"cell.json": '{"adapters": {"other": 1}}'}}
-    state = seen([FakeGroup(0)], (specified("style"),))
+    state = seen([FakeGroup(0)], (Named("style"),))
     state = replace(state, snapshot=replace(state.snapshot, children=(file,)))
     assert group_adapters(state.groups[0], state, digest=V1) == ()
 
@@ -231,10 +230,8 @@ def test_at_every_moment_names_keep_answering_with_what_was_announced(data: st.D
     room, bad = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(NAMES))
     number = data.draw(st.integers(1, 3))
     watched = Watched([FakeGroup(k, room=room, bad={(bad, 3)}) for k in range(number)], bad, room)
-    former: dict[str, int] = {}
     for versions in data.draw(SPECS):
         now = {name: version for name, version in zip(NAMES, versions, strict=True) if version}
-        spec = tuple(specified(name, version, former=former.get(name, 0)) for name, version in now.items())
+        spec = tuple(Named(name, version) for name, version in now.items())
         for event in data.draw(EVENTS):
             watched.happen(event, spec)
-        former = now

@@ -24,24 +24,19 @@ FACTS = AdapterFacts(rank=8, alpha=8, target_modules=(), layers=1, dtype="bfloat
 
 @dataclass(frozen=True)
 class Named:
-    """A name of the spec; ``former``: the version that it meant before, where its object is still there."""
+    """A name of the spec; there is an object of each of its versions."""
 
     name: str
     version: int = 1
-    former: int = 0
     refused: str = ""
 
     def objects(self) -> dict[str, AdapterView]:
-        found = {self.object: view(self.name, self.version, refused=self.refused)}
-        return found | ({f"{self.name}-{self.former}": view(self.name, self.former)} if self.former else {})
+        found = {f"{self.name}-{version}": view(self.name, version) for version in (1, 2, 3)}
+        return found | {self.object: view(self.name, self.version, refused=self.refused)}
 
     @property
     def object(self) -> str:
         return f"{self.name}-{self.version}"
-
-
-def specified(name: str, version: int = 1, *, former: int = 0, refused: str = "") -> Named:
-    return Named(name, version, former, refused)
 
 
 def id_of_adapter(name: str, version: int = 1) -> str:
