@@ -27,7 +27,7 @@ def specified(group: Group, state: PlanState, *, digest: str) -> tuple[SpecAdapt
     """Return the adapters that the group can have, in the order of the spec, beside the base of this digest.
 
     What a name meant before is what this group, else another one, was told to have under it, as long as a LlamaAdapter
-    of these bytes is there: one whose revision was edited is not known any more.
+    of these bytes is there.
     """
     room, digests = state.adapter_room(group, digest), _digests(state)
     own = {one.name: one.digest for one in group.state.adapters} if group.state else {}

@@ -1,0 +1,120 @@
+"""LoRA adapters in a whole small world: added, changed, refused, removed, while groups start and are lost."""
+
+import json
+from typing import Any
+
+from llama_serving.config import names
+from tests.fakes.adapter_objects import adapter_bodies, adapter_manifest
+from tests.fakes.world import KEY, World, spec_of
+
+
+def world(*adapters: str, held: int = 0, **changes: Any) -> World:
+    """A deployment with version 1 of these adapters; ``held``: most that a group holds, where it is set."""
+    limits = {"adapterLimits": {"held": held, "slots": 1}} if held else {}
+    made = World(spec_of(adapters=[{"name": name, "adapter": f"{name}-1"} for name in adapters], **limits, **changes))
+    for name in adapters:
+        give(made, name)
+    return made
+
+
+def give(made: World, name: str, version: int = 1) -> None:
+    """A LlamaAdapter that is resolved."""
+    for body in adapter_bodies(name, version):
+        made.cluster.objects[body["kind"], body["metadata"]["name"]] = body
+
+
+def notes(made: World) -> list[dict[str, str]]:
+    """What the leaders' annotations say, by group."""
+    leaders = [pod for pod in made.cluster.pods() if pod["metadata"]["labels"].get(names.LABEL_STAGE) == "0"]
+    return [json.loads(pod["metadata"].get("annotations", {}).get(names.ANNOTATION_ADAPTERS, "{}")) for pod in leaders]
+
+
+def listed(made: World) -> list[tuple[str, str]]:
+    """What gateways find beside their config."""
+    data = made.cluster.objects["ConfigMap", "chat-gateway"]["data"]
+    return [(one["name"], one.get("refused", "")) for one in json.loads(data["models.json"])["adapters"]]
+
+
+def use(made: World, *adapters: str) -> None:
+    spec = [dict(zip(("name", "adapter"), (one.rpartition("-")[0], one), strict=True)) for one in adapters]
+    made.cluster.edit(KEY, lambda found: found.update(adapters=spec))
+
+
+def id_of(name: str, version: int = 1) -> str:
+    return f"r{version}@{adapter_manifest(name, version).digest.removeprefix('sha256:')[:12]}"
+
+
+async def test_every_group_has_all_adapters_before_its_first_request() -> None:
+    made = world("style", "tone")
+    await made.settle()
+    all_ = {"style": id_of("style"), "tone": id_of("tone")}
+    assert notes(made) == [all_, all_]
+    assert listed(made) == [("style", ""), ("tone", "")]
+    made.cluster.vanish("Pod", made.stage_names()[0])
+    await made.settle()
+    assert notes(made) == [all_, all_]
+    assert list(made.nodes.announced.values()) == [{"style", "tone"}] * 3
+    assert made.nodes.broken == []
+
+
+async def test_an_adapter_is_added_and_removed_while_groups_serve() -> None:
+    made = world("style")
+    await made.settle()
+    pods = made.stage_uids()
+    gateway = made.cluster.objects["Deployment", "chat-gateway"]["spec"]
+    give(made, "tone")
+    use(made, "style-1", "tone-1")
+    await made.settle()
+    assert notes(made) == [{"style": id_of("style"), "tone": id_of("tone")}] * 2
+    use(made, "tone-1")
+    await made.settle()
+    assert notes(made) == [{"tone": id_of("tone")}] * 2
+    assert listed(made) == [("tone", "")]
+    assert made.stage_uids() == pods, "no group was restarted"
+    assert made.cluster.objects["Deployment", "chat-gateway"]["spec"] == gateway, "nor a gateway"
+    assert made.nodes.broken == []
+
+
+async def test_new_bytes_reach_one_group_first_and_the_name_answers_at_every_moment() -> None:
+    made = world("style")
+    await made.settle()
+    give(made, "style", 2)
+    use(made, "style-2")
+    seen = []
+    for _ in range(30):
+        await made.seconds(1)
+        seen.append([one["style"] for one in notes(made)])
+    old, new = id_of("style"), id_of("style", 2)
+    assert [new, old] in seen
+    assert [old, new] not in seen
+    assert seen[-1] == [new, new]
+    assert made.nodes.broken == []
+
+
+async def test_bytes_that_the_first_group_refuses_reach_no_other() -> None:
+    made = world("style")
+    await made.settle()
+    give(made, "style", 2)
+    made.nodes.cells.bad_adapters.add((0, adapter_manifest("style", 2).digest))
+    use(made, "style-2")
+    for _ in range(40):
+        await made.seconds(1)
+        assert [one["style"] for one in notes(made)] == [id_of("style")] * 2
+    assert made.nodes.broken == []
+
+
+async def test_one_that_every_group_refuses_is_said_to_the_gateways_and_holds_up_no_group() -> None:
+    made = world("style", "bad")
+    for ordinal in (0, 1):
+        made.nodes.cells.bad_adapters.add((ordinal, adapter_manifest("bad").digest))
+    await made.settle()
+    assert notes(made) == [{"style": id_of("style")}] * 2
+    assert listed(made) == [("style", ""), ("bad", "its golden prompt fails")]
+    assert made.status.groups_ready == "2/2"
+
+
+async def test_a_deployment_without_adapters_has_no_file_and_no_annotation() -> None:
+    made = World()
+    await made.settle()
+    assert list(made.cluster.objects["ConfigMap", "chat-gateway"]["data"]) == ["gateway.json"]
+    assert notes(made) == [{}, {}]
