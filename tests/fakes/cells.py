@@ -142,6 +142,7 @@ class FakeCells:
         swap = leader.swap
         if swap is None or swap.digest != serve:
             leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="it runs"), None
+            leader.adapters, leader.adapter_seconds = {}, {}  # they are verified anew on the other base
             self.swaps.append((name, serve))
         elif swap.outcome == "running":
             failed = self.behaviour(serve).swap

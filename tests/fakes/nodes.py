@@ -15,7 +15,7 @@ from llama_operator.observe.findings import CLAIM, references
 from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
-from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
+from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AdapterLoad, AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.reasons import CellReason, ReportReason
 from tests.fakes.cells import FakeCell, FakeCells
@@ -39,6 +39,7 @@ class FakeNodes:
     expected_starts: dict[str, float | None] = field(default_factory=dict)  # by gateway pod, as last told
     stages_of: dict[str, int] = field(default_factory=dict)  # by pod hash, where groups differ
     resolve_seconds: int = 1
+    adapter_traffic: dict[str, AdapterLoad] = field(default_factory=dict)  # what the first gateway counts
     announced: dict[str, set[str]] = field(default_factory=dict)  # by uid of a leader: adapters at its first readiness
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
@@ -295,6 +296,7 @@ class FakeNodes:
             uptime=traffic.uptime, arrived=traffic.work(traffic.arrived), served=traffic.work(traffic.served),
             waits=traffic.work(traffic.waiting), groups=self._groups(first=first),
             totals={"finished": sum(one.finished for one in counts.values())}, by_weights=counts,
+            adapters=self.adapter_traffic if first else {},
         )  # fmt: skip
 
     def _answers(self, weights: str) -> AnswerCounts:

@@ -1,11 +1,13 @@
 """LoRA adapters in a whole small world: added, changed, refused, removed, while groups start and are lost."""
 
+import itertools
 import json
 from typing import Any
 
 from llama_serving.config import names
+from llama_serving.config.gateway import AdapterLoad
 from tests.fakes.adapter_objects import adapter_bodies, adapter_manifest
-from tests.fakes.world import KEY, World, spec_of
+from tests.fakes.world import KEY, Crash, World, spec_of
 
 
 def world(*adapters: str, held: int = 0, **changes: Any) -> World:
@@ -111,6 +113,58 @@ async def test_one_that_every_group_refuses_is_said_to_the_gateways_and_holds_up
     assert notes(made) == [{"style": id_of("style")}] * 2
     assert listed(made) == [("style", ""), ("bad", "its golden prompt fails")]
     assert made.status.groups_ready == "2/2"
+
+
+async def test_after_a_swap_of_the_base_a_group_opens_with_adapters_that_were_verified_on_it() -> None:
+    made = world("style", "tone")
+    await made.settle()
+    pods = made.stage_uids()
+    made.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v2"))
+    await made.settle()
+    assert len(made.nodes.cells.swaps) == 2
+    assert made.stage_uids() == pods
+    assert notes(made) == [{"style": id_of("style"), "tone": id_of("tone")}] * 2
+    assert made.nodes.broken == []
+
+
+async def test_of_more_than_fit_a_group_holds_what_is_asked_for() -> None:
+    made = world("style", "tone", held=1, replicas=1)
+    await made.settle()
+    assert notes(made) == [{"style": id_of("style")}]
+    assert made.status.groups_ready == "1/1"
+    await made.seconds(20)
+    assert notes(made) == [{"style": id_of("style")}], "nothing moves without a request"
+    made.nodes.adapter_traffic = {"tone": AdapterLoad(waiting=1), "style": AdapterLoad(idle=90)}
+    seen = []
+    while len(seen) < 30 and not (seen and "tone" in seen[-1]):
+        await made.seconds(1)
+        seen.append("".join(notes(made)[0]))
+    assert [one for number, one in enumerate(seen) if seen[number - 1 : number] != [one]] == ["", "tone"]
+    made.nodes.adapter_traffic = {"tone": AdapterLoad(idle=5), "style": AdapterLoad(idle=95)}
+    await made.seconds(20)
+    assert notes(made) == [{"tone": id_of("tone")}]
+    assert made.nodes.broken == []
+
+
+async def test_an_operator_that_is_killed_again_and_again_leaves_the_same() -> None:
+    """It dies at every third call during a change of adapters, and another one goes on from what is seen."""
+    made = world("style")
+    await made.settle()
+    give(made, "style", 2)
+    give(made, "tone")
+    use(made, "style-2", "tone-1")
+    calls = itertools.count(1)
+
+    def dying(_: str) -> None:
+        if next(calls) % 3 == 0:
+            raise Crash
+
+    made.cluster.intercept = dying
+    for _ in range(90):
+        await made.seconds(1)
+        assert all("style" in one for one in notes(made))
+    assert notes(made) == [{"style": id_of("style", 2), "tone": id_of("tone")}] * 2
+    assert made.nodes.broken == []
 
 
 async def test_a_deployment_without_adapters_has_no_file_and_no_annotation() -> None:
