@@ -147,7 +147,7 @@ async def test_of_more_than_fit_a_group_holds_what_is_asked_for() -> None:
 
 
 async def test_an_operator_that_is_killed_again_and_again_leaves_the_same() -> None:
-    """It dies at every third call during a change of adapters, and another one goes on from what is seen."""
+    """It dies at every seventh call during a change of adapters, and another one goes on from what is seen."""
     made = world("style")
     await made.settle()
     give(made, "style", 2)
@@ -156,7 +156,7 @@ async def test_an_operator_that_is_killed_again_and_again_leaves_the_same() -> N
     calls = itertools.count(1)
 
     def dying(_: str) -> None:
-        if next(calls) % 3 == 0:
+        if next(calls) % 7 == 0:
             raise Crash
 
     made.cluster.intercept = dying
