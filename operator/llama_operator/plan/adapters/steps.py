@@ -78,8 +78,8 @@ def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
         was, told_id = before.get(one.name), ids.get(told[one.name].digest)
         if _is_verified(told[one.name], group):
             found[one.name] = told_id or was
-        elif group.in_rotation and was != told_id:
-            found[one.name] = was  # the old one answers until the new one is verified
+        elif group.in_rotation and (was != told_id or told[one.name].outcome == "verifying"):
+            found[one.name] = was  # it answers until the new one, or the answers to new prompts, are verified
     return {name: id_ for name, id_ in found.items() if id_}
 
 

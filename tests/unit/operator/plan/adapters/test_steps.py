@@ -3,6 +3,7 @@
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,18 @@ def test_one_that_was_verified_on_another_base_is_not_announced() -> None:
     moved = replace(group, states={**group.states, 0: other})
     assert announced_adapters(moved, state) == {}
     assert group.target_digest == V1
+
+
+@pytest.mark.parametrize(("outcome", "stays"), [("verifying", True), ("loading", False), ("refused", False)])
+def test_one_that_is_asked_other_prompts_answers_meanwhile(outcome: str, stays: bool) -> None:
+    groups = [FakeGroup(0)]
+    settle(groups, "style")
+    state = seen(groups, (Named("style"),))
+    (group,) = state.groups
+    assert group.state is not None
+    again = group.state.model_copy(update={"adapters": (progress("style", outcome=outcome),)})
+    asked = replace(group, states={**group.states, 0: again})
+    assert announced_adapters(asked, state) == (STYLE if stays else {})
 
 
 def test_one_that_leaves_the_spec_is_announced_no_more() -> None:
