@@ -84,6 +84,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     waits += adapters.waits
     models = deployment_models(state.spec, templates.stable)
     waiting = waits or actions.desired_states or (rollout and not waits_for_spec(persisted))
+    soon = waiting or state.exchanges_adapters  # a request that waits for one sends no event
     return Plan(
         actions=actions,
         models=models,
@@ -96,7 +97,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         verdicts=group_verdicts(state),
         explanations=rollout + waits + explain_fabrics(state) + adapters.left_out,  # no waits: they take somebody
         replicas=state.spec.replicas,
-        recheck=max(SOON if waiting else LATER, retry_pause(persisted, state)),
+        recheck=max(SOON if soon else LATER, retry_pause(persisted, state)),
     )
 
 

@@ -89,9 +89,17 @@ class PlanState:
     @cached_property
     def held_adapters(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the adapters that each group shall hold, by the group's name."""
-        wanted = [one.name for one in self.adapters if one.reason is None]
         rooms = {name: limits.held for name, limits in self._group_limits.items()}
-        return held_adapters(wanted, rooms, groups=self.groups, snapshot=self.snapshot)
+        return held_adapters(self._ready_adapters, rooms, groups=self.groups, snapshot=self.snapshot)
+
+    @property
+    def exchanges_adapters(self) -> bool:
+        """Whether a group cannot hold all adapters, so that which it holds follows from what is asked for."""
+        return any(limits.held < len(self._ready_adapters) for limits in self._group_limits.values())
+
+    @cached_property
+    def _ready_adapters(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.adapters if one.reason is None)
 
     @property
     def stable_digest(self) -> str:
