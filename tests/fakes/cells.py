@@ -17,7 +17,7 @@ from llama_serving.config.desired import (
     WeightsArtifact,
 )
 from llama_serving.config.reasons import CellReason
-from llama_serving.config.state import CellState, Phase
+from llama_serving.config.state import AdapterProgress, CellState, Phase
 from tests.fakes.models import Behaviour
 
 SPEED = 20.0  # tokens per second of one request
@@ -54,6 +54,7 @@ class FakeCells:
     stage_seconds: int = 1
     cells: dict[str, FakeCell] = field(default_factory=dict)
     stray: dict[int, str] = field(default_factory=dict)  # ordinal -> another greedy answer than the others'
+    refused_adapters: dict[str, str] = field(default_factory=dict)  # name -> what the leader says of it
     swaps: list[tuple[str, str]] = field(default_factory=list)  # leader and digest of all exchanges
 
     def behaviour(self, digest: str) -> Behaviour:
@@ -172,9 +173,23 @@ class FakeCells:
                 staging=self._staging(cell),
                 swap=cell.swap if mine else None,
                 measurement=cell.verdict if mine else None,
+                adapters=self._adapters(cell) if mine else (),
                 tokens_per_second=SPEED if mine and cell.engine else None,
             )
         )
+
+    def _adapters(self, cell: FakeCell) -> tuple[AdapterProgress, ...]:
+        """Every adapter is verified at once on what the engine answers with, or refused for good."""
+        base = cell.engine.weights.digest if cell.engine and cell.verdict else ""
+        found = []
+        for one in cell.wish.adapters if cell.wish else ():
+            said = self.refused_adapters.get(one.adapter.name, "")
+            outcome = "refused" if said else "ready" if base else "staging"
+            progress = AdapterProgress(
+                name=one.adapter.name, digest=one.adapter.digest, outcome=outcome, message=said, base=base
+            )
+            found.append(progress)
+        return tuple(found)
 
     def without_devices(
         self, pod: Manifest, answer: SupervisorAnswer, fault: tuple[CellReason, str], *, now: datetime
