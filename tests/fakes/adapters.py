@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llama_operator.api import ADAPTERS_KIND, API_VERSION, LlamaAdapterStatus
+from llama_operator.observe.adapters import adapter_view
+from llama_operator.observe.deployment import AdapterView
+from llama_operator.plan.naming import manifest_name, resolved_prefix
+from llama_serving.config import names
 from llama_serving.config.desired import AdapterRef, WantedAdapter
+from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest, ManifestFile
+from tests.fakes.models import packed
 from tests.fakes.staging import sha
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -115,3 +122,47 @@ def read_adapter(folder: Path) -> dict[str, bytes]:
         name: data[start + entry["data_offsets"][0] : start + entry["data_offsets"][1]]
         for name, entry in entries.items()
     }
+
+
+def adapter_objects(
+    name: str,
+    *,
+    namespace: str = "team",
+    rank: int = 16,
+    width: int = 576,
+    labels: dict[str, str] | None = None,
+    spec: dict[str, Any] | None = None,
+    refused: str = "",
+    **facts: Any,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A LlamaAdapter of this name, resolved, and the ConfigMap with its manifest, as the API server has them."""
+    digest = sha(name.encode())
+    manifest = Manifest(files=(ManifestFile(path=WEIGHTS, size=1000, sha256=digest),))
+    found = {
+        "rank": rank, "alpha": 32.0, "layers": 30, "dtype": "bfloat16", "tensors": 60, "bytes": 1000,
+        "target_modules": ({"name": "q_proj", "inputs": width, "outputs": 576},), **facts,
+    }  # fmt: skip
+    look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True} if refused else None
+    status = LlamaAdapterStatus.model_validate(
+        {"ready": not refused, "reason": "AdapterRefused" if refused else "Accepted", "message": refused}
+        | ({"lastResolve": look} if refused else {"digest": manifest.digest, "facts": found})
+    )
+    meta = {"name": name, "namespace": namespace, "uid": f"uid-{name}", "labels": labels or {}}
+    asked = {"source": f"pvc://models/{name}", "revision": "v1", "license": "apache-2.0", "acceptLicense": True}
+    body = {
+        "apiVersion": API_VERSION, "kind": ADAPTERS_KIND, "metadata": meta, "spec": asked | (spec or {}),
+        "status": status.to_api(),
+    }  # fmt: skip
+    stored = {
+        "apiVersion": "v1", "kind": "ConfigMap", "binaryData": {MANIFEST_KEY: packed(manifest)},
+        "metadata": {
+            "name": manifest_name(resolved_prefix(ADAPTERS_KIND, name)), "namespace": namespace,
+            "labels": {names.LABEL_ADAPTER: name}, "ownerReferences": [{"uid": meta["uid"]}],
+        },
+    }  # fmt: skip
+    return body, stored
+
+
+def view(name: str, **fields: Any) -> AdapterView:
+    """What a deployment sees of it."""
+    return adapter_view(*adapter_objects(name, **fields))

@@ -58,6 +58,7 @@ class FakeCells:
     cells: dict[str, FakeCell] = field(default_factory=dict)
     bad_adapters: set[tuple[int, str]] = field(default_factory=set)  # ordinal, and digest that its engine refuses
     stray: dict[int, str] = field(default_factory=dict)  # ordinal -> another greedy answer than the others'
+    refused_adapters: dict[str, str] = field(default_factory=dict)  # name -> what the leader says of it
     swaps: list[tuple[str, str]] = field(default_factory=list)  # leader and digest of all exchanges
 
     def behaviour(self, digest: str) -> Behaviour:
@@ -94,7 +95,8 @@ class FakeCells:
         wished = {one.adapter.name: one.adapter.digest for one in (leader.wish.adapters if leader.wish else ())}
         leader.adapters = {name: digest for name, digest in leader.adapters.items() if name in wished}
         for name, digest in wished.items():
-            if leader.adapters.get(name) == digest or leader.adapter_seconds.get(digest, 0) > 1:
+            done = leader.adapters.get(name) == digest or leader.adapter_seconds.get(digest, 0) > 1
+            if done or name in self.refused_adapters:
                 continue
             leader.adapter_seconds[digest] = leader.adapter_seconds.get(digest, 0) + 1
             if leader.adapter_seconds[digest] > 1 and (ordinal, digest) not in self.bad_adapters:
@@ -107,11 +109,13 @@ class FakeCells:
 
     def _of_adapter(self, adapter: AdapterRef, leader: FakeCell) -> AdapterProgress:
         base = leader.engine.weights.digest if leader.engine else ""
+        if said := self.refused_adapters.get(adapter.name, ""):
+            return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome="refused", message=said)
         if leader.adapters.get(adapter.name) == adapter.digest:
             return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome="ready", base=base)
         refused = leader.adapter_seconds.get(adapter.digest, 0) > 1
-        said = ("refused", "its golden prompt fails") if refused else ("loading", "it loads")
-        return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome=said[0], message=said[1])
+        now = ("refused", "its golden prompt fails") if refused else ("loading", "it loads")
+        return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome=now[0], message=now[1])
 
     def _agreed(self, cells: list[FakeCell]) -> bool:
         return len({cell.wish.serve.digest if cell.wish else "" for cell in cells}) == 1

@@ -196,9 +196,10 @@ class FakeCluster:
         children = [body for (kind, _), body in self.objects.items() if kind not in (KIND, "Secret")]
         mine = [child for child in children if is_watched(child, key)]
         weights = [body for (kind, _), body in self.objects.items() if kind == WEIGHTS_KIND]
-        labelled = [body for body in children if names.LABEL_WEIGHTS in (body["metadata"].get("labels") or {})]
-        manifests = [body for body in labelled if body["kind"] == "ConfigMap"]
+        resolved = {names.LABEL_WEIGHTS, names.LABEL_ADAPTER}
+        labelled = [body for body in children if resolved & (body["metadata"].get("labels") or {}).keys()]
         adapters = [body for (kind, _), body in self.objects.items() if kind == ADAPTERS_KIND]
+        manifests = [body for body in labelled if body["kind"] == "ConfigMap"]
         return Bodies(*clone((self.objects[KIND, key.name], mine, weights, manifests, adapters)))
 
     def record(self, about: Manifest, reason: str, message: str, *, kind: str = "Warning") -> None:

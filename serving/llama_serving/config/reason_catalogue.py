@@ -194,13 +194,6 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           remedy="wait, then read `kubectl logs` of the leader"),
     Entry(word=Reason.POD_LOST, severity=_FAILED, form="group N is rebuilt: CAUSE; N of its N pods are still to go",
           meaning="a pod was deleted, evicted, or is on a lost node: its group is rebuilt", remedy="wait"),
-    Entry(word=Reason.FABRIC_UNUSED, severity=_NEEDS,
-          form="group N sends between its N nodes by TCP (NCCL took NET/Socket on stages K), although its pods have"
-               " RESOURCES",
-          meaning="a group over several nodes serves, and its pods have devices of a fast network that NCCL does not"
-                  " use",
-          remedy="read `NET/` in `/tmp/llama-nccl/*.log` of the stage's pod; check the driver of the network on the"
-                 " node, and that the resource is of it"),
     Entry(word=Reason.ADAPTER_REFUSED, severity=_NEEDS, page="adapters",
           form="adapter NAME is left out: FILE has VALUE; REMEDY",
           meaning="a LoRA adapter cannot be served: not as PEFT's plain LoRA, not on this base, or there is no room for"
@@ -211,6 +204,13 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="`spec.adapters` names a LlamaAdapter that is not there; the base and the other adapters go on"
                   " serving",
           remedy="apply the LlamaAdapter, or remove it from `spec.adapters`"),
+    Entry(word=Reason.FABRIC_UNUSED, severity=_NEEDS,
+          form="group N sends between its N nodes by TCP (NCCL took NET/Socket on stages K), although its pods have"
+               " RESOURCES",
+          meaning="a group over several nodes serves, and its pods have devices of a fast network that NCCL does not"
+                  " use",
+          remedy="read `NET/` in `/tmp/llama-nccl/*.log` of the stage's pod; check the driver of the network on the"
+                 " node, and that the resource is of it"),
     Entry(word=Reason.API_RETRY, severity=_WAITS, form="KIND NAME will be tried again: CAUSE",
           meaning="the API server did not take a write, or a pod did not take its desired state; it is repeated"),
     Entry(word=Reason.STAGE_NOT_JOINED, severity=_WAITS,

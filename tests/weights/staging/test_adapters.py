@@ -1,4 +1,4 @@
-"""LoRA adapters beside weights: what serves first, then they; only the stage's matrices; gone when nobody wants them."""
+"""LoRA adapters beside weights: after what serves, only the stage's matrices, and gone when nobody wants them."""
 
 import json
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ Another size needs new engines, so a step is taken rarely and in the open, as a 
 A rank above 64 costs much memory of every device, so only the spec makes room for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from llama_operator.api import AdapterLimitsSpec, AdapterLimitsStatus, LlamaDeploymentSpec
@@ -21,15 +21,16 @@ _RANKS: Final = (16, 32, 64)
 
 
 def adapter_limits(
-    spec: LlamaDeploymentSpec, ranks: Iterable[int], *, adapters: int, before: AdapterLimitsStatus | None
+    spec: LlamaDeploymentSpec, ranks: Sequence[int], *, before: AdapterLimitsStatus | None
 ) -> AdapterLimitsSpec | None:
     """Return the room that engines of this spec make; None where it asks for no adapter.
 
-    ``ranks``: of the adapters that are ready, ``adapters``: how many there are. ``before``: what was decided last.
+    ``ranks``: of the adapters that are ready and fit the base. ``before``: what was decided last.
     """
     if not spec.serves_adapters:
         return None
     asked = spec.adapter_limits or AdapterLimitsSpec()
+    adapters = len(ranks)
     fitting = [rank for rank in ranks if rank <= _RANKS[-1]]
     slots = asked.slots or _grown(_SLOTS, adapters, before.slots if before else 0)
     held = asked.held or max(_grown(_HELD, adapters, before.held if before else 0), slots)

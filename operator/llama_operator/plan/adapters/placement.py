@@ -19,14 +19,14 @@ from llama_serving.config.source import fill
 
 
 @dataclass(frozen=True)
-class GroupRoom:
+class AdapterRoom:
     """What decides which adapters a group can have: the room in its engine, and the base that it serves or will."""
 
     limits: AdapterLimits | None  # None: its engine was made without any
     base: ModelFacts | None  # None: not known now, so shapes are not compared; the cell still verifies
 
 
-def adapters_of_group(choices: Sequence[AdapterChoice], room: GroupRoom) -> tuple[WantedAdapter, ...]:
+def adapters_of_group(choices: Sequence[AdapterChoice], room: AdapterRoom) -> tuple[WantedAdapter, ...]:
     """Return those of the adapters ``choices`` that a group can hold; which k of n they are says residency.py."""
     if room.limits is None:
         return ()
@@ -36,7 +36,7 @@ def adapters_of_group(choices: Sequence[AdapterChoice], room: GroupRoom) -> tupl
     return tuple(wanted[: room.limits.held])
 
 
-def obstacle(choice: AdapterChoice, room: GroupRoom) -> str:
+def obstacle(choice: AdapterChoice, room: AdapterRoom) -> str:
     """Return why a group cannot have this adapter, beside the number that it holds; empty where it can."""
     view, limits = choice.view, room.limits
     if choice.reason or view is None or view.facts is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llama_operator.api import ServedAdapterStatus
 from llama_operator.plan.adapters.choice import AdapterChoice
-from llama_operator.plan.adapters.placement import GroupRoom, obstacle
+from llama_operator.plan.adapters.placement import AdapterRoom, obstacle
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import weights_id
@@ -44,10 +44,10 @@ def report_adapters(state: PlanState) -> AdapterReport:
     )
 
 
-def _wanted_room(state: PlanState) -> GroupRoom:
+def _wanted_room(state: PlanState) -> AdapterRoom:
     """Return the room of a group as the spec asks for it now."""
     limits, weights = state.spec.adapter_limits, state.model_weights
-    return GroupRoom(limits.limits() if limits else None, weights.facts if weights else None)
+    return AdapterRoom(limits.limits() if limits else None, weights.facts if weights else None)
 
 
 def _left_out(choice: AdapterChoice, why: str) -> ServedAdapterStatus:

@@ -12,8 +12,9 @@ from itertools import groupby
 from llama_operator.api import AdapterLimitsSpec, LlamaDeploymentSpec, ModelSpec, content_of
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.adapters.choice import AdapterChoice, choose_adapters
+from llama_operator.plan.adapters.fit import misfit
 from llama_operator.plan.adapters.limits import adapter_limits
-from llama_operator.plan.adapters.placement import GroupRoom
+from llama_operator.plan.adapters.placement import AdapterRoom
 from llama_operator.plan.adapters.seats import held_adapters
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
@@ -57,9 +58,9 @@ class PlanState:
         """The LoRA adapters that the spec asks for, most wanted first."""
         return choose_adapters(self.snapshot)
 
-    def adapter_room(self, group: Group, digest: str) -> GroupRoom:
+    def adapter_room(self, group: Group, digest: str) -> AdapterRoom:
         """Return what decides which adapters a group can have; ``digest``: of the base that it serves or will."""
-        return GroupRoom(self._group_limits.get(group.id.name), self.base_facts.get(digest))
+        return AdapterRoom(self._group_limits.get(group.id.name), self.base_facts.get(digest))
 
     @cached_property
     def base_facts(self) -> Mapping[str, ModelFacts]:
@@ -71,10 +72,11 @@ class PlanState:
         return group_limits(self.snapshot)
 
     def _adapter_limits(self, spec: LlamaDeploymentSpec) -> AdapterLimitsSpec | None:
+        weights = self.weights_of(spec.model)
         ready = (choice.view.facts for choice in self.adapters if choice.view and not choice.reason)
-        ranks = [facts.rank for facts in ready if facts]
-        before = self.snapshot.status.adapter_limits
-        return adapter_limits(spec, ranks, adapters=len(self.adapters), before=before)
+        base = weights.facts if weights else None
+        ranks = [facts.rank for facts in ready if facts and not (base and misfit(facts, base))]
+        return adapter_limits(spec, ranks, before=self.snapshot.status.adapter_limits)
 
     @cached_property
     def ordinals(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What an adapter is, and every way in which one is refused: by a sentence that names field or tensor, and the remedy."""
+"""What an adapter is, and each way in which one is refused: by a sentence with field or tensor, and the remedy."""
 
 import asyncio
 import json
@@ -182,8 +182,13 @@ def test_only_names_of_a_llamas_modules_have_a_place(name: str) -> None:
     assert found is None or (found.name in MODULES and found.module.startswith("model.layers."))
 
 
-@given(st.integers(0, 999_999), st.sampled_from(sorted(MODULES)), st.sampled_from("AB"), st.booleans())
-def test_a_name_says_layer_module_and_half(layer: int, module: str, half: str, prefixed: bool) -> None:
+@given(
+    layer=st.integers(0, 999_999),
+    module=st.sampled_from(sorted(MODULES)),
+    half=st.sampled_from("AB"),
+    prefixed=st.booleans(),
+)
+def test_a_name_says_layer_module_and_half(layer: int, module: str, half: str, *, prefixed: bool) -> None:
     whole = f"model.layers.{layer}.{MODULES[module]}.{module}"
     found = lora_tensor(f"{'base_model.model.' if prefixed else ''}{whole}.lora_{half}.weight")
     assert found is not None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api import ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api import AdapterLimitsSpec, ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.images import serving_image
@@ -132,7 +132,7 @@ def test_a_hash_of_the_verification_never_changes_by_itself(changes: dict[str, A
 NOT_IN_A_POD = {
     "replicas", "autoscaling", "gateway", "rollout", "verify", "images.gateway", "images.serving",
     "model.source", "model.revision", "model.served_name", "model.license", "model.accept_license", "model.digest",
-    "placement.scheduling", "pod_template",
+    "placement.scheduling", "pod_template", "adapters", "adapter_selector",
 }  # fmt: skip
 NODES = NodeTerm(match_expressions=(NodeExpression(key="pool", operator="Exists"),))
 OTHER_VALUES = {
@@ -145,6 +145,7 @@ OTHER_VALUES = {
     "engine.nccl": {"NCCL_DEBUG": "INFO"},
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
     "engine.cache": EngineCache(claim_name="cache"),
+    "adapter_limits": AdapterLimitsSpec(slots=4, held=16, max_rank=16),
 }
 
 
