@@ -136,7 +136,7 @@ async def test_of_more_than_fit_a_group_holds_what_is_asked_for() -> None:
     assert notes(made) == [{"style": id_of("style")}], "nothing moves without a request"
     assert made.pause <= 1, "a request that waits for the other one sends no event"
     made.nodes.adapter_traffic = {"tone": AdapterLoad(waiting=1), "style": AdapterLoad(idle=90)}
-    seen = []
+    seen: list[str] = []
     while len(seen) < 30 and not (seen and "tone" in seen[-1]):
         await made.seconds(1)
         seen.append("".join(notes(made)[0]))

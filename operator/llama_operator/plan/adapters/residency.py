@@ -9,6 +9,8 @@ for. In this order, for each adapter with waiting requests that no group holds, 
                          after ``PATIENCE`` seconds of waiting: one without requests here and without waiting ones
                          after ``STARVED`` seconds: any; the one with the fewest requests
 
+A group that does not serve keeps what it has, and is not counted: what only it holds is loaded elsewhere on request.
+
 So an adapter has a minimum stay, alternating requests do not make two adapters take turns on one place, and everybody
 who waits is answered in the end. An adapter that is held anywhere, even if it still loads, causes no other load: one
 load per needed adapter. A group has at most ``MOST_CHANGES`` adapters on their way in. An adapter whose groups are all
@@ -35,7 +37,8 @@ class AdapterSeat:
     """A group with room for ``room`` adapters.
 
     ``held``: those that it was told to have. ``coming``: of those, the ones that still load. ``leaving``: those that
-    its gateways do not use any more. ``in_flight``: requests that run here, by adapter.
+    its gateways do not use any more. ``in_flight``: requests that run here, by adapter. ``serves``: it gets requests;
+    what others hold does not answer those that wait, unless no group serves at all.
     """
 
     group: str
@@ -44,6 +47,7 @@ class AdapterSeat:
     coming: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
     in_flight: Mapping[str, int] = field(default_factory=dict)
+    serves: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,10 @@ class _Placement:
         self, names: Sequence[str], seats: Sequence[AdapterSeat], traffic: Mapping[str, AdapterTraffic]
     ) -> None:
         self._names = names
-        self._seats = seats
         self._traffic = traffic
         known = frozenset(names)
         self.kept = {seat.group: set(seat.held & known) for seat in seats}
+        self._serving = [seat for seat in seats if seat.serves] or seats
         self._changes = {seat.group: len(seat.coming & known) for seat in seats}
         self._new: set[tuple[str, str]] = set()  # group and adapter of what this decision brings
 
@@ -146,7 +150,7 @@ class _Placement:
         for name in sorted((one for one in self._names if one not in kept), key=lambda one: self._use(one).idle):
             if len(kept) >= seat.room or self._changes[seat.group] >= MOST_CHANGES:
                 return
-            if not self._copies(name):
+            if not any(name in held for held in self.kept.values()):
                 self._add(seat, name)
 
     def _into_free_room(self, name: str) -> bool:
@@ -157,7 +161,7 @@ class _Placement:
 
     def _open_seats(self, name: str) -> Iterable[AdapterSeat]:
         """Return the groups that may take this adapter now."""
-        for seat in self._seats:
+        for seat in self._serving:
             if seat.room and name not in self.kept[seat.group] and self._changes[seat.group] < MOST_CHANGES:
                 yield seat
 
@@ -186,12 +190,12 @@ class _Placement:
 
     def _is_popular(self, name: str) -> bool:
         use = self._use(name)
-        holders = [seat for seat in self._seats if name in self.kept[seat.group]]
+        holders = [seat for seat in self._serving if name in self.kept[seat.group]]
         loads = any(name in seat.coming or (seat.group, name) in self._new for seat in holders)
         return use.waiting > 0 and use.oldest_wait >= POPULAR and not loads
 
     def _copies(self, name: str) -> int:
-        return sum(name in kept for kept in self.kept.values())
+        return sum(name in self.kept[seat.group] for seat in self._serving)
 
     def _use(self, name: str) -> AdapterTraffic:
         return self._traffic.get(name, UNUSED)

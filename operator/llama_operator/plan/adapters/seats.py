@@ -3,6 +3,8 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from math import inf
 
 from llama_operator.observe.deployment import Snapshot
@@ -14,14 +16,20 @@ _ENDED = ("ready", "refused")
 
 
 def held_adapters(
-    wanted: Sequence[str], rooms: Mapping[str, int], *, groups: Iterable[Group], snapshot: Snapshot
+    wanted: Sequence[str], rooms: Mapping[str, int], *, groups: Iterable[Group], snapshot: Snapshot, now: datetime
 ) -> dict[str, tuple[str, ...]]:
     """Return by the group's name which of the adapters ``wanted`` it shall hold.
 
     ``rooms``: for how many each engine was started, by the group's name; a group without room is not in the result.
     """
-    seats = [_seat(group, rooms[group.id.name], snapshot) for group in groups if group.id.name in rooms]
-    return place(wanted, seats, traffic_of(snapshot)) if wanted else {seat.group: () for seat in seats}
+    seated = [group for group in groups if group.id.name in rooms]
+    if not wanted:
+        return {group.id.name: () for group in seated}
+    seats = [
+        replace(_seat(group, rooms[group.id.name], snapshot), serves=group.may_serve(now))  # a blip moves nothing
+        for group in seated
+    ]
+    return place(wanted, seats, traffic_of(snapshot))
 
 
 def announced(text: str) -> dict[str, str]:

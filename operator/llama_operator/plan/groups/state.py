@@ -92,7 +92,7 @@ class PlanState:
     def held_adapters(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the adapters that each group shall hold, by the group's name."""
         rooms = {name: limits.held for name, limits in self._group_limits.items()}
-        return held_adapters(self._ready_adapters, rooms, groups=self.groups, snapshot=self.snapshot)
+        return held_adapters(self._ready_adapters, rooms, groups=self.groups, snapshot=self.snapshot, now=self.now)
 
     @property
     def exchanges_adapters(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 
 from hypothesis import given
@@ -84,6 +85,14 @@ def test_one_that_waits_longer_is_not_put_out() -> None:
 def test_one_that_is_held_anywhere_causes_no_other_load() -> None:
     seats = seat("ab", group="g0", coming="a"), seat("cd", group="g1")
     assert placed("abcd", *seats, a=waits(50), b=idle(inf), c=idle(inf), d=idle(inf)) == ["ab", "cd"]
+
+
+def test_what_only_a_group_holds_that_does_not_serve_is_loaded_elsewhere_on_request() -> None:
+    lost = replace(seat("ab", group="g0"), serves=False)
+    used = {"b": idle(inf), "c": idle(80), "d": idle(90)}
+    assert placed("abcd", lost, seat("cd", group="g1"), **used) == ["ab", "cd"]
+    assert placed("abcd", lost, seat("cd", group="g1"), a=waits(1), **used) == ["ab", "ac"]
+    assert placed("abcd", lost, a=waits(50), **used) == ["ab"], "while no group serves those that start count"
 
 
 def test_at_most_so_many_are_on_their_way_to_a_group() -> None:
