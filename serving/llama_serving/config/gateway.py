@@ -60,10 +60,10 @@ _LATER: Final = frozenset({"served_name", "cors_origins"})
 
 
 #: Bytes of a ServedModels that a gateway reads, and of an annotation with adapters.
-LONGEST_MODELS: Final = 512 << 10
-LONGEST_ADAPTERS_ANNOTATION: Final = 64 << 10
+LONGEST_MODELS: Final = 768 << 10  # a ConfigMap has at most 1 MiB
+LONGEST_ADAPTERS_ANNOTATION: Final = 192 << 10  # all annotations of an object have at most 256 KiB
 #: Adapters that a gateway knows at a time.
-MOST_ADAPTERS: Final = 1000
+MOST_ADAPTERS: Final = 1024
 
 
 class ServedAdapter(Frozen):

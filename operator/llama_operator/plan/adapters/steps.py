@@ -28,11 +28,12 @@ from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.sentences import adapters as sentences
 from llama_serving.config.desired import WantedAdapter
-from llama_serving.config.gateway import MOST_ADAPTERS, ServedAdapter, ServedModels
+from llama_serving.config.gateway import LONGEST_ADAPTERS_ANNOTATION, MOST_ADAPTERS, ServedAdapter, ServedModels
 from llama_serving.config.reasons import Reason
 from llama_serving.config.state import AdapterProgress
+from llama_serving.config.wording import clause
 
-_LONGEST_REFUSAL: Final = 2048  # characters of a sentence that gateways repeat
+_LONGEST_REFUSAL: Final = 300  # characters of a sentence that gateways repeat
 
 
 def group_adapters(group: Group, state: PlanState, *, digest: str) -> tuple[WantedAdapter, ...]:
@@ -80,7 +81,18 @@ def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
             found[one.name] = told_id or was
         elif group.in_rotation and (was != told_id or told[one.name].outcome == "verifying"):
             found[one.name] = was  # it answers until the new one, or the answers to new prompts, are verified
-    return {name: id_ for name, id_ in found.items() if id_}
+    return _fitting({name: id_ for name, id_ in found.items() if id_})
+
+
+def _fitting(ids: dict[str, str]) -> dict[str, str]:
+    """Return the first of them, as many as an annotation has space for: some 1000 of usual names."""
+    left, found = LONGEST_ADAPTERS_ANNOTATION, {}
+    for name, id_ in ids.items():
+        left -= len(json.dumps({name: id_}))
+        if left < 0:
+            break
+        found[name] = id_
+    return found
 
 
 def start_waits_for(group: Group, state: PlanState) -> str:
@@ -111,7 +123,7 @@ def _named(choice: AdapterChoice, state: PlanState, *, base: str) -> ServedAdapt
     """Return what gateways are told of one name; one that is not resolved yet may still come."""
     coming = choice.reason in (None, Reason.LOADING_ADAPTERS, Reason.ADAPTER_MISSING)
     refused = _refused_everywhere(choice, state) if coming else choice.message
-    return ServedAdapter(name=choice.name, parent=base, refused=refused[:_LONGEST_REFUSAL])
+    return ServedAdapter(name=choice.name, parent=base, refused=clause(refused, _LONGEST_REFUSAL))
 
 
 def _refused_everywhere(choice: AdapterChoice, state: PlanState) -> str:
