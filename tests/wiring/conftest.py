@@ -130,6 +130,16 @@ def weights(name: str) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "metadata": meta, "spec": {"source": "pvc://m"}}
 
 
+def adapter(name: str) -> dict[str, Any]:
+    """A LlamaAdapter, likewise."""
+    return {**weights(name), "kind": ADAPTERS_KIND}
+
+
+def child_of_adapter(kind: str, version: str, *, name: str, owner: str) -> dict[str, Any]:
+    labels = {names.LABEL_ADAPTER: owner, names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}}
+
+
 def child_of_weights(kind: str, version: str, *, name: str, owner: str) -> dict[str, Any]:
     labels = {names.LABEL_WEIGHTS: owner, names.LABEL_MANAGED_BY: names.MANAGED_BY}
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}}

@@ -101,7 +101,10 @@ def holds(**shapes: list[int] | None) -> Callable[[Adapter, Path], None]:
 
 
 def named(name: str, shape: list[int]) -> Callable[[Adapter, Path], None]:
-    return lambda made, folder: replace(made, shapes={**made.shapes, name: shape}).write(folder) and None
+    def change(made: Adapter, folder: Path) -> None:
+        replace(made, shapes={**made.shapes, name: shape}).write(folder)
+
+    return change
 
 
 def pickled(_: Adapter, folder: Path) -> None:

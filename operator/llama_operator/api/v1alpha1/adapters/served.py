@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel
-from llama_operator.api.v1alpha1.placement import LabelValue
+from llama_operator.api.v1alpha1.placement import LabelValue, selector_rules
 from llama_serving.config.cell import AdapterLimits
 from llama_serving.config.names import DNS_SUBDOMAIN
 
@@ -62,7 +62,7 @@ class AdapterSelector(ApiModel):
         default={},
         description="Labels that a LlamaAdapter must have. Its name in the OpenAI API is its annotation "
         "llama-operator.dev/served-name, else its own name.",
-        json_schema_extra={"maxProperties": 8},
+        json_schema_extra=rules(*selector_rules("adapterSelector.matchLabels"), maxProperties=8),
     )
 
 
