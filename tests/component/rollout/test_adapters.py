@@ -6,7 +6,7 @@ from typing import Any
 
 from llama_serving.config import names
 from llama_serving.config.gateway import AdapterLoad
-from tests.fakes.adapter_objects import adapter_bodies, adapter_manifest
+from tests.fakes.adapters import adapter_objects
 from tests.fakes.world import KEY, Crash, World, spec_of
 
 
@@ -21,7 +21,7 @@ def world(*adapters: str, held: int = 0, **changes: Any) -> World:
 
 def give(made: World, name: str, version: int = 1) -> None:
     """A LlamaAdapter that is resolved."""
-    for body in adapter_bodies(name, version):
+    for body in adapter_objects(f"{name}-{version}"):
         made.cluster.objects[body["kind"], body["metadata"]["name"]] = body
 
 
@@ -42,8 +42,13 @@ def use(made: World, *adapters: str) -> None:
     made.cluster.edit(KEY, lambda found: found.update(adapters=spec))
 
 
+def digest_of(name: str, version: int = 1) -> str:
+    digest: str = adapter_objects(f"{name}-{version}")[0]["status"]["digest"]
+    return digest
+
+
 def id_of(name: str, version: int = 1) -> str:
-    return f"r{version}@{adapter_manifest(name, version).digest.removeprefix('sha256:')[:12]}"
+    return f"v1@{digest_of(name, version).removeprefix('sha256:')[:12]}"
 
 
 async def test_every_group_has_all_adapters_before_its_first_request() -> None:
@@ -97,7 +102,7 @@ async def test_bytes_that_the_first_group_refuses_reach_no_other() -> None:
     made = world("style")
     await made.settle()
     give(made, "style", 2)
-    made.nodes.cells.bad_adapters.add((0, adapter_manifest("style", 2).digest))
+    made.nodes.cells.bad_adapters.add((0, digest_of("style", 2)))
     use(made, "style-2")
     for _ in range(40):
         await made.seconds(1)
@@ -108,7 +113,7 @@ async def test_bytes_that_the_first_group_refuses_reach_no_other() -> None:
 async def test_one_that_every_group_refuses_is_said_to_the_gateways_and_holds_up_no_group() -> None:
     made = world("style", "bad")
     for ordinal in (0, 1):
-        made.nodes.cells.bad_adapters.add((ordinal, adapter_manifest("bad").digest))
+        made.nodes.cells.bad_adapters.add((ordinal, digest_of("bad")))
     await made.settle()
     assert notes(made) == [{"style": id_of("style")}] * 2
     assert listed(made) == [("style", ""), ("bad", "its golden prompt fails")]
