@@ -1,5 +1,5 @@
-"""Applying is a plain walk over the plan: rotation, then deletes, objects, pods, desired states, labels, what is left
-over.
+"""Applying is a plain walk over the plan: what gateways may use, rotation, then deletes, objects, pods, desired states,
+labels, what is left over.
 
 A leader leaves the rotation before its pod is deleted. What the API server refuses becomes an explanation that the user
 sees; the walk goes on with the rest, so that one refused object does not stop the others.
@@ -14,12 +14,13 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import token_secret
 from llama_operator.manifests.pod_metadata import Relabel
 from llama_operator.observe.pods import mounted
-from llama_operator.plan.actions import DeletePod, PutDesiredState, SetRotation
+from llama_operator.plan.actions import DeletePod, PutDesiredState, SetAdapters, SetRotation
 from llama_operator.plan.causes import refusal_words
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.ports import Cluster, Manifest, Ref, Rejected, Retry, Supervisors
+from llama_serving.config import names
 from llama_serving.config.reasons import Reason
 
 REASON_LENGTH = 500  # characters of the sentence in a pod's condition
@@ -68,6 +69,11 @@ class _PlanWalk:
             self.context.key, ref, open_=item.open_, reason=reason, weights=item.weights, move=item.move
         )
         await self.outcome.attempt(f"the rotation gate of {item.pod}", call)
+
+    async def announce(self, item: SetAdapters) -> None:
+        ref, notes = Ref("v1", "Pod", item.pod, item.uid), {names.ANNOTATION_ADAPTERS: item.text or None}
+        call = self.cluster.set_pod_metadata(self.context.key, ref, labels={}, annotations=notes)
+        await self.outcome.attempt(f"the adapters of {item.pod}", call)
 
     async def delete_pod(self, item: DeletePod) -> None:
         call = self.cluster.delete(self.context.key, Ref("v1", "Pod", item.name, item.uid), grace=item.grace)
@@ -132,6 +138,8 @@ async def apply(
 ) -> Outcome:
     """Write what the plan and the changes say. Raises only what is a bug."""
     walk = _PlanWalk(context, cluster, Outcome(list(changes.explanations), writes=changes.count))
+    for note in plan.actions.adapters:  # before a gate opens: gateways that see the group know its adapters
+        await walk.announce(note)
     for rotation in plan.actions.rotations:
         await walk.rotate(rotation)
     for delete in plan.actions.deletes:

@@ -29,11 +29,13 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
 from llama_operator.manifests.rehearsal import rehearsal_pods, trial_objects
 from llama_operator.metrics.registry import DeploymentRegistry
+from llama_operator.observe.adapters import adapter_views
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsed_pods
 from llama_operator.observe.weights import weights_views
+from llama_operator.plan.adapters.steps import served_models
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
@@ -64,7 +66,8 @@ class Bodies:
     deployment: Body
     children: Sequence[Body]
     weights: Sequence[Body] = ()  # all LlamaWeights of the namespace
-    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests, labelled with names.LABEL_WEIGHTS
+    manifests: Sequence[Body] = ()  # ConfigMaps with their manifests: labels LABEL_WEIGHTS, LABEL_ADAPTER
+    adapters: Sequence[Body] = ()  # all LlamaAdapters of the namespace
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
         weights=weights_views(bodies.weights, bodies.manifests),
+        adapters=adapter_views(bodies.adapters, bodies.manifests),
         rehearsal=RehearsalView(pods=rehearsed_pods(pods)),
     )
 
@@ -206,7 +210,8 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
         return Outcome()
     # The budget against evictions follows the number of groups that was decided.
     spec = snapshot.spec.model_copy(update={"replicas": decided.replicas})
-    context = Context(snapshot.key, snapshot.uid, spec, state.settings)
+    models = served_models(state, base=spec.model.name_in_api(snapshot.key.name))
+    context = Context(snapshot.key, snapshot.uid, spec, state.settings, models)
     due = changes(decided, state, context)
     await _rehearse(decided, state, context, edges=edges)
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)

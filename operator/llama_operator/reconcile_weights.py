@@ -1,4 +1,4 @@
-"""One pass of one LlamaWeights: observe, plan, apply, report.
+"""One pass of one LlamaWeights, or LlamaAdapter: observe, plan, apply, report.
 
 Nothing is remembered between two of them but what was asked about a pod that waits (inquiry/).
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from llama_operator.api import API_VERSION, WEIGHTS_KIND
+from llama_operator.api import API_VERSION
 from llama_operator.apply import Outcome
 from llama_operator.capacity import cluster_capacity
 from llama_operator.inquiry.pod_inquiry import Inquiries, Question, inquiry_of, job_question, pod_question
@@ -28,7 +28,7 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class WeightsBodies:
-    """A LlamaWeights and its children, as the watches saw them last."""
+    """A LlamaWeights or a LlamaAdapter and its children, as the watches saw them last."""
 
     weights: Body
     children: Sequence[Body]
@@ -55,11 +55,11 @@ async def reconcile_weights(
     decided = plan_weights(snapshot, settings, now)
     outcome = Outcome()
     if snapshot.spec:
-        context = WeightsContext(snapshot.key, snapshot.uid, snapshot.spec, settings)
+        context = WeightsContext(snapshot.key, snapshot.uid, snapshot.spec, settings, snapshot.kind)
         await _act(decided, _WeightsWalk(snapshot, context, cluster, outcome))
     status = weights_status(snapshot, decided, tuple(outcome.problems), now=now)
     if status != snapshot.status:
-        owner = Owner(snapshot.key, snapshot.uid, API_VERSION, WEIGHTS_KIND)
+        owner = Owner(snapshot.key, snapshot.uid, API_VERSION, snapshot.kind)
         await write_report(owner, status.to_api(), weights_events(snapshot.status, status), cluster=cluster)
     return outcome.pause(decided.recheck)
 

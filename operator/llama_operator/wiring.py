@@ -1,10 +1,10 @@
 """kopf, and only here: watches wake loops, indices hold what they saw, one loop per object of ours.
 
-A LlamaWeights wakes its own loop and those of all deployments of its namespace: they may use it. There are only event
-handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a daemon needs a
-finalizer, and nothing outside must be undone when an object goes. With a finalizer a namespace in which the operator is
-deleted too could not be deleted. That of earlier versions is removed where it is seen. Child watches are filtered by
-the server. Peering is off: it is no leader election.
+A LlamaWeights or a LlamaAdapter wakes its own loop and those of all deployments of its namespace: they may use it.
+There are only event handlers, so kopf writes nothing on any object. Loops are tasks of ours and no daemons of kopf: a
+daemon needs a finalizer, and nothing outside must be undone when an object goes. With a finalizer a namespace in which
+the operator is deleted too could not be deleted. That of earlier versions is removed where it is seen. Child watches
+are filtered by the server. Peering is off: it is no leader election.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import kopf
 
-from llama_operator.api import API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
+from llama_operator.api import ADAPTERS_PLURAL, API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
 from llama_operator.loop import Heartbeat, run_loop
 from llama_operator.ports import Key
 from llama_operator.reconcile import Bodies
@@ -39,7 +39,7 @@ CHILDREN = (
     ("rbac.authorization.k8s.io/v1", "rolebindings"),
 )
 #: All kinds that are watched.
-WATCHED = (*CHILDREN, *((f"{API_GROUP}/{VERSION}", plural) for plural in (PLURAL, WEIGHTS_PLURAL)))
+WATCHED = (*CHILDREN, *((f"{API_GROUP}/{VERSION}", plural) for plural in (PLURAL, WEIGHTS_PLURAL, ADAPTERS_PLURAL)))
 
 OnePass = Callable[[Bodies], Awaitable[float]]
 OneWeightsPass = Callable[[WeightsBodies], Awaitable[float]]
@@ -158,8 +158,11 @@ def build(
         kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
         kopf.on.event(version, plural, registry=registry, id=f"wake-{plural}")(_child_event(loops))
     kopf.index(API_GROUP, VERSION, WEIGHTS_PLURAL, registry=registry, id="weights")(_index_weights)
+    kopf.index(API_GROUP, VERSION, ADAPTERS_PLURAL, registry=registry, id="adapters")(_index_weights)
     kopf.index("v1", "configmaps", registry=registry, id="manifests")(_index_manifest)
-    for plural, step in ((PLURAL, _deployment_step(one_pass)), (WEIGHTS_PLURAL, _weights_step(one_weights_pass))):
+    weights_step = _weights_step(one_weights_pass)
+    steps = {PLURAL: _deployment_step(one_pass), WEIGHTS_PLURAL: weights_step, ADAPTERS_PLURAL: weights_step}
+    for plural, step in steps.items():
         event = _own_event(loops, plural, step)
         kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(event)
 
@@ -225,9 +228,19 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.watching.label_selectors[version, plural] = OWNED
 
 
+#: Kinds of ours that have children, and the label of these that names their owner.
+_OWNERS = (
+    (PLURAL, names.LABEL_DEPLOYMENT),
+    (WEIGHTS_PLURAL, names.LABEL_WEIGHTS),
+    (ADAPTERS_PLURAL, names.LABEL_ADAPTER),
+)
+#: Labels of ConfigMaps that hold a manifest.
+_MANIFESTS = (names.LABEL_WEIGHTS, names.LABEL_ADAPTER)
+
+
 def _owner_of(namespace: str | None, labels: kopf.Labels) -> Key | None:
     """Return the loop that a child belongs to, by its labels."""
-    for plural, label in ((PLURAL, names.LABEL_DEPLOYMENT), (WEIGHTS_PLURAL, names.LABEL_WEIGHTS)):
+    for plural, label in _OWNERS:
         if name := labels.get(label):
             return loop_key(plural, namespace or "", name)
     return None
@@ -250,14 +263,14 @@ async def _index_weights(body: kopf.Body, namespace: str | None, **_: Any) -> ob
 
 
 async def _index_manifest(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
-    return {namespace or "": _kept(body)} if names.LABEL_WEIGHTS in labels else None
+    return {namespace or "": _kept(body)} if any(label in labels for label in _MANIFESTS) else None
 
 
 def _child_event(loops: Loops) -> Callable[..., Awaitable[None]]:
     async def child_changed(body: kopf.Body, namespace: str, labels: kopf.Labels, **_: Any) -> None:
         if owner := _owner_of(namespace, labels):
             loops.wake(owner)
-        if body.get("kind") == "ConfigMap" and names.LABEL_WEIGHTS in labels:
+        if body.get("kind") == "ConfigMap" and any(label in labels for label in _MANIFESTS):
             loops.wake_deployments(namespace)  # a manifest: without it the weights are not ready
 
     return child_changed
@@ -278,7 +291,7 @@ def _own_event(loops: Loops, plural: str, step: Step) -> Callable[..., Awaitable
             loops.end(key, uid)
         else:
             loops.see(key, _kept(body), lambda last: step(key, last, indices))
-        if plural == WEIGHTS_PLURAL:
+        if plural != PLURAL:
             loops.wake_deployments(namespace)
 
     return object_changed
@@ -286,8 +299,8 @@ def _own_event(loops: Loops, plural: str, step: Step) -> Callable[..., Awaitable
 
 def _deployment_step(one_pass: OnePass) -> Step:
     async def step(key: Key, body: Mapping[str, Any], indices: Mapping[str, Any]) -> float:
-        weights, manifests = (list(indices[name].get(key.namespace, ())) for name in ("weights", "manifests"))
-        return await one_pass(Bodies(body, _children(key, indices), weights, manifests))
+        shared = (list(indices[name].get(key.namespace, ())) for name in ("weights", "manifests", "adapters"))
+        return await one_pass(Bodies(body, _children(key, indices), *shared))
 
     return step
 

@@ -67,7 +67,7 @@ class ApiServer:
         self.run("apply", "-f", str(CRDS))
         self.run("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
         # Established says that the storage is there; the route and its discovery follow a moment later.
-        for resource in ("llamadeployments", "llamaweights"):
+        for resource in ("llamadeployments", "llamaweights", "llamaadapters"):
             self._until_served(resource, deadline_s=30)
 
     def _until_served(self, resource: str, *, deadline_s: float) -> None:

@@ -25,7 +25,7 @@ from tests.unit.chart.helm import CHART, Helm, real_helm
 pytestmark = pytest.mark.apiserver
 
 CRD = "crd/llamadeployments.llama-operator.dev"
-CRD_NAMES = ("llamadeployments.llama-operator.dev", "llamaweights.llama-operator.dev")
+CRD_NAMES = tuple(f"{kind}.llama-operator.dev" for kind in ("llamadeployments", "llamaweights", "llamaadapters"))
 KINDS = "serviceaccounts,roles,rolebindings,deployments,secrets,configmaps,services"
 
 
@@ -103,6 +103,8 @@ MAY = [
     ("create", "llamaweights.llama-operator.dev", ""),
     ("delete", "llamaweights.llama-operator.dev", ""),
     ("patch", "llamaweights.llama-operator.dev", "status"),
+    ("watch", "llamaadapters.llama-operator.dev", ""),
+    ("patch", "llamaadapters.llama-operator.dev", "status"),
     ("create", "jobs.batch", ""),
     ("delete", "jobs.batch", ""),
     ("create", "persistentvolumeclaims", ""),  # those of warm groups, which it also takes away again

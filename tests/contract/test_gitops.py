@@ -205,7 +205,8 @@ def test_the_rendered_chart_can_be_applied_again_and_again(
 
 @apiserver_needed
 def test_the_rendered_crds_can_be_applied_again_and_again(apiserver: ApiServer, bare: Helm, namespace: str) -> None:
-    only = ("--show-only", "templates/crds/llamadeployments.yaml", "--show-only", "templates/crds/llamaweights.yaml")
+    kinds = ("llamadeployments", "llamaweights", "llamaadapters")
+    only = [word for kind in kinds for word in ("--show-only", f"templates/crds/{kind}.yaml")]
     text = bare.run("template", "demo", str(CHART), "--namespace", namespace, *only)
     for where in ((), ("--server-side",)):
         apiserver.run("apply", *where, "-f", "-", stdin=text)

@@ -56,7 +56,8 @@ def test_an_operator_before_its_crds_waits_and_then_serves(
             status, said = one.ready()
             assert status == 503
             assert said[stand.namespace].startswith(
-                "the CRDs llamadeployments.llama-operator.dev and llamaweights.llama-operator.dev are not installed"
+                "the CRDs llamaadapters.llama-operator.dev, llamadeployments.llama-operator.dev and "
+                "llamaweights.llama-operator.dev are not installed"
             )
             assert one.get("/live")[0] == 200
             apiserver.install_crds()

@@ -8,6 +8,7 @@ from typing import Any
 from llama_operator.ports import Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import (
+    AdapterRef,
     DesiredState,
     GoldenPrompt,
     GoldenResult,
@@ -20,7 +21,7 @@ from llama_serving.config.desired import (
     WeightsArtifact,
 )
 from llama_serving.config.reasons import CellReason
-from llama_serving.config.state import CellState, Phase
+from llama_serving.config.state import AdapterProgress, CellState, Phase
 from tests.fakes.models import Behaviour
 
 SPEED = 20.0  # tokens per second of one request
@@ -38,6 +39,8 @@ class FakeCell:
     asked: Verify | None = None  # what the verdict was measured with
     verdict: Measurement | None = None
     swap: SwapState | None = None
+    adapters: dict[str, str] = field(default_factory=dict)  # name -> digest that the engine answers with
+    adapter_seconds: dict[str, int] = field(default_factory=dict)  # digest -> seconds of work on it
 
     def serve(self, file: WeightsArtifact) -> str:
         """Digest of what is to be served."""
@@ -66,7 +69,9 @@ class FakeCells:
     start_seconds: int = 5
     stage_seconds: int = 1
     cells: dict[str, FakeCell] = field(default_factory=dict)
+    bad_adapters: set[tuple[int, str]] = field(default_factory=set)  # ordinal, and digest that its engine refuses
     stray: dict[int, str] = field(default_factory=dict)  # ordinal -> another greedy answer than the others'
+    refused_adapters: dict[str, str] = field(default_factory=dict)  # name -> what the leader says of it
     swaps: list[tuple[str, str]] = field(default_factory=list)  # leader and digest of all exchanges
     texts: str = "texts-1"  # the quality texts of the serving image; empty: it is older than their hash
 
@@ -87,6 +92,7 @@ class FakeCells:
             cell.joined = whole
         if not whole:
             leader.seconds, leader.engine, leader.verdict, leader.swap = 0, None, None, None
+            leader.adapters, leader.adapter_seconds = {}, {}
             return
         serve = leader.serve(file)
         ready = all(self._is_staged(cell, serve) for cell in cells) and self._agreed(cells)
@@ -96,6 +102,34 @@ class FakeCells:
             self._swap(leader, name, serve, file=file)
         else:
             self._measure(leader, pods[0])
+            self._load_adapters(leader, int(pods[0]["metadata"]["labels"][names.LABEL_GROUP]))
+
+    def _load_adapters(self, leader: FakeCell, ordinal: int) -> None:
+        """One at a time, two seconds each, beside what answers; what is not wished for goes."""
+        wished = {one.adapter.name: one.adapter.digest for one in (leader.wish.adapters if leader.wish else ())}
+        leader.adapters = {name: digest for name, digest in leader.adapters.items() if name in wished}
+        for name, digest in wished.items():
+            done = leader.adapters.get(name) == digest or leader.adapter_seconds.get(digest, 0) > 1
+            if done or name in self.refused_adapters:
+                continue
+            leader.adapter_seconds[digest] = leader.adapter_seconds.get(digest, 0) + 1
+            if leader.adapter_seconds[digest] > 1 and (ordinal, digest) not in self.bad_adapters:
+                leader.adapters[name] = digest
+                del leader.adapter_seconds[digest]
+            return
+
+    def _progress(self, leader: FakeCell) -> tuple[AdapterProgress, ...]:
+        return tuple(self._of_adapter(one.adapter, leader) for one in (leader.wish.adapters if leader.wish else ()))
+
+    def _of_adapter(self, adapter: AdapterRef, leader: FakeCell) -> AdapterProgress:
+        base = leader.engine.weights.digest if leader.engine else ""
+        if said := self.refused_adapters.get(adapter.name, ""):
+            return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome="refused", message=said)
+        if leader.adapters.get(adapter.name) == adapter.digest:
+            return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome="ready", base=base)
+        refused = leader.adapter_seconds.get(adapter.digest, 0) > 1
+        now = ("refused", "its golden prompt fails") if refused else ("loading", "it loads")
+        return AdapterProgress(name=adapter.name, digest=adapter.digest, outcome=now[0], message=now[1])
 
     def _agreed(self, cells: list[FakeCell]) -> bool:
         return len({cell.wish.serve.digest if cell.wish else "" for cell in cells}) == 1
@@ -126,6 +160,7 @@ class FakeCells:
         swap = leader.swap
         if swap is None or swap.digest != serve:
             leader.swap, leader.verdict = SwapState(digest=serve, outcome="running", message="it runs"), None
+            leader.adapters, leader.adapter_seconds = {}, {}  # they are verified anew on the other base
             self.swaps.append((name, serve))
         elif swap.outcome == "running":
             failed = self.behaviour(serve).swap
@@ -188,6 +223,7 @@ class FakeCells:
                 staging=self._staging(cell),
                 swap=cell.swap if mine else None,
                 measurement=cell.verdict if mine else None,
+                adapters=self._progress(cell) if mine else (),
                 tokens_per_second=SPEED if mine and cell.engine else None,
             )
         )

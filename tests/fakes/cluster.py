@@ -14,7 +14,7 @@ from llama_operator.adapters.kube import check_owner
 from llama_operator.adapters.node_capacity import capacity_of
 from llama_operator.adapters.reservations import Reservations
 from llama_operator.adapters.seen_events import seen_events
-from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
+from llama_operator.api import ADAPTERS_KIND, API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.ports import (
     Capacity,
     Key,
@@ -201,9 +201,11 @@ class FakeCluster:
         children = [body for (kind, _), body in self.objects.items() if kind not in (KIND, "Secret")]
         mine = [child for child in children if is_watched(child, key)]
         weights = [body for (kind, _), body in self.objects.items() if kind == WEIGHTS_KIND]
-        labelled = [body for body in children if names.LABEL_WEIGHTS in (body["metadata"].get("labels") or {})]
+        resolved = {names.LABEL_WEIGHTS, names.LABEL_ADAPTER}
+        labelled = [body for body in children if resolved & (body["metadata"].get("labels") or {}).keys()]
+        adapters = [body for (kind, _), body in self.objects.items() if kind == ADAPTERS_KIND]
         manifests = [body for body in labelled if body["kind"] == "ConfigMap"]
-        return Bodies(*clone((self.objects[KIND, key.name], mine, weights, manifests)))
+        return Bodies(*clone((self.objects[KIND, key.name], mine, weights, manifests, adapters)))
 
     def record(self, about: Manifest, reason: str, message: str, *, kind: str = "Warning") -> None:
         """What the kubelet, or a controller, records about an object."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from llama_operator.api import ModelSpec, content_of
 from llama_operator.observe.deployment import WeightsView
-from llama_operator.plan.groups.weights_lookup import weights_id
-from llama_operator.plan.naming import weights_name
+from llama_operator.plan.naming import weights_id, weights_name
 from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.weights import Manifest, ManifestFile

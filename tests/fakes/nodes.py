@@ -15,10 +15,10 @@ from llama_operator.observe.findings import CLAIM, references
 from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
-from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AnswerCounts, GatewayLoad, GroupLoad
+from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AdapterLoad, AnswerCounts, GatewayLoad, GroupLoad
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.reasons import CellReason, ReportReason
-from tests.fakes.cells import FakeCells
+from tests.fakes.cells import FakeCell, FakeCells
 from tests.fakes.cluster import FakeCluster, set_condition
 from tests.fakes.models import FACTS, Behaviour, digest_of, manifest_of, packed
 from tests.fakes.scheduler import FakeScheduler
@@ -39,6 +39,8 @@ class FakeNodes:
     expected_starts: dict[str, float | None] = field(default_factory=dict)  # by gateway pod, as last told
     stages_of: dict[str, int] = field(default_factory=dict)  # by pod hash, where groups differ
     resolve_seconds: int = 1
+    adapter_traffic: dict[str, AdapterLoad] = field(default_factory=dict)  # what the first gateway counts
+    announced: dict[str, set[str]] = field(default_factory=dict)  # by uid of a leader: adapters at its first readiness
     request_seconds: int = 2  # how long a request still runs when its group leaves the rotation
     no_room: set[str] = field(default_factory=set)  # names of pods that the scheduler does not place
     absent_schedulers: set[str] = field(default_factory=set)  # names of schedulers that do not run
@@ -235,7 +237,15 @@ class FakeNodes:
                 self.broken.append(f"{leader['metadata']['name']} exchanges weights under its requests")
         ready = {one["type"]: one["status"] for one in leader["status"]["conditions"]}.get("Ready") == "True"
         if ready and cell.engine:
+            self._watch_adapters(leader["metadata"], cell)
             self._watch_serving(leader["metadata"], cell.engine, passed=cell.verdict is not None)
+
+    def _watch_adapters(self, meta: Manifest, cell: FakeCell) -> None:
+        """What gateways may use is there; between two passes an engine may have got other bytes, and refuses the id."""
+        said = json.loads(meta.get("annotations", {}).get(names.ANNOTATION_ADAPTERS, "{}"))
+        if absent := said.keys() - cell.adapters.keys():
+            self.broken.append(f"{meta['name']} is said to answer for {sorted(absent)}, which it has not")
+        self.announced.setdefault(meta["uid"], set(said))
 
     def _watch_serving(self, meta: Manifest, engine: WeightsArtifact, *, passed: bool) -> None:
         behaves = self.cells.behaviour(engine.weights.digest)
@@ -287,6 +297,7 @@ class FakeNodes:
             uptime=traffic.uptime, arrived=traffic.work(traffic.arrived), served=traffic.work(traffic.served),
             waits=traffic.work(traffic.waiting), groups=self._groups(first=first),
             totals={"finished": sum(one.finished for one in counts.values())}, by_weights=counts,
+            adapters=self.adapter_traffic if first else {},
         )  # fmt: skip
 
     def _answers(self, weights: str) -> AnswerCounts:

@@ -12,11 +12,12 @@ import sys
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import safe_open
 from vllm.config import ModelConfig, set_current_vllm_config
+from vllm.config.lora import MaxLoRARanks
 from vllm.distributed import init_distributed_environment, initialize_model_parallel
 from vllm.engine.arg_utils import EngineArgs
 from vllm.model_executor.layers import quantization, rotary_embedding
@@ -44,6 +45,7 @@ def main() -> None:
     methods = {
         "known": quantization.QUANTIZATION_METHODS,
         "deprecated": quantization.DEPRECATED_QUANTIZATION_METHODS,
+        "ranks": get_args(MaxLoRARanks),
     }
     json.dump({"verdicts": verdicts, "methods": methods}, sys.stdout)
 

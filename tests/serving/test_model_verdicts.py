@@ -16,7 +16,12 @@ from typing import Any
 import pytest
 
 from llama_serving.cell.shared.engine_args import engine_kwargs
-from llama_serving.config.model import DEPRECATED_QUANTIZATION, GPU_ONLY_QUANTIZATION, QUANTIZATION_METHODS
+from llama_serving.config.model import (
+    DEPRECATED_QUANTIZATION,
+    ENGINE_RANKS,
+    GPU_ONLY_QUANTIZATION,
+    QUANTIZATION_METHODS,
+)
 from llama_serving.weights.resolve.report import Resolution
 from tests.unit.cell.worlds import config, facts
 from tests.weights.corpus.contexts import REFUSED, TAKEN
@@ -63,7 +68,7 @@ class Verdicts:
 
     ours: dict[str, Resolution]
     engine: dict[str, dict[str, Any]]
-    methods: dict[str, list[str]]
+    methods: dict[str, list[str | int]]
     cpu: dict[str, str]  # name -> why no CPU serves it; empty where one does
 
 
@@ -114,6 +119,7 @@ def test_the_engine_says_the_same(verdicts: Verdicts, case: Derivative) -> None:
 def test_the_methods_are_those_of_the_pinned_engine(verdicts: Verdicts) -> None:
     assert list(QUANTIZATION_METHODS) == verdicts.methods["known"]
     assert list(DEPRECATED_QUANTIZATION) == verdicts.methods["deprecated"]
+    assert list(ENGINE_RANKS) == verdicts.methods["ranks"]
 
 
 @pytest.mark.parametrize(("name", "method"), ON_CPU.items())

@@ -13,7 +13,7 @@ import kopf
 import pytest
 import yaml
 
-from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
+from llama_operator.api import ADAPTERS_KIND, ADAPTERS_PLURAL, API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.loop import Heartbeat
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
@@ -115,6 +115,7 @@ class Api:
 
 LLD = f"{API_VERSION}/{PLURAL}"
 LLW = f"{API_VERSION}/{WEIGHTS_PLURAL}"
+LLA = f"{API_VERSION}/{ADAPTERS_PLURAL}"
 
 
 def deployment(name: str) -> dict[str, Any]:
@@ -127,6 +128,16 @@ def weights(name: str) -> dict[str, Any]:
     """A LlamaWeights, likewise."""
     meta = {"name": name, "generation": 1}
     return {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "metadata": meta, "spec": {"source": "pvc://m"}}
+
+
+def adapter(name: str) -> dict[str, Any]:
+    """A LlamaAdapter, likewise."""
+    return {**weights(name), "kind": ADAPTERS_KIND}
+
+
+def child_of_adapter(kind: str, version: str, *, name: str, owner: str) -> dict[str, Any]:
+    labels = {names.LABEL_ADAPTER: owner, names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels}}
 
 
 def child_of_weights(kind: str, version: str, *, name: str, owner: str) -> dict[str, Any]:
@@ -151,6 +162,7 @@ async def api(kmock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> As
     """The API server that kopf finds through KUBECONFIG, as it does outside a cluster."""
     kmock.resources[LLD] = _resource(KIND)
     kmock.resources[LLW] = _resource(WEIGHTS_KIND)
+    kmock.resources[LLA] = _resource(ADAPTERS_KIND)
     for version, plural in CHILDREN:
         kmock.resources[f"{version}/{plural}"] = _resource(plural.title())
     # kopf waits for these two to be served, though it is told not to look at them.

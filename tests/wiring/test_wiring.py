@@ -24,9 +24,12 @@ from llama_operator.scopes.term import Terms
 from tests.fakes.leases import FakeLeases
 from tests.wiring.conftest import (
     DEADLINE_S,
+    LLA,
     LLD,
     LLW,
     Api,
+    adapter,
+    child_of_adapter,
     child_of_weights,
     child_pod,
     deployment,
@@ -189,6 +192,24 @@ async def test_children_of_weights_wake_their_loop_and_a_manifest_wakes_deployme
         await op.until(lambda: len(op.weights_passes[-1].children) == 3, "the weights see the manifest")
         await op.until(lambda: len(op.passes[-1].manifests) == 1, "the deployment sees the manifest")
         assert op.passes[-1].children == []
+
+
+async def test_an_adapter_has_a_loop_of_its_own_and_wakes_the_deployments_of_its_namespace(api: Api) -> None:
+    async with operator_running() as op:
+        await api.create(LLD, deployment("chat"))
+        await op.until(lambda: bool(op.passes), "a pass of the deployment")
+        await api.create(LLA, adapter("chat"))  # of the same name as the deployment
+        await op.until(lambda: bool(op.weights_passes), "a pass of the adapter")
+        await op.until(lambda: len(op.passes[-1].adapters) == 1, "a pass of the deployment that sees it")
+        assert op.passes[-1].weights == []
+        await api.create(
+            "v1/configmaps", child_of_adapter("ConfigMap", "v1", name="chat.adapter-manifest", owner="chat")
+        )
+        await op.until(lambda: len(op.weights_passes[-1].children) == 1, "the adapter sees its manifest")
+        await op.until(lambda: len(op.passes[-1].manifests) == 1, "the deployment sees the manifest")
+        await api.delete(LLA, "chat")
+        await op.until(lambda: op.passes[-1].adapters == [], "the deployment sees its end")
+        await op.until(lambda: len(op.heartbeat.due) == 1, "its loop ends")
 
 
 async def test_weights_of_another_namespace_are_nobodys_business(api: Api) -> None:

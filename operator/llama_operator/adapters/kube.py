@@ -18,7 +18,7 @@ from llama_operator.adapters.api_calls import JSON, ApiCalls, Call, Fence, unfen
 from llama_operator.adapters.cluster_view import ClusterView
 from llama_operator.adapters.reservations import Reservations
 from llama_operator.adapters.seen_events import seen_events
-from llama_operator.api import API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
+from llama_operator.api import ADAPTERS_KIND, ADAPTERS_PLURAL, API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
 from llama_operator.hashing import short_hash
 from llama_operator.observe.quotas import quota_views
 from llama_operator.ports import (
@@ -65,6 +65,7 @@ _PLURALS = {
     "ServiceAccount": "serviceaccounts",
     KIND: PLURAL,
     WEIGHTS_KIND: WEIGHTS_PLURAL,
+    ADAPTERS_KIND: ADAPTERS_PLURAL,
 }
 
 

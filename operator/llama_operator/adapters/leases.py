@@ -10,7 +10,7 @@ from typing import Final
 from kubernetes.aio import client
 
 from llama_operator.adapters.api_calls import ApiCalls, Call, items_of
-from llama_operator.api import API_VERSION, PLURAL, WEIGHTS_PLURAL
+from llama_operator.api import ADAPTERS_PLURAL, API_VERSION, PLURAL, WEIGHTS_PLURAL
 from llama_operator.ports import Forbidden, Lease, Manifest, Obstacles, Rejected
 from llama_operator.scopes import sentences
 
@@ -87,9 +87,9 @@ class KubeScopes:
         return Obstacles(((sentences.crds_missing(absent),) if absent else ()) + refused)
 
     async def objects(self, namespace: str) -> Sequence[Manifest]:
-        """List both kinds of ours."""
+        """List all kinds of ours."""
         found: list[Manifest] = []
-        for plural in (PLURAL, WEIGHTS_PLURAL):
+        for plural in (PLURAL, WEIGHTS_PLURAL, ADAPTERS_PLURAL):
             with contextlib.suppress(Rejected):
                 listed = await self._calls.send("GET", _collection(namespace, API_VERSION, plural))
                 found += items_of(listed)

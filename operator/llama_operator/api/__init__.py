@@ -1,7 +1,18 @@
 """The API types; pydantic models are the source of the CRDs."""
 
+from llama_operator.api.v1alpha1.adapters.adapter import LlamaAdapterSpec
+from llama_operator.api.v1alpha1.adapters.adapter_status import AdapterFactsStatus, LlamaAdapterStatus
+from llama_operator.api.v1alpha1.adapters.served import (
+    AdapterLimitsSpec,
+    AdapterLimitsStatus,
+    AdapterSelector,
+    ServedAdapter,
+    ServedAdapterStatus,
+)
 from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec, ScheduleSpec
 from llama_operator.api.v1alpha1.base import (
+    ADAPTERS_KIND,
+    ADAPTERS_PLURAL,
     API_VERSION,
     KIND,
     PLURAL,
@@ -39,11 +50,19 @@ from llama_operator.api.v1alpha1.status import (
     ModelStatus,
     ScaleDecision,
 )
-from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec, ResolverImages, ResolverPlacement, content_of
-from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, ResolveAttempt
+from llama_operator.api.v1alpha1.weights import (
+    LlamaWeightsSpec,
+    ResolvedSpec,
+    ResolverImages,
+    ResolverPlacement,
+    content_of,
+)
+from llama_operator.api.v1alpha1.weights_status import LlamaWeightsStatus, ResolveAttempt, ResolvedStatus
 from llama_serving.config.names import API_GROUP
 
 __all__ = [
+    "ADAPTERS_KIND",
+    "ADAPTERS_PLURAL",
     "API_GROUP",
     "API_VERSION",
     "CPU",
@@ -53,6 +72,10 @@ __all__ = [
     "VERSION",
     "WEIGHTS_KIND",
     "WEIGHTS_PLURAL",
+    "AdapterFactsStatus",
+    "AdapterLimitsSpec",
+    "AdapterLimitsStatus",
+    "AdapterSelector",
     "ApiModel",
     "AutoscalingSpec",
     "AutoscalingStatus",
@@ -69,6 +92,8 @@ __all__ = [
     "GroupStatus",
     "ImagesSpec",
     "JsonObject",
+    "LlamaAdapterSpec",
+    "LlamaAdapterStatus",
     "LlamaDeploymentSpec",
     "LlamaDeploymentStatus",
     "LlamaWeightsSpec",
@@ -80,10 +105,14 @@ __all__ = [
     "PlacementSpec",
     "Quantity",
     "ResolveAttempt",
+    "ResolvedSpec",
+    "ResolvedStatus",
     "ResolverImages",
     "ResolverPlacement",
     "ScaleDecision",
     "ScheduleSpec",
+    "ServedAdapter",
+    "ServedAdapterStatus",
     "ShardingSpec",
     "StageResources",
     "StageSize",

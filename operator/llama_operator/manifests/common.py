@@ -8,6 +8,7 @@ from llama_operator.api import API_VERSION, KIND, LlamaDeploymentSpec
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
+from llama_serving.config.gateway import ServedModels
 from llama_serving.config.source import parse
 
 
@@ -19,6 +20,7 @@ class Context:
     uid: str
     spec: LlamaDeploymentSpec
     settings: Settings
+    models: ServedModels | None = None  # what gateways are told of names; None: nothing
 
 
 def owner(kind: str, name: str, uid: str, *, controller: bool) -> dict[str, Any]:

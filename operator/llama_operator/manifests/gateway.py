@@ -89,12 +89,14 @@ def _role_binding(context: Context) -> Manifest:
 
 
 def _config_map(context: Context) -> Manifest:
-    config = gateway_config(context).to_file()
+    data = {CONFIG_KEY: canonical_json(gateway_config(context).to_file())}
+    if context.models is not None:  # read again when it changes, so it is in no hash of the pods
+        data[names.GATEWAY_MODELS_FILE] = canonical_json(context.models.to_wire())
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
-        "data": {CONFIG_KEY: canonical_json(config)},
+        "data": data,
     }
 
 

@@ -46,6 +46,7 @@ def cell_config(context: Context, group: GroupId, weights: WeightsRef) -> CellCo
         tools=spec.tools,
         reasoning=spec.reasoning,
         chat_template=names.CHAT_TEMPLATE_PATH if spec.model.chat_template else "",
+        adapters=spec.adapter_limits.limits() if spec.adapter_limits else None,
         staged=True,
     )
 
@@ -109,10 +110,16 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
     }
 
 
+def _fetches(context: Context) -> bool:
+    """Return whether stagers may have to reach a source outside the group."""
+    return not is_mounted(context.spec.model.source) or context.spec.adapter_limits is not None
+
+
 def _network_policy(context: Context, group: GroupId) -> Manifest:
     """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's, scrapers on theirs.
 
-    A stage reaches its group and DNS; where weights are fetched, everything: a policy knows pods, not containers.
+    A stage reaches its group and DNS; where weights or adapters are fetched, everything: a policy knows pods, not
+    containers.
     """
     own = {"podSelector": {"matchLabels": _selector(context, group)}}
     gateways = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_GATEWAY)}}
@@ -129,6 +136,6 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
                 {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
                 {"from": metrics_peers(), "ports": [tcp(names.PORT_METRICS)]},
             ],
-            "egress": [{"to": [own]}, dns_egress()] if is_mounted(context.spec.model.source) else [{}],
+            "egress": [{}] if _fetches(context) else [{"to": [own]}, dns_egress()],
         },
     }

@@ -1,4 +1,4 @@
-"""What resolves the weights of a LlamaWeights: a Job without a device, and the rights that it needs for its one answer.
+"""What resolves a LlamaWeights or a LlamaAdapter: a Job without a device, and the rights that its one answer needs.
 
 It alone gets the credentials and the way out of the cluster. It may change one ConfigMap, which the operator made
 empty: ``binaryData`` is the resolver's, and no apply of ours names it.
@@ -7,7 +7,7 @@ empty: ``binaryData`` is the resolver's, and no apply of ours names it.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_operator.api import WEIGHTS_KIND, LlamaWeightsSpec
+from llama_operator.api import ADAPTERS_KIND, WEIGHTS_KIND, LlamaWeightsSpec, ResolvedSpec
 from llama_operator.manifests.common import (
     claim_volume,
     container_security,
@@ -17,7 +17,7 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
-from llama_operator.plan.naming import manifest_name, resolver_name
+from llama_operator.plan.naming import manifest_name, resolved_prefix, resolver_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import ResolveJob
 from llama_operator.ports import Key, Manifest
@@ -27,6 +27,8 @@ from llama_serving.config.source import fill, is_mounted
 #: Seconds from the Job's start, the image's download included. A volume or a source that hangs must not hang for ever:
 #: the attempt ends, is shown and repeated. A full check reads every byte: a day is 405B in BF16 at 10 MB/s.
 DEADLINES: Final = {"full": 86_400, "listing": 900}
+#: The same of an adapter, which has some GB at most.
+ADAPTER_DEADLINE: Final = 7200
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,24 @@ class WeightsContext:
 
     key: Key
     uid: str
-    spec: LlamaWeightsSpec
+    spec: ResolvedSpec
     settings: Settings
+    kind: str = WEIGHTS_KIND
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the children begin with."""
+        return resolved_prefix(self.kind, self.key.name)
+
+    @property
+    def label(self) -> str:
+        """Label of the children that names the object."""
+        return names.LABEL_ADAPTER if self.kind == ADAPTERS_KIND else names.LABEL_WEIGHTS
 
 
 def manifest_config_map(context: WeightsContext) -> Manifest:
     """Return the place for the manifest; empty, until the resolver fills it."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(context, manifest_name(context.key.name))}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(context, manifest_name(context.prefix))}
 
 
 def resolver_objects(context: WeightsContext) -> list[Manifest]:
@@ -52,7 +65,7 @@ def resolver_objects(context: WeightsContext) -> list[Manifest]:
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
-            "metadata": _metadata(context, resolver_name(context.key.name)),
+            "metadata": _metadata(context, resolver_name(context.prefix)),
             "automountServiceAccountToken": True,
         },
         _role(context),
@@ -69,10 +82,14 @@ def resolver_job(context: WeightsContext, job: ResolveJob) -> Manifest:
         "metadata": {**meta, "annotations": {names.ANNOTATION_ATTEMPT: str(job.number)}},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": DEADLINES[context.spec.check],
+            "activeDeadlineSeconds": _deadline(context.spec),
             "template": {"metadata": {"labels": _labels(context)}, "spec": _pod_spec(context)},
         },
     }
+
+
+def _deadline(spec: ResolvedSpec) -> int:
+    return DEADLINES[spec.check] if isinstance(spec, LlamaWeightsSpec) else ADAPTER_DEADLINE
 
 
 def _pod_spec(context: WeightsContext) -> dict[str, Any]:
@@ -105,7 +122,7 @@ def _container(context: WeightsContext) -> dict[str, Any]:
         "name": "resolver",
         "image": context.settings.gateway_image,
         "imagePullPolicy": spec.images.pull_policy,
-        "args": ["python3", "-m", "llama_serving.weights", "resolve", *_arguments(context)],
+        "args": ["python3", "-m", "llama_serving.weights", *_arguments(context)],
         "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(spec.service_account_name)],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": container_security(),
@@ -116,23 +133,26 @@ def _container(context: WeightsContext) -> dict[str, Any]:
 
 def _account(context: WeightsContext) -> str:
     """Return the account that reads the source, and may write the one ConfigMap."""
-    return context.spec.service_account_name or resolver_name(context.key.name)
+    return context.spec.service_account_name or resolver_name(context.prefix)
 
 
 def _arguments(context: WeightsContext) -> list[str]:
     spec = context.spec
-    found = ["--source", fill(spec.source, spec.revision), "--revision", spec.revision, "--check", spec.check]
+    found = ["resolve" if isinstance(spec, LlamaWeightsSpec) else "resolve-adapter"]
+    found += ["--source", fill(spec.source, spec.revision), "--revision", spec.revision]
+    if isinstance(spec, LlamaWeightsSpec):
+        found += ["--check", spec.check]
     found += ["--license", spec.license]
     if spec.digest:
         found += ["--expect", spec.digest]
     if spec.credentials_secret:
         found += ["--credentials", names.CREDENTIALS_MOUNT]
-    return [*found, "--config-map", f"{context.key.namespace}/{manifest_name(context.key.name)}"]
+    return [*found, "--config-map", f"{context.key.namespace}/{manifest_name(context.prefix)}"]
 
 
 def _labels(context: WeightsContext) -> dict[str, str]:
     return {
-        names.LABEL_WEIGHTS: context.key.name,
+        context.label: context.key.name,
         names.LABEL_COMPONENT: names.COMPONENT_RESOLVER,
         names.LABEL_MANAGED_BY: names.MANAGED_BY,
     }
@@ -143,7 +163,7 @@ def _metadata(context: WeightsContext, name: str) -> Manifest:
         "name": name,
         "namespace": context.key.namespace,
         "labels": _labels(context),
-        "ownerReferences": [owner(WEIGHTS_KIND, context.key.name, context.uid, controller=True)],
+        "ownerReferences": [owner(context.kind, context.key.name, context.uid, controller=True)],
     }
 
 
@@ -151,19 +171,19 @@ def _role(context: WeightsContext) -> Manifest:
     rule = {
         "apiGroups": [""],
         "resources": ["configmaps"],
-        "resourceNames": [manifest_name(context.key.name)],
+        "resourceNames": [manifest_name(context.prefix)],
         "verbs": ["get", "patch"],
     }
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": _metadata(context, resolver_name(context.key.name)),
+        "metadata": _metadata(context, resolver_name(context.prefix)),
         "rules": [rule],
     }
 
 
 def _role_binding(context: WeightsContext) -> Manifest:
-    name = resolver_name(context.key.name)
+    name = resolver_name(context.prefix)
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -178,13 +198,12 @@ def _network_policy(context: WeightsContext) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": _metadata(context, resolver_name(context.key.name)),
+        "metadata": _metadata(context, resolver_name(context.prefix)),
         "spec": {
-            "podSelector": {"matchLabels": {key: _labels(context)[key] for key in _SELECTED}},
+            "podSelector": {
+                "matchLabels": {key: _labels(context)[key] for key in (context.label, names.LABEL_COMPONENT)}
+            },
             "policyTypes": ["Ingress", "Egress"],
             "egress": [{}],
         },
     }
-
-
-_SELECTED: Final = (names.LABEL_WEIGHTS, names.LABEL_COMPONENT)

@@ -108,7 +108,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             mount("config", _folder(names.CELL_CONFIG_PATH), read_only=True),
             mount("token", _folder(names.TOKEN_PATH), read_only=True),
             mount("control", names.CONTROL_MOUNT, read_only=False),
-            _weights_mount(context, read_only=True),
+            *_weights_mounts(context, read_only=True),
             mount("tmp", "/tmp", read_only=False),
             mount("shm", "/dev/shm", read_only=False),
             *_cache_mount(context.spec),
@@ -137,7 +137,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "volumeMounts": [
             mount("config", _folder(names.CELL_CONFIG_PATH), read_only=True),
             mount("control", names.CONTROL_MOUNT, read_only=False),
-            _weights_mount(context, read_only=False),
+            *_weights_mounts(context, read_only=False),
             mount("stager-tmp", "/tmp", read_only=False),
             *credentials,
         ],
@@ -149,11 +149,16 @@ def _size_limit(staging: StagingSpec) -> list[str]:
     return ["--size-limit", str(parse_bytes(staging.size_limit))] if staging.size_limit else []
 
 
-def _weights_mount(context: Context, *, read_only: bool) -> dict[str, Any]:
-    """Mount the weights; a claim with the model is read-only for all."""
-    if is_mounted(context.spec.model.source):
-        return mount("model", names.MODEL_MOUNT, read_only=True)
-    return mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)
+def _weights_mounts(context: Context, *, read_only: bool) -> list[dict[str, Any]]:
+    """Mount the weights; a claim with the model is read-only for all. What is brought into the pod lies beside it."""
+    mounted = is_mounted(context.spec.model.source)
+    model = [mount("model", names.MODEL_MOUNT, read_only=True)] if mounted else []
+    return [*model, *([mount("weights", names.WEIGHTS_MOUNT, read_only=read_only)] if _stages(context.spec) else [])]
+
+
+def _stages(spec: LlamaDeploymentSpec) -> bool:
+    """Return whether a stager brings something into the pod: weights, or LoRA adapters."""
+    return not is_mounted(spec.model.source) or spec.adapter_limits is not None
 
 
 def _cache_mount(spec: LlamaDeploymentSpec) -> list[dict[str, Any]]:
@@ -210,7 +215,8 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
                 "defaultMode": 0o440,
             },
         },
-        claim_volume(source) if is_mounted(source) else staging_volume(spec.staging, claim),
+        *([claim_volume(source)] if is_mounted(source) else []),
+        *([staging_volume(spec.staging, claim)] if _stages(spec) else []),
         *([credentials_volume(secret)] if secret else []),
         {"name": "control", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},

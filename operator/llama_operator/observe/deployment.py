@@ -13,8 +13,9 @@ from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
 from llama_serving.config.chat.facts import ChatFacts
+from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.gateway import GatewayLoad
-from llama_serving.config.model import ModelFacts
+from llama_serving.config.model import AdapterFacts, ModelFacts
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,28 @@ class ChatTemplateView:
 
 
 @dataclass(frozen=True)
+class AdapterView:
+    """A LlamaAdapter of the namespace."""
+
+    name: str
+    served_name: str  # in the OpenAI API, where a selector finds it
+    labels: Mapping[str, str]
+    source: str
+    revision: str  # as its spec names it
+    resolved: str  # what the source says that is; empty before it is known
+    credentials_secret: str
+    service_account: str
+    ready: bool
+    digest: str
+    facts: AdapterFacts | None
+    manifest: weights_manifest.Manifest | None
+    golden: tuple[GoldenPrompt, ...]
+    reason: str
+    message: str
+    refused: bool
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One LlamaDeployment and everything of it that was seen in this pass."""
 
@@ -67,6 +90,7 @@ class Snapshot:
     foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
     chat_template: ChatTemplateView | None = None  # None: the spec names none, or its text is in the spec
+    adapters: Mapping[str, AdapterView] = field(default_factory=dict)  # by name of the LlamaAdapter
     rehearsal: RehearsalView = field(default_factory=RehearsalView)
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 

@@ -78,6 +78,7 @@ class PodView:
     moved: datetime | None = None  # when anything of it last changed: created, admitted, placed, a container started
     kept_from: frozenset[str] = frozenset()  # names of nodes that it must not go to
     scheduler: str = ""  # that places it, where it is not the cluster's default
+    adapters: str = ""  # the note of the LoRA adapters that gateways may use
     pod_template: str = ""  # the note of the labels and annotations that it was given
 
     @property
@@ -138,6 +139,7 @@ def pod_view(body: Mapping[str, Any]) -> PodView:
         moved=_moved(body),
         kept_from=kept_from(body),
         scheduler=_scheduler(body.get("spec") or {}),
+        adapters=(meta.get("annotations") or {}).get(names.ANNOTATION_ADAPTERS, ""),
         pod_template=(meta.get("annotations") or {}).get(names.ANNOTATION_POD_TEMPLATE, ""),
     )
 

@@ -1,4 +1,7 @@
-"""From the raw objects of a LlamaWeights to frozen views: for its own loop, and for the deployments that use it."""
+"""From the raw objects of a LlamaWeights to frozen views: for its own loop, and for the deployments that use it.
+
+A LlamaAdapter is resolved by the same loop; ``WeightsSnapshot.kind`` says which of the two it is.
+"""
 
 import base64
 import binascii
@@ -12,7 +15,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.api import KIND, LlamaWeightsSpec, LlamaWeightsStatus, content_of
+from llama_operator.api import (
+    ADAPTERS_KIND,
+    KIND,
+    WEIGHTS_KIND,
+    LlamaAdapterSpec,
+    LlamaAdapterStatus,
+    LlamaWeightsSpec,
+    LlamaWeightsStatus,
+    ResolvedSpec,
+    ResolvedStatus,
+    content_of,
+)
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.findings import NOTHING, Findings
 from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
@@ -45,19 +59,20 @@ class JobView:
 
 @dataclass(frozen=True)
 class WeightsSnapshot:
-    """One LlamaWeights and everything of it that was seen in this pass."""
+    """One LlamaWeights, or LlamaAdapter, and everything of it that was seen in this pass."""
 
     key: Key
     uid: str
     generation: int
     deleting: bool
-    spec: LlamaWeightsSpec | None  # None: stored in a form that today's rules refuse; see spec_error
+    spec: ResolvedSpec | None  # None: stored in a form that today's rules refuse; see spec_error
     spec_error: str
-    status: LlamaWeightsStatus
+    status: ResolvedStatus
     jobs: tuple[JobView, ...] = ()
     children: tuple[Manifest, ...] = ()  # every other object of ours, whole
     manifest: WeightsManifest | None = None
     capacity: Capacity | None = None
+    kind: str = WEIGHTS_KIND
     of_deployment: bool = False  # a LlamaDeployment made it: its user knows the fields of that one
 
 
@@ -69,7 +84,8 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
     ours = [dict(child) for child in bodies if owned_by(child, uid)]
     pods = [child for child in bodies if child["kind"] == "Pod"]
     others = [child for child in ours if child["kind"] not in ("Job", "Pod")]
-    spec, error = _spec(weights)
+    kind = weights.get("kind", WEIGHTS_KIND)
+    spec, error = resolved_spec(weights)
     return WeightsSnapshot(
         key=Key(meta["namespace"], meta["name"]),
         uid=uid,
@@ -77,10 +93,11 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
         deleting="deletionTimestamp" in meta,
         spec=spec,
         spec_error=error,
-        status=_status(weights),
+        status=resolved_status(weights),
         jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job"), key=lambda job: job.name)),
         children=tuple(sorted(others, key=lambda child: (child["kind"], child["metadata"]["name"]))),
         manifest=next((found for child in others if (found := stored_manifest(child))), None),
+        kind=kind,
         of_deployment=any(owner.get("kind") == KIND for owner in meta.get("ownerReferences") or ()),
     )
 
@@ -167,6 +184,26 @@ def _ended(pod: PodView | None, condition: Body) -> datetime | None:
     if pod and pod.ended and pod.ended.at:
         return pod.ended.at
     return parse_time(condition.get("lastTransitionTime"))
+
+
+def resolved_spec(body: Body) -> tuple[ResolvedSpec | None, str]:
+    """Return the spec of a LlamaWeights or a LlamaAdapter, as ``stored_spec`` does."""
+    kind = LlamaAdapterSpec if body.get("kind") == ADAPTERS_KIND else LlamaWeightsSpec
+    return stored_spec(kind, body, remedy="make it anew")
+
+
+def resolved_kind(body: Body) -> type[ResolvedStatus]:
+    """Return the class of the status of either kind."""
+    return LlamaAdapterStatus if body.get("kind") == ADAPTERS_KIND else LlamaWeightsStatus
+
+
+def resolved_status(body: Body) -> ResolvedStatus:
+    """Return the status of either kind; an empty one where it was written in another form: it is made anew."""
+    kind = resolved_kind(body)
+    try:
+        return kind.model_validate(body.get("status") or {})
+    except ValidationError:
+        return kind()
 
 
 def _spec(body: Body) -> tuple[LlamaWeightsSpec | None, str]:

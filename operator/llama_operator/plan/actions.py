@@ -67,6 +67,15 @@ class SetRotation:
 
 
 @dataclass(frozen=True)
+class SetAdapters:
+    """The annotation by which gateways learn which adapters a leader's group answers with; empty: it goes."""
+
+    pod: str
+    uid: str
+    text: str
+
+
+@dataclass(frozen=True)
 class PutDesiredState:
     """The desired state that the supervisor of a stage does not have yet."""
 
@@ -85,6 +94,7 @@ class Actions:
     admissions: tuple[Admission, ...] = ()
     deletes: tuple[DeletePod, ...] = ()
     rotations: tuple[SetRotation, ...] = ()
+    adapters: tuple[SetAdapters, ...] = ()
     desired_states: tuple[PutDesiredState, ...] = ()
     explanations: tuple[Explanation, ...] = ()  # why anything waits
     verified: tuple[Measurement, ...] = ()  # of groups that passed, asked what the spec asks now

@@ -7,7 +7,7 @@ characters; the CRD limits the object's name so that every name below fits.
 import re
 from dataclasses import dataclass
 
-from llama_operator.api import ModelSpec, content_of
+from llama_operator.api import ADAPTERS_KIND, ModelSpec, content_of
 from llama_serving.config.names import MAX_WEIGHTS_NAME
 from llama_serving.config.source import PLACEHOLDER
 
@@ -79,8 +79,18 @@ def weights_name(model: ModelSpec) -> str:
     return f"{readable[: MAX_WEIGHTS_NAME - len(content) - 1].rstrip('-')}-{content}"
 
 
+def resolved_prefix(kind: str, name: str) -> str:
+    """Begin the names of what a resolver needs; no LlamaWeights can have a name with a point."""
+    return f"{name}.adapter" if kind == ADAPTERS_KIND else name
+
+
+def weights_id(revision: str, digest: str) -> str:
+    """Name weights for humans and headers; two digests never share an id, even if a tag was moved."""
+    return f"{revision}@{digest.removeprefix('sha256:')[:12]}"
+
+
 def manifest_name(weights: str) -> str:
-    """Name of the ConfigMap that holds the manifest of a LlamaWeights."""
+    """Name of the ConfigMap that holds the manifest of a LlamaWeights; ``weights``: see ``resolved_prefix``."""
     return f"{weights}-manifest"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llama_operator.api import ModelSpec
+from llama_operator.api import AdapterLimitsStatus, ModelSpec, ServedAdapterStatus
 from llama_operator.api.v1alpha1.status import GroupVerdict
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.plan.actions import Actions
@@ -22,6 +22,8 @@ class Plan:
     releases: tuple[WeightsView, ...] = ()  # LlamaWeights that it has owned and does not need any more
     rehearsal: Rehearsal | None = None  # what a rollout waits for before its first step
     weights: WeightsView | None = None  # the LlamaWeights of the present spec
+    adapters: tuple[ServedAdapterStatus, ...] = ()  # how far the LoRA adapters are
+    adapter_limits: AdapterLimitsStatus | None = None  # room for them in each engine
     persisted: Persisted = field(default_factory=Persisted)
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     explanations: tuple[Explanation, ...] = ()  # why anything waits

@@ -11,6 +11,8 @@
 from dataclasses import replace
 
 from llama_operator.plan.actions import Actions
+from llama_operator.plan.adapters.limits import decided_limits
+from llama_operator.plan.adapters.progress import report_adapters
 from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.chat import check_chat
@@ -80,20 +82,25 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     rollout = explain_rollout(persisted)
     waits = unless_told(unmade, rollout) + actions.explanations + explain_groups(state, policy, actions)
     waits += explain_gateway(state.snapshot, state.now) + later
+    adapters = report_adapters(state)
+    waits += adapters.waits
     models = deployment_models(state.spec, templates.stable)
     waiting = waits or actions.desired_states or (rollout and not waits_for_spec(persisted))
+    soon = waiting or state.exchanges_adapters  # a request that waits for one sends no event
     return Plan(
         actions=actions,
         models=models,
         releases=releases(state, models),
         rehearsal=rehearsal,
         weights=weights,
+        adapters=adapters.statuses,
+        adapter_limits=decided_limits(state.spec),
         persisted=_persisted(persisted, actions, state),
         verdicts=group_verdicts(state),
-        # The last two are no waits: they take somebody at a node.
-        explanations=rollout + waits + explain_fabrics(state) + explain_caches(state),
+        # Those after the waits are none: they take somebody.
+        explanations=rollout + waits + explain_fabrics(state) + explain_caches(state) + adapters.left_out,
         replicas=state.spec.replicas,
-        recheck=max(SOON if waiting else LATER, retry_pause(persisted, state)),
+        recheck=max(SOON if soon else LATER, retry_pause(persisted, state)),
     )
 
 

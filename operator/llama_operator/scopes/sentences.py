@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 def crds_missing(kinds: Sequence[str]) -> str:
     """Name the CRDs that are not there."""
-    which = f"CRD {kinds[0]} is" if len(kinds) == 1 else f"CRDs {' and '.join(kinds)} are"
+    which = f"CRD {kinds[0]} is" if len(kinds) == 1 else f"CRDs {', '.join(kinds[:-1])} and {kinds[-1]} are"
     return f"the {which} not installed; apply crds/, or install the chart with crds.install=true"
 
 

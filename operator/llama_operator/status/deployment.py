@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
+from llama_operator.plan.adapters.progress import ready_condition
 from llama_operator.plan.chat import chat_status
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.fabric import group_transports
@@ -75,6 +76,8 @@ def deployment_status(
         node_strikes=plan.persisted.node_strikes,
         default_images=plan.persisted.default_images,
         stage_resources=plan.persisted.stage_resources,
+        adapters=plan.adapters if state.snapshot.spec else state.snapshot.status.adapters,
+        adapter_limits=plan.adapter_limits if state.snapshot.spec else state.snapshot.status.adapter_limits,
         conditions=_conditions(report, first),
     )
 
@@ -166,7 +169,15 @@ def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
     )
     stamp = Stamp(snapshot.status.conditions, snapshot.generation, report.state.now)
     found = tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)
-    return (*found, *_kstatus(report, first, stamp))
+    return (*found, *_adapters(report, stamp), *_kstatus(report, first, stamp))
+
+
+def _adapters(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
+    """Say whether all adapters are ready, where the spec asks for some."""
+    if not report.plan.adapters:
+        return ()
+    ready, why = ready_condition(report.plan.adapters)
+    return (condition("AdaptersReady", ready, why, stamp=stamp),)
 
 
 def _kstatus(report: _Report, first: Explanation, stamp: Stamp) -> tuple[Condition, ...]:

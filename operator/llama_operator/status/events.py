@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus, LlamaWeightsStatus
+from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus, ResolvedStatus
 from llama_operator.plan.placement.strikes import AVOID_FROM
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.sentences import nodes as node_sentences
@@ -27,7 +27,7 @@ def deployment_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatu
     return tuple(events)
 
 
-def weights_events(before: LlamaWeightsStatus, after: LlamaWeightsStatus) -> tuple[KubeEvent, ...]:
+def weights_events(before: ResolvedStatus, after: ResolvedStatus) -> tuple[KubeEvent, ...]:
     """Tell when the reason changed, or the message of a refusal."""
     refused = after.last_resolve is not None and after.last_resolve.refused and not after.ready
     same = before.reason == after.reason and (not refused or before.message == after.message)

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llama_operator.api import KIND, LlamaDeploymentStatus, LlamaWeightsStatus
+from llama_operator.api import KIND, LlamaDeploymentStatus
+from llama_operator.observe.weights import resolved_kind
 from llama_operator.status.conditions import LONGEST, Stamp, condition
 from llama_serving.config.reasons import Reason
 
@@ -14,7 +15,7 @@ from llama_serving.config.reasons import Reason
 def status_with_obstacle(body: Mapping[str, Any], text: str, now: datetime) -> dict[str, Any] | None:
     """Return the status with the obstacle as its reason; None where it says so already, or cannot be read."""
     deployment = body["kind"] == KIND
-    kind, name = (LlamaDeploymentStatus, "Degraded") if deployment else (LlamaWeightsStatus, "Ready")
+    kind, name = (LlamaDeploymentStatus, "Degraded") if deployment else (resolved_kind(body), "Ready")
     try:
         before = kind.model_validate(body.get("status") or {})
     except ValidationError:

@@ -2,9 +2,16 @@
 
 from datetime import datetime
 
-from llama_operator.api import ChatStatus, LlamaWeightsStatus, ModelFactsStatus
+from llama_operator.api import (
+    ADAPTERS_KIND,
+    AdapterFactsStatus,
+    LlamaAdapterStatus,
+    LlamaWeightsStatus,
+    ModelFactsStatus,
+    ResolvedStatus,
+)
 from llama_operator.observe.weights import WeightsSnapshot
-from llama_operator.plan.naming import manifest_name
+from llama_operator.plan.naming import manifest_name, resolved_prefix
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.weights.resolve import WeightsPlan
 from llama_operator.status.conditions import LONGEST, Stamp, kstatus_conditions, needs_somebody
@@ -15,7 +22,7 @@ from llama_serving.config.reasons import ReportReason
 
 def weights_status(
     snapshot: WeightsSnapshot, plan: WeightsPlan, problems: tuple[Explanation, ...], *, now: datetime
-) -> LlamaWeightsStatus:
+) -> ResolvedStatus:
     """Compute the status to write after this pass. ``problems``: what the API server said to our writes."""
     ready = plan.settled or plan.accepted is not None
     reason, message = plan.reason, plan.message[:LONGEST]
@@ -53,9 +60,18 @@ def short_bytes(number: int) -> str:
     return f"{value:.3g}{unit}"
 
 
-def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> LlamaWeightsStatus:
+def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> ResolvedStatus:
+    found = _found(report, key, snapshot)
+    if snapshot.kind == ADAPTERS_KIND:
+        adapter = AdapterFactsStatus.model_validate(report.adapter.model_dump()) if report.adapter else None
+        return LlamaAdapterStatus(**vars(found), facts=adapter)
     facts = ModelFactsStatus.model_validate(report.facts.model_dump()) if report.facts else None
-    return LlamaWeightsStatus(
+    return LlamaWeightsStatus(**vars(found), facts=facts)
+
+
+def _found(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> ResolvedStatus:
+    """Return what is said of either kind."""
+    return ResolvedStatus(
         key=key,
         resolved_revision=report.revision,
         digest=report.digest,
@@ -64,7 +80,5 @@ def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> Lla
         size=short_bytes(report.bytes),
         files=report.files,
         license=report.license,
-        facts=facts,
-        chat=ChatStatus.model_validate(report.chat.model_dump()) if report.chat else None,
-        manifest=manifest_name(snapshot.key.name),
+        manifest=manifest_name(resolved_prefix(snapshot.kind, snapshot.key.name)),
     )

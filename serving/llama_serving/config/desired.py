@@ -93,9 +93,12 @@ class WantedAdapter(Frozen):
     """An adapter to be brought into the pod, verified in it, and loaded on all ranks."""
 
     adapter: AdapterRef
-    source: str = Field(description="URI, its {revision} filled in; a pvc:// one is verified where it lies")
+    source: str = Field(description="URI, its {revision} filled in; a pvc:// one is copied too")
     revision: str = Field(default="", description="resolved revision at the source: commit, version or digest")
     manifest: Manifest
+    layers: int = Field(
+        default=0, ge=0, description="of the base; 0: not known, each stage gets the matrices of all layers"
+    )
     golden: tuple[GoldenPrompt, ...] = Field(default=(), description="asked of this adapter before it gets requests")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from llama_serving.config.gateway import GatewayLoad, GroupLoad
+from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.metrics import Distribution, Metric, Samples, single
 
 
@@ -60,6 +60,10 @@ def _stream_first_byte(snapshot: GatewaySnapshot) -> Samples:
     return [((weights,), distribution) for weights, distribution in sorted(snapshot.stream_first_byte.items())]
 
 
+def _per_adapter(value: Callable[[AdapterLoad], int]) -> Callable[[GatewaySnapshot], Samples]:
+    return lambda snapshot: [((name,), value(load)) for name, load in snapshot.load.adapters.items()]
+
+
 def _per_group(value: Callable[[GroupLoad], int]) -> Callable[[GatewaySnapshot], Samples]:
     return lambda snapshot: [((group.name,), value(group)) for group in snapshot.load.groups]
 
@@ -80,7 +84,7 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         "llama_gateway_attempt_faults_total",
         "counter",
         "Failed attempts on groups by kind:"
-        " connect, reset, protocol_error, status, read_timeout, stream_broken or differs",
+        " connect, reset, protocol_error, status, read_timeout, stream_broken, differs or adapter_absent",
         _faults,
         labels=("kind",),
     ),
@@ -220,6 +224,27 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         "1 while the group gets no requests after failures",
         _per_group(lambda group: int(group.ejected)),
         labels=("group",),
+    ),
+    Metric(
+        "llama_gateway_adapter_arrived_total",
+        "counter",
+        "Requests for a LoRA adapter, each counted once; begins anew when the adapter comes back after it was gone",
+        _per_adapter(lambda load: load.arrived),
+        labels=("adapter",),
+    ),
+    Metric(
+        "llama_gateway_adapter_waiting",
+        "gauge",
+        "Requests that wait for a group with this LoRA adapter",
+        _per_adapter(lambda load: load.waiting),
+        labels=("adapter",),
+    ),
+    Metric(
+        "llama_gateway_adapter_in_flight",
+        "gauge",
+        "Requests for this LoRA adapter in flight on groups",
+        _per_adapter(lambda load: load.in_flight),
+        labels=("adapter",),
     ),
     Metric(
         "process_cpu_seconds_total",

@@ -62,9 +62,41 @@ class ModelFacts(Frozen):
     max_context: int = Field(ge=1, description="longest context that the model was made for, in tokens")
     dtype: str = Field(description="type of the weights, such as bfloat16")
     quantization: str = Field(default="", description="method by which the weights are quantized; empty when not")
+    intermediate_size: int = Field(
+        default=0, ge=0, description="width inside the MLP of a layer; 0: found by an older resolver, which did not say"
+    )
     tied_embeddings: bool = Field(default=False, description="input and output embeddings are one tensor")
     files: int = Field(ge=1, description="safetensors files")
     bytes: int = Field(ge=0, description="bytes of all tensors")
+
+
+#: Ranks that the pinned vLLM 0.32 makes room for (``MaxLoRARanks``); a test compares them with the package.
+ENGINE_RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class TargetModule(Frozen):
+    """A module of every layer that an adapter adds to: its two matrices are rank x inputs and outputs x rank."""
+
+    name: str = Field(description="such as q_proj")
+    inputs: int = Field(ge=1, description="width of what goes in")
+    outputs: int = Field(ge=1, description="width of what comes out")
+
+
+class AdapterFacts(Frozen):
+    """From adapter_config.json and the header of adapter_model.safetensors."""
+
+    rank: int = Field(ge=1, description="highest rank of a module")
+    alpha: float = Field(description="lora_alpha: what is added is scaled by alpha / rank, or alpha / sqrt(rank)")
+    use_rslora: bool = Field(default=False, description="the scale is alpha / sqrt(rank)")
+    base_model: str = Field(default="", description="the base as training named it; empty where it did not")
+    target_modules: tuple[TargetModule, ...] = Field(description="modules that have matrices, by name")
+    layers: int = Field(ge=1, description="layers that the base must have at least")
+    vocabulary: int = Field(
+        default=0, ge=0, description="tokens that the files of a tokenizer beside it need; 0 where they name none"
+    )
+    dtype: str = Field(description="type of the matrices, such as bfloat16")
+    tensors: int = Field(ge=1, description="matrices")
+    bytes: int = Field(ge=0, description="bytes of all matrices")
 
 
 class ModelReport(Frozen):
@@ -88,6 +120,7 @@ class WeightsReport(Frozen):
     message: str
     facts: ModelFacts | None = None
     chat: ChatFacts | None = Field(default=None, description="of tool calls and reasoning; None: an older resolver")
+    adapter: AdapterFacts | None = Field(default=None, description="what a LoRA adapter is; of weights None")
     digest: str = Field(default="", description="of the manifest, sha256:...")
     bytes: int = Field(default=0, ge=0, description="of all files that are served")
     files: int = Field(default=0, ge=0, description="files that are served")

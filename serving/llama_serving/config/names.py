@@ -22,6 +22,7 @@ LABEL_GROUP: Final = f"{API_GROUP}/group"  # ordinal of the group, decimal
 LABEL_STAGE: Final = f"{API_GROUP}/stage"  # index of the stage in its group, decimal; "0" is the leader
 LABEL_POD_HASH: Final = f"{API_GROUP}/pod-hash"  # hash of what makes a pod different
 LABEL_WEIGHTS: Final = f"{API_GROUP}/weights"  # name of the LlamaWeights that a resolver's objects belong to
+LABEL_ADAPTER: Final = f"{API_GROUP}/adapter"  # name of the LlamaAdapter, likewise
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "llama-operator"
 
@@ -36,6 +37,9 @@ ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
 # Annotation of a leader: the LoRA adapters that its group answers with, as observed by the operator after they were
 # verified: JSON object from name in the OpenAI API to AdapterRef.id. Gateways send a request for an adapter only there.
 ANNOTATION_ADAPTERS: Final = f"{API_GROUP}/adapters"
+
+# Annotation of a LlamaAdapter that a selector finds: its name in the OpenAI API, if not the name of the object.
+ANNOTATION_SERVED_NAME: Final = f"{API_GROUP}/served-name"
 
 # Annotation of a leader whose drain took too long ("true"): gateways move its streams to other groups on its weights.
 ANNOTATION_MOVE_STREAMS: Final = f"{API_GROUP}/move-streams"
@@ -78,10 +82,13 @@ QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the 
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
+GATEWAY_MODELS_FILE: Final = "models.json"  # beside the gateway's config, read again when it changes: a ServedModels
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
 TERMINATION_LOG: Final = "/dev/termination-log"  # made by the kubelet, which reads it when the container has ended
 MODEL_MOUNT: Final = "/models"
 WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
+ADAPTERS_FOLDER: Final = "adapters"  # in it: LoRA adapters, one folder per digest
+ADAPTER_LINKS: Final = "/tmp/llama-adapters"  # verified links to them, one per digest, in the stage's container
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
@@ -114,6 +121,14 @@ ROUTE_REPLAY: Final = "/llama/replay"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"
+# From a gateway to an engine: AdapterRef.id of the adapter that must answer; in an answer: of the one that did.
+HEADER_ADAPTER: Final = "x-llama-adapter"
+
+# Code of the error (409) of an engine that has not exactly the adapter that HEADER_ADAPTER names: another group may.
+CODE_ADAPTER_ABSENT: Final = "adapter_not_here"
+# Codes of a gateway's own errors (404) about the model that a request names.
+CODE_MODEL_NOT_FOUND: Final = "model_not_found"
+CODE_ADAPTER_REFUSED: Final = "adapter_refused"
 
 
 def url_host(address: str) -> str:
@@ -129,3 +144,21 @@ def weights_path(digest: str) -> str:
 def staged_path(digest: str, *, stage: int, stages: int) -> str:
     """Folder in it that the engine of one stage loads. On a shared claim, equal stages of all groups share it."""
     return f"{weights_path(digest)}/stage-{stage}-of-{stages}"
+
+
+def adapter_path(digest: str) -> str:
+    """Folder of a staged LoRA adapter, the same on every stage; beside those of weights, whose names it cannot have."""
+    return f"{WEIGHTS_MOUNT}/{ADAPTERS_FOLDER}/{digest.removeprefix('sha256:')[:16]}"
+
+
+def staged_adapter_path(digest: str, *, stage: int, stages: int) -> str:
+    """Folder in it with what one stage loads: adapter_config.json and the tensors of its layers, as PEFT writes them.
+
+    Every adapter lies there, also one of a claim (pvc://): the stager copies it.
+    """
+    return f"{adapter_path(digest)}/stage-{stage}-of-{stages}"
+
+
+def adapter_link(digest: str) -> str:
+    """Path by which all ranks of an engine load an adapter: a verified link to the stage's own folder."""
+    return f"{ADAPTER_LINKS}/{digest.removeprefix('sha256:')[:16]}"

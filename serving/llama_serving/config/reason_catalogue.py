@@ -204,6 +204,16 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           remedy="wait, then read `kubectl logs` of the leader"),
     Entry(word=Reason.POD_LOST, severity=_FAILED, form="group N is rebuilt: CAUSE; N of its N pods are still to go",
           meaning="a pod was deleted, evicted, or is on a lost node: its group is rebuilt", remedy="wait"),
+    Entry(word=Reason.ADAPTER_REFUSED, severity=_NEEDS, page="adapters",
+          form="adapter NAME is left out: FILE has VALUE; REMEDY",
+          meaning="a LoRA adapter cannot be served: not as PEFT's plain LoRA, not on this base, or there is no room for"
+                  " its rank; the base and the other adapters go on serving",
+          remedy="the message names the file, the field or the tensor, and what it must be"),
+    Entry(word=Reason.ADAPTER_MISSING, severity=_NEEDS, page="adapters",
+          form="adapter NAME is left out: there is no LlamaAdapter NAME in namespace NAME; REMEDY",
+          meaning="`spec.adapters` names a LlamaAdapter that is not there; the base and the other adapters go on"
+                  " serving",
+          remedy="apply the LlamaAdapter, or remove it from `spec.adapters`"),
     Entry(word=Reason.FABRIC_UNUSED, severity=_NEEDS,
           form="group N sends between its N nodes by TCP (NCCL took NET/Socket on stages K), although its pods have"
                " RESOURCES",
@@ -236,6 +246,10 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="a group is out of rotation to load other weights"),
     Entry(word=Reason.STAGING_WEIGHTS, severity=_WAITS, form="group N stages WEIGHTS, N% of N bytes",
           meaning="weights are brought into the pods, or verified there, beside those that serve"),
+    Entry(word=Reason.LOADING_ADAPTERS, severity=_WAITS, page="adapters",
+          form="adapter NAME: N of N groups have it; CAUSE",
+          meaning="a LoRA adapter is resolved, brought into the pods, loaded, or verified in them; a request for it"
+                  " waits, all others are answered"),
     Entry(word=Reason.CANARY, severity=_WAITS, page="rollouts", form="N groups serve WEIGHTS and are watched for N s",
           meaning="the first groups have the new weights, and are watched before the others change"),
     Entry(word=Reason.REHEARSING, severity=_WAITS, page="rollouts",

@@ -45,6 +45,8 @@ class Reason(StrEnum):
     ENGINE_HUNG = "EngineHung"
     ENGINE_UNHEALTHY = "EngineUnhealthy"
     POD_LOST = "PodLost"
+    ADAPTER_REFUSED = "AdapterRefused"
+    ADAPTER_MISSING = "AdapterMissing"
     FABRIC_UNUSED = "FabricUnused"
     CACHE_UNUSED = "CacheUnused"
     API_RETRY = "ApiRetry"
@@ -56,6 +58,7 @@ class Reason(StrEnum):
     VERIFYING = "Verifying"
     SWAPPING = "Swapping"
     STAGING_WEIGHTS = "StagingWeights"
+    LOADING_ADAPTERS = "LoadingAdapters"
     CANARY = "Canary"
     REHEARSING = "Rehearsing"
     ROLLING_OUT = "RollingOut"
@@ -110,7 +113,7 @@ class StagingReason(StrEnum):
 
 
 class ReportReason(StrEnum):
-    """Word of a LlamaWeights: of its resolver's report, RESOLVING while there is none."""
+    """Word of a LlamaWeights or a LlamaAdapter: of its resolver's report, RESOLVING while there is none."""
 
     RESOLVING = "ResolvingWeights"
     ACCEPTED = "Accepted"
@@ -120,6 +123,7 @@ class ReportReason(StrEnum):
     WEIGHTS_MISSING = "WeightsMissing"
     WEIGHTS_UNREADABLE = "WeightsUnreadable"
     MODEL_REFUSED = "ModelRefused"
+    ADAPTER_REFUSED = "AdapterRefused"
     LICENSE_REFUSED = "LicenseRefused"
     DIGEST_DIFFERS = "DigestDiffers"
     DIGEST_UNKNOWN = "DigestUnknown"

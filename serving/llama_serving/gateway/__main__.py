@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     _allow_many_sockets()
     address = ListenAddress(options.host, options.port, options.admin_port)
-    asyncio.run(run(config, discovery, address, access_log=options.access_log))
+    asyncio.run(run(config, discovery, address, access_log=options.access_log, models=_models_file(options)))
     return 0
 
 
@@ -56,6 +56,13 @@ def _config(options: argparse.Namespace) -> GatewayConfig:
         return GatewayConfig(deployment="static", namespace="static", served_name="")
     path = options.config or Path(names.GATEWAY_CONFIG_PATH)
     return GatewayConfig.model_validate_json(path.read_bytes())
+
+
+def _models_file(options: argparse.Namespace) -> Path | None:
+    """Return the file with the names of models: it lies beside the config."""
+    if options.config is None and options.static is not None:
+        return None
+    return Path(options.config or names.GATEWAY_CONFIG_PATH).with_name(names.GATEWAY_MODELS_FILE)
 
 
 def _discovery(options: argparse.Namespace, config: GatewayConfig) -> Discovery:

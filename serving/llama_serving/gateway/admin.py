@@ -5,10 +5,11 @@ import time
 from aiohttp import web
 
 from llama_serving.config import names
-from llama_serving.config.gateway import GatewayLoad, GroupLoad
+from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
 from llama_serving.gateway.dispatcher import Dispatcher
+from llama_serving.gateway.routing.adapter_demand import AdapterUse
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.metrics import Metrics
@@ -42,6 +43,7 @@ class AdminApi:
         """Return the present load of this gateway."""
         router, now = self._dispatcher.router, self._dispatcher.clock()
         workload = self._metrics.workload
+        uses = router.demand.uses(router.queue, router.backends.values())
         return GatewayLoad(
             waiting=router.queue.work.requests,
             oldest_wait=round(router.oldest_wait(now), 3),
@@ -54,6 +56,7 @@ class AdminApi:
             arrived=work_count(workload.arrived),
             waits=work_count(router.queue.work),
             served=work_count(workload.served),
+            adapters={name: _adapter_load(use, now) for name, use in sorted(uses.items())},
         )
 
     def metrics_text(self) -> bytes:
@@ -82,7 +85,7 @@ class AdminApi:
         seconds = _seconds(request.query.get(names.QUERY_EXPECTED_START, ""))
         if seconds is not None:
             self._dispatcher.router.expected_start.tell(seconds, self._dispatcher.clock())
-        return web.Response(text=self.load().model_dump_json(), content_type="application/json")
+        return web.json_response(self.load().to_wire())
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self.metrics_text(), headers={"content-type": CONTENT_TYPE})
@@ -116,4 +119,15 @@ def _group_load(backend: Backend) -> GroupLoad:
         ready=endpoint.ready and not backend.gone,
         ejected=backend.health.ejected,
         in_flight=backend.in_flight,
+        adapters=dict(backend.by_adapter),
+    )
+
+
+def _adapter_load(use: AdapterUse, now: float) -> AdapterLoad:
+    return AdapterLoad(
+        waiting=use.waiting,
+        in_flight=use.in_flight,
+        arrived=use.arrived,
+        oldest_wait=0.0 if use.oldest_since is None else round(now - use.oldest_since, 3),
+        idle=0.0 if use.waiting or use.in_flight else round(now - use.last_used, 3),
     )

@@ -61,7 +61,7 @@ class Attempts:
             endpoint = (ticket.backend or await self._dispatcher.wait_for_backend(ticket)).endpoint
             context.group, context.weights = endpoint.name, endpoint.weights
             context.sent = self._dispatcher.clock()
-            reply, fault = await self._attempt(endpoint, call)
+            reply, fault = await self._attempt(endpoint, ticket, call)
             if fault is None:
                 self._dispatcher.answered(ticket)
             elif self._may_retry(context, ticket, fault):
@@ -73,18 +73,28 @@ class Attempts:
                 raise BackendError(fault, ticket)
             return reply, endpoint
 
-    async def _attempt(self, endpoint: Endpoint, call: Call) -> tuple[Reply | None, AttemptFault | None]:
+    async def _attempt(
+        self, endpoint: Endpoint, ticket: Ticket, call: Call
+    ) -> tuple[Reply | None, AttemptFault | None]:
         """Return what was received, and what is wrong with it; one of them at least."""
+        if ticket.adapter is not None:
+            adapter_id = endpoint.adapters.get(ticket.adapter)
+            if adapter_id is None:  # since it was placed
+                return None, AttemptFault(FaultKind.ADAPTER_ABSENT, f"has not the adapter {ticket.adapter!r} any more")
+            call = call.for_adapter(adapter_id)
         try:
             reply = await attempt(self._pools.of(endpoint.host, endpoint.port), call)
         except AttemptError as error:
             return None, error.fault
-        return reply, reply.fault()
+        fault = reply.fault()
+        if fault is None:
+            ticket.adapter_id = call.adapter or None
+        return reply, fault
 
     def _may_retry(self, context: RequestContext, ticket: Ticket, fault: AttemptFault) -> bool:
         retry = self._dispatcher.may_retry(ticket, fault)
         self._metrics.faults[fault.kind] += 1
-        self._metrics.weights[context.weights].failed += 1
+        self._metrics.weights[context.weights].failed += fault.kind is not FaultKind.ADAPTER_ABSENT
         self._metrics.totals["retried"] += retry
         extra = fields(request_id=context.request_id, group=context.group, kind=fault.kind, reason=fault.detail)
         LOGGER.warning("attempt failed, %s", "retrying" if retry else "not retried", extra=extra)

@@ -40,12 +40,12 @@ class Dispatcher:
         self._wakes: dict[Ticket, asyncio.Future[None]] = {}
         self._closed = ""
 
-    def admit(self, size: RequestSize | None = UNKNOWN) -> Ticket:
+    def admit(self, size: RequestSize | None = UNKNOWN, *, adapter: str | None = None) -> Ticket:
         """Accept a request; raises QueueFullError. ``finish`` must follow, however the request ends.
 
-        ``size``: None for one that is no work for a group.
+        ``size``: None for one that is no work for a group. ``adapter``: that it is for; None: the base.
         """
-        admitted = self.router.admit(self.clock(), size)
+        admitted = self.router.admit(self.clock(), size, adapter=adapter)
         if isinstance(admitted, QueueFull):
             raise QueueFullError(admitted)
         return admitted
@@ -84,6 +84,21 @@ class Dispatcher:
         """Record the result of a probe."""
         self._wake(self.router.probed(backend, token=token, good=good, now=self.clock()))
 
+    def recheck(self) -> None:
+        """Let the engines be asked again that had not the adapter of a request, where it is time."""
+        self._wake(self.router.recheck(self.clock()))
+
+    def refuse(self, why_not: Callable[[str], Exception | None]) -> None:
+        """End the waiting of requests for adapters that no group will ever have; ``why_not``: the error of each.
+
+        A stream that has begun waits on: it may be continued only with the very adapter that began it.
+        """
+        for ticket, wake in self._wakes.items():
+            if ticket.adapter is None or ticket.tries.answer_begun or wake.done():
+                continue
+            if (error := why_not(ticket.adapter)) is not None:
+                wake.set_exception(error)
+
     def close(self, reason: str) -> None:
         """End all waiting, now and later, with a QueueTimeoutError that says ``reason``: the process ends."""
         self._closed = reason
@@ -111,4 +126,4 @@ class Dispatcher:
     def _timeout_message(self, ticket: Ticket) -> str:
         timeout = self.router.limits.queue_timeout
         failed = f"; failed attempts: {ticket.tries.retries}, last: {ticket.last_fault}" if ticket.last_fault else ""
-        return f"no group became available within {timeout:g} s: {self.router.why_waiting()}{failed}"
+        return f"no group became available within {timeout:g} s: {self.router.why_waiting(ticket.adapter)}{failed}"

@@ -15,6 +15,7 @@ from aiohttp.http import HttpVersion11
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route
+from llama_serving.gateway.adapters.known_models import KnownModels, ModelRefusedError
 from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
@@ -59,6 +60,7 @@ class RequestHandler:
         pools: ConnectionPools,
         metrics: Metrics,
         state: ServerState,
+        known: KnownModels,
         access_log: bool = False,
     ) -> None:
         self._idle_timeout = config.idle_timeout
@@ -68,12 +70,12 @@ class RequestHandler:
         self._state = state
         self._access_log = access_log
         self._budget = MemoryBudget(min(config.max_held, body_budget(memory_limit())))
-        self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload)
+        self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload, known=known)
         self._attempts = Attempts(dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._failover = StreamFailover(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._cors = CorsPolicy(config.cors_origins)
         self._edge = Edge(self._cors, state)
-        self._models = ModelsList(config.served_names)
+        self._models = ModelsList(known)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -116,7 +118,7 @@ class RequestHandler:
             if isinstance(route, RouteRefusal):
                 return self._refuse(context, route)
             return await self._route_or_list(context, route)
-        except BodyRefusedError as error:
+        except (BodyRefusedError, ModelRefusedError) as error:
             return await self._reject(context, error.status, str(error), code=error.code, param=error.param)
         except QueueFullError as error:
             context.outcome = "rejected_full"
@@ -131,7 +133,7 @@ class RequestHandler:
 
     def _without_group(self, request: web.BaseRequest) -> web.Response | None:
         answer = self._edge.answer(request)
-        return self._models.one(request) if answer is None else answer
+        return self._models.alone(request) if answer is None else answer
 
     async def _route_or_list(self, context: RequestContext, route: Route) -> web.StreamResponse:
         """Route a request; where the list of models would have to wait for a group, answer with the one known."""
@@ -147,7 +149,7 @@ class RequestHandler:
     async def _route(
         self, context: RequestContext, call: Call, continuable: ContinuableRequest | None
     ) -> web.StreamResponse:
-        ticket = self._dispatcher.admit(context.size)
+        ticket = self._dispatcher.admit(context.size, adapter=context.adapter)
         if context.wants_stream and self._keep_alive:
             context.keep_alive = self._keep_alive_of(context, ticket)
         try:

@@ -3,16 +3,19 @@
 ``GET /v1/models`` is no workload, so it starts no group (telemetry/workload.py). Chat clients and monitors ask it
 first: if it waited, they would take a deployment at zero groups for down, although that answers prompts. One model,
 ``GET /v1/models/{name}``, is always answered from the same list.
+
+Where the names of adapters are known, the list is the gateway's own, the same before and after groups are there: the
+engines know their adapters under other names.
 """
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from llama_serving.gateway.adapters.known_models import KnownModels, not_found
 from llama_serving.gateway.http.errors import error_body
 from llama_serving.gateway.http.request_target import raw_path
 from llama_serving.gateway.upstream.exchange import Reply
@@ -21,44 +24,66 @@ from llama_serving.gateway.upstream.health_probe import PATH
 _ONE: Final = f"{PATH}/"
 _READS: Final = ("GET", "HEAD")
 _OWNER: Final = "llama-operator"
-_LONGEST_NAME: Final = 256  # characters of an unknown name that are repeated in the answer
 
 
 class ModelsList:
-    """The list; ``names`` are the models of the spec, none where they are not known."""
+    """The list; ``known`` are the names that exist."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        created = int(time.time())
-        models = [{"id": name, "object": "model", "created": created, "owned_by": _OWNER} for name in names]
-        self._body = json.dumps({"object": "list", "data": models}).encode() if models else b""
+    def __init__(self, known: KnownModels) -> None:
+        self._known = known
+        self._created = int(time.time())
+        self._stored = _list([self._model(name) for name in known.base]) if known.base else b""
+
+    @property
+    def _body(self) -> bytes:
+        """The list; empty where it is not known."""
+        if not self._known.is_told:
+            return self._stored
+        limit = {} if self._known.max_model_len is None else {"max_model_len": self._known.max_model_len}
+        base = [{**self._model(name), "root": name, "parent": None, **limit} for name in self._known.base]
+        adapters = self._known.parents().items()
+        return _list([*base, *({**self._model(name), "root": of, "parent": of, **limit} for name, of in adapters)])
 
     def store(self, request: web.BaseRequest, reply: Reply) -> None:
         """Store the answer of an engine, if it is the list."""
         if request.method != "GET" or raw_path(request) != PATH or "content-encoding" in reply.message.headers:
             return
         if reply.message.code == 200 and reply.content.at_eof() and _models(reply.first):
-            self._body = reply.first
+            self._stored = reply.first
+
+    def alone(self, request: web.BaseRequest) -> web.Response | None:
+        """Return what no engine is asked for: one model, or 404, or the list of those who know their adapters."""
+        return (self.whole(request) if self._known.is_told else None) or self._one(request)
 
     def whole(self, request: web.BaseRequest) -> web.Response | None:
         """Return the list; None when it is not what is requested, or not known."""
-        if not self._body or request.method not in _READS or raw_path(request) != PATH:
+        if request.method not in _READS or raw_path(request) != PATH:
             return None
-        return web.Response(body=self._body, content_type="application/json")
+        body = self._body
+        return web.Response(body=body, content_type="application/json") if body else None
 
-    def one(self, request: web.BaseRequest) -> web.Response | None:
+    def _one(self, request: web.BaseRequest) -> web.Response | None:
         """Return one model, or 404; None when that is not what is requested, or no list is known."""
-        if not self._body or request.method not in _READS:
-            return None
         path = raw_path(request)
-        if not path.startswith(_ONE):
+        if request.method not in _READS or not path.startswith(_ONE):
+            return None
+        listed = self._body
+        if not listed:
             return None
         name = unquote(path.removeprefix(_ONE))
-        for model in _models(self._body):
+        for model in _models(listed):
             if model.get("id") == name:
                 return web.json_response(model)
-        message = f"The model '{name[:_LONGEST_NAME]}' does not exist"
-        body = error_body(message, kind="invalid_request_error", code="model_not_found", param="model")
+        error = (self._known.why_not(name) if self._known.is_told else None) or not_found(name)
+        body = error_body(str(error), kind="invalid_request_error", code=error.code, param="model")
         return web.Response(status=404, body=body, content_type="application/json")
+
+    def _model(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": _OWNER}
+
+
+def _list(models: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"object": "list", "data": models}).encode()
 
 
 def _models(body: bytes) -> list[dict[str, Any]]:

@@ -1,11 +1,15 @@
 """From a client's request to the call that goes to an engine, and to what its answer's continuation would need."""
 
+from typing import Final
+
 from aiohttp import web
 
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route, Work
+from llama_serving.gateway.adapters.known_models import KnownModels
+from llama_serving.gateway.adapters.requested_model import SeveralModelsError, requested_model
 from llama_serving.gateway.continuation.pure import request as continuation
-from llama_serving.gateway.continuation.pure.request import ContinuableRequest, NotContinuableError
+from llama_serving.gateway.continuation.pure.request import MAX_PARSED, ContinuableRequest, NotContinuableError
 from llama_serving.gateway.http import stateful_responses
 from llama_serving.gateway.http.body import BodyReader, BodyRefusedError
 from llama_serving.gateway.http.headers import request_head
@@ -15,17 +19,23 @@ from llama_serving.gateway.http.request_target import raw_target
 from llama_serving.gateway.telemetry.workload import Workload
 from llama_serving.gateway.upstream.exchange import Call
 
+_SEVERAL: Final = (
+    f"the body has more than {MAX_PARSED} bytes and several fields named model, so the model that it is for cannot be "
+    "told: send a shorter one"
+)
+
 
 class RequestReader:
     """Reads requests; their bodies count in ``budget`` until they are released."""
 
-    def __init__(self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload) -> None:
+    def __init__(self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload, known: KnownModels) -> None:
         self._first_byte_timeout = config.first_byte_timeout
         self._bodies = BodyReader(max_body=config.max_body, budget=budget, idle_timeout=config.idle_timeout)
         self._workload = workload
+        self._known = known
 
     async def read(self, context: RequestContext, route: Route) -> tuple[Call, ContinuableRequest | None]:
-        """Read a request for ``route`` and count it; raises BodyRefusedError.
+        """Read a request for ``route`` and count it; raises BodyRefusedError and ModelRefusedError.
 
         The second value is None when its answer is not a stream that could be continued.
         """
@@ -33,6 +43,8 @@ class RequestReader:
         body = await self._bodies.read(request)
         context.body_size = len(body)
         _check_fields(route.path, body)
+        if request.method == "POST":
+            context.adapter = self._adapter(body)  # first: a name that does not exist is no work
         if route.work is not Work.NONE:
             context.size = self._workload.count_arrival(route.path, body)
         continuable = _continuable(context, route.path, body)
@@ -48,6 +60,15 @@ class RequestReader:
             whole_event=continuable is not None,
         )
         return call, continuable
+
+    def _adapter(self, body: bytes) -> str | None:
+        """Return the adapter that a request is for; None: the base, or nobody knows which names exist."""
+        if not self._known.is_told:
+            return None
+        try:
+            return self._known.adapter_of(requested_model(body))
+        except SeveralModelsError:
+            raise BodyRefusedError(400, _SEVERAL, code="bad_request") from None
 
     def release_body(self, context: RequestContext) -> None:
         """Record that the request's body is no longer held. A second call does nothing."""

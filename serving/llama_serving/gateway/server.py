@@ -9,11 +9,14 @@ import asyncio
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
 from llama_serving.config import names
-from llama_serving.config.gateway import GatewayConfig, GatewayLoad
+from llama_serving.config.gateway import GatewayConfig, GatewayLoad, ServedModels
+from llama_serving.gateway.adapters.known_models import KnownModels
+from llama_serving.gateway.adapters.models_file import ModelsFile
 from llama_serving.gateway.admin import AdminApi
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.dispatcher import Dispatcher
@@ -45,12 +48,16 @@ class GatewayServer:
     The ports are set when ``started`` is.
     """
 
-    def __init__(self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False) -> None:
+    def __init__(
+        self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False, models: Path | None = None
+    ) -> None:
         self._config = config
         self._discovery = discovery
         self._state = ServerState()
         self._dispatcher = Dispatcher(Router(_limits(config)), time.monotonic)
         self._pools = ConnectionPools(connect_timeout=config.connect_timeout, clock=time.monotonic)
+        self._known = KnownModels(config.served_names)
+        self._models_file = None if models is None else ModelsFile(models, self._take_models)
         metrics = Metrics()
         self._handler = RequestHandler(
             config,
@@ -58,6 +65,7 @@ class GatewayServer:
             pools=self._pools,
             metrics=metrics,
             state=self._state,
+            known=self._known,
             access_log=access_log,
         )
         self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state)
@@ -90,6 +98,8 @@ class GatewayServer:
     async def serve(self, address: ListenAddress) -> None:
         """Serve until ``handle_exit`` is called and the drain has ended; raises what ends discovery or the probes."""
         admin = web.AppRunner(self._admin.app(), access_log=None)
+        if self._models_file is not None:
+            self._models_file.look()  # before the first request
         await admin.setup()
         await web.TCPSite(admin, address.host, address.admin_port).start()
         self.admin_port = admin.addresses[0][1]
@@ -99,6 +109,8 @@ class GatewayServer:
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(Prober(self._dispatcher).run()),
                 ]
+                if self._models_file is not None:
+                    background.append(tasks.create_task(self._models_file.run()))
                 server = ClientServer(self._handler.handle, on_refusal=self._handler.refused)
                 listener = await self._startup(address, server)
                 await self._main_loop()
@@ -149,18 +161,32 @@ class GatewayServer:
         self._pools.keep_only(set())
         LOGGER.info("gateway stopped")
 
+    def _take_models(self, models: ServedModels | None) -> None:
+        self._known.tell_file(models)
+        self._names_changed()
+
+    def _names_changed(self) -> None:
+        """Let no request wait for an adapter that is gone or refused, and forget what was counted of it."""
+        self._dispatcher.router.demand.keep_only(self._known.names())
+        if self._known.is_told:
+            self._dispatcher.refuse(self._known.why_not)
+
     def _publish(self, endpoints: tuple[Endpoint, ...]) -> None:
         self._state.synced = True
         self._pools.keep_only({(endpoint.host, endpoint.port) for endpoint in endpoints})
+        self._known.tell_endpoints(endpoints)
         self._dispatcher.update(endpoints)
+        self._names_changed()
         self._handler.move_streams()
         ready = sum(endpoint.ready for endpoint in endpoints)
         LOGGER.info("groups updated", extra=fields(known=len(endpoints), ready=ready))
 
 
-async def run(config: GatewayConfig, discovery: Discovery, address: ListenAddress, *, access_log: bool) -> None:
-    """Run a gateway until SIGTERM or SIGINT."""
-    server = GatewayServer(config, discovery, access_log=access_log)
+async def run(
+    config: GatewayConfig, discovery: Discovery, address: ListenAddress, *, access_log: bool, models: Path | None
+) -> None:
+    """Run a gateway until SIGTERM or SIGINT; ``models``: the file with the names of models, if there may be one."""
+    server = GatewayServer(config, discovery, access_log=access_log, models=models)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit)

@@ -1,7 +1,8 @@
 """``python -m llama_serving.weights``: the commands that the operator's pods run on weights.
 
-``resolve`` inspects weights at their source; its exit status is 0 whenever a report was written, since a refused model
-is a result. ``stage`` is the stager. ``fetch-config`` brings the small files without which no engine can be configured.
+``resolve`` inspects weights at their source, ``resolve-adapter`` a LoRA adapter; the exit status is 0 whenever a report
+was written, since a refused model is a result. ``stage`` is the stager. ``fetch-config`` brings the small files without
+which no engine can be configured.
 The makers of test models have command lines of their own (``python -m testbed.models.tiny``).
 """
 
@@ -23,6 +24,9 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("resolve", help="inspect weights at their source, and make their manifest")
     resolve_command.add_arguments(command)
+    command.set_defaults(run=resolve_command.run)
+    command = commands.add_parser("resolve-adapter", help="inspect a LoRA adapter likewise")
+    resolve_command.add_arguments(command, adapter=True)
     command.set_defaults(run=resolve_command.run)
     command = commands.add_parser("stage", help="download into a stage's pod what its engine needs, and verify it")
     stage_command.add_arguments(command)

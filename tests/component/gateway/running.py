@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -98,10 +99,14 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]:
-    """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet."""
+    """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet.
+
+    ``models`` among the settings is its file with the names of models.
+    """
+    models: Path | None = config.pop("models", None)
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
-    server = GatewayServer(GatewayConfig.model_validate(given), discovery)
+    server = GatewayServer(GatewayConfig.model_validate(given), discovery, models=models)
     life = asyncio.create_task(server.serve(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):
         await server.started.wait()

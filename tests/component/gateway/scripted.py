@@ -108,9 +108,11 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    def endpoint(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "") -> Endpoint:
+    def endpoint(self, name: str, *, ready: bool = True, ordinal: int = 0, key: str = "", **adapters: str) -> Endpoint:
+        """``adapters``: the id of each, by name."""
         assert self.port, "the upstream was not started yet"
-        return Endpoint(key or name, name, ordinal, f"weights-of-{name}", "127.0.0.1", self.port, ready)
+        weights = f"weights-of-{name}"
+        return Endpoint(key or name, name, ordinal, weights, "127.0.0.1", self.port, ready, adapters=adapters)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
 from llama_serving.common.kube_access import Access
+from llama_serving.config import names
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes, retry_pause
 from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.apiserver import ApiServer, pod, running
@@ -234,3 +235,26 @@ def test_pauses_between_failures_grow_and_are_spread() -> None:
     ]
     assert pauses[0] == [0.25, 0.5, 1, 2, 4, 7.5, 7.5]
     assert pauses[1] == [0.5, 1, 2, 4, 8, 15, 15]
+
+
+async def test_adapters_are_followed_and_a_malformed_note_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    server = ApiServer({"a": pod("a", annotations={names.ANNOTATION_ADAPTERS: '{"style":"s@1"}'})})
+
+    def of_a(groups: Groups) -> Mapping[str, str]:
+        return groups.endpoints[0].adapters if groups.endpoints else {}
+
+    async with running(server), watching(server) as groups:
+        await watches(server, 1)
+        assert of_a(groups) == {"style": "s@1"}
+        for ready in (True, False, True):
+            bad = pod("a", ready=ready, annotations={names.ANNOTATION_ADAPTERS: "{"})
+            bad["metadata"]["resourceVersion"] = "101"
+            await server.watches[0].send("MODIFIED", bad)
+            await until(lambda: groups.ready == ["a"] * ready and of_a(groups) == {})  # noqa: B023
+        good = pod("a", annotations={names.ANNOTATION_ADAPTERS: '{"style":"s@2"}'})
+        good["metadata"]["resourceVersion"] = "102"
+        await server.watches[0].send("MODIFIED", good)
+        await until(lambda: of_a(groups) == {"style": "s@2"})
+    said = [record for record in caplog.records if "adapters ignored" in record.getMessage()]
+    assert len(said) == 1

@@ -8,13 +8,17 @@ import pytest
 import yaml
 
 from llama_operator.api import (
+    AdapterFactsStatus,
     Condition,
     GroupStatus,
+    LlamaAdapterSpec,
+    LlamaAdapterStatus,
     LlamaDeploymentSpec,
     LlamaDeploymentStatus,
     LlamaWeightsSpec,
 )
 from tests.contract.apiserver import ROOT, ApiServer
+from tests.contract.crd.bad_adapter_inputs import VALID_ADAPTER
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS, merged
 
 pytestmark = pytest.mark.apiserver
@@ -247,6 +251,56 @@ def test_good_weights_are_taken(apiserver: ApiServer, namespace: str, fields: di
     asked = merged(VALID_WEIGHTS, {"spec": fields})
     found = LlamaWeightsSpec.model_validate(apiserver.rest.create(namespace, asked)["spec"])
     assert found == LlamaWeightsSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"source": "hf://team/support-sql", "revision": "main", "base": "meta-llama/Llama-3.1-8B-Instruct"},
+        {"goldenPrompts": [{"prompt": "Which table?", "expect": "billing"}]},
+    ],
+    ids=str,
+)
+def test_good_adapters_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
+    asked = merged(VALID_ADAPTER, {"spec": fields})
+    found = LlamaAdapterSpec.model_validate(apiserver.rest.create(namespace, asked)["spec"])
+    assert found == LlamaAdapterSpec.model_validate(asked["spec"]), "it adds the defaults of our models"
+
+
+def test_what_an_adapter_is_asked_may_be_changed_and_kubectl_lists_it(apiserver: ApiServer, namespace: str) -> None:
+    for fields in ({}, {"goldenPrompts": [{"prompt": "a", "expect": "b"}]}, {"license": "mit"}, {"base": "llama"}):
+        asked = merged(VALID_ADAPTER, {"spec": fields})
+        apiserver.run("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(asked))
+    facts = AdapterFactsStatus.model_validate(
+        {
+            "rank": 16, "alpha": 32, "layers": 32, "dtype": "bfloat16", "tensors": 448, "bytes": 84_000_000,
+            "base_model": "llama", "target_modules": [{"name": "q_proj", "inputs": 4096, "outputs": 4096}],
+        }
+    )  # fmt: skip
+    status = LlamaAdapterStatus(ready=True, reason="Accepted", size="84MB", short_digest="5b1c0a7e93d2", facts=facts)
+    change = {"status": status.to_api()}
+    apiserver.rest.patch(namespace, "lla", "support-sql", change=change, subresource="status")
+    header, row = apiserver.run("get", "lla", "-n", namespace).splitlines()
+    assert header.split() == ["NAME", "RANK", "BYTES", "DIGEST", "READY", "REASON", "AGE"]
+    assert row.split()[:6] == ["support-sql", "16", "84MB", "5b1c0a7e93d2", "true", "Accepted"]
+    found = apiserver.rest.get(namespace, "lla", "support-sql")["status"]
+    assert LlamaAdapterStatus.model_validate(found).facts == facts
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"adapters": [{"name": "team/sql:v1", "adapter": "support-sql"}]},
+        {"adapterSelector": {"matchLabels": {"team": "sql"}}, "adapterLimits": {"slots": 4}},
+        {"adapterLimits": {"slots": 4, "held": 32, "maxRank": 320}},
+    ],
+    ids=str,
+)
+def test_deployments_with_adapters_are_taken(apiserver: ApiServer, namespace: str, fields: dict[str, Any]) -> None:
+    asked = merged(VALID, {"spec": fields})
+    found = LlamaDeploymentSpec.model_validate(apiserver.rest.create(namespace, asked)["spec"])
+    assert found == LlamaDeploymentSpec.model_validate(asked["spec"])
 
 
 def test_the_license_and_the_credentials_of_weights_may_be_changed(apiserver: ApiServer, namespace: str) -> None:

@@ -105,7 +105,7 @@ def test_the_crds_are_the_generated_ones_and_are_kept(helm: Helm) -> None:
     assert (
         rendered.keys()
         == {path.stem for path in (ROOT / "crds").glob("*.yaml")}
-        == {"llamadeployments", "llamaweights"}
+        == {"llamadeployments", "llamaweights", "llamaadapters"}
     )
     for plural, crd in rendered.items():
         assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
@@ -188,8 +188,8 @@ def test_the_operator_may_give_the_rights_that_a_resolver_gets(helm: Helm) -> No
 def test_notes_say_what_to_do_next(helm: Helm) -> None:
     notes = helm.run("install", "demo", str(CHART), "--namespace", "llama", "--dry-run=client").partition("NOTES:")[2]
     assert "kind: LlamaDeployment" in notes
-    assert "kubectl -n llama get llamadeployments,llamaweights" in notes
-    assert "kubectl delete crd llamadeployments.llama-operator.dev llamaweights.llama-operator.dev" in notes
+    assert "kubectl -n llama get llamadeployments,llamaweights,llamaadapters" in notes
+    assert "kubectl delete crd {llamadeployments,llamaweights,llamaadapters}.llama-operator.dev" in notes
     assert "rbac.clusterView=false" in notes
 
 

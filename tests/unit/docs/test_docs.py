@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec
+from llama_operator.api import LlamaAdapterSpec, LlamaDeploymentSpec, LlamaWeightsSpec
 from tests.unit.docs.pages import ROOT, TARGETS, Page, all_pages, slug_of, without_code
 
 LONGEST: Final = 120  # characters
@@ -46,7 +46,11 @@ DATED: Final = (BENCHMARKS, DECISIONS, Path("CHANGELOG.md"))
 
 PAGES: Final = all_pages()
 WRITTEN: Final = [page for page in PAGES if page.path not in GENERATED]
-MODELS: Final[dict[str, type[BaseModel]]] = {"LlamaDeployment": LlamaDeploymentSpec, "LlamaWeights": LlamaWeightsSpec}
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    "LlamaDeployment": LlamaDeploymentSpec,
+    "LlamaWeights": LlamaWeightsSpec,
+    "LlamaAdapter": LlamaAdapterSpec,
+}
 
 
 def _name(page: Page) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
+from llama_operator.api.crdgen.crd import llama_adapter_crd, llama_deployment_crd, llama_weights_crd
 from llama_operator.api.crdgen.metrics_reference import metrics_reference
 from llama_operator.api.crdgen.reasons import reasons_page
 from llama_operator.api.crdgen.reference import reference
@@ -39,7 +39,7 @@ def to_yaml(document: Mapping[str, object]) -> str:
 
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the repository, with its text."""
-    crds = (llama_deployment_crd(), llama_weights_crd())
+    crds = (llama_deployment_crd(), llama_weights_crd(), llama_adapter_crd())
     files = {
         Path("docs/reference/api.md"): reference(crds) + "\n",
         Path("docs/reference/metrics.md"): metrics_reference() + "\n",

@@ -1,11 +1,21 @@
-"""The CustomResourceDefinitions of LlamaDeployment and LlamaWeights, from the models."""
+"""The CustomResourceDefinitions of LlamaDeployment, LlamaWeights and LlamaAdapter, from the models."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.crdgen.schema import Schema, structural_schema
-from llama_operator.api.v1alpha1.base import KIND, PLURAL, VERSION, WEIGHTS_KIND, WEIGHTS_PLURAL
+from llama_operator.api.v1alpha1.adapters.adapter import LlamaAdapterSpec
+from llama_operator.api.v1alpha1.adapters.adapter_status import LlamaAdapterStatus
+from llama_operator.api.v1alpha1.base import (
+    ADAPTERS_KIND,
+    ADAPTERS_PLURAL,
+    KIND,
+    PLURAL,
+    VERSION,
+    WEIGHTS_KIND,
+    WEIGHTS_PLURAL,
+)
 from llama_operator.api.v1alpha1.deployment import LlamaDeploymentSpec
 from llama_operator.api.v1alpha1.status import NOT_OBSERVED, LlamaDeploymentStatus
 from llama_operator.api.v1alpha1.weights import LlamaWeightsSpec
@@ -41,6 +51,15 @@ _WEIGHTS_NAME_RULES: Final = (
     ),
 )
 
+_ADAPTER_NAME_RULES: Final = (
+    _WEIGHTS_NAME_RULES[0],
+    Rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name of an adapter must begin with a letter and hold only lower-case letters, digits and '-'",
+        shown="it is {self.metadata.name}",
+    ),
+)
+
 _SERVED_NAME: Final = "({0}.spec.model.servedName == '' ? {0}.metadata.name : {0}.spec.model.servedName)"
 
 # Every request names the model: while old and new groups serve side by side, half of them would be answered with 404.
@@ -49,6 +68,14 @@ _SERVED_NAME_STAYS: Final = Rule(
     "model.servedName cannot change, because clients name it in every request: "
     "create a second LlamaDeployment with the new name, move the clients, then delete this one",
     field="spec.model.servedName",
+)
+
+
+_ADAPTERS_HAVE_OTHER_NAMES: Final = Rule(
+    f"!has(self.spec.adapters) || self.spec.adapters.all(one, one.name != {_SERVED_NAME.format('self')})",
+    "adapters[].name must differ from the model's own name in the OpenAI API (model.servedName, else metadata.name): "
+    "give the adapter another name",
+    field="spec.adapters",
 )
 
 
@@ -86,13 +113,27 @@ _WEIGHTS_COLUMNS: Final = (
 )
 
 
+_ADAPTER_COLUMNS: Final = (
+    _Column("Rank", "integer", ".status.facts.rank", "Highest rank of its matrices"),
+    _Column("Bytes", "string", ".status.size", "Bytes of all files"),
+    _Column("Digest", "string", ".status.shortDigest", "First digits of the digest that names the adapter"),
+    _Column("Ready", "boolean", ".status.ready", "Accepted, and the manifest is stored"),
+    _Column("Reason", "string", ".status.reason", "Why it was refused, or what it waits for"),
+    _Column("Age", "date", ".metadata.creationTimestamp"),
+    _Column("Base", "string", ".status.facts.baseModel", "The model that it was trained on", priority=1),
+    _Column("Source", "string", ".spec.source", "Where the folder is", priority=1),
+    _Column("Revision", "string", ".status.resolvedRevision", "What the revision means at the source", priority=1),
+    _Column("Message", "string", ".status.message", "Sentence for the reason", priority=1),
+)
+
+
 def llama_deployment_crd() -> dict[str, Any]:
     """Return the definition of LlamaDeployment, as the API server takes it."""
     root = _root(
         "A Llama model served by groups of pods behind a gateway.",
         spec=structural_schema(LlamaDeploymentSpec),
         status=structural_schema(LlamaDeploymentStatus),
-        found=(*_NAME_RULES, _SERVED_NAME_STAYS),
+        found=(*_NAME_RULES, _SERVED_NAME_STAYS, _ADAPTERS_HAVE_OTHER_NAMES),
     )
     scale = {
         "specReplicasPath": ".spec.replicas",
@@ -113,6 +154,18 @@ def llama_weights_crd() -> dict[str, Any]:
     )
     version = _version(root, _WEIGHTS_COLUMNS, {"status": {}})
     return _definition(WEIGHTS_KIND, version, plural=WEIGHTS_PLURAL, short="llw")
+
+
+def llama_adapter_crd() -> dict[str, Any]:
+    """Return the definition of LlamaAdapter, as the API server takes it."""
+    root = _root(
+        "One revision of a LoRA adapter, resolved, checked and named by its digest.",
+        spec=structural_schema(LlamaAdapterSpec),
+        status=structural_schema(LlamaAdapterStatus),
+        found=_ADAPTER_NAME_RULES,
+    )
+    version = _version(root, _ADAPTER_COLUMNS, {"status": {}})
+    return _definition(ADAPTERS_KIND, version, plural=ADAPTERS_PLURAL, short="lla")
 
 
 def _definition(kind: str, version: dict[str, Any], *, plural: str, short: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _SECTIONS: Final = (
     ),
     (
         ReportReason,
-        "Of a LlamaWeights",
+        "Of a LlamaWeights or a LlamaAdapter",
         "`REASON` of the object and of its condition Ready, from the resolver's report. Reasons of the table above"
         " are said where its pod cannot start.",
     ),
@@ -63,12 +63,13 @@ _SECTIONS: Final = (
 _LEAVING: Final = """
 ## Before an uninstall
 
-Delete both kinds: `kubectl delete llamadeployments,llamaweights --all`, before or after `helm uninstall`. Helm keeps
-the CRDs and every object. Objects of an earlier version may have a finalizer:
+Delete all kinds: `kubectl delete llamadeployments,llamaadapters,llamaweights --all`, before or after `helm uninstall`.
+Helm keeps the CRDs and every object. Objects of an earlier version may have a finalizer:
 [uninstall](../how-to/install.md#uninstall)."""
 
 #: Where the pages are that an entry names, from docs/reference/.
 PAGES: Final[Mapping[str, str]] = {
+    "adapters": "../how-to/adapters.md",
     "autoscaling": "../how-to/autoscaling.md",
     "bad-nodes": "../explanation/bad-nodes.md",
     "capacity": "../how-to/capacity.md",

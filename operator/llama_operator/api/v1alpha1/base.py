@@ -17,6 +17,8 @@ KIND: Final = "LlamaDeployment"
 PLURAL: Final = "llamadeployments"
 WEIGHTS_KIND: Final = "LlamaWeights"
 WEIGHTS_PLURAL: Final = "llamaweights"
+ADAPTERS_KIND: Final = "LlamaAdapter"
+ADAPTERS_PLURAL: Final = "llamaadapters"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{API_GROUP}/{VERSION}"
 

@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import ConfigDict, Field
 
 from llama_operator.api.crdgen.rules import Rule, rules
+from llama_operator.api.v1alpha1.adapters.served import MOST_LISTED, AdapterLimitsSpec, AdapterSelector, ServedAdapter
 from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec
 from llama_operator.api.v1alpha1.base import ApiModel
 from llama_operator.api.v1alpha1.engine import EngineSpec
@@ -119,6 +120,21 @@ class LlamaDeploymentSpec(ApiModel):
     model_config = ConfigDict(json_schema_extra=rules(*_ACROSS))
 
     model: ModelSpec = Field(description="The model that is served.")
+    adapters: tuple[ServedAdapter, ...] = Field(
+        default=(),
+        max_length=MOST_LISTED,
+        description="LoRA adapters that are served beside the model, each under a name of its own. They are loaded "
+        "into running groups; one that cannot be served is left out and says so in status.adapters.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    adapter_selector: AdapterSelector | None = Field(
+        default=None, description="Further adapters, by their labels. If absent, only those of adapters."
+    )
+    adapter_limits: AdapterLimitsSpec | None = Field(
+        default=None,
+        description="Room for adapters in each engine. If absent, it follows from the adapters, and there is none "
+        "without any.",
+    )
     context_length: int = Field(
         default=8192,
         ge=16,
@@ -178,6 +194,11 @@ class LlamaDeploymentSpec(ApiModel):
     def reasoning(self) -> str:
         """Parser of reasoning that is asked for: ``auto``, ``off`` or a name."""
         return self.engine.reasoning_parser or self.model.reasoning
+
+    @property
+    def serves_adapters(self) -> bool:
+        """Whether engines make room for LoRA adapters."""
+        return bool(self.adapters) or self.adapter_selector is not None or self.adapter_limits is not None
 
     @property
     def longest_drain(self) -> int:

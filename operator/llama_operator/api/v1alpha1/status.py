@@ -5,6 +5,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from llama_operator.api.v1alpha1.adapters.served import AdapterLimitsStatus, ServedAdapterStatus
 from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
 from llama_serving.config.model import ModelFacts
 
@@ -20,7 +21,9 @@ OBSERVED_GENERATION: Final = (
 class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
-    type: str = Field(max_length=316, description="Available, Degraded, Progressing, Ready, Reconciling or Stalled.")
+    type: str = Field(
+        max_length=316, description="Available, Degraded, Progressing, AdaptersReady, Ready, Reconciling or Stalled."
+    )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=1024, description="Machine word for why.")
     message: str = Field(max_length=32768, description="Sentence with numbers for why.")
@@ -338,9 +341,15 @@ class LlamaDeploymentStatus(ApiModel):
         default=None,
         description="What each stage pod of the wanted groups has, derived or set; absent before weights are known.",
     )
+    adapters: tuple[ServedAdapterStatus, ...] = Field(
+        default=(), description="The LoRA adapters that the spec asks for, and how far each is."
+    )
+    adapter_limits: AdapterLimitsStatus | None = Field(
+        default=None, description="Room for adapters in each engine; it grows with them and never shrinks by itself."
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Available, Degraded and Progressing, for people and alerts; Ready, Reconciling and Stalled, of "
-        "which one is True, for tools that wait.",
+        description="Available, Degraded and Progressing, for people and alerts, and AdaptersReady where adapters are "
+        "asked for; Ready, Reconciling and Stalled, of which one is True, for tools that wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -17,8 +17,8 @@ from llama_serving.config.source import VERSIONED
 _ANOTHER: Final = "cannot change, because it names the weights: make another LlamaWeights"
 
 
-def _stays(field: str) -> Rule:
-    return Rule("self == oldSelf", f"{field} {_ANOTHER}")
+def _stays(field: str, another: str = _ANOTHER) -> Rule:
+    return Rule("self == oldSelf", f"{field} {another}")
 
 
 # A source without revisions of its own cannot say what a moving name means.
@@ -56,22 +56,17 @@ class ResolverImages(ApiModel):
     )
 
 
-class LlamaWeightsSpec(WeightsFields):
-    """The desired state: one revision of weights at a source, resolved before any GPU is requested."""
+class ResolvedSpec(WeightsFields):
+    """What a resolver's Job reads: one revision at a source. What names it cannot change."""
 
     model_config = ConfigDict(json_schema_extra=rules(accepted_rule("acceptLicense"), _MOVES_ONLY_WHERE_IT_IS_RESOLVED))
+    another: ClassVar[str] = _ANOTHER
 
     revision: str = Field(
         min_length=1,
         max_length=128,
         description="Commit, tag, version, date or digest. With hf:// and oci:// also a moving name such as main: "
         "status.resolvedRevision is what it meant when it was resolved.",
-    )
-    check: Literal["full", "listing"] = Field(
-        default="full",
-        description="full reads every byte once and takes the sha256 of each file and tensor; listing trusts the "
-        "sha256 that the source lists (hf, oci, or a file SHA256SUMS).",
-        json_schema_extra=rules(_stays("check")),
     )
     placement: ResolverPlacement = Field(default=ResolverPlacement(), description="Where the resolver's pod may run.")
     images: ResolverImages = Field(default=ResolverImages(), description="How its image is pulled.")
@@ -80,7 +75,18 @@ class LlamaWeightsSpec(WeightsFields):
     def field_rules(cls) -> FieldRules:
         """Return the shared rules, and that what names the weights cannot change."""
         shared = cls.shared_rules("")
-        return shared | {name: (*shared[name], _stays(name)) for name in ("source", "revision", "digest")}
+        return shared | {name: (*shared[name], _stays(name, cls.another)) for name in ("source", "revision", "digest")}
+
+
+class LlamaWeightsSpec(ResolvedSpec):
+    """The desired state: one revision of weights at a source, resolved before any GPU is requested."""
+
+    check: Literal["full", "listing"] = Field(
+        default="full",
+        description="full reads every byte once and takes the sha256 of each file and tensor; listing trusts the "
+        "sha256 that the source lists (hf, oci, or a file SHA256SUMS).",
+        json_schema_extra=rules(_stays("check")),
+    )
 
 
 def content_of(model: WeightsFields) -> str:

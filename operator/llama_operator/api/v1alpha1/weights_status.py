@@ -23,8 +23,8 @@ class ResolveAttempt(ApiModel):
     message: str = Field(default="", description="Sentence of its outcome.")
 
 
-class LlamaWeightsStatus(ApiModel):
-    """What the last attempt to resolve the weights found."""
+class ResolvedStatus(ApiModel):
+    """What the last attempt to resolve a source found, whatever is there."""
 
     observed_generation: int = Field(default=NOT_OBSERVED, ge=NOT_OBSERVED, description=OBSERVED_GENERATION)
     ready: bool = Field(default=False, description="The weights were accepted and their manifest is stored.")
@@ -44,10 +44,6 @@ class LlamaWeightsStatus(ApiModel):
     size: str = Field(default="", description="The same, shortened, such as 16.1GB.")
     files: int = Field(default=0, ge=0, description="Files that are served.")
     license: str = Field(default="", description="License that was found at the source; empty when none was.")
-    facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
-    chat: ChatStatus | None = Field(
-        default=None, description="What chat template and tokenizer say; absent: an older version resolved the weights."
-    )
     manifest: str = Field(default="", description="ConfigMap with the whole manifest: every file and tensor.")
     last_resolve: ResolveAttempt | None = Field(
         default=None, description="The last attempt to resolve the weights that ended."
@@ -56,4 +52,13 @@ class LlamaWeightsStatus(ApiModel):
         default=(),
         description="Ready, Reconciling and Stalled, of which one is True.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+class LlamaWeightsStatus(ResolvedStatus):
+    """What the last attempt to resolve the weights found."""
+
+    facts: ModelFactsStatus | None = Field(default=None, description="What config.json and the weights say.")
+    chat: ChatStatus | None = Field(
+        default=None, description="What chat template and tokenizer say; absent: an older version resolved the weights."
     )

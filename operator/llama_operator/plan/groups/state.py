@@ -9,16 +9,22 @@ from datetime import datetime
 from functools import cached_property
 from itertools import groupby
 
-from llama_operator.api import LlamaDeploymentSpec, ModelSpec, content_of
+from llama_operator.api import AdapterLimitsSpec, LlamaDeploymentSpec, ModelSpec, content_of
 from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.plan.adapters.choice import AdapterChoice, choose_adapters
+from llama_operator.plan.adapters.fit import misfit
+from llama_operator.plan.adapters.limits import adapter_limits
+from llama_operator.plan.adapters.placement import AdapterRoom
+from llama_operator.plan.adapters.seats import held_adapters
 from llama_operator.plan.groups.group import Group, observed_groups
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.groups.verification import Criteria, Verdict, judge
-from llama_operator.plan.groups.weights_lookup import group_files, known_artifacts, weights_by_content
+from llama_operator.plan.groups.weights_lookup import group_files, group_limits, known_artifacts, weights_by_content
 from llama_operator.plan.naming import GroupId
 from llama_operator.plan.settings import Settings
-from llama_serving.config.cell import WeightsRef
+from llama_serving.config.cell import AdapterLimits, WeightsRef
 from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.model import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,42 @@ class PlanState:
 
     @cached_property
     def spec(self) -> LlamaDeploymentSpec:
-        """The spec, with the number of groups that was decided. Raises ValueError where it cannot be read."""
+        """The spec, with what was decided: the number of groups, and the room for adapters.
+
+        Raises ValueError where it cannot be read.
+        """
         spec = self.snapshot.spec
         if spec is None:
             raise ValueError(self.snapshot.spec_error)
-        return spec if self.replicas is None else spec.model_copy(update={"replicas": self.replicas})
+        decided: dict[str, object] = {} if self.replicas is None else {"replicas": self.replicas}
+        if spec.serves_adapters:
+            decided["adapter_limits"] = self._adapter_limits(spec)
+        return spec.model_copy(update=decided) if decided else spec
+
+    @cached_property
+    def adapters(self) -> tuple[AdapterChoice, ...]:
+        """The LoRA adapters that the spec asks for, most wanted first."""
+        return choose_adapters(self.snapshot)
+
+    def adapter_room(self, group: Group, digest: str) -> AdapterRoom:
+        """Return what decides which adapters a group can have; ``digest``: of the base that it serves or will."""
+        return AdapterRoom(self._group_limits.get(group.id.name), self.base_facts.get(digest))
+
+    @cached_property
+    def base_facts(self) -> Mapping[str, ModelFacts]:
+        """Facts of the bases that are known, by digest."""
+        return {view.digest: view.facts for view in self.snapshot.weights.values() if view.facts}
+
+    @cached_property
+    def _group_limits(self) -> Mapping[str, AdapterLimits]:
+        return group_limits(self.snapshot)
+
+    def _adapter_limits(self, spec: LlamaDeploymentSpec) -> AdapterLimitsSpec | None:
+        weights = self.weights_of(spec.model)
+        ready = (choice.view.facts for choice in self.adapters if choice.view and not choice.reason)
+        base = weights.facts if weights else None
+        ranks = [facts.rank for facts in ready if facts and not (base and misfit(facts, base))]
+        return adapter_limits(spec, ranks, before=self.snapshot.status.adapter_limits)
 
     @cached_property
     def ordinals(self) -> tuple[int, ...]:
@@ -50,6 +87,21 @@ class PlanState:
     def model_weights(self) -> WeightsView | None:
         """The LlamaWeights of the spec's model; None while nobody has made them."""
         return self.weights_of(self.spec.model)
+
+    @cached_property
+    def held_adapters(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the adapters that each group shall hold, by the group's name."""
+        rooms = {name: limits.held for name, limits in self._group_limits.items()}
+        return held_adapters(self._ready_adapters, rooms, groups=self.groups, snapshot=self.snapshot, now=self.now)
+
+    @property
+    def exchanges_adapters(self) -> bool:
+        """Whether a group cannot hold all adapters, so that which it holds follows from what is asked for."""
+        return any(limits.held < len(self._ready_adapters) for limits in self._group_limits.values())
+
+    @cached_property
+    def _ready_adapters(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.adapters if one.reason is None)
 
     @property
     def stable_digest(self) -> str:

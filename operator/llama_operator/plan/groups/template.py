@@ -33,7 +33,9 @@ from llama_serving.config.model import ModelFacts
 from llama_serving.config.reasons import Reason
 
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
-_NOT_IN_GROUP = frozenset({"replicas", "autoscaling", "gateway", "pod_template", "rollout", "verify"})
+_NOT_IN_GROUP = frozenset(
+    {"replicas", "adapters", "adapter_selector", "autoscaling", "gateway", "pod_template", "rollout", "verify"}
+)
 
 
 @dataclass(frozen=True)

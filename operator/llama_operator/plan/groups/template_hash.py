@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from llama_operator.api import (
     FORMER_SIZE,
+    AdapterLimitsSpec,
     ChatTemplateRef,
     ClaimTemplate,
     EngineCache,
@@ -97,6 +98,7 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("model.credentials_secret", "", lambda spec: spec.model.credentials_secret),
     Part("model.service_account_name", "", lambda spec: spec.model.service_account_name),
     Part("volume", None, lambda spec: _volume(spec.model.source)),
+    Part("adapter_limits", None, lambda spec: _adapter_limits(spec.adapter_limits)),
     Part("restarted_at", None, lambda spec: _moment(spec.rollout.restarted_at)),
 )
 
@@ -204,6 +206,10 @@ def _cache(cache: EngineCache | None) -> dict[str, Any] | None:
 def _text_hash(template: ChatTemplateRef | None) -> str | None:
     """Return a hash of the template's text: where it lies makes no pod different."""
     return short_hash(template.text) if template else None
+
+
+def _adapter_limits(limits: AdapterLimitsSpec | None) -> list[int | None] | None:
+    return [limits.slots, limits.held, limits.max_rank] if limits else None
 
 
 def _moment(time: datetime | None) -> str | None:

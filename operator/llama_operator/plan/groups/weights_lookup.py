@@ -7,18 +7,22 @@ resolved again.
 """
 
 import functools
+import json
 from collections.abc import Mapping
 
 from pydantic import ValidationError
 
 from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.plan.naming import weights_id
 from llama_serving.config import names
-from llama_serving.config.cell import WeightsRef
+from llama_serving.config.cell import AdapterLimits, WeightsRef
 from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.source import fill, is_mounted, split
 
 #: Key of a group's ConfigMap that holds the weights that its pods start with.
 _FILE = names.MANIFEST_PATH.rpartition("/")[2]
+#: Key of it that holds what its cells start from.
+_CONFIG = names.CELL_CONFIG_PATH.rpartition("/")[2]
 
 
 def weights_by_content(known: Mapping[str, WeightsView]) -> dict[str, WeightsView]:
@@ -46,6 +50,16 @@ def group_files(snapshot: Snapshot) -> dict[str, WeightsArtifact]:
     return found
 
 
+def group_limits(snapshot: Snapshot) -> dict[str, AdapterLimits]:
+    """Read from the groups' ConfigMaps, by the name of the group, the room for adapters that its engine makes."""
+    found = {}
+    for child in snapshot.children:
+        text = (child.get("data") or {}).get(_CONFIG) if child["kind"] == "ConfigMap" else None
+        if text and (limits := _parsed_limits(text)):
+            found[child["metadata"]["name"]] = limits
+    return found
+
+
 def weights_artifact(view: WeightsView, served_name: str) -> WeightsArtifact:
     """Return what stager and engine are told of ready weights. Raises ValueError without ``view.manifest``."""
     if view.manifest is None:
@@ -62,17 +76,22 @@ def weights_artifact(view: WeightsView, served_name: str) -> WeightsArtifact:
     )
 
 
-def weights_id(revision: str, digest: str) -> str:
-    """Name weights for humans and headers; two digests never share an id, even if a tag was moved."""
-    return f"{revision}@{digest.removeprefix('sha256:')[:12]}"
-
-
 def weights_folder(source: str, digest: str) -> str:
     """Return where a pod finds the weights: in the mounted claim, or where its stager puts them."""
     if not is_mounted(source):
         return names.weights_path(digest)
     path = split(source).path
     return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed_limits(text: str) -> AdapterLimits | None:
+    """Parse the one part of a group's config, whatever fields another version of the operator wrote beside it."""
+    try:
+        part = json.loads(text).get("adapters")
+        return AdapterLimits.model_validate(part) if part else None
+    except (ValueError, AttributeError):
+        return None
 
 
 @functools.lru_cache(maxsize=256)

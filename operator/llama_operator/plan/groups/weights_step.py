@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.actions import Actions, PutDesiredState, SetRotation
+from llama_operator.plan.adapters.steps import adapter_note, group_adapters, start_waits_for
 from llama_operator.plan.groups.drain import drain_expired, overdue, requests_left
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
@@ -84,6 +85,9 @@ def _loaded(group: Group, serve: WeightsArtifact, state: PlanState) -> GroupStep
     step = GroupStep(group, serve, (serve,), verdict=verdict)
     judged = Explanation(verdict.reason, verdict.message, group.id.ordinal)
     if verdict.passed and group.answers:
+        late = "" if group.in_rotation else start_waits_for(group, state)
+        if late:
+            return replace(step, explanation=Explanation(Reason.VERIFYING, late, group.id.ordinal))
         text = groups_sentences.back_in_rotation(verdict.message)
         waits = None if group.serving else Explanation(Reason.VERIFYING, text, group.id.ordinal)
         return replace(step, gate=True, why=verdict.message, explanation=waits)
@@ -153,8 +157,10 @@ def step_actions(step: GroupStep, state: PlanState) -> Actions:
     leader, measured = step.group.leader, step.group.measurement
     asked = leader is not None and leader.name not in {item.pod for item in states}  # what the spec asks now
     passed = step.verdict is not None and bool(step.verdict.passed)
+    note = adapter_note(step.group, state)
     return Actions(
         rotations=(change,) if change else (),
+        adapters=(note,) if note else (),
         desired_states=states,
         verified=(measured,) if measured and passed and asked else (),
     )
@@ -164,7 +170,12 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
     """Return the desired states that the group's stages do not have yet."""
     if step.serve is None:
         return ()
-    desired = DesiredState(serve=step.serve.weights, staged=step.staged, verify=state.spec.verify.message())
+    desired = DesiredState(
+        serve=step.serve.weights,
+        staged=step.staged,
+        verify=state.spec.verify.message(),
+        adapters=group_adapters(step.group, state, digest=step.serve.weights.digest),
+    )
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
     return tuple(
         PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.desired != desired.key

@@ -9,6 +9,8 @@
                memory         = 6Gi + shared memory + loaded + KV cache
                loaded         = share * bytes of a number / 2, at least share
 
+With LoRA adapters, each that is held takes its matrices of the highest rank / pipeline, and on CPU each slot too.
+
 Sources: vLLM asks for 2 + N physical cores for N devices (docs, "CPU resources for GPU deployments"), twice as many as
 Kubernetes counts them. Its shared memory takes 160 MB for a group and 240 MB for each rank of the pod
 (``shm_broadcast.py``), NCCL about 10 MB a rank. A rank takes 2 to 4 GB of host memory beside its device. The share lets
@@ -23,6 +25,7 @@ from typing import Final
 
 from llama_operator.api import CPU, LlamaDeploymentSpec, StageSize
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.plan.adapters.fit import adapter_bytes
 from llama_operator.plan.placement.sizes import kv_cache_bytes, number_bytes
 from llama_serving.config.model import ModelFacts
 
@@ -39,12 +42,21 @@ def derived_size(spec: LlamaDeploymentSpec, facts: ModelFacts) -> StageSize:
     shared = 2 * _GI if on_cpu else max(2 * _GI, _GI + 512 * _MI * tensor)
     if asked.shared_memory is not None:
         shared = parse_bytes(asked.shared_memory)
-    memory = math.ceil((shared + (_on_cpu if on_cpu else _on_gpus)(spec, facts)) / _GI) * _GI
+    needed = shared + (_on_cpu if on_cpu else _on_gpus)(spec, facts) + _adapters(spec, facts)
+    memory = math.ceil(needed / _GI) * _GI
     if asked.memory is not None:
         memory = parse_bytes(asked.memory)
     return asked.over(
         StageSize(cpu=str(cores), memory=f"{memory // _GI}Gi", shared_memory=_written(min(shared, memory // 2)))
     )
+
+
+def _adapters(spec: LlamaDeploymentSpec, facts: ModelFacts) -> float:
+    limits = spec.adapter_limits.limits() if spec.adapter_limits else None
+    if limits is None:
+        return 0.0
+    kept = limits.held + (limits.slots if spec.device.resource == CPU else 0)
+    return kept * adapter_bytes(facts, rank=limits.max_rank) / spec.sharding.pipeline
 
 
 def _written(size: int) -> str:

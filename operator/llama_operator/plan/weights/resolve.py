@@ -1,4 +1,4 @@
-"""One pass of one LlamaWeights: ``plan_weights(snapshot, settings, now)``; pure, so it can be tried on any snapshot.
+"""One pass of one LlamaWeights, or LlamaAdapter: ``plan_weights(snapshot, settings, now)``; pure.
 
 1. a Job resolves the source; its pod's termination message is its report, the manifest goes into a ConfigMap
 2. accepted weights are never resolved again, for what names them cannot change; unless their manifest was lost, and
@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from llama_operator.api import LlamaWeightsSpec, ResolveAttempt
+from llama_operator.api import LlamaAdapterSpec, ResolveAttempt, ResolvedSpec
 from llama_operator.hashing import short_hash
 from llama_operator.observe.causes.kubelet import ended_cause
 from llama_operator.observe.weights import JobView, WeightsSnapshot
@@ -91,7 +91,7 @@ def _running(jobs: Iterable[JobView]) -> JobView | None:
     return next((job for job in jobs if not job.finished and job.pod and job.pod.phase == "Running"), None)
 
 
-def _plan(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, attempt: _Attempt) -> WeightsPlan:
+def _plan(snapshot: WeightsSnapshot, spec: ResolvedSpec, attempt: _Attempt) -> WeightsPlan:
     job = attempt.job
     if is_resolved(snapshot, spec):
         done = (_delete(job),) if job and not job.leaving else ()
@@ -107,20 +107,22 @@ def _plan(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, attempt: _Attempt) 
     return _finished(snapshot, spec, job, now=attempt.now)
 
 
-def is_resolved(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec) -> bool:
+def is_resolved(snapshot: WeightsSnapshot, spec: ResolvedSpec) -> bool:
     """Return whether the status says what was found for this spec, and the manifest of it is there."""
     status, manifest = snapshot.status, snapshot.manifest
     return status.key == spec_key(spec) and manifest is not None and manifest.digest == status.digest
 
 
-def spec_key(spec: LlamaWeightsSpec) -> str:
+def spec_key(spec: ResolvedSpec) -> str:
     """Name what was accepted. The credentials are not part of it: they change, and the weights stay."""
     return short_hash(spec.model_dump(mode="json", include={"source", "revision", "license", "digest", "check"}))
 
 
-def resolve_key(spec: LlamaWeightsSpec, settings: Settings) -> str:
+def resolve_key(spec: ResolvedSpec, settings: Settings) -> str:
     """Name a Job: one that cannot be placed, pulled or let in must give way when that is mended."""
     asked = spec.model_dump(mode="json")
+    if isinstance(spec, LlamaAdapterSpec):  # what it is asked is no part of what is read
+        asked = {**spec.model_dump(mode="json", exclude={"base", "golden_prompts"}), "adapter": True}
     if not spec.service_account_name:  # as the name of a Job was before there was such a field
         del asked["service_account_name"]
     return short_hash([asked, settings.gateway_image])
@@ -133,7 +135,7 @@ def pause(number: int, source: str) -> float:
     return doubling_pause(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
-def _start(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, name: str) -> WeightsPlan:
+def _start(snapshot: WeightsSnapshot, spec: ResolvedSpec, name: str) -> WeightsPlan:
     last = snapshot.status.last_resolve
     number = last.number + 1 if last and last.key == name else 1
     waiting = _waiting(snapshot, sentences.job_starts(spec.source))
@@ -172,7 +174,7 @@ def _without_pod(snapshot: WeightsSnapshot, job: JobView, now: datetime) -> Weig
     return _waiting(snapshot, sentences.job_without_pod(job.name, waited=span, long=long))
 
 
-def _finished(snapshot: WeightsSnapshot, spec: LlamaWeightsSpec, job: JobView, *, now: datetime) -> WeightsPlan:
+def _finished(snapshot: WeightsSnapshot, spec: ResolvedSpec, job: JobView, *, now: datetime) -> WeightsPlan:
     report = _checked(_report(job), snapshot, spec)
     ended = job.ended or job.created
     stored = snapshot.manifest is not None and snapshot.manifest.digest == report.digest
@@ -216,12 +218,13 @@ def _why_ended(job: JobView) -> str:
     return clause((pod.message or pod.reason if pod else "") or job.failure, LONGEST)
 
 
-def _checked(report: WeightsReport, snapshot: WeightsSnapshot, spec: LlamaWeightsSpec) -> WeightsReport:
+def _checked(report: WeightsReport, snapshot: WeightsSnapshot, spec: ResolvedSpec) -> WeightsReport:
     """Refuse what is not the same as what was accepted once under this name."""
     before = snapshot.status.digest if snapshot.status.key == spec_key(spec) else ""
-    if report.outcome == "refused" or (report.facts and report.digest in (before or report.digest,)):
+    facts = report.adapter if isinstance(spec, LlamaAdapterSpec) else report.facts
+    if report.outcome == "refused" or (facts and report.digest in (before or report.digest,)):
         return report
-    if report.facts is None:
+    if facts is None:
         return report.model_copy(
             update={
                 "outcome": "refused",

@@ -39,7 +39,7 @@ class ControlDir:
         """Store a desired state. Raises OSError when it cannot be written: then the one before still holds."""
         if desired != self._desired:
             self._desired_path.parent.mkdir(parents=True, exist_ok=True)
-            write_message(self._desired_path, desired.model_dump_json())
+            write_message(self._desired_path, desired.model_dump_json(exclude_defaults=True))
             logger.info("desired state %s: serve %s, stage %d", desired.key, desired.serve.id, len(desired.staged))
             self._desired = desired
 

@@ -99,7 +99,7 @@ class StreamFailover:
                 raise ReadError(f"{reason}; no group with the same weights could continue it: {error}") from error
             except AttemptError as error:
                 fault = error.fault
-                self._metrics.weights[stream.context.weights].failed += 1
+                self._metrics.weights[stream.context.weights].failed += fault.kind is not FaultKind.ADAPTER_ABSENT
                 continue
             self._dispatcher.answered(ticket)
             stream.context.group, stream.context.continued = endpoint.name, True
@@ -114,6 +114,8 @@ class StreamFailover:
         target, body = await self._body_of_rest(stream, transcript, endpoint)
         head = request_head(stream.request, target=target, request_id=stream.context.request_id, body_length=len(body))
         call = Call(head, body, True, self._config.first_byte_timeout, whole_event=True)
+        if stream.ticket.adapter_id is not None:
+            call = call.for_adapter(stream.ticket.adapter_id)
         stream.budget.bodies += len(body)
         try:
             reply = await attempt(pool, call)

@@ -18,7 +18,7 @@ import aiohttp
 
 from llama_serving.common.kube_access import Access, AccessError
 from llama_serving.gateway.discovery import Publish
-from llama_serving.gateway.discovery.pods import leader_selector, parse_endpoint
+from llama_serving.gateway.discovery.pods import adapters_fault, leader_selector, parse_endpoint
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 
@@ -59,6 +59,7 @@ class KubernetesDiscovery:
         self._times = times or WatchTimes()
         self._jitter = jitter
         self._targets: dict[str, Endpoint] = {}
+        self._faults: dict[str, str] = {}  # of annotations that are of no use, by uid, as they were said in the log
         self._version = ""
         self._failures = 0
 
@@ -101,6 +102,9 @@ class KubernetesDiscovery:
             body = await response.json()
         endpoints = [parse_endpoint(pod) for pod in body["items"]]
         self._targets = {endpoint.key: endpoint for endpoint in endpoints if endpoint is not None}
+        self._faults = {key: fault for key, fault in self._faults.items() if key in self._targets}
+        for pod in body["items"]:
+            self._say_fault(pod)
         self._version = body["metadata"]["resourceVersion"]
         self._failures = 0
 
@@ -139,9 +143,20 @@ class KubernetesDiscovery:
         after = None if kind == "DELETED" else parse_endpoint(pod)
         if after is None:
             self._targets.pop(key, None)
+            self._faults.pop(key, None)
         else:
             self._targets[key] = after
+            self._say_fault(pod)
         return before != after
+
+    def _say_fault(self, pod: dict[str, Any]) -> None:
+        """Say once what is wrong with a leader's annotation of its adapters."""
+        key, fault = pod["metadata"]["uid"], adapters_fault(pod)
+        if fault != self._faults.get(key, ""):
+            self._faults[key] = fault
+            if fault:
+                extra = fields(group=pod["metadata"]["name"], reason=fault)
+                LOGGER.warning("annotation of a leader's adapters ignored", extra=extra)
 
 
 def retry_pause(times: WatchTimes, *, failures: int, jitter: float) -> float:

@@ -7,6 +7,7 @@ being deleted. Streams move away from a leader that the operator has annotated s
 from typing import Any
 
 from llama_serving.config import names
+from llama_serving.gateway.discovery.adapter_note import parse_adapters
 from llama_serving.gateway.routing.endpoint import Endpoint
 
 Pod = dict[str, Any]
@@ -39,7 +40,14 @@ def parse_endpoint(pod: Pod) -> Endpoint | None:
         port=names.PORT_ENGINE,
         ready=bool(address) and "deletionTimestamp" not in metadata and _is_ready(pod),
         moving=annotations.get(names.ANNOTATION_MOVE_STREAMS) == "true",
+        adapters=parse_adapters(annotations.get(names.ANNOTATION_ADAPTERS, ""))[0],
     )
+
+
+def adapters_fault(pod: Pod) -> str:
+    """Return why a leader's annotation of its adapters is of no use; empty where it is, or there is none."""
+    annotations = pod["metadata"].get("annotations") or {}
+    return parse_adapters(annotations.get(names.ANNOTATION_ADAPTERS, ""))[1]
 
 
 def _is_ready(pod: Pod) -> bool:

@@ -38,6 +38,7 @@ _NOT_TO_ENGINE = _HOP_BY_HOP | {
     "cookie",
     "expect",
     "origin",
+    names.HEADER_ADAPTER,
     names.HEADER_REQUEST_ID,
 }
 _NOT_TO_ENGINE_RAW = frozenset(name.encode() for name in _NOT_TO_ENGINE)

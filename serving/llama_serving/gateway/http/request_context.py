@@ -22,7 +22,7 @@ class RequestContext:
     ``cors``: headers of whatever is answered. ``may_wait``: it is to wait for a group if there is none now.
     ``wants_stream``: the client asked for a stream, so SSE comments can keep it alive, which ``keep_alive`` does.
     ``is_stream``: the answer is a stream; ``continued``: another group continued it; ``not_continuable``: why none can.
-    ``size``: None for a request that is no work for a group.
+    ``size``: None for a request that is no work for a group; ``adapter``: that it is for, None for the base.
     ``used`` and ``tokens``: the seconds that it held a slot of a group, and the tokens that the client got for them.
     ``code`` is the status that the client got, if only inside a stream; ``outcome`` one of ``Metrics.TOTALS``, or empty
     for any other rejection; ``reason`` a clause when something went wrong.
@@ -49,6 +49,7 @@ class RequestContext:
     wants_stream: bool = False
     keep_alive: SseKeepAlive | None = None
     size: RequestSize | None = None
+    adapter: str | None = None
     used: float = 0.0
     tokens: int = 0
 
@@ -79,7 +80,9 @@ class RequestContext:
         count.continued += self.continued and self.outcome == "finished"
 
     def _log(self, level: int, message: str, now: float) -> None:
+        named = {} if self.adapter is None else {"adapter": self.adapter}
         extra = fields(
+            **named,
             request_id=self.request_id,
             method=self.request.method,
             path=self.request.path,

@@ -61,7 +61,8 @@ class SseKeepAlive:
 
     async def name_backend(self, headers: Mapping[str, str]) -> None:
         """Write the group and the weights of the answer's head as a comment. Raises ConnectionError."""
-        named = " ".join(f"{name}={headers[name]}" for name in (names.HEADER_GROUP, names.HEADER_WEIGHTS))
+        told = (names.HEADER_GROUP, names.HEADER_WEIGHTS, names.HEADER_ADAPTER)
+        named = " ".join(f"{name}={headers[name]}" for name in told if name in headers)
         await self.relay.write(f": {named}\n\n".encode())
 
     def stop(self) -> None:

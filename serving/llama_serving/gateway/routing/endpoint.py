@@ -1,6 +1,7 @@
 """What discovery says about one group."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +10,7 @@ class Endpoint:
 
     ``key`` identifies the leader: a pod that was created again has the same name and another key.
     ``moving``: running streams move to another group, if one with the same weights can take them.
+    ``adapters``: LoRA adapters that it answers with, by their names in the API: the id of each.
     """
 
     key: str
@@ -19,3 +21,4 @@ class Endpoint:
     port: int
     ready: bool
     moving: bool = False
+    adapters: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -10,6 +10,9 @@ Until the first byte of an answer has left for the client, a request may be retr
 - never after any other status: that is the engine's answer;
 - never after a read timeout: it is as long as the longest answer, and the request may be the cause.
 
+After an engine has said that it has not the adapter of a request nothing is counted: that is news about where the
+adapter is, no failure. The router (router.py) does not ask it again for some time, and the queue's time-out ends it.
+
 A stream that broke after its first byte is not retried but continued, up to ``max_retries`` alone: engines are known
 to answer it, so the lower limits for requests that may themselves be the cause do not apply.
 """
@@ -34,6 +37,7 @@ class FaultKind(StrEnum):
     READ_TIMEOUT = "read_timeout"  # no first byte within first_byte_timeout
     STREAM_BROKEN = "stream_broken"  # a stream ended before its answer did
     DIFFERS = "differs"  # a continuation did not repeat what the client has already
+    ADAPTER_ABSENT = "adapter_absent"  # the engine has not the adapter that it was asked for, or has another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ class AttemptFault:
 
     @property
     def blames_backend(self) -> bool:
-        """Whether it says anything about the backend: with sampling, answers may differ by chance."""
-        return self.kind is not FaultKind.DIFFERS
+        """Whether it says that the backend is at fault: with sampling, answers may differ by chance."""
+        return self.kind not in (FaultKind.DIFFERS, FaultKind.ADAPTER_ABSENT)
 
 
 @dataclass(slots=True)
@@ -77,7 +81,7 @@ class Tries:
         if self.answer_begun:
             return fault.kind is not FaultKind.READ_TIMEOUT
         match fault.kind:
-            case FaultKind.CONNECT | FaultKind.STREAM_BROKEN | FaultKind.DIFFERS:
+            case FaultKind.CONNECT | FaultKind.STREAM_BROKEN | FaultKind.DIFFERS | FaultKind.ADAPTER_ABSENT:
                 return True
             case FaultKind.RESET | FaultKind.PROTOCOL_ERROR:
                 return self.kills + 1 < MAX_KILLS

@@ -1,26 +1,34 @@
 """Which request goes to which backend, and when.
 
-Rule: least outstanding among the backends that are ready, not ejected, below their limit and have not failed this
-request; among equals the one that was granted least recently. A request that finds none waits in order of arrival; at
-most ``max_queue_length`` wait, each at most ``queue_timeout`` seconds in all. Whenever a slot may have become free,
-``_grant`` hands out all free slots. So at rest a free slot means that no waiting request may use it, and a new request
-can take it without overtaking.
+Rule: least outstanding among the backends that are ready, not ejected, below their limit, have the request's adapter
+and have not failed this request; among equals the one that was granted least recently. A request that finds none waits
+in order of arrival; at most ``max_queue_length`` wait, each at most ``queue_timeout`` seconds in all. Whenever a slot
+may have become free, ``_grant`` hands out all free slots. So at rest a free slot means that no waiting request may use
+it, and a new request can take it without overtaking.
+
+Requests for adapters that no backend has may take at most half of the queue while others are served: the other half is
+for requests that wait for a slot.
 
 Methods that may place waiting requests return those that they placed; the caller wakes them.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
+from llama_serving.gateway.routing.adapter_demand import AdapterDemand
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.expected_start import ExpectedStart
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
-from llama_serving.gateway.routing.retry_policy import AttemptFault
+from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.routing.wait_queue import WaitQueue
+
+#: Seconds for which an engine is not asked again for an adapter that it said it has not, without news of discovery.
+ABSENT_PAUSE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Router:
         self.backends: dict[str, Backend] = {}
         self.queue = WaitQueue()
         self.expected_start = ExpectedStart()
+        self.demand = AdapterDemand()
         self._completions = CompletionRate()
         self._seq = 0
         self._first_proof = 0  # of a backend that discovery names again
@@ -66,14 +75,17 @@ class Router:
             self._forget_if_gone(self.backends[key])
         return self._grant(now)
 
-    def admit(self, now: float, size: RequestSize | None = UNKNOWN) -> Ticket | QueueFull:
+    def admit(
+        self, now: float, size: RequestSize | None = UNKNOWN, *, adapter: str | None = None
+    ) -> Ticket | QueueFull:
         """Accept a new request: place it at once or queue it; return QueueFull when it is rejected."""
         self._seq += 1
-        ticket = Ticket(seq=self._seq, arrived=now, size=size)
+        ticket = Ticket(seq=self._seq, arrived=now, size=size, adapter=adapter)
+        self.demand.arrived(ticket, now)
         backend = self._pick(ticket)
         if backend is not None:
             self._place(ticket, backend, now)
-        elif len(self.queue) < self.limits.max_queue_length:
+        elif self._may_wait(ticket):
             ticket.waiting_since = now
             self.queue.append(ticket)
         else:
@@ -98,6 +110,10 @@ class Router:
             raise ValueError("a request without a backend cannot have failed there")
         if fault.blames_backend:
             backend.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
+        if fault.kind is FaultKind.ADAPTER_ABSENT and ticket.adapter is not None:
+            backend.absent[ticket.adapter] = now + ABSENT_PAUSE
+            ticket.last_fault = f"group {backend.endpoint.name} {fault.detail}"
+            return True
         ticket.note_fault(backend, fault)
         return ticket.tries.may_retry(fault, self.limits.max_retries)
 
@@ -112,10 +128,12 @@ class Router:
         """Finish a request, queued or placed. A second call does nothing."""
         if ticket.is_queued:
             self._stop_waiting(ticket, now)
+            self.demand.ended(ticket, now)
             return []
         if ticket.backend is None:
             return []
         self._release(ticket, now)
+        self.demand.ended(ticket, now)
         self._completions.note(now)
         return self._grant(now)
 
@@ -126,7 +144,7 @@ class Router:
             return False
         weights = backend.endpoint.weights
         others = (other for other in self.backends.values() if other is not backend and other.is_routable)
-        return weights != "" and any(other.endpoint.weights == weights for other in others)
+        return weights != "" and any(o.endpoint.weights == weights and ticket.finds_adapter(o) for o in others)
 
     def deadline(self, ticket: Ticket) -> float:
         """Return when a waiting request times out; time spent on a backend does not count."""
@@ -147,6 +165,17 @@ class Router:
         backend.health.probed(token=token, good=good, now=now)
         return self._grant(now)
 
+    def next_recheck(self) -> float | None:
+        """Return when a backend may next be asked again for an adapter that it said it has not; None: never."""
+        return min((at for backend in self.backends.values() for at in backend.absent.values()), default=None)
+
+    def recheck(self, now: float) -> list[Ticket]:
+        """Let the backends be asked again whose time has come."""
+        for backend in self.backends.values():
+            for name in [name for name, at in backend.absent.items() if at <= now]:
+                del backend.absent[name]
+        return self._grant(now)
+
     def in_flight(self) -> int:
         """Return the number of requests on all backends that are work for them."""
         return sum(backend.in_flight for backend in self.backends.values()) - self._no_work
@@ -156,14 +185,16 @@ class Router:
         since = self.queue.oldest_since()
         return 0.0 if since is None else now - since
 
-    def why_waiting(self) -> str:
-        """Return a clause with numbers that says why a request gets no group."""
+    def why_waiting(self, adapter: str | None = None) -> str:
+        """Return a clause with numbers that says why a request gets no group; ``adapter``: that it is for."""
         known = [backend for backend in self.backends.values() if not backend.gone]
         ready = [backend for backend in known if backend.endpoint.ready]
         ejected = sum(backend.health.ejected for backend in ready)
         busy = sum(backend.in_flight for backend in ready)
+        held = sum(adapter is not None and backend.adapter_id(adapter) is not None for backend in ready)
+        has = "" if adapter is None else f"adapter {adapter!r} is on {held} of {len(ready)} ready groups; "
         return (
-            f"{len(known)} groups known, {len(ready)} ready, {ejected} of those ejected after failures, "
+            f"{has}{len(known)} groups known, {len(ready)} ready, {ejected} of those ejected after failures, "
             f"{busy} of {self.limits.max_in_flight * len(ready)} slots in use, {len(self.queue)} requests waiting"
         )
 
@@ -173,10 +204,22 @@ class Router:
             self.backends[key] = Backend(endpoint, Health(self.limits.ejection, proof=self._first_proof))
             return
         was_ready = backend.endpoint.ready and not backend.gone
-        backend.endpoint = endpoint
+        backend.take_over(endpoint)
         backend.gone = False
         if endpoint.ready and not was_ready:
             backend.health.became_ready()
+            backend.absent.clear()
+
+    def _may_wait(self, ticket: Ticket) -> bool:
+        """Return whether the queue has room for a new request."""
+        most = self.limits.max_queue_length
+        if len(self.queue) >= most:
+            return False
+        ready = [backend for backend in self.backends.values() if backend.endpoint.ready and not backend.gone]
+        if not ready or ticket.adapter is None or _has(ready, ticket.adapter):
+            return True
+        stranded = sum(count for adapter, count in self.queue.lines() if adapter and not _has(ready, adapter))
+        return stranded < -(-most // 2)
 
     def _wanted_probes(self) -> list[tuple[float, Backend]]:
         # A backend that is not ready gets no requests anyway, and starts anew when it becomes ready.
@@ -215,6 +258,8 @@ class Router:
     def _place(self, ticket: Ticket, backend: Backend, now: float) -> None:
         self._grants += 1
         self._no_work += ticket.size is None
+        if ticket.adapter is not None:
+            backend.by_adapter[ticket.adapter] += 1
         backend.last_grant = self._grants
         backend.in_flight += 1
         ticket.backend = backend
@@ -229,6 +274,10 @@ class Router:
         ticket.used += now - ticket.placed_at
         self._no_work -= ticket.size is None
         backend.in_flight -= 1
+        if ticket.adapter is not None:
+            backend.by_adapter[ticket.adapter] -= 1
+            if not backend.by_adapter[ticket.adapter]:
+                del backend.by_adapter[ticket.adapter]
         self._forget_if_gone(backend)
 
     def _stop_waiting(self, ticket: Ticket, now: float) -> None:
@@ -237,3 +286,7 @@ class Router:
         self.queue.remove(ticket)
         ticket.waited += now - ticket.waiting_since
         ticket.waiting_since = None
+
+
+def _has(backends: Iterable[Backend], adapter: str) -> bool:
+    return any(adapter in backend.endpoint.adapters for backend in backends)

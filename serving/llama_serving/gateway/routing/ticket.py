@@ -12,6 +12,8 @@ class Ticket:
     """A request; ``seq`` is its place in the order of arrival, times are seconds of the caller's clock.
 
     ``weights``: None for any; else the only weights that may continue the answer, because they began it.
+    ``adapter``: name of the LoRA adapter that must answer; None for the base, or where nobody knows names.
+    ``adapter_id``: None for any id of that name; else the only one that may continue the answer.
     ``size``: None for a request that is no work for a group; it counts neither as waiting nor as in flight.
     ``used``: seconds that it held a slot, over all finished attempts.
     """
@@ -26,6 +28,8 @@ class Ticket:
     tried: dict[str, int] = field(default_factory=dict)
     last_fault: str = ""
     weights: str | None = None
+    adapter: str | None = None
+    adapter_id: str | None = None
     size: RequestSize | None = UNKNOWN
     placed_at: float = 0.0
     used: float = 0.0
@@ -39,7 +43,14 @@ class Ticket:
         """Return whether the backend has not failed this request, or has shown since then that it works."""
         if self.weights is not None and self.weights != backend.endpoint.weights:
             return False
-        return self.tried.get(backend.key) != backend.health.proof
+        return self.finds_adapter(backend) and self.tried.get(backend.key) != backend.health.proof
+
+    def finds_adapter(self, backend: Backend) -> bool:
+        """Return whether the backend has the adapter of this request; every one has what the base needs."""
+        if self.adapter is None:
+            return True
+        held = backend.adapter_id(self.adapter)
+        return held is not None and self.adapter_id in (None, held)
 
     def note_fault(self, backend: Backend, fault: AttemptFault) -> None:
         """Bar the request from ``backend`` until the backend has shown that it works."""

@@ -1,12 +1,13 @@
 """The queue of requests that wait for a backend, in order of arrival; a requeued request keeps its place.
 
-Requests that were placed before come ahead of all new ones, because no request is placed while an older new one
-waits. So two parts suffice: ``_requeued`` (few, sorted by arrival) and ``_new`` (in order of arrival). Only a requeued
-request can be barred from a backend; of the new ones the head decides. A free slot therefore finds its request without
-a walk over the whole queue.
+There are two parts: ``_requeued`` (placed before; few, sorted by arrival), and ``_new``, one line per adapter (None:
+for the base), each in order of arrival. Only a requeued request can be barred from a backend. The new ones of a line
+may all use the same backends, so of each line the head decides: a line for an adapter that no group has holds nobody
+up. A free slot therefore finds its request without a walk over the whole queue.
 """
 
 import bisect
+import heapq
 from collections.abc import Iterator
 
 from llama_serving.gateway.routing.request_size import WorkTotals
@@ -18,47 +19,56 @@ class WaitQueue:
 
     def __init__(self) -> None:
         self._requeued: list[Ticket] = []
-        self._new: dict[int, Ticket] = {}
+        self._new: dict[str | None, dict[int, Ticket]] = {}
+        self._length = 0
         self.work = WorkTotals()
 
     def __len__(self) -> int:
-        return len(self._requeued) + len(self._new)
+        return self._length
 
     def __iter__(self) -> Iterator[Ticket]:
-        yield from self._requeued
-        yield from self._new.values()
+        return heapq.merge(self._requeued, *(line.values() for line in self._new.values()), key=_seq)
 
     def append(self, ticket: Ticket) -> None:
         """Add a new request; it must be the youngest."""
-        self._new[ticket.seq] = ticket
+        self._new.setdefault(ticket.adapter, {})[ticket.seq] = ticket
+        self._length += 1
         if ticket.size is not None:
             self.work.add(ticket.size)
 
     def requeue(self, ticket: Ticket) -> None:
         """Add a request that was placed before, in order of its arrival."""
         bisect.insort(self._requeued, ticket, key=_seq)
+        self._length += 1
         if ticket.size is not None:
             self.work.add(ticket.size)
 
     def remove(self, ticket: Ticket) -> None:
         """Remove a request from either part."""
-        if self._new.pop(ticket.seq, None) is None:
+        line = self._new.get(ticket.adapter, {})
+        if line.pop(ticket.seq, None) is None:
             self._requeued.remove(ticket)
+        elif not line:
+            del self._new[ticket.adapter]
+        self._length -= 1
         if ticket.size is not None:
             self.work.subtract(ticket.size)
 
     def candidates(self) -> list[Ticket]:
         """Return, in order, the requests that a free slot may go to."""
-        head = next(iter(self._new.values()), None)
-        return [*self._requeued, head] if head else list(self._requeued)
+        heads = [next(iter(line.values())) for line in self._new.values()]
+        return sorted([*self._requeued, *heads], key=_seq)
+
+    def lines(self) -> Iterator[tuple[str | None, int]]:
+        """Return, per adapter (None: the base), how many new requests wait."""
+        return ((adapter, len(line)) for adapter, line in self._new.items())
 
     def oldest_since(self) -> float | None:
         """Return the earliest start of waiting among requests that are work; None when none waits."""
-        head = next((t for t in self._new.values() if t.size is not None), None)
-        since = [t.waiting_since for t in self._requeued if t.waiting_since is not None and t.size is not None]
-        if head is not None and head.waiting_since is not None:
-            since.append(head.waiting_since)
-        return min(since, default=None)
+        heads = (next((t for t in line.values() if t.size is not None), None) for line in self._new.values())
+        waiting = [ticket for ticket in heads if ticket is not None]
+        waiting += [ticket for ticket in self._requeued if ticket.size is not None]
+        return min((ticket.waiting_since for ticket in waiting if ticket.waiting_since is not None), default=None)
 
 
 def _seq(ticket: Ticket) -> int:

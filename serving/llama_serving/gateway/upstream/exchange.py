@@ -5,12 +5,13 @@ before the first token, and until then the request can be retried elsewhere.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import ClientError, ClientPayloadError, ServerTimeoutError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from llama_serving.config import names
 from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
 from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
 
@@ -24,6 +25,7 @@ WHOLE_BELOW = 1 << 20
 _FIRST_EVENT_BELOW = 8 << 20
 EVENT_STREAM = "text/event-stream"
 _ERROR_EVENT = b'data: {"error"'
+_ABSENT = f'"{names.CODE_ADAPTER_ABSENT}"'.encode()
 _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 
 
@@ -31,7 +33,8 @@ _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 class Call:
     """A request as it is sent, the same on every attempt.
 
-    ``whole_event``: the first piece of a stream is at least one whole event.
+    ``whole_event``: the first piece of a stream is at least one whole event. ``adapter``: id of the LoRA adapter that
+    the engine must answer with; empty: it is asked for none.
     """
 
     head: bytes
@@ -39,17 +42,27 @@ class Call:
     expects_body: bool
     first_byte_timeout: float
     whole_event: bool = False
+    adapter: str = ""
+
+    def for_adapter(self, adapter_id: str) -> "Call":
+        """Return the call with the adapter that must answer it."""
+        line = f"{names.HEADER_ADAPTER}: {adapter_id}\r\n\r\n".encode()
+        return replace(self, head=self.head[:-2] + line, adapter=adapter_id)
 
 
 @dataclass(slots=True)
 class Reply:
-    """The beginning of an answer: head and first piece; ``first`` is empty when there is no body."""
+    """The beginning of an answer: head and first piece; ``first`` is empty when there is no body.
+
+    ``adapter``: as in its call.
+    """
 
     message: RawResponseMessage
     content: StreamReader
     first: bytes
     connection: Connection
     pool: ConnectionPool
+    adapter: str = ""
     ended: bool = False
 
     @property
@@ -61,6 +74,8 @@ class Reply:
     def fault(self) -> AttemptFault | None:
         """Return why another group may answer better; None when this answer is for the client."""
         status = self.message.code
+        if self.adapter and (absent := self._absent_adapter()):
+            return AttemptFault(FaultKind.ADAPTER_ABSENT, absent, status)
         if status in RETRIED_STATUSES:
             return AttemptFault(FaultKind.STATUS, f"answered {status}", status)
         # An engine that dies between head and first token reports it in its first event.
@@ -68,6 +83,13 @@ class Reply:
         if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
             return AttemptFault(FaultKind.STATUS, "began its stream with an error", 500)
         return None
+
+    def _absent_adapter(self) -> str:
+        """Say that the engine has not the adapter that it was asked for; empty where it has."""
+        if self.message.code in (409, 503) and _ABSENT in self.first:
+            return f"has not the adapter {self.adapter}"
+        named = self.message.headers.get(names.HEADER_ADAPTER, self.adapter)
+        return "" if named == self.adapter else f"has the adapter {named}, not {self.adapter}"
 
     def end(self) -> None:
         """Keep the connection if the answer was read to its end, else close it: the engine stops working on it.
@@ -128,7 +150,7 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
         message, content = await connection.read()
     connection.body = content
     first = b"" if content.at_eof() else await content.readany()
-    reply = Reply(message, content, first, connection, pool)
+    reply = Reply(message, content, first, connection, pool, call.adapter)
     await _read_on(reply, call)
     # The pump that forwards the rest has its own timer.
     connection.read_timeout = None

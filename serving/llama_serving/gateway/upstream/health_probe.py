@@ -1,5 +1,7 @@
 """Probes groups that failed, so that no real request has to find out whether they work again.
 
+The same timer lets groups be asked again for an adapter that they had not.
+
 A probe takes the path of a request (same port, same server in front of the engine) and is cheap. Only 200 is good: a
 server without its app answers 404.
 """
@@ -35,6 +37,7 @@ class Prober:
         try:
             while True:
                 self._dispatcher.probe_wanted.clear()
+                self._dispatcher.recheck()
                 for backend, token in self._dispatcher.router.due_probes(self._dispatcher.clock()):
                     task = asyncio.create_task(self._probe(backend, token))
                     self._running.add(task)
@@ -45,7 +48,8 @@ class Prober:
                 task.cancel()
 
     async def _until_next(self) -> None:
-        at = self._dispatcher.router.next_probe()
+        router = self._dispatcher.router
+        at = min((at for at in (router.next_probe(), router.next_recheck()) if at is not None), default=None)
         pause = None if at is None else max(at - self._dispatcher.clock(), 0.0)
         try:
             async with asyncio.timeout(pause):

@@ -84,6 +84,7 @@ def facts_from_config(config: LlamaConfig, *, dtype: str, files: int, weights_by
         max_context=config.max_context,
         dtype=dtype,
         quantization=config.quantization,
+        intermediate_size=config.intermediate_size,
         tied_embeddings=config.tied_embeddings,
         files=files,
         bytes=weights_bytes,

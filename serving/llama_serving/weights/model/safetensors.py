@@ -70,7 +70,7 @@ def read_headers(folder: Folder) -> ModelHeaders:
     """Read every header. Raises RefusedError when a file is absent, cut off or garbage, or the index says otherwise."""
     index = _read_index(folder) if INDEX in folder.names else None
     names = sorted(set(index.values())) if index is not None else weight_files(folder)
-    headers = {name: _read_header(folder, name) for name in names}
+    headers = {name: read_header(folder, name) for name in names}
     if index is not None:
         _check_index(index, headers)
     return ModelHeaders(headers)
@@ -101,7 +101,8 @@ def _check_index(index: dict[str, str], headers: dict[str, Header]) -> None:
         )
 
 
-def _read_header(folder: Folder, name: str) -> Header:
+def read_header(folder: Folder, name: str) -> Header:
+    """Read one header. Raises RefusedError when the file is absent, cut off or garbage."""
     with folder.open(name) as file:
         size = folder.size(name)
         length = header_length(name, file.read(LENGTH.size), size=size)

@@ -22,15 +22,16 @@ from llama_serving.weights.source.interface import SourceError
 from llama_serving.weights.source.retry import RetryPolicy, with_retries
 
 
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+def add_arguments(command: argparse.ArgumentParser, *, adapter: bool = False) -> None:
+    """Add the options of the command; of an ``adapter`` every byte is read, since there are few."""
     add_source_options(command)
-    command.add_argument(
-        "--check",
-        choices=("full", "listing"),
-        default="full",
-        help="read all files, or trust the sha256 that the source lists",
-    )
+    command.set_defaults(adapter=adapter, check="full")
+    if not adapter:
+        command.add_argument(
+            "--check",
+            choices=("full", "listing"),
+            help="read all files (the default), or trust the sha256 that the source lists",
+        )
     command.add_argument("--expect", default="", metavar="SHA256", help="digest that the manifest must have")
     command.add_argument("--license", default="", help="license that was accepted; one that contradicts it is refused")
     command.add_argument(
@@ -65,7 +66,9 @@ async def _resolve(options: argparse.Namespace, retry: RetryPolicy) -> Resolutio
     except SourceError as error:
         return refused_by_source(error)
     location = fill(options.source, options.revision)
-    request = ResolveRequest(location, check=options.check, digest=options.expect, license=options.license)
+    request = ResolveRequest(
+        location, check=options.check, digest=options.expect, license=options.license, adapter=options.adapter
+    )
     try:
         return await resolve(source, request, retry=retry, progress=ReadProgress(_log))
     finally:

@@ -7,6 +7,8 @@ from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 from llama_serving.common.concurrency import map_concurrently
+from llama_serving.weights.adapter.inspection import ADDED_TOKENS, TOKENIZER_CONFIG
+from llama_serving.weights.adapter.inspection import WEIGHTS as ADAPTER_WEIGHTS
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown
 from llama_serving.weights.model.folder import Folder, refuse_pointer
 from llama_serving.weights.model.safetensors import LENGTH
@@ -20,7 +22,7 @@ _SMALL: Final = (".json", ".jinja")
 _TOKENIZER: Final = "tokenizer.model"
 _LICENSE_FILES: Final = (README, *TEXTS)  # read, not served
 _SMALL_LIMIT: Final = 64 << 20  # bytes; tokenizer.json of Llama 3 has 17 MB
-_LICENSE_LIMIT: Final = 256 << 10  # bytes; licenses are named at the beginning
+_TEXT_LIMIT: Final = 256 << 10  # bytes; licenses are named at the beginning
 # Brings the whole header of the usual shard of 5 GB in one request, and costs little where the header is shorter.
 _FIRST_READ: Final = 32 << 10
 _HEADER_LIMIT: Final = 16 << 20  # bytes; the inspection refuses what is longer
@@ -59,14 +61,42 @@ class FetchedFolder(Folder):
         return sorted(name for name in small if not is_of_other_set(name))
 
     @property
+    def texts(self) -> list[str]:
+        """Files that are read and not served."""
+        return [name for name in (*_LICENSE_FILES, ADAPTER_CONFIG) if name in self.names]
+
+    @property
+    def weights(self) -> list[str]:
+        """Files of which only the header is read."""
+        return _weights(self)
+
+    @property
     def license_files(self) -> dict[str, bytes]:
         """The files in which a license may be named."""
         return {name: text for name, text in self.contents.items() if name in _LICENSE_FILES or name.endswith(".json")}
 
 
-async def fetch(source: Source, listed: Sequence[ListedFile], *, location: str, retry: RetryPolicy) -> FetchedFolder:
+class FetchedAdapter(FetchedFolder):
+    """A LoRA adapter: two files are served, whatever training left beside them."""
+
+    @property
+    def small(self) -> list[str]:
+        """The one small file that is served."""
+        return [name for name in (ADAPTER_CONFIG,) if name in self.names]
+
+    @property
+    def texts(self) -> list[str]:
+        """Files that are read and not served: licenses, and which tokens training knew."""
+        return [name for name in (*_LICENSE_FILES, ADDED_TOKENS, TOKENIZER_CONFIG) if name in self.names]
+
+    @property
+    def weights(self) -> list[str]:
+        """The file of the matrices."""
+        return [name for name in (ADAPTER_WEIGHTS,) if name in self.names]
+
+
+async def fetch(folder: FetchedFolder, source: Source, *, retry: RetryPolicy) -> None:
     """Fetch small files and headers. Raises SourceError's kinds, and RefusedError for a file that is too large."""
-    folder = FetchedFolder(location, listed)
     for name in folder.small:
         if folder.size(name) > _SMALL_LIMIT:
             raise refused(f"{shown(name)} is larger than {_SMALL_LIMIT >> 20} MiB, which no such file is")
@@ -76,7 +106,7 @@ async def fetch(source: Source, listed: Sequence[ListedFile], *, location: str, 
         folder.contents[name] = folder.contents.get(name, b"") + b"".join([piece async for piece in pieces])
 
     async def read_small(name: str) -> None:
-        await read(name, end=_SMALL_LIMIT if name in folder.small else _LICENSE_LIMIT)
+        await read(name, end=_SMALL_LIMIT if name in folder.small else _TEXT_LIMIT)
 
     async def read_header(name: str) -> None:
         await read(name, end=_FIRST_READ)
@@ -84,10 +114,8 @@ async def fetch(source: Source, listed: Sequence[ListedFile], *, location: str, 
         if _FIRST_READ < end <= _HEADER_LIMIT:
             await read(name, begin=_FIRST_READ, end=end)
 
-    texts = [name for name in (*_LICENSE_FILES, ADAPTER_CONFIG) if name in folder.names]
-    await map_concurrently(read_small, [*folder.small, *texts], limit=_FILES_AT_ONCE)
-    await map_concurrently(read_header, _weights(folder), limit=_FILES_AT_ONCE)
-    return folder
+    await map_concurrently(read_small, [*folder.small, *folder.texts], limit=_FILES_AT_ONCE)
+    await map_concurrently(read_header, folder.weights, limit=_FILES_AT_ONCE)
 
 
 def _length(head: bytes) -> int:

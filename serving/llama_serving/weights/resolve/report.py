@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from llama_serving.config.chat.facts import ChatFacts
-from llama_serving.config.model import ModelFacts, WeightsReport
+from llama_serving.config.model import AdapterFacts, ModelFacts, WeightsReport
 from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
+from llama_serving.weights.adapter.inspection import adapter_summary
 from llama_serving.weights.model.inspection import summary
 from llama_serving.weights.source.interface import Denied, Gone, SourceError
 
@@ -28,13 +29,17 @@ class PartialResult:
     note: str = ""  # what an accepted report adds to its message
 
 
-def accepted(facts: ModelFacts, manifest: Manifest, known: PartialResult) -> Resolution:
-    """Return the resolution of weights that may be served."""
+def accepted(facts: ModelFacts | AdapterFacts, manifest: Manifest, known: PartialResult) -> Resolution:
+    """Return the resolution of weights, or of an adapter, that may be served."""
+    adapter = facts if isinstance(facts, AdapterFacts) else None
+    model = facts if isinstance(facts, ModelFacts) else None
+    said = adapter_summary(adapter) if adapter else summary(model) if model else ""
     report = WeightsReport(
         outcome="accepted",
         reason=ReportReason.ACCEPTED,
-        message="; ".join(filter(None, (summary(facts), known.note))),
-        facts=facts,
+        message="; ".join(filter(None, (said, known.note))),
+        facts=model,
+        adapter=adapter,
         chat=known.chat,
         digest=manifest.digest,
         bytes=manifest.bytes,

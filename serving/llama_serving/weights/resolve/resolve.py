@@ -2,21 +2,27 @@
 
     list -> small files and headers -> is it a Llama, whole, without code -> license -> digests -> manifest
 
+A LoRA adapter goes the same way; what it is is asked by another inspection.
+
 ``check="full"`` reads every byte once and takes the sha256 of each file and tensor; ``check="listing"`` trusts the
 sha256 that the source lists and reads no weights. A refusal is a result. Busy and Broken are retried within the retry
 policy; what fails longer is a refusal too.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from llama_serving.config.model import AdapterFacts, ModelFacts
 from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
+from llama_serving.weights.adapter.inspection import examine_adapter
 from llama_serving.weights.model.chat import read_chat
 from llama_serving.weights.model.errors import RefusedError, shown
-from llama_serving.weights.model.folder import open_folder
+from llama_serving.weights.model.folder import Folder, open_folder
 from llama_serving.weights.model.inspection import examine
-from llama_serving.weights.resolve.fetched_folder import FetchedFolder, fetch
+from llama_serving.weights.model.safetensors import ModelHeaders
+from llama_serving.weights.resolve.fetched_folder import FetchedAdapter, FetchedFolder, fetch
 from llama_serving.weights.resolve.license import README, FoundLicense, find_license
 from llama_serving.weights.resolve.manifest import Check, digest_differs, listed_manifest, read_manifest
 from llama_serving.weights.resolve.progress import ReadProgress
@@ -34,6 +40,12 @@ class ResolveRequest:
     check: Check = "full"
     digest: str = ""  # that the manifest must have; empty: any
     license: str = ""  # that was accepted; empty: not compared
+    adapter: bool = False  # a LoRA adapter is expected, not the weights of a model
+
+    @property
+    def examine(self) -> Callable[[Folder], tuple[ModelFacts | AdapterFacts, ModelHeaders]]:
+        """The inspection of what is expected."""
+        return examine_adapter if self.adapter else examine
 
 
 async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy, progress: ReadProgress) -> Resolution:
@@ -42,8 +54,9 @@ async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy
     try:
         known.revision = await with_retries(source.resolve, retry)
         folder = await _folder(source, request, retry)
-        facts, headers = await asyncio.to_thread(examine, folder)
-        known.chat = await asyncio.to_thread(read_chat, folder)
+        facts, headers = await asyncio.to_thread(request.examine, folder)
+        if not request.adapter:
+            known.chat = await asyncio.to_thread(read_chat, folder)
         license_found = find_license(folder.license_files)
         known.license, known.note = license_found.shown, _note(license_found)
         _check_license(license_found, request)
@@ -62,9 +75,11 @@ async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy
 async def _folder(source: Source, request: ResolveRequest, retry: RetryPolicy) -> FetchedFolder:
     if isinstance(source, LocalSource):
         # On a disk the inspection can say more: modes, owners, links to nothing.
-        await asyncio.to_thread(lambda: examine(open_folder(source.path)))
+        await asyncio.to_thread(lambda: request.examine(open_folder(source.path)))
     listed = await with_retries(source.list, retry)
-    return await fetch(source, listed, location=request.location, retry=retry)
+    folder = (FetchedAdapter if request.adapter else FetchedFolder)(request.location, listed)
+    await fetch(folder, source, retry=retry)
+    return folder
 
 
 def _check_digest(manifest: Manifest, request: ResolveRequest) -> None:

@@ -1,4 +1,4 @@
-"""One attempt to make some weights ready on this stage: verify what lies there, or download them.
+"""One attempt to make some weights, or an adapter, ready on this stage: verify what lies there, or download them.
 
 ====================================  ===================================================================
 where the weights lie                 what the attempt does
@@ -15,14 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from llama_serving.common.concurrency import in_thread
-from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.reasons import StagingReason
-from llama_serving.config.source import is_mounted
 from llama_serving.weights.model.errors import RefusedError
 from llama_serving.weights.source.interface import Gone
+from llama_serving.weights.staging.decide.artifact import Artifact, digest_of
 from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused, digest_differs
 from llama_serving.weights.staging.decide.progress import StagingProgress
-from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies, weights_folder
+from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies, is_in_place, staged_folder
 from llama_serving.weights.staging.failures import translate_failures
 from llama_serving.weights.staging.io.download import Download, find_evictions
 from llama_serving.weights.staging.io.lease import SETTLE, Lease, mark_used
@@ -48,7 +47,7 @@ class Attempt:
 
     def __init__(
         self,
-        item: WeightsArtifact,
+        item: Artifact,
         *,
         pod: StagePod,
         deps: StagerDependencies,
@@ -65,7 +64,7 @@ class Attempt:
         self._known = known
         self._bytes_needed = bytes_needed
         self._lease: Lease | None = None
-        self.folder = weights_folder(item, pod)
+        self.folder = staged_folder(item, pod)
         self.files: Hashable = None  # fingerprint of the folder that was verified or refused; None where nothing was
 
     async def run(self) -> None:
@@ -81,13 +80,13 @@ class Attempt:
 
     async def _run(self) -> None:
         item = self._item
-        if item.weights.digest != item.manifest.digest:
-            raise digest_differs(f"the manifest has digest {item.manifest.digest}, wanted are {item.weights.digest}")
+        if digest_of(item) != item.manifest.digest:
+            raise digest_differs(f"the manifest has digest {item.manifest.digest}, wanted are {digest_of(item)}")
         before = await in_thread(self._deps.pool, fingerprint, self.folder)
         if self._known and before is not None and before == self._known.files:
             self.files = before
             self._progress.begin("verified", total=self._known.bytes, done=self._known.bytes)
-        elif is_mounted(item.source):
+        elif is_in_place(item):
             self.files = before
             await verify_mounted(self.folder, item.manifest, pod=self._pod, deps=self._deps, progress=self._progress)
         elif await self._is_staged():
@@ -100,9 +99,7 @@ class Attempt:
         if before is None:
             return False
         try:
-            await verify_staged(
-                self.folder, self._item.manifest, pod=self._pod, deps=self._deps, progress=self._progress
-            )
+            await verify_staged(self.folder, self._item, pod=self._pod, deps=self._deps, progress=self._progress)
         except (StagingRefused, RefusedError, Gone) as error:
             logger.warning("%s is damaged and is downloaded again: %s", self.folder, error)
             return False

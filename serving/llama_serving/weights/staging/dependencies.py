@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from llama_serving.config import names
-from llama_serving.config.desired import WeightsArtifact
+from llama_serving.config.desired import WantedAdapter, WeightsArtifact
 from llama_serving.config.source import is_mounted
 from llama_serving.weights.source.interface import Source
 from llama_serving.weights.source.retry import RetryPolicy
+from llama_serving.weights.staging.decide.artifact import Artifact
 from llama_serving.weights.staging.io.disk import Disk
 
 #: Streams from a source at a time, and threads that hash and write what they bring.
@@ -36,7 +37,18 @@ class StagePod:
 
     def target(self, digest: str) -> Path:
         """Return the folder that the engine of this stage loads, as ``names.staged_path`` says."""
-        path = names.staged_path(digest, stage=self.stage, stages=self.stages)
+        return self._on_volume(names.staged_path(digest, stage=self.stage, stages=self.stages))
+
+    def adapter_target(self, digest: str) -> Path:
+        """Return the same of a LoRA adapter, as ``names.staged_adapter_path`` says."""
+        return self._on_volume(names.staged_adapter_path(digest, stage=self.stage, stages=self.stages))
+
+    @property
+    def adapters(self) -> Path:
+        """The folder of all adapters on the volume."""
+        return self.mount / names.ADAPTERS_FOLDER
+
+    def _on_volume(self, path: str) -> Path:
         return self.mount / Path(path).relative_to(names.WEIGHTS_MOUNT)
 
 
@@ -55,6 +67,16 @@ class StagerDependencies:
         return self.retry.clock
 
 
-def weights_folder(item: WeightsArtifact, pod: StagePod) -> Path:
+def is_in_place(item: Artifact) -> bool:
+    """Return whether the engine reads the files where they lie: weights of a claim. An adapter is small, and copied.
+
+    An engine reads an adapter again and again while it serves, and reads only the matrices of its stage.
+    """
+    return isinstance(item, WeightsArtifact) and is_mounted(item.source)
+
+
+def staged_folder(item: Artifact, pod: StagePod) -> Path:
     """Return the folder in which the engine of this stage finds the files."""
-    return Path(item.weights.path) if is_mounted(item.source) else pod.target(item.weights.digest)
+    if isinstance(item, WantedAdapter):
+        return pod.adapter_target(item.adapter.digest)
+    return Path(item.weights.path) if is_in_place(item) else pod.target(item.weights.digest)

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from llama_serving.common.concurrency import in_thread
-from llama_serving.config.desired import DesiredState, StagingState, WeightsArtifact
+from llama_serving.config.desired import DesiredState, StagedWeights, StagingState, WeightsArtifact
 from llama_serving.weights.staging.attempt import Attempt, VerifiedFiles
+from llama_serving.weights.staging.decide.artifact import Artifact, digest_of, is_adapter, reference
 from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused
 from llama_serving.weights.staging.decide.item import QueueItem
 from llama_serving.weights.staging.decide.progress import StagingProgress
-from llama_serving.weights.staging.decide.queue import choose, protected, wanted
-from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies, weights_folder
+from llama_serving.weights.staging.decide.queue import choose, protected, protected_adapters, wanted
+from llama_serving.weights.staging.dependencies import StagePod, StagerDependencies, staged_folder
 from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
-from llama_serving.weights.staging.io.housekeeping import clean_volume, folder_names, free_bytes
+from llama_serving.weights.staging.io.housekeeping import clean_adapters, clean_volume, folder_names, free_bytes
 from llama_serving.weights.staging.io.lease import HEARTBEAT
 from llama_serving.weights.staging.io.verify import fingerprint
 from llama_serving.weights.staging.timer import PeriodicTimer
@@ -80,16 +81,16 @@ class Stager:
         before, self._desired = self._desired, desired
         if desired == before:
             return
-        self._items = {artifact.weights.digest: self._queue_item(artifact) for artifact in wanted(*desired)}
+        self._items = {digest_of(artifact): self._queue_item(artifact) for artifact in wanted(*desired)}
         self._housekeeping_timer.make_due()
         running = self._running
         if running and (self._choose() != running.digest or self._items[running.digest] is not running.item):
             await running.cancel()
             self._running = None
 
-    def _queue_item(self, artifact: WeightsArtifact) -> QueueItem:
+    def _queue_item(self, artifact: Artifact) -> QueueItem:
         """Return the item with what is known of it; a new one when the artifact has changed."""
-        item = self._items.get(artifact.weights.digest)
+        item = self._items.get(digest_of(artifact))
         return item if item and item.artifact == artifact else QueueItem(artifact, StagingProgress(self._deps.clock))
 
     def _choose(self) -> str | None:
@@ -111,7 +112,7 @@ class Stager:
             deps=self._deps,
             progress=item.progress,
             protected=self._protected_folders(),
-            known=self._verified.get((digest, weights_folder(item.artifact, self._pod))),
+            known=self._verified.get((digest, staged_folder(item.artifact, self._pod))),
             bytes_needed=item.bytes_needed,
         )
         self._running = _RunningAttempt(item, attempt)
@@ -121,7 +122,7 @@ class Stager:
         if running is None or not running.task.done():
             return
         self._running = None
-        item, attempt, name = running.item, running.attempt, running.item.artifact.weights.id
+        item, attempt, name = running.item, running.attempt, reference(running.item.artifact).id
         try:
             running.task.result()
         except (StagingRefused, RetryLater) as failure:
@@ -139,7 +140,7 @@ class Stager:
             return
         for item in self._items.values():
             if item.ready or item.files is not None:
-                folder = weights_folder(item.artifact, self._pod)
+                folder = staged_folder(item.artifact, self._pod)
                 with suppress(OSError):
                     if await in_thread(self._deps.pool, fingerprint, folder) != item.files:
                         logger.warning("%s has changed and is verified again", folder)
@@ -156,8 +157,9 @@ class Stager:
     async def _clean_volume(self) -> None:
         if not self._housekeeping_timer.is_due():
             return
-        folders = self._protected_folders()
+        folders, adapters = self._protected_folders(), folder_names(protected_adapters(self._desired[0]))
         try:
+            await in_thread(self._deps.pool, lambda: clean_adapters(adapters, pod=self._pod, deps=self._deps))
             await in_thread(self._deps.pool, lambda: clean_volume(folders, pod=self._pod, deps=self._deps))
         except OSError as error:
             logger.warning("old weights cannot be removed: %s", error)
@@ -167,18 +169,27 @@ class Stager:
         desired = self._desired[0]
         key = desired.key if desired else ""
         running = self._running.digest if self._running else None
-        statuses = tuple(item.status(running=digest == running) for digest, item in self._items.items())
+        statuses = self._statuses(running, adapters=False)
+        adapters = self._statuses(running, adapters=True)
         free = await in_thread(self._deps.pool, free_bytes, self._pod, self._deps)
         last = self.state
-        if last and (last.desired, last.weights) == (key, statuses) and abs(last.disk_free - free) < _NOTABLE:
+        state = StagingState(weights=statuses, adapters=adapters, desired=key, disk_free=free)
+        same = last is not None and last.model_copy(update={"disk_free": free}) == state
+        if same and last and abs(last.disk_free - free) < _NOTABLE:
             return
-        state = StagingState(weights=statuses, desired=key, disk_free=free)
         try:
             await in_thread(self._deps.pool, self._state_file.write, state)
         except OSError as error:
             logger.error("the state cannot be written: %s", error)
             return
         self.state = state
+
+    def _statuses(self, running: str | None, *, adapters: bool) -> tuple[StagedWeights, ...]:
+        return tuple(
+            item.status(running=digest == running)
+            for digest, item in self._items.items()
+            if is_adapter(item.artifact) == adapters
+        )
 
     def _protected_folders(self) -> frozenset[str]:
         return folder_names(protected(*self._desired))
@@ -188,7 +199,7 @@ class _RunningAttempt:
     """An attempt and its task."""
 
     def __init__(self, item: QueueItem, attempt: Attempt) -> None:
-        self.digest = item.artifact.weights.digest
+        self.digest = digest_of(item.artifact)
         self.item = item
         self.attempt = attempt
         self.task = asyncio.create_task(attempt.run())

@@ -1,5 +1,8 @@
 """Whatever happens, in whatever order: the rules of the router hold after every step."""
 
+from collections import Counter
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,12 +15,19 @@ from tests.unit.gateway.routing.worlds import endpoint
 
 NAMES = ("a", "b", "c")
 WEIGHTS = ("w1", "w2")
+ADAPTERS = ("x", "y")
+#: What a group is, as discovery says it: ready, its weights, its adapters.
+GROUPS = st.tuples(
+    st.booleans(), st.sampled_from(WEIGHTS), st.dictionaries(st.sampled_from(ADAPTERS), st.sampled_from(["1", "2"]))
+)
+State = tuple[bool, str, dict[str, str]]
 FAULTS = st.one_of(
     st.builds(
         AttemptFault, st.sampled_from([FaultKind.CONNECT, FaultKind.RESET, FaultKind.PROTOCOL_ERROR]), st.just("broke")
     ),
     st.builds(AttemptFault, st.just(FaultKind.STATUS), st.just("answered"), st.sampled_from([500, 502, 503, 504])),
     st.just(AttemptFault(FaultKind.READ_TIMEOUT, "silent")),
+    st.just(AttemptFault(FaultKind.ADAPTER_ABSENT, "has it not", 409)),
 )
 
 
@@ -32,21 +42,27 @@ class RouterMachine(RuleBasedStateMachine):
         )
         self.tickets: list[Ticket] = []
         self.probes: list[tuple[object, int]] = []
-        self.update(dict.fromkeys(groups, (True, "w1")))
+        self.update({name: (True, "w1", {"x": "1"}) for name in groups})
 
-    @rule(states=st.dictionaries(st.sampled_from(NAMES), st.tuples(st.booleans(), st.sampled_from(WEIGHTS))))
-    def discover(self, states: dict[str, tuple[bool, str]]) -> None:
+    @rule(states=st.dictionaries(st.sampled_from(NAMES), GROUPS))
+    def discover(self, states: dict[str, State]) -> None:
         self.update(states)
 
-    @rule(size=st.none() | st.builds(RequestSize, st.integers(0, 9), st.integers(0, 9)))
-    def arrive(self, size: RequestSize | None) -> None:
-        waiting = len(self.router.queue)
-        ticket = self.router.admit(self.now, size)
+    @rule(
+        size=st.none() | st.builds(RequestSize, st.integers(0, 9), st.integers(0, 9)),
+        adapter=st.none() | st.sampled_from(ADAPTERS),
+    )
+    def arrive(self, size: RequestSize | None, adapter: str | None) -> None:
+        waiting, most = len(self.router.queue), self.router.limits.max_queue_length
+        ticket = self.router.admit(self.now, size, adapter=adapter)
         if isinstance(ticket, QueueFull):
-            assert waiting >= self.router.limits.max_queue_length, "refused although there was room"
-            assert not any(self.free(backend.key) for backend in self.router.backends.values()), (
-                "refused beside a free slot"
-            )
+            stranded = [t for t in self.router.queue if t.adapter and not self.held(t.adapter)]
+            mine = adapter is not None and not self.held(adapter)
+            assert waiting >= most or (mine and 2 * len(stranded) >= most), "refused although there was room"
+            refused = Ticket(seq=0, arrived=0, adapter=adapter)
+            assert not any(
+                self.free(key) and refused.may_use(backend) for key, backend in self.router.backends.items()
+            ), "refused beside a free slot"
         else:
             self.tickets.append(ticket)
 
@@ -66,6 +82,8 @@ class RouterMachine(RuleBasedStateMachine):
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
         assert ticket.backend is not None
         ticket.weights, ticket.tries.answer_begun = ticket.weights or ticket.backend.endpoint.weights, True
+        if ticket.adapter is not None and ticket.adapter_id is None:
+            ticket.adapter_id = ticket.backend.endpoint.adapters.get(ticket.adapter, "gone")
         if fault is None or self.router.may_retry(ticket, AttemptFault(fault, "broke off"), self.now):
             self.check_order(self.router.requeue(ticket, self.now), also=ticket)
         else:
@@ -92,12 +110,20 @@ class RouterMachine(RuleBasedStateMachine):
         for backend, token in self.router.due_probes(self.now):
             self.check_order(self.router.probed(backend, token=token, good=good, now=self.now))
 
+    @rule()
+    def ask_again_for_adapters(self) -> None:
+        self.check_order(self.router.recheck(self.now))
+
     def teardown(self) -> None:
         """In the end, when all groups work, nobody starves and all counts return to zero."""
         if not hasattr(self, "router"):
             return
         for ready in (False, True):
-            self.update({"a": (ready, "w1"), "b": (ready, "w2"), "c": (ready, "w1")})
+            whole: list[dict[str, str]] = [{"x": "1", "y": "1"}, {"x": "2", "y": "1"}, {"x": "1", "y": "2"}]
+            states = zip(NAMES, ("w1", "w2", "w1"), whole, strict=True)
+            self.update({name: (ready, weights, adapters) for name, weights, adapters in states})
+        for ticket in [t for t in self.tickets if t.adapter_id is not None]:
+            self.end(ticket)  # of a stream that has begun, perhaps with what is nowhere any more
         for _ in range(len(self.tickets) + 1):
             for ticket in [t for t in self.tickets if t.backend]:
                 self.router.answered(ticket)
@@ -111,6 +137,8 @@ class RouterMachine(RuleBasedStateMachine):
         for key, backend in self.router.backends.items():
             assert backend.in_flight == sum(t.backend is backend for t in self.tickets), key
             assert 0 <= backend.in_flight <= self.router.limits.max_in_flight, key
+            mine = Counter(t.adapter for t in self.tickets if t.backend is backend and t.adapter)
+            assert backend.by_adapter == mine, key
             assert not backend.gone or backend.in_flight, f"{key} is gone and still listed"
 
     @invariant()
@@ -123,6 +151,14 @@ class RouterMachine(RuleBasedStateMachine):
             sum(size.answer_tokens for size in sizes),
         )
         assert self.router.in_flight() == sum(t.backend is not None and t.size is not None for t in self.tickets)
+
+    @invariant()
+    def the_demand_for_adapters_is_right(self) -> None:
+        uses = self.router.demand.uses(self.router.queue, self.router.backends.values())
+        for name, use in uses.items():
+            mine = [t for t in self.tickets if t.adapter == name]
+            assert (use.waiting, use.in_flight) == (sum(t.is_queued for t in mine), sum(not t.is_queued for t in mine))
+        assert {t.adapter for t in self.tickets if t.adapter} <= uses.keys()
 
     @invariant()
     def only_work_waits_for_long(self) -> None:
@@ -146,8 +182,11 @@ class RouterMachine(RuleBasedStateMachine):
         for backend in self.router.backends.values():
             assert not backend.health.ejected or backend.health.probe_at is not None
 
-    def update(self, states: dict[str, tuple[bool, str]]) -> None:
-        endpoints = [endpoint(name, ready=ready, weights=weights) for name, (ready, weights) in states.items()]
+    def update(self, states: dict[str, State]) -> None:
+        endpoints = [
+            replace(endpoint(name, ready=ready, weights=weights), adapters=adapters)
+            for name, (ready, weights, adapters) in states.items()
+        ]
         self.check_order(self.router.update(endpoints, self.now))
 
     def end(self, ticket: Ticket) -> None:
@@ -159,11 +198,19 @@ class RouterMachine(RuleBasedStateMachine):
         backend = self.router.backends[key]
         return backend.is_routable and backend.in_flight < self.router.limits.max_in_flight
 
+    def held(self, adapter: str) -> bool:
+        """Whether a ready group has the adapter; before any group is ready nobody is set back."""
+        ready = [b for b in self.router.backends.values() if b.endpoint.ready and not b.gone]
+        return not ready or any(adapter in backend.endpoint.adapters for backend in ready)
+
     def check_order(self, granted: list[Ticket], also: Ticket | None = None) -> None:
         """Nobody was placed before an older request that may use the same group."""
         for ticket in granted:
             assert ticket.backend is not None
             assert ticket.weights in (None, ticket.backend.endpoint.weights), "went on with other weights"
+            id_there = ticket.backend.endpoint.adapters.get(ticket.adapter or "")
+            assert ticket.adapter is None or id_there is not None, "was placed where its adapter is not"
+            assert ticket.adapter_id in (None, id_there), "went on with another version of its adapter"
             older = [t for t in self.tickets if t.backend is None and t.seq < ticket.seq]
             assert not any(t.may_use(ticket.backend) for t in older if t is not also)
 

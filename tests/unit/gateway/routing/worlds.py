@@ -8,11 +8,15 @@ from llama_serving.gateway.routing.ticket import Ticket
 REFUSED = AttemptFault(FaultKind.CONNECT, "refused")
 BUSY = AttemptFault(FaultKind.STATUS, "answered 503", 503)
 BROKE = AttemptFault(FaultKind.STREAM_BROKEN, "broke off")
+ABSENT = AttemptFault(FaultKind.ADAPTER_ABSENT, "has not the adapter", 409)
 INTERNAL = AttemptFault(FaultKind.STATUS, "answered 500", 500)
 
 
-def endpoint(name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False) -> Endpoint:
-    return Endpoint(key or name, name, 0, weights, "10.0.0.1", 8000, ready, moving)
+def endpoint(
+    name: str, *, ready: bool = True, key: str = "", weights: str = "w1", moving: bool = False, **adapters: str
+) -> Endpoint:
+    """``adapters``: the id of each, by name."""
+    return Endpoint(key or name, name, 0, weights, "10.0.0.1", 8000, ready, moving, adapters)
 
 
 def router(
@@ -23,8 +27,8 @@ def router(
     return made
 
 
-def admit(world: Router, now: float = 0.0) -> Ticket:
-    ticket = world.admit(now)
+def admit(world: Router, now: float = 0.0, *, adapter: str | None = None) -> Ticket:
+    ticket = world.admit(now, adapter=adapter)
     assert not isinstance(ticket, QueueFull), f"refused with {ticket.waiting} waiting"
     return ticket
 

@@ -22,7 +22,7 @@ from llama_operator.reconcile import Bodies, snapshot
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.desired import WeightsArtifact
-from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.gateway import GatewayConfig, ServedAdapter, ServedModels
 from tests.fakes.cluster import clone
 from tests.fakes.models import view_of
 from tests.fakes.samples import CPU_SPEC, GPU_SPEC, NOW, SAMPLES, UID, all_changes, context_of, weights_in, whole_plan
@@ -35,6 +35,21 @@ PODS = [pytest.param(pod, id=f"{name}-{number}") for name in SAMPLES for number,
 def test_golden(name: str) -> None:
     stored = (golden.FOLDER / f"{name}.yaml").read_text()
     assert golden.text(golden.FILES[name]()) == stored, "changed on purpose? python -m tests.unit.operator.golden"
+
+
+def test_names_of_models_reach_gateways_without_other_pods() -> None:
+    """They lie beside the config, which is mounted as a folder, and enter no hash."""
+    context = context_of(CPU_SPEC)
+    models = ServedModels(adapters=(ServedAdapter(name="style", parent="chat"),))
+    before = {(one["kind"], one["metadata"]["name"]): one for one in deployment_objects(context)}
+    after = {(one["kind"], one["metadata"]["name"]): one for one in deployment_objects(replace(context, models=models))}
+    changed = [key for key in after if after[key] != before[key]]
+    assert changed == [("ConfigMap", "chat-gateway")]
+    data = after[changed[0]]["data"]
+    assert ServedModels.model_validate_json(data[names.GATEWAY_MODELS_FILE]) == models
+    assert data.keys() - before[changed[0]]["data"].keys() == {names.GATEWAY_MODELS_FILE}
+    (volume,) = after["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["volumes"]
+    assert volume == {"name": "config", "configMap": {"name": "chat-gateway"}}, "the whole map, so keys appear"
 
 
 def engine_container(spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]], CellConfig]:

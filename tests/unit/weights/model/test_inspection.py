@@ -48,6 +48,7 @@ def test_facts_of_a_good_folder(tmp_path: Path) -> None:
         "max_context": 128,
         "dtype": "bfloat16",
         "quantization": "",
+        "intermediate_size": 11008,
         "tied_embeddings": False,
         "files": 2,
         "bytes": 2 * (2 * 16 * 8 + 3 * 8),

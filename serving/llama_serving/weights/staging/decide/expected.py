@@ -45,10 +45,14 @@ class ExpectedFiles:
     headers: Mapping[str, str]  # safetensors file -> sha256 of its header, where known
     whole: Mapping[str, str]  # safetensors file -> sha256, where its tensors are not known
     index: ManifestFile | None = None  # says which tensor is in which file
+    every_file: bool = False  # a file is wanted also where it holds none of the stage's tensors
 
 
-def expected_at_source(manifest: Manifest) -> ExpectedFiles:
-    """Return the files that the manifest names. Raises StagingRefused when it is no flat folder."""
+def expected_at_source(manifest: Manifest, *, every_file: bool = False) -> ExpectedFiles:
+    """Return the files that the manifest names. Raises StagingRefused when it is no flat folder.
+
+    ``every_file``: an engine wants the file of an adapter also on a stage whose layers it leaves alone.
+    """
     outside = [file.path for file in manifest.files if file.path in {".", ".."} or "/" in file.path]
     if outside:
         raise digest_differs(f"the manifest names {outside[0]}, which does not lie directly in the model's folder")
@@ -62,6 +66,7 @@ def expected_at_source(manifest: Manifest) -> ExpectedFiles:
         headers=manifest.headers,
         whole={} if known else {path: file.sha256 for path, file in big.items()},
         index=next((file for file in manifest.files if file.path == INDEX), None),
+        every_file=every_file,
     )
 
 
@@ -73,13 +78,13 @@ def expected_in_folder(manifest: Manifest, record: StagedRecord, *, stage: int, 
             f"wanted is stage {stage} of {stages} of {manifest.digest}"
         )
     source = expected_at_source(manifest)
-    return ExpectedFiles(source.small, record.sizes, record.tensors, headers={}, whole={})
+    return ExpectedFiles(source.small, record.sizes, record.tensors, headers={}, whole={}, every_file=True)
 
 
 def check_record(record: StagedRecord, manifest: Manifest, partition: LayerPartition) -> None:
     """Check the record against the manifest. Raises StagingRefused when it names other tensors of this stage."""
     known = stage_tensors(expected_at_source(manifest).tensors, partition)
-    if known and known != {file: dict(tensors) for file, tensors in record.tensors.items()}:
+    if known and known != {file: dict(tensors) for file, tensors in record.tensors.items() if tensors}:
         raise digest_differs(f"{RECORD} names other tensors or digests than the manifest")
 
 

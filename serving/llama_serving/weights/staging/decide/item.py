@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from llama_serving.config.backoff import doubling_pause
-from llama_serving.config.desired import StagedWeights, WeightsArtifact
+from llama_serving.config.desired import StagedWeights
 from llama_serving.config.reasons import StagingReason
 from llama_serving.config.wording import bytes_text
+from llama_serving.weights.staging.decide.artifact import Artifact, reference
 from llama_serving.weights.staging.decide.errors import RetryLater, StagingRefused
 from llama_serving.weights.staging.decide.progress import StagingProgress
 from llama_serving.weights.staging.decide.rate import progress_text, seconds_left
@@ -22,7 +23,7 @@ _ABOUT_THE_FILES: Final = frozenset({StagingReason.DIGEST_DIFFERS, StagingReason
 class QueueItem:
     """One item, from the first desired state that names it to the last."""
 
-    artifact: WeightsArtifact
+    artifact: Artifact
     progress: StagingProgress
     ready: bool = False
     files: Hashable = None  # fingerprint of what was verified, or refused
@@ -67,8 +68,8 @@ class QueueItem:
         left = self.progress.total - self.progress.done
         rate = self.progress.meter.rate if working else 0.0
         return StagedWeights(
-            digest=self.artifact.weights.digest,
-            id=self.artifact.weights.id,
+            digest=reference(self.artifact).digest,
+            id=reference(self.artifact).id,
             outcome=outcome,
             reason=reason,
             message=message,

@@ -5,13 +5,14 @@ VLLM_PP_LAYER_PARTITION): each stage gets ``layers // stages``; of the rest, one
 the one before that, and so on; never one to the last. The embedding is on the first stage,
 and on the last too where input and output embeddings are one tensor; the final norm and the head are on the last.
 What is in no layer and none of these is needed by all, since a tensor too much costs bytes and one too few a start.
+A matrix of a LoRA adapter (``base_model.model.model.layers.7...``) goes with the layer that it is added to.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-_LAYER: Final = re.compile(r"^(?:model\.)?layers\.(\d+)\.")
+_LAYER: Final = re.compile(r"^(?:base_model\.model\.)?(?:model\.)?layers\.(\d+)\.")
 _EMBEDDING: Final = re.compile(r"^(?:model\.)?embed_tokens\.")
 _END: Final = re.compile(r"^(?:(?:model\.)?norm|lm_head)\.")
 

@@ -1,30 +1,40 @@
 """Which weights are worked on next.
 
-The weights that shall serve come first, since a group that restarts waits for them; then the others, most wanted
-first. Weights that are ready, or paused after a failure, leave their turn to the next.
+The weights that shall serve come first, since a group that restarts waits for them; then LoRA adapters, which are small
+and which requests wait for; then other weights, most wanted first. What is ready, or paused after a failure, leaves its
+turn to the next.
 """
 
 from collections.abc import Iterable, Mapping
 
 from llama_serving.config.desired import DesiredState, WeightsArtifact
+from llama_serving.weights.staging.decide.artifact import Artifact, digest_of
 
 
-def wanted(desired: DesiredState | None, configured: WeightsArtifact | None) -> tuple[WeightsArtifact, ...]:
+def wanted(desired: DesiredState | None, configured: WeightsArtifact | None) -> tuple[Artifact, ...]:
     """Return what to stage, each digest once; without a desired state, the weights that the pod starts with."""
     if desired is None:
         return (configured,) if configured else ()
-    by_digest: dict[str, WeightsArtifact] = {}
-    for item in sorted(desired.staged, key=lambda item: item.weights.digest != desired.serve.digest):
-        by_digest.setdefault(item.weights.digest, item)
+    by_digest: dict[str, Artifact] = {}
+    serving = [item for item in desired.staged if item.weights.digest == desired.serve.digest]
+    items: tuple[Artifact, ...] = (*serving, *desired.adapters, *desired.staged)
+    for item in items:
+        by_digest.setdefault(digest_of(item), item)
     return tuple(by_digest.values())
 
 
 def protected(desired: DesiredState | None, configured: WeightsArtifact | None) -> frozenset[str]:
-    """Return digests that are never removed: what is wanted, and what serves or would after a restart."""
-    digests = {item.weights.digest for item in wanted(desired, configured)}
-    if desired is not None:
-        digests.add(desired.serve.digest)
+    """Return digests of weights that are never removed: what is wanted, and what serves or would after a restart."""
+    if desired is None:
+        digests = {configured.weights.digest} if configured else set()
+    else:
+        digests = {desired.serve.digest, *(item.weights.digest for item in desired.staged)}
     return frozenset(digests - {""})
+
+
+def protected_adapters(desired: DesiredState | None) -> frozenset[str]:
+    """Return digests of the adapters that are wanted; others are removed."""
+    return frozenset(item.adapter.digest for item in desired.adapters) if desired else frozenset()
 
 
 def choose(digests: Iterable[str], *, ready: Iterable[str], not_before: Mapping[str, float], now: float) -> str | None:

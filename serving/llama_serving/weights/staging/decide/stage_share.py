@@ -42,7 +42,7 @@ class StageShare:
     partition: LayerPartition
     expected: ExpectedFiles
     headers: Mapping[str, VerifiedHeader]  # of the files below
-    tensors: Mapping[str, Mapping[str, Tensor]]  # file -> those that the stage needs; no file without any
+    tensors: Mapping[str, Mapping[str, Tensor]]  # file -> those that the stage needs
 
     @property
     def needed_bytes(self) -> int:
@@ -92,6 +92,13 @@ class StageShare:
         ]
 
 
+def adapter_partition(layers: int, *, stage: int, stages: int) -> LayerPartition:
+    """Return the partition of an adapter's matrices; all of them on each stage where ``layers`` is 0, not known."""
+    if layers < stages:
+        return LayerPartition(0, 0, 1, tied=False)
+    return LayerPartition(layers, stage, stages, tied=False)
+
+
 def layer_partition(config: bytes, *, stage: int, stages: int) -> LayerPartition:
     """Return the partition by the text of config.json. Raises StagingRefused when it does not name its layers."""
     try:
@@ -106,6 +113,8 @@ def layer_partition(config: bytes, *, stage: int, stages: int) -> LayerPartition
 
 def candidate_files(expected: ExpectedFiles, partition: LayerPartition, *, index: bytes | None) -> tuple[str, ...]:
     """Return the files that may hold tensors of the stage, as far as is known before their headers are read."""
+    if expected.every_file:
+        return tuple(expected.sizes)
     if expected.tensors:
         return tuple(stage_tensors(expected.tensors, partition))
     if index is None:
@@ -131,7 +140,8 @@ def stage_share(
         file: {name: tensor for name, tensor in header.tensors.items() if is_needed(name, partition)}
         for file, header in sorted(headers.items())
     }
-    return StageShare(partition, expected, headers, {file: mine for file, mine in tensors.items() if mine})
+    kept = {file: mine for file, mine in tensors.items() if mine or expected.every_file}
+    return StageShare(partition, expected, headers, kept)
 
 
 def header_mismatch(expected: ExpectedFiles, file: str, header: VerifiedHeader) -> str:

@@ -26,4 +26,5 @@ class StateFile:
 
     def write(self, state: StagingState) -> None:
         """Replace the state. Blocks. Raises OSError."""
-        write_message(self._path, state.model_dump_json())
+        # A supervisor of an older image reads it: it is told no field that it does not know, unless it is used.
+        write_message(self._path, state.model_dump_json(exclude_defaults=True))

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from llama_serving.common.concurrency import in_thread, map_concurrently
-from llama_serving.config.desired import WeightsArtifact
+from llama_serving.weights.staging.decide.artifact import Artifact, is_adapter, layers_of
 from llama_serving.weights.staging.decide.errors import disk_full
 from llama_serving.weights.staging.decide.eviction import plan_eviction
 from llama_serving.weights.staging.decide.expected import expected_at_source
 from llama_serving.weights.staging.decide.progress import StagingProgress
 from llama_serving.weights.staging.decide.stage_share import StageShare
-from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
+from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies, staged_folder
 from llama_serving.weights.staging.io.fetch import Fetcher
 from llama_serving.weights.staging.io.headers import check_sizes, read_stage_share
 from llama_serving.weights.staging.io.partial_folder import JournalEntry, PartialFolder
@@ -23,7 +23,7 @@ class Download:
 
     def __init__(
         self,
-        item: WeightsArtifact,
+        item: Artifact,
         *,
         pod: StagePod,
         deps: StagerDependencies,
@@ -35,7 +35,7 @@ class Download:
         self._deps = deps
         self._progress = progress
         self._protected = protected
-        self._target = pod.target(item.weights.digest)
+        self._target = staged_folder(item, pod)
 
     async def run(self) -> None:
         """Publish the folder, with what is there already. Raises StagingRefused, OSError and the source's failures."""
@@ -45,9 +45,9 @@ class Download:
         )
         try:
             reader = SourceReader(source, progress=self._progress, retry=self._deps.retry)
-            expected = expected_at_source(self._item.manifest)
+            expected = expected_at_source(self._item.manifest, every_file=is_adapter(self._item))
             await check_sizes(reader, expected)
-            share = await read_stage_share(reader, expected, stage=self._pod.stage, stages=self._pod.stages)
+            share = await read_stage_share(reader, expected, pod=self._pod, layers=layers_of(self._item))
             await self._fill(PartialFolder(self._target, share, disk=self._deps.disk), share, reader)
         finally:
             await source.close()
@@ -84,7 +84,7 @@ class Download:
             await in_thread(pool, self._deps.disk.sync, path)
 
         files = await in_thread(
-            pool, lambda: partial.complete(manifest, stage=self._pod.stage, stages=self._pod.stages)
+            pool, lambda: partial.complete(manifest, pod=self._pod, with_index=not is_adapter(self._item))
         )
         # Each file is a call of its own, so that a stop need not wait for all of them.
         await map_concurrently(sync, files, limit=STREAMS)

@@ -12,15 +12,17 @@ from llama_serving.weights.model.safetensors import LENGTH, header_length, parse
 from llama_serving.weights.source.interface import Gone
 from llama_serving.weights.staging.decide.errors import digest_differs, weights_unreadable
 from llama_serving.weights.staging.decide.expected import CONFIG, ExpectedFiles
+from llama_serving.weights.staging.decide.partition import LayerPartition
 from llama_serving.weights.staging.decide.stage_share import (
     StageShare,
     VerifiedHeader,
+    adapter_partition,
     candidate_files,
     header_mismatch,
     layer_partition,
     stage_share,
 )
-from llama_serving.weights.staging.dependencies import STREAMS
+from llama_serving.weights.staging.dependencies import STREAMS, StagePod
 from llama_serving.weights.staging.io.source_reader import SourceReader
 
 # One request brings most headers: those of the usual 5 GB shards have 10 to 30 kB.
@@ -41,17 +43,29 @@ async def check_sizes(reader: SourceReader, expected: ExpectedFiles) -> None:
             raise digest_differs(f"{path} {state}: it has {sizes[path]} bytes, the manifest says {size}")
 
 
-async def read_stage_share(reader: SourceReader, expected: ExpectedFiles, *, stage: int, stages: int) -> StageShare:
-    """Return the share of one stage. Raises StagingRefused when config.json, the index or a header is wrong."""
-    config = next((file for file in expected.small if file.path == CONFIG), None)
-    if config is None:
-        raise weights_unreadable(f"the manifest has no {CONFIG}")
-    partition = layer_partition(await _read_small_file(reader, config), stage=stage, stages=stages)
+async def read_stage_share(
+    reader: SourceReader, expected: ExpectedFiles, *, pod: StagePod, layers: int | None = None
+) -> StageShare:
+    """Return the share of one stage. Raises StagingRefused when config.json, the index or a header is wrong.
+
+    ``layers``: of the model that an adapter is for; None: the folder's config.json says how many.
+    """
+    if layers is None:
+        partition = await _read_partition(reader, expected, pod)
+    else:
+        partition = adapter_partition(layers, stage=pod.stage, stages=pod.stages)
     asked = expected.index is not None and not expected.tensors
     index = await _read_small_file(reader, expected.index) if asked and expected.index else None
     files = candidate_files(expected, partition, index=index)
     headers = await _read_headers(reader, expected, files)
     return stage_share(expected, partition, headers)
+
+
+async def _read_partition(reader: SourceReader, expected: ExpectedFiles, pod: StagePod) -> LayerPartition:
+    config = next((file for file in expected.small if file.path == CONFIG), None)
+    if config is None:
+        raise weights_unreadable(f"the manifest has no {CONFIG}")
+    return layer_partition(await _read_small_file(reader, config), stage=pod.stage, stages=pod.stages)
 
 
 async def _read_small_file(reader: SourceReader, file: ManifestFile) -> bytes:

@@ -35,6 +35,22 @@ def clean_volume(wanted: Collection[str], *, pod: StagePod, deps: StagerDependen
         volume.remove(name)
 
 
+def clean_adapters(wanted: Collection[str], *, pod: StagePod, deps: StagerDependencies) -> None:
+    """Mark the adapters that this pod may load (``wanted``: names of their folders) and remove all that no pod wants.
+
+    None is kept for later, unlike weights: it is small and soon brought again. Blocks. Raises OSError.
+    """
+    if not pod.adapters.is_dir():
+        return
+    volume = WeightsVolume(pod.adapters, holder=pod.holder, disk=deps.disk)
+    for name in wanted:
+        if (pod.adapters / name).is_dir():
+            mark_used(pod.adapters / name, holder=pod.holder, disk=deps.disk)
+    volume.clean_up(wanted)
+    for candidate in volume.eviction_candidates(wanted):
+        volume.remove(candidate.name)
+
+
 def free_bytes(pod: StagePod, deps: StagerDependencies) -> int:
     """Return the bytes free on the volume of the weights; 0 where there is none. Blocks."""
     with suppress(OSError):

@@ -22,6 +22,7 @@ from llama_serving.weights.staging.decide.expected import RECORD, StagedRecord
 from llama_serving.weights.staging.decide.ranges import WHOLE, FilePart
 from llama_serving.weights.staging.decide.safetensors_layout import CompactLayout, compact_layout, index_json
 from llama_serving.weights.staging.decide.stage_share import StageShare
+from llama_serving.weights.staging.dependencies import StagePod
 from llama_serving.weights.staging.io.disk import Disk
 
 _PIECE: Final = 4 << 20
@@ -89,7 +90,7 @@ class PartialFolder:
     def prepare(self) -> None:
         """Make the folder and the files that are not begun; remove other files."""
         self._disk.make_folder(self._part)
-        wanted = {file for file, _ in self._locations}
+        wanted = {file for file, _ in self._locations} | self._files.keys()
         for path in self._part.iterdir():
             if path.name not in wanted:
                 self._disk.remove(path)
@@ -112,19 +113,20 @@ class PartialFolder:
             self._disk.append(self._journal, f"\n{line}".encode())
             self._digests[file, part.tensor] = part.sha256
 
-    def complete(self, manifest: Manifest, *, stage: int, stages: int) -> tuple[Path, ...]:
+    def complete(self, manifest: Manifest, *, pod: StagePod, with_index: bool = True) -> tuple[Path, ...]:
         """Write index and record; return all files, which must be synced before ``publish``."""
         record = StagedRecord(
             digest=manifest.digest,
-            stage=stage,
-            stages=stages,
+            stage=pod.stage,
+            stages=pod.stages,
             sizes={file: compact.size for file, compact in self._files.items()},
             tensors={
                 file: {name: self._digests[file, name] for name in tensors}
                 for file, tensors in self._share.tensors.items()
             },
         )
-        self._disk.put(self._part / INDEX, index_json(self._share.tensors))
+        if with_index:
+            self._disk.put(self._part / INDEX, index_json(self._share.tensors))
         self._disk.put(self._part / RECORD, record.model_dump_json(indent=1).encode())
         return tuple(sorted(self._part.iterdir()))
 

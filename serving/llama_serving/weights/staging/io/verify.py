@@ -9,6 +9,7 @@ from llama_serving.config.error_text import error_text
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.weight_files import INDEX
 from llama_serving.weights.source.local import LocalSource
+from llama_serving.weights.staging.decide.artifact import Artifact, is_adapter, layers_of
 from llama_serving.weights.staging.decide.errors import digest_differs, weights_unreadable
 from llama_serving.weights.staging.decide.expected import (
     RECORD,
@@ -35,28 +36,35 @@ async def verify_mounted(
 
 
 async def verify_staged(
-    folder: Path, manifest: Manifest, *, pod: StagePod, deps: StagerDependencies, progress: StagingProgress
+    folder: Path, artifact: Artifact, *, pod: StagePod, deps: StagerDependencies, progress: StagingProgress
 ) -> None:
     """Verify a folder that a stager made. Raises StagingRefused, and what a source raises."""
+    manifest = artifact.manifest
     try:
         record = StagedRecord.model_validate_json((folder / RECORD).read_bytes())
     except (ValidationError, OSError) as error:
         raise weights_unreadable(f"{folder / RECORD} cannot be read: {error_text(error)}") from error
     expected = expected_in_folder(manifest, record, stage=pod.stage, stages=pod.stages)
-    share = await _verify(folder, expected, pod=pod, deps=deps, progress=progress)
+    share = await _verify(folder, expected, pod=pod, deps=deps, progress=progress, layers=layers_of(artifact))
     check_record(record, manifest, share.partition)
-    if (folder / INDEX).read_bytes() != index_json(share.tensors):
+    if not is_adapter(artifact) and (folder / INDEX).read_bytes() != index_json(share.tensors):
         raise digest_differs(f"{folder / INDEX} names other tensors than the files beside it")
 
 
 async def _verify(
-    folder: Path, expected: ExpectedFiles, *, pod: StagePod, deps: StagerDependencies, progress: StagingProgress
+    folder: Path,
+    expected: ExpectedFiles,
+    *,
+    pod: StagePod,
+    deps: StagerDependencies,
+    progress: StagingProgress,
+    layers: int | None = None,
 ) -> StageShare:
     source = LocalSource(folder, revision="")
     progress.begin("verifying")
     reader = SourceReader(source, progress=progress, retry=deps.retry)
     await check_sizes(reader, expected)
-    share = await read_stage_share(reader, expected, stage=pod.stage, stages=pod.stages)
+    share = await read_stage_share(reader, expected, pod=pod, layers=layers)
     progress.begin("verifying", total=share.needed_bytes, under_way=True)
     await Fetcher(reader, DiscardSink(), progress=progress, pool=deps.pool).run(
         share.read_requests(frozenset(), ranged=True)

@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from llama_operator.api import ChatTemplateRef, ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api import (
+    AdapterLimitsSpec,
+    ChatTemplateRef,
+    ClaimTemplate,
+    EngineCache,
+    LlamaDeploymentSpec,
+    Toleration,
+)
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.api.v1alpha1.verification import GoldenPromptSpec, NamedTextSpec
 from llama_operator.hashing import short_hash
@@ -135,7 +142,7 @@ def test_a_hash_of_the_verification_never_changes_by_itself(changes: dict[str, A
 NOT_IN_A_POD = {
     "replicas", "autoscaling", "gateway", "rollout", "verify", "images.gateway", "images.serving",
     "model.source", "model.revision", "model.served_name", "model.license", "model.accept_license", "model.digest",
-    "placement.scheduling", "pod_template",
+    "placement.scheduling", "pod_template", "adapters", "adapter_selector",
 }  # fmt: skip
 NODES = NodeTerm(match_expressions=(NodeExpression(key="pool", operator="Exists"),))
 OTHER_VALUES = {
@@ -149,6 +156,7 @@ OTHER_VALUES = {
     "network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
     "engine.cache": EngineCache(claim_name="cache"),
     "model.chat_template": ChatTemplateRef(config_map="templates", text="{{ messages }}"),
+    "adapter_limits": AdapterLimitsSpec(slots=4, held=16, max_rank=16),
 }
 
 

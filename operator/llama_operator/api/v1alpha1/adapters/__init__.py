@@ -1,0 +1,1 @@
+"""LoRA adapters: the kind LlamaAdapter, and which of them a LlamaDeployment serves."""
