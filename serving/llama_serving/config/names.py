@@ -82,6 +82,8 @@ TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
 TERMINATION_LOG: Final = "/dev/termination-log"  # made by the kubelet, which reads it when the container has ended
 MODEL_MOUNT: Final = "/models"
 WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
+ADAPTERS_FOLDER: Final = "adapters"  # in it: LoRA adapters, one folder per digest
+ADAPTER_LINKS: Final = "/tmp/llama-adapters"  # verified links to them, one per digest, in the stage's container
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
@@ -126,3 +128,21 @@ def weights_path(digest: str) -> str:
 def staged_path(digest: str, *, stage: int, stages: int) -> str:
     """Folder in it that the engine of one stage loads. On a shared claim, equal stages of all groups share it."""
     return f"{weights_path(digest)}/stage-{stage}-of-{stages}"
+
+
+def adapter_path(digest: str) -> str:
+    """Folder of a staged LoRA adapter, the same on every stage; beside those of weights, whose names it cannot have."""
+    return f"{WEIGHTS_MOUNT}/{ADAPTERS_FOLDER}/{digest.removeprefix('sha256:')[:16]}"
+
+
+def staged_adapter_path(digest: str, *, stage: int, stages: int) -> str:
+    """Folder in it with what one stage loads: adapter_config.json and the tensors of its layers, as PEFT writes them.
+
+    Every adapter lies there, also one of a claim (pvc://): the stager copies it.
+    """
+    return f"{adapter_path(digest)}/stage-{stage}-of-{stages}"
+
+
+def adapter_link(digest: str) -> str:
+    """Path by which all ranks of an engine load an adapter: a verified link to the stage's own folder."""
+    return f"{ADAPTER_LINKS}/{digest.removeprefix('sha256:')[:16]}"
