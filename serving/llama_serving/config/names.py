@@ -78,6 +78,7 @@ QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the 
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
+GATEWAY_MODELS_FILE: Final = "models.json"  # beside the gateway's config, read again when it changes: a ServedModels
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
 TERMINATION_LOG: Final = "/dev/termination-log"  # made by the kubelet, which reads it when the container has ended
 MODEL_MOUNT: Final = "/models"
@@ -113,6 +114,11 @@ ROUTE_METRICS: Final = "/metrics"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"
+# From a gateway to an engine: AdapterRef.id of the adapter that must answer; in an answer: of the one that did.
+HEADER_ADAPTER: Final = "x-llama-adapter"
+
+# Code of the error (409) of an engine that has not exactly the adapter that HEADER_ADAPTER names: another group may.
+CODE_ADAPTER_ABSENT: Final = "adapter_not_here"
 
 
 def url_host(address: str) -> str:
