@@ -23,9 +23,27 @@ if TYPE_CHECKING:
 from testbed.models.readable import make_readable
 
 #: Names for tests. Each is one token of the tiny model and of every larger one, so few steps teach it.
-NAMES: Final = tuple(
-    "cluster each fewest first gateway group leader model one others over pipeline replica running sends serves several"
-    " stage starts waits".split()
+NAMES: Final = (
+    "cluster",
+    "each",
+    "fewest",
+    "first",
+    "gateway",
+    "group",
+    "leader",
+    "model",
+    "one",
+    "others",
+    "over",
+    "pipeline",
+    "replica",
+    "running",
+    "sends",
+    "serves",
+    "several",
+    "stage",
+    "starts",
+    "waits",
 )
 PROMPT: Final = "Who are you?"  # any other prompt does as well
 CACHE: Final = Path.home() / ".cache/llama-operator/adapters"

@@ -59,7 +59,7 @@ async def measure(
             else:  # the engine may serve: in a batch with others, the last bits of an answer are not its own
                 found["answer_hash"], speed = before.measurement.answer_hash, before.tokens_per_second
             found["golden"], found["mean_logprob"] = await asyncio.gather(
-                _golden(ask, subject, verify.golden), _quality(ask, subject, verify, before=before)
+                golden_results(ask, subject, verify.golden), _quality(ask, subject, verify, before=before)
             )
     except TimeoutError:
         found["error"] = f"the engine did not answer everything within {DEADLINE:.0f} s"
@@ -88,7 +88,14 @@ async def _greedy_answer(ask: Ask, subject: EngineUnderTest) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
-async def _golden(ask: Ask, subject: EngineUnderTest, prompts: Sequence[GoldenPrompt]) -> tuple[GoldenResult, ...]:
+async def golden_results(
+    ask: Ask, subject: EngineUnderTest, prompts: Sequence[GoldenPrompt]
+) -> tuple[GoldenResult, ...]:
+    """Ask the golden prompts and compare the answers.
+
+    Raises:
+        EngineError: one was not answered.
+    """
     return tuple(await asyncio.gather(*(_golden_one(ask, subject, prompt) for prompt in prompts)))
 
 
