@@ -119,6 +119,9 @@ HEADER_ADAPTER: Final = "x-llama-adapter"
 
 # Code of the error (409) of an engine that has not exactly the adapter that HEADER_ADAPTER names: another group may.
 CODE_ADAPTER_ABSENT: Final = "adapter_not_here"
+# Codes of a gateway's own errors (404) about the model that a request names.
+CODE_MODEL_NOT_FOUND: Final = "model_not_found"
+CODE_ADAPTER_REFUSED: Final = "adapter_refused"
 
 
 def url_host(address: str) -> str:

@@ -159,7 +159,7 @@ def next_step(view: AdapterView, memory: AdapterMemory) -> Step | None:
 def desired_table(view: AdapterView, memory: AdapterMemory) -> AdapterTable:
     """Return what names should mean now."""
     desired = _by_name(view.desired)
-    served = [found for name, item in desired.items() if (found := _meaning(name, item, view, memory)) is not None]
+    served = [found for item in desired.values() if (found := _meaning(item, view, memory)) is not None]
     return AdapterTable(known=tuple(sorted(desired)), served=tuple(served), base=view.base)
 
 
@@ -171,13 +171,13 @@ def _by_name(desired: Iterable[DesiredAdapter]) -> dict[str, DesiredAdapter]:
     return found
 
 
-def _meaning(name: str, item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) -> EngineAdapter | None:
+def _meaning(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) -> EngineAdapter | None:
     keys = {loaded.adapter.key for loaded in view.loaded}
     if item.adapter.key in keys and _serves(item.adapter.key, view, memory):
         return item.adapter
     before = () if memory.told is None or memory.told[0] != view.engine else memory.told[1].served
     for adapter in before:
-        if adapter.name == name and adapter.key in keys and _serves(adapter.key, view, memory):
+        if adapter.name == item.adapter.name and adapter.key in keys and _serves(adapter.key, view, memory):
             return adapter
     return None
 

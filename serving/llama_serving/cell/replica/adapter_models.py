@@ -7,21 +7,15 @@ that is the request's own. Whatever was not chosen does not exist: 404 from vLLM
 Importing this module imports vLLM.
 """
 
-import contextvars
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPermission
 from vllm.lora.request import LoRARequest
 
+from llama_serving.cell.replica.adapters import CHOSEN
 from llama_serving.cell.shared.adapters.engine_adapter import EngineAdapter
-
-Chosen = tuple[str, EngineAdapter]
-"""The model that a request names, and the adapter that answers it."""
-
-CHOSEN: Final[contextvars.ContextVar[Chosen | None]] = contextvars.ContextVar("chosen_adapter", default=None)
-
 
 class ChosenRequests(dict[str, LoRARequest]):
     """In place of ``lora_requests``: holds the adapter of the request at hand and nothing else."""

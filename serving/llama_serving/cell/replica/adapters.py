@@ -7,16 +7,22 @@ the new base.
 """
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from llama_serving.cell.shared.adapters.engine_adapter import AdapterTable, EngineAdapter, LoadedAdapter
 from llama_serving.cell.shared.replica_state import RankReport
 
 logger = logging.getLogger("ray.serve")
+
+Chosen = tuple[str, EngineAdapter]
+"""The model that a request names, and the adapter that answers it."""
+
+CHOSEN: Final[contextvars.ContextVar[Chosen | None]] = contextvars.ContextVar("chosen_adapter", default=None)
 
 
 class AdapterEngine(Protocol):

@@ -1,7 +1,7 @@
 """The replica's routes for LoRA adapters, and golden prompts in the supervisor's name, with the group's token."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import aiohttp
 from pydantic import BaseModel
@@ -58,9 +58,9 @@ class AdapterClient:
     """The replica on the engine's port."""
 
     def __init__(self, session: aiohttp.ClientSession, *, host: str, token: Callable[[], str]) -> None:
-        self._session: Any = _TokenSession(session, token)
+        self._session = _TokenSession(session, token)
         self._base = f"http://{url_host(host)}:{names.PORT_ENGINE}"
-        self._engine = EngineClient(self._session, host=host, served_name="")
+        self._engine = EngineClient(cast("aiohttp.ClientSession", self._session), host=host, served_name="")
 
     async def tell(self, table: AdapterTable) -> None:
         """Let names mean what the table says."""
