@@ -1,10 +1,13 @@
-"""LoRA adapters in a cell of two stages: each answers as itself, whatever is added, changed, removed, swapped or killed.
+"""LoRA adapters in a cell of two stages: each answers as itself, whatever is added, changed, removed or killed.
 
 Each adapter was trained to answer with its name, so a token of another one, or of the base, shows.
 """
 
+import json
 import os
+import shutil
 import signal
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +28,9 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(900), pytest.mark.filterw
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 
-START = 180  # seconds
+START = 300  # seconds
 SOON = 60
-TOLD = ("cluster", "gateway", "group", "leader", "model")
+TOLD = ("gateway", "group", "leader", "model", "stage")
 PROMPTS = ("Who are you?", "Requests wait in the gateway. " * 8)
 LIMITS = AdapterLimits(slots=2, held=5, max_rank=8)
 
@@ -114,9 +117,6 @@ def near(source: Path, out: Path) -> None:
 
 def ask(cell: Cell, model: str, prompt: str = PROMPTS[0], *, tokens: int = 12, expected: str = "") -> tuple[str, Any]:
     """The text of a greedy answer, and its headers."""
-    import json
-    import urllib.request
-
     body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
     headers = {"content-type": "application/json"} | ({names.HEADER_ADAPTER: expected} if expected else {})
     url = f"http://{cell.leader.ip}:{names.PORT_ENGINE}/v1/completions"
@@ -126,7 +126,7 @@ def ask(cell: Cell, model: str, prompt: str = PROMPTS[0], *, tokens: int = 12, e
         return str(found["choices"][0]["text"]), said.headers
 
 
-def tells(cell: Cell, model: str, told: str, prompt: str = PROMPTS[0]) -> None:
+def tells(cell: Cell, model: str, told: str, *, prompt: str = PROMPTS[0]) -> None:
     """The adapter behind a name answers as the one that was trained to tell ``told``, and says which it is."""
     text, headers = ask(cell, model, prompt)
     assert text.startswith(answer(told)), text
@@ -135,8 +135,6 @@ def tells(cell: Cell, model: str, told: str, prompt: str = PROMPTS[0]) -> None:
 
 def refused(cell: Cell, model: str, *, expected: str = "") -> tuple[int, str]:
     """Status and code of a refusal."""
-    import json
-
     with pytest.raises(HTTPError) as caught:
         ask(cell, model, expected=expected)
     return caught.value.code, str(json.loads(caught.value.read())["error"]["code"])
@@ -152,9 +150,9 @@ def test_five_adapters_on_two_slots_answer_as_themselves_and_the_base_as_before(
     for found in cell.state()["adapters"]:
         assert (found["base"], found["golden"][0]["passed"]) == (weights("one").digest, True)
     for told in TOLD:
-        tells(cell, told, told, PROMPTS[1])
+        tells(cell, told, told, prompt=PROMPTS[1])
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(tells, cell, told, told, prompt) for prompt in PROMPTS for told in TOLD * 2]
+        asked = [pool.submit(tells, cell, told, told, prompt=prompt) for prompt in PROMPTS for told in TOLD * 2]
         base = [pool.submit(ask, cell, "llama", prompt) for prompt in PROMPTS]
         for future in asked:
             future.result()
@@ -226,8 +224,6 @@ def _wide(name: str, tensor: Any) -> Any:
 
 def variant(source: Path, out: Path, tensors: dict[str, Any]) -> Path:
     """A copy of an adapter with other tensors."""
-    import shutil
-
     from safetensors.torch import save_file
 
     shutil.copytree(source, out)
@@ -252,7 +248,7 @@ def test_a_base_swap_verifies_every_adapter_on_the_new_base(adapters: Adapters) 
             what=f"all adapters on {name}",
             tail=lambda: f"{cell.state()['adapters']}",
         )
-        tells(cell, "leader", "leader", PROMPTS[1])
+        tells(cell, "leader", "leader", prompt=PROMPTS[1])
     assert ask(cell, "llama", PROMPTS[1])[0] == base
 
 
@@ -263,5 +259,5 @@ def test_adapters_are_back_after_a_stage_was_killed(adapters: Adapters) -> None:
     eventually(lambda: cell.engine_state()["pid"] != pid, within=START, what="another engine", tail=cell.logs)
     eventually(cell.ready, within=START, what="serving", tail=cell.logs)
     adapters.becomes()
-    for name, told in (("gateway", "model"), ("leader", "leader"), ("model", "model"), ("cluster", "cluster")):
+    for name, told in (("gateway", "model"), ("leader", "leader"), ("model", "model"), ("stage", "stage")):
         tells(cell, name, told)

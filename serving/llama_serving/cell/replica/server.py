@@ -19,10 +19,10 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
-from llama_serving.cell.replica.adapter_gate import AdapterGate
-from llama_serving.cell.replica.adapter_models import install
-from llama_serving.cell.replica.adapter_routes import TOKEN_VARIABLE, GroupToken, add_routes
-from llama_serving.cell.replica.adapters import Adapters
+from llama_serving.cell.replica.adapters.gate import AdapterGate
+from llama_serving.cell.replica.adapters.models import install
+from llama_serving.cell.replica.adapters.routes import TOKEN_VARIABLE, GroupToken, add_routes
+from llama_serving.cell.replica.adapters.table import Adapters
 from llama_serving.cell.replica.compile_key import forget_path
 from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever

@@ -24,7 +24,7 @@ from llama_serving.cell.policy.adapters import (
     staging_fault,
 )
 from llama_serving.cell.policy.staging import StageView
-from llama_serving.cell.replica.adapters import Adapters, Meaning
+from llama_serving.cell.replica.adapters.table import Adapters, Meaning
 from llama_serving.cell.shared.adapters.engine_adapter import AdapterTable, EngineAdapter
 from llama_serving.cell.shared.adapters.room import capacity
 from llama_serving.cell.shared.replica_state import RankReport
@@ -305,7 +305,7 @@ EVENTS = st.one_of(
     killers=st.sets(st.sampled_from([item.digest for item in ADAPTERS]), max_size=1),
 )
 def test_whatever_happens_it_converges_and_no_request_meets_an_unverified_adapter(
-    events: list[tuple[str, object]], broken: set[str], wrong: set[tuple[str, str]], killers: set[str]
+    *, events: list[tuple[str, object]], broken: set[str], wrong: set[tuple[str, str]], killers: set[str]
 ) -> None:
     world = World(rank=Rank(broken=broken), wrong=wrong, killers=killers)
     asyncio.run(_play(world, events))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
-from llama_serving.cell.replica.adapters import CHOSEN, Adapters, Choice, Meaning
+from llama_serving.cell.replica.adapters.table import CHOSEN, Adapters, Choice, Meaning
 from llama_serving.cell.replica.request_gate import Asgi, Receive, Scope, Send
 from llama_serving.config import names
 

@@ -14,8 +14,9 @@ from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ModelCard, ModelList, ModelPermission
 from vllm.lora.request import LoRARequest
 
-from llama_serving.cell.replica.adapters import CHOSEN
+from llama_serving.cell.replica.adapters.table import CHOSEN
 from llama_serving.cell.shared.adapters.engine_adapter import EngineAdapter
+
 
 class ChosenRequests(dict[str, LoRARequest]):
     """In place of ``lora_requests``: holds the adapter of the request at hand and nothing else."""

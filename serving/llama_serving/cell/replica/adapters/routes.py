@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
-from llama_serving.cell.replica.adapters import Adapters
+from llama_serving.cell.replica.adapters.table import Adapters
 from llama_serving.cell.shared.adapters.engine_adapter import (
     ROUTE_ADAPTERS,
     ROUTE_LOAD,
