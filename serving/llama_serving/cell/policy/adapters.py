@@ -3,12 +3,13 @@
 ==============================================  =================================================================
 seen                                            follows
 ==============================================  =================================================================
-names mean something else than they should      Tell: a name means its desired digest once that was verified on
-                                                this engine and base, and until then the digest it meant before
-loaded, not verified on this engine and base    Verify, with the golden prompts of the desired state
-loaded, neither desired nor meant nor in use    Unload
-desired, staged on all stages, not loaded       Load, while there is room; what replaces another digest of its
-                                                name has room beside it
+names mean something else than they should      TellNames: a name means its desired digest once that was
+                                                verified on this engine and base, and the digest it meant before
+                                                until then
+loaded, not verified on this engine and base    VerifyAdapter, with the golden prompts of the desired state
+loaded, neither desired nor meant nor in use    UnloadAdapter
+desired, staged on all stages, not loaded       LoadAdapter, while there is room; what replaces another digest of
+                                                its name has room beside it
 refused: by the rank, by a rank's load, by its  nothing, until its digest, its prompts, the base or the engine
 golden prompts                                  is another
 the engine ended twice while loading it         nothing, until its digest is another
@@ -76,7 +77,7 @@ class AdapterView:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AdapterVerdict:
     """What an adapter answered to its golden prompts."""
 
     engine: int
@@ -98,7 +99,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class LoadRefusal:
     """Why an engine did not load an adapter."""
 
     engine: int
@@ -109,28 +110,28 @@ class Refusal:
 class AdapterMemory:
     """What is kept between two steps."""
 
-    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
-    refusals: Mapping[Key, Refusal] = field(default_factory=dict)
+    verdicts: Mapping[Key, AdapterVerdict] = field(default_factory=dict)
+    refusals: Mapping[Key, LoadRefusal] = field(default_factory=dict)
     ends: Mapping[Key, int] = field(default_factory=dict)  # engines that ended in a row while they loaded it
     told: tuple[int, AdapterTable] | None = None  # which engine was told which table last
 
 
 @dataclass(frozen=True)
-class Tell:
+class TellNames:
     """Let names mean what the table says."""
 
     table: AdapterTable
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadAdapter:
     """Load on all ranks."""
 
     adapter: EngineAdapter
 
 
 @dataclass(frozen=True)
-class Verify:
+class VerifyAdapter:
     """Ask its golden prompts; ``tries`` is the how manieth time."""
 
     adapter: EngineAdapter
@@ -139,20 +140,20 @@ class Verify:
 
 
 @dataclass(frozen=True)
-class Unload:
+class UnloadAdapter:
     """Let all ranks forget it."""
 
     adapter: EngineAdapter
 
 
-Step = Tell | Load | Verify | Unload
+AdapterStep = TellNames | LoadAdapter | VerifyAdapter | UnloadAdapter
 
 
-def next_step(view: AdapterView, memory: AdapterMemory) -> Step | None:
+def next_step(view: AdapterView, memory: AdapterMemory) -> AdapterStep | None:
     """Return what is to be done next; None where everything is as it can be."""
     table = desired_table(view, memory)
     if memory.told != (view.engine, table):
-        return Tell(table)
+        return TellNames(table)
     return _verification(view, memory) or _unload(view, memory, table) or _load(view, memory)
 
 
@@ -187,35 +188,35 @@ def _serves(key: Key, view: AdapterView, memory: AdapterMemory) -> bool:
     return verdict is not None and verdict.passed
 
 
-def _verdict(key: Key, view: AdapterView, memory: AdapterMemory) -> Verdict | None:
+def _verdict(key: Key, view: AdapterView, memory: AdapterMemory) -> AdapterVerdict | None:
     """Return the verdict of this engine on this base."""
     found = memory.verdicts.get(key)
     return found if found is not None and (found.engine, found.base) == (view.engine, view.base) else None
 
 
-def _checked(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) -> Verdict | None:
+def _checked(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) -> AdapterVerdict | None:
     """Return the final verdict on the prompts that are desired."""
     found = _verdict(item.adapter.key, view, memory)
     return found if found is not None and found.golden == item.golden and found.final else None
 
 
-def _verification(view: AdapterView, memory: AdapterMemory) -> Step | None:
+def _verification(view: AdapterView, memory: AdapterMemory) -> AdapterStep | None:
     keys = {loaded.adapter.key for loaded in view.loaded}
     for item in _by_name(view.desired).values():
         key = item.adapter.key
         if key in keys and _checked(item, view, memory) is None:
             last = _verdict(key, view, memory)
             again = last is not None and bool(last.error) and last.golden == item.golden
-            return Verify(item.adapter, item.golden, last.tries + 1 if again and last is not None else 1)
+            return VerifyAdapter(item.adapter, item.golden, last.tries + 1 if again and last is not None else 1)
     return None
 
 
-def _unload(view: AdapterView, memory: AdapterMemory, table: AdapterTable) -> Step | None:
+def _unload(view: AdapterView, memory: AdapterMemory, table: AdapterTable) -> AdapterStep | None:
     kept = {adapter.key for adapter in table.served}
     kept |= {item.adapter.key for item in _by_name(view.desired).values() if not _failed(item, view, memory)}
     for loaded in view.loaded:
         if loaded.adapter.key not in kept and not loaded.served and not loaded.in_flight:
-            return Unload(loaded.adapter)
+            return UnloadAdapter(loaded.adapter)
     return None
 
 
@@ -224,13 +225,13 @@ def _failed(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) -> b
     return verdict is not None and not verdict.passed
 
 
-def _load(view: AdapterView, memory: AdapterMemory) -> Step | None:
+def _load(view: AdapterView, memory: AdapterMemory) -> AdapterStep | None:
     keys = {loaded.adapter.key for loaded in view.loaded}
     for item in _by_name(view.desired).values():
         if item.adapter.key not in keys and item.fault is None and _refusal(item, view, memory) is None:
             if not _has_room(item, view):
                 continue
-            return Load(item.adapter)
+            return LoadAdapter(item.adapter)
     return None
 
 
@@ -306,11 +307,11 @@ def after_load(memory: AdapterMemory, adapter: EngineAdapter, *, engine: int, er
     """Note what came of a load; the engine is there, so it did not end by it."""
     refusals = {key: refusal for key, refusal in memory.refusals.items() if key != adapter.key}
     if error:
-        refusals[adapter.key] = Refusal(engine, error)
+        refusals[adapter.key] = LoadRefusal(engine, error)
     return replace(memory, refusals=refusals)
 
 
-def after_verification(memory: AdapterMemory, adapter: EngineAdapter, verdict: Verdict) -> AdapterMemory:
+def after_verification(memory: AdapterMemory, adapter: EngineAdapter, verdict: AdapterVerdict) -> AdapterMemory:
     """Note what an adapter answered; one that answered anything did not end the engine."""
     memory = replace(memory, verdicts={**memory.verdicts, adapter.key: verdict})
     if verdict.error:

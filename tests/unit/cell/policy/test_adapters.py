@@ -12,13 +12,13 @@ from llama_serving.cell.policy import adapters as policy
 from llama_serving.cell.policy.adapters import (
     AdapterFault,
     AdapterMemory,
+    AdapterVerdict,
     AdapterView,
     DesiredAdapter,
-    Load,
-    Tell,
-    Unload,
-    Verdict,
-    Verify,
+    LoadAdapter,
+    TellNames,
+    UnloadAdapter,
+    VerifyAdapter,
     next_step,
     progress,
     staging_fault,
@@ -124,18 +124,18 @@ class World:
         match next_step(view, self.memory):
             case None:
                 return False
-            case Tell(table):
+            case TellNames(table):
                 self.replica.hold_table(table)
                 self.memory = replace(self.memory, told=(self.engine, table))
-            case Load(item):
+            case LoadAdapter(item):
                 assert item.key not in {loaded.adapter.key for loaded in view.loaded}
                 assert item.key not in self.memory.refusals or self.memory.refusals[item.key].engine != self.engine
                 error = await self.replica.load(item)
                 assert "room" not in error
                 self.memory = policy.after_load(self.memory, item, engine=self.engine, error=error)
-            case Verify(item, golden, tries):
+            case VerifyAdapter(item, golden, tries):
                 self.verify(item, golden, tries)
-            case Unload(item):
+            case UnloadAdapter(item):
                 assert await self.replica.unload(item) == ""
         return True
 
@@ -145,7 +145,7 @@ class World:
             self.restart()
             return
         result = FAILS if (item.digest, self.base) in self.wrong else PASSES
-        verdict = Verdict(self.engine, self.base, golden, results=(result,), tries=tries)
+        verdict = AdapterVerdict(self.engine, self.base, golden, results=(result,), tries=tries)
         self.memory = policy.after_verification(self.memory, item, verdict)
 
     async def settle(self) -> None:
@@ -177,7 +177,7 @@ def test_an_adapter_is_told_loaded_verified_and_then_served() -> None:
             await world.step()
 
     asyncio.run(run())
-    assert seen == ["Tell", "Load", "Verify", "Tell"]
+    assert seen == ["TellNames", "LoadAdapter", "VerifyAdapter", "TellNames"]
     assert world.outcomes() == {"a": "ready"}
     assert world.replica.choose("a").adapter == adapter("a")
     assert world.replica.choose("b").meaning is Meaning.UNKNOWN

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from llama_serving.cell.policy import adapters as policy
-from llama_serving.cell.policy.adapters import AdapterMemory, AdapterView, DesiredAdapter, Verdict
+from llama_serving.cell.policy.adapters import AdapterMemory, AdapterVerdict, AdapterView, DesiredAdapter
 from llama_serving.cell.policy.staging import StageView
 from llama_serving.cell.shared.adapters.engine_adapter import EngineAdapter, base_key, engine_adapter
 from llama_serving.cell.shared.adapters.room import capacity
@@ -73,17 +73,17 @@ class AdapterKeeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _do(self, step: policy.Step, view: AdapterView) -> None:
+    async def _do(self, step: policy.AdapterStep, view: AdapterView) -> None:
         try:
             match step:
-                case policy.Tell(table):
+                case policy.TellNames(table):
                     await self._api.tell(table)
                     self._memory = replace(self._memory, told=(view.engine, table))
-                case policy.Unload(adapter):
+                case policy.UnloadAdapter(adapter):
                     await self._api.unload(adapter)
-                case policy.Load(adapter):
+                case policy.LoadAdapter(adapter):
                     await self._load(adapter, view)
-                case policy.Verify():
+                case policy.VerifyAdapter():
                     await self._verify(step, view)
         except EngineError as error:
             logger.warning("%s", error)
@@ -98,9 +98,9 @@ class AdapterKeeper:
         self._memory = policy.after_load(self._memory, adapter, engine=view.engine, error=error)
         self._ends.write(self._memory.ends)
 
-    async def _verify(self, step: policy.Verify, view: AdapterView) -> None:
+    async def _verify(self, step: policy.VerifyAdapter, view: AdapterView) -> None:
         self._note(step.adapter)
-        verdict = Verdict(view.engine, view.base, step.golden, tries=step.tries)
+        verdict = AdapterVerdict(view.engine, view.base, step.golden, tries=step.tries)
         try:
             verdict = replace(verdict, results=await self._ask(step))
         except EngineError as failed:
@@ -111,7 +111,7 @@ class AdapterKeeper:
             self._memory = policy.after_verification(self._memory, step.adapter, verdict)
         self._ends.write(self._memory.ends)
 
-    async def _ask(self, step: policy.Verify) -> tuple[GoldenResult, ...]:
+    async def _ask(self, step: policy.VerifyAdapter) -> tuple[GoldenResult, ...]:
         """Ask the golden prompts of an adapter by its internal name; one token where there are none."""
         weights = self._config.weights.model_copy(update={"served_name": step.adapter.internal_name})
         subject = EngineUnderTest(weights=weights, context_length=self._config.context_length, stage_digests=())

@@ -89,7 +89,7 @@ async def test_a_request_is_answered_by_what_its_name_means_and_the_answer_says_
     ],
 )
 async def test_what_cannot_be_answered_as_asked_is_refused_uncomputed(
-    model: str, expected: str, status: int, code: str
+    *, model: str, expected: str, status: int, code: str
 ) -> None:
     world = await World().start()
     start, end = await world.ask({"model": model}, **({"x_llama_adapter": expected} if expected else {}))

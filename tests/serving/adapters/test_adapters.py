@@ -20,7 +20,7 @@ from llama_serving.config import names
 from llama_serving.config.cell import AdapterLimits
 from llama_serving.config.desired import DesiredState, WantedAdapter
 from testbed.models.adapters import answer
-from tests.serving.adapter_files import TENSORS, stage, staged, wanted
+from tests.serving.adapters.files import TENSORS, stage, staged, wanted
 from tests.serving.cells import Cell, cell_config, running_cell, weights
 from tests.serving.pods import eventually
 
