@@ -199,15 +199,13 @@ def test_adapters_that_do_not_load_are_refused_with_a_sentence_and_nobody_else_n
 
     tensors = load_file(adapters.folder("group") / TENSORS)
     pid = adapters.cell.engine_state()["pid"]
-    said = {
-        "narrow": lambda: {
-            name: tensor[:, :-1] if "down_proj.lora_A" in name else tensor for name, tensor in tensors.items()
-        },
-        "wide": lambda: {name: _wide(name, tensor) for name, tensor in tensors.items()},
+    said: dict[str, dict[str, Any]] = {
+        "narrow": {name: it[:, :-1] if "down_proj.lora_A" in name else it for name, it in tensors.items()},
+        "wide": {name: _wide(name, it) for name, it in tensors.items()},
     }
-    sentences = {"narrow": "this model needs [rank, 512]", "wide": "has rank 16, and the engine has room for rank 8"}
-    for name, change in said.items():
-        adapters.want(variant(adapters.folder("group"), tmp_path / name, change()), name=name)
+    sentences = {"narrow": "this model needs [rank, 512]", "wide": "has rank 16, and the engine takes ranks up to 8"}
+    for name, changed_tensors in said.items():
+        adapters.want(variant(adapters.folder("group"), tmp_path / name, changed_tensors), name=name)
         adapters.becomes(**{name: "refused"})
         assert sentences[name] in adapters.message(name)
         assert refused(adapters.cell, name) == (409, names.CODE_ADAPTER_ABSENT)

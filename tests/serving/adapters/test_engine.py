@@ -154,3 +154,17 @@ def test_an_adapter_is_forgotten(engine: Engine) -> None:
         [report] = engine.llm.collective_rpc("unload_adapter", kwargs={"number": number})
         assert "error" not in report
     assert number not in engine.loaded()
+
+
+def test_a_stage_may_have_none_of_an_adapters_layers(engine: Engine) -> None:
+    from safetensors.torch import save_file
+
+    adapter = EngineAdapter(name="elsewhere", digest="sha256:" + "8" * 64, id="elsewhere")
+    folder = engine.folder / "elsewhere"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_bytes((engine.folder / "group/adapter_config.json").read_bytes())
+    save_file({}, folder / "adapter_model.safetensors")
+    create_link(engine.folder / "links", digest=adapter.digest, folder=folder)
+    assert engine.load(adapter) == ""
+    base, text = engine.ask([None, adapter])
+    assert text == base, "nothing is added here"

@@ -245,9 +245,9 @@ def _refusal(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) -> 
     """Say why an adapter whose files are ready is left out; None where it is not."""
     adapter, limits = item.adapter, view.limits
     if limits is None:
-        return "this group was started without room for adapters"
+        return "this group was started without capacity for adapters"
     if item.rank > limits.max_rank:
-        return f"its rank is {item.rank}, and the engine has room for rank {limits.max_rank}"
+        return f"its rank is {item.rank}, and the engine takes ranks up to {limits.max_rank}"
     if memory.ends.get(adapter.key, 0) >= ENDS:
         return f"the engine ended {'twice' if ENDS == 2 else f'{ENDS} times'} while loading {adapter.name}"
     refusal = memory.refusals.get(adapter.key)
@@ -300,7 +300,7 @@ def _progress(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) ->
 def _loading(item: DesiredAdapter, view: AdapterView) -> str:
     if _has_room(item, view):
         return "its files are ready on all stages"
-    return f"it waits for room: {len(view.loaded)} of {view.capacity - 1} adapters are loaded"
+    return f"it waits for capacity: {len(view.loaded)} of {view.capacity - 1} adapters are loaded"
 
 
 def after_load(memory: AdapterMemory, adapter: EngineAdapter, *, engine: int, error: str) -> AdapterMemory:
@@ -325,14 +325,13 @@ def after_end(memory: AdapterMemory, adapter: EngineAdapter) -> AdapterMemory:
 
 
 def pruned(memory: AdapterMemory, view: AdapterView) -> AdapterMemory:
-    """Forget what is known of adapters that are neither desired nor loaded."""
+    """Forget what is known of adapters that are neither desired nor loaded; a refusal, when its files come anew."""
     kept = {item.adapter.key for item in view.desired} | {loaded.adapter.key for loaded in view.loaded}
-    if all(key in kept for known in (memory.verdicts, memory.refusals, memory.ends) for key in known):
-        return memory
+    anew = {item.adapter.key for item in view.desired if item.fault is not None}
     return replace(
         memory,
         verdicts={key: value for key, value in memory.verdicts.items() if key in kept},
-        refusals={key: value for key, value in memory.refusals.items() if key in kept},
+        refusals={key: value for key, value in memory.refusals.items() if key in kept - anew},
         ends={key: value for key, value in memory.ends.items() if key in kept},
     )
 

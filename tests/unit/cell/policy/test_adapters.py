@@ -131,7 +131,7 @@ class World:
                 assert item.key not in {loaded.adapter.key for loaded in view.loaded}
                 assert item.key not in self.memory.refusals or self.memory.refusals[item.key].engine != self.engine
                 error = await self.replica.load(item)
-                assert "room" not in error
+                assert "as many as it can" not in error
                 self.memory = policy.after_load(self.memory, item, engine=self.engine, error=error)
             case VerifyAdapter(item, golden, tries):
                 self.verify(item, golden, tries)
@@ -251,8 +251,8 @@ def test_an_adapter_that_ends_the_engine_twice_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("limits", "rank", "message"),
     [
-        (None, 8, "this group was started without room for adapters"),
-        (LIMITS, 32, "its rank is 32, and the engine has room for rank 16"),
+        (None, 8, "this group was started without capacity for adapters"),
+        (LIMITS, 32, "its rank is 32, and the engine takes ranks up to 16"),
     ],
 )
 def test_what_the_engine_has_no_room_for_is_refused_unloaded(
@@ -267,7 +267,7 @@ def test_what_the_engine_has_no_room_for_is_refused_unloaded(
 def test_more_adapters_than_room_wait_and_say_so() -> None:
     world = settled(World(desired=wanted(*(adapter(name) for name in "abcd"))))
     assert world.outcomes() == {"a": "ready", "b": "ready", "c": "ready", "d": "loading"}
-    assert progress(world.view(), world.memory)[3].message == "it waits for room: 3 of 3 adapters are loaded"
+    assert progress(world.view(), world.memory)[3].message == "it waits for capacity: 3 of 3 adapters are loaded"
 
 
 def test_the_worst_stage_says_what_keeps_an_adapter_from_being_loaded() -> None:

@@ -38,7 +38,7 @@ class AdapterGate:
         name, headers = _model(body.content), dict(scope["headers"])
         choice = self._adapters.choose(
             name,
-            expected=headers.get(names.HEADER_ADAPTER.encode(), b"").decode("latin-1"),
+            expected=headers.get(names.HEADER_ADAPTER.encode(), b"").decode("utf-8", "replace"),
             verifying=self._is_supervisor(headers.get(_AUTHORIZATION, b"")),
         )
         if choice.meaning in (Meaning.ABSENT, Meaning.UNKNOWN):

@@ -137,7 +137,7 @@ class Adapters:
             if adapter.internal_name in self._held:
                 return ""
             if len(self._held) >= self._capacity:
-                return f"the engine has room for {self._capacity} adapters and holds as many"
+                return f"the engine holds {len(self._held)} adapters, as many as it can"
             error = self._fault(await self._engine.load_adapter(adapter), adapter)
             if error:
                 await self._engine.unload_adapter(adapter)

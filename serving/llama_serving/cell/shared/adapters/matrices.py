@@ -51,7 +51,7 @@ def _check_ranks(ranks: Mapping[tuple[str, str], Mapping[str, int]], most: int) 
             raise MatricesError(f"the two matrices of {module} in layer {layer} do not belong together: ranks {found}")
         if found["A"] > most:
             raise MatricesError(
-                f"{module} in layer {layer} has rank {found['A']}, and the engine has room for rank {most}"
+                f"{module} in layer {layer} has rank {found['A']}, and the engine takes ranks up to {most}"
             )
 
 

@@ -6,8 +6,9 @@ taken back when the engine has answered. So an engine that ends by it is counted
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from llama_serving.cell.policy import adapters as policy
 from llama_serving.cell.policy.adapters import AdapterMemory, AdapterVerdict, AdapterView, DesiredAdapter
@@ -25,14 +26,27 @@ from llama_serving.config.state import AdapterProgress
 
 logger = logging.getLogger(__name__)
 
+_LOOK: Final = 0.5  # seconds
+_ALIVE: Final = 6  # looks after which an engine that is still there did not end
+_SILENT: Final = 60  # looks after which a replica that does not answer did
+
 
 class AdapterKeeper:
     """The leader's knowledge of its engine's adapters."""
 
-    def __init__(self, config: CellConfig, *, api: AdapterApi, engine: EngineApi, ends: EndsFile | None = None) -> None:
+    def __init__(
+        self,
+        config: CellConfig,
+        *,
+        api: AdapterApi,
+        engine: EngineApi,
+        ends: EndsFile | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._config = config
         self._api = api
         self._engine = engine
+        self._sleep = sleep
         self._ends = EndsFile() if ends is None else ends
         self._memory = AdapterMemory(ends=self._ends.read())
         self._view: AdapterView | None = None
@@ -121,11 +135,19 @@ class AdapterKeeper:
         return await golden_results(self._api.ask, subject, step.golden)
 
     async def _raise_ended(self, adapter: EngineAdapter, engine: int) -> None:
-        """Count an engine that is gone, and raise; one that merely did not answer has state."""
-        now = await self._engine.state()
-        if now is None or now.pid != engine:
-            self._memory = policy.after_end(self._memory, adapter)
-            raise EngineError(f"the engine ended while it loaded or tried adapter {adapter.name}")
+        """Count an engine that is gone, and raise; one that merely did not answer stays.
+
+        A replica notices within a second that its engine core ended, and ends.
+        """
+        for look in range(_SILENT):
+            now = await self._engine.state()
+            if now is not None and now.pid == engine and look >= _ALIVE:
+                return
+            if now is not None and now.pid != engine:
+                break
+            await self._sleep(_LOOK)
+        self._memory = policy.after_end(self._memory, adapter)
+        raise EngineError(f"the engine ended while it loaded or tried adapter {adapter.name}")
 
     def _note(self, adapter: EngineAdapter) -> None:
         """Note the adapter as one that ends its engine, should this process not live to see it."""

@@ -46,7 +46,7 @@ def test_an_adapter_that_fits_is_accepted_and_a_stage_may_have_none_of_it(
         ({f"{Q}.lora_A.weight": [8, 128]}, "has the shape [8, 128], and this model needs [rank, 256]"),
         ({f"{DOWN}.lora_B.weight": [512, 4]}, "has the shape [512, 4], and this model needs [256, rank]"),
         ({f"{Q}.lora_B.weight": [256, 4]}, "do not belong together"),
-        ({f"{Q}.lora_A.weight": [16, 256], f"{Q}.lora_B.weight": [256, 16]}, "room for rank 8"),
+        ({f"{Q}.lora_A.weight": [16, 256], f"{Q}.lora_B.weight": [256, 16]}, "takes ranks up to 8"),
         ({"base_model.model.lm_head.lora_A.weight": [8, 256]}, "lm_head.lora_A.weight has no place in this model"),
         ({"base_model.model.model.layers.4.mlp.up_proj.lora_A.weight": [8, 256]}, "has no place in this model"),
     ],

@@ -46,8 +46,10 @@ class Api:
     engine: FakeEngine
     deadly: set[str] = field(default_factory=set)  # names that end the engine when they are loaded
     mute: set[str] = field(default_factory=set)  # names that answer something else
+    silent: set[str] = field(default_factory=set)  # names whose load is not answered, by an engine that lives on
     calls: list[str] = field(default_factory=list)
     pid: int = 7
+    ending: bool = False
     adapters: Adapters = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,9 +76,10 @@ class Api:
     async def load(self, adapter: EngineAdapter) -> str:
         self.calls.append(f"load {adapter.name}")
         if adapter.name in self.deadly:
-            self.pid += 1
-            self.start()
-            raise EngineError("the replica did not answer")
+            self.ending = True  # its replica still answers
+            raise EngineError("the replica refused /llama/adapters/load with status 500")
+        if adapter.name in self.silent:
+            raise EngineError("the replica did not answer /llama/adapters/load")
         error = await self.adapters.load(adapter)
         self.publish()
         return error
@@ -103,7 +106,16 @@ class World:
 
     def start(self) -> None:
         """The container's supervisor, again."""
-        self.keeper = AdapterKeeper(config(adapters=LIMITS), api=self.api, engine=self.api.engine, ends=self.ends)
+        self.keeper = AdapterKeeper(
+            config(adapters=LIMITS), api=self.api, engine=self.api.engine, ends=self.ends, sleep=self.waits
+        )
+
+    async def waits(self, _: float) -> None:
+        """Let time pass: an engine that has ended is replaced by then."""
+        if self.api.ending:
+            self.api.ending = False
+            self.api.pid += 1
+            self.api.start()
 
     def stages(self) -> dict[int, StageView]:
         said = [
@@ -188,5 +200,18 @@ async def test_an_adapter_that_ended_the_engine_twice_is_left_out_even_if_the_co
 async def test_a_group_without_room_refuses_and_does_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, "a")
     world.keeper = AdapterKeeper(config(), api=world.api, engine=world.api.engine, ends=world.ends)
-    assert await world.looks() == {"a": ("refused", "this group was started without room for adapters")}
+    assert await world.looks() == {"a": ("refused", "this group was started without capacity for adapters")}
     assert world.api.calls == []
+
+
+async def test_a_load_without_an_answer_of_an_engine_that_lives_on_is_that_adapters_refusal(tmp_path: Path) -> None:
+    world = World(tmp_path, "a", "b")
+    world.api.silent.add("a")
+    found = await world.looks()
+    assert found == {"a": ("refused", "the replica did not answer /llama/adapters/load"), "b": ("ready", "")}
+    assert world.ends.read() == {}
+    world.api.silent.clear()
+    world.ready.discard(wanted("a").adapter.digest)
+    await world.looks(2)
+    world.ready.add(wanted("a").adapter.digest)
+    assert await world.looks() == {"a": ("ready", ""), "b": ("ready", "")}, "its files came anew"
