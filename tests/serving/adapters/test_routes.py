@@ -1,6 +1,7 @@
 """The routes by which a supervisor tells its replica about adapters: with the group's token, and in bounds."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,7 @@ class World:
         self.app = FastAPI()
         add_routes(self.app, self.adapters, GroupToken(self.token))
 
-    async def send(
-        self, method: str, route: str, body: bytes, *, headers: dict[str, str] | None = None
-    ) -> "httpx.Response":
+    async def send(self, method: str, route: str, body: bytes, *, headers: dict[str, str] | None = None) -> Any:
         transport = httpx.ASGITransport(app=self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
             return await client.request(method, route, content=body, headers=RIGHT if headers is None else headers)
