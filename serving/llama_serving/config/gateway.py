@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from llama_serving.config.cell import Frozen
 
@@ -59,38 +59,6 @@ class GatewayConfig(Frozen):
 _LATER: Final = frozenset({"served_name", "cors_origins"})
 
 
-#: Bytes of a ServedModels that a gateway reads, and of an annotation with adapters.
-LONGEST_MODELS: Final = 512 << 10
-LONGEST_ADAPTERS_ANNOTATION: Final = 64 << 10
-#: Adapters that a gateway knows at a time.
-MOST_ADAPTERS: Final = 1000
-
-
-class ServedAdapter(Frozen):
-    """A LoRA adapter that the spec names, whether or not a group has it now."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str = Field(min_length=1, max_length=253, description="its name in the OpenAI API")
-    parent: str = Field(max_length=253, description="name in the OpenAI API of the base that it is for")
-    served: bool = Field(default=False, description="some group has answered with it")
-    refused: str = Field(
-        default="", max_length=2048, description="why none can answer with it, as a clause; empty: none has refused it"
-    )
-
-
-class ServedModels(Frozen):
-    """What a gateway finds beside its config: the names that exist, also while no group does.
-
-    Without this file a gateway knows no names, and every name goes to an engine. A newer operator may say more.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    adapters: tuple[ServedAdapter, ...] = Field(default=(), max_length=MOST_ADAPTERS)
-    max_model_len: int | None = Field(default=None, ge=1, description="tokens of prompt and answer; None: not known")
-
-
 #: Upper bounds in seconds of the histogram of times to the first byte; a last class has the rest.
 FIRST_BYTE_BOUNDS = (
     0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0,
@@ -118,16 +86,6 @@ class WorkCount(Frozen):
     seconds: float = Field(default=0.0, description="time that they held a slot of a group, added up")
 
 
-class AdapterLoad(Frozen):
-    """Requests for one LoRA adapter; a placement decides by it which groups hold the adapter."""
-
-    waiting: int = 0
-    in_flight: int = 0
-    arrived: int = Field(default=0, description="so far, each once")
-    oldest_wait: float = Field(default=0.0, description="seconds; 0 when none waits")
-    idle: float = Field(default=0.0, ge=0, description="seconds since one last arrived or ended; 0 while any is here")
-
-
 class GroupLoad(Frozen):
     """One group as this gateway sees it."""
 
@@ -137,9 +95,6 @@ class GroupLoad(Frozen):
     ready: bool
     ejected: bool
     in_flight: int
-    adapters: dict[str, int] = Field(
-        default_factory=dict, description="of those in flight, how many are for each adapter, by its name"
-    )
 
 
 class GatewayLoad(Frozen):
@@ -172,14 +127,3 @@ class GatewayLoad(Frozen):
         default=WorkCount(),
         description="all requests so far answered completely; answer_tokens: what they got",
     )
-    adapters: dict[str, AdapterLoad] = Field(
-        default_factory=dict, description="by name in the OpenAI API; only of adapters that were asked for"
-    )
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the load as it is sent: every field, but those of adapters only where there are any.
-
-        An older operator refuses a field that it does not know.
-        """
-        groups = [group.model_dump(exclude=set() if group.adapters else {"adapters"}) for group in self.groups]
-        return {**self.model_dump(exclude=set() if self.adapters else {"adapters"}), "groups": groups}

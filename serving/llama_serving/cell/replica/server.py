@@ -151,7 +151,6 @@ class CellServer(LLMServer):  # type: ignore[misc]
             stages=self._swap.ranks,
             timings=self._timings,
             adapters=() if self._adapters is None else self._adapters.loaded,
-            adapters_known=self._adapters is not None and self._adapters.known,
         )
 
     async def _ping_for_ever(self) -> None:

@@ -43,4 +43,3 @@ class ReplicaState(Frozen):
     stages: tuple[RankReport, ...] = ()
     timings: dict[str, float] = Field(default_factory=dict, description="seconds of the steps of the replica's start")
     adapters: tuple[LoadedAdapter, ...] = Field(default=(), description="LoRA adapters that all ranks hold")
-    adapters_known: bool = Field(default=False, description="the replica was told which names mean adapters")

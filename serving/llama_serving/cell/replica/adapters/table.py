@@ -72,11 +72,6 @@ class Adapters:
         self._lock = asyncio.Lock()
 
     @property
-    def known(self) -> bool:
-        """Whether it was told which names mean adapters."""
-        return self._table is not None
-
-    @property
     def loaded(self) -> tuple[LoadedAdapter, ...]:
         """What all ranks hold."""
         served = {adapter.key for adapter in self.served.values()}

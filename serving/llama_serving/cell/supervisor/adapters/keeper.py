@@ -50,6 +50,7 @@ class AdapterKeeper:
         self._ends = EndsFile() if ends is None else ends
         self._memory = AdapterMemory(ends=self._ends.read())
         self._view: AdapterView | None = None
+        self._act = False  # whether steps are allowed now
         self._task: asyncio.Task[None] | None = None
 
     def needs_stages(self, desired: DesiredState | None) -> bool:
@@ -65,17 +66,16 @@ class AdapterKeeper:
     def see(
         self, desired: DesiredState | None, replica: ReplicaState | None, stages: Mapping[int, StageView], *, act: bool
     ) -> None:
-        """Look at the engine; where ``act`` allows and nothing is under way, begin the next step."""
+        """Look at the engine; where ``act`` allows and nothing is under way, begin with the next step."""
         if self._task is not None and self._task.done():
             self._task.result()  # what a replica does not answer is expected; what is raised is a bug
         if not self._concerned(desired):
             return
         self._view = _view(self._config, _wanted(desired), replica=replica, stages=stages)
         self._memory = policy.pruned(self._memory, self._view) if replica is not None else self._memory
-        if act and replica is not None and replica.weights is not None and (self._task is None or self._task.done()):
-            step = policy.next_step(self._view, self._memory) if self._config.adapters is not None else None
-            if step is not None:
-                self._task = asyncio.create_task(self._do(step, self._view))
+        self._act = act and self._config.adapters is not None and replica is not None and replica.weights is not None
+        if self._act and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._work())
 
     def progress(self) -> tuple[AdapterProgress, ...]:
         """Return how far the group is with each desired adapter."""
@@ -87,20 +87,35 @@ class AdapterKeeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _do(self, step: policy.AdapterStep, view: AdapterView) -> None:
+    async def _work(self) -> None:
+        """Do step after step, each after another look at the engine, until there is none."""
+        while self._act and self._view is not None:
+            view = self._view
+            step = policy.next_step(view, self._memory)
+            if step is None or not await self._do(step, view):
+                return
+            now = await self._engine.state()
+            if now is None or now.pid != view.engine or now.weights is None or base_key(now.weights) != view.base:
+                return
+            self._view = replace(self._view, loaded=now.adapters)
+
+    async def _do(self, step: policy.AdapterStep, view: AdapterView) -> bool:
+        """Do one step; return whether it is done, or else has to wait for another look."""
         try:
             match step:
                 case policy.TellNames(table):
                     await self._api.tell(table)
                     self._memory = replace(self._memory, told=(view.engine, table))
                 case policy.UnloadAdapter(adapter):
-                    await self._api.unload(adapter)
+                    return not await self._api.unload(adapter)
                 case policy.LoadAdapter(adapter):
                     await self._load(adapter, view)
                 case policy.VerifyAdapter():
                     await self._verify(step, view)
         except EngineError as error:
             logger.warning("%s", error)
+            return False
+        return True
 
     async def _load(self, adapter: EngineAdapter, view: AdapterView) -> None:
         self._note(adapter)

@@ -169,7 +169,8 @@ async def test_another_engine_gets_all_adapters_anew(tmp_path: Path) -> None:
     await world.looks()
     world.api.pid += 1
     world.api.start()
-    assert (await world.looks(1))["a"][0] != "ready"
+    world.keeper.see(world.desired, world.state, world.stages(), act=False)
+    assert world.keeper.progress()[0].outcome == "loading"
     assert await world.looks() == {"a": ("ready", "")}
 
 
