@@ -29,7 +29,7 @@ def routes() -> Any:
     paths = [BaseModelPath(name="llama", model_path="/m")]
     models = object.__new__(OpenAIServingModels)
     models.base_model_paths = paths
-    models.registry = OpenAIModelRegistry(SimpleNamespace(max_model_len=512), paths)  # type: ignore[arg-type]
+    models.registry = OpenAIModelRegistry(SimpleNamespace(max_model_len=512), paths)
     install(models, served=lambda: {"a": NEW})
     serving = object.__new__(Serving)
     serving.models = models
