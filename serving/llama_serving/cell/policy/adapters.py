@@ -132,7 +132,7 @@ class LoadAdapter:
 
 @dataclass(frozen=True)
 class VerifyAdapter:
-    """Ask its golden prompts; ``tries`` is the how manieth time."""
+    """Ask its golden prompts; ``tries`` counts the times, this one included."""
 
     adapter: EngineAdapter
     golden: tuple[GoldenPrompt, ...]
