@@ -20,6 +20,7 @@ def stock_kernels() -> Iterator[None]:
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
     kept = PunicaWrapperCPU._apply_shrink
+    PunicaWrapperCPU._apply_shrink = getattr(kept, "stock", kept)
     yield
     PunicaWrapperCPU._apply_shrink = kept
 

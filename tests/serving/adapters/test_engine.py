@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llama_serving.cell.entrypoints import WORKER_EXTENSION_CLASS
+from llama_serving.cell.entrypoints import CPU_WORKER_CLASS, WORKER_EXTENSION_CLASS
 from llama_serving.cell.shared.adapters.engine_adapter import EngineAdapter
 from llama_serving.cell.shared.adapters.room import adapter_kwargs
 from llama_serving.cell.shared.verified_links import create_link
@@ -49,6 +49,7 @@ class Engine:
             enforce_eager=True,
             kv_cache_memory_bytes=64 << 20,
             enable_prefix_caching=True,
+            worker_cls=CPU_WORKER_CLASS,
             worker_extension_cls=WORKER_EXTENSION_CLASS,
             **adapter_kwargs(LIMITS),
         )
