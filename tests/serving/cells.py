@@ -107,12 +107,13 @@ class Cell:
                 "desired": desired.key
             }
 
-    def stages(self, *models: str, on: int | None = None) -> None:
-        """As the stagers: these models are ready on all stages, or on one of them."""
+    def stages(self, *models: str, on: int | None = None, adapters: tuple[StagedWeights, ...] = ()) -> None:
+        """As the stagers: these models are ready on all stages, or on one of them; of adapters what is said."""
         said = [StagedWeights(digest=weights(model).digest, id=model, outcome="ready") for model in models]
+        state = StagingState(weights=tuple(said), adapters=adapters)
         for stage in range(len(self.pods)) if on is None else (on,):
             path = control(self.folder, stage) / Path(names.STAGING_PATH).name
-            path.with_suffix(".new").write_text(StagingState(weights=tuple(said)).model_dump_json(), encoding="utf-8")
+            path.with_suffix(".new").write_text(state.model_dump_json(), encoding="utf-8")
             path.with_suffix(".new").replace(path)
 
     def weights_header(self) -> str:
@@ -162,8 +163,12 @@ def running_cell(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     shm_bytes: int = SHM_BYTES,
+    staged: Path | None = None,
 ) -> Iterator[Cell]:
-    """Start the two supervisors, with more in their ``environment``; everything is gone afterwards."""
+    """Start the two supervisors, with more in their ``environment``; everything is gone afterwards.
+
+    ``staged`` is what stagers brought, below ``names.WEIGHTS_MOUNT``.
+    """
     (folder / "cell.json").write_text(config.model_dump_json(), encoding="utf-8")
     (folder / "token").write_text(TOKEN, encoding="ascii")
     for stage in range(config.layout.pipeline):
@@ -177,6 +182,7 @@ def running_cell(
         for pod in pods:
             undo.callback(pod.destroy)
             binds = {"models": str(models), "pod": str(folder)}
+            binds |= {} if staged is None else {names.WEIGHTS_MOUNT: str(staged)}
             pod.make(
                 binds=binds, code=(ROOT, Path(sys.prefix), Path(sys.base_prefix)), hosts=hosts, shm_bytes=shm_bytes
             )

@@ -1,7 +1,8 @@
 """Sets up the namespaces of one test pod and holds them until its standard input is closed.
 
 Run by ``pods.py`` inside ``unshare --net --mount``: own ``/tmp`` and ``/dev/shm`` as the emptyDirs of a pod, own
-``/etc/hosts`` and ``/etc/resolv.conf``, the models and the pod's files under ``/mnt``. Folders of code that lie below
+``/etc/hosts`` and ``/etc/resolv.conf``, the models and the pod's files under ``/mnt``, or where a bind's name is an
+absolute path, there. Folders of code that lie below
 ``/tmp`` stay visible at their paths. Arguments: one JSON object.
 """
 
@@ -33,7 +34,7 @@ def main() -> None:
     mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", "/mnt")
     for name, source in plan["binds"].items():
         target = Path("/mnt") / name
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         mount("--bind", source, str(target))
     files = Path("/mnt/etc")
     files.mkdir()

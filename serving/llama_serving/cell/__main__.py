@@ -25,6 +25,7 @@ from llama_serving.cell.shared.engine_device import image_refusal
 from llama_serving.cell.shared.identity import ConfigError, Identity, read_identity
 from llama_serving.cell.shared.termination_log import add_termination_log, write_termination_log
 from llama_serving.cell.shared.weights_ref import LINKS, desired_weights
+from llama_serving.cell.supervisor.adapters.client import AdapterClient
 from llama_serving.cell.supervisor.clients import EngineClient, RayClient, StageClient
 from llama_serving.cell.supervisor.control_dir import ControlDir
 from llama_serving.cell.supervisor.engine_log import EngineLog
@@ -156,6 +157,7 @@ def _role(
             log=EngineLog(RAY_TEMP),
             devices=devices,
             watch=watch,
+            adapters=AdapterClient(session, host=me.ip, token=me.token),
         )
     return WorkerRole(me, ray=ray, cluster=cluster, stages=stages, weights=weights, control=control, devices=devices)
 

@@ -17,6 +17,10 @@ class StageWorker(CPUWorker):  # type: ignore[misc]
         """As stock, but regions of shared memory are named by the memory that they are in, and freed memory is kept."""
         keep_freed_memory()
         name_regions_by_memory()
+        if self.vllm_config.lora_config is not None:
+            from llama_serving.cpu.base_rows import leave_base_rows_alone  # imports what only adapters need
+
+            leave_base_rows_alone()
         super().init_device()
 
     def compile_or_warm_up_model(self) -> Any:

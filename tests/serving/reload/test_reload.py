@@ -54,5 +54,5 @@ def test_a_reload_is_a_fresh_load_bit_for_bit(models: Path) -> None:
         said, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors[-3000:]
         found = json.loads(said.splitlines()[-1])
-        assert len(found) == 5
+        assert len(found) == 8
         assert found == {case: [] for case in found}

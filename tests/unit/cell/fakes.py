@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_serving.cell.policy.leader import AppView
 from llama_serving.cell.policy.state_machine import NO_RAY, CellFault, RayView
+from llama_serving.cell.shared.adapters.engine_adapter import AdapterTable, EngineAdapter
 from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.supervisor.ports import StageUnreachableError
 from llama_serving.cell.supervisor.verification import EngineError
@@ -232,3 +233,19 @@ def answer(body: Mapping[str, Any], says: str) -> Mapping[str, Any]:
     logprobs: list[dict[str, dict[str, float]] | None] = [None, {"7": {"logprob": -2.0}}, {"8": {"logprob": -2.0}}]
     said = {"text": says, "token_ids": [1, 2, 3], "prompt_logprobs": logprobs}
     return {"choices": [{"index": index, **said} for index in range(len(prompts))]}
+
+
+class FakeAdapters:
+    """The replica's routes for adapters, which nobody asks for in a group without any."""
+
+    async def tell(self, table: AdapterTable) -> None:
+        raise AssertionError(table)
+
+    async def load(self, adapter: EngineAdapter) -> str:
+        raise AssertionError(adapter)
+
+    async def unload(self, adapter: EngineAdapter) -> str:
+        raise AssertionError(adapter)
+
+    async def ask(self, route: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise AssertionError((route, body))

@@ -10,6 +10,7 @@ from llama_serving.cell.supervisor.loop import Supervisor
 from llama_serving.cell.supervisor.worker import WorkerRole
 from llama_serving.config.state import CellState
 from tests.unit.cell.fakes import (
+    FakeAdapters,
     FakeClock,
     FakeCluster,
     FakeControl,
@@ -60,6 +61,7 @@ class Leader:
             log=self.log,
             devices=self.devices,
             watch=self.watch,
+            adapters=FakeAdapters(),
             read_assets=lambda path: self.assets.get(path, {}),
         )
         self.role = role

@@ -31,6 +31,7 @@ from llama_serving.cell.rank.reload_plan import IncompleteError, Piece, plan_rel
 
 _UNUSED: Final = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
 _PLAIN: Final = (UnquantizedLinearMethod, UnquantizedEmbeddingMethod)
+_WRAPPED: Final = ".base_layer."  # in the name of a parameter whose layer vLLM wrapped for LoRA adapters
 
 
 def reload_weights(worker: Any, path: str) -> int:
@@ -57,7 +58,7 @@ def is_plain(model: torch.nn.Module, config: Any) -> bool:
     methods = (getattr(module, "quant_method", None) for module in model.modules())
     quantized = any(isinstance(method, QuantizeMethodBase) and not isinstance(method, _PLAIN) for method in methods)
     known = hasattr(getattr(model, "model", None), "hf_to_vllm_mapper")  # says which tensors are fused
-    return known and config.quant_config is None and config.lora_config is None and not quantized
+    return known and config.quant_config is None and not quantized
 
 
 class ModelReload:
@@ -65,6 +66,7 @@ class ModelReload:
 
     def __init__(self, model: torch.nn.Module, files: CheckpointFiles) -> None:
         self._model = model
+        self._wrapped = {name.replace(_WRAPPED, "."): name for name, _ in model.named_parameters()}
         self._files = files
         self._buffer = torch.empty(0, dtype=torch.uint8)
 
@@ -73,7 +75,7 @@ class ModelReload:
         todo = self._plan()
         for parameter, pieces in todo.items():
             try:
-                self._fill(parameter, pieces)
+                self._fill(self._wrapped[parameter], pieces)
             except (AssertionError, RuntimeError, ValueError) as error:
                 shapes = ", ".join(f"{piece.name} {list(self._files.tensor(piece.name).shape)}" for piece in pieces)
                 raise ValueError(f"{shapes} does not fit into {parameter}: {error}") from error
@@ -86,7 +88,7 @@ class ModelReload:
         self._check_shared(shared)
         return plan_reload(
             self._files.names,
-            parameters=dict(self._model.named_parameters()),
+            parameters=list(self._wrapped),
             stacked=self._model.model.hf_to_vllm_mapper.orig_to_new_stacked,
             is_elsewhere=lambda name: (
                 name in shared or name.endswith(_UNUSED) or is_pp_missing_parameter(name, self._model)

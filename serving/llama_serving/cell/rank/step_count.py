@@ -13,7 +13,9 @@ from llama_serving.cell.shared.heartbeat import HeartbeatWriter
 
 STEP: Final = "execute_model"
 RELOAD: Final = "reload_rank"
-CALLS: Final = (STEP, "sample_tokens", RELOAD)
+LOAD_ADAPTER: Final = "load_adapter"
+CALLS: Final = (STEP, "sample_tokens", RELOAD, LOAD_ADAPTER)
+_LOADS: Final = (RELOAD, LOAD_ADAPTER)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +35,6 @@ def _counted(method: Callable[P, R], heartbeat: HeartbeatWriter, call: str) -> C
         try:
             return method(*arguments, **options)
         finally:
-            heartbeat.end(call, is_measured=call != RELOAD)
+            heartbeat.end(call, is_measured=call not in _LOADS)
 
     return counted

@@ -43,6 +43,26 @@ class WorkerExtension:
             return self._report(error=f"{type(error).__name__}: {error}"[:600])
         return self._report(digest=digest, bytes=read)
 
+    def load_adapter(self, *, name: str, number: int, path: str, digest: str) -> dict[str, Any]:
+        """Load a LoRA adapter. Never raises, for the same reason."""
+        from llama_serving.cell.rank import adapters  # imports vLLM
+
+        try:
+            adapters.load_adapter(self, name=name, number=number, path=path, digest=digest)
+        except Exception as error:
+            return self._report(error=f"{type(error).__name__}: {error}"[:600])
+        return self._report(digest=digest)
+
+    def unload_adapter(self, number: int) -> dict[str, Any]:
+        """Forget a LoRA adapter. Never raises, for the same reason."""
+        from llama_serving.cell.rank import adapters
+
+        try:
+            adapters.unload_adapter(self, number)
+        except Exception as error:
+            return self._report(error=f"{type(error).__name__}: {error}"[:600])
+        return self._report()
+
     def _load(self, path: str) -> int:
         from llama_serving.cell.rank.reload import reload_weights  # imports torch, which a supervisor does not have
 

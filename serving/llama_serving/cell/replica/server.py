@@ -19,6 +19,10 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middleware_to_built_app
 from ray.serve.llm import LLMConfig
 
+from llama_serving.cell.replica.adapters.gate import AdapterGate
+from llama_serving.cell.replica.adapters.models import install
+from llama_serving.cell.replica.adapters.routes import TOKEN_VARIABLE, GroupToken, add_routes
+from llama_serving.cell.replica.adapters.table import Adapters
 from llama_serving.cell.replica.compile_key import forget_path
 from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
@@ -32,6 +36,8 @@ from llama_serving.cell.replica.served_routes import unmount_others
 from llama_serving.cell.replica.structured.admission import check_structured_answers
 from llama_serving.cell.replica.tool_requests import prepare_tool_requests
 from llama_serving.cell.replica.weight_swap import WeightSwap
+from llama_serving.cell.shared.adapters.engine_adapter import EngineAdapter, base_key
+from llama_serving.cell.shared.adapters.room import capacity
 from llama_serving.cell.shared.config_errors import REFUSED, ConfigRefusedError, naming_refusals
 from llama_serving.cell.shared.engine_args import llm_config
 from llama_serving.cell.shared.last_deployed import read_last_deployed
@@ -71,11 +77,20 @@ class CellServer(LLMServer):  # type: ignore[misc]
         self._unswappable = unswappable_quantization(
             model.quantization, asked=_asked_quantization(self._config.engine_options)
         )
+        if self._config.adapters is not None:  # vLLM's own reload does not know the layers that it wrapped
+            self._unswappable = self._unswappable or model.quantization
         with preserved_handlers(logger):
             await super().__init__(_llm_options(self._config, weights, model=model, chat=chat))
         self._gate = RequestGate(weights.id, engine_died=self._engine_died)
+        engine = VllmEngine(self)
+        self._adapters = _adapters(self._config, engine, weights)
         self._swap = WeightSwap(
-            VllmEngine(self), weights, gate=self._gate, tensor=self._config.layout.tensor, clock=time.monotonic
+            engine,
+            weights,
+            gate=self._gate,
+            tensor=self._config.layout.tensor,
+            clock=time.monotonic,
+            before_opening=self._change_base,
         )
         self._engine_pid = _engine_pid()
         await self.collective_rpc("start_heartbeat")
@@ -103,6 +118,8 @@ class CellServer(LLMServer):  # type: ignore[misc]
         assert self.engine is not None
         app: FastAPI = await self.__serve_build_asgi_app__()
         unmount_others(app)
+        if self._adapters is not None:
+            self._add_adapters(app, self._adapters)
         prepare_tool_requests(app.state, self._tools)
         install(app.state, self.engine._engine_client)  # noqa: SLF001
         check_structured_answers(app.state)
@@ -110,6 +127,19 @@ class CellServer(LLMServer):  # type: ignore[misc]
         _add_middleware_to_built_app(app, ReplayMiddleware)  # the last one added is the first one asked
         app.get(names.ROUTE_STATE)(self.state)
         return app
+
+    def _add_adapters(self, app: FastAPI, adapters: Adapters) -> None:
+        """Let requests choose adapters behind the request gate, and the supervisor say which there are."""
+        assert self.engine is not None
+        token = GroupToken(Path(os.environ[TOKEN_VARIABLE]))
+        install(self.engine._oai_models, served=lambda: adapters.served)  # noqa: SLF001
+        _add_middleware_to_built_app(app, AdapterGate, adapters=adapters, is_supervisor=token.is_right)
+        add_routes(app, adapters, token)
+
+    def _change_base(self, weights: WeightsRef) -> None:
+        """Note other weights in the engine before the first request meets them."""
+        if self._adapters is not None:
+            self._adapters.change_base(base_key(weights))
 
     def _engine_died(self) -> bool:
         return self.engine is not None and bool(self.engine._engine_client.errored)  # noqa: SLF001
@@ -136,6 +166,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
             engine_seconds_ago=round(time.monotonic() - self._answered, 3),
             stages=self._swap.ranks,
             timings=self._timings,
+            adapters=() if self._adapters is None else self._adapters.loaded,
         )
 
     async def _ping_for_ever(self) -> None:
@@ -168,7 +199,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
 
 
 class VllmEngine:
-    """The engine as a weight swap sees it."""
+    """The engine as a weight swap and its adapters see it."""
 
     def __init__(self, server: CellServer) -> None:
         self._server = server
@@ -181,6 +212,20 @@ class VllmEngine:
         """Load on every rank at once."""
         return _reports(await self._server.collective_rpc("reload_rank", kwargs={"path": weights.path}))
 
+    async def load_adapter(self, adapter: EngineAdapter) -> Sequence[RankReport]:
+        """Load on every rank at once."""
+        about = {
+            "name": adapter.internal_name,
+            "number": adapter.number,
+            "path": adapter.path,
+            "digest": adapter.digest,
+        }
+        return _reports(await self._server.collective_rpc("load_adapter", kwargs=about))
+
+    async def unload_adapter(self, adapter: EngineAdapter) -> Sequence[RankReport]:
+        """Let every rank forget it."""
+        return _reports(await self._server.collective_rpc("unload_adapter", kwargs={"number": adapter.number}))
+
     async def reset_prefix_cache(self) -> None:
         """Drop keys and values of the old weights."""
         await self._server.reset_prefix_cache()
@@ -192,6 +237,18 @@ class VllmEngine:
 
 def _reports(answers: Sequence[dict[str, Any]]) -> tuple[RankReport, ...]:
     return tuple(RankReport(**answer) for answer in answers)
+
+
+def _adapters(config: CellConfig, engine: VllmEngine, weights: WeightsRef) -> Adapters | None:
+    if config.adapters is None:
+        return None
+    return Adapters(
+        engine,
+        base_name=config.weights.served_name,
+        base=base_key(weights),
+        capacity=capacity(config.adapters),
+        tensor=config.layout.tensor,
+    )
 
 
 def _engine_pid() -> int | None:

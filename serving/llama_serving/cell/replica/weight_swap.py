@@ -44,7 +44,14 @@ class WeightSwap:
     """The weights that an engine holds, and how it gets others."""
 
     def __init__(
-        self, engine: Engine, current: WeightsRef, *, gate: RequestGate, tensor: int, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        current: WeightsRef,
+        *,
+        gate: RequestGate,
+        tensor: int,
+        clock: Callable[[], float],
+        before_opening: Callable[[WeightsRef], None] = lambda _: None,
     ) -> None:
         self.current: WeightsRef | None = current
         self.target: WeightsRef | None = None
@@ -54,6 +61,7 @@ class WeightSwap:
         self._gate = gate
         self._tensor = tensor
         self._clock = clock
+        self._before_opening = before_opening  # called when other weights are in place, before requests meet them
         self._state: SwapState | None = None
         self._since = 0.0
         self._lock = asyncio.Lock()
@@ -72,6 +80,7 @@ class WeightSwap:
                 return
             if self.current is not None and _is_same(weights, self.current):
                 self.current = weights  # another name for the same weights
+                self._before_opening(weights)
                 self._gate.open(weights.id)
                 return
             await self._swap_to(weights)
@@ -115,6 +124,7 @@ class WeightSwap:
 
     def _complete(self, weights: WeightsRef) -> None:
         self.failures, self.current = 0, weights
+        self._before_opening(weights)
         state = self._end(weights, outcome="done")
         self._gate.open(weights.id)
         logger.info("%s", state.message)

@@ -13,6 +13,7 @@ from llama_serving.cell.entrypoints import (
     GPU_STAGE_MODULES,
     WORKER_EXTENSION_CLASS,
 )
+from llama_serving.cell.shared.adapters.room import adapter_kwargs
 from llama_serving.cell.shared.kv_cache import default_kv_cache_bytes
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.chat.facts import ChatFacts, choose_reasoning, choose_tools
@@ -56,6 +57,7 @@ def _fixed(config: CellConfig) -> dict[str, Any]:
         "tensor_parallel_size": config.layout.tensor,
         "trust_remote_code": False,
         "worker_extension_cls": WORKER_EXTENSION_CLASS,
+        **adapter_kwargs(config.adapters),
     }
 
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from llama_serving.cell.shared.adapters.engine_adapter import LoadedAdapter
 from llama_serving.config.cell import Frozen, WeightsRef
 from llama_serving.config.desired import SwapState
 
@@ -41,3 +42,4 @@ class ReplicaState(Frozen):
     engine_seconds_ago: float = Field(ge=0, description="seconds since the engine core last answered the replica")
     stages: tuple[RankReport, ...] = ()
     timings: dict[str, float] = Field(default_factory=dict, description="seconds of the steps of the replica's start")
+    adapters: tuple[LoadedAdapter, ...] = Field(default=(), description="LoRA adapters that all ranks hold")

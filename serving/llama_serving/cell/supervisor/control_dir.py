@@ -23,13 +23,17 @@ READY: Final = "ready"
 class ControlDir:
     """One stage's desired state and staging state, and the verified links by which its engine reaches weights."""
 
-    def __init__(self, me: Identity, *, folder: Path, links: Path) -> None:
+    def __init__(
+        self, me: Identity, *, folder: Path, links: Path, adapter_links: Path = Path(names.ADAPTER_LINKS)
+    ) -> None:
         self._me = me
         self._desired_path = folder / Path(names.DESIRED_PATH).name
         self._desired = MessageReader(self._desired_path, DesiredState).read()
         self._staging = MessageReader(folder / Path(names.STAGING_PATH).name, StagingState)
         self._links = links
         self._linked: set[str] = set()  # digests
+        self._adapter_links = adapter_links
+        self._linked_adapters: set[str] = set()  # digests
 
     def desired_state(self) -> DesiredState | None:
         """Return the last desired state; None where there was none."""
@@ -49,8 +53,10 @@ class ControlDir:
         staging = self._staging.read()
         if self._staging.version != before:
             self._linked.clear()  # the stager looked again, so the files may be other ones that are as good
+            self._linked_adapters.clear()
         if staging is not None:
             self._update_links(staging)
+            self._update_adapter_links(staging)
         return staging
 
     def _update_links(self, staging: StagingState) -> None:
@@ -63,13 +69,23 @@ class ControlDir:
             elif weights is not None and staged.digest not in self._linked:
                 self._link(weights)
 
+    def _update_adapter_links(self, staging: StagingState) -> None:
+        """Link the adapters of the desired state; one that left it may still answer the last of its requests."""
+        wanted = () if self._desired is None else self._desired.adapters
+        known = {item.adapter.digest for item in wanted}
+        for staged in staging.adapters:
+            digest = staged.digest
+            if staged.outcome != READY:
+                remove_link(self._adapter_links, digest=digest)
+                self._linked_adapters.discard(digest)
+            elif digest in known and digest not in self._linked_adapters:
+                folder = names.staged_adapter_path(digest, stage=self._me.stage, stages=self._me.stages)
+                if _linked(self._adapter_links, digest=digest, folder=folder):
+                    self._linked_adapters.add(digest)
+
     def _link(self, weights: WeightsRef) -> None:
         folder = stage_folder(weights, stage=self._me.stage, stages=self._me.stages)
-        try:
-            create_link(self._links, digest=weights.digest, folder=Path(folder))
-        except OSError as error:  # gone since the stager looked; it will look again
-            logger.warning("cannot link %s: %s", folder, error)
-        else:
+        if _linked(self._links, digest=weights.digest, folder=folder):
             self._linked.add(weights.digest)
 
     def _known_weights(self) -> dict[str, WeightsRef]:
@@ -77,3 +93,13 @@ class ControlDir:
         named = () if self._desired is None else (*(item.weights for item in self._desired.staged), self._desired.serve)
         every = (self._me.config.weights, *named, desired_weights(self._me.config, self._desired))
         return {weights.digest: weights for weights in every if is_staged(self._me.config, weights)}
+
+
+def _linked(links: Path, *, digest: str, folder: str) -> bool:
+    """Create a verified link; return whether it could be."""
+    try:
+        create_link(links, digest=digest, folder=Path(folder))
+    except OSError as error:  # gone since the stager looked; it will look again
+        logger.warning("cannot link %s: %s", folder, error)
+        return False
+    return True

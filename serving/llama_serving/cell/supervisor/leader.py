@@ -21,6 +21,8 @@ from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.shared.replica_state import ReplicaState
 from llama_serving.cell.shared.serve_config import serve_document
 from llama_serving.cell.shared.weights_ref import desired_weights, engine_weights, is_staged
+from llama_serving.cell.supervisor.adapters.client import AdapterApi
+from llama_serving.cell.supervisor.adapters.keeper import AdapterKeeper
 from llama_serving.cell.supervisor.measuring import measure_engine
 from llama_serving.cell.supervisor.model_assets import read_assets
 from llama_serving.cell.supervisor.peers import Peers
@@ -56,6 +58,7 @@ class LeaderRole:
         log: FailureLog,
         devices: Devices,
         watch: Watch,
+        adapters: AdapterApi,
         read_assets: Callable[[str], Mapping[str, str]] = read_assets,
     ) -> None:
         self._me = me
@@ -69,6 +72,7 @@ class LeaderRole:
         self._devices = devices
         self._watch = watch
         self._read_assets = read_assets
+        self._adapters = AdapterKeeper(me.config, api=adapters, engine=engine)
         self._memory = LeaderMemory()
         self._measuring: asyncio.Task[None] | None = None
 
@@ -77,14 +81,22 @@ class LeaderRole:
         if self._measuring is not None and self._measuring.done():
             self._measuring.result()  # an error is part of a measurement; what is raised is a bug
         config, answers = self._me.config, await self._ask(stopping=stopping)
-        if needs_peers(self._memory, answers, config=config):
+        adapters_need_stages = self._memory.answered and self._adapters.needs_stages(answers.desired)
+        if needs_peers(self._memory, answers, config=config) or adapters_need_stages:
             own = StageView(desired="" if answers.desired is None else answers.desired.key, staging=answers.staging)
             answers = replace(answers, peers=await self._peers.look(own))
         if needs_assets(self._memory, answers, config=config):
             path = engine_weights(config, desired_weights(config, answers.desired)).path
             answers = replace(answers, assets=await asyncio.to_thread(self._read_assets, path))
         self._memory, view = observe(self._memory, answers, config=config)
+        self._see_adapters(answers, view)
         return view
+
+    def _see_adapters(self, answers: Answers, view: leader.LeaderView) -> None:
+        """Let the engine get its adapters once its base is measured, beside what it serves."""
+        settled = view.engine is not None and not view.engine.swapping and view.desired.measured
+        act = view.answered and settled and not view.stopping
+        self._adapters.see(answers.desired, answers.replica, answers.peers, act=act)
 
     async def _ask(self, *, stopping: bool) -> Answers:
         ray, desired = self._ray.view(), self._control.desired_state()
@@ -190,13 +202,14 @@ class LeaderRole:
 
     def facts(self) -> Facts:
         """Return the engine's numbers."""
-        return leader_facts(self._memory)
+        return replace(leader_facts(self._memory), adapters=self._adapters.progress())
 
     async def stop(self) -> None:
         """End Ray and with it the engine."""
         if self._measuring is not None:
             self._measuring.cancel()
             await asyncio.gather(self._measuring, return_exceptions=True)
+        await self._adapters.stop()
         await self._ray.stop()
 
 

@@ -157,6 +157,7 @@ class Supervisor:
             staging=facts.staging if self._me.config.staged else None,
             swap=facts.swap,
             measurement=facts.measurement,
+            adapters=facts.adapters,
             cache_fault=self._cache.fault,
             tokens_per_second=facts.tokens_per_second,
             work_due=self._watch.work_due,

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from llama_serving.cell.policy.state_machine import Action, Decision, SupervisorMemory
 from llama_serving.config.desired import Measurement, StagingState, SwapState
+from llama_serving.config.state import AdapterProgress
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Facts:
     swap: SwapState | None = None
     measurement: Measurement | None = None
     tokens_per_second: float | None = None
+    adapters: tuple[AdapterProgress, ...] = ()
 
 
 class Role(Protocol):

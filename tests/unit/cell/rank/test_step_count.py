@@ -46,4 +46,4 @@ def test_calls_are_counted_with_their_arguments_and_answers(tmp_path: Path) -> N
 def test_the_extension_itself_has_what_it_counts() -> None:
     from llama_serving.cell.rank.worker_extension import WorkerExtension
 
-    assert [call for call in CALLS if hasattr(WorkerExtension, call)] == ["reload_rank"]
+    assert [call for call in CALLS if hasattr(WorkerExtension, call)] == ["reload_rank", "load_adapter"]

@@ -10,7 +10,8 @@ from llama_serving.cell.shared.weights_ref import LINKS, engine_weights, short_d
 from llama_serving.cell.supervisor.control_dir import ControlDir
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
-from llama_serving.config.desired import DesiredState, StagingState
+from llama_serving.config.desired import AdapterRef, DesiredState, StagedWeights, StagingState, WantedAdapter
+from llama_serving.config.weights import Manifest
 from tests.unit.cell.fakes import ready
 from tests.unit.cell.worlds import config, identity
 
@@ -34,7 +35,9 @@ class World:
     def start(self) -> ControlDir:
         """The container's supervisor, again."""
         me = identity(staged=True, weights=self.weights(A))
-        return ControlDir(me, folder=self.folder / "control", links=self.links)
+        return ControlDir(
+            me, folder=self.folder / "control", links=self.links, adapter_links=self.folder / "adapter-links"
+        )
 
     def says(self, state: StagingState) -> None:
         path = self.folder / "control" / Path(names.STAGING_PATH).name
@@ -131,3 +134,28 @@ def test_a_folder_that_is_gone_is_not_linked(world: World) -> None:
     world.says(ready(A))
     world.control.staging()
     assert not world.link(A).is_symlink()
+
+
+def test_an_adapter_is_linked_to_the_folder_of_this_stage_while_it_is_ready_and_desired(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "WEIGHTS_MOUNT", str(world.folder))
+    folder = Path(names.staged_adapter_path(B, stage=0, stages=2))
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"matrices")
+    link = world.folder / "adapter-links" / short_digest(B)
+    world.says(adapter_staged("ready"))
+    world.control.staging()
+    assert not link.exists(), "nobody desires it"
+    reference = AdapterRef(name="b", digest=B, id="b@1", rank=8)
+    adapter = WantedAdapter(adapter=reference, source="hf://x/b", manifest=Manifest(files=()))
+    world.control.store(DesiredState(serve=world.weights(A), adapters=(adapter,)))
+    world.control.staging()
+    assert (link.resolve(), verified_digest(link)) == (folder.resolve(), B)
+    world.says(adapter_staged("working"))
+    world.control.staging()
+    assert not link.is_symlink()
+
+
+def adapter_staged(outcome: str) -> StagingState:
+    return StagingState(adapters=(StagedWeights(digest=B, id="b@1", outcome=outcome),))

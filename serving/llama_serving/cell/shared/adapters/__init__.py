@@ -1,0 +1,1 @@
+"""LoRA adapters as supervisor, replica and ranks name them."""

@@ -1,0 +1,1 @@
+"""LoRA adapters in the leader's supervisor: loaded, verified, served."""
