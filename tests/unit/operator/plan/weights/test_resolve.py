@@ -181,6 +181,7 @@ def test_an_acceptance_reaches_the_status_before_its_job_goes() -> None:
     assert (status.digest, status.short_digest) == (MANIFEST.digest, MANIFEST.digest[7:19])
     assert (status.bytes, status.size, status.files) == (MANIFEST.bytes, "269MB", 2)
     assert (status.license, status.resolved_revision, status.manifest) == ("apache-2.0", "0e9e39f", f"{NAME}-manifest")
+    assert isinstance(status, LlamaWeightsStatus)
     assert status.facts is not None
     assert status.facts.model_dump() == FACTS.model_dump()
     settled = plan(*children, status=status)
