@@ -133,6 +133,7 @@ def adapter_objects(
     labels: dict[str, str] | None = None,
     spec: dict[str, Any] | None = None,
     refused: str = "",
+    word: str = "AdapterRefused",
     **facts: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A LlamaAdapter of this name, resolved, and the ConfigMap with its manifest, as the API server has them."""
@@ -144,7 +145,7 @@ def adapter_objects(
     }  # fmt: skip
     look = {"key": "k", "number": 1, "at": "2026-01-01T00:00:00Z", "refused": True} if refused else None
     status = LlamaAdapterStatus.model_validate(
-        {"ready": not refused, "reason": "AdapterRefused" if refused else "Accepted", "message": refused}
+        {"ready": not refused, "reason": word if refused else "Accepted", "message": refused}
         | ({"lastResolve": look} if refused else {"digest": manifest.digest, "facts": found})
     )
     meta = {"name": name, "namespace": namespace, "uid": f"uid-{name}", "labels": labels or {}}

@@ -11,6 +11,7 @@ from llama_operator.api import (
     LlamaDeploymentStatus,
     LlamaWeightsStatus,
     ResolveAttempt,
+    ResolvedStatus,
 )
 from llama_operator.api.crdgen.crd import llama_deployment_crd, llama_weights_crd
 from llama_operator.api.v1alpha1.status import RolloutStatus
@@ -65,7 +66,7 @@ def deployment_with(
     return deployment_status(state, decided, (), writes=writes)
 
 
-def weights_with(reason: str, *, settled: bool = False, refused: bool = False) -> LlamaWeightsStatus:
+def weights_with(reason: str, *, settled: bool = False, refused: bool = False) -> ResolvedStatus:
     """The status of weights that wait for this, are refused, or are resolved."""
     seen = WeightsSnapshot(
         key=Key("team", "w"), uid="u", generation=1, deleting=False, spec=None, spec_error="",
@@ -122,7 +123,7 @@ def _generations() -> Iterator[Case]:
     yield Case("deleted", _body(KIND, serving, deletionTimestamp="2026-01-01T00:00:00Z"), "Terminating")
 
 
-def _case(name: str, status: LlamaDeploymentStatus | LlamaWeightsStatus, expect: Verdict) -> Case:
+def _case(name: str, status: LlamaDeploymentStatus | ResolvedStatus, expect: Verdict) -> Case:
     kind = KIND if isinstance(status, LlamaDeploymentStatus) else WEIGHTS_KIND
     return Case(f"{kind} {name}", _body(kind, status.to_api()), expect)
 

@@ -107,3 +107,34 @@ async def test_without_adapters_nothing_of_them_is_written() -> None:
     assert files
     assert not any("adapter" in text for text in files)
     assert "AdaptersReady" not in {one.type for one in world.status.conditions}
+
+
+async def test_a_source_that_denies_an_adapter_is_said_of_the_adapter_and_not_of_the_weights() -> None:
+    world = world_with("sql")
+    make(world, "law", refused="GET https://hub was answered 401: name a Secret", word="WeightsDenied")
+    ask(world, "sql", "law")
+    await world.settle()
+    assert (world.status.reason, statuses(world)["law"].reason) == ("AdapterRefused", "WeightsDenied")
+    assert world.status.message.startswith("adapter law is left out: GET https://hub was answered 401")
+    assert world.status.groups_ready == "2/2"
+
+
+async def test_a_swap_of_the_base_keeps_the_adapters_that_fit() -> None:
+    world = world_with("sql")
+    await world.settle()
+    before = world.stage_uids()
+    world.cluster.edit(KEY, lambda spec: spec["model"].update(revision="v2"))
+    await world.settle()
+    assert world.stage_uids() == before
+    assert {tuple(one.adapter.name for one in wish.adapters) for wish in wishes(world)} == {("sql",)}
+    assert [(one.state, one.groups_ready) for one in world.status.adapters] == [("Ready", "2/2")]
+
+
+async def test_adapters_of_a_deployment_are_gone_with_the_last_of_them() -> None:
+    world = world_with("sql")
+    await world.settle()
+    ask(world)
+    await world.settle()
+    assert {wish.adapters for wish in wishes(world)} == {()}
+    assert world.status.adapter_limits is None
+    assert world.status.groups_ready == "2/2"

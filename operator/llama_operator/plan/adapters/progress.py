@@ -120,7 +120,11 @@ def _status(choice: AdapterChoice, state: str, why: tuple[str, str], *, groups_r
 
 
 def _explained(status: ServedAdapterStatus) -> Explanation:
-    return Explanation(Reason(status.reason), status.message)
+    """Say it of the deployment: why an adapter was refused is a word of its own object, as that of its weights is."""
+    if status.state != "LeftOut":
+        return Explanation(Reason.LOADING_ADAPTERS, status.message)
+    missing = status.reason == Reason.ADAPTER_MISSING
+    return Explanation(Reason.ADAPTER_MISSING if missing else Reason.ADAPTER_REFUSED, status.message)
 
 
 def ready_condition(statuses: Iterable[ServedAdapterStatus]) -> tuple[bool, tuple[str, str]]:

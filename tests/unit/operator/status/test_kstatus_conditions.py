@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.api import LlamaDeploymentStatus, LlamaWeightsStatus
+from llama_operator.api import LlamaDeploymentStatus, ResolvedStatus
 from llama_operator.plan.explain import gateways_settled
 from llama_operator.plan.reasons import Explanation
 from llama_serving.config.reason_catalogue import CATALOGUE
@@ -19,7 +19,7 @@ WAITERS = ("Ready", "Reconciling", "Stalled")
 TRUE = {"Current": "Ready", "InProgress": "Reconciling", "Failed": "Stalled"}
 
 
-def true_ones(status: LlamaDeploymentStatus | LlamaWeightsStatus) -> list[str]:
+def true_ones(status: LlamaDeploymentStatus | ResolvedStatus) -> list[str]:
     return [one.type for one in status.conditions if one.type in WAITERS and one.status == "True"]
 
 

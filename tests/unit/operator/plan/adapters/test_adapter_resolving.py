@@ -12,8 +12,8 @@ from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, AdapterFacts, TargetModule, WeightsReport
 from tests.fakes.adapters import adapter
 from tests.fakes.models import packed
-from tests.fakes.weights import SPEC
-from tests.unit.operator.plan.weights.test_resolve import NOW, SETTINGS, ago, ended, pod_body
+from tests.fakes.weights import SPEC, ended, pod_body
+from tests.unit.operator.plan.weights.test_resolve import NOW, SETTINGS, ago
 
 UID: Final = "uid-of-sql"
 MANIFEST: Final = adapter().manifest()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, ResolveAttempt
+from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, ResolveAttempt, ResolvedStatus
 from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
 from llama_operator.plan.naming import resolver_job_name
 from llama_operator.plan.settings import Settings
@@ -76,7 +76,7 @@ def plan(*children: dict[str, Any], **fields: Any) -> WeightsPlan:
     return plan_weights(world(*children, **fields), SETTINGS, NOW)
 
 
-def accepted_status(**changes: Any) -> LlamaWeightsStatus:
+def accepted_status(**changes: Any) -> ResolvedStatus:
     """What the first acceptance leaves in the status."""
     found = world(manifest_body(), *looked(ACCEPTED))
     status = weights_status(found, plan_weights(found, SETTINGS, NOW), (), now=NOW)
@@ -181,6 +181,7 @@ def test_an_acceptance_reaches_the_status_before_its_job_goes() -> None:
     assert (status.digest, status.short_digest) == (MANIFEST.digest, MANIFEST.digest[7:19])
     assert (status.bytes, status.size, status.files) == (MANIFEST.bytes, "269MB", 2)
     assert (status.license, status.resolved_revision, status.manifest) == ("apache-2.0", "0e9e39f", f"{NAME}-manifest")
+    assert isinstance(status, LlamaWeightsStatus)
     assert status.facts is not None
     assert status.facts.model_dump() == FACTS.model_dump()
     settled = plan(*children, status=status)
