@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ray import serve
-from starlette.applications import Starlette  # type: ignore[import-not-found]
-from starlette.requests import Request  # type: ignore[import-not-found]
-from starlette.responses import Response, StreamingResponse  # type: ignore[import-not-found]
-from starlette.routing import Route  # type: ignore[import-not-found]
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from benchmarks._own_serve import own_serve
 from benchmarks._upstream import ANSWER, DONE, EVENT, EVENTS, PACE, PATH_ANSWER, PATH_STREAM

@@ -24,13 +24,13 @@ def routes() -> Any:
     from vllm.entrypoints.openai.models.serving import OpenAIModelRegistry, OpenAIServingModels
     from vllm.entrypoints.serve.engine.serving import BaseServing as Serving
 
-    from llama_serving.cell.replica.adapters.models import install
+    from llama_serving.cell.replica.adapters.models import install_adapters
 
     paths = [BaseModelPath(name="llama", model_path="/m")]
     models = object.__new__(OpenAIServingModels)
     models.base_model_paths = paths
     models.registry = OpenAIModelRegistry(SimpleNamespace(max_model_len=512), paths)
-    install(models, served=lambda: {"a": NEW})
+    install_adapters(models, served=lambda: {"a": NEW})
     serving = object.__new__(Serving)
     serving.models = models
     serving.request_logger = None

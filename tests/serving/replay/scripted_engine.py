@@ -26,7 +26,7 @@ from vllm.v1.engine.input_processor import InputProcessor
 from vllm.v1.engine.output_processor import OutputProcessor
 from vllm.v1.outputs import LogprobsLists
 
-from llama_serving.cell.replica.replay.frontend import install
+from llama_serving.cell.replica.replay.frontend import install_replays
 from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
 from llama_serving.cell.replica.structured.admission import check_structured_answers
 from llama_serving.engine.replayed_grammar import REPLAYED
@@ -152,7 +152,7 @@ async def server(model: Path, *options: str) -> Server:
     engine = ScriptedLLM(config)
     app = build_app(args, TASKS, engine.model_config)
     await init_app_state(engine, app.state, args, TASKS)
-    install(app.state, engine)
+    install_replays(app.state, engine)
     check_structured_answers(app.state)
     app.middleware_stack = None
     app.add_middleware(ReplayMiddleware)

@@ -17,7 +17,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from llama_serving.cell.replica.http_server import serve_forever
-from llama_serving.cell.replica.replay.frontend import install
+from llama_serving.cell.replica.replay.frontend import install_replays
 from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
 from llama_serving.cell.replica.structured.admission import check_structured_answers
 from llama_serving.engine.replayed_grammar import configure_grammars
@@ -30,7 +30,7 @@ async def serve(args: Namespace) -> None:
     tasks = await engine.get_supported_tasks()
     app = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, app.state, args, tasks)
-    install(app.state, engine)
+    install_replays(app.state, engine)
     check_structured_answers(app.state)
     app.middleware_stack = None
     app.add_middleware(ReplayMiddleware)

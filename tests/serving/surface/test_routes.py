@@ -85,7 +85,7 @@ def test_the_table_has_no_route_that_is_gone(app: Any) -> None:
 
 
 def test_a_replica_mounts_what_is_passed_and_nothing_that_changes_the_engine(app: Any) -> None:
-    from starlette.testclient import TestClient  # type: ignore[import-not-found]
+    from starlette.testclient import TestClient
 
     from llama_serving.cell.replica.served_routes import MOUNTED, unmount_others
 

@@ -20,7 +20,7 @@ from ray.llm._internal.serve.core.server.llm_server import LLMServer, _add_middl
 from ray.serve.llm import LLMConfig
 
 from llama_serving.cell.replica.adapters.gate import AdapterGate
-from llama_serving.cell.replica.adapters.models import install
+from llama_serving.cell.replica.adapters.models import install_adapters
 from llama_serving.cell.replica.adapters.routes import TOKEN_VARIABLE, GroupToken, add_routes
 from llama_serving.cell.replica.adapters.table import Adapters
 from llama_serving.cell.replica.compile_key import forget_path
@@ -28,7 +28,7 @@ from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
 from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
 from llama_serving.cell.replica.queue_depth import read_queue_depth
-from llama_serving.cell.replica.replay.frontend import install
+from llama_serving.cell.replica.replay.frontend import install_replays
 from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
 from llama_serving.cell.replica.request_gate import RequestGate, RequestGateMiddleware
 from llama_serving.cell.replica.serve_logging import preserved_handlers
@@ -121,7 +121,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         if self._adapters is not None:
             self._add_adapters(app, self._adapters)
         prepare_tool_requests(app.state, self._tools)
-        install(app.state, self.engine._engine_client)  # noqa: SLF001
+        install_replays(app.state, self.engine._engine_client)  # noqa: SLF001
         check_structured_answers(app.state)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
         _add_middleware_to_built_app(app, ReplayMiddleware)  # the last one added is the first one asked
@@ -132,7 +132,7 @@ class CellServer(LLMServer):  # type: ignore[misc]
         """Let requests choose adapters behind the request gate, and the supervisor say which there are."""
         assert self.engine is not None
         token = GroupToken(Path(os.environ[TOKEN_VARIABLE]))
-        install(self.engine._oai_models, served=lambda: adapters.served)  # noqa: SLF001
+        install_adapters(self.engine._oai_models, served=lambda: adapters.served)  # noqa: SLF001
         _add_middleware_to_built_app(app, AdapterGate, adapters=adapters, is_supervisor=token.is_right)
         add_routes(app, adapters, token)
 

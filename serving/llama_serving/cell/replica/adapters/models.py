@@ -38,7 +38,7 @@ def lora_request(adapter: EngineAdapter) -> LoRARequest:
 
 
 class AdapterModels(OpenAIServingModels):  # type: ignore[misc]
-    """vLLM's registry; made out of vLLM's own object by ``install``."""
+    """vLLM's registry; made out of vLLM's own object by ``install_adapters``."""
 
     served: Callable[[], dict[str, EngineAdapter]]
 
@@ -60,7 +60,7 @@ class AdapterModels(OpenAIServingModels):  # type: ignore[misc]
         return models
 
 
-def install(models: Any, *, served: Callable[[], dict[str, EngineAdapter]]) -> None:
+def install_adapters(models: Any, *, served: Callable[[], dict[str, EngineAdapter]]) -> None:
     """Turn vLLM's registry of models, which all of its routes share, into ours."""
     models.__class__ = AdapterModels
     models.served = served

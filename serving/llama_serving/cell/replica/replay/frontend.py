@@ -5,7 +5,7 @@
     outputs    text and log-probabilities of what follows continue those of the given tokens
 
 Everything above (routes, parsers, counts, events) is vLLM's own and does not know of it. Places in vLLM 0.32 that are
-hooked have no public form: methods of three objects are replaced, once, in ``install``.
+hooked have no public form: methods of three objects are replaced, once, in ``install_replays``.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class ReplayingFrontend:
         )
 
 
-def install(app_state: Any, client: Any) -> None:
+def install_replays(app_state: Any, client: Any) -> None:
     """Let the frontend of an engine client replay answers; ``app_state`` is that of vLLM's app."""
     frontend = ReplayingFrontend(client)
     client.generate = frontend.generate
