@@ -416,6 +416,10 @@ NO_IMPOSSIBLE_VALUE: Final[Mapping[str, str]] = {
         ),
         "what does not fit depends on the chat template and the tokenizer: component/rollout/test_chat_template.py",
     ),
+    **dict.fromkeys(
+        ("adapterLimits.slots", "adapterLimits.held", "adapterLimits.maxRank"),
+        "whether a device has memory for so much room shows on the device only",
+    ),
     "engine.cache.onStagingClaim": "it needs staging.sharedClaimName, by a rule of the CRD, of which that claim's row"
     " speaks",
     "engine.blockSize": "the engine takes each of the sizes that the CRD lists",

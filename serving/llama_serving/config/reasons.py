@@ -95,6 +95,7 @@ class CellReason(StrEnum):
     VERIFYING = "Verifying"
     MODEL_REFUSED = "ModelRefused"
     IMAGE_REFUSED = "ImageRefused"
+    ADAPTER_REFUSED = "AdapterRefused"
     SERVING = "Serving"
     DRAINING = "Draining"
 

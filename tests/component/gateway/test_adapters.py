@@ -227,9 +227,9 @@ async def test_a_long_body_that_cannot_be_told_is_refused(tmp_path: Path) -> Non
     long = " " * (5 << 20)
     async with upstreams(a), gateway(models=models(tmp_path, "style")) as running:
         running.know(a.endpoint("a", style="s@1"))
-        body = json.dumps({"model": "style", "input": long}).encode()
-        fine = await running.request("/v1/embeddings", data=io.BytesIO(body))
+        body = json.dumps({"model": "style", "prompt": long}).encode()
+        fine = await running.request("/v1/completions", data=io.BytesIO(body))
         assert by(fine) == "s@1"
-        twice = {"metadata": {"model": "x"}, "model": "style", "input": long}
-        refused = await running.request("/v1/embeddings", data=io.BytesIO(json.dumps(twice).encode()))
+        twice = {"metadata": {"model": "x"}, "model": "style", "prompt": long}
+        refused = await running.request("/v1/completions", data=io.BytesIO(json.dumps(twice).encode()))
         assert (refused.status, refused.error["code"]) == (400, "bad_request")

@@ -10,7 +10,7 @@ import pytest
 from llama_serving.config.gateway import WorkCount
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import Exchange, Script, Upstream, upstreams
-from tests.component.gateway.test_continuation import TOKENS, endpoint, says
+from tests.component.gateway.streams.test_continuation import TOKENS, endpoint, says
 from tests.unit.gateway.continuation.engine import TEXT, Engine, Seen, seen
 
 PROMPT: Final = tuple(1000 + 997 * number % 127_000 for number in range(120_000))

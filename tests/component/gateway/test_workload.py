@@ -10,7 +10,7 @@ from llama_serving.config.gateway import GatewayLoad, WorkCount
 from llama_serving.gateway.telemetry.workload import FIRST_MEAN, MARGIN
 from tests.component.gateway.running import CHAT, Gateway, gateway, until
 from tests.component.gateway.scripted import DONE, EVENT, Upstream, answer, stream, upstreams
-from tests.component.gateway.test_continuation import ASKED, ENGINE, endpoint, says
+from tests.component.gateway.streams.test_continuation import ASKED, ENGINE, endpoint, says
 from tests.component.gateway.test_waiting import when
 from tests.unit.gateway.continuation.engine import tokens_of
 

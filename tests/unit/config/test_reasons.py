@@ -113,6 +113,7 @@ def test_setbacks_are_these() -> None:
     assert {
         Reason.WEIGHTS_DENIED, Reason.WEIGHTS_GONE, Reason.WEIGHTS_REFUSED, Reason.DIGEST_DIFFERS, Reason.DISK_FULL,
         Reason.SWAP_FAILED, Reason.VERIFY_FAILED, Reason.CANARY_FAILED, Reason.ENGINE_FAILED, Reason.IMAGE_REFUSED,
+        Reason.SERVING_IMAGE_TOO_OLD,
         Reason.DEVICES_MISSING, Reason.DRIVER_TOO_OLD, Reason.DEVICE_UNHEALTHY, Reason.DEVICE_BUSY,
     } == SETBACKS  # fmt: skip
 

@@ -27,6 +27,7 @@ from llama_serving.cell.policy.staging import StageView
 from llama_serving.cell.shared.adapters.engine_adapter import AdapterTable, EngineAdapter, LoadedAdapter
 from llama_serving.config.cell import AdapterLimits
 from llama_serving.config.desired import GoldenPrompt, GoldenResult
+from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import AdapterProgress
 
 TRIES: Final = 3  # an engine that does not answer a golden prompt is asked again before that counts
@@ -287,7 +288,7 @@ def _progress(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) ->
         return AdapterProgress(**known, outcome=READY, base=view.base)
     refused = _refusal(item, view, memory)
     if refused is not None:
-        return AdapterProgress(**known, outcome=REFUSED, reason="AdapterRefused", message=refused)
+        return AdapterProgress(**known, outcome=REFUSED, reason=CellReason.ADAPTER_REFUSED, message=refused)
     if loaded:
         return AdapterProgress(**known, outcome=VERIFYING, message=f"asking {len(item.golden)} golden prompts")
     if item.fault is not None:

@@ -7,7 +7,14 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from llama_operator.api import ChatTemplateRef, ClaimTemplate, EngineCache, LlamaDeploymentSpec, Toleration
+from llama_operator.api import (
+    AdapterLimitsSpec,
+    ChatTemplateRef,
+    ClaimTemplate,
+    EngineCache,
+    LlamaDeploymentSpec,
+    Toleration,
+)
 from llama_operator.api.v1alpha1.placement import NodeExpression, NodeTerm, PreferredNodeTerm
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.groups.template_hash import template_hash
@@ -36,6 +43,10 @@ OTHERS: dict[str, Any] = {
     **{
         f"model.chatTemplate.{part}": ChatTemplateRef(config_map="templates", text="{{ messages }}")
         for part in ("configMap", "key", "text")
+    },
+    **{
+        f"adapterLimits.{part}": AdapterLimitsSpec(slots=4, held=16, max_rank=16)
+        for part in ("slots", "held", "maxRank")
     },
     "rollout.restartedAt": datetime(2026, 1, 1, tzinfo=UTC),
 }
@@ -67,7 +78,9 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 def changed(path: str) -> LlamaDeploymentSpec:
     """BASE with another value at the path."""
-    known = ("placement.tolerations", "staging.volumeClaimTemplate", "engine.cache", "model.chatTemplate")
+    known = (
+        "placement.tolerations", "staging.volumeClaimTemplate", "engine.cache", "model.chatTemplate", "adapterLimits",
+    )  # fmt: skip
     stops = next((section for section in known if section in path), path)
     found: LlamaDeploymentSpec = _with(BASE, stops.split("."), OTHERS.get(path, "other"))
     return found
@@ -84,7 +97,7 @@ def hash_of(spec: LlamaDeploymentSpec) -> str:
 
 
 #: Sections of which no field is in a pod of a group, as test_template_hash.py holds.
-_ELSEWHERE = ("autoscaling", "gateway", "verify", "podTemplate", "rollout.canary")
+_ELSEWHERE = ("autoscaling", "gateway", "verify", "podTemplate", "rollout.canary", "adapters", "adapterSelector")
 
 
 def in_pods() -> set[str]:

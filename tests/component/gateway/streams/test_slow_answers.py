@@ -20,8 +20,8 @@ from tests.component.gateway.scripted import (
     stream,
     upstreams,
 )
-from tests.component.gateway.test_continuation import ASKED, ENGINE, endpoint, says, want
-from tests.component.gateway.test_sse_keepalive import SOON, ask, error_of, events, without_comments
+from tests.component.gateway.streams.test_continuation import ASKED, ENGINE, endpoint, says, want
+from tests.component.gateway.streams.test_sse_keepalive import SOON, ask, error_of, events, without_comments
 
 PASSED_ON = {"stream": True, "n": 2}
 

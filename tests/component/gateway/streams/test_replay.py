@@ -8,7 +8,7 @@ import pytest
 
 from tests.component.gateway.running import gateway, until
 from tests.component.gateway.scripted import Exchange, Script, Upstream, answer, head, upstreams
-from tests.component.gateway.test_continuation import closes, endpoint, sends_an_error
+from tests.component.gateway.streams.test_continuation import closes, endpoint, sends_an_error
 from tests.unit.gateway.continuation.replaying import NAMES, REPLAY, Recording, answer_of, places, recording
 from tests.unit.gateway.continuation.test_replay import check, undisturbed
 

@@ -22,8 +22,8 @@ from tests.component.gateway.scripted import (
     stream,
     upstreams,
 )
+from tests.component.gateway.streams.test_continuation import ASKED, ENGINE, endpoint, hangs, says, want
 from tests.component.gateway.test_clients import connect
-from tests.component.gateway.test_continuation import ASKED, ENGINE, endpoint, hangs, says, want
 from tests.unit.gateway.continuation.engine import TEXT, Seen, seen
 
 SOON = {"sse_keep_alive": 0.05}
