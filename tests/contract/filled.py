@@ -20,6 +20,9 @@ ITEMS: Final[dict[str, Any]] = {
         "matchExpressions": [{"key": "pool", "operator": "Exists"}],
     },
     "spec.device.extra": {"rdma/hca": 1},
+    "spec.adapters": {"name": "support-sql", "adapter": "support-sql-v1"},
+    "spec.verify.namedQualityTexts": {"name": "contracts", "text": "The parties agree as follows."},
+    "spec.goldenPrompts": {"prompt": "Which table holds the orders?", "expect": "orders"},
     "spec.engine.nccl": {"NCCL_DEBUG": "INFO"},
     "spec.network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
 }

@@ -16,6 +16,8 @@ from typing import Any, Final
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from llama_serving.engine.json_strings import correct_json_strings
+
 #: Key in ``extra_args``: number of tokens at the end of the prompt that belong to the answer.
 REPLAYED: Final = "llama_replayed"
 
@@ -31,6 +33,10 @@ class ReplayError(Exception):
 class ReplayScheduler(Scheduler):  # type: ignore[misc]
     """vLLM's scheduler, for answers that another engine began too."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        correct_json_strings()
+        super().__init__(*arguments, **options)
+
     def add_request(self, request: Any) -> None:
         """Take a request of the frontend."""
         replay_grammar(self.structured_output_manager, request)
@@ -39,6 +45,10 @@ class ReplayScheduler(Scheduler):  # type: ignore[misc]
 
 class AsyncReplayScheduler(AsyncScheduler):  # type: ignore[misc]
     """The same of the scheduler that is a step ahead."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        correct_json_strings()
+        super().__init__(*arguments, **options)
 
     def add_request(self, request: Any) -> None:
         """Take a request of the frontend."""

@@ -36,7 +36,7 @@ BAD_ADAPTERS: Final = (
     _adapter("another source", "cannot change, because it names the adapter", before={}, source="pvc://models/other"),
     _adapter("another revision", "make another LlamaAdapter", before={}, revision="v2"),
     _adapter("another digest", "digest cannot change", before={}, digest=f"sha256:{'a' * 64}"),
-    _adapter("golden prompt that asks nothing", "must have an expected text", goldenPrompts=[{"prompt": "a"}]),
+    _adapter("golden prompt that asks nothing", "must have something to compare", goldenPrompts=[{"prompt": "a"}]),
     _adapter("many golden prompts", "must have at most 16 items", goldenPrompts=[{"prompt": "a", "expect": "b"}] * 17),
     _serves("name of the model", "must differ from the model's own name", adapters=[_ONE], model={"servedName": "sql"}),
     _serves("two of one name", "Duplicate value", adapters=[_ONE, {**_ONE, "adapter": "other"}]),

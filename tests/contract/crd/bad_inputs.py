@@ -455,7 +455,13 @@ ROLLOUT: Final = (
     _golden("nine tools", "must have at most 8 items", tools=[{"name": f"f{k}"} for k in range(9)], expect="a"),
     _golden("a schema that is a list", "schema must be a JSON object as text", schema="[]"),
     _golden("a schema in YAML", "schema must be a JSON object as text", schema="type: object"),
-    _golden("a schema that is an object", "must be of type string", schema={"type": "object"}),
+    _golden("a schema that is an object", "goldenPrompts[0].schema", schema={"type": "object"}),
+    _golden(
+        "parameters of a tool that are a list",
+        "parameters of a tool must be a JSON object as text",
+        tools=[{"name": "f", "parameters": "[]"}],
+        expect="a",
+    ),
     _golden("a schema of 17 kB", "Too long", schema='{"a": "' + "b" * 17_000 + '"}'),
     _golden(
         "arguments that are a list",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ENGINE = {
-    "enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 8, "dtype": "float32",
+    "enforce_eager": True, "max_model_len": 4096, "max_num_seqs": 8, "dtype": "float32",
     "distributed_executor_backend": "uni", "served_model_name": ["llama"],
 }  # fmt: skip
 ENVIRONMENT = {

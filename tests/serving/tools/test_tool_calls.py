@@ -40,7 +40,7 @@ TEMPLATES = {
 def body(**more: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Weather in Oslo?"}]
     return {
-        "model": "llama", "messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 200,
+        "model": "llama", "messages": messages, "tools": TOOLS, "temperature": 0, "max_tokens": 400,
         "parallel_tool_calls": False, **more,
     }  # fmt: skip
 
@@ -69,7 +69,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     from testbed.models.tiny import make
 
     folder = tmp_path_factory.mktemp("tools")
-    make(folder / "tiny", seed=1)
+    make(folder / "tiny", seed=1, context=4096)
     model = with_token(folder / "tiny", folder / "model", token="<|python_tag|>")
     frontends: dict[str, dict[str, Any]] = {
         "none": {"cell": {}, "requests": WITHOUT},
@@ -149,7 +149,7 @@ def test_a_call_that_is_free_gives_a_call_or_text(
     answer = answers[parser][index]
     assert answer["status"] == 200, answer["text"]
     message = json.loads(answer["text"])["choices"][0]["message"]
-    assert message["tool_calls"] or message["content"]
+    assert message.get("tool_calls") or message["content"]
 
 
 @pytest.mark.parametrize("index", range(4))

@@ -1,0 +1,33 @@
+"""Texts in JSON answers hold no control characters, whatever their schema bounds.
+
+xgrammar 0.2.8 lets a text with ``minLength`` or ``maxLength`` hold every character but a quote, a backslash and ends
+of lines. RFC 8259 (section 7) wants U+0000 to U+001F escaped, so such an answer is no JSON. The rule is corrected
+in the grammar before it is compiled; a grammar without it is compiled as it is.
+"""
+
+from typing import Any, Final
+
+import xgrammar
+
+_LOOSE: Final = r"[^\"\\\r\n]"  # as xgrammar writes the rule
+_STRICT: Final = r"[^\"\\\0-\x1f]"
+
+
+def correct_json_strings() -> None:
+    """Let every compiler of this process correct the grammars that it makes of schemas and of structural tags."""
+    compiler = xgrammar.GrammarCompiler
+    if compiler.compile_json_schema.__module__ != __name__:
+        compiler.compile_json_schema = _corrected(compiler.compile_json_schema, xgrammar.Grammar.from_json_schema)
+        compiler.compile_structural_tag = _corrected(
+            compiler.compile_structural_tag, xgrammar.Grammar.from_structural_tag
+        )
+
+
+def _corrected(stock: Any, grammar_of: Any) -> Any:
+    def compile_corrected(self: Any, *arguments: Any, **options: Any) -> Any:
+        text = str(grammar_of(*arguments, **options))
+        if _LOOSE not in text:
+            return stock(self, *arguments, **options)
+        return self.compile_grammar(xgrammar.Grammar.from_ebnf(text.replace(_LOOSE, _STRICT)))
+
+    return compile_corrected

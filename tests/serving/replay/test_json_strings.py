@@ -1,0 +1,63 @@
+"""What a grammar allows as a text in JSON: never what a reader of JSON refuses."""
+
+import json
+import string
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+
+xgrammar = pytest.importorskip("xgrammar", reason="needs the serving environment")
+
+BOUNDED = {"type": "string", "maxLength": 5}
+SCHEMAS: tuple[dict[str, Any], ...] = (
+    BOUNDED,
+    {"type": "string", "minLength": 1},
+    {"type": "object", "properties": {"a": BOUNDED}, "required": ["a"], "additionalProperties": False},
+    {"type": "array", "items": BOUNDED, "minItems": 1},
+    {"type": "string"},
+)
+TAGS = {
+    "type": "structural_tag",
+    "format": {"type": "tag", "begin": "<", "end": ">", "content": {"type": "json_schema", "json_schema": BOUNDED}},
+}
+CONTROL = tuple(chr(code) for code in range(0x20))
+
+
+@pytest.fixture(scope="module")
+def compiler() -> Any:
+    from llama_serving.engine.json_strings import correct_json_strings
+
+    correct_json_strings()
+    correct_json_strings()  # a second scheduler in the process changes nothing
+    words = [*string.printable, *CONTROL, "é", "漢"]
+    return xgrammar.GrammarCompiler(xgrammar.TokenizerInfo(sorted(set(words)), stop_token_ids=[0]))
+
+
+def accepts(grammar: Any, text: str) -> bool:
+    matcher = xgrammar.GrammarMatcher(grammar, terminate_without_stop_token=True)
+    return bool(matcher.accept_string(text)) and bool(matcher.is_terminated())
+
+
+def wrapped(schema: dict[str, Any], text: str) -> str:
+    """A JSON text of the schema, written without escapes."""
+    return {"object": f'{{"a": "{text}"}}', "array": f'["{text}"]'}.get(schema["type"], f'"{text}"')
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
+def test_no_text_holds_a_control_character(compiler: Any, schema: dict[str, Any]) -> None:
+    grammar = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+    assert accepts(grammar, wrapped(schema, "é漢x"))
+    assert [char for char in CONTROL if accepts(grammar, wrapped(schema, char))] == []
+
+
+def test_a_tool_call_holds_none_either(compiler: Any) -> None:
+    grammar = compiler.compile_structural_tag(json.dumps(TAGS))
+    assert accepts(grammar, '<"abc">')
+    assert [char for char in CONTROL if accepts(grammar, f'<"{char}">')] == []
+
+
+def test_the_length_still_counts(compiler: Any) -> None:
+    grammar = compiler.compile_json_schema(json.dumps(BOUNDED), any_whitespace=False)
+    assert (accepts(grammar, '"abcde"'), accepts(grammar, '"abcdef"')) == (True, False)
