@@ -21,10 +21,11 @@ from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
 from tests.serving.test_continuation import ENVIRONMENT, START, answers, tail, wire_to
+from tests.soak import soak
 from tests.unit.gateway.continuation.engine import TEXT, Seen, seen
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
+pytestmark = [soak, pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 
 pytest.importorskip("vllm", reason="needs the serving environment")
 
