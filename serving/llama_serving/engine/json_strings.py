@@ -5,12 +5,15 @@ of lines. RFC 8259 (section 7) wants U+0000 to U+001F escaped, so such an answer
 in the grammar before it is compiled; a grammar without it is compiled as it is.
 """
 
+import re
 from typing import Any, Final
 
 import xgrammar
 
 _LOOSE: Final = r"[^\"\\\r\n]"  # as xgrammar writes the rule
-_STRICT: Final = r"[^\"\\\0-\x1f]"
+_STRICT: Final = r"[^\"\\\0-\u001f]"
+#: A grammar is written with ``\xdf`` and read with as many digits as follow, so that of "größe" becomes another word.
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|.)", re.DOTALL)
 
 
 def correct_json_strings() -> None:
@@ -28,6 +31,12 @@ def _corrected(stock: Any, grammar_of: Any) -> Any:
         text = str(grammar_of(*arguments, **options))
         if _LOOSE not in text:
             return stock(self, *arguments, **options)
-        return self.compile_grammar(xgrammar.Grammar.from_ebnf(text.replace(_LOOSE, _STRICT)))
+        # As text: a compiler writes a grammar that it is given as an object, to look it up, and reads that.
+        return self.compile_grammar(_fixed_digits(text).replace(_LOOSE, _STRICT))
 
     return compile_corrected
+
+
+def _fixed_digits(text: str) -> str:
+    """Return a grammar whose escapes have four digits each."""
+    return _ESCAPE.sub(lambda found: f"\\u00{found[1]}" if found[1] else found[0], text)

@@ -31,7 +31,7 @@ def compiler() -> Any:
 
     correct_json_strings()
     correct_json_strings()  # a second scheduler in the process changes nothing
-    words = [*string.printable, *CONTROL, "é", "漢"]
+    words = [*string.printable, *CONTROL, *"é漢größeключनामé🙂ÿ"]
     return xgrammar.GrammarCompiler(xgrammar.TokenizerInfo(sorted(set(words)), stop_token_ids=[0]))
 
 
@@ -61,3 +61,12 @@ def test_a_tool_call_holds_none_either(compiler: Any) -> None:
 def test_the_length_still_counts(compiler: Any) -> None:
     grammar = compiler.compile_json_schema(json.dumps(BOUNDED), any_whitespace=False)
     assert (accepts(grammar, '"abcde"'), accepts(grammar, '"abcdef"')) == (True, False)
+
+
+@pytest.mark.parametrize("key", ["größe", "ключ", "नाम", "é🙂f0", "ÿff", "a\\xdfe", "tab\tx", 'q"u', "im'я"])
+def test_names_of_fields_stay_what_they_are(compiler: Any, key: str) -> None:
+    schema = {"type": "object", "properties": {key: BOUNDED}, "required": [key], "additionalProperties": False}
+    grammar = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+    name = json.dumps(key, ensure_ascii=False)
+    assert accepts(grammar, f'{{{name}: "ab"}}')
+    assert not accepts(grammar, f'{{{name}: "a\x1db"}}')
