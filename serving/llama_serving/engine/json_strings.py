@@ -1,8 +1,9 @@
-"""Texts in JSON answers hold no control characters, whatever their schema bounds.
+"""Texts in JSON answers hold no control characters and no surrogates, whatever their schema bounds.
 
 xgrammar 0.2.8 lets a text with ``minLength`` or ``maxLength`` hold every character but a quote, a backslash and ends
-of lines. RFC 8259 (section 7) wants U+0000 to U+001F escaped, so such an answer is no JSON. The rule is corrected
-in the grammar before it is compiled; a grammar without it is compiled as it is.
+of lines. RFC 8259 (section 7) wants U+0000 to U+001F escaped, so such an answer is no JSON. It lets every text hold
+U+D800 to U+DFFF too, which UTF-8 has not (RFC 3629): clients read three characters then, and more than ``maxLength``.
+Both rules are corrected in the grammar before it is compiled; a grammar without them is compiled as it is.
 """
 
 import re
@@ -10,8 +11,9 @@ from typing import Any, Final
 
 import xgrammar
 
-_LOOSE: Final = r"[^\"\\\r\n]"  # as xgrammar writes the rule
-_STRICT: Final = r"[^\"\\\0-\u001f]"
+#: The rules of a bounded text and of any other, as xgrammar writes them; it counts characters, not bytes.
+_LOOSE: Final = (r"[^\"\\\r\n]", r"[^\0-\x1f\"\\\r\n]")
+_STRICT: Final = r"[^\"\\\0-\u001f\ud800-\udfff]"
 #: A grammar is written with ``\xdf`` and read with as many digits as follow, so that of "größe" becomes another word.
 _ESCAPE: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|.)", re.DOTALL)
 
@@ -29,10 +31,13 @@ def correct_json_strings() -> None:
 def _corrected(stock: Any, grammar_of: Any) -> Any:
     def compile_corrected(self: Any, *arguments: Any, **options: Any) -> Any:
         text = str(grammar_of(*arguments, **options))
-        if _LOOSE not in text:
+        strict = text
+        for rule in _LOOSE:
+            strict = strict.replace(rule, _STRICT)
+        if strict == text:
             return stock(self, *arguments, **options)
         # As text: a compiler writes a grammar that it is given as an object, to look it up, and reads that.
-        return self.compile_grammar(_fixed_digits(text).replace(_LOOSE, _STRICT))
+        return self.compile_grammar(_fixed_digits(strict))
 
     return compile_corrected
 

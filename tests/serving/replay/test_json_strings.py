@@ -23,6 +23,8 @@ TAGS = {
     "format": {"type": "tag", "begin": "<", "end": ">", "content": {"type": "json_schema", "json_schema": BOUNDED}},
 }
 CONTROL = tuple(chr(code) for code in range(0x20))
+#: UTF-8 has none of these: surrogates, too long a form, beyond U+10FFFF, half a character.
+NO_TEXT = (b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xc3")
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,23 @@ def test_names_of_fields_stay_what_they_are(compiler: Any, key: str) -> None:
     name = json.dumps(key, ensure_ascii=False)
     assert accepts(grammar, f'{{{name}: "ab"}}')
     assert not accepts(grammar, f'{{{name}: "a\x1db"}}')
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
+def test_a_text_is_utf_8(schema: dict[str, Any]) -> None:
+    """Models may say single bytes; those of what is no character are refused one by one."""
+    from llama_serving.engine.json_strings import correct_json_strings
+
+    correct_json_strings()
+    each = [bytes([code]) if code else b"\x01" for code in range(256)]
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([*each, b"<end>"], stop_token_ids=[256]))
+    grammar = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+    for text in ("é", "漢", "🙂", "\ud7ff", "\ue000", "\U0010ffff"):
+        assert takes(grammar, wrapped(schema, text).encode()), text
+    for data in NO_TEXT:
+        assert not takes(grammar, wrapped(schema, "?").encode().replace(b"?", data)), data
+
+
+def takes(grammar: Any, data: bytes) -> bool:
+    matcher = xgrammar.GrammarMatcher(grammar, terminate_without_stop_token=True)
+    return all(matcher.accept_token(byte) for byte in data) and bool(matcher.is_terminated())
