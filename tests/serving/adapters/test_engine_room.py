@@ -5,8 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from llama_serving.cell.shared.adapters.room import MODULES, RANKS, adapter_kwargs, capacity
+from llama_serving.cell.shared.adapters.room import MODULES, adapter_kwargs, capacity
 from llama_serving.config.cell import AdapterLimits
+from llama_serving.config.model import ENGINE_RANKS
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -33,7 +34,7 @@ def engine_config(model: Path, limits: AdapterLimits | None) -> Any:
 def test_ranks_are_those_of_the_pinned_engine() -> None:
     from vllm.config.lora import MaxLoRARanks
 
-    assert get_args(MaxLoRARanks) == RANKS
+    assert get_args(MaxLoRARanks) == ENGINE_RANKS
 
 
 def test_limits_reach_the_engine_and_compiled_code_has_another_key_with_them(model: Path) -> None:

@@ -8,9 +8,8 @@ adapter's files, which may be gone by then.
 from typing import Any, Final
 
 from llama_serving.config.cell import AdapterLimits
+from llama_serving.config.model import ENGINE_RANKS
 
-#: Ranks that the pinned vLLM 0.32 makes room for (``MaxLoRARanks``); a test compares them.
-RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 #: The layers that adapters add to. vLLM would wrap embedding and head too, with room for whole vocabularies.
 MODULES: Final = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
@@ -28,6 +27,6 @@ def adapter_kwargs(limits: AdapterLimits | None) -> dict[str, Any]:
         "enable_lora": True,
         "max_loras": limits.slots,
         "max_cpu_loras": capacity(limits),
-        "max_lora_rank": next((rank for rank in RANKS if rank >= limits.max_rank), limits.max_rank),
+        "max_lora_rank": next((rank for rank in ENGINE_RANKS if rank >= limits.max_rank), limits.max_rank),
         "lora_target_modules": list(MODULES),
     }

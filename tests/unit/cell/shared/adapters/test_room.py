@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_serving.cell.shared.adapters.engine_adapter import EngineAdapter
-from llama_serving.cell.shared.adapters.room import RANKS, adapter_kwargs, capacity
+from llama_serving.cell.shared.adapters.room import adapter_kwargs, capacity
 from llama_serving.cell.shared.engine_args import engine_kwargs
 from llama_serving.config.cell import AdapterLimits
+from llama_serving.config.model import ENGINE_RANKS
 from tests.unit.cell.worlds import config, facts
 
 
@@ -32,7 +33,7 @@ def test_a_rank_is_rounded_up_and_slots_fit_into_what_is_held(rank: int, slots: 
     limits = AdapterLimits(slots=slots, held=held, max_rank=rank)
     found = adapter_kwargs(limits)
     assert found["max_lora_rank"] >= rank
-    assert found["max_lora_rank"] in (*RANKS, rank)
+    assert found["max_lora_rank"] in (*ENGINE_RANKS, rank)
     assert found["max_cpu_loras"] == capacity(limits) > max(slots, held)
 
 
