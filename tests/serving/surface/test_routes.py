@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from llama_serving.config.routes.table import PASSED, ROUTES
+from llama_serving.config.routes.table import ANSWERED, PASSED, PASSED_PATHS, ROUTES
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -91,6 +91,7 @@ def test_a_replica_mounts_what_is_passed_and_nothing_that_changes_the_engine(app
 
     unmount_others(app)
     assert mounted(app).keys() == MOUNTED
+    assert MOUNTED - PASSED_PATHS - {route.path for route in ANSWERED} == {"/metrics"}, "for the group's supervisor"
     client = TestClient(app, raise_server_exceptions=False)
     for path in sorted({route.path for route in ROUTES if route.of_engine} - MOUNTED):
         for method in ("GET", "POST"):
