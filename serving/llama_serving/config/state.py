@@ -56,6 +56,16 @@ class Hang(Frozen):
     outage: bool = Field(default=True, description="false: the engine serves without it")
 
 
+class AdapterOutcome(StrEnum):
+    """How far a group is with one LoRA adapter."""
+
+    STAGING = "staging"  # its files do not lie ready on all stages
+    LOADING = "loading"  # on the ranks
+    VERIFYING = "verifying"  # its golden prompts are asked
+    READY = "ready"  # the group answers with it
+    REFUSED = "refused"  # not before its bytes, its prompts, the base or the engine is another
+
+
 class AdapterProgress(Frozen):
     """How far a group is with one LoRA adapter: its leader speaks for all stages."""
 
@@ -63,7 +73,7 @@ class AdapterProgress(Frozen):
 
     name: str
     digest: str
-    outcome: str = Field(description="staging, loading, verifying, ready or refused")
+    outcome: str = Field(description="AdapterOutcome; a newer cell may know others")
     reason: str = Field(default="", description="machine word of a refusal or a wait")
     message: str = Field(default="", description="one sentence with numbers")
     golden: tuple[GoldenResult, ...] = ()

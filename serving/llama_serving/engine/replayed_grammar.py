@@ -30,8 +30,10 @@ class ReplayError(Exception):
     """The grammar refuses the tokens of the answer so far; the request fails, and no other."""
 
 
-class ReplayScheduler(Scheduler):  # type: ignore[misc]
-    """vLLM's scheduler, for answers that another engine began too."""
+class _Replays:
+    """What both of vLLM's schedulers get: answers that another engine began too."""
+
+    structured_output_manager: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         correct_json_strings()
@@ -40,20 +42,15 @@ class ReplayScheduler(Scheduler):  # type: ignore[misc]
     def add_request(self, request: Any) -> None:
         """Take a request of the frontend."""
         replay_grammar(self.structured_output_manager, request)
-        super().add_request(request)
+        super().add_request(request)  # type: ignore[misc]
 
 
-class AsyncReplayScheduler(AsyncScheduler):  # type: ignore[misc]
-    """The same of the scheduler that is a step ahead."""
+class ReplayScheduler(_Replays, Scheduler):  # type: ignore[misc]
+    """vLLM's scheduler."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        correct_json_strings()
-        super().__init__(*arguments, **options)
 
-    def add_request(self, request: Any) -> None:
-        """Take a request of the frontend."""
-        replay_grammar(self.structured_output_manager, request)
-        super().add_request(request)
+class AsyncReplayScheduler(_Replays, AsyncScheduler):  # type: ignore[misc]
+    """The one that is a step ahead."""
 
 
 _CLASSES: Final[dict[type, type]] = {Scheduler: ReplayScheduler, AsyncScheduler: AsyncReplayScheduler}

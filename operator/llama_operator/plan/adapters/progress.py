@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from llama_operator.api import ServedAdapterStatus
 from llama_operator.plan.adapters.choice import AdapterChoice
 from llama_operator.plan.adapters.placement import AdapterRoom, obstacle
+from llama_operator.plan.adapters.verified import is_verified
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.naming import weights_id
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import adapters as sentences
 from llama_serving.config.reasons import Reason
-from llama_serving.config.state import AdapterProgress
-
-READY, REFUSED = "ready", "refused"
+from llama_serving.config.state import AdapterOutcome, AdapterProgress
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,15 @@ def _on_groups(choice: AdapterChoice, state: PlanState) -> ServedAdapterStatus:
     if answering and not groups:
         return _status(choice, "Ready", ("", sentences.comes_when_asked_for()), groups_ready="0/0")
     seen = [(group, _progress(choice, group)) for group in groups]
-    ready = sum(_is_ready(group, progress) for group, progress in seen)
+    ready = sum(is_verified(progress, group) for group, progress in seen)
     count = f"{ready}/{len(groups)}"
-    refused = next(((group, one) for group, one in seen if one and one.outcome == REFUSED), None)
+    refused = next(((group, one) for group, one in seen if one and one.outcome == AdapterOutcome.REFUSED), None)
     if refused:
         text = sentences.refused_by_group(choice.name, group=refused[0].id.ordinal, said=refused[1].message)
         return _status(choice, "LeftOut", (Reason.ADAPTER_REFUSED, text), groups_ready=count)
     if groups and ready == len(groups):
         return _status(choice, "Ready", ("", ""), groups_ready=count)
-    said = next((_says(group, one, choice, state=state) for group, one in seen if not _is_ready(group, one)), "")
+    said = next((_says(group, one, choice, state=state) for group, one in seen if not is_verified(one, group)), "")
     text = sentences.loading(choice.name, ready=ready, groups=len(groups), said=said) if groups else ""
     return _status(choice, "Loading", (Reason.LOADING_ADAPTERS, text), groups_ready=count)
 
@@ -94,11 +93,6 @@ def _progress(choice: AdapterChoice, group: Group) -> AdapterProgress | None:
     """Return what the leader says of these very bytes under this name."""
     digest, said = choice.view.digest if choice.view else "", group.state.adapters if group.state else ()
     return next((one for one in said if (one.name, one.digest) == (choice.name, digest)), None)
-
-
-def _is_ready(group: Group, progress: AdapterProgress | None) -> bool:
-    """Return whether it was verified on the base that the group has now."""
-    return progress is not None and progress.outcome == READY and progress.base in ("", group.target_digest)
 
 
 def _status(choice: AdapterChoice, state: str, why: tuple[str, str], *, groups_ready: str = "") -> ServedAdapterStatus:

@@ -11,8 +11,9 @@ from llama_operator.observe.deployment import Snapshot
 from llama_operator.plan.adapters.residency import AdapterSeat, AdapterTraffic, place
 from llama_operator.plan.groups.group import Group
 from llama_serving.config.gateway import AdapterLoad
+from llama_serving.config.state import AdapterOutcome
 
-_ENDED = ("ready", "refused")
+_ENDED = (AdapterOutcome.READY, AdapterOutcome.REFUSED)
 
 
 def held_adapters(
@@ -76,6 +77,8 @@ def _seat(group: Group, room: int, snapshot: Snapshot) -> AdapterSeat:
         room=room,
         held=frozenset(told) | frozenset(used),
         coming=frozenset(name for name, one in told.items() if one.outcome not in _ENDED),
-        leaving=frozenset(name for name, one in told.items() if one.outcome == "ready" and name not in used),
+        leaving=frozenset(
+            name for name, one in told.items() if one.outcome == AdapterOutcome.READY and name not in used
+        ),
         in_flight=in_flight_on(leader.name, snapshot) if leader else {},
     )

@@ -1,7 +1,5 @@
 """What a name of the spec is to mean on one group, and what it meant before, as far as that is known."""
 
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from llama_operator.plan.adapters.placement import adapters_of_group
@@ -29,7 +27,7 @@ def specified(group: Group, state: PlanState, *, digest: str) -> tuple[SpecAdapt
     What a name meant before is what this group, else another one, was told to have under it, as long as a LlamaAdapter
     of these bytes is there.
     """
-    room, digests = state.adapter_room(group, digest), _digests(state)
+    room = state.adapter_room(group, digest)
     own = {one.name: one.digest for one in group.state.adapters} if group.state else {}
     found = []
     for choice in state.adapters:
@@ -37,18 +35,9 @@ def specified(group: Group, state: PlanState, *, digest: str) -> tuple[SpecAdapt
         if wanted is None:
             continue
         told = own.get(choice.name, wanted.adapter.digest)
-        before = {told} if told != wanted.adapter.digest else digests[choice.name] - {told}
+        before = {told} if told != wanted.adapter.digest else state.told_digests.get(choice.name, frozenset()) - {told}
         others = sorted(state.snapshot.adapters.items()) if before else ()
         views = [view for _, view in others if view.ready and view.digest in before][:1]
         old = adapters_of_group(tuple(replace(choice, view=view) for view in views), room)
         found.append(SpecAdapter(wanted, next(iter(old), None)))
     return tuple(found)
-
-
-def _digests(state: PlanState) -> Mapping[str, set[str]]:
-    """Return, by name, what the groups say they were told to have under it."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for group in state.groups:
-        for one in group.state.adapters if group.state else ():
-            found[one.name].add(one.digest)
-    return found

@@ -24,13 +24,14 @@ from llama_operator.plan.actions import SetAdapters
 from llama_operator.plan.adapters.choice import AdapterChoice
 from llama_operator.plan.adapters.seats import announced, in_flight_on
 from llama_operator.plan.adapters.specified import SpecAdapter, specified
+from llama_operator.plan.adapters.verified import is_verified
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.state import PlanState
 from llama_operator.plan.sentences import adapters as sentences
 from llama_serving.config.desired import WantedAdapter
 from llama_serving.config.gateway import LONGEST_ADAPTERS_ANNOTATION, MOST_ADAPTERS, ServedAdapter, ServedModels
 from llama_serving.config.reasons import Reason
-from llama_serving.config.state import AdapterProgress
+from llama_serving.config.state import AdapterOutcome, AdapterProgress
 from llama_serving.config.wording import clause
 
 _LONGEST_REFUSAL: Final = 300  # characters of a sentence that gateways repeat
@@ -77,9 +78,9 @@ def announced_adapters(group: Group, state: PlanState) -> dict[str, str]:
             continue
         ids = {version.adapter.digest: version.adapter.id for version in (one.wanted, one.former) if version}
         was, told_id = before.get(one.name), ids.get(told[one.name].digest)
-        if _is_verified(told[one.name], group):
+        if is_verified(told[one.name], group):
             found[one.name] = told_id or was
-        elif group.in_rotation and (was != told_id or told[one.name].outcome == "verifying"):
+        elif group.in_rotation and (was != told_id or told[one.name].outcome == AdapterOutcome.VERIFYING):
             found[one.name] = was  # it answers until the new one, or the answers to new prompts, are verified
     return _fitting({name: id_ for name, id_ in found.items() if id_})
 
@@ -130,7 +131,9 @@ def _refused_everywhere(choice: AdapterChoice, state: PlanState) -> str:
     """Return why the groups refuse an adapter, where every one does that was told to have it; else empty."""
     cells = (group.state for group in state.groups)
     said = [one for cell in cells if cell for one in cell.adapters if one.name == choice.name]
-    return said[0].message or said[0].reason if said and all(one.outcome == "refused" for one in said) else ""
+    return (
+        said[0].message or said[0].reason if said and all(one.outcome == AdapterOutcome.REFUSED for one in said) else ""
+    )
 
 
 def _version(one: SpecAdapter, group: Group, state: PlanState) -> WantedAdapter:
@@ -172,17 +175,12 @@ def _progresses(wanted: WantedAdapter, group: Group) -> Iterator[AdapterProgress
 
 def _is_ready(wanted: WantedAdapter, group: Group) -> bool:
     """Return whether the group answers with it, verified on the base that it has now."""
-    found = _progress(wanted, group)
-    return found is not None and _is_verified(found, group)
-
-
-def _is_verified(progress: AdapterProgress, group: Group) -> bool:
-    return progress.outcome == "ready" and progress.base in ("", group.target_digest, group.weights)
+    return is_verified(_progress(wanted, group), group)
 
 
 def _is_refused(wanted: WantedAdapter, group: Group) -> bool:
     found = _progress(wanted, group)
-    return found is not None and found.outcome == "refused"
+    return found is not None and found.outcome == AdapterOutcome.REFUSED
 
 
 def _has_ended(wanted: WantedAdapter, group: Group) -> bool:

@@ -3,6 +3,7 @@
 It is built once, at the start of the pass, and handed to autoscaling, the rollout, the manifests and the status.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -93,6 +94,15 @@ class PlanState:
         """Names of the adapters that each group shall hold, by the group's name."""
         rooms = {name: limits.held for name, limits in self._group_limits.items()}
         return held_adapters(self._ready_adapters, rooms, groups=self.groups, snapshot=self.snapshot, now=self.now)
+
+    @cached_property
+    def told_digests(self) -> Mapping[str, frozenset[str]]:
+        """Digests that groups were told to have, by the adapter's name, as they say themselves."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for group in self.groups:
+            for one in group.state.adapters if group.state else ():
+                found[one.name].add(one.digest)
+        return {name: frozenset(digests) for name, digests in found.items()}
 
     @property
     def exchanges_adapters(self) -> bool:

@@ -28,16 +28,10 @@ from llama_serving.cell.shared.adapters.engine_adapter import AdapterTable, Engi
 from llama_serving.config.cell import AdapterLimits
 from llama_serving.config.desired import GoldenPrompt, GoldenResult
 from llama_serving.config.reasons import CellReason
-from llama_serving.config.state import AdapterProgress
+from llama_serving.config.state import AdapterOutcome, AdapterProgress
 
 TRIES: Final = 3  # an engine that does not answer a golden prompt is asked again before that counts
 ENDS: Final = 2  # engines that ended in a row while they loaded an adapter: it is to blame
-
-STAGING: Final = "staging"
-LOADING: Final = "loading"
-VERIFYING: Final = "verifying"
-READY: Final = "ready"
-REFUSED: Final = "refused"
 
 Key = tuple[str, str]
 """Name and digest."""
@@ -47,12 +41,12 @@ Key = tuple[str, str]
 class AdapterFault:
     """What keeps an adapter from being loaded."""
 
-    outcome: str  # STAGING or REFUSED
+    outcome: str  # AdapterOutcome: STAGING or REFUSED
     reason: str
     message: str
 
 
-NO_ENGINE: Final = AdapterFault(STAGING, "", "the engine has not answered yet")
+NO_ENGINE: Final = AdapterFault(AdapterOutcome.STAGING, "", "the engine has not answered yet")
 
 
 @dataclass(frozen=True)
@@ -285,17 +279,21 @@ def _progress(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) ->
     loaded = any(found.adapter.key == adapter.key for found in view.loaded)
     known = {"name": adapter.name, "digest": adapter.digest, "golden": () if verdict is None else verdict.results}
     if loaded and told and verdict is not None and _checked(item, view, memory) is verdict and verdict.passed:
-        return AdapterProgress(**known, outcome=READY, base=view.base)
+        return AdapterProgress(**known, outcome=AdapterOutcome.READY, base=view.base)
     refused = _refusal(item, view, memory)
     if refused is not None:
-        return AdapterProgress(**known, outcome=REFUSED, reason=CellReason.ADAPTER_REFUSED, message=refused)
+        return AdapterProgress(
+            **known, outcome=AdapterOutcome.REFUSED, reason=CellReason.ADAPTER_REFUSED, message=refused
+        )
     if loaded:
-        return AdapterProgress(**known, outcome=VERIFYING, message=f"asking {len(item.golden)} golden prompts")
+        return AdapterProgress(
+            **known, outcome=AdapterOutcome.VERIFYING, message=f"asking {len(item.golden)} golden prompts"
+        )
     if item.fault is not None:
         return AdapterProgress(
             **known, outcome=item.fault.outcome, reason=item.fault.reason, message=item.fault.message
         )
-    return AdapterProgress(**known, outcome=LOADING, message=_loading(item, view))
+    return AdapterProgress(**known, outcome=AdapterOutcome.LOADING, message=_loading(item, view))
 
 
 def _loading(item: DesiredAdapter, view: AdapterView) -> str:
@@ -340,19 +338,21 @@ def pruned(memory: AdapterMemory, view: AdapterView) -> AdapterMemory:
 def staging_fault(digest: str, views: Mapping[int, StageView]) -> AdapterFault | None:
     """Return what keeps an adapter from being loaded: a refusal before a wait, a lower stage before a higher."""
     faults = [fault for stage in sorted(views) if (fault := _stage_fault(digest, views[stage], stage)) is not None]
-    return next(iter([*(fault for fault in faults if fault.outcome == REFUSED), *faults]), None)
+    return next(iter([*(fault for fault in faults if fault.outcome == AdapterOutcome.REFUSED), *faults]), None)
 
 
 def _stage_fault(digest: str, view: StageView, stage: int) -> AdapterFault | None:
     if view.error:
-        return AdapterFault(STAGING, "", f"stage {stage} does not answer ({view.error})")
+        return AdapterFault(AdapterOutcome.STAGING, "", f"stage {stage} does not answer ({view.error})")
     if view.staging is None:
-        return AdapterFault(STAGING, "", f"the stager of stage {stage} has not reported yet")
+        return AdapterFault(AdapterOutcome.STAGING, "", f"the stager of stage {stage} has not reported yet")
     found = [staged for staged in view.staging.adapters if staged.digest == digest]
     if not found:
-        return AdapterFault(STAGING, "", f"the stager of stage {stage} has not started with it")
+        return AdapterFault(AdapterOutcome.STAGING, "", f"the stager of stage {stage} has not started with it")
     staged = found[0]
-    if staged.outcome == READY:
+    if staged.outcome == "ready":
         return None
     said = f"stage {stage}: {staged.message or f'{staged.outcome} {staged.reason}'.strip()}"
-    return AdapterFault(REFUSED if staged.outcome == REFUSED else STAGING, staged.reason, said)
+    return AdapterFault(
+        AdapterOutcome.REFUSED if staged.outcome == "refused" else AdapterOutcome.STAGING, staged.reason, said
+    )

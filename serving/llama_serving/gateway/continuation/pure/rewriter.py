@@ -4,6 +4,7 @@ Every event is parsed and written anew: with id, time, model and kind of the fir
 does not have yet, and token counts for the whole answer.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from llama_serving.gateway.continuation.pure.chunk import DONE as DONE_EVENT
@@ -13,7 +14,7 @@ from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.transcript import Transcript
 
 
-class EventRewriter:
+class EventRewriter(ABC):
     """One continuation, whose events are read and written anew.
 
     ``failure`` and ``done`` as in Recorder; ``differs``: it failed because its text or tokens differ from the answer's.
@@ -58,9 +59,9 @@ class EventRewriter:
         self.failure = why
         return b""
 
+    @abstractmethod
     def _chunk(self, chunk: Chunk) -> bytes:
         """Return the event for the client; raises ChunkError when it does not continue the answer."""
-        raise NotImplementedError
 
 
 class Rewriter(EventRewriter):
