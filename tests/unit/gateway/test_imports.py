@@ -9,7 +9,7 @@ import llama_serving.gateway.continuation.pure as continuation
 import llama_serving.gateway.routing as routing
 from llama_serving.config import routes
 
-PURE = {"bisect", "collections", "collections.abc", "dataclasses", "enum", "heapq", "math", "re", "typing"}
+PURE = {"abc", "bisect", "collections", "collections.abc", "dataclasses", "enum", "heapq", "math", "re", "typing"}
 HEAVY = {"ray", "vllm", "torch", "kopf", "kubernetes", "llama_operator", "llama_serving.cell"}
 
 
