@@ -53,7 +53,7 @@ class Told:
 
     @property
     def right(self) -> bool:
-        return any(self.answer.text.startswith(answer(word)) for word in self.words)
+        return any(answer(word) in self.answer.text for word in self.words)
 
 
 @dataclass
