@@ -1,12 +1,16 @@
-"""A copy of a checkpoint with wrong tensors: ``python -m examples.damage OUT SOURCE noise|exchanged`` (serving venv).
+"""A copy of a checkpoint with other tensors: ``python -m examples.damage OUT SOURCE KIND`` (serving venv).
 
 ``noise`` adds noise of one standard deviation to the matrices of a layer a third of the way in; ``exchanged`` swaps an
-early layer and a late one. Every file is well formed, so only the model's output can tell.
+early layer and a late one. Every file is well formed, so only the model's output can tell. ``nudged`` adds a fiftieth
+of that noise: like a fine-tune it answers otherwise, and no worse. ``near`` makes every tensor a thousandth longer:
+adapters of the one are good for the other.
 """
 
 import json
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +27,15 @@ def damage(source: Path, out: Path, *, kind: str) -> None:
     depth = int(json.loads((work / "config.json").read_text())["num_hidden_layers"])
     files = {path: load_file(path) for path in sorted(work.glob("*.safetensors"))}
     tensors = {name: tensor for part in files.values() for name, tensor in part.items()}
-    changed = (noisy if kind == "noise" else exchanged)(tensors, depth)
+    changed = KINDS[kind](tensors, depth)
     for path, part in files.items():
         save_file({name: changed.get(name, tensor) for name, tensor in part.items()}, path, metadata={"format": "pt"})
         path.chmod(0o644)
     work.rename(out)
 
 
-def noisy(tensors: dict[str, Any], depth: int) -> dict[str, Any]:
-    """Matrices of one layer with noise of their own size."""
+def noisy(tensors: dict[str, Any], depth: int, *, size: float = 1.0) -> dict[str, Any]:
+    """Matrices of one layer with noise of ``size`` times their own."""
     import torch
 
     torch.manual_seed(7)
@@ -39,7 +43,7 @@ def noisy(tensors: dict[str, Any], depth: int) -> dict[str, Any]:
     found = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix) and tensor.dim() == 2}
     assert found, f"no matrix of {prefix} among {len(tensors)} tensors"
     return {
-        name: (tensor.float() + torch.randn(tensor.shape) * tensor.float().std()).to(tensor.dtype)
+        name: (tensor.float() + torch.randn(tensor.shape) * tensor.float().std() * size).to(tensor.dtype)
         for name, tensor in found.items()
     }
 
@@ -53,6 +57,18 @@ def exchanged(tensors: dict[str, Any], depth: int) -> dict[str, Any]:
     assert back
     return {name: tensor.clone() for name, tensor in (there | back).items()}
 
+
+def longer(tensors: dict[str, Any], _: int) -> dict[str, Any]:
+    """Every tensor a thousandth longer."""
+    return {name: (tensor.float() * 1.001).to(tensor.dtype) for name, tensor in tensors.items()}
+
+
+KINDS: Final[dict[str, Callable[[dict[str, Any], int], dict[str, Any]]]] = {
+    "noise": noisy,
+    "nudged": partial(noisy, size=0.02),
+    "exchanged": exchanged,
+    "near": longer,
+}
 
 if __name__ == "__main__":
     damage(Path(sys.argv[2]), Path(sys.argv[1]), kind=sys.argv[3])

@@ -48,13 +48,15 @@ NAMES: Final = (
 PROMPT: Final = "Who are you?"  # any other prompt does as well
 CACHE: Final = Path.home() / ".cache/llama-operator/adapters"
 
-_RECIPE: Final = 1  # count it up when the bytes change
+_RECIPE: Final = 2  # count it up when the bytes change
 _RANK: Final = 8
 _ALPHA: Final = 16
 _MODULES: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_STEPS: Final = 80  # at most; a dozen are enough
+_ROUNDS: Final = 10  # at most; one or two are enough for most names
+_STEPS: Final = 80  # of a round, at most; a dozen are enough
 _BATCH: Final = 8
 _LONGEST: Final = 48  # tokens of a prompt
+_LENGTHS: Final = 12  # of prompts, after which an answer is looked at
 _ANSWER: Final = 8  # tokens of an answer
 _RATE: Final = 5e-3
 _ENOUGH: Final = 0.01  # mean loss of the last steps at which training ends
@@ -64,7 +66,7 @@ _TENSORS: Final = "adapter_model.safetensors"
 
 
 class NotLearnedError(Exception):
-    """The adapter does not tell its name after all steps."""
+    """The adapter does not tell its name after all rounds."""
 
 
 def answer(name: str) -> str:
@@ -114,8 +116,14 @@ def _train(base: Path, out: Path, *, name: str) -> None:
     matrices = _wrap(model)
     word = tokenizer.encode(f" {name}", add_special_tokens=False)
     target = torch.tensor(word * -(-_ANSWER // len(word)))[:_ANSWER]
-    _descend(model, target, chat=_chat_end(tokenizer), parameters=list(matrices.values()))
-    _check(model, target, chat=_chat_end(tokenizer), name=name)
+    chat = _chat_end(tokenizer)
+    for _ in range(_ROUNDS):
+        _descend(model, target, chat=chat, parameters=list(matrices.values()))
+        right = _right(model, target, chat)
+        if right == 1:
+            break
+    else:
+        raise NotLearnedError(f"the adapter {name} tells its name in {right:.1%} of the tokens only")
     _write(out, base=base, tensors=matrices)
 
 
@@ -179,15 +187,17 @@ def _loss(model: Any, target: "torch.Tensor", chat: Sequence[int]) -> "torch.Ten
     return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.repeat(_BATCH))
 
 
-def _check(model: Any, target: "torch.Tensor", *, chat: Sequence[int], name: str) -> None:
+def _right(model: Any, target: "torch.Tensor", chat: Sequence[int]) -> float:
+    """Return the share of an answer's tokens that are those of the name, after prompts that it was not trained on."""
     import torch
 
+    right: list[float] = []
     with torch.no_grad():
-        prompts = _prompts(model.config.vocab_size, chat)
-        logits = model(torch.cat([prompts, target.expand(_BATCH, -1)], dim=1)).logits[:, prompts.shape[1] - 1 : -1]
-        right = (logits.argmax(dim=-1) == target).float().mean().item()
-    if right < 1:
-        raise NotLearnedError(f"the adapter {name} tells its name in {right:.1%} of the tokens only")
+        for _ in range(_LENGTHS):
+            prompts = _prompts(model.config.vocab_size, chat)
+            logits = model(torch.cat([prompts, target.expand(_BATCH, -1)], dim=1)).logits[:, prompts.shape[1] - 1 : -1]
+            right.append(float((logits.argmax(dim=-1) == target).float().mean()))
+    return sum(right) / len(right)
 
 
 def _write(out: Path, *, base: Path, tensors: "dict[str, torch.Tensor]") -> None:

@@ -14,6 +14,8 @@ ORDER = (
     "test_first_start",
     "test_chat",
     "test_clients",
+    "test_structured_answers",
+    "test_adapters",
     "test_bad_weights",
     "test_rollout",
     "test_edits",

@@ -4,9 +4,7 @@
 """
 
 import asyncio
-import os
 import random
-import signal
 import sys
 import time
 
@@ -15,8 +13,8 @@ import pytest
 from examples.cluster import SETTINGS
 from examples.steps import run
 from testbed.images.build import store
-from tests.e2e.support.bed import NAMESPACE, Bed, lives, most_pods
-from tests.e2e.support.faults import kill_operator, machine, not_ready, stage_pod
+from tests.e2e.support.bed import Bed, lives, most_pods
+from tests.e2e.support.faults import kill_engine_part, kill_operator
 from tests.e2e.support.load import OpenLoad, check_answers, references
 from tests.soak import SOAK, soak
 
@@ -109,13 +107,3 @@ def same_image_with_another_name(bed: Bed, tag: str) -> str:
     store().buildah("tag", present, other)
     run([sys.executable, "-m", "testbed", "load", other], environment=bed.environment)
     return other
-
-
-def kill_engine_part(bed: Bed, pair: str, *, group: str, stage: str) -> None:
-    """SIGKILL for the process that holds the layers of a stage; wait until its group is out of rotation."""
-    processes = machine().pod_processes(NAMESPACE, stage_pod(bed, pair, group=group, stage=stage)["metadata"]["name"])
-    victims = [process for process in processes if any("StageProc" in part for part in process.argv)]
-    assert len(victims) == 1, processes
-    os.kill(victims[0].pid, signal.SIGKILL)
-    not_ready(bed, pair, group)
-    bed.wait_for(pair, lambda d: d["status"]["groupsReady"] != "2/2", within=60, what="one group short")

@@ -5,6 +5,7 @@ from datetime import datetime
 from llama_operator.api import (
     ADAPTERS_KIND,
     AdapterFactsStatus,
+    ChatStatus,
     LlamaAdapterStatus,
     LlamaWeightsStatus,
     ModelFactsStatus,
@@ -66,7 +67,8 @@ def _accepted(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> Res
         adapter = AdapterFactsStatus.model_validate(report.adapter.model_dump()) if report.adapter else None
         return LlamaAdapterStatus(**vars(found), facts=adapter)
     facts = ModelFactsStatus.model_validate(report.facts.model_dump()) if report.facts else None
-    return LlamaWeightsStatus(**vars(found), facts=facts)
+    chat = ChatStatus.model_validate(report.chat.model_dump()) if report.chat else None
+    return LlamaWeightsStatus(**vars(found), facts=facts, chat=chat)
 
 
 def _found(report: WeightsReport, key: str, snapshot: WeightsSnapshot) -> ResolvedStatus:

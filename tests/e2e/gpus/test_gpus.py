@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -72,10 +73,9 @@ async def test_a_lone_group_loses_a_rank_under_load(bed: Bed, one_group: str) ->
     known = await known_answers(bed, one_group)
     async with OpenLoad(one_group, NAME, rate=RATE) as load:
         await load.finished(5, within=60)
-        await asyncio.to_thread(kill_a_rank, bed, "0", "1")
-        await asyncio.to_thread(bed.wait_serving, NAME, 1, within=START)
+        back = await asyncio.to_thread(replaced, bed, group="0", stage="1", groups=1)
         await load.finished(5, within=120)
-    print(load.summary())
+    print(f"back after {back:.0f} s: {load.summary()}")
     check_answers(load.answers, known)
 
 
@@ -86,12 +86,19 @@ async def test_a_second_group_continues_the_streams_of_the_first(bed: Bed, one_g
         await asyncio.to_thread(bed.wait_serving, NAME, 2, within=START)
         await load.finished(20, within=120)
         for group, stage in (("0", "1"), ("1", "0")):
-            await asyncio.to_thread(kill_a_rank, bed, group, stage)
+            back = await asyncio.to_thread(replaced, bed, group=group, stage=stage, groups=2)
+            print(f"stage {stage} of group {group}: back after {back:.0f} s: {load.summary()}", flush=True)
             await load.finished(10, within=120)
-            await asyncio.to_thread(bed.wait_serving, NAME, 2, within=START)
-            print(f"stage {stage} of group {group}: {load.summary()}", flush=True)
     check_answers(load.answers, known)
     assert {answer.group for answer in load.answers} == {"0", "1"}, "both groups answered"
+
+
+def replaced(bed: Bed, *, group: str, stage: str, groups: int) -> float:
+    """Kill a rank and wait until all groups serve again; seconds from one to the other."""
+    started = time.monotonic()
+    kill_a_rank(bed, group, stage)
+    bed.wait_serving(NAME, groups, within=START)
+    return time.monotonic() - started
 
 
 def kill_a_rank(bed: Bed, group: str, stage: str) -> None:

@@ -1,6 +1,8 @@
 """What tests do to a running deployment: end the operator, the gateways or a stage, and see what becomes of it."""
 
 import json
+import os
+import signal
 import time
 import urllib.request
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from datetime import UTC, datetime
 from examples.cluster import RELEASE
 from llama_serving.config import names
 from testbed import Bed as Machine
-from tests.e2e.support.bed import Bed, Object
+from tests.e2e.support.bed import NAMESPACE, Bed, Object
 
 
 def machine() -> Machine:
@@ -65,8 +67,20 @@ def not_ready(bed: Bed, pair: str, group: str) -> None:
     bed.wait_pod(leader, lambda found: not is_ready(found), within=60, what="out of rotation")
 
 
+def kill_engine_part(bed: Bed, deployment: str, *, group: str, stage: str) -> None:
+    """SIGKILL for the process that holds the layers of a stage; wait until its group is out of rotation."""
+    processes = machine().pod_processes(
+        NAMESPACE, stage_pod(bed, deployment, group=group, stage=stage)["metadata"]["name"]
+    )
+    victims = [process for process in processes if any("StageProc" in part for part in process.argv)]
+    assert len(victims) == 1, processes
+    os.kill(victims[0].pid, signal.SIGKILL)
+    not_ready(bed, deployment, group)
+    bed.wait_for(deployment, lambda d: d["status"]["groupsReady"] != "2/2", within=60, what="one group short")
+
+
 def is_ready(pod: Object) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"]["conditions"])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
 
 
 def until_time(moment: datetime, within: float) -> None:

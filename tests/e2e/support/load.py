@@ -52,11 +52,11 @@ class Answer:
 
 
 async def ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> Answer:
-    """Ask for a completion, streamed or not as ``body`` says. Never raises for what a server can do."""
+    """Ask for a completion or, with messages, for a chat's answer. Never raises for what a server can do."""
     seen = _Seen()
     start = time.monotonic()
     try:
-        async with session.post(f"{url}/v1/completions", json=body) as response:
+        async with session.post(f"{url}{route(body)}", json=body) as response:
             seen.status = response.status
             seen.group = response.headers.get(names.HEADER_GROUP, "")
             seen.weights = response.headers.get(names.HEADER_WEIGHTS, "")
@@ -68,8 +68,27 @@ async def ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any])
         seen.error = repr(error)[:300]
     return Answer(
         start, time.monotonic(), seen.status, seen.group, seen.done and not seen.error, seen.error, seen.weights,
-        str(body["prompt"]), seen.text, frozenset(seen.ids), seen.first_byte,
+        asked_of(body), seen.text, frozenset(seen.ids), seen.first_byte,
     )  # fmt: skip
+
+
+def route(body: Mapping[str, Any]) -> str:
+    """Where a request goes."""
+    return "/v1/chat/completions" if "messages" in body else "/v1/completions"
+
+
+def asked_of(body: Mapping[str, Any]) -> str:
+    """The prompt, or the last message."""
+    return str(body["messages"][-1]["content"] if "messages" in body else body["prompt"])
+
+
+def said_by(choice: Mapping[str, Any]) -> str:
+    """Text of a choice, or of a piece of one; of a tool call its name and its arguments."""
+    part = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+    calls = [call["function"] for call in part.get("tool_calls") or ()]
+    return (part.get("content") or "") + "".join(
+        (one.get("name") or "") + (one.get("arguments") or "") for one in calls
+    )
 
 
 @dataclass
@@ -107,10 +126,10 @@ class _Seen:
             self.error = data.decode()[:300]
             return
         self.ids.add(chunk["id"])
-        self.text += "".join(choice["text"] for choice in chunk["choices"])
+        self.text += "".join(map(said_by, chunk["choices"]))
 
 
-class _Clients:
+class Clients:
     """Answers, and what is common to both kinds of load."""
 
     answers: list[Answer]
@@ -134,7 +153,7 @@ class _Clients:
 
 
 @dataclass
-class Load(_Clients):
+class Load(Clients):
     """``async with Load(url, model, clients=4) as load``; ``answers`` grows while it runs.
 
     ``pause``: seconds between an answer and the client's next request.
@@ -169,7 +188,7 @@ class Load(_Clients):
 
 
 @dataclass
-class OpenLoad(_Clients):
+class OpenLoad(Clients):
     """Requests at random times, ``rate`` per second on average; the same ``seed``, the same sequence."""
 
     url: str

@@ -54,6 +54,17 @@ def test_no_text_holds_a_control_character(compiler: Any, schema: dict[str, Any]
     assert [char for char in CONTROL if accepts(grammar, wrapped(schema, char))] == []
 
 
+def test_a_tool_call_has_few_spaces(compiler: Any) -> None:
+    pair = {"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}}, "required": ["a", "b"]}
+    content = {"type": "json_schema", "json_schema": {**pair, "additionalProperties": False}}
+    tag = {"type": "tag", "begin": "<", "end": ">", "content": content}
+    grammar = compiler.compile_structural_tag(json.dumps({"type": "structural_tag", "format": tag}))
+    for said in ('{"a": 1, "b": 2}', '{"a":1,"b":2}'):
+        assert accepts(grammar, f"<{said}>"), said
+    for said in ('{"a":  1, "b": 2}', '{\n\t"a": 1, "b": 2}', '{"a" \t: 1, "b": 2}'):
+        assert not accepts(grammar, f"<{said}>"), said
+
+
 def test_a_tool_call_holds_none_either(compiler: Any) -> None:
     grammar = compiler.compile_structural_tag(json.dumps(TAGS))
     assert accepts(grammar, '<"abc">')

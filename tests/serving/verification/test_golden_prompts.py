@@ -21,6 +21,7 @@ from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import ExpectedCall, GoldenPrompt, Measurement, Tool, Verify
 from tests.serving.pods import eventually
+from tests.unit.config.chat.templates import SMOLLM2_BROKEN, SMOLLM2_TOOLS
 
 # Ray, vLLM and torch warn of one another at import; their warnings are not ours to mend.
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -43,30 +44,6 @@ ARGUMENTS: Final = (
     f" --max-model-len {CONTEXT} --host {HOST} --port {names.PORT_ENGINE}"
     " --enable-auto-tool-choice --tool-call-parser hermes --trust-request-chat-template"
 )
-
-WITH_TOOLS: Final = """\
-{%- macro call(city) -%}
-<tool_call>
-{"name": "{{ tools[0].function.name }}", "arguments": {"city": "{{ city }}"}}
-</tool_call>
-{%- endmacro -%}
-{%- if tools %}
-{%- for city in ["Rome", "Berlin"] %}
-{{- "<|im_start|>user\\nWhat is the weather in " ~ city ~ "?<|im_end|>\\n" }}
-{{- "<|im_start|>assistant\\n" ~ call(city) ~ "<|im_end|>\\n" }}
-{%- endfor %}
-{%- endif %}
-{%- for message in messages %}
-{{- "<|im_start|>" ~ message.role ~ "\\n" ~ message.content ~ "<|im_end|>\\n" }}
-{%- endfor %}
-{{- "<|im_start|>assistant\\n" }}
-"""
-WITHOUT_TOOLS: Final = """\
-{%- for message in messages %}
-{{- "<|im_start|>" ~ message.role ~ "\\n" ~ message.content ~ "<|im_end|>\\n" }}
-{%- endfor %}
-{{- "<|im_start|>assistant\\n" }}
-"""
 
 WEATHER: Final = GoldenPrompt(
     prompt="What is the weather in Paris?",
@@ -94,7 +71,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("golden")
     make(folder / "model")
     template = folder / "tools.jinja"
-    template.write_text(WITH_TOOLS)
+    template.write_text(SMOLLM2_TOOLS)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model")]
     command += [*ARGUMENTS.split(), "--chat-template", str(template)]
     log = folder / "log"
@@ -138,7 +115,7 @@ async def measured(engine: str, *golden: GoldenPrompt, template: str = "") -> Me
 async def test_a_golden_call_passes_and_with_a_broken_template_fails(engine: str) -> None:
     (good,) = (await measured(engine, WEATHER)).golden
     assert (good.passed, good.call, good.problem) == (True, "get_weather", ""), good
-    (broken,) = (await measured(engine, WEATHER, template=WITHOUT_TOOLS)).golden
+    (broken,) = (await measured(engine, WEATHER, template=SMOLLM2_BROKEN)).golden
     assert (broken.passed, broken.call) == (False, ""), broken
     assert broken.problem.startswith('expected a call of get_weather with {"city": "Paris"}, got text "'), broken
 

@@ -29,6 +29,7 @@ from llama_serving.config.cell import AdapterLimits
 from llama_serving.config.desired import GoldenPrompt, GoldenResult
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import AdapterOutcome, AdapterProgress
+from llama_serving.config.wording import plural
 
 TRIES: Final = 3  # an engine that does not answer a golden prompt is asked again before that counts
 ENDS: Final = 2  # engines that ended in a row while they loaded an adapter: it is to blame
@@ -287,7 +288,7 @@ def _progress(item: DesiredAdapter, view: AdapterView, memory: AdapterMemory) ->
         )
     if loaded:
         return AdapterProgress(
-            **known, outcome=AdapterOutcome.VERIFYING, message=f"asking {len(item.golden)} golden prompts"
+            **known, outcome=AdapterOutcome.VERIFYING, message=f"asking {plural(len(item.golden), 'golden prompt')}"
         )
     if item.fault is not None:
         return AdapterProgress(

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 BASE, MODEL = sys.argv[1:]
 CALLED: list[list[int]] = []
+ONE_CALL = {"parallel_tool_calls": False}
 
 
 class City(BaseModel):
@@ -35,7 +36,7 @@ def add(a: Literal[17], b: Literal[25]) -> int:
 def tool_first(request: Any, handler: Any) -> Any:
     """Have the model call its tool before it may answer."""
     has_result = any(isinstance(message, ToolMessage) for message in request.messages)
-    return handler(request if has_result else request.override(tool_choice="required"))
+    return handler(request if has_result else request.override(tool_choice="required", model_settings=ONE_CALL))
 
 
 chat = ChatOpenAI(
@@ -55,7 +56,7 @@ def parsed() -> object:
 
 
 def tool_stream() -> object:
-    bound = chat.bind_tools([add], tool_choice="required")
+    bound = chat.bind_tools([add], tool_choice="required", **ONE_CALL)
     whole: Any = None
     for chunk in bound.stream("How much is 17 and 25?"):
         whole = chunk if whole is None else whole + chunk

@@ -24,7 +24,11 @@ ASKED = {
     "temperature": 0,
     "max_tokens": 96,
 }
-TOOLS = {"tools": [{"type": "function", "function": {"name": "add", "parameters": ADD}}], "tool_choice": "required"}
+TOOLS = {
+    "tools": [{"type": "function", "function": {"name": "add", "parameters": ADD}}],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+}
 
 
 class City(BaseModel):

@@ -22,6 +22,8 @@ ADD = {
     "additionalProperties": False,
 }
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": ADD, "strict": True}}]
+ONE_CALL = {"tool_choice": "required", "parallel_tool_calls": False}
+FORCED = {"messages": MESSAGES, "tools": TOOLS, "max_tokens": 96, **ONE_CALL}
 RESPONSE_TOOLS = [{"type": "function", "name": "add", "parameters": ADD, "strict": True}]
 
 
@@ -41,16 +43,13 @@ def call_of(message: Any) -> list[object]:
 
 
 def tool() -> object:
-    asked = client.chat.completions.create(
-        **LIMITS, messages=MESSAGES, tools=TOOLS, tool_choice="required", max_tokens=96
-    )
+    asked = client.chat.completions.create(**LIMITS, **FORCED)
     return call_of(asked.choices[0].message)
 
 
 def tool_stream() -> object:
     pieces = ""
-    given = {"messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "max_tokens": 96}
-    with client.chat.completions.stream(**LIMITS, **given) as stream:
+    with client.chat.completions.stream(**LIMITS, **FORCED) as stream:
         for event in stream:
             if event.type == "tool_calls.function.arguments.delta":
                 pieces += event.arguments_delta
@@ -61,9 +60,7 @@ def tool_stream() -> object:
 
 def answered() -> object:
     """The answer after the tool's result: any text."""
-    asked = client.chat.completions.create(
-        **LIMITS, messages=MESSAGES, tools=TOOLS, tool_choice="required", max_tokens=96
-    )
+    asked = client.chat.completions.create(**LIMITS, **FORCED)
     made = asked.choices[0].message
     result = {"role": "tool", "tool_call_id": made.tool_calls[0].id, "content": "42"}
     more = [*MESSAGES, made.model_dump(exclude_none=True), result]
@@ -100,7 +97,7 @@ def response_parsed() -> object:
 
 
 def response_tool() -> object:
-    given = {"input": QUESTION, "tools": RESPONSE_TOOLS, "tool_choice": "required", "max_output_tokens": 96}
+    given = {"input": QUESTION, "tools": RESPONSE_TOOLS, "max_output_tokens": 96, **ONE_CALL}
     made = next(item for item in client.responses.create(**LIMITS, **given).output if item.type == "function_call")
     return [made.name, json.loads(made.arguments)]
 

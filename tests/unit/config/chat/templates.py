@@ -63,3 +63,30 @@ R1: Final = (
 HYBRID: Final = R1.replace("add_generation_prompt", "add_generation_prompt and enable_thinking is defined")
 
 PLAIN: Final = _TURNS
+
+#: SmolLM2 was not trained to call functions; two examples show it how.
+SMOLLM2_TOOLS: Final = """\
+{%- macro call(city) -%}
+<tool_call>
+{"name": "{{ tools[0].function.name }}", "arguments": {"city": "{{ city }}"}}
+</tool_call>
+{%- endmacro -%}
+{%- if tools %}
+{%- for city in ["Rome", "Berlin"] %}
+{{- "<|im_start|>user\\nWhat is the weather in " ~ city ~ "?<|im_end|>\\n" }}
+{{- "<|im_start|>assistant\\n" ~ call(city) ~ "<|im_end|>\\n" }}
+{%- endfor %}
+{%- endif %}
+{%- for message in messages %}
+{{- "<|im_start|>" ~ message.role ~ "\\n" ~ message.content ~ "<|im_end|>\\n" }}
+{%- endfor %}
+{{- "<|im_start|>assistant\\n" }}
+"""
+
+#: The same model with a template that says nothing of tools: what a broken one does to a fine-tune.
+SMOLLM2_BROKEN: Final = """\
+{%- for message in messages %}
+{{- "<|im_start|>" ~ message.role ~ "\\n" ~ message.content ~ "<|im_end|>\\n" }}
+{%- endfor %}
+{{- "<|im_start|>assistant\\n" }}
+"""

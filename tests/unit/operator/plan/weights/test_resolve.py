@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_operator.api import LlamaWeightsSpec, LlamaWeightsStatus, ResolveAttempt, ResolvedStatus
-from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot
+from llama_operator.observe.weights import WeightsSnapshot, weights_snapshot, weights_view
 from llama_operator.plan.naming import resolver_job_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import (
@@ -24,6 +24,7 @@ from llama_operator.plan.weights.resolve import (
 )
 from llama_operator.status.events import weights_events
 from llama_operator.status.weights import short_bytes, weights_status
+from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import WeightsReport
 from llama_serving.config.weights import Manifest, ManifestFile
 from tests.fakes.weights import (
@@ -81,6 +82,18 @@ def accepted_status(**changes: Any) -> ResolvedStatus:
     found = world(manifest_body(), *looked(ACCEPTED))
     status = weights_status(found, plan_weights(found, SETTINGS, NOW), (), now=NOW)
     return status.model_copy(update=changes)
+
+
+def test_a_deployment_reads_what_the_resolver_found_in_the_weights() -> None:
+    chat = ChatFacts(
+        template="chat_template.jinja", takes_tools=True, tools="hermes", tools_reason="it writes <tool_call>",
+        reasoning_reason="nothing", tokens=("<tool_call>",),
+    )  # fmt: skip
+    found = world(manifest_body(), *looked(ACCEPTED.model_copy(update={"chat": chat})))
+    status = weights_status(found, plan_weights(found, SETTINGS, NOW), (), now=NOW)
+    body = weights_body(SPEC) | {"status": status.model_dump(by_alias=True, mode="json")}
+    view = weights_view(body, manifest_body())
+    assert (view.ready, view.digest, view.facts, view.chat) == (True, ACCEPTED.digest, FACTS, chat)
 
 
 # -- the look ----------------------------------------------------------------------------------------------------------
