@@ -153,6 +153,7 @@ class SupervisorAnswer:
 
     state: CellState | None
     error: str = ""
+    size: int = 0  # bytes that it had
 
 
 @dataclass(frozen=True)
