@@ -41,7 +41,7 @@ class _Asking:
         if answer.size <= SMALL:
             return answer
         if self.large + answer.size > KEPT:
-            why = f"the answer of its supervisor has {answer.size} bytes, and those of all stages may have {KEPT}"
+            why = f"the answer of its supervisor is left out: those of all stages have more than {KEPT} bytes"
             return SupervisorAnswer(None, why)
         self.large += answer.size
         return answer

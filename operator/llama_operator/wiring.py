@@ -8,18 +8,23 @@ are filtered by the server. Peering is off: it is no leader election.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import aiohttp
 import kopf
 
+from llama_operator.adapters.watching.events import SILENCE
+from llama_operator.adapters.watching.guard import PAGE, WatchGuard
 from llama_operator.api import ADAPTERS_PLURAL, API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
 from llama_operator.loop import Heartbeat, run_loop
 from llama_operator.ports import Key
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
+from llama_operator.scopes.listings import Listings
 from llama_serving.config import names
 
 OWNED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -149,10 +154,16 @@ class Loops:
 
 
 def build(
-    registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, one_weights_pass: OneWeightsPass
-) -> None:
-    """Register everything that kopf calls."""
-    kopf.on.login(registry=registry)(_login)
+    registry: kopf.OperatorRegistry,
+    *,
+    loops: Loops,
+    one_pass: OnePass,
+    one_weights_pass: OneWeightsPass,
+    listings: Listings | None = None,
+) -> WatchGuard:
+    """Register everything that kopf calls; return what stands between it and the API server."""
+    guard = WatchGuard(_headers, listings=listings or Listings(time.monotonic))
+    kopf.on.login(registry=registry)(_login_with(guard))
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:
         kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
@@ -165,6 +176,7 @@ def build(
     for plural, step in steps.items():
         event = _own_event(loops, plural, step)
         kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(event)
+    return guard
 
 
 async def watch(registry: kopf.OperatorRegistry, namespace: str, *, begun: Callable[[], None] = lambda: None) -> None:
@@ -213,9 +225,33 @@ class NoDiffs(kopf.DiffBaseStorage):
         """Store nothing."""
 
 
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+def _connection(**kwargs: Any) -> kopf.ConnectionInfo | None:
     # Without this kopf imports the synchronous kubernetes client, 20 MiB of it, to read the same two files.
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _headers() -> Mapping[str, str]:
+    """Return the headers with the token as it is now: that of a service account changes every hour."""
+    info = _connection()
+    return info.as_http_headers() if info else {}
+
+
+def _login_with(guard: WatchGuard) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        info = _connection(**kwargs)
+        if info is None:
+            return None
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            proxy=info.proxy_url,
+            trust_env=info.trust_env,
+            middlewares=(guard,),
+        )
+        return kopf.AiohttpSession(
+            server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
+        )
+
+    return login
 
 
 def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -224,6 +260,11 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.persistence.diffbase_storage = NoDiffs()
     settings.peering.standalone = True
     settings.scanning.disabled = True
+    # The guard has deadlines and pauses of its own, and knows a silent watch.
+    settings.networking.request_timeout = None
+    settings.networking.error_backoffs = ()
+    settings.watching.inactivity_timeout = 10 * SILENCE
+    settings.watching.chunk_size = PAGE
     for version, plural in CHILDREN:
         settings.watching.label_selectors[version, plural] = OWNED
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from llama_operator.adapters.bounded_body import read_up_to
 from llama_operator.bounds.json_text import JsonLimits, OverLimitError
 
 #: One answer of a supervisor: 32 golden prompts of 4,096 characters and their answers have 0.6 MB.
@@ -74,11 +75,4 @@ async def read_answer(response: aiohttp.ClientResponse, *, limit: int, share: _S
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise EncodedError(f"is encoded as {encoding[:20]!r}, which was not asked for")
-    parts, size = [], 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > limit:
-            raise OverLimitError(f"has more than {limit} bytes, which is the limit")
-        share.take(size)
-        parts.append(chunk)
-    return b"".join(parts)
+    return await read_up_to(response, limit, count=share.take)

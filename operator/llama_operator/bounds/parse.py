@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from llama_operator.bounds.json_text import JsonLimits, check_json
-from llama_serving.config.error_text import rule_text
+from llama_serving.config.error_text import error_text, rule_text
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -26,7 +26,9 @@ def parse_json(kind: type[Parsed], text: bytes, limits: JsonLimits) -> Parsed:
     """
     check_json(text, limits)
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(text.decode())
+    except UnicodeDecodeError as error:
+        raise UnreadableError(error_text(error)) from None
     except ValidationError as error:
         raise UnreadableError(_first(error)) from None  # the error keeps what it was made of
 
