@@ -73,9 +73,13 @@ class Process:
 
     async def one_weights_pass(self, bodies: WeightsBodies) -> float:
         """Run one pass of a LlamaWeights."""
-        now, inquiries = datetime.now(UTC), self.edges.inquiries
         return await reconcile_weights(
-            bodies, cluster=self.cluster, settings=self.settings, now=now, inquiries=inquiries
+            bodies,
+            cluster=self.cluster,
+            settings=self.settings,
+            now=datetime.now(UTC),
+            inquiries=self.edges.inquiries,
+            own_writes=self.edges.own_writes,
         )
 
     async def watch(self, namespace: str) -> None:

@@ -49,7 +49,9 @@ class AdminApi:
     async def _get_live(self, _: web.Request) -> web.Response:
         late, unlisted = self._heartbeat.late(), self._listings.late() if self._listings else 0.0
         loops = len(self._heartbeat.due)
-        body = {"loops": loops, "seconds_late": round(late, 1), "seconds_unlisted": round(unlisted, 1)}
+        body = {"loops": loops, "seconds_late": round(late, 1)}
+        if unlisted:
+            body["seconds_unlisted"] = round(unlisted, 1)
         return web.json_response(body, status=503 if late > LATE or unlisted > UNLISTED else 200)
 
     async def _get_ready(self, _: web.Request) -> web.Response:

@@ -203,8 +203,10 @@ class Scopes(Protocol):
 class Cluster(Protocol):
     """The API server, in one namespace."""
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> str:
         """Create or update an object by server-side apply. Raises Retry or Rejected.
+
+        Returns its resourceVersion since; empty where that is not known, as do the other writes that return one.
 
         With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
         the field manager of an object that several deployments share; empty is the operator's own.
@@ -228,7 +230,7 @@ class Cluster(Protocol):
 
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
-    ) -> None:
+    ) -> str:
         """Set the pod's rotation gate and, where not empty, its weights annotation.
 
         ``move`` tells the gateways to move streams that still run to other groups, until the gate opens again.
@@ -236,7 +238,7 @@ class Cluster(Protocol):
 
     async def set_pod_metadata(
         self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
-    ) -> None:
+    ) -> str:
         """Set labels and annotations of a pod; None removes one, and the others stay.
 
         A pod that is gone, or is another one (uid), counts as success. Raises Retry or Rejected.
@@ -245,7 +247,7 @@ class Cluster(Protocol):
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Return the token in this Secret, which is created with a random one unless it exists; never changes one."""
 
-    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> str:
         """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
 
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
@@ -284,7 +286,7 @@ class Cluster(Protocol):
     def unreserve(self, uids: Collection[str]) -> None:
         """Take back what was reserved for the pods with these uids."""
 
-    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> str:
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
 
 

@@ -17,8 +17,8 @@ from typing import Any, cast
 import aiohttp
 import kopf
 
-from llama_operator.adapters.watching.events import SILENCE
 from llama_operator.adapters.watching.guard import PAGE, WatchGuard
+from llama_operator.adapters.watching.pace import Times
 from llama_operator.api import ADAPTERS_PLURAL, API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
 from llama_operator.loop import Heartbeat, run_loop
 from llama_operator.ports import Key
@@ -160,9 +160,10 @@ def build(
     one_pass: OnePass,
     one_weights_pass: OneWeightsPass,
     listings: Listings | None = None,
+    times: Times = Times(),
 ) -> WatchGuard:
     """Register everything that kopf calls; return what stands between it and the API server."""
-    guard = WatchGuard(_headers, listings=listings or Listings(time.monotonic))
+    guard = WatchGuard(_headers, listings=listings or Listings(time.monotonic), times=times)
     kopf.on.login(registry=registry)(_login_with(guard))
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:
@@ -263,7 +264,7 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     # The guard has deadlines and pauses of its own, and knows a silent watch.
     settings.networking.request_timeout = None
     settings.networking.error_backoffs = ()
-    settings.watching.inactivity_timeout = 10 * SILENCE
+    settings.watching.inactivity_timeout = 10 * Times.silence
     settings.watching.chunk_size = PAGE
     for version, plural in CHILDREN:
         settings.watching.label_selectors[version, plural] = OWNED

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import aiohttp
 
+from llama_operator.adapters.watching.pace import Times
 from llama_operator.ports import Manifest, Retry
 from llama_serving.config.wording import clause
 
 #: Bytes of a line. etcd holds objects of 1.5 MiB; escapes of JSON make a text at most six times longer.
 LINE: Final = 12 << 20
-SILENCE: Final = 90.0  # seconds without a line; bookmarks come about once a minute
 _SHOWN: Final = 200  # characters of what an ERROR says
 _CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
@@ -21,7 +21,7 @@ class BrokenWatch(Retry):
     """What a watch sends cannot be relied on: only a new list tells what there is."""
 
 
-async def lines(stream: aiohttp.StreamReader, *, limit: int = LINE, silence: float = SILENCE) -> AsyncIterator[bytes]:
+async def lines(stream: aiohttp.StreamReader, *, limit: int = LINE, silence: float = Times.silence) -> AsyncIterator[bytes]:
     """Yield the lines of a body that are not empty. Raises BrokenWatch for a longer line, and for silence."""
     held: list[bytes] = []
     size = 0

@@ -2,7 +2,7 @@
 
 kopf ends at any fault of a watch but one, an in-stream 410, which leads to a new list; it asks again without a pause
 when a watch is ended at once; and it never learns what went between two lists. So every other fault becomes that one:
-an ERROR of any code, a line that is no event or is cut, a page of HTML, silence, bookmarks alone for RELIST seconds.
+an ERROR of any code, a line that is no event or is cut, a page of HTML, silence, bookmarks alone for ten minutes.
 What is not answered, or answered with 401, 408, 425, 429 or 5xx, is asked again with growing pauses. 403 and 404 are
 passed on after FORBIDDEN tries: the scope then says which right, CRD or namespace is missing. Deletions that nobody saw
 are told at the head of the next watch.
@@ -26,15 +26,13 @@ from llama_operator.adapters.watching import answers
 from llama_operator.adapters.watching.answers import Fault, Replay, TooLarge, replaced
 from llama_operator.adapters.watching.events import BrokenWatch, event_of, lines
 from llama_operator.adapters.watching.known import KnownObjects
-from llama_operator.adapters.watching.pace import Pace
+from llama_operator.adapters.watching.pace import Pace, Times
 from llama_operator.scopes.listings import Listings
 from llama_serving.config.error_text import error_text
 
 log = logging.getLogger(__name__)
 
 PAGE: Final = 100  # objects that kopf asks for at a time
-DEADLINE: Final = 20.0  # seconds for an answer, or for the head of a watch
-RELIST: Final = 600.0  # seconds of bookmarks alone after which the list is read again
 FORBIDDEN: Final = 3  # answers 403 or 404, one after the other, that are believed
 CREDENTIALS: Final = 60.0  # seconds for which the headers with the token are good
 
@@ -63,10 +61,12 @@ class WatchGuard:
         credentials: Callable[[], Mapping[str, str]],
         *,
         listings: Listings,
+        times: Times = Times(),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._credentials = credentials
         self._listings = listings
+        self._times = times
         self._jitter = jitter
         self._paths: dict[str, _Path] = {}
         self._headers: Mapping[str, str] = {}
@@ -101,7 +101,7 @@ class WatchGuard:
         name = request.url.path
         if name in self._paths:
             return self._paths[name]
-        found = _Path(name, Pace(self._jitter))
+        found = _Path(name, Pace(self._times, self._jitter))
         if request.method == "GET":  # a patch is of one object
             self._paths[name] = found
         return found
@@ -123,9 +123,9 @@ class WatchGuard:
     async def _answer(self, path: _Path, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send a request and read its answer. Raises Fault for one that is asked for again."""
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._times.deadline):
                 response = await self._send(path, request, handler)
-            async with self._reading, asyncio.timeout(DEADLINE):
+            async with self._reading, asyncio.timeout(self._times.deadline):
                 return await self._read(path, request, response)
         except TooLarge as error:
             if path.page == 1:
@@ -135,7 +135,7 @@ class WatchGuard:
         except ListExpired:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unanswered(error) from error
+            raise self._unanswered(error) from error
 
     async def _read(self, path: _Path, request: ClientRequest, response: ClientResponse) -> ClientResponse:
         if answers.is_fault(response.status):
@@ -176,18 +176,21 @@ class WatchGuard:
             self._read_at = -CREDENTIALS
         return response
 
+    def _unanswered(self, error: Exception) -> Fault:
+        return Fault(error_text(error, deadline=self._times.deadline))
+
     # -- watches ----------------------------------------------------------------------------------------------------
 
     async def _watch(self, path: _Path, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Begin a watch. Raises ClientConnectionError where kopf is to try again from the same version."""
         await self._wait(path)
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._times.deadline):
                 response = await self._send(path, request, handler)
                 if answers.is_fault(response.status):
                     raise await answers.fault_of(response)
         except (aiohttp.ClientError, OSError, TimeoutError, Fault) as error:
-            fault = error if isinstance(error, Fault) else _unanswered(error)
+            fault = error if isinstance(error, Fault) else self._unanswered(error)
             self._failed(path, fault)
             raise aiohttp.ClientConnectionError(str(fault)) from error
         if response.status in (403, 404) and not self._is_doubted(path):
@@ -206,13 +209,13 @@ class WatchGuard:
             yield json.dumps(event).encode() + b"\n"
         begun = changed = time.monotonic()
         try:
-            async for line in lines(stream):
+            async for line in lines(stream, silence=self._times.silence):
                 event = event_of(line)
                 path.known.see(event)
                 now = time.monotonic()
                 if event["type"] != "BOOKMARK":
                     changed = now
-                elif now - changed > RELIST:
+                elif now - changed > self._times.relist:
                     break
                 yield line + b"\n"
             else:
@@ -225,10 +228,6 @@ class WatchGuard:
             log.info("the watch of %s broke: %s", path.name, error_text(error))
             return
         yield EXPIRED
-
-
-def _unanswered(error: Exception) -> Fault:
-    return Fault(error_text(error, deadline=DEADLINE))
 
 
 class ListExpired(aiohttp.ClientConnectionError):
