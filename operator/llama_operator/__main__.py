@@ -18,6 +18,7 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
 from llama_operator.adapters.leases import KubeLeases, KubeScopes
 from llama_operator.adapters.supervisors import HttpSupervisors
+from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.loop import Heartbeat
 from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.settings import Settings
@@ -64,6 +65,7 @@ class Process:
         self.loops = Loops(self.heartbeat, turn=self.terms.turn, ended=self.edges.forget)
         self.scopes = KubeScopes(api)
         self.listings = Listings(time.monotonic)
+        self.budget = ObjectBudget()
         self.state = OperatorState(self.edges.autoscalers, self.edges.deployments)
 
     async def one_pass(self, bodies: Bodies) -> float:
@@ -91,6 +93,7 @@ class Process:
             one_pass=self.one_pass,
             one_weights_pass=self.one_weights_pass,
             listings=self.listings,
+            budget=self.budget,
         )
         running = asyncio.create_task(watch(registry, namespace, begun=_take_signals))
         refused = asyncio.create_task(self._refused(namespace))

@@ -7,7 +7,7 @@ spec or the cluster's policy changes; shown to the user) or any other exception,
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from llama_operator.api import KIND
 from llama_serving.config.desired import DesiredState
@@ -19,6 +19,10 @@ EVENTS = 20
 
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""
+
+
+#: Key of an object that is shown without its content; its value says why, as a clause.
+LEFT_OUT: Final = "leftOut"
 
 
 class Retry(Exception):

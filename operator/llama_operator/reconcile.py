@@ -44,7 +44,7 @@ from llama_operator.plan.planner import plan
 from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
+from llama_operator.ports import LEFT_OUT, Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
 from llama_operator.rehearsal_admission import ask_admission
 from llama_operator.report import write_report
 from llama_operator.status.deployment import deployment_status
@@ -178,8 +178,9 @@ def snapshot(bodies: Bodies) -> Snapshot:
     meta = bodies.deployment["metadata"]
     uid = meta.get("uid", "")
     ours = [child for child in bodies.children if _is_ours(child, uid)]
-    pods = [child for child in ours if child["kind"] == "Pod"]
-    others = [dict(child) for child in ours if child["kind"] != "Pod"]
+    shown = [child for child in ours if LEFT_OUT not in child]
+    pods = [child for child in shown if child["kind"] == "Pod"]
+    others = [dict(child) for child in shown if child["kind"] != "Pod"]
     spec, error = stored_spec(LlamaDeploymentSpec, bodies.deployment, remedy="edit the object")
     return Snapshot(
         key=Key(meta["namespace"], meta["name"]),
@@ -192,6 +193,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         pods=pod_views(pods),
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
+        left_out={identity(child): str(child[LEFT_OUT]) for child in ours if LEFT_OUT in child},
         weights=weights_views(bodies.weights, bodies.manifests),
         adapters=adapter_views(bodies.adapters, bodies.manifests),
         rehearsal=RehearsalView(pods=rehearsed_pods(pods)),

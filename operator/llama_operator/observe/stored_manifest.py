@@ -13,6 +13,7 @@ from llama_operator.bounds.json_text import JsonLimits, OverLimitError
 from llama_operator.bounds.packed import DamagedError, inflate
 from llama_operator.bounds.parse import UnreadableError, parse_json
 from llama_operator.bounds.remembered import Remembered
+from llama_operator.ports import LEFT_OUT
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest
 
@@ -42,6 +43,8 @@ _REMEMBERED: Final = Remembered[StoredManifest](MANIFESTS_REMEMBERED)
 
 def read_manifest(body: Body | None) -> StoredManifest:
     """Return the manifest in a ConfigMap, or why there is none that can be read."""
+    if body and LEFT_OUT in body:
+        return StoredManifest(problem=f"is not read: {body[LEFT_OUT]}")
     text = ((body or {}).get("binaryData") or {}).get(MANIFEST_KEY, "")
     if not body or not text:
         return _EMPTY

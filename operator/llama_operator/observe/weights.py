@@ -27,7 +27,7 @@ from llama_operator.observe.findings import NOTHING, Findings
 from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
 from llama_operator.observe.pods import PodView, pod_view
 from llama_operator.observe.stored_manifest import manifest_problem, stored_manifest
-from llama_operator.ports import Capacity, Key, Manifest
+from llama_operator.ports import LEFT_OUT, Capacity, Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import ModelFacts
@@ -83,6 +83,7 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
     ours = [dict(child) for child in bodies if owned_by(child, uid)]
     pods = [child for child in bodies if child["kind"] == "Pod"]
     others = [child for child in ours if child["kind"] not in ("Job", "Pod")]
+    whole = [child for child in others if LEFT_OUT not in child]
     kind = weights.get("kind", WEIGHTS_KIND)
     spec, error = resolved_spec(weights)
     return WeightsSnapshot(
@@ -93,8 +94,8 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
         spec=spec,
         spec_error=error,
         status=resolved_status(weights),
-        jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job"), key=lambda job: job.name)),
-        children=tuple(sorted(others, key=lambda child: (child["kind"], child["metadata"]["name"]))),
+        jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job" and LEFT_OUT not in job), key=lambda job: job.name)),
+        children=tuple(sorted(whole, key=lambda child: (child["kind"], child["metadata"]["name"]))),
         manifest=next((found for child in others if (found := stored_manifest(child))), None),
         manifest_problem=next((why for child in others if (why := manifest_problem(child))), ""),
         kind=kind,

@@ -7,7 +7,8 @@ What is not answered, or answered with 401, 408, 425, 429 or 5xx, is asked again
 passed on after FORBIDDEN tries: the scope then says which right, CRD or namespace is missing. Deletions that nobody saw
 are told at the head of the next watch.
 
-Memory: one page of a list is read at a time in this process, and no more than PAGE_BYTES of it.
+Memory: a page of a list is read, and parsed, one at a time, and no more than PAGE_BYTES of it; what objects keep is
+bounded by namespace (budget.py).
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -24,9 +25,11 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from llama_operator.adapters.watching import answers
 from llama_operator.adapters.watching.answers import Fault, Replay, TooLarge, replaced
+from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.adapters.watching.events import BrokenWatch, event_of, lines
 from llama_operator.adapters.watching.known import KnownObjects
 from llama_operator.adapters.watching.pace import Pace, Times
+from llama_operator.ports import Manifest
 from llama_operator.scopes.listings import Listings
 from llama_serving.config.error_text import error_text
 
@@ -46,11 +49,11 @@ class _Path:
 
     name: str
     pace: Pace
+    known: KnownObjects
     due: float = 0.0  # seconds to wait before the next request
     page: int = PAGE  # objects at a time
     refused: int = 0  # answers 403 or 404, one after the other
     problem: str = ""  # that was logged last
-    known: KnownObjects = field(default_factory=KnownObjects)
 
 
 class WatchGuard:
@@ -61,11 +64,13 @@ class WatchGuard:
         credentials: Callable[[], Mapping[str, str]],
         *,
         listings: Listings,
+        budget: ObjectBudget | None = None,
         times: Times = Times(),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._credentials = credentials
         self._listings = listings
+        self._budget = budget or ObjectBudget()
         self._times = times
         self._jitter = jitter
         self._paths: dict[str, _Path] = {}
@@ -94,14 +99,15 @@ class WatchGuard:
 
     def close(self) -> None:
         """Want nothing any more."""
-        for name in self._paths:
-            self._listings.got(name)
+        for path in self._paths.values():
+            self._listings.got(path.name)
+            path.known.close()
 
     def _path(self, request: ClientRequest) -> _Path:
         name = request.url.path
         if name in self._paths:
             return self._paths[name]
-        found = _Path(name, Pace(self._times, self._jitter))
+        found = _Path(name, Pace(self._times, self._jitter), KnownObjects(self._budget))
         if request.method == "GET":  # a patch is of one object
             self._paths[name] = found
         return found
@@ -146,19 +152,22 @@ class WatchGuard:
         if response.status == 410:  # the list went on for too long
             raise ListExpired("the list has expired, and begins anew")
         if response.status < 300 and request.method == "GET":
-            self._see(path, answers.document(body), first="continue" not in request.url.query)
+            found = self._shown(path, answers.document(body), first="continue" not in request.url.query)
+            body = json.dumps(found).encode()
         return replaced(response, Replay(body))
 
-    def _see(self, path: _Path, found: dict[str, object], *, first: bool) -> None:
+    def _shown(self, path: _Path, found: Manifest, *, first: bool) -> Manifest:
+        """Return what kopf gets to see of an answer."""
         path.refused, path.problem = 0, ""
         if not isinstance(found.get("items"), list):
             path.pace.failures = 0  # discovery: no watch follows
-            return
+            return found
         page = answers.page(found)
-        kind, version = str(page.get("kind", "")).removesuffix("List"), page.get("apiVersion", "")
-        path.known.page(({"kind": kind, "apiVersion": version, **item} for item in page["items"]), first=first)
+        kind = {"apiVersion": page.get("apiVersion", ""), "kind": str(page.get("kind", "")).removesuffix("List")}
+        items = path.known.page(({**kind, **item} for item in page["items"]), first=first)
         if not page["metadata"].get("continue"):
             path.known.listed(page["metadata"]["resourceVersion"])
+        return {**page, "items": items}
 
     def _is_doubted(self, path: _Path) -> bool:
         path.refused += 1
@@ -210,14 +219,13 @@ class WatchGuard:
         begun = changed = time.monotonic()
         try:
             async for line in lines(stream, silence=self._times.silence):
-                event = event_of(line)
-                path.known.see(event)
+                event = path.known.see(event_of(line), size=len(line))
                 now = time.monotonic()
                 if event["type"] != "BOOKMARK":
                     changed = now
                 elif now - changed > self._times.relist:
                     break
-                yield line + b"\n"
+                yield json.dumps(event).encode() + b"\n"
             else:
                 path.due = path.pace.ended(time.monotonic() - begun)
                 return
