@@ -49,7 +49,7 @@ class Call:
     query: dict[str, str] = field(default_factory=dict)
     fine: tuple[int, ...] = ()  # statuses that answer None
     namespace: str = ""
-    limit: int = ANSWER  # bytes of the answer
+    limit: int = 0  # bytes of the answer; 0: ANSWER
 
 
 class TooLarge(Retry):
@@ -106,7 +106,7 @@ class ApiCalls:
             raise Retry(f"the lease of namespace {call.namespace} is not held, so nothing is written")
         try:
             answer = await self._request(method, path, call, timeout=aiohttp.ClientTimeout(total=deadline))
-            text = await _text(answer, call.limit)
+            text = await _text(answer, call.limit or ANSWER)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _no_connection(error) from error
         status = 409 if is_of_another(answer.status, text) else answer.status

@@ -15,7 +15,7 @@ from math import inf
 from llama_operator.adapters.api_calls import ApiCalls, Call, TooLarge, items_of, page_of
 from llama_operator.adapters.node_capacity import NodeView, node_view, pod_request, with_pods
 from llama_operator.adapters.watching.events import BrokenWatch
-from llama_operator.adapters.watching.pace import Pace
+from llama_operator.adapters.watching.pace import Pace, Times
 from llama_operator.ports import Capacity, Forbidden, Manifest, NodeCapacity, PodRequest, Rejected, Retry
 from llama_serving.config.error_text import error_text
 
@@ -25,7 +25,7 @@ RUNNING = {"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
 PAGE = 500  # objects at a time; fewer where a page has more bytes than an answer may have
 FIRST_LOOK = 10.0  # seconds for which a caller waits for the first lists
 OLDEST = 30.0  # seconds without a watch after which the view is not believed
-AGAIN = 60.0  # seconds between two tries where the rights are missing
+AGAIN = 60.0  # seconds
 
 
 class View:
@@ -110,13 +110,14 @@ class _Watch:
 class ClusterView:
     """The view and its watches."""
 
-    def __init__(self, calls: ApiCalls) -> None:
+    def __init__(self, calls: ApiCalls, *, times: Times = Times(), again: float = AGAIN) -> None:
         self._calls = calls
+        self._again = again  # seconds between two tries where the rights are missing
         self._view = View()
         view = self._view
         self._watches = (
-            _Watch("/api/v1/nodes", {}, view.see_node, view.only_nodes, "name"),
-            _Watch("/api/v1/pods", RUNNING, view.see_pod, view.only_pods, "uid"),
+            _Watch("/api/v1/nodes", {}, view.see_node, view.only_nodes, "name", pace=Pace(times)),
+            _Watch("/api/v1/pods", RUNNING, view.see_pod, view.only_pods, "uid", pace=Pace(times)),
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -151,7 +152,7 @@ class ClusterView:
             try:
                 pause = await self._turn(watch)
             except Forbidden as error:
-                watch.refused, watch.version, pause = str(error), "", AGAIN
+                watch.refused, watch.version, pause = str(error), "", self._again
             except BrokenWatch as error:
                 watch.version = ""
                 pause = self._failed(watch, str(error))
