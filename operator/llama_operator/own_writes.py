@@ -8,7 +8,7 @@ may have come and gone between two passes.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from llama_operator.hashing import short_hash
@@ -16,6 +16,8 @@ from llama_operator.ports import Cluster, Key, Manifest, Ref
 
 UNSEEN: Final = timedelta(seconds=15)
 LONGEST: Final = timedelta(minutes=5)  # for which a watch is believed to lag
+
+_NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 #: Kind and name of an object, and what is written of it.
 About = tuple[str, str, str]
@@ -34,7 +36,7 @@ class _Written:
 class OwnWrites:
     """The writes of the loop of one object."""
 
-    now: datetime = datetime.min
+    now: datetime = _NEVER
     seen: Mapping[tuple[str, str], str] = field(default_factory=dict)  # versions that the watches show, by kind, name
     held: dict[About, _Written] = field(default_factory=dict)
 
@@ -107,9 +109,7 @@ class _Once:
         about, content = ("Pod", pod.name, "rotation"), [pod.uid, open_, reason, weights, move]
         if self._own.repeats(about, content):
             return ""
-        version = await self._cluster.set_rotation(
-            key, pod, open_=open_, reason=reason, weights=weights, move=move
-        )
+        version = await self._cluster.set_rotation(key, pod, open_=open_, reason=reason, weights=weights, move=move)
         self._own.keep(about, content, version)
         return version
 

@@ -19,7 +19,7 @@ import kopf
 
 from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.adapters.watching.guard import PAGE, WatchGuard
-from llama_operator.adapters.watching.pace import Times
+from llama_operator.adapters.watching.pace import TIMES, Times
 from llama_operator.api import ADAPTERS_PLURAL, API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
 from llama_operator.loop import Heartbeat, run_loop
 from llama_operator.ports import Key
@@ -162,11 +162,12 @@ def build(
     one_weights_pass: OneWeightsPass,
     listings: Listings | None = None,
     budget: ObjectBudget | None = None,
-    times: Times = Times(),
+    times: Times = TIMES,
 ) -> WatchGuard:
     """Register everything that kopf calls; return what stands between it and the API server."""
-    guard = WatchGuard(_headers, listings=listings or Listings(time.monotonic), budget=budget, times=times)
-    kopf.on.login(registry=registry)(_login_with(guard))
+    login = _Login()
+    guard = WatchGuard(login.headers, listings=listings or Listings(time.monotonic), budget=budget, times=times)
+    kopf.on.login(registry=registry)(login.with_guard(guard))
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:
         kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
@@ -228,33 +229,40 @@ class NoDiffs(kopf.DiffBaseStorage):
         """Store nothing."""
 
 
-def _connection(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    # Without this kopf imports the synchronous kubernetes client, 20 MiB of it, to read the same two files.
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+class _Login:
+    """The way to the API server: from the pod's service account or, outside a cluster, from KUBECONFIG."""
 
+    def __init__(self) -> None:
+        self._kwargs: dict[str, Any] = {}
 
-def _headers() -> Mapping[str, str]:
-    """Return the headers with the token as it is now: that of a service account changes every hour."""
-    info = _connection()
-    return info.as_http_headers() if info else {}
+    def connection(self) -> kopf.ConnectionInfo | None:
+        # Without this kopf imports the synchronous kubernetes client, 20 MiB of it, to read the same two files.
+        return kopf.login_with_service_account(**self._kwargs) or kopf.login_with_kubeconfig(**self._kwargs)
 
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers with the token as it is now: that of a service account changes every hour."""
+        info = self.connection()
+        return info.as_http_headers() if info else {}
 
-def _login_with(guard: WatchGuard) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
-    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
-        info = _connection(**kwargs)
-        if info is None:
-            return None
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-            proxy=info.proxy_url,
-            trust_env=info.trust_env,
-            middlewares=(guard,),
-        )
-        return kopf.AiohttpSession(
-            server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
-        )
+    def with_guard(self, guard: WatchGuard) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
+        """Return the login handler; the guard stands before every request of its session."""
 
-    return login
+        async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+            self._kwargs = kwargs
+            info = self.connection()
+            if info is None:
+                return None
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+                proxy=info.proxy_url,
+                trust_env=info.trust_env,
+                middlewares=(guard,),
+            )
+            return kopf.AiohttpSession(
+                server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
+            )
+
+        return login
 
 
 def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:

@@ -46,7 +46,7 @@ def test_no_fault_ends_it_and_none_makes_it_ask_without_a_pause(
     stand.create({"apiVersion": API_VERSION, "kind": KIND, "metadata": about, "spec": CPU_SPEC})
     with operator(proxy.kubeconfig(tmp_path / "kubeconfig"), stand.namespace, folder=tmp_path) as one:
         until(lambda: observed(stand) == 1, "the first pass", operators=(one,))
-        for number, name in enumerate(FAULTS, start=400):
+        for number, name in enumerate((name for name in FAULTS if name != "429 for ever"), start=400):
             proxy.set_fault(name)
             first = edited(stand, number)
             rate = endured(proxy, one, name)

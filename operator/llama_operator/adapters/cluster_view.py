@@ -15,7 +15,7 @@ from math import inf
 from llama_operator.adapters.api_calls import ApiCalls, Call, TooLarge, items_of, page_of
 from llama_operator.adapters.node_capacity import NodeView, node_view, pod_request, with_pods
 from llama_operator.adapters.watching.events import BrokenWatch
-from llama_operator.adapters.watching.pace import Pace, Times
+from llama_operator.adapters.watching.pace import TIMES, Pace, Times
 from llama_operator.ports import Capacity, Forbidden, Manifest, NodeCapacity, PodRequest, Rejected, Retry
 from llama_serving.config.error_text import error_text
 
@@ -110,7 +110,7 @@ class _Watch:
 class ClusterView:
     """The view and its watches."""
 
-    def __init__(self, calls: ApiCalls, *, times: Times = Times(), again: float = AGAIN) -> None:
+    def __init__(self, calls: ApiCalls, *, times: Times = TIMES, again: float = AGAIN) -> None:
         self._calls = calls
         self._again = again  # seconds between two tries where the rights are missing
         self._view = View()

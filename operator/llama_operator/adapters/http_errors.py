@@ -8,7 +8,7 @@ from llama_serving.config.error_text import status_text
 from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
 from llama_serving.config.wording import clause
 
-LONGEST = 300.0  # seconds that an answer may make us wait
+LONGEST = 60.0  # seconds that an answer may make us wait
 # A 409 that stays: an apply without force met fields of another manager, so an object of somebody else.
 _MANAGERS = "FieldManagerConflict"
 

@@ -156,9 +156,7 @@ class KubeCluster:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true" if move else None
         meta = {"uid": pod.uid, "annotations": notes}
         if move:
-            return _version(
-                await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409))
-            )
+            return _version(await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409)))
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
@@ -167,9 +165,7 @@ class KubeCluster:
             "lastTransitionTime": _now(),
         }
         patch = {"metadata": meta, "status": {"conditions": [condition]}}
-        return _version(
-            await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
-        )
+        return _version(await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409)))
 
     async def set_pod_metadata(
         self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
@@ -252,9 +248,7 @@ class KubeCluster:
         gates = [{"$patch": "delete", "name": names.GATE_GROUP}]
         meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_ADMITTED: _stamp(at)}}
         patch = {"metadata": meta, "spec": {"schedulingGates": gates}}
-        return _version(
-            await self._call("PATCH", path_of(key, pod), body=patch, content=STRATEGIC, fine=(404, 409))
-        )
+        return _version(await self._call("PATCH", path_of(key, pod), body=patch, content=STRATEGIC, fine=(404, 409)))
 
     async def _call(
         self,

@@ -33,7 +33,7 @@ class KubeLeases:
     async def read(self, namespace: str) -> Lease | None:
         """Read it."""
         found = await self._calls.send("GET", _path(namespace), Call(fine=(404,)))
-        return lease_of(found) if found else None
+        return None if found is None else lease_of(found)
 
     async def write(self, namespace: str, lease: Lease) -> Lease:
         """Create it, or replace just the version that was read: another one is a conflict, which is a Retry."""

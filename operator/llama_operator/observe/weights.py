@@ -94,7 +94,12 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
         spec=spec,
         spec_error=error,
         status=resolved_status(weights),
-        jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job" and LEFT_OUT not in job), key=lambda job: job.name)),
+        jobs=tuple(
+            sorted(
+                (job_view(job, pods) for job in ours if job["kind"] == "Job" and LEFT_OUT not in job),
+                key=lambda job: job.name,
+            )
+        ),
         children=tuple(sorted(whole, key=lambda child: (child["kind"], child["metadata"]["name"]))),
         manifest=next((found for child in others if (found := stored_manifest(child))), None),
         manifest_problem=next((why for child in others if (why := manifest_problem(child))), ""),

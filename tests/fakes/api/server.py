@@ -65,6 +65,12 @@ class SmallApi:
         self.wake()
         return found
 
+    async def until_asked(self, times: int, *, seconds: float = 30.0) -> None:
+        """Until there were so many requests since the last change of the fault."""
+        while self.asked.total() < times:
+            assert time.monotonic() - self.since < seconds, f"{self.fault}: {self.asked} after {seconds} s"
+            await asyncio.sleep(0.02)
+
     def wake(self) -> None:
         """Tell the watches that there is something new."""
         self._changed.set()

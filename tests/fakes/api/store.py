@@ -105,9 +105,7 @@ def chosen(body: Body, namespace: str, selectors: dict[str, str]) -> bool:
     wanted = [one.split("=", 1) for one in selectors.get("labelSelector", "").split(",") if "=" in one]
     named = selectors.get("fieldSelector", "").removeprefix("metadata.name=")
     by_name = named == meta["name"] if "metadata.name=" in selectors.get("fieldSelector", "") else True
-    return (
-        namespace in ("", meta["namespace"]) and all(labels.get(key) == value for key, value in wanted) and by_name
-    )
+    return namespace in ("", meta["namespace"]) and all(labels.get(key) == value for key, value in wanted) and by_name
 
 
 def merged(before: Any, patch: Any) -> Any:

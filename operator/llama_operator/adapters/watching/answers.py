@@ -86,6 +86,10 @@ class Replay:
     def __init__(self, body: bytes) -> None:
         self._body = body
 
+    def exception(self) -> BaseException:
+        """Tell aiohttp, which ends what is still read when a response is released, that nothing is."""
+        return EOFError()
+
     async def read(self, _: int = -1) -> bytes:
         """Return all of it, once."""
         body, self._body = self._body, b""

@@ -21,7 +21,9 @@ class BrokenWatch(Retry):
     """What a watch sends cannot be relied on: only a new list tells what there is."""
 
 
-async def lines(stream: aiohttp.StreamReader, *, limit: int = LINE, silence: float = Times.silence) -> AsyncIterator[bytes]:
+async def lines(
+    stream: aiohttp.StreamReader, *, limit: int = LINE, silence: float = Times.silence
+) -> AsyncIterator[bytes]:
     """Yield the lines of a body that are not empty. Raises BrokenWatch for a longer line, and for silence."""
     held: list[bytes] = []
     size = 0
@@ -45,12 +47,14 @@ async def _chunk(stream: aiohttp.StreamReader, silence: float) -> bytes:
     try:
         async with asyncio.timeout(silence):
             return await stream.readany()
+    except RuntimeError as error:  # of a stream whose connection is gone
+        raise aiohttp.ClientConnectionError(str(error)) from error
     except TimeoutError:
         raise BrokenWatch(f"it was silent for {silence:.0f} s") from None
 
 
-def event_of(line: bytes) -> Manifest:
-    """Return the event of a line.
+def event_of(line: bytes, *, identified: bool = False) -> Manifest:
+    """Return the event of a line. ``identified``: its object must have a uid, not just a name.
 
     Raises BrokenWatch for an ERROR of any code, for what is no event, and for an object without a name.
     """
@@ -63,16 +67,17 @@ def event_of(line: bytes) -> Manifest:
         raise BrokenWatch(f"the API server ends it: {_said(event.get('object'))}")
     if kind not in _CHANGES and kind != "BOOKMARK":
         raise BrokenWatch(f"a line is no event: its type is {str(kind)[:20]!r}")
-    if kind in _CHANGES and not is_object(event.get("object")):
-        raise BrokenWatch(f"an event {kind} has no object with a name and a uid")
+    if kind in _CHANGES and not is_object(event.get("object"), identified=identified):
+        raise BrokenWatch(f"an event {kind} has no object with a name{' and a uid' if identified else ''}")
     found: Manifest = event
     return found
 
 
-def is_object(body: Any) -> bool:
+def is_object(body: Any, *, identified: bool = True) -> bool:
     """Tell whether this is an object of Kubernetes as far as everybody relies on it."""
     meta = body.get("metadata") if isinstance(body, dict) else None
-    return isinstance(meta, dict) and all(isinstance(meta.get(key), str) and meta[key] for key in ("name", "uid"))
+    needed = ("name", "uid") if identified else ("name",)
+    return isinstance(meta, dict) and all(isinstance(meta.get(key), str) and meta[key] for key in needed)
 
 
 def _said(status: Any) -> str:

@@ -28,7 +28,7 @@ from llama_operator.adapters.watching.answers import Fault, Replay, TooLarge, re
 from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.adapters.watching.events import BrokenWatch, event_of, lines
 from llama_operator.adapters.watching.known import KnownObjects
-from llama_operator.adapters.watching.pace import Pace, Times
+from llama_operator.adapters.watching.pace import TIMES, Pace, Times
 from llama_operator.ports import Manifest
 from llama_operator.scopes.listings import Listings
 from llama_serving.config.error_text import error_text
@@ -65,7 +65,7 @@ class WatchGuard:
         *,
         listings: Listings,
         budget: ObjectBudget | None = None,
-        times: Times = Times(),
+        times: Times = TIMES,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._credentials = credentials
@@ -206,7 +206,7 @@ class WatchGuard:
             return response
         if response.status == 200 and answers.is_json(response):
             self._listings.got(path.name)
-            return replaced(response, _Events(self._events(path, response.content)))
+            return replaced(response, _Events(self._events(path, response.content), response.content))
         self._failed(path, Fault(f"its watch is answered with HTTP {response.status} and no events"))
         response.close()
         response.status = 200
@@ -219,7 +219,7 @@ class WatchGuard:
         begun = changed = time.monotonic()
         try:
             async for line in lines(stream, silence=self._times.silence):
-                event = path.known.see(event_of(line), size=len(line))
+                event = path.known.see(event_of(line, identified=True), size=len(line))
                 now = time.monotonic()
                 if event["type"] != "BOOKMARK":
                     changed = now
@@ -243,10 +243,12 @@ class ListExpired(aiohttp.ClientConnectionError):
 
 
 class _Events:
-    """A watch as ``ClientResponse.content``."""
+    """A watch as ``ClientResponse.content``. ``stream``: what it is read from, which a release ends."""
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, events: AsyncIterator[bytes], stream: aiohttp.StreamReader) -> None:
         self._events = events
+        self.exception = stream.exception
+        self.set_exception = stream.set_exception
 
     def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
         """Return the lines."""

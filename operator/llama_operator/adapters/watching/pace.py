@@ -1,13 +1,14 @@
 """Pauses between tries: 1 s after the first failure, twice as long after each further one, at most 30 s, with jitter.
 
-A watch that ends within ``steady`` seconds counts as a failure, whatever it showed: else a server that ends every watch at
-once would be asked without a pause. Only a watch that lasted ends a series of failures; a list that is answered does
+A watch that ends within ``steady`` seconds counts as a failure, whatever it showed: else a server that ends every watch
+at once would be asked without a pause. Only a watch that lasted ends a series of failures; a list that is answered does
 not, since the watch after it may fail again.
 """
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from llama_serving.config.backoff import doubling_pause
 
@@ -24,11 +25,14 @@ class Times:
     relist: float = 600.0  # of bookmarks alone, after which the list is read again
 
 
+TIMES: Final = Times()
+
+
 @dataclass
 class Pace:
     """How one path has gone lately."""
 
-    times: Times = Times()
+    times: Times = TIMES
     jitter: Callable[[], float] = random.random  # 0 to 1
     failures: int = 0  # one after the other
 

@@ -45,9 +45,11 @@ async def endless(request: web.Request) -> web.StreamResponse:
         await response.write(b" " * (1 << 20))
 
 
+PACKED = gzip.compress(b" " * (32 << 20))
+
+
 async def unpacked(_: web.Request) -> web.Response:
-    packed = gzip.compress(b" " * (64 << 20))
-    return web.Response(body=packed, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+    return web.Response(body=PACKED, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
 
 
 def always(body: bytes, status: int = 200, **headers: str) -> Handler:

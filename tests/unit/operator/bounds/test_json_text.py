@@ -17,9 +17,7 @@ SMALL = JsonLimits(size=1000, elements=50, depth=5)
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.text(max_size=20)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=6), st.dictionaries(st.text(max_size=8), inner, max_size=6)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(st.text(max_size=8), inner, max_size=6)),
     max_leaves=40,
 )
 
@@ -85,7 +83,7 @@ class Named(BaseModel):
 
 def test_a_model_or_one_clause() -> None:
     assert parse_json(Named, b'{"name": "x"}', SMALL) == Named(name="x")
-    with pytest.raises(UnreadableError, match="^name is missing"):
+    with pytest.raises(UnreadableError, match=r"^name is missing"):
         parse_json(Named, b"{}", SMALL)
     with pytest.raises(UnreadableError, match="not valid JSON"):
         parse_json(Named, b'{"name":', SMALL)
@@ -95,7 +93,7 @@ def test_a_model_or_one_clause() -> None:
 
 def test_a_thousand_errors_are_one_clause() -> None:
     text = json.dumps({"name": "x", "more": dict.fromkeys(map(str, range(1000)), "no")}).encode()
-    with pytest.raises(UnreadableError, match="^the answer breaks 1000 rules$"):
+    with pytest.raises(UnreadableError, match=r"^the answer breaks 1000 rules$"):
         parse_json(Named, text, WIDE)
 
 

@@ -16,7 +16,7 @@ POD = {"kind": "Pod", "metadata": {"name": "p", "uid": "u", "resourceVersion": "
 
 async def stream_of(*chunks: bytes, ends: bool = True) -> aiohttp.StreamReader:
     class Protocol(aiohttp.base_protocol.BaseProtocol):
-        pass
+        connected = True
 
     loop = asyncio.get_running_loop()
     reader = aiohttp.StreamReader(Protocol(loop), 1 << 16, loop=loop)
