@@ -121,9 +121,9 @@ async def api() -> AsyncIterator[SmallApi]:
 
 
 async def test_config_maps_of_a_stranger_cost_others_nothing(api: SmallApi, tmp_path: Path) -> None:
-    """Bombs of 600 MiB each, and 60 MiB of large ones with our labels."""
+    """Bombs of 300 MiB each, and 90 MB of large ones with our labels."""
     deployment(api, GOOD)
-    packed = base64.b64encode(bomb(600)).decode()
+    packed = base64.b64encode(bomb(300)).decode()
     spec = {"source": "pvc://models/m", "revision": "v1", "license": "apache-2.0", "acceptLicense": True}
     for number in range(3):
         name = f"w{number}"
