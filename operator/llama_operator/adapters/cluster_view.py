@@ -181,8 +181,11 @@ class ClusterView:
         watch.listed.set()
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await self._events(watch)
-        return watch.pace.ended(loop.time() - begun)
+        try:
+            await self._events(watch)
+        finally:
+            lasted = watch.pace.lasted(loop.time() - begun)
+        return 0.0 if lasted else watch.pace.failed()
 
     async def _list(self, watch: _Watch) -> None:
         """Read all pages, keeping no more than one of them."""

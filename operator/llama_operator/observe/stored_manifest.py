@@ -12,7 +12,7 @@ from typing import Any, Final
 from llama_operator.bounds.json_text import JsonLimits, OverLimitError
 from llama_operator.bounds.packed import DamagedError, inflate
 from llama_operator.bounds.parse import UnreadableError, parse_json
-from llama_operator.bounds.remembered import Remembered
+from llama_operator.bounds.byte_cache import ByteCache
 from llama_operator.ports import LEFT_OUT
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest
@@ -38,7 +38,7 @@ class StoredManifest:
 
 
 _EMPTY: Final = StoredManifest()
-_REMEMBERED: Final = Remembered[StoredManifest](MANIFESTS_REMEMBERED)
+_REMEMBERED: Final = ByteCache[StoredManifest](MANIFESTS_REMEMBERED)
 
 
 def read_manifest(body: Body | None) -> StoredManifest:

@@ -27,16 +27,16 @@ class Fault(Retry):
         super().__init__(message, after=after)
 
 
-class TooLarge(Fault):
+class LargePage(Fault):
     """A page has more bytes than its limit."""
 
 
 async def body_of(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body. Raises TooLarge."""
+    """Read a body. Raises LargePage."""
     try:
         return await read_up_to(response, PAGE_BYTES)
     except OverLimitError as error:
-        raise TooLarge(f"an answer {error}") from None
+        raise LargePage(f"an answer {error}") from None
 
 
 def is_fault(status: int) -> bool:

@@ -24,7 +24,7 @@ import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from llama_operator.adapters.watching import answers
-from llama_operator.adapters.watching.answers import Fault, Replay, TooLarge, replaced
+from llama_operator.adapters.watching.answers import Fault, Replay, LargePage, replaced
 from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.adapters.watching.events import BrokenWatch, event_of, lines
 from llama_operator.adapters.watching.known import KnownObjects
@@ -133,7 +133,7 @@ class WatchGuard:
                 response = await self._send(path, request, handler)
             async with self._reading, asyncio.timeout(self._times.deadline):
                 return await self._read(path, request, response)
-        except TooLarge as error:
+        except LargePage as error:
             if path.page == 1:
                 raise
             path.page = max(1, path.page // 4)
@@ -206,6 +206,7 @@ class WatchGuard:
             return response
         if response.status == 200 and answers.is_json(response):
             self._listings.got(path.name)
+            path.refused = 0
             return replaced(response, _Events(self._events(path, response.content), response.content))
         self._failed(path, Fault(f"its watch is answered with HTTP {response.status} and no events"))
         response.close()
@@ -230,6 +231,7 @@ class WatchGuard:
                 path.due = path.pace.ended(time.monotonic() - begun)
                 return
         except BrokenWatch as error:
+            path.pace.lasted(time.monotonic() - begun)
             self._failed(path, Fault(str(error)))
         except (aiohttp.ClientError, OSError) as error:
             path.due = path.pace.ended(time.monotonic() - begun)

@@ -44,7 +44,11 @@ class Pace:
 
     def ended(self, lasted: float) -> float:
         """Count a watch that ended after so many seconds; return the seconds to wait before the next."""
-        if lasted < self.times.steady:
-            return self.failed()
+        return 0.0 if self.lasted(lasted) else self.failed()
+
+    def lasted(self, seconds: float) -> bool:
+        """Tell whether a watch of so many seconds has lasted: it ends a series of failures, however it ended."""
+        if seconds < self.times.steady:
+            return False
         self.failures = 0
-        return 0.0
+        return True

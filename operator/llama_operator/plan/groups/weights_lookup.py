@@ -12,7 +12,7 @@ from typing import Final
 
 from llama_operator.bounds.json_text import JsonLimits, OverLimitError, check_json
 from llama_operator.bounds.parse import UnreadableError, parse_json
-from llama_operator.bounds.remembered import Remembered
+from llama_operator.bounds.byte_cache import ByteCache
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.naming import weights_id
 from llama_serving.config import names
@@ -28,8 +28,8 @@ _CONFIG = names.CELL_CONFIG_PATH.rpartition("/")[2]
 #: One key of a group's ConfigMap, which holds 1 MiB.
 GROUP_FILE: Final = JsonLimits(size=1 << 20, elements=100_000)
 #: Bytes of texts and what they say that are remembered, over all deployments.
-_FILES: Final = Remembered[WeightsArtifact | None](32 << 20)
-_LIMITS: Final = Remembered[AdapterLimits | None](8 << 20)
+_FILES: Final = ByteCache[WeightsArtifact | None](32 << 20)
+_LIMITS: Final = ByteCache[AdapterLimits | None](8 << 20)
 
 
 def weights_by_content(known: Mapping[str, WeightsView]) -> dict[str, WeightsView]:

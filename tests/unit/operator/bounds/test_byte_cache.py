@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.bounds.remembered import Remembered
+from llama_operator.bounds.byte_cache import ByteCache
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=60))
 def test_it_never_keeps_more_and_never_says_something_else(asked: list[tuple[int, int]]) -> None:
-    held = Remembered[int](100)
+    held = ByteCache[int](100)
     weights: dict[int, int] = {}
     for key, weight in asked:
         weights.setdefault(key, weight)
@@ -17,7 +17,7 @@ def test_it_never_keeps_more_and_never_says_something_else(asked: list[tuple[int
 
 
 def test_a_value_is_made_once_and_the_oldest_goes_first() -> None:
-    held = Remembered[str](10)
+    held = ByteCache[str](10)
     for key in ("a", "b", "a", "c", "a"):
         held.get(key, lambda: ("x", 5))
     assert held.decoded == 3
@@ -26,6 +26,6 @@ def test_a_value_is_made_once_and_the_oldest_goes_first() -> None:
 
 
 def test_what_is_larger_than_all_is_not_kept() -> None:
-    held = Remembered[str](10)
+    held = ByteCache[str](10)
     assert held.get("k", lambda: ("x", 11)) == "x"
     assert (len(held), held.weight) == (0, 0)

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Decoded = TypeVar("Decoded")
 
 
-class Remembered(Generic[Decoded]):
+class ByteCache(Generic[Decoded]):
     """Values by their keys. ``limit`` bounds the sum of what they are said to weigh, in bytes."""
 
     def __init__(self, limit: int) -> None:
