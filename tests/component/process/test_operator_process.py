@@ -132,7 +132,7 @@ async def test_config_maps_of_a_stranger_cost_others_nothing(api: SmallApi, tmp_
             {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "spec": spec, "status": {"ready": True, "digest": "x"}},
         )
         owner = {"apiVersion": API_VERSION, "kind": WEIGHTS_KIND, "name": name, "uid": made["metadata"]["uid"]}
-        meta = {"ownerReferences": [owner], "labels": {**MANAGED, names.LABEL_WEIGHTS: name}}
+        meta: dict[str, Any] = {"ownerReferences": [owner], "labels": {**MANAGED, names.LABEL_WEIGHTS: name}}
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "binaryData": {MANIFEST_KEY: packed}}
         api.create(path_of("configmaps", f"{name}-manifest", namespace=BAD, version="v1"), body)
     for number in range(100):

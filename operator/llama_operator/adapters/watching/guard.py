@@ -23,6 +23,7 @@ from typing import Final
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+from llama_operator.adapters.http_errors import message_of
 from llama_operator.adapters.watching import answers
 from llama_operator.adapters.watching.answers import Fault, Replay, LargePage, replaced
 from llama_operator.adapters.watching.budget import ObjectBudget
@@ -148,7 +149,7 @@ class WatchGuard:
             raise await answers.fault_of(response)
         body = await answers.body_of(response)
         if response.status in (403, 404) and self._is_doubted(path):
-            raise Fault(answers.message_of(body.decode(errors="replace")) or f"HTTP {response.status}")
+            raise Fault(message_of(body.decode(errors="replace")) or f"HTTP {response.status}")
         if response.status == 410:  # the list went on for too long
             raise ListExpired("the list has expired, and begins anew")
         if response.status < 300 and request.method == "GET":

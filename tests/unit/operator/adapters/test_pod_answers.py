@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -52,7 +52,7 @@ async def unpacked(_: web.Request) -> web.Response:
     return web.Response(body=PACKED, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
 
 
-def always(body: bytes, status: int = 200, **headers: str) -> Handler:
+def always(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Handler:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers=headers)
 
@@ -62,12 +62,12 @@ def always(body: bytes, status: int = 200, **headers: str) -> Handler:
 BAD: dict[str, tuple[Handler, str]] = {
     "endless": (endless, "has more than 1048576 bytes, which is the limit"),
     "gzip": (unpacked, "is encoded as 'gzip', which was not asked for"),
-    "br": (always(b"x", **{"Content-Encoding": "br"}), "is encoded as 'br', which was not asked for"),
+    "br": (always(b"x", headers={"Content-Encoding": "br"}), "is encoded as 'br', which was not asked for"),
     "deep": (always(b"[" * 40_000), "is nested 40000 levels deep, the limit is 32"),
     "many": (always(b"[" + b"[]," * 300_000 + b"0]"), "elements of JSON, the limit is 50000"),
     "digits": (always(GOOD.replace(b'"group":0', b'"group":1' + b"0" * 4000)), "has the number 1000"),
     "infinite": (always(GOOD.replace(b'"uptime_seconds":', b'"uptime_seconds":1e999,"x":')), "has the number"),
-    "redirect": (always(b"", 302, Location="http://169.254.169.254/"), "its supervisor answers HTTP 302"),
+    "redirect": (always(b"", 302, {"Location": "http://169.254.169.254/"}), "its supervisor answers HTTP 302"),
     "no state": (always(b"{}"), "deployment is missing"),
 }
 

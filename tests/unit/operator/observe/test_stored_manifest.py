@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llama_operator.observe import stored_manifest as module
+from llama_operator.bounds.packed import inflate
 from llama_operator.observe.stored_manifest import MANIFEST_JSON, MANIFEST_PACKED, manifest_problem, read_manifest
 from llama_operator.observe.weights import weights_snapshot, weights_views
 from llama_operator.plan.weights.resolve import plan_weights
@@ -110,13 +110,12 @@ def test_what_is_no_manifest_is_one_sentence_with_the_limit(text: str, said: str
 
 def test_one_version_is_decoded_once_whoever_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    inner = module.inflate
 
     def counted(text: str, **limits: int) -> bytes:
         decoded.append(text[:8])
-        return inner(text, **limits)
+        return inflate(text, **limits)
 
-    monkeypatch.setattr(module, "inflate", counted)
+    monkeypatch.setattr("llama_operator.observe.stored_manifest.inflate", counted)
     for _ in range(50):
         read_manifest(body_of(BOMB, uid="once"))
         read_manifest(body_of(packed(MANIFEST), uid="other"))
