@@ -9,10 +9,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llama_operator.bounds.byte_cache import ByteCache
 from llama_operator.bounds.json_text import JsonLimits, OverLimitError
 from llama_operator.bounds.packed import DamagedError, inflate
 from llama_operator.bounds.parse import UnreadableError, parse_json
-from llama_operator.bounds.byte_cache import ByteCache
 from llama_operator.ports import LEFT_OUT
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest

@@ -25,7 +25,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from llama_operator.adapters.http_errors import message_of
 from llama_operator.adapters.watching import answers
-from llama_operator.adapters.watching.answers import Fault, Replay, LargePage, replaced
+from llama_operator.adapters.watching.answers import Fault, LargePage, Replay, replaced
 from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.adapters.watching.events import BrokenWatch, event_of, lines
 from llama_operator.adapters.watching.known import KnownObjects

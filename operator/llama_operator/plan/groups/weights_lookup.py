@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from llama_operator.bounds.byte_cache import ByteCache
 from llama_operator.bounds.json_text import JsonLimits, OverLimitError, check_json
 from llama_operator.bounds.parse import UnreadableError, parse_json
-from llama_operator.bounds.byte_cache import ByteCache
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.naming import weights_id
 from llama_serving.config import names
