@@ -63,10 +63,10 @@ class FaultProxy:
             self.writes.append(f"{request.method} {request.path}")
         fault = FAULTS.get(self.fault)
         if fault and (fault.lists or (watch and "/leases" not in request.path)):
-            return await self._tracked(answer(request, fault, version=lambda: 1))
-        return await self._tracked(self._pass_on(request)) if watch else await self._pass_on(request)
+            return await self._tracked(request, answer(request, fault, version=lambda: 1))
+        return await self._tracked(request, self._pass_on(request)) if watch else await self._pass_on(request)
 
-    async def _tracked(self, answering: Any) -> web.StreamResponse:
+    async def _tracked(self, request: web.Request, answering: Any) -> web.StreamResponse:
         task = asyncio.ensure_future(answering)
         self._watches.add(task)
         try:
@@ -74,8 +74,9 @@ class FaultProxy:
         finally:
             self._watches.discard(task)
             task.cancel()
-        if task.cancelled():
-            raise ConnectionResetError("broken off")
+        if task.cancelled() and request.transport is not None:
+            request.transport.close()
+            return web.Response()
         found: web.StreamResponse = task.result()
         return found
 

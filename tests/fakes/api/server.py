@@ -83,16 +83,16 @@ class SmallApi:
         self.asked["watch" if watch else "get" if request.method == "GET" else "write"] += 1
         fault = FAULTS.get(self.fault)
         if fault and (fault.lists or (watch and place and place.plural != "leases")):
-            return await self._tracked(answer(request, fault, version=lambda: self.store.version))
+            return await self._tracked(request, answer(request, fault, version=lambda: self.store.version))
         if place is None:
             return web.json_response(discovery(request.path))
         if request.method != "GET":
             return await self._write(request, place)
         if watch:
-            return await self._tracked(self._watch(request, place))
+            return await self._tracked(request, self._watch(request, place))
         return self._read(request, place)
 
-    async def _tracked(self, answering: Any) -> web.StreamResponse:
+    async def _tracked(self, request: web.Request, answering: Any) -> web.StreamResponse:
         """A watch, or an answer that hangs, ends when the fault changes."""
         task = asyncio.ensure_future(answering)
         self._watches.add(task)
@@ -101,8 +101,9 @@ class SmallApi:
         finally:
             self._watches.discard(task)
             task.cancel()
-        if task.cancelled():
-            raise ConnectionResetError("broken off")
+        if task.cancelled() and request.transport is not None:
+            request.transport.close()
+            return web.Response()
         found: web.StreamResponse = task.result()
         return found
 
