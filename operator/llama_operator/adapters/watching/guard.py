@@ -153,6 +153,8 @@ class WatchGuard:
         if response.status == 410:  # the list went on for too long
             raise ListExpired("the list has expired, and begins anew")
         if response.status < 300 and request.method == "GET":
+            if not answers.is_json(response):  # kopf would not read it
+                raise Fault(f"an answer is {response.content_type} and no JSON")
             found = self._shown(path, answers.document(body), first="continue" not in request.url.query)
             body = json.dumps(found).encode()
         return replaced(response, Replay(body))
@@ -205,7 +207,7 @@ class WatchGuard:
             raise aiohttp.ClientConnectionError(str(fault)) from error
         if response.status in (403, 404) and not self._is_doubted(path):
             return response
-        if response.status == 200 and answers.is_json(response):
+        if response.status == 200:
             self._listings.got(path.name)
             path.refused = 0
             return replaced(response, _Events(self._events(path, response.content), response.content))
