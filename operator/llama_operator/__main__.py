@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -17,18 +18,25 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
 from llama_operator.adapters.leases import KubeLeases, KubeScopes
 from llama_operator.adapters.supervisors import HttpSupervisors
+from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.loop import Heartbeat
 from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest, Rejected
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
+from llama_operator.scopes.listings import Listings
 from llama_operator.scopes.readiness import Readiness
 from llama_operator.scopes.scope import Scope
 from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
 from llama_operator.wiring import WATCHED, Loops, build, watch
+
+log = logging.getLogger(__name__)
+
+LEAVING = 8.0  # seconds for the release of the leases
+GRACE = 20.0  # seconds from the signal to the end of the process; the chart gives 30
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
@@ -56,6 +64,8 @@ class Process:
         self.edges = Edges(self.cluster, HttpSupervisors(session), HttpGateways(session))
         self.loops = Loops(self.heartbeat, turn=self.terms.turn, ended=self.edges.forget)
         self.scopes = KubeScopes(api)
+        self.listings = Listings(time.monotonic)
+        self.budget = ObjectBudget()
         self.state = OperatorState(self.edges.autoscalers, self.edges.deployments)
 
     async def one_pass(self, bodies: Bodies) -> float:
@@ -65,15 +75,26 @@ class Process:
 
     async def one_weights_pass(self, bodies: WeightsBodies) -> float:
         """Run one pass of a LlamaWeights."""
-        now, inquiries = datetime.now(UTC), self.edges.inquiries
         return await reconcile_weights(
-            bodies, cluster=self.cluster, settings=self.settings, now=now, inquiries=inquiries
+            bodies,
+            cluster=self.cluster,
+            settings=self.settings,
+            now=datetime.now(UTC),
+            inquiries=self.edges.inquiries,
+            own_writes=self.edges.own_writes,
         )
 
     async def watch(self, namespace: str) -> None:
         """Watch a namespace, or all, and seek its lease, until a watch fails or the lease is refused."""
         registry = kopf.OperatorRegistry()
-        build(registry, loops=self.loops, one_pass=self.one_pass, one_weights_pass=self.one_weights_pass)
+        guard = build(
+            registry,
+            loops=self.loops,
+            one_pass=self.one_pass,
+            one_weights_pass=self.one_weights_pass,
+            listings=self.listings,
+            budget=self.budget,
+        )
         running = asyncio.create_task(watch(registry, namespace, begun=_take_signals))
         refused = asyncio.create_task(self._refused(namespace))
         try:
@@ -85,6 +106,7 @@ class Process:
             running.cancel()
             refused.cancel()
             await asyncio.gather(running, refused, return_exceptions=True)
+            guard.close()
             await self.loops.stop(namespace)
             await self.terms.resign(namespace)
 
@@ -104,31 +126,46 @@ class Process:
             await self.cluster.write_status(Key(meta["namespace"], meta["name"]), status, kind=body["kind"])
 
     async def leave(self) -> None:
-        """End what writes, then let another operator have the leases."""
-        await self.loops.stop()
-        await self.terms.close()
+        """End what writes, then let another operator have the leases, unless the API server does not answer."""
+        try:
+            async with asyncio.timeout(LEAVING):
+                await self.loops.stop()
+                await self.terms.close()
+        except TimeoutError:
+            log.warning("the leases were not released within %.0f s; they end by themselves", LEAVING)
 
 
 async def run(settings: Settings, namespaces: list[str], stop: asyncio.Event) -> None:
     """Run until ``stop``; with no namespaces, watch all of them."""
     async with await connect() as api, aiohttp.ClientSession() as session:
         process = Process(api, session, settings)
-        scopes = tuple(Scope(namespace, WATCHED) for namespace in namespaces or [""])
+        scopes = tuple(Scope(namespace, WATCHED, listings=process.listings) for namespace in namespaces or [""])
         ready = Readiness(scopes, process.terms)
         port = int(os.environ.get("PROBE_PORT", admin.PORT))
-        runner = await admin.serve(process.heartbeat, process.state, ready, port=port)
+        runner = await admin.serve(process.heartbeat, process.state, ready, port=port, listings=process.listings)
         tasks = [
             asyncio.create_task(scope.run(process.scopes, watch=process.watch, tell=process.tell)) for scope in scopes
         ]
         try:
             async with process.cluster:
                 await _until(stop, tasks)
+                _end_within(GRACE)
                 await process.leave()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
+
+
+def _end_within(seconds: float) -> None:
+    """End the process then, whatever hangs: an API server that does not answer, a task that is not cancelled.
+
+    The leases that were not released by then end by themselves; every pass can be broken off anywhere.
+    """
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

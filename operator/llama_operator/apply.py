@@ -41,7 +41,7 @@ class Outcome:
             recheck = max(recheck, REFUSED_PAUSE)
         return recheck if self.after is None else min(recheck, self.after)
 
-    async def attempt(self, what: str, call: Awaitable[None]) -> bool:
+    async def attempt(self, what: str, call: Awaitable[object]) -> bool:
         """Await one write; True when it was accepted."""
         try:
             await call

@@ -7,7 +7,7 @@ spec or the cluster's policy changes; shown to the user) or any other exception,
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from llama_operator.api import KIND
 from llama_serving.config.desired import DesiredState
@@ -19,6 +19,10 @@ EVENTS = 20
 
 Manifest = dict[str, Any]
 """A Kubernetes object as the API server takes it."""
+
+
+#: Key of an object that is shown without its content; its value says why, as a clause.
+LEFT_OUT: Final = "leftOut"
 
 
 class Retry(Exception):
@@ -153,6 +157,7 @@ class SupervisorAnswer:
 
     state: CellState | None
     error: str = ""
+    size: int = 0  # bytes that it had
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,10 @@ class Scopes(Protocol):
 class Cluster(Protocol):
     """The API server, in one namespace."""
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> str:
         """Create or update an object by server-side apply. Raises Retry or Rejected.
+
+        Returns its resourceVersion since; empty where that is not known, as do the other writes that return one.
 
         With ``force``, fields that somebody else changed are taken over; without, they are refused. ``manager`` is
         the field manager of an object that several deployments share; empty is the operator's own.
@@ -227,7 +234,7 @@ class Cluster(Protocol):
 
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
-    ) -> None:
+    ) -> str:
         """Set the pod's rotation gate and, where not empty, its weights annotation.
 
         ``move`` tells the gateways to move streams that still run to other groups, until the gate opens again.
@@ -235,7 +242,7 @@ class Cluster(Protocol):
 
     async def set_pod_metadata(
         self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
-    ) -> None:
+    ) -> str:
         """Set labels and annotations of a pod; None removes one, and the others stay.
 
         A pod that is gone, or is another one (uid), counts as success. Raises Retry or Rejected.
@@ -244,7 +251,7 @@ class Cluster(Protocol):
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Return the token in this Secret, which is created with a random one unless it exists; never changes one."""
 
-    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> str:
         """Replace the status of the LlamaDeployment, or of the LlamaWeights. One that is gone counts as success."""
 
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
@@ -283,7 +290,7 @@ class Cluster(Protocol):
     def unreserve(self, uids: Collection[str]) -> None:
         """Take back what was reserved for the pods with these uids."""
 
-    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> str:
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
 
 

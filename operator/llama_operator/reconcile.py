@@ -1,8 +1,9 @@
 """One pass, in the order that a reader expects: observe, plan, apply, report.
 
 Every pass is a full pass. Nothing is remembered between two of them but what autoscaling has seen of the load
-(autoscaler_registry.py), what metrics show (metrics/), what was asked about pods that wait (inquiry/) and, where the
-gateways are read every second, what supervisors at rest have answered lately (supervisor_cache.py).
+(autoscaler_registry.py), what metrics show (metrics/), what was asked about pods that wait (inquiry/), what was written
+and the watches do not show yet (own_writes.py) and, where the gateways are read every second, what supervisors at rest
+have answered lately (supervisor_cache.py).
 
 A new number of groups is written to the status before anything is done by it, so that an operator that is killed in
 between has decided nothing that nobody knows.
@@ -35,6 +36,7 @@ from llama_operator.observe.kubernetes import owned_by, stored_spec
 from llama_operator.observe.pods import PodView, pod_views
 from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, rehearsed_pods
 from llama_operator.observe.weights import weights_views
+from llama_operator.own_writes import OwnWrites, once
 from llama_operator.plan.adapters.steps import served_models
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
@@ -42,7 +44,7 @@ from llama_operator.plan.planner import plan
 from llama_operator.plan.rollout.decision import is_undecided
 from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.plan.settings import Settings
-from llama_operator.ports import Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
+from llama_operator.ports import LEFT_OUT, Cluster, Gateways, Key, Owner, SupervisorAnswer, Supervisors
 from llama_operator.rehearsal_admission import ask_admission
 from llama_operator.report import write_report
 from llama_operator.status.deployment import deployment_status
@@ -82,6 +84,7 @@ class Edges:
     admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
     inquiries: Inquiries = field(default_factory=dict)  # by uid of a deployment or of weights
     deployments: DeploymentRegistry = field(default_factory=DeploymentRegistry)
+    own_writes: dict[str, OwnWrites] = field(default_factory=dict)  # by uid of a deployment or of weights
 
     def forget(self, uid: str) -> None:
         """Forget a deployment that is gone: its metrics vanish with it."""
@@ -89,11 +92,15 @@ class Edges:
         self.supervisor_caches.pop(uid, None)
         self.admission_answers.pop(uid, None)
         self.inquiries.pop(uid, None)
+        self.own_writes.pop(uid, None)
         self.deployments.forget(uid)
 
 
 async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: datetime) -> float:
     """Run one pass; return the seconds until the next one is due without an event."""
+    own = edges.own_writes.setdefault(bodies.deployment["metadata"].get("uid", ""), OwnWrites())
+    own.begin((bodies.deployment, *bodies.children, *bodies.weights), now)
+    edges = replace(edges, cluster=once(edges.cluster, own))
     state = plan_state(await _observe(bodies, edges, now), settings, now)
     key, uid = state.snapshot.key, state.snapshot.uid
     if state.snapshot.deleting:
@@ -111,7 +118,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
 
 
 async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
-    seen = await with_chat_template(snapshot(bodies), edges.cluster)
+    seen = await with_chat_template(_with_own_status(snapshot(bodies), edges), edges.cluster)
     running = [pod for pod in seen.stages if pod.ip and pod.alive]
     serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
@@ -127,6 +134,13 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
     rehearsal = seen.rehearsal.with_pods(pods, admission=edges.admission_answers.get(seen.uid))
     return replace(seen, pods=pods, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal)
+
+
+def _with_own_status(seen: Snapshot, edges: Edges) -> Snapshot:
+    """Return the snapshot with the status that was written last, where the watches do not show it yet."""
+    own = edges.own_writes.get(seen.uid)
+    written = own.status(KIND, seen.key.name) if own else None
+    return seen if written is None else replace(seen, status=LlamaDeploymentStatus.model_validate(written))
 
 
 def _is_at_rest(seen: Snapshot) -> bool:
@@ -164,8 +178,9 @@ def snapshot(bodies: Bodies) -> Snapshot:
     meta = bodies.deployment["metadata"]
     uid = meta.get("uid", "")
     ours = [child for child in bodies.children if _is_ours(child, uid)]
-    pods = [child for child in ours if child["kind"] == "Pod"]
-    others = [dict(child) for child in ours if child["kind"] != "Pod"]
+    shown = [child for child in ours if LEFT_OUT not in child]
+    pods = [child for child in shown if child["kind"] == "Pod"]
+    others = [dict(child) for child in shown if child["kind"] != "Pod"]
     spec, error = stored_spec(LlamaDeploymentSpec, bodies.deployment, remedy="edit the object")
     return Snapshot(
         key=Key(meta["namespace"], meta["name"]),
@@ -178,6 +193,7 @@ def snapshot(bodies: Bodies) -> Snapshot:
         pods=pod_views(pods),
         children=tuple(sorted(others, key=identity)),
         foreign=frozenset(identity(child) for child in bodies.children if not _is_ours(child, uid)),
+        left_out={identity(child): str(child[LEFT_OUT]) for child in ours if LEFT_OUT in child},
         weights=weights_views(bodies.weights, bodies.manifests),
         adapters=adapter_views(bodies.adapters, bodies.manifests),
         rehearsal=RehearsalView(pods=rehearsed_pods(pods)),

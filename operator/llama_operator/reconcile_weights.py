@@ -1,6 +1,7 @@
 """One pass of one LlamaWeights, or LlamaAdapter: observe, plan, apply, report.
 
-Nothing is remembered between two of them but what was asked about a pod that waits (inquiry/).
+Nothing is remembered between two of them but what was asked about a pod that waits (inquiry/), and what was written and
+the watches do not show yet (own_writes.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from llama_operator.api import API_VERSION
+from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.apply import Outcome
 from llama_operator.capacity import cluster_capacity
 from llama_operator.inquiry.pod_inquiry import Inquiries, Question, inquiry_of, job_question, pod_question
@@ -16,6 +17,7 @@ from llama_operator.manifests.diff import covers, identity, left_over, with_dige
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
 from llama_operator.observe.findings import Findings
 from llama_operator.observe.weights import JobView, WeightsSnapshot, weights_snapshot
+from llama_operator.own_writes import OwnWrites, once
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
 from llama_operator.ports import Cluster, Manifest, Owner, Ref
@@ -41,13 +43,17 @@ async def reconcile_weights(
     settings: Settings,
     now: datetime,
     inquiries: Inquiries | None = None,
+    own_writes: dict[str, OwnWrites] | None = None,
 ) -> float:
     """Run one pass; return the seconds until the next one is due without an event.
 
-    ``inquiries`` are kept between passes; without them every pass asks anew.
+    ``inquiries`` and ``own_writes`` are kept between passes, by uid; without them every pass asks and writes anew.
     """
     inquiries = {} if inquiries is None else inquiries
-    snapshot = await _with_capacity(weights_snapshot(bodies.weights, bodies.children), cluster)
+    own = OwnWrites() if own_writes is None else own_writes.setdefault(bodies.weights["metadata"]["uid"], OwnWrites())
+    own.begin((bodies.weights, *bodies.children), now)
+    cluster = once(cluster, own)
+    snapshot = await _with_capacity(_observed(bodies, own), cluster)
     if snapshot.deleting:
         inquiries.pop(snapshot.uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
@@ -62,6 +68,13 @@ async def reconcile_weights(
         owner = Owner(snapshot.key, snapshot.uid, API_VERSION, snapshot.kind)
         await write_report(owner, status.to_api(), weights_events(snapshot.status, status), cluster=cluster)
     return outcome.pause(decided.recheck)
+
+
+def _observed(bodies: WeightsBodies, own: OwnWrites) -> WeightsSnapshot:
+    """Return what the watches show, with the status that was written last."""
+    body = bodies.weights
+    written = own.status(body.get("kind", WEIGHTS_KIND), body["metadata"]["name"])
+    return weights_snapshot(body if written is None else {**body, "status": written}, bodies.children)
 
 
 async def _with_capacity(snapshot: WeightsSnapshot, cluster: Cluster) -> WeightsSnapshot:

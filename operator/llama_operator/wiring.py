@@ -8,18 +8,24 @@ are filtered by the server. Peering is off: it is no leader election.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import aiohttp
 import kopf
 
+from llama_operator.adapters.watching.budget import ObjectBudget
+from llama_operator.adapters.watching.guard import PAGE, WatchGuard
+from llama_operator.adapters.watching.pace import TIMES, Times
 from llama_operator.api import ADAPTERS_PLURAL, API_GROUP, PLURAL, VERSION, WEIGHTS_PLURAL
 from llama_operator.loop import Heartbeat, run_loop
 from llama_operator.ports import Key
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
+from llama_operator.scopes.listings import Listings
 from llama_serving.config import names
 
 OWNED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -149,10 +155,19 @@ class Loops:
 
 
 def build(
-    registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, one_weights_pass: OneWeightsPass
-) -> None:
-    """Register everything that kopf calls."""
-    kopf.on.login(registry=registry)(_login)
+    registry: kopf.OperatorRegistry,
+    *,
+    loops: Loops,
+    one_pass: OnePass,
+    one_weights_pass: OneWeightsPass,
+    listings: Listings | None = None,
+    budget: ObjectBudget | None = None,
+    times: Times = TIMES,
+) -> WatchGuard:
+    """Register everything that kopf calls; return what stands between it and the API server."""
+    login = _Login()
+    guard = WatchGuard(login.headers, listings=listings or Listings(time.monotonic), budget=budget, times=times)
+    kopf.on.login(registry=registry)(login.with_guard(guard))
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:
         kopf.index(version, plural, registry=registry, id=_index_name(plural))(_index_child)
@@ -165,6 +180,7 @@ def build(
     for plural, step in steps.items():
         event = _own_event(loops, plural, step)
         kopf.on.event(API_GROUP, VERSION, plural, registry=registry, id=f"wake-{plural}")(event)
+    return guard
 
 
 async def watch(registry: kopf.OperatorRegistry, namespace: str, *, begun: Callable[[], None] = lambda: None) -> None:
@@ -213,9 +229,40 @@ class NoDiffs(kopf.DiffBaseStorage):
         """Store nothing."""
 
 
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    # Without this kopf imports the synchronous kubernetes client, 20 MiB of it, to read the same two files.
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+class _Login:
+    """The way to the API server: from the pod's service account or, outside a cluster, from KUBECONFIG."""
+
+    def __init__(self) -> None:
+        self._kwargs: dict[str, Any] = {}
+
+    def connection(self) -> kopf.ConnectionInfo | None:
+        # Without this kopf imports the synchronous kubernetes client, 20 MiB of it, to read the same two files.
+        return kopf.login_with_service_account(**self._kwargs) or kopf.login_with_kubeconfig(**self._kwargs)
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers with the token as it is now: that of a service account changes every hour."""
+        info = self.connection()
+        return info.as_http_headers() if info else {}
+
+    def with_guard(self, guard: WatchGuard) -> Callable[..., Awaitable[kopf.AiohttpSession | None]]:
+        """Return the login handler; the guard stands before every request of its session."""
+
+        async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+            self._kwargs = kwargs
+            info = self.connection()
+            if info is None:
+                return None
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+                proxy=info.proxy_url,
+                trust_env=info.trust_env,
+                middlewares=(guard,),
+            )
+            return kopf.AiohttpSession(
+                server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
+            )
+
+        return login
 
 
 def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -224,6 +271,11 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.persistence.diffbase_storage = NoDiffs()
     settings.peering.standalone = True
     settings.scanning.disabled = True
+    # The guard has deadlines and pauses of its own, and knows a silent watch.
+    settings.networking.request_timeout = None
+    settings.networking.error_backoffs = ()
+    settings.watching.inactivity_timeout = 10 * Times.silence
+    settings.watching.chunk_size = PAGE
     for version, plural in CHILDREN:
         settings.watching.label_selectors[version, plural] = OWNED
 
@@ -246,24 +298,17 @@ def _owner_of(namespace: str | None, labels: kopf.Labels) -> Key | None:
     return None
 
 
-def _kept(body: kopf.Body) -> dict[str, Any]:
-    """Return the object without the record of its managers, a third of its bytes that nobody reads."""
-    kept = dict(body)
-    kept["metadata"] = {name: value for name, value in kept["metadata"].items() if name != "managedFields"}
-    return kept
-
-
 async def _index_child(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
     owner = _owner_of(namespace, labels)
-    return {owner: _kept(body)} if owner else None
+    return {owner: dict(body)} if owner else None
 
 
 async def _index_weights(body: kopf.Body, namespace: str | None, **_: Any) -> object:
-    return {namespace or "": _kept(body)}
+    return {namespace or "": dict(body)}
 
 
 async def _index_manifest(body: kopf.Body, namespace: str | None, labels: kopf.Labels, **_: Any) -> object:
-    return {namespace or "": _kept(body)} if any(label in labels for label in _MANIFESTS) else None
+    return {namespace or "": dict(body)} if any(label in labels for label in _MANIFESTS) else None
 
 
 def _child_event(loops: Loops) -> Callable[..., Awaitable[None]]:
@@ -290,7 +335,7 @@ def _own_event(loops: Loops, plural: str, step: Step) -> Callable[..., Awaitable
         if type == "DELETED":
             loops.end(key, uid)
         else:
-            loops.see(key, _kept(body), lambda last: step(key, last, indices))
+            loops.see(key, dict(body), lambda last: step(key, last, indices))
         if plural != PLURAL:
             loops.wake_deployments(namespace)
 

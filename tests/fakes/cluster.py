@@ -6,7 +6,7 @@ Its behaviour is held to the real one by tests/contract/test_cluster_port.py, wh
 import copy
 import itertools
 import pickle
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,16 +67,18 @@ class FakeCluster:
         self.seen: Capacity | None = None  # by the watches
         self.blind = False  # the watches show nothing new
         self.reservations = Reservations(self._seconds)
+        self.versions: Iterator[int] | None = None  # None: objects have no resourceVersion, so no write is remembered
         self._uids = itertools.count(1)
 
     # -- the port ---------------------------------------------------------------------------------------------------
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> str:
         what = f"apply {manifest['kind']} {manifest['metadata']['name']}"
         if manager:
             self.call(what, lambda: self._apply_shared(key, manifest, manager))
         else:
             self.call(what, lambda: self._apply(key, manifest, force))
+        return self._version((manifest["kind"], manifest["metadata"]["name"]))
 
     async def try_apply(self, key: Key, manifest: Manifest) -> None:
         what = f"try {manifest['kind']} {manifest['metadata']['name']}"
@@ -101,15 +103,17 @@ class FakeCluster:
 
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
-    ) -> None:
+    ) -> str:
         self.call(
             f"rotation {pod.name} {open_}", lambda: self._rotate(pod, open_, reason=reason, weights=weights, move=move)
         )
+        return self._version(("Pod", pod.name))
 
     async def set_pod_metadata(
         self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
-    ) -> None:
+    ) -> str:
         self.call(f"metadata {pod.name}", lambda: self._relabel(pod, labels, annotations))
+        return self._version(("Pod", pod.name))
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         name = ("Secret", manifest["metadata"]["name"])
@@ -125,13 +129,14 @@ class FakeCluster:
         token: str = self.objects[name]["stringData"]["token"]
         return token
 
-    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> str:
         def write() -> None:
             found = self.objects.get((kind, key.name))
             if found is not None:
                 found["status"] = clone(status)
 
         self.call(f"status {key.name}", write)
+        return self._version((kind, key.name))
 
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         self.call(f"event {event.reason}", lambda: self.events.append(event))
@@ -172,8 +177,9 @@ class FakeCluster:
         self.call("quotas", lambda: None, write=False)
         return self.listed()
 
-    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> str:
         self.call(f"admit {pod.name}", lambda: self._admit(pod, at))
+        return self._version(("Pod", pod.name))
 
     # -- the user and the cluster's controllers ---------------------------------------------------------------------
 
@@ -223,6 +229,14 @@ class FakeCluster:
         """The object is gone, without a farewell."""
         self.objects.pop((kind, name), None)
         self.applied.pop((kind, name), None)
+
+    def _version(self, name: tuple[str, str]) -> str:
+        """Give an object another version, where the world has versions; this API server does not skip equal writes."""
+        body = self.objects.get(name)
+        if self.versions is None or body is None:
+            return ""
+        version = body["metadata"]["resourceVersion"] = str(next(self.versions))
+        return version
 
     def _seconds(self) -> float:
         return self.now.timestamp()

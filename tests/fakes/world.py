@@ -7,6 +7,7 @@ from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.rehearsal import AdmissionAnswer
+from llama_operator.own_writes import OwnWrites
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Rejected, Retry
 from llama_operator.reconcile import Edges, reconcile
@@ -57,6 +58,7 @@ class World:
         self.supervisor_caches: dict[str, SupervisorCache] = {}
         self.admission_answers: dict[str, AdmissionAnswer] = {}
         self.deployments = DeploymentRegistry()
+        self.own_writes: dict[str, OwnWrites] = {}
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -75,6 +77,7 @@ class World:
                     supervisor_caches=self.supervisor_caches,
                     admission_answers=self.admission_answers,
                     deployments=self.deployments,
+                    own_writes=self.own_writes,
                 ),
                 settings=self.settings,
                 now=self.cluster.now,

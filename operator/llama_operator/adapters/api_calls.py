@@ -7,7 +7,7 @@ time for which the lease of its namespace is certainly still ours (``fence``), a
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from math import inf
@@ -16,13 +16,17 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client
 
+from llama_operator.adapters.bounded_body import read_up_to
 from llama_operator.adapters.http_errors import is_of_another, judge
+from llama_operator.adapters.watching.events import BrokenWatch, event_of, is_object, lines
+from llama_operator.bounds.json_text import OverLimitError
 from llama_operator.ports import Manifest, Retry
-from llama_serving.config.error_text import error_text
+from llama_serving.config.error_text import error_text, status_text
 
 DEADLINE = 10.0  # seconds for one call
-SILENCE = 90.0  # seconds without a line after which a watch is begun again; bookmarks come about once a minute
 WRITES = 16  # at once
+ANSWER = 12 << 20  # bytes; an object has 1.5 MiB in etcd, and six times as many where its JSON escapes everything
+_REFUSAL = 256 << 10  # bytes of an answer that is no 2xx
 
 JSON = "application/json"
 
@@ -45,6 +49,11 @@ class Call:
     query: dict[str, str] = field(default_factory=dict)
     fine: tuple[int, ...] = ()  # statuses that answer None
     namespace: str = ""
+    limit: int = 0  # bytes of the answer; 0: ANSWER
+
+
+class TooLarge(Retry):
+    """The answer has more bytes than the call allows."""
 
 
 class ApiCalls:
@@ -63,20 +72,30 @@ class ApiCalls:
             return await self._send(method, path, call)
 
     async def watch(self, path: str, query: dict[str, str], *, seconds: float = inf) -> AsyncGenerator[Manifest, None]:
-        """Yield the events of a watch until the server ends it, or ``seconds`` are over. Raises Retry or Rejected."""
+        """Yield the events of a watch until the server ends it, or ``seconds`` are over.
+
+        Raises Retry or Rejected; BrokenWatch, a Retry, where only a new list tells what there is.
+        """
         asked = {**query, "watch": "true", "allowWatchBookmarks": "true"}
         total = None if seconds == inf else seconds
-        timeout = aiohttp.ClientTimeout(total=total, sock_read=SILENCE, sock_connect=DEADLINE)
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=DEADLINE)
         try:
-            answer = await self._request("GET", path, Call(query=asked), timeout=timeout)
+            async with asyncio.timeout(min(DEADLINE, seconds)):
+                answer = await self._request("GET", path, Call(query=asked), timeout=timeout)
+        except TimeoutError as error:
+            if seconds <= DEADLINE:
+                return  # the time of the caller is over
+            raise _no_connection(error) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _no_connection(error) from error
+        try:
             async with answer:
                 if answer.status != 200:
-                    judge(answer.status, answer.headers, await answer.text())
-                async for line in _lines(answer.content):
-                    yield json.loads(line)
-        except aiohttp.ConnectionTimeoutError as error:
-            raise _no_connection(error) from error
-        except TimeoutError:  # silence
+                    judge(answer.status, answer.headers, await _text(answer, _REFUSAL))
+                    raise BrokenWatch(f"it is answered with {status_text(answer.status)}")
+                async for line in lines(answer.content):
+                    yield event_of(line)
+        except TimeoutError:  # the time of the caller is over
             return
         except (aiohttp.ClientError, OSError) as error:
             raise _no_connection(error) from error
@@ -87,15 +106,14 @@ class ApiCalls:
             raise Retry(f"the lease of namespace {call.namespace} is not held, so nothing is written")
         try:
             answer = await self._request(method, path, call, timeout=aiohttp.ClientTimeout(total=deadline))
-            text = await answer.text()
+            text = await _text(answer, call.limit or ANSWER)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _no_connection(error) from error
         status = 409 if is_of_another(answer.status, text) else answer.status
         if status in call.fine:
             return None
         judge(status, answer.headers, text)
-        parsed: Manifest = json.loads(text)
-        return parsed
+        return _parsed(text)
 
     async def _request(
         self, method: str, path: str, call: Call, *, timeout: aiohttp.ClientTimeout
@@ -112,14 +130,23 @@ class ApiCalls:
         return found
 
 
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of a body, however long they are."""
-    rest = b""
-    async for chunk in stream.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line.strip():
-                yield line
+async def _text(answer: aiohttp.ClientResponse, limit: int) -> str:
+    """Read a body. Raises TooLarge."""
+    try:
+        return (await read_up_to(answer, limit)).decode(errors="replace")
+    except OverLimitError as error:
+        raise TooLarge(f"an answer of the API server {error}") from None
+
+
+def _parsed(text: str) -> Manifest:
+    """Return the object in an answer. Raises Retry for anything else, such as the page of a proxy."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Retry(f"what answers for the API server sends {len(text)} characters that are no object of JSON")
+    return found
 
 
 def _no_connection(error: Exception) -> Retry:
@@ -127,5 +154,14 @@ def _no_connection(error: Exception) -> Retry:
 
 
 def items_of(answer: Manifest | None) -> list[Any]:
-    """Return the items of a list."""
-    return list((answer or {}).get("items") or ())
+    """Return the items of a list that are objects with a name and a uid."""
+    return [item for item in (answer or {}).get("items") or () if is_object(item)]
+
+
+def page_of(answer: Manifest | None) -> Manifest:
+    """Return a page of a list. Raises Retry for what is none: it would empty what is known."""
+    found = answer or {}
+    meta = found.get("metadata")
+    if not isinstance(meta, dict) or not isinstance(meta.get("resourceVersion"), str) or "items" not in found:
+        raise Retry("the API server answers with no list of Kubernetes")
+    return found

@@ -2,7 +2,7 @@
 
 Of every object only what the placement asks for is kept. The first who asks starts the watches; whoever asks before
 both lists are there waits for the same lists. A watch that breaks goes on from its last version, or, where the API
-server does not have that any more, from a new list.
+server does not have that any more or sends what is no event, from a new list; with growing pauses (watching/pace.py).
 """
 
 import asyncio
@@ -12,18 +12,20 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from math import inf
 
-from llama_operator.adapters.api_calls import ApiCalls, Call, items_of
+from llama_operator.adapters.api_calls import ApiCalls, Call, TooLarge, items_of, page_of
 from llama_operator.adapters.node_capacity import NodeView, node_view, pod_request, with_pods
+from llama_operator.adapters.watching.events import BrokenWatch
+from llama_operator.adapters.watching.pace import TIMES, Pace, Times
 from llama_operator.ports import Capacity, Forbidden, Manifest, NodeCapacity, PodRequest, Rejected, Retry
-from llama_serving.config.backoff import doubling_pause
+from llama_serving.config.error_text import error_text
 
 log = logging.getLogger(__name__)
 
 RUNNING = {"fieldSelector": "status.phase!=Failed,status.phase!=Succeeded"}
-PAGE = {"limit": "500"}
+PAGE = 500  # objects at a time; fewer where a page has more bytes than an answer may have
 FIRST_LOOK = 10.0  # seconds for which a caller waits for the first lists
 OLDEST = 30.0  # seconds without a watch after which the view is not believed
-AGAIN = 60.0  # seconds between two tries where the rights are missing
+AGAIN = 60.0  # seconds
 
 
 class View:
@@ -97,6 +99,8 @@ class _Watch:
     only: Callable[[set[str]], None]
     mark: str  # the field of the metadata by which ``only`` names objects
     version: str = ""
+    page: int = PAGE
+    pace: Pace = field(default_factory=Pace)
     listed: asyncio.Event = field(default_factory=asyncio.Event)
     refused: str = ""  # why the rights do not suffice
     problem: str = ""  # why the last try failed
@@ -106,13 +110,14 @@ class _Watch:
 class ClusterView:
     """The view and its watches."""
 
-    def __init__(self, calls: ApiCalls) -> None:
+    def __init__(self, calls: ApiCalls, *, times: Times = TIMES, again: float = AGAIN) -> None:
         self._calls = calls
+        self._again = again  # seconds between two tries where the rights are missing
         self._view = View()
         view = self._view
         self._watches = (
-            _Watch("/api/v1/nodes", {}, view.see_node, view.only_nodes, "name"),
-            _Watch("/api/v1/pods", RUNNING, view.see_pod, view.only_pods, "uid"),
+            _Watch("/api/v1/nodes", {}, view.see_node, view.only_nodes, "name", pace=Pace(times)),
+            _Watch("/api/v1/pods", RUNNING, view.see_pod, view.only_pods, "uid", pace=Pace(times)),
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -143,48 +148,75 @@ class ClusterView:
 
     async def _follow(self, watch: _Watch) -> None:
         """List and watch for ever."""
-        failures = 0
         while True:
             try:
-                if not watch.version:
-                    await self._list(watch)
-                watch.refused, watch.problem, watch.since, failures = "", "", inf, 0
-                watch.listed.set()
-                await self._events(watch)
+                pause = await self._turn(watch)
             except Forbidden as error:
-                watch.refused, watch.version, failures = str(error), "", failures + 1
+                watch.refused, watch.version, pause = str(error), "", self._again
+            except BrokenWatch as error:
+                watch.version = ""
+                pause = self._failed(watch, str(error))
             except (Retry, Rejected) as error:  # such as 410: the version is too old
-                failures += 1
-                watch.problem, watch.version = str(error), "" if isinstance(error, Rejected) else watch.version
-                watch.since = min(watch.since, asyncio.get_running_loop().time())
-                log.info("the watch of %s is begun again: %s", watch.path, error)
+                watch.version = "" if isinstance(error, Rejected) else watch.version
+                pause = self._failed(watch, str(error))
+            except Exception as error:  # nothing begins the watch again
+                log.exception("the watch of %s", watch.path)
+                watch.version, pause = "", self._failed(watch, error_text(error))
             watch.listed.set()
-            if failures:
-                await asyncio.sleep(AGAIN if watch.refused else doubling_pause(failures, first=1, longest=30))
+            await asyncio.sleep(pause)
+
+    def _failed(self, watch: _Watch, problem: str) -> float:
+        """Note a failure; return the seconds to wait."""
+        if watch.problem != problem:
+            log.warning("the watch of %s is begun again: %s", watch.path, problem)
+        watch.problem = problem
+        watch.since = min(watch.since, asyncio.get_running_loop().time())
+        return watch.pace.failed()
+
+    async def _turn(self, watch: _Watch) -> float:
+        """List where that is needed and watch to the end; return the seconds to wait before the next time."""
+        if not watch.version:
+            await self._list(watch)
+        watch.refused, watch.problem, watch.since = "", "", inf
+        watch.listed.set()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            await self._events(watch)
+        finally:
+            lasted = watch.pace.lasted(loop.time() - begun)
+        return 0.0 if lasted else watch.pace.failed()
 
     async def _list(self, watch: _Watch) -> None:
         """Read all pages, keeping no more than one of them."""
-        query, seen = {**watch.query, **PAGE}, set[str]()
+        following, seen = "", set[str]()
         while True:
-            page = await self._calls.send("GET", watch.path, Call(query=query)) or {}
+            page = await self._page(watch, following)
             for body in items_of(page):
                 watch.see(body)
                 seen.add(body["metadata"][watch.mark])
-            following = page["metadata"].get("continue")
+            following = page["metadata"].get("continue") or ""
             if not following:
                 break
-            query = {**watch.query, **PAGE, "continue": following}
         watch.only(seen)
         watch.version = page["metadata"]["resourceVersion"]
+
+    async def _page(self, watch: _Watch, following: str) -> Manifest:
+        """Read one page, of fewer objects from now on where they are large."""
+        while True:
+            query = {**watch.query, "limit": str(watch.page)} | ({"continue": following} if following else {})
+            try:
+                return page_of(await self._calls.send("GET", watch.path, Call(query=query)))
+            except TooLarge:
+                if watch.page == 1:
+                    raise
+                watch.page = max(1, watch.page // 4)
 
     async def _events(self, watch: _Watch) -> None:
         query = {**watch.query, "resourceVersion": watch.version}
         async with aclosing(self._calls.watch(watch.path, query)) as events:
             async for event in events:
-                body = event["object"]
-                if event["type"] == "ERROR":  # 410: the version is too old; whatever else it is, a new list mends it
-                    watch.version = ""
-                    return
-                watch.version = body["metadata"]["resourceVersion"]
+                body = event.get("object") or {}
+                watch.version = (body.get("metadata") or {}).get("resourceVersion") or watch.version
                 if event["type"] != "BOOKMARK":
                     watch.see(body, gone=event["type"] == "DELETED")

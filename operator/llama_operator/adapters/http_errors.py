@@ -8,6 +8,7 @@ from llama_serving.config.error_text import status_text
 from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
 from llama_serving.config.wording import clause
 
+LONGEST = 60.0  # seconds that an answer may make us wait
 # A 409 that stays: an apply without force met fields of another manager, so an object of somebody else.
 _MANAGERS = "FieldManagerConflict"
 
@@ -37,6 +38,6 @@ def message_of(body: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str], default: float = 1.0) -> float:
-    """Return the seconds that the server asks us to wait."""
+    """Return the seconds that the server asks us to wait, at most LONGEST of them."""
     text = headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else default
+    return min(float(text), LONGEST) if text.isascii() and text.isdecimal() else default

@@ -93,11 +93,11 @@ class KubeCluster:
     async def __aexit__(self, *_: object) -> None:
         await self._view.close()
 
-    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> None:
+    async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> str:
         """Apply on the server side; with ``force`` fields that somebody else changed are taken over."""
         ref = Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
         query = {"fieldManager": manager or MANAGER, "force": "true" if force else "false"}
-        await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query)
+        return _version(await self._call("PATCH", path_of(key, ref), body=manifest, content=APPLY, query=query))
 
     async def try_apply(self, key: Key, manifest: Manifest) -> None:
         """Apply on trial: admission and validation run, nothing is stored."""
@@ -141,7 +141,7 @@ class KubeCluster:
 
     async def set_rotation(
         self, key: Key, pod: Ref, *, open_: bool, reason: str, weights: str, move: bool = False
-    ) -> None:
+    ) -> str:
         """Write annotation and gate at once, so that a gateway that sees the pod ready knows its weights.
 
         pods/status takes annotations too. Two writes would also be two syncs of the kubelet, and each waits for the
@@ -156,8 +156,7 @@ class KubeCluster:
             notes[names.ANNOTATION_MOVE_STREAMS] = "true" if move else None
         meta = {"uid": pod.uid, "annotations": notes}
         if move:
-            await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409))
-            return
+            return _version(await self._call("PATCH", path, body={"metadata": meta}, content=MERGE, fine=(404, 409)))
         condition = {
             "type": names.GATE_IN_ROTATION,
             "status": "True" if open_ else "False",
@@ -166,14 +165,16 @@ class KubeCluster:
             "lastTransitionTime": _now(),
         }
         patch = {"metadata": meta, "status": {"conditions": [condition]}}
-        await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409))
+        return _version(await self._call("PATCH", f"{path}/status", body=patch, content=STRATEGIC, fine=(404, 409)))
 
     async def set_pod_metadata(
         self, key: Key, pod: Ref, *, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
-    ) -> None:
+    ) -> str:
         """Merge labels and annotations into the pod; 404 and 409 are a pod that is gone, or of another uid."""
         meta = {"uid": pod.uid, "labels": dict(labels), "annotations": dict(annotations)}
-        await self._call("PATCH", path_of(key, pod), body={"metadata": meta}, content=MERGE, fine=(404, 409))
+        return _version(
+            await self._call("PATCH", path_of(key, pod), body={"metadata": meta}, content=MERGE, fine=(404, 409))
+        )
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Find the Secret by its name, or create it: the operator has no right to list Secrets."""
@@ -187,12 +188,12 @@ class KubeCluster:
         made = await self._call("POST", path.rpartition("/")[0], body={**manifest, "stringData": {"token": token}})
         return token if made is not None else ""
 
-    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> None:
+    async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> str:
         """Apply the status alone, on the server side."""
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": key.name}, "status": status}
         path = path_of(key, Ref(API_VERSION, kind, key.name)) + "/status"
         query = {"fieldManager": MANAGER, "force": "true"}
-        await self._call("PATCH", path, body=body, content=APPLY, query=query, fine=(404,))
+        return _version(await self._call("PATCH", path, body=body, content=APPLY, query=query, fine=(404,)))
 
     async def record_event(self, owner: Owner, event: KubeEvent) -> None:
         """Record one event per reason and message: its name is computed from them, a repetition counts up."""
@@ -242,12 +243,12 @@ class KubeCluster:
         found = await self._call("GET", f"/api/v1/namespaces/{key.namespace}/resourcequotas")
         return quota_views((found or {}).get("items") or ())
 
-    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> None:
+    async def admit(self, key: Key, pod: Ref, *, at: datetime) -> str:
         """Take our gate out of the list by a strategic merge, whatever else is in it; 409 is a pod of another uid."""
         gates = [{"$patch": "delete", "name": names.GATE_GROUP}]
         meta = {"uid": pod.uid, "annotations": {names.ANNOTATION_ADMITTED: _stamp(at)}}
         patch = {"metadata": meta, "spec": {"schedulingGates": gates}}
-        await self._call("PATCH", path_of(key, pod), body=patch, content=STRATEGIC, fine=(404, 409))
+        return _version(await self._call("PATCH", path_of(key, pod), body=patch, content=STRATEGIC, fine=(404, 409)))
 
     async def _call(
         self,
@@ -264,6 +265,11 @@ class KubeCluster:
         written = "" if method == "GET" else path.partition("/namespaces/")[2].partition("/")[0]
         call = Call(body=body, content=content, accept=accept, query=query or {}, fine=fine, namespace=written)
         return await self._calls.send(method, path, call)
+
+
+def _version(answer: Manifest | None) -> str:
+    """Return the resourceVersion of the object in an answer; empty where there is none."""
+    return str(((answer or {}).get("metadata") or {}).get("resourceVersion") or "")
 
 
 def check_owner(known: Manifest, wanted: Manifest) -> None:

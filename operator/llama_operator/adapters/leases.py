@@ -11,7 +11,7 @@ from kubernetes.aio import client
 
 from llama_operator.adapters.api_calls import ApiCalls, Call, items_of
 from llama_operator.api import ADAPTERS_PLURAL, API_VERSION, PLURAL, WEIGHTS_PLURAL
-from llama_operator.ports import Forbidden, Lease, Manifest, Obstacles, Rejected
+from llama_operator.ports import Forbidden, Lease, Manifest, Obstacles, Rejected, Retry
 from llama_operator.scopes import sentences
 
 NAME: Final = "llama-operator"  # of the lease in each namespace
@@ -33,7 +33,7 @@ class KubeLeases:
     async def read(self, namespace: str) -> Lease | None:
         """Read it."""
         found = await self._calls.send("GET", _path(namespace), Call(fine=(404,)))
-        return lease_of(found) if found else None
+        return None if found is None else lease_of(found)
 
     async def write(self, namespace: str, lease: Lease) -> Lease:
         """Create it, or replace just the version that was read: another one is a conflict, which is a Retry."""
@@ -104,12 +104,14 @@ class KubeScopes:
 
 
 def lease_of(body: Manifest) -> Lease:
-    """Read a stored lease."""
-    spec = body.get("spec") or {}
+    """Read a stored lease. Raises Retry for what is none."""
+    spec, version = body.get("spec") or {}, (body.get("metadata") or {}).get("resourceVersion")
+    if not version:
+        raise Retry("the API server answers with no lease")
     return Lease(
         holder=spec.get("holderIdentity") or "",
         seconds=float(spec.get("leaseDurationSeconds") or 1),
-        version=body["metadata"]["resourceVersion"],
+        version=version,
         transitions=spec.get("leaseTransitions") or 0,
     )
 

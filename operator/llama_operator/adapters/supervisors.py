@@ -3,17 +3,28 @@
 import json
 
 import aiohttp
-from pydantic import ValidationError
 
+from llama_operator.adapters.pod_answers import (
+    HEADERS,
+    OPTIONS,
+    REFUSAL,
+    SUPERVISOR_ANSWER,
+    EncodedError,
+    ReadBudget,
+    read_answer,
+)
+from llama_operator.bounds.json_text import JsonLimits, OverLimitError, check_json
+from llama_operator.bounds.parse import UnreadableError, parse_json
 from llama_operator.ports import SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
-from llama_serving.config.error_text import error_text, rule_text, status_text
+from llama_serving.config.error_text import error_text, status_text
 from llama_serving.config.names import url_host
 from llama_serving.config.state import CellState
 from llama_serving.config.wording import clause
 
 DEADLINE = aiohttp.ClientTimeout(total=2.0)
+_REFUSAL = JsonLimits(size=REFUSAL, elements=100)
 _NOT_UNDERSTOOD = "its supervisor sends what this operator does not understand"
 
 
@@ -23,44 +34,48 @@ class HttpSupervisors:
     def __init__(self, session: aiohttp.ClientSession, *, port: int = names.PORT_STATE) -> None:
         self._session = session
         self._port = port
+        self._budget = ReadBudget()
 
     async def state(self, address: str) -> SupervisorAnswer:
         """Ask for the state of the stage at this pod IP."""
         url = f"http://{url_host(address)}:{self._port}{names.ROUTE_STATE}"
         try:
-            async with self._session.get(url, timeout=DEADLINE) as response:
-                text = await response.text()
-                if response.status != 200:
-                    return SupervisorAnswer(None, f"its supervisor answers {status_text(response.status)}")
-                return SupervisorAnswer(CellState.model_validate_json(text))
+            with self._budget.share() as share:
+                async with self._session.get(url, timeout=DEADLINE, headers=HEADERS, **OPTIONS) as response:
+                    if response.status != 200:
+                        return SupervisorAnswer(None, f"its supervisor answers {status_text(response.status)}")
+                    text = await read_answer(response, limit=SUPERVISOR_ANSWER.size, share=share)
+                return SupervisorAnswer(parse_json(CellState, text, SUPERVISOR_ANSWER), size=len(text))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return SupervisorAnswer(None, _silent(error))
-        except ValidationError as error:
-            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {rule_text(error.errors()[0])}")
-        except UnicodeDecodeError as error:
-            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error_text(error)}")
+        except (OverLimitError, EncodedError) as error:
+            return SupervisorAnswer(None, f"the answer of its supervisor {error}")
+        except UnreadableError as error:
+            return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error}")
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Send the stage at this pod IP its desired state; empty, or why it was not accepted."""
         url = f"http://{url_host(address)}:{self._port}{names.ROUTE_DESIRED}"
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {**HEADERS, "Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         body = desired.model_dump_json(exclude_defaults=True)
         try:
-            async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE) as response:
+            async with self._session.put(url, data=body, headers=headers, timeout=DEADLINE, **OPTIONS) as response:
                 if response.status < 300:
                     return ""
-                return f"{status_text(response.status)}{_said(await response.text())}"
-        except (TimeoutError, aiohttp.ClientError, OSError, UnicodeDecodeError) as error:
+                return f"{status_text(response.status)}{await self._refusal(response)}"
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return _silent(error)
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
+        """Return the sentence in a supervisor's refusal; whatever else answers at this address is not quoted."""
+        try:
+            with self._budget.share() as share:
+                text = await read_answer(response, limit=_REFUSAL.size, share=share)
+            check_json(text, _REFUSAL)
+            return f": {clause(str(json.loads(text)['message']), 300)}"
+        except (ValueError, KeyError, TypeError):
+            return ""
 
 
 def _silent(error: Exception) -> str:
     return f"no connection to its supervisor: {error_text(error, deadline=DEADLINE.total)}"
-
-
-def _said(text: str) -> str:
-    """Return the sentence in a supervisor's refusal; whatever else answers at this address is not quoted."""
-    try:
-        return f": {clause(str(json.loads(text)['message']), 300)}"
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -66,8 +66,9 @@ def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
     due = [manifest for manifest in wanted if not covers(seen.get(identity(manifest)), manifest)]
     pods = _pods(plan, mounts, context) + _rehearsal_pods(plan, state, context)
     writes = [Write(manifest, identity(manifest) in seen) for manifest in due + pods]
-    free = tuple(write for write in writes if identity(write.manifest) not in snapshot.foreign)
-    foreign = tuple(_foreign(write.manifest) for write in writes if write not in free)
+    blocked = {**snapshot.left_out, **dict.fromkeys(snapshot.foreign, "")}
+    free = tuple(write for write in writes if identity(write.manifest) not in blocked)
+    foreign = tuple(_blocked(write.manifest, blocked) for write in writes if write not in free)
     return Changes(
         relabels=relabels(snapshot.stages, context.spec.pod_template),
         claims=tuple(claim for claim in _claims(mounts, context) if identity(claim) not in seen),
@@ -131,5 +132,9 @@ def _weights(plan: Plan, state: PlanState, context: Context) -> tuple[Write, ...
     return tuple(Write(weights_object(context, model), True, manager_of(context.uid)) for model in due)
 
 
-def _foreign(manifest: Manifest) -> Explanation:
-    return Explanation(Reason.API_RETRY, sentences.object_of_another(*identity(manifest)))
+def _blocked(manifest: Manifest, blocked: Mapping[tuple[str, str], str]) -> Explanation:
+    """Say why an object is not written: it belongs to another object, or it is shown without its content."""
+    kind, name = identity(manifest)
+    if why := blocked[kind, name]:
+        return Explanation(Reason.API_RETRY, sentences.object_left_out(kind, name, why=why))
+    return Explanation(Reason.API_RETRY, sentences.object_of_another(kind, name))

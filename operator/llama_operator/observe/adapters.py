@@ -7,7 +7,8 @@ from llama_operator.api import LlamaAdapterSpec, LlamaAdapterStatus
 from llama_operator.api.v1alpha1.verification import golden_messages
 from llama_operator.observe.deployment import AdapterView
 from llama_operator.observe.kubernetes import stored_spec
-from llama_operator.observe.weights import resolved_status, stored_manifest
+from llama_operator.observe.stored_manifest import manifest_problem, stored_manifest
+from llama_operator.observe.weights import resolved_status
 from llama_serving.config import names
 from llama_serving.config.model import AdapterFacts
 
@@ -47,6 +48,6 @@ def adapter_view(body: Body, manifest_body: Body | None) -> AdapterView:
         manifest=manifest,
         golden=golden_messages(spec.golden_prompts) if spec else (),
         reason=status.reason,
-        message=error or status.message,
+        message=error or manifest_problem(manifest_body) or status.message,
         refused=refused and not ready,
     )

@@ -88,6 +88,7 @@ class Snapshot:
     cells: Mapping[str, SupervisorAnswer] = field(default_factory=dict)  # by pod name
     capacity: Capacity | None = None  # None: not listed in this pass, or not allowed to
     foreign: frozenset[tuple[str, str]] = frozenset()  # kind and name: has our labels, belongs to another object
+    left_out: Mapping[tuple[str, str], str] = field(default_factory=dict)  # ours without content, and why; kind, name
     weights: Mapping[str, WeightsView] = field(default_factory=dict)  # by name
     chat_template: ChatTemplateView | None = None  # None: the spec names none, or its text is in the spec
     adapters: Mapping[str, AdapterView] = field(default_factory=dict)  # by name of the LlamaAdapter

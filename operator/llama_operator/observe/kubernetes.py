@@ -11,6 +11,7 @@ from llama_serving.config.error_text import rule_words
 Spec = TypeVar("Spec", bound=BaseModel)
 
 _SHOWN: Final = 200  # characters of a value in a message
+_TIME: Final = 40  # characters of a time
 
 
 def owned_by(child: Mapping[str, Any], uid: str) -> bool:
@@ -35,8 +36,14 @@ def stored_spec(kind: type[Spec], body: Mapping[str, Any], *, remedy: str) -> tu
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Parse RFC 3339 as the API server writes it; None for None."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+    """Parse RFC 3339 as the API server writes it; None for None, and for what an annotation has instead."""
+    if not text or len(text) > _TIME:
+        return None
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def is_true(condition: Mapping[str, Any] | None) -> bool:

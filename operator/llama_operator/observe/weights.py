@@ -3,15 +3,10 @@
 A LlamaAdapter is resolved by the same loop; ``WeightsSnapshot.kind`` says which of the two it is.
 """
 
-import base64
-import binascii
-import functools
-import gzip
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -31,14 +26,17 @@ from llama_operator.observe.deployment import WeightsView
 from llama_operator.observe.findings import NOTHING, Findings
 from llama_operator.observe.kubernetes import owned_by, parse_time, stored_spec
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.ports import Capacity, Key, Manifest
+from llama_operator.observe.stored_manifest import manifest_problem, stored_manifest
+from llama_operator.ports import LEFT_OUT, Capacity, Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.chat.facts import ChatFacts
-from llama_serving.config.model import MANIFEST_KEY, ModelFacts
+from llama_serving.config.model import ModelFacts
 from llama_serving.config.weights import Manifest as WeightsManifest
 from llama_serving.config.wording import clause
 
 Body = Mapping[str, Any]
+
+_DIGITS: Final = 10  # of the number of an attempt: anybody who may edit Jobs can write another
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,7 @@ class WeightsSnapshot:
     manifest: WeightsManifest | None = None
     capacity: Capacity | None = None
     kind: str = WEIGHTS_KIND
+    manifest_problem: str = ""  # why the stored manifest cannot be read; empty where it can, or none is stored
     of_deployment: bool = False  # a LlamaDeployment made it: its user knows the fields of that one
 
 
@@ -84,6 +83,7 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
     ours = [dict(child) for child in bodies if owned_by(child, uid)]
     pods = [child for child in bodies if child["kind"] == "Pod"]
     others = [child for child in ours if child["kind"] not in ("Job", "Pod")]
+    whole = [child for child in others if LEFT_OUT not in child]
     kind = weights.get("kind", WEIGHTS_KIND)
     spec, error = resolved_spec(weights)
     return WeightsSnapshot(
@@ -94,9 +94,15 @@ def weights_snapshot(weights: Body, children: Iterable[Body]) -> WeightsSnapshot
         spec=spec,
         spec_error=error,
         status=resolved_status(weights),
-        jobs=tuple(sorted((job_view(job, pods) for job in ours if job["kind"] == "Job"), key=lambda job: job.name)),
-        children=tuple(sorted(others, key=lambda child: (child["kind"], child["metadata"]["name"]))),
+        jobs=tuple(
+            sorted(
+                (job_view(job, pods) for job in ours if job["kind"] == "Job" and LEFT_OUT not in job),
+                key=lambda job: job.name,
+            )
+        ),
+        children=tuple(sorted(whole, key=lambda child: (child["kind"], child["metadata"]["name"]))),
         manifest=next((found for child in others if (found := stored_manifest(child))), None),
+        manifest_problem=next((why for child in others if (why := manifest_problem(child))), ""),
         kind=kind,
         of_deployment=any(owner.get("kind") == KIND for owner in meta.get("ownerReferences") or ()),
     )
@@ -114,7 +120,7 @@ def job_view(job: Body, pods: Iterable[Body]) -> JobView:
     return JobView(
         name=meta["name"],
         uid=meta.get("uid", ""),
-        number=int(number) if number.isdecimal() else 1,
+        number=int(number) if number.isdecimal() and len(number) < _DIGITS else 1,
         created=parse_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         leaving="deletionTimestamp" in meta,
         finished=bool(last) or (pod is not None and pod.finished),
@@ -150,7 +156,7 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
         chat=ChatFacts(**status.chat.model_dump()) if status.chat else None,
         manifest=manifest,
         reason=status.reason,
-        message=error or status.message,
+        message=error or manifest_problem(manifest_body) or status.message,
         refused=refused and not ready,
         uid=meta.get("uid", ""),
         owners=frozenset(owner["uid"] for owner in meta.get("ownerReferences") or ()),
@@ -163,21 +169,6 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
 def resolver_settings(spec: LlamaWeightsSpec) -> str:
     """Return how the weights are resolved, as a text to compare: what may change in the object of a deployment."""
     return spec.model_dump_json(include={"placement", "images"})
-
-
-def stored_manifest(body: Body | None) -> WeightsManifest | None:
-    """Return the manifest in a ConfigMap; None while it is empty, or when it holds something else."""
-    text = ((body or {}).get("binaryData") or {}).get(MANIFEST_KEY, "")
-    return _decoded(text) if text else None
-
-
-@functools.lru_cache(maxsize=128)
-def _decoded(text: str) -> WeightsManifest | None:
-    """Decode a manifest. One of a thousand tensors is read in every pass, so it is remembered by its text."""
-    try:
-        return WeightsManifest.model_validate_json(gzip.decompress(base64.b64decode(text)))
-    except (binascii.Error, OSError, EOFError, zlib.error, ValidationError):
-        return None
 
 
 def _ended(pod: PodView | None, condition: Body) -> datetime | None:

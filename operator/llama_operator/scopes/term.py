@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from math import inf
 
 from llama_operator.ports import Lease, Leases, Rejected, Retry
+from llama_serving.config.error_text import error_text
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ class Term:
                 self.problem = str(error)
                 if isinstance(error, Rejected):
                     self.refused.set()
+            except Exception as error:  # nothing seeks the lease again
+                log.exception("the lease of namespace %s", self.namespace)
+                self.problem = error_text(error)
             await asyncio.sleep(AGAIN)
 
     async def resign(self) -> None:

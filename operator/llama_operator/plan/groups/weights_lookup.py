@@ -6,12 +6,13 @@ checked once is not read again. The ConfigMaps of the groups name weights too: t
 resolved again.
 """
 
-import functools
 import json
 from collections.abc import Mapping
+from typing import Final
 
-from pydantic import ValidationError
-
+from llama_operator.bounds.byte_cache import ByteCache
+from llama_operator.bounds.json_text import JsonLimits, OverLimitError, check_json
+from llama_operator.bounds.parse import UnreadableError, parse_json
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.naming import weights_id
 from llama_serving.config import names
@@ -23,6 +24,12 @@ from llama_serving.config.source import fill, is_mounted, split
 _FILE = names.MANIFEST_PATH.rpartition("/")[2]
 #: Key of it that holds what its cells start from.
 _CONFIG = names.CELL_CONFIG_PATH.rpartition("/")[2]
+
+#: One key of a group's ConfigMap, which holds 1 MiB.
+GROUP_FILE: Final = JsonLimits(size=1 << 20, elements=100_000)
+#: Bytes of texts and what they say that are remembered, over all deployments.
+_FILES: Final = ByteCache[WeightsArtifact | None](32 << 20)
+_LIMITS: Final = ByteCache[AdapterLimits | None](8 << 20)
 
 
 def weights_by_content(known: Mapping[str, WeightsView]) -> dict[str, WeightsView]:
@@ -84,20 +91,27 @@ def weights_folder(source: str, digest: str) -> str:
     return f"{names.MODEL_MOUNT}/{path}" if path else names.MODEL_MOUNT
 
 
-@functools.lru_cache(maxsize=256)
 def _parsed_limits(text: str) -> AdapterLimits | None:
     """Parse the one part of a group's config, whatever fields another version of the operator wrote beside it."""
+    return _LIMITS.get(text, lambda: (_read_limits(text.encode()), len(text)))
+
+
+def _read_limits(text: bytes) -> AdapterLimits | None:
     try:
+        check_json(text, GROUP_FILE)
         part = json.loads(text).get("adapters")
         return AdapterLimits.model_validate(part) if part else None
     except (ValueError, AttributeError):
         return None
 
 
-@functools.lru_cache(maxsize=256)
 def _parsed(text: str) -> WeightsArtifact | None:
     """Parse a file. That of a large model has 150 KB and is read in every pass, so it is remembered by its text."""
+    return _FILES.get(text, lambda: (_read(text.encode()), 2 * len(text)))
+
+
+def _read(text: bytes) -> WeightsArtifact | None:
     try:
-        return WeightsArtifact.model_validate_json(text)
-    except ValidationError:
-        return None  # of another version of the operator: it is written anew
+        return parse_json(WeightsArtifact, text, GROUP_FILE)
+    except (OverLimitError, UnreadableError):
+        return None  # of another version of the operator, or of somebody else: it is written anew

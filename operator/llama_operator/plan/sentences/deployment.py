@@ -39,6 +39,10 @@ def desired_state_not_taken(pod: str, *, why: str) -> str:
     return f"pod {pod} did not take its desired state: {why}"
 
 
+def object_left_out(kind: str, name: str, *, why: str) -> str:
+    return f"{kind} {name} is not read, so it is left as it is: {why}; delete what is not needed there"
+
+
 def object_of_another(kind: str, name: str) -> str:
     return (
         f"{kind} {name} has our labels but another owner, such as an earlier LlamaDeployment of this name: "

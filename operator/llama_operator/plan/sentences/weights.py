@@ -77,14 +77,23 @@ def manifest_awaited(files: int) -> str:
     return f"the manifest of {plural(files, 'file')} is on its way"
 
 
-def manifest_not_stored(job: str, *, digest: str) -> str:
-    return f"Job {job} accepted the weights but stored no manifest with their digest {digest}"
+def manifest_not_stored(job: str, *, digest: str, problem: str = "") -> str:
+    why = f": {problem}" if problem else ""
+    return f"Job {job} accepted the weights but stored no manifest with their digest {digest}{why}"
+
+
+def manifest_unreadable(problem: str) -> str:
+    return f"{problem}, so the source is resolved again"
 
 
 def no_report(*, pod: str, job: str, exit_code: int | None, word: str, said: str) -> str:
     who = f"pod {pod}" if pod else f"the pod of Job {job}"
     code = "no code" if exit_code is None else f"code {exit_code} ({word})"
     return f"{who} ended with {code} and without a report: {said or 'it is gone'}"
+
+
+def report_over_limit(*, pod: str, why: str) -> str:
+    return f"the report of pod {pod} {why}"
 
 
 def report_without_facts() -> str:

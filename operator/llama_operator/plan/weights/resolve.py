@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import ValidationError
-
 from llama_operator.api import LlamaAdapterSpec, ResolveAttempt, ResolvedSpec
+from llama_operator.bounds.json_text import JsonLimits, OverLimitError
+from llama_operator.bounds.parse import UnreadableError, parse_json
 from llama_operator.hashing import short_hash
 from llama_operator.observe.causes.kubelet import ended_cause
 from llama_operator.observe.weights import JobView, WeightsSnapshot
@@ -38,6 +38,9 @@ MANIFEST_LAG: Final = timedelta(seconds=30)
 
 #: The Job controller's word for a pod of it that was refused.
 FAILED_CREATE: Final = "FailedCreate"
+
+#: The report of a resolver: the kubelet keeps 4 KiB of a termination message.
+_REPORT: Final = JsonLimits(size=16 << 10, elements=2_000)
 
 SOON = 5.0  # seconds between passes while a Job is on its way: its pod's sentence changes without an event
 EARLY = 2.0  # while its pod starts: why it does not is asked when it has had time to
@@ -138,7 +141,9 @@ def pause(number: int, source: str) -> float:
 def _start(snapshot: WeightsSnapshot, spec: ResolvedSpec, name: str) -> WeightsPlan:
     last = snapshot.status.last_resolve
     number = last.number + 1 if last and last.key == name else 1
-    waiting = _waiting(snapshot, sentences.job_starts(spec.source))
+    problem = snapshot.manifest_problem
+    said = sentences.manifest_unreadable(problem) if problem else sentences.job_starts(spec.source)
+    waiting = _waiting(snapshot, said)
     return replace(waiting, start=ResolveJob(name, number))
 
 
@@ -181,7 +186,7 @@ def _finished(snapshot: WeightsSnapshot, spec: ResolvedSpec, job: JobView, *, no
     if report.outcome == "accepted" and not stored:
         if now - ended < MANIFEST_LAG:
             return _waiting(snapshot, sentences.manifest_awaited(report.files))
-        why = sentences.manifest_not_stored(job.name, digest=report.digest)
+        why = sentences.manifest_not_stored(job.name, digest=report.digest, problem=snapshot.manifest_problem)
         report = WeightsReport(outcome="refused", reason=ReportReason.WEIGHTS_BROKEN, message=why)
     refused = report.outcome == "refused"
     attempt = ResolveAttempt(
@@ -200,8 +205,11 @@ def _report(job: JobView) -> WeightsReport:
     ended = pod.ended if pod else None
     text = ended.message if ended else ""
     try:
-        return WeightsReport.model_validate_json(text)
-    except ValidationError:
+        return parse_json(WeightsReport, text.encode(), _REPORT)
+    except OverLimitError as error:
+        why = sentences.report_over_limit(pod=pod.name if pod else "", why=str(error))
+        return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
+    except UnreadableError:
         said = clause(text.strip().rpartition("\n")[2], LONGEST) or _why_ended(job)
         code, word = (ended.exit_code, ended.reason) if ended else (None, "")
         name = pod.name if pod else ""

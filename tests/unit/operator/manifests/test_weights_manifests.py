@@ -14,7 +14,8 @@ from llama_operator.manifests.resolver import DEADLINES, WeightsContext, resolve
 from llama_operator.manifests.stage import stage_pod, staging_volume
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.observe.deployment import WeightsView
-from llama_operator.observe.weights import stored_manifest, weights_view, weights_views
+from llama_operator.observe.stored_manifest import stored_manifest
+from llama_operator.observe.weights import weights_view, weights_views
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.weights_lookup import weights_by_content
 from llama_operator.plan.naming import GroupId, manifest_name, resolver_job_name, resolver_name, weights_name
