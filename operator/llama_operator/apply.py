@@ -89,6 +89,14 @@ class _PlanWalk:
         await self.outcome.attempt("the token Secret", ensure())
         return found[0] if found else ""
 
+    async def secrets(self, secrets: tuple[Manifest, ...]) -> bool:
+        """Make the Secrets unless they are there; return whether pods can mount all of them."""
+        made = [await self.outcome.attempt(_title(one), self._drawn(one)) for one in secrets]
+        return all(made)
+
+    async def _drawn(self, secret: Manifest) -> None:
+        await self.cluster.ensure_token(self.context.key, secret)
+
     async def claims(self, claims: tuple[Manifest, ...]) -> set[str]:
         """Create the claims; return the names of those that pods cannot mount."""
         made = {claim["metadata"]["name"]: await self._ensure(claim) for claim in claims}
@@ -146,6 +154,8 @@ async def apply(
         await walk.delete_pod(delete)
     # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
     token = await walk.token()
+    if token and not await walk.secrets(changes.secrets):
+        token = ""
     absent = await walk.claims(changes.claims)
     for write in changes.applies:
         if write.manifest["kind"] != "Pod" or (token and not absent & mounted(write.manifest)):

@@ -1,5 +1,7 @@
 """The supervisors of the stages over HTTP: their state and their desired state, each with a short deadline."""
 
+import asyncio
+import contextlib
 import json
 
 import aiohttp
@@ -39,6 +41,18 @@ class HttpSupervisors:
             return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {rule_text(error.errors()[0])}")
         except UnicodeDecodeError as error:
             return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error_text(error)}")
+
+    async def accepts(self, address: str, port: int) -> bool:
+        """Open a connection and close it."""
+        try:
+            async with asyncio.timeout(DEADLINE.total):
+                _, writer = await asyncio.open_connection(address, port)
+        except (TimeoutError, OSError):
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Send the stage at this pod IP its desired state; empty, or why it was not accepted."""
