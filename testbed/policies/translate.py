@@ -63,9 +63,7 @@ def isolates(policy: Body, pod: PodView, direction: Direction) -> bool:
     return bool(mine and selects(spec.get("podSelector") or {}, pod.labels))
 
 
-def _chain(
-    policies: Iterable[Body], pod: PodView, direction: Direction, *, world: World, trusted: str
-) -> list[str]:
+def _chain(policies: Iterable[Body], pod: PodView, direction: Direction, *, world: World, trusted: str) -> list[str]:
     found = [f"-s {trusted} -j RETURN"] if direction == "ingress" else []
     for policy in policies:
         for rule in policy["spec"].get(direction) or ():
@@ -121,9 +119,7 @@ def _cut(network: IPv4Network, hole: IPv4Network) -> list[IPv4Network]:
     return list(network.address_exclude(hole)) if network.supernet_of(hole) else [network]
 
 
-def _ports(
-    ports: Iterable[Body] | None, owner: PodView | None, *, world: World, anywhere: bool
-) -> Iterator[str]:
+def _ports(ports: Iterable[Body] | None, owner: PodView | None, *, world: World, anywhere: bool) -> Iterator[str]:
     """Yield the matches of ports; one by name is looked up where the connection ends."""
     if not ports:
         yield ""

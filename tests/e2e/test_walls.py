@@ -78,7 +78,9 @@ def parsed(text: str) -> set[Target]:
     return {(host, port) for host, port in json.loads(text)}
 
 
-def reached_from_namespace(bed: Bed, namespace: str, wanted: Iterable[Target], *, labels: dict[str, str]) -> set[Target]:
+def reached_from_namespace(
+    bed: Bed, namespace: str, wanted: Iterable[Target], *, labels: dict[str, str]
+) -> set[Target]:
     """What a pod of a namespace reaches."""
     kubectl = Kubectl(bed.environment, namespace)
     kubectl.apply(
@@ -89,7 +91,11 @@ def reached_from_namespace(bed: Bed, namespace: str, wanted: Iterable[Target], *
             "spec": {
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": False,
-                "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 10001,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
                 "containers": [
                     {
                         "name": "reach",
@@ -123,7 +129,11 @@ def test_a_pod_of_another_namespace_reaches_the_port_of_the_gateway_and_nothing_
     everything = targets([*bed.pods(pair), *gateways])
     assert len(everything) > 10
     # Labels of ours on a pod of another namespace open nothing.
-    labels = {names.LABEL_DEPLOYMENT: pair, names.LABEL_COMPONENT: names.COMPONENT_GATEWAY, names.LABEL_METRICS: "enabled"}
+    labels = {
+        names.LABEL_DEPLOYMENT: pair,
+        names.LABEL_COMPONENT: names.COMPONENT_GATEWAY,
+        names.LABEL_METRICS: "enabled",
+    }
     for worn in ({}, labels):
         reached = reached_from_namespace(bed, away, everything, labels=worn)
         assert reached == {(ip(pod), names.PORT_GATEWAY) for pod in gateways}

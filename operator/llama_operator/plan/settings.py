@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 #: Behind the Service of the API server: managed clusters, kubeadm, minikube, MicroK8s.
 API_SERVER_PORTS = (443, 6443, 8443, 16443)
 

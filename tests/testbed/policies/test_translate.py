@@ -174,7 +174,11 @@ def test_chains_of_pods_that_are_gone_are_deleted() -> None:
 
 
 def test_pods_of_the_nodes_network_and_ended_ones_have_no_rules() -> None:
-    body = {"metadata": {"namespace": "team", "name": "x"}, "spec": {"nodeName": "node-1"}, "status": {"podIP": "10.214.1.9"}}
+    body = {
+        "metadata": {"namespace": "team", "name": "x"},
+        "spec": {"nodeName": "node-1"},
+        "status": {"podIP": "10.214.1.9"},
+    }
     assert pod_view(body) is not None
     assert pod_view({**body, "spec": {"hostNetwork": True}}) is None
     assert pod_view({**body, "status": {"podIP": "10.214.1.9", "phase": "Succeeded"}}) is None

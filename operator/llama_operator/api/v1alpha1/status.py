@@ -22,7 +22,8 @@ class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
     type: str = Field(
-        max_length=316, description="Available, Degraded, Progressing, AdaptersReady, NetworkPolicyEnforced, Ready, "
+        max_length=316,
+        description="Available, Degraded, Progressing, AdaptersReady, NetworkPolicyEnforced, Ready, "
         "Reconciling or Stalled.",
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")

@@ -64,7 +64,9 @@ def secret_without_label(secret: str, *, label: str) -> str:
 
 
 def secret_not_for_host(secret: str, *, host: str, allowed: str, annotation: str) -> str:
-    return f"Secret {secret} may not be sent to {host}: its annotation {annotation} allows {allowed[:200] or 'no place'}"
+    return (
+        f"Secret {secret} may not be sent to {host}: its annotation {annotation} allows {allowed[:200] or 'no place'}"
+    )
 
 
 def secret_is_ours(secret: str) -> str:

@@ -23,9 +23,7 @@ from llama_serving.config.walls.places import is_place, split_places
 Denial = tuple[Reason, str]
 
 
-def why_denied(
-    snapshot: WeightsSnapshot, metadata: Mapping[str, Any] | None, *, label_required: bool
-) -> Denial | None:
+def why_denied(snapshot: WeightsSnapshot, metadata: Mapping[str, Any] | None, *, label_required: bool) -> Denial | None:
     """Return why its Secret may not be sent to its source; None where it may, or where there is no spec.
 
     ``metadata`` of the Secret; None where it does not exist. What a Job would wait for might come without the label.

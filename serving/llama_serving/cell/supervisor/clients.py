@@ -136,9 +136,7 @@ class EngineClient:
     async def state(self) -> ReplicaState | None:
         """Return the replica's state."""
         try:
-            async with self._session.get(
-                self._base + names.ROUTE_STATE, timeout=_QUICK, **self._options()
-            ) as answer:
+            async with self._session.get(self._base + names.ROUTE_STATE, timeout=_QUICK, **self._options()) as answer:
                 answer.raise_for_status()
                 return ReplicaState.model_validate_json(await answer.read())
         except _FAILURES as error:

@@ -14,7 +14,9 @@ from typing import Final
 
 USER: Final = "stager"
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD"})
-_NOT_FORWARDED: Final = frozenset({"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"})
+_NOT_FORWARDED: Final = frozenset(
+    {"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"}
+)
 _BODY_HEADERS: Final = frozenset({"content-length", "transfer-encoding"})
 
 

@@ -74,9 +74,7 @@ class FetchProxy:
         except asyncio.IncompleteReadError:
             raise BadRequest(400, "the connection ended within its head") from None
 
-    async def _pass_on(
-        self, request: ProxyRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _pass_on(self, request: ProxyRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await self._connect(request)
         logger.info("%s to %s:%d", "a tunnel" if request.tunnel else "a request", request.host, request.port)
         try:
@@ -106,7 +104,9 @@ class FetchProxy:
                     raise BadRequest(403, f"{request.host} is at {addresses[0]}, where no source may be")
                 return await asyncio.open_connection(allowed[0], request.port, limit=_PIECE)
         except TimeoutError:
-            text = f"{request.host}:{request.port} did not accept a connection within {self._limits.connect_seconds:g} s"
+            text = (
+                f"{request.host}:{request.port} did not accept a connection within {self._limits.connect_seconds:g} s"
+            )
             raise BadRequest(504, text) from None
         except (OSError, UnicodeError) as error:
             raise BadRequest(502, f"{request.host}:{request.port} is not reached: {error}") from None

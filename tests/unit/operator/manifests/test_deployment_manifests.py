@@ -48,7 +48,7 @@ def test_names_of_models_reach_gateways_without_other_pods() -> None:
     data = after[changed[0]]["data"]
     assert ServedModels.model_validate_json(data[names.GATEWAY_MODELS_FILE]) == models
     assert data.keys() - before[changed[0]]["data"].keys() == {names.GATEWAY_MODELS_FILE}
-    (volume,) = after["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["volumes"]
+    volume, _ = after["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["volumes"]
     assert volume == {"name": "config", "configMap": {"name": "chat-gateway"}}, "the whole map, so keys appear"
 
 
