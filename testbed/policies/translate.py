@@ -11,6 +11,7 @@ not wait for a connection that cannot come.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any, Final, Literal
 
@@ -18,9 +19,11 @@ from testbed.policies.objects import Body, PodView, World, selects
 
 Direction = Literal["ingress", "egress"]
 
+_DIRECTIONS: Final[tuple[Direction, ...]] = ("egress", "ingress")
 #: The chain that FORWARD and INPUT lead to, and what the names of all chains of ours begin with.
 MAIN: Final = "LTB-POLICY"
 PREFIX: Final = "LTB-"
+_ANY: Final[tuple[str, None]] = ("", None)
 _REFUSE: Final = "-j REJECT --reject-with icmp-admin-prohibited"
 
 
@@ -35,14 +38,14 @@ def rules(world: World, *, node: str, trusted: str, stale: Iterable[str] = ()) -
     """
     chains: dict[str, list[str]] = {MAIN: ["-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"]}
     for pod in (one for one in world.pods if one.node == node):
-        for direction in ("egress", "ingress"):
+        for direction in _DIRECTIONS:
             policies = [one for one in world.policies if isolates(one, pod, direction)]
             if not policies:
                 continue
             name = chain_name(pod, direction)
             near = "-s" if direction == "egress" else "-d"
             chains[MAIN].append(f"{near} {pod.address}/32 -j {name}")
-            chains[name] = _chain(policies, pod, direction, world=world, trusted=trusted)
+            chains[name] = _chain(policies, _Side(pod, direction, world), trusted=trusted)
     gone = sorted(set(stale) - chains.keys())
     lines = ["*filter", *(f":{name} - [0:0]" for name in (*chains, *gone))]
     lines += [f"-A {name} {rule}" for name, found in chains.items() for rule in found]
@@ -63,33 +66,68 @@ def isolates(policy: Body, pod: PodView, direction: Direction) -> bool:
     return bool(mine and selects(spec.get("podSelector") or {}, pod.labels))
 
 
-def _chain(policies: Iterable[Body], pod: PodView, direction: Direction, *, world: World, trusted: str) -> list[str]:
-    found = [f"-s {trusted} -j RETURN"] if direction == "ingress" else []
+@dataclass(frozen=True)
+class _Side:
+    """One direction of one pod, in a cluster."""
+
+    pod: PodView
+    direction: Direction
+    world: World
+
+    @property
+    def leaves(self) -> bool:
+        return self.direction == "egress"
+
+    def rule(self, rule: Body, namespace: str) -> Iterator[str]:
+        """Yield what one rule of a policy of the namespace lets through."""
+        peers = rule.get("to" if self.leaves else "from")
+        targets = [found for peer in peers for found in _addresses(peer, namespace, self.world)] if peers else [_ANY]
+        for address, other in targets:
+            where = f"{'-d' if self.leaves else '-s'} {address}" if address else ""
+            for port in self._ports(rule.get("ports"), other):
+                yield " ".join(part for part in (where, port, "-j RETURN") if part)
+
+    def _ports(self, ports: Iterable[Body] | None, other: PodView | None) -> Iterator[str]:
+        """Yield the matches of ports; one by name is looked up where the connection ends."""
+        if not ports:
+            yield ""
+            return
+        for one in ports:
+            port = one.get("port")
+            if not isinstance(port, str):
+                yield _number(one)
+            elif not self.leaves or other is not None:
+                yield from _named(one, (other if self.leaves and other else self.pod,))
+            else:
+                yield from (f"-d {pod.address}/32 {found}" for pod in self.world.pods for found in _named(one, (pod,)))
+
+
+def _number(port: Body) -> str:
+    match, first, last = f"-p {port.get('protocol', 'TCP').lower()}", port.get("port"), port.get("endPort")
+    if first is None:
+        return match
+    return f"{match} --dport {first}:{last}" if last else f"{match} --dport {first}"
+
+
+def _named(port: Body, pods: Iterable[PodView]) -> Iterator[str]:
+    protocol = port.get("protocol", "TCP")
+    for pod in pods:
+        if number := pod.ports.get((port["port"], protocol)):
+            yield f"-p {protocol.lower()} --dport {number}"
+
+
+def _chain(policies: Iterable[Body], side: _Side, *, trusted: str) -> list[str]:
+    found = [] if side.leaves else [f"-s {trusted} -j RETURN"]
     for policy in policies:
-        for rule in policy["spec"].get(direction) or ():
-            found += _rule(rule, policy["metadata"]["namespace"], pod, direction, world=world)
+        for rule in policy["spec"].get(side.direction) or ():
+            found += side.rule(rule, policy["metadata"]["namespace"])
     return [*dict.fromkeys(found), _REFUSE]
-
-
-def _rule(rule: Body, namespace: str, pod: PodView, direction: Direction, *, world: World) -> Iterator[str]:
-    far = "-d" if direction == "egress" else "-s"
-    peers, ports = rule.get("to" if direction == "egress" else "from"), rule.get("ports")
-    if not peers:
-        targets: list[tuple[str, PodView | None]] = [("", None)]
-    else:
-        targets = [found for peer in peers for found in _addresses(peer, namespace, world)]
-    for address, other in targets:
-        owner = pod if direction == "ingress" else other
-        where = f"{far} {address}" if address else ""
-        for port in _ports(ports, owner, world=world, anywhere=direction == "egress" and other is None):
-            yield " ".join(part for part in (where, port, "-j RETURN") if part)
 
 
 def _addresses(peer: Body, namespace: str, world: World) -> Iterator[tuple[str, PodView | None]]:
     """Yield what a peer names: networks with their exceptions cut out, or pods."""
     if "ipBlock" in peer:
-        for network in _without(peer["ipBlock"]):
-            yield network, None
+        yield from ((network, None) for network in _without(peer["ipBlock"]))
         return
     spaces = peer.get("namespaceSelector")
     for other in world.pods:
@@ -117,25 +155,3 @@ def _cut(network: IPv4Network, hole: IPv4Network) -> list[IPv4Network]:
     if hole.supernet_of(network):
         return []
     return list(network.address_exclude(hole)) if network.supernet_of(hole) else [network]
-
-
-def _ports(ports: Iterable[Body] | None, owner: PodView | None, *, world: World, anywhere: bool) -> Iterator[str]:
-    """Yield the matches of ports; one by name is looked up where the connection ends."""
-    if not ports:
-        yield ""
-        return
-    for one in ports:
-        protocol = one.get("protocol", "TCP")
-        match = f"-p {protocol.lower()}"
-        port = one.get("port")
-        if port is None:
-            yield match
-        elif isinstance(port, int):
-            last = one.get("endPort")
-            yield f"{match} --dport {port}:{last}" if last else f"{match} --dport {port}"
-        elif owner is not None and (port, protocol) in owner.ports:
-            yield f"{match} --dport {owner.ports[port, protocol]}"
-        elif anywhere:
-            for pod in world.pods:
-                if (port, protocol) in pod.ports:
-                    yield f"-d {pod.address}/32 {match} --dport {pod.ports[port, protocol]}"

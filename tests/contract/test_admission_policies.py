@@ -1,4 +1,4 @@
-"""The chart's admission policies on a real API server: what they refuse, with which sentence, and what they let pass."""
+"""The chart's admission policies on a real API server: what they refuse, in which words, and what they let pass."""
 
 import time
 from collections.abc import Callable
@@ -49,9 +49,11 @@ def test_sources_and_images_come_from_allowed_places(apiserver: ApiServer, helm:
     kept = model(source="https://before.example.org/m")
     assert refusal(apiserver, kept, namespace) == ""
     install(
-        helm, namespace,
-        "sources.allowedHosts={hf://Meta-Llama,https://*.example.com}", "images.allowedRegistries={r.example.com/llama}",
-    )  # fmt: skip
+        helm,
+        namespace,
+        "sources.allowedHosts={hf://Meta-Llama,https://*.example.com}",
+        "images.allowedRegistries={r.example.com/llama}",
+    )
     evil = {**model(source="https://evil.test/m"), "metadata": {"name": "evil"}}
     eventually(lambda: refusal(apiserver, evil, namespace, "--dry-run=server") != "")
     said = refusal(apiserver, evil, namespace)

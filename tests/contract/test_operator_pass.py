@@ -74,6 +74,7 @@ class Kubelet:
         return serving_cell(labels, wish, starts_with=file_of(pod, files).weights)
 
     async def accepts(self, address: str, port: int) -> bool:
+        del address, port
         return False
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:

@@ -209,6 +209,7 @@ def server_of_strangers() -> Iterator[tuple[str, int, list[str]]]:
 
     class Server(socketserver.ThreadingTCPServer):
         def verify_request(self, request: object, client_address: object) -> bool:
+            del request
             came.append(str(client_address))
             return False
 

@@ -1,6 +1,6 @@
-"""Who may ask a cell what: the engine's key, and every port that listens, compared with the table of the threat model."""
+"""Who may ask a cell what: the engine's key, and every port that listens, compared with the threat model's table."""
 
-import os
+import contextlib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ def matches(row: ListeningPort, one: Listener) -> bool:
 def listeners(pod: Pod) -> list[Listener]:
     """Ports of a pod, the addresses that they are bound to, and the command line of their process."""
     assert pod.sandbox is not None
-    inside = os.readlink(f"/proc/{pod.sandbox.pid}/ns/net")
+    inside = str(Path(f"/proc/{pod.sandbox.pid}/ns/net").readlink())
     owners = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or network_of(entry) != inside:
@@ -93,28 +93,26 @@ def listeners(pod: Pod) -> list[Listener]:
             if fields[3] == LISTENS:
                 address, _, port = fields[1].rpartition(":")
                 owner = owners.get(f"socket:[{fields[9]}]", "")
-                found.append((int(port, 16), bound_to(address, pod.ip), owner))
+                found.append((int(port, 16), bound_to(address), owner))
     return sorted(found)
 
 
 def network_of(entry: Path) -> str:
     try:
-        return os.readlink(entry / "ns" / "net")
+        return str((entry / "ns" / "net").readlink())
     except OSError:
         return ""
 
 
 def links(folder: Path) -> list[str]:
     found = []
-    try:
+    with contextlib.suppress(OSError):  # ended, or closed, meanwhile
         for one in folder.iterdir():
-            found.append(os.readlink(one))
-    except OSError:
-        return found
+            found.append(str(one.readlink()))
     return found
 
 
-def bound_to(text: str, own: str) -> BoundTo:
+def bound_to(text: str) -> BoundTo:
     """Read an address of /proc/net/tcp: words of 32 bits, each with its bytes backwards."""
     raw = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
     address = IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)

@@ -2,8 +2,8 @@
 
 The policy of a group lets the operator reach the supervisor's port and no other. So once in a while one connection is
 opened to the engine's port of a leader that serves, which listens there for gateways. It is closed at once, and nothing
-is sent. Accepted: policies are not enforced. Refused or without an answer, while the supervisor of the same pod answers:
-they are.
+is sent. Accepted: policies are not enforced. Refused or without an answer, while the supervisor of the same pod
+answers: they are.
 """
 
 from dataclasses import dataclass

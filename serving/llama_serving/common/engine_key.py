@@ -1,7 +1,7 @@
 """The key between gateways and engines: a file of a Secret that both mount, so that nobody else is answered.
 
-It is none of Ray's token: who has that may run code in a cell, and a gateway must not. A pod without the file belongs to
-no operator that makes one (``python -m llama_serving.gateway --static``, a test): gateways send no key there, and
+It is none of Ray's token: who has that may run code in a cell, and a gateway must not. A pod without the file belongs
+to no operator that makes one (``python -m llama_serving.gateway --static``, a test): gateways send no key there, and
 engines ask for none.
 """
 

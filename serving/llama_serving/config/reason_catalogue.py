@@ -232,7 +232,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           remedy="see that the volume can be written by uid 10001 and has 2 GB free; the next start tries it again"),
     Entry(word=Reason.POLICIES_NOT_ENFORCED, severity=_NEEDS, page="threat-model",
           form="POD accepted a connection to port N, which its NetworkPolicy forbids",
-          meaning="the condition NetworkPolicyEnforced is False: the cluster's network does not enforce NetworkPolicies,"
+          meaning="the condition NetworkPolicyEnforced is False: the cluster's network enforces no NetworkPolicies,"
                   " or not between the operator and the groups; engines still ask for their key",
           remedy="install a network plugin that enforces NetworkPolicies; set `walls.engineKey: required`"),
     Entry(word=Reason.API_RETRY, severity=_WAITS, form="KIND NAME will be tried again: CAUSE",

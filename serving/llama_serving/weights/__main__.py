@@ -1,9 +1,9 @@
 """``python -m llama_serving.weights``: the commands that the operator's pods run on weights.
 
 ``resolve`` inspects weights at their source, ``resolve-adapter`` a LoRA adapter; the exit status is 0 whenever a report
-was written, since a refused model is a result. ``stage`` is the stager, ``proxy`` its way out. ``fetch-config`` brings the small files without
-which no engine can be configured.
-The makers of test models have command lines of their own (``python -m testbed.models.tiny``).
+was written, since a refused model is a result. ``stage`` is the stager, ``proxy`` its way out. ``fetch-config`` brings
+the small files without which no engine can be configured. The makers of test models have command lines of their own
+(``python -m testbed.models.tiny``).
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """NetworkPolicies as rules, judged by a small model of the packet filter that reads what iptables would get."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -29,15 +30,23 @@ def app(name: str) -> dict[str, Any]:
     return {"podSelector": {"matchLabels": {"app": name}}}
 
 
-def passes(seen: World, source: str, target: str, port: int, protocol: str = "tcp") -> bool:
+@dataclass(frozen=True)
+class Packet:
+    """The first packet of a connection."""
+
+    source: str
+    target: str
+    port: int
+    protocol: str
+
+
+def passes(seen: World, source: str, target: str, *, port: int = 8000, protocol: str = "tcp") -> bool:
     """Whether a new connection passes the nodes of both ends."""
-    return all(_filter(rules(seen, node=node, trusted=NODES), source, target, port, protocol) for node in NODE_NAMES)
+    packet = Packet(source, target, port, protocol)
+    return all(passes_node(rules(seen, node=node, trusted=NODES), packet) for node in ("node-1", "node-2"))
 
 
-NODE_NAMES = ("node-1", "node-2")
-
-
-def _filter(text: str, source: str, target: str, port: int, protocol: str) -> bool:
+def passes_node(text: str, packet: Packet) -> bool:
     chains: dict[str, list[list[str]]] = {}
     for line in text.splitlines():
         if line.startswith("-A "):
@@ -46,7 +55,7 @@ def _filter(text: str, source: str, target: str, port: int, protocol: str) -> bo
 
     def allowed(name: str) -> bool:
         for rule in chains.get(name, []):
-            if not _matches(rule, source, target, port, protocol):
+            if not matches(rule, packet):
                 continue
             action = rule[rule.index("-j") + 1]
             if action in ("RETURN", "REJECT"):
@@ -58,18 +67,15 @@ def _filter(text: str, source: str, target: str, port: int, protocol: str) -> bo
     return allowed(MAIN)
 
 
-def _matches(rule: list[str], source: str, target: str, port: int, protocol: str) -> bool:
-    words = dict(zip(rule, rule[1:], strict=False))
+def matches(rule: list[str], packet: Packet) -> bool:
+    words = dict(pairwise(rule))
     if "--ctstate" in words:
         return False  # a new connection
-    if "-s" in words and IPv4Address(source) not in IPv4Network(words["-s"]):
-        return False
-    if "-d" in words and IPv4Address(target) not in IPv4Network(words["-d"]):
-        return False
-    if words.get("-p", protocol) != protocol:
-        return False
-    first, _, last = words.get("--dport", f"{port}").partition(":")
-    return int(first) <= port <= int(last or first)
+    for option, address in (("-s", packet.source), ("-d", packet.target)):
+        if option in words and IPv4Address(address) not in IPv4Network(words[option]):
+            return False
+    first, _, last = words.get("--dport", f"{packet.port}").partition(":")
+    return words.get("-p", packet.protocol) == packet.protocol and int(first) <= packet.port <= int(last or first)
 
 
 def cluster(*policies: dict[str, Any], pods: tuple[PodView, ...] = PODS) -> World:
@@ -77,24 +83,24 @@ def cluster(*policies: dict[str, Any], pods: tuple[PodView, ...] = PODS) -> Worl
 
 
 def test_without_a_policy_everything_passes() -> None:
-    assert passes(cluster(), STRANGER.address, STAGE.address, 8000)
+    assert passes(cluster(), STRANGER.address, STAGE.address, port=8000)
 
 
 def test_a_selected_pod_is_closed_but_for_the_nodes() -> None:
     seen = cluster(policy(podSelector={"matchLabels": {"app": "stage"}}, policyTypes=["Ingress"]))
-    assert not passes(seen, STRANGER.address, STAGE.address, 8000)
-    assert not passes(seen, GATEWAY.address, FAR.address, 8000)
-    assert passes(seen, HOST, STAGE.address, 8000)
-    assert passes(seen, STAGE.address, GATEWAY.address, 8000)
+    assert not passes(seen, STRANGER.address, STAGE.address, port=8000)
+    assert not passes(seen, GATEWAY.address, FAR.address, port=8000)
+    assert passes(seen, HOST, STAGE.address, port=8000)
+    assert passes(seen, STAGE.address, GATEWAY.address, port=8000)
 
 
 def test_a_peer_without_a_namespace_selector_is_of_the_policys_own_namespace() -> None:
     rule = {"from": [app("gateway")], "ports": [{"port": 8000, "protocol": "TCP"}]}
     seen = cluster(policy(podSelector={}, policyTypes=["Ingress"], ingress=[rule]))
-    assert passes(seen, GATEWAY.address, STAGE.address, 8000)
-    assert not passes(seen, STRANGER.address, STAGE.address, 8000)
-    assert not passes(seen, GATEWAY.address, STAGE.address, 8001)
-    assert not passes(seen, GATEWAY.address, STAGE.address, 8000, "udp")
+    assert passes(seen, GATEWAY.address, STAGE.address, port=8000)
+    assert not passes(seen, STRANGER.address, STAGE.address, port=8000)
+    assert not passes(seen, GATEWAY.address, STAGE.address, port=8001)
+    assert not passes(seen, GATEWAY.address, STAGE.address, port=8000, protocol="udp")
 
 
 def test_namespace_and_pod_selector_of_one_peer_are_both_asked() -> None:
@@ -102,21 +108,21 @@ def test_namespace_and_pod_selector_of_one_peer_are_both_asked() -> None:
     both, spaces = {"namespaceSelector": other, **app("stage")}, {"namespaceSelector": other}
     for peers, expected in (([both], False), ([spaces], True), ([both, spaces], True)):
         seen = cluster(policy(podSelector={}, policyTypes=["Ingress"], ingress=[{"from": peers}]))
-        assert passes(seen, STRANGER.address, STAGE.address, 8000) is expected
+        assert passes(seen, STRANGER.address, STAGE.address, port=8000) is expected
 
 
 def test_both_ends_must_allow_a_connection() -> None:
     out = policy("out", podSelector={}, policyTypes=["Egress"], egress=[{"to": [app("gateway")]}])
     into = policy("in", podSelector={}, policyTypes=["Ingress"], ingress=[{"from": [app("gateway")]}])
-    assert passes(cluster(out), STAGE.address, GATEWAY.address, 1)
-    assert not passes(cluster(out), STAGE.address, FAR.address, 1)
-    assert not passes(cluster(out, into), STAGE.address, GATEWAY.address, 1)
+    assert passes(cluster(out), STAGE.address, GATEWAY.address, port=1)
+    assert not passes(cluster(out), STAGE.address, FAR.address, port=1)
+    assert not passes(cluster(out, into), STAGE.address, GATEWAY.address, port=1)
 
 
 def test_policies_of_a_pod_add_up() -> None:
     one = policy("one", podSelector={}, policyTypes=["Ingress"], ingress=[{"ports": [{"port": 1}]}])
     two = policy("two", podSelector={}, policyTypes=["Ingress"], ingress=[{"ports": [{"port": 5, "endPort": 7}]}])
-    assert [passes(cluster(one, two), FAR.address, STAGE.address, port) for port in (1, 4, 5, 7, 8)] == [
+    assert [passes(cluster(one, two), FAR.address, STAGE.address, port=port) for port in (1, 4, 5, 7, 8)] == [
         True, False, True, True, False,
     ]  # fmt: skip
 
@@ -124,18 +130,18 @@ def test_policies_of_a_pod_add_up() -> None:
 def test_exceptions_are_cut_out_of_a_block() -> None:
     block = {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "10.0.0.0/8"]}}
     seen = cluster(policy(podSelector={}, policyTypes=["Egress"], egress=[{"to": [block]}]))
-    assert passes(seen, STAGE.address, "1.1.1.1", 443)
-    assert not passes(seen, STAGE.address, "169.254.169.254", 80)
-    assert not passes(seen, STAGE.address, FAR.address, 80)
+    assert passes(seen, STAGE.address, "1.1.1.1", port=443)
+    assert not passes(seen, STAGE.address, "169.254.169.254", port=80)
+    assert not passes(seen, STAGE.address, FAR.address, port=80)
 
 
 def test_named_ports_are_those_of_the_end() -> None:
     seen = cluster(policy(podSelector={}, policyTypes=["Ingress"], ingress=[{"ports": [{"port": "http"}]}]))
-    assert passes(seen, FAR.address, GATEWAY.address, 8000)
-    assert not passes(seen, FAR.address, STAGE.address, 8000)
+    assert passes(seen, FAR.address, GATEWAY.address, port=8000)
+    assert not passes(seen, FAR.address, STAGE.address, port=8000)
     seen = cluster(policy(podSelector={}, policyTypes=["Egress"], egress=[{"ports": [{"port": "http"}]}]))
-    assert passes(seen, STAGE.address, GATEWAY.address, 8000)
-    assert not passes(seen, STAGE.address, FAR.address, 8000)
+    assert passes(seen, STAGE.address, GATEWAY.address, port=8000)
+    assert not passes(seen, STAGE.address, FAR.address, port=8000)
 
 
 def test_without_types_a_policy_is_for_ingress_and_for_egress_where_it_has_rules() -> None:
@@ -192,7 +198,7 @@ def test_the_order_of_policies_never_counts(order: list[int], ports: list[int]) 
         policy(f"p{i}", podSelector={}, policyTypes=["Ingress"], ingress=[{"ports": [{"port": p}]}])
         for i, p in enumerate((ports * 3)[:3])
     ]
-    asked = [passes(cluster(*found), FAR.address, STAGE.address, port) for port in range(5)]
+    asked = [passes(cluster(*found), FAR.address, STAGE.address, port=port) for port in range(5)]
     shuffled = cluster(*(found[i] for i in order))
-    assert [passes(shuffled, FAR.address, STAGE.address, port) for port in range(5)] == asked
+    assert [passes(shuffled, FAR.address, STAGE.address, port=port) for port in range(5)] == asked
     assert asked == [port in ports for port in range(5)]

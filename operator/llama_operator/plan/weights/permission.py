@@ -1,8 +1,9 @@
 """May these weights be fetched with the Secret that their spec names? Its owner says so, on the Secret itself.
 
 Who may create a LlamaDeployment need not be allowed to read Secrets. Without a rule he could name any Secret of the
-namespace as the credentials of a source of his own, and the resolver would send it there. So whoever owns a Secret labels
-it ``llama-operator.dev/source``, and may list with an annotation of the same group where its content may be sent.
+namespace as the credentials of a source of his own, and the resolver would send it there. So whoever owns a Secret
+labels it ``llama-operator.dev/source``, and may list with an annotation of the same group where its content may be
+sent.
 
 A permission holds for one object: a source cannot change, and another Secret is another question. What was accepted
 before there was the rule (``status.permittedSecret`` absent) keeps what it has.

@@ -19,7 +19,7 @@ _KEY: Final = names.HEADER_ENGINE_KEY.encode()
 _REFUSAL: Final = json.dumps(
     {
         "error": {
-            "message": f"the header {names.HEADER_ENGINE_KEY} must carry the engine's key: ask the deployment's gateway",
+            "message": f"the header {names.HEADER_ENGINE_KEY} must carry the engine's key: ask the gateway",
             "type": "authentication_error",
             "param": None,
             "code": "engine_key_missing",

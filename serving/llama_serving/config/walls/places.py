@@ -1,8 +1,8 @@
 """Places that sources may be at, written as ``scheme://host``: the host as ``source.Address`` has it.
 
 The host of ``hf`` is the owner, of ``s3`` and ``gs`` the bucket, of ``az`` the account, of ``oci`` the registry; with
-``http``, ``https`` and ``oci`` a port counts as part of it. ``*`` as the host is any of the scheme, ``*.example.com`` any
-below example.com.
+``http``, ``https`` and ``oci`` a port counts as part of it. ``*`` as the host is any of the scheme, ``*.example.com``
+any below example.com.
 """
 
 from typing import Final

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llama_serving.config import names
 from llama_serving.weights.proxy.request import USER
-from llama_serving.weights.proxy.server import FetchProxy, ProxyLimits
+from llama_serving.weights.proxy.server import LIMITS, FetchProxy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,8 @@ async def _serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    limits = ProxyLimits()
-    proxy = FetchProxy(lambda: read_key(options.key), limits=limits)
-    server = await asyncio.start_server(proxy.handle, options.host, options.port, limit=limits.head_bytes)
+    proxy = FetchProxy(lambda: read_key(options.key))
+    server = await asyncio.start_server(proxy.handle, options.host, options.port, limit=LIMITS.head_bytes)
     async with server:
         await stop.wait()
 

@@ -30,6 +30,9 @@ class ProxyLimits:
     idle_seconds: float = 300.0
 
 
+LIMITS: Final = ProxyLimits()
+
+
 class FetchProxy:
     """Answers clients with the key. ``key`` gives the present one; ``may_reach`` judges an address."""
 
@@ -37,7 +40,7 @@ class FetchProxy:
         self,
         key: Callable[[], bytes],
         *,
-        limits: ProxyLimits = ProxyLimits(),
+        limits: ProxyLimits = LIMITS,
         may_reach: Callable[[str], bool] = is_reachable,
     ) -> None:
         self._key = key

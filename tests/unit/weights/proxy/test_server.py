@@ -12,14 +12,14 @@ from aiohttp import web
 
 from llama_serving.config import names
 from llama_serving.weights.proxy.command import use_proxy
-from llama_serving.weights.proxy.server import FetchProxy, ProxyLimits
+from llama_serving.weights.proxy.server import LIMITS, FetchProxy, ProxyLimits
 
 AUTH = "proxy-authorization: Basic " + base64.b64encode(b"stager:abc123").decode()
-LOCAL = {"127.0.0.1"}
+LOCAL = frozenset({"127.0.0.1"})
 
 
 @asynccontextmanager
-async def proxy(limits: ProxyLimits = ProxyLimits(), allowed: frozenset[str] = frozenset(LOCAL)) -> AsyncIterator[int]:
+async def proxy(limits: ProxyLimits = LIMITS, allowed: frozenset[str] = LOCAL) -> AsyncIterator[int]:
     serving = FetchProxy(lambda: b"abc123", limits=limits, may_reach=lambda address: address in allowed)
     server = await asyncio.start_server(serving.handle, "127.0.0.1", 0, limit=limits.head_bytes)
     async with server:
