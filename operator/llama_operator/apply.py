@@ -154,16 +154,22 @@ async def apply(
         await walk.delete_pod(delete)
     # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
     token = await walk.token()
-    if token and not await walk.secrets(changes.secrets):
-        token = ""
+    keys = await walk.secrets(changes.secrets)
     absent = await walk.claims(changes.claims)
     for write in changes.applies:
-        if write.manifest["kind"] != "Pod" or (token and not absent & mounted(write.manifest)):
+        if _is_whole(write.manifest, token=token, keys=keys, absent=absent):
             await walk.write(write)
     if token:
         await walk.put(plan.actions.desired_states, supervisors, token)
     await walk.tidy(changes)
     return walk.outcome
+
+
+def _is_whole(manifest: Manifest, *, token: str, keys: bool, absent: set[str]) -> bool:
+    """Return whether pods have what they mount: one that is written without it waits, and nobody makes it later."""
+    if manifest["kind"] == "Deployment":
+        return keys
+    return manifest["kind"] != "Pod" or (token != "" and keys and not absent & mounted(manifest))
 
 
 def _title(manifest: Manifest) -> str:

@@ -220,6 +220,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="`spec.adapters` names a LlamaAdapter that is not there; the base and the other adapters go on"
                   " serving",
           remedy="apply the LlamaAdapter, or remove it from `spec.adapters`"),
+    Entry(word=Reason.POLICIES_NOT_ENFORCED, severity=_NEEDS, page="threat-model",
+          form="POD accepted a connection to port N, which its NetworkPolicy forbids",
+          meaning="the condition NetworkPolicyEnforced is False: the cluster's network enforces no NetworkPolicies,"
+                  " or not between the operator and the groups; engines still ask for their key",
+          remedy="install a network plugin that enforces NetworkPolicies; set `walls.engineKey: required`"),
     Entry(word=Reason.FABRIC_UNUSED, severity=_NEEDS,
           form="group N sends between its N nodes by TCP (NCCL took NET/Socket on stages K), although its pods have"
                " RESOURCES",
@@ -230,11 +235,6 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry(word=Reason.CACHE_UNUSED, severity=_NEEDS, form="group N stage K: CAUSE (engine.cache)",
           meaning="a group serves, and what its engine compiled lies in its pod, not on the volume of engine.cache",
           remedy="see that the volume can be written by uid 10001 and has 2 GB free; the next start tries it again"),
-    Entry(word=Reason.POLICIES_NOT_ENFORCED, severity=_NEEDS, page="threat-model",
-          form="POD accepted a connection to port N, which its NetworkPolicy forbids",
-          meaning="the condition NetworkPolicyEnforced is False: the cluster's network enforces no NetworkPolicies,"
-                  " or not between the operator and the groups; engines still ask for their key",
-          remedy="install a network plugin that enforces NetworkPolicies; set `walls.engineKey: required`"),
     Entry(word=Reason.API_RETRY, severity=_WAITS, form="KIND NAME will be tried again: CAUSE",
           meaning="the API server did not take a write, or a pod did not take its desired state; it is repeated"),
     Entry(word=Reason.STAGE_NOT_JOINED, severity=_WAITS,

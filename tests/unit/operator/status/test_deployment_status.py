@@ -60,6 +60,7 @@ def test_serving() -> None:
     assert conditions(status) == {
         "Available": ("True", "Serving"), "Degraded": ("False", "Serving"), "Progressing": ("False", "Serving"),
         "Ready": ("True", "Serving"), "Reconciling": ("False", "Serving"), "Stalled": ("False", "Serving"),
+        "NetworkPolicyEnforced": ("Unknown", "PoliciesNotTried"),
     }  # fmt: skip
     assert (status.groups_ready, status.replicas, status.ready_replicas) == ("2/2", 2, 2)
     assert (status.reason, status.message) == ("Serving", "2 groups serve from 2 nodes")
