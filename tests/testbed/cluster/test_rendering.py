@@ -29,6 +29,7 @@ def test_the_whole_bed_in_the_order_in_which_it_starts() -> None:
         "node-1/containerd",
         "node-1/kubelet",
         "node-1/kube-proxy",
+        "node-1/policies",
         "kwok",
     ]
 
