@@ -182,7 +182,7 @@ def test_a_secret_goes_nowhere_that_its_owner_did_not_say(bed: Bed, labelled: bo
     labels = {names.LABEL_SOURCE: "enabled"} if labelled else {}
     notes = {names.ANNOTATION_SOURCE_HOSTS: "https://models.example.com"} if labelled else {}
     metadata = {"name": name, "namespace": NAMESPACE, "labels": labels, "annotations": notes}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": "hf_stolen"}}
+    secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": "hf_stolen"}}
     with server_of_strangers() as (host, port, came):
         bed.kubectl.apply(secret)
         model = {**manifest(name)["spec"]["model"], "source": f"https://{host}:{port}/m", "credentialsSecret": name}

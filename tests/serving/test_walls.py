@@ -80,7 +80,7 @@ def listeners(pod: Pod) -> list[Listener]:
     """Ports of a pod, the addresses that they are bound to, and the command line of their process."""
     assert pod.sandbox is not None
     inside = str(Path(f"/proc/{pod.sandbox.pid}/ns/net").readlink())
-    owners = {}
+    owners: dict[str, str] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or network_of(entry) != inside:
             continue

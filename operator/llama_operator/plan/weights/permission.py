@@ -42,10 +42,10 @@ def why_denied(snapshot: WeightsSnapshot, metadata: Mapping[str, Any] | None, *,
         return Reason.SECRET_NOT_ALLOWED, sentences.secret_is_ours(secret)
     if label_required and names.LABEL_SOURCE not in labels:
         return Reason.SECRET_NOT_ALLOWED, sentences.secret_without_label(secret, label=names.LABEL_SOURCE)
-    text = (metadata.get("annotations") or {}).get(names.ANNOTATION_SOURCE_HOSTS)
+    allowed = (metadata.get("annotations") or {}).get(names.ANNOTATION_SOURCE_HOSTS)
     address = split(fill(spec.source, spec.revision))
-    if text is None or any(is_place(address, place) for place in split_places(text)):
+    if allowed is None or any(is_place(address, place) for place in split_places(allowed)):
         return None
     host = f"{address.scheme}://{address.host}"
-    said = sentences.secret_not_for_host(secret, host=host, allowed=text, annotation=names.ANNOTATION_SOURCE_HOSTS)
+    said = sentences.secret_not_for_host(secret, host=host, allowed=allowed, annotation=names.ANNOTATION_SOURCE_HOSTS)
     return Reason.SECRET_NOT_ALLOWED, said
