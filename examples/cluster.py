@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from examples.kubectl import Kubectl
 from examples.steps import run
 from testbed.cache.folder import REPOSITORY
 from testbed.images import build
@@ -32,11 +33,19 @@ def install_chart(environment: dict[str, str], namespace: str) -> None:
     The images' tag stays the same: an annotation with the digest of what went in starts the operator again.
     """
     inputs = build.inputs_digest(REPOSITORY, build.INPUTS[build.OPERATOR], parameters={})
-    options = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    settings = SETTINGS | api_server_port(environment)
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     options += ["--set-string", f"podAnnotations.testbed/inputs={inputs}"]
     # The CRDs are the cluster's, whichever release installed them first.
     command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace, "--take-ownership"]
     run([*command, "--wait", "--timeout=180s", *options], environment=environment, capture=True)
+
+
+def api_server_port(environment: dict[str, str]) -> dict[str, str]:
+    """Return the chart's value for the port of the API server, which in the test bed is another one each time."""
+    slices = Kubectl(environment, "default")
+    port = slices("get", "endpointslices", "kubernetes", "-o", "jsonpath={.ports[0].port}")
+    return {"networkPolicy.apiServerPorts": f"{{443,6443,{port}}}"}
 
 
 def restricted_namespace(name: str) -> dict[str, object]:

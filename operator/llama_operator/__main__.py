@@ -21,7 +21,7 @@ from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.adapters.watching.budget import ObjectBudget
 from llama_operator.loop import Heartbeat
 from llama_operator.metrics.registry import OperatorState
-from llama_operator.plan.settings import Settings
+from llama_operator.plan.settings import API_SERVER_PORTS, Settings
 from llama_operator.ports import Key, Manifest, Rejected
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
@@ -49,7 +49,18 @@ def settings_from(environment: dict[str, str]) -> Settings:
         gateway_image=environment["LLAMA_GATEWAY_IMAGE"],
         operator_namespace=environment.get("POD_NAMESPACE", "default"),
         serving_gpu_image=environment.get("LLAMA_SERVING_GPU_IMAGE", ""),
+        label_required=environment.get("SOURCES_REQUIRE_LABEL", "true") != "false",
+        api_server_ports=_ports(environment.get("API_SERVER_PORTS", "")),
+        source_cidrs=tuple(one for one in environment.get("SOURCE_CIDRS", "").split(",") if one),
     )
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    """Return the ports in a list. Raises SystemExit for what is none."""
+    try:
+        return tuple(int(one) for one in text.split(",") if one) or API_SERVER_PORTS
+    except ValueError:
+        raise SystemExit(f"API_SERVER_PORTS is {text!r} and must be numbers with commas between them") from None
 
 
 class Process:

@@ -89,6 +89,14 @@ class _PlanWalk:
         await self.outcome.attempt("the token Secret", ensure())
         return found[0] if found else ""
 
+    async def secrets(self, secrets: tuple[Manifest, ...]) -> bool:
+        """Make the Secrets unless they are there; return whether pods can mount all of them."""
+        made = [await self.outcome.attempt(_title(one), self._drawn(one)) for one in secrets]
+        return all(made)
+
+    async def _drawn(self, secret: Manifest) -> None:
+        await self.cluster.ensure_token(self.context.key, secret)
+
     async def claims(self, claims: tuple[Manifest, ...]) -> set[str]:
         """Create the claims; return the names of those that pods cannot mount."""
         made = {claim["metadata"]["name"]: await self._ensure(claim) for claim in claims}
@@ -146,14 +154,22 @@ async def apply(
         await walk.delete_pod(delete)
     # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
     token = await walk.token()
+    keys = await walk.secrets(changes.secrets)
     absent = await walk.claims(changes.claims)
     for write in changes.applies:
-        if write.manifest["kind"] != "Pod" or (token and not absent & mounted(write.manifest)):
+        if _is_whole(write.manifest, token=token, keys=keys, absent=absent):
             await walk.write(write)
     if token:
         await walk.put(plan.actions.desired_states, supervisors, token)
     await walk.tidy(changes)
     return walk.outcome
+
+
+def _is_whole(manifest: Manifest, *, token: str, keys: bool, absent: set[str]) -> bool:
+    """Return whether pods have what they mount: one that is written without it waits, and nobody makes it later."""
+    if manifest["kind"] == "Deployment":
+        return keys
+    return manifest["kind"] != "Pod" or (token != "" and keys and not absent & mounted(manifest))
 
 
 def _title(manifest: Manifest) -> str:

@@ -300,6 +300,9 @@ class Supervisors(Protocol):
     async def state(self, address: str) -> SupervisorAnswer:
         """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""
 
+    async def accepts(self, address: str, port: int) -> bool:
+        """Return whether a connection to this port of the pod is accepted; it is closed at once. Never raises."""
+
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted."""
 

@@ -25,6 +25,7 @@ from llama_operator.capacity import cluster_capacity
 from llama_operator.gang_admission import admit_groups
 from llama_operator.inquiry.chat_template import with_chat_template
 from llama_operator.inquiry.pod_inquiry import Inquiries, inquiry_of
+from llama_operator.inquiry.wall_probe import WallProbe
 from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
@@ -83,6 +84,7 @@ class Edges:
     supervisor_caches: dict[str, SupervisorCache] = field(default_factory=dict)  # by uid of the deployment
     admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
     inquiries: Inquiries = field(default_factory=dict)  # by uid of a deployment or of weights
+    wall_probes: dict[str, WallProbe] = field(default_factory=dict)  # by uid of the deployment
     deployments: DeploymentRegistry = field(default_factory=DeploymentRegistry)
     own_writes: dict[str, OwnWrites] = field(default_factory=dict)  # by uid of a deployment or of weights
 
@@ -93,6 +95,7 @@ class Edges:
         self.admission_answers.pop(uid, None)
         self.inquiries.pop(uid, None)
         self.own_writes.pop(uid, None)
+        self.wall_probes.pop(uid, None)
         self.deployments.forget(uid)
 
 
@@ -124,16 +127,20 @@ async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
     inquiry = inquiry_of(edges.inquiries, seen.uid)
     start = edges.autoscalers.memory(seen.uid).next_serves
-    pods, answers, loads = await asyncio.gather(
+    walls = edges.wall_probes.setdefault(seen.uid, WallProbe())
+    pods, answers, loads, trial = await asyncio.gather(
         inquiry.of_pods(seen.pods, key=seen.key, cluster=edges.cluster, now=now),
         cache.ask(running, edges.supervisors, rest=_is_at_rest(seen), now=now),
         asyncio.gather(*(edges.gateways.load(pod.ip, start=start) for pod in serving)),
+        walls.try_one(seen, edges.supervisors, now),
     )
     cells = {pod.name: _own_answer(pod, answer, seen) for pod, answer in zip(running, answers, strict=True)}
     capacity = await cluster_capacity(edges.cluster) if _needs_capacity(seen) else None
     heard = {pod.name: load for pod, load in zip(serving, loads, strict=True)}
     rehearsal = seen.rehearsal.with_pods(pods, admission=edges.admission_answers.get(seen.uid))
-    return replace(seen, pods=pods, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal)
+    return replace(
+        seen, pods=pods, cells=cells, loads=heard, capacity=capacity, rehearsal=rehearsal, policy_trial=trial
+    )
 
 
 def _with_own_status(seen: Snapshot, edges: Edges) -> Snapshot:

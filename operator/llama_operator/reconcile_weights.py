@@ -16,14 +16,17 @@ from llama_operator.inquiry.pod_inquiry import Inquiries, Question, inquiry_of, 
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
 from llama_operator.manifests.resolver import WeightsContext, manifest_config_map, resolver_job, resolver_objects
 from llama_operator.observe.findings import Findings
-from llama_operator.observe.weights import JobView, WeightsSnapshot, weights_snapshot
+from llama_operator.observe.weights import JobView, WeightsSnapshot, is_permitted, weights_snapshot
 from llama_operator.own_writes import OwnWrites, once
+from llama_operator.plan.sentences import weights as sentences
 from llama_operator.plan.settings import Settings
+from llama_operator.plan.weights.permission import why_denied
 from llama_operator.plan.weights.resolve import WeightsPlan, plan_weights
-from llama_operator.ports import Cluster, Manifest, Owner, Ref
+from llama_operator.ports import Cluster, Manifest, Owner, Ref, Rejected, Retry
 from llama_operator.report import write_report
 from llama_operator.status.events import weights_events
 from llama_operator.status.weights import weights_status
+from llama_serving.config.reasons import Reason
 
 Body = Mapping[str, Any]
 
@@ -58,6 +61,7 @@ async def reconcile_weights(
         inquiries.pop(snapshot.uid, None)
         return 30.0  # owner references remove everything; the deletion is an event
     snapshot = await _with_findings(snapshot, inquiries, cluster=cluster, now=now)
+    snapshot = await _with_permission(snapshot, settings, cluster)
     decided = plan_weights(snapshot, settings, now)
     outcome = Outcome()
     if snapshot.spec:
@@ -81,6 +85,21 @@ async def _with_capacity(snapshot: WeightsSnapshot, cluster: Cluster) -> Weights
     if not any(job.pod and job.pod.unscheduled for job in snapshot.jobs):
         return snapshot
     return replace(snapshot, capacity=await cluster_capacity(cluster))
+
+
+async def _with_permission(snapshot: WeightsSnapshot, settings: Settings, cluster: Cluster) -> WeightsSnapshot:
+    """Find out whether the Secret may be sent to the source; asked until it may, then never again."""
+    spec = snapshot.spec
+    if spec is None or is_permitted(spec, snapshot.status):
+        return snapshot
+    secret = spec.credentials_secret
+    try:
+        body = await cluster.look_up(snapshot.key, Ref("v1", "Secret", secret))
+    except (Rejected, Retry) as error:  # nothing is sent before it is known
+        said = sentences.secret_not_looked_up(secret, said=str(error))
+        return replace(snapshot, denied=(Reason.SECRET_NOT_ALLOWED, said))
+    metadata = None if body is None else body.get("metadata") or {}
+    return replace(snapshot, denied=why_denied(snapshot, metadata, label_required=settings.label_required))
 
 
 async def _with_findings(

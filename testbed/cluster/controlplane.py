@@ -72,6 +72,7 @@ _IDENTITIES: Final = {
     "proxy": ("system:kube-proxy", ""),
     "dns": ("system:coredns", ""),
     "kwok": ("system:kwok", "system:masters"),
+    "policies": ("system:policies", "system:masters"),
 }
 
 

@@ -5,9 +5,11 @@ kube-proxy are put into them. When the first process ends the kernel ends all ot
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Final
 
+from testbed.cache.folder import REPOSITORY
 from testbed.cluster import gpu_runtime
 from testbed.cluster.controlplane import NODE_LOST_S, Folders
 from testbed.cluster.spec import CLUSTER_DOMAIN, Node, Spec
@@ -73,6 +75,31 @@ def units(spec: Spec, node: Node, folders: Folders) -> tuple[Unit, ...]:
             inside=inside,
         ),
         Unit(name=f"{node.name}/kube-proxy", argv=tuple(proxy), inside=inside),
+        _policies(spec, node, folders),
+    )
+
+
+def policies(node: Node) -> str:
+    """Name of the unit that enforces NetworkPolicies on the node."""
+    return f"{node.name}/policies"
+
+
+def _policies(spec: Spec, node: Node, folders: Folders) -> Unit:
+    code = REPOSITORY / "testbed" / "policies"
+    return Unit(
+        name=policies(node),
+        argv=(
+            sys.executable,
+            "-m",
+            "testbed.policies.agent",
+            f"--kubeconfig={folders.base}/policies.kubeconfig",
+            f"--authority={folders.pki}/ca.crt",
+            f"--node={node.name}",
+            f"--trusted={spec.node_cidr}",
+        ),
+        depends=tuple(path.read_text() for path in sorted(code.glob("*.py"))),
+        inside=holder(node),
+        wrapper=("env", f"PYTHONPATH={REPOSITORY}"),
     )
 
 

@@ -85,7 +85,7 @@ class Start:
         wait(f"containerd of {one.name} does not answer", containers.ready, deadline_s=_READY_S)
         if f"{one.name}/containerd" in self.starting:
             containers.load(runtime.pause_archive(node.PAUSE_IMAGE, (self.place.bin / "pause").read_bytes()))
-        self._start(f"{one.name}/kubelet", f"{one.name}/kube-proxy", enter=enter)
+        self._start(f"{one.name}/kubelet", f"{one.name}/kube-proxy", node.policies(one), enter=enter)
 
     def _plug_in(self, one: Node, pid: int) -> None:
         """Give a new node its cable; the one of a node that just ended goes away a moment after it."""

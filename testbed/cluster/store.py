@@ -17,7 +17,7 @@ from testbed.cluster.spec import Ports, Spec, free_slot
 from testbed.errors import BedError
 
 _PORTS: Final = range(20000, 30000)
-USERS: Final = ("admin", "controller-manager", "scheduler", "proxy", "dns", "kwok")
+USERS: Final = ("admin", "controller-manager", "scheduler", "proxy", "dns", "kwok", "policies")
 
 
 class State(BaseModel):

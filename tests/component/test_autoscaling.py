@@ -190,6 +190,9 @@ class Counting:
         self.asked.append(address)
         return await self.cells.state(address)
 
+    async def accepts(self, address: str, port: int) -> bool:
+        return await self.cells.accepts(address, port)
+
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         return await self.cells.put_desired_state(address, desired, token=token)
 

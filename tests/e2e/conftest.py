@@ -12,6 +12,7 @@ from tests.e2e.support.parking import others_parked
 #: waits for five minutes without a change of the pair, those before it work on deployments of their own.
 ORDER = (
     "test_first_start",
+    "test_walls",
     "test_chat",
     "test_clients",
     "test_structured_answers",

@@ -34,7 +34,9 @@ def consists_of(name: str, pod_hash: str) -> set[str]:
         *(f"{kind}/{name}-gateway" for kind in gateway),
         *(f"{kind}/{name}-stages" for kind in common),
         f"Service/{name}",
+        f"NetworkPolicy/{name}-rehearsals",
         f"Secret/{name}-token",
+        f"Secret/{name}-engine-key",
     }
 
 

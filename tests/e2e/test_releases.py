@@ -7,7 +7,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from examples.cluster import CHART, RELEASE, SETTINGS, folder_claim, install_chart, restricted_namespace
+from examples.cluster import (
+    CHART,
+    RELEASE,
+    SETTINGS,
+    api_server_port,
+    folder_claim,
+    install_chart,
+    restricted_namespace,
+)
 from examples.kubectl import Kubectl
 from tests.e2e.support.bed import NAMESPACE, Bed, Object, lives, manifest, tiny_models
 from tests.e2e.support.faults import until
@@ -74,7 +82,7 @@ async def test_a_new_version_and_a_second_release_restart_no_model(bed: Bed, pai
 
 
 def install(bed: Bed, release: str, namespace: str, *, serving: str) -> None:
-    settings = SETTINGS | {"images.serving": serving}
+    settings = SETTINGS | api_server_port(bed.environment) | {"images.serving": serving}
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     helm(
         bed, "upgrade", "--install", release, str(CHART), "--namespace", namespace, "--take-ownership", "--wait",

@@ -337,6 +337,11 @@ class FakeNodes:
         fault = self.bad_devices.get(pod["spec"].get("nodeName", ""))
         return self.cells.without_devices(pod, answer, fault, now=self.cluster.now) if fault else answer
 
+    async def accepts(self, address: str, port: int) -> bool:
+        """Refuse: the network of these nodes enforces NetworkPolicies."""
+        del address, port
+        return False
+
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))

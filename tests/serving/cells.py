@@ -200,6 +200,8 @@ def _pod(stage: int, config: CellConfig, *, folder: Path, more: Mapping[str, str
         "/mnt/pod/cell.json",
         "--token",
         "/mnt/pod/token",
+        "--engine-key",
+        "/mnt/pod/engine-key",
         "--control",
         f"/mnt/pod/{control(Path(), stage)}",
     )

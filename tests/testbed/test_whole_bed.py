@@ -223,7 +223,7 @@ def test_up_repairs_a_node(bed: Bed, unit: str) -> None:
     own.up(NAME)
     after = own.status(NAME)
     changed = {name for name in after if after[name] != before[name]}
-    everything = {f"node-2/{name}" for name in ("pause", "containerd", "kubelet", "kube-proxy")}
+    everything = {f"node-2/{name}" for name in ("pause", "containerd", "kubelet", "kube-proxy", "policies")}
     assert changed == (everything if unit == "pause" else {f"node-2/{unit}"})
     wait_ready(bed)
 

@@ -122,3 +122,35 @@ that it does not have itself: theirs on pods and on one ConfigMap.
   resources: [roles, rolebindings]
   verbs: [list, watch, create, patch, delete]
 {{- end -}}
+
+{{/* Where admission policies hold: the namespaces that are served. */}}
+{{- define "llama-operator.admissionNamespaces" -}}
+matchResources:
+  {{- if .Values.watch.allNamespaces }}
+  namespaceSelector: {}
+  {{- else }}
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values:
+          {{- .Values.watch.namespaces | default (list .Release.Namespace) | toYaml | nindent 10 }}
+  {{- end }}
+{{- end -}}
+
+{{/*
+Values that an earlier version of the chart had not, with their defaults: `helm upgrade --reuse-values` keeps the values
+of the release, and those of its chart, so a later value is not there at all.
+*/}}
+{{- define "llama-operator.walls" -}}
+{{- $sources := .Values.sources | default dict -}}
+{{- $network := .Values.networkPolicy | default dict -}}
+{{- $admission := .Values.admissionPolicy | default dict -}}
+requireLabel: {{ hasKey $sources "requireLabel" | ternary $sources.requireLabel true }}
+allowedHosts: {{ $sources.allowedHosts | default list | toJson }}
+allowedRegistries: {{ .Values.images.allowedRegistries | default list | toJson }}
+admission: {{ hasKey $admission "enabled" | ternary $admission.enabled true }}
+operatorPolicy: {{ hasKey $network "operator" | ternary $network.operator true }}
+apiServerPorts: {{ $network.apiServerPorts | default (list 443 6443 8443 16443) | toJson }}
+sourceCidrs: {{ $network.sourceCidrs | default list | toJson }}
+{{- end -}}

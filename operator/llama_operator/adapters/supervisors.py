@@ -1,5 +1,7 @@
 """The supervisors of the stages over HTTP: their state and their desired state, each with a short deadline."""
 
+import asyncio
+import contextlib
 import json
 
 import aiohttp
@@ -52,6 +54,18 @@ class HttpSupervisors:
             return SupervisorAnswer(None, f"the answer of its supervisor {error}")
         except UnreadableError as error:
             return SupervisorAnswer(None, f"{_NOT_UNDERSTOOD}: {error}")
+
+    async def accepts(self, address: str, port: int) -> bool:
+        """Open a connection and close it."""
+        try:
+            async with asyncio.timeout(DEADLINE.total):
+                _, writer = await asyncio.open_connection(address, port)
+        except (TimeoutError, OSError):
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
 
     async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
         """Send the stage at this pod IP its desired state; empty, or why it was not accepted."""

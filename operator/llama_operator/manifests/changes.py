@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.deployment import deployment_objects, pod_secrets
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
+from llama_operator.manifests.fetch import fetch_objects, fetches_by_proxy
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.pod_metadata import Relabel, relabels
 from llama_operator.manifests.rehearsal import rehearsal_config_map, rehearsal_pods
@@ -46,6 +47,7 @@ class Changes:
 
     relabels: tuple[Relabel, ...] = ()  # stage pods that run
     claims: tuple[Manifest, ...] = ()  # made unless they are there, never changed
+    secrets: tuple[Manifest, ...] = ()  # with a key that is drawn where they are made, for pods that are to be written
     applies: tuple[Write, ...] = ()
     prunes: tuple[Ref, ...] = ()
     releases: tuple[Ref, ...] = ()  # shared objects that are let go of
@@ -72,6 +74,7 @@ def changes(plan: Plan, state: PlanState, context: Context) -> Changes:
     return Changes(
         relabels=relabels(snapshot.stages, context.spec.pod_template),
         claims=tuple(claim for claim in _claims(mounts, context) if identity(claim) not in seen),
+        secrets=_secrets(plan, free, context),
         applies=_weights(plan, state, context) + free,
         prunes=_prunes(plan, state, wanted),
         releases=tuple(Ref(API_VERSION, WEIGHTS_KIND, view.name, view.uid) for view in plan.releases),
@@ -86,11 +89,18 @@ def manager_of(uid: str) -> str:
 
 def _wanted(plan: Plan, state: PlanState, context: Context) -> list[Manifest]:
     wanted = deployment_objects(context, stages=_fewest_stages(plan, state))
+    if _wants_proxy(plan, context):
+        wanted += fetch_objects(context)
     for item in plan.actions.groups:
         wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
     if plan.rehearsal:
         wanted.append(rehearsal_config_map(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal))
     return wanted
+
+
+def _wants_proxy(plan: Plan, context: Context) -> bool:
+    """Return whether the spec or a group of an earlier one fetches through the proxy."""
+    return any(fetches_by_proxy(spec) for spec in (context.spec, *(item.spec for item in plan.actions.groups)))
 
 
 def _fewest_stages(plan: Plan, state: PlanState) -> int | None:
@@ -112,6 +122,13 @@ def _pods(plan: Plan, mounts: Mapping[CreateStage, str], context: Context) -> li
     specs = {item.group: item.spec for item in plan.actions.groups}
     contexts = {item: replace(context, spec=specs[item.group]) for item in mounts}
     return [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
+
+
+def _secrets(plan: Plan, writes: tuple[Write, ...], context: Context) -> tuple[Manifest, ...]:
+    """Return what the pods mount that are to be written, so that a pass that writes none asks for none."""
+    if not any(write.manifest["kind"] in ("Pod", "Deployment") for write in writes):
+        return ()
+    return tuple(pod_secrets(context, proxy=_wants_proxy(plan, context)))
 
 
 def _claims(mounts: Mapping[CreateStage, str], context: Context) -> list[Manifest]:

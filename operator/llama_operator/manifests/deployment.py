@@ -1,10 +1,14 @@
 """What a deployment has once: its gateway, and what its stages share: account, token, disruption budget."""
 
 from llama_operator.manifests.common import Context, metadata, selector, service_account
+from llama_operator.manifests.engine_key import engine_key_secret
+from llama_operator.manifests.fetch import fetch_key_secret
 from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
-from llama_operator.plan.naming import stages_name, token_name
+from llama_operator.manifests.network import dns_egress, source_egress
+from llama_operator.plan.naming import rehearsals_name, stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
+from llama_serving.config.source import is_mounted
 
 
 def deployment_objects(context: Context, *, stages: int | None = None) -> list[Manifest]:
@@ -18,7 +22,13 @@ def deployment_objects(context: Context, *, stages: int | None = None) -> list[M
         *gateway_objects(context),
         *_stages_budget(context, stages or context.spec.sharding.pipeline),
         gateway_network_policy(context),
+        _rehearsal_network_policy(context),
     ]
+
+
+def pod_secrets(context: Context, *, proxy: bool) -> list[Manifest]:
+    """Return the Secrets with a drawn key that pods mount beside the token; ``proxy``: a fetch proxy is wanted."""
+    return [engine_key_secret(context), *([fetch_key_secret(context)] if proxy else [])]
 
 
 def token_secret(context: Context) -> Manifest:
@@ -28,6 +38,23 @@ def token_secret(context: Context) -> Manifest:
         "kind": "Secret",
         "type": "Opaque",
         "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
+    }
+
+
+def _rehearsal_network_policy(context: Context) -> Manifest:
+    """Let nobody call a rehearsal. It reads the source's small files, if any."""
+    spec = context.spec
+    identity = bool(spec.model.service_account_name)
+    sources = [] if is_mounted(spec.model.source) else source_egress(context.settings, own_identity=identity)
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(context, rehearsals_name(context.key.name), names.COMPONENT_REHEARSAL),
+        "spec": {
+            "podSelector": {"matchLabels": selector(context, names.COMPONENT_REHEARSAL)},
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": [dns_egress(), *sources],
+        },
     }
 
 

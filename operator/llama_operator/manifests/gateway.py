@@ -16,7 +16,8 @@ from llama_operator.manifests.common import (
     selector,
     service_account,
 )
-from llama_operator.manifests.network import metrics_peers, operator_peer, tcp
+from llama_operator.manifests.engine_key import engine_key_mount, engine_key_volume
+from llama_operator.manifests.network import api_server_egress, dns_egress, metrics_peers, operator_peer, tcp
 from llama_operator.manifests.pod_metadata import with_pod_metadata
 from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import gateway_name
@@ -157,7 +158,7 @@ def _pod_spec(context: Context) -> dict[str, Any]:
         ],
         **image_settings(context),
         "containers": [_container(context)],
-        "volumes": [{"name": "config", "configMap": {"name": name}}],
+        "volumes": [{"name": "config", "configMap": {"name": name}}, engine_key_volume(context)],
     }
 
 
@@ -181,7 +182,8 @@ def _container(context: Context) -> dict[str, Any]:
         # Service without endpoints refuses what the gateways would have held.
         "readinessProbe": probe(names.ROUTE_READY, "admin", period=1, failures=5, timeout=5),
         "volumeMounts": [
-            {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
+            {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True},
+            engine_key_mount(),
         ],
     }
 
@@ -196,17 +198,26 @@ def _budget(context: Context) -> Manifest:
 
 
 def gateway_network_policy(context: Context) -> Manifest:
-    """Let anybody ask the API, and the operator and who is labelled for metrics read load and metrics."""
+    """Let anybody ask the API, and the operator and who is labelled for metrics read load and metrics.
+
+    A gateway reaches its groups and the API server, from which it knows them.
+    """
+    stages = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_STAGE)}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
         "spec": {
             "podSelector": {"matchLabels": selector(context, GATEWAY)},
-            "policyTypes": ["Ingress"],
+            "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"ports": [tcp(names.PORT_GATEWAY)]},
                 {"from": [operator_peer(context), *metrics_peers()], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
+            ],
+            "egress": [
+                {"to": [stages], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
+                dns_egress(),
+                api_server_egress(context.settings),
             ],
         },
     }

@@ -4,14 +4,14 @@ from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
-from llama_operator.manifests.network import dns_egress, metrics_peers, operator_peer, tcp
+from llama_operator.manifests.fetch import fetch_peer, fetches, fetches_by_proxy
+from llama_operator.manifests.network import dns_egress, metrics_peers, operator_peer, source_egress, tcp
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, CellTimeouts, Layout, WeightsRef
 from llama_serving.config.desired import WeightsArtifact
-from llama_serving.config.source import is_mounted
 
 CONFIG_KEY = names.CELL_CONFIG_PATH.rpartition("/")[2]
 NEXT_KEY = names.MANIFEST_PATH.rpartition("/")[2]
@@ -110,16 +110,21 @@ def _config_map(context: Context, group: GroupId, serve: WeightsArtifact) -> Man
     }
 
 
-def _fetches(context: Context) -> bool:
-    """Return whether stagers may have to reach a source outside the group."""
-    return not is_mounted(context.spec.model.source) or context.spec.adapter_limits is not None
+def _egress(context: Context) -> list[Manifest]:
+    """Return where a stage pod may go beside its group."""
+    spec = context.spec
+    if fetches_by_proxy(spec):
+        return [dns_egress(), {"to": [fetch_peer(context)], "ports": [tcp(names.PORT_FETCH)]}]
+    if not fetches(spec):
+        return [dns_egress()]
+    return [dns_egress(), *source_egress(context.settings, own_identity=bool(spec.model.service_account_name))]
 
 
 def _network_policy(context: Context, group: GroupId) -> Manifest:
     """Admit the own group on all ports, gateways on the engine's, the operator on the supervisor's, scrapers on theirs.
 
-    A stage reaches its group and DNS; where weights or adapters are fetched, everything: a policy knows pods, not
-    containers.
+    A stage reaches its group and DNS; where weights or adapters are fetched, their proxy, or whatever may be a source:
+    a policy knows pods, not containers.
     """
     own = {"podSelector": {"matchLabels": _selector(context, group)}}
     gateways = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_GATEWAY)}}
@@ -136,6 +141,6 @@ def _network_policy(context: Context, group: GroupId) -> Manifest:
                 {"from": [operator_peer(context)], "ports": [tcp(names.PORT_STATE)]},
                 {"from": metrics_peers(), "ports": [tcp(names.PORT_METRICS)]},
             ],
-            "egress": [{}] if _fetches(context) else [{"to": [own]}, dns_egress()],
+            "egress": [{"to": [own]}, *_egress(context)],
         },
     }

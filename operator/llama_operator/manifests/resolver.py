@@ -17,6 +17,7 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
+from llama_operator.manifests.network import api_server_egress, dns_egress, source_egress
 from llama_operator.plan.naming import manifest_name, resolved_prefix, resolver_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import ResolveJob
@@ -194,7 +195,10 @@ def _role_binding(context: WeightsContext) -> Manifest:
 
 
 def _network_policy(context: WeightsContext) -> Manifest:
-    """Nobody may call it. It may go out: to the source, and to the API server, whose address a policy cannot name."""
+    """Nobody may call it. It may go out to the source and to the API server."""
+    spec = context.spec
+    identity = bool(spec.service_account_name)
+    sources = [] if is_mounted(spec.source) else source_egress(context.settings, own_identity=identity)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -204,6 +208,6 @@ def _network_policy(context: WeightsContext) -> Manifest:
                 "matchLabels": {key: _labels(context)[key] for key in (context.label, names.LABEL_COMPONENT)}
             },
             "policyTypes": ["Ingress", "Egress"],
-            "egress": [{}],
+            "egress": [dns_egress(), api_server_egress(context.settings), *sources],
         },
     }

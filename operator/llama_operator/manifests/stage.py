@@ -23,6 +23,8 @@ from llama_operator.manifests.common import (
     probe,
     without_identity,
 )
+from llama_operator.manifests.engine_key import asks_for_key, engine_key_mount, engine_key_volume
+from llama_operator.manifests.fetch import fetch_address, fetch_key_mount, fetch_key_volume, fetches_by_proxy
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_data
 from llama_operator.manifests.pod_metadata import stage_metadata
 from llama_operator.plan.actions import CreateStage
@@ -107,6 +109,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
         "volumeMounts": [
             mount("config", _folder(names.CELL_CONFIG_PATH), read_only=True),
             mount("token", _folder(names.TOKEN_PATH), read_only=True),
+            *([engine_key_mount()] if asks_for_key(context.spec) else []),
             mount("control", names.CONTROL_MOUNT, read_only=False),
             *_weights_mounts(context, read_only=True),
             mount("tmp", "/tmp", read_only=False),
@@ -119,6 +122,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
 def _stager(context: Context, stage: int) -> dict[str, Any]:
     secret = context.spec.model.credentials_secret
     credentials = [mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if secret else []
+    proxy = fetches_by_proxy(context.spec)
     return {
         "name": "stager",
         "image": gateway_image(context.spec, context.settings),
@@ -129,6 +133,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             {"name": names.ENV_STAGE, "value": str(stage)},
             {"name": "HOME", "value": "/tmp"},
             *own_identity(context.spec.model.service_account_name),
+            *([{"name": names.ENV_FETCH_PROXY, "value": fetch_address(context)}] if proxy else []),
         ],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},
@@ -140,6 +145,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             *_weights_mounts(context, read_only=False),
             mount("stager-tmp", "/tmp", read_only=False),
             *credentials,
+            *([fetch_key_mount()] if proxy else []),
         ],
     }
 
@@ -218,6 +224,8 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         *([claim_volume(source)] if is_mounted(source) else []),
         *([staging_volume(spec.staging, claim)] if _stages(spec) else []),
         *([credentials_volume(secret)] if secret else []),
+        *([engine_key_volume(context)] if asks_for_key(spec) else []),
+        *([fetch_key_volume(context)] if fetches_by_proxy(spec) else []),
         {"name": "control", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "stager-tmp", "emptyDir": {}},

@@ -51,6 +51,15 @@ class ChatTemplateView:
 
 
 @dataclass(frozen=True)
+class PolicyTrial:
+    """A connection that a NetworkPolicy forbids was tried; see inquiry/wall_probe.py."""
+
+    pod: str
+    port: int
+    accepted: bool
+
+
+@dataclass(frozen=True)
 class AdapterView:
     """A LlamaAdapter of the namespace."""
 
@@ -93,6 +102,7 @@ class Snapshot:
     chat_template: ChatTemplateView | None = None  # None: the spec names none, or its text is in the spec
     adapters: Mapping[str, AdapterView] = field(default_factory=dict)  # by name of the LlamaAdapter
     rehearsal: RehearsalView = field(default_factory=RehearsalView)
+    policy_trial: PolicyTrial | None = None  # None: none since this process began
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
 
     @property

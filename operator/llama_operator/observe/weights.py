@@ -31,6 +31,7 @@ from llama_operator.ports import LEFT_OUT, Capacity, Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import ModelFacts
+from llama_serving.config.reasons import Reason
 from llama_serving.config.weights import Manifest as WeightsManifest
 from llama_serving.config.wording import clause
 
@@ -72,6 +73,7 @@ class WeightsSnapshot:
     capacity: Capacity | None = None
     kind: str = WEIGHTS_KIND
     manifest_problem: str = ""  # why the stored manifest cannot be read; empty where it can, or none is stored
+    denied: tuple[Reason, str] | None = None  # why its Secret may not be sent; see plan/weights/permission.py
     of_deployment: bool = False  # a LlamaDeployment made it: its user knows the fields of that one
 
 
@@ -143,7 +145,8 @@ def weights_view(body: Body, manifest_body: Body | None) -> WeightsView:
     manifest = stored_manifest(manifest_body)
     if manifest and manifest.digest != status.digest:
         manifest = None
-    ready = status.ready and manifest is not None and spec is not None
+    # Pods mount what the spec names now, which may be another Secret than the one that was permitted.
+    ready = status.ready and manifest is not None and spec is not None and is_permitted(spec, status)
     refused = error != "" or (status.last_resolve is not None and status.last_resolve.refused)
     return WeightsView(
         name=meta["name"],
@@ -195,6 +198,12 @@ def resolved_status(body: Body) -> ResolvedStatus:
         return kind.model_validate(body.get("status") or {})
     except ValidationError:
         return kind()
+
+
+def is_permitted(spec: ResolvedSpec, status: ResolvedStatus) -> bool:
+    """Return whether its Secret may be sent to its source: it was permitted, or is older than the rule."""
+    before = status.permitted_secret
+    return not spec.credentials_secret or before == spec.credentials_secret or (before is None and status.ready)
 
 
 def _spec(body: Body) -> tuple[LlamaWeightsSpec | None, str]:

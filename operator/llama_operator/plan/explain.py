@@ -14,6 +14,7 @@ from llama_operator.observe.kubernetes import is_true
 from llama_operator.observe.pods import PodView, Waiting
 from llama_operator.plan.causes import LONGEST, OF_MODEL, explain_cause, field_of, refusal_words
 from llama_operator.plan.groups.state import PlanState
+from llama_operator.plan.naming import gateway_name
 from llama_operator.plan.placement.scheduler_words import scheduler_words
 from llama_operator.plan.placement.shortage import pod_shortage
 from llama_operator.plan.placement.strikes import DEVICE_REASONS, LEAVE_FROM, is_spent, weight
@@ -82,7 +83,9 @@ def _not_made(snapshot: Snapshot) -> str:
 
 
 def _gateway_deployment(snapshot: Snapshot) -> Manifest | None:
-    return next((child for child in snapshot.children if child["kind"] == "Deployment"), None)
+    name = gateway_name(snapshot.key.name)
+    found = (child for child in snapshot.children if child["kind"] == "Deployment")
+    return next((child for child in found if child["metadata"]["name"] == name), None)
 
 
 def gateways_ready(snapshot: Snapshot) -> tuple[int, int]:

@@ -54,6 +54,21 @@ def token_name(deployment: str) -> str:
     return f"{deployment}-token"
 
 
+def engine_key_name(deployment: str) -> str:
+    """Name of the Secret with the key between gateways and engines."""
+    return f"{deployment}-engine-key"
+
+
+def fetch_name(deployment: str) -> str:
+    """Name of the fetch proxy's Deployment, Service and NetworkPolicy, and of the Secret with its key."""
+    return f"{deployment}-fetch"
+
+
+def rehearsals_name(deployment: str) -> str:
+    """Name of the NetworkPolicy of all rehearsals."""
+    return f"{deployment}-rehearsals"
+
+
 def rehearsal_name(deployment: str, key: str) -> str:
     """Name of the ConfigMap from which a rehearsal configures its engine, and prefix of its pods."""
     return f"{deployment}-{key}-rehearsal"

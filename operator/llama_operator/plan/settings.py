@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+#: Behind the Service of the API server: managed clusters, kubeadm, minikube, MicroK8s.
+API_SERVER_PORTS = (443, 6443, 8443, 16443)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -11,6 +14,9 @@ class Settings:
     gateway_image: str
     operator_namespace: str
     serving_gpu_image: str = ""  # of stages on devices other than the CPU; empty: none is known
+    label_required: bool = False  # Secrets that are sent to sources need names.LABEL_SOURCE; the chart says so
+    api_server_ports: tuple[int, ...] = API_SERVER_PORTS  # on which pods reach the API server
+    source_cidrs: tuple[str, ...] = ()  # networks with sources of weights; empty: all but link-local addresses
 
 
 #: What the stager asks for beside the engine in each stage pod.

@@ -5,14 +5,22 @@
 nothing goes on until somebody acts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from llama_operator.api import Condition
 from llama_serving.config.reason_catalogue import CATALOGUE, Severity
 
 LONGEST: Final = 2000  # characters of a message: the API server refuses a condition with a very long one
+
+
+_STATUS: Final[Mapping[bool | None, Literal["True", "False", "Unknown"]]] = {
+    True: "True",
+    False: "False",
+    None: "Unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,9 @@ class Stamp:
     now: datetime
 
 
-def condition(kind: str, value: bool, why: tuple[str, str], *, stamp: Stamp) -> Condition:
-    """Write one condition. ``why``: its reason and its message."""
-    status, (reason, message) = "True" if value else "False", why
+def condition(kind: str, value: bool | None, why: tuple[str, str], *, stamp: Stamp) -> Condition:
+    """Write one condition; None is Unknown. ``why``: its reason and its message."""
+    status, (reason, message) = _STATUS[value], why
     before = next((one for one in stamp.before if one.type == kind), None)
     unchanged = before is not None and before.status == status
     return Condition(

@@ -30,6 +30,7 @@ from llama_serving.config import names
 from llama_serving.config.reason_catalogue import CATALOGUE, FAILURES, Severity
 from llama_serving.config.reasons import Reason, ReportReason, ScaleReason
 
+POLICIES: Final = "NetworkPolicyEnforced"
 _CAPACITY: Final = frozenset({Reason.UNSCHEDULABLE, Reason.WAITING_FOR_ROOM})
 
 
@@ -169,7 +170,7 @@ def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
     )
     stamp = Stamp(snapshot.status.conditions, snapshot.generation, report.state.now)
     found = tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)
-    return (*found, *_adapters(report, stamp), *_kstatus(report, first, stamp))
+    return (*found, *_adapters(report, stamp), _policies(report, stamp), *_kstatus(report, first, stamp))
 
 
 def _adapters(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
@@ -178,6 +179,18 @@ def _adapters(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
         return ()
     ready, why = ready_condition(report.plan.adapters)
     return (condition("AdaptersReady", ready, why, stamp=stamp),)
+
+
+def _policies(report: _Report, stamp: Stamp) -> Condition:
+    """Say whether NetworkPolicies are enforced; what an earlier process found holds until this one has tried."""
+    trial = report.state.snapshot.policy_trial
+    if trial is None:
+        known = next((one for one in stamp.before if one.type == POLICIES), None)
+        untried = (Reason.POLICIES_NOT_TRIED, sentences.policies_not_tried())
+        return known or condition(POLICIES, None, untried, stamp=stamp)
+    text = sentences.policies_tried(trial.pod, port=trial.port, accepted=trial.accepted)
+    reason = Reason.POLICIES_NOT_ENFORCED if trial.accepted else Reason.POLICIES_ENFORCED
+    return condition(POLICIES, not trial.accepted, (reason, text), stamp=stamp)
 
 
 def _kstatus(report: _Report, first: Explanation, stamp: Stamp) -> tuple[Condition, ...]:

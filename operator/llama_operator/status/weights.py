@@ -37,12 +37,20 @@ def weights_status(
             "ready": ready,
             "reason": str(reason),
             "message": message,
+            "permitted_secret": _permitted_secret(snapshot),
             "last_resolve": plan.last_attempt,
             "conditions": kstatus_conditions(
                 (reason or ReportReason.RESOLVING, message), ready=ready, stalled=_is_stalled(reason, plan), stamp=stamp
             ),
         }
     )
+
+
+def _permitted_secret(snapshot: WeightsSnapshot) -> str | None:
+    """Return the Secret that the spec names where it may be sent, else what was permitted before."""
+    if snapshot.denied or snapshot.spec is None:
+        return snapshot.status.permitted_secret
+    return snapshot.spec.credentials_secret
 
 
 def _is_stalled(reason: str, plan: WeightsPlan) -> bool:

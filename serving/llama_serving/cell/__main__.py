@@ -40,6 +40,7 @@ from llama_serving.cell.supervisor.worker import WorkerRole
 from llama_serving.cell.watch.latest import Latest
 from llama_serving.cell.watch.ports import Linux
 from llama_serving.cell.watch.watch import HangWatch
+from llama_serving.common.engine_key import EngineKey
 from llama_serving.config import names
 
 logger = logging.getLogger("llama_serving.cell")
@@ -54,7 +55,12 @@ def main(argv: list[str]) -> int:
     options = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     try:
-        me = read_identity(config_path=options.config, token_path=options.token, environment=os.environ)
+        me = read_identity(
+            config_path=options.config,
+            token_path=options.token,
+            engine_key_path=options.engine_key,
+            environment=os.environ,
+        )
     except ConfigError as error:
         logger.error("%s", error)
         return _BAD_CONFIG
@@ -72,6 +78,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.cell", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--token", type=Path, default=Path(names.TOKEN_PATH), help="file with the group's secret")
+    parser.add_argument(
+        "--engine-key", type=Path, default=Path(names.ENGINE_KEY_PATH), help="file with the key of gateways, if any"
+    )
     parser.add_argument("--control", type=Path, default=Path(names.CONTROL_MOUNT), help="folder shared with the stager")
     add_termination_log(parser)
     return parser.parse_args(argv)
@@ -120,7 +129,8 @@ async def _showing_metrics(me: Identity, session: aiohttp.ClientSession, watch: 
 
 
 def _engine(me: Identity, session: aiohttp.ClientSession) -> EngineClient:
-    return EngineClient(session, host=me.ip, served_name=me.config.weights.served_name)
+    key = EngineKey(me.engine_key_path)
+    return EngineClient(session, host=me.ip, served_name=me.config.weights.served_name, headers=key.headers)
 
 
 def _watch(me: Identity, session: aiohttp.ClientSession) -> HangWatch:

@@ -30,6 +30,7 @@ COMPONENT_STAGE: Final = "stage"
 COMPONENT_GATEWAY: Final = "gateway"
 COMPONENT_RESOLVER: Final = "resolver"
 COMPONENT_REHEARSAL: Final = "rehearsal"
+COMPONENT_FETCH: Final = "fetch"  # the proxy through which stagers reach sources
 
 # Annotation of a stage pod: the weights that its engine answers with, as observed by the operator.
 ANNOTATION_WEIGHTS: Final = f"{API_GROUP}/weights"
@@ -59,6 +60,11 @@ ANNOTATION_POD_TEMPLATE: Final = f"{API_GROUP}/pod-template"
 # Label of a namespace, or of a pod beside the deployment, that may read metrics of gateways and leaders ("enabled").
 LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 
+# Label of a Secret whose content may be sent to sources of weights, whoever names it in credentialsSecret; any value.
+LABEL_SOURCE: Final = f"{API_GROUP}/source"
+# Annotation of such a Secret: where to; see config/walls/places.py. Absent: to any source.
+ANNOTATION_SOURCE_HOSTS: Final = f"{API_GROUP}/source-hosts"
+
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
 
@@ -79,11 +85,16 @@ PORT_GATEWAY: Final = 8000  # the OpenAI API of the users
 PORT_GATEWAY_ADMIN: Final = 9000  # /load, /metrics, /live, /ready
 QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the operator expects a group to serve
 
+# Port of the fetch proxy of a deployment.
+PORT_FETCH: Final = 3128
+
 # Files in a pod.
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
 GATEWAY_MODELS_FILE: Final = "models.json"  # beside the gateway's config, read again when it changes: a ServedModels
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
+ENGINE_KEY_PATH: Final = "/var/run/secrets/llama-engine/key"  # stages and gateways: the key between them
+FETCH_KEY_PATH: Final = "/var/run/secrets/llama-fetch/key"  # stagers and the fetch proxy, never the engine
 TERMINATION_LOG: Final = "/dev/termination-log"  # made by the kubelet, which reads it when the container has ended
 MODEL_MOUNT: Final = "/models"
 WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per digest
@@ -101,6 +112,8 @@ MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files o
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
+ENV_ENGINE_KEY: Final = "LLAMA_ENGINE_KEY_PATH"  # of the replica: where its supervisor finds the engine's key
+ENV_FETCH_PROXY: Final = "LLAMA_FETCH_PROXY"  # of the stager: host:port of the proxy through which it reaches sources
 # Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
 ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
 
@@ -121,6 +134,8 @@ ROUTE_REPLAY: Final = "/llama/replay"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
 HEADER_REQUEST_ID: Final = "x-request-id"
+# From a gateway to an engine: the key of names.ENGINE_KEY_PATH. Never from a client to an engine.
+HEADER_ENGINE_KEY: Final = "x-llama-engine-key"
 # From a gateway to an engine: AdapterRef.id of the adapter that must answer; in an answer: of the one that did.
 HEADER_ADAPTER: Final = "x-llama-adapter"
 

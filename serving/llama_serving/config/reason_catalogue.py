@@ -99,6 +99,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry(word=Reason.WEIGHTS_DENIED, severity=_NEEDS, rolls_back=True, form="GET URL was answered 401: REMEDY",
           meaning="the source of the weights wants credentials that it did not get: 401, 403, a gated model",
           remedy="the message says which file and which Secret, and which keys are missing"),
+    Entry(word=Reason.SECRET_NOT_ALLOWED, severity=_NEEDS,
+          form="Secret NAME may not be sent to a source: it has no label llama-operator.dev/source",
+          meaning="the spec names a Secret as credentials, and the Secret's owner has not said that it may be sent to"
+                  " this source; nothing was sent, and groups that serve go on",
+          remedy="who may change the Secret labels it; `llama-operator.dev/source-hosts` on it says where it may go",
+          page="threat-model"),
     Entry(word=Reason.WEIGHTS_GONE, severity=_NEEDS, rolls_back=True, form="GET URL was answered 404: REMEDY",
           meaning="the source of the weights has no such bucket, repository, revision or file, or has it no more",
           remedy="the message says which file; check `model.source` and `model.revision`"),
@@ -214,6 +220,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="`spec.adapters` names a LlamaAdapter that is not there; the base and the other adapters go on"
                   " serving",
           remedy="apply the LlamaAdapter, or remove it from `spec.adapters`"),
+    Entry(word=Reason.POLICIES_NOT_ENFORCED, severity=_NEEDS, page="threat-model",
+          form="POD accepted a connection to port N, which its NetworkPolicy forbids",
+          meaning="the condition NetworkPolicyEnforced is False: the cluster's network enforces no NetworkPolicies,"
+                  " or not between the operator and the groups; engines still ask for their key",
+          remedy="install a network plugin that enforces NetworkPolicies; set `walls.engineKey: required`"),
     Entry(word=Reason.FABRIC_UNUSED, severity=_NEEDS,
           form="group N sends between its N nodes by TCP (NCCL took NET/Socket on stages K), although its pods have"
                " RESOURCES",
@@ -278,6 +289,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           remedy="wait; else read `kubectl describe deployment NAME-gateway`"),
     Entry(word=Reason.APPLYING, severity=_WAITS, form="N objects were not as the spec wants and had to be written",
           meaning="the operator has just written objects; of the condition Reconciling only"),
+    Entry(word=Reason.POLICIES_NOT_TRIED, severity=_INFO, page="threat-model",
+          form="no group serves, so no connection that a NetworkPolicy forbids was tried",
+          meaning="the condition NetworkPolicyEnforced is Unknown"),
+    Entry(word=Reason.POLICIES_ENFORCED, severity=_INFO, page="threat-model",
+          form="POD did not accept a connection to port N, which its NetworkPolicy forbids",
+          meaning="the condition NetworkPolicyEnforced is True"),
     Entry(word=Reason.SCALED_TO_ZERO, severity=_INFO, page="autoscaling", form="no group is wanted: CAUSE",
           meaning="no group is wanted, and none is there",
           remedy="with autoscaling the first request starts a group; else raise `replicas`"),

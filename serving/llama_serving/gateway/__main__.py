@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from llama_serving.common.engine_key import EngineKey
 from llama_serving.common.kube_access import find_access
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
@@ -30,7 +31,17 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     _allow_many_sockets()
     address = ListenAddress(options.host, options.port, options.admin_port)
-    asyncio.run(run(config, discovery, address, access_log=options.access_log, models=_models_file(options)))
+    key = EngineKey(options.engine_key)
+    asyncio.run(
+        run(
+            config,
+            discovery,
+            address,
+            access_log=options.access_log,
+            models=_models_file(options),
+            credential=key.header_line,
+        )
+    )
     return 0
 
 
@@ -44,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m llama_serving.gateway", description=__doc__)
     parser.add_argument("--config", type=Path, help=f"config file (default: {names.GATEWAY_CONFIG_PATH})")
     parser.add_argument("--static", metavar="NAME=URL,...", help="fixed groups instead of discovery by pods")
+    parser.add_argument(
+        "--engine-key", type=Path, default=Path(names.ENGINE_KEY_PATH), help="file with the key of the engines, if any"
+    )
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=names.PORT_GATEWAY, help="port of the OpenAI API; 0: a free one")
     parser.add_argument("--admin-port", type=int, default=names.PORT_GATEWAY_ADMIN, help="0: a free one")

@@ -8,6 +8,7 @@ are finished, within ``drain`` seconds. A second signal ends at once.
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
-from llama_serving.gateway.upstream.connection import ConnectionPools
+from llama_serving.gateway.upstream.connection import ConnectionPools, no_credential
 from llama_serving.gateway.upstream.health_probe import Prober
 
 _BACKLOG = 1024
@@ -49,13 +50,22 @@ class GatewayServer:
     """
 
     def __init__(
-        self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False, models: Path | None = None
+        self,
+        config: GatewayConfig,
+        discovery: Discovery,
+        *,
+        access_log: bool = False,
+        models: Path | None = None,
+        credential: Callable[[], bytes] = no_credential,
     ) -> None:
         self._config = config
         self._discovery = discovery
         self._state = ServerState()
         self._dispatcher = Dispatcher(Router(_limits(config)), time.monotonic)
-        self._pools = ConnectionPools(connect_timeout=config.connect_timeout, clock=time.monotonic)
+        self._pools = ConnectionPools(
+            connect_timeout=config.connect_timeout, clock=time.monotonic, credential=credential
+        )
+        self._prober = Prober(self._dispatcher, credential=credential)
         self._known = KnownModels(config.served_names)
         self._models_file = None if models is None else ModelsFile(models, self._take_models)
         metrics = Metrics()
@@ -107,7 +117,7 @@ class GatewayServer:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(self._discovery.run(self._publish)),
-                    tasks.create_task(Prober(self._dispatcher).run()),
+                    tasks.create_task(self._prober.run()),
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
@@ -183,10 +193,19 @@ class GatewayServer:
 
 
 async def run(
-    config: GatewayConfig, discovery: Discovery, address: ListenAddress, *, access_log: bool, models: Path | None
+    config: GatewayConfig,
+    discovery: Discovery,
+    address: ListenAddress,
+    *,
+    access_log: bool,
+    models: Path | None,
+    credential: Callable[[], bytes],
 ) -> None:
-    """Run a gateway until SIGTERM or SIGINT; ``models``: the file with the names of models, if there may be one."""
-    server = GatewayServer(config, discovery, access_log=access_log, models=models)
+    """Run a gateway until SIGTERM or SIGINT; ``models``: the file with the names of models, if there may be one.
+
+    ``credential`` gives the line of each request's head that engines ask for.
+    """
+    server = GatewayServer(config, discovery, access_log=access_log, models=models, credential=credential)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit)

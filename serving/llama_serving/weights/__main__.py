@@ -1,9 +1,9 @@
 """``python -m llama_serving.weights``: the commands that the operator's pods run on weights.
 
 ``resolve`` inspects weights at their source, ``resolve-adapter`` a LoRA adapter; the exit status is 0 whenever a report
-was written, since a refused model is a result. ``stage`` is the stager. ``fetch-config`` brings the small files without
-which no engine can be configured.
-The makers of test models have command lines of their own (``python -m testbed.models.tiny``).
+was written, since a refused model is a result. ``stage`` is the stager, ``proxy`` its way out. ``fetch-config`` brings
+the small files without which no engine can be configured. The makers of test models have command lines of their own
+(``python -m testbed.models.tiny``).
 """
 
 import argparse
@@ -11,6 +11,7 @@ import sys
 import traceback
 
 from llama_serving.config.error_text import error_text
+from llama_serving.weights.proxy import command as proxy_command
 from llama_serving.weights.resolve import command as resolve_command
 from llama_serving.weights.resolve import fetch_config
 from llama_serving.weights.resolve.publish import PublishError
@@ -31,6 +32,9 @@ def main(arguments: list[str]) -> int:
     command = commands.add_parser("stage", help="download into a stage's pod what its engine needs, and verify it")
     stage_command.add_arguments(command)
     command.set_defaults(run=stage_command.main)
+    command = commands.add_parser("proxy", help="let stagers with the key reach sources, and nobody else")
+    proxy_command.add_arguments(command)
+    command.set_defaults(run=proxy_command.main)
     command = commands.add_parser("fetch-config", help="download a model's config files, without its weights")
     fetch_config.add_arguments(command)
     command.set_defaults(run=fetch_config.run)

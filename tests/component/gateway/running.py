@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from llama_serving.common.engine_key import EngineKey
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad
 from llama_serving.gateway.discovery import Publish
 from llama_serving.gateway.routing.endpoint import Endpoint
@@ -101,12 +102,15 @@ class Gateway:
 async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]:
     """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet.
 
-    ``models`` among the settings is its file with the names of models.
+    ``models`` among the settings is its file with the names of models, ``engine_key`` that with the engines' key.
     """
     models: Path | None = config.pop("models", None)
+    key: Path = config.pop("engine_key", Path("/nonexistent"))
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
-    server = GatewayServer(GatewayConfig.model_validate(given), discovery, models=models)
+    server = GatewayServer(
+        GatewayConfig.model_validate(given), discovery, models=models, credential=EngineKey(key).header_line
+    )
     life = asyncio.create_task(server.serve(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):
         await server.started.wait()

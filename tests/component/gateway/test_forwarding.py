@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,20 @@ async def test_headers_of_the_request() -> None:
     assert seen["x-own"] == "kept"
     assert seen["x-request-id"] == got.headers["x-request-id"] == "mine-1"
     assert not {"authorization", "cookie", "connection", "x-hop", "te"} & seen.keys()
+
+
+async def test_engines_get_the_key_from_the_gateway_and_never_one_from_a_client(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("abc123")
+    upstream, client = Upstream(), {"x-llama-engine-key": "guessed"}
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), engine_key=tmp_path / "key") as running:
+        got = await running.request(headers=client)
+        await running.request(headers=client, data=b"x" * 200_000)
+    assert [one.headers["x-llama-engine-key"] for one in upstream.seen] == ["abc123", "abc123"]
+    assert "abc123" not in str(got)
+    plain = Upstream()
+    async with upstreams(plain), gateway(plain.endpoint("a")) as running:
+        await running.request(headers=client)
+    assert "x-llama-engine-key" not in plain.seen[0].headers
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "ü"])

@@ -29,6 +29,7 @@ def test_the_whole_bed_in_the_order_in_which_it_starts() -> None:
         "node-1/containerd",
         "node-1/kubelet",
         "node-1/kube-proxy",
+        "node-1/policies",
         "kwok",
     ]
 
@@ -115,7 +116,7 @@ def test_signs_of_life_come_often_enough_for_the_time_after_which_a_node_is_lost
 
 def test_a_nodes_processes_enter_its_namespaces() -> None:
     units = node.units(spec(), spec().nodes[0], PLACE)
-    assert [unit.inside for unit in units] == ["", *["node-1/pause"] * 3]
+    assert [unit.inside for unit in units] == ["", *["node-1/pause"] * 4]
     assert units[0].wrapper[:4] == ("unshare", "--net", "--mount", "--pid")
 
 

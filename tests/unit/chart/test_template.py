@@ -1,6 +1,7 @@
 """What the chart renders, with the real helm. Reviewed as a whole in snapshots/, told apart by cases here."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ CASES: dict[str, list[str]] = {
         "tolerations[0].operator=Exists",
         "priorityClassName=high",
         "podAnnotations.team=llama",
+        "images.allowedRegistries={r.example.com,docker.io/llama}",
+        "sources.requireLabel=false",
+        "sources.allowedHosts={hf://Meta-Llama,https://*.example.com}",
+        "networkPolicy.apiServerPorts={7443}",
+        "networkPolicy.sourceCidrs={192.0.2.0/24,198.51.100.0/24}",
         "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone",
     ],
 }
@@ -118,7 +124,9 @@ def test_without_crds(helm: Helm) -> None:
 
 def test_the_default_has_no_rights_on_the_cluster(helm: Helm) -> None:
     kinds = {kind for kind, _ in objects(helm, [])}
-    assert kinds == {"CustomResourceDefinition", "Deployment", "Role", "RoleBinding", "ServiceAccount"}
+    policies = {"NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    assert kinds - policies == {"CustomResourceDefinition", "Deployment", "Role", "RoleBinding", "ServiceAccount"}
+    assert policies <= kinds
     assert environment(helm, [])["WATCH_NAMESPACES"] == "llama"
 
 
@@ -155,6 +163,39 @@ def test_the_operator_reads_what_the_chart_sets(helm: Helm) -> None:
     found = settings_from(environment(helm, ["images.serving=cpu:1", "images.servingGpu=gpu:1"]))
     assert (found.serving_image, found.serving_gpu_image) == ("cpu:1", "gpu:1")
     assert settings_from(environment(helm, ["images.serving=cpu:1"])).serving_gpu_image == ""
+
+
+def test_the_operator_reads_the_walls_that_the_chart_sets(helm: Helm) -> None:
+    found = settings_from(environment(helm, []))
+    assert (found.label_required, found.api_server_ports, found.source_cidrs) == (True, (443, 6443, 8443, 16443), ())
+    found = settings_from(environment(helm, CASES["all-values"]))
+    assert (found.label_required, found.api_server_ports) == (False, (7443,))
+    assert found.source_cidrs == ("192.0.2.0/24", "198.51.100.0/24")
+
+
+def test_lists_without_the_policy_that_enforces_them_are_refused(helm: Helm) -> None:
+    for value in ("sources.allowedHosts={hf://meta-llama}", "images.allowedRegistries={r.example.com}"):
+        done = helm("template", "demo", str(CHART), "--set", value, "--set", "admissionPolicy.enabled=false")
+        assert done.returncode != 0
+        assert "set admissionPolicy.enabled=true" in done.stderr
+
+
+def test_without_the_policies_nothing_is_cluster_wide(helm: Helm) -> None:
+    found = objects(helm, ["admissionPolicy.enabled=false", "crds.install=false", "networkPolicy.operator=false"])
+    assert {kind for kind, _ in found} == {"Deployment", "Role", "RoleBinding", "ServiceAccount"}
+
+
+def test_values_of_a_release_before_the_walls_are_enough(helm: Helm, tmp_path: Path) -> None:
+    """``helm upgrade --reuse-values`` keeps the values of the chart that was installed, which had not these."""
+    before = tmp_path / "chart"
+    shutil.copytree(CHART, before)
+    values = yaml.safe_load((before / "values.yaml").read_text())
+    for later in ("sources", "networkPolicy", "admissionPolicy"):
+        del values[later]
+    del values["images"]["allowedRegistries"]
+    (before / "values.yaml").write_text(yaml.safe_dump(values))
+    options = ("--namespace", "llama")
+    assert helm.run("template", "demo", str(before), *options) == render(helm, [])
 
 
 def test_secrets_are_never_listed(helm: Helm) -> None:

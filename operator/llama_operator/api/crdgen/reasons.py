@@ -74,6 +74,7 @@ PAGES: Final[Mapping[str, str]] = {
     "bad-nodes": "../explanation/bad-nodes.md",
     "capacity": "../how-to/capacity.md",
     "rollouts": "../how-to/rollouts.md",
+    "threat-model": "../explanation/threat-model.md",
     "tools": "../how-to/tools.md",
 }
 

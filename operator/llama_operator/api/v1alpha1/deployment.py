@@ -18,6 +18,7 @@ from llama_operator.api.v1alpha1.rollout import RolloutSpec
 from llama_operator.api.v1alpha1.sharding import DeviceSpec, DType, ShardingSpec, StageResources
 from llama_operator.api.v1alpha1.staging import StagingSpec
 from llama_operator.api.v1alpha1.verification import VerifySpec
+from llama_operator.api.v1alpha1.walls.spec import WallsSpec
 
 #: Seconds; upper bounds of times that are computed, where contextLength does not ask for more.
 LONGEST_DRAIN: Final = 600
@@ -170,6 +171,7 @@ class LlamaDeploymentSpec(ApiModel):
         description="Labels and annotations of the stage pods and the gateway pods. A change is written to running "
         "stage pods in place; the gateway's pods are replaced one by one.",
     )
+    walls: WallsSpec = Field(default=WallsSpec(), description="Walls around the pods, beyond NetworkPolicies.")
     gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change is rolled out to the groups.")
     verify: VerifySpec = Field(default=VerifySpec(), description="How a group is verified before it gets requests.")

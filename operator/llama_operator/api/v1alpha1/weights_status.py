@@ -44,6 +44,11 @@ class ResolvedStatus(ApiModel):
     size: str = Field(default="", description="The same, shortened, such as 16.1GB.")
     files: int = Field(default=0, ge=0, description="Files that are served.")
     license: str = Field(default="", description="License that was found at the source; empty when none was.")
+    permitted_secret: str | None = Field(
+        default=None,
+        description="The credentialsSecret that may be sent to the source; empty: none was named. Absent: an older "
+        "version wrote this.",
+    )
     manifest: str = Field(default="", description="ConfigMap with the whole manifest: every file and tensor.")
     last_resolve: ResolveAttempt | None = Field(
         default=None, description="The last attempt to resolve the weights that ended."

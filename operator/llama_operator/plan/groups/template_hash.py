@@ -99,6 +99,8 @@ SPEC: Final[tuple[Part[LlamaDeploymentSpec], ...]] = (
     Part("model.service_account_name", "", lambda spec: spec.model.service_account_name),
     Part("volume", None, lambda spec: _volume(spec.model.source)),
     Part("adapter_limits", None, lambda spec: _adapter_limits(spec.adapter_limits)),
+    Part("walls.engine_key", "auto", lambda spec: spec.walls.engine_key),
+    Part("walls.source_egress", "direct", lambda spec: spec.walls.source_egress),
     Part("restarted_at", None, lambda spec: _moment(spec.rollout.restarted_at)),
 )
 

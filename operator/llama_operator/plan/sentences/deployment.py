@@ -75,3 +75,16 @@ def time_zone_unknown(zone: str, *, schedule: str) -> str:
 
 def another_stage_answers(*, stage: int, group: int, deployment: str) -> str:
     return f"at its address answers stage {stage} of group {group} of {deployment}"
+
+
+def policies_not_tried() -> str:
+    return "no group serves, so no connection that a NetworkPolicy forbids was tried"
+
+
+def policies_tried(pod: str, *, port: int, accepted: bool) -> str:
+    if accepted:
+        return (
+            f"{pod} accepted a connection of the operator to port {port}, which its NetworkPolicy forbids: this "
+            "cluster's network does not enforce NetworkPolicies between them"
+        )
+    return f"{pod} did not accept a connection of the operator to port {port}, which its NetworkPolicy forbids"

@@ -56,6 +56,27 @@ def not_resolved() -> str:
     return "not resolved yet"
 
 
+def secret_without_label(secret: str, *, label: str) -> str:
+    return (
+        f"Secret {secret} may not be sent to a source: it has no label {label}; who may change it runs "
+        f"kubectl label secret {secret} {label}=enabled"
+    )
+
+
+def secret_not_for_host(secret: str, *, host: str, allowed: str, annotation: str) -> str:
+    return (
+        f"Secret {secret} may not be sent to {host}: its annotation {annotation} allows {allowed[:200] or 'no place'}"
+    )
+
+
+def secret_is_ours(secret: str) -> str:
+    return f"Secret {secret} may not be sent to a source: the operator made it for its own use; name another one"
+
+
+def secret_not_looked_up(secret: str, *, said: str) -> str:
+    return f"whether Secret {secret} may be sent to the source is not known: {said}"
+
+
 def job_starts(source: str) -> str:
     return f"a Job is started to resolve {source}"
 

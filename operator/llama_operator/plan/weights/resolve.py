@@ -3,7 +3,8 @@
 1. a Job resolves the source; its pod's termination message is its report, the manifest goes into a ConfigMap
 2. accepted weights are never resolved again, for what names them cannot change; unless their manifest was lost, and
    then they must have the digest that they had
-3. a refusal is shown, and the source resolved again after a pause: 30 s for a claim, twice as long each time up to
+3. nothing is sent to a source with a Secret whose owner does not allow it (permission.py)
+4. a refusal is shown, and the source resolved again after a pause: 30 s for a claim, twice as long each time up to
    10 min for what lies elsewhere, so that a repaired source heals by itself
 """
 
@@ -45,6 +46,7 @@ _REPORT: Final = JsonLimits(size=16 << 10, elements=2_000)
 SOON = 5.0  # seconds between passes while a Job is on its way: its pod's sentence changes without an event
 EARLY = 2.0  # while its pod starts: why it does not is asked when it has had time to
 LATER = 60.0
+PERMISSION_PAUSE = 15.0  # until a Secret that may not be sent is looked at again
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def plan_weights(snapshot: WeightsSnapshot, settings: Settings, now: datetime) -
     if snapshot.deleting or spec is None:
         reason = Reason.SPEC_INVALID if snapshot.spec_error else ""
         return WeightsPlan(reason, snapshot.spec_error, last_attempt=snapshot.status.last_resolve)
+    if snapshot.denied:
+        return _denied(snapshot, *snapshot.denied)
     name = resolver_job_name(snapshot.key.name, resolve_key(spec, settings))
     job = next((job for job in snapshot.jobs if job.name == name), None) or _running(snapshot.jobs)
     found = _plan(snapshot, spec, _Attempt(name, job, now))
@@ -145,6 +149,13 @@ def _start(snapshot: WeightsSnapshot, spec: ResolvedSpec, name: str) -> WeightsP
     said = sentences.manifest_unreadable(problem) if problem else sentences.job_starts(spec.source)
     waiting = _waiting(snapshot, said)
     return replace(waiting, start=ResolveJob(name, number))
+
+
+def _denied(snapshot: WeightsSnapshot, reason: Reason, message: str) -> WeightsPlan:
+    """End what runs with the Secret, and wait until its owner allows it: no event tells of that."""
+    gone = tuple(_delete(job) for job in snapshot.jobs if not job.leaving)
+    last = snapshot.status.last_resolve
+    return WeightsPlan(reason, message, last_attempt=last, deletes=gone, recheck=PERMISSION_PAUSE)
 
 
 def _waiting(snapshot: WeightsSnapshot, message: str, reason: str = ReportReason.RESOLVING) -> WeightsPlan:

@@ -92,6 +92,7 @@ def ray_environment(me: Identity, *, temp: Path, interface: str) -> dict[str, st
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(me.token_path),
+        names.ENV_ENGINE_KEY: str(me.engine_key_path),
         "RAY_TMPDIR": str(temp),
         "RAY_USAGE_STATS_ENABLED": "0",
         # A raylet that loses the leader ends after this; its container starts again and joins the next session.

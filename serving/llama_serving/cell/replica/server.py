@@ -27,6 +27,7 @@ from llama_serving.cell.replica.compile_key import forget_path
 from llama_serving.cell.replica.critical_task import run_critical
 from llama_serving.cell.replica.http_server import bind, serve_forever
 from llama_serving.cell.replica.idle_probe import one_token, probe_for_ever
+from llama_serving.cell.replica.key_gate import EngineKeyMiddleware
 from llama_serving.cell.replica.queue_depth import read_queue_depth
 from llama_serving.cell.replica.replay.frontend import install_replays
 from llama_serving.cell.replica.replay.middleware import ReplayMiddleware
@@ -45,6 +46,7 @@ from llama_serving.cell.shared.model_facts import model_facts
 from llama_serving.cell.shared.replica_state import RankReport, ReplicaState
 from llama_serving.cell.shared.weights_ref import engine_weights, is_verified
 from llama_serving.cell.template_check import template_refusal
+from llama_serving.common.engine_key import EngineKey
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig, EngineOption, WeightsRef
 from llama_serving.config.chat.facts import ChatFacts, choose_tools
@@ -124,7 +126,13 @@ class CellServer(LLMServer):  # type: ignore[misc]
         install_replays(app.state, self.engine._engine_client)  # noqa: SLF001
         check_structured_answers(app.state)
         _add_middleware_to_built_app(app, RequestGateMiddleware, gate=self._gate)
-        _add_middleware_to_built_app(app, ReplayMiddleware)  # the last one added is the first one asked
+        _add_middleware_to_built_app(app, ReplayMiddleware)
+        _add_middleware_to_built_app(  # the last one added is the first one asked
+            app,
+            EngineKeyMiddleware,
+            key=EngineKey(Path(os.environ.get(names.ENV_ENGINE_KEY, names.ENGINE_KEY_PATH))),
+            is_supervisor=GroupToken(Path(os.environ[TOKEN_VARIABLE])).is_right,
+        )
         app.get(names.ROUTE_STATE)(self.state)
         return app
 

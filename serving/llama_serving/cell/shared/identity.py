@@ -22,6 +22,7 @@ class Identity:
     stage: int
     ip: str
     token_path: Path
+    engine_key_path: Path = Path(names.ENGINE_KEY_PATH)
 
     @property
     def is_leader(self) -> bool:
@@ -43,7 +44,13 @@ class Identity:
         return self.token_path.read_text(encoding="utf-8").strip()
 
 
-def read_identity(*, config_path: Path, token_path: Path, environment: Mapping[str, str]) -> Identity:
+def read_identity(
+    *,
+    config_path: Path,
+    token_path: Path,
+    environment: Mapping[str, str],
+    engine_key_path: Path = Path(names.ENGINE_KEY_PATH),
+) -> Identity:
     """Read the config file and the environment of the pod.
 
     Raises:
@@ -56,7 +63,7 @@ def read_identity(*, config_path: Path, token_path: Path, environment: Mapping[s
         raise ConfigError(f"the environment variable {names.ENV_POD_IP} is not set")
     if len(config.stage_hosts) != config.layout.pipeline:
         raise ConfigError(f"{config_path} names {len(config.stage_hosts)} hosts for {config.layout.pipeline} stages")
-    return Identity(config=config, stage=stage, ip=ip, token_path=token_path)
+    return Identity(config=config, stage=stage, ip=ip, token_path=token_path, engine_key_path=engine_key_path)
 
 
 def _read_config(path: Path) -> CellConfig:

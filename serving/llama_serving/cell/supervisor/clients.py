@@ -120,15 +120,23 @@ def _app_view(details: Mapping[str, Any]) -> AppView:
 class EngineClient:
     """The replica's routes on the engine's port."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, host: str, served_name: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        host: str,
+        served_name: str,
+        headers: Callable[[], dict[str, str]] = dict,
+    ) -> None:
         self._session = session
+        self._headers = headers  # with the engine's key, where it asks for one
         self._base = f"http://{url_host(host)}:{names.PORT_ENGINE}"
         self._served_name = served_name
 
     async def state(self) -> ReplicaState | None:
         """Return the replica's state."""
         try:
-            async with self._session.get(self._base + names.ROUTE_STATE, timeout=_QUICK) as answer:
+            async with self._session.get(self._base + names.ROUTE_STATE, timeout=_QUICK, **self._options()) as answer:
                 answer.raise_for_status()
                 return ReplicaState.model_validate_json(await answer.read())
         except _FAILURES as error:
@@ -138,7 +146,9 @@ class EngineClient:
     async def metrics(self) -> EngineReading:
         """Return the engine's own metrics."""
         try:
-            async with self._session.get(f"{self._base}{names.ROUTE_METRICS}", timeout=_QUICK) as answer:
+            async with self._session.get(
+                f"{self._base}{names.ROUTE_METRICS}", timeout=_QUICK, **self._options()
+            ) as answer:
                 answer.raise_for_status()
                 text = await answer.content.read(_LARGEST_METRICS)
                 while not answer.content.at_eof() and len(text) < _LARGEST_METRICS:
@@ -156,7 +166,9 @@ class EngineClient:
             EngineError: no answer, or another refusal.
         """
         try:
-            async with self._session.post(self._base + route, json=dict(body), timeout=_MEASURE) as answer:
+            async with self._session.post(
+                self._base + route, json=dict(body), timeout=_MEASURE, **self._options()
+            ) as answer:
                 if answer.status != 200:
                     kind = EngineRefusedError if answer.status in _REFUSED else EngineError
                     said = _said(await answer.text())
@@ -169,7 +181,9 @@ class EngineClient:
         """Request one token of a completion through every stage."""
         body = {"model": self._served_name, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
         try:
-            async with self._session.post(f"{self._base}/v1/completions", json=body, timeout=_TOKEN) as answer:
+            async with self._session.post(
+                f"{self._base}/v1/completions", json=body, timeout=_TOKEN, **self._options()
+            ) as answer:
                 if answer.status != 200:
                     logger.warning("the engine refused its first request: %s", (await answer.text())[-2000:])
                     return False
@@ -177,6 +191,10 @@ class EngineClient:
         except _FAILURES as error:
             logger.warning("the engine did not answer its first request: %r", error)
             return False
+
+    def _options(self) -> dict[str, Any]:
+        headers = self._headers()
+        return {"headers": headers} if headers else {}
 
 
 def _said(text: str) -> str:

@@ -39,6 +39,7 @@ _NOT_TO_ENGINE = _HOP_BY_HOP | {
     "expect",
     "origin",
     names.HEADER_ADAPTER,
+    names.HEADER_ENGINE_KEY,
     names.HEADER_REQUEST_ID,
 }
 _NOT_TO_ENGINE_RAW = frozenset(name.encode() for name in _NOT_TO_ENGINE)

@@ -72,10 +72,24 @@ class Connection(ResponseHandler):
             super().resume_reading(resume_parser)
 
 
+def no_credential() -> bytes:
+    """Return no line: the engines ask for no key."""
+    return b""
+
+
 class ConnectionPool:
     """Idle connections to one address, last used first. The limit of requests per group bounds their number."""
 
-    def __init__(self, host: str, port: int, *, connect_timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        connect_timeout: float,
+        clock: Callable[[], float],
+        credential: Callable[[], bytes] = no_credential,
+    ) -> None:
+        self.credential = credential  # a line of each request's head
         self.host = host
         self.port = port
         self._connect_timeout = connect_timeout
@@ -124,7 +138,14 @@ class ConnectionPool:
 class ConnectionPools:
     """One pool per address, as long as discovery names the address."""
 
-    def __init__(self, *, connect_timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        connect_timeout: float,
+        clock: Callable[[], float],
+        credential: Callable[[], bytes] = no_credential,
+    ) -> None:
+        self._credential = credential
         self._connect_timeout = connect_timeout
         self._clock = clock
         self._pools: dict[tuple[str, int], ConnectionPool] = {}
@@ -133,7 +154,13 @@ class ConnectionPools:
         """Return the pool of an address."""
         pool = self._pools.get((host, port))
         if pool is None:
-            pool = ConnectionPool(host, port, connect_timeout=self._connect_timeout, clock=self._clock)
+            pool = ConnectionPool(
+                host,
+                port,
+                connect_timeout=self._connect_timeout,
+                clock=self._clock,
+                credential=self._credential,
+            )
             self._pools[host, port] = pool
         return pool
 

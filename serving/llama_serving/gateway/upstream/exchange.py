@@ -143,7 +143,7 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
         auto_decompress=False,
         read_timeout=call.first_byte_timeout,
     )
-    _write(connection, call)
+    _write(connection, call, pool.credential())
     connection.start_timeout()
     message, content = await connection.read()
     while message.code < 200:  # 100 and 103 announce the real head
@@ -177,14 +177,15 @@ def _has_event(first: bytes) -> bool:
     return b"\n\n" in first or b"\r\n\r\n" in first or len(first) > _FIRST_EVENT_BELOW
 
 
-def _write(connection: Connection, call: Call) -> None:
+def _write(connection: Connection, call: Call, credential: bytes) -> None:
     transport = connection.transport
     if transport is None:
         raise ConnectionResetError("closed before the request was sent")
+    head = call.head[:-2] + credential + b"\r\n" if credential else call.head
     if len(call.body) < _JOIN_BELOW:
-        transport.write(call.head + call.body)
+        transport.write(head + call.body)
     else:
-        transport.write(call.head)
+        transport.write(head)
         transport.write(call.body)
 
 

@@ -7,11 +7,12 @@ server without its app answers 404.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.telemetry.log import LOGGER, fields
-from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPool
+from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPool, no_credential
 from llama_serving.gateway.upstream.exchange import Call, attempt
 
 PATH = "/v1/models"
@@ -28,7 +29,8 @@ _CALL = Call(
 class Prober:
     """Runs the probes that are due."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, credential: Callable[[], bytes] = no_credential) -> None:
+        self._credential = credential
         self._dispatcher = dispatcher
         self._running: set[asyncio.Task[None]] = set()
 
@@ -58,7 +60,15 @@ class Prober:
             return
 
     async def _probe(self, backend: Backend, token: int) -> None:
-        answer = await probe(backend.endpoint.host, backend.endpoint.port, self._dispatcher)
+        endpoint = backend.endpoint
+        pool = ConnectionPool(
+            endpoint.host,
+            endpoint.port,
+            connect_timeout=TIMEOUT,
+            clock=self._dispatcher.clock,
+            credential=self._credential,
+        )
+        answer = await probe(pool)
         good = answer == "200"
         LOGGER.info("probed", extra=fields(group=backend.endpoint.name, answer=answer, ejected=backend.health.ejected))
         self._dispatcher.probed(backend, token=token, good=good)
@@ -71,9 +81,8 @@ class Prober:
             LOGGER.error("probe crashed", exc_info=task.exception())
 
 
-async def probe(host: str, port: int, dispatcher: Dispatcher) -> str:
-    """Return the status of the engine's answer, or what went wrong; uses a new connection."""
-    pool = ConnectionPool(host, port, connect_timeout=TIMEOUT, clock=dispatcher.clock)
+async def probe(pool: ConnectionPool) -> str:
+    """Return the status of the engine's answer, or what went wrong; ``pool`` without connections makes a new one."""
     try:
         reply = await attempt(pool, _CALL)
     except AttemptError as error:

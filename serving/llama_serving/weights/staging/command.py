@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
+from llama_serving.weights.proxy.command import use_proxy
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.retry import RetryPolicy
 from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
@@ -47,6 +48,7 @@ def main(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     try:
         pod = read_pod(options, stage=os.environ.get(names.ENV_STAGE, ""))
+        use_proxy(os.environ)
     except ValueError as error:
         logger.error("%s", error)
         return _BAD_CONFIG

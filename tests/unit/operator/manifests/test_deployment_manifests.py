@@ -48,7 +48,7 @@ def test_names_of_models_reach_gateways_without_other_pods() -> None:
     data = after[changed[0]]["data"]
     assert ServedModels.model_validate_json(data[names.GATEWAY_MODELS_FILE]) == models
     assert data.keys() - before[changed[0]]["data"].keys() == {names.GATEWAY_MODELS_FILE}
-    (volume,) = after["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["volumes"]
+    volume, _ = after["Deployment", "chat-gateway"]["spec"]["template"]["spec"]["volumes"]
     assert volume == {"name": "config", "configMap": {"name": "chat-gateway"}}, "the whole map, so keys appear"
 
 
@@ -239,7 +239,11 @@ def test_who_is_labelled_for_metrics_reaches_the_metrics_of_leaders_and_gateways
     context = context_of(GPU_SPEC)
     group = whole_plan(context).actions.groups[0].group
     made = [*group_objects(context, group, weights_in(context)), *deployment_objects(context)]
-    policies = [one for one in made if one["kind"] == "NetworkPolicy"]
+    found = [one for one in made if one["kind"] == "NetworkPolicy"]
+    closed = [one for one in found if "ingress" not in one["spec"]]
+    assert [one["metadata"]["name"] for one in closed] == ["chat-rehearsals"]
+    assert closed[0]["spec"]["policyTypes"] == ["Ingress", "Egress"], "nobody calls a rehearsal"
+    policies = [one for one in found if one not in closed]
     assert len(policies) == 2
     label = {"matchLabels": {names.LABEL_METRICS: "enabled"}}
     for policy in policies:

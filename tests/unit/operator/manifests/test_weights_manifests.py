@@ -282,7 +282,13 @@ def test_the_resolver_may_fill_one_config_map_and_nobody_may_call_it() -> None:
     ]  # fmt: skip
     assert not {"data", "binaryData"} & objects["ConfigMap"].keys()
     policy = objects["NetworkPolicy"]["spec"]
-    assert (policy["policyTypes"], policy["egress"], "ingress" in policy) == (["Ingress", "Egress"], [{}], False)
+    assert (policy["policyTypes"], "ingress" in policy) == (["Ingress", "Egress"], False)
+    dns, api = policy["egress"]
+    assert [one["port"] for one in dns["ports"]] == [53, 53]
+    assert [one["port"] for one in api["ports"]] == [443, 6443, 8443, 16443], "a claim is no place in the network"
+    (remote,) = (one for one in resolver_objects(resolver(REMOTE)) if one["kind"] == "NetworkPolicy")
+    assert remote["spec"]["egress"][:2] == policy["egress"]
+    assert {"namespaceSelector": {}} in remote["spec"]["egress"][2]["to"]
     labels = resolver_job(resolver(SPEC), ResolveJob("job", 1))["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     for one in objects.values():
@@ -364,6 +370,7 @@ def test_a_stage_reaches_the_world_only_where_weights_come_from_there(spec: dict
     serve = WeightsArtifact(weights=weights, source=fill(spec["source"], "v1"), revision="v1", manifest=MANIFEST)
     objects = {one["kind"]: one for one in group_objects(context(model=spec), GROUP, serve)}
     egress = objects["NetworkPolicy"]["spec"]["egress"]
-    assert ({} in egress) is open_
+    assert any("ipBlock" in peer for rule in egress for peer in rule.get("to", ())) is open_
+    assert {} not in egress
     files = objects["ConfigMap"]["data"]
     assert WeightsArtifact.model_validate_json(files["next.json"]) == serve

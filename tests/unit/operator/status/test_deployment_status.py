@@ -60,6 +60,7 @@ def test_serving() -> None:
     assert conditions(status) == {
         "Available": ("True", "Serving"), "Degraded": ("False", "Serving"), "Progressing": ("False", "Serving"),
         "Ready": ("True", "Serving"), "Reconciling": ("False", "Serving"), "Stalled": ("False", "Serving"),
+        "NetworkPolicyEnforced": ("Unknown", "PoliciesNotTried"),
     }  # fmt: skip
     assert (status.groups_ready, status.replicas, status.ready_replicas) == ("2/2", 2, 2)
     assert (status.reason, status.message) == ("Serving", "2 groups serve from 2 nodes")
@@ -180,7 +181,7 @@ def test_times_move_only_with_what_they_date() -> None:
     before = {one.type: one.last_transition_time for one in first.conditions}
     after = {one.type: one.last_transition_time for one in then.conditions}
     moment = NOW + timedelta(seconds=60)
-    stay = {kind: before[kind] for kind in ("Available", "Degraded", "Stalled")}
+    stay = {kind: before[kind] for kind in ("Available", "Degraded", "Stalled", "NetworkPolicyEnforced")}
     assert after == stay | dict.fromkeys(("Progressing", "Ready", "Reconciling"), moment)
     assert [one.since for one in then.groups] == [NOW, moment]
 

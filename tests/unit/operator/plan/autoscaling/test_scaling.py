@@ -292,7 +292,7 @@ def test_an_unknown_time_zone_is_a_failure_that_stops_nothing() -> None:
     assert "Europe/Atlantis of p is not known" in status.message
     assert {one.type: one.status for one in status.conditions} == {
         "Available": "True", "Degraded": "True", "Progressing": "False",
-        "Ready": "False", "Reconciling": "False", "Stalled": "True",
+        "Ready": "False", "Reconciling": "False", "Stalled": "True", "NetworkPolicyEnforced": "Unknown",
     }  # fmt: skip
     assert found.replicas == 1
 

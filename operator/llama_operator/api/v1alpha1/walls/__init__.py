@@ -1,0 +1,1 @@
+"""What keeps the pods of a deployment apart from others."""

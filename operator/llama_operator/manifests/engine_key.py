@@ -1,0 +1,48 @@
+"""The key between a deployment's gateways and its engines: a Secret that both mount, and nobody else.
+
+It holds where no NetworkPolicy does. It is drawn once and is none of Ray's token, with which code runs in a cell.
+"""
+
+from typing import Any, Final
+
+from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.manifests.common import Context, metadata, mount
+from llama_operator.plan.naming import engine_key_name
+from llama_operator.ports import Manifest
+from llama_serving.config import names
+
+_VOLUME: Final = "engine-key"
+
+
+def asks_for_key(spec: LlamaDeploymentSpec) -> bool:
+    """Return whether engines ask for the key: as the spec says, else where gateways surely know it."""
+    if spec.walls.engine_key == "auto":
+        return not spec.images.gateway
+    return spec.walls.engine_key == "required"
+
+
+def engine_key_secret(context: Context) -> Manifest:
+    """Return the Secret without its key, which is drawn where it is created."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata(context, engine_key_name(context.key.name), names.COMPONENT_GATEWAY),
+    }
+
+
+def engine_key_volume(context: Context) -> dict[str, Any]:
+    """Mount the key as a file."""
+    return {
+        "name": _VOLUME,
+        "secret": {
+            "secretName": engine_key_name(context.key.name),
+            "items": [{"key": "token", "path": names.ENGINE_KEY_PATH.rpartition("/")[2]}],
+            "defaultMode": 0o440,
+        },
+    }
+
+
+def engine_key_mount() -> dict[str, Any]:
+    """Mount it in a container."""
+    return mount(_VOLUME, names.ENGINE_KEY_PATH.rpartition("/")[0], read_only=True)
