@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -29,6 +30,8 @@ from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
 from llama_operator.wiring import WATCHED, Loops, build, watch
+from llama_serving.config import names
+from llama_serving.config.logs.lines import TEXT, set_up_log
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
@@ -41,6 +44,7 @@ def settings_from(environment: dict[str, str]) -> Settings:
         gateway_image=environment["LLAMA_GATEWAY_IMAGE"],
         operator_namespace=environment.get("POD_NAMESPACE", "default"),
         serving_gpu_image=environment.get("LLAMA_SERVING_GPU_IMAGE", ""),
+        log_format=environment.get(names.ENV_LOG_FORMAT, TEXT),
     )
 
 
@@ -162,8 +166,6 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    set_up_log(os.environ, stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "INFO"))
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per watch event says nothing
     asyncio.run(_main())

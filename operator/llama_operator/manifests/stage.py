@@ -16,6 +16,7 @@ from llama_operator.manifests.common import (
     container_security,
     credentials_volume,
     image_settings,
+    log_format,
     metadata,
     mount,
     own_identity,
@@ -95,6 +96,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             {"name": names.ENV_STAGE, "value": str(stage)},
             {"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "HOME", "value": "/tmp"},
+            *log_format(context.settings),
             *({"name": name, "value": value} for name, value in sorted((context.spec.engine.nccl or {}).items())),
         ],
         "ports": _ports(stage),
@@ -129,6 +131,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             {"name": names.ENV_STAGE, "value": str(stage)},
             {"name": "HOME", "value": "/tmp"},
             *own_identity(context.spec.model.service_account_name),
+            *log_format(context.settings),
         ],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},

@@ -11,6 +11,7 @@ class Settings:
     gateway_image: str
     operator_namespace: str
     serving_gpu_image: str = ""  # of stages on devices other than the CPU; empty: none is known
+    log_format: str = "text"  # of what the operator starts: text, or json
 
 
 #: What the stager asks for beside the engine in each stage pod.

@@ -103,6 +103,8 @@ ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
 # Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
 ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
+# Of every process but the gateway, whose log is JSON anyway: the form of the log, `json` or, unset, `text`.
+ENV_LOG_FORMAT: Final = "LLAMA_LOG_FORMAT"
 
 # Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
 EXIT_REFUSED: Final = 3

@@ -8,9 +8,9 @@ The makers of test models have command lines of their own (``python -m testbed.m
 
 import argparse
 import sys
-import traceback
 
 from llama_serving.config.error_text import error_text
+from llama_serving.config.logs.lines import write_failure
 from llama_serving.weights.resolve import command as resolve_command
 from llama_serving.weights.resolve import fetch_config
 from llama_serving.weights.resolve.publish import PublishError
@@ -44,11 +44,9 @@ def _run(arguments: list[str]) -> int:
     try:
         return main(arguments)
     except OSError as error:
-        traceback.print_exc()
-        sys.stderr.write(f"{error.filename or 'the report'} cannot be written: {error_text(error)}\n")
+        write_failure(error, f"{error.filename or 'the report'} cannot be written: {error_text(error)}")
     except (PublishError, SourceError) as error:
-        traceback.print_exc()
-        sys.stderr.write(f"{error}\n")
+        write_failure(error, str(error))
     return 1
 
 

@@ -44,6 +44,7 @@ CASES: dict[str, list[str]] = {
         "images.pullPolicy=Always",
         "images.pullSecrets={one,two}",
         "logLevel=DEBUG",
+        "logFormat=json",
         "nodeSelector.zone=a",
         "tolerations[0].key=infra",
         "tolerations[0].operator=Exists",

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from llama_operator.api import LlamaAdapterSpec, ResolveAttempt, ResolvedSpec
 from llama_operator.hashing import short_hash
 from llama_operator.observe.causes.kubelet import ended_cause
+from llama_operator.observe.last_words import last_words
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.causes import LONGEST, OF_MODEL, ending_words, refusal_words
 from llama_operator.plan.explain import explain_start
@@ -202,7 +203,7 @@ def _report(job: JobView) -> WeightsReport:
     try:
         return WeightsReport.model_validate_json(text)
     except ValidationError:
-        said = clause(text.strip().rpartition("\n")[2], LONGEST) or _why_ended(job)
+        said = clause(last_words(text), LONGEST) or _why_ended(job)
         code, word = (ended.exit_code, ended.reason) if ended else (None, "")
         name = pod.name if pod else ""
         why = sentences.no_report(pod=name, job=job.name, exit_code=code, word=word, said=said)

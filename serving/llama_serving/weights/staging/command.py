@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
+from llama_serving.config.logs.lines import set_up_log
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.retry import RetryPolicy
 from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run until SIGTERM; return the exit code: 0 stopped, 2 the config is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    set_up_log(os.environ, stream=sys.stdout)
     try:
         pod = read_pod(options, stage=os.environ.get(names.ENV_STAGE, ""))
     except ValueError as error:
