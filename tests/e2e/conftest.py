@@ -1,6 +1,7 @@
 """One test bed and one pair of groups for all end-to-end tests: a cell's start is what costs time."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ ORDER = (
     "test_idle",
     "test_autoscale",
     "test_releases",
+    "test_audit",
     "test_uninstall",
 )
 
@@ -43,7 +45,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def bed() -> Iterator[Bed]:
+def began() -> datetime:
+    """When this run began."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="session")
+def whole_run(request: pytest.FixtureRequest) -> bool:
+    """Whether a test of every file runs, so that what was never done was needless."""
+    return {item.path.stem for item in request.session.items} >= set(ORDER)
+
+
+@pytest.fixture(scope="session")
+def bed(began: datetime) -> Iterator[Bed]:  # noqa: ARG001
     """The test bed with our images and the chart installed; it stays up for the next run.
 
     Deployments of others, such as that of ``make demo``, are scaled to zero meanwhile and brought back at the end.

@@ -172,7 +172,7 @@ def _role(context: WeightsContext) -> Manifest:
         "apiGroups": [""],
         "resources": ["configmaps"],
         "resourceNames": [manifest_name(context.prefix)],
-        "verbs": ["get", "patch"],
+        "verbs": ["patch"],
     }
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
