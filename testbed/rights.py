@@ -7,7 +7,7 @@ API server to judge. A refused request is a use that was not granted, whatever t
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -76,13 +76,21 @@ def granted_to(account: str, *, bindings: Iterable[Object], roles: Iterable[Obje
     return found
 
 
-def use_of(event: Event) -> Use | None:
+def uses_of(event: Event) -> tuple[Use, ...]:
+    """Return what an audit event shows: nothing where it is about no object of the API, such as a health check.
+
+    A server-side apply is a patch. One that made the object (201) needed the right to create it as well.
+    """
+    about = event.get("objectRef")
+    if not about or not about.get("resource"):
+        return ()
+| None:
     """Return what an audit event shows; None where it is about no object of the API, such as a health check."""
     about = event.get("objectRef")
     if not about or not about.get("resource"):
         return None
     resource = "/".join(part for part in (about["resource"], about.get("subresource", "")) if part)
-    return Use(
+    use = Use(
         user=event["user"].get("username", ""),
         right=Right(about.get("apiGroup", ""), resource, event["verb"]),
         namespace=about.get("namespace", ""),
@@ -90,6 +98,8 @@ def use_of(event: Event) -> Use | None:
         at=received(event),
         allowed=event.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid",
     )
+    made = use.right.verb == "patch" and (event.get("responseStatus") or {}).get("code") == 201
+    return (use, replace(use, right=replace(use.right, verb="create"))) if made else (use,)
 
 
 def unused(granted: Collection[Right], uses: Iterable[Use], *, reasons: Mapping[Right, str]) -> list[str]:

@@ -30,6 +30,7 @@ OPERATOR: Final[Mapping[Right, str]] = {
     Right("", "persistentvolumeclaims", "create"): "of staging.volumeClaimTemplate",
     Right("", "persistentvolumeclaims", "delete"): "of staging.volumeClaimTemplate, when its group is gone",
     Right("", "resourcequotas", "list"): "before a rollout of a namespace that refuses a pod by its quota",
+    Right("coordination.k8s.io", "leases", "create"): "the first time that a namespace is served",
     Right("resource.k8s.io", "resourceclaimtemplates", "get"): "where a spec names device.claimTemplate",
     Right("policy", "poddisruptionbudgets", "delete"): "of a deployment that has become one group",
 }

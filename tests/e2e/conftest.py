@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.timeout(1500))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def began() -> datetime:
     """When this run began."""
     return datetime.now(UTC)
@@ -57,7 +57,7 @@ def whole_run(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def bed(began: datetime) -> Iterator[Bed]:  # noqa: ARG001
+def bed() -> Iterator[Bed]:
     """The test bed with our images and the chart installed; it stays up for the next run.
 
     Deployments of others, such as that of ``make demo``, are scaled to zero meanwhile and brought back at the end.

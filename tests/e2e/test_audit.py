@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from examples.cluster import RELEASE
-from testbed.rights import Right, Use, floods, granted_to, rights_of, ungranted, unused, use_of
+from testbed.rights import Right, Use, floods, granted_to, rights_of, ungranted, unused, uses_of
 from tests.e2e.support.bed import NAMESPACE, Bed, Object
 from tests.rights import GATEWAY, OPERATOR, RESOLVER
 
@@ -20,8 +20,8 @@ ACCOUNT = f"system:serviceaccount:{NAMESPACE}:"
 @pytest.fixture(scope="module")
 def uses(bed: Bed, began: datetime) -> list[Use]:
     """Every request of an account of the namespace since this run has begun."""
-    found = (use_of(event) for event in bed.audit(began))
-    return [use for use in found if use and use.user.startswith(ACCOUNT)]
+    found = (use for event in bed.audit(began) for use in uses_of(event))
+    return [use for use in found if use.user.startswith(ACCOUNT)]
 
 
 def of_component(bed: Bed, component: str) -> list[Object]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.rights import Right, Use, floods, granted_to, rights_of, ungranted, unused, use_of
+from testbed.rights import Right, Use, floods, granted_to, rights_of, ungranted, unused, uses_of
 from tests.rights import GATEWAY, OPERATOR, RESOLVER
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ def event(verb: str = "list", *, at: datetime = NOON, user: str = "op", decision
 
 
 def used(*events: Any) -> list[Use]:
-    return [use for one in events if (use := use_of(one))]
+    return [use for one in events for use in uses_of(one)]
 
 
 def test_rules_are_the_product_of_groups_resources_and_verbs() -> None:
@@ -60,8 +60,14 @@ def test_a_use_has_its_subresource_and_health_checks_are_none() -> None:
     (use,) = used(event("patch", subresource="status", name="chat-0"))
     assert (use.right, use.name, use.allowed) == (PATCH, "chat-0", True)
     assert str(use) == "op: patch pods/status team/chat-0"
-    assert use_of({**event(), "objectRef": None}) is None
-    assert use_of({key: value for key, value in event().items() if key != "objectRef"}) is None
+    assert uses_of({**event(), "objectRef": None}) == ()
+    assert uses_of({key: value for key, value in event().items() if key != "objectRef"}) == ()
+
+
+def test_an_apply_that_makes_an_object_creates_it() -> None:
+    applied = event("patch", name="chat-0")
+    assert [use.right.verb for use in used({**applied, "responseStatus": {"code": 201}})] == ["patch", "create"]
+    assert [use.right.verb for use in used({**applied, "responseStatus": {"code": 200}})] == ["patch"]
 
 
 def test_a_right_that_nobody_used_needs_a_reason_and_a_reason_a_right() -> None:
