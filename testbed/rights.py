@@ -84,11 +84,6 @@ def uses_of(event: Event) -> tuple[Use, ...]:
     about = event.get("objectRef")
     if not about or not about.get("resource"):
         return ()
-| None:
-    """Return what an audit event shows; None where it is about no object of the API, such as a health check."""
-    about = event.get("objectRef")
-    if not about or not about.get("resource"):
-        return None
     resource = "/".join(part for part in (about["resource"], about.get("subresource", "")) if part)
     use = Use(
         user=event["user"].get("username", ""),
