@@ -26,7 +26,7 @@ help:  ## Show the targets.
 setup: .venv/.synced  ## The development environment in .venv.
 
 .venv/.synced: pyproject.toml uv.lock $(UV)
-	$(UV) sync --frozen --compile-bytecode --extra dev
+	$(UV) sync --frozen --compile-bytecode --extra dev --group sbom
 	@touch $@
 
 $(UV):
@@ -39,7 +39,7 @@ serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vL
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
 	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --no-install-package triton --no-install-package zizmor \
 		--compile-bytecode \
-		--extra serving --extra models --extra dev
+		--extra serving --extra models --extra dev --group sbom
 	@touch $@
 
 demo: setup serving-setup  ## From nothing to a streamed answer of two stages on two nodes.
