@@ -16,6 +16,7 @@ from llama_operator.manifests.common import (
     selector,
     service_account,
 )
+from llama_operator.manifests.disk import bounded
 from llama_operator.manifests.network import metrics_peers, operator_peer, tcp
 from llama_operator.manifests.pod_metadata import with_pod_metadata
 from llama_operator.plan.groups.images import gateway_image
@@ -174,7 +175,7 @@ def _container(context: Context) -> dict[str, Any]:
             {"name": "admin", "containerPort": names.PORT_GATEWAY_ADMIN, "protocol": "TCP"},
         ],
         # No CPU limit: throttling would add latency to every stream.
-        "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
+        "resources": bounded({"requests": amounts, "limits": {"memory": resources.memory}}),
         "securityContext": container_security(),
         "livenessProbe": probe(names.ROUTE_LIVE, "admin", period=10, failures=3, timeout=2),
         # One that ends leaves the Service by its deletion. On a busy node all may miss a probe or two at once, and a

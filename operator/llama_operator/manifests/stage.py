@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec, StagingSpec
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.manifests import disk
 from llama_operator.manifests.affinity import kept_from_nodes, stage_affinity
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
@@ -24,6 +25,7 @@ from llama_operator.manifests.common import (
     probe,
     without_identity,
 )
+from llama_operator.manifests.disk import bounded, scratch, weights_on_disk
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_data
 from llama_operator.manifests.pod_metadata import stage_metadata
 from llama_operator.plan.actions import CreateStage
@@ -59,8 +61,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": context.spec.longest_drain + GRACE_MARGIN,
         "securityContext": pod_security(),
-        "initContainers": [_stager(context, stage)],
-        "containers": [_container(context, stage)],
+        **_containers(context, stage, claim),
         "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
         **_placement(context, item),
@@ -84,6 +85,16 @@ def _annotations(context: Context) -> dict[str, str]:
     """Return what the pod has from its first moment: networks, and which container has no identity of the account."""
     account = context.spec.model.service_account_name
     return {**context.spec.network.annotations, **without_identity(account, ENGINE_CONTAINER)}
+
+
+def _containers(context: Context, stage: int, claim: str) -> dict[str, Any]:
+    """Return engine and stager, with limits of disk where all that the pod writes has one."""
+    engine, stager = _container(context, stage), _stager(context, stage)
+    weights = weights_on_disk(context.spec.staging, claim=claim) if _stages(context.spec) else ()
+    if weights is not None:
+        engine["resources"] = bounded(engine["resources"], disk.ENGINE)
+        stager["resources"] = bounded(stager["resources"], disk.CONTROL, disk.SMALL, *weights)
+    return {"initContainers": [stager], "containers": [engine]}
 
 
 def _container(context: Context, stage: int) -> dict[str, Any]:
@@ -221,9 +232,9 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         *([claim_volume(source)] if is_mounted(source) else []),
         *([staging_volume(spec.staging, claim)] if _stages(spec) else []),
         *([credentials_volume(secret)] if secret else []),
-        {"name": "control", "emptyDir": {}},
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "stager-tmp", "emptyDir": {}},
+        scratch("control", disk.CONTROL),
+        scratch("tmp", disk.ENGINE),
+        scratch("stager-tmp", disk.SMALL),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.size.shared_memory}},
         *_cache_volume(spec),
     ]
