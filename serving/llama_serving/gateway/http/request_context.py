@@ -50,6 +50,7 @@ class RequestContext:
     keep_alive: SseKeepAlive | None = None
     size: RequestSize | None = None
     adapter: str | None = None
+    adapter_id: str = ""  # of the group that is asked now
     used: float = 0.0
     tokens: int = 0
 
@@ -61,11 +62,13 @@ class RequestContext:
         if self.first_byte is not None:
             metrics.first_byte.observe(self.first_byte - self.started)
             if self.is_stream:
-                metrics.weights[self.weights].observe(self.first_byte - self.sent)
+                for count in metrics.counts_of(self.weights, self.adapter_id):
+                    count.observe(self.first_byte - self.sent)
         if self.outcome:
             metrics.totals[self.outcome] += 1
         if self.outcome in ("finished", "broken"):
-            self._count_weights(metrics.weights[self.weights])
+            for count in metrics.counts_of(self.weights, self.adapter_id):
+                self._count_weights(count)
         if self.outcome == "finished" and self.size is not None:
             metrics.workload.count_served(self.size, tokens=self.tokens, seconds=self.used)
         metrics.totals["continued"] += self.continued and self.outcome == "finished"
