@@ -151,7 +151,9 @@ def run(folder: Path, *, pairs: int) -> None:
 
     reference = answered(room, 0)
     cases = {"base beside itself": reference, "base, engine without room": answered(plain, 0)}
-    cases |= {f"{different} adapter{'s' if different > 1 else ''}": answered(room, different) for different in (1, 2, 4, 8)}
+    cases |= {
+        f"{different} adapter{'s' if different > 1 else ''}": answered(room, different) for different in (1, 2, 4, 8)
+    }
     mixed = [*batch(known, 4)[: BATCH // 2], *batch(known, 0)[: BATCH // 2]]
     cases["4 adapters and the base"] = lambda: room.answer(mixed)
     for case in cases.values():  # what a first step makes is not measured

@@ -40,7 +40,9 @@ def check(granted: frozenset[Right], uses: list[Use], reasons: Mapping[Right, st
 
 
 def test_the_operator_uses_what_it_is_granted(bed: Bed, uses: list[Use], whole_run: bool) -> None:
-    bindings = bed.kubectl.json("get", "rolebindings")["items"] + bed.kubectl.json("get", "clusterrolebindings")["items"]
+    bindings = (
+        bed.kubectl.json("get", "rolebindings")["items"] + bed.kubectl.json("get", "clusterrolebindings")["items"]
+    )
     roles = bed.kubectl.json("get", "roles")["items"] + bed.kubectl.json("get", "clusterroles")["items"]
     ours = [one for one in bindings if RELEASE in one["metadata"]["name"]]
     named = {one["roleRef"]["name"] for one in ours}

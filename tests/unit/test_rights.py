@@ -50,7 +50,11 @@ def test_an_account_has_what_is_bound_to_it() -> None:
         return {"metadata": {"namespace": namespace}, "roleRef": {"kind": kind, "name": "r"}, "subjects": subjects}
 
     roles = [role("Role", "team", "list"), role("Role", "other", "get"), role("ClusterRole", "", "watch")]
-    bindings = [binding("Role", "team", "team/op"), binding("ClusterRole", "", "team/op"), binding("Role", "other", "x/y")]
+    bindings = [
+        binding("Role", "team", "team/op"),
+        binding("ClusterRole", "", "team/op"),
+        binding("Role", "other", "x/y"),
+    ]
     found = granted_to("team/op", bindings=bindings, roles=roles)
     assert {str(right) for right in found} == {"list pods", "watch pods"}
     assert granted_to("team/nobody", bindings=bindings, roles=roles) == frozenset()

@@ -176,7 +176,8 @@ class GatewayLoad(Frozen):
     )
 
     by_adapter: dict[str, AnswerCounts] = Field(
-        default_factory=dict, description="by the id of the adapter that answered; the base that it is on counts them too"
+        default_factory=dict,
+        description="by the id of the adapter that answered; the base that it is on counts them too",
     )
 
     def to_wire(self) -> dict[str, Any]:
