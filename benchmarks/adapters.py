@@ -1,7 +1,7 @@
 """What requests with LoRA adapters cost: ``python -m benchmarks.adapters`` with the serving environment.
 
-Two engines of vLLM in one process, with a generated Llama of four layers: one without room for adapters (``plain``),
-and one with room for eight of rank 8 (``room``). Each measurement answers a batch of eight requests of 32 tokens, by the
+Two engines of vLLM in one process, with a generated Llama of four layers: one without room for adapters, and one with
+room for eight of rank 8. Each measurement answers a batch of eight requests of 32 tokens, by the
 base or by 1, 2, 4 or 8 adapters in turn. All are loaded before. A step of the engine reads a slot per adapter in it.
 
 Every row is measured in pairs with the base of the engine with room, one directly after the other in changing order; a

@@ -72,7 +72,7 @@ def _is_license(parts: tuple[str, ...]) -> bool:
 
 
 def licenses_of(found: Distribution) -> tuple[str, ...]:
-    """Return what a package says of its license: the expression, else the classifiers, else the free text's first line."""
+    """Return what a package says of its license: the expression, else classifiers, else the first line of free text."""
     meta = found.metadata
     if expression := meta.get("License-Expression"):
         return (expression.strip(),)

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-from bill_of_materials import NOT_STATED, Part, bill, is_gpl, main, notice, python_parts, system_parts
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+
+from bill_of_materials import NOT_STATED, Part, bill, is_gpl, main, notice, python_parts, system_parts
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted(ROOT.glob("*/Dockerfile*"))

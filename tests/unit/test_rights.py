@@ -28,7 +28,8 @@ def used(*events: Any) -> list[Use]:
 
 
 def test_rules_are_the_product_of_groups_resources_and_verbs() -> None:
-    assert {str(right) for right in rights_of([PODS, {"apiGroups": ["apps"], "resources": ["x"], "verbs": ["get"]}])} == {
+    other = {"apiGroups": ["apps"], "resources": ["x"], "verbs": ["get"]}
+    assert {str(right) for right in rights_of([PODS, other])} == {
         "list pods", "patch pods", "list pods/status", "patch pods/status", "get x.apps",
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The last words of a container: of its termination message, or of the end of its log, which the kubelet shows instead."""
+"""The last words of a container: of its termination message, or of the end of its log, which stands in for it."""
 
 import json
 

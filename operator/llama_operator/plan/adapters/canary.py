@@ -24,7 +24,7 @@ from llama_operator.plan.sentences import adapters as sentences
 
 
 def adapter_canaries(state: PlanState) -> tuple[AdapterCanaryStatus, ...]:
-    """Return where the canaries stand now, in the order of the adapters; none without ``spec.rollout.canary.groups``."""
+    """Return where the canaries stand now, in the order of the adapters; none where the spec asks for none."""
     if not state.spec.rollout.canary.groups:
         return ()
     before = {one.name: one for one in state.snapshot.status.adapter_canaries}

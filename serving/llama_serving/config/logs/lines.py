@@ -1,7 +1,7 @@
 """One record is one line, whatever foreign text it holds: names of models, URLs, errors of engines.
 
 A character that moves the cursor, ends a line, changes colours or turns the direction of the text is written as its
-escape (``\\n``, ``\\x1b``, ``\\u202e``), so no text can look like a record of its own. A traceback has lines of its own;
+escape (``\\n``, ``\\x1b``, ``\\u202e``), so no text can look like a record of its own. A traceback has its own lines;
 each begins with ``TRACE``, which no record begins with.
 """
 

@@ -1,5 +1,7 @@
 """A busy deployment reads its Secret at most twice a minute, and never gets the token of another object."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +34,7 @@ def test_reads_are_as_far_apart_as_a_token_is_fresh(pauses: list[float]) -> None
         if known.find(HERE, secret()) is None:
             reads.append(clock.now)
             known.keep(HERE, secret(), "token")
-    assert all(later - earlier >= FRESH for earlier, later in zip(reads, reads[1:], strict=False))
+    assert all(later - earlier >= FRESH for earlier, later in pairwise(reads))
 
 
 def test_a_token_is_that_of_one_object() -> None:

@@ -20,6 +20,7 @@ from tests.fakes.models import digest_of
 from tests.unit.operator.plan.adapters.worlds import FakeGroup, Named, id_of_adapter, notes, seen
 
 SECONDS = 20
+WATCHED = CanarySpec(groups=1, seconds=SECONDS)
 OLD, NEW = id_of_adapter("style"), id_of_adapter("style", 2)
 Answers = Callable[[str], tuple[int, int, int]]  # from an id to finished, failed, and the class of the first byte
 
@@ -33,7 +34,7 @@ class Run:
     """Groups with the adapter `style` under load: one pass and one second at a time."""
 
     groups: list[FakeGroup]
-    canary: CanarySpec = CanarySpec(groups=1, seconds=SECONDS)
+    canary: CanarySpec = WATCHED
     canaries: tuple[AdapterCanaryStatus, ...] = ()
     counts: dict[str, list[int]] = field(default_factory=dict)
     second: int = 0
