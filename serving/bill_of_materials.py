@@ -137,6 +137,7 @@ def bill(image: str, version: str, parts: Iterable[Part]) -> str:
     made.metadata.component = Component(
         name=image, version=version, type=ComponentType.CONTAINER, bom_ref=image, licenses=_licenses(("Apache-2.0",))
     )
+    made.register_dependency(made.metadata.component, made.components)
     made.metadata.timestamp = None
     made.serial_number = uuid.uuid5(_SPACE, repr((image, version, parts)))
     return JsonV1Dot6(made).output_as_string(indent=1) + "\n"
