@@ -16,6 +16,7 @@ import tomllib
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
@@ -74,13 +75,17 @@ def _is_license(parts: tuple[str, ...]) -> bool:
 def licenses_of(found: Distribution) -> tuple[str, ...]:
     """Return what a package says of its license: the expression, else classifiers, else the first line of free text."""
     meta = found.metadata
-    if expression := meta.get("License-Expression"):
-        return (expression.strip(),)
+    if expression := _first(meta.get_all("License-Expression")):
+        return (expression,)
     kinds = [one.rpartition(" :: ")[2] for one in meta.get_all("Classifier") or () if one.startswith("License ::")]
-    text = (meta.get("License") or "").strip().partition("\n")[0][:_LONGEST]
+    text = _first(meta.get_all("License")).partition("\n")[0][:_LONGEST]
     if kinds and not (set(kinds) <= {"Other/Proprietary License", "OSI Approved"} and text):
         return tuple(sorted(set(kinds)))
     return (text,) if text else (NOT_STATED,)
+
+
+def _first(values: list[str] | None) -> str:
+    return values[0].strip() if values else ""
 
 
 def system_parts(root: Path) -> list[Part]:
@@ -138,7 +143,7 @@ def bill(image: str, version: str, parts: Iterable[Part]) -> str:
         name=image, version=version, type=ComponentType.CONTAINER, bom_ref=image, licenses=_licenses(("Apache-2.0",))
     )
     made.register_dependency(made.metadata.component, made.components)
-    made.metadata.timestamp = None
+    made.metadata.timestamp = datetime.fromtimestamp(0, UTC)  # that of the build would make another file
     made.serial_number = uuid.uuid5(_SPACE, repr((image, version, parts)))
     return JsonV1Dot6(made).output_as_string(indent=1) + "\n"
 
