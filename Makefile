@@ -1,7 +1,7 @@
 # Everything a developer and CI run. `make demo` and `make test` need nothing but Python 3.11, Go, make and root
 # (the test bed makes network namespaces); what else is missing they install or name.
 
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n "s/^uv==\([0-9.]*\) .*/\1/p" .ci/uv.txt)
 PYTHON ?= python3.11
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llama-operator
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
@@ -26,20 +26,20 @@ help:  ## Show the targets.
 setup: .venv/.synced  ## The development environment in .venv.
 
 .venv/.synced: pyproject.toml uv.lock $(UV)
-	$(UV) sync --frozen --compile-bytecode --extra dev
+	$(UV) sync --frozen --compile-bytecode --extra dev --group sbom
 	@touch $@
 
 $(UV):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11 python3.11-venv, or set PYTHON"; exit 1; }
 	$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION)
-	$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
+	$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --require-hashes --only-binary=:all: --requirement .ci/uv.txt
 
 serving-setup: setup $(SERVING_VENV)/.synced  ## The environment with Ray and vLLM (5.6 GB).
 
 $(SERVING_VENV)/.synced: pyproject.toml uv.lock $(UV)
 	UV_PROJECT_ENVIRONMENT=$(SERVING_VENV) $(UV) sync --frozen --no-install-project --no-install-package triton --no-install-package zizmor \
 		--compile-bytecode \
-		--extra serving --extra models --extra dev
+		--extra serving --extra models --extra dev --group sbom
 	@touch $@
 
 demo: setup serving-setup  ## From nothing to a streamed answer of two stages on two nodes.

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -32,6 +33,8 @@ from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
 from llama_operator.wiring import WATCHED, Loops, build, watch
+from llama_serving.config import names
+from llama_serving.config.logs.lines import TEXT, set_up_log
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ def settings_from(environment: dict[str, str]) -> Settings:
         label_required=environment.get("SOURCES_REQUIRE_LABEL", "true") != "false",
         api_server_ports=_ports(environment.get("API_SERVER_PORTS", "")),
         source_cidrs=tuple(one for one in environment.get("SOURCE_CIDRS", "").split(",") if one),
+        log_format=environment.get(names.ENV_LOG_FORMAT, TEXT),
     )
 
 
@@ -210,8 +214,6 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    set_up_log(os.environ, stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "INFO"))
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line per watch event says nothing
     asyncio.run(_main())

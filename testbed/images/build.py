@@ -33,9 +33,17 @@ INPUTS: Final = {
         "operator/Dockerfile",
         "operator/image",
         "operator/llama_operator",
+        "serving/bill_of_materials.py",
         *(f"{_CODE}/{part}" for part in ("__init__.py", "common", "config", "gateway", "weights")),
     ),
-    SERVING: (*_COMMON, "serving/Dockerfile", "serving/cuda_stubs.py", "serving/image", _CODE),
+    SERVING: (
+        *_COMMON,
+        "serving/Dockerfile",
+        "serving/bill_of_materials.py",
+        "serving/cuda_stubs.py",
+        "serving/image",
+        _CODE,
+    ),
 }
 # Buildah leaves mounts behind: its folder on itself, and one for each RUN that mounts another stage. In a mount
 # namespace of its own they end with it, and the bed can make hard links out of the store.

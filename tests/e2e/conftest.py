@@ -1,6 +1,7 @@
 """One test bed and one pair of groups for all end-to-end tests: a cell's start is what costs time."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ ORDER = (
     "test_idle",
     "test_autoscale",
     "test_releases",
+    "test_audit",
     "test_uninstall",
 )
 
@@ -43,6 +45,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in mine:
         item.add_marker(pytest.mark.e2e)
         item.add_marker(pytest.mark.timeout(1500))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def began() -> datetime:
+    """When this run began."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="session")
+def whole_run(request: pytest.FixtureRequest) -> bool:
+    """Whether a test of every file runs, so that what was never done was needless."""
+    return {item.path.stem for item in request.session.items} >= set(ORDER)
 
 
 @pytest.fixture(scope="session")

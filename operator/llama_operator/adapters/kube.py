@@ -16,6 +16,7 @@ from kubernetes.aio import client, config
 
 from llama_operator.adapters.api_calls import JSON, ApiCalls, Call, Fence, unfenced
 from llama_operator.adapters.cluster_view import ClusterView
+from llama_operator.adapters.known_tokens import KnownTokens
 from llama_operator.adapters.reservations import Reservations
 from llama_operator.adapters.seen_events import seen_events
 from llama_operator.api import ADAPTERS_KIND, ADAPTERS_PLURAL, API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
@@ -86,6 +87,7 @@ class KubeCluster:
         self._calls = ApiCalls(api, fence=fence)
         self._view = ClusterView(self._calls)
         self._reservations = Reservations(time.monotonic)
+        self._tokens = KnownTokens(time.monotonic)
 
     async def __aenter__(self) -> Self:
         return self
@@ -178,15 +180,18 @@ class KubeCluster:
 
     async def ensure_token(self, key: Key, manifest: Manifest) -> str:
         """Find the Secret by its name, or create it: the operator has no right to list Secrets."""
+        if fresh := self._tokens.find(key, manifest):
+            return fresh
         ref = Ref("v1", "Secret", manifest["metadata"]["name"])
         path = path_of(key, ref)
         known = await self._call("GET", path, fine=(404,))
         if known is not None:
             check_owner(known, manifest)
-            return base64.b64decode(known.get("data", {}).get("token", "")).decode("ascii", "replace")
+            found = base64.b64decode(known.get("data", {}).get("token", "")).decode("ascii", "replace")
+            return self._tokens.keep(key, manifest, found) if found else ""
         token = secrets.token_hex(32)
         made = await self._call("POST", path.rpartition("/")[0], body={**manifest, "stringData": {"token": token}})
-        return token if made is not None else ""
+        return self._tokens.keep(key, manifest, token) if made is not None else ""
 
     async def write_status(self, key: Key, status: Manifest, *, kind: str = KIND) -> str:
         """Apply the status alone, on the server side."""

@@ -8,6 +8,7 @@ need any more.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
 from llama_operator.manifests.claims import stage_claim
@@ -30,6 +31,9 @@ from llama_operator.plan.sentences import deployment as sentences
 from llama_operator.ports import Manifest, Ref
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason
+
+#: A gateway ends with its LlamaDeployment, by its owner reference: the operator has no right to delete one.
+_NEVER_PRUNED: Final = frozenset({"Deployment"})
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,11 @@ def _prunes(plan: Plan, state: PlanState, wanted: list[Manifest]) -> tuple[Ref, 
     keep = {identity(manifest) for manifest in wanted}
     keep |= {(CLAIM, name) for name in kept_claims(state.snapshot, state.spec)}
     kept_groups = {group.name for group in plan.actions.keep}
-    children = (child for child in state.snapshot.children if child["metadata"]["name"] not in kept_groups)
+    children = (
+        child
+        for child in state.snapshot.children
+        if child["metadata"]["name"] not in kept_groups and child["kind"] not in _NEVER_PRUNED
+    )
     return left_over(children, keep)
 
 

@@ -9,6 +9,7 @@ from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key, Manifest
 from llama_serving.config import names
 from llama_serving.config.gateway import ServedModels
+from llama_serving.config.logs.lines import TEXT
 from llama_serving.config.source import parse
 
 
@@ -83,6 +84,12 @@ def container_security(*, ipc_lock: bool = False) -> dict[str, Any]:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"], **added},
     }
+
+
+def log_format(settings: Settings) -> list[dict[str, Any]]:
+    """Return the environment of a process whose log is to have another form than text."""
+    chosen = settings.log_format
+    return [{"name": names.ENV_LOG_FORMAT, "value": chosen}] if chosen != TEXT else []
 
 
 def own_identity(account: str) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from llama_operator.manifests.common import (
     selector,
     service_account,
 )
+from llama_operator.manifests.disk import bounded
 from llama_operator.manifests.engine_key import engine_key_mount, engine_key_volume
 from llama_operator.manifests.network import api_server_egress, dns_egress, metrics_peers, operator_peer, tcp
 from llama_operator.manifests.pod_metadata import with_pod_metadata
@@ -74,7 +75,7 @@ def _role(context: Context) -> Manifest:
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
-        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}],
     }
 
 
@@ -175,7 +176,7 @@ def _container(context: Context) -> dict[str, Any]:
             {"name": "admin", "containerPort": names.PORT_GATEWAY_ADMIN, "protocol": "TCP"},
         ],
         # No CPU limit: throttling would add latency to every stream.
-        "resources": {"requests": amounts, "limits": {"memory": resources.memory}},
+        "resources": bounded({"requests": amounts, "limits": {"memory": resources.memory}}),
         "securityContext": container_security(),
         "livenessProbe": probe(names.ROUTE_LIVE, "admin", period=10, failures=3, timeout=2),
         # One that ends leaves the Service by its deletion. On a busy node all may miss a probe or two at once, and a

@@ -8,6 +8,7 @@ that are full.
 from typing import Any, Final
 
 from llama_operator.api import CPU
+from llama_operator.manifests import disk
 from llama_operator.manifests.affinity import node_affinity
 from llama_operator.manifests.common import (
     Context,
@@ -16,12 +17,14 @@ from llama_operator.manifests.common import (
     container_security,
     credentials_volume,
     image_settings,
+    log_format,
     metadata,
     mount,
     own_identity,
     pod_security,
     without_identity,
 )
+from llama_operator.manifests.disk import bounded, scratch
 from llama_operator.manifests.group import CONFIG_KEY, cell_config, chat_template_data, group_objects
 from llama_operator.manifests.stage import node_software, stage_pod
 from llama_operator.plan.actions import CreateStage
@@ -37,6 +40,8 @@ from llama_serving.config.source import is_mounted
 ENGINE_CONTAINER: Final = "rehearsal"
 _REQUESTS: Final = {"cpu": "10m", "memory": "32Mi"}
 _LIMIT: Final = "3Gi"  # importing vLLM takes 1 GB
+#: Of the emptyDirs that both containers share.
+_SCRATCH: Final = (disk.MODEL_CONFIG, disk.REHEARSAL)
 #: Seconds that a pod may run once its image is there; the import of vLLM takes 20 s of a free core.
 _DEADLINE: Final = 1800
 
@@ -112,8 +117,8 @@ def _container(context: Context, *, configures: bool) -> dict[str, Any]:
         "image": serving_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.cell.rehearsal", *model],
-        "env": [{"name": "HOME", "value": "/tmp"}],
-        "resources": {"requests": dict(_REQUESTS), "limits": {"memory": _LIMIT}},
+        "env": [{"name": "HOME", "value": "/tmp"}, *log_format(context.settings)],
+        "resources": bounded({"requests": _REQUESTS, "limits": {"memory": _LIMIT}}, *_SCRATCH),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
@@ -140,7 +145,7 @@ def _fetch(context: Context, rehearsal: Rehearsal) -> dict[str, Any]:
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", "fetch-config", *arguments],
         "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(model.service_account_name)],
-        "resources": {"requests": dict(_REQUESTS), "limits": {"memory": "1Gi"}},
+        "resources": bounded({"requests": _REQUESTS, "limits": {"memory": "1Gi"}}, *_SCRATCH),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
@@ -152,8 +157,8 @@ def _volumes(context: Context, config: str) -> list[dict[str, Any]]:
     keys = (CONFIG_KEY, *chat_template_data(context.spec))
     return [
         {"name": "config", "configMap": {"name": config, "items": [{"key": key, "path": key} for key in keys]}},
-        {"name": "model-config", "emptyDir": {"sizeLimit": "64Mi"}},
-        {"name": "tmp", "emptyDir": {}},
+        scratch("model-config", disk.MODEL_CONFIG),
+        scratch("tmp", disk.REHEARSAL),
         *([claim_volume(model.source)] if is_mounted(model.source) else []),
         *([credentials_volume(model.credentials_secret)] if model.credentials_secret else []),
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_operator.api import ADAPTERS_KIND, WEIGHTS_KIND, LlamaWeightsSpec, ResolvedSpec
+from llama_operator.manifests import disk
 from llama_operator.manifests.common import (
     claim_volume,
     container_security,
@@ -17,6 +18,7 @@ from llama_operator.manifests.common import (
     owner,
     pod_security,
 )
+from llama_operator.manifests.disk import bounded, scratch
 from llama_operator.manifests.network import api_server_egress, dns_egress, source_egress
 from llama_operator.plan.naming import manifest_name, resolved_prefix, resolver_name
 from llama_operator.plan.settings import Settings
@@ -30,6 +32,7 @@ from llama_serving.config.source import fill, is_mounted
 DEADLINES: Final = {"full": 86_400, "listing": 900}
 #: The same of an adapter, which has some GB at most.
 ADAPTER_DEADLINE: Final = 7200
+_RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
         **({"imagePullSecrets": pull} if pull else {}),
         "containers": [_container(context)],
         "volumes": [
-            {"name": "tmp", "emptyDir": {}},
+            scratch("tmp", disk.SMALL),
             *([claim_volume(fill(spec.source, spec.revision))] if is_mounted(spec.source) else []),
             *([credentials_volume(spec.credentials_secret)] if spec.credentials_secret else []),
         ],
@@ -125,7 +128,7 @@ def _container(context: WeightsContext) -> dict[str, Any]:
         "imagePullPolicy": spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", *_arguments(context)],
         "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(spec.service_account_name)],
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": bounded(_RESOURCES, disk.SMALL),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [mount("tmp", "/tmp", read_only=False), *model, *credentials],
@@ -173,7 +176,7 @@ def _role(context: WeightsContext) -> Manifest:
         "apiGroups": [""],
         "resources": ["configmaps"],
         "resourceNames": [manifest_name(context.prefix)],
-        "verbs": ["get", "patch"],
+        "verbs": ["patch"],
     }
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

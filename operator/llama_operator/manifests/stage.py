@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_operator.api import LlamaDeploymentSpec, StagingSpec
 from llama_operator.api.crdgen.quantity import parse_bytes
+from llama_operator.manifests import disk
 from llama_operator.manifests.affinity import kept_from_nodes, stage_affinity
 from llama_operator.manifests.claims import claim_spec
 from llama_operator.manifests.common import (
@@ -16,6 +17,7 @@ from llama_operator.manifests.common import (
     container_security,
     credentials_volume,
     image_settings,
+    log_format,
     metadata,
     mount,
     own_identity,
@@ -23,6 +25,7 @@ from llama_operator.manifests.common import (
     probe,
     without_identity,
 )
+from llama_operator.manifests.disk import bounded, scratch, weights_on_disk
 from llama_operator.manifests.engine_key import asks_for_key, engine_key_mount, engine_key_volume
 from llama_operator.manifests.fetch import fetch_address, fetch_key_mount, fetch_key_volume, fetches_by_proxy
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_data
@@ -60,8 +63,7 @@ def stage_pod(context: Context, item: CreateStage, *, claim: str = "") -> Manife
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": context.spec.longest_drain + GRACE_MARGIN,
         "securityContext": pod_security(),
-        "initContainers": [_stager(context, stage)],
-        "containers": [_container(context, stage)],
+        **_containers(context, stage, claim),
         "volumes": _volumes(context, group.name, claim),
         **image_settings(context),
         **_placement(context, item),
@@ -87,6 +89,16 @@ def _annotations(context: Context) -> dict[str, str]:
     return {**context.spec.network.annotations, **without_identity(account, ENGINE_CONTAINER)}
 
 
+def _containers(context: Context, stage: int, claim: str) -> dict[str, Any]:
+    """Return engine and stager, with limits of disk where all that the pod writes has one."""
+    engine, stager = _container(context, stage), _stager(context, stage)
+    weights = weights_on_disk(context.spec.staging, claim=claim) if _stages(context.spec) else ()
+    if weights is not None:
+        engine["resources"] = bounded(engine["resources"], disk.ENGINE)
+        stager["resources"] = bounded(stager["resources"], disk.CONTROL, disk.SMALL, *weights)
+    return {"initContainers": [stager], "containers": [engine]}
+
+
 def _container(context: Context, stage: int) -> dict[str, Any]:
     return {
         "name": ENGINE_CONTAINER,
@@ -97,6 +109,7 @@ def _container(context: Context, stage: int) -> dict[str, Any]:
             {"name": names.ENV_STAGE, "value": str(stage)},
             {"name": names.ENV_POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "HOME", "value": "/tmp"},
+            *log_format(context.settings),
             *({"name": name, "value": value} for name, value in sorted((context.spec.engine.nccl or {}).items())),
         ],
         "ports": _ports(stage),
@@ -134,6 +147,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             {"name": "HOME", "value": "/tmp"},
             *own_identity(context.spec.model.service_account_name),
             *([{"name": names.ENV_FETCH_PROXY, "value": fetch_address(context)}] if proxy else []),
+            *log_format(context.settings),
         ],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},
@@ -226,9 +240,9 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
         *([credentials_volume(secret)] if secret else []),
         *([engine_key_volume(context)] if asks_for_key(spec) else []),
         *([fetch_key_volume(context)] if fetches_by_proxy(spec) else []),
-        {"name": "control", "emptyDir": {}},
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "stager-tmp", "emptyDir": {}},
+        scratch("control", disk.CONTROL),
+        scratch("tmp", disk.ENGINE),
+        scratch("stager-tmp", disk.SMALL),
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.size.shared_memory}},
         *_cache_volume(spec),
     ]

@@ -11,6 +11,7 @@ from llama_operator.observe.causes.scheduler import concerns_volumes, scheduler_
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.findings import CLAIM, CLAIM_TEMPLATE, PULL
 from llama_operator.observe.kubernetes import is_true
+from llama_operator.observe.last_words import last_words
 from llama_operator.observe.pods import PodView, Waiting
 from llama_operator.plan.causes import LONGEST, OF_MODEL, explain_cause, field_of, refusal_words
 from llama_operator.plan.groups.state import PlanState
@@ -227,10 +228,10 @@ def _history(pod: PodView) -> str:
     """Count restarts, and quote a container that has ended before."""
     if pod.ended is None:
         return ""
-    last_words = pod.ended.message.strip().rpartition("\n")[2]  # the kubelet keeps the last lines of the log
+    said = clause(last_words(pod.ended.message), LONGEST)
     limit = _MEMORY_FIELDS.get(pod.component, "its limit") if pod.ended.reason == "OOMKilled" else ""
     return sentences.container_history(
-        restarts=pod.restarts, exit_code=pod.ended.exit_code, memory=limit, last_words=clause(last_words, LONGEST)
+        restarts=pod.restarts, exit_code=pod.ended.exit_code, memory=limit, last_words=said
     )
 
 

@@ -11,6 +11,7 @@
 from dataclasses import replace
 
 from llama_operator.plan.actions import Actions
+from llama_operator.plan.adapters.canary import adapter_canaries
 from llama_operator.plan.adapters.limits import decided_limits
 from llama_operator.plan.adapters.progress import report_adapters
 from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
@@ -64,6 +65,7 @@ def plan(state: PlanState, memory: AutoscalingMemory = NO_MEMORY) -> Plan:
 
 
 def _plan(state: PlanState, before: Persisted) -> Plan:
+    state = replace(state, adapter_canaries={one.name: one for one in adapter_canaries(state)})
     weights = state.model_weights
     refused = check_layout(state.spec, weights.facts) if weights and weights.facts else ()
     refused += check_chat(state) + check_images(state)
@@ -95,6 +97,7 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         weights=weights,
         adapters=adapters.statuses,
         adapter_limits=decided_limits(state.spec),
+        adapter_canaries=tuple(state.adapter_canaries.values()),
         persisted=_persisted(persisted, actions, state),
         verdicts=group_verdicts(state),
         # Those after the waits are none: they take somebody.

@@ -17,6 +17,7 @@ class Settings:
     label_required: bool = False  # Secrets that are sent to sources need names.LABEL_SOURCE; the chart says so
     api_server_ports: tuple[int, ...] = API_SERVER_PORTS  # on which pods reach the API server
     source_cidrs: tuple[str, ...] = ()  # networks with sources of weights; empty: all but link-local addresses
+    log_format: str = "text"  # of what the operator starts: text, or json
 
 
 #: What the stager asks for beside the engine in each stage pod.

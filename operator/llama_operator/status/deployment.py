@@ -79,6 +79,7 @@ def deployment_status(
         stage_resources=plan.persisted.stage_resources,
         adapters=plan.adapters if state.snapshot.spec else state.snapshot.status.adapters,
         adapter_limits=plan.adapter_limits if state.snapshot.spec else state.snapshot.status.adapter_limits,
+        adapter_canaries=plan.adapter_canaries if state.snapshot.spec else state.snapshot.status.adapter_canaries,
         conditions=_conditions(report, first),
     )
 

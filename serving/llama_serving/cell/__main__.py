@@ -42,6 +42,7 @@ from llama_serving.cell.watch.ports import Linux
 from llama_serving.cell.watch.watch import HangWatch
 from llama_serving.common.engine_key import EngineKey
 from llama_serving.config import names
+from llama_serving.config.logs.lines import set_up_log
 
 logger = logging.getLogger("llama_serving.cell")
 
@@ -53,7 +54,7 @@ _BAD_CONFIG: Final = 2
 def main(argv: list[str]) -> int:
     """Run the supervisor; exit code: 0 drained, 1 restart, 2 the config is wrong."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    set_up_log(os.environ, stream=sys.stdout)
     try:
         me = read_identity(
             config_path=options.config,

@@ -28,6 +28,7 @@ from llama_serving.cell.template_check import template_refusal
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
 from llama_serving.config.error_text import error_text
+from llama_serving.config.logs.lines import set_up_log
 
 logger = logging.getLogger("llama_serving.rehearsal")
 
@@ -38,7 +39,7 @@ Configure = Callable[[dict[str, Any]], None]
 def main(argv: list[str]) -> int:
     """Rehearse; return the exit code."""
     options = _parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    set_up_log(os.environ, stream=sys.stdout)
     refusal = rehearse(options.config, options.model, configure=configure_vllm)
     text = refusal or "accepted"
     logger.info("%s", text)

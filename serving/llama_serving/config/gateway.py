@@ -175,10 +175,16 @@ class GatewayLoad(Frozen):
         default_factory=dict, description="by name in the OpenAI API; only of adapters that were asked for"
     )
 
+    by_adapter: dict[str, AnswerCounts] = Field(
+        default_factory=dict,
+        description="by the id of the adapter that answered; the base that it is on counts them too",
+    )
+
     def to_wire(self) -> dict[str, Any]:
         """Return the load as it is sent: every field, but those of adapters only where there are any.
 
         An older operator refuses a field that it does not know.
         """
         groups = [group.model_dump(exclude=set() if group.adapters else {"adapters"}) for group in self.groups]
-        return {**self.model_dump(exclude=set() if self.adapters else {"adapters"}), "groups": groups}
+        absent = {name for name in ("adapters", "by_adapter") if not getattr(self, name)}
+        return {**self.model_dump(exclude=absent), "groups": groups}

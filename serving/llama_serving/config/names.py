@@ -116,6 +116,8 @@ ENV_ENGINE_KEY: Final = "LLAMA_ENGINE_KEY_PATH"  # of the replica: where its sup
 ENV_FETCH_PROXY: Final = "LLAMA_FETCH_PROXY"  # of the stager: host:port of the proxy through which it reaches sources
 # Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
 ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
+# Of every process but the gateway, whose log is JSON anyway: the form of the log, `json` or, unset, `text`.
+ENV_LOG_FORMAT: Final = "LLAMA_LOG_FORMAT"
 
 # Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
 EXIT_REFUSED: Final = 3

@@ -12,6 +12,7 @@ from llama_serving.common.engine_key import EngineKey
 from llama_serving.common.kube_access import find_access
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
+from llama_serving.config.logs.lines import one_line
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
 from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         config = _config(options)
         discovery = _discovery(options, config)
     except (OSError, ValidationError, ValueError) as error:
-        print(f"llama-gateway: {error}", file=sys.stderr)  # noqa: T201
+        print(one_line(f"llama-gateway: {error}"), file=sys.stderr)  # noqa: T201
         return 2
     _allow_many_sockets()
     address = ListenAddress(options.host, options.port, options.admin_port)

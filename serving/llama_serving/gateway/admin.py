@@ -57,6 +57,7 @@ class AdminApi:
             waits=work_count(router.queue.work),
             served=work_count(workload.served),
             adapters={name: _adapter_load(use, now) for name, use in sorted(uses.items())},
+            by_adapter={adapter: count.counts() for adapter, count in self._metrics.adapters.items()},
         )
 
     def metrics_text(self) -> bytes:

@@ -60,6 +60,7 @@ class Attempts:
                 raise NoGroupNowError
             endpoint = (ticket.backend or await self._dispatcher.wait_for_backend(ticket)).endpoint
             context.group, context.weights = endpoint.name, endpoint.weights
+            context.adapter_id = endpoint.adapters.get(ticket.adapter, "") if ticket.adapter else ""
             context.sent = self._dispatcher.clock()
             reply, fault = await self._attempt(endpoint, ticket, call)
             if fault is None:
@@ -94,7 +95,8 @@ class Attempts:
     def _may_retry(self, context: RequestContext, ticket: Ticket, fault: AttemptFault) -> bool:
         retry = self._dispatcher.may_retry(ticket, fault)
         self._metrics.faults[fault.kind] += 1
-        self._metrics.weights[context.weights].failed += fault.kind is not FaultKind.ADAPTER_ABSENT
+        for count in self._metrics.counts_of(context.weights, context.adapter_id):
+            count.failed += fault.kind is not FaultKind.ADAPTER_ABSENT
         self._metrics.totals["retried"] += retry
         extra = fields(request_id=context.request_id, group=context.group, kind=fault.kind, reason=fault.detail)
         LOGGER.warning("attempt failed, %s", "retrying" if retry else "not retried", extra=extra)

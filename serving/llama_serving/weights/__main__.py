@@ -8,9 +8,9 @@ the small files without which no engine can be configured. The makers of test mo
 
 import argparse
 import sys
-import traceback
 
 from llama_serving.config.error_text import error_text
+from llama_serving.config.logs.lines import write_failure
 from llama_serving.weights.proxy import command as proxy_command
 from llama_serving.weights.resolve import command as resolve_command
 from llama_serving.weights.resolve import fetch_config
@@ -48,11 +48,9 @@ def _run(arguments: list[str]) -> int:
     try:
         return main(arguments)
     except OSError as error:
-        traceback.print_exc()
-        sys.stderr.write(f"{error.filename or 'the report'} cannot be written: {error_text(error)}\n")
+        write_failure(error, f"{error.filename or 'the report'} cannot be written: {error_text(error)}")
     except (PublishError, SourceError) as error:
-        traceback.print_exc()
-        sys.stderr.write(f"{error}\n")
+        write_failure(error, str(error))
     return 1
 
 

@@ -9,15 +9,19 @@ import pytest
 import yaml
 
 from llama_operator.__main__ import settings_from
-from llama_operator.api import LlamaDeploymentSpec
+from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.resolver import WeightsContext, resolver_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.naming import GroupId
 from llama_operator.wiring import CHILDREN
 from llama_serving.config import names
+from testbed.rights import Right, rights_of
+from tests.fakes.weights import SPEC
 from tests.fakes.world import KEY, SETTINGS, spec_of
+from tests.rights import OPERATOR
 from tests.unit.chart.helm import CHART, Helm
 
 pytestmark = pytest.mark.timeout(900)  # the first use builds helm
@@ -45,6 +49,7 @@ CASES: dict[str, list[str]] = {
         "images.pullPolicy=Always",
         "images.pullSecrets={one,two}",
         "logLevel=DEBUG",
+        "logFormat=json",
         "nodeSelector.zone=a",
         "tolerations[0].key=infra",
         "tolerations[0].operator=Exists",
@@ -217,13 +222,31 @@ def test_every_kind_that_is_watched_may_be_watched(helm: Helm) -> None:
             for verb in rule["verbs"]
         }
         changed: set[str] = set() if plural == "persistentvolumeclaims" else {"patch"}  # claims are made once
-        assert verbs >= {"list", "watch", "create", "delete"} | changed, plural
+        deleted: set[str] = set() if plural == "deployments" else {"delete"}  # a gateway goes with its owner
+        assert verbs >= {"list", "watch", "create"} | deleted | changed, plural
 
 
 def test_the_operator_may_give_the_rights_that_a_resolver_gets(helm: Helm) -> None:
     rules = objects(helm, [])["Role", "llama"]["rules"]
     verbs = {verb for rule in rules if "configmaps" in rule["resources"] for verb in rule["verbs"]}
     assert verbs >= {"get", "patch"}
+
+
+def test_every_reason_for_a_right_that_is_not_used_is_for_one_that_is_granted(helm: Helm) -> None:
+    granted = rights_of(objects(helm, [])["Role", "llama"]["rules"])
+    assert set(OPERATOR) - granted == set()
+    assert not {Right("", "pods", "get"), Right("apps", "deployments", "delete")} & granted
+
+
+def test_the_operator_holds_every_right_that_it_gives(helm: Helm) -> None:
+    """Else the API server would refuse the Roles: it lets nobody give what he does not have."""
+    granted = rights_of(objects(helm, [])["Role", "llama"]["rules"])
+    context = Context(KEY, "u", LlamaDeploymentSpec.model_validate(spec_of()), SETTINGS)
+    weights = WeightsContext(KEY, "u", LlamaWeightsSpec.model_validate(SPEC), SETTINGS)
+    roles = [one for one in (*deployment_objects(context), *resolver_objects(weights)) if one["kind"] == "Role"]
+    assert len(roles) == 2
+    for role in roles:
+        assert rights_of(role["rules"]) <= granted, role["metadata"]["name"]
 
 
 def test_notes_say_what_to_do_next(helm: Helm) -> None:

@@ -118,6 +118,24 @@ class CounterBaseline(ApiModel):
     new: tuple[int, ...] = Field(description="The same of the new weights.")
 
 
+class AdapterCanaryStatus(ApiModel):
+    """A LoRA adapter that changes: one group answers with its new version before the others get it."""
+
+    name: str = Field(description="Its name in the OpenAI API.")
+    former_digest: str = Field(description="Digest of the version that answers until the new one has passed.")
+    former_id: str = Field(description="Name of these bytes: revision and digest.")
+    digest: str = Field(description="Digest of the new version.")
+    id: str = Field(description="Name of these bytes: revision and digest.")
+    state: Literal["loading", "watching", "passed", "failed"] = Field(
+        description="loading: no group answers with it yet. failed: every group has the former version again."
+    )
+    since: Timestamp | None = Field(default=None, description="Since when a group answers with the new version.")
+    message: str = Field(default="", description="Sentence with numbers for why it failed.")
+    counter_baselines: tuple[CounterBaseline, ...] = Field(
+        default=(), description="Counters of the gateways when it began; weights stand for the adapter."
+    )
+
+
 class RolloutPreview(ApiModel):
     """The steps and the cost of a rollout, computed before its first step."""
 
@@ -345,6 +363,9 @@ class LlamaDeploymentStatus(ApiModel):
     )
     adapters: tuple[ServedAdapterStatus, ...] = Field(
         default=(), description="The LoRA adapters that the spec asks for, and how far each is."
+    )
+    adapter_canaries: tuple[AdapterCanaryStatus, ...] = Field(
+        default=(), description="Adapters whose new version goes to one group first, by spec.rollout.canary."
     )
     adapter_limits: AdapterLimitsStatus | None = Field(
         default=None, description="Room for adapters in each engine; it grows with them and never shrinks by itself."

@@ -66,12 +66,18 @@ def _on_groups(choice: AdapterChoice, state: PlanState) -> ServedAdapterStatus:
     seen = [(group, _progress(choice, group)) for group in groups]
     ready = sum(is_verified(progress, group) for group, progress in seen)
     count = f"{ready}/{len(groups)}"
+    canary = state.adapter_canaries.get(choice.name)
+    if canary and canary.state == "failed":
+        return _status(choice, "LeftOut", (Reason.CANARY_FAILED, canary.message), groups_ready=count)
     refused = next(((group, one) for group, one in seen if one and one.outcome == AdapterOutcome.REFUSED), None)
     if refused:
         text = sentences.refused_by_group(choice.name, group=refused[0].id.ordinal, said=refused[1].message)
         return _status(choice, "LeftOut", (Reason.ADAPTER_REFUSED, text), groups_ready=count)
     if groups and ready == len(groups):
         return _status(choice, "Ready", ("", ""), groups_ready=count)
+    if canary and canary.state == "watching":
+        text = sentences.canary_watches(choice.name, id_=canary.id, seconds=state.spec.rollout.canary.seconds)
+        return _status(choice, "Loading", (Reason.LOADING_ADAPTERS, text), groups_ready=count)
     said = next((_says(group, one, choice, state=state) for group, one in seen if not is_verified(one, group)), "")
     text = sentences.loading(choice.name, ready=ready, groups=len(groups), said=said) if groups else ""
     return _status(choice, "Loading", (Reason.LOADING_ADAPTERS, text), groups_ready=count)

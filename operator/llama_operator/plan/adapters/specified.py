@@ -35,9 +35,15 @@ def specified(group: Group, state: PlanState, *, digest: str) -> tuple[SpecAdapt
         if wanted is None:
             continue
         told = own.get(choice.name, wanted.adapter.digest)
-        before = {told} if told != wanted.adapter.digest else state.told_digests.get(choice.name, frozenset()) - {told}
+        before = {told} if told != wanted.adapter.digest else _elsewhere(choice.name, state) - {told}
         others = sorted(state.snapshot.adapters.items()) if before else ()
         views = [view for _, view in others if view.ready and view.digest in before][:1]
         old = adapters_of_group(tuple(replace(choice, view=view) for view in views), room)
         found.append(SpecAdapter(wanted, next(iter(old), None)))
     return tuple(found)
+
+
+def _elsewhere(name: str, state: PlanState) -> frozenset[str]:
+    """Return what other groups were told to have, and what a canary would go back to."""
+    canary = state.adapter_canaries.get(name)
+    return state.told_digests.get(name, frozenset()) | ({canary.former_digest} if canary else set())

@@ -145,13 +145,19 @@ def _may_change(new: WantedAdapter, group: Group, state: PlanState) -> bool:
     """Return whether a group may get a new version: the first one at once, the others once one answers with it.
 
     One that refused it is not told otherwise: the old one answers there as before, and that it refused stays seen.
+    With a canary the others wait until it has passed; one that failed leaves no group with the new version.
     """
+    canary = state.adapter_canaries.get(new.adapter.name)
+    if canary and canary.state == "failed":
+        return False
     if _has_ended(new, group):
         return True
     holders = [other for other in state.groups if new.adapter.name in state.held_adapters.get(other.id.name, ())]
     if any(_is_refused(new, other) for other in holders):
         return False
     first = next(iter(holders), None)
+    if group is not first and canary and canary.state != "passed":
+        return False
     return group is first or any(other.serving and _is_ready(new, other) for other in holders)
 
 

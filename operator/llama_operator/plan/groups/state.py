@@ -5,12 +5,13 @@ It is built once, at the start of the pass, and handed to autoscaling, the rollo
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
 
 from llama_operator.api import AdapterLimitsSpec, LlamaDeploymentSpec, ModelSpec, content_of
+from llama_operator.api.v1alpha1.status import AdapterCanaryStatus
 from llama_operator.observe.deployment import Snapshot, WeightsView
 from llama_operator.plan.adapters.choice import AdapterChoice, choose_adapters
 from llama_operator.plan.adapters.fit import misfit
@@ -39,6 +40,7 @@ class PlanState:
     weights: Mapping[str, WeightsView]  # by the hash of what names them: see ``weights_of``
     artifacts: Mapping[str, WeightsArtifact]  # by digest, what a group can be told to serve
     replicas: int | None = None  # groups that autoscaling decided on; None: as many as the spec says
+    adapter_canaries: Mapping[str, AdapterCanaryStatus] = field(default_factory=dict)  # by name: decided in this pass
 
     @cached_property
     def spec(self) -> LlamaDeploymentSpec:

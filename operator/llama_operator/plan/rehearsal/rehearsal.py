@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from llama_operator.observe.last_words import last_words
 from llama_operator.observe.rehearsal import AdmissionAnswer, Exit, RehearsalPod, RehearsalView
 from llama_operator.plan.actions import DeletePod
 from llama_operator.plan.explain import explain_start
@@ -158,7 +159,7 @@ def _ended(end: Exit, one: RehearsalPod) -> RehearsalVerdict:
         return RehearsalVerdict("passed", Reason.REHEARSING, "")
     if end.code == names.EXIT_REFUSED:
         return RehearsalVerdict("failed", Reason.ENGINE_CONFIG_REFUSED, clause(end.message, _LONGEST))
-    last = clause(end.message.rpartition("\n")[2], _LONGEST)
+    last = clause(last_words(end.message), _LONGEST)
     text = sentences.pod_ended(one.pod.name, node=one.pod.node, code=end.code, said=last)
     return RehearsalVerdict("failed", Reason.REHEARSAL_FAILED, text)
 

@@ -108,6 +108,17 @@ def refused_by_group(name: str, *, group: int, said: str) -> str:
     return f"adapter {name} is left out of group {group}: {said}"
 
 
+def canary_watches(name: str, *, id_: str, seconds: int) -> str:
+    return (
+        f"adapter {name}: one group answers with {id_}, and the others get it after {seconds} s; "
+        "spec.rollout.canary says so"
+    )
+
+
+def canary_failed(name: str, *, former: str, why: str) -> str:
+    return f"adapter {name} is {former} again on every group: {why}"
+
+
 def all_ready(adapters: int) -> str:
     return "the adapter is ready" if adapters == 1 else f"{adapters} adapters are ready"
 

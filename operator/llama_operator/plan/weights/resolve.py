@@ -18,6 +18,7 @@ from llama_operator.bounds.json_text import JsonLimits, OverLimitError
 from llama_operator.bounds.parse import UnreadableError, parse_json
 from llama_operator.hashing import short_hash
 from llama_operator.observe.causes.kubelet import ended_cause
+from llama_operator.observe.last_words import last_words
 from llama_operator.observe.weights import JobView, WeightsSnapshot
 from llama_operator.plan.causes import LONGEST, OF_MODEL, ending_words, refusal_words
 from llama_operator.plan.explain import explain_start
@@ -221,7 +222,7 @@ def _report(job: JobView) -> WeightsReport:
         why = sentences.report_over_limit(pod=pod.name if pod else "", why=str(error))
         return WeightsReport(outcome="refused", reason=Reason.CONTAINER_FAILING, message=why)
     except UnreadableError:
-        said = clause(text.strip().rpartition("\n")[2], LONGEST) or _why_ended(job)
+        said = clause(last_words(text), LONGEST) or _why_ended(job)
         code, word = (ended.exit_code, ended.reason) if ended else (None, "")
         name = pod.name if pod else ""
         why = sentences.no_report(pod=name, job=job.name, exit_code=code, word=word, said=said)

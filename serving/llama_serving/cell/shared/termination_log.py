@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from llama_serving.config import names
+from llama_serving.config.logs.lines import one_line
 
 
 def add_termination_log(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,6 @@ def add_termination_log(parser: argparse.ArgumentParser) -> None:
 
 
 def write_termination_log(path: Path, message: str) -> None:
-    """Write why the container ends. Raises OSError."""
+    """Write why the container ends, in one line. Raises OSError."""
     if path.exists():  # the kubelet makes the file; elsewhere nobody reads it
-        path.write_text(message, encoding="utf-8")
+        path.write_text(one_line(message), encoding="utf-8")

@@ -99,7 +99,8 @@ class StreamFailover:
                 raise ReadError(f"{reason}; no group with the same weights could continue it: {error}") from error
             except AttemptError as error:
                 fault = error.fault
-                self._metrics.weights[stream.context.weights].failed += fault.kind is not FaultKind.ADAPTER_ABSENT
+                for count in self._metrics.counts_of(stream.context.weights, stream.context.adapter_id):
+                    count.failed += fault.kind is not FaultKind.ADAPTER_ABSENT
                 continue
             self._dispatcher.answered(ticket)
             stream.context.group, stream.context.continued = endpoint.name, True

@@ -9,7 +9,7 @@ from aiohttp import web
 from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
 from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.telemetry.log import LOGGER, fields
-from llama_serving.gateway.telemetry.metrics import Metrics, WeightsCount
+from llama_serving.gateway.telemetry.metrics import Metrics
 
 CLIENT_CLOSED = 499
 
@@ -50,6 +50,7 @@ class RequestContext:
     keep_alive: SseKeepAlive | None = None
     size: RequestSize | None = None
     adapter: str | None = None
+    adapter_id: str = ""  # of the group that is asked now
     used: float = 0.0
     tokens: int = 0
 
@@ -60,12 +61,9 @@ class RequestContext:
         metrics.wait.observe(self.waited)
         if self.first_byte is not None:
             metrics.first_byte.observe(self.first_byte - self.started)
-            if self.is_stream:
-                metrics.weights[self.weights].observe(self.first_byte - self.sent)
         if self.outcome:
             metrics.totals[self.outcome] += 1
-        if self.outcome in ("finished", "broken"):
-            self._count_weights(metrics.weights[self.weights])
+        self._count_answer(metrics)
         if self.outcome == "finished" and self.size is not None:
             metrics.workload.count_served(self.size, tokens=self.tokens, seconds=self.used)
         metrics.totals["continued"] += self.continued and self.outcome == "finished"
@@ -74,10 +72,16 @@ class RequestContext:
         elif access_log:
             self._log(logging.INFO, "request", now)
 
-    def _count_weights(self, count: WeightsCount) -> None:
-        count.finished += self.outcome == "finished"
-        count.broken += self.outcome == "broken"
-        count.continued += self.continued and self.outcome == "finished"
+    def _count_answer(self, metrics: Metrics) -> None:
+        first_byte = self.first_byte if self.is_stream else None
+        if first_byte is None and self.outcome not in ("finished", "broken"):
+            return
+        for count in metrics.counts_of(self.weights, self.adapter_id):
+            if first_byte is not None:
+                count.observe(first_byte - self.sent)
+            count.finished += self.outcome == "finished"
+            count.broken += self.outcome == "broken"
+            count.continued += self.continued and self.outcome == "finished"
 
     def _log(self, level: int, message: str, now: float) -> None:
         named = {} if self.adapter is None else {"adapter": self.adapter}

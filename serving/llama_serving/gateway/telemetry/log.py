@@ -4,29 +4,12 @@ A successful request has a line only with ``--access-log``: it costs a third mor
 the same. Every failure has a line.
 """
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
-from typing import Any
+
+from llama_serving.config.logs.lines import JsonFormatter
 
 LOGGER = logging.getLogger("llama_gateway")
-
-
-class JsonFormatter(logging.Formatter):
-    """Formats a record and the fields that ``fields`` attached to it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
 
 
 def configure_logging(level: int = logging.INFO) -> None:

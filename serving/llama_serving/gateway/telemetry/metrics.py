@@ -74,7 +74,13 @@ class Metrics:
         self.codes: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self.weights: defaultdict[str, WeightsCount] = defaultdict(WeightsCount)
+        self.adapters: defaultdict[str, WeightsCount] = defaultdict(WeightsCount)  # by id
         self.wait = Histogram()
         self.first_byte = Histogram()
         self.duration = Histogram()
         self.workload = Workload()
+
+    def counts_of(self, weights: str, adapter_id: str) -> tuple[WeightsCount, ...]:
+        """Return what counts an answer: that of the weights, and that of an adapter on them."""
+        count = self.weights[weights]
+        return (count, self.adapters[adapter_id]) if adapter_id else (count,)

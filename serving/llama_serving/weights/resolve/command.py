@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llama_serving.common.kube_access import find_access
 from llama_serving.config import names
+from llama_serving.config.logs.lines import one_line
 from llama_serving.config.source import fill
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.inspection import encode
@@ -84,5 +85,5 @@ async def _store(options: argparse.Namespace, manifest: Manifest, retry: RetryPo
 
 
 def _log(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{one_line(line)}\n")
     sys.stderr.flush()

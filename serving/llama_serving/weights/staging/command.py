@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from llama_serving.config import names
 from llama_serving.config.cell import CellConfig
+from llama_serving.config.logs.lines import set_up_log
 from llama_serving.weights.proxy.command import use_proxy
 from llama_serving.weights.source.factory import open_source
 from llama_serving.weights.source.retry import RetryPolicy
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run until SIGTERM; return the exit code: 0 stopped, 2 the config is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    set_up_log(os.environ, stream=sys.stdout)
     try:
         pod = read_pod(options, stage=os.environ.get(names.ENV_STAGE, ""))
         use_proxy(os.environ)

@@ -3,7 +3,8 @@
 import json
 import logging
 
-from llama_serving.gateway.telemetry.log import JsonFormatter, fields
+from llama_serving.config.logs.lines import JsonFormatter
+from llama_serving.gateway.telemetry.log import fields
 
 
 def record(**extra: object) -> logging.LogRecord:
@@ -15,7 +16,10 @@ def record(**extra: object) -> logging.LogRecord:
 def test_a_line_is_json_with_the_fields_of_the_call() -> None:
     line = json.loads(JsonFormatter().format(record(**fields(group="a", reason='said "no"\n'))))
     assert line.pop("time").endswith("+00:00")
-    assert line == {"level": "warning", "message": "attempt failed", "group": "a", "reason": 'said "no"\n'}
+    assert line == {
+        "level": "warning", "logger": "llama_gateway", "message": "attempt failed", "group": "a",
+        "reason": 'said "no"\n',
+    }  # fmt: skip
 
 
 def test_an_exception_is_a_field() -> None:

@@ -34,7 +34,8 @@ def test_pods_satisfy_pod_security_restricted_and_need_next_to_nothing(name: str
         for container in (*spec["containers"], *spec.get("initContainers", ())):
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
-            assert container["resources"]["requests"] == {"cpu": "10m", "memory": "32Mi"}
+            wanted = {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "0"}
+            assert container["resources"]["requests"] == wanted
         assert pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_REHEARSAL
         assert names.LABEL_GROUP not in pod["metadata"]["labels"]
 

@@ -278,7 +278,7 @@ def test_the_resolver_may_fill_one_config_map_and_nobody_may_call_it() -> None:
     objects = {one["kind"]: one for one in resolver_objects(resolver(SPEC))}
     assert objects["Role"]["rules"] == [
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [f"{NAME}-manifest"],
-         "verbs": ["get", "patch"]},
+         "verbs": ["patch"]},
     ]  # fmt: skip
     assert not {"data", "binaryData"} & objects["ConfigMap"].keys()
     policy = objects["NetworkPolicy"]["spec"]

@@ -1,0 +1,1 @@
+"""How every process of this project writes its log."""
