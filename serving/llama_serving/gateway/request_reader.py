@@ -36,6 +36,7 @@ class RequestReader:
         pace = BodyPace(config.idle_timeout, config.min_client_rate)
         self._bodies = BodyReader(max_body=config.max_body, budget=budget, pace=pace)
         self._turn = asyncio.Lock()
+        self._budget = budget
         self._workload = workload
         self._known = known
 
@@ -64,6 +65,7 @@ class RequestReader:
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._first_byte_timeout,
             whole_event=continuable is not None,
+            memory=self._budget,
         )
         return call, continuable
 

@@ -18,10 +18,14 @@ from llama_serving.config.gateway import GatewayConfig, GatewayLoad, ServedModel
 from llama_serving.gateway.adapters.known_models import KnownModels
 from llama_serving.gateway.adapters.models_file import ModelsFile
 from llama_serving.gateway.admin import AdminApi
+from llama_serving.gateway.connections.admin_site import AdminSite
+from llama_serving.gateway.connections.limits import connection_limits, descriptor_limit
+from llama_serving.gateway.connections.server import ClientServer, ConnectionWatch, listen
+from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.handler import RequestHandler
-from llama_serving.gateway.http.bad_requests import ClientServer
+from llama_serving.gateway.http.memory_budget import MemoryBudget, body_budget, memory_limit
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.server_state import ServerState
@@ -29,8 +33,6 @@ from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import ConnectionPools
 from llama_serving.gateway.upstream.health_probe import Prober
-
-_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class GatewayServer:
         self._known = KnownModels(config.served_names)
         self._models_file = None if models is None else ModelsFile(models, self._take_models)
         metrics = Metrics()
+        memory = config.memory_limit or memory_limit()
+        self._budget = MemoryBudget(min(config.max_held, body_budget(memory)))
+        self._table = ConnectionTable(connection_limits(config, memory=memory, descriptors=descriptor_limit()))
         self._handler = RequestHandler(
             config,
             dispatcher=self._dispatcher,
@@ -66,6 +71,7 @@ class GatewayServer:
             metrics=metrics,
             state=self._state,
             known=self._known,
+            budget=self._budget,
             access_log=access_log,
         )
         self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state)
@@ -97,33 +103,31 @@ class GatewayServer:
 
     async def serve(self, address: ListenAddress) -> None:
         """Serve until ``handle_exit`` is called and the drain has ended; raises what ends discovery or the probes."""
-        admin = web.AppRunner(self._admin.app(), access_log=None)
         if self._models_file is not None:
             self._models_file.look()  # before the first request
-        await admin.setup()
-        await web.TCPSite(admin, address.host, address.admin_port).start()
-        self.admin_port = admin.addresses[0][1]
+        admin = AdminSite(self._admin.app())
+        await admin.start(address.host, address.admin_port)
+        self.admin_port = admin.port
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(Prober(self._dispatcher).run()),
+                    tasks.create_task(ConnectionWatch(self._table, self._budget).run()),
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
-                server = ClientServer(self._handler.handle, on_refusal=self._handler.refused)
+                server = ClientServer(self._handler.handle, table=self._table, on_refusal=self._handler.refused)
                 listener = await self._startup(address, server)
                 await self._main_loop()
                 await self._shutdown(listener, server)
                 for task in background:
                     task.cancel()
         finally:
-            await admin.cleanup()
+            await admin.close()
 
-    async def _startup(self, address: ListenAddress, server: web.Server) -> asyncio.Server:
-        listener = await asyncio.get_running_loop().create_server(
-            server, address.host, address.port, backlog=_BACKLOG, reuse_address=True
-        )
+    async def _startup(self, address: ListenAddress, server: ClientServer) -> asyncio.Server:
+        listener = await listen(server, address.host, address.port)
         self.port = listener.sockets[0].getsockname()[1]
         self.started.set()
         LOGGER.info("gateway started", extra=fields(port=self.port, admin_port=self.admin_port))

@@ -92,7 +92,7 @@ class BoundedProtocol(ClientProtocol):
             self.transport.abort()
 
     def why_close(self, now: float) -> str:
-        """Return why this connection is given up, one of ``ConnectionTable.REASONS``; empty while it is well."""
+        """Return why the connection is given up, one of ``ConnectionTable.REASONS``; empty while it is well."""
         limits = self._table.limits
         if self.transport is None:
             return ""
@@ -129,7 +129,8 @@ class BoundedProtocol(ClientProtocol):
     def pause_reading(self) -> None:
         """Read no more: the buffer of a body is full, of the request that is read or of one behind it."""
         super().pause_reading()
-        if self._messages:
+        request = self._current_request
+        if request is not None and request.content.is_eof():  # so it is the body of one behind it
             self._reads_no_further()
 
     def _pause_reading_for_buffer(self) -> None:

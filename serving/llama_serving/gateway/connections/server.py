@@ -81,7 +81,7 @@ class ConnectionWatch:
     def look(self, now: float) -> None:
         """Close the connections that are given up."""
         for connection in self._table:
-            if isinstance(connection, BoundedProtocol) and (reason := connection.why_close(now)):
+            if reason := connection.why_close(now):
                 connection.cut(reason)
 
     def _weigh(self) -> None:

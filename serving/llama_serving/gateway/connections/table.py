@@ -21,7 +21,10 @@ class Held(Protocol):
     had_request: bool
 
     def cut(self, reason: str) -> None:
-        """Close the connection at once; ``reason`` is one of ``ConnectionTable.REASONS``."""
+        """Close the connection at once; ``reason`` is one of ``ConnectionTable.REASONS``, or empty: it is counted."""
+
+    def why_close(self, now: float) -> str:
+        """Return why the connection is given up, one of ``ConnectionTable.REASONS``; empty while it is well."""
 
 
 @dataclass(slots=True)

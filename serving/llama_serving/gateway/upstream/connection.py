@@ -60,6 +60,10 @@ class Connection(ResponseHandler):
         if self.on_progress is not None:
             self.on_progress()
 
+    async def drain(self) -> None:
+        """Wait until the engine has taken most of what was sent. Raises ConnectionError."""
+        await self._drain_helper()
+
     def pause_reading(self) -> None:
         """Read no more from the socket: the body's buffer is full."""
         self._reads_paused = True
