@@ -52,8 +52,10 @@ class GatewayConfig(Frozen):
     min_client_rate: int = Field(
         default=4096,
         ge=0,
-        description="bytes per second of a body, and of an answer that a client leaves waiting, after 30 s; 0: any",
+        description="bytes per second of a body, and of an answer that a client leaves waiting, after client_grace; "
+        "0: any",
     )
+    client_grace: float = Field(default=30, gt=0, description="time in which a client may be slower than that")
 
     @property
     def served_names(self) -> tuple[str, ...]:
@@ -78,7 +80,7 @@ class GatewayConfig(Frozen):
 _LATER: Final = frozenset({"served_name", "cors_origins"})
 #: Fields that came when pods were replaced by a hash of the config already: they are in it where they are set.
 _LIMITS: Final = frozenset(
-    {"memory_limit", "max_connections", "max_connections_per_peer", "head_timeout", "min_client_rate"}
+    {"memory_limit", "max_connections", "max_connections_per_peer", "head_timeout", "min_client_rate", "client_grace"}
 )
 
 

@@ -33,7 +33,7 @@ class RequestReader:
 
     def __init__(self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload, known: KnownModels) -> None:
         self._first_byte_timeout = config.first_byte_timeout
-        pace = BodyPace(config.idle_timeout, config.min_client_rate)
+        pace = BodyPace(config.idle_timeout, config.min_client_rate, config.client_grace)
         self._bodies = BodyReader(max_body=config.max_body, budget=budget, pace=pace)
         self._turn = asyncio.Lock()
         self._budget = budget

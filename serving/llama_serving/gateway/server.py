@@ -8,6 +8,7 @@ are finished, within ``drain`` seconds. A second signal ends at once.
 import asyncio
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,21 @@ class GatewayServer:
     def open_requests(self) -> int:
         """Number of requests whose answer has not ended."""
         return self._state.open_requests
+
+    @property
+    def connections(self) -> int:
+        """Number of clients' connections."""
+        return self._table.count
+
+    @property
+    def held_by_connections(self) -> int:
+        """Bytes that clients' connections hold beyond what each takes."""
+        return self._table.held
+
+    @property
+    def closed_connections(self) -> Mapping[str, int]:
+        """How many connections were closed so far, by ``ConnectionTable.REASONS``."""
+        return self._table.closed
 
     def load(self) -> GatewayLoad:
         """Return the present load of this gateway."""

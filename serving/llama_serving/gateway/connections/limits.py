@@ -46,7 +46,7 @@ class ConnectionLimits:
     resident: int | None
     head_timeout: float
     min_rate: int
-    grace: float = 30.0
+    grace: float
 
 
 def connection_limits(config: GatewayConfig, *, memory: int | None, descriptors: int) -> ConnectionLimits:
@@ -63,6 +63,7 @@ def connection_limits(config: GatewayConfig, *, memory: int | None, descriptors:
         resident=None if memory is None else memory - (memory - PROCESS) // 8,
         head_timeout=config.head_timeout,
         min_rate=config.min_client_rate,
+        grace=config.client_grace,
     )
 
 

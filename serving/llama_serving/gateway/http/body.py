@@ -6,16 +6,12 @@ ever. It is collected in one buffer, because pieces of a few bytes would take ma
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from llama_serving.gateway.fields.scanner import Body
 from llama_serving.gateway.http.memory_budget import MemoryBudget
-
-#: Seconds in which a client may be as slow as it likes.
-GRACE: Final = 30.0
 
 
 class BodyRefusedError(Exception):
@@ -37,7 +33,7 @@ class BodyPace:
 
     idle_timeout: float
     min_rate: int = 0
-    grace: float = GRACE
+    grace: float = 0.0
 
     def seconds(self, size: int, elapsed: float) -> float:
         """Return how long the next byte may take after ``size`` bytes in ``elapsed`` seconds."""
