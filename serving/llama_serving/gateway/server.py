@@ -75,7 +75,9 @@ class GatewayServer:
             budget=self._budget,
             access_log=access_log,
         )
-        self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state)
+        self._admin = AdminApi(
+            dispatcher=self._dispatcher, metrics=metrics, state=self._state, table=self._table, budget=self._budget
+        )
         self.started = asyncio.Event()
         self.port = 0
         self.admin_port = 0
