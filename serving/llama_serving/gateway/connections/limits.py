@@ -15,11 +15,9 @@ from llama_serving.gateway.http.memory_budget import PROCESS
 #: Bytes of a connection that holds nothing but a head of up to ``FREE_HEAD`` bytes.
 CONNECTION: Final = 16 << 10
 FREE_HEAD: Final = 2 << 10
-#: Bytes that a head takes for each of its own, at worst: the bytes, the text of 4 bytes a character, and the copy that
-#: goes to an engine.
-HEAD_FACTOR: Final = 6
-#: Bytes of the kernel's buffers, each way. Fixed: left alone, they grow to 6 MiB while a client sends fast.
-SOCKET_BUFFER: Final = 128 << 10
+#: Bytes of the kernel's buffers, each way; it takes twice as many. Fixed: left alone, they grow to 6 MiB while a client
+#: sends fast.
+SOCKET_BUFFER: Final = 64 << 10
 #: Bytes of a client's connection that are received at a time, and that wait to be sent before the engine is held up.
 RECEIVED: Final = 64 << 10
 UNSENT: Final = 64 << 10

@@ -6,8 +6,8 @@ What a connection holds is counted when it comes to hold it:
     requests behind one  while no more is read, because the one before them is not answered
     an answer            while the client does not take it
 
-Where there is no room, the request is refused (a head) or the connection is closed. Time is checked by ``why_close``,
-once a second for all connections.
+Where no room can be made, the request is refused (a head) or the connection is closed. Time is checked by
+``why_close``, once a second for all connections.
 """
 
 import asyncio
@@ -25,6 +25,8 @@ from llama_serving.gateway.http.bad_requests import MAX_HEADER, MAX_HEADERS, MAX
 READ_AHEAD: Final = 2
 #: Bytes that these take with what follows them: one body's buffer twice, what was received last, the kernel's buffer.
 BEHIND: Final = 3 * RECEIVED + 2 * SOCKET_BUFFER
+#: Bytes that an answer takes beside what waits here: in the kernel, and of what came from the engine.
+UNSENT_BESIDE: Final = 2 * SOCKET_BUFFER + RECEIVED
 #: Seconds that a request may take when more than is read ahead has come behind it.
 PATIENCE: Final = 10.0
 _ESTABLISHED: Final = 1  # the first byte of struct tcp_info, linux/tcp.h
@@ -73,10 +75,7 @@ class BoundedProtocol(ClientProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End: all that it held is free."""
-        self._table.remove(self)
-        self._table.release(self._head + self._unsent)
-        self._head = self._unsent = 0
-        self._reads_on()
+        self._let_go()
         super().connection_lost(exc)
 
     def answered(self) -> None:
@@ -88,6 +87,7 @@ class BoundedProtocol(ClientProtocol):
         """Close at once: nothing that waits to be sent is sent; a request is cancelled."""
         if reason:
             self._table.closed[reason] += 1
+        self._let_go()
         if self.transport is not None:
             self.transport.abort()
 
@@ -114,16 +114,15 @@ class BoundedProtocol(ClientProtocol):
         """Count what the client does not take."""
         super().pause_writing()
         assert self.transport is not None
-        unsent = self.transport.get_write_buffer_size() + 2 * SOCKET_BUFFER
-        if not self._table.reserve(unsent):
+        unsent = self.transport.get_write_buffer_size() + UNSENT_BESIDE
+        if not self._table.reserve(unsent, at_fault=self):
             self._loop.call_soon(self.cut, "memory")  # not within a write of whoever sends
             return
         self._unsent, self._unsent_since = unsent, self._loop.time()
 
     def resume_writing(self) -> None:
         """Count it no more."""
-        self._table.release(self._unsent)
-        self._unsent, self._unsent_since = 0, None
+        self._takes_on()
         super().resume_writing()
 
     def pause_reading(self) -> None:
@@ -144,7 +143,7 @@ class BoundedProtocol(ClientProtocol):
     def _reads_no_further(self) -> None:
         if self._behind_since is not None:
             return
-        if not self._table.reserve(BEHIND):
+        if not self._table.reserve(BEHIND, at_fault=self):
             self._loop.call_soon(self.cut, "memory")
             return
         self._behind_since = self._loop.time()
@@ -153,6 +152,24 @@ class BoundedProtocol(ClientProtocol):
         if self._behind_since is not None:
             self._behind_since = None
             self._table.release(BEHIND)
+            self._settle()
+
+    def _takes_on(self) -> None:
+        self._table.release(self._unsent)
+        self._unsent, self._unsent_since = 0, None
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._behind_since is None and self._unsent_since is None:
+            self._table.settled(self)
+
+    def _let_go(self) -> None:
+        """Hold nothing: the connection ends."""
+        self._table.remove(self)
+        self._table.release(self._head)
+        self._head = 0
+        self._takes_on()
+        self._reads_on()
 
     def _has_left(self) -> bool:
         """Return whether the client has closed: nothing is read that would tell it."""

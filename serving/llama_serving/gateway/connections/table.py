@@ -4,6 +4,9 @@ A connection that waits for a request is worth less than one that has one. When 
 all, a newcomer takes the place of one that waits: of its own peer or of the one with the most, first the longest
 without any request so far, then the longest idle. Where all have requests, the newcomer is closed. So whoever opens
 connections and does not use them loses them, and a client that asks finds a place.
+
+Memory is made free at the cost of the connection that has held some for the longest because its client does not do its
+part: it takes no answer, or sends on behind a request that is not answered.
 """
 
 from collections import Counter
@@ -51,6 +54,7 @@ class ConnectionTable:
         self.held = 0
         self.closed: Counter[str] = Counter(dict.fromkeys(self.REASONS, 0))
         self._peers: dict[str, _Peer] = {}
+        self._at_fault: dict[Held, None] = {}
         # What connections take by being there is bounded by their number.
         self._most_held = limits.memory // 2
 
@@ -95,12 +99,26 @@ class ConnectionTable:
         if not peer.connections:
             del self._peers[connection.peer]
 
-    def reserve(self, size: int) -> bool:
-        """Count bytes that a connection holds; return False, and count nothing, where there is no room."""
+    def reserve(self, size: int, *, at_fault: Held | None = None) -> bool:
+        """Count bytes that a connection holds; return False, and count nothing, where no room can be made.
+
+        ``at_fault``: the connection, where its client is the reason that it holds them. ``settled`` must follow.
+        """
+        for oldest in [] if self.held + size <= self._most_held else list(self._at_fault):
+            if oldest is not at_fault:
+                oldest.cut("memory")
+            if self.held + size <= self._most_held:
+                break
         if self.held + size > self._most_held:
             return False
         self.held += size
+        if at_fault is not None:
+            self._at_fault.setdefault(at_fault)
         return True
+
+    def settled(self, connection: Held) -> None:
+        """Record that a client is not at fault any more."""
+        self._at_fault.pop(connection, None)
 
     def release(self, size: int) -> None:
         """Count bytes no more."""

@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 from llama_serving.config import names
 from llama_serving.gateway.fields.scanner import Body
 from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
-from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
+from llama_serving.gateway.upstream.connection import READ_AHEAD, AttemptError, Connection, ConnectionPool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.
 STALE_WITHIN = 1.0
@@ -182,6 +182,7 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
         read_until_eof=True,
         auto_decompress=False,
         read_timeout=call.first_byte_timeout,
+        read_bufsize=READ_AHEAD,
     )
     sending = _write(connection, call)
     connection.start_timeout()
