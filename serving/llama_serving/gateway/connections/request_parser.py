@@ -19,6 +19,7 @@ TOO_LARGE: Final = Refusal(431, "headers_too_large", f"the head of the request i
 FULL: Final = Refusal(429, "gateway_full", "the gateway's memory for the heads of requests is full")
 NO_TUNNEL: Final = Refusal(405, "method_not_allowed", "this port is no proxy: it opens no tunnel with CONNECT")
 _OBJECT: Final = 33  # bytes of an empty bytes object
+_HEAD_END: Final = b"\r\n\r\n"
 _LINE: Final = len(": \r\n")
 
 
@@ -38,17 +39,21 @@ class BoundedParser(HttpRequestParser):
 
     def feed_data(self, data: bytes) -> Any:
         """Accept data; returns what the parser does. Raises HttpProcessingError, RefusedError among them."""
-        in_head = self._body is None or self._body.is_eof()
+        body = self._body
+        in_head, before = body is None or body.is_eof(), 0 if body is None else body.total_bytes
         fed = super().feed_data(data)
         if fed[0]:
             # What was kept from before is not in ``data``: then nothing is known of the head's length.
             is_short = bool(data) and self._head_bytes + len(data) <= FREE_HEAD
             self._head_bytes, self.head_since = 0, None
-            self._body = fed[0][-1][1]
+            self._body, before = fed[0][-1][1], 0
             for message, _ in fed[0]:
                 self._check(message, is_short=is_short)
         elif in_head and data:
             self._count(len(data))
+            return fed
+        if data and self._body is not None and self._body.is_eof() and _has_rest(data, self._body.total_bytes - before):
+            self.head_since = self._clock()
         return fed
 
     def _count(self, more: int) -> None:
@@ -69,6 +74,12 @@ class BoundedParser(HttpRequestParser):
             raise RefusedError(TOO_LARGE)
         if not self._take(0 if size <= FREE_HEAD else _memory(message, size)):
             raise RefusedError(FULL)
+
+
+def _has_rest(data: bytes, of_body: int) -> bool:
+    """Return whether a request that ends in ``data``, with so many bytes of its body, has something behind it."""
+    end = len(data) - of_body
+    return not (data.endswith(_HEAD_END) or _HEAD_END.endswith(data[max(end - len(_HEAD_END), 0) : end]))
 
 
 def _memory(message: RawRequestMessage, size: int) -> int:

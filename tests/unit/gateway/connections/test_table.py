@@ -43,7 +43,7 @@ def test_a_newcomer_takes_the_place_of_the_one_that_waited_longest_without_a_req
         newcomer = Fake("a", had_request=True)
         assert table.admit(newcomer)
         table.has_request(newcomer)
-        gone.append([one.reasons for one in (old, idle, fresh, busy)])
+        gone.append([list(one.reasons) for one in (old, idle, fresh, busy)])
     assert gone == [[[], [], [""], []], [[""], [], [""], []], [[""], [""], [""], []]]
     assert not table.admit(Fake("a")), "all have requests"
     assert table.closed["peer_full"] == 4

@@ -111,13 +111,13 @@ def test_many_parts_are_many_steps() -> None:
     assert spans(body)[1] >= MOST_PARTS // PARTS_AT_A_TIME - 1
 
 
-@pytest.mark.parametrize("item", [b"[]", b'"\\n"', b"{}", b"1", b'"a":"\\\\"'])
+@pytest.mark.parametrize("item", [b"[]", b'"\\n"', b"{}", b"1"])
 def test_a_scan_takes_next_to_no_memory(item: bytes) -> None:
-    body = b'{"a":[' + b",".join([item] * (60_000)) + b"]}"
+    body = b'{"a":[' + b",".join([item] * 5_000) + b"]}"
     tracemalloc.start()
     try:
-        spans(body)
+        spans(body)  # as objects they would take 64 bytes each and more
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 64 << 10
+    assert peak < 16 << 10
