@@ -1,8 +1,8 @@
 """What users notice of hostile clients, and what these make a gateway take: ``python -m benchmarks.storm``.
 
 A gateway of the default size runs in a memory cgroup. Users ask while nothing else happens, and again while hostile
-clients of every kind do their worst (``attacks.py``). Printed per round: the quantiles of both, their ratio, the peak of
-the memory, and the longest time in which the admin port answered. Two calm parts around each storm show the machine's
+clients of every kind do their worst (``attacks.py``). Printed per round: the quantiles of both, the peak of the
+memory, and the longest time in which the admin port answered. Two calm parts around each storm show the machine's
 noise. Exit status 1 where a user got no good answer, the gateway died, or the ratio of the medians of p99 is above 3.
 """
 
@@ -97,13 +97,18 @@ async def measure(options: argparse.Namespace) -> int:
                 for name, part in zip(("calm", "storm", "calm"), seen, strict=True):
                     p50, p99 = (1e3 * part.quantile(q) for q in (0.5, 0.99))
                     print(f"{name}: {len(part.seconds)} answers, p50 {p50:.2f} ms, p99 {p99:.2f} ms, bad {part.bad}")
-                print(f"round {number + 1}: {memory_of(gateway)}; admin port at most {1e3 * admin:.0f} ms; "
-                      f"{cores.between(begun, time.monotonic())}", flush=True)
+                print(
+                    f"round {number + 1}: {memory_of(gateway)}; admin port at most {1e3 * admin:.0f} ms; "
+                    f"{cores.between(begun, time.monotonic())}",
+                    flush=True,
+                )
                 if not gateway.is_alive():
                     return 1
     ratio = statistics.median(ratios)
-    print(f"{os.cpu_count()} cores; p99 storm / calm: {ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f}), "
-          f"calm / calm {statistics.median(noise):.2f}; requests of users without a good answer: {bad}")
+    print(
+        f"{os.cpu_count()} cores; p99 storm / calm: {ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f}), "
+        f"calm / calm {statistics.median(noise):.2f}; requests of users without a good answer: {bad}"
+    )
     return int(bad > 0 or ratio > TARGET)
 
 

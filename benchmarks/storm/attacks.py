@@ -23,7 +23,7 @@ def post(body: bytes, path: bytes = _CHAT, more: bytes = b"") -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (path, more, len(body)) + body
 
 
-def filled(begin: bytes, item: bytes, end: bytes, size: int = 4 * _MIB) -> bytes:
+def filled(begin: bytes, item: bytes, end: bytes, *, size: int = 4 * _MIB) -> bytes:
     """Return ``begin``, as many items as fit into ``size`` bytes, and ``end``."""
     return begin + b",".join([item] * ((size - len(begin) - len(end)) // (len(item) + 1))) + end
 
@@ -57,14 +57,14 @@ def _drip(raw: bytes, rest: bytes) -> Callable[[], Iterator[bytes]]:
 
 
 _BAD_WORDS: Final = filled(b'{"user":"HANG","stream":true,"model":"m","bad_words":[', b"[]", b"]}")
-_BAD_WORDS_IN_BOUNDS: Final = filled(b'{"user":"HANG","stream":true,"bad_words":[', b"[]", b"]}", 90 << 10)
+_BAD_WORDS_IN_BOUNDS: Final = filled(b'{"user":"HANG","stream":true,"bad_words":[', b"[]", b"]}", size=90 << 10)
 _MESSAGES: Final = filled(b'{"user":"HANG","stream":true,"model":"m","messages":[', b"[]", b"]}")
 _STORE: Final = filled(b'{"user":"HANG","store":false,"input":[', b"[]", b"]}")
 _DEEP: Final = b'{"user":"HANG","stream":true,"messages":' + b"[" * (2 * _MIB) + b"]" * (2 * _MIB) + b"}"
 _ESCAPES: Final = b'{"user":"HANG","stream":true,"prompt":"' + b"\\n" * (2 * _MIB - 64) + b'"}'
 _BATCH: Final = filled(b'{"user":"HANG","max_tokens":3,"messages":[[{}', b"],[{}", b"]]}")
 _LARGEST: Final = b'{"user":"HANG","x":"' + b"x" * (16 * _MIB) + b'"}'
-_SHORT: Final = filled(b'{"user":"HANG","stream":true,"messages":[', b"[]", b"]}", 16_000)
+_SHORT: Final = filled(b'{"user":"HANG","stream":true,"messages":[', b"[]", b"]}", size=16_000)
 _BEHIND: Final = post(b"a" * 30_000, b"/v1/completions") * 40
 
 ATTACKS: Final[dict[str, Attack]] = {
@@ -89,7 +89,9 @@ ATTACKS: Final[dict[str, Attack]] = {
     "slow readers of streams": Attack(100, _once(post(b'{"user":"FLOOD","stream":true}')), hold=8.0),
     "slow readers of answers": Attack(60, _once(post(b'{"user":"LARGE"}')), hold=8.0),
     "connections": Attack(1500, _once(b""), hold=6.0),
-    "tunnels": Attack(10, _once(b"CONNECT /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)),
+    "tunnels": Attack(
+        10, _once(b"CONNECT /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Users: small requests at a steady pace, each on a kept connection or on a new one, and how long their answers took."""
+"""Users: small requests at a steady pace, on kept connections and on new ones, and how long answers took."""
 
 import asyncio
 import time

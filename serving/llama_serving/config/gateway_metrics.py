@@ -267,8 +267,8 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
     Metric(
         "llama_gateway_connections_closed_total",
         "counter",
-        "Connections of clients that the gateway closed by reason: full or peer_full (too many), slow_head, slow_reader,"
-        " pipelined (too much behind a request), left (its client, while no more was read) or memory",
+        "Connections of clients that the gateway closed by reason: full or peer_full (too many), slow_head,"
+        " slow_reader, pipelined (too much behind a request), left (its client, while no more was read) or memory",
         _closed,
         labels=("reason",),
     ),

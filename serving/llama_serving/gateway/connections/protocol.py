@@ -93,22 +93,15 @@ class BoundedProtocol(ClientProtocol):
 
     def why_close(self, now: float) -> str:
         """Return why the connection is given up, one of ``ConnectionTable.REASONS``; empty while it is well."""
-        limits = self._table.limits
         if self.transport is None:
             return ""
-        if not self._request_in_progress and not self._messages:
-            head_since = self._made if not self.had_request else cast(BoundedParser, self._parser).head_since
-            if head_since is not None and now - head_since > limits.head_timeout:
-                return "slow_head"
-        if self._unsent_since is not None and limits.min_rate:
-            if now - self._unsent_since > limits.grace + self._unsent / limits.min_rate:
-                return "slow_reader"
-        if self._behind_since is not None:
-            if self._has_left():
-                return "left"
-            if now - self._behind_since > PATIENCE:
-                return "pipelined"
-        return ""
+        if self._head_is_late(now):
+            return "slow_head"
+        if self._answer_is_late(now):
+            return "slow_reader"
+        if self._behind_since is None:
+            return ""
+        return "left" if self._has_left() else "pipelined" if now - self._behind_since > PATIENCE else ""
 
     def pause_writing(self) -> None:
         """Count what the client does not take."""
@@ -170,6 +163,18 @@ class BoundedProtocol(ClientProtocol):
         self._head = 0
         self._takes_on()
         self._reads_on()
+
+    def _head_is_late(self, now: float) -> bool:
+        if self._request_in_progress or self._messages:
+            return False
+        since = cast(BoundedParser, self._parser).head_since if self.had_request else self._made
+        return since is not None and now - since > self._table.limits.head_timeout
+
+    def _answer_is_late(self, now: float) -> bool:
+        limits = self._table.limits
+        if self._unsent_since is None or not limits.min_rate:
+            return False
+        return now - self._unsent_since > limits.grace + self._unsent / limits.min_rate
 
     def _has_left(self) -> bool:
         """Return whether the client has closed: nothing is read that would tell it."""

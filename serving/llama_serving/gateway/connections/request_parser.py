@@ -13,7 +13,7 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.gateway.connections.limits import FREE_HEAD
-from llama_serving.gateway.http.bad_requests import MAX_HEAD, RefusedError, Refusal
+from llama_serving.gateway.http.bad_requests import MAX_HEAD, Refusal, RefusedError
 
 TOO_LARGE: Final = Refusal(431, "headers_too_large", f"the head of the request is longer than {MAX_HEAD} bytes")
 FULL: Final = Refusal(429, "gateway_full", "the gateway's memory for the heads of requests is full")

@@ -126,7 +126,9 @@ class ConnectionTable:
 
     def _largest(self) -> _Peer:
         return max(
-            self._peers.values(), key=lambda peer: (bool(peer.fresh or peer.idle), len(peer.connections)), default=_Peer()
+            self._peers.values(),
+            key=lambda peer: (bool(peer.fresh or peer.idle), len(peer.connections)),
+            default=_Peer(),
         )
 
     def _replace(self, peer: _Peer, reason: str) -> bool:

@@ -46,7 +46,7 @@ class RequestFields:
         """Return whether there is no such field, or it is null."""
         if name not in self._spans:
             return self._parsed.get(name) is None
-        start, end = self._spans[name]
+        start, _ = self._spans[name]
         return self._body[start : start + len(_NULL)] == _NULL
 
     def windows(self, name: str) -> Iterator[Body]:
@@ -88,7 +88,7 @@ class RequestFields:
 
 
 def reading(body: Body) -> Generator[None, None, RequestFields | None]:
-    """Read the fields; None where the body is no JSON object. A step takes some milliseconds. Raises TooComplexError."""
+    """Read the fields, in steps of milliseconds; None where the body is no JSON object. Raises TooComplexError."""
     if len(body) > MAX_PARSED:
         raise TooComplexError(f"the body has more than {MAX_PARSED} bytes")
     if len(body) <= SHORT:

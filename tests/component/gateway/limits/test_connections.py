@@ -22,7 +22,9 @@ async def hangs(exchange: Exchange) -> None:
 
 
 @asynccontextmanager
-async def connected(running: Gateway, begin: bytes = b"") -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    running: Gateway, begin: bytes = b""
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     try:
         writer.write(begin)
@@ -84,22 +86,27 @@ async def test_heads_of_up_to_32_kib_pass_and_their_memory_comes_back() -> None:
 async def test_heads_beyond_the_memory_are_refused_and_short_ones_are_not() -> None:
     upstream = Upstream(then=hangs)
     long = REQUEST.replace(b"host: x\r\n", b"host: x\r\n" + lines(31))
-    async with upstreams(upstream), gateway(upstream.endpoint("a"), memory_limit=64 << 20) as running:
-        async with contextlib.AsyncExitStack() as stack:
-            readers = [(await stack.enter_async_context(connected(running, long)))[0] for _ in range(20)]
-            refused = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader in readers]
-            await until(lambda: sum(task.done() for task in refused) + len(upstream.seen) == 20)
-            answers = [task.result() for task in refused if task.done()]
-            assert answers
-            assert all(b" 429 " in one for one in answers)
-            assert upstream.seen
-            for task in refused:
-                task.cancel()
-            async with connected(running, HEALTH) as (reader, _):
-                assert await is_answered(reader)
+    async with (
+        upstreams(upstream),
+        gateway(upstream.endpoint("a"), memory_limit=64 << 20) as running,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        readers = [(await stack.enter_async_context(connected(running, long)))[0] for _ in range(20)]
+        refused = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader in readers]
+        await until(lambda: sum(task.done() for task in refused) + len(upstream.seen) == 20)
+        answers = [task.result() for task in refused if task.done()]
+        assert answers
+        assert all(b" 429 " in one for one in answers)
+        assert upstream.seen
+        for task in refused:
+            task.cancel()
+        async with connected(running, HEALTH) as (reader, _):
+            assert await is_answered(reader)
 
 
-@pytest.mark.parametrize("framing", ["content-length: %d\r\n\r\n%b", "transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "framing", ["content-length: %d\r\n\r\n%b", "transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"]
+)
 @pytest.mark.parametrize("padding", [0, 70_000, 200_000])
 async def test_connect_opens_no_tunnel_and_what_follows_is_no_request(framing: str, padding: int) -> None:
     upstream = Upstream()
@@ -113,7 +120,9 @@ async def test_connect_opens_no_tunnel_and_what_follows_is_no_request(framing: s
     assert upstream.seen == []
 
 
-@pytest.mark.parametrize("begin", [b"", b"GET /hea", HEALTH + b"GET /hea"], ids=["nothing", "half", "half of the second"])
+@pytest.mark.parametrize(
+    "begin", [b"", b"GET /hea", HEALTH + b"GET /hea"], ids=["nothing", "half", "half of the second"]
+)
 async def test_a_head_that_does_not_come_ends_the_connection(begin: bytes) -> None:
     async with gateway(head_timeout=0.1) as running:
         async with connected(running, begin) as (reader, _):
@@ -122,28 +131,34 @@ async def test_a_head_that_does_not_come_ends_the_connection(begin: bytes) -> No
 
 
 async def test_a_kept_connection_may_be_idle_for_longer_than_a_head_takes() -> None:
-    async with gateway(head_timeout=0.1) as running:
-        async with connected(running, HEALTH) as (reader, writer), connected(running):
-            assert await is_answered(reader)
-            await until(lambda: running.server.closed_connections["slow_head"] == 1, seconds=20)
-            writer.write(HEALTH)
-            assert await is_answered(reader)
+    async with (
+        gateway(head_timeout=0.1) as running,
+        connected(running, HEALTH) as (reader, writer),
+        connected(running),
+    ):
+        assert await is_answered(reader)
+        await until(lambda: running.server.closed_connections["slow_head"] == 1, seconds=20)
+        writer.write(HEALTH)
+        assert await is_answered(reader)
 
 
 async def test_too_many_connections_cost_those_that_ask_nothing() -> None:
     upstream = Upstream(then=hangs)
-    async with upstreams(upstream), gateway(upstream.endpoint("a"), max_connections=8, max_connections_per_peer=8) as running:
-        async with contextlib.AsyncExitStack() as stack:
-            busy = await stack.enter_async_context(connected(running, REQUEST))
-            await until(lambda: upstream.seen)
-            for _ in range(30):
-                await stack.enter_async_context(connected(running, b"GET /hea"))
-            await until(lambda: running.server.closed_connections["peer_full"] > 20)
-            async with connected(running, HEALTH) as (reader, _):
-                assert await is_answered(reader)
-            assert (await running.load()).in_flight == 1
-            assert not busy[0].at_eof()
-            assert running.server.connections <= 8
+    async with (
+        upstreams(upstream),
+        gateway(upstream.endpoint("a"), max_connections=8, max_connections_per_peer=8) as running,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        busy = await stack.enter_async_context(connected(running, REQUEST))
+        await until(lambda: upstream.seen)
+        for _ in range(30):
+            await stack.enter_async_context(connected(running, b"GET /hea"))
+        await until(lambda: running.server.closed_connections["peer_full"] > 20)
+        async with connected(running, HEALTH) as (reader, _):
+            assert await is_answered(reader)
+        assert (await running.load()).in_flight == 1
+        assert not busy[0].at_eof()
+        assert running.server.connections <= 8
 
 
 async def test_one_address_cannot_take_every_place() -> None:
@@ -190,9 +205,10 @@ async def test_a_client_that_takes_its_answer_too_slowly_is_cut_off(size: int | 
             await exchange.chunk(b"data: x\n\n" * 7000)
 
     upstream = Upstream(then=floods)
-    async with upstreams(upstream), gateway(
-        upstream.endpoint("a"), client_grace=0.1, min_client_rate=1 << 30, idle_timeout=60
-    ) as running:
+    async with (
+        upstreams(upstream),
+        gateway(upstream.endpoint("a"), client_grace=0.1, min_client_rate=1 << 30, idle_timeout=60) as running,
+    ):
         raw = socket.create_connection(("127.0.0.1", running.port))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(REQUEST)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,9 @@ async def test_users_are_answered_in_a_storm_and_the_memory_is_enough() -> None:
             await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize("kind", ["bad words", "header bombs", "long heads", "pipelining", "slow readers of answers", "large bodies"])
+@pytest.mark.parametrize(
+    "kind", ["bad words", "header bombs", "long heads", "pipelining", "slow readers of answers", "large bodies"]
+)
 async def test_no_kind_alone_takes_the_memory(kind: str) -> None:
     """Four times as many of one kind as in a storm."""
     assert kind in ATTACKS
@@ -79,6 +82,5 @@ def test_more_connections_than_descriptors_leave_the_admin_port_its_own() -> Non
 
 def cpu_ticks(gateway: Confined) -> int:
     """Return the hundredths of a second of CPU that it used."""
-    with open(f"/proc/{gateway.process.pid}/stat", encoding="ascii") as file:
-        words = file.read().rpartition(")")[2].split()
+    words = Path(f"/proc/{gateway.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return int(words[11]) + int(words[12])

@@ -71,9 +71,13 @@ def test_memory_is_counted() -> None:
 @given(
     st.integers(1, 6),
     st.integers(1, 6),
-    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["admit", "request", "wait", "leave"]), st.integers(0, 9))),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["admit", "request", "wait", "leave"]), st.integers(0, 9))
+    ),
 )
-def test_it_never_has_more_than_its_limits_and_forgets_all(most: int, per_peer: int, story: list[tuple[str, str, int]]) -> None:
+def test_it_never_has_more_than_its_limits_and_forgets_all(
+    most: int, per_peer: int, story: list[tuple[str, str, int]]
+) -> None:
     table = ConnectionTable(limits(most, min(per_peer, most)))
     inside: list[Fake] = []
     for peer, event, which in story:
@@ -117,7 +121,7 @@ def test_it_never_has_more_than_its_limits_and_forgets_all(most: int, per_peer: 
     ],
 )
 def test_the_limits_follow_from_memory_and_descriptors(
-    memory: int | None, descriptors: int, more: dict[str, int], most: int, per_peer: int
+    *, memory: int | None, descriptors: int, more: dict[str, int], most: int, per_peer: int
 ) -> None:
     config = GatewayConfig.model_validate({"deployment": "d", "namespace": "n", **more})
     found = connection_limits(config, memory=memory, descriptors=descriptors)
@@ -127,5 +131,5 @@ def test_the_limits_follow_from_memory_and_descriptors(
 @given(st.integers(8, 1 << 20))
 def test_descriptors_are_enough_for_all_and_some_are_spare(descriptors: int) -> None:
     most = most_by_descriptors(descriptors)
-    assert 1 <= most
+    assert most >= 1
     assert 2 * most <= descriptors - min(192, descriptors // 2) + 1

@@ -73,7 +73,20 @@ def test_whatever_a_parser_takes_is_found(fields: dict[str, Any], at: int, chang
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b" ", b"[]", b"{", b'{"a"}', b'{"a":}', b'{"a":1,}', b'{"a":1}x', b'{"a":"\\"}', b'{"a":"', b'{"\\u":1}', b"{a:1}"],
+    [
+        b"",
+        b" ",
+        b"[]",
+        b"{",
+        b'{"a"}',
+        b'{"a":}',
+        b'{"a":1,}',
+        b'{"a":1}x',
+        b'{"a":"\\"}',
+        b'{"a":"',
+        b'{"\\u":1}',
+        b"{a:1}",
+    ],
 )
 def test_what_is_no_object(body: bytes) -> None:
     with pytest.raises(NoObjectError):
@@ -102,7 +115,10 @@ def test_values_of_several_windows_are_whole(size: int, unit: str) -> None:
         text = begins + unit * (size // len(json.dumps(unit)[1:-1]))
         body = json.dumps({"a": text, "b": [1, text]}).encode()
         found, steps = spans(body)
-        assert {name: json.loads(body[start:end]) for name, (start, end) in found.items()} == {"a": text, "b": [1, text]}
+        assert {name: json.loads(body[start:end]) for name, (start, end) in found.items()} == {
+            "a": text,
+            "b": [1, text],
+        }
         assert steps >= len(body) // WINDOW - 2
 
 

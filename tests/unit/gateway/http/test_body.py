@@ -17,7 +17,7 @@ from llama_serving.gateway.http.body import BodyPace
         (BodyPace(10, 1000, 30), 10**9, 0, 10),
     ],
 )
-def test_how_long_the_next_byte_may_take(pace: BodyPace, size: int, elapsed: float, seconds: float) -> None:
+def test_how_long_the_next_byte_may_take(pace: BodyPace, *, size: int, elapsed: float, seconds: float) -> None:
     assert pace.seconds(size, elapsed) == seconds
 
 
