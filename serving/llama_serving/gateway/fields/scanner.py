@@ -18,6 +18,8 @@ WINDOW: Final = 128 << 10
 PARTS_AT_A_TIME: Final = 1024
 #: Strings, objects and arrays in a body, of any depth.
 MOST_PARTS: Final = 64 << 10
+_SAMPLE: Final = 4 * PARTS_AT_A_TIME
+_TOO_MANY: Final = f"the body has more than {MOST_PARTS} strings, objects and arrays"
 MOST_DEPTH: Final = 128
 MOST_FIELDS: Final = 256
 LONGEST_NAME: Final = 256
@@ -108,7 +110,7 @@ class _Scan:
             if byte == _QUOTE:
                 at = yield from self._string(at)
             elif byte in _OPENING:
-                yield from self._count()
+                yield from self._count(at)
                 depth, at = depth + 1, at + 1
                 if depth > MOST_DEPTH:
                     raise TooComplexError(f"the body is nested more than {MOST_DEPTH} deep")
@@ -121,7 +123,7 @@ class _Scan:
     def _string(self, at: int) -> Steps:
         if self._byte(at) != _QUOTE:
             raise NoObjectError
-        yield from self._count()
+        yield from self._count(at)
         at = yield from self._skip(_IN_STRING, at + 1)
         if self._byte(at) != _QUOTE:
             raise NoObjectError
@@ -145,11 +147,14 @@ class _Scan:
             at = end
             yield
 
-    def _count(self) -> Generator[None, None, None]:
+    def _count(self, at: int) -> Generator[None, None, None]:
         self._parts += 1
         if self._parts > MOST_PARTS:
-            raise TooComplexError(f"the body has more than {MOST_PARTS} strings, objects and arrays")
+            raise TooComplexError(_TOO_MANY)
         if self._parts % PARTS_AT_A_TIME == 0:
+            # A body of nothing but parts is known by its beginning, and others wait for their turn.
+            if self._parts >= _SAMPLE and self._parts * len(self._body) // at > 4 * MOST_PARTS:
+                raise TooComplexError(_TOO_MANY)
             yield
 
     def _byte(self, at: int) -> int:
