@@ -76,7 +76,7 @@ async def one_round(gateway: Confined, seed: int, options: argparse.Namespace) -
     """Return what users saw before, in and after a storm, and the admin port's longest answer in it."""
     before = await ask(gateway.port, options.calm)
     with child("benchmarks.storm.attacks", str(gateway.port), str(seed), *options.kinds):
-        await asyncio.sleep(3)
+        await asyncio.sleep(options.warm_up)
         storm, admin = await asyncio.gather(ask(gateway.port, options.storm), longest_admin(gateway, options.storm))
     await asyncio.sleep(3)
     return [before, storm, await ask(gateway.port, options.calm)], admin
@@ -129,6 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calm", type=float, default=10, help="seconds of each calm part")
+    parser.add_argument("--warm-up", type=float, default=6, help="seconds of storm before users are counted")
     parser.add_argument("--storm", type=float, default=20, help="seconds of each storm")
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY >> 20, help="MiB of the gateway")
     parser.add_argument("kinds", nargs="*", choices=[[], *ATTACKS], help="kinds of hostile clients; all if absent")

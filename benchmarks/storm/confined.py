@@ -22,7 +22,7 @@ DEFAULT_MEMORY: Final = 256 << 20
 _ROOT: Final = Path("/sys/fs/cgroup")
 _V1: Final = ("memory.limit_in_bytes", "memory.max_usage_in_bytes")
 _V2: Final = ("memory.max", "memory.peak")
-_START: Final = 30.0
+_START: Final = 120.0
 
 
 @dataclass(frozen=True)

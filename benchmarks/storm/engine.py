@@ -24,7 +24,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.split(b"content-length:")[1].split(b"\r\n")[0]) if b"content-length:" in head else 0
-            await answer(await _beginning(reader, length), writer)
+            asked = await _beginning(reader, length)
+            if HANG in asked:
+                await reader.read()
+                return
+            await answer(asked, writer)
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
@@ -44,9 +48,7 @@ async def _beginning(reader: asyncio.StreamReader, length: int) -> bytes:
 
 
 async def answer(asked: bytes, writer: asyncio.StreamWriter) -> None:
-    """Do what the body says."""
-    if HANG in asked:
-        await asyncio.Event().wait()
+    """Answer as the body says."""
     if FLOOD in asked:
         writer.write(_STREAM)
         while True:

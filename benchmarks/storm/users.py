@@ -1,6 +1,7 @@
 """Users: small requests at a steady pace, on kept connections and on new ones, and how long answers took."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,8 +22,10 @@ class Seen:
     bad: dict[str, int] = field(default_factory=dict)
 
     def quantile(self, part: float) -> float:
-        """Return the seconds that this part of the answers stayed below."""
+        """Return the seconds that this part of the answers stayed below; infinite where there is none."""
         ordered = sorted(self.seconds)
+        if not ordered:
+            return math.inf
         return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
 
