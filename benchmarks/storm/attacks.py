@@ -77,11 +77,11 @@ ATTACKS: Final[dict[str, Attack]] = {
     "escapes": Attack(3, _once(post(_ESCAPES, b"/v1/completions"))),
     "batches": Attack(3, _once(post(_BATCH, b"/v1/chat/completions/batch"))),
     "small chunks": Attack(3, _once(_chunked(300_000))),
-    "large bodies": Attack(8, _once(post(_LARGEST))),
-    "header bombs": Attack(40, _once(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n" + _HEAD_BOMB + b"\r\n")),
-    "half of a header bomb": Attack(40, _once(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n" + _HEAD_BOMB)),
+    "large bodies": Attack(4, _once(post(_LARGEST))),
+    "header bombs": Attack(20, _once(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n" + _HEAD_BOMB + b"\r\n")),
+    "half of a header bomb": Attack(20, _once(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n" + _HEAD_BOMB)),
     "long heads": Attack(100, _once(post(b'{"user":"HANG"}', more=_LONG_HEAD)), hold=4.0),
-    "pipelining": Attack(60, _once(post(b'{"user":"HANG"}') + _BEHIND), hold=4.0),
+    "pipelining": Attack(40, _once(post(b'{"user":"HANG"}') + _BEHIND), hold=4.0),
     "slow heads": Attack(400, _drip(b"POST %b HTTP/1.1\r\nHost: a\r\nX-A: " % _CHAT, b"a" * 9), pause=1.0),
     "slow bodies": Attack(
         100, _drip(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n{" % _CHAT, b"a" * 9), pause=1.0

@@ -37,7 +37,7 @@ class BoundedParser(HttpRequestParser):
         self._take = take
         self._body: StreamReader | None = None
 
-    def feed_data(self, data: bytes) -> Any:
+    def feed_data(self, data: bytes) -> Any:  # type: ignore[override]  # the stub is of the parser in Python
         """Accept data; returns what the parser does. Raises HttpProcessingError, RefusedError among them."""
         body = self._body
         in_head, before = body is None or body.is_eof(), 0 if body is None else body.total_bytes

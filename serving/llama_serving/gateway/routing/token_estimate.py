@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from llama_serving.config.routes.route import Work
 from llama_serving.config.routes.table import PASSED
+from llama_serving.gateway.fields.scanner import Body
 
 BYTES_PER_TOKEN: Final = 4
 MOST: Final = 128 << 10  # tokens of the longest context of Llama 3
@@ -52,7 +53,7 @@ class TokenEstimate(NamedTuple):
     answer_tokens: int | None
 
 
-def estimate(path: str, body: bytes) -> TokenEstimate:
+def estimate(path: str, body: Body) -> TokenEstimate:
     """Return the estimated tokens of a request to ``path``."""
     if path in _WITHOUT_TOKENS:
         return TokenEstimate(0, 0)
@@ -68,7 +69,7 @@ def estimate(path: str, body: bytes) -> TokenEstimate:
     return TokenEstimate(min(prompt, MOST), answer)
 
 
-def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
+def _answer(path: str, body: Body, limits: tuple[bytes, ...]) -> int | None:
     for name in limits:
         limit = _number(body, name)
         if limit is not None:
@@ -83,14 +84,14 @@ def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
     return limit if limit < MOST else MOST
 
 
-def _conversations(body: bytes) -> int:
+def _conversations(body: Body) -> int:
     """Return how many conversations a batch has, by what its first ``_SEARCHED`` bytes have."""
     found = sum(1 for _ in islice(_NEXT_CONVERSATION.finditer(body, 0, _SEARCHED), _MOST_ANSWERS))
     seen = min(len(body), _SEARCHED)
     return min(found * len(body) // seen + 1, _MOST_ANSWERS)
 
 
-def _number(body: bytes, name: bytes) -> int | None:
+def _number(body: Body, name: bytes) -> int | None:
     """Return the first number that is the value of a field of this name."""
     at = body.find(name)
     while at >= 0:
@@ -102,7 +103,7 @@ def _number(body: bytes, name: bytes) -> int | None:
     return None
 
 
-def _ids(body: bytes) -> int | None:
+def _ids(body: Body) -> int | None:
     """Return how many token ids a prompt is given as; None where it is text, or several prompts."""
     name = b'"prompt"'
     at = body.find(name, 0, EDGE)

@@ -272,7 +272,7 @@ def test_a_long_request_is_read_as_a_short_one(path: str) -> None:
 
 
 def test_what_is_kept_of_a_request_has_as_many_bytes_as_it_says() -> None:
-    words = [[]] * 5000
+    words: list[list[int]] = [[]] * 5000
     found = asked(bad_words=words)
     assert isinstance(found.asked, bytes)
     assert len(found.asked) < 3 * len(words) + 200
