@@ -75,7 +75,7 @@ async def longest_admin(gateway: Confined, seconds: float) -> float:
 async def one_round(gateway: Confined, seed: int, options: argparse.Namespace) -> tuple[list[Seen], float]:
     """Return what users saw before, in and after a storm, and the admin port's longest answer in it."""
     before = await ask(gateway.port, options.calm)
-    with child("benchmarks.storm.attacks", str(gateway.port), str(seed), *options.kinds):
+    with child("benchmarks.storm.attacks", str(gateway.port), str(seed), str(options.scale), *options.kinds):
         await asyncio.sleep(options.warm_up)
         storm, admin = await asyncio.gather(ask(gateway.port, options.storm), longest_admin(gateway, options.storm))
     await asyncio.sleep(3)
@@ -131,6 +131,7 @@ def main() -> int:
     parser.add_argument("--calm", type=float, default=10, help="seconds of each calm part")
     parser.add_argument("--warm-up", type=float, default=6, help="seconds of storm before users are counted")
     parser.add_argument("--storm", type=float, default=20, help="seconds of each storm")
+    parser.add_argument("--scale", type=float, default=1, help="factor of the number of hostile clients")
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY >> 20, help="MiB of the gateway")
     parser.add_argument("kinds", nargs="*", choices=[[], *ATTACKS], help="kinds of hostile clients; all if absent")
     return asyncio.run(measure(parser.parse_args()))

@@ -1,7 +1,7 @@
-"""Hostile clients: ``python -m benchmarks.storm.attacks PORT SEED [KIND...]``, until killed.
+"""Hostile clients: ``python -m benchmarks.storm.attacks PORT SEED SCALE [KIND...]``, until killed.
 
 Each kind has an address of its own in 127.0.1.0/24 and some workers. A worker connects, sends, holds what it has for a
-while, leaves and begins anew.
+while, leaves and begins anew. SCALE multiplies the number of workers.
 """
 
 import asyncio
@@ -95,10 +95,11 @@ ATTACKS: Final[dict[str, Attack]] = {
 }
 
 
-async def attack(kind: str, port: int, *, source: str, chance: random.Random) -> None:
+async def attack(kind: str, port: int, *, source: str, chance: random.Random, scale: float) -> None:
     """Let the workers of one kind run until cancelled."""
     one = ATTACKS[kind]
-    await asyncio.gather(*[_worker(one, port, source=source, chance=chance) for _ in range(one.workers)])
+    workers = max(round(one.workers * scale), 1)
+    await asyncio.gather(*[_worker(one, port, source=source, chance=chance) for _ in range(workers)])
 
 
 async def _worker(one: Attack, port: int, *, source: str, chance: random.Random) -> None:
@@ -125,13 +126,17 @@ async def _visit(one: Attack, port: int, *, source: str, chance: random.Random) 
         writer.transport.abort()
 
 
-async def main(port: int, seed: int, kinds: list[str]) -> None:
+async def main(port: int, *, seed: int, scale: float, kinds: list[str]) -> None:
     """Attack until killed."""
     chance = random.Random(seed)
     await asyncio.gather(
-        *[attack(kind, port, source=f"127.0.1.{number + 1}", chance=chance) for number, kind in enumerate(kinds)]
+        *[
+            attack(kind, port, source=f"127.0.1.{number + 1}", chance=chance, scale=scale)
+            for number, kind in enumerate(kinds)
+        ]
     )
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(ATTACKS)))
+    port, seed, scale, *kinds = sys.argv[1:]
+    asyncio.run(main(int(port), seed=int(seed), scale=float(scale), kinds=kinds or list(ATTACKS)))

@@ -14,6 +14,8 @@ from benchmarks.storm.confined import DEFAULT_MEMORY, Confined, confined
 from benchmarks.storm.users import ask
 
 SLOTS = 4096
+#: Fewer than in the benchmark: the machine of a test is not the one that is measured.
+SCALE = "0.2"
 
 
 def fits(gateway: Confined) -> bool:
@@ -29,7 +31,7 @@ def open_requests(gateway: Confined) -> float:
 
 async def test_users_are_answered_in_a_storm_and_the_memory_is_enough() -> None:
     with engine() as behind, confined(behind, max_in_flight_per_group=SLOTS) as gateway:
-        with child("benchmarks.storm.attacks", str(gateway.port), "1"):
+        with child("benchmarks.storm.attacks", str(gateway.port), "1", SCALE):
             await asyncio.sleep(3)
             seen, _ = await asyncio.gather(ask(gateway.port, 6), longest_admin(gateway, 6))
             assert fits(gateway)
@@ -45,10 +47,10 @@ async def test_users_are_answered_in_a_storm_and_the_memory_is_enough() -> None:
     "kind", ["bad words", "header bombs", "long heads", "pipelining", "slow readers of answers", "large bodies"]
 )
 async def test_no_kind_alone_takes_the_memory(kind: str) -> None:
-    """Four times as many of one kind as in a storm."""
+    """Five times as many of one kind as in the storm."""
     assert kind in ATTACKS
     with engine() as behind, confined(behind, max_in_flight_per_group=SLOTS) as gateway:
-        with child("benchmarks.storm.attacks", str(gateway.port), "1", *[kind] * 4):
+        with child("benchmarks.storm.attacks", str(gateway.port), "1", "1", kind):
             await asyncio.sleep(2)
             seen = await ask(gateway.port, 2)
             assert fits(gateway)
