@@ -1,8 +1,8 @@
 """How many connections clients may have, and how much memory these may take: from the container's limits.
 
 A connection counts as ``CONNECTION`` bytes while it does nothing, of this process and of the kernel: 650 idle ones
-added 4 MiB to the process (docs/benchmarks). What it holds beyond that is counted by the byte. Descriptors are needed twice,
-for the client and for an engine; some stay spare, for the admin port, discovery, and connections that are accepted only
+added 4 MiB to the process (docs/benchmarks). What it holds beyond that is counted by the byte. Descriptors are needed
+twice, for the client and for an engine; some stay spare, for the admin port, discovery, and connections that are accepted only
 to be closed.
 """
 
