@@ -2,8 +2,8 @@
 
 A connection counts as ``CONNECTION`` bytes while it does nothing, of this process and of the kernel: 650 idle ones
 added 4 MiB to the process (docs/benchmarks). What it holds beyond that is counted by the byte. Descriptors are needed
-twice, for the client and for an engine; some stay spare, for the admin port, discovery, and connections that are accepted only
-to be closed.
+twice, for the client and for an engine; some stay spare, for the admin port, discovery, and connections that are
+accepted only to be closed.
 """
 
 import resource
