@@ -138,7 +138,7 @@ def _deployment(context: Context) -> Manifest:
 
 def _pod_metadata(context: Context) -> dict[str, Any]:
     # A gateway reads its file once, at its start: another file makes another pod.
-    config = short_hash(gateway_config(context).model_dump(mode="json"))
+    config = short_hash(gateway_config(context).to_hashed())
     return {"labels": child_labels(context, GATEWAY), "annotations": {names.ANNOTATION_CONFIG: config}}
 
 

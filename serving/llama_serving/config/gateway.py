@@ -39,6 +39,23 @@ class GatewayConfig(Frozen):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="scheme://host[:port], with *. before the host or not, or *: pages that may call"
     )
+    memory_limit: int | None = Field(
+        default=None, ge=64 << 20, description="bytes that the process may use; absent: the container's limit"
+    )
+    max_connections: int | None = Field(
+        default=None, ge=1, description="of clients; absent, and at most: what memory and descriptors allow"
+    )
+    max_connections_per_peer: int | None = Field(
+        default=None, ge=1, description="of one client address; absent: three quarters of all"
+    )
+    head_timeout: float = Field(default=30, gt=0, description="from a request's first byte to the end of its head")
+    min_client_rate: int = Field(
+        default=4096,
+        ge=0,
+        description="bytes per second of a body, and of an answer that a client leaves waiting, after client_grace; "
+        "0: any",
+    )
+    client_grace: float = Field(default=30, gt=0, description="time in which a client may be slower than that")
 
     @property
     def served_names(self) -> tuple[str, ...]:
@@ -52,11 +69,19 @@ class GatewayConfig(Frozen):
         An older gateway refuses a field that it does not know, and a hash of the config decides whether pods are
         replaced.
         """
-        return self.model_dump(mode="json", exclude=set(_LATER - self.to_wire().keys()))
+        return self.model_dump(mode="json", exclude=set((_LATER | _LIMITS) - self.to_wire().keys()))
+
+    def to_hashed(self) -> dict[str, Any]:
+        """Return what decides whether pods are replaced: the same for the same settings, whatever fields are added."""
+        return self.model_dump(mode="json", exclude=set(_LIMITS - self.to_wire().keys()))
 
 
 #: Fields that the first version did not have.
 _LATER: Final = frozenset({"served_name", "cors_origins"})
+#: Fields that came when pods were replaced by a hash of the config already: they are in it where they are set.
+_LIMITS: Final = frozenset(
+    {"memory_limit", "max_connections", "max_connections_per_peer", "head_timeout", "min_client_rate", "client_grace"}
+)
 
 
 #: Bytes of a ServedModels that a gateway reads, and of an annotation with adapters.

@@ -26,7 +26,8 @@ class GatewaySnapshot:
     """All counts of a gateway at one time.
 
     ``codes``: requests by status; ``faults``: failed attempts by kind; distributions are in seconds,
-    ``stream_first_byte`` by weights. ``served_seconds``: ``load.served.seconds``, not rounded.
+    ``stream_first_byte`` by weights. ``served_seconds``: ``load.served.seconds``, not rounded. ``connections`` of
+    clients; ``closed``: those that the gateway closed, by reason; ``held``: bytes of memory by what holds them.
     """
 
     load: GatewayLoad
@@ -38,6 +39,9 @@ class GatewaySnapshot:
     stream_first_byte: Mapping[str, Distribution]
     served_seconds: float
     process: ProcessUsage
+    connections: int
+    closed: Mapping[str, int]
+    held: Mapping[str, int]
 
 
 def _codes(snapshot: GatewaySnapshot) -> Samples:
@@ -46,6 +50,14 @@ def _codes(snapshot: GatewaySnapshot) -> Samples:
 
 def _faults(snapshot: GatewaySnapshot) -> Samples:
     return [((kind,), count) for kind, count in sorted(snapshot.faults.items())]
+
+
+def _closed(snapshot: GatewaySnapshot) -> Samples:
+    return [((reason,), count) for reason, count in sorted(snapshot.closed.items())]
+
+
+def _held(snapshot: GatewaySnapshot) -> Samples:
+    return [((holder,), size) for holder, size in sorted(snapshot.held.items())]
 
 
 def _answers(snapshot: GatewaySnapshot) -> Samples:
@@ -245,6 +257,28 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         "Requests for this LoRA adapter in flight on groups",
         _per_adapter(lambda load: load.in_flight),
         labels=("adapter",),
+    ),
+    Metric(
+        "llama_gateway_connections",
+        "gauge",
+        "Connections of clients",
+        single(lambda snapshot: snapshot.connections),
+    ),
+    Metric(
+        "llama_gateway_connections_closed_total",
+        "counter",
+        "Connections of clients that the gateway closed by reason: full or peer_full (too many), slow_head,"
+        " slow_reader, pipelined (too much behind a request), left (its client, while no more was read) or memory",
+        _closed,
+        labels=("reason",),
+    ),
+    Metric(
+        "llama_gateway_held_bytes",
+        "gauge",
+        "Bytes of memory held: bodies, answers (that are read whole), streams (to continue them) or connections"
+        " (long heads, requests behind one, what clients do not take)",
+        _held,
+        labels=("by",),
     ),
     Metric(
         "process_cpu_seconds_total",

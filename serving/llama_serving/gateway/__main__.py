@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -19,6 +21,9 @@ from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
 from llama_serving.gateway.server import ListenAddress, run
 from llama_serving.gateway.telemetry.log import configure_logging
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_MAPPED_FROM = 128 << 10  # bytes
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the gateway; return the exit status: 0 after a drain, 2 for an invalid config."""
@@ -31,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         print(one_line(f"llama-gateway: {error}"), file=sys.stderr)  # noqa: T201
         return 2
     _allow_many_sockets()
+    _give_memory_back()
     address = ListenAddress(options.host, options.port, options.admin_port)
     key = EngineKey(options.engine_key)
     asyncio.run(
@@ -50,6 +56,13 @@ def _allow_many_sockets() -> None:
     # Every request in flight has two sockets; the usual soft limit of 1024 is for programs that use select().
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _give_memory_back() -> None:
+    # glibc raises by itself the size from which it maps a block of its own, up to 32 MiB, and then keeps the holes of
+    # bodies that are gone.
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,9 @@ from llama_serving.config import names
 from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
+from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.dispatcher import Dispatcher
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.routing.adapter_demand import AdapterUse
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.server_state import ServerState
@@ -22,8 +24,18 @@ LONGEST_START = 86_400.0  # seconds that are believed
 class AdminApi:
     """The routes of the admin port, and what they report."""
 
-    def __init__(self, *, dispatcher: Dispatcher, metrics: Metrics, state: ServerState) -> None:
+    def __init__(
+        self,
+        *,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        state: ServerState,
+        table: ConnectionTable,
+        budget: MemoryBudget,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._table = table
+        self._budget = budget
         self._metrics = metrics
         self._state = state
         self._started_at = time.time()
@@ -76,6 +88,14 @@ class AdminApi:
             stream_first_byte={weights: count.distribution() for weights, count in metrics.weights.items()},
             served_seconds=metrics.workload.served.seconds,
             process=process_usage(self._started_at),
+            connections=self._table.count,
+            closed=self._table.closed,
+            held={
+                "bodies": self._budget.bodies,
+                "answers": self._budget.answers,
+                "streams": self._budget.streams,
+                "connections": self._table.held,
+            },
         )
 
     def _backends(self) -> list[Backend]:

@@ -28,7 +28,7 @@ from llama_serving.gateway.http.cors import CorsPolicy, add_cors
 from llama_serving.gateway.http.disconnect import disconnect
 from llama_serving.gateway.http.errors import error_response
 from llama_serving.gateway.http.headers import event_stream_headers, request_id_of, response_headers
-from llama_serving.gateway.http.memory_budget import MemoryBudget, body_budget, memory_limit
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.pump import ClientDisconnectedError
 from llama_serving.gateway.http.relay import ReadError, Relay
 from llama_serving.gateway.http.request_context import RequestContext
@@ -61,6 +61,7 @@ class RequestHandler:
         metrics: Metrics,
         state: ServerState,
         known: KnownModels,
+        budget: MemoryBudget,
         access_log: bool = False,
     ) -> None:
         self._idle_timeout = config.idle_timeout
@@ -69,7 +70,7 @@ class RequestHandler:
         self._metrics = metrics
         self._state = state
         self._access_log = access_log
-        self._budget = MemoryBudget(min(config.max_held, body_budget(memory_limit())))
+        self._budget = budget
         self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload, known=known)
         self._attempts = Attempts(dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._failover = StreamFailover(config, dispatcher=dispatcher, pools=pools, metrics=metrics)

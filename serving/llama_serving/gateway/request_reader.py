@@ -1,5 +1,7 @@
 """From a client's request to the call that goes to an engine, and to what its answer's continuation would need."""
 
+import asyncio
+from collections.abc import Generator
 from typing import Final
 
 from aiohttp import web
@@ -7,11 +9,13 @@ from aiohttp import web
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route, Work
 from llama_serving.gateway.adapters.known_models import KnownModels
-from llama_serving.gateway.adapters.requested_model import SeveralModelsError, requested_model
+from llama_serving.gateway.adapters.requested_model import SeveralModelsError, model_of_unread, requested_model
 from llama_serving.gateway.continuation.pure import request as continuation
-from llama_serving.gateway.continuation.pure.request import MAX_PARSED, ContinuableRequest, NotContinuableError
+from llama_serving.gateway.continuation.pure.request import ContinuableRequest, NotContinuableError
+from llama_serving.gateway.fields.request_fields import SHORT, RequestFields, read_fields, reading
+from llama_serving.gateway.fields.scanner import Body, TooComplexError
 from llama_serving.gateway.http import stateful_responses
-from llama_serving.gateway.http.body import BodyReader, BodyRefusedError
+from llama_serving.gateway.http.body import BodyPace, BodyReader, BodyRefusedError
 from llama_serving.gateway.http.headers import request_head
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.request_context import RequestContext
@@ -20,8 +24,7 @@ from llama_serving.gateway.telemetry.workload import Workload
 from llama_serving.gateway.upstream.exchange import Call
 
 _SEVERAL: Final = (
-    f"the body has more than {MAX_PARSED} bytes and several fields named model, so the model that it is for cannot be "
-    "told: send a shorter one"
+    "and several fields named model, or a long one, so the model that it is for cannot be told: send a shorter one"
 )
 
 
@@ -30,7 +33,10 @@ class RequestReader:
 
     def __init__(self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload, known: KnownModels) -> None:
         self._first_byte_timeout = config.first_byte_timeout
-        self._bodies = BodyReader(max_body=config.max_body, budget=budget, idle_timeout=config.idle_timeout)
+        pace = BodyPace(config.idle_timeout, config.min_client_rate, config.client_grace)
+        self._bodies = BodyReader(max_body=config.max_body, budget=budget, pace=pace)
+        self._turn = asyncio.Lock()
+        self._budget = budget
         self._workload = workload
         self._known = known
 
@@ -42,12 +48,13 @@ class RequestReader:
         request = context.request
         body = await self._bodies.read(request)
         context.body_size = len(body)
-        _check_fields(route.path, body)
+        fields = await self._fields(context, route.path, body)
+        _check_fields(route.path, fields)
         if request.method == "POST":
-            context.adapter = self._adapter(body)  # first: a name that does not exist is no work
+            context.adapter = self._adapter(context, body, fields)  # first: a name that does not exist is no work
         if route.work is not Work.NONE:
             context.size = self._workload.count_arrival(route.path, body)
-        continuable = _continuable(context, route.path, body)
+        continuable = _continuable(context, route.path, fields)
         if continuable is not None:
             body = continuation.with_token_ids(body, continuable)
         call = Call(
@@ -58,17 +65,40 @@ class RequestReader:
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._first_byte_timeout,
             whole_event=continuable is not None,
+            memory=self._budget,
         )
         return call, continuable
 
-    def _adapter(self, body: bytes) -> str | None:
+    async def _fields(self, context: RequestContext, path: str, body: Body) -> RequestFields | None:
+        """Read the outermost fields, once for all who ask; long bodies one after the other, in short steps."""
+        if not self._is_looked_at(context.request.method, path, body):
+            return None
+        try:
+            if len(body) <= SHORT:
+                return read_fields(body)
+            async with self._turn:
+                return await _in_steps(reading(body))
+        except TooComplexError as error:
+            context.unread = str(error)
+            return None
+
+    def _is_looked_at(self, method: str, path: str, body: Body) -> bool:
+        if method != "POST":
+            return False
+        # Every request for a stream has this word in its body.
+        is_stream = path in (continuation.CHAT, continuation.TEXT) and b'"stream"' in body
+        return is_stream or path == continuation.RESPONSES or self._known.is_told
+
+    def _adapter(self, context: RequestContext, body: Body, fields: RequestFields | None) -> str | None:
         """Return the adapter that a request is for; None: the base, or nobody knows which names exist."""
         if not self._known.is_told:
             return None
         try:
-            return self._known.adapter_of(requested_model(body))
+            model = model_of_unread(body) if context.unread else requested_model(fields)
         except SeveralModelsError:
-            raise BodyRefusedError(400, _SEVERAL, code="bad_request") from None
+            why = context.unread or f"the body has more than {SHORT} bytes"
+            raise BodyRefusedError(400, f"{why} {_SEVERAL}", code="bad_request") from None
+        return self._known.adapter_of(model)
 
     def release_body(self, context: RequestContext) -> None:
         """Record that the request's body is no longer held. A second call does nothing."""
@@ -76,21 +106,33 @@ class RequestReader:
         context.body_size = 0
 
 
-def _check_fields(path: str, body: bytes) -> None:
-    refused = stateful_responses.refused(body) if path == continuation.RESPONSES else None
+async def _in_steps(steps: Generator[None, None, RequestFields | None]) -> RequestFields | None:
+    """Read with a turn for everything else after each step."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            fields: RequestFields | None = end.value
+            return fields
+        await asyncio.sleep(0)
+
+
+def _check_fields(path: str, fields: RequestFields | None) -> None:
+    refused = stateful_responses.refused(fields) if path == continuation.RESPONSES else None
     if refused is not None:
         raise BodyRefusedError(400, refused.message, code="not_supported", param=refused.field)
 
 
-def _continuable(context: RequestContext, path: str, body: bytes) -> ContinuableRequest | None:
+def _continuable(context: RequestContext, path: str, fields: RequestFields | None) -> ContinuableRequest | None:
     request: web.BaseRequest = context.request
     if request.method != "POST" or "content-encoding" in request.headers:
         return None
+    context.not_continuable = context.unread
     try:
-        continuable = continuation.read(path, body)
+        continuable = continuation.read(path, fields)
     except NotContinuableError as error:
         context.not_continuable = str(error)
         context.wants_stream = True
         return None
-    context.wants_stream = continuable is not None or continuation.wants_other_stream(path, body)
+    context.wants_stream = continuable is not None or continuation.wants_other_stream(path, fields)
     return continuable

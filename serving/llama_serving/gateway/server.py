@@ -8,7 +8,7 @@ are finished, within ``drain`` seconds. A second signal ends at once.
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,14 @@ from llama_serving.config.gateway import GatewayConfig, GatewayLoad, ServedModel
 from llama_serving.gateway.adapters.known_models import KnownModels
 from llama_serving.gateway.adapters.models_file import ModelsFile
 from llama_serving.gateway.admin import AdminApi
+from llama_serving.gateway.connections.admin_site import AdminSite
+from llama_serving.gateway.connections.limits import connection_limits, descriptor_limit
+from llama_serving.gateway.connections.server import ClientServer, ConnectionWatch, listen
+from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.handler import RequestHandler
-from llama_serving.gateway.http.bad_requests import ClientServer
+from llama_serving.gateway.http.memory_budget import MemoryBudget, body_budget, memory_limit
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.server_state import ServerState
@@ -30,8 +34,6 @@ from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.upstream.connection import ConnectionPools, no_credential
 from llama_serving.gateway.upstream.health_probe import Prober
-
-_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class GatewayServer:
         self._known = KnownModels(config.served_names)
         self._models_file = None if models is None else ModelsFile(models, self._take_models)
         metrics = Metrics()
+        memory = config.memory_limit or memory_limit()
+        self._budget = MemoryBudget(min(config.max_held, body_budget(memory)))
+        self._table = ConnectionTable(connection_limits(config, memory=memory, descriptors=descriptor_limit()))
         self._handler = RequestHandler(
             config,
             dispatcher=self._dispatcher,
@@ -76,9 +81,12 @@ class GatewayServer:
             metrics=metrics,
             state=self._state,
             known=self._known,
+            budget=self._budget,
             access_log=access_log,
         )
-        self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state)
+        self._admin = AdminApi(
+            dispatcher=self._dispatcher, metrics=metrics, state=self._state, table=self._table, budget=self._budget
+        )
         self.started = asyncio.Event()
         self.port = 0
         self.admin_port = 0
@@ -95,6 +103,21 @@ class GatewayServer:
         """Number of requests whose answer has not ended."""
         return self._state.open_requests
 
+    @property
+    def connections(self) -> int:
+        """Number of clients' connections."""
+        return self._table.count
+
+    @property
+    def held_by_connections(self) -> int:
+        """Bytes that clients' connections hold beyond what each takes."""
+        return self._table.held
+
+    @property
+    def closed_connections(self) -> Mapping[str, int]:
+        """How many connections were closed so far, by ``ConnectionTable.REASONS``."""
+        return self._table.closed
+
     def load(self) -> GatewayLoad:
         """Return the present load of this gateway."""
         return self._admin.load()
@@ -107,33 +130,31 @@ class GatewayServer:
 
     async def serve(self, address: ListenAddress) -> None:
         """Serve until ``handle_exit`` is called and the drain has ended; raises what ends discovery or the probes."""
-        admin = web.AppRunner(self._admin.app(), access_log=None)
         if self._models_file is not None:
             self._models_file.look()  # before the first request
-        await admin.setup()
-        await web.TCPSite(admin, address.host, address.admin_port).start()
-        self.admin_port = admin.addresses[0][1]
+        admin = AdminSite(self._admin.app())
+        await admin.start(address.host, address.admin_port)
+        self.admin_port = admin.port
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(self._prober.run()),
+                    tasks.create_task(ConnectionWatch(self._table, self._budget).run()),
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
-                server = ClientServer(self._handler.handle, on_refusal=self._handler.refused)
+                server = ClientServer(self._handler.handle, table=self._table, on_refusal=self._handler.refused)
                 listener = await self._startup(address, server)
                 await self._main_loop()
                 await self._shutdown(listener, server)
                 for task in background:
                     task.cancel()
         finally:
-            await admin.cleanup()
+            await admin.close()
 
-    async def _startup(self, address: ListenAddress, server: web.Server) -> asyncio.Server:
-        listener = await asyncio.get_running_loop().create_server(
-            server, address.host, address.port, backlog=_BACKLOG, reuse_address=True
-        )
+    async def _startup(self, address: ListenAddress, server: ClientServer) -> asyncio.Server:
+        listener = await listen(server, address.host, address.port)
         self.port = listener.sockets[0].getsockname()[1]
         self.started.set()
         LOGGER.info("gateway started", extra=fields(port=self.port, admin_port=self.admin_port))

@@ -114,7 +114,7 @@ class StreamFailover:
         pool = self._pools.of(endpoint.host, endpoint.port)
         target, body = await self._body_of_rest(stream, transcript, endpoint)
         head = request_head(stream.request, target=target, request_id=stream.context.request_id, body_length=len(body))
-        call = Call(head, body, True, self._config.first_byte_timeout, whole_event=True)
+        call = Call(head, body, True, self._config.first_byte_timeout, whole_event=True, memory=stream.budget)
         if stream.ticket.adapter_id is not None:
             call = call.for_adapter(stream.ticket.adapter_id)
         stream.budget.bodies += len(body)

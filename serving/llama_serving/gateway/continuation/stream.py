@@ -55,7 +55,7 @@ class Stream:
         self.relay: Relay | None = None
         self.moved = False
         self._recorder = Recorder(budget, shows_ids=continuable.wants_ids)
-        self._recorder.keep(len(continuable.kept))
+        self._recorder.keep(len(continuable.asked))
         self.tap: Recorder | Rewriter | ReplayRewriter = self._recorder
         self._transcript: Transcript | ReplayTranscript | None = None
 

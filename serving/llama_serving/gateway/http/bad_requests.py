@@ -21,6 +21,8 @@ from llama_serving.gateway.telemetry.log import LOGGER
 MAX_TARGET: Final = 8192
 MAX_HEADER: Final = 8190
 MAX_HEADERS: Final = 128
+#: Bytes of a whole head.
+MAX_HEAD: Final = 32 << 10
 # Seconds in which the rest of a refused request is read and dropped: a connection that is closed with unread bytes is
 # reset, and the client would lose the answer.
 _LINGER: Final = 2.0
@@ -36,6 +38,14 @@ class Refusal:
     status: int
     code: str
     message: str
+
+
+class RefusedError(HttpProcessingError):
+    """A request that could be read, and is not answered."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(code=refusal.status, message=refusal.message)
+        self.refusal = refusal
 
 
 #: What the client of a request is told that a bug ended.
@@ -55,6 +65,8 @@ _BY_MESSAGE: Final = {
 def refusal_of(error: BaseException) -> Refusal:
     """Return what to tell a client about an error of the parser; of any other, that it is a bug."""
     match error:
+        case RefusedError():
+            return error.refusal
         case LineTooLong(args=(_, limit, *_)) if limit == MAX_TARGET:
             return Refusal(414, "target_too_long", f"the request's path and query are longer than {MAX_TARGET} bytes")
         case LineTooLong():
@@ -139,24 +151,3 @@ class ClientProtocol(web.RequestHandler):
 
 def _is_request(message: object) -> bool:
     return isinstance(message, RawRequestMessage)
-
-
-class ClientServer(web.Server):
-    """aiohttp's server of plain requests, with the protocol of this module."""
-
-    def __init__(self, handler: Any, *, on_refusal: OnRefusal) -> None:
-        super().__init__(handler, handler_cancellation=True)
-        self._on_refusal = on_refusal
-
-    def __call__(self) -> ClientProtocol:
-        """Return the protocol of a new connection."""
-        return ClientProtocol(
-            self,
-            loop=self._loop,
-            on_refusal=self._on_refusal,
-            access_log=None,
-            auto_decompress=False,
-            max_line_size=MAX_TARGET,
-            max_field_size=MAX_HEADER,
-            max_headers=MAX_HEADERS,
-        )

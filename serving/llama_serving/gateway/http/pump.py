@@ -50,7 +50,7 @@ class Pump:
         token_counter: TokenCounter,
         tap: Tap | None = None,
     ) -> None:
-        self.last = reply.first
+        self.last = b""
         self._tap = tap
         self._token_counter = token_counter
         self._request = request

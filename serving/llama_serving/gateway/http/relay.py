@@ -76,6 +76,7 @@ class Relay:
                 await self._response.write_eof(reply.first)
                 return
             await self.write(reply.first if tap is None else tap.take(reply.first))
+            reply.drop_first()
             await self._pump_rest(reply, tap)
         except ConnectionError as error:
             raise ClientDisconnectedError(str(error)) from error

@@ -22,6 +22,7 @@ class RequestContext:
     ``cors``: headers of whatever is answered. ``may_wait``: it is to wait for a group if there is none now.
     ``wants_stream``: the client asked for a stream, so SSE comments can keep it alive, which ``keep_alive`` does.
     ``is_stream``: the answer is a stream; ``continued``: another group continued it; ``not_continuable``: why none can.
+    ``unread``: why its body's fields were not looked at, as a clause; empty where they were, or were not wanted.
     ``size``: None for a request that is no work for a group; ``adapter``: that it is for, None for the base.
     ``used`` and ``tokens``: the seconds that it held a slot of a group, and the tokens that the client got for them.
     ``code`` is the status that the client got, if only inside a stream; ``outcome`` one of ``Metrics.TOTALS``, or empty
@@ -34,6 +35,7 @@ class RequestContext:
     cors: Mapping[str, str] = field(default_factory=dict)
     may_wait: bool = True
     body_size: int = 0
+    unread: str = ""
     group: str = ""
     weights: str = ""
     sent: float = 0.0

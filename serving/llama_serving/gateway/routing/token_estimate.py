@@ -15,10 +15,12 @@ the outermost object.
 """
 
 import re
+from itertools import islice
 from typing import Final, NamedTuple
 
 from llama_serving.config.routes.route import Work
 from llama_serving.config.routes.table import PASSED
+from llama_serving.gateway.fields.scanner import Body
 
 BYTES_PER_TOKEN: Final = 4
 MOST: Final = 128 << 10  # tokens of the longest context of Llama 3
@@ -36,9 +38,11 @@ _LIMITS: Final = {
     "/v1/messages": (b'"max_tokens"',),
 }
 _MOST_ANSWERS = 128
-_NUMBER = re.compile(rb"\s*:\s*(\d{1,9})\b")
-_NEXT_CONVERSATION = re.compile(rb"\]\s*,\s*\[\s*\{")
-_IDS = re.compile(rb"\s*:\s*\[\s*\d")
+_NUMBER = re.compile(rb"\s{0,64}:\s{0,64}(\d{1,9})\b")
+# Spaces are counted, and conversations looked for in so many bytes: a search must end, whatever a client sends.
+_NEXT_CONVERSATION = re.compile(rb"\]\s{0,64},\s{0,64}\[\s{0,64}\{")
+_SEARCHED: Final = 256 << 10
+_IDS = re.compile(rb"\s{0,64}:\s{0,64}\[\s{0,64}\d")
 _MOST_IDS = 8 * MOST  # bytes of a list of so many, at least
 
 
@@ -49,7 +53,7 @@ class TokenEstimate(NamedTuple):
     answer_tokens: int | None
 
 
-def estimate(path: str, body: bytes) -> TokenEstimate:
+def estimate(path: str, body: Body) -> TokenEstimate:
     """Return the estimated tokens of a request to ``path``."""
     if path in _WITHOUT_TOKENS:
         return TokenEstimate(0, 0)
@@ -65,7 +69,7 @@ def estimate(path: str, body: bytes) -> TokenEstimate:
     return TokenEstimate(min(prompt, MOST), answer)
 
 
-def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
+def _answer(path: str, body: Body, limits: tuple[bytes, ...]) -> int | None:
     for name in limits:
         limit = _number(body, name)
         if limit is not None:
@@ -80,11 +84,14 @@ def _answer(path: str, body: bytes, limits: tuple[bytes, ...]) -> int | None:
     return limit if limit < MOST else MOST
 
 
-def _conversations(body: bytes) -> int:
-    return min(len(_NEXT_CONVERSATION.findall(body)) + 1, _MOST_ANSWERS)
+def _conversations(body: Body) -> int:
+    """Return how many conversations a batch has, by what its first ``_SEARCHED`` bytes have."""
+    found = sum(1 for _ in islice(_NEXT_CONVERSATION.finditer(body, 0, _SEARCHED), _MOST_ANSWERS))
+    seen = min(len(body), _SEARCHED)
+    return min(found * len(body) // seen + 1, _MOST_ANSWERS)
 
 
-def _number(body: bytes, name: bytes) -> int | None:
+def _number(body: Body, name: bytes) -> int | None:
     """Return the first number that is the value of a field of this name."""
     at = body.find(name)
     while at >= 0:
@@ -96,7 +103,7 @@ def _number(body: bytes, name: bytes) -> int | None:
     return None
 
 
-def _ids(body: bytes) -> int | None:
+def _ids(body: Body) -> int | None:
     """Return how many token ids a prompt is given as; None where it is text, or several prompts."""
     name = b'"prompt"'
     at = body.find(name, 0, EDGE)

@@ -15,6 +15,7 @@ import math
 from typing import Final
 
 from llama_serving.config.gateway import WorkCount
+from llama_serving.gateway.fields.scanner import Body
 from llama_serving.gateway.routing import token_estimate
 from llama_serving.gateway.routing.request_size import RequestSize, WorkTotals
 
@@ -34,7 +35,7 @@ class Workload:
         self._answers = 0  # in the mean
         self._update_mean(FIRST_MEAN)
 
-    def count_arrival(self, path: str, body: bytes) -> RequestSize:
+    def count_arrival(self, path: str, body: Body) -> RequestSize:
         """Count a request that needs a group; return its size while it waits."""
         estimate = token_estimate.estimate(path, body)
         limit, arrived = estimate.answer_tokens, self.arrived

@@ -13,6 +13,9 @@ from aiohttp.streams import StreamReader
 
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 
+#: Bytes that are received at a time, and those of a body that wait for its reader: both are held once per stream.
+RECEIVED = 32 << 10
+READ_AHEAD = 16 << 10
 # Shorter than the 5 s after which uvicorn, the usual server of an engine, closes an idle connection.
 MAX_IDLE = 4.0
 
@@ -34,6 +37,11 @@ class Connection(ResponseHandler):
     body: StreamReader | None = None
     on_progress: Callable[[], None] | None = None
     _reads_paused: bool = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        transport.max_size = RECEIVED  # type: ignore[attr-defined]  # bytes that asyncio receives at a time
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Accept received data."""
@@ -59,6 +67,10 @@ class Connection(ResponseHandler):
             self.body.set_exception(exc, cause)
         if self.on_progress is not None:
             self.on_progress()
+
+    async def drain(self) -> None:
+        """Wait until the engine has taken most of what was sent. Raises ConnectionError."""
+        await self._drain_helper()
 
     def pause_reading(self) -> None:
         """Read no more from the socket: the body's buffer is full."""

@@ -4,20 +4,25 @@ The head is held back until the first piece of the body (or its end) has arrived
 before the first token, and until then the request can be retried elsewhere.
 """
 
+import asyncio
+import contextlib
 import re
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from aiohttp import ClientError, ClientPayloadError, ServerTimeoutError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.config import names
+from llama_serving.gateway.fields.scanner import Body
 from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
-from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
+from llama_serving.gateway.upstream.connection import READ_AHEAD, AttemptError, Connection, ConnectionPool
 
 # A reused connection that dies sooner than this was closed by the other side while it was idle.
 STALE_WITHIN = 1.0
-# Larger bodies are written on their own, so that they are not copied once more.
+# Larger bodies are written in pieces of this size, each when the engine has taken the last: what a transport cannot
+# send at once it copies.
 _JOIN_BELOW = 64 << 10
 # Answers up to this length are read whole.
 WHOLE_BELOW = 1 << 20
@@ -29,20 +34,32 @@ _ABSENT = f'"{names.CODE_ADAPTER_ABSENT}"'.encode()
 _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 
 
+class AnswerMemory(Protocol):
+    """Memory for the beginnings of answers, which all requests share."""
+
+    def reserve_answer(self, size: int) -> bool:
+        """Reserve ``size`` bytes; return False when there are not so many."""
+
+    def release_answer(self, size: int) -> None:
+        """Release ``size`` reserved bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request as it is sent, the same on every attempt.
 
     ``whole_event``: the first piece of a stream is at least one whole event. ``adapter``: id of the LoRA adapter that
-    the engine must answer with; empty: it is asked for none.
+    the engine must answer with; empty: it is asked for none. ``memory``: where there is none left, no more of an answer
+    is read than what has come; None: its answers are short.
     """
 
     head: bytes
-    body: bytes
+    body: Body
     expects_body: bool
     first_byte_timeout: float
     whole_event: bool = False
     adapter: str = ""
+    memory: AnswerMemory | None = None
 
     def for_adapter(self, adapter_id: str) -> "Call":
         """Return the call with the adapter that must answer it."""
@@ -64,6 +81,9 @@ class Reply:
     pool: ConnectionPool
     adapter: str = ""
     ended: bool = False
+    memory: AnswerMemory | None = None
+    reserved: int = 0
+    sending: "asyncio.Task[None] | None" = None
 
     @property
     def is_event_stream(self) -> bool:
@@ -98,7 +118,27 @@ class Reply:
         """
         if not self.ended:
             self.ended = True
+            self.drop_first()
+            if self.sending is not None and not self.sending.done():
+                self.sending.cancel()  # it answered before it had all of the request
+                self.connection.abort()
             self.pool.release(self.connection)
+
+    def reserve(self, size: int) -> bool:
+        """Reserve memory for ``size`` bytes more of ``first``; return False where there is none."""
+        if self.memory is None or not size:
+            return True
+        if not self.memory.reserve_answer(size):
+            return False
+        self.reserved += size
+        return True
+
+    def drop_first(self) -> None:
+        """Keep ``first`` no longer: it was passed on."""
+        self.first = b""
+        if self.memory is not None and self.reserved:
+            self.memory.release_answer(self.reserved)
+            self.reserved = 0
 
 
 async def attempt(pool: ConnectionPool, call: Call) -> Reply:
@@ -142,16 +182,26 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
         read_until_eof=True,
         auto_decompress=False,
         read_timeout=call.first_byte_timeout,
+        read_bufsize=READ_AHEAD,
     )
-    _write(connection, call, pool.credential())
+    sending = _write(connection, call, pool.credential())
     connection.start_timeout()
-    message, content = await connection.read()
-    while message.code < 200:  # 100 and 103 announce the real head
+    try:
         message, content = await connection.read()
-    connection.body = content
-    first = b"" if content.at_eof() else await content.readany()
-    reply = Reply(message, content, first, connection, pool, call.adapter)
-    await _read_on(reply, call)
+        while message.code < 200:  # 100 and 103 announce the real head
+            message, content = await connection.read()
+        connection.body = content
+        first = b"" if content.at_eof() else await content.readany()
+    except BaseException:
+        if sending is not None:
+            sending.cancel()
+        raise
+    reply = Reply(message, content, first, connection, pool, call.adapter, memory=call.memory, sending=sending)
+    try:
+        await _read_on(reply, call)
+    except BaseException:
+        reply.end()
+        raise
     # The pump that forwards the rest has its own timer.
     connection.read_timeout = None
     connection.start_timeout()
@@ -160,33 +210,52 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
 
 async def _read_on(reply: Reply, call: Call) -> None:
     """Read a whole event, or a short answer completely, before anything is forwarded."""
-    content = reply.content
     if reply.is_event_stream:
-        while call.whole_event and not content.at_eof() and not _has_event(reply.first):
-            reply.first += await content.readany()
-        if call.whole_event and not _has_event(reply.first):
-            raise ClientPayloadError("the stream ended within its first event")
+        if call.whole_event:
+            await _read_event(reply)
         return
     length = reply.message.headers.get("content-length", "")
-    if length.isdigit() and int(length) <= WHOLE_BELOW:
-        while not content.at_eof():
-            reply.first += await content.readany()
+    if not length.isdigit() or int(length) > WHOLE_BELOW or not reply.reserve(int(length)):
+        return
+    while not reply.content.at_eof():
+        reply.first += await reply.content.readany()
+
+
+async def _read_event(reply: Reply) -> None:
+    has_room = reply.reserve(len(reply.first))
+    while has_room and not reply.content.at_eof() and not _has_event(reply.first):
+        piece = await reply.content.readany()
+        has_room = reply.reserve(len(piece))
+        reply.first += piece
+    if has_room and not _has_event(reply.first):
+        raise ClientPayloadError("the stream ended within its first event")
 
 
 def _has_event(first: bytes) -> bool:
     return b"\n\n" in first or b"\r\n\r\n" in first or len(first) > _FIRST_EVENT_BELOW
 
 
-def _write(connection: Connection, call: Call, credential: bytes) -> None:
+def _write(connection: Connection, call: Call, credential: bytes) -> "asyncio.Task[None] | None":
+    """Send the request; return what sends the rest of a large body, meanwhile the answer is waited for."""
     transport = connection.transport
     if transport is None:
         raise ConnectionResetError("closed before the request was sent")
     head = call.head[:-2] + credential + b"\r\n" if credential else call.head
     if len(call.body) < _JOIN_BELOW:
         transport.write(head + call.body)
-    else:
-        transport.write(head)
-        transport.write(call.body)
+        return None
+    transport.write(head)
+    return asyncio.get_running_loop().create_task(_send_body(connection, call.body))
+
+
+async def _send_body(connection: Connection, body: Body) -> None:
+    view = memoryview(body)
+    with contextlib.suppress(ConnectionError):  # whoever waits for the answer learns it too
+        for at in range(0, len(view), _JOIN_BELOW):
+            if connection.transport is None:
+                return
+            connection.transport.write(view[at : at + _JOIN_BELOW])
+            await connection.drain()
 
 
 def _fault_of(error: BaseException, call: Call) -> AttemptFault | None:

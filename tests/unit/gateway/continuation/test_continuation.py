@@ -15,6 +15,7 @@ from llama_serving.gateway.continuation.pure.recorder import Recorder, is_readab
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.rewriter import Rewriter, ending
 from llama_serving.gateway.continuation.pure.transcript import Transcript
+from llama_serving.gateway.fields.request_fields import read_fields
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from tests.unit.gateway.continuation.engine import CHAT, DONE, TEXT, Engine, Seen, recorded, seen, tokens_of
 
@@ -55,7 +56,7 @@ class Client:
     def __init__(self, engine: Engine, path: str, body: dict[str, Any]) -> None:
         self.engine = engine
         raw = json.dumps(body).encode()
-        read_body = continuation.read(path, raw)
+        read_body = continuation.read(path, read_fields(raw))
         assert read_body is not None
         self.request: ContinuableRequest = read_body
         self.path, self.body = path, json.loads(continuation.with_token_ids(raw, read_body))

@@ -15,6 +15,7 @@ from llama_serving.gateway.continuation.pure.replay import ReplayTranscript, rep
 from llama_serving.gateway.continuation.pure.replay_rewriter import ReplayRewriter
 from llama_serving.gateway.continuation.pure.rewriter import ending
 from llama_serving.gateway.continuation.pure.transcript import Transcript
+from llama_serving.gateway.fields.request_fields import read_fields
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from tests.unit.gateway.continuation.replaying import NAMES, Answer, Recording, answer_of, places, recording
 
@@ -25,7 +26,7 @@ class Client:
     def __init__(self, recorded: Recording, **more: Any) -> None:
         self.recorded = recorded
         asked = {**recorded.asked, **more}
-        request = continuation.read(recorded.path, json.dumps(asked).encode())
+        request = continuation.read(recorded.path, read_fields(json.dumps(asked).encode()))
         assert request is not None
         self.request = request
         self.tap: Recorder | ReplayRewriter = Recorder(MemoryBudget(1 << 30), shows_ids=request.wants_ids)

@@ -7,7 +7,6 @@ import pytest
 
 from llama_serving.gateway.continuation.pure.request import (
     CHAT,
-    MAX_PARSED,
     NEUTRAL,
     PASSED,
     REPLAYED,
@@ -15,12 +14,25 @@ from llama_serving.gateway.continuation.pure.request import (
     ContinuableRequest,
     NotContinuableError,
     next_body,
-    read,
     wants_other_stream,
     with_token_ids,
 )
+from llama_serving.gateway.continuation.pure.request import read as read_request
+from llama_serving.gateway.fields.request_fields import MAX_PARSED, MOST_BYTES, SHORT, RequestFields, read_fields
+from llama_serving.gateway.fields.scanner import TooComplexError
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
+
+
+def fields_of(body: bytes) -> RequestFields | None:
+    try:
+        return read_fields(body)
+    except TooComplexError:
+        return None
+
+
+def read(path: str, body: bytes) -> ContinuableRequest | None:
+    return read_request(path, fields_of(body))
 
 
 def asked(path: str = CHAT, /, **more: Any) -> ContinuableRequest:
@@ -215,4 +227,53 @@ def test_token_ids_are_asked_for(body: bytes, changed: bytes) -> None:
     ],
 )
 def test_which_other_requests_ask_for_a_stream(path: str, body: bytes, *, asks: bool) -> None:
-    assert wants_other_stream(path, body) is asks
+    assert wants_other_stream(path, fields_of(body)) is asks
+
+
+LONG = "x" * SHORT
+TYPED = {"role": "user", "content": [{"type": "text", "text": LONG}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "why"),
+    [
+        (CHAT, {"messages": [TYPED]}, ""),
+        (CHAT, {"messages": [{"role": "user", "content": 'a "type": "image_url" ' + LONG}]}, ""),
+        (CHAT, {"messages": [TYPED, {"role": "assistant", "tool_calls": [{"type": "function"}]}]}, ""),
+        (CHAT, {"messages": [TYPED, {"role": "user", "content": [{"type": "image_url"}]}]}, "parts that are not text"),
+        (CHAT, {"messages": [{"content": [{"type": "text", "text": "a"}] * 5000}]}, "parts that are not text"),
+        (TEXT, {"prompt": LONG}, ""),
+        (TEXT, {"prompt": [1000] * SHORT}, ""),
+        (TEXT, {"prompt": [LONG]}, "'prompt' is a list of prompts"),
+        (TEXT, {"prompt": [[1000] * SHORT]}, "'prompt' is a list of prompts"),
+        (TEXT, {"prompt": None, "user": LONG}, ""),
+        (TEXT, {"prompt": LONG, "n": 2}, "'n' is not 1"),
+        (TEXT, {"prompt": LONG, "n": 1, "stop": "ab"}, ""),
+        (TEXT, {"prompt": LONG, "bad_words": [[]] * 100_000}, "elements"),
+        (TEXT, {"prompt": "", "user": "x" * MOST_BYTES}, "bytes"),
+    ],
+)
+def test_a_long_request_is_judged_without_parsing_its_prompt(path: str, more: dict[str, Any], why: str) -> None:
+    body = json.dumps({"stream": True, **more}).encode()
+    assert len(body) > SHORT
+    if not why:
+        assert read(path, body) is not None
+        return
+    with pytest.raises(NotContinuableError, match=why):
+        read(path, body)
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_a_long_request_is_read_as_a_short_one(path: str) -> None:
+    more = {"stop": ["abc"], "max_tokens": 7, "seed": 3, "logit_bias": {"5": -100}, "stream_options": {"a": 1}}
+    name = "messages" if path == CHAT else "prompt"
+    short, long = ({"stream": True, **more, name: text} for text in ("x", LONG))
+    assert read(path, json.dumps(long).encode()) == read(path, json.dumps(short).encode())
+
+
+def test_what_is_kept_of_a_request_has_as_many_bytes_as_it_says() -> None:
+    words: list[list[int]] = [[]] * 5000
+    found = asked(bad_words=words)
+    assert isinstance(found.asked, bytes)
+    assert len(found.asked) < 3 * len(words) + 200
+    assert found.params == {"bad_words": words}

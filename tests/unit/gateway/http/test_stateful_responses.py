@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_serving.gateway.continuation.pure.request import MAX_PARSED
-from llama_serving.gateway.http.stateful_responses import refused
+from llama_serving.gateway.fields.request_fields import MAX_PARSED, SHORT, read_fields
+from llama_serving.gateway.fields.scanner import TooComplexError
+from llama_serving.gateway.http import stateful_responses
+from llama_serving.gateway.http.stateful_responses import RefusedField
 
 ASKED = {"model": "llama", "input": "Hi"}
+
+
+def refused(body: bytes) -> RefusedField | None:
+    try:
+        return stateful_responses.refused(read_fields(body))
+    except TooComplexError:
+        return None
 
 
 @pytest.mark.parametrize(
@@ -35,6 +44,8 @@ def test_what_needs_a_store_is_refused(more: dict[str, Any], field: str | None) 
     assert (None if found is None else found.field) == field
     if found is not None:
         assert f"'{field}'" in found.message
+    long = refused(json.dumps({**ASKED, **more, "instructions": "x" * SHORT}).encode())
+    assert long == found
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'"store"', b'["store"]', b"\xff\xfe", b'{"store": ' + b"[" * 100_000])

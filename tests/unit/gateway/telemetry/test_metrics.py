@@ -7,7 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, GatewayConfig, GatewayLoad
 from llama_serving.config.gateway_metrics import METRICS
 from llama_serving.gateway.admin import AdminApi
+from llama_serving.gateway.connections.limits import connection_limits
+from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.dispatcher import Dispatcher
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.routing.router import Limits, Router
@@ -69,7 +72,12 @@ def admin() -> AdminApi:
     config = GatewayConfig(deployment="d", namespace="n")
     limits = Limits(1, 10, config.queue_timeout, max_retries=10, ejection=1)
     dispatcher = Dispatcher(Router(limits), lambda: now[0])
-    api = AdminApi(dispatcher=dispatcher, metrics=counted(), state=ServerState())
+    table = ConnectionTable(connection_limits(config, memory=None, descriptors=1024))
+    table.count, table.held = 3, 70
+    table.closed.update({"slow_head": 2})
+    budget = MemoryBudget(1 << 20)
+    budget.bodies, budget.answers, budget.streams = 10, 20, 30
+    api = AdminApi(dispatcher=dispatcher, metrics=counted(), state=ServerState(), table=table, budget=budget)
     dispatcher.update(
         Endpoint(name, name, 0, weights="w1", host="10.0.0.1", port=8000, ready=name != "d-1")
         for name in ("d-0", "d-1", "d-2")

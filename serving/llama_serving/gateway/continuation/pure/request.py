@@ -12,16 +12,17 @@ Any other field, also one of a later engine, leaves the request unchanged and ma
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
+
+from llama_serving.gateway.fields.request_fields import RequestFields
+from llama_serving.gateway.fields.scanner import Body, TooComplexError
 
 CHAT: Final = "/v1/chat/completions"
 TEXT: Final = "/v1/completions"
 RESPONSES: Final = "/v1/responses"
-
-#: Longer bodies are not parsed: parsing would stop all other streams for more than some milliseconds.
-MAX_PARSED: Final = 4 << 20
 
 #: Forwarded unchanged to the engine that continues.
 PASSED: Final = frozenset(
@@ -103,6 +104,14 @@ NEUTRAL: Final[Mapping[str, object]] = {
     "n": 1,
     "use_beam_search": False,
 }
+_KNOWN: Final = PASSED | _DONE | _COUNTED | REPLAYED.keys()
+#: What may stand in a list of token ids.
+_OF_IDS: Final = b"0123456789, \t\r\n"
+_LISTS: Final = b"[]"
+#: In messages that are not parsed: a part of any other type is not text.
+_TYPE: Final = b'"type"'
+_OF_TEXT: Final = re.compile(rb'"type"\s{0,64}:\s{0,64}"(?:text|function)"')
+_MOST_TYPES: Final = 4096
 _DEFAULT_MAX_TOKENS = 16  # of /v1/completions; a chat goes on until the context is full
 
 
@@ -112,19 +121,19 @@ class ContinuableRequest:
 
     ``held_back``: characters that the engine holds back because they could begin a stop string.
     ``max_tokens``: None if the context length is the limit. ``wants_ids``: the client itself asked for token ids.
-    ``replayed``: the answer is continued by a replay, whatever its events have. ``kept``: the request without what made
-    its prompt, as JSON; empty where no replay can be needed.
+    ``replayed``: the answer is continued by a replay, whatever its events have. ``asked``: what the continuation needs
+    of the request, as JSON: all but what made its prompt, or what is forwarded where no replay can be needed. It is
+    kept as bytes, because as objects it would take many times as much.
     """
 
     chat: bool
     replayed: bool
-    kept: bytes
-    params: Mapping[str, Any]
+    asked: bytes
     max_tokens: int | None
     min_tokens: int
     held_back: int
     wants_ids: bool
-    stream_options: Mapping[str, Any]
+    wants_usage: bool
 
     @property
     def path(self) -> str:
@@ -132,45 +141,57 @@ class ContinuableRequest:
         return CHAT if self.chat else TEXT
 
     @property
-    def wants_usage(self) -> bool:
-        """Whether the client asked for a last event that counts tokens."""
-        return bool(self.stream_options.get("include_usage"))
+    def kept(self) -> bytes:
+        """The request without what made its prompt, as JSON; empty where no replay can be needed."""
+        # An engine with a parser of reasoning or of tool calls uses it for chats that ask for neither.
+        return self.asked if self.chat or self.replayed else b""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What is forwarded as it is."""
+        return {name: value for name, value in json.loads(self.asked).items() if name in PASSED}
+
+    @property
+    def stream_options(self) -> Mapping[str, Any]:
+        """What the client asked of the stream itself."""
+        options: Mapping[str, Any] = json.loads(self.asked).get("stream_options", {})
+        return options
 
 
 class NotContinuableError(Exception):
     """The stream is not continuable; the message says why, as a clause."""
 
 
-def read(path: str, body: bytes) -> ContinuableRequest | None:
-    """Read the body of a request; None when it requests no stream. Raises NotContinuableError."""
-    fields = _fields_of_stream(body) if path in (CHAT, TEXT) else None
-    if fields is None:
+def read(path: str, fields: RequestFields | None) -> ContinuableRequest | None:
+    """Read a request; None when it requests no stream. Raises NotContinuableError."""
+    if path not in (CHAT, TEXT) or not _wants_stream(fields):
         return None
-    given = {name: value for name, value in fields.items() if value is not None}
-    for name, value in given.items():
-        _check(name, value)
-    _check_prompt(given)
+    for name in fields.names():
+        if name not in _KNOWN:
+            _check(name, fields)
+    try:
+        _check_prompt(fields)
+        given = {name: fields.get(name) for name in fields.names() if name not in _OF_PROMPT}
+    except TooComplexError as error:
+        raise NotContinuableError(str(error)) from None
+    except ValueError:
+        return None  # the engine reports what is wrong with it
     return _continuable(given, chat=path == CHAT)
 
 
-def wants_other_stream(path: str, body: bytes) -> bool:
+def wants_other_stream(path: str, fields: RequestFields | None) -> bool:
     """Return whether a request asks for a stream that is never continuable, but whose clients read errors in it."""
-    return path == RESPONSES and _fields_of_stream(body) is not None
+    return path == RESPONSES and _wants_stream(fields)
 
 
-def _fields_of_stream(body: bytes) -> dict[str, Any] | None:
-    """Return the body of a request for a stream; None for any other, and for one too large to parse."""
-    # Every request for a stream has this word in its body; other bodies are not parsed.
-    if b'"stream"' not in body or len(body) > MAX_PARSED:
-        return None
+def _wants_stream(fields: RequestFields | None) -> TypeGuard[RequestFields]:
     try:
-        fields = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        return None  # the engine reports what is wrong with it
-    return fields if isinstance(fields, dict) and fields.get("stream") is True else None
+        return fields is not None and fields.get("stream") is True
+    except (TooComplexError, ValueError):
+        return False
 
 
-def with_token_ids(body: bytes, request: ContinuableRequest) -> bytes:
+def with_token_ids(body: Body, request: ContinuableRequest) -> Body:
     """Return the body with a request for token ids; of two equal names in an object the last one counts."""
     return body if request.wants_ids else body.rstrip()[:-1] + b',"return_token_ids":true}'
 
@@ -190,18 +211,20 @@ def next_body(request: ContinuableRequest, *, prompt: Iterable[int], ids: Sequen
         "stream": True,
         "return_token_ids": True,
     }
-    if request.stream_options:
-        body["stream_options"] = request.stream_options
+    if options := request.stream_options:
+        body["stream_options"] = options
     return json.dumps(body).encode()
 
 
-def _check(name: str, value: object) -> None:
-    if name in PASSED or name in _DONE or name in _COUNTED or name in REPLAYED:
-        return
+def _check(name: str, fields: RequestFields) -> None:
     neutral = NEUTRAL.get(name)
     if neutral is None:
         raise NotContinuableError(f"the request has the field {name!r}")
-    if not _is_same(value, neutral):
+    try:
+        is_same = _is_same(fields.get(name), neutral)
+    except (TooComplexError, ValueError):
+        is_same = False
+    if not is_same:
         raise NotContinuableError(f"{name!r} is not {json.dumps(neutral)}")
 
 
@@ -210,17 +233,33 @@ def _is_same(value: object, neutral: object) -> bool:
     return type(value) is type(neutral) and value == neutral
 
 
-def _kept(given: Mapping[str, Any]) -> bytes:
-    dropped = _OF_PROMPT | NEUTRAL.keys() | {"request_id"}
-    asked = {name: value for name, value in given.items() if name not in dropped}
+def _asked(given: Mapping[str, Any], *, whole: bool) -> bytes:
+    if not whole:
+        asked = {name: value for name, value in given.items() if name in PASSED or name == "stream_options"}
+        return json.dumps(asked, separators=(",", ":")).encode()
+    asked = {name: value for name, value in given.items() if name not in NEUTRAL and name != "request_id"}
     return json.dumps(asked | {"return_token_ids": True}, separators=(",", ":")).encode()
 
 
-def _check_prompt(given: Mapping[str, Any]) -> None:
-    prompt = given.get("prompt")
+def _check_prompt(fields: RequestFields) -> None:
+    if fields.is_short:
+        _check_short_prompt(fields)
+        return
+    for window in [] if fields.is_absent("prompt") else fields.windows("prompt"):
+        if window[:1] == b'"':  # a text: windows within it are not looked at
+            break
+        if window.translate(None, _OF_IDS) not in (b"", b"[", b"]", _LISTS):
+            raise NotContinuableError("'prompt' is a list of prompts")
+    for number, place in enumerate(fields.places("messages", _TYPE)):
+        if number >= _MOST_TYPES or not fields.matches(_OF_TEXT, place):
+            raise NotContinuableError("a message has parts that are not text")
+
+
+def _check_short_prompt(fields: RequestFields) -> None:
+    prompt = fields.get("prompt")
     if isinstance(prompt, list) and not all(type(token) is int for token in prompt):
         raise NotContinuableError("'prompt' is a list of prompts")
-    messages = given.get("messages")
+    messages = fields.get("messages")
     for message in messages if isinstance(messages, list) else []:
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else []:
@@ -242,14 +281,12 @@ def _continuable(given: Mapping[str, Any], *, chat: bool) -> ContinuableRequest:
     return ContinuableRequest(
         chat=chat,
         replayed=replayed,
-        # An engine with a parser of reasoning or of tool calls uses it for chats that ask for neither.
-        kept=_kept(given) if chat or replayed else b"",
-        params={name: value for name, value in given.items() if name in PASSED},
+        asked=_asked(given, whole=chat or replayed),
         max_tokens=limit,
         min_tokens=minimum,
         held_back=_held_back(given),
         wants_ids=given.get("return_token_ids") is True,
-        stream_options=options,
+        wants_usage=bool(options.get("include_usage")),
     )
 
 

@@ -1,0 +1,95 @@
+"""The server of clients' connections, and the look at each of them once a second."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from llama_serving.gateway.connections.limits import ACCEPTED_AT_A_TIME, BACKLOG, SOCKET_BUFFER
+from llama_serving.gateway.connections.protocol import BoundedProtocol
+from llama_serving.gateway.connections.table import ConnectionTable
+from llama_serving.gateway.http.bad_requests import OnRefusal
+from llama_serving.gateway.http.memory_budget import MemoryBudget
+from llama_serving.gateway.telemetry.log import LOGGER, fields
+
+#: Seconds between two looks at all connections.
+PERIOD: Final = 1.0
+_STATM: Final = Path("/proc/self/statm")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class ClientServer(web.Server):
+    """aiohttp's server of plain requests, with connections that are bounded."""
+
+    def __init__(self, handler: Handler, *, table: ConnectionTable, on_refusal: OnRefusal) -> None:
+        super().__init__(self._handle, handler_cancellation=True)
+        self._handler = handler
+        self._table = table
+        self._on_refusal = on_refusal
+
+    def __call__(self) -> BoundedProtocol:
+        """Return the protocol of a new connection."""
+        return BoundedProtocol(
+            self,
+            loop=self._loop,
+            table=self._table,
+            on_refusal=self._on_refusal,
+            access_log=None,
+            auto_decompress=False,
+        )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._handler(request)
+        finally:
+            protocol = request.protocol
+            if isinstance(protocol, BoundedProtocol):
+                protocol.answered()
+
+
+async def listen(server: ClientServer, host: str, port: int) -> asyncio.Server:
+    """Listen for clients; connections that come at once are accepted in several turns of the loop."""
+    raw = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+    listener = await asyncio.get_running_loop().create_server(server, sock=raw, backlog=ACCEPTED_AT_A_TIME)
+    raw.listen(BACKLOG)  # asyncio takes one number for both
+    return listener
+
+
+class ConnectionWatch:
+    """Closes connections that are too slow, and sheds load where the process nears its limit whatever is counted."""
+
+    def __init__(self, table: ConnectionTable, budget: MemoryBudget) -> None:
+        self._table = table
+        self._budget = budget
+
+    async def run(self, period: float = PERIOD) -> None:
+        """Look until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(period)
+            self.look(loop.time())
+            self._weigh()
+
+    def look(self, now: float) -> None:
+        """Close the connections that are given up."""
+        for connection in self._table:
+            if reason := connection.why_close(now):
+                connection.cut(reason)
+
+    def _weigh(self) -> None:
+        resident = self._table.limits.resident
+        if resident is None:
+            return
+        used = int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
+        is_tight = used > resident
+        if is_tight != self._budget.is_tight:
+            LOGGER.warning("memory is nearly used up" if is_tight else "memory is free again", extra=fields(used=used))
+        self._budget.is_tight = is_tight
