@@ -39,6 +39,9 @@ class GatewayConfig(Frozen):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="scheme://host[:port], with *. before the host or not, or *: pages that may call"
     )
+    access: bool = Field(
+        default=False, description="rules must have been read before anyone is answered; see config/access/rules.py"
+    )
 
     @property
     def served_names(self) -> tuple[str, ...]:
@@ -56,7 +59,7 @@ class GatewayConfig(Frozen):
 
 
 #: Fields that the first version did not have.
-_LATER: Final = frozenset({"served_name", "cors_origins"})
+_LATER: Final = frozenset({"served_name", "cors_origins", "access"})
 
 
 #: Bytes of a ServedModels that a gateway reads, and of an annotation with adapters.

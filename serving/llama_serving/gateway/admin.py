@@ -8,6 +8,7 @@ from llama_serving.config import names
 from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
+from llama_serving.gateway.access.control import AccessControl
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.routing.adapter_demand import AdapterUse
 from llama_serving.gateway.routing.backend import Backend
@@ -22,7 +23,10 @@ LONGEST_START = 86_400.0  # seconds that are believed
 class AdminApi:
     """The routes of the admin port, and what they report."""
 
-    def __init__(self, *, dispatcher: Dispatcher, metrics: Metrics, state: ServerState) -> None:
+    def __init__(
+        self, *, dispatcher: Dispatcher, metrics: Metrics, state: ServerState, access: AccessControl
+    ) -> None:
+        self._access = access
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._state = state
@@ -37,6 +41,7 @@ class AdminApi:
         app.router.add_get(names.ROUTE_METRICS, self._get_metrics)
         app.router.add_get(names.ROUTE_LIVE, self._get_live)
         app.router.add_get(names.ROUTE_READY, self._get_ready)
+        app.router.add_routes(self._access.routes())
         return app
 
     def load(self) -> GatewayLoad:
@@ -75,6 +80,7 @@ class AdminApi:
             stream_first_byte={weights: count.distribution() for weights, count in metrics.weights.items()},
             served_seconds=metrics.workload.served.seconds,
             process=process_usage(self._started_at),
+            access=self._access.snapshot(),
         )
 
     def _backends(self) -> list[Backend]:

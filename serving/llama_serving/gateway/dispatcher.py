@@ -53,7 +53,7 @@ class Dispatcher:
         admitted = self.router.admit(self.clock(), size, adapter=adapter, flow=flow)
         while self.router.dropped:
             dropped, full = self.router.dropped.pop()
-            self._end_waiting(dropped, QueueFullError(full))
+            self.end_waiting(dropped, QueueFullError(full))
         if isinstance(admitted, QueueFull):
             raise QueueFullError(admitted)
         return admitted
@@ -109,10 +109,13 @@ class Dispatcher:
             if (error := why_not(ticket.adapter)) is not None:
                 wake.set_exception(error)
 
-    def end_waiting(self, flow: Flow, error: Exception) -> None:
-        """End the waiting of all requests of one client with ``error``."""
-        for ticket in [ticket for ticket in self._wakes if ticket.flow is flow and ticket.is_queued]:
-            self._end_waiting(ticket, error)
+    def end_waiting(self, ticket: Ticket, error: Exception) -> bool:
+        """End the waiting of a request with ``error``; return False where it does not wait."""
+        wake = self._wakes.get(ticket)
+        if wake is None or wake.done():
+            return False
+        wake.set_exception(error)
+        return True
 
     def close(self, reason: str) -> None:
         """End all waiting, now and later, with a QueueTimeoutError that says ``reason``: the process ends."""
@@ -137,11 +140,6 @@ class Dispatcher:
             wake = self._wakes.get(ticket)
             if wake is not None and not wake.done():
                 wake.set_result(None)
-
-    def _end_waiting(self, ticket: Ticket, error: Exception) -> None:
-        wake = self._wakes.get(ticket)
-        if wake is not None and not wake.done():
-            wake.set_exception(error)
 
     def _timeout_message(self, ticket: Ticket) -> str:
         timeout = self.router.limits.queue_timeout

@@ -6,8 +6,11 @@ from aiohttp import web
 
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route, Work
+from llama_serving.gateway.access.gate import Gate
+from llama_serving.gateway.access.models import check_model
 from llama_serving.gateway.adapters.known_models import KnownModels
 from llama_serving.gateway.adapters.requested_model import SeveralModelsError, requested_model
+from llama_serving.gateway.billing import ask_for_usage
 from llama_serving.gateway.continuation.pure import request as continuation
 from llama_serving.gateway.continuation.pure.request import MAX_PARSED, ContinuableRequest, NotContinuableError
 from llama_serving.gateway.http import stateful_responses
@@ -16,6 +19,7 @@ from llama_serving.gateway.http.headers import request_head
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.http.request_target import raw_target
+from llama_serving.gateway.routing import token_estimate
 from llama_serving.gateway.telemetry.workload import Workload
 from llama_serving.gateway.upstream.exchange import Call
 
@@ -28,14 +32,17 @@ _SEVERAL: Final = (
 class RequestReader:
     """Reads requests; their bodies count in ``budget`` until they are released."""
 
-    def __init__(self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload, known: KnownModels) -> None:
+    def __init__(
+        self, config: GatewayConfig, *, budget: MemoryBudget, workload: Workload, known: KnownModels, gate: Gate
+    ) -> None:
+        self._gate = gate
         self._first_byte_timeout = config.first_byte_timeout
         self._bodies = BodyReader(max_body=config.max_body, budget=budget, idle_timeout=config.idle_timeout)
         self._workload = workload
         self._known = known
 
     async def read(self, context: RequestContext, route: Route) -> tuple[Call, ContinuableRequest | None]:
-        """Read a request for ``route`` and count it; raises BodyRefusedError and ModelRefusedError.
+        """Read a request for ``route`` and count it; raises BodyRefusedError, ModelRefusedError, AccessDeniedError.
 
         The second value is None when its answer is not a stream that could be continued.
         """
@@ -44,10 +51,12 @@ class RequestReader:
         context.body_size = len(body)
         _check_fields(route.path, body)
         if request.method == "POST":
+            self._check_model(context, body)
             context.adapter = self._adapter(body)  # first: a name that does not exist is no work
-        if route.work is not Work.NONE:
-            context.size = self._workload.count_arrival(route.path, body)
+        self._count(context, route, body)
         continuable = _continuable(context, route.path, body)
+        if context.visit is not None:
+            body, continuable = ask_for_usage(context, route.path, body, continuable)
         if continuable is not None:
             body = continuation.with_token_ids(body, continuable)
         call = Call(
@@ -61,19 +70,40 @@ class RequestReader:
         )
         return call, continuable
 
+    def _check_model(self, context: RequestContext, body: bytes) -> None:
+        """Check that the client may ask for the model of a request."""
+        if context.visit is not None:
+            base = self._known.base[0] if self._known.base else ""
+            encoded = "content-encoding" in context.request.headers
+            check_model(context.visit, body, base=base, encoded=encoded, read=_model_of)
+
+    def _count(self, context: RequestContext, route: Route, body: bytes) -> None:
+        """Count a request that is work, if its client has not used up what it may."""
+        estimate = None if route.work is Work.NONE else token_estimate.estimate(route.path, body)
+        size = None if estimate is None else self._workload.size_of(estimate)
+        if context.visit is not None:
+            self._gate.reserve(context.visit, size=size)
+        if estimate is not None:
+            context.size = size
+            self._workload.count_estimate(estimate)
+
     def _adapter(self, body: bytes) -> str | None:
         """Return the adapter that a request is for; None: the base, or nobody knows which names exist."""
         if not self._known.is_told:
             return None
-        try:
-            return self._known.adapter_of(requested_model(body))
-        except SeveralModelsError:
-            raise BodyRefusedError(400, _SEVERAL, code="bad_request") from None
+        return self._known.adapter_of(_model_of(body))
 
     def release_body(self, context: RequestContext) -> None:
         """Record that the request's body is no longer held. A second call does nothing."""
         self._bodies.release(context.body_size)
         context.body_size = 0
+
+
+def _model_of(body: bytes) -> str | None:
+    try:
+        return requested_model(body)
+    except SeveralModelsError:
+        raise BodyRefusedError(400, _SEVERAL, code="bad_request") from None
 
 
 def _check_fields(path: str, body: bytes) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad, ServedModels
+from llama_serving.gateway.access.control import AccessControl
 from llama_serving.gateway.adapters.known_models import KnownModels
 from llama_serving.gateway.adapters.models_file import ModelsFile
 from llama_serving.gateway.admin import AdminApi
@@ -49,9 +50,16 @@ class GatewayServer:
     """
 
     def __init__(
-        self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False, models: Path | None = None
+        self,
+        config: GatewayConfig,
+        discovery: Discovery,
+        *,
+        access_log: bool = False,
+        models: Path | None = None,
+        access: AccessControl | None = None,
     ) -> None:
         self._config = config
+        self.access = access or AccessControl(config)
         self._discovery = discovery
         self._state = ServerState()
         self._dispatcher = Dispatcher(Router(_limits(config)), time.monotonic)
@@ -66,9 +74,12 @@ class GatewayServer:
             metrics=metrics,
             state=self._state,
             known=self._known,
+            gate=self.access.gate,
             access_log=access_log,
         )
-        self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state)
+        self._admin = AdminApi(
+            dispatcher=self._dispatcher, metrics=metrics, state=self._state, access=self.access
+        )
         self.started = asyncio.Event()
         self.port = 0
         self.admin_port = 0
@@ -108,6 +119,7 @@ class GatewayServer:
                 background = [
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(Prober(self._dispatcher).run()),
+                    *self.access.start(tasks),
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
@@ -183,10 +195,16 @@ class GatewayServer:
 
 
 async def run(
-    config: GatewayConfig, discovery: Discovery, address: ListenAddress, *, access_log: bool, models: Path | None
+    config: GatewayConfig,
+    discovery: Discovery,
+    address: ListenAddress,
+    *,
+    access_log: bool,
+    models: Path | None,
+    access: AccessControl,
 ) -> None:
     """Run a gateway until SIGTERM or SIGINT; ``models``: the file with the names of models, if there may be one."""
-    server = GatewayServer(config, discovery, access_log=access_log, models=models)
+    server = GatewayServer(config, discovery, access_log=access_log, models=models, access=access)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit)

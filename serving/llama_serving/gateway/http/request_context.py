@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from llama_serving.gateway.access.visit import Visit
+from llama_serving.gateway.http.relay import Relay
 from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
 from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.telemetry.log import LOGGER, fields
@@ -23,6 +25,7 @@ class RequestContext:
     ``wants_stream``: the client asked for a stream, so SSE comments can keep it alive, which ``keep_alive`` does.
     ``is_stream``: the answer is a stream; ``continued``: another group continued it; ``not_continuable``: why none can.
     ``size``: None for a request that is no work for a group; ``adapter``: that it is for, None for the base.
+    ``visit``: the client, None where none is told apart; ``relay`` then has its answer, once it has begun.
     ``used`` and ``tokens``: the seconds that it held a slot of a group, and the tokens that the client got for them.
     ``code`` is the status that the client got, if only inside a stream; ``outcome`` one of ``Metrics.TOTALS``, or empty
     for any other rejection; ``reason`` a clause when something went wrong.
@@ -50,6 +53,8 @@ class RequestContext:
     keep_alive: SseKeepAlive | None = None
     size: RequestSize | None = None
     adapter: str | None = None
+    visit: Visit | None = None
+    relay: Relay | None = None
     used: float = 0.0
     tokens: int = 0
 
@@ -81,6 +86,7 @@ class RequestContext:
 
     def _log(self, level: int, message: str, now: float) -> None:
         named = {} if self.adapter is None else {"adapter": self.adapter}
+        named |= {} if self.visit is None else {"key": self.visit.account.name}
         extra = fields(
             **named,
             request_id=self.request_id,

@@ -17,14 +17,14 @@ class Ticket:
     ``adapter_id``: None for any id of that name; else the only one that may continue the answer.
     ``size``: None for a request that is no work for a group; it counts neither as waiting nor as in flight.
     ``used``: seconds that it held a slot, over all finished attempts.
-    ``flow``: the client whose it is; ``round`` in which its turn is, ``charged`` the tokens that its client paid for it.
+    ``flow``: the client whose it is; ``round`` in which its turn is, ``paid``: the tokens that its client was charged for it.
     """
 
     seq: int
     arrived: float
     flow: Flow = field(default_factory=Flow)
     round: int = 0
-    charged: int = 0
+    paid: int = 0
     backend: Backend | None = None
     epoch: int = 0
     waiting_since: float | None = None

@@ -47,8 +47,8 @@ class WaitQueue:
 
     def append(self, ticket: Ticket) -> None:
         """Add a new request; it must be the youngest."""
-        ticket.charged = max(ticket.cost, 1)
-        ticket.round = self._rings.charge(ticket.flow, ticket.charged)
+        ticket.paid = max(ticket.cost, 1)
+        ticket.round = self._rings.charge(ticket.flow, ticket.paid)
         line = self._new.get(ticket.adapter)
         if line is None:
             line = self._new[ticket.adapter] = AdapterLine()
@@ -82,9 +82,9 @@ class WaitQueue:
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """Charge what a request that has waited took in the end."""
-        if ticket.charged:
-            self._rings.settle(ticket.flow, tokens - ticket.charged)
-            ticket.charged = 0
+        if ticket.paid:
+            self._rings.settle(ticket.flow, tokens - ticket.paid)
+            ticket.paid = 0
 
     def candidates(self) -> list[Ticket]:
         """Return, in order, the requests that a free slot may go to."""

@@ -1,0 +1,56 @@
+"""Lets an engine count the tokens of a stream whose client did not ask for it.
+
+Of two equal names in a JSON object the last one counts, so a field at the end of the body replaces the client's.
+"""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from llama_serving.gateway.continuation.pure.request import CHAT, TEXT, ContinuableRequest
+
+_OPTIONS: Final = b'"stream_options"'
+_DECODER: Final = json.JSONDecoder()
+_AFTER_NAME: Final = re.compile(rb"\s*:\s*(?=\{)")
+_LONGEST: Final = 4096
+#: Simple fields at the end of an object, which are therefore fields of the whole body.
+_VALUE: Final = rb'(?:true|false|null|-?[0-9.eE+-]{1,24}|"(?:[^"\\]|\\.){0,256}"|\{[^{}\[\]"]{0,200}\}|\{"include_usage"\s*:\s*\w+\s*\})'
+_TAIL: Final = re.compile(rb'(?:,\s*"[A-Za-z_]{1,40}"\s*:\s*' + _VALUE + rb"\s*)+\}\s*$")
+_STREAM: Final = re.compile(rb'"stream"\s*:\s*true\b')
+_EDGE: Final = 1024
+
+
+def asks_for_stream(path: str, body: bytes) -> bool:
+    """Return whether a body that is too long to be parsed ends with fields of which one asks for a stream."""
+    if path not in (CHAT, TEXT):
+        return False
+    tail = _TAIL.search(body[-_EDGE:])
+    return tail is not None and _STREAM.search(tail[0]) is not None
+
+
+def with_usage(body: bytes, continuable: ContinuableRequest | None) -> tuple[bytes, ContinuableRequest | None, bool]:
+    """Return the body with a request for the usage, the same for its continuation, and whether it was missing."""
+    options = _options(body)
+    if options.get("include_usage") is True:
+        missing = False
+    else:
+        missing, options = True, {**options, "include_usage": True}
+    text = b',"stream_options":' + json.dumps(options, separators=(",", ":")).encode() + b"}"
+    if continuable is not None:
+        kept = continuable.kept and continuable.kept[:-1] + text
+        continuable = replace(continuable, stream_options=options, kept=kept)
+    return body.rstrip()[:-1] + text, continuable, missing
+
+
+def _options(body: bytes) -> dict[str, Any]:
+    """Return the options that a body has; another object of this name in it changes nothing that is billed."""
+    at = body.rfind(_OPTIONS)
+    found = _AFTER_NAME.match(body, at + len(_OPTIONS)) if at >= 0 else None
+    if found is None:
+        return {}
+    try:
+        options, _ = _DECODER.raw_decode(body[found.end() : found.end() + _LONGEST].decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return options if isinstance(options, dict) else {}
