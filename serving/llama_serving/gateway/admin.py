@@ -5,6 +5,7 @@ import time
 from aiohttp import web
 
 from llama_serving.config import names
+from llama_serving.config.access.metrics import AccessSnapshot
 from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
@@ -24,7 +25,7 @@ class AdminApi:
     """The routes of the admin port, and what they report."""
 
     def __init__(
-        self, *, dispatcher: Dispatcher, metrics: Metrics, state: ServerState, access: AccessControl
+        self, *, dispatcher: Dispatcher, metrics: Metrics, state: ServerState, access: AccessControl | None = None
     ) -> None:
         self._access = access
         self._dispatcher = dispatcher
@@ -41,7 +42,8 @@ class AdminApi:
         app.router.add_get(names.ROUTE_METRICS, self._get_metrics)
         app.router.add_get(names.ROUTE_LIVE, self._get_live)
         app.router.add_get(names.ROUTE_READY, self._get_ready)
-        app.router.add_routes(self._access.routes())
+        if self._access is not None:
+            app.router.add_routes(self._access.routes())
         return app
 
     def load(self) -> GatewayLoad:
@@ -80,7 +82,7 @@ class AdminApi:
             stream_first_byte={weights: count.distribution() for weights, count in metrics.weights.items()},
             served_seconds=metrics.workload.served.seconds,
             process=process_usage(self._started_at),
-            access=self._access.snapshot(),
+            access=AccessSnapshot() if self._access is None else self._access.snapshot(),
         )
 
     def _backends(self) -> list[Backend]:

@@ -53,6 +53,8 @@ class RequestReader:
         if request.method == "POST":
             self._check_model(context, body)
             context.adapter = self._adapter(body)  # first: a name that does not exist is no work
+            if context.visit is not None:
+                context.visit.model = context.visit.model or context.adapter or self._base
         self._count(context, route, body)
         continuable = _continuable(context, route.path, body)
         if context.visit is not None:
@@ -70,12 +72,15 @@ class RequestReader:
         )
         return call, continuable
 
+    @property
+    def _base(self) -> str:
+        return self._known.base[0] if self._known.base else ""
+
     def _check_model(self, context: RequestContext, body: bytes) -> None:
         """Check that the client may ask for the model of a request."""
         if context.visit is not None:
-            base = self._known.base[0] if self._known.base else ""
             encoded = "content-encoding" in context.request.headers
-            check_model(context.visit, body, base=base, encoded=encoded, read=_model_of)
+            check_model(context.visit, body, base=self._base, encoded=encoded, read=_model_of)
 
     def _count(self, context: RequestContext, route: Route, body: bytes) -> None:
         """Count a request that is work, if its client has not used up what it may."""
