@@ -30,7 +30,7 @@ _NDJSON = "application/x-ndjson"
 class AccessControl:
     """The gate, the ledger and the other gateways; ``source``: how to reach the API server, None where there is none.
 
-    ``ledger``: folder for the ledger, None for one in memory alone.
+    Without ``access`` in the config there is no Secret, so none is watched. ``ledger``: folder for the ledger, None for one in memory alone.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class AccessControl:
         """Start what runs as long as the gateway; return it, to be cancelled."""
         self.ledger.open()
         started = [tasks.create_task(self.ledger.run(self.gate.period))]
-        if self._source is not None:
+        if self._source is not None and self._config.access:
             config, source = self._config, self._source
             watch = RulesWatch(self.gate, deployment=config.deployment, namespace=config.namespace, access=source)
             started += [tasks.create_task(one) for one in (watch.run(), self.peers.run(), self._find_peers(source))]

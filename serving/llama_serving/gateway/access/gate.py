@@ -160,9 +160,10 @@ class Gate:
         return error
 
     def _is_over(self, visit: Visit) -> bool:
-        if visit.entry is None:  # came in while there were no keys
-            return self.rules is not None and self.rules.mode == "keys"
-        return not self.accounts.knows(visit.entry.digest) and (self.rules is None or self.rules.mode == "keys")
+        """Return whether a request may not go on; where the rules are gone, what was let in does."""
+        if self.rules is None or self.rules.mode == "open":
+            return False
+        return visit.entry is None or not self.accounts.knows(visit.entry.digest)
 
 
 def _over(account: Account, denial: Denial) -> AccessDeniedError:

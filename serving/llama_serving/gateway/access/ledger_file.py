@@ -58,6 +58,13 @@ class LedgerFile:
             if pending is not None:
                 await pending
             await self.write(period)
+            self.close()
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     async def write(self, period: Period) -> None:
         """Make rows of what has ended, and store them."""

@@ -14,8 +14,8 @@ A flow that has no request left begins anew, in the round that it had reached by
 from dataclasses import dataclass
 from typing import Final
 
-#: Tokens of a round for a flow of weight 1: about one short request, so that a turn is short.
-QUANTUM: Final = 512
+#: Tokens of a round for a flow of weight 1. A small one makes short turns; it costs nothing, since no round is walked.
+QUANTUM: Final = 64
 
 
 @dataclass(slots=True, eq=False)
