@@ -77,9 +77,7 @@ class GatewayServer:
             gate=self.access.gate,
             access_log=access_log,
         )
-        self._admin = AdminApi(
-            dispatcher=self._dispatcher, metrics=metrics, state=self._state, access=self.access
-        )
+        self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state, access=self.access)
         self.started = asyncio.Event()
         self.port = 0
         self.admin_port = 0

@@ -38,7 +38,9 @@ class LedgerRow(Frozen):
     prompt_tokens: int = Field(description="of the prompts, those cached included")
     cached_tokens: int = Field(description="of those, how many the engine says it had in its cache")
     answer_tokens: int = Field(description="that the client was sent")
-    estimated: int = Field(default=0, description="of the requests, those whose engine told no usage: parts are estimates")
+    estimated: int = Field(
+        default=0, description="of the requests, those whose engine told no usage: parts are estimates"
+    )
 
 
 FIELDS: Final = tuple(LedgerRow.model_fields)

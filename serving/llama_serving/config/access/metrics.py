@@ -86,9 +86,7 @@ ACCESS_METRICS: Final[tuple[Metric[AccessSnapshot], ...]] = (
         f"Requests of a key that a group answered; clients without one are {OPEN} together",
         lambda counts: counts.requests,
     ),
-    _key_metric(
-        "prompt_tokens", "Tokens of their prompts, those cached included", lambda counts: counts.prompt_tokens
-    ),
+    _key_metric("prompt_tokens", "Tokens of their prompts, those cached included", lambda counts: counts.prompt_tokens),
     _key_metric(
         "cached_tokens", "Of those, the tokens that the engine had in its cache", lambda counts: counts.cached_tokens
     ),

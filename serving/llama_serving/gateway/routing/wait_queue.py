@@ -75,7 +75,10 @@ class WaitQueue:
             del of_flow[ticket.seq]
             if not of_flow:
                 del self._of_flow[ticket.flow]
-            self._rings.unwait(ticket.flow, ticket.round if served else None)
+            if served:
+                self._rings.unwait(ticket.flow, ticket.round)
+            else:
+                self._rings.go_away(ticket.flow, ticket.paid)
         self._length -= 1
         if ticket.size is not None:
             self.work.subtract(ticket.size)

@@ -13,7 +13,12 @@ from tests.component.gateway.scripted import Exchange, Upstream, answer, head, s
 from tests.component.gateway.streams.test_continuation import DONE, ENGINE, endpoint, says
 from tests.unit.gateway.continuation.engine import seen
 
-USAGE = {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37, "prompt_tokens_details": {"cached_tokens": 16}}
+USAGE = {
+    "prompt_tokens": 30,
+    "completion_tokens": 7,
+    "total_tokens": 37,
+    "prompt_tokens_details": {"cached_tokens": 16},
+}
 WORD = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"word"}}]}\n\n'
 COUNT = b'data: {"id":"1","choices":[],"usage":' + json.dumps(USAGE).encode() + b"}\n\n"
 STREAMED = {**ASKED, "stream": True, "n": 2}  # two answers in one stream: it is only passed on

@@ -1,6 +1,7 @@
 """Who is let in, over real HTTP: what clients get, what the engine sees, what is logged."""
 
 import asyncio
+import io
 import json
 import logging
 import time
@@ -99,7 +100,7 @@ async def test_a_key_asks_for_its_models_only(body: bytes) -> None:
     upstream = Upstream()
     async with upstreams(upstream), gateway(upstream.endpoint("a"), served_name="llama") as running:
         let_in(running, keys(key("a", models=("style",)), key("b", models=("llama",))))
-        got = await running.request(data=body, headers={"api-key": "sk-a"})
+        got = await running.request(data=io.BytesIO(body), headers={"api-key": "sk-a"})
         assert (got.status, got.error["code"], got.error["param"]) == (403, "model_not_allowed", "model")
         assert (await ask(running, "b")).status == 200
         zipped = await running.request(data=b"\x1f\x8b", headers={"api-key": "sk-b", "content-encoding": "gzip"})

@@ -90,7 +90,9 @@ def test_an_engine_is_asked_for_the_count(
 
 
 def test_options_in_another_place_of_the_body_do_not_keep_the_engine_from_being_asked() -> None:
-    body = b'{"stream":true,"stream_options":{"include_usage":false},"metadata":{"stream_options":{"include_usage":true}}}'
+    body = (
+        b'{"stream":true,"stream_options":{"include_usage":false},"metadata":{"stream_options":{"include_usage":true}}}'
+    )
     assert json.loads(with_usage(body, None)[0])["stream_options"] == {"include_usage": True}
 
 

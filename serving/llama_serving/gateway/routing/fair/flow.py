@@ -1,14 +1,16 @@
 """In which round each request of a client is served: deficit round robin over clients, by tokens.
 
-In each round a flow (one client's requests) may take ``QUANTUM`` x its weight tokens more, and keeps what it does not
-take while it has requests waiting (M. Shreedhar and G. Varghese, "Efficient Fair Queueing using Deficit Round Robin",
-SIGCOMM 1995). No walk over the flows is made: the round of a request is worked out when it begins to wait.
+In each round a flow (one client's requests) may take ``QUANTUM`` x its weight tokens (M. Shreedhar and G. Varghese,
+"Efficient Fair Queueing using Deficit Round Robin", SIGCOMM 1995). It is served first and pays afterwards, the variant
+with a surplus (H. Adiseshu, G. Parulkar and G. Varghese, SIGCOMM 1996): who has taken less than its share is next at
+once, and its debt keeps it from coming back too soon, also when it had nothing waiting meanwhile. No walk over the
+flows is made: the round of a request is worked out when it begins to wait.
 
-    missing = cost - deficit,  rounds = ceil(missing / quantum),  round += rounds,  deficit += rounds x quantum - cost
+    its round = the flow's round;  then  left -= cost,  and while left <= 0:  round += 1, left += quantum
 
 Costs are expected tokens. When an answer ends, the difference to the real ones is settled: what it took too much moves
-all waiting requests of its flow back by whole rounds (``shift``), what it took too little is credit for the next one.
-A flow that has no request left begins anew, in the round that it had reached by what it took (``floor``).
+all requests of its flow back by whole rounds (``shift``), what it took too little is credit for the next one. So is
+what was paid for a request that went away.
 """
 
 from dataclasses import dataclass
@@ -22,8 +24,9 @@ QUANTUM: Final = 64
 class Flow:
     """One client, as the queue sees it; rounds are those of its priority, tokens are expected ones.
 
-    ``round`` is that of its youngest request, without ``shift``; ``order`` breaks ties within a round. ``members``:
-    its requests in the router, waiting or placed. ``debt`` in tokens; a credit where it is negative.
+    ``round``: of its next request, without ``shift``; ``left``: tokens that it may still take in that round. ``order``
+    breaks ties within a round. ``members``: its requests in the router, waiting or placed. ``debt`` in tokens; a credit
+    where it is negative.
     """
 
     name: str = ""
@@ -34,8 +37,7 @@ class Flow:
     waiting: int = 0
     round: int = 0
     shift: int = 0
-    floor: int = 0
-    deficit: int = 0
+    left: int = 0
     debt: int = 0
 
     @property
@@ -62,60 +64,58 @@ class Rings:
     def join(self, flow: Flow) -> int:
         """Count a new request that does not wait; return its round."""
         ring = self._ring(flow)
-        self._catch_up(flow, ring)
+        is_alone = not flow.members and not ring.waiting  # nobody waits with whom it would have to share
+        if is_alone or flow.round + flow.shift < ring.round:
+            flow.round = ring.round - flow.shift  # unused rounds are no credit
+            flow.left = flow.quantum
         flow.members += 1
         return flow.round
 
     def charge(self, flow: Flow, cost: int) -> int:
         """Charge a request that ``join`` counted and that begins to wait; return its round."""
-        ring = self._ring(flow)
         if not flow.waiting:
             self._orders += 1
-            flow.order, flow.deficit = self._orders, 0
+            flow.order = self._orders
         flow.waiting += 1
-        ring.waiting += 1
-        if flow.debt < 0:
-            flow.deficit, flow.debt = flow.deficit - flow.debt, 0
-        rounds = max(-(-(cost - flow.deficit) // flow.quantum), 0)
-        flow.round += rounds
-        flow.deficit += rounds * flow.quantum - cost
-        return flow.round
+        self._ring(flow).waiting += 1
+        turn = flow.round
+        flow.left -= cost + min(flow.debt, 0)
+        flow.debt = max(flow.debt, 0)
+        if flow.left <= 0:
+            rounds = -flow.left // flow.quantum + 1
+            flow.round += rounds
+            flow.left += rounds * flow.quantum
+        return turn
 
-    def unwait(self, flow: Flow, turn: int | None) -> None:
-        """Count a charged request that waits no more; ``turn``: its round if it is served, None if it goes away."""
+    def unwait(self, flow: Flow, turn: int) -> None:
+        """Count a charged request that has got a backend; ``turn``: its round."""
         ring = self._ring(flow)
         flow.waiting -= 1
         ring.waiting -= 1
-        if turn is not None:
-            ring.round = max(ring.round, turn + flow.shift)
+        ring.round = max(ring.round, turn + flow.shift)
+
+    def go_away(self, flow: Flow, paid: int) -> None:
+        """Count a charged request that waits no more and got no backend; ``paid`` is given back."""
+        flow.waiting -= 1
+        self._ring(flow).waiting -= 1
+        self.settle(flow, -paid)
 
     def settle(self, flow: Flow, more: int) -> None:
         """Charge what an answer took more than it was charged with; less where ``more`` is negative."""
-        ring = self._ring(flow)
         flow.debt += more
         if flow.debt >= flow.quantum:
             rounds, flow.debt = divmod(flow.debt, flow.quantum)
             flow.shift += rounds
-            flow.floor = max(flow.floor, ring.round) + rounds
 
     def leave(self, flow: Flow) -> None:
         """Count the end of a request."""
         flow.members -= 1
         if not flow.members:
-            flow.round, flow.shift, flow.deficit = flow.floor, 0, 0
-            flow.debt = max(flow.debt, 0)
+            rounds, flow.debt = divmod(flow.debt, flow.quantum)
+            flow.round, flow.shift = flow.round + flow.shift + rounds, 0
 
     def _ring(self, flow: Flow) -> Ring:
         ring = self._rings.get(flow.priority)
         if ring is None:
             ring = self._rings[flow.priority] = Ring()
         return ring
-
-    def _catch_up(self, flow: Flow, ring: Ring) -> None:
-        """Let a flow that has nothing waiting begin in the present round: unused rounds are no credit."""
-        if not flow.members and not ring.waiting:
-            flow.round = flow.floor = ring.round  # nobody is waiting with whom it would have to share
-            flow.debt = 0
-        elif flow.round + flow.shift < ring.round:
-            flow.round = ring.round - flow.shift
-            flow.deficit = 0
