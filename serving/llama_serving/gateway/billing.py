@@ -12,7 +12,7 @@ from llama_serving.gateway.http.request_context import RequestContext
 
 
 def ask_for_usage(
-    context: RequestContext, path: str, body: bytes, continuable: ContinuableRequest | None
+    context: RequestContext, path: str, body: bytes, *, continuable: ContinuableRequest | None
 ) -> tuple[bytes, ContinuableRequest | None]:
     """Return a stream's body with a request for its usage; other bodies as they are."""
     visit = context.visit

@@ -122,14 +122,7 @@ class RequestHandler:
         if answer is not None:
             return self._sign(context, answer)
         try:
-            context.visit = self._gate.enter(context.request)
-            alone = self._models.alone(context.request, context.visit)
-            if alone is not None:
-                return self._sign(context, alone)
-            route = look_up(context.request.method, raw_path(context.request))
-            if isinstance(route, RouteRefusal):
-                return self._refuse(context, route)
-            return await self._route_or_list(context, route)
+            return await self._let_in(context)
         except (BodyRefusedError, ModelRefusedError) as error:
             return await self._reject(context, error.status, str(error), code=error.code, param=error.param)
         except AccessDeniedError as error:
@@ -144,6 +137,17 @@ class RequestHandler:
             return await self._reject(context, error.status, str(error), code="group_failed")
         except ClientDisconnectedError as error:
             return _disconnected(context, error)
+
+    async def _let_in(self, context: RequestContext) -> web.StreamResponse:
+        """Ask who calls, then answer alone or by a group."""
+        context.visit = self._gate.enter(context.request)
+        alone = self._models.alone(context.request, context.visit)
+        if alone is not None:
+            return self._sign(context, alone)
+        route = look_up(context.request.method, raw_path(context.request))
+        if isinstance(route, RouteRefusal):
+            return self._refuse(context, route)
+        return await self._route_or_list(context, route)
 
     async def _route_or_list(self, context: RequestContext, route: Route) -> web.StreamResponse:
         """Route a request; where the list of models would have to wait for a group, answer with the one known."""

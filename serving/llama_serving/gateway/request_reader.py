@@ -58,7 +58,7 @@ class RequestReader:
         self._count(context, route, body)
         continuable = _continuable(context, route.path, body)
         if context.visit is not None:
-            body, continuable = ask_for_usage(context, route.path, body, continuable)
+            body, continuable = ask_for_usage(context, route.path, body, continuable=continuable)
         if continuable is not None:
             body = continuation.with_token_ids(body, continuable)
         call = Call(

@@ -28,9 +28,10 @@ _NDJSON = "application/x-ndjson"
 
 
 class AccessControl:
-    """The gate, the ledger and the other gateways; ``source``: how to reach the API server, None where there is none.
+    """The gate, the ledger and the other gateways.
 
-    Without ``access`` in the config there is no Secret, so none is watched. ``ledger``: folder for the ledger, None for one in memory alone.
+    ``source``: how to reach the API server, None where there is none; without ``access`` in the config there is no
+    Secret, so none is watched. ``ledger``: folder for the ledger, None for one in memory alone.
     """
 
     def __init__(

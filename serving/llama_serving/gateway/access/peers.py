@@ -92,7 +92,8 @@ class Peers:
         for name, usage in told.clients.items():
             account = self._gate.accounts.hear_of(name, now)
             if account is not None:
-                _apply(account, usage, None if is_new else before.get(name, ClientUsage()), now)
+                known = None if is_new else before.get(name, ClientUsage())
+                _apply(account, usage, before=known, now=now)
         peer.heard, peer.told, peer.clients = now, told, told.clients
 
     def _sync(self, now: float) -> None:
@@ -120,7 +121,7 @@ def gateway_url(pod: dict[str, Any]) -> tuple[str, str] | None:
     return pod["metadata"]["name"], f"http://{host}:{names.PORT_GATEWAY_ADMIN}"
 
 
-def _apply(account: Account, usage: ClientUsage, before: ClientUsage | None, now: float) -> None:
+def _apply(account: Account, usage: ClientUsage, *, before: ClientUsage | None, now: float) -> None:
     """Take what a client took elsewhere; ``before`` None: adopt what is left there."""
     pairs = ((account.tokens, "tokens"), (account.requests, "requests"))
     for bucket, kind in pairs:

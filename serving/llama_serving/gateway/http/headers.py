@@ -1,9 +1,9 @@
 """Which headers the gateway forwards, and which it drops.
 
 Hop-by-hop headers, and those that a Connection header names, belong to one connection. ``content-length`` is written
-anew because the body was read whole. ``authorization``, other headers with keys and ``cookie`` are dropped: the engine needs neither, and
-clients of OpenAI's API always send a key, often a real one for another service. CORS is decided by the gateway
-(cors.py), so neither its requests' nor its answers' headers pass.
+anew because the body was read whole. ``authorization``, other headers with keys and ``cookie`` are dropped: the engine
+needs none, and clients of OpenAI's API always send a key, often a real one for another service. CORS is decided by the
+gateway (cors.py), so neither its requests' nor its answers' headers pass.
 """
 
 import os

@@ -126,7 +126,8 @@ async def test_a_stream_without_a_count_is_estimated_and_says_so() -> None:
         let_in(running, keys(key("a")))
         await ask(running, "a", body=STREAMED)
         (row,) = await rows(running)
-        assert row["estimated"] == 1 and row["prompt_tokens"] == len(json.dumps(STREAMED)) // 4
+        assert row["estimated"] == 1
+        assert row["prompt_tokens"] == len(json.dumps(STREAMED)) // 4
         assert row["answer_tokens"] == 4  # one event is taken for the one with the role
 
 
@@ -151,6 +152,7 @@ async def test_the_ledger_is_read_with_a_cursor() -> None:
         got = await running.admin("/ledger?after=2&format=csv")
         assert (got.headers[HEADER_FIRST], got.headers[HEADER_LAST]) == ("1", "3")
         lines = got.body.decode().splitlines()
-        assert lines[0].startswith("seq,time,gateway,key,model,") and lines[1].startswith("3,")
+        assert lines[0].startswith("seq,time,gateway,key,model,")
+        assert lines[1].startswith("3,")
         for bad in ("after=x", "limit=0", "format=xml", "after=-1"):
             assert (await running.admin(f"/ledger?{bad}")).status == 400

@@ -38,7 +38,8 @@ def admin_url(running: Gateway) -> str:
 
 def requests_left(running: Gateway) -> float:
     account = running.server.access.gate.accounts.get("a")
-    assert account is not None and account.requests is not None
+    assert account is not None
+    assert account.requests is not None
     return account.requests.level
 
 
@@ -53,7 +54,8 @@ async def test_what_one_gateway_lets_in_all_know_of() -> None:
         assert [(await ask(gateways[0], "a")).status for _ in range(5)] == [200] * 5
         await until(lambda: all(requests_left(one) < 26.5 for one in gateways))
         text = (await gateways[1].admin("/metrics")).body.decode()
-        assert "llama_gateway_peers 2.0" in text and "llama_gateway_peers_reached 2.0" in text
+        assert "llama_gateway_peers 2.0" in text
+        assert "llama_gateway_peers_reached 2.0" in text
 
 
 async def test_a_burst_at_all_gateways_at_once_overruns_the_limit_by_one_request_each_at_most() -> None:
@@ -122,7 +124,8 @@ async def test_what_another_says_is_read_in_bounds() -> None:
         running.server.access.peers.know({"odd": f"http://127.0.0.1:{upstream.port}"})
         task = asyncio.create_task(running.server.access.peers.run())
         await until(lambda: len(upstream.seen) > 2)
-        assert running.server.access.peers.reached == 0 and not task.done()
+        assert running.server.access.peers.reached == 0
+        assert not task.done()
         task.cancel()
 
 

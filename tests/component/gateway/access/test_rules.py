@@ -71,7 +71,8 @@ async def test_while_the_api_server_is_away_the_last_rules_hold() -> None:
         asked = len(secrets.requests)
         secrets.watches[0].end(abort=True)
         await until(lambda: len(secrets.requests) > asked + 3)
-        assert names(control) == ["a"] and not control.gate.is_closed
+        assert names(control) == ["a"]
+        assert not control.gate.is_closed
         secrets.put(secret_object(keys(key("a"), key("c"))))
         secrets.refuse_list = secrets.refuse_watch = 0
         await until(lambda: len(secrets.watches) > 1)
@@ -99,7 +100,7 @@ async def test_a_secret_that_is_gone_closes_the_gateway_only_where_rules_are_req
         async with running(server), watching(server, required=required) as control:
             await until(lambda: secrets.watches and control.gate.rules)  # noqa: B023
             await secrets.event("DELETED", there)
-            await until(lambda: control.gate.rules is None)  # noqa: B023
+            await until(lambda: control.gate.rules is None)
             assert control.gate.is_closed is required
 
 
@@ -130,9 +131,11 @@ async def test_rules_that_cannot_be_used_let_nobody_in_and_replace_none(
         await until(lambda: names(control) == ["a"] and not control.gate.is_closed)
         await secrets.event("MODIFIED", {**bad, "metadata": {"name": "d-access", "uid": "uid-of-access"}})
         await until(lambda: len([one for one in caplog.records if "cannot be used" in one.getMessage()]) == 2)
-        assert names(control) == ["a"] and not control.gate.is_closed
+        assert names(control) == ["a"]
+        assert not control.gate.is_closed
 
 
 def test_a_newer_operator_may_say_more() -> None:
     read = parse_rules(secret_object(None, text='{"mode": "keys", "keys": [], "later": 1}'))
-    assert read.rules is not None and read.fault == ""
+    assert read.rules is not None
+    assert read.fault == ""

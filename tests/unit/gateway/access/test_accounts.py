@@ -33,11 +33,15 @@ def test_new_rules_leave_what_was_taken_and_drop_what_was_revoked() -> None:
     accounts = Accounts()
     accounts.take_over(keys(key("a", tokens_per_minute=100), key("b")), 0.0)
     before = accounts.get("a")
-    assert before is not None and before.reserve(60, 0.0) is None
+    assert before is not None
+    assert before.reserve(60, 0.0) is None
     accounts.take_over(keys(key("a", "rotated", tokens_per_minute=200)), 0.0)
-    assert accounts.get("a") is before and accounts.get("b") is None
-    assert not accounts.knows(digest("a")) and accounts.knows(digest("rotated"))
-    assert before.tokens is not None and before.tokens.level == 140
+    assert accounts.get("a") is before
+    assert accounts.get("b") is None
+    assert not accounts.knows(digest("a"))
+    assert accounts.knows(digest("rotated"))
+    assert before.tokens is not None
+    assert before.tokens.level == 140
 
 
 def open_to_all(limit: int | None = None) -> Accounts:
@@ -62,7 +66,8 @@ def test_nobody_is_forgotten_by_a_stranger_with_many_addresses_before_a_minute_i
     for number in range(2 * MOST_CLIENTS):
         accounts.client(f"stranger {number}", 1.0).begin(1.0)
     again = accounts.client("first", 2.0)
-    assert again is first and again.begin(2.0) is not None
+    assert again is first
+    assert again.begin(2.0) is not None
 
 
 def test_an_idle_client_makes_room() -> None:
@@ -70,7 +75,8 @@ def test_an_idle_client_makes_room() -> None:
     for number in range(MOST_CLIENTS):
         accounts.client(str(number), 0.0).last_used = 0.0
     late = accounts.client("late", FORGOTTEN_AFTER)
-    assert late.name == "late" and accounts.get("0") is None
+    assert late.name == "late"
+    assert accounts.get("0") is None
     busy = accounts.get("1")
     assert busy is not None
     busy.visits.add(object())
@@ -80,6 +86,7 @@ def test_an_idle_client_makes_room() -> None:
 def test_a_client_that_calls_elsewhere_is_known_here_and_not_told_of() -> None:
     accounts = open_to_all(5)
     heard = accounts.hear_of("far", 1000.0)
-    assert isinstance(heard, Account) and accounts.client("far", 1000.0) is heard
+    assert isinstance(heard, Account)
+    assert accounts.client("far", 1000.0) is heard
     accounts.take_over(keys(key("a")), 1000.0)
     assert accounts.hear_of("far", 1000.0) is None

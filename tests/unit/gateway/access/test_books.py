@@ -60,4 +60,6 @@ def test_a_torn_row_is_none() -> None:
     period.add("a", "", Usage(1, 0, 1))
     line = line_of(period.close(last=0, time=1.5, gateway="g")[0])
     assert read_line(line) is not None
-    assert read_line(line[:-1]) is None and read_line(b"{}\n") is None and read_line(line[5:]) is None
+    assert read_line(line[:-1]) is None
+    assert read_line(b"{}\n") is None
+    assert read_line(line[5:]) is None

@@ -36,6 +36,17 @@ def test_a_request_larger_than_the_limit_goes_when_the_bucket_is_full_and_is_pai
     assert bucket.take(10, 96.0) == 0
 
 
+def exchange(buckets: list[Bucket], told: list[float], now: float) -> list[float]:
+    """Let all gateways hear of each other; return what each has told so far."""
+    used = [bucket.used for bucket in buckets]
+    for bucket in buckets:
+        for other, before, after in zip(buckets, told, used, strict=True):
+            if other is not bucket:
+                bucket.hear(after - before, now)
+        bucket.sync(now, peers=len(buckets), reached=len(buckets))
+    return used
+
+
 @given(
     limit=st.integers(20, 300),
     gateways=st.integers(2, 5),
@@ -55,15 +66,7 @@ def test_several_gateways_keep_one_limit_within_one_request_each(
             if buckets[where % gateways].take(cost, float(second)) == 0:
                 taken += cost
         assert taken <= limit + second * limit / MINUTE + (gateways - 1) * 20 + 1e-6
-        now = second + 1.0
-        used = [bucket.used for bucket in buckets]
-        for bucket in buckets:
-            for other, before, after in zip(buckets, told, used, strict=True):
-                if other is not bucket:
-                    bucket.hear(after - before, now)
-        told = used
-        for bucket in buckets:
-            bucket.sync(now, peers=gateways, reached=gateways)
+        told = exchange(buckets, told, second + 1.0)
         levels = [bucket.level for bucket in buckets]
         assert max(levels) - min(levels) <= limit / MINUTE + 1e-6, "they differ by more than a second refills"
 
@@ -84,7 +87,8 @@ def account(**limits: int) -> Account:
 
 def test_each_denial_says_which_limit_its_value_and_when_there_is_more() -> None:
     one = account(requests_per_minute=2, tokens_per_minute=600, concurrent_requests=2)
-    assert one.begin(0.0) is None and one.begin(0.0) is None
+    assert one.begin(0.0) is None
+    assert one.begin(0.0) is None
     denial = one.begin(0.0)
     assert denial is not None
     assert (denial.limit, denial.value, denial.seconds) == (REQUESTS, 2, 30.0)
@@ -97,7 +101,8 @@ def test_each_denial_says_which_limit_its_value_and_when_there_is_more() -> None
     )
     one.visits |= {1, 2}
     denial = one.begin(60.0)
-    assert denial is not None and (denial.limit, denial.value) == (CONCURRENT, 2)
+    assert denial is not None
+    assert (denial.limit, denial.value) == (CONCURRENT, 2)
     assert one.totals.refused == {REQUESTS: 1, TOKENS: 1, CONCURRENT: 1}
 
 

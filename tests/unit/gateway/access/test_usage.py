@@ -1,5 +1,6 @@
 """What an answer used, however it is cut into pieces; and what of it the client did not ask for."""
 
+import itertools
 import json
 
 import pytest
@@ -20,7 +21,7 @@ STREAM = b"".join([*WORDS, COUNT, DONE])
 
 def cut(text: bytes, places: list[int]) -> list[bytes]:
     at = sorted({0, len(text), *(place % len(text) for place in places)})
-    return [text[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [text[start:end] for start, end in itertools.pairwise(at)]
 
 
 def metered(pieces: list[bytes], *, hides: bool) -> tuple[bytes, Usage | None]:
@@ -63,7 +64,8 @@ def test_what_is_no_count_is_none(text: bytes) -> None:
 
 def test_an_event_with_words_is_not_hidden_because_it_counts_too() -> None:
     words = COUNT.replace(b'"choices":[]', b'"choices":[{"index":0,"delta":{"content":"w"}}]')
-    assert is_usage_event(COUNT) and not is_usage_event(words)
+    assert is_usage_event(COUNT)
+    assert not is_usage_event(words)
     assert metered([words, DONE], hides=True) == (words + DONE, Usage(12, 5, 7))
 
 
@@ -85,7 +87,8 @@ def test_an_engine_is_asked_for_the_count(
     assert continuable is not None
     body, continuable, is_missing = with_usage(body, continuable)
     assert (json.loads(body)["stream_options"], is_missing) == (asked, missing)
-    assert continuable is not None and continuable.stream_options == asked
+    assert continuable is not None
+    assert continuable.stream_options == asked
     assert json.loads(continuable.kept)["stream_options"] == asked
 
 

@@ -15,7 +15,10 @@ _DECODER: Final = json.JSONDecoder()
 _AFTER_NAME: Final = re.compile(rb"\s*:\s*(?=\{)")
 _LONGEST: Final = 4096
 #: Simple fields at the end of an object, which are therefore fields of the whole body.
-_VALUE: Final = rb'(?:true|false|null|-?[0-9.eE+-]{1,24}|"(?:[^"\\]|\\.){0,256}"|\{[^{}\[\]"]{0,200}\}|\{"include_usage"\s*:\s*\w+\s*\})'
+_VALUE: Final = (
+    rb'(?:true|false|null|-?[0-9.eE+-]{1,24}|"(?:[^"\\]|\\.){0,256}"|\{[^{}\[\]"]{0,200}\}'
+    rb'|\{"include_usage"\s*:\s*\w+\s*\})'
+)
 _TAIL: Final = re.compile(rb'(?:,\s*"[A-Za-z_]{1,40}"\s*:\s*' + _VALUE + rb"\s*)+\}\s*$")
 _STREAM: Final = re.compile(rb'"stream"\s*:\s*true\b')
 _EDGE: Final = 1024

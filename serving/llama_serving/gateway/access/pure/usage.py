@@ -1,4 +1,4 @@
-"""Reads from an answer on its way to the client what it used, as the engine says; hides what the client did not ask for.
+"""Reads from an answer on its way to the client what it used, as the engine says; hides what nobody asked for.
 
     {..., "usage": {"prompt_tokens": P, "completion_tokens": A, "prompt_tokens_details": {"cached_tokens": C}}}
 

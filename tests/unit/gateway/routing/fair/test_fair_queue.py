@@ -95,7 +95,7 @@ class ClientsMachine(RuleBasedStateMachine):
             assert not any(t.flow.priority > ticket.flow.priority for t in waiting), "overtook a higher priority"
 
 
-ClientsMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ClientsMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 TestClients = ClientsMachine.TestCase
 
 
