@@ -17,7 +17,7 @@ class Ticket:
     ``adapter_id``: None for any id of that name; else the only one that may continue the answer.
     ``size``: None for a request that is no work for a group; it counts neither as waiting nor as in flight.
     ``used``: seconds that it held a slot, over all finished attempts.
-    ``flow``: the client whose it is; ``round``: that in which its turn is; ``paid``: tokens that its client was charged.
+    ``flow``: the client whose it is; ``round`` in which its turn is; ``paid``: tokens that its client was charged.
     """
 
     seq: int
