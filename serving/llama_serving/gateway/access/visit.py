@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llama_serving.gateway.access.pure.account import Account
-from llama_serving.gateway.access.pure.accounts import Entry
+from llama_serving.gateway.access.pure.accounts import KeyEntry
 from llama_serving.gateway.access.pure.usage import Meter
 
 
@@ -17,7 +17,7 @@ class Visit:
     """
 
     account: Account
-    entry: Entry | None = None
+    entry: KeyEntry | None = None
     meter: Meter = field(default_factory=Meter)
     reserved: int = 0
     expected: int = 0

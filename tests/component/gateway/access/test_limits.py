@@ -7,7 +7,7 @@ import pytest
 
 from llama_serving.config.access.rules import AccessLimits, AccessRules
 from tests.component.gateway.access.world import ASKED, ask, key, keys, let_in
-from tests.component.gateway.running import Gateway, gateway, until
+from tests.component.gateway.running import Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import Exchange, Upstream, answer, upstreams
 
 USED = {"prompt_tokens": 300, "completion_tokens": 200, "total_tokens": 500}
@@ -89,9 +89,9 @@ async def test_concurrent_requests() -> None:
         assert (await ask(running, "a")).status == 200
 
 
-async def waiting(running: Gateway, name: str, count: int) -> list[asyncio.Task[object]]:
+async def waiting(running: Gateway, name: str, count: int) -> list[asyncio.Task[Answer]]:
     before = running.server.queue_length
-    tasks: list[asyncio.Task[object]] = [asyncio.create_task(ask(running, name)) for _ in range(count)]
+    tasks: list[asyncio.Task[Answer]] = [asyncio.create_task(ask(running, name)) for _ in range(count)]
     await until(lambda: running.server.queue_length == before + count)
     return tasks
 
@@ -104,8 +104,8 @@ async def test_a_full_queue_drops_the_newest_of_who_has_the_most_there() -> None
         user = asyncio.create_task(ask(running, "user"))
         await until(lambda: any(task.done() for task in flood))
         dropped = [task.result() for task in flood if task.done()]
-        assert [(got.status, got.error["code"]) for got in dropped] == [(429, "queue_full")]  # type: ignore[attr-defined]
-        assert "this one was the newest of the client with the most" in dropped[0].error["message"]  # type: ignore[attr-defined]
+        assert [(got.status, got.error["code"]) for got in dropped] == [(429, "queue_full")]
+        assert "this one was the newest of the client with the most" in dropped[0].error["message"]
         assert not user.done()
         assert running.server.queue_length == 4
         assert (await ask(running, "flooder")).status == 429

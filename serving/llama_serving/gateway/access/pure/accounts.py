@@ -20,7 +20,7 @@ OTHERS: Final = "others"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class KeyEntry:
     """A key that may call, and its account. ``models``: those that it may ask for; empty: all."""
 
     digest: bytes
@@ -34,7 +34,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self.rules: AccessRules | None = None
-        self._by_digest: dict[bytes, Entry] = {}
+        self._by_digest: dict[bytes, KeyEntry] = {}
         self._keys: dict[str, Account] = {}
         self._clients: dict[str, Account] = {}  # the one used last is last
 
@@ -46,7 +46,7 @@ class Accounts:
         """Return the account of this name."""
         return self._keys.get(name) or self._clients.get(name)
 
-    def key(self, digest: bytes) -> Entry | None:
+    def key(self, digest: bytes) -> KeyEntry | None:
         """Return the entry of the key with this SHA-256, compared in constant time."""
         entry = self._by_digest.get(digest)
         return entry if entry is not None and hmac.compare_digest(entry.digest, digest) else None
@@ -79,7 +79,7 @@ class Accounts:
             account.change(key, now)
             self._keys[key.name] = account
             digest = bytes.fromhex(key.sha256)
-            self._by_digest.setdefault(digest, Entry(digest, key, account, frozenset(key.models)))
+            self._by_digest.setdefault(digest, KeyEntry(digest, key, account, frozenset(key.models)))
         if rules is None or rules.mode != "open":
             self._clients = {}
         for account in self._clients.values():
