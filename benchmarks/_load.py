@@ -14,6 +14,8 @@ from benchmarks._upstream import ANSWER, EVENTS, PATH_ANSWER, PATH_STREAM, STREA
 _BODY = b'{"model":"m","messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":16}'
 _STREAM_BODY = b'{"model":"m","prompt":"The group waits for","max_tokens":100,"stream":true}'
 _DEADLINE = 120.0
+#: What every request carries; only a gateway with keys looks at it.
+KEY = b"sk-of-the-benchmark"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,9 @@ async def run(load: Run, port: int) -> Result:
 
 async def _client(load: Run, port: int, *, count: int, result: Result) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    request = b"POST %s HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-        load.path.encode(),
-        len(load.body),
-        load.body,
-    )
+    head = b"POST %s HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nauthorization: Bearer %s\r\n"
+    head %= load.path.encode(), KEY
+    request = head + b"content-length: %d\r\n\r\n%s" % (len(load.body), load.body)
     for _ in range(count):
         start = time.perf_counter()
         writer.write(request)

@@ -1,16 +1,22 @@
 """The proxies that are compared, each started on loopback as processes of its own and stopped again."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks._load import KEY
+from llama_serving.config.access.rules import AccessRules
 
 SERVING_PYTHON = Path(
     os.environ.get(
@@ -74,12 +80,31 @@ def upstream() -> Iterator[Endpoint]:
         yield Endpoint(port, 0)
 
 
+def access_rules() -> AccessRules:
+    """Return rules with the key of the load among others, and limits that it does not reach."""
+    limits = {"tokens_per_minute": 10**12, "requests_per_minute": 10**9, "concurrent_requests": 10**4}
+    secrets = [KEY, *(b"sk-%d" % number for number in range(100))]
+    named = [(f"key-{number}", hashlib.sha256(secret).hexdigest()) for number, secret in enumerate(secrets)]
+    given = [{"name": name, "sha256": digest, **limits} for name, digest in named]
+    return AccessRules.model_validate({"mode": "keys", "keys": given})
+
+
 @contextmanager
-def gateway(behind: int) -> Iterator[Endpoint]:
-    """Start our gateway."""
+def gateway_with_keys(behind: int) -> Iterator[Endpoint]:
+    """Start our gateway with keys, limits and the ledger on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        rules = Path(folder, "rules.json")
+        rules.write_text(json.dumps(access_rules().to_file()), encoding="utf-8")
+        with gateway(behind, "--access", str(rules), "--ledger", folder) as endpoint:
+            yield endpoint
+
+
+@contextmanager
+def gateway(behind: int, *options: str) -> Iterator[Endpoint]:
+    """Start our gateway; ``options`` of its command line."""
     port = free_port()
     command = [sys.executable, "-m", "llama_serving.gateway", "--static", f"only=http://127.0.0.1:{behind}"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--admin-port", "0"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--admin-port", "0", *options]
     with _process(command) as process:
         _wait_for(port, process)
         yield Endpoint(port, process.pid)

@@ -1,4 +1,4 @@
-"""What the gateway costs, beside the upstream directly, HAProxy and Ray Serve's HTTP proxy.
+"""What the gateway costs, with and without keys, beside the upstream directly, HAProxy and Ray Serve's HTTP proxy.
 
 ``python -m benchmarks.gateway``. All run at the same time and are loaded in turn, round after round, so that whatever
 else the machine does meets all of them. Figures are medians over the rounds; the spread of the direct runs is the
@@ -21,7 +21,7 @@ from benchmarks import _proxies
 from benchmarks._load import LATENCY, PASSED, STREAM, THROUGHPUT, run
 from benchmarks._proxies import Endpoint, MissingError
 
-DIRECT, GATEWAY, HAPROXY, RAY = "direct", "gateway", "haproxy", "ray serve proxy"
+DIRECT, GATEWAY, KEYS, HAPROXY, RAY = "direct", "gateway", "gateway with keys", "haproxy", "ray serve proxy"
 
 
 @dataclass
@@ -67,6 +67,7 @@ def start(stack: contextlib.ExitStack) -> tuple[dict[str, Endpoint], dict[str, s
     """Start everything; return the endpoints, and for each proxy that is missing how to get it."""
     behind = stack.enter_context(_proxies.upstream())
     endpoints = {DIRECT: behind, GATEWAY: stack.enter_context(_proxies.gateway(behind.port))}
+    endpoints[KEYS] = stack.enter_context(_proxies.gateway_with_keys(behind.port))
     missing: dict[str, str] = {}
     for name, proxy in ((HAPROXY, _proxies.haproxy(behind.port)), (RAY, _proxies.ray_serve())):
         try:
@@ -115,10 +116,14 @@ def ratios(table: dict[str, Samples]) -> list[str]:
     own = table[GATEWAY]
     lines = []
     for name, samples in table.items():
-        if name not in (DIRECT, GATEWAY):
+        if name not in (DIRECT, GATEWAY, KEYS):
             requests = statistics.median(own.requests) / statistics.median(samples.requests)
             events = statistics.median(own.events) / statistics.median(samples.events)
             lines.append(f"gateway / {name}: {requests:.2f} x requests/s per core, {events:.2f} x events/s per core")
+    if KEYS in table:
+        pairs = zip(table[KEYS].requests, own.requests, strict=True)
+        more = statistics.median(1e6 / keys - 1e6 / without for keys, without in pairs)
+        lines.append(f"keys, limits and ledger: {more:.1f} us of CPU a request")
     if own.passed:
         share = statistics.median(a / b for a, b in zip(own.events, own.passed, strict=True))
         lines.append(f"gateway, streams that it keeps / only passes on: {share:.2f} x events/s per core")

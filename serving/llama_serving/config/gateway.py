@@ -56,6 +56,9 @@ class GatewayConfig(Frozen):
         "0: any",
     )
     client_grace: float = Field(default=30, gt=0, description="time in which a client may be slower than that")
+    access: bool = Field(
+        default=False, description="rules must have been read before anyone is answered; see config/access/rules.py"
+    )
 
     @property
     def served_names(self) -> tuple[str, ...]:
@@ -77,7 +80,7 @@ class GatewayConfig(Frozen):
 
 
 #: Fields that the first version did not have.
-_LATER: Final = frozenset({"served_name", "cors_origins"})
+_LATER: Final = frozenset({"served_name", "cors_origins", "access"})
 #: Fields that came when pods were replaced by a hash of the config already: they are in it where they are set.
 _LIMITS: Final = frozenset(
     {"memory_limit", "max_connections", "max_connections_per_peer", "head_timeout", "min_client_rate", "client_grace"}

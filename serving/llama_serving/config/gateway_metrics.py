@@ -4,9 +4,10 @@ They are read at a scrape of ``GET :9000/metrics`` from a snapshot of the gatewa
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from llama_serving.config.access.metrics import ACCESS_METRICS, AccessSnapshot
 from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.metrics import Distribution, Metric, Samples, single
 
@@ -42,6 +43,7 @@ class GatewaySnapshot:
     connections: int
     closed: Mapping[str, int]
     held: Mapping[str, int]
+    access: AccessSnapshot = field(default_factory=AccessSnapshot)
 
 
 def _codes(snapshot: GatewaySnapshot) -> Samples:
@@ -82,6 +84,13 @@ def _per_group(value: Callable[[GroupLoad], int]) -> Callable[[GatewaySnapshot],
 
 def _total(name: str) -> Callable[[GatewaySnapshot], Samples]:
     return single(lambda snapshot: snapshot.load.totals[name])
+
+
+def _of_access(metric: Metric[AccessSnapshot]) -> Metric[GatewaySnapshot]:
+    def read(snapshot: GatewaySnapshot) -> Samples:
+        return metric.read(snapshot.access)
+
+    return Metric(metric.name, metric.type, metric.help, read, labels=metric.labels)
 
 
 METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
@@ -258,6 +267,7 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         _per_adapter(lambda load: load.in_flight),
         labels=("adapter",),
     ),
+    *map(_of_access, ACCESS_METRICS),
     Metric(
         "llama_gateway_connections",
         "gauge",

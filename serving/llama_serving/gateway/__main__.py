@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from llama_serving.common.engine_key import EngineKey
 from llama_serving.common.kube_access import find_access
 from llama_serving.config import names
+from llama_serving.config.access.ledger import LEDGER_FOLDER
+from llama_serving.config.access.rules import LONGEST_ACCESS, AccessRules
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.logs.lines import one_line
+from llama_serving.gateway.access.control import AccessControl
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
 from llama_serving.gateway.discovery.static import StaticDiscovery, parse_static
@@ -32,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = _config(options)
         discovery = _discovery(options, config)
+        access = _access(options, config)
     except (OSError, ValidationError, ValueError) as error:
         print(one_line(f"llama-gateway: {error}"), file=sys.stderr)  # noqa: T201
         return 2
@@ -47,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             access_log=options.access_log,
             models=_models_file(options),
             credential=key.header_line,
+            access=access,
         )
     )
     return 0
@@ -75,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=names.PORT_GATEWAY, help="port of the OpenAI API; 0: a free one")
     parser.add_argument("--admin-port", type=int, default=names.PORT_GATEWAY_ADMIN, help="0: a free one")
+    parser.add_argument("--access", type=Path, metavar="FILE", help="fixed rules of access, for --static")
+    parser.add_argument("--ledger", type=Path, metavar="FOLDER", help=f"default: {LEDGER_FOLDER}, if it is there")
     parser.add_argument("--access-log", action="store_true", help="log every request, not only failed ones")
     return parser
 
@@ -97,6 +104,19 @@ def _discovery(options: argparse.Namespace, config: GatewayConfig) -> Discovery:
     if options.static is not None:
         return StaticDiscovery(parse_static(options.static))
     return KubernetesDiscovery(deployment=config.deployment, namespace=config.namespace, access=find_access)
+
+
+def _access(options: argparse.Namespace, config: GatewayConfig) -> AccessControl:
+    """Return who may call: as the API server says, or as a file does where groups are fixed."""
+    folder = Path(LEDGER_FOLDER)
+    ledger: Path | None = options.ledger or (folder if folder.is_dir() else None)
+    if options.static is None:
+        return AccessControl(config, source=find_access, ledger=ledger)
+    control = AccessControl(config, ledger=ledger)
+    if options.access is not None:
+        with options.access.open("rb") as file:
+            control.gate.take_over(AccessRules.model_validate_json(file.read(LONGEST_ACCESS + 1)))
+    return control
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import time
 from aiohttp import web
 
 from llama_serving.config import names
+from llama_serving.config.access.metrics import AccessSnapshot
 from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
+from llama_serving.gateway.access.control import AccessControl
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.http.memory_budget import MemoryBudget
@@ -32,7 +34,9 @@ class AdminApi:
         state: ServerState,
         table: ConnectionTable,
         budget: MemoryBudget,
+        access: AccessControl | None = None,
     ) -> None:
+        self._access = access
         self._dispatcher = dispatcher
         self._table = table
         self._budget = budget
@@ -49,6 +53,8 @@ class AdminApi:
         app.router.add_get(names.ROUTE_METRICS, self._get_metrics)
         app.router.add_get(names.ROUTE_LIVE, self._get_live)
         app.router.add_get(names.ROUTE_READY, self._get_ready)
+        if self._access is not None:
+            app.router.add_routes(self._access.routes())
         return app
 
     def load(self) -> GatewayLoad:
@@ -96,6 +102,7 @@ class AdminApi:
                 "streams": self._budget.streams,
                 "connections": self._table.held,
             },
+            access=AccessSnapshot() if self._access is None else self._access.snapshot(),
         )
 
     def _backends(self) -> list[Backend]:

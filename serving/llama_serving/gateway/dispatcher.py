@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.routing.fair.flow import Flow
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import AttemptFault
 from llama_serving.gateway.routing.router import QueueFull, Router
@@ -26,7 +27,8 @@ class QueueFullError(Exception):
     """The queue has its maximum length; ``retry_after`` in whole seconds."""
 
     def __init__(self, full: QueueFull) -> None:
-        super().__init__(f"queue is full ({full.waiting} requests waiting)")
+        dropped = "; this one was the newest of the client with the most" if full.dropped else ""
+        super().__init__(f"queue is full ({full.waiting} requests waiting){dropped}")
         self.retry_after = full.retry_after
 
 
@@ -40,12 +42,18 @@ class Dispatcher:
         self._wakes: dict[Ticket, asyncio.Future[None]] = {}
         self._closed = ""
 
-    def admit(self, size: RequestSize | None = UNKNOWN, *, adapter: str | None = None) -> Ticket:
+    def admit(
+        self, size: RequestSize | None = UNKNOWN, *, adapter: str | None = None, flow: Flow | None = None
+    ) -> Ticket:
         """Accept a request; raises QueueFullError. ``finish`` must follow, however the request ends.
 
-        ``size``: None for one that is no work for a group. ``adapter``: that it is for; None: the base.
+        ``size``: None for one that is no work for a group. ``adapter``: that it is for; None: the base. ``flow``: the
+        client whose it is; None: of all that are not told apart.
         """
-        admitted = self.router.admit(self.clock(), size, adapter=adapter)
+        admitted = self.router.admit(self.clock(), size, adapter=adapter, flow=flow)
+        while self.router.dropped:
+            dropped, full = self.router.dropped.pop()
+            self.end_waiting(dropped, QueueFullError(full))
         if isinstance(admitted, QueueFull):
             raise QueueFullError(admitted)
         return admitted
@@ -72,8 +80,10 @@ class Dispatcher:
         """Record that the request's backend works."""
         self.router.answered(ticket)
 
-    def finish(self, ticket: Ticket) -> None:
-        """Finish a request. A second call does nothing."""
+    def finish(self, ticket: Ticket, *, tokens: int | None = None) -> None:
+        """Finish a request. A second call does nothing. ``tokens``: that it took; None: as many as were expected."""
+        if tokens is not None and ticket.backend is not None:
+            self.router.settle(ticket, tokens)
         self._wake(self.router.finish(ticket, self.clock()))
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
@@ -98,6 +108,14 @@ class Dispatcher:
                 continue
             if (error := why_not(ticket.adapter)) is not None:
                 wake.set_exception(error)
+
+    def end_waiting(self, ticket: Ticket, error: Exception) -> bool:
+        """End the waiting of a request with ``error``; return False where it does not wait."""
+        wake = self._wakes.get(ticket)
+        if wake is None or wake.done():
+            return False
+        wake.set_exception(error)
+        return True
 
     def close(self, reason: str) -> None:
         """End all waiting, now and later, with a QueueTimeoutError that says ``reason``: the process ends."""

@@ -11,12 +11,16 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
+from multidict import CIMultiDict
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route
+from llama_serving.gateway.access.gate import Gate
+from llama_serving.gateway.access.pure.denied import AccessDeniedError, wrong_key
 from llama_serving.gateway.adapters.known_models import KnownModels, ModelRefusedError
 from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
+from llama_serving.gateway.billing import count_prompt, used_by, worked_for
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.stream import Stream, can_be_continued
@@ -26,7 +30,7 @@ from llama_serving.gateway.http.bad_requests import BUG, Refusal
 from llama_serving.gateway.http.body import BodyRefusedError
 from llama_serving.gateway.http.cors import CorsPolicy, add_cors
 from llama_serving.gateway.http.disconnect import disconnect
-from llama_serving.gateway.http.errors import error_response
+from llama_serving.gateway.http.errors import error_event, error_response
 from llama_serving.gateway.http.headers import event_stream_headers, request_id_of, response_headers
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 from llama_serving.gateway.http.pump import ClientDisconnectedError
@@ -62,6 +66,7 @@ class RequestHandler:
         state: ServerState,
         known: KnownModels,
         budget: MemoryBudget,
+        gate: Gate,
         access_log: bool = False,
     ) -> None:
         self._idle_timeout = config.idle_timeout
@@ -71,7 +76,8 @@ class RequestHandler:
         self._state = state
         self._access_log = access_log
         self._budget = budget
-        self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload, known=known)
+        self._gate = gate
+        self._reader = RequestReader(config, budget=self._budget, workload=metrics.workload, known=known, gate=gate)
         self._attempts = Attempts(dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._failover = StreamFailover(config, dispatcher=dispatcher, pools=pools, metrics=metrics)
         self._cors = CorsPolicy(config.cors_origins)
@@ -96,6 +102,8 @@ class RequestHandler:
             if context.keep_alive is not None:
                 context.keep_alive.stop()
             self._reader.release_body(context)
+            if context.visit is not None:
+                self._gate.leave(context.visit, used=used_by(context), worked=worked_for(context))
             context.finish(self._metrics, now=self._dispatcher.clock(), access_log=self._access_log)
 
     def move_streams(self) -> None:
@@ -111,16 +119,15 @@ class RequestHandler:
         add_cors(answer.headers, self._cors.headers(request.headers.get("origin") or self._cors.only))
 
     async def _answer(self, context: RequestContext) -> web.StreamResponse:
-        alone = self._without_group(context.request)
-        if alone is not None:
-            return self._sign(context, alone)
+        answer = self._edge.answer(context.request)
+        if answer is not None:
+            return self._sign(context, answer)
         try:
-            route = look_up(context.request.method, raw_path(context.request))
-            if isinstance(route, RouteRefusal):
-                return self._refuse(context, route)
-            return await self._route_or_list(context, route)
+            return await self._let_in(context)
         except (BodyRefusedError, ModelRefusedError) as error:
             return await self._reject(context, error.status, str(error), code=error.code, param=error.param)
+        except AccessDeniedError as error:
+            return await self._deny(context, error)
         except QueueFullError as error:
             context.outcome = "rejected_full"
             return await self._reject(context, 429, str(error), code="queue_full", retry_after=error.retry_after)
@@ -132,13 +139,22 @@ class RequestHandler:
         except ClientDisconnectedError as error:
             return _disconnected(context, error)
 
-    def _without_group(self, request: web.BaseRequest) -> web.Response | None:
-        answer = self._edge.answer(request)
-        return self._models.alone(request) if answer is None else answer
+    async def _let_in(self, context: RequestContext) -> web.StreamResponse:
+        """Ask who calls, then answer alone or by a group."""
+        context.visit = self._gate.enter(context.request)
+        alone = self._models.alone(context.request, context.visit)
+        if alone is not None:
+            return self._sign(context, alone)
+        route = look_up(context.request.method, raw_path(context.request))
+        if isinstance(route, RouteRefusal):
+            return self._refuse(context, route)
+        return await self._route_or_list(context, route)
 
     async def _route_or_list(self, context: RequestContext, route: Route) -> web.StreamResponse:
         """Route a request; where the list of models would have to wait for a group, answer with the one known."""
         models = self._models.whole(context.request)
+        if context.visit is not None:
+            self._gate.begin(context.visit)
         context.may_wait = models is None
         try:
             return await self._route(context, *await self._reader.read(context, route))
@@ -150,7 +166,11 @@ class RequestHandler:
     async def _route(
         self, context: RequestContext, call: Call, continuable: ContinuableRequest | None
     ) -> web.StreamResponse:
-        ticket = self._dispatcher.admit(context.size, adapter=context.adapter)
+        visit = context.visit
+        flow = None if visit is None else visit.account.flow
+        ticket = self._dispatcher.admit(context.size, adapter=context.adapter, flow=flow)
+        if visit is not None:
+            visit.cut = lambda: self._cut(context, ticket)
         if context.wants_stream and self._keep_alive:
             context.keep_alive = self._keep_alive_of(context, ticket)
         try:
@@ -163,6 +183,7 @@ class RequestHandler:
                 self._reader.release_body(context)
                 stream = None
                 if continuable is not None and can_be_continued(reply, endpoint):
+                    count_prompt(context, reply.first)
                     stream = Stream(
                         context, ticket, continuable=continuable, reply=reply, endpoint=endpoint, budget=self._budget
                     )
@@ -170,7 +191,8 @@ class RequestHandler:
             finally:
                 reply.end()
         finally:
-            self._dispatcher.finish(ticket)
+            used = None if visit is None or context.size is None else context.size.prompt_tokens + context.tokens
+            self._dispatcher.finish(ticket, tokens=used)
             context.waited, context.retries, context.used = ticket.waited, ticket.tries.retries, ticket.used
 
     async def _respond(
@@ -184,6 +206,7 @@ class RequestHandler:
         context.weights, context.is_stream = headers[names.HEADER_WEIGHTS], reply.is_event_stream
         kept = await _begun(context)
         relay = Relay(context.request, self._idle_timeout) if context.keep_alive is None else context.keep_alive.relay
+        self._meter(context, relay, headers)
         try:
             if kept is None:
                 await relay.begin(reply, headers, close=self._state.draining)
@@ -198,8 +221,36 @@ class RequestHandler:
             return _disconnected(context, error)
         except ReadError as error:
             return await self._break_off(context, relay, error)
+        finally:
+            context.tokens = relay.tokens if stream is None else stream.tokens
         context.outcome = "finished"
-        context.tokens = relay.tokens if stream is None else stream.tokens
+        return response
+
+    def _meter(self, context: RequestContext, relay: Relay, headers: CIMultiDict[str]) -> None:
+        """Let the client's meter see its answer, and tell the client what is left of its limits."""
+        visit = context.visit
+        if visit is None:
+            return
+        context.relay, relay.meter = relay, visit.meter
+        visit.meter.hides = visit.meter.hides and context.is_stream
+        if visit.meter.hides:
+            headers.popall("content-length", None)
+        headers.update(visit.account.headers())
+
+    def _cut(self, context: RequestContext, ticket: Ticket) -> None:
+        """End a request whose key was revoked, wherever it is."""
+        error = wrong_key()
+        if context.relay is not None:
+            context.relay.cut(error_event(str(error), code=error.code))
+        elif not self._dispatcher.end_waiting(ticket, error) and context.request.transport is not None:
+            context.request.transport.close()
+
+    async def _deny(self, context: RequestContext, error: AccessDeniedError) -> web.StreamResponse:
+        response = await self._reject(
+            context, error.status, str(error), code=error.code, param=error.param, retry_after=error.retry_after
+        )
+        if not response.prepared:
+            response.headers.update(error.headers)
         return response
 
     async def _break_off(self, context: RequestContext, relay: Relay, error: ReadError) -> web.StreamResponse:

@@ -5,7 +5,7 @@ first: if it waited, they would take a deployment at zero groups for down, altho
 ``GET /v1/models/{name}``, is always answered from the same list.
 
 Where the names of adapters are known, the list is the gateway's own, the same before and after groups are there: the
-engines know their adapters under other names.
+engines know their adapters under other names. It has only what the client's key may ask for.
 """
 
 import json
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from llama_serving.gateway.access.visit import Visit
 from llama_serving.gateway.adapters.known_models import KnownModels, not_found
 from llama_serving.gateway.http.errors import error_body
 from llama_serving.gateway.http.request_target import raw_path
@@ -51,23 +52,37 @@ class ModelsList:
         if reply.message.code == 200 and reply.content.at_eof() and _models(reply.first):
             self._stored = reply.first
 
-    def alone(self, request: web.BaseRequest) -> web.Response | None:
-        """Return what no engine is asked for: one model, or 404, or the list of those who know their adapters."""
-        return (self.whole(request) if self._known.is_told else None) or self._one(request)
+    def alone(self, request: web.BaseRequest, visit: Visit | None = None) -> web.Response | None:
+        """Return what no engine is asked for: one model, or 404, or the list of those who know their adapters.
+
+        ``visit``: the client, who may perhaps ask for some models only.
+        """
+        if request.method not in _READS or not raw_path(request).startswith(PATH):
+            return None
+        if visit is not None and visit.models:
+            return self._whole(request, self._of(visit)) or self._one(request, self._of(visit))
+        return (self.whole(request) if self._known.is_told else None) or self._one(request, self._body)
 
     def whole(self, request: web.BaseRequest) -> web.Response | None:
         """Return the list; None when it is not what is requested, or not known."""
+        return self._whole(request, self._body)
+
+    def _of(self, visit: Visit) -> bytes:
+        """Return the list for a client who may ask for some models only: what it names where no list is known."""
+        body = self._body
+        known = _models(body) if body else [self._model(name) for name in sorted(visit.models)]
+        return _list([model for model in known if visit.may_see(str(model.get("id")))])
+
+    def _whole(self, request: web.BaseRequest, body: bytes) -> web.Response | None:
         if request.method not in _READS or raw_path(request) != PATH:
             return None
-        body = self._body
         return web.Response(body=body, content_type="application/json") if body else None
 
-    def _one(self, request: web.BaseRequest) -> web.Response | None:
+    def _one(self, request: web.BaseRequest, listed: bytes) -> web.Response | None:
         """Return one model, or 404; None when that is not what is requested, or no list is known."""
         path = raw_path(request)
         if request.method not in _READS or not path.startswith(_ONE):
             return None
-        listed = self._body
         if not listed:
             return None
         name = unquote(path.removeprefix(_ONE))

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from llama_serving.config import names
 from llama_serving.config.gateway import GatewayConfig, GatewayLoad, ServedModels
+from llama_serving.gateway.access.control import AccessControl
 from llama_serving.gateway.adapters.known_models import KnownModels
 from llama_serving.gateway.adapters.models_file import ModelsFile
 from llama_serving.gateway.admin import AdminApi
@@ -59,8 +60,10 @@ class GatewayServer:
         access_log: bool = False,
         models: Path | None = None,
         credential: Callable[[], bytes] = no_credential,
+        access: AccessControl | None = None,
     ) -> None:
         self._config = config
+        self.access = access or AccessControl(config)
         self._discovery = discovery
         self._state = ServerState()
         self._dispatcher = Dispatcher(Router(_limits(config)), time.monotonic)
@@ -82,10 +85,16 @@ class GatewayServer:
             state=self._state,
             known=self._known,
             budget=self._budget,
+            gate=self.access.gate,
             access_log=access_log,
         )
         self._admin = AdminApi(
-            dispatcher=self._dispatcher, metrics=metrics, state=self._state, table=self._table, budget=self._budget
+            dispatcher=self._dispatcher,
+            metrics=metrics,
+            state=self._state,
+            table=self._table,
+            budget=self._budget,
+            access=self.access,
         )
         self.started = asyncio.Event()
         self.port = 0
@@ -141,6 +150,7 @@ class GatewayServer:
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(self._prober.run()),
                     tasks.create_task(ConnectionWatch(self._table, self._budget).run()),
+                    *self.access.start(tasks),
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
@@ -221,12 +231,15 @@ async def run(
     access_log: bool,
     models: Path | None,
     credential: Callable[[], bytes],
+    access: AccessControl,
 ) -> None:
     """Run a gateway until SIGTERM or SIGINT; ``models``: the file with the names of models, if there may be one.
 
     ``credential`` gives the line of each request's head that engines ask for.
     """
-    server = GatewayServer(config, discovery, access_log=access_log, models=models, credential=credential)
+    server = GatewayServer(
+        config, discovery, access_log=access_log, models=models, credential=credential, access=access
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.handle_exit)

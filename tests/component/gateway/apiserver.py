@@ -48,7 +48,10 @@ class Watch:
 
 @dataclass
 class ApiServer:
-    """``pods`` is what a list returns; watches show up in ``watches``; every request is in ``requests``."""
+    """``pods`` is what a list returns; watches show up in ``watches``; every request is in ``requests``.
+
+    ``others`` has the same of other objects, by what a request asks for: "gateways", "secrets".
+    """
 
     pods: dict[str, Pod] = field(default_factory=dict)
     version: int = 100
@@ -58,6 +61,10 @@ class ApiServer:
     refuse_watch: int = 0
     lists: int = 0
     url: str = ""
+    others: dict[str, "ApiServer"] = field(default_factory=dict)
+
+    def other(self, what: str) -> "ApiServer":
+        return self.others.setdefault(what, ApiServer())
 
     def put(self, item: Pod) -> Pod:
         self.version += 1
@@ -74,6 +81,9 @@ class ApiServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
+        if f"={names.COMPONENT_GATEWAY}" in query.get("labelSelector", "") and "gateways" not in request:
+            request["gateways"] = True
+            return await self.other("gateways").handle(request)
         self.requests.append((request.path, query, request.headers.get("authorization", "")))
         if "watch" in query:
             return await self._watch(request, query)
@@ -100,6 +110,7 @@ class ApiServer:
 async def running(server: ApiServer, port: int = 0) -> AsyncIterator[ApiServer]:
     app = web.Application()
     app.router.add_get("/api/v1/namespaces/{namespace}/pods", server.handle)
+    app.router.add_get("/api/v1/namespaces/{namespace}/secrets", server.other("secrets").handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -107,6 +118,6 @@ async def running(server: ApiServer, port: int = 0) -> AsyncIterator[ApiServer]:
     try:
         yield server
     finally:
-        for watch in server.watches:
+        for watch in [*server.watches, *(watch for other in server.others.values() for watch in other.watches)]:
             watch.end()
         await runner.cleanup()

@@ -11,7 +11,8 @@ import pytest
 
 from llama_serving.common.kube_access import Access
 from llama_serving.config import names
-from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery, WatchTimes, retry_pause
+from llama_serving.gateway.discovery.kubernetes import KubernetesDiscovery
+from llama_serving.gateway.discovery.object_watch import WatchTimes, retry_pause
 from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import until

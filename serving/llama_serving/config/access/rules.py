@@ -1,8 +1,8 @@
 """Who may call a deployment and how much: what the operator writes and its gateways watch.
 
-The operator keeps an ``AccessRules`` in the Secret ``access_secret(deployment)`` under the key ``ACCESS_FILE``. Gateways
-watch that one Secret through the API server, because a mounted one is only read again a minute later: a key that is
-revoked has to stop within two seconds. No key is in it, only the SHA-256 of each.
+The operator keeps an ``AccessRules`` in the Secret ``access_secret(deployment)`` under the key ``ACCESS_FILE``.
+Gateways watch that one Secret through the API server, because a mounted one is only read again a minute later: a key
+that is revoked has to stop within two seconds. No key is in it, only the SHA-256 of each.
 """
 
 from typing import Any, Final, Literal

@@ -1,9 +1,9 @@
 """Which headers the gateway forwards, and which it drops.
 
 Hop-by-hop headers, and those that a Connection header names, belong to one connection. ``content-length`` is written
-anew because the body was read whole. ``authorization`` and ``cookie`` are dropped: the engine needs neither, and
-clients of OpenAI's API always send a key, often a real one for another service. CORS is decided by the gateway
-(cors.py), so neither its requests' nor its answers' headers pass.
+anew because the body was read whole. ``authorization``, other headers with keys and ``cookie`` are dropped: the engine
+needs none, and clients of OpenAI's API always send a key, often a real one for another service. CORS is decided by the
+gateway (cors.py), so neither its requests' nor its answers' headers pass.
 """
 
 import os
@@ -33,6 +33,7 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _NOT_TO_ENGINE = _HOP_BY_HOP | {
+    "api-key",
     "authorization",
     "content-length",
     "cookie",
@@ -41,6 +42,7 @@ _NOT_TO_ENGINE = _HOP_BY_HOP | {
     names.HEADER_ADAPTER,
     names.HEADER_ENGINE_KEY,
     names.HEADER_REQUEST_ID,
+    "x-api-key",
 }
 _NOT_TO_ENGINE_RAW = frozenset(name.encode() for name in _NOT_TO_ENGINE)
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})

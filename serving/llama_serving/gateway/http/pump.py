@@ -34,6 +34,16 @@ class Tap(Protocol):
         """Accept a piece of the engine; return the bytes for the client, which may be none."""
 
 
+class PieceMeter(Protocol):
+    """Reads the pieces on their way to the client, and may take something out."""
+
+    def take(self, piece: bytes) -> bytes:
+        """Accept a piece; return the bytes for the client, which may be none."""
+
+    def rest(self) -> bytes:
+        """Return what was held back, at the end of the answer."""
+
+
 class Pump:
     """One body; ``idle_timeout`` in seconds, for both sides.
 
@@ -49,9 +59,11 @@ class Pump:
         idle_timeout: float,
         token_counter: TokenCounter,
         tap: Tap | None = None,
+        meter: PieceMeter | None = None,
     ) -> None:
         self.last = b""
         self._tap = tap
+        self._meter = meter
         self._token_counter = token_counter
         self._request = request
         self._content = reply.content
@@ -124,6 +136,10 @@ class Pump:
                 return
         else:
             self._token_counter.take(piece)
+        if self._meter is not None:
+            piece = self._meter.take(piece)
+            if not piece:
+                return
         # The blank line that ends an event may come in pieces.
         self.last = piece if len(piece) > _END_LENGTH else self.last[-_END_LENGTH:] + piece
         self.sent_at = self._last_read

@@ -13,7 +13,7 @@ from aiohttp.http import HttpProcessingError, HttpVersion11, StreamWriter
 from multidict import CIMultiDict
 
 from llama_serving.gateway.http.errors import error_event
-from llama_serving.gateway.http.pump import ClientDisconnectedError, Pump, Tap
+from llama_serving.gateway.http.pump import ClientDisconnectedError, PieceMeter, Pump, Tap
 from llama_serving.gateway.telemetry.token_counter import TokenCounter
 from llama_serving.gateway.upstream.exchange import Reply
 
@@ -32,9 +32,13 @@ class _Response(web.StreamResponse):
 
 
 class Relay:
-    """Forwards one answer, of one engine or of several in turn, to the client; ``idle_timeout`` in seconds."""
+    """Forwards one answer, of one engine or of several in turn, to the client; ``idle_timeout`` in seconds.
+
+    ``meter`` sees whatever of an answer goes to the client.
+    """
 
     def __init__(self, request: web.BaseRequest, idle_timeout: float) -> None:
+        self.meter: PieceMeter | None = None
         self._request = request
         self._idle_timeout = idle_timeout
         self._pump: Pump | None = None
@@ -73,11 +77,12 @@ class Relay:
                 self._token_counter.take(reply.first)
             if tap is None and reply.content.at_eof():
                 self._ended = True
-                await self._response.write_eof(reply.first)
+                await self._response.write_eof(self._metered(reply.first, is_last=True))
                 return
-            await self.write(reply.first if tap is None else tap.take(reply.first))
+            await self.write(self._metered(reply.first if tap is None else tap.take(reply.first)))
             reply.drop_first()
             await self._pump_rest(reply, tap)
+            await self.write(self._metered(b"", is_last=True))
         except ConnectionError as error:
             raise ClientDisconnectedError(str(error)) from error
         if tap is not None and not tap.done:
@@ -112,10 +117,25 @@ class Relay:
             with contextlib.suppress(ConnectionError):
                 await self.write(error_event(reason, code="stream_broken"))
 
+    def cut(self, event: bytes) -> None:
+        """End the answer at once and visibly incomplete; with this event where a stream is between two."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        if not self._ended and self._is_between_events():
+            transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._writer.chunked else event)
+        transport.close()
+
     def check_tap(self) -> None:
         """Notice that the tap's ``failure`` was set from outside."""
         if self._pump is not None:
             self._pump.check_tap()
+
+    def _metered(self, piece: bytes, *, is_last: bool = False) -> bytes:
+        if self.meter is None:
+            return piece
+        piece = self.meter.take(piece) if piece else piece
+        return piece + self.meter.rest() if is_last else piece
 
     def _is_between_events(self) -> bool:
         last = self._last if self._pump is None else self._pump.last
@@ -137,6 +157,7 @@ class Relay:
             idle_timeout=self._idle_timeout,
             token_counter=self._token_counter,
             tap=tap,
+            meter=self.meter,
         )
         self._pump.last = self._last
         try:

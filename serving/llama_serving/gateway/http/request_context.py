@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from llama_serving.gateway.access.visit import Visit
+from llama_serving.gateway.http.relay import Relay
 from llama_serving.gateway.http.sse_keepalive import SseKeepAlive
 from llama_serving.gateway.routing.request_size import RequestSize
 from llama_serving.gateway.telemetry.log import LOGGER, fields
@@ -24,6 +26,7 @@ class RequestContext:
     ``is_stream``: the answer is a stream; ``continued``: another group continued it; ``not_continuable``: why none can.
     ``unread``: why its body's fields were not looked at, as a clause; empty where they were, or were not wanted.
     ``size``: None for a request that is no work for a group; ``adapter``: that it is for, None for the base.
+    ``visit``: the client, None where none is told apart; ``relay`` then has its answer, once it has begun.
     ``used`` and ``tokens``: the seconds that it held a slot of a group, and the tokens that the client got for them.
     ``code`` is the status that the client got, if only inside a stream; ``outcome`` one of ``Metrics.TOTALS``, or empty
     for any other rejection; ``reason`` a clause when something went wrong.
@@ -53,6 +56,8 @@ class RequestContext:
     size: RequestSize | None = None
     adapter: str | None = None
     adapter_id: str = ""  # of the group that is asked now
+    visit: Visit | None = None
+    relay: Relay | None = None
     used: float = 0.0
     tokens: int = 0
 
@@ -87,6 +92,7 @@ class RequestContext:
 
     def _log(self, level: int, message: str, now: float) -> None:
         named = {} if self.adapter is None else {"adapter": self.adapter}
+        named |= {} if self.visit is None else {"key": self.visit.account.name}
         extra = fields(
             **named,
             request_id=self.request_id,

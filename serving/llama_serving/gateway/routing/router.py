@@ -6,6 +6,9 @@ in order of arrival; at most ``max_queue_length`` wait, each at most ``queue_tim
 may have become free, ``_grant`` hands out all free slots. So at rest a free slot means that no waiting request may use
 it, and a new request can take it without overtaking.
 
+Clients share the queue fairly (fair/flow.py); one of them, or none that is known, keeps the order of arrival. When
+the queue is full, the newest request of the client with the most waiting is dropped for one of a client with fewer.
+
 Requests for adapters that no backend has may take at most half of the queue while others are served: the other half is
 for requests that wait for a slot.
 
@@ -22,6 +25,7 @@ from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.expected_start import ExpectedStart
+from llama_serving.gateway.routing.fair.flow import Flow
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 from llama_serving.gateway.routing.ticket import Ticket
@@ -44,10 +48,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class QueueFull:
-    """A rejection: ``waiting`` requests fill the queue; ``retry_after`` in whole seconds."""
+    """A rejection: ``waiting`` requests fill the queue; ``retry_after`` in whole seconds.
+
+    ``dropped``: it had waited, and made room for another client.
+    """
 
     waiting: int
     retry_after: int
+    dropped: bool = False
 
 
 class Router:
@@ -59,6 +67,8 @@ class Router:
         self.queue = WaitQueue()
         self.expected_start = ExpectedStart()
         self.demand = AdapterDemand()
+        self.dropped: list[tuple[Ticket, QueueFull]] = []  # since the caller looked last
+        self._everybody = Flow()
         self._completions = CompletionRate()
         self._seq = 0
         self._first_proof = 0  # of a backend that discovery names again
@@ -76,21 +86,30 @@ class Router:
         return self._grant(now)
 
     def admit(
-        self, now: float, size: RequestSize | None = UNKNOWN, *, adapter: str | None = None
+        self, now: float, size: RequestSize | None = UNKNOWN, *, adapter: str | None = None, flow: Flow | None = None
     ) -> Ticket | QueueFull:
-        """Accept a new request: place it at once or queue it; return QueueFull when it is rejected."""
+        """Accept a new request: place it at once or queue it; return QueueFull when it is rejected.
+
+        ``flow``: the client whose it is; None: of all that are not told apart. Requests of others that lost their place
+        for it are in ``dropped``.
+        """
         self._seq += 1
-        ticket = Ticket(seq=self._seq, arrived=now, size=size, adapter=adapter)
+        ticket = Ticket(seq=self._seq, arrived=now, flow=flow or self._everybody, size=size, adapter=adapter)
         self.demand.arrived(ticket, now)
         backend = self._pick(ticket)
+        if backend is None and not self._may_wait(ticket, now):
+            return self._full(now)
+        self.queue.join(ticket)
         if backend is not None:
             self._place(ticket, backend, now)
-        elif self._may_wait(ticket):
+        else:
             ticket.waiting_since = now
             self.queue.append(ticket)
-        else:
-            return QueueFull(len(self.queue), self._completions.retry_after(len(self.queue), now))
         return ticket
+
+    def settle(self, ticket: Ticket, tokens: int) -> None:
+        """Charge the ticket's client for the tokens that it took in the end."""
+        self.queue.settle(ticket, tokens)
 
     def retry_after(self, now: float) -> int:
         """Return the whole seconds after which a client may ask again: by the start where no group is ready."""
@@ -128,12 +147,12 @@ class Router:
         """Finish a request, queued or placed. A second call does nothing."""
         if ticket.is_queued:
             self._stop_waiting(ticket, now)
-            self.demand.ended(ticket, now)
+            self._end(ticket, now)
             return []
         if ticket.backend is None:
             return []
         self._release(ticket, now)
-        self.demand.ended(ticket, now)
+        self._end(ticket, now)
         self._completions.note(now)
         return self._grant(now)
 
@@ -210,16 +229,35 @@ class Router:
             backend.health.became_ready()
             backend.absent.clear()
 
-    def _may_wait(self, ticket: Ticket) -> bool:
-        """Return whether the queue has room for a new request."""
-        most = self.limits.max_queue_length
-        if len(self.queue) >= most:
+    def _full(self, now: float, *, dropped: bool = False) -> QueueFull:
+        waiting = len(self.queue)
+        return QueueFull(waiting, self._completions.retry_after(waiting, now), dropped)
+
+    def _end(self, ticket: Ticket, now: float) -> None:
+        self.queue.leave(ticket)
+        self.demand.ended(ticket, now)
+
+    def _may_wait(self, ticket: Ticket, now: float) -> bool:
+        """Return whether the queue has room for a new request, or has made it."""
+        if self._is_stranded(ticket):
             return False
+        if len(self.queue) < self.limits.max_queue_length:
+            return True
+        victim = self.queue.to_drop_for(ticket.flow)
+        if victim is None:
+            return False
+        self.dropped.append((victim, self._full(now, dropped=True)))
+        self._stop_waiting(victim, now)
+        self._end(victim, now)
+        return True
+
+    def _is_stranded(self, ticket: Ticket) -> bool:
+        """Return whether a request is for an adapter that no backend has, and too many of those wait."""
         ready = [backend for backend in self.backends.values() if backend.endpoint.ready and not backend.gone]
         if not ready or ticket.adapter is None or _has(ready, ticket.adapter):
-            return True
+            return False
         stranded = sum(count for adapter, count in self.queue.lines() if adapter and not _has(ready, adapter))
-        return stranded < -(-most // 2)
+        return stranded >= -(-self.limits.max_queue_length // 2)
 
     def _wanted_probes(self) -> list[tuple[float, Backend]]:
         # A backend that is not ready gets no requests anyway, and starts anew when it becomes ready.
@@ -248,7 +286,7 @@ class Router:
             for ticket in self.queue.candidates():
                 backend = self._pick(ticket)
                 if backend is not None:
-                    self._stop_waiting(ticket, now)
+                    self._stop_waiting(ticket, now, served=True)
                     self._place(ticket, backend, now)
                     granted.append(ticket)
                     break
@@ -280,10 +318,10 @@ class Router:
                 del backend.by_adapter[ticket.adapter]
         self._forget_if_gone(backend)
 
-    def _stop_waiting(self, ticket: Ticket, now: float) -> None:
+    def _stop_waiting(self, ticket: Ticket, now: float, *, served: bool = False) -> None:
         if ticket.waiting_since is None:
             raise ValueError("the request does not wait")
-        self.queue.remove(ticket)
+        self.queue.remove(ticket, served=served)
         ticket.waited += now - ticket.waiting_since
         ticket.waiting_since = None
 

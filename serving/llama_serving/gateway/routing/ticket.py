@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.fair.flow import Flow
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import AttemptFault, Tries
 
@@ -16,10 +17,14 @@ class Ticket:
     ``adapter_id``: None for any id of that name; else the only one that may continue the answer.
     ``size``: None for a request that is no work for a group; it counts neither as waiting nor as in flight.
     ``used``: seconds that it held a slot, over all finished attempts.
+    ``flow``: the client whose it is; ``round`` in which its turn is; ``paid``: tokens that its client was charged.
     """
 
     seq: int
     arrived: float
+    flow: Flow = field(default_factory=Flow)
+    round: int = 0
+    paid: int = 0
     backend: Backend | None = None
     epoch: int = 0
     waiting_since: float | None = None
@@ -33,6 +38,11 @@ class Ticket:
     size: RequestSize | None = UNKNOWN
     placed_at: float = 0.0
     used: float = 0.0
+
+    @property
+    def cost(self) -> int:
+        """Expected tokens of prompt and answer."""
+        return 0 if self.size is None else self.size.prompt_tokens + self.size.answer_tokens
 
     @property
     def is_queued(self) -> bool:

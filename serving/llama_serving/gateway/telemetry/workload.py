@@ -18,6 +18,7 @@ from llama_serving.config.gateway import WorkCount
 from llama_serving.gateway.fields.scanner import Body
 from llama_serving.gateway.routing import token_estimate
 from llama_serving.gateway.routing.request_size import RequestSize, WorkTotals
+from llama_serving.gateway.routing.token_estimate import TokenEstimate
 
 FIRST_MEAN: Final = 200.0  # tokens
 WINDOW: Final = 256  # answers
@@ -38,11 +39,20 @@ class Workload:
     def count_arrival(self, path: str, body: Body) -> RequestSize:
         """Count a request that needs a group; return its size while it waits."""
         estimate = token_estimate.estimate(path, body)
+        self.count_estimate(estimate)
+        return self.size_of(estimate)
+
+    def size_of(self, estimate: TokenEstimate) -> RequestSize:
+        """Return the size of a request while it waits."""
+        limit = estimate.answer_tokens
+        return RequestSize(estimate.prompt_tokens, self._likely if limit is None or limit > self._likely else limit)
+
+    def count_estimate(self, estimate: TokenEstimate) -> None:
+        """Count a request that needs a group."""
         limit, arrived = estimate.answer_tokens, self.arrived
         arrived.requests += 1
         arrived.prompt_tokens += estimate.prompt_tokens
         arrived.answer_tokens += self._mean if limit is None else limit
-        return RequestSize(estimate.prompt_tokens, self._likely if limit is None or limit > self._likely else limit)
 
     def count_served(self, size: RequestSize, *, tokens: int, seconds: float) -> None:
         """Count a request answered completely: with ``tokens`` tokens, after ``seconds`` on groups."""

@@ -1,0 +1,1 @@
+"""Decisions about keys and limits: no IO, no clock."""
