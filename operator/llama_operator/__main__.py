@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 import kopf
@@ -17,6 +19,7 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.kube import KubeCluster, connect
 from llama_operator.adapters.leases import KubeLeases, KubeScopes
 from llama_operator.adapters.supervisors import HttpSupervisors
+from llama_operator.edge.access_pass import reconcile_access, uses_access
 from llama_operator.loop import Heartbeat
 from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.settings import Settings
@@ -28,7 +31,7 @@ from llama_operator.scopes.scope import Scope
 from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
-from llama_operator.wiring import WATCHED, Loops, build, watch
+from llama_operator.wiring import WATCHED, AccessLoops, Loops, build, watch
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
@@ -52,9 +55,10 @@ class Process:
         self.heartbeat = Heartbeat(clock=time.monotonic)
         leases = KubeLeases(api, role=os.environ.get("OPERATOR_ROLE", ""))
         self.terms = Terms(me=identity(settings), leases=leases, clock=time.monotonic)
-        self.cluster = KubeCluster(api, fence=self.terms.left)
+        self.cluster = KubeCluster(api, fence=self.terms.left, keys_changed=self.keys_changed)
         self.edges = Edges(self.cluster, HttpSupervisors(session), HttpGateways(session))
         self.loops = Loops(self.heartbeat, turn=self.terms.turn, ended=self.edges.forget)
+        self.access_loops = Loops(self.heartbeat, turn=self.terms.small_turn)
         self.scopes = KubeScopes(api)
         self.state = OperatorState(self.edges.autoscalers, self.edges.deployments)
 
@@ -70,10 +74,27 @@ class Process:
             bodies, cluster=self.cluster, settings=self.settings, now=now, inquiries=inquiries
         )
 
+    async def one_access_pass(self, body: Mapping[str, Any]) -> float:
+        """Run one pass of the rules of keys of a LlamaDeployment."""
+        faults = self.edges.access_faults
+        return await reconcile_access(body, cluster=self.cluster, settings=self.settings, faults=faults)
+
+    def keys_changed(self, namespace: str) -> None:
+        """Hand rules to gateways at once, and report."""
+        self.access_loops.wake_namespace(namespace)
+        self.loops.wake_deployments(namespace)
+
     async def watch(self, namespace: str) -> None:
         """Watch a namespace, or all, and seek its lease, until a watch fails or the lease is refused."""
         registry = kopf.OperatorRegistry()
-        build(registry, loops=self.loops, one_pass=self.one_pass, one_weights_pass=self.one_weights_pass)
+        access = AccessLoops(self.access_loops, uses_access, self.one_access_pass)
+        build(
+            registry,
+            loops=self.loops,
+            one_pass=self.one_pass,
+            one_weights_pass=self.one_weights_pass,
+            access=access,
+        )
         running = asyncio.create_task(watch(registry, namespace, begun=_take_signals))
         refused = asyncio.create_task(self._refused(namespace))
         try:
@@ -86,6 +107,7 @@ class Process:
             refused.cancel()
             await asyncio.gather(running, refused, return_exceptions=True)
             await self.loops.stop(namespace)
+            await self.access_loops.stop(namespace)
             await self.terms.resign(namespace)
 
     async def _refused(self, namespace: str) -> None:
@@ -106,6 +128,7 @@ class Process:
     async def leave(self) -> None:
         """End what writes, then let another operator have the leases."""
         await self.loops.stop()
+        await self.access_loops.stop()
         await self.terms.close()
 
 

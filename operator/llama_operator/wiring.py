@@ -85,6 +85,12 @@ class Loops:
             if key.namespace == namespace and key.name.startswith(f"{PLURAL}/"):
                 self.wake(key)
 
+    def wake_namespace(self, namespace: str) -> None:
+        """Wake all loops of a namespace."""
+        for key in self.running:
+            if key.namespace == namespace:
+                self.wake(key)
+
     def see(self, key: Key, body: Mapping[str, Any], one_pass: Callable[[Mapping[str, Any]], Awaitable[float]]) -> None:
         """Wake the loop of this object, or begin it; another object of the same name has another uid."""
         uid, known = body["metadata"].get("uid", ""), self.running.get(key)
@@ -148,10 +154,43 @@ class Loops:
             self.heartbeat.forget(key)
 
 
+@dataclass(frozen=True)
+class AccessLoops:
+    """The loops that hand rules of keys to gateways, beside those of the deployments: one each where ``uses`` says so."""
+
+    loops: Loops
+    uses: Callable[[Mapping[str, Any]], bool]
+    one_pass: Callable[[Mapping[str, Any]], Awaitable[float]]
+
+    async def deployment_changed(
+        self,
+        *,
+        type: str | None,  # noqa: A002
+        body: kopf.Body,
+        namespace: str,
+        name: str,
+        uid: str,
+        **_: Any,
+    ) -> None:
+        """Begin, wake or end the loop of a LlamaDeployment."""
+        key = loop_key("access", namespace, name)
+        if type != "DELETED" and self.uses(body):
+            self.loops.see(key, _kept(body), self.one_pass)
+        else:
+            self.loops.end(key, uid)
+
+
 def build(
-    registry: kopf.OperatorRegistry, *, loops: Loops, one_pass: OnePass, one_weights_pass: OneWeightsPass
+    registry: kopf.OperatorRegistry,
+    *,
+    loops: Loops,
+    one_pass: OnePass,
+    one_weights_pass: OneWeightsPass,
+    access: AccessLoops | None = None,
 ) -> None:
     """Register everything that kopf calls."""
+    if access:
+        kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry, id="access")(access.deployment_changed)
     kopf.on.login(registry=registry)(_login)
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:

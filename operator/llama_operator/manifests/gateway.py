@@ -16,6 +16,8 @@ from llama_operator.manifests.common import (
     selector,
     service_account,
 )
+from llama_operator.manifests.edge.access import access_rights
+from llama_operator.manifests.edge.exposure import exposure_objects, service_protocol, tls_mounts, tls_volumes
 from llama_operator.manifests.network import metrics_peers, operator_peer, tcp
 from llama_operator.manifests.pod_metadata import with_pod_metadata
 from llama_operator.plan.groups.images import gateway_image
@@ -43,6 +45,7 @@ def gateway_objects(context: Context) -> list[Manifest]:
         _service(context),
         _deployment(context),
         _budget(context),
+        *exposure_objects(context),
     ]
 
 
@@ -65,6 +68,8 @@ def gateway_config(context: Context) -> GatewayConfig:
         drain=context.spec.gateway_drain,
         served_name=None if served_name == context.key.name else served_name,
         cors_origins=spec.cors.origins if spec.cors else (),
+        access=context.spec.access is not None,
+        tls=spec.tls is not None,
     )
 
 
@@ -73,7 +78,10 @@ def _role(context: Context) -> Manifest:
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
-        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        "rules": [
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+            *access_rights(context),
+        ],
     }
 
 
@@ -107,7 +115,9 @@ def _service(context: Context) -> Manifest:
         "metadata": metadata(context, context.key.name, GATEWAY),
         "spec": {
             "selector": selector(context, GATEWAY),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", **service_protocol(context)}
+            ],
         },
     }
 
@@ -136,7 +146,7 @@ def _deployment(context: Context) -> Manifest:
 
 def _pod_metadata(context: Context) -> dict[str, Any]:
     # A gateway reads its file once, at its start: another file makes another pod.
-    config = short_hash(gateway_config(context).model_dump(mode="json"))
+    config = short_hash(gateway_config(context).to_hash())
     return {"labels": child_labels(context, GATEWAY), "annotations": {names.ANNOTATION_CONFIG: config}}
 
 
@@ -157,7 +167,7 @@ def _pod_spec(context: Context) -> dict[str, Any]:
         ],
         **image_settings(context),
         "containers": [_container(context)],
-        "volumes": [{"name": "config", "configMap": {"name": name}}],
+        "volumes": [{"name": "config", "configMap": {"name": name}}, *tls_volumes(context)],
     }
 
 
@@ -181,7 +191,8 @@ def _container(context: Context) -> dict[str, Any]:
         # Service without endpoints refuses what the gateways would have held.
         "readinessProbe": probe(names.ROUTE_READY, "admin", period=1, failures=5, timeout=5),
         "volumeMounts": [
-            {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True}
+            {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True},
+            *tls_mounts(context),
         ],
     }
 

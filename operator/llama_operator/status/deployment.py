@@ -15,6 +15,7 @@ from typing import Final
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
 from llama_operator.plan.adapters.progress import ready_condition
 from llama_operator.plan.chat import chat_status
+from llama_operator.plan.edge.access import access_ready
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.fabric import group_transports
 from llama_operator.plan.groups.group import Group
@@ -78,6 +79,8 @@ def deployment_status(
         stage_resources=plan.persisted.stage_resources,
         adapters=plan.adapters if state.snapshot.spec else state.snapshot.status.adapters,
         adapter_limits=plan.adapter_limits if state.snapshot.spec else state.snapshot.status.adapter_limits,
+        access=plan.access if state.snapshot.spec else state.snapshot.status.access,
+        exposed=plan.exposed if state.snapshot.spec else state.snapshot.status.exposed,
         conditions=_conditions(report, first),
     )
 
@@ -169,7 +172,7 @@ def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
     )
     stamp = Stamp(snapshot.status.conditions, snapshot.generation, report.state.now)
     found = tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)
-    return (*found, *_adapters(report, stamp), *_kstatus(report, first, stamp))
+    return (*found, *_adapters(report, stamp), *_access(report, stamp), *_kstatus(report, first, stamp))
 
 
 def _adapters(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
@@ -178,6 +181,15 @@ def _adapters(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
         return ()
     ready, why = ready_condition(report.plan.adapters)
     return (condition("AdaptersReady", ready, why, stamp=stamp),)
+
+
+def _access(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
+    """Say whether all keys may call, where the spec asks for access."""
+    if report.plan.access is None:
+        return ()
+    seen = report.state.snapshot.access
+    ready, why = access_ready(report.plan.access, left_out=seen.left_out if seen else 0, waits=report.explanations)
+    return (condition("AccessReady", ready, why, stamp=stamp),)
 
 
 def _kstatus(report: _Report, first: Explanation, stamp: Stamp) -> tuple[Condition, ...]:

@@ -39,6 +39,12 @@ class GatewayConfig(Frozen):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="scheme://host[:port], with *. before the host or not, or *: pages that may call"
     )
+    access: bool = Field(
+        default=False, description="rules must have been read before anyone is answered; see config/access/rules.py"
+    )
+    tls: bool = Field(
+        default=False, description="the port speaks TLS, with the certificate and key in GATEWAY_TLS_MOUNT"
+    )
 
     @property
     def served_names(self) -> tuple[str, ...]:
@@ -54,9 +60,18 @@ class GatewayConfig(Frozen):
         """
         return self.model_dump(mode="json", exclude=set(_LATER - self.to_wire().keys()))
 
+    def to_hash(self) -> dict[str, Any]:
+        """Return what the hash of the config is made of: a field of _UNHASHED only where it is set.
+
+        So a new version of the operator replaces no gateway pod for a field that a spec does not use.
+        """
+        return self.model_dump(mode="json", exclude=set(_UNHASHED - self.to_wire().keys()))
+
 
 #: Fields that the first version did not have.
-_LATER: Final = frozenset({"served_name", "cors_origins"})
+_LATER: Final = frozenset({"served_name", "cors_origins", "access", "tls"})
+#: Of these, those that came after gateways were replaced by the hash of their config.
+_UNHASHED: Final = frozenset({"access", "tls"})
 
 
 #: Bytes of a ServedModels that a gateway reads, and of an annotation with adapters.
@@ -141,6 +156,15 @@ class GroupLoad(Frozen):
     )
 
 
+class CertificateState(Frozen):
+    """The certificate of a gateway with TLS. Times are Unix times in seconds."""
+
+    expires: float | None = Field(default=None, description="when the one in use does; None: there is none yet")
+    fault: str = Field(
+        default="", max_length=512, description="what is wrong with the mounted one, as a clause; empty: it is in use"
+    )
+
+
 class GatewayLoad(Frozen):
     """Answer of ``GET :9000/load``."""
 
@@ -174,11 +198,13 @@ class GatewayLoad(Frozen):
     adapters: dict[str, AdapterLoad] = Field(
         default_factory=dict, description="by name in the OpenAI API; only of adapters that were asked for"
     )
+    certificate: CertificateState | None = Field(default=None, description="None: the port speaks plain HTTP")
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the load as it is sent: every field, but those of adapters only where there are any.
+        """Return the load as it is sent: every field, but those of adapters and TLS only where there are any.
 
         An older operator refuses a field that it does not know.
         """
         groups = [group.model_dump(exclude=set() if group.adapters else {"adapters"}) for group in self.groups]
-        return {**self.model_dump(exclude=set() if self.adapters else {"adapters"}), "groups": groups}
+        unused = {name for name in ("adapters", "certificate") if not getattr(self, name)}
+        return {**self.model_dump(exclude=unused), "groups": groups}

@@ -59,6 +59,11 @@ ANNOTATION_POD_TEMPLATE: Final = f"{API_GROUP}/pod-template"
 # Label of a namespace, or of a pod beside the deployment, that may read metrics of gateways and leaders ("enabled").
 LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 
+# Label of a Secret that holds a key of a client; the operator watches no other Secrets. Of the Secret in which it keeps
+# the rules for gateways the value is ACCESS_RULES, of one with a key any other.
+LABEL_ACCESS_KEY: Final = f"{API_GROUP}/access-key"
+ACCESS_RULES: Final = "rules"
+
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
 
@@ -83,6 +88,9 @@ QUERY_EXPECTED_START: Final = "expectedStart"  # of /load: seconds in which the 
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
 GATEWAY_MODELS_FILE: Final = "models.json"  # beside the gateway's config, read again when it changes: a ServedModels
+GATEWAY_TLS_MOUNT: Final = "/etc/llama-tls"  # of a gateway with TLS: TLS_CERTIFICATE and TLS_KEY
+TLS_CERTIFICATE: Final = "tls.crt"
+TLS_KEY: Final = "tls.key"
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
 TERMINATION_LOG: Final = "/dev/termination-log"  # made by the kubelet, which reads it when the container has ended
 MODEL_MOUNT: Final = "/models"

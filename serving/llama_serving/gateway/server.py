@@ -10,6 +10,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -27,10 +28,12 @@ from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
+from llama_serving.gateway.tls.reloading import ReloadingCertificate
 from llama_serving.gateway.upstream.connection import ConnectionPools
 from llama_serving.gateway.upstream.health_probe import Prober
 
 _BACKLOG = 1024
+_HANDSHAKE = 10.0  # seconds for which a client may hold a connection before it has said anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,13 @@ class GatewayServer:
     """
 
     def __init__(
-        self, config: GatewayConfig, discovery: Discovery, *, access_log: bool = False, models: Path | None = None
+        self,
+        config: GatewayConfig,
+        discovery: Discovery,
+        *,
+        access_log: bool = False,
+        models: Path | None = None,
+        certificates: Path = Path(names.GATEWAY_TLS_MOUNT),
     ) -> None:
         self._config = config
         self._discovery = discovery
@@ -68,7 +77,10 @@ class GatewayServer:
             known=self._known,
             access_log=access_log,
         )
-        self._admin = AdminApi(dispatcher=self._dispatcher, metrics=metrics, state=self._state)
+        self._certificate = ReloadingCertificate(certificates) if config.tls else None
+        self._admin = AdminApi(
+            dispatcher=self._dispatcher, metrics=metrics, state=self._state, certificate=self._certificate
+        )
         self.started = asyncio.Event()
         self.port = 0
         self.admin_port = 0
@@ -100,6 +112,8 @@ class GatewayServer:
         admin = web.AppRunner(self._admin.app(), access_log=None)
         if self._models_file is not None:
             self._models_file.look()  # before the first request
+        if self._certificate is not None:
+            self._certificate.look()
         await admin.setup()
         await web.TCPSite(admin, address.host, address.admin_port).start()
         self.admin_port = admin.addresses[0][1]
@@ -111,6 +125,8 @@ class GatewayServer:
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
+                if self._certificate is not None:
+                    background.append(tasks.create_task(self._certificate.run()))
                 server = ClientServer(self._handler.handle, on_refusal=self._handler.refused)
                 listener = await self._startup(address, server)
                 await self._main_loop()
@@ -122,12 +138,18 @@ class GatewayServer:
 
     async def _startup(self, address: ListenAddress, server: web.Server) -> asyncio.Server:
         listener = await asyncio.get_running_loop().create_server(
-            server, address.host, address.port, backlog=_BACKLOG, reuse_address=True
+            server, address.host, address.port, backlog=_BACKLOG, reuse_address=True, **self._tls()
         )
         self.port = listener.sockets[0].getsockname()[1]
         self.started.set()
         LOGGER.info("gateway started", extra=fields(port=self.port, admin_port=self.admin_port))
         return listener
+
+    def _tls(self) -> dict[str, Any]:
+        """Return what makes the listener speak TLS."""
+        if self._certificate is None:
+            return {}
+        return {"ssl": self._certificate.context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 1.0}
 
     async def _main_loop(self) -> None:
         await self.should_exit.wait()
