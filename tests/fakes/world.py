@@ -5,6 +5,7 @@ from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.edge.access_pass import AccessFaults
 from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.rehearsal import AdmissionAnswer
 from llama_operator.plan.settings import Settings
@@ -57,6 +58,7 @@ class World:
         self.supervisor_caches: dict[str, SupervisorCache] = {}
         self.admission_answers: dict[str, AdmissionAnswer] = {}
         self.deployments = DeploymentRegistry()
+        self.access_faults = AccessFaults()
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -75,6 +77,7 @@ class World:
                     supervisor_caches=self.supervisor_caches,
                     admission_answers=self.admission_answers,
                     deployments=self.deployments,
+                    access_faults=self.access_faults,
                 ),
                 settings=self.settings,
                 now=self.cluster.now,

@@ -101,12 +101,15 @@ class Gateway:
 async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]:
     """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet.
 
-    ``models`` among the settings is its file with the names of models.
+    ``models`` among the settings is its file with the names of models, ``certificates`` the folder with those of TLS.
     """
     models: Path | None = config.pop("models", None)
+    certificates: Path = config.pop("certificates", Path("/nowhere"))
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
-    server = GatewayServer(GatewayConfig.model_validate(given), discovery, models=models)
+    server = GatewayServer(
+        GatewayConfig.model_validate(given), discovery, models=models, certificates=certificates
+    )
     life = asyncio.create_task(server.serve(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):
         await server.started.wait()
