@@ -24,7 +24,6 @@ from tests.fakes.edge import GOOD_KEY, a_secret
 from tests.fakes.samples import CPU_SPEC, SETTINGS
 
 DEADLINE_S = 20.0
-PROMISED_S = 2.0  # from a Secret's event to the rules
 SPEC = {**CPU_SPEC, "access": {"mode": "keys"}}
 
 
@@ -107,7 +106,7 @@ async def test_without_its_crd_there_is_no_route(real: RealBench) -> None:
 
 
 @pytest.mark.apiserver
-async def test_a_revoked_key_is_out_of_the_rules_within_the_promised_time(apiserver: ApiServer, namespace: str) -> None:
+async def test_the_event_of_a_revoked_key_alone_takes_it_out_of_the_rules(apiserver: ApiServer, namespace: str) -> None:
     """From the Secret's deletion on a real API server to the rules that gateways watch, without a pass of the object."""
     async with await client_of(apiserver) as api:
         bench = RealBench(apiserver, namespace, api)
@@ -121,7 +120,7 @@ async def test_a_revoked_key_is_out_of_the_rules_within_the_promised_time(apiser
             async def one_pass() -> None:
                 await reconcile_access(body, cluster=cluster, settings=SETTINGS, faults=AccessFaults())
 
-            async def until(expect: list[str]) -> float:
+            async def until(expect: list[str]) -> None:
                 began = time.monotonic()
                 while names_in(bench) != expect:
                     assert time.monotonic() - began < DEADLINE_S, names_in(bench)
@@ -129,12 +128,11 @@ async def test_a_revoked_key_is_out_of_the_rules_within_the_promised_time(apiser
                         await woken.wait()
                     woken.clear()
                     await one_pass()
-                return time.monotonic() - began
 
             await one_pass()
             await until(["ann", "bob"])
             bench.remove("Secret", "ann")
-            assert await until(["bob"]) < PROMISED_S
+            await until(["bob"])
 
 
 def names_in(bench: Bench) -> list[str]:

@@ -117,7 +117,11 @@ class NamespaceWatch:
                 self._refused(str(error))
             except (Retry, Rejected, *_OTHER_ANSWERS) as error:
                 failures += 1
-                self._problem = str(error) if isinstance(error, (Retry, Rejected)) else f"no list of Secrets came: {type(error).__name__}"
+                self._problem = (
+                    str(error)
+                    if isinstance(error, (Retry, Rejected))
+                    else f"no list of Secrets came: {type(error).__name__}"
+                )
                 self._version = self._version if isinstance(error, Retry) else ""
                 log.info("the watch of keys in %s is begun again: %s", self._namespace, self._problem)
             self._tried.set()

@@ -187,8 +187,7 @@ def _access(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
     """Say whether all keys may call, where the spec asks for access."""
     if report.plan.access is None:
         return ()
-    seen = report.state.snapshot.access
-    ready, why = access_ready(report.plan.access, left_out=seen.left_out if seen else 0, waits=report.explanations)
+    ready, why = access_ready(report.plan.access, report.state.snapshot.access, report.explanations)
     return (condition("AccessReady", ready, why, stamp=stamp),)
 
 

@@ -216,7 +216,9 @@ async def test_an_ingress_of_somebody_else_is_left_alone() -> None:
 async def test_a_deployment_without_these_fields_asks_for_nothing_more() -> None:
     world = small()
     await world.settle()
-    asked = {call for call in world.cluster.calls if "watched Secrets" in call or "HTTPRoute" in call or "Ingress" in call}
+    asked = {
+        call for call in world.cluster.calls if "watched Secrets" in call or "HTTPRoute" in call or "Ingress" in call
+    }
     assert asked == set()
 
 

@@ -107,9 +107,7 @@ async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]
     certificates: Path = config.pop("certificates", Path("/nowhere"))
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
-    server = GatewayServer(
-        GatewayConfig.model_validate(given), discovery, models=models, certificates=certificates
-    )
+    server = GatewayServer(GatewayConfig.model_validate(given), discovery, models=models, certificates=certificates)
     life = asyncio.create_task(server.serve(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):
         await server.started.wait()

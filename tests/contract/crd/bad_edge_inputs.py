@@ -28,16 +28,16 @@ def _ingress(name: str, expect: str, **ingress: Any) -> BadInput:
 BAD_EDGE_INPUTS: list[BadInput] = [
     _access("no mode", "mode: Required value"),
     _access("unknown mode", 'supported values: "keys", "open"', mode="closed"),
-    _access("keys with mode open", "access.keys is for access.mode keys", mode="open", keys={}, clients={"header": "x"}),
+    _access(
+        "keys with mode open", "access.keys is for access.mode keys", mode="open", keys={}, clients={"header": "x"}
+    ),
     _access("clients with mode keys", "access.clients is for access.mode open", mode="keys", clients={"header": "x"}),
     _access("open without limits", "limits nobody: set access.clients, or remove access", mode="open"),
     _access("no labels", "must name at least one label", mode="keys", keys={"selector": {"matchLabels": {}}}),
     _access(
         "a bad label", "must have label names as keys", mode="keys", keys={"selector": {"matchLabels": {"a b": "c"}}}
     ),
-    _access(
-        "a bad value", "must have label values", mode="keys", keys={"selector": {"matchLabels": {"a": "b c"}}}
-    ),
+    _access("a bad value", "must have label values", mode="keys", keys={"selector": {"matchLabels": {"a": "b c"}}}),
     _clients("no limit at all", "access.clients must name a limit, such as requestsPerMinute"),
     _clients("zero requests", "should be greater than or equal to 1", requestsPerMinute=0),
     _clients("too many tokens", "should be less than or equal to 1000000000000", tokensPerMinute=10**13),

@@ -23,7 +23,8 @@ class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
     type: str = Field(
-        max_length=316, description="Available, Degraded, Progressing, AdaptersReady, AccessReady, Ready, Reconciling or Stalled."
+        max_length=316,
+        description="Available, Degraded, Progressing, AdaptersReady, AccessReady, Ready, Reconciling or Stalled.",
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=1024, description="Machine word for why.")

@@ -81,8 +81,8 @@ def access_status(spec: LlamaDeploymentSpec, state: PlanState) -> AccessStatus |
     if spec.access is None:
         left = before is not None and (seen is None or snapshot.has_access_rules)
         return AccessStatus() if left else None
-    if seen is None:
-        return before or AccessStatus(mode=spec.access.mode)
+    if seen is None or seen.denied:  # what was known before is not taken back for what is not seen now
+        return (before or AccessStatus()).model_copy(update={"mode": spec.access.mode})
     decision = decide_access(spec.access, seen, deployment=snapshot.key.name)
     expired = sum(_is_over(one, state.now) for one in decision.rules.keys)
     named = tuple(
@@ -115,15 +115,20 @@ def explain_access(spec: LlamaDeploymentSpec, status: AccessStatus | None, state
     return ()
 
 
-def access_ready(status: AccessStatus, *, left_out: int, waits: tuple[Explanation, ...]) -> tuple[bool, tuple[str, str]]:
+def access_ready(
+    status: AccessStatus, seen: AccessSecrets | None, waits: tuple[Explanation, ...]
+) -> tuple[bool, tuple[str, str]]:
     """Return whether all keys may call, with reason and message; ``waits``: what keeps all of them from it."""
     first = next((one for one in waits if one.reason in _OF_ALL), None)
     if first:
         return False, (first.reason, first.detail)
     if status.keys_refused:
         named = status.refused[0].message if status.refused else ""
+        left_out = seen.left_out if seen else 0
         text = sentences.keys_refused(status.keys_refused, first=named, left_out=left_out)
         return False, (Reason.KEY_REFUSED, text)
+    if seen is None:
+        return False, (Reason.API_RETRY, sentences.keys_unknown())
     if not status.mode:
         return True, (Reason.GATEWAY_STARTING, sentences.access_ends())
     if status.mode == "open":

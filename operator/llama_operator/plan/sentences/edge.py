@@ -91,3 +91,8 @@ def route_not_accepted(name: str, *, parent: str, said: str) -> str:
 def keys_not_listed(said: str) -> str:
     """Say that the Secrets with keys are not known yet."""
     return f"the Secrets with keys are not listed yet, gateways go by the rules that they have: {said}"
+
+
+def keys_unknown() -> str:
+    """Say that nothing is known of keys."""
+    return "the Secrets with keys are not listed yet"

@@ -89,7 +89,9 @@ async def models(running: Gateway, trusted: tuple[bytes, bytes]) -> int:
         return response.status
 
 
-async def test_a_client_that_trusts_the_certificate_is_served(mounted: Mounted, pairs: dict[str, tuple[bytes, bytes]]) -> None:
+async def test_a_client_that_trusts_the_certificate_is_served(
+    mounted: Mounted, pairs: dict[str, tuple[bytes, bytes]]
+) -> None:
     mounted.put(crt=pairs["first"][0], key=pairs["first"][1])
     async with gateway(tls=True, certificates=mounted.folder) as running:
         running.know()
@@ -100,7 +102,9 @@ async def test_a_client_that_trusts_the_certificate_is_served(mounted: Mounted, 
         assert (certificate.fault, certificate.expires is not None) == ("", True)
 
 
-async def test_another_name_or_none_gets_the_same_certificate(mounted: Mounted, pairs: dict[str, tuple[bytes, bytes]]) -> None:
+async def test_another_name_or_none_gets_the_same_certificate(
+    mounted: Mounted, pairs: dict[str, tuple[bytes, bytes]]
+) -> None:
     mounted.put(crt=pairs["first"][0], key=pairs["first"][1])
     async with gateway(tls=True, certificates=mounted.folder) as running:
         for name in ("localhost", "chat.example.com", None):
