@@ -317,7 +317,7 @@ class Cluster(Protocol):
         """
 
     async def has_kind(self, api_version: str, kind: str) -> bool:
-        """Tell whether the API server has this kind: that of a CRD is there once the CRD is. Raises Retry or Rejected."""
+        """Tell whether the API server has this kind; that of a CRD comes with the CRD. Raises Retry or Rejected."""
 
     async def quotas(self, key: Key) -> tuple[Quota, ...]:
         """List the ResourceQuotas of the namespace, by name. Raises Retry or Rejected."""

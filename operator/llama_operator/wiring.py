@@ -156,7 +156,7 @@ class Loops:
 
 @dataclass(frozen=True)
 class AccessLoops:
-    """The loops that hand rules of keys to gateways, beside those of the deployments: one each where ``uses`` says so."""
+    """The loops that hand rules of keys to gateways, one for each deployment that ``uses`` finds to have some."""
 
     loops: Loops
     uses: Callable[[Mapping[str, Any]], bool]

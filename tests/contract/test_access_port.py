@@ -107,7 +107,7 @@ async def test_without_its_crd_there_is_no_route(real: RealBench) -> None:
 
 @pytest.mark.apiserver
 async def test_the_event_of_a_revoked_key_alone_takes_it_out_of_the_rules(apiserver: ApiServer, namespace: str) -> None:
-    """From the Secret's deletion on a real API server to the rules that gateways watch, without a pass of the object."""
+    """From its deletion on a real API server to the rules that gateways watch, without a pass of the object."""
     async with await client_of(apiserver) as api:
         bench = RealBench(apiserver, namespace, api)
         woken = asyncio.Event()

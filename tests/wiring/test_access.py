@@ -1,4 +1,4 @@
-"""The loops that hand rules of keys to gateways: one beside that of each deployment with keys, woken by its own events."""
+"""The loops that hand rules of keys to gateways: one beside that of each deployment with keys."""
 
 from tests.wiring.conftest import LLD, NAMESPACE, Api, deployment, operator_running
 

@@ -54,7 +54,7 @@ class SecretsView:
     def only(self, seen: set[str]) -> bool:
         """Forget what a new list does not have; return whether there was any."""
         old = (self.keys.keys() | self.rules.keys() | self.left_out) - seen
-        return any([self.see({"metadata": {"name": name}}, gone=True) for name in old])
+        return sum(self.see({"metadata": {"name": name}}, gone=True) for name in old) > 0
 
     def _keep(self, name: str, body: Manifest) -> None:
         if is_rules(body):

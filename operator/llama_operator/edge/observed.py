@@ -16,7 +16,7 @@ from llama_serving.config.access.rules import access_secret
 
 
 async def with_edge(seen: Snapshot, cluster: Cluster, *, access_fault: str = "") -> Snapshot:
-    """Return the snapshot with both. ``access_fault``: why the rules of keys were not written. Raises Retry of the routes."""
+    """Return the snapshot with both. ``access_fault``: why rules were not written. Raises Retry of the ways in."""
     if seen.spec is None or seen.deleting:
         return seen
     return await _with_exposure(await _with_access(replace(seen, access_fault=access_fault), cluster), cluster)

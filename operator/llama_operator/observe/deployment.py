@@ -97,7 +97,7 @@ class Snapshot:
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
     access: AccessSecrets | None = None  # None: the spec asks for no keys, or they are not known yet
     access_fault: str = ""  # why the rules for gateways could not be written
-    exposure: ExposureView = ExposureView()
+    exposure: ExposureView = field(default_factory=ExposureView)
 
     @property
     def has_access_rules(self) -> bool:

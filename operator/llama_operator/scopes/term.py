@@ -212,7 +212,7 @@ class Terms:
 
     @contextlib.asynccontextmanager
     async def small_turn(self, namespace: str) -> AsyncIterator[None]:
-        """Wait until the lease is ours, and for no pass: for what takes one write at most and cannot wait for others."""
+        """Wait until the lease is ours, and for no pass: for what takes one write at most and cannot wait long."""
         async with self.of(namespace).limited():
             yield
 

@@ -19,7 +19,7 @@ def exposure_objects(context: Context) -> list[Manifest]:
 
 
 def tls_volumes(context: Context) -> list[dict[str, Any]]:
-    """Return the volume with certificate and key, where the spec asks for TLS. Nothing else of the Secret is mounted."""
+    """Return the volume with certificate and key, where the spec asks for TLS; nothing else of the Secret."""
     tls = context.spec.gateway.tls
     if tls is None:
         return []

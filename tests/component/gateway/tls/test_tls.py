@@ -22,7 +22,7 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 
 def make_pair(folder: Path, name: str, *, days: int = 30) -> tuple[bytes, bytes]:
-    """A self-signed certificate for localhost and its key; of an RSA key, as most have, that is slow to make."""
+    """A self-signed certificate for localhost and its key."""
     folder.mkdir(parents=True, exist_ok=True)
     openssl(
         folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "k",
@@ -137,7 +137,7 @@ BROKEN: dict[str, Callable[[dict[str, tuple[bytes, bytes]]], dict[str, bytes]]] 
     "its tls.crt or tls.key is no PEM": lambda pairs: {"crt": b"nothing", "key": pairs["second"][1]},
     "its tls.key is empty": lambda pairs: {"crt": pairs["second"][0], "key": b"\n"},
     "it has no tls.key": lambda pairs: {"crt": pairs["second"][0]},
-    f"its tls.crt has more than {LONGEST} bytes": lambda pairs: {"crt": b"x" * (LONGEST + 1), "key": b"x"},
+    f"its tls.crt has more than {LONGEST} bytes": lambda _: {"crt": b"x" * (LONGEST + 1), "key": b"x"},
 }
 
 
@@ -202,7 +202,7 @@ def test_one_that_is_over_does_not_take_the_place_of_one_that_is_not(
 ) -> None:
     long_one = make_pair(tmp_path / "long", "long", days=300)
     mounted.put(crt=long_one[0], key=long_one[1])
-    after_first = read_pair_of(mounted, pairs["first"], tmp_path) + 1
+    after_first = read_pair_of(pairs["first"], tmp_path) + 1
     watched = ReloadingCertificate(mounted.folder, clock=lambda: after_first)
     watched.look()
     kept = watched.state().expires
@@ -222,7 +222,7 @@ def test_one_that_is_over_is_shown_where_there_is_no_other_and_it_is_said(
     assert "its certificate is over since" in watched.state().fault
 
 
-def read_pair_of(mounted: Mounted, pair: tuple[bytes, bytes], tmp_path: Path) -> float:
+def read_pair_of(pair: tuple[bytes, bytes], tmp_path: Path) -> float:
     other = Mounted(tmp_path / "other")
     other.put(crt=pair[0], key=pair[1])
     return read_pair(other.folder).expires
@@ -232,5 +232,5 @@ def test_an_encrypted_key_asks_nobody_for_a_password(mounted: Mounted, tmp_path:
     crt, _ = make_pair(tmp_path / "made", "x")
     openssl(tmp_path / "made", "pkey", "-in", "k", "-aes256", "-passout", "pass:secret", "-out", "e")
     mounted.put(crt=crt, key=(tmp_path / "made" / "e").read_bytes())
-    with pytest.raises(PairError, match="its tls.key is encrypted"):
+    with pytest.raises(PairError, match="is encrypted"):
         read_pair(mounted.folder)

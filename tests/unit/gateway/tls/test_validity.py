@@ -1,5 +1,6 @@
 """Until when a certificate is valid, from its DER; anything else is a ValueError."""
 
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -52,7 +53,5 @@ def test_other_bytes_are_a_value_error(data: bytes) -> None:
 def test_a_damaged_certificate_is_a_time_or_a_value_error(place: int, byte: int) -> None:
     good = bytearray(certificate(value(0x17, b"300102030405Z")))
     good[place % len(good)] = byte
-    try:
+    with contextlib.suppress(ValueError):
         assert not_after(bytes(good)) > -1e10
-    except ValueError:
-        pass

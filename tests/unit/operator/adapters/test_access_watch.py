@@ -18,6 +18,7 @@ from tests.fakes.clock import in_virtual_time
 from tests.fakes.edge import GOOD_KEY, a_secret
 
 TEAM = "team"
+NO_CALL = Call()
 
 
 def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -40,7 +41,8 @@ class ScriptedCalls(ApiCalls):
         self.watch_answer: Callable[[], Any] | None = None  # what each watch says instead of events
         self.events: asyncio.Queue[Manifest] = asyncio.Queue()
 
-    async def send(self, method: str, path: str, call: Call = Call()) -> Manifest | None:
+    async def send(self, method: str, path: str, call: Call = NO_CALL) -> Manifest | None:
+        assert method == "GET"
         self.asked.append((path, dict(call.query)))
         if self.list_fault:
             raise self.list_fault
@@ -51,6 +53,8 @@ class ScriptedCalls(ApiCalls):
 
     async def watch(self, path: str, query: dict[str, str], *, seconds: float = inf) -> AsyncGenerator[Manifest, None]:
         self.watches += 1
+        assert path.endswith("/secrets")
+        assert query["labelSelector"] == names.LABEL_ACCESS_KEY
         if self.watch_answer:
             said = self.watch_answer()
             if isinstance(said, Exception):

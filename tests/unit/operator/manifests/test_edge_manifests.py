@@ -1,4 +1,4 @@
-"""What spec.access, gateway.tls, gateway.route and gateway.ingress add to a deployment's objects, and nothing besides."""
+"""What spec.access and gateway.tls, route and ingress add to the objects of a deployment, and nothing besides."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rules from Secrets: sorted, bounded, the oldest first where not all can be had; and what a status says of the rest."""
+"""Rules from Secrets: sorted, bounded, the oldest first where not all fit; and what a status says of the rest."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -14,13 +14,14 @@ from llama_serving.config.gateway import CertificateState, GatewayLoad
 from llama_serving.config.reasons import Reason
 from tests.unit.operator.worlds import gateway_deployment, group, heard, state_of, world
 
+NOTHING = ExposureView()
 PODS = (*group(0), *group(1))
 ROUTE = {"gateway": {"route": {"parents": [{"name": "front"}]}}}
 WAY_IN = {"gateway": {"ingress": {"host": "chat.example.com"}}}
 TLS = {"gateway": {"tls": {"secretName": "chat-tls"}}}
 
 
-def seen_with(spec: dict[str, Any], view: ExposureView = ExposureView(), **fields: Any) -> Snapshot:
+def seen_with(spec: dict[str, Any], view: ExposureView = NOTHING, **fields: Any) -> Snapshot:
     return world(*PODS, cells=heard(*PODS), spec=spec, exposure=view, **fields)
 
 
