@@ -190,7 +190,8 @@ def build(
 ) -> None:
     """Register everything that kopf calls."""
     if access:
-        kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry, id="access")(access.deployment_changed)
+        changed: Callable[..., Awaitable[None]] = access.deployment_changed
+        kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry, id="access")(changed)
     kopf.on.login(registry=registry)(_login)
     kopf.on.startup(registry=registry)(_configure)
     for version, plural in CHILDREN:

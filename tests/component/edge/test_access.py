@@ -190,7 +190,7 @@ async def test_a_way_in_comes_and_goes_with_its_field(gateway: dict[str, Any], k
     world.cluster.edit(KEY, lambda spec: spec.update(gateway={}))
     await world.settle()
     assert (kind, "chat-gateway") not in world.cluster.objects
-    assert world.status.exposed == ()
+    assert not world.status.exposed
 
 
 async def test_without_the_crd_all_else_is_made_and_the_route_follows_the_crd() -> None:
