@@ -36,7 +36,6 @@ CASES: dict[str, list[str]] = {
         "podMonitors.labels.release=prometheus",
         "podMonitors.interval=30s",
     ],
-    "no-extras": ["crds.install=false", "rbac.accessKeys=false", "rbac.routes=false"],
     "all-values": [
         "crds.install=false",
         "images.operator=r.example.com/op:1",
