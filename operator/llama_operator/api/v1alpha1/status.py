@@ -358,6 +358,7 @@ class LlamaDeploymentStatus(ApiModel):
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Available, Degraded and Progressing, for people and alerts, and AdaptersReady and AccessReady "
-        "where adapters and keys are asked for; Ready, Reconciling and Stalled, of which one is True, for tools that wait.",
+        "where adapters and keys are asked for; Ready, Reconciling and Stalled, of which one is True, for tools that "
+        "wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
