@@ -8,7 +8,9 @@ import socket
 import threading
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 import kopf
@@ -20,6 +22,7 @@ from llama_operator.adapters.kube import KubeCluster, connect
 from llama_operator.adapters.leases import KubeLeases, KubeScopes
 from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.adapters.watching.budget import ObjectBudget
+from llama_operator.edge.access_pass import reconcile_access, uses_access
 from llama_operator.loop import Heartbeat
 from llama_operator.metrics.registry import OperatorState
 from llama_operator.plan.settings import API_SERVER_PORTS, Settings
@@ -32,7 +35,7 @@ from llama_operator.scopes.scope import Scope
 from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
-from llama_operator.wiring import WATCHED, Loops, build, watch
+from llama_operator.wiring import WATCHED, AccessLoops, Loops, build, watch
 from llama_serving.config import names
 from llama_serving.config.logs.lines import TEXT, set_up_log
 
@@ -75,9 +78,10 @@ class Process:
         self.heartbeat = Heartbeat(clock=time.monotonic)
         leases = KubeLeases(api, role=os.environ.get("OPERATOR_ROLE", ""))
         self.terms = Terms(me=identity(settings), leases=leases, clock=time.monotonic)
-        self.cluster = KubeCluster(api, fence=self.terms.left)
+        self.cluster = KubeCluster(api, fence=self.terms.left, keys_changed=self.keys_changed)
         self.edges = Edges(self.cluster, HttpSupervisors(session), HttpGateways(session))
         self.loops = Loops(self.heartbeat, turn=self.terms.turn, ended=self.edges.forget)
+        self.access_loops = Loops(self.heartbeat, turn=self.terms.small_turn)
         self.scopes = KubeScopes(api)
         self.listings = Listings(time.monotonic)
         self.budget = ObjectBudget()
@@ -99,14 +103,26 @@ class Process:
             own_writes=self.edges.own_writes,
         )
 
+    async def one_access_pass(self, body: Mapping[str, Any]) -> float:
+        """Run one pass of the rules of keys of a LlamaDeployment."""
+        faults = self.edges.access_faults
+        return await reconcile_access(body, cluster=self.cluster, settings=self.settings, faults=faults)
+
+    def keys_changed(self, namespace: str) -> None:
+        """Hand rules to gateways at once, and report."""
+        self.access_loops.wake_namespace(namespace)
+        self.loops.wake_deployments(namespace)
+
     async def watch(self, namespace: str) -> None:
         """Watch a namespace, or all, and seek its lease, until a watch fails or the lease is refused."""
         registry = kopf.OperatorRegistry()
+        access = AccessLoops(self.access_loops, uses_access, self.one_access_pass)
         guard = build(
             registry,
             loops=self.loops,
             one_pass=self.one_pass,
             one_weights_pass=self.one_weights_pass,
+            access=access,
             listings=self.listings,
             budget=self.budget,
         )
@@ -123,6 +139,7 @@ class Process:
             await asyncio.gather(running, refused, return_exceptions=True)
             guard.close()
             await self.loops.stop(namespace)
+            await self.access_loops.stop(namespace)
             await self.terms.resign(namespace)
 
     async def _refused(self, namespace: str) -> None:
@@ -145,6 +162,7 @@ class Process:
         try:
             async with asyncio.timeout(LEAVING):
                 await self.loops.stop()
+                await self.access_loops.stop()
                 await self.terms.close()
         except TimeoutError:
             log.warning("the leases were not released within %.0f s; they end by themselves", LEAVING)

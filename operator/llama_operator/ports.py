@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from llama_operator.api import KIND
+from llama_serving.config.access.rules import AccessKey
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
 from llama_serving.config.state import CellState
@@ -152,6 +153,41 @@ class Quota:
 
 
 @dataclass(frozen=True)
+class KeySecret:
+    """A Secret that holds a key of a client, as it was read. The key itself is not kept.
+
+    ``rule``: what the key may do; None, and ``fault`` says why as a clause, where it may not call.
+    """
+
+    name: str
+    created: str  # as the API server writes it, so that the order of texts is the order of times
+    labels: Mapping[str, str]
+    rule: AccessKey | None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class RulesSecret:
+    """A Secret of the operator's own, which the gateways of a deployment watch."""
+
+    name: str
+    uid: str
+    owners: frozenset[str]  # uids of its ownerReferences
+    digest: str  # its annotation ANNOTATION_DIGEST
+    content: str  # SHA-256 of the rules as they stand in its data
+
+
+@dataclass(frozen=True)
+class AccessSecrets:
+    """The Secrets of a namespace with the label LABEL_ACCESS_KEY, as a watch shows them."""
+
+    keys: tuple[KeySecret, ...] = ()  # by name
+    rules: Mapping[str, RulesSecret] = field(default_factory=dict)  # by name
+    left_out: int = 0  # Secrets beyond those that are kept of a namespace
+    denied: str = ""  # the API server's words, where they may not be watched; what was seen before stays
+
+
+@dataclass(frozen=True)
 class SupervisorAnswer:
     """What a stage's supervisor said, or why it could not be heard."""
 
@@ -280,6 +316,15 @@ class Cluster(Protocol):
 
         The API server holds at most 1 MiB in one. Raises Retry or Rejected.
         """
+
+    async def access_secrets(self, key: Key) -> AccessSecrets:
+        """Return the Secrets of the namespace with keys of clients and rules of gateways, as a watch shows them.
+
+        Whoever made the port is told of each change. Raises Retry while they are not known.
+        """
+
+    async def has_kind(self, api_version: str, kind: str) -> bool:
+        """Tell whether the API server has this kind; that of a CRD comes with the CRD. Raises Retry or Rejected."""
 
     async def quotas(self, key: Key) -> tuple[Quota, ...]:
         """List the ResourceQuotas of the namespace, by name. Raises Retry or Rejected."""

@@ -22,6 +22,8 @@ from llama_operator.api import API_VERSION, CPU, KIND, LlamaDeploymentSpec, Llam
 from llama_operator.apply import Outcome, apply
 from llama_operator.autoscaler_registry import AutoscalerRegistry
 from llama_operator.capacity import cluster_capacity
+from llama_operator.edge.access_pass import AccessFaults
+from llama_operator.edge.observed import with_edge
 from llama_operator.gang_admission import admit_groups
 from llama_operator.inquiry.chat_template import with_chat_template
 from llama_operator.inquiry.pod_inquiry import Inquiries, inquiry_of
@@ -39,6 +41,7 @@ from llama_operator.observe.rehearsal import AdmissionAnswer, RehearsalView, reh
 from llama_operator.observe.weights import weights_views
 from llama_operator.own_writes import OwnWrites, once
 from llama_operator.plan.adapters.steps import served_models
+from llama_operator.plan.edge.exposure import writable_kinds
 from llama_operator.plan.groups.state import PlanState, plan_state
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.planner import plan
@@ -85,6 +88,7 @@ class Edges:
     admission_answers: dict[str, AdmissionAnswer] = field(default_factory=dict)  # to rehearsals, by uid as well
     inquiries: Inquiries = field(default_factory=dict)  # by uid of a deployment or of weights
     wall_probes: dict[str, WallProbe] = field(default_factory=dict)  # by uid of the deployment
+    access_faults: AccessFaults = field(default_factory=AccessFaults)
     deployments: DeploymentRegistry = field(default_factory=DeploymentRegistry)
     own_writes: dict[str, OwnWrites] = field(default_factory=dict)  # by uid of a deployment or of weights
 
@@ -96,6 +100,7 @@ class Edges:
         self.inquiries.pop(uid, None)
         self.own_writes.pop(uid, None)
         self.wall_probes.pop(uid, None)
+        self.access_faults.forget(uid)
         self.deployments.forget(uid)
 
 
@@ -122,6 +127,7 @@ async def reconcile(bodies: Bodies, *, edges: Edges, settings: Settings, now: da
 
 async def _observe(bodies: Bodies, edges: Edges, now: datetime) -> Snapshot:
     seen = await with_chat_template(_with_own_status(snapshot(bodies), edges), edges.cluster)
+    seen = await with_edge(seen, edges.cluster, access_fault=edges.access_faults.of(seen.uid))
     running = [pod for pod in seen.stages if pod.ip and pod.alive]
     serving = [pod for pod in seen.gateways if pod.ip and not pod.finished]
     cache = edges.supervisor_caches.setdefault(seen.uid, SupervisorCache())
@@ -234,7 +240,8 @@ async def _act(decided: Plan, state: PlanState, edges: Edges) -> Outcome:
     # The budget against evictions follows the number of groups that was decided.
     spec = snapshot.spec.model_copy(update={"replicas": decided.replicas})
     models = served_models(state, base=spec.model.name_in_api(snapshot.key.name))
-    context = Context(snapshot.key, snapshot.uid, spec, state.settings, models)
+    exposed = writable_kinds(spec, state)
+    context = Context(snapshot.key, snapshot.uid, spec, state.settings, models, exposed)
     due = changes(decided, state, context)
     await _rehearse(decided, state, context, edges=edges)
     return await apply(decided, due, context, cluster=edges.cluster, supervisors=edges.supervisors)

@@ -91,6 +91,12 @@ class Loops:
             if key.namespace == namespace and key.name.startswith(f"{PLURAL}/"):
                 self.wake(key)
 
+    def wake_namespace(self, namespace: str) -> None:
+        """Wake all loops of a namespace."""
+        for key in self.running:
+            if key.namespace == namespace:
+                self.wake(key)
+
     def see(self, key: Key, body: Mapping[str, Any], one_pass: Callable[[Mapping[str, Any]], Awaitable[float]]) -> None:
         """Wake the loop of this object, or begin it; another object of the same name has another uid."""
         uid, known = body["metadata"].get("uid", ""), self.running.get(key)
@@ -154,17 +160,47 @@ class Loops:
             self.heartbeat.forget(key)
 
 
+@dataclass(frozen=True)
+class AccessLoops:
+    """The loops that hand rules of keys to gateways, one for each deployment that ``uses`` finds to have some."""
+
+    loops: Loops
+    uses: Callable[[Mapping[str, Any]], bool]
+    one_pass: Callable[[Mapping[str, Any]], Awaitable[float]]
+
+    async def deployment_changed(
+        self,
+        *,
+        type: str | None,  # noqa: A002
+        body: kopf.Body,
+        namespace: str,
+        name: str,
+        uid: str,
+        **_: Any,
+    ) -> None:
+        """Begin, wake or end the loop of a LlamaDeployment."""
+        key = loop_key("access", namespace, name)
+        if type != "DELETED" and self.uses(body):
+            self.loops.see(key, _kept(body), self.one_pass)
+        else:
+            self.loops.end(key, uid)
+
+
 def build(
     registry: kopf.OperatorRegistry,
     *,
     loops: Loops,
     one_pass: OnePass,
     one_weights_pass: OneWeightsPass,
+    access: AccessLoops | None = None,
     listings: Listings | None = None,
     budget: ObjectBudget | None = None,
     times: Times = TIMES,
 ) -> WatchGuard:
     """Register everything that kopf calls; return what stands between it and the API server."""
+    if access:
+        changed: Callable[..., Awaitable[None]] = access.deployment_changed
+        kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry, id="access")(changed)
     login = _Login()
     guard = WatchGuard(login.headers, listings=listings or Listings(time.monotonic), budget=budget, times=times)
     kopf.on.login(registry=registry)(login.with_guard(guard))

@@ -30,6 +30,7 @@ from llama_operator.ports import (
 from llama_operator.reconcile import Bodies
 from llama_serving.config import names
 from llama_serving.config.source import parse
+from tests.fakes.edge import EdgeFake
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -43,10 +44,11 @@ def _take(_: Manifest) -> str:
     return ""
 
 
-class FakeCluster:
+class FakeCluster(EdgeFake):
     """One namespace. ``faults[k]`` is raised instead of the k-th call (from 0) when it is set."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.applied: dict[tuple[str, str], Manifest] = {}
         self.shared: dict[tuple[str, str], dict[str, list[Manifest]]] = {}  # object -> manager -> its owner references

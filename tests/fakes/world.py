@@ -5,6 +5,7 @@ from typing import Any
 
 from llama_operator.api import KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
+from llama_operator.edge.access_pass import AccessFaults
 from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.rehearsal import AdmissionAnswer
 from llama_operator.own_writes import OwnWrites
@@ -59,6 +60,7 @@ class World:
         self.admission_answers: dict[str, AdmissionAnswer] = {}
         self.deployments = DeploymentRegistry()
         self.own_writes: dict[str, OwnWrites] = {}
+        self.access_faults = AccessFaults()
 
     @property
     def status(self) -> LlamaDeploymentStatus:
@@ -78,6 +80,7 @@ class World:
                     admission_answers=self.admission_answers,
                     deployments=self.deployments,
                     own_writes=self.own_writes,
+                    access_faults=self.access_faults,
                 ),
                 settings=self.settings,
                 now=self.cluster.now,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from llama_operator.api import ADAPTERS_KIND, ADAPTERS_PLURAL, API_VERSION, KIND, PLURAL, WEIGHTS_KIND, WEIGHTS_PLURAL
+from llama_operator.edge.access_pass import uses_access
 from llama_operator.loop import Heartbeat
 from llama_operator.reconcile import Bodies
 from llama_operator.reconcile_weights import WeightsBodies
-from llama_operator.wiring import CHILDREN, Loops, build, watch
+from llama_operator.wiring import CHILDREN, AccessLoops, Loops, build, watch
 from llama_serving.config import names
 
 NAMESPACE = "team"
@@ -34,6 +35,8 @@ class Operator:
         self.heartbeat = Heartbeat(clock=time.monotonic)
         self.ended: list[str] = []  # uids of objects whose loops have ended
         self.loops = Loops(self.heartbeat, ended=self.ended.append)
+        self.access_passes: list[dict[str, Any]] = []
+        self.access_loops = Loops(self.heartbeat)
 
     async def one_pass(self, bodies: Bodies) -> float:
         self.passes.append(bodies)
@@ -43,6 +46,10 @@ class Operator:
 
     async def one_weights_pass(self, bodies: WeightsBodies) -> float:
         self.weights_passes.append(bodies)
+        return 30.0
+
+    async def one_access_pass(self, body: Mapping[str, Any]) -> float:
+        self.access_passes.append(dict(body))
         return 30.0
 
     def passes_of(self, name: str) -> list[Bodies]:
@@ -192,7 +199,13 @@ async def operator_running(namespace: str = "") -> AsyncIterator[Operator]:
     """An operator that watches until the block ends."""
     running = Operator()
     registry = kopf.OperatorRegistry()
-    build(registry, loops=running.loops, one_pass=running.one_pass, one_weights_pass=running.one_weights_pass)
+    build(
+        registry,
+        loops=running.loops,
+        one_pass=running.one_pass,
+        one_weights_pass=running.one_weights_pass,
+        access=AccessLoops(running.access_loops, uses_access, running.one_access_pass),
+    )
     ready = asyncio.Event()
     task = asyncio.create_task(watch(registry, namespace, begun=ready.set))
     try:
@@ -202,3 +215,4 @@ async def operator_running(namespace: str = "") -> AsyncIterator[Operator]:
         task.cancel()
         await asyncio.wait([task], timeout=20)
         await running.loops.stop()
+        await running.access_loops.stop()

@@ -56,8 +56,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/*
 What the operator may do in a namespace that it serves. It writes by server-side apply (create and patch) and learns of
-changes by watching (list and watch). It reads only Secrets that it can name, and gives gateways and resolvers no right
-that it does not have itself: theirs on pods and on one ConfigMap.
+changes by watching (list and watch). It reads Secrets that it can name, and, with rbac.accessKeys, watches those with the
+label llama-operator.dev/access-key: RBAC knows no labels, so the right is on all Secrets of the namespace. It gives
+gateways and resolvers no right that it does not have itself: theirs on pods, on one ConfigMap and on one Secret.
 */}}
 {{- define "llama-operator.rules" -}}
 - apiGroups: [llama-operator.dev]
@@ -95,7 +96,11 @@ that it does not have itself: theirs on pods and on one ConfigMap.
   verbs: [get]
 - apiGroups: [""]
   resources: [secrets]
+  {{- if .Values.rbac.accessKeys }}
+  verbs: [get, list, watch, create, patch, delete]  # of spec.access: watched by label, one is written
+  {{- else }}
   verbs: [get, create]
+  {{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [get, list, create, patch]
@@ -111,6 +116,14 @@ that it does not have itself: theirs on pods and on one ConfigMap.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, watch, create, patch, delete]
+{{- if .Values.rbac.routes }}
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, create, patch, delete]
+{{- end }}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]

@@ -8,12 +8,13 @@ discovered: the operator knows the kinds that it makes.
 import base64
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from kubernetes.aio import client, config
 
+from llama_operator.adapters.access_watch import AccessWatch
 from llama_operator.adapters.api_calls import JSON, ApiCalls, Call, Fence, unfenced
 from llama_operator.adapters.cluster_view import ClusterView
 from llama_operator.adapters.known_tokens import KnownTokens
@@ -24,6 +25,7 @@ from llama_operator.hashing import short_hash
 from llama_operator.observe.quotas import quota_views
 from llama_operator.ports import (
     EVENTS,
+    AccessSecrets,
     Capacity,
     Key,
     KubeEvent,
@@ -54,6 +56,8 @@ _PLURALS = {
     "Deployment": "deployments",
     "Event": "events",
     "Job": "jobs",
+    "HTTPRoute": "httproutes",
+    "Ingress": "ingresses",
     "NetworkPolicy": "networkpolicies",
     "PersistentVolumeClaim": "persistentvolumeclaims",
     "Pod": "pods",
@@ -80,11 +84,21 @@ async def connect() -> client.ApiClient:
     return client.ApiClient(configuration)
 
 
-class KubeCluster:
-    """The port ``Cluster`` on a real API server. As a context it ends its watches."""
+def _nobody(_: str) -> None:
+    """Tell nobody of a namespace whose keys have changed."""
 
-    def __init__(self, api: client.ApiClient, *, fence: Fence = unfenced) -> None:
+
+class KubeCluster:
+    """The port ``Cluster`` on a real API server. As a context it ends its watches.
+
+    ``keys_changed`` gets the namespace whose Secrets with keys have changed.
+    """
+
+    def __init__(
+        self, api: client.ApiClient, *, fence: Fence = unfenced, keys_changed: Callable[[str], None] = _nobody
+    ) -> None:
         self._calls = ApiCalls(api, fence=fence)
+        self._access = AccessWatch(self._calls, keys_changed)
         self._view = ClusterView(self._calls)
         self._reservations = Reservations(time.monotonic)
         self._tokens = KnownTokens(time.monotonic)
@@ -94,6 +108,7 @@ class KubeCluster:
 
     async def __aexit__(self, *_: object) -> None:
         await self._view.close()
+        await self._access.close()
 
     async def apply(self, key: Key, manifest: Manifest, *, force: bool, manager: str = "") -> str:
         """Apply on the server side; with ``force`` fields that somebody else changed are taken over."""
@@ -242,6 +257,15 @@ class KubeCluster:
         """Get the object; binary data are no texts."""
         found = await self._call("GET", path_of(key, Ref("v1", "ConfigMap", name)), fine=(404,))
         return None if found is None else found.get("data") or {}
+
+    async def access_secrets(self, key: Key) -> AccessSecrets:
+        """Return what the watch of the namespace shows; the first who asks begins it."""
+        return await self._access.secrets(key.namespace)
+
+    async def has_kind(self, api_version: str, kind: str) -> bool:
+        """Look it up in the resources of its group and version."""
+        found = await self._call("GET", f"/apis/{api_version}", fine=(404,))
+        return any(one.get("kind") == kind for one in (found or {}).get("resources") or ())
 
     async def quotas(self, key: Key) -> tuple[Quota, ...]:
         """List them without a watch: they are asked for before a rollout only."""

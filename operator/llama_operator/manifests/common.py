@@ -22,6 +22,7 @@ class Context:
     spec: LlamaDeploymentSpec
     settings: Settings
     models: ServedModels | None = None  # what gateways are told of names; None: nothing
+    exposed: frozenset[str] = frozenset()  # kinds of objects that may lead to the gateways from outside
 
 
 def owner(kind: str, name: str, uid: str, *, controller: bool) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from llama_operator.manifests.common import (
     service_account,
 )
 from llama_operator.manifests.disk import bounded
+from llama_operator.manifests.edge.access import access_rights
+from llama_operator.manifests.edge.exposure import exposure_objects, service_protocol, tls_mounts, tls_volumes
 from llama_operator.manifests.engine_key import engine_key_mount, engine_key_volume
 from llama_operator.manifests.network import api_server_egress, dns_egress, metrics_peers, operator_peer, tcp
 from llama_operator.manifests.pod_metadata import with_pod_metadata
@@ -45,6 +47,7 @@ def gateway_objects(context: Context) -> list[Manifest]:
         _service(context),
         _deployment(context),
         _budget(context),
+        *exposure_objects(context),
     ]
 
 
@@ -67,6 +70,8 @@ def gateway_config(context: Context) -> GatewayConfig:
         drain=context.spec.gateway_drain,
         served_name=None if served_name == context.key.name else served_name,
         cors_origins=spec.cors.origins if spec.cors else (),
+        access=context.spec.access is not None,
+        tls=spec.tls is not None,
     )
 
 
@@ -75,7 +80,10 @@ def _role(context: Context) -> Manifest:
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": metadata(context, gateway_name(context.key.name), GATEWAY),
-        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}],
+        "rules": [
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+            *access_rights(context),
+        ],
     }
 
 
@@ -109,7 +117,9 @@ def _service(context: Context) -> Manifest:
         "metadata": metadata(context, context.key.name, GATEWAY),
         "spec": {
             "selector": selector(context, GATEWAY),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", **service_protocol(context)}
+            ],
         },
     }
 
@@ -138,7 +148,7 @@ def _deployment(context: Context) -> Manifest:
 
 def _pod_metadata(context: Context) -> dict[str, Any]:
     # A gateway reads its file once, at its start: another file makes another pod.
-    config = short_hash(gateway_config(context).to_hashed())
+    config = short_hash(gateway_config(context).to_hash())
     return {"labels": child_labels(context, GATEWAY), "annotations": {names.ANNOTATION_CONFIG: config}}
 
 
@@ -159,7 +169,7 @@ def _pod_spec(context: Context) -> dict[str, Any]:
         ],
         **image_settings(context),
         "containers": [_container(context)],
-        "volumes": [{"name": "config", "configMap": {"name": name}}, engine_key_volume(context)],
+        "volumes": [{"name": "config", "configMap": {"name": name}}, engine_key_volume(context), *tls_volumes(context)],
     }
 
 
@@ -185,6 +195,7 @@ def _container(context: Context) -> dict[str, Any]:
         "volumeMounts": [
             {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True},
             engine_key_mount(),
+            *tls_mounts(context),
         ],
     }
 

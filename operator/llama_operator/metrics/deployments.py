@@ -77,6 +77,13 @@ def _conditions(one: DeploymentRecord) -> Mapping[str, float]:
     return {found.type: int(found.status == "True") for found in one.status.conditions} if one.status else {}
 
 
+def _keys(one: DeploymentRecord) -> Mapping[str, float]:
+    found = one.status.access if one.status else None
+    if found is None or found.mode != "keys":
+        return {}
+    return {"ready": found.keys_ready, "expired": found.keys_expired, "refused": found.keys_refused}
+
+
 def _reason(one: DeploymentRecord) -> Mapping[str, float]:
     return {one.status.reason: 1} if one.status else {}
 
@@ -93,6 +100,7 @@ DEPLOYMENTS: Final[tuple[Metric[OperatorState], ...]] = (
     ),
     _gauges("condition", "1 when the condition is True, else 0", "condition", values=_conditions),
     _gauges("reason", "Always 1; the label says what the deployment waits for, or Serving", "reason", values=_reason),
+    _gauges("access_keys", "Keys of spec.access by state: ready, expired, refused", "state", values=_keys),
     _gauges("rollout_phase", "1 for the phase of the present or last rollout, else 0", "phase", values=_phases),
     _counters("rollouts", "Phases that rollouts have reached", "phase", values=lambda one: one.phases, known=PHASES),
     Metric(

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llama_operator.api import LlamaDeploymentSpec, LlamaDeploymentStatus
+from llama_operator.observe.exposure import ExposureView
 from llama_operator.observe.pods import PodView
 from llama_operator.observe.rehearsal import RehearsalView
-from llama_operator.ports import Capacity, Key, Manifest, SupervisorAnswer
+from llama_operator.ports import AccessSecrets, Capacity, Key, Manifest, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config import weights as weights_manifest
+from llama_serving.config.access.rules import access_secret
 from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.desired import GoldenPrompt
 from llama_serving.config.gateway import GatewayLoad
@@ -104,6 +106,15 @@ class Snapshot:
     rehearsal: RehearsalView = field(default_factory=RehearsalView)
     policy_trial: PolicyTrial | None = None  # None: none since this process began
     loads: Mapping[str, GatewayLoad | None] = field(default_factory=dict)  # by gateway pod; None: it could not be asked
+    access: AccessSecrets | None = None  # None: the spec asks for no keys, or they are not known yet
+    access_fault: str = ""  # why the rules for gateways could not be written
+    exposure: ExposureView = field(default_factory=ExposureView)
+
+    @property
+    def has_access_rules(self) -> bool:
+        """Whether the Secret with rules for its gateways is there."""
+        seen = self.access.rules.get(access_secret(self.key.name)) if self.access else None
+        return seen is not None and self.uid in seen.owners
 
     @property
     def stages(self) -> tuple[PodView, ...]:

@@ -125,6 +125,8 @@ def field_of(reference: Reference, pod: PodView, prefix: str = OF_MODEL) -> str:
         return "images.pullSecrets"
     if reference.kind == SECRET and reference.use == "credentials":
         return f"{prefix}credentialsSecret"
+    if reference.kind == SECRET and reference.use == "tls":
+        return "gateway.tls.secretName"
     if reference.kind == CLAIM_TEMPLATE:
         return "device.claimTemplate"
     if reference.kind != CLAIM:

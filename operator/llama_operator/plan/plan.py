@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llama_operator.api import AdapterLimitsStatus, ModelSpec, ServedAdapterStatus
+from llama_operator.api.v1alpha1.edge.access_status import AccessStatus
 from llama_operator.api.v1alpha1.status import AdapterCanaryStatus, GroupVerdict
 from llama_operator.observe.deployment import WeightsView
 from llama_operator.plan.actions import Actions
@@ -25,6 +26,8 @@ class Plan:
     adapters: tuple[ServedAdapterStatus, ...] = ()  # how far the LoRA adapters are
     adapter_limits: AdapterLimitsStatus | None = None  # room for them in each engine
     adapter_canaries: tuple[AdapterCanaryStatus, ...] = ()  # new versions that one group has first
+    access: AccessStatus | None = None  # what was found of keys
+    exposed: tuple[str, ...] = ()  # kinds of objects that lead to the gateways from outside
     persisted: Persisted = field(default_factory=Persisted)
     verdicts: Mapping[str, GroupVerdict] = field(default_factory=dict)  # by the group's name
     explanations: tuple[Explanation, ...] = ()  # why anything waits

@@ -17,6 +17,8 @@ from llama_operator.plan.adapters.progress import report_adapters
 from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory
 from llama_operator.plan.autoscaling.scaling import scale
 from llama_operator.plan.chat import check_chat
+from llama_operator.plan.edge.access import access_status, explain_access
+from llama_operator.plan.edge.exposure import explain_exposure, exposed_kinds
 from llama_operator.plan.engine_cache import explain_caches
 from llama_operator.plan.explain import explain_gateway
 from llama_operator.plan.fabric import explain_fabrics
@@ -85,6 +87,8 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
     waits = unless_told(unmade, rollout) + actions.explanations + explain_groups(state, policy, actions)
     waits += explain_gateway(state.snapshot, state.now) + later
     adapters = report_adapters(state)
+    access = access_status(state.spec, state)
+    edge = explain_access(state.spec, access, state) + explain_exposure(state.spec, state)
     waits += adapters.waits
     models = deployment_models(state.spec, templates.stable)
     waiting = waits or actions.desired_states or (rollout and not waits_for_spec(persisted))
@@ -98,10 +102,12 @@ def _plan(state: PlanState, before: Persisted) -> Plan:
         adapters=adapters.statuses,
         adapter_limits=decided_limits(state.spec),
         adapter_canaries=tuple(state.adapter_canaries.values()),
+        access=access,
+        exposed=exposed_kinds(state.spec, state),
         persisted=_persisted(persisted, actions, state),
         verdicts=group_verdicts(state),
         # Those after the waits are none: they take somebody.
-        explanations=rollout + waits + explain_fabrics(state) + explain_caches(state) + adapters.left_out,
+        explanations=rollout + waits + explain_fabrics(state) + explain_caches(state) + adapters.left_out + edge,
         replicas=state.spec.replicas,
         recheck=max(SOON if soon else LATER, retry_pause(persisted, state)),
     )

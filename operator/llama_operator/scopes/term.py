@@ -214,6 +214,12 @@ class Terms:
         async with self._passes, term.limited():
             yield
 
+    @contextlib.asynccontextmanager
+    async def small_turn(self, namespace: str) -> AsyncIterator[None]:
+        """Wait until the lease is ours, and for no pass: for what takes one write at most and cannot wait long."""
+        async with self.of(namespace).limited():
+            yield
+
     async def close(self) -> None:
         """Release all leases and seek none any more."""
         self._closed = True

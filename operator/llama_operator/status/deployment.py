@@ -15,6 +15,7 @@ from typing import Final
 from llama_operator.api import Condition, GroupStatus, LlamaDeploymentStatus, ModelFactsStatus, ModelStatus
 from llama_operator.plan.adapters.progress import ready_condition
 from llama_operator.plan.chat import chat_status
+from llama_operator.plan.edge.access import access_ready
 from llama_operator.plan.explain import gateways_ready
 from llama_operator.plan.fabric import group_transports
 from llama_operator.plan.groups.group import Group
@@ -80,6 +81,8 @@ def deployment_status(
         adapters=plan.adapters if state.snapshot.spec else state.snapshot.status.adapters,
         adapter_limits=plan.adapter_limits if state.snapshot.spec else state.snapshot.status.adapter_limits,
         adapter_canaries=plan.adapter_canaries if state.snapshot.spec else state.snapshot.status.adapter_canaries,
+        access=plan.access if state.snapshot.spec else state.snapshot.status.access,
+        exposed=plan.exposed if state.snapshot.spec else state.snapshot.status.exposed,
         conditions=_conditions(report, first),
     )
 
@@ -171,7 +174,8 @@ def _conditions(report: _Report, first: Explanation) -> tuple[Condition, ...]:
     )
     stamp = Stamp(snapshot.status.conditions, snapshot.generation, report.state.now)
     found = tuple(condition(kind, value, (why.reason, why.detail), stamp=stamp) for kind, value, why in conditions)
-    return (*found, *_adapters(report, stamp), _policies(report, stamp), *_kstatus(report, first, stamp))
+    about = (*_adapters(report, stamp), *_access(report, stamp), _policies(report, stamp))
+    return (*found, *about, *_kstatus(report, first, stamp))
 
 
 def _adapters(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
@@ -192,6 +196,14 @@ def _policies(report: _Report, stamp: Stamp) -> Condition:
     text = sentences.policies_tried(trial.pod, port=trial.port, accepted=trial.accepted)
     reason = Reason.POLICIES_NOT_ENFORCED if trial.accepted else Reason.POLICIES_ENFORCED
     return condition(POLICIES, not trial.accepted, (reason, text), stamp=stamp)
+
+
+def _access(report: _Report, stamp: Stamp) -> tuple[Condition, ...]:
+    """Say whether all keys may call, where the spec asks for access."""
+    if report.plan.access is None:
+        return ()
+    ready, why = access_ready(report.plan.access, report.state.snapshot.access, report.explanations)
+    return (condition("AccessReady", ready, why, stamp=stamp),)
 
 
 def _kstatus(report: _Report, first: Explanation, stamp: Stamp) -> tuple[Condition, ...]:

@@ -59,6 +59,9 @@ class GatewayConfig(Frozen):
     access: bool = Field(
         default=False, description="rules must have been read before anyone is answered; see config/access/rules.py"
     )
+    tls: bool = Field(
+        default=False, description="the port speaks TLS, with the certificate and key in GATEWAY_TLS_MOUNT"
+    )
 
     @property
     def served_names(self) -> tuple[str, ...]:
@@ -72,18 +75,30 @@ class GatewayConfig(Frozen):
         An older gateway refuses a field that it does not know, and a hash of the config decides whether pods are
         replaced.
         """
-        return self.model_dump(mode="json", exclude=set((_LATER | _LIMITS) - self.to_wire().keys()))
+        return self.model_dump(mode="json", exclude=set((_LATER | _UNHASHED) - self.to_wire().keys()))
 
-    def to_hashed(self) -> dict[str, Any]:
-        """Return what decides whether pods are replaced: the same for the same settings, whatever fields are added."""
-        return self.model_dump(mode="json", exclude=set(_LIMITS - self.to_wire().keys()))
+    def to_hash(self) -> dict[str, Any]:
+        """Return what the hash of the config is made of: a field of _UNHASHED only where it is set.
+
+        So a new version of the operator replaces no gateway pod for a field that a spec does not use.
+        """
+        return self.model_dump(mode="json", exclude=set(_UNHASHED - self.to_wire().keys()))
 
 
 #: Fields that the first version did not have.
-_LATER: Final = frozenset({"served_name", "cors_origins", "access"})
+_LATER: Final = frozenset({"served_name", "cors_origins"})
 #: Fields that came when pods were replaced by a hash of the config already: they are in it where they are set.
-_LIMITS: Final = frozenset(
-    {"memory_limit", "max_connections", "max_connections_per_peer", "head_timeout", "min_client_rate", "client_grace"}
+_UNHASHED: Final = frozenset(
+    {
+        "access",
+        "client_grace",
+        "head_timeout",
+        "max_connections",
+        "max_connections_per_peer",
+        "memory_limit",
+        "min_client_rate",
+        "tls",
+    }
 )
 
 
@@ -169,6 +184,15 @@ class GroupLoad(Frozen):
     )
 
 
+class CertificateState(Frozen):
+    """The certificate of a gateway with TLS. Times are Unix times in seconds."""
+
+    expires: float | None = Field(default=None, description="when the one in use does; None: there is none yet")
+    fault: str = Field(
+        default="", max_length=512, description="what is wrong with the mounted one, as a clause; empty: it is in use"
+    )
+
+
 class GatewayLoad(Frozen):
     """Answer of ``GET :9000/load``."""
 
@@ -202,6 +226,7 @@ class GatewayLoad(Frozen):
     adapters: dict[str, AdapterLoad] = Field(
         default_factory=dict, description="by name in the OpenAI API; only of adapters that were asked for"
     )
+    certificate: CertificateState | None = Field(default=None, description="None: the port speaks plain HTTP")
 
     by_adapter: dict[str, AnswerCounts] = Field(
         default_factory=dict,
@@ -209,10 +234,22 @@ class GatewayLoad(Frozen):
     )
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the load as it is sent: every field, but those of adapters only where there are any.
+        """Return the load as it is sent: every field, but those of adapters and TLS only where there are any.
 
         An older operator refuses a field that it does not know.
         """
         groups = [group.model_dump(exclude=set() if group.adapters else {"adapters"}) for group in self.groups]
-        absent = {name for name in ("adapters", "by_adapter") if not getattr(self, name)}
-        return {**self.model_dump(exclude=absent), "groups": groups}
+_LATER: Final = frozenset({"served_name", "cors_origins"})
+#: Fields that came when pods were replaced by a hash of the config already: they are in it where they are set.
+_UNHASHED: Final = frozenset(
+    {
+        "access",
+        "client_grace",
+        "head_timeout",
+        "max_connections",
+        "max_connections_per_peer",
+        "memory_limit",
+        "min_client_rate",
+        "tls",
+    }
+)

@@ -64,6 +64,10 @@ LABEL_METRICS: Final = f"{API_GROUP}/metrics"
 LABEL_SOURCE: Final = f"{API_GROUP}/source"
 # Annotation of such a Secret: where to; see config/walls/places.py. Absent: to any source.
 ANNOTATION_SOURCE_HOSTS: Final = f"{API_GROUP}/source-hosts"
+# Label of a Secret that holds a key of a client; the operator watches no other Secrets. Of the Secret in which it keeps
+# the rules for gateways the value is ACCESS_RULES, of one with a key any other.
+LABEL_ACCESS_KEY: Final = f"{API_GROUP}/access-key"
+ACCESS_RULES: Final = "rules"
 
 # Readiness gate of the leader: the pod is Ready, and so gets requests, only while this condition is True.
 GATE_IN_ROTATION: Final = f"{API_GROUP}/in-rotation"
@@ -92,6 +96,9 @@ PORT_FETCH: Final = 3128
 CELL_CONFIG_PATH: Final = "/etc/llama/cell.json"
 GATEWAY_CONFIG_PATH: Final = "/etc/llama/gateway.json"
 GATEWAY_MODELS_FILE: Final = "models.json"  # beside the gateway's config, read again when it changes: a ServedModels
+GATEWAY_TLS_MOUNT: Final = "/etc/llama-tls"  # of a gateway with TLS: TLS_CERTIFICATE and TLS_KEY
+TLS_CERTIFICATE: Final = "tls.crt"
+TLS_KEY: Final = "tls.key"
 TOKEN_PATH: Final = "/var/run/secrets/llama-operator.dev/token"
 ENGINE_KEY_PATH: Final = "/var/run/secrets/llama-engine/key"  # stages and gateways: the key between them
 FETCH_KEY_PATH: Final = "/var/run/secrets/llama-fetch/key"  # stagers and the fetch proxy, never the engine

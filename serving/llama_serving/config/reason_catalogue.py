@@ -64,6 +64,12 @@ _NEEDS, _FAILED, _WAITS, _INFO = Severity.NEEDS_SOMEBODY, Severity.FAILED, Sever
 
 # fmt: off
 ENTRIES: Final[tuple[Entry, ...]] = (
+    Entry(word=Reason.ACCESS_UNREADABLE, severity=_NEEDS, page="keys",
+          form="spec.access needs Secrets that the operator may not list, watch and patch; REMEDY",
+          meaning="changes of keys do not reach the gateways: the operator may not read the Secrets with keys, or not"
+                  " write the one that gateways read; gateways go by the rules that they have",
+          remedy="install the chart with `rbac.accessKeys=true`; a Secret that the message names is somebody else's:"
+                 " rename it"),
     Entry(word=Reason.API_REJECTED, severity=_NEEDS, form="KIND NAME was refused: MESSAGE OF THE API SERVER",
           meaning="the API server or a policy (quota, Pod Security, admission) refused an object of the operator",
           remedy="read the message, which is theirs; raise the quota, or label the namespace"),
@@ -225,6 +231,25 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="the condition NetworkPolicyEnforced is False: the cluster's network enforces no NetworkPolicies,"
                   " or not between the operator and the groups; engines still ask for their key",
           remedy="install a network plugin that enforces NetworkPolicies; set `walls.engineKey: required`"),
+    Entry(word=Reason.NO_KEY, severity=_NEEDS, page="keys",
+          form="spec.access.mode is keys and 0 keys are ready, so no request is taken; REMEDY",
+          meaning="no Secret with the labels of `spec.access.keys` holds a key that may call",
+          remedy="create a Secret with the labels that the message names"),
+    Entry(word=Reason.KEY_REFUSED, severity=_NEEDS, page="keys",
+          form="the key in Secret NAME may not call: CAUSE; REMEDY",
+          meaning="a Secret with the labels of `spec.access.keys` holds no usable key; the other keys go on working. Of"
+                  " the condition AccessReady and of `status.access.refused` only",
+          remedy="correct the Secret that the message names, or remove its labels"),
+    Entry(word=Reason.CERTIFICATE_REFUSED, severity=_NEEDS, page="gateway",
+          form="gateway NAME cannot use Secret NAME (spec.gateway.tls.secretName): CAUSE",
+          meaning="certificate and key of `spec.gateway.tls` cannot be read, do not belong together or are over; the"
+                  " last good certificate is shown on",
+          remedy="put a certificate in PEM and its key into the Secret; gateways take it within two minutes"),
+    Entry(word=Reason.ROUTE_UNAVAILABLE, severity=_NEEDS, page="gateway",
+          form="spec.gateway.route asks for an HTTPRoute, and this cluster has no GROUP; REMEDY",
+          meaning="`spec.gateway.route` or `spec.gateway.ingress` cannot be made, or a Gateway does not accept the"
+                  " route; the Service goes on answering in the cluster",
+          remedy="install the CRDs of the Gateway API; for a route that is not accepted read what the message quotes"),
     Entry(word=Reason.FABRIC_UNUSED, severity=_NEEDS,
           form="group N sends between its N nodes by TCP (NCCL took NET/Socket on stages K), although its pods have"
                " RESOURCES",

@@ -9,6 +9,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Word of a condition, a group or an event. Earlier members win when several hold at once."""
 
+    ACCESS_UNREADABLE = "AccessUnreadable"
     API_REJECTED = "ApiRejected"
     SPEC_INVALID = "SpecInvalid"
     MODEL_REFUSED = "ModelRefused"
@@ -49,6 +50,10 @@ class Reason(StrEnum):
     ADAPTER_REFUSED = "AdapterRefused"
     ADAPTER_MISSING = "AdapterMissing"
     POLICIES_NOT_ENFORCED = "PoliciesNotEnforced"
+    NO_KEY = "NoKey"
+    KEY_REFUSED = "KeyRefused"
+    CERTIFICATE_REFUSED = "CertificateRefused"
+    ROUTE_UNAVAILABLE = "RouteUnavailable"
     FABRIC_UNUSED = "FabricUnused"
     CACHE_UNUSED = "CacheUnused"
     API_RETRY = "ApiRetry"

@@ -19,6 +19,7 @@ from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.metrics import Metrics
 from llama_serving.gateway.telemetry.process import process_usage
 from llama_serving.gateway.telemetry.workload import work_count
+from llama_serving.gateway.tls.reloading import ReloadingCertificate
 
 LONGEST_START = 86_400.0  # seconds that are believed
 
@@ -35,6 +36,7 @@ class AdminApi:
         table: ConnectionTable,
         budget: MemoryBudget,
         access: AccessControl | None = None,
+        certificate: ReloadingCertificate | None = None,
     ) -> None:
         self._access = access
         self._dispatcher = dispatcher
@@ -42,6 +44,7 @@ class AdminApi:
         self._budget = budget
         self._metrics = metrics
         self._state = state
+        self._certificate = certificate
         self._started_at = time.time()
         self._since = dispatcher.clock()
         self._exposition = exposition(METRICS, self._snapshot)
@@ -76,6 +79,7 @@ class AdminApi:
             served=work_count(workload.served),
             adapters={name: _adapter_load(use, now) for name, use in sorted(uses.items())},
             by_adapter={adapter: count.counts() for adapter, count in self._metrics.adapters.items()},
+            certificate=self._certificate.state() if self._certificate else None,
         )
 
     def metrics_text(self) -> bytes:
@@ -126,6 +130,8 @@ class AdminApi:
             return web.Response(status=503, text="draining\n")
         if not self._state.synced:
             return web.Response(status=503, text="discovery has not listed the groups yet\n")
+        if self._certificate and not self._certificate.ready:
+            return web.Response(status=503, text=f"no certificate: {self._certificate.state().fault}\n")
         return web.Response(text="ready\n")
 
 

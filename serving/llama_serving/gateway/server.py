@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -33,8 +34,11 @@ from llama_serving.gateway.routing.router import Limits, Router
 from llama_serving.gateway.server_state import ServerState
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.telemetry.metrics import Metrics
+from llama_serving.gateway.tls.reloading import ReloadingCertificate
 from llama_serving.gateway.upstream.connection import ConnectionPools, no_credential
 from llama_serving.gateway.upstream.health_probe import Prober
+
+_HANDSHAKE = 10.0  # seconds for which a client may hold a connection before it has said anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class GatewayServer:
         models: Path | None = None,
         credential: Callable[[], bytes] = no_credential,
         access: AccessControl | None = None,
+        certificates: Path = Path(names.GATEWAY_TLS_MOUNT),
     ) -> None:
         self._config = config
         self.access = access or AccessControl(config)
@@ -88,6 +93,7 @@ class GatewayServer:
             gate=self.access.gate,
             access_log=access_log,
         )
+        self._certificate = ReloadingCertificate(certificates) if config.tls else None
         self._admin = AdminApi(
             dispatcher=self._dispatcher,
             metrics=metrics,
@@ -95,6 +101,7 @@ class GatewayServer:
             table=self._table,
             budget=self._budget,
             access=self.access,
+            certificate=self._certificate,
         )
         self.started = asyncio.Event()
         self.port = 0
@@ -141,6 +148,8 @@ class GatewayServer:
         """Serve until ``handle_exit`` is called and the drain has ended; raises what ends discovery or the probes."""
         if self._models_file is not None:
             self._models_file.look()  # before the first request
+        if self._certificate is not None:
+            self._certificate.look()
         admin = AdminSite(self._admin.app())
         await admin.start(address.host, address.admin_port)
         self.admin_port = admin.port
@@ -154,6 +163,8 @@ class GatewayServer:
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
+                if self._certificate is not None:
+                    background.append(tasks.create_task(self._certificate.run()))
                 server = ClientServer(self._handler.handle, table=self._table, on_refusal=self._handler.refused)
                 listener = await self._startup(address, server)
                 await self._main_loop()
@@ -164,11 +175,17 @@ class GatewayServer:
             await admin.close()
 
     async def _startup(self, address: ListenAddress, server: ClientServer) -> asyncio.Server:
-        listener = await listen(server, address.host, address.port)
+        listener = await listen(server, address.host, address.port, **self._tls())
         self.port = listener.sockets[0].getsockname()[1]
         self.started.set()
         LOGGER.info("gateway started", extra=fields(port=self.port, admin_port=self.admin_port))
         return listener
+
+    def _tls(self) -> dict[str, Any]:
+        """Return what makes the listener speak TLS."""
+        if self._certificate is None:
+            return {}
+        return {"ssl": self._certificate.context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 1.0}
 
     async def _main_loop(self) -> None:
         await self.should_exit.wait()

@@ -10,13 +10,14 @@ import yaml
 
 from tests.contract.apiserver import CRDS, ApiServer
 from tests.contract.crd.bad_adapter_inputs import BAD_ADAPTERS
+from tests.contract.crd.bad_edge_inputs import BAD_EDGE_INPUTS
 from tests.contract.crd.bad_fabric_inputs import BAD_FABRIC_INPUTS
 from tests.contract.crd.bad_inputs import BAD_INPUTS, VALID, VALID_WEIGHTS, BadInput, merged
 
 pytestmark = pytest.mark.apiserver
 
 RESOURCES = "llamadeployments,llamaweights,llamaadapters"
-ALL = (*BAD_INPUTS, *BAD_FABRIC_INPUTS, *BAD_ADAPTERS)
+ALL = (*BAD_INPUTS, *BAD_FABRIC_INPUTS, *BAD_ADAPTERS, *BAD_EDGE_INPUTS)
 SENTENCE = re.compile(
     r'^Error from server \(\w+\): error when \w+ "([^"]+)": (.*?)(?=^Error from server|\Z)', re.M | re.S
 )

@@ -12,6 +12,7 @@ from llama_operator.__main__ import settings_from
 from llama_operator.api import LlamaDeploymentSpec, LlamaWeightsSpec
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
+from llama_operator.manifests.edge.access import access_rights
 from llama_operator.manifests.resolver import WeightsContext, resolver_objects
 from llama_operator.manifests.stage import stage_pod
 from llama_operator.plan.actions import CreateStage
@@ -203,12 +204,35 @@ def test_values_of_a_release_before_the_walls_are_enough(helm: Helm, tmp_path: P
     assert helm.run("template", "demo", str(before), *options) == render(helm, [])
 
 
-def test_secrets_are_never_listed(helm: Helm) -> None:
-    for values in ([], CASES["everywhere"]):
-        for (kind, _), document in objects(helm, values).items():
-            if kind in ("Role", "ClusterRole"):
-                verbs = {verb for rule in document["rules"] if "secrets" in rule["resources"] for verb in rule["verbs"]}
-                assert verbs <= {"get", "create"}
+NO_KEYS = "rbac.accessKeys=false"
+
+
+def rights(helm: Helm, values: list[str], resource: str) -> set[str]:
+    """Verbs that the operator has on a resource, in any Role."""
+    roles = (body for (kind, _), body in objects(helm, values).items() if kind in ("Role", "ClusterRole"))
+    rules = (rule for body in roles for rule in body["rules"] if resource in rule["resources"])
+    return {verb for rule in rules for verb in rule["verbs"]}
+
+
+def test_without_keys_secrets_are_never_listed(helm: Helm) -> None:
+    for values in ([NO_KEYS], [*CASES["everywhere"], NO_KEYS]):
+        assert rights(helm, values, "secrets") <= {"get", "create"}
+
+
+def test_the_operator_may_give_the_right_on_rules_that_a_gateway_gets(helm: Helm) -> None:
+    given = {verb for rule in access_rights(context_with(access={"mode": "keys"})) for verb in rule["verbs"]}
+    assert given
+    assert rights(helm, [], "secrets") == given | {"create", "patch", "delete"}
+
+
+@pytest.mark.parametrize("resource", ["ingresses", "httproutes"])
+def test_ways_in_are_made_looked_up_and_removed_and_the_right_can_be_left_out(helm: Helm, resource: str) -> None:
+    assert rights(helm, [], resource) == {"get", "create", "patch", "delete"}
+    assert rights(helm, ["rbac.routes=false"], resource) == set()
+
+
+def context_with(**spec: Any) -> Context:
+    return Context(KEY, "uid", LlamaDeploymentSpec.model_validate(spec_of(**spec)), SETTINGS)
 
 
 def test_every_kind_that_is_watched_may_be_watched(helm: Helm) -> None:

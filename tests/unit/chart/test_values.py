@@ -72,6 +72,8 @@ def test_good_values(values: dict[str, Any]) -> None:
         ({"watch": {"allNamespaces": "yes"}}, "watch/allNamespaces"),
         ({"watch": {"allNamespaces": True, "namespaces": ["a"]}}, "watch"),
         ({"rbac": {"clusterView": 1}}, "rbac/clusterView"),
+        ({"rbac": {"accessKeys": "no"}}, "rbac/accessKeys"),
+        ({"rbac": {"routes": 0}}, "rbac/routes"),
         ({"crds": {"keep": True}}, "crds"),
         ({"logLevel": "verbose"}, "logLevel"),
         ({"resources": {"limits": {"memory": "lots"}}}, "resources/limits/memory"),

@@ -73,6 +73,8 @@ PAGES: Final[Mapping[str, str]] = {
     "autoscaling": "../how-to/autoscaling.md",
     "bad-nodes": "../explanation/bad-nodes.md",
     "capacity": "../how-to/capacity.md",
+    "gateway": "../how-to/gateway.md",
+    "keys": "../how-to/keys.md",
     "rollouts": "../how-to/rollouts.md",
     "threat-model": "../explanation/threat-model.md",
     "tools": "../how-to/tools.md",

@@ -9,6 +9,7 @@ from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.adapters.served import MOST_LISTED, AdapterLimitsSpec, AdapterSelector, ServedAdapter
 from llama_operator.api.v1alpha1.autoscaling import AutoscalingSpec
 from llama_operator.api.v1alpha1.base import ApiModel
+from llama_operator.api.v1alpha1.edge.access import AccessSpec
 from llama_operator.api.v1alpha1.engine import EngineSpec
 from llama_operator.api.v1alpha1.gateway import GatewaySpec
 from llama_operator.api.v1alpha1.images import ImagesSpec
@@ -173,6 +174,9 @@ class LlamaDeploymentSpec(ApiModel):
     )
     walls: WallsSpec = Field(default=WallsSpec(), description="Walls around the pods, beyond NetworkPolicies.")
     gateway: GatewaySpec = Field(default=GatewaySpec(), description="The gateway in front of the groups.")
+    access: AccessSpec | None = Field(
+        default=None, description="Who may call the API, and how much. If absent, everybody, without a limit."
+    )
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change is rolled out to the groups.")
     verify: VerifySpec = Field(default=VerifySpec(), description="How a group is verified before it gets requests.")
     drain_timeout_seconds: int | None = Field(

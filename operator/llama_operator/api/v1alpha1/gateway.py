@@ -8,6 +8,7 @@ from llama_operator.api.crdgen.patterns import matches
 from llama_operator.api.crdgen.quantity import quantity_rules
 from llama_operator.api.crdgen.rules import Rule, rules
 from llama_operator.api.v1alpha1.base import ApiModel, Quantity
+from llama_operator.api.v1alpha1.edge.exposure import EXPOSURE_RULES, GatewayTls, IngressSpec, RouteSpec
 from llama_operator.api.v1alpha1.placement import PodMetadata
 
 _CONNECT_FIRST: Final = Rule(
@@ -63,7 +64,7 @@ class GatewayResources(ApiModel):
 class GatewaySpec(ApiModel):
     """The gateway in front of the groups."""
 
-    model_config = ConfigDict(json_schema_extra=rules(_CONNECT_FIRST))
+    model_config = ConfigDict(json_schema_extra=rules(_CONNECT_FIRST, *EXPOSURE_RULES))
 
     replicas: int = Field(
         default=2,
@@ -128,3 +129,12 @@ class GatewaySpec(ApiModel):
         description="Labels and annotations of the gateway pods only, over those of spec.podTemplate.",
     )
     resources: GatewayResources = Field(default=GatewayResources(), description="CPU and memory of a gateway pod.")
+    tls: GatewayTls | None = Field(
+        default=None, description="TLS on the port that clients call. If absent, it speaks plain HTTP."
+    )
+    route: RouteSpec | None = Field(
+        default=None, description="HTTPRoute that leads to the gateway from outside. If absent, none is made."
+    )
+    ingress: IngressSpec | None = Field(
+        default=None, description="Ingress that leads to the gateway from outside. If absent, none is made."
+    )

@@ -7,6 +7,7 @@ from pydantic.alias_generators import to_camel
 
 from llama_operator.api.v1alpha1.adapters.served import AdapterLimitsStatus, ServedAdapterStatus
 from llama_operator.api.v1alpha1.base import ApiModel, Timestamp
+from llama_operator.api.v1alpha1.edge.access_status import AccessStatus
 from llama_serving.config.model import ModelFacts
 
 #: The generation that the operator has observed of an object that it has not seen yet.
@@ -23,7 +24,7 @@ class Condition(ApiModel):
 
     type: str = Field(
         max_length=316,
-        description="Available, Degraded, Progressing, AdaptersReady, NetworkPolicyEnforced, Ready, "
+        description="Available, Degraded, Progressing, AdaptersReady, AccessReady, NetworkPolicyEnforced, Ready, "
         "Reconciling or Stalled.",
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
@@ -370,9 +371,16 @@ class LlamaDeploymentStatus(ApiModel):
     adapter_limits: AdapterLimitsStatus | None = Field(
         default=None, description="Room for adapters in each engine; it grows with them and never shrinks by itself."
     )
+    access: AccessStatus | None = Field(default=None, description="Who may call. Absent without spec.access.")
+    exposed: tuple[str, ...] = Field(
+        default=(),
+        max_length=4,
+        description="Kinds of objects that lead to the gateway from outside: HTTPRoute, Ingress.",
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Available, Degraded and Progressing, for people and alerts, and AdaptersReady where adapters are "
-        "asked for; Ready, Reconciling and Stalled, of which one is True, for tools that wait.",
+        description="Available, Degraded and Progressing, for people and alerts, and AdaptersReady and AccessReady "
+        "where adapters and keys are asked for; Ready, Reconciling and Stalled, of which one is True, for tools that "
+        "wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

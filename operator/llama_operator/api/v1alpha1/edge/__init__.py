@@ -1,0 +1,1 @@
+"""Who may call a deployment and how its gateways are reached from outside."""

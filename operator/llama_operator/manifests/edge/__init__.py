@@ -1,0 +1,1 @@
+"""What decides who may call the gateways, and what leads to them from outside."""

@@ -1,0 +1,1 @@
+"""Who may call a deployment, and what leads to its gateways from outside."""
