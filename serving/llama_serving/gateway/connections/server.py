@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -53,12 +53,15 @@ class ClientServer(web.Server):
                 protocol.answered()
 
 
-async def listen(server: ClientServer, host: str, port: int) -> asyncio.Server:
-    """Listen for clients; connections that come at once are accepted in several turns of the loop."""
+async def listen(server: ClientServer, host: str, port: int, **tls: Any) -> asyncio.Server:
+    """Listen for clients; connections that come at once are accepted in several turns of the loop.
+
+    ``tls``: what asyncio takes to speak TLS.
+    """
     raw = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-    listener = await asyncio.get_running_loop().create_server(server, sock=raw, backlog=ACCEPTED_AT_A_TIME)
+    listener = await asyncio.get_running_loop().create_server(server, sock=raw, backlog=ACCEPTED_AT_A_TIME, **tls)
     raw.listen(BACKLOG)  # asyncio takes one number for both
     return listener
 
