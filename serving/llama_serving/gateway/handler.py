@@ -165,7 +165,7 @@ class RequestHandler:
                     stream = Stream(
                         context, ticket, continuable=continuable, reply=reply, endpoint=endpoint, budget=self._budget
                     )
-                return await self._respond(context, reply, endpoint=endpoint, stream=stream)
+                return await self._respond(context, ticket, reply, endpoint=endpoint, stream=stream)
             finally:
                 reply.end()
         finally:
@@ -173,7 +173,7 @@ class RequestHandler:
             context.waited, context.retries, context.used = ticket.waited, ticket.tries.retries, ticket.used
 
     async def _respond(
-        self, context: RequestContext, reply: Reply, *, endpoint: Endpoint, stream: Stream | None
+        self, context: RequestContext, ticket: Ticket, reply: Reply, *, endpoint: Endpoint, stream: Stream | None
     ) -> web.StreamResponse:
         context.first_byte = self._dispatcher.clock()
         if context.size is None:
@@ -196,7 +196,10 @@ class RequestHandler:
         except (ClientDisconnectedError, ConnectionError) as error:
             return _disconnected(context, error)
         except ReadError as error:
+            self._dispatcher.doubt(ticket)
             return await self._break_off(context, relay, error)
+        if reply.is_good:
+            self._dispatcher.completed(ticket)
         context.outcome = "finished"
         context.tokens = relay.tokens if stream is None else stream.tokens
         return response

@@ -9,7 +9,8 @@ it, and a new request can take it without overtaking.
 Requests for adapters that no backend has may take at most half of the queue while others are served: the other half is
 for requests that wait for a slot.
 
-Methods that may place waiting requests return those that they placed; the caller wakes them.
+Methods that may place waiting requests return those that they placed, and those that will be placed nowhere because
+they are themselves the cause of their failures (blame.py); the caller wakes them.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from typing import Final
 
 from llama_serving.gateway.routing.adapter_demand import AdapterDemand
 from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.blame import Blame
 from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
@@ -56,6 +58,7 @@ class Router:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.backends: dict[str, Backend] = {}
+        self._blame = Blame(self.backends)
         self.queue = WaitQueue()
         self.expected_start = ExpectedStart()
         self.demand = AdapterDemand()
@@ -73,6 +76,7 @@ class Router:
         for key in [k for k in self.backends if k not in seen]:
             self.backends[key].gone = True
             self._forget_if_gone(self.backends[key])
+        self._blame.pardon()
         return self._grant(now)
 
     def admit(
@@ -98,24 +102,45 @@ class Router:
             return self._completions.retry_after(len(self.queue), now)
         return self.expected_start.retry_after(now)
 
-    def answered(self, ticket: Ticket) -> None:
-        """Record that the ticket's backend has answered: any head that is not a failure of the backend."""
-        if ticket.backend is not None:
+    def answered(self, ticket: Ticket, now: float, *, good: bool = True) -> list[Ticket]:
+        """Record the beginning of an answer for the client; ``good``: it is no error."""
+        backend = ticket.backend
+        if backend is None:
+            return []
+        backend.health.heard(ticket.epoch)
+        if good and ticket.generates:
+            backend.health.worked(ticket.epoch, now)
+        if good and not ticket.tries.answer_begun:
+            self._blame.settle(ticket, now)
+        return self._causes()
+
+    def completed(self, ticket: Ticket, now: float) -> None:
+        """Record that a good answer has come to its end."""
+        if ticket.backend is not None and ticket.generates:
             ticket.backend.health.answered(ticket.epoch)
+        self._blame.settle(ticket, now)
+
+    def doubt(self, ticket: Ticket, now: float) -> None:
+        """Record that an answer broke off which nobody can continue."""
+        if ticket.backend is not None:
+            ticket.backend.health.doubt(epoch=ticket.epoch, now=now)
 
     def may_retry(self, ticket: Ticket, fault: AttemptFault, now: float) -> bool:
         """Record a failed attempt; return whether the request is retried, then ``requeue`` must follow."""
         backend = ticket.backend
         if backend is None:
             raise ValueError("a request without a backend cannot have failed there")
-        if fault.blames_backend:
-            backend.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
         if fault.kind is FaultKind.ADAPTER_ABSENT and ticket.adapter is not None:
             backend.absent[ticket.adapter] = now + ABSENT_PAUSE
             ticket.last_fault = f"group {backend.endpoint.name} {fault.detail}"
             return True
+        self._blame.failed(ticket, fault, now)
         ticket.note_fault(backend, fault)
-        return ticket.tries.may_retry(fault, self.limits.max_retries)
+        may_wait = not self._blame.is_on(ticket) and self._may_wait_again(ticket, fault)
+        retry = may_wait and ticket.tries.may_retry(fault, self.limits.max_retries)
+        if not retry:
+            ticket.charges.drop()
+        return retry
 
     def requeue(self, ticket: Ticket, now: float) -> list[Ticket]:
         """Queue a placed request again, in order of its arrival; its backend gets the slot back."""
@@ -160,9 +185,10 @@ class Router:
         """Return when the next probe is due; None when none is."""
         return min((at for at, _ in self._wanted_probes()), default=None)
 
-    def probed(self, backend: Backend, *, token: int, good: bool, now: float) -> list[Ticket]:
-        """Record the result of a probe that ``due_probes`` started."""
+    def probed(self, backend: Backend, *, token: int, good: bool | None, now: float) -> list[Ticket]:
+        """Record the result of a probe that ``due_probes`` started; None where the probe could not be made."""
         backend.health.probed(token=token, good=good, now=now)
+        self._blame.pardon()
         return self._grant(now)
 
     def next_recheck(self) -> float | None:
@@ -226,6 +252,17 @@ class Router:
         backends = (backend for backend in self.backends.values() if backend.endpoint.ready and not backend.gone)
         return [(backend.health.probe_at, backend) for backend in backends if backend.health.probe_at is not None]
 
+    def _causes(self) -> list[Ticket]:
+        """Return the waiting requests that are known by now to be the cause of their failures."""
+        return [ticket for ticket in self.queue.requeued if self._blame.is_on(ticket)]
+
+    def _may_wait_again(self, ticket: Ticket, fault: AttemptFault) -> bool:
+        """Return whether a failed request may wait for a group: those that none may get must not fill the queue."""
+        if not fault.is_seen or len(self.queue.requeued) < 2 * self.limits.max_in_flight:
+            return True
+        routable = [backend for backend in self.backends.values() if backend.is_routable]
+        return not routable or any(ticket.may_use(backend) for backend in routable)
+
     def _forget_if_gone(self, backend: Backend) -> None:
         if backend.gone and backend.in_flight == 0:
             # If discovery names it again, requests that failed on it may try it again.
@@ -253,7 +290,7 @@ class Router:
                     granted.append(ticket)
                     break
             else:
-                return granted
+                return granted + self._causes()
 
     def _place(self, ticket: Ticket, backend: Backend, now: float) -> None:
         self._grants += 1

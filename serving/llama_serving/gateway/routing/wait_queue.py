@@ -54,6 +54,11 @@ class WaitQueue:
         if ticket.size is not None:
             self.work.subtract(ticket.size)
 
+    @property
+    def requeued(self) -> list[Ticket]:
+        """The requests that were placed before, in order of arrival."""
+        return self._requeued
+
     def candidates(self) -> list[Ticket]:
         """Return, in order, the requests that a free slot may go to."""
         heads = [next(iter(line.values())) for line in self._new.values()]

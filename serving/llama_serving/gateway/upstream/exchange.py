@@ -23,6 +23,10 @@ _JOIN_BELOW = 64 << 10
 WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
+_MOST_INTERIM = 8
+_SWITCHES = 101
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+_END_LENGTH = 3
 EVENT_STREAM = "text/event-stream"
 _ERROR_EVENT = b'data: {"error"'
 _ABSENT = f'"{names.CODE_ADAPTER_ABSENT}"'.encode()
@@ -70,6 +74,11 @@ class Reply:
         """Whether the body is a readable stream of server-sent events."""
         headers = self.message.headers
         return headers.get("content-type", "").startswith(EVENT_STREAM) and "content-encoding" not in headers
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the answer is no error, as far as it has come."""
+        return self.message.code < 400 and not (self.is_event_stream and self.first.startswith(_ERROR_EVENT))
 
     def fault(self) -> AttemptFault | None:
         """Return why another group may answer better; None when this answer is for the client."""
@@ -145,36 +154,55 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
     )
     _write(connection, call)
     connection.start_timeout()
-    message, content = await connection.read()
-    while message.code < 200:  # 100 and 103 announce the real head
-        message, content = await connection.read()
+    message, content = await _read_head(connection)
     connection.body = content
     first = b"" if content.at_eof() else await content.readany()
     reply = Reply(message, content, first, connection, pool, call.adapter)
     await _read_on(reply, call)
     # The pump that forwards the rest has its own timer.
-    connection.read_timeout = None
-    connection.start_timeout()
+    connection.end_timeout()
     return reply
+
+
+async def _read_head(connection: Connection) -> tuple[RawResponseMessage, StreamReader]:
+    """Read the head of the answer, and leave out those that only announce it (100, 103)."""
+    for _ in range(_MOST_INTERIM + 1):
+        message, content = await connection.read()
+        if message.code >= 200:
+            return message, content
+        if message.code == _SWITCHES:
+            raise HttpProcessingError(code=message.code, message="it switched to another protocol")
+    raise HttpProcessingError(message=f"more than {_MOST_INTERIM} heads that only announce another")
 
 
 async def _read_on(reply: Reply, call: Call) -> None:
     """Read a whole event, or a short answer completely, before anything is forwarded."""
     content = reply.content
     if reply.is_event_stream:
-        while call.whole_event and not content.at_eof() and not _has_event(reply.first):
-            reply.first += await content.readany()
-        if call.whole_event and not _has_event(reply.first):
-            raise ClientPayloadError("the stream ended within its first event")
+        if call.whole_event:
+            reply.first = await _read_event(content, reply.first)
         return
     length = reply.message.headers.get("content-length", "")
     if length.isdigit() and int(length) <= WHOLE_BELOW:
+        pieces = [reply.first]
         while not content.at_eof():
-            reply.first += await content.readany()
+            pieces.append(await content.readany())
+        reply.first = b"".join(pieces)
 
 
-def _has_event(first: bytes) -> bool:
-    return b"\n\n" in first or b"\r\n\r\n" in first or len(first) > _FIRST_EVENT_BELOW
+async def _read_event(content: StreamReader, first: bytes) -> bytes:
+    """Read on until there is a whole event."""
+    pieces, length, end = [first], len(first), first
+    while not any(mark in end for mark in _EVENT_ENDS):
+        if length > _FIRST_EVENT_BELOW:
+            raise ClientPayloadError(f"its first event has more than {_FIRST_EVENT_BELOW} bytes")
+        if content.at_eof():
+            raise ClientPayloadError("the stream ended within its first event")
+        piece = await content.readany()
+        pieces.append(piece)
+        length += len(piece)
+        end = end[-_END_LENGTH:] + piece  # an end may come in two pieces
+    return b"".join(pieces)
 
 
 def _write(connection: Connection, call: Call) -> None:

@@ -14,6 +14,7 @@ from llama_serving.gateway.continuation.pure.chunk import (
     DONE,
     END,
     ERROR,
+    LONGEST,
     PROMPT_IDS,
     count_ids,
     own_ids,
@@ -115,6 +116,8 @@ class Recorder:
         piece = self._rest + piece
         end = piece.rfind(END) + len(END) if END in piece else 0
         self._rest = piece[end:]
+        if len(self._rest) > LONGEST:
+            self._rest, self.failure = b"", f"sent an event of more than {LONGEST} bytes"
         return piece[:end]
 
     def _until_failure(self, piece: bytes) -> bytes:
