@@ -17,6 +17,7 @@ from llama_serving.config.gateway import GatewayConfig
 from llama_serving.config.routes.route import Route
 from llama_serving.gateway.adapters.known_models import KnownModels, ModelRefusedError
 from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
+from llama_serving.gateway.continuation.checked import CheckedEvents
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.stream import Stream, can_be_continued
@@ -181,6 +182,7 @@ class RequestHandler:
         context.code = reply.message.code
         headers = response_headers(reply.message, endpoint=endpoint, request_id=context.request_id, cors=context.cors)
         context.weights, context.is_stream = headers[names.HEADER_WEIGHTS], reply.is_event_stream
+        check = CheckedEvents() if stream is None and reply.is_checked_stream else None
         kept = await _begun(context)
         relay = Relay(context.request, self._idle_timeout) if context.keep_alive is None else context.keep_alive.relay
         try:
@@ -189,7 +191,7 @@ class RequestHandler:
             else:
                 await kept.name_backend(headers)
             if kept is None or (reply.message.code == 200 and reply.is_event_stream):
-                await (relay.forward(reply) if stream is None else self._failover.run(relay, stream))
+                await (relay.forward(reply, check) if stream is None else self._failover.run(relay, stream))
                 response = await relay.end()
             else:
                 response = await kept.end(await as_events(reply, timeout=self._idle_timeout))
@@ -201,7 +203,7 @@ class RequestHandler:
         if reply.is_good:
             self._dispatcher.completed(ticket)
         context.outcome = "finished"
-        context.tokens = relay.tokens if stream is None else stream.tokens
+        context.tokens = (check or relay if stream is None else stream).tokens
         return response
 
     async def _break_off(self, context: RequestContext, relay: Relay, error: ReadError) -> web.StreamResponse:

@@ -12,6 +12,8 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.config import names
+from llama_serving.gateway.continuation.pure.chunk import END
+from llama_serving.gateway.continuation.pure.event_check import NO_EVENT, good_part, is_object
 from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
 from llama_serving.gateway.upstream.connection import AttemptError, Connection, ConnectionPool
 
@@ -28,6 +30,8 @@ _SWITCHES = 101
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _END_LENGTH = 3
 EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+_DIGITS = 12  # of the longest length that is looked at
 _ERROR_EVENT = b'data: {"error"'
 _ABSENT = f'"{names.CODE_ADAPTER_ABSENT}"'.encode()
 _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
@@ -37,8 +41,8 @@ _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 class Call:
     """A request as it is sent, the same on every attempt.
 
-    ``whole_event``: the first piece of a stream is at least one whole event. ``adapter``: id of the LoRA adapter that
-    the engine must answer with; empty: it is asked for none.
+    ``whole_event``: the first piece of a stream is at least one whole event. ``adapter``: id of the LoRA adapter that the
+    engine must answer with; empty: it is asked for none.
     """
 
     head: bytes
@@ -46,6 +50,7 @@ class Call:
     expects_body: bool
     first_byte_timeout: float
     whole_event: bool = False
+    checked: bool = False
     adapter: str = ""
 
     def for_adapter(self, adapter_id: str) -> "Call":
@@ -58,7 +63,7 @@ class Call:
 class Reply:
     """The beginning of an answer: head and first piece; ``first`` is empty when there is no body.
 
-    ``adapter``: as in its call.
+    ``adapter``, ``checked`` and ``whole_event``: as in its call.
     """
 
     message: RawResponseMessage
@@ -67,6 +72,8 @@ class Reply:
     connection: Connection
     pool: ConnectionPool
     adapter: str = ""
+    checked: bool = False
+    whole_event: bool = False
     ended: bool = False
 
     @property
@@ -80,6 +87,11 @@ class Reply:
         """Whether the answer is no error, as far as it has come."""
         return self.message.code < 400 and not (self.is_event_stream and self.first.startswith(_ERROR_EVENT))
 
+    @property
+    def is_checked_stream(self) -> bool:
+        """Whether it is one of the streams whose events are known."""
+        return self.whole_event and self.message.code == 200 and self.is_event_stream
+
     def fault(self) -> AttemptFault | None:
         """Return why another group may answer better; None when this answer is for the client."""
         status = self.message.code
@@ -87,11 +99,29 @@ class Reply:
             return AttemptFault(FaultKind.ADAPTER_ABSENT, absent, status)
         if status in RETRIED_STATUSES:
             return AttemptFault(FaultKind.STATUS, f"answered {status}", status)
+        if self.checked and (wrong := self._wrong_form()):
+            return AttemptFault(FaultKind.PROTOCOL_ERROR, wrong, status)
         # An engine that dies between head and first token reports it in its first event.
         is_error = status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT)
         if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
             return AttemptFault(FaultKind.STATUS, "began its stream with an error", 500)
         return None
+
+    def _wrong_form(self) -> str:
+        """Say why no client could read the answer; empty where one can, or where it is an error of the engine."""
+        headers, code = self.message.headers, self.message.code
+        if code >= 400 or "content-encoding" in headers:
+            return ""
+        kind = headers.get("content-type", "")
+        if code != 200:
+            return f"answered {code}, which is no answer"
+        if self.is_event_stream:
+            whole = self.first[: self.first.rfind(END) + len(END)] if END in self.first else b""
+            return "" if not self.whole_event or (whole and good_part(whole)[1]) else f"began its stream badly: it {NO_EVENT}"
+        if not kind.startswith(JSON):
+            return f"answered with the content type {kind[:80]!r}"
+        is_json = not self.content.at_eof() or is_object(self.first)
+        return "" if is_json else f"answered with {len(self.first)} bytes that are no JSON object"
 
     def _absent_adapter(self) -> str:
         """Say that the engine has not the adapter that it was asked for; empty where it has."""
@@ -157,7 +187,9 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
     message, content = await _read_head(connection)
     connection.body = content
     first = b"" if content.at_eof() else await content.readany()
-    reply = Reply(message, content, first, connection, pool, call.adapter)
+    reply = Reply(
+        message, content, first, connection, pool, call.adapter, checked=call.checked, whole_event=call.whole_event
+    )
     await _read_on(reply, call)
     # The pump that forwards the rest has its own timer.
     connection.end_timeout()
@@ -182,12 +214,21 @@ async def _read_on(reply: Reply, call: Call) -> None:
         if call.whole_event:
             reply.first = await _read_event(content, reply.first)
         return
-    length = reply.message.headers.get("content-length", "")
-    if length.isdigit() and int(length) <= WHOLE_BELOW:
-        pieces = [reply.first]
-        while not content.at_eof():
-            pieces.append(await content.readany())
-        reply.first = b"".join(pieces)
+    headers = reply.message.headers
+    length = headers.get("content-length", "")
+    is_short = length.isdigit() and len(length) < _DIGITS and int(length) <= WHOLE_BELOW
+    is_json = call.checked and not length and headers.get("content-type", "").startswith(JSON)
+    if is_short or is_json:
+        reply.first = await _read_whole(content, reply.first)
+
+
+async def _read_whole(content: StreamReader, first: bytes) -> bytes:
+    """Read to the end, or until it is more than WHOLE_BELOW."""
+    pieces, size = [first], len(first)
+    while not content.at_eof() and size <= WHOLE_BELOW:
+        pieces.append(await content.readany())
+        size += len(pieces[-1])
+    return b"".join(pieces)
 
 
 async def _read_event(content: StreamReader, first: bytes) -> bytes:
