@@ -56,12 +56,16 @@ class Charges:
     @property
     def make_it_the_cause(self) -> bool:
         """Whether enough groups that live have failed the request."""
-        return len(self._charges) >= WITNESSES and sum(c.alike and c.is_of_living for c in self._all()) >= WITNESSES
+        if len(self._charges) < WITNESSES:
+            return False
+        return sum(charge.alike and charge.is_of_living for charge in self._charges.values()) >= WITNESSES
 
     @property
     def bar_it(self) -> bool:
         """Whether no other group may get the request: it is the cause, or that is still open."""
-        return len(self._charges) >= WITNESSES and sum(c.alike and not c.is_void for c in self._all()) >= WITNESSES
+        if len(self._charges) < WITNESSES:
+            return False
+        return sum(charge.alike and not charge.is_void for charge in self._charges.values()) >= WITNESSES
 
     @property
     def are_open(self) -> bool:
@@ -74,9 +78,6 @@ class Charges:
 
     def settle(self, witness: Backend) -> list[Charge]:
         """Return the charges that the good answer of ``witness`` proves, and drop all."""
-        proven = [charge for charge in self._all() if charge.backend is not witness and not charge.is_void]
+        proven = [charge for charge in self._charges.values() if charge.backend is not witness and not charge.is_void]
         self.drop()
         return proven
-
-    def _all(self) -> list[Charge]:
-        return list(self._charges.values())

@@ -258,7 +258,7 @@ class Router:
 
     def _may_wait_again(self, ticket: Ticket, fault: AttemptFault) -> bool:
         """Return whether a failed request may wait for a group: those that none may get must not fill the queue."""
-        if not fault.is_seen or len(self.queue.requeued) < 2 * self.limits.max_in_flight:
+        if not fault.is_seen or len(self.queue.requeued) < self.limits.max_in_flight:
             return True
         routable = [backend for backend in self.backends.values() if backend.is_routable]
         return not routable or any(ticket.may_use(backend) for backend in routable)
@@ -269,28 +269,32 @@ class Router:
             self._first_proof = max(self._first_proof, backend.health.proof + 1)
             self.backends.pop(backend.key, None)
 
-    def _pick(self, ticket: Ticket) -> Backend | None:
-        limit = self.limits.max_in_flight
+    def _pick(self, ticket: Ticket, free: Iterable[Backend] | None = None) -> Backend | None:
         best: Backend | None = None
-        for backend in self.backends.values():
-            if backend.in_flight >= limit or not backend.is_routable or not ticket.may_use(backend):
+        for backend in self._free() if free is None else free:
+            if not ticket.may_use(backend):
                 continue
             if best is None or (backend.in_flight, backend.last_grant) < (best.in_flight, best.last_grant):
                 best = backend
         return best
 
+    def _free(self) -> list[Backend]:
+        limit = self.limits.max_in_flight
+        return [backend for backend in self.backends.values() if backend.in_flight < limit and backend.is_routable]
+
     def _grant(self, now: float) -> list[Ticket]:
         granted: list[Ticket] = []
-        while True:
+        while free := self._free():
             for ticket in self.queue.candidates():
-                backend = self._pick(ticket)
+                backend = None if ticket.charges.bar_it else self._pick(ticket, free)
                 if backend is not None:
                     self._stop_waiting(ticket, now)
                     self._place(ticket, backend, now)
                     granted.append(ticket)
                     break
             else:
-                return granted + self._causes()
+                break
+        return granted + self._causes()
 
     def _place(self, ticket: Ticket, backend: Backend, now: float) -> None:
         self._grants += 1

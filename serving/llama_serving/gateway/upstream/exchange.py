@@ -41,8 +41,8 @@ _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
 class Call:
     """A request as it is sent, the same on every attempt.
 
-    ``whole_event``: the first piece of a stream is at least one whole event. ``adapter``: id of the LoRA adapter that the
-    engine must answer with; empty: it is asked for none.
+    ``whole_event``: the first piece of a stream is at least one whole event; its events are known. ``checked``: its
+    answer is JSON or a stream. ``adapter``: id of the LoRA adapter that the engine must answer with; empty: none.
     """
 
     head: bytes
@@ -117,7 +117,11 @@ class Reply:
             return f"answered {code}, which is no answer"
         if self.is_event_stream:
             whole = self.first[: self.first.rfind(END) + len(END)] if END in self.first else b""
-            return "" if not self.whole_event or (whole and good_part(whole)[1]) else f"began its stream badly: it {NO_EVENT}"
+            return (
+                ""
+                if not self.whole_event or (whole and good_part(whole)[1])
+                else f"began its stream badly: it {NO_EVENT}"
+            )
         if not kind.startswith(JSON):
             return f"answered with the content type {kind[:80]!r}"
         is_json = not self.content.at_eof() or is_object(self.first)

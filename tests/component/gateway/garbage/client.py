@@ -32,7 +32,10 @@ def question(seed: int) -> tuple[str, str, bytes]:
     if kind == "replayed":
         asked["response_format"] = {"type": "json_object"}
     path = TEXT if kind.startswith("text") else CHAT
-    asked |= {"max_tokens": 50, **({"prompt": "x"} if path == TEXT else {"messages": [{"role": "user", "content": "x"}]})}
+    asked |= {
+        "max_tokens": 50,
+        **({"prompt": "x"} if path == TEXT else {"messages": [{"role": "user", "content": "x"}]}),
+    }
     return kind, path, json.dumps(asked).encode()
 
 

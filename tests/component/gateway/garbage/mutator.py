@@ -19,18 +19,56 @@ _STATUS_LINES = [
 ]
 _HEADERS = [
     *(b"content-length: %b" % value for value in (b"0", b"5", b"99999999999999999999", b"-1", b"+5", b"0x5", b"5, 5")),
-    *(b"transfer-encoding: %b" % value for value in (b"chunked", b"gzip", b"chunked, chunked", b"identity", b"xchunked")),
+    *(
+        b"transfer-encoding: %b" % value
+        for value in (b"chunked", b"gzip", b"chunked, chunked", b"identity", b"xchunked")
+    ),
     *(b"connection: close", b"connection: upgrade\r\nupgrade: websocket", b"connection: keep-alive, x-llama-weights"),
-    *(b"content-type: text/event-stream", b"content-type: application/json", b"content-type: text/html", b"content-type:"),
+    *(
+        b"content-type: text/event-stream",
+        b"content-type: application/json",
+        b"content-type: text/html",
+        b"content-type:",
+    ),
     *(b"content-encoding: gzip", b"content-encoding: br", b"x-llama-weights: a\tb\xff", b"x-llama-adapter: other@1"),
     *(b"no colon", b": no name", b"bad name: x", b" folded: x", b"x: \x00", b"x: a\rb", b"\xff\xfe: \xff", b"x:\x7f"),
     *(b"x-big: " + b"a" * 9000, b"x-huge: " + b"a" * 400_000, b"\r\n".join(b"x-%d: 1" % n for n in range(200))),
     *(b"set-cookie: a=b", b"access-control-allow-origin: *", b"trailer: x", b"server: x", b"date: never"),
 ]
 _PIECES = [
-    *(b"\r\n", b"\n\n", b"\r\n\r\n", b"data: ", b"data: [DONE]\n\n", b"\x00", b"\xff\xfe", b"\xc3\x28", b"\\ud800", b"NaN"),
-    *(b"1e999", b"[" * 3000, b'{"a":' * 3000, b"{", b"]", b'"', b"0\r\n\r\n", b"FFFFFFFF\r\n", b"-1\r\n", b": comment\n\n"),
-    *(b"event: x\n", b"id: 7\n", b"data:\n\n", b"data: null\n\n", b"data: 7\n\n", b"data: {}\n\n", b'data: {"choices":[]}\n\n'),
+    *(
+        b"\r\n",
+        b"\n\n",
+        b"\r\n\r\n",
+        b"data: ",
+        b"data: [DONE]\n\n",
+        b"\x00",
+        b"\xff\xfe",
+        b"\xc3\x28",
+        b"\\ud800",
+        b"NaN",
+    ),
+    *(
+        b"1e999",
+        b"[" * 3000,
+        b'{"a":' * 3000,
+        b"{",
+        b"]",
+        b'"',
+        b"0\r\n\r\n",
+        b"FFFFFFFF\r\n",
+        b"-1\r\n",
+        b": comment\n\n",
+    ),
+    *(
+        b"event: x\n",
+        b"id: 7\n",
+        b"data:\n\n",
+        b"data: null\n\n",
+        b"data: 7\n\n",
+        b"data: {}\n\n",
+        b'data: {"choices":[]}\n\n',
+    ),
     *(b'data: {"error":{"code":500}}\n\n', b'data: {"error":{"code":400}}\n\n', b'data: {"error":"x"}\n\n'),
     *(b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
 ]
@@ -39,7 +77,18 @@ _MEMBERS = re.compile(
     rb'(\[[^\]]*\]|"[^"]*"|null|\d+|\{[^}]*\})'
 )
 _VALUES = [
-    *(b"[-1]", b"[4294967296]", b'["a"]', b"[1.5]", b"[99999999999999999999999]", b"[true]", b"[[]]", b"null", b"{}", b"[]"),
+    *(
+        b"[-1]",
+        b"[4294967296]",
+        b'["a"]',
+        b"[1.5]",
+        b"[99999999999999999999999]",
+        b"[true]",
+        b"[[]]",
+        b"null",
+        b"{}",
+        b"[]",
+    ),
     *(b"7", b'"x"', b"1e999", b"NaN", b"-0", b'"abort"', b'"\\ud800"', b'"\\u0000"', b"[null]", b"[[]]", b'{"a":1}'),
     *(b'{"completion_tokens":"x"}', b'{"completion_tokens":-5}', b'{"tool_calls":7}', b'{"tool_calls":[{"id":7}]}'),
     *(b'{"content":5}', b'{"reasoning":["x"]}', b"[" + b"1," * 5000 + b"1]", b"[" * 3000 + b"]" * 3000),
@@ -62,7 +111,10 @@ class Answer:
 
     def raw(self) -> bytes:
         """Return the bytes as they are sent."""
-        headers = [*self.headers, b"transfer-encoding: chunked" if self.length is None else b"content-length: %d" % self.length]
+        headers = [
+            *self.headers,
+            b"transfer-encoding: chunked" if self.length is None else b"content-length: %d" % self.length,
+        ]
         head = b"\r\n".join([self.status, *headers]) + b"\r\n\r\n"
         frame = self.reframe or (lambda piece: b"%x\r\n%b\r\n" % (len(piece), piece))
         chunked = b"".join(frame(piece) for piece in self.pieces if piece) + b"0\r\n\r\n"
@@ -117,8 +169,21 @@ def _length(chance: random.Random, answer: Answer, _: Asked) -> None:
 def _chunks(chance: random.Random, answer: Answer, _: Asked) -> None:
     answer.length = None
     wrong = chance.randrange(len(answer.pieces))
-    forms = [b"%x;" + b"e" * 20_000 + b"\r\n%b\r\n", b"%X\n%b\n", b"0%x\r\n%b\r\n", b" %x\r\n%b\r\n", b"%x\r\n%b", b"%d\r\n%b\r\n"]
-    forms += [b"-%x\r\n%b\r\n", b"ffffffffffffffff%x\r\n%b\r\n", b"%x zz\r\n%b\r\n", b"1%x\r\n%b\r\n", b"\r\n%x\r\n%b\r\n"]
+    forms = [
+        b"%x;" + b"e" * 20_000 + b"\r\n%b\r\n",
+        b"%X\n%b\n",
+        b"0%x\r\n%b\r\n",
+        b" %x\r\n%b\r\n",
+        b"%x\r\n%b",
+        b"%d\r\n%b\r\n",
+    ]
+    forms += [
+        b"-%x\r\n%b\r\n",
+        b"ffffffffffffffff%x\r\n%b\r\n",
+        b"%x zz\r\n%b\r\n",
+        b"1%x\r\n%b\r\n",
+        b"\r\n%x\r\n%b\r\n",
+    ]
     form, victim = chance.choice(forms), answer.pieces[wrong]
     answer.reframe = lambda piece: (form if piece is victim else b"%x\r\n%b\r\n") % (len(piece), piece)
 
@@ -209,4 +274,18 @@ def _fit(answer: Answer) -> None:
         answer.length = sum(map(len, answer.pieces))
 
 
-_CHANGES = [_status, _headers, _length, _chunks, _events, _json, _json, _insert, _endless, _interim, _behind, _bytes, _cut]
+_CHANGES = [
+    _status,
+    _headers,
+    _length,
+    _chunks,
+    _events,
+    _json,
+    _json,
+    _insert,
+    _endless,
+    _interim,
+    _behind,
+    _bytes,
+    _cut,
+]

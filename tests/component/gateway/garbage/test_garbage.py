@@ -1,4 +1,4 @@
-"""Whatever bytes an engine sends, by seed: a client gets a good answer, an error in OpenAI's shape, or a broken answer."""
+"""Whatever bytes an engine sends, by seed: a client gets a good answer, an error, or an answer that is broken off."""
 
 import asyncio
 import resource
@@ -15,7 +15,13 @@ from tests.soak import SOAK
 
 SEEDS = range(20_000 if SOAK else 400)
 AT_A_TIME = 30
-LIMITS = {"first_byte_timeout": 2, "idle_timeout": 2, "ejection": 0.02, "queue_timeout": 20, "max_in_flight_per_group": 64}
+LIMITS = {
+    "first_byte_timeout": 2,
+    "idle_timeout": 2,
+    "ejection": 0.02,
+    "queue_timeout": 20,
+    "max_in_flight_per_group": 64,
+}
 #: Bytes that the process may grow by, whatever comes: engine, gateway and clients are in it.
 GROWTH = 128 << 20
 

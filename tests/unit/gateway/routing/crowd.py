@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
@@ -24,8 +25,8 @@ ROUND_TRIP = 0.01
 class Crowd:
     """Rates in requests per second, times in seconds.
 
-    ``poison``: how every group that is well fails an attacker's request; ``lucky``: the part of attempts that it answers
-    all the same; ``hang``: how long that takes. ``faults``: how a group fails all work, by its name; None: it is dead.
+    ``poison``: how every group that is well fails an attacker's request; ``lucky``: the part of attempts that it
+    answers all the same; ``hang``: how long that takes. ``faults``: how a group fails all work, by name; None: it is dead.
     """
 
     groups: int
@@ -37,7 +38,7 @@ class Crowd:
     lucky: float = 0.0
     faults: dict[str, AttemptFault | None] = field(default_factory=dict)
     slots: int = 64
-    seconds: float = 10
+    seconds: float = 8
 
 
 @dataclass
@@ -152,7 +153,7 @@ class Simulation:
         self.seen.ejections.update(out - self._out)
         self._out = out
         for backend, token in self._router.due_probes(self.now):
-            self._at(self.now + PROBE, lambda b=backend, t=token: self._probed(b, t))
+            self._at(self.now + PROBE, partial(self._probed, backend, token))
         at = self._router.next_probe()
         if at is not None and at != self._planned and at < self.crowd.seconds + 60:
             self._planned = at

@@ -25,7 +25,7 @@ def check_users(seen: Seen, crowd: Crowd) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 8])
-@pytest.mark.parametrize("attacks", [1, 5, 20, 60, 100])
+@pytest.mark.parametrize("attacks", [1, 5, 100])
 @pytest.mark.parametrize("poison", SEEN_BY_ENGINE, ids=lambda fault: fault.kind)
 def test_poison_takes_no_group_from_the_users(poison: AttemptFault, attacks: float, groups: int) -> None:
     crowd = Crowd(groups=groups, poison=poison, attacks=attacks)
@@ -50,11 +50,11 @@ def test_beside_an_attacker_a_group_that_is_really_sick_or_dead_is_found(
     assert seen.failures["g0"] <= STRIKES + AT_ONCE + 3 * (1 + AT_ONCE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     groups=st.integers(1, 6),
     poison=st.sampled_from([*SEEN_BY_ENGINE, BUSY]),
-    attacks=st.floats(1, 100),
+    attacks=st.sampled_from([1, 10, 100]),
     users=st.floats(1, 20),
     answer=st.floats(0.001, 3),
     lucky=st.just(0.0) | st.floats(0, 1),
@@ -64,7 +64,7 @@ def test_beside_an_attacker_a_group_that_is_really_sick_or_dead_is_found(
 def test_all_users_are_answered_whatever_the_poison(  # noqa: PLR0917  # hypothesis names them
     groups: int,
     poison: AttemptFault,
-    attacks: float,
+    attacks: int,
     users: float,
     answer: float,
     lucky: float,
@@ -73,7 +73,7 @@ def test_all_users_are_answered_whatever_the_poison(  # noqa: PLR0917  # hypothe
 ) -> None:
     """Also poison that some attempts survive, so that a group that is well seems to fail what another answers."""
     faults: dict[str, AttemptFault | None] = {"g0": sick} if groups > 1 and not isinstance(sick, str) else {}
-    crowd = Crowd(groups, poison, attacks=attacks, users=users, answer=answer, lucky=lucky, faults=faults, seconds=5)
+    crowd = Crowd(groups, poison, attacks=attacks, users=users, answer=answer, lucky=lucky, faults=faults, seconds=3)
     seen = Simulation(crowd, seed).run()
     assert seen.failed == []
     if poison.is_seen:
@@ -97,8 +97,8 @@ def test_a_group_that_hangs_is_found_by_three_requests() -> None:
 
 @pytest.mark.parametrize("poison", SEEN_BY_ENGINE, ids=lambda fault: fault.kind)
 def test_poison_alone_leaves_room_in_the_queue(poison: AttemptFault) -> None:
-    crowd = Crowd(groups=1, poison=poison, attacks=100, users=0, seconds=60)
+    crowd = Crowd(groups=1, poison=poison, attacks=100, users=0, seconds=20)
     seen = Simulation(crowd, seed=5).run()
-    assert seen.longest_queue <= 2 * crowd.slots
+    assert seen.longest_queue <= crowd.slots
     again = Simulation(replace(crowd, users=1), seed=5).run()
     assert again.failed == []
