@@ -26,7 +26,8 @@ class Crowd:
     """Rates in requests per second, times in seconds.
 
     ``poison``: how every group that is well fails an attacker's request; ``lucky``: the part of attempts that it
-    answers all the same; ``hang``: how long that takes. ``faults``: how a group fails all work, by name; None: it is dead.
+    answers all the same; ``hang``: how long that takes. ``faults``: how a group fails all work, by
+    name; None: it is dead.
     """
 
     groups: int

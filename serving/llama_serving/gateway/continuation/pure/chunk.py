@@ -157,7 +157,7 @@ def other_fields(delta: Mapping[str, Any]) -> list[str]:
 
 
 def write(body: Mapping[str, Any]) -> bytes:
-    """Return the event in the engine's own spelling; raises ValueError for what no JSON is, such as an infinite number."""
+    """Return the event in the engine's own spelling; raises ValueError for a number that JSON has not."""
     try:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError:  # half of a pair of surrogates, which an engine may send escaped
