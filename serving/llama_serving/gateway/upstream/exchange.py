@@ -26,7 +26,8 @@ WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
 _MOST_INTERIM = 8
-_SWITCHES = 101
+_INTERIM = frozenset({100, 102, 103})  # 101 would switch to another protocol
+_BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _END_LENGTH = 3
 EVENT_STREAM = "text/event-stream"
@@ -206,8 +207,8 @@ async def _read_head(connection: Connection) -> tuple[RawResponseMessage, Stream
         message, content = await connection.read()
         if message.code >= 200:
             return message, content
-        if message.code == _SWITCHES:
-            raise HttpProcessingError(code=message.code, message="it switched to another protocol")
+        if message.code not in _INTERIM or not _BODY_HEADERS.isdisjoint(map(str.lower, message.headers)):
+            raise HttpProcessingError(code=message.code, message="a status below 200 that announces no answer")
     raise HttpProcessingError(message=f"more than {_MOST_INTERIM} heads that only announce another")
 
 
@@ -221,7 +222,8 @@ async def _read_on(reply: Reply, call: Call) -> None:
     headers = reply.message.headers
     length = headers.get("content-length", "")
     is_short = length.isdigit() and len(length) < _DIGITS and int(length) <= WHOLE_BELOW
-    is_json = call.checked and not length and headers.get("content-type", "").startswith(JSON)
+    is_long = length.isdigit() and not is_short
+    is_json = call.checked and not is_long and headers.get("content-type", "").startswith(JSON)
     if is_short or is_json:
         reply.first = await _read_whole(content, reply.first)
 

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 from llama_serving.gateway.continuation.pure.chunk import DONE, END
 
 #: Longer ones are looked at from outside only: to parse a megabyte stops everything else for some milliseconds.
-PARSED_BELOW: Final = 64 << 10
+PARSED_BELOW: Final = 256 << 10
 #: Why the engine of a stream is left, as a clause.
 NO_EVENT: Final = "sent what is no event of its stream"
 _DATA: Final = "data: "
