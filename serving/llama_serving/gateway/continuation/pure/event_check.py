@@ -44,8 +44,8 @@ def is_event(event: bytes) -> bool:
             return False
         if len(event) > PARSED_BELOW:
             return text.startswith("{", len(_DATA)) and text.endswith("}")
-        body, end = _DECODER.scan_once(text, len(_DATA))
-    except (ValueError, RecursionError, StopIteration):
+        body, end = _DECODER.raw_decode(text, len(_DATA))
+    except (ValueError, RecursionError):
         return False
     return end == len(text) and isinstance(body, dict) and ("error" in body or isinstance(body.get("choices"), list))
 
