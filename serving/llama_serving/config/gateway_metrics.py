@@ -105,7 +105,7 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         "llama_gateway_attempt_faults_total",
         "counter",
         "Failed attempts on groups by kind:"
-        " connect, reset, protocol_error, status, read_timeout, stream_broken, differs or adapter_absent",
+        " connect, local, reset, protocol_error, status, read_timeout, stream_broken, differs or adapter_absent",
         _faults,
         labels=("kind",),
     ),

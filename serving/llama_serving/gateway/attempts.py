@@ -7,7 +7,7 @@ wait for a backend -> attempt -> the beginning of an answer
 import asyncio
 from typing import Final
 
-from llama_serving.gateway.dispatcher import Dispatcher
+from llama_serving.gateway.dispatcher import Dispatcher, RequestAtFaultError
 from llama_serving.gateway.http.request_context import RequestContext
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
@@ -58,13 +58,13 @@ class Attempts:
         while True:
             if ticket.backend is None and not context.may_wait:
                 raise NoGroupNowError
-            endpoint = (ticket.backend or await self._dispatcher.wait_for_backend(ticket)).endpoint
+            endpoint = await self._endpoint(ticket)
             context.group, context.weights = endpoint.name, endpoint.weights
             context.adapter_id = endpoint.adapters.get(ticket.adapter, "") if ticket.adapter else ""
             context.sent = self._dispatcher.clock()
             reply, fault = await self._attempt(endpoint, ticket, call)
             if fault is None:
-                self._dispatcher.answered(ticket)
+                self._dispatcher.answered(ticket, good=reply is not None and reply.is_good)
             elif self._may_retry(context, ticket, fault):
                 if reply is not None:
                     reply.end()
@@ -73,6 +73,12 @@ class Attempts:
             if reply is None:
                 raise BackendError(fault, ticket)
             return reply, endpoint
+
+    async def _endpoint(self, ticket: Ticket) -> Endpoint:
+        try:
+            return (ticket.backend or await self._dispatcher.wait_for_backend(ticket)).endpoint
+        except RequestAtFaultError:
+            raise BackendError(None, ticket) from None
 
     async def _attempt(
         self, endpoint: Endpoint, ticket: Ticket, call: Call

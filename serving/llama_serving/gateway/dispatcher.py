@@ -23,6 +23,10 @@ class QueueTimeoutError(Exception):
         self.retry_after = retry_after
 
 
+class RequestAtFaultError(Exception):
+    """The request itself is the cause of its failures (routing/blame.py); the message says what failed."""
+
+
 class QueueFullError(Exception):
     """The queue has its maximum length; ``retry_after`` in whole seconds."""
 
@@ -59,8 +63,10 @@ class Dispatcher:
         return admitted
 
     async def wait_for_backend(self, ticket: Ticket) -> Backend:
-        """Wait until the request has a backend; raises QueueTimeoutError."""
+        """Wait until the request has a backend; raises QueueTimeoutError and RequestAtFaultError."""
         while ticket.backend is None:
+            if ticket.is_cause:
+                raise RequestAtFaultError(ticket.last_fault)
             if self._closed:
                 raise QueueTimeoutError(self._closed, 1)  # another gateway takes it
             await self._wait(ticket)
@@ -76,9 +82,20 @@ class Dispatcher:
         """Queue a placed request again, in order of its arrival."""
         self._wake(self.router.requeue(ticket, self.clock()))
 
-    def answered(self, ticket: Ticket) -> None:
-        """Record that the request's backend works."""
-        self.router.answered(ticket)
+    def answered(self, ticket: Ticket, *, good: bool) -> None:
+        """Record the beginning of an answer for the client; ``good``: it is no error."""
+        self._look_at(ticket)
+        self._wake(self.router.answered(ticket, self.clock(), good=good))
+
+    def completed(self, ticket: Ticket) -> None:
+        """Record that a good answer has come to its end."""
+        self._look_at(ticket)
+        self.router.completed(ticket, self.clock())
+
+    def doubt(self, ticket: Ticket) -> None:
+        """Record that an answer broke off which nobody can continue: its backend is probed."""
+        self.router.doubt(ticket, self.clock())
+        self.probe_wanted.set()
 
     def finish(self, ticket: Ticket, *, tokens: int | None = None) -> None:
         """Finish a request. A second call does nothing. ``tokens``: that it took; None: as many as were expected."""
@@ -90,8 +107,8 @@ class Dispatcher:
         """Take over the endpoints that discovery knows."""
         self._wake(self.router.update(endpoints, self.clock()))
 
-    def probed(self, backend: Backend, *, token: int, good: bool) -> None:
-        """Record the result of a probe."""
+    def probed(self, backend: Backend, *, token: int, good: bool | None) -> None:
+        """Record the result of a probe; None where it could not be made."""
         self._wake(self.router.probed(backend, token=token, good=good, now=self.clock()))
 
     def recheck(self) -> None:
@@ -134,6 +151,11 @@ class Dispatcher:
                 raise QueueTimeoutError(self._timeout_message(ticket), after) from None
         finally:
             del self._wakes[ticket]
+
+    def _look_at(self, ticket: Ticket) -> None:
+        """Let probes be planned anew where the answer to a request may take a group out."""
+        if ticket.charges.are_open:
+            self.probe_wanted.set()
 
     def _wake(self, tickets: list[Ticket]) -> None:
         for ticket in tickets:

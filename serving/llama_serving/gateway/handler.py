@@ -21,6 +21,7 @@ from llama_serving.gateway.access.pure.denied import AccessDeniedError, wrong_ke
 from llama_serving.gateway.adapters.known_models import KnownModels, ModelRefusedError
 from llama_serving.gateway.attempts import Attempts, BackendError, NoGroupNowError
 from llama_serving.gateway.billing import count_prompt, used_by, worked_for
+from llama_serving.gateway.continuation.checked import CheckedEvents
 from llama_serving.gateway.continuation.failover import StreamFailover
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.stream import Stream, can_be_continued
@@ -187,7 +188,7 @@ class RequestHandler:
                     stream = Stream(
                         context, ticket, continuable=continuable, reply=reply, endpoint=endpoint, budget=self._budget
                     )
-                return await self._respond(context, reply, endpoint=endpoint, stream=stream)
+                return await self._respond(context, ticket, reply, endpoint=endpoint, stream=stream)
             finally:
                 reply.end()
         finally:
@@ -196,7 +197,7 @@ class RequestHandler:
             context.waited, context.retries, context.used = ticket.waited, ticket.tries.retries, ticket.used
 
     async def _respond(
-        self, context: RequestContext, reply: Reply, *, endpoint: Endpoint, stream: Stream | None
+        self, context: RequestContext, ticket: Ticket, reply: Reply, *, endpoint: Endpoint, stream: Stream | None
     ) -> web.StreamResponse:
         context.first_byte = self._dispatcher.clock()
         if context.size is None:
@@ -204,6 +205,7 @@ class RequestHandler:
         context.code = reply.message.code
         headers = response_headers(reply.message, endpoint=endpoint, request_id=context.request_id, cors=context.cors)
         context.weights, context.is_stream = headers[names.HEADER_WEIGHTS], reply.is_event_stream
+        check = CheckedEvents() if stream is None and reply.is_checked_stream else None
         kept = await _begun(context)
         relay = Relay(context.request, self._idle_timeout) if context.keep_alive is None else context.keep_alive.relay
         self._meter(context, relay, headers)
@@ -213,16 +215,19 @@ class RequestHandler:
             else:
                 await kept.name_backend(headers)
             if kept is None or (reply.message.code == 200 and reply.is_event_stream):
-                await (relay.forward(reply) if stream is None else self._failover.run(relay, stream))
+                await (relay.forward(reply, check) if stream is None else self._failover.run(relay, stream))
                 response = await relay.end()
             else:
                 response = await kept.end(await as_events(reply, timeout=self._idle_timeout))
         except (ClientDisconnectedError, ConnectionError) as error:
             return _disconnected(context, error)
         except ReadError as error:
+            self._dispatcher.doubt(ticket)
             return await self._break_off(context, relay, error)
         finally:
-            context.tokens = relay.tokens if stream is None else stream.tokens
+            context.tokens = (check or relay if stream is None else stream).tokens
+        if reply.is_good:
+            self._dispatcher.completed(ticket)
         context.outcome = "finished"
         return response
 

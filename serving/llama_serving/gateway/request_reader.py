@@ -77,7 +77,8 @@ class RequestReader:
             body=body,
             expects_body=request.method != "HEAD",
             first_byte_timeout=self._first_byte_timeout,
-            whole_event=continuable is not None,
+            whole_event=context.wants_stream and route.path in (continuation.CHAT, continuation.TEXT),
+            checked=route.work is not Work.NONE,
             memory=self._budget,
         )
         return call, continuable

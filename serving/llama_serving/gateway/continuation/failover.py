@@ -18,7 +18,7 @@ from llama_serving.gateway.continuation.pure.request import TEXT, next_body
 from llama_serving.gateway.continuation.pure.rewriter import EventRewriter, ending
 from llama_serving.gateway.continuation.pure.transcript import Transcript
 from llama_serving.gateway.continuation.stream import Stream
-from llama_serving.gateway.dispatcher import Dispatcher, QueueTimeoutError
+from llama_serving.gateway.dispatcher import Dispatcher, QueueTimeoutError, RequestAtFaultError
 from llama_serving.gateway.http.headers import request_head
 from llama_serving.gateway.http.relay import ReadError, Relay
 from llama_serving.gateway.routing.endpoint import Endpoint
@@ -32,6 +32,7 @@ from llama_serving.gateway.upstream.health_probe import PATH as MODELS
 # The engine's verdict on the request itself: another engine would give the same.
 _CLIENT_ERRORS = frozenset({400, 401, 403, 413, 422})
 _UNKNOWN_ROUTE = 404
+_LONGEST_CONTEXT = 1 << 31  # tokens
 
 
 class StreamFailover:
@@ -86,6 +87,8 @@ class StreamFailover:
         ticket = stream.ticket
         ticket.weights, ticket.tries.answer_begun = stream.weights, True
         fault = None if stream.moved else _fault_of(stream, reason)
+        if stream.note_break():
+            ticket.charges.progressed()
         while True:
             self._record(stream, transcript, fault=fault, reason=reason)
             if fault is not None and not self._dispatcher.may_retry(ticket, fault):
@@ -97,12 +100,14 @@ class StreamFailover:
                 reply = await self._request_rest(stream, transcript, endpoint)
             except QueueTimeoutError as error:
                 raise ReadError(f"{reason}; no group with the same weights could continue it: {error}") from error
+            except RequestAtFaultError as error:
+                raise ReadError(f"{error}; given up (retries: {ticket.tries.retries})") from error
             except AttemptError as error:
                 fault = error.fault
                 for count in self._metrics.counts_of(stream.context.weights, stream.context.adapter_id):
                     count.failed += fault.kind is not FaultKind.ADAPTER_ABSENT
                 continue
-            self._dispatcher.answered(ticket)
+            self._dispatcher.answered(ticket, good=reply.is_good)
             stream.context.group, stream.context.continued = endpoint.name, True
             stream.resume(reply, transcript, resumes_at=resumes_at)
             return
@@ -161,10 +166,13 @@ class StreamFailover:
             self._pools.of(endpoint.host, endpoint.port), Call(head, b"", True, self._config.idle_timeout)
         )
         try:
-            return int(json.loads(reply.first)["data"][0]["max_model_len"])
-        except (ValueError, KeyError, TypeError, IndexError):
+            length = int(json.loads(reply.first)["data"][0]["max_model_len"])
+            if 0 < length <= _LONGEST_CONTEXT:
+                return length
+            raise ValueError("no length of a context")
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):
             fault = AttemptFault(
-                FaultKind.STATUS, f"did not report its context length (status {reply.message.code})", 500
+                FaultKind.STATUS, f"did not report its context length (status {reply.message.code})", 502
             )
             raise AttemptError(fault) from None
         finally:

@@ -58,6 +58,7 @@ class Stream:
         self._recorder.keep(len(continuable.asked))
         self.tap: Recorder | Rewriter | ReplayRewriter = self._recorder
         self._transcript: Transcript | ReplayTranscript | None = None
+        self._tokens_at_break = 0
 
     @property
     def request(self) -> web.BaseRequest:
@@ -68,6 +69,11 @@ class Stream:
     def tokens(self) -> int:
         """Number of tokens of the answer that the client has received."""
         return self._recorder.tokens if self._transcript is None else len(self._transcript.ids)
+
+    def note_break(self) -> bool:
+        """Record that the stream has broken off; return whether the client has got tokens since it did so last."""
+        before, self._tokens_at_break = self._tokens_at_break, max(self._tokens_at_break, self.tokens)
+        return self._tokens_at_break > before
 
     async def transcript(self) -> Transcript | ReplayTranscript:
         """Return what the client has of the answer; raises ChunkError when it cannot be continued."""
@@ -118,7 +124,10 @@ class Stream:
     def _read(self, transcript: _T) -> Iterator[_T]:
         yield transcript
         for event in self._recorder.events():
-            transcript.take(chunk.read(event))
+            try:
+                transcript.take(chunk.read(event))
+            except RecursionError as error:
+                raise ChunkError("an event of its stream is nested too deeply") from error
             yield transcript
 
     def _can_move(self) -> bool:

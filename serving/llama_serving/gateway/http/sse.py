@@ -27,7 +27,11 @@ async def as_events(reply: Reply, *, timeout: float) -> bytes:
                 body += await reply.content.readany()
     except (ClientError, OSError, TimeoutError):
         body = b""  # an unreadable body is reported like one that is no JSON
-    return write(_event(reply.message.code, body)) + DONE
+    event = _event(reply.message.code, body)
+    try:
+        return write(event) + DONE
+    except (ValueError, RecursionError):
+        return write(_no_json(reply.message.code, body)) + DONE
 
 
 def _event(status: int, body: bytes) -> dict[str, Any]:
@@ -40,6 +44,10 @@ def _event(status: int, body: bytes) -> dict[str, Any]:
     error = answer.get("error") if isinstance(answer, dict) else None
     if isinstance(error, dict):
         return {"error": {"code": status, **error, "status": status}}
+    return _no_json(status, body)
+
+
+def _no_json(status: int, body: bytes) -> dict[str, Any]:
     status = status if status >= 400 else _NO_JSON
     message = f"the group answered {status} with {len(body)} bytes that are not an OpenAI error"
     return _error(status, message, code=status)

@@ -35,6 +35,12 @@ class Backend:
         """Whether requests may be sent there at all."""
         return self.endpoint.ready and not (self.gone or self.health.ejected or self.endpoint.moving)
 
+    @property
+    def would_serve(self) -> bool:
+        """Whether requests would be sent there but for strikes."""
+        out = self.health.ejected and not self.health.struck_out
+        return self.endpoint.ready and not (self.gone or out or self.endpoint.moving)
+
     def adapter_id(self, name: str) -> str | None:
         """Return the id of the adapter that it answers with under this name; None where it has none."""
         return None if name in self.absent else self.endpoint.adapters.get(name)

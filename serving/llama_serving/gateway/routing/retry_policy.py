@@ -10,6 +10,8 @@ Until the first byte of an answer has left for the client, a request may be retr
 - never after any other status: that is the engine's answer;
 - never after a read timeout: it is as long as the longest answer, and the request may be the cause.
 
+None of it once the request itself is the cause (blame.py).
+
 After an engine has said that it has not the adapter of a request nothing is counted: that is news about where the
 adapter is, no failure. The router (router.py) does not ask it again for some time, and the queue's time-out ends it.
 
@@ -31,6 +33,7 @@ class FaultKind(StrEnum):
     """The ways in which an attempt fails; the values are labels of the metric attempt_faults."""
 
     CONNECT = "connect"  # refused, unreachable or timed out: the engine never saw the request
+    LOCAL = "local"  # this process could not open a connection: it lacks descriptors, ports or memory
     RESET = "reset"  # closed after the request was sent and before a whole head came
     PROTOCOL_ERROR = "protocol_error"  # what came is not HTTP
     STATUS = "status"  # a head with one of RETRIED_STATUSES
@@ -49,14 +52,15 @@ class AttemptFault:
     status: int = 0
 
     @property
-    def is_hard(self) -> bool:
-        """Whether the backend itself failed, so that it is ejected at once."""
-        return self.kind in (FaultKind.CONNECT, FaultKind.RESET, FaultKind.PROTOCOL_ERROR)
+    def is_seen(self) -> bool:
+        """Whether the engine had got the request, so that the request itself may be the cause."""
+        broke = (FaultKind.RESET, FaultKind.PROTOCOL_ERROR, FaultKind.STREAM_BROKEN)
+        return self.kind in broke or (self.kind is FaultKind.STATUS and self.status == 500)
 
     @property
-    def blames_backend(self) -> bool:
-        """Whether it says that the backend is at fault: with sampling, answers may differ by chance."""
-        return self.kind not in (FaultKind.DIFFERS, FaultKind.ADAPTER_ABSENT)
+    def doubts_backend(self) -> bool:
+        """Whether the backend may be at fault: with sampling answers differ by chance, and LOCAL is our own."""
+        return self.kind not in (FaultKind.DIFFERS, FaultKind.ADAPTER_ABSENT, FaultKind.LOCAL)
 
 
 @dataclass(slots=True)
@@ -81,7 +85,9 @@ class Tries:
         if self.answer_begun:
             return fault.kind is not FaultKind.READ_TIMEOUT
         match fault.kind:
-            case FaultKind.CONNECT | FaultKind.STREAM_BROKEN | FaultKind.DIFFERS | FaultKind.ADAPTER_ABSENT:
+            case FaultKind.CONNECT | FaultKind.LOCAL | FaultKind.ADAPTER_ABSENT:
+                return True
+            case FaultKind.STREAM_BROKEN | FaultKind.DIFFERS:
                 return True
             case FaultKind.RESET | FaultKind.PROTOCOL_ERROR:
                 return self.kills + 1 < MAX_KILLS

@@ -12,7 +12,8 @@ the queue is full, the newest request of the client with the most waiting is dro
 Requests for adapters that no backend has may take at most half of the queue while others are served: the other half is
 for requests that wait for a slot.
 
-Methods that may place waiting requests return those that they placed; the caller wakes them.
+Methods that may place waiting requests return those that they placed, and those that will be placed nowhere because
+they are themselves the cause of their failures (blame.py); the caller wakes them.
 """
 
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from typing import Final
 
 from llama_serving.gateway.routing.adapter_demand import AdapterDemand
 from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.blame import Blame
 from llama_serving.gateway.routing.completion_rate import CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
@@ -64,6 +66,7 @@ class Router:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.backends: dict[str, Backend] = {}
+        self._blame = Blame(self.backends)
         self.queue = WaitQueue()
         self.expected_start = ExpectedStart()
         self.demand = AdapterDemand()
@@ -83,6 +86,7 @@ class Router:
         for key in [k for k in self.backends if k not in seen]:
             self.backends[key].gone = True
             self._forget_if_gone(self.backends[key])
+        self._blame.pardon()
         return self._grant(now)
 
     def admit(
@@ -117,24 +121,45 @@ class Router:
             return self._completions.retry_after(len(self.queue), now)
         return self.expected_start.retry_after(now)
 
-    def answered(self, ticket: Ticket) -> None:
-        """Record that the ticket's backend has answered: any head that is not a failure of the backend."""
-        if ticket.backend is not None:
+    def answered(self, ticket: Ticket, now: float, *, good: bool = True) -> list[Ticket]:
+        """Record the beginning of an answer for the client; ``good``: it is no error."""
+        backend = ticket.backend
+        if backend is None:
+            return []
+        backend.health.heard(ticket.epoch)
+        if good and ticket.generates:
+            backend.health.worked(ticket.epoch, now)
+        if good and not ticket.tries.answer_begun:
+            self._blame.settle(ticket, now)
+        return self._causes()
+
+    def completed(self, ticket: Ticket, now: float) -> None:
+        """Record that a good answer has come to its end."""
+        if ticket.backend is not None and ticket.generates:
             ticket.backend.health.answered(ticket.epoch)
+        self._blame.settle(ticket, now)
+
+    def doubt(self, ticket: Ticket, now: float) -> None:
+        """Record that an answer broke off which nobody can continue."""
+        if ticket.backend is not None:
+            ticket.backend.health.doubt(epoch=ticket.epoch, now=now)
 
     def may_retry(self, ticket: Ticket, fault: AttemptFault, now: float) -> bool:
         """Record a failed attempt; return whether the request is retried, then ``requeue`` must follow."""
         backend = ticket.backend
         if backend is None:
             raise ValueError("a request without a backend cannot have failed there")
-        if fault.blames_backend:
-            backend.health.failed(epoch=ticket.epoch, hard=fault.is_hard, now=now)
         if fault.kind is FaultKind.ADAPTER_ABSENT and ticket.adapter is not None:
             backend.absent[ticket.adapter] = now + ABSENT_PAUSE
             ticket.last_fault = f"group {backend.endpoint.name} {fault.detail}"
             return True
+        self._blame.failed(ticket, fault, now)
         ticket.note_fault(backend, fault)
-        return ticket.tries.may_retry(fault, self.limits.max_retries)
+        may_wait = not self._blame.is_on(ticket) and self._may_wait_again(ticket, fault)
+        retry = may_wait and ticket.tries.may_retry(fault, self.limits.max_retries)
+        if not retry:
+            ticket.charges.drop()
+        return retry
 
     def requeue(self, ticket: Ticket, now: float) -> list[Ticket]:
         """Queue a placed request again, in order of its arrival; its backend gets the slot back."""
@@ -179,9 +204,10 @@ class Router:
         """Return when the next probe is due; None when none is."""
         return min((at for at, _ in self._wanted_probes()), default=None)
 
-    def probed(self, backend: Backend, *, token: int, good: bool, now: float) -> list[Ticket]:
-        """Record the result of a probe that ``due_probes`` started."""
+    def probed(self, backend: Backend, *, token: int, good: bool | None, now: float) -> list[Ticket]:
+        """Record the result of a probe that ``due_probes`` started; None where the probe could not be made."""
         backend.health.probed(token=token, good=good, now=now)
+        self._blame.pardon()
         return self._grant(now)
 
     def next_recheck(self) -> float | None:
@@ -264,34 +290,49 @@ class Router:
         backends = (backend for backend in self.backends.values() if backend.endpoint.ready and not backend.gone)
         return [(backend.health.probe_at, backend) for backend in backends if backend.health.probe_at is not None]
 
+    def _causes(self) -> list[Ticket]:
+        """Return the waiting requests that are known by now to be the cause of their failures."""
+        return [ticket for ticket in self.queue.requeued if self._blame.is_on(ticket)]
+
+    def _may_wait_again(self, ticket: Ticket, fault: AttemptFault) -> bool:
+        """Return whether a failed request may wait for a group: those that none may get must not fill the queue."""
+        if not fault.is_seen or len(self.queue.requeued) < self.limits.max_in_flight:
+            return True
+        routable = [backend for backend in self.backends.values() if backend.is_routable]
+        return not routable or any(ticket.may_use(backend) for backend in routable)
+
     def _forget_if_gone(self, backend: Backend) -> None:
         if backend.gone and backend.in_flight == 0:
             # If discovery names it again, requests that failed on it may try it again.
             self._first_proof = max(self._first_proof, backend.health.proof + 1)
             self.backends.pop(backend.key, None)
 
-    def _pick(self, ticket: Ticket) -> Backend | None:
-        limit = self.limits.max_in_flight
+    def _pick(self, ticket: Ticket, free: Iterable[Backend] | None = None) -> Backend | None:
         best: Backend | None = None
-        for backend in self.backends.values():
-            if backend.in_flight >= limit or not backend.is_routable or not ticket.may_use(backend):
+        for backend in self._free() if free is None else free:
+            if not ticket.may_use(backend):
                 continue
             if best is None or (backend.in_flight, backend.last_grant) < (best.in_flight, best.last_grant):
                 best = backend
         return best
 
+    def _free(self) -> list[Backend]:
+        limit = self.limits.max_in_flight
+        return [backend for backend in self.backends.values() if backend.in_flight < limit and backend.is_routable]
+
     def _grant(self, now: float) -> list[Ticket]:
         granted: list[Ticket] = []
-        while True:
+        while free := self._free():
             for ticket in self.queue.candidates():
-                backend = self._pick(ticket)
+                backend = None if ticket.charges.bar_it else self._pick(ticket, free)
                 if backend is not None:
                     self._stop_waiting(ticket, now, served=True)
                     self._place(ticket, backend, now)
                     granted.append(ticket)
                     break
             else:
-                return granted
+                break
+        return granted + self._causes()
 
     def _place(self, ticket: Ticket, backend: Backend, now: float) -> None:
         self._grants += 1

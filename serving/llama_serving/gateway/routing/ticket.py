@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.charges import Charges
 from llama_serving.gateway.routing.fair.flow import Flow
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import AttemptFault, Tries
@@ -16,6 +17,7 @@ class Ticket:
     ``adapter``: name of the LoRA adapter that must answer; None for the base, or where nobody knows names.
     ``adapter_id``: None for any id of that name; else the only one that may continue the answer.
     ``size``: None for a request that is no work for a group; it counts neither as waiting nor as in flight.
+    ``charges``: what it has against groups that failed it; ``is_cause``: it is itself the cause.
     ``used``: seconds that it held a slot, over all finished attempts.
     ``flow``: the client whose it is; ``round`` in which its turn is; ``paid``: tokens that its client was charged.
     """
@@ -31,6 +33,8 @@ class Ticket:
     waited: float = 0.0
     tries: Tries = field(default_factory=Tries)
     tried: dict[str, int] = field(default_factory=dict)
+    charges: Charges = field(default_factory=Charges)
+    is_cause: bool = False
     last_fault: str = ""
     weights: str | None = None
     adapter: str | None = None
@@ -50,10 +54,20 @@ class Ticket:
         return self.waiting_since is not None
 
     def may_use(self, backend: Backend) -> bool:
-        """Return whether the backend has not failed this request, or has shown since then that it works."""
+        """Return whether the backend has not failed this request, or has shown since then that it works.
+
+        None may get it while it may itself be the cause (blame.py).
+        """
         if self.weights is not None and self.weights != backend.endpoint.weights:
             return False
+        if self.charges.bar_it:
+            return False
         return self.finds_adapter(backend) and self.tried.get(backend.key) != backend.health.proof
+
+    @property
+    def generates(self) -> bool:
+        """Whether its answer shows that the engine works: to count tokens the server in front of it is enough."""
+        return self.size is not None and (self.size is UNKNOWN or self.size != UNKNOWN)
 
     def finds_adapter(self, backend: Backend) -> bool:
         """Return whether the backend has the adapter of this request; every one has what the base needs."""
@@ -64,6 +78,6 @@ class Ticket:
 
     def note_fault(self, backend: Backend, fault: AttemptFault) -> None:
         """Bar the request from ``backend`` until the backend has shown that it works."""
-        if self.epoch == backend.health.epoch and fault.blames_backend:
+        if self.epoch == backend.health.epoch and fault.doubts_backend:
             self.tried[backend.key] = backend.health.proof
         self.last_fault = f"group {backend.endpoint.name} {fault.detail}"

@@ -89,6 +89,11 @@ class WaitQueue:
             self._rings.settle(ticket.flow, tokens - ticket.paid)
             ticket.paid = 0
 
+    @property
+    def requeued(self) -> list[Ticket]:
+        """The requests that were placed before, in order of arrival."""
+        return self._requeued
+
     def candidates(self) -> list[Ticket]:
         """Return, in order, the requests that a free slot may go to."""
         heads = [head for line in self._new.values() if (head := line.head()) is not None]

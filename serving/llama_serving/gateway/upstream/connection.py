@@ -6,6 +6,7 @@ whether a connection was used before: only then may a closed connection mean "id
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 
 from aiohttp.client_proto import ResponseHandler
@@ -18,6 +19,9 @@ RECEIVED = 32 << 10
 READ_AHEAD = 16 << 10
 # Shorter than the 5 s after which uvicorn, the usual server of an engine, closes an idle connection.
 MAX_IDLE = 4.0
+# What says nothing about the other side: no descriptors, memory or ports are left here.
+_LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_LOCAL_PAUSE = 0.05
 
 
 class AttemptError(Exception):
@@ -72,6 +76,16 @@ class Connection(ResponseHandler):
         """Wait until the engine has taken most of what was sent. Raises ConnectionError."""
         await self._drain_helper()
 
+    def end_timeout(self) -> None:
+        """Wait for data without a limit: whoever reads from now on has a timer."""
+        self.read_timeout = None
+        self._drop_timeout()
+
+    def _reschedule_timeout(self) -> None:
+        """Leave a running timer as it is: it is for the whole beginning of an answer, not for each of its pieces."""
+        if self._read_timeout_handle is None:
+            super()._reschedule_timeout()
+
     def pause_reading(self) -> None:
         """Read no more from the socket: the body's buffer is full."""
         self._reads_paused = True
@@ -120,16 +134,33 @@ class ConnectionPool:
         return None
 
     async def connect(self) -> Connection:
-        """Open a connection; raises AttemptError of kind CONNECT."""
-        loop = asyncio.get_running_loop()
+        """Open a connection; raises AttemptError of kind CONNECT, or LOCAL.
+
+        While this process lacks what a connection takes it is tried again, up to the same timeout.
+        """
+        lacks: OSError | None = None
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(lambda: Connection(loop), self.host, self.port)
+                while True:
+                    try:
+                        return await self._open()
+                    except OSError as error:
+                        if error.errno not in _LOCAL:
+                            raise
+                        lacks = error
+                    await asyncio.sleep(_LOCAL_PAUSE)
         except TimeoutError:
+            if lacks is not None:
+                detail = f"was not asked: the gateway could not open a connection: {lacks}"
+                raise AttemptError(AttemptFault(FaultKind.LOCAL, detail)) from lacks
             detail = f"did not accept a connection within {self._connect_timeout:g} s"
             raise AttemptError(AttemptFault(FaultKind.CONNECT, detail)) from None
         except OSError as error:
             raise AttemptError(AttemptFault(FaultKind.CONNECT, f"is unreachable: {error}")) from error
+
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(loop), self.host, self.port)
         return connection
 
     def release(self, connection: Connection) -> None:

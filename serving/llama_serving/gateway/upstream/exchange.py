@@ -15,6 +15,8 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.config import names
+from llama_serving.gateway.continuation.pure.chunk import END
+from llama_serving.gateway.continuation.pure.event_check import NO_EVENT, good_part, is_object
 from llama_serving.gateway.fields.scanner import Body
 from llama_serving.gateway.routing.retry_policy import RETRIED_STATUSES, AttemptFault, FaultKind
 from llama_serving.gateway.upstream.connection import READ_AHEAD, AttemptError, Connection, ConnectionPool
@@ -28,7 +30,14 @@ _JOIN_BELOW = 64 << 10
 WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
+_MOST_INTERIM = 8
+_INTERIM = frozenset({100, 102, 103})  # 101 would switch to another protocol
+_BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+_END_LENGTH = 3
 EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+_DIGITS = 12  # of the longest length that is looked at
 _ERROR_EVENT = b'data: {"error"'
 _ABSENT = f'"{names.CODE_ADAPTER_ABSENT}"'.encode()
 _CLIENT_ERROR_CODE = re.compile(rb'"code":\s*"?4\d\d')
@@ -48,9 +57,9 @@ class AnswerMemory(Protocol):
 class Call:
     """A request as it is sent, the same on every attempt.
 
-    ``whole_event``: the first piece of a stream is at least one whole event. ``adapter``: id of the LoRA adapter that
-    the engine must answer with; empty: it is asked for none. ``memory``: where there is none left, no more of an answer
-    is read than what has come; None: its answers are short.
+    ``whole_event``: the first piece of a stream is at least one whole event; its events are known. ``checked``: its
+    answer is JSON or a stream. ``adapter``: id of the LoRA adapter that the engine must answer with; empty: none.
+    ``memory``: where there is none left, no more of an answer is read than what has come; None: its answers are short.
     """
 
     head: bytes
@@ -58,6 +67,7 @@ class Call:
     expects_body: bool
     first_byte_timeout: float
     whole_event: bool = False
+    checked: bool = False
     adapter: str = ""
     memory: AnswerMemory | None = None
 
@@ -71,7 +81,7 @@ class Call:
 class Reply:
     """The beginning of an answer: head and first piece; ``first`` is empty when there is no body.
 
-    ``adapter``: as in its call.
+    ``adapter``, ``checked`` and ``whole_event``: as in its call.
     """
 
     message: RawResponseMessage
@@ -80,6 +90,8 @@ class Reply:
     connection: Connection
     pool: ConnectionPool
     adapter: str = ""
+    checked: bool = False
+    whole_event: bool = False
     ended: bool = False
     memory: AnswerMemory | None = None
     reserved: int = 0
@@ -91,6 +103,16 @@ class Reply:
         headers = self.message.headers
         return headers.get("content-type", "").startswith(EVENT_STREAM) and "content-encoding" not in headers
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the answer is no error, as far as it has come."""
+        return self.message.code < 400 and not (self.is_event_stream and self.first.startswith(_ERROR_EVENT))
+
+    @property
+    def is_checked_stream(self) -> bool:
+        """Whether it is one of the streams whose events are known."""
+        return self.whole_event and self.message.code == 200 and self.is_event_stream
+
     def fault(self) -> AttemptFault | None:
         """Return why another group may answer better; None when this answer is for the client."""
         status = self.message.code
@@ -98,11 +120,33 @@ class Reply:
             return AttemptFault(FaultKind.ADAPTER_ABSENT, absent, status)
         if status in RETRIED_STATUSES:
             return AttemptFault(FaultKind.STATUS, f"answered {status}", status)
+        if self.checked and (wrong := self._wrong_form()):
+            return AttemptFault(FaultKind.PROTOCOL_ERROR, wrong, status)
         # An engine that dies between head and first token reports it in its first event.
         is_error = status == 200 and self.is_event_stream and self.first.startswith(_ERROR_EVENT)
         if is_error and _CLIENT_ERROR_CODE.search(self.first) is None:
             return AttemptFault(FaultKind.STATUS, "began its stream with an error", 500)
         return None
+
+    def _wrong_form(self) -> str:
+        """Say why no client could read the answer; empty where one can, or where it is an error of the engine."""
+        headers, code = self.message.headers, self.message.code
+        if code >= 400 or "content-encoding" in headers:
+            return ""
+        kind = headers.get("content-type", "")
+        if code != 200:
+            return f"answered {code}, which is no answer"
+        if self.is_event_stream:
+            whole = self.first[: self.first.rfind(END) + len(END)] if END in self.first else b""
+            return (
+                ""
+                if not self.whole_event or (whole and good_part(whole)[1])
+                else f"began its stream badly: it {NO_EVENT}"
+            )
+        if not kind.startswith(JSON):
+            return f"answered with the content type {kind[:80]!r}"
+        is_json = not self.content.at_eof() or is_object(self.first)
+        return "" if is_json else f"answered with {len(self.first)} bytes that are no JSON object"
 
     def _absent_adapter(self) -> str:
         """Say that the engine has not the adapter that it was asked for; empty where it has."""
@@ -187,25 +231,44 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
     sending = _write(connection, call, pool.credential())
     connection.start_timeout()
     try:
-        message, content = await connection.read()
-        while message.code < 200:  # 100 and 103 announce the real head
-            message, content = await connection.read()
+        message, content = await _read_head(connection)
         connection.body = content
         first = b"" if content.at_eof() else await content.readany()
     except BaseException:
         if sending is not None:
             sending.cancel()
         raise
-    reply = Reply(message, content, first, connection, pool, call.adapter, memory=call.memory, sending=sending)
+    reply = Reply(
+        message,
+        content,
+        first,
+        connection,
+        pool,
+        call.adapter,
+        checked=call.checked,
+        whole_event=call.whole_event,
+        memory=call.memory,
+        sending=sending,
+    )
     try:
         await _read_on(reply, call)
     except BaseException:
         reply.end()
         raise
     # The pump that forwards the rest has its own timer.
-    connection.read_timeout = None
-    connection.start_timeout()
+    connection.end_timeout()
     return reply
+
+
+async def _read_head(connection: Connection) -> tuple[RawResponseMessage, StreamReader]:
+    """Read the head of the answer, and leave out those that only announce it (100, 103)."""
+    for _ in range(_MOST_INTERIM + 1):
+        message, content = await connection.read()
+        if message.code >= 200:
+            return message, content
+        if message.code not in _INTERIM or not _BODY_HEADERS.isdisjoint(map(str.lower, message.headers)):
+            raise HttpProcessingError(code=message.code, message="a status below 200 that announces no answer")
+    raise HttpProcessingError(message=f"more than {_MOST_INTERIM} heads that only announce another")
 
 
 async def _read_on(reply: Reply, call: Call) -> None:
@@ -214,25 +277,44 @@ async def _read_on(reply: Reply, call: Call) -> None:
         if call.whole_event:
             await _read_event(reply)
         return
-    length = reply.message.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > WHOLE_BELOW or not reply.reserve(int(length)):
-        return
-    while not reply.content.at_eof():
-        reply.first += await reply.content.readany()
+    headers = reply.message.headers
+    length = headers.get("content-length", "")
+    is_short = length.isdigit() and len(length) < _DIGITS and int(length) <= WHOLE_BELOW
+    is_long = length.isdigit() and not is_short
+    is_json = call.checked and not is_long and headers.get("content-type", "").startswith(JSON)
+    if is_short and reply.reserve(int(length)):
+        await _read_whole(reply, counted=True)
+    elif is_json and not is_short:
+        await _read_whole(reply, counted=False)
+
+
+async def _read_whole(reply: Reply, *, counted: bool) -> None:
+    """Read to the end, or until it is more than WHOLE_BELOW; ``counted``: its memory is reserved."""
+    pieces, size = [reply.first], len(reply.first)
+    has_room = counted or reply.reserve(size)
+    while has_room and not reply.content.at_eof() and size <= WHOLE_BELOW:
+        piece = await reply.content.readany()
+        has_room = counted or reply.reserve(len(piece))
+        pieces.append(piece)
+        size += len(piece)
+    reply.first = b"".join(pieces)
 
 
 async def _read_event(reply: Reply) -> None:
-    has_room = reply.reserve(len(reply.first))
-    while has_room and not reply.content.at_eof() and not _has_event(reply.first):
+    """Read on until there is a whole event, or no memory."""
+    pieces, length, end = [reply.first], len(reply.first), reply.first
+    has_room = reply.reserve(length)
+    while has_room and not any(mark in end for mark in _EVENT_ENDS):
+        if length > _FIRST_EVENT_BELOW:
+            raise ClientPayloadError(f"its first event has more than {_FIRST_EVENT_BELOW} bytes")
+        if reply.content.at_eof():
+            raise ClientPayloadError("the stream ended within its first event")
         piece = await reply.content.readany()
         has_room = reply.reserve(len(piece))
-        reply.first += piece
-    if has_room and not _has_event(reply.first):
-        raise ClientPayloadError("the stream ended within its first event")
-
-
-def _has_event(first: bytes) -> bool:
-    return b"\n\n" in first or b"\r\n\r\n" in first or len(first) > _FIRST_EVENT_BELOW
+        pieces.append(piece)
+        length += len(piece)
+        end = end[-_END_LENGTH:] + piece  # an end may come in two pieces
+    reply.first = b"".join(pieces)
 
 
 def _write(connection: Connection, call: Call, credential: bytes) -> "asyncio.Task[None] | None":

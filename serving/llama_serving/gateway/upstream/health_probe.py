@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.routing.backend import Backend
+from llama_serving.gateway.routing.retry_policy import FaultKind
 from llama_serving.gateway.telemetry.log import LOGGER, fields
 from llama_serving.gateway.upstream.connection import AttemptError, ConnectionPool, no_credential
 from llama_serving.gateway.upstream.exchange import Call, attempt
@@ -68,24 +69,29 @@ class Prober:
             clock=self._dispatcher.clock,
             credential=self._credential,
         )
-        answer = await probe(pool)
-        good = answer == "200"
+        good: bool | None = None
+        try:
+            good, answer = await probe(pool)
+        finally:
+            self._dispatcher.probed(backend, token=token, good=good)
+            self._dispatcher.probe_wanted.set()
         LOGGER.info("probed", extra=fields(group=backend.endpoint.name, answer=answer, ejected=backend.health.ejected))
-        self._dispatcher.probed(backend, token=token, good=good)
-        self._dispatcher.probe_wanted.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            # A bug in the probe: without this line it would end silently, and the group would stay ejected.
+            # A bug in the probe: without this line it would end silently.
             LOGGER.error("probe crashed", exc_info=task.exception())
 
 
-async def probe(pool: ConnectionPool) -> str:
-    """Return the status of the engine's answer, or what went wrong; ``pool`` without connections makes a new one."""
+async def probe(pool: ConnectionPool) -> tuple[bool | None, str]:
+    """Return whether the engine works, None where nobody knows, and its status or what went wrong.
+
+    ``pool`` without connections makes a new one.
+    """
     try:
         reply = await attempt(pool, _CALL)
     except AttemptError as error:
-        return error.fault.detail
+        return None if error.fault.kind is FaultKind.LOCAL else False, error.fault.detail
     reply.connection.abort()
-    return str(reply.message.code)
+    return reply.message.code == 200, str(reply.message.code)

@@ -148,22 +148,6 @@ def test_a_soft_fault_lets_others_pass_to_the_group_until_a_probe_shows_that_it_
     assert where(failed) == ["a"]
 
 
-def test_the_second_500_is_the_requests_own() -> None:
-    world = router("a", "b", "c")
-    ticket = admit(world)
-    assert fail(world, ticket, INTERNAL)
-    assert not fail(world, ticket, INTERNAL)
-    assert [backend.health.ejected for backend in world.backends.values()] == [False] * 3
-
-
-def test_a_request_that_breaks_engines_is_stopped() -> None:
-    world = router("a", "b", "c", "d", "e")
-    ticket = admit(world)
-    reset = AttemptFault(FaultKind.RESET, "closed")
-    assert [fail(world, ticket, reset) for _ in range(3)] == [True, True, False]
-    assert sum(backend.health.ejected for backend in world.backends.values()) == 3
-
-
 def test_many_503_do_not_burn_the_retries_at_once() -> None:
     world = router("a")
     ticket = admit(world)
@@ -292,13 +276,6 @@ def test_others_do_not_wait_for_the_weights_of_one() -> None:
     fail(world, broken, BROKE)
     assert world.update([endpoint("a", weights="w2")], 1.0) == []
     assert where(broken, other) == ["-", "a"]
-
-
-def test_a_stream_that_breaks_off_is_a_strike() -> None:
-    world = router("a", in_flight=9)
-    for _ in range(3):
-        assert fail(world, admit(world), BROKE)
-    assert world.backends["a"].health.ejected
 
 
 def test_an_answer_of_two_minds_says_nothing_about_the_group() -> None:

@@ -90,10 +90,12 @@ class RouterMachine(RuleBasedStateMachine):
             self.end(ticket)
 
     @precondition(lambda self: any(t.backend for t in self.tickets))
-    @rule(data=st.data())
-    def answer(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), good=st.booleans())
+    def answer(self, data: st.DataObject, good: bool) -> None:
         ticket = data.draw(st.sampled_from([t for t in self.tickets if t.backend]))
-        self.router.answered(ticket)
+        self.check_order(self.router.answered(ticket, self.now, good=good))
+        if good:
+            self.router.completed(ticket, self.now)
         self.end(ticket)
 
     @precondition(lambda self: self.tickets)
@@ -105,8 +107,8 @@ class RouterMachine(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(good=st.booleans())
-    def probe(self, good: bool) -> None:
+    @rule(good=st.sampled_from([True, False, None]))
+    def probe(self, good: bool | None) -> None:
         for backend, token in self.router.due_probes(self.now):
             self.check_order(self.router.probed(backend, token=token, good=good, now=self.now))
 
@@ -126,7 +128,7 @@ class RouterMachine(RuleBasedStateMachine):
             self.end(ticket)  # of a stream that has begun, perhaps with what is nowhere any more
         for _ in range(len(self.tickets) + 1):
             for ticket in [t for t in self.tickets if t.backend]:
-                self.router.answered(ticket)
+                self.check_order(self.router.answered(ticket, self.now))
                 self.end(ticket)
         assert self.tickets == [], "somebody still waits although all groups are free"
         assert len(self.router.queue) == 0
@@ -182,6 +184,15 @@ class RouterMachine(RuleBasedStateMachine):
         for backend in self.router.backends.values():
             assert not backend.health.ejected or backend.health.probe_at is not None
 
+    @invariant()
+    def strikes_leave_somebody(self) -> None:
+        serving = [backend for backend in self.router.backends.values() if backend.would_serve]
+        assert not serving or any(backend.is_routable for backend in serving)
+
+    @invariant()
+    def nobody_waits_who_is_known_to_be_the_cause(self) -> None:
+        assert not any(ticket.charges.make_it_the_cause or ticket.is_cause for ticket in self.router.queue)
+
     def update(self, states: dict[str, State]) -> None:
         endpoints = [
             replace(endpoint(name, ready=ready, weights=weights), adapters=adapters)
@@ -206,6 +217,10 @@ class RouterMachine(RuleBasedStateMachine):
     def check_order(self, granted: list[Ticket], also: Ticket | None = None) -> None:
         """Nobody was placed before an older request that may use the same group."""
         for ticket in granted:
+            if ticket.is_cause:
+                assert ticket.backend is None
+                self.end(ticket)
+                continue
             assert ticket.backend is not None
             assert ticket.weights in (None, ticket.backend.endpoint.weights), "went on with other weights"
             id_there = ticket.backend.endpoint.adapters.get(ticket.adapter or "")

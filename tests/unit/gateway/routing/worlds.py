@@ -10,6 +10,7 @@ BUSY = AttemptFault(FaultKind.STATUS, "answered 503", 503)
 BROKE = AttemptFault(FaultKind.STREAM_BROKEN, "broke off")
 ABSENT = AttemptFault(FaultKind.ADAPTER_ABSENT, "has not the adapter", 409)
 INTERNAL = AttemptFault(FaultKind.STATUS, "answered 500", 500)
+RESET = AttemptFault(FaultKind.RESET, "closed")
 
 
 def endpoint(
@@ -36,6 +37,11 @@ def admit(world: Router, now: float = 0.0, *, adapter: str | None = None) -> Tic
 def where(*tickets: Ticket) -> list[str]:
     """Return the group of each ticket; "-" for one that has none."""
     return [ticket.backend.endpoint.name if ticket.backend else "-" for ticket in tickets]
+
+
+def ejected(world: Router) -> list[str]:
+    """Return the names of the groups that are out."""
+    return [backend.endpoint.name for backend in world.backends.values() if backend.health.ejected]
 
 
 def fail(world: Router, ticket: Ticket, fault: AttemptFault, *, now: float = 0.0) -> bool:

@@ -12,6 +12,7 @@ With ``return_token_ids`` the first event of an answer also has ``prompt_token_i
 
 import json
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +20,8 @@ from typing import Any, Final
 DONE: Final = b"data: [DONE]\n\n"
 END: Final = b"\n\n"
 _DATA = b"data: "
+#: Bytes of the longest event behind the first, which has the prompt.
+LONGEST: Final = 1 << 20
 # A quote within a JSON text has a backslash before it, so neither can be a part of one.
 ERROR: Final = b'data: {"error"'
 ABORTED: Final = b'"finish_reason":"abort"'
@@ -96,29 +99,56 @@ def read(event: bytes) -> Chunk:
         body = json.loads(event[len(_DATA) :])
         choices = body["choices"]
         usage = body.get("usage")
-        if not choices:
+        _check_usage(usage)
+        if choices == []:
             return Chunk(usage=usage, body=body)
-        return _read_choice(body, choices[0], usage)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        (choice,) = choices
+        return _read_choice(body, choice, usage)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ChunkError(f"an event of its stream has an unknown form ({type(error).__name__})") from error
 
 
 def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Chunk:
     delta = {} if "text" in choice else choice["delta"]
     text = choice["text"] if "text" in choice else delta.get("content") or ""
-    ids = choice.get("token_ids")
+    finish, ids = choice.get("finish_reason"), choice.get("token_ids")
+    if not isinstance(text, str) or not isinstance(finish, str | None):
+        raise TypeError("text is text")
+    _check_calls(delta.get("tool_calls") or [])
     if ids is None and (text or other_fields(delta)):
         raise ChunkError("its stream has text without token ids")
-    prompt = choice.get("prompt_token_ids") or body.get("prompt_token_ids") or ()
+    prompt = choice.get("prompt_token_ids") or body.get("prompt_token_ids") or []
     return Chunk(
-        ids=tuple(ids or ()),
+        ids=_tokens(ids or []),
         text=text,
         delta=delta,
-        finish=choice.get("finish_reason"),
-        prompt=tuple(prompt),
+        finish=finish,
+        prompt=_tokens(prompt),
         usage=usage,
         body=body,
     )
+
+
+def _tokens(value: Any) -> tuple[int, ...]:
+    """Return token ids; raises TypeError and OverflowError where a value is none."""
+    if not isinstance(value, list):
+        raise TypeError("token ids are a list")
+    return tuple(array("I", value))
+
+
+def _check_usage(usage: Any) -> None:
+    """Raise TypeError where the count of tokens is none."""
+    if usage is not None and not isinstance(usage.get("completion_tokens", 0), int):
+        raise TypeError("tokens are counted in whole numbers")
+
+
+def _check_calls(calls: Any) -> None:
+    """Raise TypeError, KeyError or AttributeError where a part of a tool call is none."""
+    for call in calls:
+        function = call.get("function") or {}
+        texts = (call.get("id"), function.get("name"), function.get("arguments"))
+        if not isinstance(call["index"], int) or not all(isinstance(text, str | None) for text in texts):
+            raise TypeError("a part of a call has an index, and text")
 
 
 def other_fields(delta: Mapping[str, Any]) -> list[str]:
@@ -127,5 +157,9 @@ def other_fields(delta: Mapping[str, Any]) -> list[str]:
 
 
 def write(body: Mapping[str, Any]) -> bytes:
-    """Return the event in the engine's own spelling."""
-    return _DATA + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + END
+    """Return the event in the engine's own spelling; raises ValueError for a number that JSON has not."""
+    try:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates, which an engine may send escaped
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    return _DATA + text + END

@@ -14,12 +14,14 @@ from llama_serving.gateway.continuation.pure.chunk import (
     DONE,
     END,
     ERROR,
+    LONGEST,
     PROMPT_IDS,
     count_ids,
     own_ids,
     without_empty,
     without_ids,
 )
+from llama_serving.gateway.continuation.pure.event_check import NO_EVENT, good_part, is_event
 
 #: Memory is reserved in steps, not per event.
 BLOCK = 8 << 10
@@ -59,8 +61,10 @@ class Recorder:
     def take(self, piece: bytes) -> bytes:
         """Accept a piece of the engine; return the bytes for the client."""
         # Nearly all pieces are one event with the known prefix; that check saves half of the searches.
+        if self.done:
+            return b""  # nothing comes behind the end
         is_one_event = piece.startswith(self._prefix) and piece.find(END) == len(piece) - len(END) and not self._rest
-        if not is_one_event or ABORTED in piece:
+        if not is_one_event or ABORTED in piece or not is_event(piece[: -len(END)]):
             return self._take_any(piece)
         if not self.lost:
             self._record(piece[len(self._prefix) :])
@@ -77,6 +81,9 @@ class Recorder:
             piece = self._whole(piece)
         if ERROR in piece or ABORTED in piece:
             piece = self._until_failure(piece)
+        piece, is_all = good_part(piece)
+        if not is_all:
+            self.failure = self.failure or NO_EVENT
         if self._prefix == _NOTHING and CHOICES in piece:
             self._prefix = piece[: piece.index(CHOICES)]
         if not self.lost:
@@ -115,6 +122,8 @@ class Recorder:
         piece = self._rest + piece
         end = piece.rfind(END) + len(END) if END in piece else 0
         self._rest = piece[end:]
+        if len(self._rest) > LONGEST:
+            self._rest, self.failure = b"", f"sent an event of more than {LONGEST} bytes"
         return piece[:end]
 
     def _until_failure(self, piece: bytes) -> bytes:

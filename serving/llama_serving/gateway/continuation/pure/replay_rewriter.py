@@ -64,6 +64,8 @@ class ReplayRewriter(EventRewriter):
             shown["token_ids"] = None
         if not self._request.chat:
             return {**shown, "prompt_token_ids": None}
+        if "delta" not in choice:
+            raise ChunkError("it sends text where the answer is a chat")
         calls = choice["delta"].get("tool_calls")
         if calls:
             shown["delta"] = {**choice["delta"], "tool_calls": [self._call(call) for call in calls]}

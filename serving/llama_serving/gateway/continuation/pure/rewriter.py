@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from llama_serving.gateway.continuation.pure.chunk import DONE as DONE_EVENT
-from llama_serving.gateway.continuation.pure.chunk import END, ERROR, Chunk, ChunkError, read, write
+from llama_serving.gateway.continuation.pure.chunk import END, ERROR, LONGEST, Chunk, ChunkError, read, write
 from llama_serving.gateway.continuation.pure.replay import ReplayTranscript
 from llama_serving.gateway.continuation.pure.request import ContinuableRequest
 from llama_serving.gateway.continuation.pure.transcript import Transcript
@@ -35,6 +35,8 @@ class EventRewriter(ABC):
             if self.failure:
                 break
             written.append(self._event(event))
+        if len(self._rest) > LONGEST:
+            self._fail(f"sent an event of more than {LONGEST} bytes")
         return b"".join(written)
 
     def _event(self, event: bytes) -> bytes:
@@ -54,6 +56,8 @@ class EventRewriter(ABC):
         except ChunkError as error:
             self.differs = True
             return self._fail(str(error))
+        except (ValueError, RecursionError) as error:
+            return self._fail(f"sent an event that cannot be written ({type(error).__name__})")
 
     def _fail(self, why: str) -> bytes:
         self.failure = why
