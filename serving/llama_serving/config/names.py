@@ -104,6 +104,9 @@ ENV_POD_IP: Final = "POD_IP"  # from the downward API
 # Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
 ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
 
+# Of the same: networks, with commas between them, whose addresses a source may have though they are not public.
+ENV_SOURCE_NETWORKS: Final = "LLAMA_SOURCE_NETWORKS"
+
 # Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
 EXIT_REFUSED: Final = 3
 

@@ -19,8 +19,10 @@ _MODEL_TYPE: Final = "llama"
 _DEFAULT_POSITIONS: Final = 2048
 _DEFAULT_INTERMEDIATE: Final = 11008
 
-# No size in a model's config comes near it; above it the file is damaged.
+#: No size in a model's config comes near it; above it the file is damaged.
 _LARGEST: Final = 1 << 40
+#: The same of what is counted one by one, here and in the operator. Llama 3.1 405B has 126 layers and 128 heads.
+_MOST: Final = {"num_hidden_layers": 1024, "num_attention_heads": 1 << 16, "num_key_value_heads": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ def _size(config: dict[str, Any], key: str, *, default: int | None = None) -> in
     value = config.get(key)
     if value is None and default is not None:
         return default
-    if type(value) is not int or not 1 <= value <= _LARGEST:
+    most = _MOST.get(key, _LARGEST)
+    if type(value) is int and value > most:
+        raise refused(f"{CONFIG}: {key} is {shown(value)}, and no Llama has more than {most}")
+    if type(value) is not int or value < 1:
         raise refused(f"{CONFIG}: {key} must be a positive whole number and is {shown(value)}")
     return value
 
