@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from datetime import UTC, datetime
+from ipaddress import ip_network
 
 import aiohttp
 import kopf
@@ -29,6 +30,7 @@ from llama_operator.scopes.sentences import lease_refused
 from llama_operator.scopes.term import Terms
 from llama_operator.status.obstacles import status_with_obstacle
 from llama_operator.wiring import WATCHED, Loops, build, watch
+from llama_serving.config import names
 
 
 def settings_from(environment: dict[str, str]) -> Settings:
@@ -41,7 +43,21 @@ def settings_from(environment: dict[str, str]) -> Settings:
         gateway_image=environment["LLAMA_GATEWAY_IMAGE"],
         operator_namespace=environment.get("POD_NAMESPACE", "default"),
         serving_gpu_image=environment.get("LLAMA_SERVING_GPU_IMAGE", ""),
+        source_networks=_networks(environment.get(names.ENV_SOURCE_NETWORKS, "")),
+        resolver_cpu=environment.get("LLAMA_RESOLVER_CPU") or Settings.resolver_cpu,
+        resolver_memory=environment.get("LLAMA_RESOLVER_MEMORY") or Settings.resolver_memory,
     )
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    """Return networks with commas between them. Raises SystemExit with the one that is none."""
+    found = tuple(one.strip() for one in text.split(",") if one.strip())
+    for one in found:
+        try:
+            ip_network(one)
+        except ValueError as error:
+            raise SystemExit(f"sources.networks holds {one}, which is no network such as 10.0.0.0/8: {error}") from error
+    return found
 
 
 class Process:

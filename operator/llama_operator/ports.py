@@ -287,14 +287,28 @@ class Cluster(Protocol):
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
 
 
+@dataclass(frozen=True)
+class Seal:
+    """How a desired state is signed for one stager (``config.trust.signature``)."""
+
+    pod: str
+    key: str = field(repr=False)
+    places: tuple[str, ...] = ()
+
+
 class Supervisors(Protocol):
     """The supervisors of the stages."""
 
     async def state(self, address: str) -> SupervisorAnswer:
         """Ask the supervisor at this pod IP. Never raises for an unreachable pod: that is an answer too."""
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
-        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted."""
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
+        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted.
+
+        ``seal``: how it is signed for the pod's stager; None: it is not.
+        """
 
 
 class Gateways(Protocol):

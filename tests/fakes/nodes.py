@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from llama_operator.api import WEIGHTS_KIND, ChatStatus
 from llama_operator.observe.findings import CLAIM, references
-from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
+from llama_operator.ports import Manifest, Rejected, Retry, Seal, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AdapterLoad, AnswerCounts, GatewayLoad, GroupLoad
@@ -337,7 +337,9 @@ class FakeNodes:
         fault = self.bad_devices.get(pod["spec"].get("nodeName", ""))
         return self.cells.without_devices(pod, answer, fault, now=self.cluster.now) if fault else answer
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:

@@ -2,7 +2,7 @@
 
 from llama_operator.manifests.common import Context, metadata, selector, service_account
 from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
-from llama_operator.plan.naming import stages_name, token_name
+from llama_operator.plan.naming import stager_key_name, stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 
@@ -28,6 +28,16 @@ def token_secret(context: Context) -> Manifest:
         "kind": "Secret",
         "type": "Opaque",
         "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
+    }
+
+
+def stager_key_secret(context: Context) -> Manifest:
+    """Return the Secret of the stagers without its key, likewise; the engine's container never mounts it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata(context, stager_key_name(context.key.name), names.COMPONENT_STAGE),
     }
 
 

@@ -16,6 +16,7 @@ from llama_operator.manifests.common import (
     own_identity,
     owner,
     pod_security,
+    source_networks,
 )
 from llama_operator.plan.naming import manifest_name, resolved_prefix, resolver_name
 from llama_operator.plan.settings import Settings
@@ -123,8 +124,15 @@ def _container(context: WeightsContext) -> dict[str, Any]:
         "image": context.settings.gateway_image,
         "imagePullPolicy": spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", *_arguments(context)],
-        "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(spec.service_account_name)],
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "env": [
+            {"name": "HOME", "value": "/tmp"},
+            *own_identity(spec.service_account_name),
+            *source_networks(context.settings),
+        ],
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "128Mi"},
+            "limits": {"cpu": context.settings.resolver_cpu, "memory": context.settings.resolver_memory},
+        },
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [mount("tmp", "/tmp", read_only=False), *model, *credentials],

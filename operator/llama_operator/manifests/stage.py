@@ -21,13 +21,14 @@ from llama_operator.manifests.common import (
     own_identity,
     pod_security,
     probe,
+    source_networks,
     without_identity,
 )
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_data
 from llama_operator.manifests.pod_metadata import stage_metadata
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
-from llama_operator.plan.naming import stage_hostname, stages_name, token_name
+from llama_operator.plan.naming import stage_hostname, stager_key_name, stages_name, token_name
 from llama_operator.plan.placement.group_request import stage_tolerations
 from llama_operator.plan.settings import STAGER_MEMORY_LIMIT, STAGER_REQUESTS
 from llama_operator.ports import Manifest
@@ -127,8 +128,10 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.weights", "stage", *_size_limit(context.spec.staging)],
         "env": [
             {"name": names.ENV_STAGE, "value": str(stage)},
+            {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "HOME", "value": "/tmp"},
             *own_identity(context.spec.model.service_account_name),
+            *source_networks(context.settings),
         ],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},
@@ -139,6 +142,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             mount("control", names.CONTROL_MOUNT, read_only=False),
             *_weights_mounts(context, read_only=False),
             mount("stager-tmp", "/tmp", read_only=False),
+            mount("stager-key", _folder(names.STAGER_KEY_PATH), read_only=True),
             *credentials,
         ],
     }
@@ -211,6 +215,14 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
             "name": "token",
             "secret": {
                 "secretName": token_name(context.key.name),
+                "items": [{"key": "token", "path": "token"}],
+                "defaultMode": 0o440,
+            },
+        },
+        {
+            "name": "stager-key",
+            "secret": {
+                "secretName": stager_key_name(context.key.name),
                 "items": [{"key": "token", "path": "token"}],
                 "defaultMode": 0o440,
             },

@@ -11,6 +11,11 @@ class Settings:
     gateway_image: str
     operator_namespace: str
     serving_gpu_image: str = ""  # of stages on devices other than the CPU; empty: none is known
+    #: Networks whose addresses a source may have though they are not public; empty: none.
+    source_networks: tuple[str, ...] = ()
+    #: Limits of a resolver's Job. What it keeps of a model's folder is bounded below this memory.
+    resolver_cpu: str = "2"
+    resolver_memory: str = "1Gi"
 
 
 #: What the stager asks for beside the engine in each stage pod.

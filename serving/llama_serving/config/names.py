@@ -90,8 +90,11 @@ WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per dig
 ADAPTERS_FOLDER: Final = "adapters"  # in it: LoRA adapters, one folder per digest
 ADAPTER_LINKS: Final = "/tmp/llama-adapters"  # verified links to them, one per digest, in the stage's container
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
+STAGER_KEY_PATH: Final = "/var/run/secrets/llama-operator.dev/stager/token"  # stager only: signs desired states
+TRUSTED_DESIRED_PATH: Final = "/tmp/desired.trusted"  # in the stager's own volume: the last one that it took
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
+SIGNED_DESIRED_PATH: Final = "/run/llama/desired.signed"  # likewise: signature, newline, body as the operator sent it
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
 MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
 CHAT_TEMPLATE_PATH: Final = "/etc/llama/chat_template.jinja"  # beside the config, where the spec names a template
@@ -101,6 +104,7 @@ MODEL_CONFIG_MOUNT: Final = "/model-config"  # of a rehearsal: the small files o
 # Environment of a stage pod.
 ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
+ENV_POD_NAME: Final = "POD_NAME"  # likewise, of the stager
 # Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
 ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
 
@@ -123,6 +127,7 @@ ROUTE_METRICS: Final = "/metrics"
 ROUTE_REPLAY: Final = "/llama/replay"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
+HEADER_SIGNATURE: Final = "x-llama-signature"  # of a desired state: config.trust.signature
 HEADER_REQUEST_ID: Final = "x-request-id"
 # From a gateway to an engine: AdapterRef.id of the adapter that must answer; in an answer: of the one that did.
 HEADER_ADAPTER: Final = "x-llama-adapter"

@@ -8,6 +8,7 @@ from llama_serving.weights.model.context import max_context
 from llama_serving.weights.model.errors import refused, shown, shown_list
 from llama_serving.weights.model.field_types import check_types
 from llama_serving.weights.model.folder import CONFIG, Folder
+from llama_serving.weights.model.limits import MOST_LAYERS
 from llama_serving.weights.model.quantization import quantization
 from llama_serving.weights.model.rope import read_rope
 
@@ -21,8 +22,8 @@ _DEFAULT_INTERMEDIATE: Final = 11008
 
 #: No size in a model's config comes near it; above it the file is damaged.
 _LARGEST: Final = 1 << 40
-#: The same of what is counted one by one, here and in the operator. Llama 3.1 405B has 126 layers and 128 heads.
-_MOST: Final = {"num_hidden_layers": 1024, "num_attention_heads": 1 << 16, "num_key_value_heads": 1 << 16}
+#: The same of what must be smaller. Llama 3.1 405B has 126 layers and 128 heads.
+_MOST: Final = {"num_hidden_layers": MOST_LAYERS, "num_attention_heads": 1 << 16, "num_key_value_heads": 1 << 16}
 
 
 @dataclass(frozen=True)

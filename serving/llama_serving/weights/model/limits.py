@@ -12,6 +12,8 @@ MOST_NAMES: Final = 10_000
 MOST_WEIGHT_FILES: Final = 1024
 #: Tensors of one model: the sha256 of each goes into the manifest, which must fit a ConfigMap.
 MOST_TENSORS: Final = 8192
+#: Layers of a model, or of the base of an adapter; they are counted one by one, here and in the operator.
+MOST_LAYERS: Final = 1024
 #: Characters in the name of a tensor.
 LONGEST_TENSOR_NAME: Final = 256
 #: Dimensions of a tensor, and elements along one of them.
