@@ -117,10 +117,9 @@ def _size(config: dict[str, Any], key: str, *, default: int | None = None) -> in
     if value is None and default is not None:
         return default
     most = _MOST.get(key, _LARGEST)
-    if type(value) is int and value > most:
-        raise refused(f"{CONFIG}: {key} is {shown(value)}, and no Llama has more than {most}")
-    if type(value) is not int or value < 1:
-        raise refused(f"{CONFIG}: {key} must be a positive whole number and is {shown(value)}")
+    if type(value) is not int or not 1 <= value <= most:
+        limit = f" of at most {most}" if type(value) is int and value > most else ""
+        raise refused(f"{CONFIG}: {key} must be a positive whole number{limit} and is {shown(value)}")
     return value
 
 

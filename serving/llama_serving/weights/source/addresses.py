@@ -12,6 +12,8 @@ loopback                                                    where ``networks`` h
 private: of the cluster, of a company                       where ``networks`` has it, or ``private`` is allowed
 public                                                      always
 ==========================================================  ====================================================
+
+A proxy that the environment of the process names is connected to wherever it is; what it may reach is its own matter.
 """
 
 import os
@@ -20,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -90,12 +94,15 @@ class CheckedResolver(AbstractResolver):
     def __init__(self, rules: AddressRules) -> None:
         self._rules = rules
         self._resolver = ThreadedResolver()
+        self._proxies = _proxy_hosts()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of ``host`` that are allowed. Raises OSError where it has none, Gone where none is."""
         found = await self._resolver.resolve(host, port, family)
+        if host in self._proxies:
+            return found
         allowed = [one for one in found if not self._rules.refusal(one["host"])]
         if found and not allowed:
             check_address(host, found[0]["host"], self._rules)
@@ -131,6 +138,11 @@ def is_address(host: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Return whether a host is written as this machine: bytes to it leave no wire to listen on."""
     return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
+def _proxy_hosts() -> frozenset[str]:
+    """Return the hosts of the proxies that the environment names."""
+    return frozenset(host for url in getproxies_environment().values() if (host := urlsplit(url).hostname))
 
 
 def _plain(address: IpAddress) -> IpAddress:

@@ -8,29 +8,32 @@ load whole layers, know no ranges, and block.
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from yarl import URL
 
-from llama_serving.common.file_names import is_plain_name
 from llama_serving.common.foreign_json import parse_foreign_json
 from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import HttpClient, basic_authorization
-from llama_serving.weights.source.http_errors import Remedies, printable
+from llama_serving.weights.source.http_errors import Remedies
 from llama_serving.weights.source.interface import Broken, Denied, Gone, ListedFile
+from llama_serving.weights.source.oci_manifest import (
+    DIGEST,
+    LARGEST_MANIFEST,
+    entries_of,
+    kinds_of,
+    listed_files,
+    read_oci_manifest,
+)
 from llama_serving.weights.source.redirects import origin
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"
-_TITLES: Final = ("org.opencontainers.image.title", "org.cncf.model.filepath")
-_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_ARCHIVE: Final = re.compile(r"\b(tar|gzip|zstd)\b")
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
-_LARGEST_MANIFEST: Final = 4 << 20  # bytes, as registries allow
 _LARGEST_TOKEN: Final = 1 << 20
 _REALM: Final = "token-realm"  # key of a Secret: where the registry's tokens are, if that is another host
 #: Registries whose tokens are elsewhere, by their own documents.
@@ -90,16 +93,14 @@ class RegistrySource:
             if not self._revision:
                 raise Gone(f"{self._uri} needs a tag or a digest: name it in model.revision")
             digest, manifest = await self._manifest(self._revision)
-            entries = manifest.get("manifests")
-            if isinstance(entries, list):
+            entries = entries_of(manifest)
+            if entries is not None:
                 digest, manifest = await self._manifest(self._only(entries))
             self._found = digest, self._files(manifest)
         return self._found
 
-    def _only(self, entries: Sequence[Any]) -> str:
+    def _only(self, digests: Sequence[str]) -> str:
         """Return the digest of the one manifest of an index."""
-        found = [str(entry.get("digest")) for entry in entries if isinstance(entry, dict)]
-        digests = [digest for digest in found if _DIGEST.fullmatch(digest)]
         if len(digests) != 1:
             raise Gone(
                 f"{self._uri} at {self._revision} is an index of {len(digests)} manifests: "
@@ -107,30 +108,25 @@ class RegistrySource:
             )
         return digests[0]
 
-    async def _manifest(self, reference: str) -> tuple[str, dict[str, Any]]:
+    async def _manifest(self, reference: str) -> tuple[str, Mapping[str, Any]]:
         address = f"{self._base}/manifests/{quote(reference)}"
         accept = {"Accept": f"{_MANIFEST}, {_INDEX}"}
-        text, _ = await self._http.get_small(address, accept, limit=_LARGEST_MANIFEST)
+        text, _ = await self._http.get_small(address, accept, limit=LARGEST_MANIFEST)
         digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-        if _DIGEST.fullmatch(reference) and reference != digest:
+        if DIGEST.fullmatch(reference) and reference != digest:
             raise Broken(f"{self._uri} answered a manifest with digest {digest} when asked for {reference}")
         try:
-            manifest = parse_foreign_json(text)
+            return digest, read_oci_manifest(text)
         except ValueError as error:
             raise Gone(f"{self._uri} at {reference} has no JSON manifest: {self._fix.gone}") from error
-        if not isinstance(manifest, dict):
-            raise Gone(f"{self._uri} at {reference} has no manifest: {self._fix.gone}")
-        return digest, manifest
 
-    def _files(self, manifest: dict[str, Any]) -> dict[str, ListedFile]:
-        listed = manifest.get("layers")
-        layers = [layer for layer in listed if isinstance(layer, dict)] if isinstance(listed, list) else []
-        files = [file for layer in layers if (file := _file(layer)) is not None]
+    def _files(self, manifest: Mapping[str, Any]) -> dict[str, ListedFile]:
+        files = listed_files(manifest)
         if not files:
-            kinds = sorted({str(layer.get("mediaType")) for layer in layers})
+            number, kinds = kinds_of(manifest)
             raise Gone(
-                f"{self._uri} at {self._revision} has no layer that is a plain file with a title (its {len(layers)} "
-                f"layers are {', '.join(map(printable, kinds[:3])) or 'none'}): push each file of the model as a layer, unpacked"
+                f"{self._uri} at {self._revision} has no layer that is a plain file with a title (its {number} "
+                f"layers are {', '.join(kinds[:3]) or 'none'}): push each file of the model as a layer, unpacked"
             )
         return {file.path: file for file in files}
 
@@ -164,19 +160,6 @@ class RegistrySource:
             raise Broken(f"{origin(realm)} answered no token for {self._uri}") from error
         finally:
             await login.close()
-
-
-def _file(layer: dict[str, Any]) -> ListedFile | None:
-    """Return a layer's file; None for one without a title, in a sub-folder, packed, or with another digest."""
-    notes = layer.get("annotations")
-    notes = notes if isinstance(notes, dict) else {}
-    title = next((str(notes[key]) for key in _TITLES if key in notes), "")
-    digest = _DIGEST.fullmatch(str(layer.get("digest")))
-    size = layer.get("size")
-    packed = _ARCHIVE.search(str(layer.get("mediaType")))
-    if not is_plain_name(title) or digest is None or type(size) is not int or size < 0 or packed:
-        return None
-    return ListedFile(title, size, digest[1])
 
 
 def _login(credentials: Credentials, host: str) -> str:
