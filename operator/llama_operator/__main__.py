@@ -56,7 +56,7 @@ def _networks(text: str) -> tuple[str, ...]:
         try:
             ip_network(one)
         except ValueError as error:
-            raise SystemExit(f"sources.networks holds {one}, which is no network such as 10.0.0.0/8: {error}") from error
+            raise SystemExit(f"sources.networks: {one} is no network, such as 10.0.0.0/8: {error}") from error
     return found
 
 

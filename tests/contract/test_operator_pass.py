@@ -76,6 +76,7 @@ class Kubelet:
     async def put_desired_state(
         self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
     ) -> str:
+        assert seal is not None
         secret = self.stand.get("secret", f"{NAME}-token")
         assert token == base64.b64decode(secret["data"]["token"]).decode()
         self.wishes[address] = desired

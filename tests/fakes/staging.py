@@ -20,8 +20,8 @@ from llama_serving.weights.source.retry import RetryPolicy
 from llama_serving.weights.staging.decide.eviction import VolumeSpace
 from llama_serving.weights.staging.dependencies import OpenSource, StagePod, StagerDependencies
 from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
-from llama_serving.weights.staging.io.trusted_desired import TrustPaths
 from llama_serving.weights.staging.io.disk import Disk, LocalDisk
+from llama_serving.weights.staging.io.trusted_desired import TrustPaths
 from llama_serving.weights.staging.stager import Stager
 
 INDEX = "model.safetensors.index.json"

@@ -72,7 +72,7 @@ class HttpSupervisors:
             return _silent(error)
 
     def _next_counter(self) -> int:
-        """Return microseconds since 1970, or one more than the last; so it grows over operators that follow each other."""
+        """Return microseconds since 1970, or one more than the last: it grows over operators that follow each other."""
         self._counter = max(self._counter + 1, self._clock() // 1000)
         return self._counter
 

@@ -62,7 +62,7 @@ def _whole_number(digits: str) -> int:
 def _is_deeper(value: Any, depth: int) -> bool:
     """Return whether containers lie more than ``depth`` deep; level by level, since a text may be as deep as wide."""
     level = [value]
-    for _ in range(depth + 1):
+    for _ in range(depth):
         level = [item for one in level for item in _items(one) if isinstance(item, list | dict)]
         if not level:
             return False

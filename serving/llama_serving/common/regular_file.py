@@ -45,7 +45,7 @@ def open_regular(path: Path, *, within: Sequence[Path], follow: bool = True) -> 
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotRegularError(path)
-        real = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real = Path(f"/proc/self/fd/{descriptor}").readlink()
         if within and not any(real.is_relative_to(folder) for folder in within):
             raise OutsideError(path, real)
         os.set_blocking(descriptor, True)

@@ -306,8 +306,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
           meaning="another pod stages the weights into the claim that both share"),
     Entry(word=StagingReason.NOT_SIGNED, severity=_NEEDS,
           form="nothing is read from SOURCE: the desired state is not the operator's last one (CAUSE)",
-          meaning="the stager takes a new source only from a desired state that the operator signed with the key of the "
-          "deployment; what serves goes on",
+          meaning="a stager takes a new source only from a desired state that the operator signed; what serves goes on",
           remedy="use serving and gateway images of one version, and an operator that is not older; after a change of "
           "the key it passes by itself within two minutes"),
 

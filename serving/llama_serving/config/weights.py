@@ -13,7 +13,6 @@ from pydantic import Field
 
 from llama_serving.config.cell import Frozen
 
-
 #: Bytes of a manifest as JSON: it goes into the ConfigMap of each group beside its config, and one holds 1 MiB.
 MANIFEST_LIMIT: Final = 960_000
 

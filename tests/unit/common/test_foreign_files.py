@@ -15,14 +15,32 @@ from llama_serving.config.cell import WeightsRef
 REF = WeightsRef(path="/w", id="x", served_name="m")
 
 
-@pytest.mark.parametrize("name", ["config.json", "a b.json", "модель.safetensors", "模型-00001.json", "..safetensors", "é" * 127])
+@pytest.mark.parametrize(
+    "name", ["config.json", "a b.json", "модель.safetensors", "模型-00001.json", "..safetensors", "é" * 127]
+)
 def test_ordinary_names_are_plain(name: str) -> None:
     assert is_plain_name(name)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "a/b", "/etc/passwd", "a\nb", "a\rb", "a\x00", "\x1b[31m", "a\x7f", "a\x85b", "a\u2028b", "\udcff.json", "a" * 256, "é" * 128],
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "/etc/passwd",
+        "a\nb",
+        "a\rb",
+        "a\x00",
+        "\x1b[31m",
+        "a\x7f",
+        "a\x85b",
+        "a\u2028b",
+        "\udcff.json",
+        "a" * 256,
+        "é" * 128,
+    ],
 )
 def test_strange_names_are_not(name: str) -> None:
     assert not is_plain_name(name)
@@ -47,7 +65,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         open_regular(tmp_path / "pipe", within=())
 
 
-@pytest.mark.parametrize("target", ["/dev/zero", "/proc/self/environ", "/etc/passwd", "../other/a", "/proc/self/root/etc/passwd"])
+@pytest.mark.parametrize(
+    "target", ["/dev/zero", "/proc/self/environ", "/etc/passwd", "../other/a", "/proc/self/root/etc/passwd"]
+)
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, target: str) -> None:
     folder, other = tmp_path / "m", tmp_path / "other"
     folder.mkdir()
@@ -103,7 +123,7 @@ def test_a_mounted_message_may_be_a_link(tmp_path: Path) -> None:
 
 def test_a_message_is_bounded(tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as file:
-        file.truncate(1 << 50)
+        file.truncate(1 << 30)
     with pytest.raises(OSError, match="too large"):
         read_bounded(tmp_path / "big", limit=1000)
 

@@ -24,8 +24,8 @@ def test_what_is_within_its_limits_is_read_as_it_is(value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"[" * 200_000, "elements"),
-        (b'{"a":' * 200_000, "elements" if 200_000 > SMALL.elements else "deeper than 64 levels"),
+        (b"[" * 200_000, "deeper than 64 levels"),
+        (b'{"a":' * 200_000, "deeper than 64 levels"),
         (b"[" * 900 + b"]" * 900, "deeper than 64 levels"),
         (b"[" * 65 + b"]" * 65, "deeper than 64 levels"),
         (b"[" + b"[]," * 200_000 + b"[]]", "has 400002 elements, and at most 250000 are read"),
@@ -41,7 +41,7 @@ def test_what_is_more_is_refused(text: bytes, sentence: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"[", b"\xff", b'"\xed\xa0\x80"', b"{]", b"\xef\xbb\xbf{}"])
 def test_what_is_no_json_is_said(text: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_foreign_json(text)
 
 
@@ -66,7 +66,9 @@ def test_the_memory_of_the_largest_text_is_bounded() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_value_or_a_clause(text: bytes) -> None:
+    said = "read"
     try:
         parse_foreign_json(text)
     except ValueError as error:
-        assert str(error)
+        said = str(error)
+    assert said

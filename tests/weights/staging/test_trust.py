@@ -99,14 +99,16 @@ FORGERIES: dict[str, Callable[[SealedPod, WeightsArtifact], object]] = {
     "with another key": lambda pod, evil: pod.passes_on(evil, counter=9, key="guessed"),
     "for another pod": lambda pod, evil: pod.passes_on(evil, counter=9, pod="other"),
     "with garbage": lambda pod, evil: (pod.desire(evil), pod.replays(b"{}\n{}")),
-    "with a signature of something else": lambda pod, evil: (
-        pod.replays(pod.passes_on(item(0), counter=9).partition(b"\n")[0] + b"\n" + pod.desire(evil).model_dump_json().encode()),
+    "with a signature of something else": lambda pod, evil: pod.replays(
+        pod.passes_on(item(0), counter=9).partition(b"\n")[0] + b"\n" + pod.desire(evil).model_dump_json().encode()
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-async def test_a_forged_state_moves_nothing(mine: SealedPod, forge: Callable[[SealedPod, WeightsArtifact], object]) -> None:
+async def test_a_forged_state_moves_nothing(
+    mine: SealedPod, forge: Callable[[SealedPod, WeightsArtifact], object]
+) -> None:
     """The exfiltration: a state that names another host, while the pod serves what it was configured with."""
     evil = item(2, place="http://evil.example")
     forge(mine, evil)

@@ -177,9 +177,7 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
         verify=state.spec.verify.message(),
         adapters=group_adapters(step.group, state, digest=step.serve.weights.digest),
     )
-    places = credential_places(
-        desired, secret=state.spec.model.credentials_secret, adapters=state.snapshot.adapters
-    )
+    places = credential_places(desired, secret=state.spec.model.credentials_secret, adapters=state.snapshot.adapters)
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
     return tuple(
         PutDesiredState(pod.name, pod.ip, desired, places)

@@ -136,7 +136,7 @@ def _check_pairs(
             )
         layers = max(layers, found.layer + 1)
         if layers > MOST_LAYERS:
-            raise adapter_refused(f"{WEIGHTS} has a matrix of layer {found.layer}, and no Llama has {MOST_LAYERS} layers")
+            raise adapter_refused(f"{WEIGHTS} has a matrix of layer {found.layer}, a Llama has at most {MOST_LAYERS}")
     modules = (TargetModule(name=name, inputs=size[0], outputs=size[1]) for name, size in sorted(shapes.items()))
     return tuple(modules), layers
 

@@ -116,7 +116,7 @@ def json_object(text: bytes, name: str, *, limits: JsonLimits = SMALL) -> dict[s
     try:
         value = parse_foreign_json(text, limits=limits)
     except JsonLimitError as error:
-        raise unreadable(f"{shown(name)} is more than a model's file has: {error}; copy it again") from error
+        raise unreadable(f"{shown(name)} is no JSON that is read: {error}; copy it again") from error
     except ValueError as error:
         raise unreadable(f"{shown(name)} is no JSON: {shown(error)}; copy it again") from error
     if not isinstance(value, dict):

@@ -11,8 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from llama_serving.weights.model.errors import missing, refused, shown, shown_list, unreadable
 from llama_serving.common.file_names import has_controls
+from llama_serving.weights.model.errors import missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.folder import Folder, json_object
 from llama_serving.weights.model.limits import (
     ALL_WEIGHTS,

@@ -119,7 +119,7 @@ async def fetch(folder: FetchedFolder, source: Source, *, retry: RetryPolicy) ->
             return  # the inspection refuses it
         left -= max(end, _FIRST_READ)
         if left < 0:
-            raise refused(f"the headers of the weights have more than {ALL_HEADERS >> 20} MiB, which those of no model have")
+            raise refused(f"the headers of the weights have more than {ALL_HEADERS >> 20} MiB, those of no model do")
         if end > _FIRST_READ:
             await read(name, begin=_FIRST_READ, end=end)
 

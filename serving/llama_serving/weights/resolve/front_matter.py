@@ -80,26 +80,38 @@ def _fields(head: str) -> list[_Field]:
     lines = head.split("\n")
     for number, text in enumerate(lines, _FIRST_LINE):
         line = Line(number, text)
-        bare = text.strip()
         if fields and fields[-1].open > 0:
             _check_continues(line)
             fields[-1].rest.append(line)
             fields[-1].open += opened_brackets(text)
-        elif text.startswith("\t") and bare:
-            raise HeadError(number, "found a tab where an indent begins")
-        elif not bare or bare.startswith("#"):
-            continue
-        elif text.startswith((" ", "- ")) or bare == "-":
-            if not fields:
+        elif not _is_blank(text):
+            if not fields and _is_inside(line):
                 return []
-            fields[-1].rest.append(line)
-        else:
-            fields.append(_field(line, first=not fields))
+            _add(line, fields)
     if fields and fields[-1].open > 0:
         raise HeadError(len(lines) + _FIRST_LINE - 1, "a bracket is not closed")
     if len(fields) > 1 and not fields[0].key:
         raise HeadError(fields[0].first.number, "found a text in place of a field")
     return [one for one in fields if one.key]
+
+
+def _is_blank(text: str) -> bool:
+    bare = text.strip()
+    return not bare or (bare.startswith("#") and not text.startswith("\t"))
+
+
+def _is_inside(line: Line) -> bool:
+    """Return whether a line belongs to the field above it. Raises HeadError for an indent that YAML does not take."""
+    if line.text.startswith("\t"):
+        raise HeadError(line.number, "found a tab where an indent begins")
+    return line.text.startswith((" ", "- ")) or line.text.strip() == "-"
+
+
+def _add(line: Line, fields: list[_Field]) -> None:
+    if _is_inside(line):
+        fields[-1].rest.append(line)
+    else:
+        fields.append(_field(line, first=not fields))
 
 
 def _check_continues(line: Line) -> None:

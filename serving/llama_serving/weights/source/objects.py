@@ -17,9 +17,9 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.common.file_names import is_plain_name
 from llama_serving.config import names
 from llama_serving.config.error_text import error_text
-from llama_serving.common.file_names import is_plain_name
 from llama_serving.config.source import Address
 from llama_serving.weights.source.addresses import own_rules
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials

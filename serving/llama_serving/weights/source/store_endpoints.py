@@ -21,7 +21,7 @@ _ALLOW_HTTP: Final = "allow_http"  # end of the option of a client that says the
 
 
 def endpoints(options: Mapping[str, str]) -> tuple[URL, ...]:
-    """Return the addresses that the options name; none where the cloud's own are used. Raises Gone for one that is none."""
+    """Return the addresses that the options name; none where the cloud's own are used. Raises Gone for no address."""
     texts = [value for value in options.values() if value.startswith(_SCHEMES)]
     if base := _base_of_account(options.get(_ACCOUNT, "")):
         texts.append(base)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 _INTEGERS = st.sampled_from([-1, 0, 1, 2, 7, 1 << 31, 1 << 48, (1 << 63) - 1, 1 << 64, 10**30, 10**63, 10**400])
 _FLOATS = st.sampled_from([0.0, -0.0, 0.5, 1e308, float("inf"), float("nan"), 5e-324])
 _WORDS = st.sampled_from([
-    "", ".", "..", "../x", "/etc/passwd", "a\nb", "\x00", "\x1b[31m", "\ud800", "\u2028", "x" * 300, "model.safetensors",
+    "", ".", "..", "../x", "/etc/passwd", "a\nb", "\x00", "\x1b[31m", "\ud800", "\u2028", "x" * 300,
+    "model.safetensors",
     "F32", "BF16", "ZZ", "true", "null", "llama", "fp8", "[TOOL_CALLS]", "{{ 1 }}", "layers.0.q_proj", "(a+)+$",
 ])  # fmt: skip
 SCALARS = st.none() | st.booleans() | _INTEGERS | _FLOATS | _WORDS | st.text(max_size=8)
@@ -66,13 +67,17 @@ def json_files(draw: st.DrawFn, good: Any) -> bytes:
 def damaged(draw: st.DrawFn, good: bytes) -> bytes:
     """``good`` with bytes cut out, put in or doubled."""
     begin, end = sorted((draw(st.integers(0, len(good))), draw(st.integers(0, len(good)))))
-    between = draw(st.binary(max_size=20) | st.sampled_from([b"", b"[" * 2000, b"{" * 2000, b"9" * 5000, b"\\u0000", good]))
+    between = draw(
+        st.binary(max_size=20) | st.sampled_from([b"", b"[" * 2000, b"{" * 2000, b"9" * 5000, b"\\u0000", good])
+    )
     return good[:begin] + between + good[end:]
 
 
 _PIECES = st.sampled_from([
-    "license: mit", "license:", "license: [", "]", "- a", "  - b", "license_name: x", "a: b: c", "\t", " ", "'", '"', "\\",
-    "&a", "*a", "<<: *a", "!!python/object:x", "{", "}", ",", "#", "---", "...", ">-", "|", "? x", "%YAML 1.2", "\u2028",
+    "license: mit", "license:", "license: [", "]", "- a", "  - b", "license_name: x", "a: b: c", "\t", " ", "'", '"',
+    "\\",
+    "&a", "*a", "<<: *a", "!!python/object:x", "{", "}", ",", "#", "---", "...", ">-", "|", "? x", "%YAML 1.2",
+    "\u2028",
     "\x85", "key: value", "license: {name: x}", "2024-99-99", "~", "\x00", "\ufeff", ": ", "\n", "\n", "\n",
 ])  # fmt: skip
 HEADS = st.lists(_PIECES | st.text(max_size=5), max_size=30).map("".join)

@@ -45,7 +45,14 @@ OCI: dict[str, Any] = {
     ],
     "manifests": [{"digest": f"sha256:{'0' * 64}"}],
 }  # fmt: skip
-TOKENIZER = {"chat_template": "{{ tools }}", "added_tokens_decoder": {"0": {"content": "<think>"}}, "extra_special_tokens": []}
+TOKENIZER = {
+    "chat_template": "{{ tools }}",
+    "added_tokens_decoder": {"0": {"content": "<think>"}},
+    "extra_special_tokens": [],
+}
+
+
+QUANTIZATION = {"quantization": {"quant_algo": "FP8"}, "producer": {"name": "modelopt"}}
 
 
 def check_config(content: bytes) -> None:
@@ -61,7 +68,7 @@ def check_safetensors(content: bytes) -> None:
 
 
 def check_index(content: bytes) -> None:
-    report(model(**{"model__safetensors__index__json": content}))
+    report(model(model__safetensors__index__json=content))
 
 
 def check_tokenizer(content: bytes) -> None:
@@ -86,9 +93,8 @@ def check_sums(content: bytes) -> None:
 def check_oci(content: bytes) -> None:
     try:
         manifest = read_oci_manifest(content)
-    except ValueError as error:
-        assert str(error)
-        return
+    except ValueError:
+        return  # said to the user by the source
     entries_of(manifest)
     assert all(kind.isprintable() for kind in kinds_of(manifest)[1])
     assert all(is_plain_name(file.path) and file.size >= 0 for file in listed_files(manifest))
@@ -113,7 +119,7 @@ KINDS: dict[str, tuple[Check, st.SearchStrategy[bytes]]] = {
     "safetensors": (check_safetensors, damaged(safetensors(dumped(HEADER), DATA))),
     "index": (check_index, json_files(INDEX)),
     "tokenizer": (check_tokenizer, json_files(TOKENIZER)),
-    "quantization": (check_quantization, json_files({"quantization": {"quant_algo": "FP8"}, "producer": {"name": "modelopt"}})),
+    "quantization": (check_quantization, json_files(QUANTIZATION)),
     "readme": (check_readme, READMES.map(lambda text: text.encode("utf-8", "replace"))),
     "sums": (check_sums, SUMS.map(lambda text: text.encode("utf-8", "replace"))),
     "oci": (check_oci, json_files(OCI)),

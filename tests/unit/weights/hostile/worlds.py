@@ -50,13 +50,12 @@ def safetensors(header: bytes, data: bytes = DATA) -> bytes:
 
 def model(**files: bytes) -> dict[str, bytes]:
     """A whole tiny Llama; keywords replace its files, ``__`` in a name stands for a point."""
-    whole = {
+    return {
         "config.json": dumped(CONFIG),
         "tokenizer.json": b"{}",
         "model.safetensors": safetensors(dumped(HEADER)),
         **{name.replace("__", "."): content for name, content in files.items()},
     }
-    return whole
 
 
 def adapter(**files: bytes) -> dict[str, bytes]:

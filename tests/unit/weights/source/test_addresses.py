@@ -66,7 +66,7 @@ async def test_only_allowed_addresses_of_a_name_are_connected_to(monkeypatch: py
     """What the resolver returns is what is connected to: there is no second look that could differ."""
     answers = iter([["93.184.216.34", "169.254.169.254"], ["127.0.0.1"]])
 
-    async def resolve(_: Any, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+    async def resolve(_: Any, host: str, port: int = 0, *_more: Any) -> list[ResolveResult]:
         return [
             ResolveResult(hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0)
             for one in next(answers)
@@ -80,7 +80,17 @@ async def test_only_allowed_addresses_of_a_name_are_connected_to(monkeypatch: py
     await resolver.close()
 
 
-@pytest.mark.parametrize(("host", "expected"), [("localhost", True), ("127.0.0.1", True), ("::1", True), ("example", False), ("10.0.0.1", False), ("127.1", False)])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("example", False),
+        ("10.0.0.1", False),
+        ("127.1", False),
+    ],
+)
 def test_what_is_written_as_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 

@@ -1,4 +1,4 @@
-"""What a stager may do for the sake of a desired state: where credentials go, and which of its items are not believed."""
+"""What a desired state lets a stager do: where credentials go, and which of its items are not believed."""
 
 from dataclasses import dataclass
 

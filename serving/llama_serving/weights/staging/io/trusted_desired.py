@@ -19,7 +19,7 @@ what the pod starts with.
 """
 
 import logging
-from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +56,10 @@ class TrustPaths:
 
 @dataclass(frozen=True)
 class _Signed:
-    """A state that the operator signed."""
+    """A state that the operator signed, and the bytes that it signed."""
 
     signature: Signature
+    body: bytes
     state: DesiredState
 
 
@@ -66,9 +67,10 @@ class TrustedDesired:
     """The desired state that the stager works on. ``trust`` says what may be sent where, and what was not taken."""
 
     def __init__(self, desired: Path, paths: TrustPaths) -> None:
+        self._path = desired
         self._plain = MessageReader(desired, DesiredState)
         self._paths = paths
-        self._looked: Hashable = None  # at this version of the signed file, with this key
+        self._looked: tuple[int, int, int, str] | None = None  # time, size and inode of the signed file, and the key
         self._complaint = ""  # why that one was not taken
         self._last = self._remembered()
         self.trust = Trust()
@@ -85,10 +87,18 @@ class TrustedDesired:
         signed = self._last
         known = (*own, *(artifacts_of(signed.state) if signed else ()))
         places = frozenset({*(signed.signature.places if signed else ()), *(place(one.source) for one in own)})
+        if plain and self._is_overtaken():
+            plain = None
         refused = tuple(one for one in artifacts_of(plain) if one not in known) if plain else ()
         self.trust = Trust(places, refused, self._complaint or "it carries no signature")
         # Of a plain state that names nothing new, order and what is left out still count.
         return plain if plain and not refused else signed.state if signed else None
+
+    def _is_overtaken(self) -> bool:
+        """Return whether a signed state was taken that is newer than the plain one: the supervisor writes it first."""
+        with suppress(OSError):
+            return bool(self._looked and not self._complaint and self._path.lstat().st_mtime_ns < self._looked[0])
+        return False
 
     def _look(self, key: str) -> None:
         """Take the signed state where it is one, and a later one than the last."""
@@ -123,18 +133,17 @@ class TrustedDesired:
         if not key:
             raise SignatureError("the key of this pod cannot be read")
         last = self._last
-        found = _Signed(signature, _state(body))
-        if last is not None and found == last:
+        if last is not None and (signature, body) == (last.signature, last.body):
             return last  # again, maybe after a change of the key
         check_signature(signature, body, key=key, pod=self._paths.pod)
         if last is not None and signature.counter <= last.signature.counter:
             raise SignatureError("a later one was taken before it")
-        return found
+        return _Signed(signature, body, _state(body))
 
     def _remembered(self) -> _Signed | None:
         try:
             header, _, body = read_bounded(self._paths.memory).partition(b"\n")
-            return _Signed(read_signature(header.decode("utf-8", "replace")), _state(body))
+            return _Signed(read_signature(header.decode("utf-8", "replace")), body, _state(body))
         except FileNotFoundError:
             return None
         except (OSError, SignatureError) as error:
