@@ -47,7 +47,7 @@ def read_front_matter(text: str) -> FrontMatter:
 
 
 @dataclass
-class _Field:
+class _HeadField:
     """A key, what stands behind its colon, and the lines that belong to it."""
 
     key: str
@@ -74,9 +74,9 @@ def _says_something(head: str) -> bool:
     return any(line.strip() and not line.lstrip().startswith("#") for line in head.split("\n"))
 
 
-def _fields(head: str) -> list[_Field]:
+def _fields(head: str) -> list[_HeadField]:
     """Return the fields of a head. Raises HeadError at the first line that belongs nowhere."""
-    fields: list[_Field] = []
+    fields: list[_HeadField] = []
     lines = head.split("\n")
     for number, text in enumerate(lines, _FIRST_LINE):
         line = Line(number, text)
@@ -107,7 +107,7 @@ def _is_inside(line: Line) -> bool:
     return line.text.startswith((" ", "- ")) or line.text.strip() == "-"
 
 
-def _add(line: Line, fields: list[_Field]) -> None:
+def _add(line: Line, fields: list[_HeadField]) -> None:
     if _is_inside(line):
         fields[-1].rest.append(line)
     else:
@@ -120,14 +120,14 @@ def _check_continues(line: Line) -> None:
         raise HeadError(line.number, "a bracket is not closed before the next field")
 
 
-def _field(line: Line, *, first: bool) -> _Field:
+def _field(line: Line, *, first: bool) -> _HeadField:
     key, colon, value = line.text.partition(":")
     if not colon or value[:1] not in ("", " ", "\t"):
         if first:
-            return _Field("", Line(line.number, ""))  # a text without fields, if nothing else follows
+            return _HeadField("", Line(line.number, ""))  # a text without fields, if nothing else follows
         raise HeadError(line.number, "found neither a field nor what belongs to the one before")
     begins_open = value.lstrip()[:1] in ("[", "{")
-    return _Field(key.strip().strip("'\""), Line(line.number, value), opened_brackets(value) if begins_open else 0)
+    return _HeadField(key.strip().strip("'\""), Line(line.number, value), opened_brackets(value) if begins_open else 0)
 
 
 def _lines(head: str) -> dict[str, list[Any]]:
