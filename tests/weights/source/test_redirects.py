@@ -86,7 +86,7 @@ async def test_loopback_is_no_source(place: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(names.ENV_SOURCE_NETWORKS, "")
     async with running(Server()) as server:
         source = open_source(f"http://{place.format(port=server.port)}/m", revision="v1", credentials=None)
-        with pytest.raises(Gone, match="this pod itself|is no address"):
+        with pytest.raises(Gone, match=r"this pod itself|is no address"):
             _ = [piece async for piece in source.read("config.json")]
         await source.close()
     assert server.asked == []
