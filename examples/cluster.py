@@ -17,6 +17,7 @@ SETTINGS = {
     "images.serving": "localhost/llama-serving:dev",
     "images.servingGpu": "localhost/llama-serving:dev",  # the nodes have no GPU, or one that is only advertised
     "rbac.clusterView": "true",
+    "sources.networks[0]": "10.213.0.0/16",  # of the test bed's nodes, where its own server of weights stands
 }
 
 

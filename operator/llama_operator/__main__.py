@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any
 
 import aiohttp
@@ -59,6 +60,9 @@ def settings_from(environment: dict[str, str]) -> Settings:
         api_server_ports=_ports(environment.get("API_SERVER_PORTS", "")),
         source_cidrs=tuple(one for one in environment.get("SOURCE_CIDRS", "").split(",") if one),
         log_format=environment.get(names.ENV_LOG_FORMAT, TEXT),
+        source_networks=_networks(environment.get(names.ENV_SOURCE_NETWORKS, "")),
+        resolver_cpu=environment.get("LLAMA_RESOLVER_CPU") or Settings.resolver_cpu,
+        resolver_memory=environment.get("LLAMA_RESOLVER_MEMORY") or Settings.resolver_memory,
     )
 
 
@@ -68,6 +72,17 @@ def _ports(text: str) -> tuple[int, ...]:
         return tuple(int(one) for one in text.split(",") if one) or API_SERVER_PORTS
     except ValueError:
         raise SystemExit(f"API_SERVER_PORTS is {text!r} and must be numbers with commas between them") from None
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    """Return networks with commas between them. Raises SystemExit with the one that is none."""
+    found = tuple(one.strip() for one in text.split(",") if one.strip())
+    for one in found:
+        try:
+            ip_network(one)
+        except ValueError as error:
+            raise SystemExit(f"sources.networks: {one} is no network, such as 10.0.0.0/8: {error}") from error
+    return found
 
 
 class Process:

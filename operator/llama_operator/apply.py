@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from llama_operator.manifests.changes import Changes, Write, manager_of
 from llama_operator.manifests.common import Context
-from llama_operator.manifests.deployment import token_secret
+from llama_operator.manifests.deployment import stager_key_secret, token_secret
 from llama_operator.manifests.pod_metadata import Relabel
 from llama_operator.observe.pods import mounted
 from llama_operator.plan.actions import DeletePod, PutDesiredState, SetAdapters, SetRotation
@@ -19,7 +19,7 @@ from llama_operator.plan.causes import refusal_words
 from llama_operator.plan.plan import Plan
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import deployment as sentences
-from llama_operator.ports import Cluster, Manifest, Ref, Rejected, Retry, Supervisors
+from llama_operator.ports import Cluster, Manifest, Ref, Rejected, Retry, Seal, Supervisors
 from llama_serving.config import names
 from llama_serving.config.reasons import Reason
 
@@ -81,12 +81,19 @@ class _PlanWalk:
 
     async def token(self) -> str:
         """Return the token of the cells; empty when there is none that they could share."""
+        return await self._drawn("the token Secret", token_secret(self.context))
+
+    async def stager_key(self) -> str:
+        """Return the key by which stagers know desired states; empty when there is none that they could share."""
+        return await self._drawn("the Secret of the stagers' key", stager_key_secret(self.context))
+
+    async def _drawn(self, what: str, secret: Manifest) -> str:
         found: list[str] = []
 
         async def ensure() -> None:
-            found.append(await self.cluster.ensure_token(self.context.key, token_secret(self.context)))
+            found.append(await self.cluster.ensure_token(self.context.key, secret))
 
-        await self.outcome.attempt("the token Secret", ensure())
+        await self.outcome.attempt(what, ensure())
         return found[0] if found else ""
 
     async def secrets(self, secrets: tuple[Manifest, ...]) -> bool:
@@ -124,9 +131,17 @@ class _PlanWalk:
         )
         await self.outcome.attempt(f"the labels and annotations of pod {item.pod.name}", call)
 
-    async def put(self, states: tuple[PutDesiredState, ...], supervisors: Supervisors, token: str) -> None:
-        """Put desired states; one that was not accepted is put again by the next pass."""
-        calls = (supervisors.put_desired_state(item.address, item.desired, token=token) for item in states)
+    async def put(self, states: tuple[PutDesiredState, ...], supervisors: Supervisors, *, token: str, key: str) -> None:
+        """Put desired states; one that was not accepted is put again by the next pass.
+
+        ``key``: of the stagers; empty: they are not signed, which only stagers of an older operator take.
+        """
+        calls = (
+            supervisors.put_desired_state(
+                item.address, item.desired, token=token, seal=Seal(item.pod, key, item.places) if key else None
+            )
+            for item in states
+        )
         for item, why in zip(states, await asyncio.gather(*calls), strict=True):
             if why:
                 text = sentences.desired_state_not_taken(item.pod, why=why)
@@ -154,13 +169,15 @@ async def apply(
         await walk.delete_pod(delete)
     # Stages mount the token: without it, or with that of an earlier object, their cells would never come together.
     token = await walk.token()
-    keys = await walk.secrets(changes.secrets)
+    makes_pods = any(write.manifest["kind"] == "Pod" for write in changes.applies)
+    key = await walk.stager_key() if makes_pods or plan.actions.desired_states else ""
+    keys = await walk.secrets(changes.secrets) and bool(key)
     absent = await walk.claims(changes.claims)
     for write in changes.applies:
         if _is_whole(write.manifest, token=token, keys=keys, absent=absent):
             await walk.write(write)
-    if token:
-        await walk.put(plan.actions.desired_states, supervisors, token)
+    if token and plan.actions.desired_states:
+        await walk.put(plan.actions.desired_states, supervisors, token=token, key=key)
     await walk.tidy(changes)
     return walk.outcome
 

@@ -339,6 +339,15 @@ class Cluster(Protocol):
         """Remove our scheduling gate from this pod, and note when. Without the gate, or the pod, it is done already."""
 
 
+@dataclass(frozen=True)
+class Seal:
+    """How a desired state is signed for one stager (``config.trust.signature``)."""
+
+    pod: str
+    key: str = field(repr=False)
+    places: tuple[str, ...] = ()
+
+
 class Supervisors(Protocol):
     """The supervisors of the stages."""
 
@@ -348,8 +357,13 @@ class Supervisors(Protocol):
     async def accepts(self, address: str, port: int) -> bool:
         """Return whether a connection to this port of the pod is accepted; it is closed at once. Never raises."""
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
-        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted."""
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
+        """Tell the supervisor at this pod IP what its group shall serve; empty, or why it was not accepted.
+
+        ``seal``: how it is signed for the pod's stager; None: it is not.
+        """
 
 
 class Gateways(Protocol):

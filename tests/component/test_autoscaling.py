@@ -9,7 +9,7 @@ from llama_operator.api import KIND
 from llama_operator.metrics.registry import OperatorState
 from llama_operator.metrics.table import METRICS
 from llama_operator.plan.autoscaling.recording import as_csv
-from llama_operator.ports import Key, SupervisorAnswer, Supervisors
+from llama_operator.ports import Key, Seal, SupervisorAnswer, Supervisors
 from llama_operator.reconcile import snapshot
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.metrics import exposition
@@ -193,8 +193,10 @@ class Counting:
     async def accepts(self, address: str, port: int) -> bool:
         return await self.cells.accepts(address, port)
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
-        return await self.cells.put_desired_state(address, desired, token=token)
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
+        return await self.cells.put_desired_state(address, desired, token=token, seal=seal)
 
 
 async def test_cells_at_rest_are_not_asked_every_second() -> None:

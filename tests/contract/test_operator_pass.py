@@ -11,7 +11,7 @@ import pytest
 
 from llama_operator.api import API_VERSION, KIND, LlamaDeploymentStatus
 from llama_operator.autoscaler_registry import AutoscalerRegistry
-from llama_operator.ports import SupervisorAnswer
+from llama_operator.ports import Seal, SupervisorAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
@@ -77,7 +77,10 @@ class Kubelet:
         del address, port
         return False
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
+        assert seal is not None
         secret = self.stand.get("secret", f"{NAME}-token")
         assert token == base64.b64decode(secret["data"]["token"]).decode()
         self.wishes[address] = desired

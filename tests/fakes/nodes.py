@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from llama_operator.api import WEIGHTS_KIND, ChatStatus
 from llama_operator.observe.findings import CLAIM, references
-from llama_operator.ports import Manifest, Rejected, Retry, SupervisorAnswer
+from llama_operator.ports import Manifest, Rejected, Retry, Seal, SupervisorAnswer
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState, WeightsArtifact
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, AdapterLoad, AnswerCounts, GatewayLoad, GroupLoad
@@ -342,7 +342,9 @@ class FakeNodes:
         del address, port
         return False
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
         name = address.removeprefix("ip-of-")
         pod = self.cluster.objects.get(("Pod", name))
         if pod is None or name in self.mute:

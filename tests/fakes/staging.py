@@ -21,6 +21,7 @@ from llama_serving.weights.staging.decide.eviction import VolumeSpace
 from llama_serving.weights.staging.dependencies import OpenSource, StagePod, StagerDependencies
 from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import Disk, LocalDisk
+from llama_serving.weights.staging.io.trusted_desired import TrustPaths
 from llama_serving.weights.staging.stager import Stager
 
 INDEX = "model.safetensors.index.json"
@@ -315,7 +316,15 @@ class Pod:
         return StagerDependencies(open_source=self.open_source, disk=self.disk, pool=self.pool, retry=retry)
 
     def stager(self) -> Stager:
-        desired_files = DesiredFiles(desired=self.root / "desired.json", configured=self.root / "next.json")
+        paths = TrustPaths(
+            key=self.root / "stager-key" / "token",
+            signed=self.root / "desired.signed",
+            memory=self.root / "desired.trusted",
+            pod="pod",
+        )
+        desired_files = DesiredFiles(
+            desired=self.root / "desired.json", configured=self.root / "next.json", paths=paths
+        )
         return Stager(
             pod=self.stage_pod,
             deps=self.deps(),

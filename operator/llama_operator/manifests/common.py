@@ -98,6 +98,11 @@ def own_identity(account: str) -> list[dict[str, Any]]:
     return [{"name": names.ENV_OWN_IDENTITY, "value": "true"}] if account else []
 
 
+def source_networks(settings: Settings) -> list[dict[str, Any]]:
+    """Return the environment that tells what fetches weights which addresses a source may have besides public ones."""
+    return [{"name": names.ENV_SOURCE_NETWORKS, "value": ",".join(settings.source_networks)}]
+
+
 def without_identity(account: str, *containers: str) -> dict[str, str]:
     """Return annotations that keep the webhooks of EKS and Azure from giving these containers the account's tokens."""
     if not account:

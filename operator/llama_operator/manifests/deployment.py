@@ -5,7 +5,7 @@ from llama_operator.manifests.engine_key import engine_key_secret
 from llama_operator.manifests.fetch import fetch_key_secret
 from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
 from llama_operator.manifests.network import dns_egress, source_egress
-from llama_operator.plan.naming import rehearsals_name, stages_name, token_name
+from llama_operator.plan.naming import rehearsals_name, stager_key_name, stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
 from llama_serving.config.source import is_mounted
@@ -55,6 +55,16 @@ def _rehearsal_network_policy(context: Context) -> Manifest:
             "policyTypes": ["Ingress", "Egress"],
             "egress": [dns_egress(), *sources],
         },
+    }
+
+
+def stager_key_secret(context: Context) -> Manifest:
+    """Return the Secret of the stagers without its key, likewise; the engine's container never mounts it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata(context, stager_key_name(context.key.name), names.COMPONENT_STAGE),
     }
 
 

@@ -22,6 +22,7 @@ from llama_operator.manifests.common import (
     mount,
     own_identity,
     pod_security,
+    source_networks,
     without_identity,
 )
 from llama_operator.manifests.disk import bounded, scratch
@@ -144,7 +145,11 @@ def _fetch(context: Context, rehearsal: Rehearsal) -> dict[str, Any]:
         "image": gateway_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", "fetch-config", *arguments],
-        "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(model.service_account_name)],
+        "env": [
+            {"name": "HOME", "value": "/tmp"},
+            *own_identity(model.service_account_name),
+            *source_networks(context.settings),
+        ],
         "resources": bounded({"requests": _REQUESTS, "limits": {"memory": "1Gi"}}, *_SCRATCH),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -17,6 +17,7 @@ from llama_operator.manifests.common import (
     own_identity,
     owner,
     pod_security,
+    source_networks,
 )
 from llama_operator.manifests.disk import bounded, scratch
 from llama_operator.manifests.network import api_server_egress, dns_egress, source_egress
@@ -32,7 +33,6 @@ from llama_serving.config.source import fill, is_mounted
 DEADLINES: Final = {"full": 86_400, "listing": 900}
 #: The same of an adapter, which has some GB at most.
 ADAPTER_DEADLINE: Final = 7200
-_RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,11 @@ def _pod_spec(context: WeightsContext) -> dict[str, Any]:
     }
 
 
+def _resources(settings: Settings) -> dict[str, Any]:
+    limits = {"cpu": settings.resolver_cpu, "memory": settings.resolver_memory}
+    return {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": limits}
+
+
 def _container(context: WeightsContext) -> dict[str, Any]:
     spec = context.spec
     model = [mount("model", names.MODEL_MOUNT, read_only=True)] if is_mounted(spec.source) else []
@@ -127,8 +132,12 @@ def _container(context: WeightsContext) -> dict[str, Any]:
         "image": context.settings.gateway_image,
         "imagePullPolicy": spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", *_arguments(context)],
-        "env": [{"name": "HOME", "value": "/tmp"}, *own_identity(spec.service_account_name)],
-        "resources": bounded(_RESOURCES, disk.SMALL),
+        "env": [
+            {"name": "HOME", "value": "/tmp"},
+            *own_identity(spec.service_account_name),
+            *source_networks(context.settings),
+        ],
+        "resources": bounded(_resources(context.settings), disk.SMALL),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [mount("tmp", "/tmp", read_only=False), *model, *credentials],

@@ -23,6 +23,7 @@ from llama_operator.manifests.common import (
     own_identity,
     pod_security,
     probe,
+    source_networks,
     without_identity,
 )
 from llama_operator.manifests.disk import bounded, scratch, weights_on_disk
@@ -32,7 +33,7 @@ from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_d
 from llama_operator.manifests.pod_metadata import stage_metadata
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
-from llama_operator.plan.naming import stage_hostname, stages_name, token_name
+from llama_operator.plan.naming import stage_hostname, stager_key_name, stages_name, token_name
 from llama_operator.plan.placement.group_request import stage_tolerations
 from llama_operator.plan.settings import STAGER_MEMORY_LIMIT, STAGER_REQUESTS
 from llama_operator.ports import Manifest
@@ -144,10 +145,12 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
         "args": ["python3", "-m", "llama_serving.weights", "stage", *_size_limit(context.spec.staging)],
         "env": [
             {"name": names.ENV_STAGE, "value": str(stage)},
+            {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "HOME", "value": "/tmp"},
             *own_identity(context.spec.model.service_account_name),
             *([{"name": names.ENV_FETCH_PROXY, "value": fetch_address(context)}] if proxy else []),
             *log_format(context.settings),
+            *source_networks(context.settings),
         ],
         # No CPU limit: it hashes what it brings, and a rollout waits for it.
         "resources": {"requests": dict(STAGER_REQUESTS), "limits": {"memory": STAGER_MEMORY_LIMIT}},
@@ -158,6 +161,7 @@ def _stager(context: Context, stage: int) -> dict[str, Any]:
             mount("control", names.CONTROL_MOUNT, read_only=False),
             *_weights_mounts(context, read_only=False),
             mount("stager-tmp", "/tmp", read_only=False),
+            mount("stager-key", _folder(names.STAGER_KEY_PATH), read_only=True),
             *credentials,
             *([fetch_key_mount()] if proxy else []),
         ],
@@ -231,6 +235,14 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
             "name": "token",
             "secret": {
                 "secretName": token_name(context.key.name),
+                "items": [{"key": "token", "path": "token"}],
+                "defaultMode": 0o440,
+            },
+        },
+        {
+            "name": "stager-key",
+            "secret": {
+                "secretName": stager_key_name(context.key.name),
                 "items": [{"key": "token", "path": "token"}],
                 "defaultMode": 0o440,
             },

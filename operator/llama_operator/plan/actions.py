@@ -77,11 +77,15 @@ class SetAdapters:
 
 @dataclass(frozen=True)
 class PutDesiredState:
-    """The desired state that the supervisor of a stage does not have yet."""
+    """The desired state that the supervisor of a stage does not have yet, or that its stager did not take.
+
+    ``places``: where the stager may send the credentials (``config.source.place``).
+    """
 
     pod: str
     address: str
     desired: DesiredState
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ def rehearsals_name(deployment: str) -> str:
     return f"{deployment}-rehearsals"
 
 
+def stager_key_name(deployment: str) -> str:
+    """Name of the Secret with the key by which stagers know the operator's desired states."""
+    return f"{deployment}-stager-key"
+
+
 def rehearsal_name(deployment: str, key: str) -> str:
     """Name of the ConfigMap from which a rehearsal configures its engine, and prefix of its pods."""
     return f"{deployment}-{key}-rehearsal"

@@ -18,6 +18,11 @@ class Settings:
     api_server_ports: tuple[int, ...] = API_SERVER_PORTS  # on which pods reach the API server
     source_cidrs: tuple[str, ...] = ()  # networks with sources of weights; empty: all but link-local addresses
     log_format: str = "text"  # of what the operator starts: text, or json
+    #: Networks whose addresses a source may have though they are not public; empty: none.
+    source_networks: tuple[str, ...] = ()
+    #: Limits of a resolver's Job. What it keeps of a model's folder is bounded below this memory.
+    resolver_cpu: str = "2"
+    resolver_memory: str = "1Gi"
 
 
 #: What the stager asks for beside the engine in each stage pod.

@@ -3,28 +3,50 @@
 The supervisor and the stager of a pod talk through two such files, and a supervisor leaves its own notes in others. A
 write is a rename, so a reader sees the old message or the new one, never a part of one. Nothing is synced to the disk:
 the files outlive a container, and go with the pod's volume when the node is lost.
+
+The other process may be taken over: a model is foreign. So a message is a regular file of bounded size, no link and no
+pipe, what is written follows no link either, and of a message that is none nothing is quoted.
 """
 
+import errno
 import logging
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from llama_serving.common.regular_file import open_regular
+from llama_serving.config.error_text import rule_text
+
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
 _MODE: Final = 0o644  # the reader may run as another user
+#: Bytes of a message; the manifests of many adapters have some MB.
+LARGEST_MESSAGE: Final = 64 << 20
 
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and rename it to ``path``, mode 0644. Raises OSError and leaves the old file."""
     beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(data)
-    beside.chmod(_MODE)
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), _MODE)
     beside.replace(path)
+
+
+def read_bounded(path: Path, *, limit: int = LARGEST_MESSAGE, follow: bool = False) -> bytes:
+    """Return the bytes of a regular file; no link unless ``follow``. Raises OSError, also for more than ``limit``."""
+    with open_regular(path, within=(), follow=follow) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
 
 
 def write_message(path: Path, text: str) -> None:
@@ -35,7 +57,7 @@ def write_message(path: Path, text: str) -> None:
 def read_message(path: Path) -> str | None:
     """Return the message in ``path``; None where there is no file, or none that can be read (which is logged)."""
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return read_bounded(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -44,11 +66,15 @@ def read_message(path: Path) -> str | None:
 
 
 class MessageReader(Generic[M]):
-    """The last valid message of one kind in a file; where the file is gone or is no message, the one before stands."""
+    """The last valid message of one kind in a file; where the file is gone or is no message, the one before stands.
 
-    def __init__(self, path: Path, kind: type[M]) -> None:
+    ``follow``: the file may be a link, as the kubelet mounts a ConfigMap; nobody in the pod can write it.
+    """
+
+    def __init__(self, path: Path, kind: type[M], *, follow: bool = False) -> None:
         self._path = path
         self._kind = kind
+        self._follow = follow
         self._version: Hashable = None
         self._last: M | None = None
         self._complaint = ""
@@ -61,15 +87,17 @@ class MessageReader(Generic[M]):
     def read(self) -> M | None:
         """Return the last message, read anew when the file was replaced; None while there never was one. Blocks."""
         try:
-            status = self._path.stat()
+            status = self._path.stat(follow_symlinks=self._follow)
             version = (status.st_mtime_ns, status.st_size, status.st_ino)
             if version != self._version:
-                self._last = self._kind.model_validate_json(self._path.read_bytes())
+                self._last = self._kind.model_validate_json(read_bounded(self._path, follow=self._follow))
                 self._version = version
                 self._complaint = ""
         except FileNotFoundError:
             pass
-        except (OSError, ValidationError) as error:
+        except ValidationError as error:
+            self._complain(rule_text(error.errors(include_input=False)[0]))
+        except OSError as error:
             self._complain(str(error))
         return self._last
 

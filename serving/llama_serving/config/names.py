@@ -108,8 +108,11 @@ WEIGHTS_MOUNT: Final = "/weights"  # what the stager brought: one folder per dig
 ADAPTERS_FOLDER: Final = "adapters"  # in it: LoRA adapters, one folder per digest
 ADAPTER_LINKS: Final = "/tmp/llama-adapters"  # verified links to them, one per digest, in the stage's container
 CREDENTIALS_MOUNT: Final = "/var/run/secrets/llama-operator.dev/source"  # stager and resolver only: a file per key
+STAGER_KEY_PATH: Final = "/var/run/secrets/llama-operator.dev/stager/token"  # stager only: signs desired states
+TRUSTED_DESIRED_PATH: Final = "/tmp/desired.trusted"  # in the stager's own volume: the last one that it took
 CONTROL_MOUNT: Final = "/run/llama"  # between the supervisor and the stager of a pod
 DESIRED_PATH: Final = "/run/llama/desired.json"  # written by the supervisor: a DesiredState
+SIGNED_DESIRED_PATH: Final = "/run/llama/desired.signed"  # likewise: signature, newline, body as the operator sent it
 STAGING_PATH: Final = "/run/llama/staging.json"  # written by the stager: a StagingState
 MANIFEST_PATH: Final = "/etc/llama/next.json"  # beside the config: WeightsArtifact that the pod starts with
 CHAT_TEMPLATE_PATH: Final = "/etc/llama/chat_template.jinja"  # beside the config, where the spec names a template
@@ -121,10 +124,14 @@ ENV_STAGE: Final = "LLAMA_STAGE"  # index of this pod's stage, decimal
 ENV_POD_IP: Final = "POD_IP"  # from the downward API
 ENV_ENGINE_KEY: Final = "LLAMA_ENGINE_KEY_PATH"  # of the replica: where its supervisor finds the engine's key
 ENV_FETCH_PROXY: Final = "LLAMA_FETCH_PROXY"  # of the stager: host:port of the proxy through which it reaches sources
+ENV_POD_NAME: Final = "POD_NAME"  # likewise, of the stager
 # Of the stager, the resolver and a rehearsal: the source is read with the pod's own identity, not as nobody.
 ENV_OWN_IDENTITY: Final = "LLAMA_OWN_IDENTITY"
 # Of every process but the gateway, whose log is JSON anyway: the form of the log, `json` or, unset, `text`.
 ENV_LOG_FORMAT: Final = "LLAMA_LOG_FORMAT"
+
+# Of the same: networks, with commas between them, whose addresses a source may have though they are not public.
+ENV_SOURCE_NETWORKS: Final = "LLAMA_SOURCE_NETWORKS"
 
 # Exit code of a rehearsal whose configuration the engine refuses; its termination message says why.
 EXIT_REFUSED: Final = 3
@@ -142,6 +149,7 @@ ROUTE_METRICS: Final = "/metrics"
 ROUTE_REPLAY: Final = "/llama/replay"
 HEADER_GROUP: Final = "x-llama-group"
 HEADER_WEIGHTS: Final = "x-llama-weights"
+HEADER_SIGNATURE: Final = "x-llama-signature"  # of a desired state: config.trust.signature
 HEADER_REQUEST_ID: Final = "x-request-id"
 # From a gateway to an engine: the key of names.ENGINE_KEY_PATH. Never from a client to an engine.
 HEADER_ENGINE_KEY: Final = "x-llama-engine-key"

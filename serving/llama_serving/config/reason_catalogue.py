@@ -346,6 +346,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry(word=StagingReason.STAGED_BY_OTHER, severity=_WAITS,
           form="pod NAME brings these weights into the shared folder; last sign of it N s ago",
           meaning="another pod stages the weights into the claim that both share"),
+    Entry(word=StagingReason.NOT_SIGNED, severity=_NEEDS,
+          form="nothing is read from SOURCE: the desired state is not the operator's last one (CAUSE)",
+          meaning="a stager takes a new source only from a desired state that the operator signed; what serves goes on",
+          remedy="use serving and gateway images of one version, and an operator that is not older; after a change of "
+          "the key it passes by itself within two minutes"),
 
     Entry(word=ReportReason.RESOLVING, severity=_WAITS, shown_as=Reason.INSPECTING_MODEL,
           form="pod NAME on node NAME resolves the weights, N s so far", meaning="a Job reads the source"),

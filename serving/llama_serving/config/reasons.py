@@ -120,6 +120,7 @@ class StagingReason(StrEnum):
     WEIGHTS_BROKEN = "WeightsBroken"
     WEIGHTS_UNREADABLE = "WeightsUnreadable"
     STAGED_BY_OTHER = "StagedByOther"
+    NOT_SIGNED = "DesiredStateNotSigned"
 
 
 class ReportReason(StrEnum):

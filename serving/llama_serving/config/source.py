@@ -122,3 +122,23 @@ def fill(uri: str, revision: str) -> str:
 def is_mounted(uri: str) -> bool:
     """Whether the folder is served where it lies, in a volume of the pod; all others are brought into the pod."""
     return split(uri).scheme in MOUNTED
+
+
+def place(uri: str) -> str:
+    """Return what credentials for ``uri`` are bound to: scheme and host, and the bucket or the repository.
+
+    ``https://host:port``, ``s3://bucket``, ``az://account/container``, ``hf://owner/name``, ``oci://registry/repository``.
+    """
+    address = split(uri)
+    parts = address.path.split("/")
+    match address.scheme:
+        case "hf" | "az":
+            inside = f"/{parts[0]}"
+        case "oci":
+            inside = f"/{address.path}"
+        case _:
+            inside = ""
+    return f"{address.scheme}://{address.host.lower() if address.scheme in _WEB else address.host}{inside}"
+
+
+_WEB: Final = ("http", "https", "oci")  # whose hosts are DNS names

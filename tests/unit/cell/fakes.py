@@ -123,10 +123,10 @@ class FakeControl:
     def desired_state(self) -> DesiredState | None:
         return self.desired_now
 
-    def store(self, desired: DesiredState) -> None:
+    def store(self, desired: DesiredState, *, signed: bytes = b"") -> None:
         if self.full:
             raise OSError(28, "No space left on device")
-        self.desired_now = desired
+        self.desired_now, self.signed_now = desired, signed
 
     def staging(self) -> StagingState | None:
         return self.staging_now

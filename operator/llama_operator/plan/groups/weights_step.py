@@ -25,9 +25,10 @@ from llama_operator.plan.groups.weights_progress import explain_staging, explain
 from llama_operator.plan.reasons import Explanation
 from llama_operator.plan.sentences import groups as groups_sentences
 from llama_operator.plan.sentences import weights as sentences
+from llama_operator.plan.weights.source_places import credential_places
 from llama_serving.config.desired import DesiredState, WeightsArtifact
-from llama_serving.config.reasons import Reason
-from llama_serving.config.state import Phase
+from llama_serving.config.reasons import Reason, StagingReason
+from llama_serving.config.state import CellState, Phase
 
 _STARTS = (Phase.STARTING, Phase.JOINING, Phase.LOADING, Phase.FAILED)
 
@@ -176,9 +177,20 @@ def desired_states(step: GroupStep, state: PlanState) -> tuple[PutDesiredState, 
         verify=state.spec.verify.message(),
         adapters=group_adapters(step.group, state, digest=step.serve.weights.digest),
     )
+    places = credential_places(desired, secret=state.spec.model.credentials_secret, adapters=state.snapshot.adapters)
     heard = ((pod, step.group.states.get(pod.stage)) for pod in step.group.pods if pod.alive and pod.ip)
     return tuple(
-        PutDesiredState(pod.name, pod.ip, desired) for pod, cell in heard if cell and cell.desired != desired.key
+        PutDesiredState(pod.name, pod.ip, desired, places)
+        for pod, cell in heard
+        if cell and (cell.desired != desired.key or _lacks_signature(cell))
+    )
+
+
+def _lacks_signature(cell: CellState) -> bool:
+    """Return whether a stager did not take the desired state that its supervisor has: it must be signed anew."""
+    staging = cell.staging
+    return staging is not None and any(
+        one.reason == StagingReason.NOT_SIGNED for one in (*staging.weights, *staging.adapters)
     )
 
 

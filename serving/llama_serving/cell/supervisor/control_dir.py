@@ -10,7 +10,7 @@ from typing import Final
 from llama_serving.cell.shared.identity import Identity
 from llama_serving.cell.shared.verified_links import create_link, remove_link
 from llama_serving.cell.shared.weights_ref import desired_weights, is_staged, stage_folder
-from llama_serving.common.message_file import MessageReader, write_message
+from llama_serving.common.message_file import MessageReader, replace_file, write_message
 from llama_serving.config import names
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import DesiredState, StagingState
@@ -28,6 +28,7 @@ class ControlDir:
     ) -> None:
         self._me = me
         self._desired_path = folder / Path(names.DESIRED_PATH).name
+        self._signed_path = folder / Path(names.SIGNED_DESIRED_PATH).name
         self._desired = MessageReader(self._desired_path, DesiredState).read()
         self._staging = MessageReader(folder / Path(names.STAGING_PATH).name, StagingState)
         self._links = links
@@ -39,8 +40,16 @@ class ControlDir:
         """Return the last desired state; None where there was none."""
         return self._desired
 
-    def store(self, desired: DesiredState) -> None:
-        """Store a desired state. Raises OSError when it cannot be written: then the one before still holds."""
+    def store(self, desired: DesiredState, *, signed: bytes = b"") -> None:
+        """Store a desired state. Raises OSError when it cannot be written: then the one before still holds.
+
+        ``signed``: signature, newline and body as the operator sent them, for the stager; empty: it did not sign.
+        """
+        if signed:
+            self._desired_path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._signed_path, signed)
+        elif desired != self._desired:
+            self._signed_path.unlink(missing_ok=True)
         if desired != self._desired:
             self._desired_path.parent.mkdir(parents=True, exist_ok=True)
             write_message(self._desired_path, desired.model_dump_json(exclude_defaults=True))

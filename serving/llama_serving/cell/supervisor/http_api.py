@@ -38,7 +38,7 @@ def state_app(supervisor: Supervisor, *, token: Callable[[], str]) -> web.Applic
     async def desired(request: web.Request) -> web.Response:
         if not _is_allowed(request, token):
             return _refuse(401, "the header Authorization must carry the group's token as a bearer token")
-        return await _store(supervisor, await request.read())
+        return await _store(supervisor, await request.read(), request.headers.get(names.HEADER_SIGNATURE, ""))
 
     app = web.Application(client_max_size=_LARGEST_BODY)
     app.router.add_get(names.ROUTE_STATE, state)
@@ -73,10 +73,12 @@ def _is_allowed(request: web.Request, token: Callable[[], str]) -> bool:
     return hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode())
 
 
-async def _store(supervisor: Supervisor, body: bytes) -> web.Response:
+async def _store(supervisor: Supervisor, body: bytes, signature: str) -> web.Response:
+    """Store a desired state; its signature is passed on with the very bytes, since only the stager can check it."""
+    signed = signature.encode("utf-8", "replace") + b"\n" + body if signature else b""
     try:
         desired = DesiredState.model_validate_json(body)
-        await supervisor.store_desired(desired)
+        await supervisor.store_desired(desired, signed=signed)
     except ValidationError as error:
         return _refuse(400, _sentence(error))
     except OSError as error:

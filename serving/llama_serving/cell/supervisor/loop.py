@@ -63,9 +63,12 @@ class Supervisor:
         self._stopping = True
         self._woken.set()
 
-    async def store_desired(self, desired: DesiredState) -> None:
-        """Store the operator's desired state and look at it soon. Raises OSError when it cannot be written."""
-        await asyncio.to_thread(self._control.store, desired)
+    async def store_desired(self, desired: DesiredState, *, signed: bytes = b"") -> None:
+        """Store the operator's desired state and look at it soon. Raises OSError when it cannot be written.
+
+        ``signed``: as ``ControlDir.store``.
+        """
+        await asyncio.to_thread(lambda: self._control.store(desired, signed=signed))
         self._woken.set()
 
     async def run(self) -> int:

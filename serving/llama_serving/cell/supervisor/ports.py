@@ -80,7 +80,7 @@ class Control(Protocol):
     def desired_state(self) -> DesiredState | None:
         """Return the last desired state; None where there was none."""
 
-    def store(self, desired: DesiredState) -> None:
+    def store(self, desired: DesiredState, *, signed: bytes = b"") -> None:
         """Store the operator's desired state. Raises OSError when it cannot be written."""
 
     def staging(self) -> StagingState | None:

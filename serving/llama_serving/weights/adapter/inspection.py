@@ -15,6 +15,7 @@ from llama_serving.weights.adapter.peft_config import MERGE, PeftConfig, adapter
 from llama_serving.weights.adapter.tensor_names import MODULES, LoraTensor, lora_tensor
 from llama_serving.weights.model.errors import RefusedError, missing, shown, shown_list
 from llama_serving.weights.model.folder import CONFIG, Folder
+from llama_serving.weights.model.limits import MOST_LAYERS
 from llama_serving.weights.model.safetensors import Header, ModelHeaders, Tensor, read_header
 from llama_serving.weights.model.weight_files import ADAPTER_CONFIG
 
@@ -134,6 +135,8 @@ def _check_pairs(
                 f"{shapes[found.name][0]} and {shapes[found.name][1]}: layers of a Llama are alike"
             )
         layers = max(layers, found.layer + 1)
+        if layers > MOST_LAYERS:
+            raise adapter_refused(f"{WEIGHTS} has a matrix of layer {found.layer}, a Llama has at most {MOST_LAYERS}")
     modules = (TargetModule(name=name, inputs=size[0], outputs=size[1]) for name, size in sorted(shapes.items()))
     return tuple(modules), layers
 

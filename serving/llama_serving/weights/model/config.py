@@ -8,6 +8,7 @@ from llama_serving.weights.model.context import max_context
 from llama_serving.weights.model.errors import refused, shown, shown_list
 from llama_serving.weights.model.field_types import check_types
 from llama_serving.weights.model.folder import CONFIG, Folder
+from llama_serving.weights.model.limits import MOST_LAYERS
 from llama_serving.weights.model.quantization import quantization
 from llama_serving.weights.model.rope import read_rope
 
@@ -19,8 +20,10 @@ _MODEL_TYPE: Final = "llama"
 _DEFAULT_POSITIONS: Final = 2048
 _DEFAULT_INTERMEDIATE: Final = 11008
 
-# No size in a model's config comes near it; above it the file is damaged.
+#: No size in a model's config comes near it; above it the file is damaged.
 _LARGEST: Final = 1 << 40
+#: The same of what must be smaller. Llama 3.1 405B has 126 layers and 128 heads.
+_MOST: Final = {"num_hidden_layers": MOST_LAYERS, "num_attention_heads": 1 << 16, "num_key_value_heads": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,10 @@ def _size(config: dict[str, Any], key: str, *, default: int | None = None) -> in
     value = config.get(key)
     if value is None and default is not None:
         return default
-    if type(value) is not int or not 1 <= value <= _LARGEST:
-        raise refused(f"{CONFIG}: {key} must be a positive whole number and is {shown(value)}")
+    most = _MOST.get(key, _LARGEST)
+    if type(value) is not int or not 1 <= value <= most:
+        limit = f" of at most {most}" if type(value) is int and value > most else ""
+        raise refused(f"{CONFIG}: {key} must be a positive whole number{limit} and is {shown(value)}")
     return value
 
 

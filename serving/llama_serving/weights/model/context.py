@@ -21,6 +21,7 @@ _LENGTHS: Final = (
     "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
 _WINS: Final = "model_max_length"
+_LONGEST: Final = 1 << 40  # tokens; "no limit" is written as a number of 31 digits
 # The first of these that is there and not empty is read, as the engine does.
 _SENTENCE_FILES: Final = tuple(
     f"sentence_{model}_config.json"
@@ -42,7 +43,7 @@ def max_context(folder: Folder, config: Mapping[str, Any], *, rope: Rope, max_po
     context = max(derived, lengths.get(_WINS, 0))  # the engine takes a context up to either of them
     if not 1 <= context < math.inf:
         raise refused(f"{CONFIG} gives a context of {context:g} tokens: correct its lengths, or its rope_scaling")
-    return int(context)
+    return min(int(context), _LONGEST)
 
 
 def _length(name: str, values: Mapping[str, Any], key: str) -> float | None:

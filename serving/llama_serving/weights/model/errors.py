@@ -31,7 +31,8 @@ def refused(message: str) -> RefusedError:
 
 def shown(text: object) -> str:
     """Return text from the folder as a message may contain it: one line, printable, short."""
-    line = "".join(char if char.isprintable() else "?" for char in str(text))
+    # Cut first: a text may have megabytes, and each character is looked at.
+    line = "".join(char if char.isprintable() else "?" for char in str(text)[: _LONGEST_NAME + 1])
     return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 3]}..."
 
 

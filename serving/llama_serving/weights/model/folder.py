@@ -1,24 +1,28 @@
 """A model's folder, on a disk or fetched from a source. Faults that a user can repair are refusals with a message.
 
-Only what lies directly in the folder counts, as for the engine. Links are followed, since the Hugging Face cache is
-made of them; a link to nothing, a folder or a device in place of a file is named.
+Only what lies directly in the folder counts, as for the engine. Links are followed inside the folder, and to the blobs
+of a Hugging Face cache, which is made of them; a link elsewhere or to nothing, a folder or a device in place of a file
+is named.
 """
 
-import json
 import os
 import stat
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final
 
+from llama_serving.common.file_names import is_plain_name
+from llama_serving.common.foreign_json import SMALL, JsonLimitError, JsonLimits, parse_foreign_json
+from llama_serving.common.regular_file import NotRegularError, OutsideError, folders_of_model, open_regular
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
+from llama_serving.weights.model.limits import MOST_NAMES
 
 CONFIG: Final = "config.json"
 
-# tokenizer.json of Llama 3 has 17 MB; nothing that is JSON needs more than this.
-_JSON_LIMIT: Final = 64 << 20
 _LFS_POINTER: Final = b"version https://git-lfs"
 
 
@@ -49,9 +53,9 @@ class Folder(ABC):
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the JSON object in a file. Raises RefusedError as ``open`` does, and when it is no JSON object."""
         with self.open(name) as file:
-            text = file.read(_JSON_LIMIT + 1)
-        if len(text) > _JSON_LIMIT:
-            raise refused(f"{shown(name)} is larger than {_JSON_LIMIT >> 20} MiB, which no such file is")
+            text = file.read(SMALL.bytes + 1)
+        if len(text) > SMALL.bytes:
+            raise refused(f"{shown(name)} is larger than {SMALL.bytes >> 20} MiB, which no such file is")
         return json_object(text, name)
 
 
@@ -73,12 +77,20 @@ class ModelFolder(Folder):
         path = self.path / name
         _check_is_file(path)
         try:
-            file = path.open("rb")
+            file = open_regular(path, within=folders_of_model(self.path))
         except PermissionError as error:
             raise _forbidden(path, to="read", remedy="chmod a+r") from error
+        except NotRegularError as error:
+            raise _not_a_file(path, "device or pipe") from error
+        except OutsideError as error:
+            raise refused(
+                f"{shown(name)} is a link to {shown(error.target)}, outside of the folder: copy the files, not the "
+                "links (cp -L)"
+            ) from error
         try:
-            refuse_pointer(name, file.peek(len(_LFS_POINTER)))
-        except RefusedError:
+            refuse_pointer(name, file.read(len(_LFS_POINTER)))
+            file.seek(0)
+        except BaseException:
             file.close()
             raise
         return file
@@ -94,7 +106,7 @@ def refuse_pointer(name: str, start: bytes) -> None:
         raise unreadable(f"{shown(name)} is a pointer of Git LFS, not the file itself: run git lfs pull")
 
 
-def json_object(text: bytes, name: str) -> dict[str, Any]:
+def json_object(text: bytes, name: str, *, limits: JsonLimits = SMALL) -> dict[str, Any]:
     """Return the JSON object that ``text`` is. Raises RefusedError, naming ``name``, when it is none.
 
     It must be in UTF-8 without a byte order mark, as the engine reads it.
@@ -102,8 +114,10 @@ def json_object(text: bytes, name: str) -> dict[str, Any]:
     if text.startswith(BOM_UTF8):
         raise unreadable(f"{shown(name)} begins with a byte order mark, which JSON may not have: save it without one")
     try:
-        value = json.loads(text.decode())
-    except (ValueError, RecursionError) as error:
+        value = parse_foreign_json(text, limits=limits)
+    except JsonLimitError as error:
+        raise unreadable(f"{shown(name)} is no JSON that is read: {error}; copy it again") from error
+    except ValueError as error:
         raise unreadable(f"{shown(name)} is no JSON: {shown(error)}; copy it again") from error
     if not isinstance(value, dict):
         raise unreadable(f"{shown(name)} holds no JSON object; copy it again")
@@ -113,7 +127,7 @@ def json_object(text: bytes, name: str) -> dict[str, Any]:
 def open_folder(path: Path) -> ModelFolder:
     """List the folder. Raises RefusedError when it is not there, no folder, empty or not readable."""
     try:
-        names = frozenset(entry.name for entry in path.iterdir())
+        names = frozenset(entry.name for entry in islice(path.iterdir(), MOST_NAMES + 1))
     except FileNotFoundError as error:
         raise missing(f"there is no folder {shown(path)}{_beside(path)}: check the path in model.source") from error
     except NotADirectoryError as error:
@@ -122,7 +136,20 @@ def open_folder(path: Path) -> ModelFolder:
         raise _forbidden(path, to="list", remedy="chmod a+rx") from error
     if not names:
         raise missing(f"{shown(path)} is empty: copy the model's files into it")
+    check_file_names(names, location=str(path))
     return ModelFolder(path, names)
+
+
+def check_file_names(names: Collection[str], *, location: str) -> None:
+    """Refuse a folder of too many names, or with one that is not one line of text."""
+    if len(names) > MOST_NAMES:
+        raise refused(f"{shown(location)} holds more than {MOST_NAMES} files, which no model has: name its own folder")
+    strange = sorted(name for name in names if not is_plain_name(name))
+    if strange:
+        raise refused(
+            f"{shown(location)} holds {shown_list(strange)}, a name with control characters or more than 255 bytes: "
+            "rename the file, or take it out"
+        )
 
 
 def _check_is_file(path: Path) -> None:
@@ -138,8 +165,11 @@ def _check_is_file(path: Path) -> None:
     except PermissionError as error:
         raise _forbidden(path, to="read", remedy="chmod a+r") from error
     if not stat.S_ISREG(mode):
-        kind = "folder" if stat.S_ISDIR(mode) else "device or pipe"
-        raise unreadable(f"{shown(path.name)} is a {kind}, not a file: copy the model again")
+        raise _not_a_file(path, "folder" if stat.S_ISDIR(mode) else "device or pipe")
+
+
+def _not_a_file(path: Path, kind: str) -> RefusedError:
+    return unreadable(f"{shown(path.name)} is a {kind}, not a file: copy the model again")
 
 
 def _forbidden(path: Path, *, to: str, remedy: str) -> RefusedError:

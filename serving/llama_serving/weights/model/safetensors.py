@@ -11,12 +11,20 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from llama_serving.common.file_names import has_controls
 from llama_serving.weights.model.errors import missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.folder import Folder, json_object
+from llama_serving.weights.model.limits import (
+    ALL_WEIGHTS,
+    LARGEST_DIMENSION,
+    LARGEST_HEADER,
+    LONGEST_TENSOR_NAME,
+    MOST_DIMENSIONS,
+    MOST_TENSORS,
+    MOST_WEIGHT_FILES,
+)
 from llama_serving.weights.model.weight_files import INDEX, weight_files
 
-# The library takes 100 MB; the largest real headers have less than one, and a small pod must hold what is parsed.
-_HEADER_LIMIT: Final = 16 << 20
 LENGTH: Final = struct.Struct("<Q")
 
 # Bits of an element; of a dtype that is not here only the offsets are checked.
@@ -70,10 +78,21 @@ def read_headers(folder: Folder) -> ModelHeaders:
     """Read every header. Raises RefusedError when a file is absent, cut off or garbage, or the index says otherwise."""
     index = _read_index(folder) if INDEX in folder.names else None
     names = sorted(set(index.values())) if index is not None else weight_files(folder)
-    headers = {name: read_header(folder, name) for name in names}
+    if len(names) > MOST_WEIGHT_FILES:
+        raise refused(f"the weights are in {len(names)} files, and no model has more than {MOST_WEIGHT_FILES}")
+    headers: dict[str, Header] = {}
+    tensors = 0
+    for name in names:
+        headers[name] = read_header(folder, name)
+        tensors += len(headers[name].tensors)
+        if tensors > MOST_TENSORS:
+            raise refused(f"the weights have more than {MOST_TENSORS} tensors, and no Llama has as many")
     if index is not None:
         _check_index(index, headers)
-    return ModelHeaders(headers)
+    found = ModelHeaders(headers)
+    if found.bytes > ALL_WEIGHTS:
+        raise refused(f"the weights have {found.bytes} bytes, and at most {ALL_WEIGHTS} are read: no Llama has as many")
+    return found
 
 
 def _read_index(folder: Folder) -> dict[str, str]:
@@ -115,6 +134,8 @@ def parse_header(name: str, text: bytes, *, size: int) -> dict[str, Tensor]:
     Raises RefusedError when sizes and offsets do not add up.
     """
     entries = json_object(text, f"the header of {shown(name)}")
+    if len(entries) > MOST_TENSORS + 1:
+        raise refused(f"{shown(name)} has {len(entries)} tensors, and no Llama has more than {MOST_TENSORS}")
     tensors = {tensor: _tensor(name, tensor, entry) for tensor, entry in entries.items() if tensor != "__metadata__"}
     _check_length(name, tensors, promised=LENGTH.size + len(text), size=size)
     return tensors
@@ -125,10 +146,10 @@ def header_length(name: str, start: bytes, *, size: int) -> int:
     if len(start) < LENGTH.size:
         raise unreadable(f"{shown(name)} has {size} bytes, too few for a safetensors file: copy it again")
     length: int = LENGTH.unpack(start)[0]
-    if length > _HEADER_LIMIT:
+    if length > LARGEST_HEADER:
         raise unreadable(
             f"{shown(name)} is no safetensors file: it begins with a header of {length} bytes, and no model's header "
-            f"has more than {_HEADER_LIMIT}; copy it again"
+            f"has more than {LARGEST_HEADER}; copy it again"
         )
     if LENGTH.size + length > size:
         raise unreadable(
@@ -139,9 +160,16 @@ def header_length(name: str, start: bytes, *, size: int) -> int:
 
 
 def _tensor(name: str, tensor: str, entry: Any) -> Tensor:
+    if len(tensor) > LONGEST_TENSOR_NAME or has_controls(tensor):
+        raise refused(
+            f"the header of {shown(name)} names a tensor {shown(tensor)}, of {len(tensor)} characters: a name has at "
+            f"most {LONGEST_TENSOR_NAME}, and no control characters"
+        )
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if (
-            all(type(size) is int and size >= 0 for size in shape) and 0 <= begin <= end
+            len(shape) <= MOST_DIMENSIONS
+            and all(type(size) is int and 0 <= size <= LARGEST_DIMENSION for size in shape)
+            and 0 <= begin <= end
         ):
             pass
         case _:

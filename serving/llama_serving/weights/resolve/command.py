@@ -6,6 +6,7 @@ The report goes to the pod's termination message, the whole manifest into a file
 import argparse
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 
 from llama_serving.common.kube_access import find_access
@@ -16,7 +17,7 @@ from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.inspection import encode
 from llama_serving.weights.resolve.progress import ReadProgress
 from llama_serving.weights.resolve.publish import publish
-from llama_serving.weights.resolve.report import Resolution, refused_by_source
+from llama_serving.weights.resolve.report import Resolution, refused_by_bug, refused_by_source
 from llama_serving.weights.resolve.resolve import ResolveRequest, resolve
 from llama_serving.weights.resolve.source_options import add_source_options, source_of
 from llama_serving.weights.source.interface import SourceError
@@ -72,6 +73,9 @@ async def _resolve(options: argparse.Namespace, retry: RetryPolicy) -> Resolutio
     )
     try:
         return await resolve(source, request, retry=retry, progress=ReadProgress(_log))
+    except Exception as error:  # a bug, which must not look like a model that is still being resolved
+        traceback.print_exc()
+        return refused_by_bug(error)
     finally:
         await source.close()
 

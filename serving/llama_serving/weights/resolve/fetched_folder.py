@@ -1,16 +1,22 @@
 """A model's folder as it is fetched from a source: small files whole, of the weights only the headers."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from llama_serving.common.concurrency import map_concurrently
 from llama_serving.weights.adapter.inspection import ADDED_TOKENS, TOKENIZER_CONFIG
 from llama_serving.weights.adapter.inspection import WEIGHTS as ADAPTER_WEIGHTS
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown
-from llama_serving.weights.model.folder import Folder, refuse_pointer
+from llama_serving.weights.model.folder import CONFIG, Folder, check_file_names, json_object, refuse_pointer
+from llama_serving.weights.model.limits import (
+    ALL_HEADERS,
+    ALL_SMALL_FILES,
+    LARGEST_HEADER,
+    LARGEST_SMALL_FILE,
+    MOST_WEIGHT_FILES,
+)
 from llama_serving.weights.model.safetensors import LENGTH
 from llama_serving.weights.model.weight_files import ADAPTER_CONFIG, INDEX, is_of_other_set, weight_files
 from llama_serving.weights.resolve.license import README, TEXTS
@@ -21,11 +27,9 @@ WEIGHTS: Final = ".safetensors"
 _SMALL: Final = (".json", ".jinja")
 _TOKENIZER: Final = "tokenizer.model"
 _LICENSE_FILES: Final = (README, *TEXTS)  # read, not served
-_SMALL_LIMIT: Final = 64 << 20  # bytes; tokenizer.json of Llama 3 has 17 MB
 _TEXT_LIMIT: Final = 256 << 10  # bytes; licenses are named at the beginning
 # Brings the whole header of the usual shard of 5 GB in one request, and costs little where the header is shorter.
 _FIRST_READ: Final = 32 << 10
-_HEADER_LIMIT: Final = 16 << 20  # bytes; the inspection refuses what is longer
 _FILES_AT_ONCE: Final = 4
 
 
@@ -73,7 +77,7 @@ class FetchedFolder(Folder):
     @property
     def license_files(self) -> dict[str, bytes]:
         """The files in which a license may be named."""
-        return {name: text for name, text in self.contents.items() if name in _LICENSE_FILES or name.endswith(".json")}
+        return {name: text for name, text in self.contents.items() if name in (*_LICENSE_FILES, CONFIG)}
 
 
 class FetchedAdapter(FetchedFolder):
@@ -96,26 +100,48 @@ class FetchedAdapter(FetchedFolder):
 
 
 async def fetch(folder: FetchedFolder, source: Source, *, retry: RetryPolicy) -> None:
-    """Fetch small files and headers. Raises SourceError's kinds, and RefusedError for a file that is too large."""
-    for name in folder.small:
-        if folder.size(name) > _SMALL_LIMIT:
-            raise refused(f"{shown(name)} is larger than {_SMALL_LIMIT >> 20} MiB, which no such file is")
+    """Fetch small files and headers. Raises SourceError's kinds, and RefusedError for more than a model has."""
+    _check_sizes(folder)
+    left = ALL_HEADERS
 
     async def read(name: str, *, begin: int = 0, end: int) -> None:
         pieces = read_with_retries(source, name, begin=begin, end=min(end, folder.size(name)), retry=retry)
         folder.contents[name] = folder.contents.get(name, b"") + b"".join([piece async for piece in pieces])
 
     async def read_small(name: str) -> None:
-        await read(name, end=_SMALL_LIMIT if name in folder.small else _TEXT_LIMIT)
+        await read(name, end=LARGEST_SMALL_FILE if name in small else _TEXT_LIMIT)
 
     async def read_header(name: str) -> None:
+        nonlocal left
         await read(name, end=_FIRST_READ)
         end = LENGTH.size + _length(folder.contents[name])
-        if _FIRST_READ < end <= _HEADER_LIMIT:
+        if end > LARGEST_HEADER:
+            return  # the inspection refuses it
+        left -= max(end, _FIRST_READ)
+        if left < 0:
+            raise refused(f"the headers of the weights have more than {ALL_HEADERS >> 20} MiB, those of no model do")
+        if end > _FIRST_READ:
             await read(name, begin=_FIRST_READ, end=end)
 
-    await map_concurrently(read_small, [*folder.small, *folder.texts], limit=_FILES_AT_ONCE)
-    await map_concurrently(read_header, folder.weights, limit=_FILES_AT_ONCE)
+    small = frozenset(folder.small)
+    await map_concurrently(read_small, [*sorted(small), *folder.texts], limit=_FILES_AT_ONCE)
+    weights = folder.weights
+    if len(weights) > MOST_WEIGHT_FILES:
+        raise refused(f"the weights are in {len(weights)} files, and no model has more than {MOST_WEIGHT_FILES}")
+    await map_concurrently(read_header, weights, limit=_FILES_AT_ONCE)
+
+
+def _check_sizes(folder: FetchedFolder) -> None:
+    check_file_names(folder.names, location=folder.location)
+    sizes = {name: folder.size(name) for name in folder.small}
+    for name, size in sizes.items():
+        if size > LARGEST_SMALL_FILE:
+            raise refused(f"{shown(name)} is larger than {LARGEST_SMALL_FILE >> 20} MiB, which no such file is")
+    if sum(sizes.values()) > ALL_SMALL_FILES:
+        raise refused(
+            f"{len(sizes)} small files have {sum(sizes.values())} bytes together, and those of no model have more than "
+            f"{ALL_SMALL_FILES}: take out what the engine does not read"
+        )
 
 
 def _length(head: bytes) -> int:
@@ -129,9 +155,9 @@ def _weights(folder: FetchedFolder) -> list[str]:
             return weight_files(folder)
         return []
     files = folder.ending(WEIGHTS)
-    try:
-        index: Any = json.loads(folder.contents[INDEX])
-        named = set(index["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return files
-    return [name for name in files if name in named]
+    with suppress(RefusedError):  # likewise
+        named = json_object(folder.contents[INDEX], INDEX).get("weight_map")
+        if isinstance(named, dict):
+            wanted = {name for name in named.values() if isinstance(name, str)}
+            return [name for name in files if name in wanted]
+    return files

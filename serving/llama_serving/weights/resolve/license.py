@@ -8,13 +8,13 @@ A list names several licenses, and whether all or any of them hold the Hub does 
 so the accepted one must be one of them, and no other is taken for it.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llama_serving.weights.model.errors import shown
+from llama_serving.common.foreign_json import parse_foreign_json
+from llama_serving.weights.model.errors import shown, shown_list
 from llama_serving.weights.model.folder import CONFIG
 from llama_serving.weights.resolve.front_matter import FrontMatter, read_front_matter
 
@@ -38,8 +38,8 @@ class FoundLicense:
 
     @property
     def shown(self) -> str:
-        """The names in one line; empty when no file names one."""
-        return ", ".join(self.names)
+        """The first names in one line; empty when no file names one."""
+        return shown_list(list(self.names))
 
     def allows(self, accepted: str) -> bool:
         """Return whether ``accepted`` is one of the names."""
@@ -48,7 +48,7 @@ class FoundLicense:
 
 def find_license(files: Mapping[str, bytes]) -> FoundLicense:
     """Return what the files say of their license."""
-    texts = {name: content.decode("utf-8", "replace") for name, content in files.items()}
+    texts = {name: files[name].decode("utf-8", "replace") for name in (README, CONFIG, *TEXTS) if name in files}
     head = read_front_matter(texts.get(README, ""))
     title = next((texts[name] for name in TEXTS if name in texts), "")
     names = _of_head(head) or _of_config(texts.get(CONFIG, "")) or _of_title(title)
@@ -80,7 +80,7 @@ def _fault(head: FrontMatter) -> tuple[str, bool]:
 
 def _of_config(text: str) -> list[str]:
     try:
-        fields = json.loads(text or "{}")
+        fields = parse_foreign_json(text.encode() or b"{}")
     except ValueError:
         return []
     return _names(fields.get("license")) if isinstance(fields, dict) else []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from llama_serving.config.chat.facts import ChatFacts
 from llama_serving.config.model import AdapterFacts, ModelFacts, WeightsReport
-from llama_serving.config.reasons import ReportReason
+from llama_serving.config.reasons import CellReason, ReportReason
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.adapter.inspection import adapter_summary
 from llama_serving.weights.model.inspection import summary
@@ -68,3 +68,12 @@ def refused_by_source(error: SourceError, known: PartialResult | None = None) ->
         case _:
             reason = ReportReason.WEIGHTS_BROKEN
     return refused(reason, str(error), known=known or PartialResult())
+
+
+def refused_by_bug(error: Exception) -> Resolution:
+    """Return the resolution of weights on which the resolver itself failed. Its log has the rest."""
+    message = (
+        f"the resolver failed on these files with {type(error).__name__}, which is a fault of the resolver: report it "
+        "with the log of its pod"
+    )
+    return refused(CellReason.WEIGHTS_UNREADABLE, message, known=PartialResult())

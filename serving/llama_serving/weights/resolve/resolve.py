@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llama_serving.config.model import AdapterFacts, ModelFacts
 from llama_serving.config.reasons import ReportReason
-from llama_serving.config.weights import Manifest
+from llama_serving.config.weights import MANIFEST_LIMIT, Manifest
 from llama_serving.weights.adapter.inspection import examine_adapter
 from llama_serving.weights.model.chat import read_chat
 from llama_serving.weights.model.errors import RefusedError, shown
@@ -65,6 +65,7 @@ async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy
         else:
             manifest = await read_manifest(source, folder, headers, retry=retry, progress=progress)
         _check_digest(manifest, request)
+        _check_fits(manifest)
     except RefusedError as refusal:
         return refused(str(refusal.reason), refusal.message, known=known)
     except SourceError as error:
@@ -75,6 +76,7 @@ async def resolve(source: Source, request: ResolveRequest, *, retry: RetryPolicy
 async def _folder(source: Source, request: ResolveRequest, retry: RetryPolicy) -> FetchedFolder:
     if isinstance(source, LocalSource):
         # On a disk the inspection can say more: modes, owners, links to nothing.
+        await asyncio.to_thread(source.check_place)
         await asyncio.to_thread(lambda: request.examine(open_folder(source.path)))
     listed = await with_retries(source.list, retry)
     folder = (FetchedAdapter if request.adapter else FetchedFolder)(request.location, listed)
@@ -88,6 +90,17 @@ def _check_digest(manifest: Manifest, request: ResolveRequest) -> None:
             f"the {len(manifest.files)} files of {shown(request.location)} have the digest {manifest.digest}, expected "
             f"is {shown(request.digest)}: they are other weights than those that were checked, or the digest is "
             "mistyped"
+        )
+
+
+def _check_fits(manifest: Manifest) -> None:
+    size = len(manifest.model_dump_json().encode())
+    if size > MANIFEST_LIMIT:
+        tensors = sum(len(found) for found in manifest.tensors.values())
+        raise RefusedError(
+            ReportReason.MODEL_REFUSED,
+            f"the manifest of {len(manifest.files)} files and {tensors} tensors has {size} bytes, and a ConfigMap has "
+            f"room for {MANIFEST_LIMIT}: set check to listing, which lists no tensors",
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 AUTHORITY: Final = "ca.crt"  # PEM certificates that sign the source's certificate, for every scheme
+_PLAIN_HTTP: Final = "plain-http"  # "true": the credentials may go over http, which others on the way can read
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Credentials:
         """Return the value of a key without white space around it; empty when it is not there."""
         path = self.folder / key if self.folder else None
         return path.read_text(encoding="utf-8").strip() if path and path.is_file() else ""
+
+    @property
+    def plain_http(self) -> bool:
+        """Whether the Secret allows its credentials to be sent without TLS."""
+        return self.get(_PLAIN_HTTP) == "true"
 
     def starting(self, *prefixes: str) -> dict[str, str]:
         """Return all keys that begin with one of the prefixes, and their values."""

@@ -35,7 +35,7 @@ def open_source(uri: str, *, revision: str, credentials: Path | None, mount: Pat
     secret = Credentials(credentials)
     match address.scheme:
         case "pvc":
-            return LocalSource(mount / address.path, revision=revision)
+            return LocalSource(mount / address.path, revision=revision, mount=mount)
         case "http" | "https":
             return HttpFolderSource(address.uri, revision=revision, credentials=secret)
         case "hf":

@@ -2,6 +2,9 @@
 
 It is aiohttp and not obstore's HTTP store, because that one hides status and Retry-After of an answer. Bytes are asked
 for by range; a server that ignores the range is read from the beginning and what was not asked for is dropped.
+
+Credentials go to the origin of ``base``, never over plain http beyond loopback unless the Secret allows it, and never
+along with a redirect to another origin. Every address is checked (``addresses``) when it is connected to.
 """
 
 import base64
@@ -13,14 +16,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
+from yarl import URL
 
 from llama_serving.config.error_text import error_text
+from llama_serving.weights.source.addresses import CheckedResolver, check_address, is_address, is_loopback, own_rules
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
-from llama_serving.weights.source.interface import Broken, Gone
+from llama_serving.weights.source.interface import Broken, Denied, Gone
+from llama_serving.weights.source.redirects import MOST_REDIRECTS, STATUSES, next_address, origin
 
 _PIECE: Final = 1 << 20
-_SMALL: Final = 64 << 20  # index, manifests and sums; nothing of that kind is larger
+SMALL: Final = 16 << 20  # bytes of an index or a listing; nothing of that kind is larger
 # No byte for so long: the connection is dead. A whole file may take hours.
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 _TOTAL: Final = re.compile(r"bytes (?:\*|\d+-\d+)/(\d+)")
@@ -30,30 +36,38 @@ Authorize = Callable[[str], Awaitable[str]]
 
 
 class HttpClient:
-    """GET requests of one source. Raises SourceError's kinds and nothing else."""
+    """GET requests of one source. Raises SourceError's kinds and nothing else.
+
+    ``base``: an address of the origin that the credentials are for.
+    """
 
     def __init__(
         self,
         fix: Remedies,
         *,
+        base: str,
         credentials: Credentials,
         authorization: str = "",
         authorize: Authorize | None = None,
     ) -> None:
         self._fix = fix
+        self._base = URL(base)
+        self._rules = own_rules()
         self._credentials = credentials
         self._authorization = authorization
         self._authorize = authorize
         self._session: aiohttp.ClientSession | None = None
 
-    async def get_small(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
-        """Return a small answer and its headers."""
+    async def get_small(
+        self, url: str, headers: Mapping[str, str] | None = None, *, limit: int = SMALL
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """Return an answer of at most ``limit`` bytes, and its headers."""
         async with self._get(url, dict(headers or {})) as response:
             text = bytearray()
             async for piece in response.content.iter_chunked(_PIECE):
                 text += piece
-                if len(text) > _SMALL:
-                    raise Gone(f"GET {url} answers more than {_SMALL >> 20} MiB, which is no list: {self._fix.gone}")
+                if len(text) > limit:
+                    raise Gone(f"GET {url} answers more than {limit >> 20} MiB, which is no list: {self._fix.gone}")
             return bytes(text), response.headers
 
     async def probe(self, url: str) -> tuple[int, bool]:
@@ -107,22 +121,50 @@ class HttpClient:
             async with self._ask(url, headers) as second:
                 await self._check(second, url, empty=empty)
                 yield second
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, ValueError) as error:
             raise Gone(f"{url} is no address: {self._fix.gone}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Broken(f"GET {url} failed: {error_text(error)}") from error
 
-    def _ask(self, url: str, headers: dict[str, str]) -> "aiohttp.client._RequestContextManager":
+    @asynccontextmanager
+    async def _ask(self, url: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the first answer that is no redirect; the credentials stay at their origin."""
+        address = URL(url)
+        trusted = origin(address) == origin(self._base)
+        for _ in range(MOST_REDIRECTS + 1):
+            async with self._ask_once(address, headers, trusted=trusted) as response:
+                if response.status not in STATUSES:
+                    yield response
+                    return
+                target = next_address(address, response.headers.get("Location", ""))
+            trusted = trusted and origin(target) == origin(address)
+            address = target
+        raise Gone(f"GET {url} redirects more than {MOST_REDIRECTS} times: {self._fix.gone}")
+
+    def _ask_once(
+        self, address: URL, headers: dict[str, str], *, trusted: bool
+    ) -> "aiohttp.client._RequestContextManager":
+        # A compressed answer would have other bytes than those that were asked for.
+        headers = {**headers, "Accept-Encoding": "identity"}
+        host = address.host or ""
+        if is_address(host):
+            check_address(host, host, self._rules)
+        if trusted and self._authorization:
+            if address.scheme != "https" and not (is_loopback(host) or self._credentials.plain_http):
+                raise Denied(
+                    f"credentials are not sent to {host} over plain http: use https, or set plain-http to true in the "
+                    "Secret"
+                )
+            headers["Authorization"] = self._authorization
+        return self._open_session().get(address, headers=headers, allow_redirects=False)
+
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=_tls(self._credentials))
+            connector = aiohttp.TCPConnector(ssl=_tls(self._credentials), resolver=CheckedResolver(self._rules))
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=_TIMEOUT, auto_decompress=False, trust_env=True, read_bufsize=_PIECE
             )
-        # A compressed answer would have other bytes than those that were asked for.
-        headers = {**headers, "Accept-Encoding": "identity"}
-        if self._authorization:
-            headers["Authorization"] = self._authorization
-        return self._session.get(url, headers=headers)
+        return self._session
 
     async def _check(self, response: aiohttp.ClientResponse, url: str, *, empty: bool) -> None:
         if response.status < 300 or (empty and response.status == 416):

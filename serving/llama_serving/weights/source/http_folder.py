@@ -4,17 +4,18 @@ A web server does not list. Which files there are is said by ``SHA256SUMS`` wher
 ``model.safetensors.index.json`` and the names that the files of a model have.
 """
 
-import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
 from llama_serving.common.concurrency import map_concurrently
+from llama_serving.common.file_names import is_plain_name
+from llama_serving.common.foreign_json import parse_foreign_json
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import HttpClient, basic_authorization
 from llama_serving.weights.source.http_errors import Remedies
 from llama_serving.weights.source.interface import Denied, Gone, ListedFile
-from llama_serving.weights.source.sums import SUMS, parse_sums
+from llama_serving.weights.source.sums import LIMIT, SUMS, parse_sums
 
 CONFIG: Final = "config.json"
 INDEX: Final = "model.safetensors.index.json"
@@ -25,6 +26,7 @@ _KNOWN: Final = (
     "LICENSE.txt", "pytorch_model.bin",
 )  # fmt: skip
 _PROBES_AT_ONCE: Final = 8
+_MOST_PROBED: Final = 2_000  # files; each costs a request
 
 FIX: Final = Remedies(
     denied="name a Secret in credentialsSecret with the key authorization (the whole header) or token",
@@ -39,7 +41,7 @@ class HttpFolderSource:
         self.ranged = True
         self._url = url.rstrip("/")
         self._revision = revision
-        self._http = HttpClient(FIX, credentials=credentials, authorization=_authorization(credentials))
+        self._http = HttpClient(FIX, base=url, credentials=credentials, authorization=_authorization(credentials))
 
     async def resolve(self) -> str:
         """Return the revision as given: a web server has no other."""
@@ -49,6 +51,8 @@ class HttpFolderSource:
         """Return the files of SHA256SUMS, or those that a model has."""
         sums = await self._sums()
         names = set(sums) if sums else await self._guess()
+        if len(names) > _MOST_PROBED:
+            raise Gone(f"{self._url} names {len(names)} files, and no model has more than {_MOST_PROBED}: {FIX.gone}")
         found = await map_concurrently(self._probe, sorted(names), limit=_PROBES_AT_ONCE)
         listed = tuple(ListedFile(name, size, sums.get(name, "")) for name, size in found if size is not None)
         if not listed:
@@ -68,7 +72,7 @@ class HttpFolderSource:
 
     async def _sums(self) -> dict[str, str]:
         try:
-            text, _ = await self._http.get_small(self._address(SUMS))
+            text, _ = await self._http.get_small(self._address(SUMS), limit=LIMIT)
         except (Gone, Denied):  # some servers answer 403 for what is not there
             return {}
         return parse_sums(text.decode("utf-8", "replace"))
@@ -100,11 +104,12 @@ class HttpFolderSource:
 def _shards(index: bytes) -> Iterable[str]:
     """Return the files that an index names; none when it is no index, which the inspection reports."""
     try:
-        entries: Any = json.loads(index)
+        entries: Any = parse_foreign_json(index)
     except ValueError:
         return set()
     shards = entries.get("weight_map") if isinstance(entries, dict) else None
-    return {name for name in shards.values() if isinstance(name, str)} if isinstance(shards, dict) else set()
+    named = shards.values() if isinstance(shards, dict) else ()
+    return {name for name in named if isinstance(name, str) and is_plain_name(name)}
 
 
 def _authorization(credentials: Credentials) -> str:

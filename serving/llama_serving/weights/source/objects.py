@@ -5,6 +5,7 @@ thread or a cache of its own. Its retries are off, so that one module retries (`
 not show an answer's headers: a store that is busy is asked again after a growing pause, not after its Retry-After.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
@@ -16,12 +17,15 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from llama_serving.common.file_names import is_plain_name
 from llama_serving.config import names
 from llama_serving.config.error_text import error_text
 from llama_serving.config.source import Address
+from llama_serving.weights.source.addresses import own_rules
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
 from llama_serving.weights.source.interface import Broken, Gone, ListedFile, SourceError
+from llama_serving.weights.source.store_endpoints import check_addresses, check_plain
 from llama_serving.weights.source.sums import add_digests
 
 if TYPE_CHECKING:
@@ -64,8 +68,11 @@ class ObjectStoreSource:
             denied=_remedy(_STORES[address.scheme].keys),
             gone="check bucket and path in model.source",
         )
+        kind = _STORES[address.scheme]
+        self._options = {key.lower(): value for key, value in credentials.starting(kind.prefix).items()}
+        self._rules = own_rules()
         try:
-            self._store = _open(address, credentials)
+            self._store = _open(address, credentials, given=dict(self._options))
         except (BaseError, ValueError) as error:
             raise Gone(f"{self._uri} cannot be opened with these credentials: {self._fix.denied}") from error
 
@@ -75,11 +82,13 @@ class ObjectStoreSource:
 
     async def list(self) -> tuple[ListedFile, ...]:
         """Return the objects directly in the folder; digests from SHA256SUMS where it is there."""
+        await self._check_addresses()
         try:
             found = await obstore.list_with_delimiter_async(self._store)
         except (BaseError, OSError, ValueError) as error:
             raise self._failure(error, self._uri) from error
-        files = [ListedFile(entry["path"].rpartition("/")[2], entry["size"]) for entry in found["objects"]]
+        named = [ListedFile(entry["path"].rpartition("/")[2], entry["size"]) for entry in found["objects"]]
+        files = [file for file in named if is_plain_name(file.path)]
         if not files:
             raise Gone(f"{self._uri} holds no object: {self._fix.gone}")
         return await add_digests(tuple(sorted(files)), self.read)
@@ -88,6 +97,7 @@ class ObjectStoreSource:
         """Yield bytes by range, in pieces of about a MiB; a connection that ends loses at most one piece."""
         if end is not None and end <= begin:
             return
+        await self._check_addresses()
         position = begin
         try:
             answer = await obstore.get_async(self._store, path, options=_range(begin, end))
@@ -101,6 +111,9 @@ class ObjectStoreSource:
 
     async def close(self) -> None:
         """Do nothing: the store closes its connections when it is freed."""
+
+    async def _check_addresses(self) -> None:
+        await asyncio.to_thread(check_addresses, self._options, self._rules)
 
     def _failure(self, error: Exception, asked: str) -> SourceError:
         """Return the failure that an error of obstore means, by its class or by the status in its text."""
@@ -118,13 +131,12 @@ def _remedy(keys: str) -> str:
     return f"name a Secret in credentialsSecret with {keys} of an account that may list and read the folder"
 
 
-def _open(address: Address, credentials: Credentials) -> "ObjectStore":
+def _open(address: Address, credentials: Credentials, *, given: dict[str, str]) -> "ObjectStore":
     kind = _STORES[address.scheme]
-    given = {key.lower(): value for key, value in credentials.starting(kind.prefix).items()}
     known = names.ENV_OWN_IDENTITY in os.environ or any(name.startswith(kind.prefix) for name in os.environ)
     if not given and not known:
         given[kind.anonymous] = "true"  # and not whatever role the node has
-    plain = any(value.startswith("http://") for value in given.values())
+    plain = check_plain(given, credentials, anonymous=given.get(kind.anonymous) == "true")
     client: ClientConfig = {**_CLIENT, "allow_http": plain}
     if authority := credentials.get(AUTHORITY):
         client["root_certificate"] = authority

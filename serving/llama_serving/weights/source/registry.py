@@ -8,23 +8,39 @@ load whole layers, know no ranges, and block.
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+from yarl import URL
+
+from llama_serving.common.foreign_json import parse_foreign_json
 from llama_serving.config.source import Address
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import HttpClient, basic_authorization
 from llama_serving.weights.source.http_errors import Remedies
-from llama_serving.weights.source.interface import Broken, Gone, ListedFile
+from llama_serving.weights.source.interface import Broken, Denied, Gone, ListedFile
+from llama_serving.weights.source.oci_manifest import (
+    DIGEST,
+    LARGEST_MANIFEST,
+    entries_of,
+    kinds_of,
+    listed_files,
+    read_oci_manifest,
+)
+from llama_serving.weights.source.redirects import origin
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"
-_TITLES: Final = ("org.opencontainers.image.title", "org.cncf.model.filepath")
-_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_ARCHIVE: Final = re.compile(r"\b(tar|gzip|zstd)\b")
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+_LARGEST_TOKEN: Final = 1 << 20
+_REALM: Final = "token-realm"  # key of a Secret: where the registry's tokens are, if that is another host
+#: Registries whose tokens are elsewhere, by their own documents.
+_REALMS: Final = {
+    "registry-1.docker.io": "https://auth.docker.io",
+    "registry.gitlab.com": "https://gitlab.com",
+}
 
 
 class RegistrySource:
@@ -36,7 +52,7 @@ class RegistrySource:
     ranged = True
 
     def __init__(self, address: Address, *, revision: str, credentials: Credentials) -> None:
-        plain = address.host.partition(":")[0] in _LOOPBACK or credentials.get("plain-http") == "true"
+        plain = address.host.partition(":")[0] in _LOOPBACK or credentials.plain_http
         self._uri = address.uri
         self._scope = f"repository:{address.path}:pull"
         self._base = f"{'http' if plain else 'https'}://{address.host}/v2/{quote(address.path)}"
@@ -45,10 +61,10 @@ class RegistrySource:
             denied="name a Secret in credentialsSecret with the keys username and password, or .dockerconfigjson",
             gone="check repository in model.source and tag or digest in model.revision",
         )
-        login = _login(credentials, address.host)
-        self._login = HttpClient(self._fix, credentials=credentials, authorization=login)
-        self._basic = login
-        self._http = HttpClient(self._fix, credentials=credentials, authorize=self._authorize)
+        self._credentials = credentials
+        self._basic = _login(credentials, address.host)
+        self._realm = credentials.get(_REALM) or _REALMS.get(address.host, "")
+        self._http = HttpClient(self._fix, base=self._base, credentials=credentials, authorize=self._authorize)
         self._found: tuple[str, dict[str, ListedFile]] | None = None
 
     async def resolve(self) -> str:
@@ -70,7 +86,6 @@ class RegistrySource:
     async def close(self) -> None:
         """Close all connections."""
         await self._http.close()
-        await self._login.close()
 
     async def _artifact(self) -> tuple[str, dict[str, ListedFile]]:
         """Return the digest of the manifest and its files by name; requested once, so that they belong together."""
@@ -78,15 +93,14 @@ class RegistrySource:
             if not self._revision:
                 raise Gone(f"{self._uri} needs a tag or a digest: name it in model.revision")
             digest, manifest = await self._manifest(self._revision)
-            entries = manifest.get("manifests")
-            if isinstance(entries, list):
+            entries = entries_of(manifest)
+            if entries is not None:
                 digest, manifest = await self._manifest(self._only(entries))
             self._found = digest, self._files(manifest)
         return self._found
 
-    def _only(self, entries: Sequence[Any]) -> str:
+    def _only(self, digests: Sequence[str]) -> str:
         """Return the digest of the one manifest of an index."""
-        digests = [str(entry.get("digest")) for entry in entries if isinstance(entry, dict)]
         if len(digests) != 1:
             raise Gone(
                 f"{self._uri} at {self._revision} is an index of {len(digests)} manifests: "
@@ -94,27 +108,24 @@ class RegistrySource:
             )
         return digests[0]
 
-    async def _manifest(self, reference: str) -> tuple[str, dict[str, Any]]:
+    async def _manifest(self, reference: str) -> tuple[str, Mapping[str, Any]]:
         address = f"{self._base}/manifests/{quote(reference)}"
-        text, _ = await self._http.get_small(address, {"Accept": f"{_MANIFEST}, {_INDEX}"})
+        accept = {"Accept": f"{_MANIFEST}, {_INDEX}"}
+        text, _ = await self._http.get_small(address, accept, limit=LARGEST_MANIFEST)
         digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-        if _DIGEST.fullmatch(reference) and reference != digest:
+        if DIGEST.fullmatch(reference) and reference != digest:
             raise Broken(f"{self._uri} answered a manifest with digest {digest} when asked for {reference}")
         try:
-            manifest = json.loads(text)
+            return digest, read_oci_manifest(text)
         except ValueError as error:
             raise Gone(f"{self._uri} at {reference} has no JSON manifest: {self._fix.gone}") from error
-        if not isinstance(manifest, dict):
-            raise Gone(f"{self._uri} at {reference} has no manifest: {self._fix.gone}")
-        return digest, manifest
 
-    def _files(self, manifest: dict[str, Any]) -> dict[str, ListedFile]:
-        layers = [layer for layer in manifest.get("layers") or [] if isinstance(layer, dict)]
-        files = [file for layer in layers if (file := _file(layer)) is not None]
+    def _files(self, manifest: Mapping[str, Any]) -> dict[str, ListedFile]:
+        files = listed_files(manifest)
         if not files:
-            kinds = sorted({str(layer.get("mediaType")) for layer in layers})
+            number, kinds = kinds_of(manifest)
             raise Gone(
-                f"{self._uri} at {self._revision} has no layer that is a plain file with a title (its {len(layers)} "
+                f"{self._uri} at {self._revision} has no layer that is a plain file with a title (its {number} "
                 f"layers are {', '.join(kinds[:3]) or 'none'}): push each file of the model as a layer, unpacked"
             )
         return {file.path: file for file in files}
@@ -125,25 +136,30 @@ class RegistrySource:
         asked = dict(_PARAMETER.findall(rest))
         if scheme.lower() != "bearer" or "realm" not in asked:
             return self._basic
-        query = urlencode({"service": asked.get("service", ""), "scope": asked.get("scope") or self._scope})
-        text, _ = await self._login.get_small(f"{asked['realm']}?{query}")
+        return await self._token(URL(asked["realm"]), service=asked.get("service", ""), scope=asked.get("scope", ""))
+
+    async def _token(self, realm: URL, *, service: str, scope: str) -> str:
+        """Return the Authorization header that a realm gives. The registry names it, so it is not trusted with a login.
+
+        Raises Denied where the login would go to another origin than the registry's, or than the Secret names.
+        """
+        own = URL(self._base)
+        beside = realm.host == own.host and (realm.scheme, own.scheme) != ("http", "https")  # any port of the registry
+        if self._basic and not beside and not (self._realm and origin(realm) == origin(URL(self._realm))):
+            raise Denied(
+                f"{self._uri} has its tokens at {origin(realm)}, another host: credentials go there only if the Secret "
+                f"names it under {_REALM}"
+            )
+        login = HttpClient(self._fix, base=str(realm), credentials=self._credentials, authorization=self._basic)
+        query = {"service": service, "scope": scope or self._scope}
         try:
-            answer = json.loads(text)
+            text, _ = await login.get_small(str(realm.update_query(query)), limit=_LARGEST_TOKEN)
+            answer = parse_foreign_json(text)
             return f"Bearer {answer.get('token') or answer['access_token']}"
         except (ValueError, KeyError, AttributeError) as error:
-            raise Broken(f"{asked['realm']} answered no token for {self._uri}") from error
-
-
-def _file(layer: dict[str, Any]) -> ListedFile | None:
-    """Return a layer's file; None for one without a title, in a sub-folder, packed, or with another digest."""
-    notes = layer.get("annotations") or {}
-    title = next((str(notes[key]) for key in _TITLES if key in notes), "")
-    digest = _DIGEST.fullmatch(str(layer.get("digest")))
-    size = layer.get("size")
-    packed = _ARCHIVE.search(str(layer.get("mediaType")))
-    if not title or "/" in title or digest is None or type(size) is not int or packed:
-        return None
-    return ListedFile(title, size, digest[1])
+            raise Broken(f"{origin(realm)} answered no token for {self._uri}") from error
+        finally:
+            await login.close()
 
 
 def _login(credentials: Credentials, host: str) -> str:

@@ -23,6 +23,7 @@ from llama_serving.weights.source.retry import RetryPolicy
 from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
 from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import LocalDisk
+from llama_serving.weights.staging.io.trusted_desired import TrustPaths
 from llama_serving.weights.staging.stager import Stager
 
 logger = logging.getLogger("llama_serving.stager")
@@ -38,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path(names.CELL_CONFIG_PATH), help="the group's CellConfig")
     parser.add_argument("--configured", type=Path, default=Path(names.MANIFEST_PATH), help="what the pod starts with")
     parser.add_argument("--desired", type=Path, default=Path(names.DESIRED_PATH), help="the desired state")
+    parser.add_argument("--key", type=Path, default=Path(names.STAGER_KEY_PATH), help="signs desired states")
+    parser.add_argument("--trusted", type=Path, default=Path(names.TRUSTED_DESIRED_PATH), help="the last one taken")
     parser.add_argument("--state", type=Path, default=Path(names.STAGING_PATH), help="file for the state of the stager")
     parser.add_argument("--mount", type=Path, default=Path(names.WEIGHTS_MOUNT), help="volume of the weights")
     parser.add_argument("--size-limit", type=int, default=0, help="bytes that the volume may take; 0: all it has")
@@ -83,7 +86,13 @@ async def _serve(pod: StagePod, options: argparse.Namespace) -> None:
     deps = StagerDependencies(
         open_source=open_source, disk=LocalDisk(limit=options.size_limit), pool=pool, retry=RETRY_POLICY
     )
-    desired_files = DesiredFiles(desired=options.desired, configured=options.configured)
+    paths = TrustPaths(
+        key=options.key,
+        signed=options.desired.with_name(Path(names.SIGNED_DESIRED_PATH).name),
+        memory=options.trusted,
+        pod=os.environ.get(names.ENV_POD_NAME, ""),
+    )
+    desired_files = DesiredFiles(desired=options.desired, configured=options.configured, paths=paths)
     stager = Stager(pod=pod, deps=deps, desired_files=desired_files, state_file=StateFile(options.state))
     stopping = asyncio.create_task(stop.wait())
     running = asyncio.create_task(stager.run(stop))

@@ -8,6 +8,7 @@ attempt when its item is not the first to do any more; what it finished stays. R
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -108,7 +109,7 @@ class Stager:
         item = self._items[digest]
         attempt = Attempt(
             item.artifact,
-            pod=self._pod,
+            pod=self._pod_for(item.artifact),
             deps=self._deps,
             progress=item.progress,
             protected=self._protected_folders(),
@@ -116,6 +117,13 @@ class Stager:
             bytes_needed=item.bytes_needed,
         )
         self._running = _RunningAttempt(item, attempt)
+
+    def _pod_for(self, artifact: Artifact) -> StagePod:
+        """Return the pod, without its credentials where they may not be sent to the artifact's source."""
+        if self._pod.credentials is None or self._desired_files.trust.allows_credentials(artifact):
+            return self._pod
+        logger.warning("%s is read without credentials: they are for other places", artifact.source)
+        return replace(self._pod, credentials=None)
 
     def _collect_result(self) -> None:
         running = self._running
@@ -185,11 +193,14 @@ class Stager:
         self.state = state
 
     def _statuses(self, running: str | None, *, adapters: bool) -> tuple[StagedWeights, ...]:
-        return tuple(
+        trust = self._desired_files.trust
+        known = tuple(
             item.status(running=digest == running)
             for digest, item in self._items.items()
             if is_adapter(item.artifact) == adapters
         )
+        refused = (one for one in trust.refused if is_adapter(one) == adapters and digest_of(one) not in self._items)
+        return (*known, *map(trust.status, refused))
 
     def _protected_folders(self) -> frozenset[str]:
         return folder_names(protected(*self._desired))

@@ -5,10 +5,10 @@ Else the files that hold the stage's tensors are read whole and verified as file
 that what was planned from an earlier read of it is what was verified.
 """
 
-import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from llama_serving.common.foreign_json import parse_foreign_json
 from llama_serving.weights.model.errors import shown, shown_list
 from llama_serving.weights.model.safetensors import Tensor
 from llama_serving.weights.staging.decide.errors import digest_differs, weights_unreadable
@@ -102,7 +102,7 @@ def adapter_partition(layers: int, *, stage: int, stages: int) -> LayerPartition
 def layer_partition(config: bytes, *, stage: int, stages: int) -> LayerPartition:
     """Return the partition by the text of config.json. Raises StagingRefused when it does not name its layers."""
     try:
-        values = json.loads(config)
+        values = parse_foreign_json(config)
         layers, tied = values["num_hidden_layers"], values.get("tie_word_embeddings", False)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise weights_unreadable(f"{CONFIG} does not say num_hidden_layers ({shown(error)})") from error
@@ -120,7 +120,7 @@ def candidate_files(expected: ExpectedFiles, partition: LayerPartition, *, index
     if index is None:
         return tuple(expected.sizes)
     try:
-        weight_map: dict[str, str] = json.loads(index)["weight_map"]
+        weight_map: dict[str, str] = parse_foreign_json(index)["weight_map"]
         files = {file for tensor, file in weight_map.items() if is_needed(tensor, partition)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise weights_unreadable(f"the index of the tensors cannot be read: {shown(error)}") from error

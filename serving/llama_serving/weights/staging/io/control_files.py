@@ -4,18 +4,26 @@ from pathlib import Path
 
 from llama_serving.common.message_file import MessageReader, write_message
 from llama_serving.config.desired import DesiredState, StagingState, WeightsArtifact
+from llama_serving.weights.staging.decide.trust import Trust
+from llama_serving.weights.staging.io.trusted_desired import TrustedDesired, TrustPaths
 
 
 class DesiredFiles:
-    """The desired state that the supervisor keeps, and the weights that the pod starts with."""
+    """The desired state that the supervisor passes on, and the weights that the pod starts with."""
 
-    def __init__(self, *, desired: Path, configured: Path) -> None:
-        self._desired = MessageReader(desired, DesiredState)
-        self._configured = MessageReader(configured, WeightsArtifact)
+    def __init__(self, *, desired: Path, configured: Path, paths: TrustPaths) -> None:
+        self._desired = TrustedDesired(desired, paths)
+        self._configured = MessageReader(configured, WeightsArtifact, follow=True)
 
     def read(self) -> tuple[DesiredState | None, WeightsArtifact | None]:
-        """Read both; None where there is no such file yet. Blocks."""
-        return self._desired.read(), self._configured.read()
+        """Read both; None where there is no such file yet, or none that is believed. Blocks."""
+        configured = self._configured.read()
+        return self._desired.read(configured), configured
+
+    @property
+    def trust(self) -> Trust:
+        """What may be done for the sake of what was read last."""
+        return self._desired.trust
 
 
 class StateFile:

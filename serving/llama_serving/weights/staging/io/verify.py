@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from llama_serving.common.message_file import read_bounded
 from llama_serving.config.error_text import error_text
 from llama_serving.config.weights import Manifest
 from llama_serving.weights.model.weight_files import INDEX
@@ -41,13 +42,13 @@ async def verify_staged(
     """Verify a folder that a stager made. Raises StagingRefused, and what a source raises."""
     manifest = artifact.manifest
     try:
-        record = StagedRecord.model_validate_json((folder / RECORD).read_bytes())
+        record = StagedRecord.model_validate_json(read_bounded(folder / RECORD))
     except (ValidationError, OSError) as error:
         raise weights_unreadable(f"{folder / RECORD} cannot be read: {error_text(error)}") from error
     expected = expected_in_folder(manifest, record, stage=pod.stage, stages=pod.stages)
     share = await _verify(folder, expected, pod=pod, deps=deps, progress=progress, layers=layers_of(artifact))
     check_record(record, manifest, share.partition)
-    if not is_adapter(artifact) and (folder / INDEX).read_bytes() != index_json(share.tensors):
+    if not is_adapter(artifact) and read_bounded(folder / INDEX) != index_json(share.tensors):
         raise digest_differs(f"{folder / INDEX} names other tensors than the files beside it")
 
 

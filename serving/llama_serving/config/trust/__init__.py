@@ -1,0 +1,1 @@
+"""What shows a stager that a desired state is the operator's."""
