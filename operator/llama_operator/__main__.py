@@ -5,8 +5,8 @@ import logging
 import os
 import signal
 import socket
-import threading
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -171,10 +171,10 @@ async def apply(
     token = await walk.token()
     makes_pods = any(write.manifest["kind"] == "Pod" for write in changes.applies)
     key = await walk.stager_key() if makes_pods or plan.actions.desired_states else ""
-    keys = await walk.secrets(changes.secrets) and bool(key)
+    keys = await walk.secrets(changes.secrets)
     absent = await walk.claims(changes.claims)
     for write in changes.applies:
-        if _is_whole(write.manifest, token=token, keys=keys, absent=absent):
+        if _is_whole(write.manifest, token=token and key, keys=keys, absent=absent):
             await walk.write(write)
     if token and plan.actions.desired_states:
         await walk.put(plan.actions.desired_states, supervisors, token=token, key=key)

@@ -181,7 +181,7 @@ class AccessLoops:
         """Begin, wake or end the loop of a LlamaDeployment."""
         key = loop_key("access", namespace, name)
         if type != "DELETED" and self.uses(body):
-            self.loops.see(key, _kept(body), self.one_pass)
+            self.loops.see(key, dict(body), self.one_pass)
         else:
             self.loops.end(key, uid)
 

@@ -239,17 +239,6 @@ class GatewayLoad(Frozen):
         An older operator refuses a field that it does not know.
         """
         groups = [group.model_dump(exclude=set() if group.adapters else {"adapters"}) for group in self.groups]
-_LATER: Final = frozenset({"served_name", "cors_origins"})
-#: Fields that came when pods were replaced by a hash of the config already: they are in it where they are set.
-_UNHASHED: Final = frozenset(
-    {
-        "access",
-        "client_grace",
-        "head_timeout",
-        "max_connections",
-        "max_connections_per_peer",
-        "memory_limit",
-        "min_client_rate",
-        "tls",
-    }
-)
+
+        absent = {name for name in ("adapters", "by_adapter", "certificate") if not getattr(self, name)}
+        return {**self.model_dump(exclude=absent), "groups": groups}
