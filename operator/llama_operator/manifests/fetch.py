@@ -12,11 +12,14 @@ from llama_operator.manifests.common import (
     child_labels,
     container_security,
     image_settings,
+    log_format,
     metadata,
     mount,
     pod_security,
     selector,
+    source_networks,
 )
+from llama_operator.manifests.disk import bounded
 from llama_operator.manifests.network import dns_egress, source_egress, tcp
 from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import fetch_name, stages_name
@@ -123,9 +126,9 @@ def _container(context: Context) -> dict[str, Any]:
         "image": gateway_image(context.spec, context.settings),
         "imagePullPolicy": context.spec.images.pull_policy,
         "args": ["python3", "-m", "llama_serving.weights", "proxy"],
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, *source_networks(context.settings), *log_format(context.settings)],
         "ports": [{"name": "proxy", "containerPort": names.PORT_FETCH, "protocol": "TCP"}],
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": bounded({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}),
         "securityContext": container_security(),
         "readinessProbe": {"tcpSocket": {"port": names.PORT_FETCH}, "periodSeconds": 5},
         "livenessProbe": {"tcpSocket": {"port": names.PORT_FETCH}, "periodSeconds": 10, "failureThreshold": 6},

@@ -17,7 +17,7 @@ from llama_operator.manifests.common import (
     service_account,
 )
 from llama_operator.manifests.disk import bounded
-from llama_operator.manifests.edge.access import access_rights
+from llama_operator.manifests.edge.access import access_rights, ledger_mounts, ledger_sizes, ledger_volumes
 from llama_operator.manifests.edge.exposure import exposure_objects, service_protocol, tls_mounts, tls_volumes
 from llama_operator.manifests.engine_key import engine_key_mount, engine_key_volume
 from llama_operator.manifests.network import api_server_egress, dns_egress, metrics_peers, operator_peer, tcp
@@ -169,7 +169,12 @@ def _pod_spec(context: Context) -> dict[str, Any]:
         ],
         **image_settings(context),
         "containers": [_container(context)],
-        "volumes": [{"name": "config", "configMap": {"name": name}}, engine_key_volume(context), *tls_volumes(context)],
+        "volumes": [
+            {"name": "config", "configMap": {"name": name}},
+            engine_key_volume(context),
+            *tls_volumes(context),
+            *ledger_volumes(context),
+        ],
     }
 
 
@@ -186,7 +191,7 @@ def _container(context: Context) -> dict[str, Any]:
             {"name": "admin", "containerPort": names.PORT_GATEWAY_ADMIN, "protocol": "TCP"},
         ],
         # No CPU limit: throttling would add latency to every stream.
-        "resources": bounded({"requests": amounts, "limits": {"memory": resources.memory}}),
+        "resources": bounded({"requests": amounts, "limits": {"memory": resources.memory}}, *ledger_sizes(context)),
         "securityContext": container_security(),
         "livenessProbe": probe(names.ROUTE_LIVE, "admin", period=10, failures=3, timeout=2),
         # One that ends leaves the Service by its deletion. On a busy node all may miss a probe or two at once, and a
@@ -196,6 +201,7 @@ def _container(context: Context) -> dict[str, Any]:
             {"name": "config", "mountPath": names.GATEWAY_CONFIG_PATH.rpartition("/")[0], "readOnly": True},
             engine_key_mount(),
             *tls_mounts(context),
+            *ledger_mounts(context),
         ],
     }
 
@@ -212,8 +218,11 @@ def _budget(context: Context) -> Manifest:
 def gateway_network_policy(context: Context) -> Manifest:
     """Let anybody ask the API, and the operator and who is labelled for metrics read load and metrics.
 
-    A gateway reaches its groups and the API server, from which it knows them.
+    A gateway reaches its groups and the API server, from which it knows them. With ``spec.access`` gateways tell each
+    other what each client used.
     """
+    gateways = {"podSelector": {"matchLabels": selector(context, GATEWAY)}}
+    peers = [gateways] if context.spec.access is not None else []
     stages = {"podSelector": {"matchLabels": selector(context, names.COMPONENT_STAGE)}}
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -224,10 +233,11 @@ def gateway_network_policy(context: Context) -> Manifest:
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"ports": [tcp(names.PORT_GATEWAY)]},
-                {"from": [operator_peer(context), *metrics_peers()], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
+                {"from": [operator_peer(context), *metrics_peers(), *peers], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]},
             ],
             "egress": [
                 {"to": [stages], "ports": [tcp(names.PORT_ENGINE), tcp(names.PORT_STATE)]},
+                *({"to": [peer], "ports": [tcp(names.PORT_GATEWAY_ADMIN)]} for peer in peers),
                 dns_egress(),
                 api_server_egress(context.settings),
             ],

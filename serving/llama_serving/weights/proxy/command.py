@@ -2,15 +2,17 @@
 
 import argparse
 import asyncio
-import logging
+import os
 import signal
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
 from llama_serving.config import names
+from llama_serving.config.logs.lines import set_up_log
 from llama_serving.weights.proxy.request import USER
 from llama_serving.weights.proxy.server import LIMITS, FetchProxy
+from llama_serving.weights.source.addresses import own_rules
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    set_up_log(os.environ, stream=sys.stdout)
     asyncio.run(_serve(options))
     return 0
 
@@ -31,7 +33,7 @@ async def _serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    proxy = FetchProxy(lambda: read_key(options.key))
+    proxy = FetchProxy(lambda: read_key(options.key), rules=own_rules())
     server = await asyncio.start_server(proxy.handle, options.host, options.port, limit=LIMITS.head_bytes)
     async with server:
         await stop.wait()

@@ -8,7 +8,6 @@ would follow a head is never forwarded, so no second request with the proxy's ke
 import base64
 import binascii
 import hmac
-import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,19 +80,6 @@ def split_authority(text: str, *, default: int) -> tuple[str, int]:
     if not host or "@" in text or not 0 < number < 65536:
         raise BadRequest(400, "the target names no host and port")
     return host, number
-
-
-def is_reachable(address: str, *, link_local: bool = False) -> bool:
-    """Return whether a source may be at this address: not this machine, not the cloud's metadata, not many at once."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        found = found.ipv4_mapped or found.sixtofour or found
-    if found.is_link_local:
-        return link_local
-    return not (found.is_loopback or found.is_unspecified or found.is_multicast or found.is_reserved)
 
 
 def _field(field: bytes) -> tuple[str, bytes]:

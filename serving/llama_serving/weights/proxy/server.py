@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from llama_serving.weights.proxy.request import BadRequest, ProxyRequest, is_reachable, parse_request
+from llama_serving.weights.proxy.request import BadRequest, ProxyRequest, parse_request
+from llama_serving.weights.source.addresses import AddressRules
 
 logger = logging.getLogger("llama_serving.fetch_proxy")
 
@@ -34,18 +35,12 @@ LIMITS: Final = ProxyLimits()
 
 
 class FetchProxy:
-    """Answers clients with the key. ``key`` gives the present one; ``may_reach`` judges an address."""
+    """Answers clients with the key. ``key`` gives the present one; ``rules`` say where a source may be."""
 
-    def __init__(
-        self,
-        key: Callable[[], bytes],
-        *,
-        limits: ProxyLimits = LIMITS,
-        may_reach: Callable[[str], bool] = is_reachable,
-    ) -> None:
+    def __init__(self, key: Callable[[], bytes], *, rules: AddressRules, limits: ProxyLimits = LIMITS) -> None:
         self._key = key
         self._limits = limits
-        self._may_reach = may_reach
+        self._rules = rules
         self._open = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,9 +97,10 @@ class FetchProxy:
                 loop = asyncio.get_running_loop()
                 found = await loop.getaddrinfo(request.host, request.port, type=socket.SOCK_STREAM)
                 addresses = [str(one[4][0]) for one in found]
-                allowed = [address for address in addresses if self._may_reach(address)]
+                allowed = [address for address in addresses if not self._rules.refusal(address)]
                 if not allowed:
-                    raise BadRequest(403, f"{request.host} is at {addresses[0]}, where no source may be")
+                    why = self._rules.refusal(addresses[0])
+                    raise BadRequest(403, f"{request.host} is at {addresses[0]}, {why}: no source may be there")
                 return await asyncio.open_connection(allowed[0], request.port, limit=_PIECE)
         except TimeoutError:
             text = (

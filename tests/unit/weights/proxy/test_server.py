@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
@@ -13,14 +14,15 @@ from aiohttp import web
 from llama_serving.config import names
 from llama_serving.weights.proxy.command import use_proxy
 from llama_serving.weights.proxy.server import LIMITS, FetchProxy, ProxyLimits
+from llama_serving.weights.source.addresses import AddressRules
 
 AUTH = "proxy-authorization: Basic " + base64.b64encode(b"stager:abc123").decode()
-LOCAL = frozenset({"127.0.0.1"})
+LOCAL = AddressRules(networks=(ip_network("127.0.0.0/8"),))
 
 
 @asynccontextmanager
-async def proxy(limits: ProxyLimits = LIMITS, allowed: frozenset[str] = LOCAL) -> AsyncIterator[int]:
-    serving = FetchProxy(lambda: b"abc123", limits=limits, may_reach=lambda address: address in allowed)
+async def proxy(limits: ProxyLimits = LIMITS, rules: AddressRules = LOCAL) -> AsyncIterator[int]:
+    serving = FetchProxy(lambda: b"abc123", rules=rules, limits=limits)
     server = await asyncio.start_server(serving.handle, "127.0.0.1", 0, limit=limits.head_bytes)
     async with server:
         yield server.sockets[0].getsockname()[1]
@@ -93,7 +95,7 @@ async def test_without_the_key_the_host_is_not_even_looked_up() -> None:
 
 
 async def test_addresses_that_no_source_has_are_refused() -> None:
-    async with origin() as (behind, asked), proxy(allowed=frozenset()) as port:
+    async with origin() as (behind, asked), proxy(rules=AddressRules()) as port:
         for target in (f"127.0.0.1:{behind}", f"localhost:{behind}", f"[::ffff:127.0.0.1]:{behind}"):
             found = await said(port, f"CONNECT {target} HTTP/1.1\r\n{AUTH}\r\n\r\n")
             assert found.startswith(("HTTP/1.1 403 ", "HTTP/1.1 502 "))
