@@ -33,6 +33,12 @@ OPERATOR: Final[Mapping[Right, str]] = {
     Right("coordination.k8s.io", "leases", "create"): "the first time that a namespace is served",
     Right("resource.k8s.io", "resourceclaimtemplates", "get"): "where a spec names device.claimTemplate",
     Right("policy", "poddisruptionbudgets", "delete"): "of a deployment that has become one group",
+    **{Right("", "secrets", verb): "where a spec has access" for verb in ("list", "watch", "patch", "delete")},
+    **{
+        Right(group, kind, verb): "where a spec has gateway.ingress or gateway.route"
+        for group, kind in (("networking.k8s.io", "ingresses"), ("gateway.networking.k8s.io", "httproutes"))
+        for verb in ("get", "create", "patch", "delete")
+    },
 }
 #: Of a gateway.
 GATEWAY: Final[Mapping[Right, str]] = {}
