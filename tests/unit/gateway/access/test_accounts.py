@@ -25,7 +25,7 @@ def test_a_key_is_found_by_its_hash_alone() -> None:
     accounts.take_over(keys(key("a"), key("b", models=("llama", "style"))), 0.0)
     found = accounts.key(digest("b"))
     assert found is not None
-    assert (found.account.name, found.models) == ("b", {"llama", "style"})
+    assert (found.account.name, found.models) == ("b", frozenset({"llama", "style"}))
     assert accounts.key(digest("c")) is None
 
 

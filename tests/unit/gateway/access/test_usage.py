@@ -11,6 +11,7 @@ from llama_serving.gateway.access.pure.asking import asks_for_stream, with_usage
 from llama_serving.gateway.access.pure.usage import Meter, Usage, is_usage_event
 from llama_serving.gateway.continuation.pure import request as continuation
 from llama_serving.gateway.continuation.pure.request import CHAT, TEXT
+from llama_serving.gateway.fields.request_fields import read_fields
 
 TOLD = {"prompt_tokens": 12, "total_tokens": 19, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 5}}
 WORDS = [b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"w"}}]}\n\n'] * 3
@@ -83,10 +84,10 @@ def test_an_engine_is_asked_for_the_count(
 ) -> None:
     fields = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     body = json.dumps(fields if given_options is None else {**fields, "stream_options": given_options}).encode()
-    continuable = continuation.read(CHAT, body)
+    continuable = continuation.read(CHAT, read_fields(body))
     assert continuable is not None
-    body, continuable, is_missing = with_usage(body, continuable)
-    assert (json.loads(body)["stream_options"], is_missing) == (asked, missing)
+    asking, continuable, is_missing = with_usage(body, continuable)
+    assert (json.loads(asking)["stream_options"], is_missing) == (asked, missing)
     assert continuable is not None
     assert continuable.stream_options == asked
     assert json.loads(continuable.kept)["stream_options"] == asked
