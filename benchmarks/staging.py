@@ -39,6 +39,7 @@ from llama_serving.weights.source.retry import RetryPolicy
 from llama_serving.weights.staging.dependencies import STREAMS, StagePod, StagerDependencies
 from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFile
 from llama_serving.weights.staging.io.disk import LocalDisk
+from llama_serving.weights.staging.io.trusted_desired import TrustPaths
 from llama_serving.weights.staging.stager import Stager
 
 DEADLINE = 600.0  # seconds for one share
@@ -109,7 +110,10 @@ async def stager(root: Path, item: WeightsArtifact, *, stage: int, stages: int) 
     (root / "next.json").write_text(item.model_dump_json())
     with ThreadPoolExecutor(STREAMS + 2) as pool:
         deps = StagerDependencies(open_source=open_source, disk=LocalDisk(), pool=pool, retry=RetryPolicy())
-        desired_files = DesiredFiles(desired=root / "desired.json", configured=root / "next.json")
+        paths = TrustPaths(
+            key=root / "stager-key" / "token", signed=root / "signed", memory=root / "memory", pod="benchmark"
+        )
+        desired_files = DesiredFiles(desired=root / "desired.json", configured=root / "next.json", paths=paths)
         pod = StagePod(mount=root / "weights", stage=stage, stages=stages, holder="benchmark")
         one = Stager(pod=pod, deps=deps, desired_files=desired_files, state_file=StateFile(root / "staging.json"))
         try:

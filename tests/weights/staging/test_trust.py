@@ -94,11 +94,16 @@ async def test_a_signed_state_is_taken_with_its_credentials(mine: SealedPod) -> 
     assert mine.sources.asked == [("s3://models/1", True)]
 
 
+def garbage(pod: SealedPod, evil: WeightsArtifact) -> None:
+    pod.desire(evil)
+    pod.replays(b"{}\n{}")
+
+
 FORGERIES: dict[str, Callable[[SealedPod, WeightsArtifact], object]] = {
     "without a signature": lambda pod, evil: pod.desire(evil),
     "with another key": lambda pod, evil: pod.passes_on(evil, counter=9, key="guessed"),
     "for another pod": lambda pod, evil: pod.passes_on(evil, counter=9, pod="other"),
-    "with garbage": lambda pod, evil: (pod.desire(evil), pod.replays(b"{}\n{}")),
+    "with garbage": garbage,
     "with a signature of something else": lambda pod, evil: pod.replays(
         pod.passes_on(item(0), counter=9).partition(b"\n")[0] + b"\n" + pod.desire(evil).model_dump_json().encode()
     ),

@@ -84,7 +84,7 @@ def admin() -> AdminApi:
     )
     for _ in range(4):
         dispatcher.admit(RequestSize(10, 20))
-    dispatcher.router.backends["d-2"].health.failed(epoch=0, hard=True, now=now[0])
+    dispatcher.router.backends["d-2"].health.unreachable(epoch=0, now=now[0])
     now[0] += 7.25
     return api
 
