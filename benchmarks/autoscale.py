@@ -26,7 +26,7 @@ from kubernetes.aio import client, watch
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.loop import Heartbeat
-from llama_operator.ports import SupervisorAnswer
+from llama_operator.ports import Seal, SupervisorAnswer
 from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_operator.reconcile_weights import WeightsBodies, reconcile_weights
 from llama_operator.wiring import Loops, build
@@ -66,8 +66,11 @@ class Machines:
         del address, port
         return False
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
         """Taken at once."""
+        del seal
         assert token
         self.wishes[address] = desired
         return ""

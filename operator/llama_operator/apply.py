@@ -98,11 +98,8 @@ class _PlanWalk:
 
     async def secrets(self, secrets: tuple[Manifest, ...]) -> bool:
         """Make the Secrets unless they are there; return whether pods can mount all of them."""
-        made = [await self.outcome.attempt(_title(one), self._drawn(one)) for one in secrets]
+        made = [await self._drawn(_title(one), one) for one in secrets]
         return all(made)
-
-    async def _drawn(self, secret: Manifest) -> None:
-        await self.cluster.ensure_token(self.context.key, secret)
 
     async def claims(self, claims: tuple[Manifest, ...]) -> set[str]:
         """Create the claims; return the names of those that pods cannot mount."""

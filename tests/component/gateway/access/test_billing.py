@@ -10,8 +10,8 @@ from llama_serving.config.access.ledger import HEADER_FIRST, HEADER_LAST
 from tests.component.gateway.access.world import ASKED, ask, key, keys, let_in
 from tests.component.gateway.running import CHAT, Gateway, gateway, until
 from tests.component.gateway.scripted import Exchange, Upstream, answer, head, stream, upstreams
-from tests.component.gateway.streams.test_continuation import DONE, ENGINE, endpoint, says
-from tests.unit.gateway.continuation.engine import seen
+from tests.component.gateway.streams.test_continuation import ENGINE, endpoint, says
+from tests.unit.gateway.continuation.engine import DONE, seen
 
 USAGE = {
     "prompt_tokens": 30,

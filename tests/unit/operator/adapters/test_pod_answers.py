@@ -14,7 +14,7 @@ from llama_operator.adapters.gateways import HttpGateways
 from llama_operator.adapters.pod_answers import AT_A_TIME, FREE, SUPERVISOR_ANSWER, ReadBudget
 from llama_operator.adapters.supervisors import HttpSupervisors
 from llama_operator.bounds.json_text import OverLimitError
-from llama_operator.ports import SupervisorAnswer
+from llama_operator.ports import Seal, SupervisorAnswer
 from llama_operator.supervisor_cache import KEPT, SMALL, SupervisorCache
 from llama_serving.config.desired import DesiredState
 from tests.fakes.cluster import START
@@ -139,7 +139,12 @@ async def test_what_the_stages_of_a_deployment_keep_is_bounded() -> None:
             await asyncio.sleep(0)
             return SupervisorAnswer(cell().state, size=SMALL if address == "small" else 1 << 20)
 
-        async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
+        async def accepts(self, address: str, port: int) -> bool:
+            raise NotImplementedError
+
+        async def put_desired_state(
+            self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+        ) -> str:
             raise NotImplementedError
 
     pods = [stage(number, 0, ip="small" if number % 2 else "large") for number in range(40)]

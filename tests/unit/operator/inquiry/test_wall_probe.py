@@ -9,7 +9,7 @@ from llama_operator.api import Condition
 from llama_operator.inquiry.wall_probe import PERIOD, WallProbe
 from llama_operator.observe.deployment import PolicyTrial, Snapshot
 from llama_operator.plan.planner import plan
-from llama_operator.ports import SupervisorAnswer
+from llama_operator.ports import Seal, SupervisorAnswer
 from llama_operator.status.deployment import deployment_status
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
@@ -34,8 +34,10 @@ class Network:
         del address
         return SupervisorAnswer(None, "gone") if self.dead else next(iter(heard(*PODS).values()))
 
-    async def put_desired_state(self, address: str, desired: DesiredState, *, token: str) -> str:
-        raise AssertionError(f"a trial told {address} {desired} with {token}")
+    async def put_desired_state(
+        self, address: str, desired: DesiredState, *, token: str, seal: Seal | None = None
+    ) -> str:
+        raise AssertionError(f"a trial told {address} {desired} with {token} and {seal}")
 
 
 def serving() -> Snapshot:
