@@ -67,7 +67,7 @@ def smollm2() -> Served:
     return Served("forms-smollm2", (one.name, other.name), spec)
 
 
-@pytest.fixture(scope="module", params=[tiny, smollm2])
+@pytest.fixture(scope="module", params=[smollm2, tiny])
 def served(bed: Bed, request: pytest.FixtureRequest) -> Iterator[Served]:
     """Two groups that serve; all others have given their memory."""
     found: Served = request.param()
@@ -103,6 +103,7 @@ async def test_answers_keep_their_form_through_kills_and_upgrades(bed: Bed, serv
                 flush=True,
             )
             await load.finished(10, within=120)
+            check_corpus(load.answers, asked, known)
     unseen = load.unseen()
     assert not unseen, f"{len(unseen)} cases were not answered under load"
     assert {answer.weights for answer in load.answers} == set(known), "both weights have answered under load"
