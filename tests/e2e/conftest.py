@@ -44,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item not in mine] + mine
     for item in mine:
         item.add_marker(pytest.mark.e2e)
-        item.add_marker(pytest.mark.timeout(1500))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(1500))
 
 
 @pytest.fixture(scope="session", autouse=True)
