@@ -50,6 +50,16 @@ class Case:
             return f"no JSON: {error}"
         return "; ".join(error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(found))
 
+    def meaning(self, text: str) -> str:
+        """The answer as it is compared.
+
+        A stream has a call's arguments as the model wrote them, a whole answer as vLLM's parser spells them again.
+        """
+        if not self.parameters:
+            return text
+        function, brace, rest = text.partition("{")
+        return f"{function}{json.dumps(json.loads(brace + rest))}"
+
 
 def cases() -> tuple[Case, ...]:
     """All of them; the same ones each time."""
@@ -93,7 +103,7 @@ async def undisturbed(url: str, model: str, asked: Sequence[Case], *, at_a_time:
         found = await asyncio.gather(*(one(session, case) for case in asked))
     bad = [(case.body, answer) for case, answer in found if not answer.whole or case.fault(answer.text)]
     assert not bad, f"{len(bad)} of {len(found)} undisturbed answers do not fit: {bad[:2]}"
-    return {case.message: answer.text for case, answer in found}
+    return {case.message: case.meaning(answer.text) for case, answer in found}
 
 
 @dataclass
@@ -138,5 +148,9 @@ def check_corpus(answers: Iterable[Answer], asked: Sequence[Case], known: Mappin
     assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}"
     unfit = [answer for answer in answers if by_message[answer.prompt].fault(answer.text)]
     assert not unfit, f"{len(unfit)} answers do not fit: {unfit[:2]}"
-    wrong = [answer for answer in answers if answer.text != known.get(answer.weights, {}).get(answer.prompt)]
+    wrong = [
+        answer
+        for answer in answers
+        if by_message[answer.prompt].meaning(answer.text) != known.get(answer.weights, {}).get(answer.prompt)
+    ]
     assert not wrong, f"{len(wrong)} answers are not those of their weights: {wrong[:2]}"
