@@ -35,7 +35,11 @@ CALL: Object = {
     "expectCall": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
     "maxTokens": 64,
 }
-BROKEN = {"without-tools": SMOLLM2_BROKEN, "misspelt": SMOLLM2_TOOLS.replace("{%- if tools %}", "{%- if tool %}")}
+#: Chat templates that show no tools, and what the golden call then says.
+BROKEN = {
+    "without-tools": (SMOLLM2_BROKEN, "this model is served without tools: the chat template has no tools"),
+    "misspelt": (SMOLLM2_TOOLS.replace("{%- if tools %}", "{%- if tool %}"), "expected a call of get_weather"),
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ async def test_a_broken_template_is_held_by_its_golden_call(bed: Bed, served: Se
     url, good = bed.service_url(name), served.revisions[0]
     await asyncio.to_thread(bed.upgrade, name, good, within=400)
     known = {bed.weights(name): await undisturbed(url, name, asked, at_a_time=CLIENTS)}
-    broken = models.with_template(models.smollm2(), f"smollm2-{fault}", BROKEN[fault]).name
+    template, words = BROKEN[fault]
+    broken = models.with_template(models.smollm2(), f"smollm2-{fault}", template).name
     async with CorpusLoad(url, name, asked, clients=CLIENTS) as load:
         await load.finished(10, within=120)
         bed.edit(name, {"model": {"revision": broken}})
@@ -128,7 +133,7 @@ async def test_a_broken_template_is_held_by_its_golden_call(bed: Bed, served: Se
         await asyncio.to_thread(bed.wait_serving, name, 2, within=600)
         await load.finished(10, within=120)
     print(load.summary())
-    assert "get_weather" in held["status"]["message"], held["status"]["message"]
+    assert words in held["status"]["message"], held["status"]["message"]
     check_corpus(load.answers, asked, known)
 
 

@@ -39,6 +39,7 @@ class Answer:
     text: str = ""
     ids: frozenset[str] = frozenset()  # of all chunks of a stream
     first_byte: float | None = None  # seconds to the first piece of the body
+    finish: str = ""  # the engine's reason for the end
 
     @property
     def failed(self) -> bool:
@@ -68,7 +69,7 @@ async def ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any])
         seen.error = repr(error)[:300]
     return Answer(
         start, time.monotonic(), seen.status, seen.group, seen.done and not seen.error, seen.error, seen.weights,
-        asked_of(body), seen.text, frozenset(seen.ids), seen.first_byte,
+        asked_of(body), seen.text, frozenset(seen.ids), seen.first_byte, seen.finish,
     )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ class _Seen:
     error: str = ""
     done: bool = False
     first_byte: float | None = None
+    finish: str = ""
     ids: set[str] = field(default_factory=set)
 
     async def stream(self, lines: AsyncIterable[bytes], start: float) -> None:
@@ -127,6 +129,7 @@ class _Seen:
             return
         self.ids.add(chunk["id"])
         self.text += "".join(map(said_by, chunk["choices"]))
+        self.finish = next((one["finish_reason"] for one in chunk["choices"] if one["finish_reason"]), self.finish)
 
 
 class Clients:
