@@ -5,8 +5,10 @@ gives its answers their form is the grammar alone.
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -74,7 +76,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     environment = {**os.environ, **ENVIRONMENT, "TORCHDYNAMO_DISABLE": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=Path(__file__).parents[3], env=environment, stdout=output, stderr=output
+            command,
+            cwd=Path(__file__).parents[3],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         eventually(lambda: answers(port), within=START, what="an engine", tail=lambda: tail(log))
@@ -82,6 +89,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(60)
+        with contextlib.suppress(ProcessLookupError):  # the engine's core may outlive its server
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("case", CASES)
