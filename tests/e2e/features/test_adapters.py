@@ -15,7 +15,7 @@ from llama_serving.config import names
 from testbed.models.adapters import NAMES
 from tests.e2e.support.adapter_load import TOKENS, AdapterLoad, adapter, bytes_of_layers, served
 from tests.e2e.support.bed import Bed, Object, manifest
-from tests.e2e.support.faults import cell_state, is_ready, kill_engine_part, kill_operator, machine, stage_pod
+from tests.e2e.support.faults import cell_state, is_ready, kill_engine_part, kill_operator, machine, stage_pod, until
 from tests.e2e.support.load import references
 from tests.e2e.support.origin import origin, write_sums
 from tests.soak import soak
@@ -167,17 +167,15 @@ def has_all_when_ready(bed: Bed, group: str, adapters: set[str]) -> None:
 
 def listed(url: str, name: str, *, there: bool) -> None:
     """Wait until gateways list a model, or no longer do."""
-    started, known = time.monotonic(), set[str]()
-    while time.monotonic() - started < LISTED_WITHIN:
+    started, what = time.monotonic(), f"{name} is {'listed' if there else 'gone'}"
+
+    def missing() -> str:
         with urllib.request.urlopen(f"{url}/v1/models", timeout=10) as answer:
             known = {one["id"] for one in json.load(answer)["data"]}
-        if (name in known) == there:
-            print(f"{name} {'listed' if there else 'gone'} after {time.monotonic() - started:.0f} s", flush=True)
-            return
-        time.sleep(0.5)
-    raise AssertionError(
-        f"{name}: not {'listed' if there else 'gone'} within {LISTED_WITHIN} s; known: {sorted(known)}"
-    )
+        return "" if (name in known) == there else f"known: {sorted(known)}"
+
+    until(what, missing, LISTED_WITHIN)
+    print(f"{what} after {time.monotonic() - started:.0f} s", flush=True)
 
 
 def refusal(url: str, name: str) -> tuple[int, Any]:

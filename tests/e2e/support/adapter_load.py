@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from testbed.models.adapters import PROMPT, answer
 from tests.e2e.support.bed import NAMESPACE, Object
-from tests.e2e.support.load import PROMPTS, TIMEOUT, Answer, Clients, ask, request
+from tests.e2e.support.load import PROMPTS, Answer, ClosedLoad, ask, check_whole, request
 
 TOKENS = 12
 
@@ -57,7 +55,7 @@ class Told:
 
 
 @dataclass
-class AdapterLoad(Clients):
+class AdapterLoad(ClosedLoad):
     """Closed clients that ask a random name each time; six of ten requests stream.
 
     ``words``: what each name may say. Change it with ``may_say``, so that requests under way may say the new word too.
@@ -71,18 +69,7 @@ class AdapterLoad(Clients):
     told: list[Told] = field(default_factory=list)
     of_base: list[Answer] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-
-    async def __aenter__(self) -> "AdapterLoad":
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=TIMEOUT)
-        self._stop = False
-        self._open: set[_Open] = set()
-        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self.clients)]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop = True
-        await asyncio.gather(*self._tasks)
-        await self._session.close()
+    _open: "set[_Open]" = field(default_factory=set, init=False)
 
     def may_say(self, name: str, *words: str) -> None:
         """From now on a name may say these words; none: it is asked no more."""
@@ -117,8 +104,7 @@ class AdapterLoad(Clients):
 
     def check(self) -> None:
         """No request failed or broke, and each name was answered by its own adapter."""
-        bad = [one for one in self.answers if not one.whole or (one.ids and len(one.ids) != 1)]
-        assert not bad, f"{len(bad)} of {len(self.answers)} requests failed or broke: {bad[:3]}"
+        check_whole(self.answers)
         wrong = [one for one in self.told if not one.right]
         assert not wrong, f"{len(wrong)} of {len(self.told)} answers are another adapter's or the base's: {wrong[:3]}"
 

@@ -7,14 +7,14 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import jsonschema  # type: ignore[import-untyped]
 
-from tests.e2e.support.load import TIMEOUT, Answer, Clients, ask
+from tests.e2e.support.load import TIMEOUT, Answer, ClosedLoad, ask, check_whole
 from tests.unit.cell.replica.structured.schemas import schema_of
 
 SCHEMAS = 200
@@ -121,7 +121,7 @@ async def undisturbed(url: str, model: str, asked: Sequence[Case], *, at_a_time:
 
 
 @dataclass
-class CorpusLoad(Clients):
+class CorpusLoad(ClosedLoad):
     """Clients that walk through all cases, each in an order of its own; six of ten requests stream."""
 
     url: str
@@ -129,17 +129,6 @@ class CorpusLoad(Clients):
     asked: Sequence[Case]
     clients: int
     answers: list[Answer] = field(default_factory=list)
-
-    async def __aenter__(self) -> "CorpusLoad":
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=TIMEOUT)
-        self._stop = False
-        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self.clients)]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop = True
-        await asyncio.gather(*self._tasks)
-        await self._session.close()
 
     async def _client(self, number: int) -> None:
         chance = random.Random(number)
@@ -155,11 +144,10 @@ class CorpusLoad(Clients):
         return {case.message for case in self.asked} - {answer.prompt for answer in self.answers if answer.whole}
 
 
-def check_corpus(answers: Iterable[Answer], asked: Sequence[Case], known: Mapping[str, Mapping[str, str]]) -> None:
+def check_corpus(answers: Collection[Answer], asked: Sequence[Case], known: Mapping[str, Mapping[str, str]]) -> None:
     """Every answer is whole, fits, and is word for word that of the weights which its head names."""
     by_message = {case.message: case for case in asked}
-    bad = [answer for answer in answers if not answer.whole or len(answer.ids) != 1]
-    assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}"
+    check_whole(answers)
     unfit = [answer for answer in answers if by_message[answer.prompt].fault(answer)]
     assert not unfit, f"{len(unfit)} answers do not fit: {unfit[:2]}"
     wrong = [

@@ -10,9 +10,9 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -155,8 +155,32 @@ class Clients:
         return f"{dict(counts)}, by group {dict(Counter(a.group for a in self.answers))}, last bad: {bad}"
 
 
+class ClosedLoad(Clients):
+    """Clients of which each asks again when it has its answer, until the end of the block."""
+
+    clients: int
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(connector=self._connector(), timeout=TIMEOUT)
+        self._stop = False
+        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self.clients)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+        await self._session.close()
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=0)
+
+    async def _client(self, number: int) -> None:
+        """Ask until ``_stop``."""
+        raise NotImplementedError
+
+
 @dataclass
-class Load(Clients):
+class Load(ClosedLoad):
     """``async with Load(url, model, clients=4) as load``; ``answers`` grows while it runs.
 
     ``pause``: seconds between an answer and the client's next request.
@@ -169,19 +193,9 @@ class Load(Clients):
     pause: float = 0.0
     answers: list[Answer] = field(default_factory=list)
 
-    async def __aenter__(self) -> "Load":
+    def _connector(self) -> aiohttp.TCPConnector:
         # A connection per request: new ones must find a living gateway through the Service.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=TIMEOUT
-        )
-        self._stop = False
-        self._tasks = [asyncio.create_task(self._client(number)) for number in range(self.clients)]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop = True
-        await asyncio.gather(*self._tasks)
-        await self._session.close()
+        return aiohttp.TCPConnector(limit=0, force_close=True)
 
     async def _client(self, number: int) -> None:
         body = request(self.model, f"Beautiful is better than {number}", tokens=self.tokens, stream=True)
@@ -246,9 +260,14 @@ async def references(url: str, model: str, *, tokens: int = 24) -> dict[str, str
     return texts
 
 
-def check_answers(answers: Iterable[Answer], known: dict[str, dict[str, str]]) -> None:
-    """Every answer is whole, of one stream, and word for word the greedy answer of the weights that its head names."""
+def check_whole(answers: Iterable[Answer]) -> None:
+    """No request failed, and every answer is whole and of one stream."""
     bad = [answer for answer in answers if not answer.whole or len(answer.ids) != 1]
     assert not bad, f"{len(bad)} requests failed or broke: {bad[:3]}"
+
+
+def check_answers(answers: Collection[Answer], known: dict[str, dict[str, str]]) -> None:
+    """Every answer is whole, of one stream, and word for word the greedy answer of the weights that its head names."""
+    check_whole(answers)
     wrong = [answer for answer in answers if answer.text != known.get(answer.weights, {}).get(answer.prompt)]
     assert not wrong, f"{len(wrong)} answers are not those of their weights: {wrong[:2]}"
