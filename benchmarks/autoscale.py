@@ -38,8 +38,8 @@ from llama_serving.config.gateway import GatewayLoad, WorkCount
 from testbed import Bed
 from testbed.audit import WRITES, received
 from testbed.progress import step
-from tests.contract.apiserver import ApiServer, client_of, control_plane
-from tests.contract.stand import ACCEPTED, SETTINGS, Stand, file_of, give_rights, serving_cell
+from tests.contract.support.apiserver import ApiServer, client_of, control_plane
+from tests.contract.support.stand import ACCEPTED, SETTINGS, Stand, file_of, give_rights, serving_cell
 from tests.fakes.samples import CPU_SPEC
 
 INSTANCE, NAMESPACE = "bench", "bench"

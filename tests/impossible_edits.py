@@ -432,6 +432,9 @@ NO_IMPOSSIBLE_VALUE: Final[Mapping[str, str]] = {
     "placement.stagesTogether": "a preference: it keeps no pod away",
     "placement.groupsApart": "a preference: it keeps no pod away",
     "engine.gpuMemoryUtilization": "what is free on the device shows on the device only",
+    "walls.engineKey": "every value works with gateways of this version; what an older image of gateways sends shows to"
+    " engines only",
+    "walls.sourceEgress": "direct and proxy both work: the proxy is a pod of the deployment itself",
 }
 
 

@@ -29,9 +29,9 @@ from benchmarks.scale.world import World, deployment, world_of
 from llama_operator.adapters.api_calls import Call, items_of
 from llama_operator.api import API_VERSION, KIND, PLURAL
 from testbed.audit import events
-from tests.contract.apiserver import ApiServer, client_of, control_plane
-from tests.contract.operators import OperatorProcess, operator, until
-from tests.contract.stand import ACCOUNT, Stand, give_rights
+from tests.contract.support.apiserver import ApiServer, client_of, control_plane
+from tests.contract.support.operators import OperatorProcess, operator, until
+from tests.contract.support.stand import ACCOUNT, Stand, give_rights
 
 LIVE_TIMEOUT = 5.0  # seconds, as in the chart
 LONGEST = 900.0  # seconds

@@ -27,7 +27,7 @@ from llama_serving.config.desired import DesiredState
 from llama_serving.config.model import MANIFEST_KEY
 from llama_serving.config.weights import Manifest as WeightsManifest
 from llama_serving.config.weights import ManifestFile
-from tests.contract.stand import ACCEPTED, file_of, serving_cell
+from tests.contract.support.stand import ACCEPTED, file_of, serving_cell
 
 NODES: Final = 100
 DEVICES: Final = 64  # of each node

@@ -8,9 +8,9 @@ import pytest
 
 from testbed.cache import binaries
 from testbed.errors import BedError
-from tests.contract.apiserver import ApiServer, client_of, control_plane
-from tests.contract.benches import Bench, FakeBench, RealBench
-from tests.contract.stand import Stand, give_rights
+from tests.contract.support.apiserver import ApiServer, client_of, control_plane
+from tests.contract.support.benches import Bench, FakeBench, RealBench
+from tests.contract.support.stand import Stand, give_rights
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -18,8 +18,8 @@ from llama_operator.observe.access import content_hash
 from llama_operator.ports import AccessSecrets, Manifest
 from llama_serving.config import names
 from llama_serving.config.access.rules import ACCESS_FILE, AccessKey, AccessRules
-from tests.contract.apiserver import ApiServer, client_of
-from tests.contract.benches import Bench, FakeBench, RealBench, seen
+from tests.contract.support.apiserver import ApiServer, client_of
+from tests.contract.support.benches import Bench, FakeBench, RealBench, seen
 from tests.fakes.edge import GOOD_KEY, a_secret
 from tests.fakes.samples import CPU_SPEC, SETTINGS
 

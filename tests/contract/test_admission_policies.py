@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.contract.apiserver import ApiServer
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS
+from tests.contract.support.apiserver import ApiServer
 from tests.unit.chart.helm import CHART, Helm, real_helm
 
 pytestmark = pytest.mark.apiserver

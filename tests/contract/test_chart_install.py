@@ -18,8 +18,8 @@ from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects, token_secret
 from llama_operator.plan.settings import Settings
 from llama_operator.ports import Key
-from tests.contract.apiserver import CRDS, ApiServer
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS
+from tests.contract.support.apiserver import CRDS, ApiServer
 from tests.unit.chart.helm import CHART, Helm, real_helm
 
 pytestmark = pytest.mark.apiserver

@@ -46,8 +46,8 @@ from llama_operator.ports import (
 from llama_operator.reconcile import Bodies, snapshot
 from llama_operator.wiring import CHILDREN, OWNED
 from llama_serving.config import names
-from tests.contract.benches import NAME, Bench, FakeBench, RealBench, seen
-from tests.contract.stand import RESTRICTED
+from tests.contract.support.benches import NAME, Bench, FakeBench, RealBench, seen
+from tests.contract.support.stand import RESTRICTED
 from tests.fakes.samples import CPU_SPEC, SAMPLES, all_changes, context_of
 from tests.fakes.weights import REMOTE
 

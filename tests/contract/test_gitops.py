@@ -12,10 +12,10 @@ import yaml
 
 from llama_operator.api.crdgen.crd import llama_adapter_crd, llama_deployment_crd, llama_weights_crd
 from testbed.cache import binaries
-from tests.contract.apiserver import CRDS, ApiServer
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS
 from tests.contract.crd.test_crd_accepts import EXAMPLES
-from tests.contract.filled import at, lists_of, with_all_lists
+from tests.contract.support.apiserver import CRDS, ApiServer
+from tests.contract.support.filled import at, lists_of, with_all_lists
 from tests.fakes.every_reason import cases, deployment_with, weights_with
 from tests.unit.chart.helm import CHART, Helm, real_helm
 

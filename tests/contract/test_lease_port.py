@@ -8,7 +8,7 @@ import pytest
 
 from llama_operator.adapters.leases import KubeLeases
 from llama_operator.ports import Lease, Leases, Rejected, Retry
-from tests.contract.apiserver import client_of
+from tests.contract.support.apiserver import client_of
 from tests.fakes.leases import FakeLeases
 
 LONG = 30.0  # seconds; nothing here takes as long

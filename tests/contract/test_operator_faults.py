@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from llama_operator.api import API_VERSION, KIND
-from tests.contract.fault_proxy import FaultProxy
-from tests.contract.operators import OperatorProcess, operator, until
-from tests.contract.stand import ACCOUNT, Stand
+from tests.contract.support.fault_proxy import FaultProxy
+from tests.contract.support.operators import OperatorProcess, operator, until
+from tests.contract.support.stand import ACCOUNT, Stand
 from tests.fakes.api.faults import FAULTS
 from tests.fakes.samples import CPU_SPEC
 

@@ -16,7 +16,7 @@ from llama_operator.reconcile import Bodies, Edges, reconcile
 from llama_serving.config import names
 from llama_serving.config.desired import DesiredState
 from llama_serving.config.gateway import GatewayLoad
-from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, file_of, serving_cell
+from tests.contract.support.stand import ACCEPTED, MANIFEST, SETTINGS, Stand, file_of, serving_cell
 from tests.fakes.samples import CPU_SPEC
 
 pytestmark = pytest.mark.apiserver

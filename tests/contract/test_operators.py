@@ -14,9 +14,9 @@ from llama_operator.adapters.leases import NAME as LEASE
 from llama_operator.api import API_GROUP, API_VERSION, KIND
 from llama_operator.scopes.term import SECONDS
 from testbed.cache import binaries
-from tests.contract.apiserver import CRDS, ApiServer
-from tests.contract.operators import OperatorProcess, operator, until
-from tests.contract.stand import ACCOUNT, Stand
+from tests.contract.support.apiserver import CRDS, ApiServer
+from tests.contract.support.operators import OperatorProcess, operator, until
+from tests.contract.support.stand import ACCOUNT, Stand
 from tests.fakes.samples import CPU_SPEC
 
 pytestmark = pytest.mark.apiserver

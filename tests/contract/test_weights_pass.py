@@ -24,7 +24,7 @@ from llama_operator.plan.naming import weights_name
 from llama_operator.ports import Key, Ref, Retry
 from llama_serving.config.model import WeightsReport
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS, merged
-from tests.contract.stand import ACCEPTED, MANIFEST, SETTINGS, Stand
+from tests.contract.support.stand import ACCEPTED, MANIFEST, SETTINGS, Stand
 from tests.fakes.weights import FACTS
 from tests.weights.models import SERVED, make_model
 

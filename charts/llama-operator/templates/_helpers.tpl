@@ -61,6 +61,7 @@ label llama-operator.dev/access-key: RBAC knows no labels, so the right is on al
 gateways and resolvers no right that it does not have itself: theirs on pods, on one ConfigMap and on one Secret.
 */}}
 {{- define "llama-operator.rules" -}}
+{{- $later := include "llama-operator.laterValues" . | fromYaml -}}
 - apiGroups: [llama-operator.dev]
   resources: [llamadeployments, llamaadapters]
   verbs: [list, watch, patch]
@@ -96,7 +97,7 @@ gateways and resolvers no right that it does not have itself: theirs on pods, on
   verbs: [get]
 - apiGroups: [""]
   resources: [secrets]
-  {{- if .Values.rbac.accessKeys }}
+  {{- if $later.accessKeys }}
   verbs: [get, list, watch, create, patch, delete]  # of spec.access: watched by label, one is written
   {{- else }}
   verbs: [get, create]
@@ -116,7 +117,7 @@ gateways and resolvers no right that it does not have itself: theirs on pods, on
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, watch, create, patch, delete]
-{{- if .Values.rbac.routes }}
+{{- if $later.routes }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [get, create, patch, delete]
@@ -155,10 +156,11 @@ matchResources:
 Values that an earlier version of the chart had not, with their defaults: `helm upgrade --reuse-values` keeps the values
 of the release, and those of its chart, so a later value is not there at all.
 */}}
-{{- define "llama-operator.walls" -}}
+{{- define "llama-operator.laterValues" -}}
 {{- $sources := .Values.sources | default dict -}}
 {{- $network := .Values.networkPolicy | default dict -}}
 {{- $admission := .Values.admissionPolicy | default dict -}}
+{{- $limits := (.Values.resolver | default dict).limits | default dict -}}
 requireLabel: {{ hasKey $sources "requireLabel" | ternary $sources.requireLabel true }}
 allowedHosts: {{ $sources.allowedHosts | default list | toJson }}
 allowedRegistries: {{ .Values.images.allowedRegistries | default list | toJson }}
@@ -166,4 +168,10 @@ admission: {{ hasKey $admission "enabled" | ternary $admission.enabled true }}
 operatorPolicy: {{ hasKey $network "operator" | ternary $network.operator true }}
 apiServerPorts: {{ $network.apiServerPorts | default (list 443 6443 8443 16443) | toJson }}
 sourceCidrs: {{ $network.sourceCidrs | default list | toJson }}
+sourceNetworks: {{ $sources.networks | default list | toJson }}
+resolverCpu: {{ $limits.cpu | default "2" | quote }}
+resolverMemory: {{ $limits.memory | default "1Gi" | quote }}
+accessKeys: {{ hasKey .Values.rbac "accessKeys" | ternary .Values.rbac.accessKeys true }}
+routes: {{ hasKey .Values.rbac "routes" | ternary .Values.rbac.routes true }}
+logFormat: {{ .Values.logFormat | default "text" }}
 {{- end -}}

@@ -15,11 +15,11 @@ from llama_operator.manifests.claims import stage_claim
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects, pod_secrets
 from llama_operator.manifests.diff import covers, identity, left_over, with_digest
-from llama_operator.manifests.fetch import fetch_objects, fetches_by_proxy
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.pod_metadata import Relabel, relabels
 from llama_operator.manifests.rehearsal import rehearsal_config_map, rehearsal_pods
 from llama_operator.manifests.stage import stage_pod
+from llama_operator.manifests.walls.fetch import fetch_objects, fetches_by_proxy
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.state import PlanState

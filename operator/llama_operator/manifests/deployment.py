@@ -1,10 +1,10 @@
 """What a deployment has once: its gateway, and what its stages share: account, token, disruption budget."""
 
 from llama_operator.manifests.common import Context, metadata, selector, service_account
-from llama_operator.manifests.engine_key import engine_key_secret
-from llama_operator.manifests.fetch import fetch_key_secret
 from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
-from llama_operator.manifests.network import dns_egress, source_egress
+from llama_operator.manifests.walls.engine_key import engine_key_secret
+from llama_operator.manifests.walls.fetch import fetch_key_secret
+from llama_operator.manifests.walls.network import dns_egress, source_egress
 from llama_operator.plan.naming import rehearsals_name, stager_key_name, stages_name, token_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names

@@ -19,9 +19,9 @@ from llama_operator.manifests.common import (
 from llama_operator.manifests.disk import bounded
 from llama_operator.manifests.edge.access import access_rights, ledger_mounts, ledger_sizes, ledger_volumes
 from llama_operator.manifests.edge.exposure import exposure_objects, service_protocol, tls_mounts, tls_volumes
-from llama_operator.manifests.engine_key import engine_key_mount, engine_key_volume
-from llama_operator.manifests.network import api_server_egress, dns_egress, metrics_peers, operator_peer, tcp
 from llama_operator.manifests.pod_metadata import with_pod_metadata
+from llama_operator.manifests.walls.engine_key import engine_key_mount, engine_key_volume
+from llama_operator.manifests.walls.network import api_server_egress, dns_egress, metrics_peers, operator_peer, tcp
 from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import gateway_name
 from llama_operator.ports import Manifest

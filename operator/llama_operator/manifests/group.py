@@ -4,8 +4,8 @@ from llama_operator.api import CPU, LlamaDeploymentSpec
 from llama_operator.api.crdgen.quantity import parse
 from llama_operator.hashing import short_hash
 from llama_operator.manifests.common import Context, canonical_json, child_labels, metadata, selector
-from llama_operator.manifests.fetch import fetch_peer, fetches, fetches_by_proxy
-from llama_operator.manifests.network import dns_egress, metrics_peers, operator_peer, source_egress, tcp
+from llama_operator.manifests.walls.fetch import fetch_peer, fetches, fetches_by_proxy
+from llama_operator.manifests.walls.network import dns_egress, metrics_peers, operator_peer, source_egress, tcp
 from llama_operator.plan.groups.images import serving_image
 from llama_operator.plan.naming import GroupId
 from llama_operator.ports import Manifest

@@ -20,7 +20,7 @@ from llama_operator.manifests.common import (
     source_networks,
 )
 from llama_operator.manifests.disk import bounded, scratch
-from llama_operator.manifests.network import api_server_egress, dns_egress, source_egress
+from llama_operator.manifests.walls.network import api_server_egress, dns_egress, source_egress
 from llama_operator.plan.naming import manifest_name, resolved_prefix, resolver_name
 from llama_operator.plan.settings import Settings
 from llama_operator.plan.weights.resolve import ResolveJob

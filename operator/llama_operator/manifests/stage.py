@@ -27,10 +27,10 @@ from llama_operator.manifests.common import (
     without_identity,
 )
 from llama_operator.manifests.disk import bounded, scratch, weights_on_disk
-from llama_operator.manifests.engine_key import asks_for_key, engine_key_mount, engine_key_volume
-from llama_operator.manifests.fetch import fetch_address, fetch_key_mount, fetch_key_volume, fetches_by_proxy
 from llama_operator.manifests.group import CONFIG_KEY, NEXT_KEY, chat_template_data
 from llama_operator.manifests.pod_metadata import stage_metadata
+from llama_operator.manifests.walls.engine_key import asks_for_key, engine_key_mount, engine_key_volume
+from llama_operator.manifests.walls.fetch import fetch_address, fetch_key_mount, fetch_key_volume, fetches_by_proxy
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.images import gateway_image, serving_image
 from llama_operator.plan.naming import stage_hostname, stager_key_name, stages_name, token_name

@@ -242,8 +242,11 @@ def _ended(status: Mapping[str, Any]) -> Ended | None:
 
 
 def pod_requests(pod: Mapping[str, Any]) -> dict[str, float]:
-    """Add up what the scheduler counts: containers and sidecars, or an init container that needs more, and overhead."""
-    return _resources(pod, "requests")
+    """Add up what the scheduler counts: containers and sidecars, or an init container that needs more, and overhead.
+
+    A request of 0 asks for nothing, also of a node that has no such resource.
+    """
+    return {name: amount for name, amount in _resources(pod, "requests").items() if amount}
 
 
 def pod_limits(pod: Mapping[str, Any]) -> dict[str, float]:

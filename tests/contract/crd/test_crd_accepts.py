@@ -17,9 +17,9 @@ from llama_operator.api import (
     LlamaDeploymentStatus,
     LlamaWeightsSpec,
 )
-from tests.contract.apiserver import ROOT, ApiServer
 from tests.contract.crd.bad_adapter_inputs import VALID_ADAPTER
 from tests.contract.crd.bad_inputs import VALID, VALID_WEIGHTS, merged
+from tests.contract.support.apiserver import ROOT, ApiServer
 
 pytestmark = pytest.mark.apiserver
 

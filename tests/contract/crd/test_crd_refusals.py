@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.contract.apiserver import CRDS, ApiServer
 from tests.contract.crd.bad_adapter_inputs import BAD_ADAPTERS
 from tests.contract.crd.bad_edge_inputs import BAD_EDGE_INPUTS
 from tests.contract.crd.bad_fabric_inputs import BAD_FABRIC_INPUTS
 from tests.contract.crd.bad_inputs import BAD_INPUTS, VALID, VALID_WEIGHTS, BadInput, merged
+from tests.contract.support.apiserver import CRDS, ApiServer
 
 pytestmark = pytest.mark.apiserver
 

@@ -12,7 +12,7 @@ ROOT: Final = Path(__file__).parents[3]
 #: Targets of links, after the closing bracket of their text.
 TARGETS: Final = re.compile(r"\]\([^)]*\)")
 
-_HIDDEN: Final = (".venv", ".git", "node_modules")
+_HIDDEN: Final = (".venv", ".git", "node_modules", "corpus")  # corpus: inputs of tests
 _FENCE: Final = re.compile(r"^ *(```+|~~~+) *(\w*)")
 _LINK: Final = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 _CODE: Final = re.compile(r"`[^`]*`")

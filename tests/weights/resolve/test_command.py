@@ -18,7 +18,7 @@ from aiohttp import web
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
 from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
-from tests.contract.apiserver import ApiServer
+from tests.contract.support.apiserver import ApiServer
 from tests.unit.weights.model.folders import SECOND
 from tests.weights.faults import Fault
 from tests.weights.hub import serving

@@ -14,9 +14,11 @@ from typing import Final
 FOLDER: Final = Path("/dev/shm")
 PREFIX: Final = "llama-rank-"
 
-# A number that is odd while the rest is written; process; steps; calls begun and ended; seconds of CLOCK_MONOTONIC of
-# the last change; seconds of the longest call; name of the call.
-_LAYOUT: Final = struct.Struct("=QQQQQdd24s")
+# Number of the write; process; steps; calls begun and ended; seconds of CLOCK_MONOTONIC of the last change; seconds of
+# the longest call; name of the call; the number again. A write changes the last number first and the first one last, a
+# reader reads forward: two equal numbers have one write between them.
+_LAYOUT: Final = struct.Struct("=QQQQQdd24sQ")
+_NUMBER: Final = struct.Struct("=Q")
 _TRIES: Final = 5  # the writer is in the middle for a microsecond, unless it was stopped there
 
 
@@ -66,10 +68,13 @@ class HeartbeatWriter:
         self._write(call)
 
     def _write(self, call: str) -> None:
+        self._number += 1
         values = (os.getpid(), self._step, self._begun, self._ended, self._changed, self._longest, call.encode()[:24])
-        _LAYOUT.pack_into(self._memory, 0, self._number + 1, *values)
-        self._number += 2
-        _LAYOUT.pack_into(self._memory, 0, self._number, *values)
+        raw = _LAYOUT.pack(self._number, *values, self._number)  # pack_into would write zeros first
+        first, last = _NUMBER.size, _LAYOUT.size - _NUMBER.size
+        self._memory[last:] = raw[last:]
+        self._memory[first:last] = raw[first:last]
+        self._memory[:first] = raw[:first]
 
 
 def read_heartbeats(folder: Path = FOLDER) -> dict[int, Heartbeat]:
@@ -86,10 +91,10 @@ def _read(path: Path) -> Heartbeat | None:
     for _ in range(_TRIES):
         try:
             rank, raw = int(path.name.removeprefix(PREFIX)), path.read_bytes()
-            number, pid, step, begun, ended, changed, longest, doing = _LAYOUT.unpack(raw)
+            number, pid, step, begun, ended, changed, longest, doing, again = _LAYOUT.unpack(raw)
         except (OSError, ValueError, struct.error):  # gone, or not a heartbeat
             return None
         beat = Heartbeat(rank, pid, step, begun, ended, changed, longest, doing.rstrip(b"\0").decode(errors="replace"))
-        if number % 2 == 0:
+        if number == again:
             return beat
     return beat  # of a rank that was stopped while it wrote: as good as what it wrote before

@@ -17,7 +17,7 @@ from llama_serving.config.access.usage import ROUTE_USAGE
 from llama_serving.config.gateway import GatewayConfig
 from llama_serving.gateway.access.gate import Gate
 from llama_serving.gateway.access.ledger_file import LedgerFile
-from llama_serving.gateway.access.peers import Peers, gateway_url
+from llama_serving.gateway.access.peers import PeerGateways, gateway_url
 from llama_serving.gateway.access.pure.account import Account
 from llama_serving.gateway.access.pure.books import as_csv
 from llama_serving.gateway.access.watch import RulesWatch
@@ -40,7 +40,7 @@ class AccessControl:
         self.gate = Gate(required=config.access, clock=time.monotonic, wall=time.time)
         pod = socket.gethostname()
         self.ledger = LedgerFile(ledger, gateway=pod, wall=time.time)
-        self.peers = Peers(self.gate, instance=os.urandom(8).hex(), own_name=pod)
+        self.peers = PeerGateways(self.gate, instance=os.urandom(8).hex(), own_name=pod)
         self._config = config
         self._source = source
 

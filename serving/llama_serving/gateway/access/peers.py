@@ -36,7 +36,7 @@ class Peer:
     clients: dict[str, ClientUsage] = field(default_factory=dict)
 
 
-class Peers:
+class PeerGateways:
     """All other gateways; ``instance`` and ``own_name`` (its pod's) are this process."""
 
     def __init__(self, gate: Gate, *, instance: str, own_name: str) -> None:

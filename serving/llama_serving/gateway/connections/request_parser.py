@@ -13,7 +13,7 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from llama_serving.gateway.connections.limits import FREE_HEAD
-from llama_serving.gateway.http.bad_requests import MAX_HEAD, Refusal, RefusedError
+from llama_serving.gateway.http.bad_requests import MAX_HEAD, HeadRefusedError, Refusal
 
 TOO_LARGE: Final = Refusal(431, "headers_too_large", f"the head of the request is longer than {MAX_HEAD} bytes")
 FULL: Final = Refusal(429, "gateway_full", "the gateway's memory for the heads of requests is full")
@@ -38,7 +38,7 @@ class BoundedParser(HttpRequestParser):
         self._body: StreamReader | None = None
 
     def feed_data(self, data: bytes) -> Any:  # type: ignore[override]  # the stub is of the parser in Python
-        """Accept data; returns what the parser does. Raises HttpProcessingError, RefusedError among them."""
+        """Accept data; returns what the parser does. Raises HttpProcessingError, HeadRefusedError among them."""
         body = self._body
         in_head, before = body is None or body.is_eof(), 0 if body is None else body.total_bytes
         fed = super().feed_data(data)
@@ -61,19 +61,19 @@ class BoundedParser(HttpRequestParser):
             self.head_since = self._clock()
         self._head_bytes += more
         if self._head_bytes > MAX_HEAD:
-            raise RefusedError(TOO_LARGE)
+            raise HeadRefusedError(TOO_LARGE)
 
     def _check(self, message: RawRequestMessage, *, is_short: bool) -> None:
         if message.method == "CONNECT":
-            raise RefusedError(NO_TUNNEL)
+            raise HeadRefusedError(NO_TUNNEL)
         if is_short:
             self._take(0)
             return
         size = len(message.path) + sum(len(name) + len(value) + _LINE for name, value in message.raw_headers)
         if size > MAX_HEAD:
-            raise RefusedError(TOO_LARGE)
+            raise HeadRefusedError(TOO_LARGE)
         if not self._take(0 if size <= FREE_HEAD else _memory(message, size)):
-            raise RefusedError(FULL)
+            raise HeadRefusedError(FULL)
 
 
 def _has_rest(data: bytes, of_body: int) -> bool:

@@ -40,7 +40,7 @@ class Refusal:
     message: str
 
 
-class RefusedError(HttpProcessingError):
+class HeadRefusedError(HttpProcessingError):
     """A request that could be read, and is not answered."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -65,7 +65,7 @@ _BY_MESSAGE: Final = {
 def refusal_of(error: BaseException) -> Refusal:
     """Return what to tell a client about an error of the parser; of any other, that it is a bug."""
     match error:
-        case RefusedError():
+        case HeadRefusedError():
             return error.refusal
         case LineTooLong(args=(_, limit, *_)) if limit == MAX_TARGET:
             return Refusal(414, "target_too_long", f"the request's path and query are longer than {MAX_TARGET} bytes")

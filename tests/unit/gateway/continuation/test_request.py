@@ -249,7 +249,7 @@ TYPED = {"role": "user", "content": [{"type": "text", "text": LONG}]}
         (TEXT, {"prompt": None, "user": LONG}, ""),
         (TEXT, {"prompt": LONG, "n": 2}, "'n' is not 1"),
         (TEXT, {"prompt": LONG, "n": 1, "stop": "ab"}, ""),
-        (TEXT, {"prompt": LONG, "bad_words": [[]] * 100_000}, "elements"),
+        (TEXT, {"prompt": LONG, "bad_words": [[]] * 40_000}, "elements"),
         (TEXT, {"prompt": "", "user": "x" * MOST_BYTES}, "bytes"),
     ],
 )

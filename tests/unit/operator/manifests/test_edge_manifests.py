@@ -30,9 +30,9 @@ def changed(spec: dict[str, Any]) -> dict[tuple[str, str], Manifest]:
     return {name: after[name] for name in after if after[name] != before.get(name)}
 
 
-def test_access_changes_the_role_and_the_file_of_gateways() -> None:
+def test_access_changes_what_gateways_may_read_their_file_and_who_reaches_them() -> None:
     found = changed(KEYS)
-    assert set(found) == {("Role", "chat-gateway"), ("ConfigMap", "chat-gateway"), ("Deployment", "chat-gateway")}
+    assert set(found) == {(kind, "chat-gateway") for kind in ("Role", "ConfigMap", "Deployment", "NetworkPolicy")}
     assert GatewayConfig.model_validate_json(found["ConfigMap", "chat-gateway"]["data"]["gateway.json"]).access
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.deployment import deployment_objects
-from llama_operator.manifests.fetch import fetch_objects
 from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.stage import stage_pod
+from llama_operator.manifests.walls.fetch import fetch_objects
 from llama_operator.plan.actions import CreateStage
 from llama_operator.plan.groups.template_hash import template_hash
 from llama_operator.plan.naming import GroupId

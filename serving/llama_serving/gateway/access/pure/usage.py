@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _NAME: Final = b'"usage"'
+_NAMES: Final = re.compile(_NAME)
+_MOST_CUT: Final = len(_NAME) - 1
 _OBJECT: Final = re.compile(rb'"usage"\s*:\s*\{')
+#: What may stand behind a name whose object has not come, or not whole.
+_MAY_GO_ON: Final = re.compile(rb"\s*(?:\Z|:\s*(?:\Z|\{))")
 #: Bytes of a usage object that are read.
 LONGEST: Final = 2048
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n")
@@ -37,66 +41,53 @@ class Usage:
 class Meter:
     """Reads one answer; ``hides``: its last event with the usage is not for the client."""
 
-    __slots__ = ("_found", "_is_found_whole", "_last", "_rest", "hides")
+    __slots__ = ("_held", "_open", "_tail", "_usage", "hides")
 
     def __init__(self) -> None:
         self.hides = False
-        self._found = b""
-        self._is_found_whole = True
-        self._last = b""
-        self._rest = b""
+        self._usage: Usage | None = None
+        self._open = b""  # from the name of a usage object on whose end has not come
+        self._tail = b""  # of the last pieces, as long as a name that is cut can be
+        self._held = b""
 
     def take(self, piece: bytes) -> bytes:
         """Accept a piece of the answer; return the bytes for the client, which may be none."""
         if self.hides:
-            piece = self._without_usage(piece)
-        elif _NAME in piece or not self._is_found_whole:
+            piece = self._whole_events(piece)
+        if self._open or _NAME in piece or _NAME in self._tail + piece[:_MOST_CUT]:
             self._read(piece)
-        elif self._last:
-            self._read_across(piece)
-        self._last = piece[-len(_NAME) :]
+            if self.hides:
+                piece = b"".join(event for event in _split(piece) if not is_usage_event(event))
+        self._tail = (self._tail + piece[-_MOST_CUT:])[-_MOST_CUT:]
         return piece
 
     def rest(self) -> bytes:
         """Return what was held back, at the end of the answer."""
-        rest, self._rest = self._rest, b""
+        rest, self._held = self._held, b""
         return rest
 
     def usage(self) -> Usage | None:
         """Return what the engine said; None where it has not."""
-        return parse_usage(self._found) if self._found else None
+        return self._usage
 
-    def _without_usage(self, piece: bytes) -> bytes:
-        piece = self._rest + piece
-        self._rest = b""
-        if not piece.endswith(_EVENT_ENDS):
-            end = max(piece.rfind(mark) + len(mark) if mark in piece else 0 for mark in _EVENT_ENDS)
-            if len(piece) - end <= LONGEST_HELD:
-                piece, self._rest = piece[:end], piece[end:]
-        if _NAME not in piece:
+    def _whole_events(self, piece: bytes) -> bytes:
+        piece, self._held = self._held + piece, b""
+        if piece.endswith(_EVENT_ENDS):
             return piece
-        self._read(piece)
-        return b"".join(event for event in _split(piece) if not is_usage_event(event))
+        end = max(piece.rfind(mark) + len(mark) if mark in piece else 0 for mark in _EVENT_ENDS)
+        if len(piece) - end <= LONGEST_HELD:
+            piece, self._held = piece[:end], piece[end:]
+        return piece
 
     def _read(self, piece: bytes) -> None:
-        if not self._is_found_whole:
-            self._found += piece[: LONGEST - len(self._found)]
-            self._is_found_whole = len(self._found) >= LONGEST or parse_usage(self._found) is not None
-        at = -1
-        for found in _OBJECT.finditer(piece):
-            at = found.start()
-        if at >= 0:
-            self._found = piece[at : at + LONGEST]
-            self._is_found_whole = len(self._found) == LONGEST or parse_usage(self._found) is not None
-
-    def _read_across(self, piece: bytes) -> None:
-        """Notice a name that was cut in two."""
-        both = self._last + piece[: len(_NAME)]
-        if _NAME in both:
-            self._found, self._is_found_whole = self._last + piece[:LONGEST], False
-            at = self._found.index(_NAME)
-            self._found = self._found[at:]
-            self._is_found_whole = parse_usage(self._found) is not None
+        text = (self._open or self._tail) + piece
+        self._open = b""
+        for name in _NAMES.finditer(text):
+            usage = parse_usage(text[name.start() : name.start() + LONGEST])
+            if usage is not None:
+                self._usage = usage
+            elif not self._open and len(text) - name.start() < LONGEST and _MAY_GO_ON.match(text, name.end()):
+                self._open = text[name.start() :]
 
 
 def is_usage_event(event: bytes) -> bool:

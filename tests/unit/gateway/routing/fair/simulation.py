@@ -28,11 +28,17 @@ class Arrival:
 
 @dataclass
 class Outcome:
-    """Per flow: seconds of waiting, and until the end of the answer, of those served; how many were refused."""
+    """Per flow: seconds of waiting, and until the end of the answer, of those served, and when each ended; how many
+    were refused."""
 
     waits: dict[Flow, list[float]]
     totals: dict[Flow, list[float]]
+    ends: dict[Flow, list[float]]
     refused: dict[Flow, int]
+
+    def served(self, flow: Flow, *, until: float) -> int:
+        """How many answers ended while requests still came."""
+        return sum(end <= until for end in self.ends[flow])
 
     def p99(self, *flows: Flow) -> float:
         return quantile([total for flow in flows for total in self.totals.get(flow, [])], 0.99)
@@ -45,11 +51,13 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 
-def poisson(flow: Flow, *, rate: float, until: float, seed: int, expected: int, tokens: int) -> list[Arrival]:
+def poisson(
+    flow: Flow, *, rate: float, until: float, seed: int, expected: int, tokens: int, start: float = 0.0
+) -> list[Arrival]:
     """Requests of one client at random times, ``rate`` a second; their answers vary by half around ``tokens``."""
     chance = random.Random(seed)
     found: list[Arrival] = []
-    at = chance.expovariate(rate)
+    at = start + chance.expovariate(rate)
     while at < until:
         found.append(Arrival(at, flow, expected, int(tokens * chance.uniform(0.5, 1.5))))
         at += chance.expovariate(rate)
@@ -60,7 +68,7 @@ def simulate(arrivals: Iterable[Arrival], *, slots: int, queue: int = 1000) -> O
     """Play to the end: until the last answer has ended."""
     router = Router(Limits(slots, queue, 1e9, 10, 1))
     router.update([endpoint("a")], 0.0)
-    outcome = Outcome({}, {}, {})
+    outcome = Outcome({}, {}, {}, {})
     of: dict[Ticket, Arrival] = {}
     ends: list[tuple[float, int, Ticket]] = []
     coming = sorted(arrivals, key=lambda arrival: arrival.at)
@@ -89,6 +97,7 @@ def simulate(arrivals: Iterable[Arrival], *, slots: int, queue: int = 1000) -> O
             router.settle(ticket, arrival.tokens)
             outcome.waits.setdefault(ticket.flow, []).append(ticket.waited)
             outcome.totals.setdefault(ticket.flow, []).append(now - arrival.at)
+            outcome.ends.setdefault(ticket.flow, []).append(now)
             begin(router.finish(ticket, now), now)
     return outcome
 

@@ -142,7 +142,7 @@ def test_a_hash_of_the_verification_never_changes_by_itself(changes: dict[str, A
 NOT_IN_A_POD = {
     "replicas", "autoscaling", "gateway", "rollout", "verify", "images.gateway", "images.serving",
     "model.source", "model.revision", "model.served_name", "model.license", "model.accept_license", "model.digest",
-    "placement.scheduling", "pod_template", "adapters", "adapter_selector",
+    "placement.scheduling", "pod_template", "adapters", "adapter_selector", "access",
 }  # fmt: skip
 NODES = NodeTerm(match_expressions=(NodeExpression(key="pool", operator="Exists"),))
 OTHER_VALUES = {

@@ -97,7 +97,16 @@ def hash_of(spec: LlamaDeploymentSpec) -> str:
 
 
 #: Sections of which no field is in a pod of a group, as test_template_hash.py holds.
-_ELSEWHERE = ("autoscaling", "gateway", "verify", "podTemplate", "rollout.canary", "adapters", "adapterSelector")
+_ELSEWHERE = (
+    "autoscaling",
+    "gateway",
+    "verify",
+    "podTemplate",
+    "rollout.canary",
+    "adapters",
+    "adapterSelector",
+    "access",
+)
 
 
 def in_pods() -> set[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.contract.apiserver import ROOT
+from tests.contract.support.apiserver import ROOT
 
 DEADLINE_S = 60.0  # for a condition; the machine may be busy
 

@@ -20,7 +20,7 @@ from llama_operator.manifests.common import (
     source_networks,
 )
 from llama_operator.manifests.disk import bounded
-from llama_operator.manifests.network import dns_egress, source_egress, tcp
+from llama_operator.manifests.walls.network import dns_egress, source_egress, tcp
 from llama_operator.plan.groups.images import gateway_image
 from llama_operator.plan.naming import fetch_name, stages_name
 from llama_operator.ports import Manifest

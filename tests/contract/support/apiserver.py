@@ -16,9 +16,9 @@ from typing import Any, Final
 import yaml
 from kubernetes.aio import client, config
 
-from tests.contract.rest import Rest
+from tests.contract.support.rest import Rest
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 CRDS: Final = ROOT / "crds"
 
 # Two test runs at once on one machine need two names, and so do the two processes of one run.

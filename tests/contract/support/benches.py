@@ -9,7 +9,7 @@ from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND
 from llama_operator.hashing import short_hash
 from llama_operator.ports import Cluster, Key, Manifest
-from tests.contract.apiserver import ApiServer
+from tests.contract.support.apiserver import ApiServer
 from tests.fakes.cluster import FakeCluster, stamp
 from tests.fakes.samples import CPU_SPEC
 

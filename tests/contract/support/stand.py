@@ -24,7 +24,7 @@ from llama_serving.config.model import MANIFEST_KEY, WeightsReport
 from llama_serving.config.reasons import CellReason
 from llama_serving.config.state import CellState, Phase
 from llama_serving.config.weights import Manifest, ManifestFile
-from tests.contract.apiserver import ApiServer
+from tests.contract.support.apiserver import ApiServer
 from tests.fakes.weights import FACTS
 from tests.unit.chart.helm import CHART, real_helm
 
