@@ -24,6 +24,7 @@ async def test_a_deployment_comes_to_serve() -> None:
     assert {condition.type: condition.status for condition in world.status.conditions} == {
         "Available": "True",
         "Degraded": "False",
+        "NetworkPolicyEnforced": "True",
         "Progressing": "False",
         "Ready": "True",
         "Reconciling": "False",

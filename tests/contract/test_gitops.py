@@ -64,7 +64,7 @@ def applied_twice(apiserver: ApiServer, namespace: str, text: str, *where: str) 
     said = apiserver.run("apply", *where, "-n", namespace, "-f", "-", stdin=text).splitlines()
     assert versions() == before, said
     if not where:
-        assert [line.rsplit(" ", 1)[-1] for line in said] == ["unchanged"] * len(objects)
+        assert [line.rsplit(" ", 1)[-1] for line in said] == ["unchanged"] * len(objects), said
 
 
 @apiserver_needed

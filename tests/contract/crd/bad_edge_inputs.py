@@ -27,7 +27,7 @@ def _ingress(name: str, expect: str, **ingress: Any) -> BadInput:
 
 BAD_EDGE_INPUTS: list[BadInput] = [
     _access("no mode", "mode: Required value"),
-    _access("unknown mode", 'supported values: "keys", "open"', mode="closed"),
+    _access("unknown mode", 'supported values: "open", "keys"', mode="closed"),
     _access(
         "keys with mode open", "access.keys is for access.mode keys", mode="open", keys={}, clients={"header": "x"}
     ),

@@ -1,6 +1,7 @@
 """A proxy between an operator and the real API server: passes everything on, or answers with a fault of the table."""
 
 import asyncio
+import base64
 import contextlib
 import ssl
 import threading
@@ -26,7 +27,8 @@ class FaultProxy:
         self._config = yaml.safe_load(kubeconfig.read_text())
         cluster = self._config["clusters"][0]["cluster"]
         self._server = cluster["server"]
-        self._tls = ssl.create_default_context(cafile=cluster.get("certificate-authority"))
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self._tls = ssl.create_default_context(cadata=authority)
         self._loop = asyncio.new_event_loop()
         self._watches: set[asyncio.Task[Any]] = set()
         self.fault = ""
@@ -83,7 +85,7 @@ class FaultProxy:
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP}
         url = f"{self._server}{request.rel_url.raw_path_qs}"
-        body = await request.read()
+        body = await request.read() or None  # with an empty one aiohttp would name a content type: 415
         async with self._session.request(request.method, url, data=body, headers=headers, ssl=self._tls) as found:
             response = web.StreamResponse(status=found.status, headers={"Content-Type": found.content_type})
             await response.prepare(request)

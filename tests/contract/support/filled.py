@@ -24,8 +24,13 @@ ITEMS: Final[dict[str, Any]] = {
     "spec.verify.namedQualityTexts": {"name": "contracts", "text": "The parties agree as follows."},
     "spec.goldenPrompts": {"prompt": "Which table holds the orders?", "expect": "orders"},
     "spec.engine.nccl": {"NCCL_DEBUG": "INFO"},
+    "spec.gateway.route.parents": {"name": "public"},
     "spec.network.annotations": {"k8s.v1.cni.cncf.io/networks": "rail0"},
 }
+#: Where another value goes with the lists than the first that is allowed.
+VALUES: Final[dict[str, Any]] = {"spec.access.mode": "keys"}
+#: The other of two sections that go together in no object.
+LEFT_OUT: Final = frozenset({"spec.gateway.ingress"})
 _TEXT: Final = "a-name"
 
 
@@ -37,6 +42,8 @@ def with_all_lists(base: dict[str, Any], schema: Schema) -> dict[str, Any]:
 def lists_of(schema: Schema, path: str = "spec") -> Iterator[str]:
     """The paths of all lists and maps that are not below another one."""
     for name, child in schema.get("properties", {}).items():
+        if f"{path}.{name}" in LEFT_OUT:
+            continue
         if "items" in child or "additionalProperties" in child:
             yield f"{path}.{name}"
         else:
@@ -59,7 +66,16 @@ def _filled(value: dict[str, Any], schema: Schema, path: str) -> dict[str, Any]:
             filled[name] = [ITEMS.get(below, _TEXT)]
         elif "additionalProperties" in child and name not in filled:
             filled[name] = ITEMS.get(below, {"example.com/a": _TEXT})
-        elif any(True for _ in lists_of(child)):
+        elif any(True for _ in lists_of(child, below)) and below not in LEFT_OUT:
             found = _filled(filled.get(name, {}), child, below)
-            filled[name] = found | {key: 1 for key in child.get("required", ()) if key not in found}
+            missing = [key for key in child.get("required", ()) if key not in found]
+            needed = {key: VALUES.get(f"{below}.{key}", _some(child["properties"][key])) for key in missing}
+            filled[name] = found | needed
     return filled
+
+
+def _some(schema: Schema) -> Any:
+    """A value of the type, or the first that is allowed."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    return _TEXT if schema.get("type") == "string" else 1

@@ -79,10 +79,15 @@ class Rest:
         version = found.root.removeprefix("/apis/").removeprefix("/api/")
         return [{"apiVersion": version, "kind": found.kind, **item} for item in self._call("GET", path)["items"]]
 
-    def patch(self, namespace: str, kind: str, name: str, *, change: Manifest, subresource: str = "") -> Manifest:
-        """Merge ``change`` into an object; returns what it became."""
+    def patch(
+        self, namespace: str, kind: str, name: str, *, change: Manifest, subresource: str = "", user: str = ""
+    ) -> Manifest:
+        """Merge ``change`` into an object; returns what it became. Unlike kubectl's, this needs no right to read it.
+
+        ``user``: whose rights count, instead of the administrator's.
+        """
         path = self._one(namespace, kind, name, subresource=subresource) + "?" + urlencode({"fieldManager": WHO})
-        return self._call("PATCH", path, change, content=MERGE)
+        return self._call("PATCH", path, change, content=MERGE, user=user)
 
     def delete(self, namespace: str, kind: str, name: str) -> None:
         """At once: there is no kubelet that would end a pod."""
@@ -110,9 +115,17 @@ class Rest:
         return found
 
     def _call(
-        self, method: str, path: str, body: Manifest | None = None, *, content: str = "application/json", fine: int = 0
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        *,
+        content: str = "application/json",
+        fine: int = 0,
+        user: str = "",
     ) -> Manifest:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content, "Accept": "application/json"}
+        headers |= {"Impersonate-User": user} if user else {}
         with self._one_at_a_time:
             if time.monotonic() - self._used > FRESH_S:
                 self._connection.close()  # the request opens it again

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,9 +107,9 @@ class Stand:
         """As the resolver's account, with its rights."""
         namespace, _, name = where.partition("/")
         packed = base64.b64encode(gzip.compress(MANIFEST.model_dump_json().encode())).decode()
-        patch = json.dumps({"binaryData": {MANIFEST_KEY: packed}})
-        who = f"--as=system:serviceaccount:{namespace}:{account}"
-        self.apiserver.run("patch", "configmap", name, "-n", namespace, who, "--type=merge", f"--patch={patch}")
+        change = {"binaryData": {MANIFEST_KEY: packed}}
+        who = f"system:serviceaccount:{namespace}:{account}"
+        self.apiserver.rest.patch(namespace, "configmap", name, change=change, user=who)
 
     def kubeconfig_of(self, account: str, path: Path) -> Path:
         """What a pod of this account has to go to the API server with."""

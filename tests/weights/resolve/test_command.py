@@ -15,6 +15,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY, WeightsReport
 from llama_serving.config.reasons import ReportReason
 from llama_serving.config.weights import Manifest
@@ -38,7 +39,7 @@ async def command(*arguments: str, **environment: str) -> Ended:
     """Run ``python -m llama_serving.weights resolve``."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "llama_serving.weights", "resolve", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"PATH": "/usr/bin", **environment},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"PATH": "/usr/bin", names.ENV_SOURCE_NETWORKS: "127.0.0.0/8", **environment},
     )  # fmt: skip
     out, errors = await process.communicate()
     assert process.returncode is not None

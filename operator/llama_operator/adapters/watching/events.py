@@ -24,7 +24,10 @@ class BrokenWatch(Retry):
 async def lines(
     stream: aiohttp.StreamReader, *, limit: int = LINE, silence: float = Times.silence
 ) -> AsyncIterator[bytes]:
-    """Yield the lines of a body that are not empty. Raises BrokenWatch for a longer line, and for silence."""
+    """Yield the lines of a body that are not empty.
+
+    Raises BrokenWatch for a longer line, and for silence; TimeoutError when the time of the whole request is over.
+    """
     held: list[bytes] = []
     size = 0
     while chunk := await _chunk(stream, silence):
@@ -44,12 +47,15 @@ async def lines(
 
 
 async def _chunk(stream: aiohttp.StreamReader, silence: float) -> bytes:
+    limit = asyncio.timeout(silence)
     try:
-        async with asyncio.timeout(silence):
+        async with limit:
             return await stream.readany()
     except RuntimeError as error:  # of a stream whose connection is gone
         raise aiohttp.ClientConnectionError(str(error)) from error
     except TimeoutError:
+        if not limit.expired():  # the time of the whole request is over
+            raise
         raise BrokenWatch(f"it was silent for {silence:.0f} s") from None
 
 

@@ -48,6 +48,8 @@ _NOT_TO_ENGINE_RAW = frozenset(name.encode() for name in _NOT_TO_ENGINE)
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 #: Proxies such as nginx would collect a stream's events, and caches would keep them.
 _NOT_BUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+#: No client could be sent a value with one.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -85,7 +87,7 @@ def response_headers(
     headers = CIMultiDict[str]()
     for name, value in message.headers.items():
         lower = name.lower()
-        if lower not in dropped and not is_cors_header(lower):
+        if lower not in dropped and not is_cors_header(lower) and not _CONTROL.search(value):
             headers.add(name, value)
     headers[names.HEADER_REQUEST_ID] = request_id
     headers[names.HEADER_GROUP] = str(endpoint.ordinal)

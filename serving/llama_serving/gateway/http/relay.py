@@ -63,7 +63,8 @@ class Relay:
         """Begin the answer with this head; it is sent with the first piece."""
         message = reply.message
         self._is_events = reply.is_event_stream
-        await self._prepare(_Response(status=message.code, reason=message.reason, headers=headers), close=close)
+        reason = message.reason if message.reason.isprintable() else None  # the code's own
+        await self._prepare(_Response(status=message.code, reason=reason, headers=headers), close=close)
 
     async def begin_events(self, headers: CIMultiDict[str], *, close: bool) -> None:
         """Begin a stream of events with this head before there is an answer; it is sent with the first event."""

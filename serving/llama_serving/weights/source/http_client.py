@@ -121,10 +121,15 @@ class HttpClient:
             async with self._ask(url, headers) as second:
                 await self._check(second, url, empty=empty)
                 yield second
-        except (aiohttp.InvalidURL, ValueError) as error:
-            raise Gone(f"{url} is no address: {self._fix.gone}") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except aiohttp.InvalidURL as error:
+            raise self._no_address(url) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:  # an untrusted certificate is a ValueError too
             raise Broken(f"GET {url} failed: {error_text(error)}") from error
+        except ValueError as error:
+            raise self._no_address(url) from error
+
+    def _no_address(self, url: str) -> Gone:
+        return Gone(f"{url} is no address: {self._fix.gone}")
 
     @asynccontextmanager
     async def _ask(self, url: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -109,7 +109,9 @@ async def test_a_group_that_dies_anywhere_in_a_stream(end: End) -> None:
             assert len(seen(got.body).ids) == 1, cut
             assert not got.broken
             totals = await running.totals()
-            assert totals in ({"finished": 1, "continued": 1}, {"finished": 1, "retried": 1}, {"finished": 1}), cut
+            assert totals.pop("finished") == 1, cut
+            # Until the other group is known, the bad one may be asked again.
+            assert totals == {"continued": 1} or totals.keys() <= {"retried"}, (cut, totals)
 
 
 @pytest.mark.parametrize("path", [CHAT, TEXT])
@@ -356,10 +358,12 @@ async def test_a_stream_that_cannot_be_continued_is_not_moved() -> None:
         await exchange.chunk(DONE)
         await exchange.send(b"0\r\n\r\n")
 
-    old, new = Upstream(then=says(ENGINE, dies_after=900, end=goes_on)), Upstream(then=says(ENGINE))
+    asked = {**ASKED, "n": 2}
+    some = sum(map(len, ENGINE.answer(CHAT, asked)[:3]))  # whole events
+    old, new = Upstream(then=says(ENGINE, dies_after=some, end=goes_on)), Upstream(then=says(ENGINE))
     first = asyncio.Event()
     async with upstreams(old, new), gateway(endpoint(old, "old")) as running:
-        request = asyncio.create_task(ask(running, {**ASKED, "n": 2}, on_piece=first.set))
+        request = asyncio.create_task(ask(running, asked, on_piece=first.set))
         await first.wait()
         running.know(endpoint(old, "old", ready=False, moving=True), endpoint(new, "new"))
         release.set()

@@ -46,8 +46,8 @@ class Paused:
         await exchange.send(b"0\r\n\r\n")
 
 
-async def begins(running: Gateway, comments: int = 2) -> tuple["asyncio.Task[Answer]", list[None]]:
-    waiting = ask(running, PASSED_ON)
+async def begins(running: Gateway, comments: int = 2, path: str = CHAT) -> tuple["asyncio.Task[Answer]", list[None]]:
+    waiting = ask(running, PASSED_ON, path)
     await waiting.held(comments)
     return waiting.task, waiting.pieces
 
@@ -108,12 +108,15 @@ async def test_a_stream_that_its_group_began_gets_comments_between_two_tokens(me
     ],
 )
 async def test_no_comment_is_within_an_event(pieces: Sequence[bytes]) -> None:
-    """It is silent for some periods after each piece; taken without comments, the bytes are those of the engine."""
+    """It is silent for some periods after each piece; taken without comments, the bytes are those of the engine.
+
+    On a route whose pieces are forwarded as they come; of a chat only whole events are.
+    """
     engine = Paused(pieces)
     upstream = Upstream(then=engine)
     async with upstreams(upstream), gateway(upstream.endpoint("a"), sse_keep_alive=0.02) as running:
         engine.go()
-        task, received = await begins(running, 1)
+        task, received = await begins(running, 1, "/v1/responses")
         whole = b""
         for piece in pieces:
             whole += piece
@@ -143,16 +146,16 @@ async def test_an_answer_that_is_no_stream_stays_as_it_is() -> None:
 
 
 async def test_a_long_answer_that_is_no_stream_gets_nothing_in_its_middle() -> None:
-    engine = Paused([b'{"a": "x\n\n', b'\n\n"}'], kind="application/json")
+    engine = Paused([b'{"a":\n\n', b'\n\n"x"}'], kind="application/json")
     upstream = Upstream(then=engine)
     async with upstreams(upstream), gateway(upstream.endpoint("a"), sse_keep_alive=0.05) as running:
         engine.go()
-        waiting = ask(running, PASSED_ON)
+        waiting = ask(running, PASSED_ON, "/v1/responses")
         await waiting.held(1)
         await asyncio.sleep(0.2)
         engine.go()
         engine.go()
-        assert (await waiting.got()).body == b'{"a": "x\n\n\n\n"}'
+        assert (await waiting.got()).body == b'{"a":\n\n\n\n"x"}'
 
 
 async def test_an_engine_that_refuses_soon_keeps_its_status() -> None:
