@@ -31,6 +31,7 @@ WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
 _MOST_INTERIM = 8
+_NO_TIME = 1e-3  # seconds; 0 would be no timeout
 _INTERIM = frozenset({100, 102, 103})  # 101 would switch to another protocol
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
@@ -231,7 +232,7 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
     sending = _write(connection, call, pool.credential())
     connection.start_timeout()
     try:
-        message, content = await _read_head(connection)
+        message, content = await _read_head(connection, call.first_byte_timeout)
         connection.body = content
         first = b"" if content.at_eof() else await content.readany()
     except BaseException:
@@ -260,14 +261,18 @@ async def _send_and_read(connection: Connection, call: Call, pool: ConnectionPoo
     return reply
 
 
-async def _read_head(connection: Connection) -> tuple[RawResponseMessage, StreamReader]:
+async def _read_head(connection: Connection, timeout: float) -> tuple[RawResponseMessage, StreamReader]:
     """Read the head of the answer, and leave out those that only announce it (100, 103)."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout
     for _ in range(_MOST_INTERIM + 1):
         message, content = await connection.read()
         if message.code >= 200:
             return message, content
         if message.code not in _INTERIM or not _BODY_HEADERS.isdisjoint(map(str.lower, message.headers)):
             raise HttpProcessingError(code=message.code, message="a status below 200 that announces no answer")
+        connection.read_timeout = max(deadline - clock(), _NO_TIME)
+        connection.start_timeout()  # aiohttp ends its timer with each head that has no body
     raise HttpProcessingError(message=f"more than {_MOST_INTERIM} heads that only announce another")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from llama_serving.gateway.http.sse_keepalive import COMMENT, COMPUTING
+from llama_serving.gateway.upstream.exchange import WHOLE_BELOW
 from tests.component.gateway.running import CHAT, Answer, Gateway, gateway, until
 from tests.component.gateway.scripted import (
     DONE,
@@ -146,16 +147,17 @@ async def test_an_answer_that_is_no_stream_stays_as_it_is() -> None:
 
 
 async def test_a_long_answer_that_is_no_stream_gets_nothing_in_its_middle() -> None:
-    engine = Paused([b'{"a":\n\n', b'\n\n"x"}'], kind="application/json")
+    long = b'{"a": "' + b"x" * WHOLE_BELOW + b'",\n\n'  # a shorter one is read whole before it is forwarded
+    engine = Paused([long, b'\n\n"b": 1}'], kind="application/json")
     upstream = Upstream(then=engine)
     async with upstreams(upstream), gateway(upstream.endpoint("a"), sse_keep_alive=0.05) as running:
         engine.go()
-        waiting = ask(running, PASSED_ON, "/v1/responses")
+        waiting = ask(running, PASSED_ON)
         await waiting.held(1)
         await asyncio.sleep(0.2)
         engine.go()
         engine.go()
-        assert (await waiting.got()).body == b'{"a":\n\n\n\n"x"}'
+        assert (await waiting.got()).body == long + b'\n\n"b": 1}'
 
 
 async def test_an_engine_that_refuses_soon_keeps_its_status() -> None:
