@@ -34,6 +34,8 @@ class FaultProxy:
         self.fault = ""
         self.asked: Counter[str] = Counter()
         self.writes: list[str] = []
+        self.repeated: list[str] = []  # of these, writes of what was written last
+        self._written: dict[str, bytes] = {}
         self.since = time.monotonic()
         self.url = ""
 
@@ -62,11 +64,18 @@ class FaultProxy:
         watch = request.query.get("watch") == "true"
         self.asked["watch" if watch else request.method] += 1
         if request.method != "GET" and "/leases" not in request.path:
-            self.writes.append(f"{request.method} {request.path}")
+            await self._note_write(request)
         fault = FAULTS.get(self.fault)
         if fault and (fault.lists or (watch and "/leases" not in request.path)):
             return await self._tracked(request, answer(request, fault, version=lambda: 1))
         return await self._tracked(request, self._pass_on(request)) if watch else await self._pass_on(request)
+
+    async def _note_write(self, request: web.Request) -> None:
+        asked, body = f"{request.method} {request.path}", await request.read()
+        self.writes.append(asked)
+        if self._written.get(asked) == body:
+            self.repeated.append(asked)
+        self._written[asked] = body
 
     async def _tracked(self, request: web.Request, answering: Any) -> web.StreamResponse:
         task = asyncio.ensure_future(answering)

@@ -39,7 +39,8 @@ async def command(*arguments: str, **environment: str) -> Ended:
     """Run ``python -m llama_serving.weights resolve``."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "llama_serving.weights", "resolve", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"PATH": "/usr/bin", names.ENV_SOURCE_NETWORKS: "127.0.0.0/8", **environment},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={"PATH": "/usr/bin", names.ENV_SOURCE_NETWORKS: "127.0.0.0/8", **environment},
     )  # fmt: skip
     out, errors = await process.communicate()
     assert process.returncode is not None
