@@ -37,6 +37,7 @@ def consists_of(name: str, pod_hash: str) -> set[str]:
         f"NetworkPolicy/{name}-rehearsals",
         f"Secret/{name}-token",
         f"Secret/{name}-engine-key",
+        f"Secret/{name}-stager-key",
     }
 
 

@@ -72,6 +72,9 @@ class Attempts:
                 continue
             if reply is None:
                 raise BackendError(fault, ticket)
+            if fault is not None and fault.kind is FaultKind.PROTOCOL_ERROR:  # nothing that a client could read
+                reply.end()
+                raise BackendError(fault, ticket)
             return reply, endpoint
 
     async def _endpoint(self, ticket: Ticket) -> Endpoint:

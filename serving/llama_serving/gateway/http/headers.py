@@ -95,6 +95,7 @@ def response_headers(
     # Without it aiohttp would send its own name and version.
     headers.setdefault("server", "llama-gateway")
     if headers.get("content-type", "").startswith(EVENT_STREAM):
+        headers.popall("content-length", None)  # events may be taken out, and others come behind the engine's
         for name, value in _NOT_BUFFERED.items():
             headers.setdefault(name, value)
     add_cors(headers, cors)

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from llama_serving.gateway.http.errors import error_event
 from llama_serving.gateway.http.pump import ClientDisconnectedError, PieceMeter, Pump, Tap
 from llama_serving.gateway.telemetry.token_counter import TokenCounter
-from llama_serving.gateway.upstream.exchange import Reply
+from llama_serving.gateway.upstream.exchange import Reply, without_bytes
 
 _UPSTREAM_ERRORS = (ClientError, HttpProcessingError, OSError, TimeoutError)
 _EVENT_END = (b"\n\n", b"\r\n\r\n")
@@ -166,7 +166,7 @@ class Relay:
         except _UPSTREAM_ERRORS as error:
             if tap is not None and tap.done:
                 return
-            raise ReadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            raise ReadError(without_bytes(error)) from error
         finally:
             self._last = self._pump.last
             self._pump = None

@@ -31,6 +31,7 @@ WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
 _MOST_INTERIM = 8
+_QUOTED = re.compile(r":?\s*(?:b['\"]|<Raw|\(b['\"]).*", re.DOTALL)
 _NO_TIME = 1e-3  # seconds; 0 would be no timeout
 _INTERIM = frozenset({100, 102, 103})  # 101 would switch to another protocol
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
@@ -137,6 +138,8 @@ class Reply:
         kind = headers.get("content-type", "")
         if code != 200:
             return f"answered {code}, which is no answer"
+        if len(headers.getall("content-type", ())) > 1:
+            return "answered with more than one content type"
         if self.is_event_stream:
             whole = self.first[: self.first.rfind(END) + len(END)] if END in self.first else b""
             return (
@@ -352,12 +355,13 @@ def _fault_of(error: BaseException, call: Call) -> AttemptFault | None:
                 FaultKind.READ_TIMEOUT, f"sent no byte of an answer within {call.first_byte_timeout:g} s"
             )
         case HttpProcessingError():
-            return AttemptFault(FaultKind.PROTOCOL_ERROR, f"did not answer in HTTP: {_one_line(error)}")
+            return AttemptFault(FaultKind.PROTOCOL_ERROR, f"did not answer in HTTP: {without_bytes(error)}")
         case ClientError() | OSError():
-            return AttemptFault(FaultKind.RESET, f"closed the connection before the first byte: {_one_line(error)}")
+            return AttemptFault(FaultKind.RESET, f"closed the connection before the first byte: {without_bytes(error)}")
         case _:
             return None
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def without_bytes(error: BaseException) -> str:
+    """Return what an error says in one line, without what it quotes of the engine: that may be another's answer."""
+    return " ".join(_QUOTED.sub("", str(error)).split())[:200] or type(error).__name__

@@ -5,7 +5,7 @@ behind it the stream breaks off, and is continued where it can be.
 """
 
 import json
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from llama_serving.gateway.continuation.pure.chunk import DONE, END
 
@@ -47,17 +47,26 @@ def is_event(event: bytes) -> bool:
         body, end = _DECODER.raw_decode(text, len(_DATA))
     except (ValueError, RecursionError):
         return False
-    return end == len(text) and isinstance(body, dict) and ("error" in body or isinstance(body.get("choices"), list))
+    return end == len(text) and isinstance(body, dict) and ("error" in body or _has_choices(body))
+
+
+def _has_choices(body: dict[str, Any]) -> bool:
+    """Return whether there are choices, each with what a chat (delta) or a text sends."""
+    choices = body.get("choices")
+    return isinstance(choices, list) and all(
+        isinstance(one, dict) and (isinstance(one.get("delta"), dict) or isinstance(one.get("text"), str))
+        for one in choices
+    )
 
 
 def good_part(events: bytes) -> tuple[bytes, bool]:
     """Return whole events up to the first that is none, or to the end of the stream; and whether that was all."""
     end = 0
     while end < len(events):
-        next_end = events.index(END, end) + len(END)
-        if not is_event(events[end : next_end - len(END)]):
+        at = events.find(END, end)  # less than nothing: three line ends, of which two ended the event before
+        if at < 0 or not is_event(events[end:at]):
             return events[:end], False
-        end = next_end
+        end = at + len(END)
         if events.endswith(DONE, 0, end):
             break
     return events[:end], True
