@@ -1,6 +1,8 @@
 """What an engine that is well answers to a request with a seed; every text has the mark of its seed, once a token."""
 
 import json
+import re
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +10,18 @@ CHAT, TEXT, REPLAY = "/v1/chat/completions", "/v1/completions", "/llama/replay"
 TOKENS = tuple(range(100, 108))
 DONE = b"data: [DONE]\n\n"
 SECOND = "SECOND-ANSWER"
+_MARKS = re.compile(rb"M(\d{1,9})k\d+E")
 
 
 def mark(seed: int) -> str:
-    return f"M{seed}E"
+    """With a check, because a changed answer may have other digits."""
+    return f"M{seed}k{zlib.crc32(b'%d' % seed) % 10_000}E"
+
+
+def marked(body: bytes) -> set[int]:
+    """The seeds whose marks a body has."""
+    seeds = {int(found) for found in _MARKS.findall(body)}
+    return {seed for seed in seeds if mark(seed).encode() in body}
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Any
 
 from llama_serving.gateway.continuation.pure.event_check import PARSED_BELOW
 from llama_serving.gateway.upstream.exchange import WHOLE_BELOW
-from tests.component.gateway.garbage.answers import CHAT, DONE, SECOND, TEXT, TOKENS, mark
+from tests.component.gateway.garbage.answers import CHAT, DONE, SECOND, TEXT, TOKENS, mark, marked
 
 KINDS = ("chat", "text", "replayed", "chat json", "text json")
-_MARKS = re.compile(rb"M(\d+)E")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def outcome(seed: int, got: Got) -> str:
     kind, path, _ = question(seed)
     assert not got.extra, "bytes behind the answer"
     assert SECOND.encode() not in got.body or not got.whole, "a second answer"
-    foreign = set(_MARKS.findall(got.body)) - {str(seed).encode()}
+    foreign = marked(got.body) - {seed}
     assert not foreign, f"the answers of {foreign}"
     if got.status != 200:
         return _refused(got)
