@@ -141,6 +141,7 @@ def examples(kind: str, number: int) -> None:
     tried()
 
 
+@pytest.mark.timeout(SOAK_S + 600 if SOAK else 120)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fuzzed_files_end_in_a_report(kind: str) -> None:
     end = time.monotonic() + (SOAK_S if SOAK else 0)
