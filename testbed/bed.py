@@ -120,6 +120,16 @@ class Bed:
         groups = [status["containerID"].rpartition("/")[2] for status in wanted]
         return [_process(pid) for group in groups for pid in cgroups.processes(node.cgroup, named=group)]
 
+    @contextmanager
+    def silent_api_server(self) -> Iterator[None]:
+        """Stop the API server until the end of the block: connections stay open, and nothing is answered."""
+        pid = own.unit_pid(self.name, "kube-apiserver")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def advertise(self, node: str, resource: str, count: int) -> None:
         """Give a node an extended resource, as a device plugin would (kubelet keeps it until it starts again)."""
         amount = {resource: str(count)}

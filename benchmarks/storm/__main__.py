@@ -75,7 +75,7 @@ async def longest_admin(gateway: Confined, seconds: float) -> float:
 async def one_round(gateway: Confined, seed: int, options: argparse.Namespace) -> tuple[list[Seen], float]:
     """Return what users saw before, in and after a storm, and the admin port's longest answer in it."""
     before = await ask(gateway.port, options.calm)
-    with child("benchmarks.storm.attacks", str(gateway.port), str(seed), str(options.scale), *options.kinds):
+    with child("benchmarks.storm.attacks", f"127.0.0.1:{gateway.port}", str(seed), str(options.scale), *options.kinds):
         await asyncio.sleep(options.warm_up)
         storm, admin = await asyncio.gather(ask(gateway.port, options.storm), longest_admin(gateway, options.storm))
     await asyncio.sleep(3)

@@ -1,11 +1,13 @@
-"""Hostile clients: ``python -m benchmarks.storm.attacks PORT SEED SCALE [KIND...]``, until killed.
+"""Hostile clients: ``python -m benchmarks.storm.attacks HOST:PORT SEED SCALE [KIND...]``, until killed.
 
-Each kind has an address of its own in 127.0.1.0/24 and some workers. A worker connects, sends, holds what it has for a
-while, leaves and begins anew. SCALE multiplies the number of workers.
+Each kind has some workers, and on a loopback address of its own, in 127.0.1.0/24. A worker connects, sends, holds what
+it has for a while, leaves and begins anew. SCALE multiplies the number of workers. With a key in the environment
+(STORM_KEY) their requests are those of a client who may call.
 """
 
 import asyncio
 import contextlib
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -95,28 +97,44 @@ ATTACKS: Final[dict[str, Attack]] = {
 }
 
 
-async def attack(kind: str, port: int, *, source: str, chance: random.Random, scale: float) -> None:
+@dataclass(frozen=True)
+class Target:
+    """What is attacked, from which address of its own (None: any), and with which key."""
+
+    host: str
+    port: int
+    source: str | None
+    key: str = ""
+
+    def raw(self, piece: bytes) -> bytes:
+        """Return a piece of a request with the key behind its first host line."""
+        line = f"Host: a\r\nAuthorization: Bearer {self.key}\r\n".encode()
+        return piece.replace(b"Host: a\r\n", line, 1) if self.key else piece
+
+
+async def attack(kind: str, target: Target, *, chance: random.Random, scale: float) -> None:
     """Let the workers of one kind run until cancelled."""
     one = ATTACKS[kind]
     workers = max(round(one.workers * scale), 1)
-    await asyncio.gather(*[_worker(one, port, source=source, chance=chance) for _ in range(workers)])
+    await asyncio.gather(*[_worker(one, target, chance=chance) for _ in range(workers)])
 
 
-async def _worker(one: Attack, port: int, *, source: str, chance: random.Random) -> None:
+async def _worker(one: Attack, target: Target, *, chance: random.Random) -> None:
     await asyncio.sleep(chance.random() * 2)
     while True:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(60):
-                await _visit(one, port, source=source, chance=chance)
+                await _visit(one, target, chance=chance)
         await asyncio.sleep(0.1 + chance.random() * 0.4)
 
 
-async def _visit(one: Attack, port: int, *, source: str, chance: random.Random) -> None:
+async def _visit(one: Attack, target: Target, *, chance: random.Random) -> None:
     # A small buffer: what is held is to be the gateway's.
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), limit=1 << 10)
+    local = None if target.source is None else (target.source, 0)
+    reader, writer = await asyncio.open_connection(target.host, target.port, local_addr=local, limit=1 << 10)
     try:
         for piece in one.pieces():
-            writer.write(piece)
+            writer.write(target.raw(piece))
             await writer.drain()
             if one.pause:
                 await asyncio.sleep(one.pause)
@@ -126,17 +144,20 @@ async def _visit(one: Attack, port: int, *, source: str, chance: random.Random) 
         writer.transport.abort()
 
 
-async def main(port: int, *, seed: int, scale: float, kinds: list[str]) -> None:
+async def main(address: str, *, seed: int, scale: float, kinds: list[str]) -> None:
     """Attack until killed."""
     chance = random.Random(seed)
+    host, _, port = address.rpartition(":")
+
+    def target(number: int) -> Target:
+        source = f"127.0.1.{number + 1}" if host.startswith("127.") else None
+        return Target(host, int(port), source, os.environ.get("STORM_KEY", ""))
+
     await asyncio.gather(
-        *[
-            attack(kind, port, source=f"127.0.1.{number + 1}", chance=chance, scale=scale)
-            for number, kind in enumerate(kinds)
-        ]
+        *[attack(kind, target(number), chance=chance, scale=scale) for number, kind in enumerate(kinds)]
     )
 
 
 if __name__ == "__main__":
-    port, seed, scale, *kinds = sys.argv[1:]
-    asyncio.run(main(int(port), seed=int(seed), scale=float(scale), kinds=kinds or list(ATTACKS)))
+    address, seed, scale, *kinds = sys.argv[1:]
+    asyncio.run(main(address, seed=int(seed), scale=float(scale), kinds=kinds or list(ATTACKS)))

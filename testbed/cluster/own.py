@@ -164,11 +164,19 @@ def holder_pid(name: str, node_name: str) -> int:
         BedError: there is no such instance, or the node does not run.
     """
     spec = existing(name).spec
-    wanted = next(node.holder(one) for one in spec.nodes if one.name == node_name)
-    units = [unit for unit in wanted_units(spec, folders(name), tokens="") if unit.name == wanted]
-    found = main_processes(units, processes.found(name)).get(wanted)
+    return unit_pid(name, next(node.holder(one) for one in spec.nodes if one.name == node_name))
+
+
+def unit_pid(name: str, unit_name: str) -> int:
+    """Return the pid of the first process of a unit, such as ``kube-apiserver``.
+
+    Raises:
+        BedError: there is no such instance, or the unit does not run.
+    """
+    units = [unit for unit in wanted_units(existing(name).spec, folders(name), tokens="") if unit.name == unit_name]
+    found = main_processes(units, processes.found(name)).get(unit_name)
     if found is None:
-        raise BedError(f"{node_name} does not run: `python -m testbed up --name {name}`")
+        raise BedError(f"{unit_name} does not run: `python -m testbed up --name {name}`")
     return found.pid
 
 

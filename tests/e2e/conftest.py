@@ -26,6 +26,7 @@ ORDER = (
     "test_gpus",
     "test_gpu_faults",
     "test_dra",
+    "test_storm",
     "test_waits",
     "test_scale_to_zero",
     "test_idle",

@@ -206,18 +206,24 @@ class Load(ClosedLoad):
 
 @dataclass
 class OpenLoad(Clients):
-    """Requests at random times, ``rate`` per second on average; the same ``seed``, the same sequence."""
+    """Requests at random times, ``rate`` per second on average; the same ``seed``, the same sequence.
+
+    ``key``: of a client of a deployment that asks for keys.
+    """
 
     url: str
     model: str
     rate: float = 4.0
     tokens: int = 24
     seed: int = 1
+    key: str = ""
     answers: list[Answer] = field(default_factory=list)
 
     async def __aenter__(self) -> "OpenLoad":
         fresh, kept = aiohttp.TCPConnector(limit=0, force_close=True), aiohttp.TCPConnector(limit=0)
-        self._sessions = tuple(aiohttp.ClientSession(connector=one, timeout=TIMEOUT) for one in (fresh, kept))
+        self._sessions = tuple(
+            aiohttp.ClientSession(connector=one, timeout=TIMEOUT, headers=with_key(self.key)) for one in (fresh, kept)
+        )
         self._running: set[asyncio.Task[None]] = set()
         self._arrivals = asyncio.create_task(self._arrive())
         return self
@@ -249,10 +255,15 @@ def request(model: str, prompt: str, *, tokens: int, stream: bool) -> dict[str, 
     }  # fmt: skip
 
 
-async def references(url: str, model: str, *, tokens: int = 24) -> dict[str, str]:
+def with_key(key: str) -> dict[str, str]:
+    """Headers of a client that has a key; none without."""
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+async def references(url: str, model: str, *, tokens: int = 24, key: str = "") -> dict[str, str]:
     """The undisturbed greedy answer to each of PROMPTS. Raises AssertionError when one is not answered."""
     texts = {}
-    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+    async with aiohttp.ClientSession(timeout=TIMEOUT, headers=with_key(key)) as session:
         for prompt in PROMPTS:
             answer = await ask(session, url, request(model, prompt, tokens=tokens, stream=False))
             assert answer.whole, answer

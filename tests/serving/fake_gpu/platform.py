@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from vllm.platforms.cpu import CpuPlatform
 
-from tests.serving.fake_gpu import DEVICES_VARIABLE
+from tests.serving.fake_gpu import DEVICES_VARIABLE, wait_without_spinning
 
 _START_METHOD: Final = "VLLM_WORKER_MULTIPROC_METHOD"
 _CPU_WORKER: Final = "vllm.v1.worker.cpu_worker.CPUWorker"
@@ -31,6 +31,7 @@ class FakeGpuPlatform(CpuPlatform):  # type: ignore[misc]
     @classmethod
     def check_and_update_config(cls, vllm_config: Any) -> None:
         """As on a CPU, but without its start method: CUDA leaves that to vLLM, which exports RAY_ADDRESS then."""
+        wait_without_spinning()
         before = os.environ.get(_START_METHOD)
         super().check_and_update_config(vllm_config)
         if before is None:

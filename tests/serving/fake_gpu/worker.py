@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from llama_serving.cpu.worker import StageWorker
+from tests.serving.fake_gpu import wait_without_spinning
+
+wait_without_spinning()
 
 
 class FakeGpuWorker(StageWorker):
