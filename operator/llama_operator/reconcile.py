@@ -32,6 +32,7 @@ from llama_operator.manifests.changes import changes
 from llama_operator.manifests.common import Context
 from llama_operator.manifests.diff import identity
 from llama_operator.manifests.rehearsal import rehearsal_pods, trial_objects
+from llama_operator.manifests.walls.engine_key import of_group
 from llama_operator.metrics.registry import DeploymentRegistry
 from llama_operator.observe.adapters import adapter_views
 from llama_operator.observe.deployment import Snapshot
@@ -254,7 +255,7 @@ async def _rehearse(decided: Plan, state: PlanState, context: Context, *, edges:
     """
     rehearsal, answers, uid = decided.rehearsal, edges.admission_answers, state.snapshot.uid
     if rehearsal and rehearsal.ask_admission:
-        wanted = replace(context, spec=rehearsal.template.spec)
+        wanted = of_group(context, rehearsal.template.spec)
         answers[uid] = await ask_admission(
             [*trial_objects(wanted, rehearsal), *rehearsal_pods(wanted, rehearsal)[:1]],
             key=context.key,

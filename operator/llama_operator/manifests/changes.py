@@ -7,7 +7,7 @@ need any more.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from llama_operator.api import API_VERSION, WEIGHTS_KIND
@@ -19,6 +19,7 @@ from llama_operator.manifests.group import group_objects
 from llama_operator.manifests.pod_metadata import Relabel, relabels
 from llama_operator.manifests.rehearsal import rehearsal_config_map, rehearsal_pods
 from llama_operator.manifests.stage import stage_pod
+from llama_operator.manifests.walls.engine_key import of_group
 from llama_operator.manifests.walls.fetch import fetch_objects, fetches_by_proxy
 from llama_operator.manifests.weights import weights_due, weights_object
 from llama_operator.plan.actions import CreateStage
@@ -96,9 +97,9 @@ def _wanted(plan: Plan, state: PlanState, context: Context) -> list[Manifest]:
     if _wants_proxy(plan, context):
         wanted += fetch_objects(context)
     for item in plan.actions.groups:
-        wanted += group_objects(replace(context, spec=item.spec), item.group, item.serve)
+        wanted += group_objects(of_group(context, item.spec), item.group, item.serve)
     if plan.rehearsal:
-        wanted.append(rehearsal_config_map(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal))
+        wanted.append(rehearsal_config_map(of_group(context, plan.rehearsal.template.spec), plan.rehearsal))
     return wanted
 
 
@@ -118,13 +119,13 @@ def _rehearsal_pods(plan: Plan, state: PlanState, context: Context) -> list[Mani
     if plan.rehearsal is None:
         return []
     there = {one.pod.name for one in state.snapshot.rehearsal.pods}
-    pods = rehearsal_pods(replace(context, spec=plan.rehearsal.template.spec), plan.rehearsal)
+    pods = rehearsal_pods(of_group(context, plan.rehearsal.template.spec), plan.rehearsal)
     return [pod for pod in pods if pod["metadata"]["name"] not in there]
 
 
 def _pods(plan: Plan, mounts: Mapping[CreateStage, str], context: Context) -> list[Manifest]:
     specs = {item.group: item.spec for item in plan.actions.groups}
-    contexts = {item: replace(context, spec=specs[item.group]) for item in mounts}
+    contexts = {item: of_group(context, specs[item.group]) for item in mounts}
     return [stage_pod(contexts[item], item, claim=claim) for item, claim in mounts.items()]
 
 

@@ -3,6 +3,7 @@
 It holds where no NetworkPolicy does. It is drawn once and is none of Ray's token, with which code runs in a cell.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
@@ -15,10 +16,24 @@ _VOLUME: Final = "engine-key"
 
 
 def asks_for_key(spec: LlamaDeploymentSpec) -> bool:
-    """Return whether engines ask for the key: as the spec says, else where gateways surely know it."""
+    """Return whether engines ask for the key: as the spec says, else where gateways surely know it.
+
+    ``spec``: the deployment's own, or a group's from ``of_group``.
+    """
     if spec.walls.engine_key == "auto":
         return not spec.images.gateway
     return spec.walls.engine_key == "required"
+
+
+def of_group(context: Context, spec: LlamaDeploymentSpec) -> Context:
+    """Return the context of a group whose template has this spec.
+
+    A template names the default image that it took, so whether gateways know the key is said by the deployment's spec.
+    """
+    if spec.walls.engine_key == "auto":
+        said = "required" if asks_for_key(context.spec) else "unused"
+        spec = spec.model_copy(update={"walls": spec.walls.model_copy(update={"engine_key": said})})
+    return replace(context, spec=spec)
 
 
 def engine_key_secret(context: Context) -> Manifest:
