@@ -4,7 +4,6 @@ processes of others take meanwhile.
 
 import base64
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -12,38 +11,29 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from examples.cluster import SETTINGS, folder_claim, restricted_namespace
 from examples.kubectl import Kubectl
 from llama_serving.config.model import MANIFEST_KEY
 from tests.e2e.support.bed import NAMESPACE, Bed, Object
 from tests.e2e.support.faults import machine
+from tests.unit.weights.hostile.worlds import CONFIG, dumped, model, safetensors
 
 HOSTILE: Final = "llama-storm"
 ATTACKER: Final = "attacker"
 _MIB: Final = 1 << 20
 _ROOT: Final = Path(__file__).parents[3]
-#: Valid in every other way: only what each folder is about is wrong.
-_CONFIG: Final[Mapping[str, Any]] = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_attention_heads": 2, "hidden_size": 8,
-    "num_hidden_layers": 1, "vocab_size": 4, "max_position_embeddings": 16, "torch_dtype": "float32",
-}  # fmt: skip
-
-
-def _config(**changes: Any) -> dict[str, bytes]:
-    return {"config.json": json.dumps({**_CONFIG, **changes}).encode()}
-
-
-#: Folders of models by name; each file is small, and what it says is not.
+#: Folders of models by name: whole but for the one file that is a bomb.
 FOLDERS: Final[Mapping[str, Mapping[str, bytes]]] = {
-    "layers": _config(num_hidden_layers=10**9),
-    "deep": {**_config(), "model.safetensors.index.json": b'{"weight_map":' + b"[" * 900_000},
-    "aliases": {
-        **_config(),
-        "README.md": b"---\na: &a [x]\n" + b"".join(b"b%d: &a [*a, *a]\n" % number for number in range(40)) + b"---\n",
-    },
-    "numbers": {**_config(), "model.safetensors": (50_000).to_bytes(8, "little") + b'{"a":{"shape":[' + b"9" * 50_000},
+    "layers": model(config__json=dumped({**CONFIG, "num_hidden_layers": 10**9})),
+    "deep": model(model__safetensors__index__json=b'{"weight_map":' + b"[" * 900_000),
+    "aliases": model(
+        README__md=b"---\na0: &a0 [x]\n"
+        + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (at, at, at - 1, at - 1) for at in range(1, 40))
+        + b"---\n"
+    ),
+    "numbers": model(model__safetensors=safetensors(b'{"a":{"dtype":"F32","shape":[' + b"9" * 50_000 + b"]}}")),
 }
 
 
