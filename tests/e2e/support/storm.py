@@ -4,6 +4,7 @@ processes of others take meanwhile.
 
 import base64
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -116,9 +117,9 @@ def hostile_namespace(bed: Bed, folder: Path) -> Iterator[Kubectl]:
 def watched(bed: Bed, *namespaces: str) -> None:
     """Let the operator serve these namespaces, or its own one only."""
     chart = str(_ROOT / "charts" / "llama-operator")
-    value = "{" + ",".join(namespaces) + "}"
+    value = json.dumps(namespaces)
     bed.helm(
-        "upgrade", "llama-operator", chart, "--reuse-values", "--set", f"watch.namespaces={value}", "--wait",
+        "upgrade", "llama-operator", chart, "--reuse-values", "--set-json", f"watch.namespaces={value}", "--wait",
         "--timeout=180s",
     )  # fmt: skip
 
