@@ -22,7 +22,7 @@ NAME: Final = "stormed"
 STORM_S: Final = 600.0
 RATE: Final = 0.5  # requests of users a second: groups, gateways and hostile clients share two cores
 SCALE: Final = 0.1  # of the hostile clients of benchmarks/storm: 260 at once
-FLOOD: Final = 4.0  # requests of the flooder a second: many times what the groups answer
+FLOOD: Final = 10.0  # requests of the flooder a second: many times what the groups answer
 #: Seconds of the storm at which the API server answers nothing for a while: shorter than what the bed's nodes may be
 #: silent for. After a longer one Kubernetes itself takes all pods of all nodes out of every Service for a moment.
 SILENCES: Final = (120.0, 210.0, 300.0, 390.0, 480.0)
