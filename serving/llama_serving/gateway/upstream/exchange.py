@@ -31,7 +31,7 @@ WHOLE_BELOW = 1 << 20
 # The first event of a stream has the token ids of the prompt: about 6.5 bytes for each.
 _FIRST_EVENT_BELOW = 8 << 20
 _MOST_INTERIM = 8
-_QUOTED = re.compile(r":?\s*(?:b['\"]|<Raw|\(b['\"]).*", re.DOTALL)
+_QUOTED = re.compile(r":?\s*(?:\(?\bb['\"]|<Raw).*", re.DOTALL)
 _NO_TIME = 1e-3  # seconds; 0 would be no timeout
 _INTERIM = frozenset({100, 102, 103})  # 101 would switch to another protocol
 _BODY_HEADERS = frozenset({"content-length", "transfer-encoding"})
