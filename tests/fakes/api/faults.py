@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+#: Beside those of the table: each write is done, and the connection is closed in place of its answer.
+LOST_ANSWERS: Final = "answers to writes lost"
 HTML: Final = "<html><body>Sign in to the network</body></html>"
 
 

@@ -1,4 +1,4 @@
-"""Requests that an engine dies of, beside those of users: no group is taken from the users, whatever the engine does."""
+"""Requests that an engine dies of, beside those of users: no group is taken from the users, however it fails."""
 
 import asyncio
 from collections import Counter

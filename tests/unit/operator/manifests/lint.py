@@ -109,10 +109,15 @@ def _of_container(container: Manifest) -> Iterator[str]:
     capabilities = security.get("capabilities", {})
     if capabilities.get("drop") != ["ALL"] or set(capabilities.get("add", ())) - {"IPC_LOCK"}:
         yield "has capabilities"
-    if any("hostPort" in port for port in container.get("ports", ())):
-        yield "has a port of the node"
     resources = container.get("resources", {})
     yield from (f"has no {kind} of {what}" for kind, what in _RESOURCES if what not in resources.get(kind, {}))
+    yield from _of_places(container)
+
+
+def _of_places(container: Manifest) -> Iterator[str]:
+    """What a container runs, where it listens and what its environment holds."""
+    if any("hostPort" in port for port in container.get("ports", ())):
+        yield "has a port of the node"
     if container["image"].endswith(":latest") or ":" not in container["image"].rpartition("/")[2]:
         yield "runs whatever image is the latest"
     for variable in container.get("env", ()):
