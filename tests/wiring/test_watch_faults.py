@@ -124,7 +124,9 @@ async def test_a_fault_is_endured_and_what_went_meanwhile_is_seen(name: str, api
 
 
 #: After these a watch goes on from its version, as it may: what is lost without an event stays until the next list.
-WITHOUT_A_LIST = frozenset({"connection closed", "never answered", "401", "429", "500", "503", "ended at once"})
+WITHOUT_A_LIST = frozenset(
+    {"connection closed", "never answered", "401", "429", "500", "500 and deep", "503", "ended at once"}
+)
 
 
 def per_path(seconds: float) -> float:

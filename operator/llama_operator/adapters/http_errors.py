@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from typing import Final
 
+from llama_operator.bounds.json_text import JsonLimits, check_json
 from llama_operator.ports import Forbidden, Rejected, Retry
 from llama_serving.config.error_text import status_text
 from llama_serving.config.http_status import RETRIED_BY_API_CLIENTS
 from llama_serving.config.wording import clause
 
+#: A metav1.Status: one sentence, and what it says of fields.
+_STATUS: Final = JsonLimits(size=256 << 10, elements=10_000)
 LONGEST = 60.0  # seconds that an answer may make us wait
 # A 409 that stays: an apply without force met fields of another manager, so an object of somebody else.
 _MANAGERS = "FieldManagerConflict"
@@ -32,6 +36,7 @@ def is_of_another(status: int, body: str) -> bool:
 def message_of(body: str) -> str:
     """Return ``message`` of a metav1.Status; empty where something else came, such as a proxy's page."""
     try:
+        check_json(body.encode(errors="replace"), _STATUS)
         return clause(str(json.loads(body)["message"]))
     except (ValueError, KeyError, TypeError):
         return ""

@@ -12,7 +12,7 @@ def last_words(text: str) -> str:
         return line
     try:
         found = json.loads(line)
-    except ValueError:
-        return line  # cut off: the kubelet keeps 2 KiB
+    except (ValueError, RecursionError):
+        return line  # cut off: the kubelet keeps 2 KiB, or no line of ours
     said = found.get("message") if isinstance(found, dict) else None
     return said if isinstance(said, str) else line

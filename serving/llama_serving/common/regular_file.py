@@ -55,7 +55,12 @@ def open_regular(path: Path, *, within: Sequence[Path], follow: bool = True) -> 
         raise
 
 
+def real_path(path: Path) -> Path:
+    """Return the path without links; links in a circle stay, where ``Path.resolve`` would raise RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
 def folders_of_model(folder: Path) -> tuple[Path, ...]:
     """Return where files of a model's folder may lie: in it, and among the blobs of a Hugging Face cache around it."""
-    real = folder.resolve()
+    real = real_path(folder)
     return (real, real.parent.parent / "blobs") if real.parent.name == "snapshots" else (real,)

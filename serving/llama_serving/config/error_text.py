@@ -77,6 +77,7 @@ _BY_ERRNO: Final[Mapping[int, str]] = {
     errno.EIO: "the disk does not read or write",
     errno.ESTALE: "the volume was replaced by another one",
     errno.ENAMETOOLONG: "name too long",
+    errno.ELOOP: "links in a circle",
     errno.EMFILE: "too many open files",
     errno.ENFILE: "too many open files",
     errno.ENOMEM: "out of memory",

@@ -59,6 +59,7 @@ class ApiServer:
     requests: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
     refuse_list: int = 0
     refuse_watch: int = 0
+    garbage: str = ""  # in place of a list
     lists: int = 0
     url: str = ""
     others: dict[str, "ApiServer"] = field(default_factory=dict)
@@ -90,6 +91,8 @@ class ApiServer:
         self.lists += 1
         if self.refuse_list:
             return web.Response(status=self.refuse_list)
+        if self.garbage:
+            return web.Response(text=self.garbage)
         items = list(self.pods.values())
         return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": items})
 

@@ -16,6 +16,7 @@ from llama_serving.gateway.discovery.object_watch import WatchTimes, retry_pause
 from llama_serving.gateway.routing.endpoint import Endpoint
 from tests.component.gateway.apiserver import ApiServer, pod, running
 from tests.component.gateway.running import until
+from tests.fakes.api.faults import FAULTS
 
 QUICK = WatchTimes(request=2, watch=60, silence=5, backoff=0.01, max_backoff=0.05)
 
@@ -218,6 +219,30 @@ async def test_an_answer_of_another_shape_is_a_failure_and_not_the_end() -> None
         await server.watches[1].send_bytes(b"<html>\n")
         await watches(server, 3)
         await server.event("ADDED", pod("a"))
+        await until(lambda: groups.ready == ["a"])
+
+
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.stream or fault.text])
+async def test_whatever_comes_in_place_of_an_event_the_watch_goes_on(name: str) -> None:
+    fault = FAULTS[name]
+    async with running(ApiServer()) as server, watching(server) as groups:
+        await watches(server, 1)
+        for part in fault.stream or (fault.text.encode() + b"\n",):
+            await server.watches[0].send_bytes(part)
+        server.watches[0].end()
+        await watches(server, 2)
+        await server.event("ADDED", pod("a"))
+        await until(lambda: groups.ready == ["a"])
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '{"items": [7]}', '{"items": [{"metadata": []}]}', "[" * 100_000])
+async def test_whatever_comes_in_place_of_a_list_another_is_asked_for(text: str) -> None:
+    server = ApiServer(garbage=text)
+    async with running(server), watching(server) as groups:
+        await until(lambda: server.lists >= 3)
+        assert groups.endpoints is None
+        server.put(pod("a"))
+        server.garbage = ""
         await until(lambda: groups.ready == ["a"])
 
 

@@ -20,6 +20,7 @@ from aiohttp import web
 from llama_operator.api import API_GROUP, API_VERSION, KIND, VERSION, WEIGHTS_KIND
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY
+from tests.fakes.api.faults import LOST_ANSWERS
 from tests.fakes.api.server import SmallApi, kubeconfig, small_api
 from tests.fakes.api.store import place_of
 from tests.fakes.samples import CPU_SPEC
@@ -209,3 +210,18 @@ async def test_no_fault_ends_it(fault: str, api: SmallApi, tmp_path: Path) -> No
         api.set_fault("")
         await running.served(GOOD)
         assert await running.live() == 200
+
+
+async def test_what_was_written_without_an_answer_is_not_made_twice(api: SmallApi, tmp_path: Path) -> None:
+    """Every write is done and none is answered; then they are answered, and nothing is left or there in two."""
+    api.set_fault(LOST_ANSWERS)
+    deployment(api, GOOD)
+    async with operator(api, tmp_path, GOOD) as running:
+        await running.until(lambda: "observedGeneration" in running.status(GOOD), "the first pass")
+        await running.until(lambda: len(api.writes) > len(set(api.writes)), "it tries again")
+        assert await running.live() == 200
+        api.set_fault("")
+        await running.served(GOOD)
+        made = [write for write in api.writes if not write.endswith("/status")]
+        assert len([write for write in made if "secrets/chat-token" in write]) == 1, "the key stays as it was drawn"
+        assert len({write for write in made if " jobs/" in write}) == 1, made

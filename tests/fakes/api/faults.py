@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+#: Beside those of the table: each write is done, and the connection is closed in place of its answer.
+LOST_ANSWERS: Final = "answers to writes lost"
 HTML: Final = "<html><body>Sign in to the network</body></html>"
 
 
@@ -48,6 +50,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "429 for ever": _answered(429, headers=(("Retry-After", "9" * 400),)),
     "500": _answered(500),
     "503": _answered(503),
+    "500 and deep": Fault(500, "[" * 100_000, lists=True),
     "page of a proxy": Fault(text=HTML, content="text/html", lists=True),
     "page said to be JSON": Fault(text=HTML, lists=True),
     "empty object": Fault(text="{}", lists=True),

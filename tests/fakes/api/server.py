@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 
 from llama_operator.wiring import WATCHED
-from tests.fakes.api.faults import FAULTS, answer, status
+from tests.fakes.api.faults import FAULTS, LOST_ANSWERS, answer, status
 from tests.fakes.api.store import Body, Place, Store, merged, place_of
 
 #: Kinds beside those that are watched: kopf waits for the first two to be served.
@@ -87,7 +87,10 @@ class SmallApi:
         if place is None:
             return web.json_response(discovery(request.path))
         if request.method != "GET":
-            return await self._write(request, place)
+            written = await self._write(request, place)
+            if self.fault == LOST_ANSWERS and place.plural != "leases" and request.transport is not None:
+                request.transport.close()
+            return written
         if watch:
             return await self._tracked(request, self._watch(request, place))
         return self._read(request, place)

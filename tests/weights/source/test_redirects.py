@@ -88,6 +88,8 @@ async def test_loopback_is_no_source(place: str, monkeypatch: pytest.MonkeyPatch
         source = open_source(f"http://{place.format(port=server.port)}/m", revision="v1", credentials=None)
         with pytest.raises(Gone, match=r"this pod itself|is no address"):
             _ = [piece async for piece in source.read("config.json")]
+        with pytest.raises(Gone, match=r"this pod itself|is no address"):
+            await source.list()
         await source.close()
     assert server.asked == []
 

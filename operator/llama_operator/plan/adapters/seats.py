@@ -37,7 +37,7 @@ def announced(text: str) -> dict[str, str]:
     """Read an annotation of ours: ids by name; none where it is empty or of another form."""
     try:
         found = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -7,13 +7,13 @@ pods stay, it is the hash of the pods that are there; where groups are replaced 
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, Final
 
 from llama_operator.api import FORMER_SIZE, LlamaDeploymentSpec, StageResources
 from llama_operator.api.v1alpha1.status import StableTemplate
+from llama_operator.bounds.byte_cache import ByteCache
+from llama_operator.bounds.json_text import JsonLimits, OverLimitError
+from llama_operator.bounds.parse import UnreadableError, parse_json
 from llama_operator.hashing import short_hash
 from llama_operator.plan.groups.group import Group
 from llama_operator.plan.groups.images import (
@@ -32,6 +32,11 @@ from llama_serving.config.desired import WeightsArtifact
 from llama_serving.config.model import ModelFacts
 from llama_serving.config.reasons import Reason
 
+#: A spec in a status, which anybody who may write the status may have written.
+_STORED_SPEC: Final = JsonLimits(size=1 << 20, elements=100_000)
+#: Bytes of the specs that are remembered, over all deployments; one has a few KiB, parsed some times its text.
+_SPECS: Final = ByteCache[LlamaDeploymentSpec | None](32 << 20)
+_WEIGHT: Final = 8
 #: Parts of the spec that a group is not made of: a stored template takes them from the present spec.
 _NOT_IN_GROUP = frozenset(
     {"replicas", "adapters", "adapter_selector", "autoscaling", "gateway", "pod_template", "rollout", "verify"}
@@ -156,11 +161,15 @@ def stable_spec(stored: StableTemplate) -> LlamaDeploymentSpec | None:
     return _parsed_spec(stored.spec)
 
 
-@lru_cache(maxsize=1024)  # every pass of every deployment asks, and the text changes with a rollout only
 def _parsed_spec(text: str) -> LlamaDeploymentSpec | None:
+    """Parse a stored spec. Every pass of every deployment asks, and the text changes with a rollout only."""
+    return _SPECS.get(text, lambda: (_read_spec(text), _WEIGHT * len(text)))
+
+
+def _read_spec(text: str) -> LlamaDeploymentSpec | None:
     try:
-        spec = LlamaDeploymentSpec.model_validate_json(text)
-    except ValidationError:
+        spec = parse_json(LlamaDeploymentSpec, text.encode(errors="replace"), _STORED_SPEC)
+    except (OverLimitError, UnreadableError):
         return None
     return spec.model_copy(update={"resources": StageResources(**vars(spec.resources.size))})
 

@@ -21,8 +21,9 @@ from llama_serving.gateway.telemetry.log import LOGGER, fields
 
 T = TypeVar("T")
 
-# KeyError and TypeError: something between us and the API server answered in another shape.
-_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, ValueError, KeyError, TypeError)
+# Something between us and the API server may answer in any other shape, and as deep as it likes.
+_OTHER_SHAPE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, AccessError, *_OTHER_SHAPE)
 #: Bytes of a list and of one event that are read: 2000 pods with long annotations are 64 MiB.
 LONGEST_LIST: Final = 128 << 20
 LONGEST_EVENT: Final = 8 << 20

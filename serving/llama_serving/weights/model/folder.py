@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, ClassVar, Final
 from llama_serving.common.file_names import is_plain_name
 from llama_serving.common.foreign_json import SMALL, JsonLimitError, JsonLimits, parse_foreign_json
 from llama_serving.common.regular_file import NotRegularError, OutsideError, folders_of_model, open_regular
+from llama_serving.config.error_text import error_text
 from llama_serving.weights.model.errors import RefusedError, missing, refused, shown, shown_list, unreadable
 from llama_serving.weights.model.limits import MOST_NAMES
 
@@ -87,6 +88,8 @@ class ModelFolder(Folder):
                 f"{shown(name)} is a link to {shown(error.target)}, outside of the folder: copy the files, not the "
                 "links (cp -L)"
             ) from error
+        except OSError as error:
+            raise _unusable(path, error) from error
         try:
             refuse_pointer(name, file.read(len(_LFS_POINTER)))
             file.seek(0)
@@ -134,6 +137,8 @@ def open_folder(path: Path) -> ModelFolder:
         raise missing(f"{shown(path)} is a file: model.source must name the folder of the model") from error
     except PermissionError as error:
         raise _forbidden(path, to="list", remedy="chmod a+rx") from error
+    except OSError as error:
+        raise _unusable(path, error) from error
     if not names:
         raise missing(f"{shown(path)} is empty: copy the model's files into it")
     check_file_names(names, location=str(path))
@@ -164,8 +169,15 @@ def _check_is_file(path: Path) -> None:
         raise missing(f"{shown(path.name)} is not in {shown(path.parent)}: copy the whole model") from error
     except PermissionError as error:
         raise _forbidden(path, to="read", remedy="chmod a+r") from error
+    except OSError as error:
+        raise _unusable(path, error) from error
     if not stat.S_ISREG(mode):
         raise _not_a_file(path, "folder" if stat.S_ISDIR(mode) else "device or pipe")
+
+
+def _unusable(path: Path, error: OSError) -> RefusedError:
+    """Return the refusal of what no mode mends: links in a circle, a folder that cannot be entered, a bad disk."""
+    return unreadable(f"{shown(path.name)} cannot be read ({error_text(error)}): copy the model again")
 
 
 def _not_a_file(path: Path, kind: str) -> RefusedError:

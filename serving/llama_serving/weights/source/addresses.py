@@ -29,7 +29,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from llama_serving.config import names
-from llama_serving.weights.source.interface import Gone
+from llama_serving.weights.source.interface import NoSourceError
 
 IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
@@ -79,10 +79,10 @@ def own_rules() -> AddressRules:
 
 
 def check_address(host: str, address: str, rules: AddressRules) -> None:
-    """Raise Gone where ``address`` may not be connected to; ``host`` is the name that led to it."""
+    """Raise NoSourceError where ``address`` may not be connected to; ``host`` is the name that led to it."""
     if why := rules.refusal(address):
         shown = host if host == address else f"{host} ({address})"
-        raise Gone(
+        raise NoSourceError(
             f"{shown} is {why}: nothing is read there; a store inside the cluster must be allowed by sources.networks "
             "in the values of the operator's chart"
         )

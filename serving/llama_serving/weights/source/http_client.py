@@ -22,7 +22,7 @@ from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.addresses import CheckedResolver, check_address, is_address, is_loopback, own_rules
 from llama_serving.weights.source.credentials import AUTHORITY, Credentials
 from llama_serving.weights.source.http_errors import Remedies, failure
-from llama_serving.weights.source.interface import Broken, Denied, Gone
+from llama_serving.weights.source.interface import Broken, Denied, Gone, NoSourceError
 from llama_serving.weights.source.redirects import MOST_REDIRECTS, STATUSES, next_address, origin
 
 _PIECE: Final = 1 << 20
@@ -129,7 +129,7 @@ class HttpClient:
             raise self._no_address(url) from error
 
     def _no_address(self, url: str) -> Gone:
-        return Gone(f"{url} is no address: {self._fix.gone}")
+        return NoSourceError(f"{url} is no address: {self._fix.gone}")
 
     @asynccontextmanager
     async def _ask(self, url: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -14,7 +14,7 @@ from llama_serving.common.foreign_json import parse_foreign_json
 from llama_serving.weights.source.credentials import Credentials
 from llama_serving.weights.source.http_client import HttpClient, basic_authorization
 from llama_serving.weights.source.http_errors import Remedies
-from llama_serving.weights.source.interface import Denied, Gone, ListedFile
+from llama_serving.weights.source.interface import Denied, Gone, ListedFile, NoSourceError
 from llama_serving.weights.source.sums import LIMIT, SUMS, parse_sums
 
 CONFIG: Final = "config.json"
@@ -73,6 +73,8 @@ class HttpFolderSource:
     async def _sums(self) -> dict[str, str]:
         try:
             text, _ = await self._http.get_small(self._address(SUMS), limit=LIMIT)
+        except NoSourceError:
+            raise
         except (Gone, Denied):  # some servers answer 403 for what is not there
             return {}
         return parse_sums(text.decode("utf-8", "replace"))
@@ -80,6 +82,8 @@ class HttpFolderSource:
     async def _guess(self) -> set[str]:
         try:
             text, _ = await self._http.get_small(self._address(INDEX))
+        except NoSourceError:
+            raise
         except (Gone, Denied):
             return {*_KNOWN, SINGLE}
         return {*_KNOWN, *_shards(text)}
@@ -91,6 +95,8 @@ class HttpFolderSource:
         """
         try:
             size, ranged = await self._http.probe(self._address(name))
+        except NoSourceError:
+            raise
         except Gone:
             return name, None
         except Denied:

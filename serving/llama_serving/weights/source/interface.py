@@ -21,6 +21,10 @@ class Gone(SourceError):
     """There is no such bucket, repository, revision, folder or file."""
 
 
+class NoSourceError(Gone):
+    """No file can be there: what is named is no address, or one that no source may have."""
+
+
 class Busy(SourceError):
     """Asked too often, or the source is overloaded: 429, 503. ``after``: seconds it asked to wait; None: not said."""
 

@@ -1,13 +1,14 @@
 """``pvc://claim/path``: a folder of a mounted claim. Errors of the file system become failures of a source."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from llama_serving.common.regular_file import NotRegularError, OutsideError, folders_of_model, open_regular
+from llama_serving.common.regular_file import NotRegularError, OutsideError, folders_of_model, open_regular, real_path
 from llama_serving.config.error_text import error_text
 from llama_serving.weights.source.interface import Broken, Denied, Gone, ListedFile, SourceError
 from llama_serving.weights.source.sums import add_digests
@@ -58,7 +59,7 @@ class LocalSource:
 
     def check_place(self) -> None:
         """Raise Gone where links lead the folder itself out of the mount. Blocks."""
-        if self._mount is not None and not self.path.resolve().is_relative_to(self._mount.resolve()):
+        if self._mount is not None and not real_path(self.path).is_relative_to(real_path(self._mount)):
             raise Gone(f"{self.path} is a link out of its claim: name the folder itself in model.source")
 
     def _open(self, name: str) -> BinaryIO:
@@ -81,6 +82,8 @@ def _failure(error: OSError) -> SourceError:
             return Gone(f"{error.filename} is a link to {target}, outside of its folder: copy the files (cp -L)")
         case NotRegularError():
             return Gone(f"{error.filename} is a device, a pipe or a folder, not a file: copy the model again")
+        case OSError(errno=errno.ELOOP):
+            return Gone(f"{error.filename} is a link in a circle: copy the files, not the links (cp -L)")
         case FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
             return Gone(f"{error.filename} is not there ({error_text(error)}): check the path in model.source")
         case PermissionError():

@@ -120,6 +120,36 @@ async def test_connect_opens_no_tunnel_and_what_follows_is_no_request(framing: s
     assert upstream.seen == []
 
 
+UPGRADE = b"host: x\r\nconnection: upgrade\r\nupgrade: %b\r\n"
+ODD = {
+    "websocket": b"POST /v1/completions HTTP/1.1\r\n" + UPGRADE % b"websocket",
+    "h2c": b"POST /v1/completions HTTP/1.1\r\n" + UPGRADE % b"h2c",
+    "GET": b"GET /v1/models HTTP/1.1\r\nhost: x\r\n",
+    "HEAD": b"HEAD /v1/models HTTP/1.1\r\nhost: x\r\n",
+    "OPTIONS": b"OPTIONS * HTTP/1.1\r\nhost: x\r\n",
+    "TRACE": b"TRACE /v1/models HTTP/1.1\r\nhost: x\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    "framing", ["content-length: %d\r\n\r\n%b", "transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("kind", ODD)
+async def test_the_body_of_an_odd_request_is_no_request(kind: str, framing: str) -> None:
+    upstream = Upstream()
+    inner = INNER + b"A" * 70_000
+    async with upstreams(upstream), gateway(upstream.endpoint("a")) as running:
+        raw = ODD[kind] + framing.encode() % (len(inner), inner)
+        async with connected(running, raw) as (reader, writer):
+            answers = await reader.readuntil(b"\r\n\r\n")
+            writer.write(HEALTH.replace(b"host: x", b"host: x\r\nconnection: close"))
+            answers += await rest_of(reader)
+    assert answers.count(b"HTTP/1.") == 2
+    assert answers.endswith(b'{"status": "ok"}')
+    assert all(one.body == inner and "upgrade" not in one.headers for one in upstream.seen)
+    assert len(upstream.seen) <= 1
+
+
 @pytest.mark.parametrize(
     "begin", [b"", b"GET /hea", HEALTH + b"GET /hea"], ids=["nothing", "half", "half of the second"]
 )
@@ -198,7 +228,7 @@ async def test_many_requests_on_one_connection_are_answered_in_order() -> None:
 async def test_a_client_that_takes_its_answer_too_slowly_is_cut_off(size: int | None) -> None:
     async def floods(exchange: Exchange) -> None:
         if size is not None:
-            await exchange.send(head(200, f"content-length: {size}"), b"x" * size)
+            await exchange.send(head(200, f"content-length: {size}"), b'{"object": "%b"}' % (b"x" * (size - 14)))
             return
         await exchange.send(head(200, "transfer-encoding: chunked", kind="text/event-stream"))
         while True:

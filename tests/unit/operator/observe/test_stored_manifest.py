@@ -16,7 +16,7 @@ from llama_operator.observe.weights import weights_snapshot, weights_views
 from llama_operator.plan.weights.resolve import plan_weights
 from llama_operator.ports import LEFT_OUT
 from llama_serving.config.model import MANIFEST_KEY
-from llama_serving.config.weights import Manifest, ManifestFile
+from llama_serving.config.weights import MANIFEST_LIMIT, Manifest, ManifestFile
 from tests.fakes.cluster import START
 from tests.fakes.weights import MANIFEST, NAME, UID, manifest_body, packed, weights_body
 from tests.fakes.world import SETTINGS
@@ -73,6 +73,8 @@ def test_the_largest_llama_fits_with_a_margin_of_two(shards: int, scales: bool) 
     text = manifest.model_dump_json()
     assert 4 * len(text) < MANIFEST_JSON.size or shards == 1000
     assert 2 * len(text) < MANIFEST_JSON.size
+    assert 2 * len(text) < MANIFEST_LIMIT or shards == 1000
+    assert len(text) < MANIFEST_LIMIT, "it lies as it is in the ConfigMap of each group"
     assert 2 * len(gzip.compress(text.encode())) < MANIFEST_PACKED
     assert 2 * (text.count(",") + text.count("{") + text.count("[")) < MANIFEST_JSON.elements
     assert read_manifest(body_of(packed(manifest), uid=f"{shards}{scales}")).manifest == manifest

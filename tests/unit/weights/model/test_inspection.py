@@ -158,6 +158,15 @@ def replace_with_broken_link(folder: Path) -> None:
     (folder / SECOND).symlink_to("../../blobs/0123")
 
 
+def replace_with_circle(name: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(f"other-{name}")
+        (folder / f"other-{name}").symlink_to(name)
+
+    return change
+
+
 def only(name: str) -> Change:
     def change(folder: Path) -> None:
         drop(FIRST, SECOND, INDEX)(folder)
@@ -228,6 +237,9 @@ BAD: dict[str, tuple[Change, CellReason, str]] = {
     "a folder in place of a file": (replace_with_folder, UNREADABLE, f"{SECOND} is a folder, not a file"),
     "a pipe in place of a file": (replace_with_pipe, UNREADABLE, f"{SECOND} is a device or pipe"),
     "a link to nothing": (replace_with_broken_link, MISSING, "is a link to ../../blobs/0123, which is not there"),
+    "weights are a circle": (replace_with_circle(SECOND), UNREADABLE, f"{SECOND} cannot be read (links in a circle)"),
+    "config is a circle": (replace_with_circle("config.json"), UNREADABLE, "config.json cannot be read (links in a"),
+    "a small file is a circle": (replace_with_circle("generation_config.json"), UNREADABLE, "links in a circle"),
     "weights are a pointer": (write(SECOND, LFS), UNREADABLE, f"{SECOND} is a pointer of Git LFS"),
     # files that are cut off or garbage
     "empty file": (write(SECOND, b""), UNREADABLE, "has 0 bytes, too few for a safetensors file"),
@@ -284,6 +296,11 @@ def test_a_folder_that_is_not_there_says_what_is(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("")
     assert "is a file: model.source must name the folder" in inspect(tmp_path / "m").message
+
+
+def test_a_folder_that_is_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "m").symlink_to("m")
+    assert "m cannot be read (links in a circle)" in inspect(tmp_path / "m").message
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ async def test_a_report_says_which_parsers_fit_the_model(tmp_path: Path) -> None
     assert WeightsReport.model_validate_json(encode(found.report)) == found.report
 
 
+@pytest.mark.parametrize("name", ["m", "m/config.json"])
+async def test_links_in_a_circle_are_a_sentence_and_no_bug(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to(Path(name).name)
+    source = LocalSource(tmp_path / "m", revision="v1", mount=tmp_path)
+    request = ResolveRequest("pvc://c/m")
+    found = await resolve(source, request, retry=RetryPolicy(deadline=0), progress=ReadProgress(lambda _: None))
+    assert found.report.outcome == "refused"
+    assert "(links in a circle)" in found.report.message
+
+
 def test_a_report_of_an_older_resolver_is_read() -> None:
     assert WeightsReport.model_validate_json('{"outcome":"accepted","reason":"Accepted","message":""}').chat is None
 
