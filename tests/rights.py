@@ -1,6 +1,6 @@
 """Rights of the chart and of what the operator makes that an end-to-end run need not use, each with its reason.
 
-The test of the audit log (tests/e2e/test_audit.py) asks for a use of every other right.
+The test of the audit log (tests/e2e/trust/test_audit.py) asks for a use of every other right.
 """
 
 from collections.abc import Mapping
