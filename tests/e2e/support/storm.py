@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from examples.cluster import SETTINGS, folder_claim, restricted_namespace
+from examples.cluster import folder_claim, restricted_namespace
 from examples.kubectl import Kubectl
 from llama_serving.config.model import MANIFEST_KEY
 from tests.e2e.support.bed import NAMESPACE, Bed, Object
 from tests.e2e.support.faults import machine
+from tests.e2e.support.pods import python_pod
 from tests.unit.weights.hostile.worlds import CONFIG, dumped, model, safetensors
 
 HOSTILE: Final = "llama-storm"
 ATTACKER: Final = "attacker"
+SLEEP: Final = "import time; time.sleep(7200)"
 _MIB: Final = 1 << 20
 _ROOT: Final = Path(__file__).parents[3]
 #: Folders of models by name: whole but for the one file that is a bomb.
@@ -76,26 +78,6 @@ def _bomb() -> str:
     return base64.b64encode(b"".join([*packed, packer.flush()])).decode()
 
 
-def _sleeping_pod() -> Object:
-    return {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": ATTACKER, "namespace": HOSTILE},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": {
-                "runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "client", "image": SETTINGS["images.operator"], "imagePullPolicy": "Never",
-                    "args": ["python3", "-c", "import time; time.sleep(7200)"],
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                }
-            ],
-        },
-    }  # fmt: skip
-
-
 @contextlib.contextmanager
 def hostile_namespace(bed: Bed, folder: Path) -> Iterator[Kubectl]:
     """A second namespace that the operator serves, with a pod of hostile clients and with bombs."""
@@ -104,7 +86,7 @@ def hostile_namespace(bed: Bed, folder: Path) -> Iterator[Kubectl]:
     watched(bed, NAMESPACE, HOSTILE)
     kubectl = Kubectl(bed.environment, HOSTILE)
     try:
-        kubectl.apply(_sleeping_pod(), *hostile_objects(folder))
+        kubectl.apply(python_pod(HOSTILE, ATTACKER, "-c", SLEEP), *hostile_objects(folder))
         kubectl("wait", f"pod/{ATTACKER}", "--for=condition=Ready", "--timeout=120s")
         yield kubectl
     finally:

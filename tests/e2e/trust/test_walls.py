@@ -18,11 +18,12 @@ from typing import Final
 
 import pytest
 
-from examples.cluster import SETTINGS, restricted_namespace
+from examples.cluster import restricted_namespace
 from examples.kubectl import Kubectl
 from llama_serving.config import names
 from testbed import Bed as Nodes
 from tests.e2e.support.bed import NAMESPACE, PAIR, Bed, Object, manifest
+from tests.e2e.support.pods import python_pod
 
 AWAY: Final = "llama-walls-away"
 LISTENS: Final = "0A"  # of /proc/net/tcp
@@ -83,31 +84,7 @@ def reached_from_namespace(
 ) -> set[Target]:
     """What a pod of a namespace reaches."""
     kubectl = Kubectl(bed.environment, namespace)
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "stranger", "namespace": namespace, "labels": labels},
-            "spec": {
-                "restartPolicy": "Never",
-                "automountServiceAccountToken": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 10001,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [
-                    {
-                        "name": "reach",
-                        "image": SETTINGS["images.operator"],
-                        "imagePullPolicy": "Never",
-                        "args": ["python3", "-c", REACH, json.dumps(sorted(wanted))],
-                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    }
-                ],
-            },
-        }
-    )
+    kubectl.apply(python_pod(namespace, "stranger", "-c", REACH, json.dumps(sorted(wanted)), labels=labels))
     try:
         kubectl("wait", "pod/stranger", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
         return parsed(kubectl("logs", "stranger"))
