@@ -143,6 +143,17 @@ def credentials_volume(secret: str) -> dict[str, Any]:
     return {"name": "credentials", "secret": {"secretName": secret, "defaultMode": 0o440}}
 
 
+def key_secret(context: Context, name: str, component: str) -> Manifest:
+    """Return a Secret without its key, which is drawn where it is created."""
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata(context, name, component)}
+
+
+def key_volume(name: str, secret: str, *, file: str = "token") -> dict[str, Any]:
+    """Return a volume with the key of such a Secret as a file."""
+    items = [{"key": "token", "path": file}]
+    return {"name": name, "secret": {"secretName": secret, "items": items, "defaultMode": 0o440}}
+
+
 def mount(name: str, path: str, *, read_only: bool) -> dict[str, Any]:
     """Mount a volume in a container."""
     found: dict[str, Any] = {"name": name, "mountPath": path}

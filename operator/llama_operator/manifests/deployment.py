@@ -1,6 +1,6 @@
 """What a deployment has once: its gateway, and what its stages share: account, token, disruption budget."""
 
-from llama_operator.manifests.common import Context, metadata, selector, service_account
+from llama_operator.manifests.common import Context, key_secret, metadata, selector, service_account
 from llama_operator.manifests.gateway import gateway_network_policy, gateway_objects
 from llama_operator.manifests.walls.engine_key import engine_key_secret
 from llama_operator.manifests.walls.fetch import fetch_key_secret
@@ -33,12 +33,7 @@ def pod_secrets(context: Context, *, proxy: bool) -> list[Manifest]:
 
 def token_secret(context: Context) -> Manifest:
     """Return the Secret without its token, which is drawn where it is created."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": metadata(context, token_name(context.key.name), names.COMPONENT_STAGE),
-    }
+    return key_secret(context, token_name(context.key.name), names.COMPONENT_STAGE)
 
 
 def _rehearsal_network_policy(context: Context) -> Manifest:
@@ -60,12 +55,7 @@ def _rehearsal_network_policy(context: Context) -> Manifest:
 
 def stager_key_secret(context: Context) -> Manifest:
     """Return the Secret of the stagers without its key, likewise; the engine's container never mounts it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": metadata(context, stager_key_name(context.key.name), names.COMPONENT_STAGE),
-    }
+    return key_secret(context, stager_key_name(context.key.name), names.COMPONENT_STAGE)
 
 
 def _stages_budget(context: Context, stages: int) -> list[Manifest]:

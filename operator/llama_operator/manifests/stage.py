@@ -17,6 +17,7 @@ from llama_operator.manifests.common import (
     container_security,
     credentials_volume,
     image_settings,
+    key_volume,
     log_format,
     metadata,
     mount,
@@ -231,22 +232,8 @@ def _volumes(context: Context, group_name: str, claim: str) -> list[dict[str, An
     source = fill(spec.model.source, spec.model.revision)
     return [
         {"name": "config", "configMap": {"name": group_name, "items": files}},
-        {
-            "name": "token",
-            "secret": {
-                "secretName": token_name(context.key.name),
-                "items": [{"key": "token", "path": "token"}],
-                "defaultMode": 0o440,
-            },
-        },
-        {
-            "name": "stager-key",
-            "secret": {
-                "secretName": stager_key_name(context.key.name),
-                "items": [{"key": "token", "path": "token"}],
-                "defaultMode": 0o440,
-            },
-        },
+        key_volume("token", token_name(context.key.name)),
+        key_volume("stager-key", stager_key_name(context.key.name)),
         *([claim_volume(source)] if is_mounted(source) else []),
         *([staging_volume(spec.staging, claim)] if _stages(spec) else []),
         *([credentials_volume(secret)] if secret else []),

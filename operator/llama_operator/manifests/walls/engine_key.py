@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llama_operator.api import LlamaDeploymentSpec
-from llama_operator.manifests.common import Context, metadata, mount
+from llama_operator.manifests.common import Context, key_secret, key_volume, mount
 from llama_operator.plan.naming import engine_key_name
 from llama_operator.ports import Manifest
 from llama_serving.config import names
@@ -37,25 +37,13 @@ def of_group(context: Context, spec: LlamaDeploymentSpec) -> Context:
 
 
 def engine_key_secret(context: Context) -> Manifest:
-    """Return the Secret without its key, which is drawn where it is created."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": metadata(context, engine_key_name(context.key.name), names.COMPONENT_GATEWAY),
-    }
+    """Return the Secret of the key."""
+    return key_secret(context, engine_key_name(context.key.name), names.COMPONENT_GATEWAY)
 
 
 def engine_key_volume(context: Context) -> dict[str, Any]:
     """Mount the key as a file."""
-    return {
-        "name": _VOLUME,
-        "secret": {
-            "secretName": engine_key_name(context.key.name),
-            "items": [{"key": "token", "path": names.ENGINE_KEY_PATH.rpartition("/")[2]}],
-            "defaultMode": 0o440,
-        },
-    }
+    return key_volume(_VOLUME, engine_key_name(context.key.name), file=names.ENGINE_KEY_PATH.rpartition("/")[2])
 
 
 def engine_key_mount() -> dict[str, Any]:

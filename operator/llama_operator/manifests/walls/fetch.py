@@ -12,6 +12,8 @@ from llama_operator.manifests.common import (
     child_labels,
     container_security,
     image_settings,
+    key_secret,
+    key_volume,
     log_format,
     metadata,
     mount,
@@ -46,25 +48,13 @@ def fetch_objects(context: Context) -> list[Manifest]:
 
 
 def fetch_key_secret(context: Context) -> Manifest:
-    """Return the Secret without its key, which is drawn where it is created."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": metadata(context, fetch_name(context.key.name), names.COMPONENT_FETCH),
-    }
+    """Return the Secret of the key."""
+    return key_secret(context, fetch_name(context.key.name), names.COMPONENT_FETCH)
 
 
 def fetch_key_volume(context: Context) -> dict[str, Any]:
     """Mount the key, for the proxy and for stagers."""
-    return {
-        "name": _KEY_VOLUME,
-        "secret": {
-            "secretName": fetch_name(context.key.name),
-            "items": [{"key": "token", "path": names.FETCH_KEY_PATH.rpartition("/")[2]}],
-            "defaultMode": 0o440,
-        },
-    }
+    return key_volume(_KEY_VOLUME, fetch_name(context.key.name), file=names.FETCH_KEY_PATH.rpartition("/")[2])
 
 
 def fetch_key_mount() -> dict[str, Any]:
