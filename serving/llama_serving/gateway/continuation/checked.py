@@ -34,6 +34,8 @@ class CheckedEvents:
             self.failure = f"sent an event of more than {LONGEST} bytes"
         # An engine that reports a failure in its middle need not send the end.
         self._is_over = events.endswith(DONE)
+        if self._is_over:
+            self.failure = ""  # whatever came behind the end
         self.done = not self.failure and (self.done or self._is_over or ERROR in events)
         self._counter.take(events)
         return events

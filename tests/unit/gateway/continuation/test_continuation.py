@@ -171,6 +171,20 @@ def test_text_that_looks_like_token_ids_is_left_alone() -> None:
     assert seen(without_ids(event)).tokens == ()
 
 
+def test_nothing_comes_behind_the_end_of_an_engine_that_continues() -> None:
+    engine = Engine(tokens_of(recorded("emoji.ids.sse")))
+    body: dict[str, Any] = {"stream": True, "max_tokens": 50, "messages": []}
+    client = Client(engine, CHAT, body)
+    assert not client.stream(cut=1500)
+    assert client.go_on()
+    *events, end = engine.answer(client.path, client.body)
+    client.got += client.tap.take(events[0] + end + events[1])
+    client.got += client.tap.take(events[1])
+    assert client.tap.done
+    assert client.got.endswith(end)
+    assert client.got.count(end) == 1
+
+
 def test_an_engine_that_says_something_else_is_not_passed_on() -> None:
     client = Client(
         Engine(((7, "abc"), (8, "def"), (9, "ghi"))), TEXT, {"stream": True, "prompt": "x", "stop": ["#####"]}

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from llama_serving.gateway.continuation.checked import CheckedEvents
 from llama_serving.gateway.continuation.pure.event_check import PARSED_BELOW, good_part, is_event, is_object
+from llama_serving.gateway.continuation.pure.recorder import Recorder
+from llama_serving.gateway.http.memory_budget import MemoryBudget
 
 CHAT = b'data: {"choices":[{"index":0,"delta":{"content":"w"}}]}'
 TEXT = b'data: {"choices":[{"index":0,"text":"w"}]}'
@@ -65,3 +68,11 @@ def test_three_line_ends_behind_the_last_event_are_no_bug() -> None:
 )  # fmt: skip
 def test_a_body_is_one_object(body: bytes, *, is_one: bool) -> None:
     assert is_object(body) is is_one
+
+
+@pytest.mark.parametrize("behind", [b"x" * (2 << 20), b"data: none\n\n", b'data: {"error":{}}\n\n'])
+def test_what_comes_behind_the_end_is_no_failure(behind: bytes) -> None:
+    end = COUNT + b"\n\n" + DONE + b"\n\n"
+    for tap in (Recorder(MemoryBudget(1 << 30), shows_ids=True), CheckedEvents()):
+        assert tap.take(end + behind) == end
+        assert (tap.done, tap.failure) == (True, "")

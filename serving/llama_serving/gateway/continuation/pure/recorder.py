@@ -90,7 +90,7 @@ class Recorder:
             self._record(piece)
         self.tokens += count_ids(piece)
         if piece.endswith(DONE):
-            self.done = True
+            self.done, self.failure = True, ""  # whatever came behind the end
         return piece if self._shows_ids else without_ids(piece)
 
     def events(self) -> Iterator[bytes]:
