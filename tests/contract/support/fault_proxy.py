@@ -15,7 +15,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from tests.fakes.api.faults import FAULTS, answer
+from tests.fakes.api.faults import FAULTS, answer, breakable
 
 _HOP = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 
@@ -67,8 +67,10 @@ class FaultProxy:
             await self._note_write(request)
         fault = FAULTS.get(self.fault)
         if fault and (fault.lists or (watch and "/leases" not in request.path)):
-            return await self._tracked(request, answer(request, fault, version=lambda: 1))
-        return await self._tracked(request, self._pass_on(request)) if watch else await self._pass_on(request)
+            return await breakable(self._watches, request, answer(request, fault, version=lambda: 1))
+        return (
+            await breakable(self._watches, request, self._pass_on(request)) if watch else await self._pass_on(request)
+        )
 
     async def _note_write(self, request: web.Request) -> None:
         asked, body = f"{request.method} {request.path}", await request.read()
@@ -76,20 +78,6 @@ class FaultProxy:
         if self._written.get(asked) == body:
             self.repeated.append(asked)
         self._written[asked] = body
-
-    async def _tracked(self, request: web.Request, answering: Any) -> web.StreamResponse:
-        task = asyncio.ensure_future(answering)
-        self._watches.add(task)
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._watches.discard(task)
-            task.cancel()
-        if task.cancelled() and request.transport is not None:
-            request.transport.close()
-            return web.Response()
-        found: web.StreamResponse = task.result()
-        return found
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP}

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -99,3 +99,20 @@ async def _watch(request: web.Request, fault: Fault, version: Callable[[], int])
         await asyncio.sleep(0.05)
     await response.write_eof()
     return response
+
+
+async def breakable(
+    running: set[asyncio.Task[Any]], request: web.Request, answering: Coroutine[Any, Any, web.StreamResponse]
+) -> web.StreamResponse:
+    """Answer in a task of ``running``. A watch, or an answer that hangs, is broken off where that task is cancelled."""
+    task = asyncio.ensure_future(answering)
+    running.add(task)
+    try:
+        await asyncio.wait([task])
+    finally:
+        running.discard(task)
+        task.cancel()
+    if task.cancelled() and request.transport is not None:
+        request.transport.close()
+        return web.Response()
+    return task.result()

@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 
 from llama_operator.wiring import WATCHED
-from tests.fakes.api.faults import FAULTS, LOST_ANSWERS, answer, status
+from tests.fakes.api.faults import FAULTS, LOST_ANSWERS, answer, breakable, status
 from tests.fakes.api.store import Body, Place, Store, merged, place_of
 
 #: Kinds beside those that are watched: kopf waits for the first two to be served.
@@ -83,7 +83,7 @@ class SmallApi:
         self.asked["watch" if watch else "get" if request.method == "GET" else "write"] += 1
         fault = FAULTS.get(self.fault)
         if fault and (fault.lists or (watch and place and place.plural != "leases")):
-            return await self._tracked(request, answer(request, fault, version=lambda: self.store.version))
+            return await breakable(self._watches, request, answer(request, fault, version=lambda: self.store.version))
         if place is None:
             return web.json_response(discovery(request.path))
         if request.method != "GET":
@@ -92,23 +92,8 @@ class SmallApi:
                 request.transport.close()
             return written
         if watch:
-            return await self._tracked(request, self._watch(request, place))
+            return await breakable(self._watches, request, self._watch(request, place))
         return self._read(request, place)
-
-    async def _tracked(self, request: web.Request, answering: Any) -> web.StreamResponse:
-        """A watch, or an answer that hangs, ends when the fault changes."""
-        task = asyncio.ensure_future(answering)
-        self._watches.add(task)
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._watches.discard(task)
-            task.cancel()
-        if task.cancelled() and request.transport is not None:
-            request.transport.close()
-            return web.Response()
-        found: web.StreamResponse = task.result()
-        return found
 
     def _read(self, request: web.Request, place: Place) -> web.Response:
         if place.name:
