@@ -59,7 +59,7 @@ class FakeScopes:
 
 class Process:
     def __init__(self, port: FakeScopes, *namespaces: str) -> None:
-        self.scopes = tuple(Scope(name, KINDS) for name in namespaces)
+        self.scopes = tuple(Scope(name, KINDS, jitter=lambda: 1.0) for name in namespaces)
         self.readiness = Readiness(self.scopes, Terms(me="me", leases=FakeLeases(), clock=lambda: 0.0))
         self.tasks = [asyncio.create_task(scope.run(port, watch=port.watch, tell=port.tell)) for scope in self.scopes]
 
