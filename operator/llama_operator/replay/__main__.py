@@ -11,7 +11,7 @@ from llama_operator.replay.bound import bound
 from llama_operator.replay.parameters import BadParametersError, Parameters
 from llama_operator.replay.plot import NoPlotError, plot, require
 from llama_operator.replay.registry import BadPolicyError, maker, parse, written
-from llama_operator.replay.report import Summary, as_json, recorded, summary, table
+from llama_operator.replay.report import Summary, as_json, as_text, recorded, summary
 from llama_operator.replay.simulate import Point, first_groups, simulate
 from llama_operator.replay.traces import BadTraceError, Trace
 from llama_operator.replay.tuning import tune
@@ -36,7 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("trace", help="a CSV file, gamma:RATE,CV,SECONDS,SEED or step:LOW,HIGH,SECONDS,SEED")
     replay.add_argument("--half", choices=["first", "second"], help="only this half of the trace")
     replay.add_argument("--policy", default=POLICIES, metavar="A,B", help="%(default)s, static:N; NAME:FIELD=NUMBER")
-    replay.add_argument("--tune", metavar="TRACE", help="also each of them as it does best on this other trace")
+    replay.add_argument(
+        "--warmup", type=float, default=0.0, metavar="SECONDS", help="replayed first, and counted in no figure"
+    )
+    replay.add_argument(
+        "--tune", nargs="?", const="", metavar="TRACE",
+        help="also each of them as it does best on this other trace; without one, on the warm-up",
+    )  # fmt: skip
     replay.add_argument("--parameters", type=Path, metavar="FILE", help="YAML or JSON: speeds, or a LlamaDeployment")
     replay.add_argument("--start-delay", type=float, metavar="SECONDS", help="until a new group serves")
     replay.add_argument("--initial", type=int, metavar="N", help="groups that serve at the beginning")
@@ -50,34 +56,56 @@ def _replay(given: argparse.Namespace) -> int:
     if given.plot:
         require()
     trace, known = _trace(given), _parameters(given)
+    judged = _judged(given, trace)
     initial = _initial(given, trace, known)
     wanted = [parse(one) for one in given.policy.split(",") if one]
-    if given.tune:
-        other = traces.load(given.tune)
+    if given.tune is not None:
+        other = _other(given, trace)
         wanted += [(name, tune(name, other, known)) for name in dict(wanted) if name != "ours"]
-    rows: list[Summary] = [recorded(trace, known)] if trace.recorded else []
+    rows: list[Summary] = [recorded(judged, known)] if judged.recorded else []
     drawn: dict[str, Sequence[Point]] = {}
     for name, settings in wanted:
         label = written(name, settings)
         begin = int(settings["groups"]) if name == "static" else initial
         policy = maker(name, settings)(known, begin)
-        run = simulate(trace, known, policy, initial=begin, seed=given.seed, keep=given.plot is not None)
+        run = simulate(
+            trace, known, policy, initial=begin, seed=given.seed, keep=given.plot is not None, warmup=given.warmup
+        )
         rows.append(summary(label, run, known))
         drawn[label] = run.points
-    least = bound(trace, known) * known.gpus
-    sys.stdout.write((as_json if given.json else _text)(trace, rows, least) + "\n")
+    least = bound(judged, known) * known.gpus
+    write = as_json if given.json else as_text
+    sys.stdout.write(write(judged, rows, least=least, warmup=given.warmup) + "\n")
     if given.plot:
         plot(given.plot, trace, drawn)
     return 0
 
 
-def _text(trace: Trace, rows: Sequence[Summary], least: float) -> str:
-    return f"{trace.name}: {len(trace.requests)} requests in {trace.seconds:.0f} s\n{table(rows, least)}"
-
-
 def _trace(given: argparse.Namespace) -> Trace:
     trace = traces.load(given.trace)
     return trace.half(given.half == "second") if given.half else trace
+
+
+def _judged(given: argparse.Namespace, trace: Trace) -> Trace:
+    """Return what the figures are of: the trace behind the warm-up."""
+    if not 0 <= given.warmup < trace.seconds:
+        raise BadTraceError(f"--warmup {given.warmup:g}: it must be 0 or more and less than {trace.seconds:.0f} s")
+    judged = trace.part(given.warmup, trace.seconds) if given.warmup else trace
+    if not judged.requests:
+        raise BadTraceError(f"{trace.name}: no request arrives from second {given.warmup:g} to {trace.seconds:.0f}")
+    return judged
+
+
+def _other(given: argparse.Namespace, trace: Trace) -> Trace:
+    """Return what rules are tuned on."""
+    if given.tune:
+        return traces.load(given.tune)
+    if not given.warmup:
+        raise BadTraceError("--tune needs a trace, or --warmup SECONDS with more than 0: rules are tuned on that part")
+    other = trace.part(0.0, given.warmup)
+    if not other.requests:
+        raise BadTraceError(f"--warmup {given.warmup:g}: no request arrives in it, so --tune has nothing to tune on")
+    return other
 
 
 def _parameters(given: argparse.Namespace) -> Parameters:

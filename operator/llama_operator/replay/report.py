@@ -80,16 +80,23 @@ def table(rows: Sequence[Summary], least: float) -> str:
     return "\n".join(lines)
 
 
-def as_json(trace: Trace, rows: Sequence[Summary], least: float) -> str:
+def as_text(judged: Trace, rows: Sequence[Summary], *, least: float, warmup: float) -> str:
+    """Write what was replayed, and the table. ``warmup``: seconds that were replayed before ``judged``."""
+    behind = f", behind a warm-up of {warmup:.0f} s" if warmup else ""
+    return f"{judged.name}: {len(judged.requests)} requests in {judged.seconds:.0f} s{behind}\n{table(rows, least)}"
+
+
+def as_json(judged: Trace, rows: Sequence[Summary], *, least: float, warmup: float) -> str:
     """Write the same as JSON; what is unknown or endless is null."""
     policies = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
         for row in (asdict(one) for one in rows)
     ]
     content = {
-        "trace": trace.name,
-        "requests": len(trace.requests),
-        "seconds": trace.seconds,
+        "trace": judged.name,
+        "warmup_seconds": warmup,
+        "requests": len(judged.requests),
+        "seconds": judged.seconds,
         "bound_gpu_seconds": least,
         "policies": policies,
     }

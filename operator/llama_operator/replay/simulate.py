@@ -6,11 +6,13 @@ fewest requests. It runs for prompt/prefill + answer x perToken seconds, times 1
 it has, and could serve again. Of what shall go, starting groups go first, the youngest first; of what shall come,
 draining ones return to rotation first: as the operator does it, for every policy. GPU-seconds count from a group's
 creation to its end, or to the trace's. After the trace nothing is decided; what still waits is served by what is there.
+Nothing of a warm-up is counted: neither requests that arrive, nor seconds that pass, nor targets that are set in it.
 """
 
 import heapq
 import math
 import random
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -51,12 +53,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of it. ``waits`` has one entry a request, in the order of arrival; inf: never served."""
+    """What came of it behind the warm-up. ``waits``: one a request, in the order of arrival; inf: never served."""
 
     waits: tuple[float, ...]
     group_seconds: float
-    targets: tuple[int, ...]  # one a second
-    points: tuple[Point, ...] = ()
+    targets: tuple[int, ...]  # one a second; the first is that with which the warm-up ends
+    points: tuple[Point, ...] = ()  # those of the warm-up, too
 
 
 @dataclass(slots=True)
@@ -80,17 +82,23 @@ def first_groups(trace: Trace, parameters: Parameters) -> int:
 
 
 def simulate(
-    trace: Trace, parameters: Parameters, policy: Policy, *, initial: int, seed: int = 0, keep: bool = False
-) -> Run:
-    """Replay the trace under a policy that begins with ``initial`` serving groups; ``keep`` keeps the points."""
-    return _Simulation(trace, parameters, policy, initial=initial, seed=seed, keep=keep).run()
+    trace: Trace, parameters: Parameters, policy: Policy, *,
+    initial: int, seed: int = 0, keep: bool = False, warmup: float = 0.0,
+) -> Run:  # fmt: skip
+    """Replay the trace under a policy that begins with ``initial`` serving groups; ``keep`` keeps the points.
+
+    The policy sees the first ``warmup`` seconds as it sees all others, and is judged by what follows.
+    """
+    return _Simulation(trace, parameters, policy, initial=initial, seed=seed, keep=keep, warmup=warmup).run()
 
 
 class _Simulation:
     def __init__(
-        self, trace: Trace, parameters: Parameters, policy: Policy, *, initial: int, seed: int, keep: bool
-    ) -> None:
+        self, trace: Trace, parameters: Parameters, policy: Policy, *,
+        initial: int, seed: int, keep: bool, warmup: float,
+    ) -> None:  # fmt: skip
         self.trace, self.parameters, self.policy, self.keep = trace, parameters, policy, keep
+        self.warmup = warmup
         self.draw = random.Random(seed)
         self.groups: list[_Group] = [_Group(0.0, number, serving=True) for number in range(initial)]
         self.made = initial
@@ -127,11 +135,12 @@ class _Simulation:
                 self._reading()
                 tick += _TICK
         self._finish(end)
-        return Run(tuple(self.waits), self.cost, tuple(self.targets), tuple(self.points))
+        judged = bisect_left(requests, self.warmup, key=lambda one: one.arrival)
+        return Run(tuple(self.waits[judged:]), self.cost, tuple(self.targets), tuple(self.points))
 
     def _finish(self, end: float) -> None:
         for group in self.groups:
-            self.cost += max(0.0, end - group.made)
+            self.cost += self._judged_seconds(group, end)
         self.groups = [group for group in self.groups if not group.draining]
         while self.events and (self.queue or self.in_flight):
             self._event()
@@ -208,7 +217,11 @@ class _Simulation:
         if group in self.groups:
             group.gone = True
             self.groups.remove(group)
-            self.cost += self.now - group.made
+            self.cost += self._judged_seconds(group, self.now)
+
+    def _judged_seconds(self, group: _Group, end: float) -> float:
+        """Count the seconds that a group was there behind the warm-up."""
+        return max(0.0, end - max(group.made, self.warmup))
 
     def _reading(self) -> None:
         seen = self._seen()
@@ -216,7 +229,8 @@ class _Simulation:
         if self.now - self.decided >= self.policy.interval - 1e-9:
             self.decided = self.now
             self._scale(self.policy.decide(seen))
-        self.targets.append(self.target)
+        if self.now >= self.warmup:
+            self.targets.append(self.target)
         if self.keep:
             self._point(seen)
         self.counts = _Counts()

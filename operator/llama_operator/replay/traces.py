@@ -44,10 +44,18 @@ class Trace:
     def half(self, second: bool) -> "Trace":
         """Its first or second half in time, beginning at 0."""
         middle = self.seconds / 2
-        kept = (one for one in self.requests if (one.arrival >= middle) == second)
-        moved = tuple(one._replace(arrival=one.arrival - middle * second) for one in kept)
+        part = self.part(middle, self.seconds) if second else self.part(0.0, middle)
+        return replace(part, name=f"{self.name}, {'second' if second else 'first'} half")
+
+    def part(self, begin: float, end: float) -> "Trace":
+        """Cut out what arrived and was decided from ``begin`` on and before ``end``, in seconds; it begins at 0."""
+        requests = (one for one in self.requests if begin <= one.arrival < end)
+        recorded = (one for one in self.recorded if begin <= one.time < end)
         return replace(
-            self, name=f"{self.name}, {'second' if second else 'first'} half", requests=moved, seconds=middle
+            self,
+            requests=tuple(one._replace(arrival=one.arrival - begin) for one in requests),
+            seconds=end - begin,
+            recorded=tuple(replace(one, time=one.time - begin) for one in recorded),
         )
 
 

@@ -10,6 +10,7 @@ from llama_operator.plan.autoscaling import recording
 from llama_operator.plan.autoscaling.inputs import GroupCounts
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.replay.__main__ import main
+from llama_operator.replay.bound import bound
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Static
 from llama_operator.replay.registry import BadPolicyError, parse, written
@@ -69,6 +70,8 @@ def test_a_recording_shows_what_was_decided(capsys: pytest.CaptureFixture[str], 
     assert rows[0]["gpu_seconds"] == 2 * 59 * 8
     assert rows[0]["turns"] == 58
     assert rows[0]["share"] is None
+    later = json.loads(replayed(capsys, str(file), "--policy", "ours", "--warmup", "20", "--json"))["policies"][0]
+    assert (later["policy"], later["gpu_seconds"], later["turns"]) == ("recorded", 2 * 39 * 8, 38)
 
 
 def test_tuned_forms_are_printed_with_their_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,6 +79,28 @@ def test_tuned_forms_are_printed_with_their_settings(capsys: pytest.CaptureFixtu
     rows = [line.split()[0] for line in out.splitlines()[3:]]
     best = tune("hpa", load("gamma:2,1,300,2"), Parameters(startDelay=5.0))
     assert rows == ["hpa", written("hpa", best)]
+
+
+def test_figures_are_of_what_is_behind_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [TRACE, "--start-delay", "5", "--policy", "hpa,static:4", "--warmup", "120"]
+    found = json.loads(replayed(capsys, *arguments, "--json"))
+    late = load(TRACE).part(120, 300)
+    assert (found["requests"], found["seconds"], found["warmup_seconds"]) == (len(late.requests), 180.0, 120.0)
+    assert found["policies"][1]["gpu_seconds"] == 4 * 180 * 8
+    assert found["bound_gpu_seconds"] == pytest.approx(bound(late, Parameters(startDelay=5.0)) * 8)
+    assert "requests in 180 s, behind a warm-up of 120 s" in replayed(capsys, *arguments).splitlines()[0]
+
+
+def test_rules_are_tuned_on_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
+    out = replayed(capsys, TRACE, "--start-delay", "5", "--policy", "hpa", "--warmup", "100", "--tune")
+    best = tune("hpa", load(TRACE).part(0, 100), Parameters(startDelay=5.0))
+    assert [line.split()[0] for line in out.splitlines()[3:]] == ["hpa", written("hpa", best)]
+
+
+def test_nothing_behind_the_warm_up_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "early.csv"
+    file.write_text("arrival,prompt,answer\n1,10,10\n20,10,10\n")
+    assert "no request arrives from second 20.5 to 21" in refused(capsys, str(file), "--warmup", "20.5")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +113,10 @@ def test_tuned_forms_are_printed_with_their_settings(capsys: pytest.CaptureFixtu
         ([TRACE, "--policy", "hpa:target=x"], "target must be a number, it is 'x'"),
         ([TRACE, "--policy", "hpa:target=-1"], "target must be 0 or more"),
         ([TRACE, "--start-delay", "-1"], "--start-delay -1.0: it must be 0 seconds or more"),
+        ([TRACE, "--warmup", "-1"], "--warmup -1: it must be 0 or more and less than 300 s"),
+        ([TRACE, "--warmup", "300"], "--warmup 300: it must be 0 or more and less than 300 s"),
+        ([TRACE, "--tune"], "--tune needs a trace, or --warmup SECONDS with more than 0"),
+        ([TRACE, "--warmup", "0.01", "--tune"], "--warmup 0.01: no request arrives in it, so --tune has nothing"),
         ([TRACE, "--initial", "65"], "--initial 65: it must be 0 to 64"),
         ([TRACE, "--parameters", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],

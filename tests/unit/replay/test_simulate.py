@@ -142,3 +142,20 @@ def test_whatever_is_wanted_nothing_is_lost_and_costs_are_bounded(wanted: list[i
     assert all(point.in_flight <= slots * (point.serving + point.leaving) for point in run.points)
     assert run.group_seconds <= 60 * (2 + sum(wanted))
     assert all(point.serving + point.starting <= most for point in run.points)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.integers(0, 5), st.floats(0.5, 59.5))
+@settings(max_examples=60, deadline=None)
+def test_a_warm_up_is_seen_by_the_policy_and_counted_in_nothing(wanted: list[int], seed: int, warmup: float) -> None:
+    some = load(f"gamma:1,2,60,{seed}")
+    parameters = PLAIN.model_copy(update={"slots": 1 + seed % 3, "perToken": 0.05})
+    script = {5 * index: number for index, number in enumerate(wanted, 1)}
+    policies = [Script(script) for _ in range(3)]
+    before = some.part(0.0, warmup)
+    whole = simulate(some, parameters, policies[0], initial=2)
+    judged = simulate(some, parameters, policies[1], initial=2, warmup=warmup)
+    past = simulate(before, parameters, policies[2], initial=2)
+    assert policies[0].seen == policies[1].seen
+    assert judged.waits == whole.waits[len(before.requests) :]
+    assert judged.targets == whole.targets[math.ceil(warmup) - 1 :]
+    assert judged.group_seconds + past.group_seconds == pytest.approx(whole.group_seconds)

@@ -39,6 +39,17 @@ def test_halves_share_the_requests_and_begin_at_zero() -> None:
     assert max(one.arrival for one in first.requests) < 50 == first.seconds == second.seconds
 
 
+@given(begin=st.floats(0, 100), end=st.floats(0, 100))
+def test_a_part_has_what_arrives_in_it(begin: float, end: float) -> None:
+    begin, end = sorted((begin, end))
+    trace = load("gamma:2,1,100,1")
+    part = trace.part(begin, end)
+    expected = [one for one in trace.requests if begin <= one.arrival < end]
+    assert [(one.prompt, one.answer) for one in part.requests] == [(one.prompt, one.answer) for one in expected]
+    assert [one.arrival for one in part.requests] == [one.arrival - begin for one in expected]
+    assert part.seconds == end - begin
+
+
 def test_a_recording_gives_arrivals_their_mean_size_and_keeps_the_decisions(tmp_path: Path) -> None:
     samples = [
         recording.reading_of(Load(known=True), GroupCounts(serving=1), target=1, time=1000.0),
