@@ -90,7 +90,7 @@ def _judged(given: argparse.Namespace, trace: Trace) -> Trace:
     """Return what the figures are of: the trace behind the warm-up."""
     if not 0 <= given.warmup < trace.seconds:
         raise BadTraceError(f"--warmup {given.warmup:g}: it must be 0 or more and less than {trace.seconds:.0f} s")
-    judged = trace.part(given.warmup, trace.seconds) if given.warmup else trace
+    judged = trace.part(given.warmup, trace.seconds)
     if not judged.requests:
         raise BadTraceError(f"{trace.name}: no request arrives from second {given.warmup:g} to {trace.seconds:.0f}")
     return judged

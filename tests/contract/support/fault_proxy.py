@@ -68,9 +68,9 @@ class FaultProxy:
         fault = FAULTS.get(self.fault)
         if fault and (fault.lists or (watch and "/leases" not in request.path)):
             return await breakable(self._watches, request, answer(request, fault, version=lambda: 1))
-        return (
-            await breakable(self._watches, request, self._pass_on(request)) if watch else await self._pass_on(request)
-        )
+        if watch:
+            return await breakable(self._watches, request, self._pass_on(request))
+        return await self._pass_on(request)
 
     async def _note_write(self, request: web.Request) -> None:
         asked, body = f"{request.method} {request.path}", await request.read()
