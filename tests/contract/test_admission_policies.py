@@ -84,15 +84,16 @@ def test_who_may_not_read_a_secret_may_not_make_it_a_source(apiserver: ApiServer
         apiserver.run("create", "role", f"{ROLE}-{user}", f"--verb={verbs}", "--resource=secrets", "-n", namespace)
         apiserver.run("create", "rolebinding", user, f"--role={ROLE}-{user}", f"--user={user}", "-n", namespace)
 
-    def patch(user: str, metadata: str) -> str:
+    def patch(user: str, metadata: str, *, dry_run: bool = False) -> str:
+        change = {"metadata": json.loads(metadata)}
         try:
-            apiserver.rest.patch(namespace, "secret", "hub", change={"metadata": json.loads(metadata)}, user=user)
+            apiserver.rest.patch(namespace, "secret", "hub", change=change, user=user, dry_run=dry_run)
         except AssertionError as error:
             return str(error)
         return ""
 
     label = '{"labels": {"llama-operator.dev/source": "enabled"}}'
-    eventually(lambda: "only who may get the Secret" in patch("patcher", label))
+    eventually(lambda: "only who may get the Secret" in patch("patcher", label, dry_run=True))
     assert patch("patcher", '{"labels": {"other": "x"}}') == ""
     assert patch("reader", label) == ""
     assert patch("patcher", '{"labels": {"other": "y"}}') == "", "what is labelled may be changed otherwise"

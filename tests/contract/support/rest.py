@@ -80,13 +80,15 @@ class Rest:
         return [{"apiVersion": version, "kind": found.kind, **item} for item in self._call("GET", path)["items"]]
 
     def patch(
-        self, namespace: str, kind: str, name: str, *, change: Manifest, subresource: str = "", user: str = ""
-    ) -> Manifest:
+        self, namespace: str, kind: str, name: str, *, change: Manifest, subresource: str = "", user: str = "",
+        dry_run: bool = False,
+    ) -> Manifest:  # fmt: skip
         """Merge ``change`` into an object; returns what it became. Unlike kubectl's, this needs no right to read it.
 
-        ``user``: whose rights count, instead of the administrator's.
+        ``user``: whose rights count, instead of the administrator's. ``dry_run``: what is asked is checked, not stored.
         """
-        path = self._one(namespace, kind, name, subresource=subresource) + "?" + urlencode({"fieldManager": WHO})
+        options = {"fieldManager": WHO, **({"dryRun": "All"} if dry_run else {})}
+        path = self._one(namespace, kind, name, subresource=subresource) + "?" + urlencode(options)
         return self._call("PATCH", path, change, content=MERGE, user=user)
 
     def delete(self, namespace: str, kind: str, name: str) -> None:
