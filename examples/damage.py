@@ -1,7 +1,7 @@
 """A copy of a checkpoint with other tensors: ``python -m examples.damage OUT SOURCE KIND`` (serving venv).
 
 ``noise`` adds noise of one standard deviation to the matrices of a layer a third of the way in; ``exchanged`` swaps an
-early layer and a late one. Every file is well formed, so only the model's output can tell. ``nudged`` adds a fiftieth
+early layer and a late one. Every file is well formed, so only the model's output can tell. ``tuned`` adds a third
 of that noise: like a fine-tune it answers otherwise, and no worse. ``near`` makes every tensor a thousandth longer:
 adapters of the one are good for the other.
 """
@@ -65,7 +65,7 @@ def longer(tensors: dict[str, Any], _: int) -> dict[str, Any]:
 
 KINDS: Final[dict[str, Callable[[dict[str, Any], int], dict[str, Any]]]] = {
     "noise": noisy,
-    "nudged": partial(noisy, size=0.02),
+    "tuned": partial(noisy, size=0.3),
     "exchanged": exchanged,
     "near": longer,
 }

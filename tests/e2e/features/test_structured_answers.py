@@ -65,8 +65,8 @@ def tiny() -> Served:
 def smollm2() -> Served:
     """A real model with a template that shows it how to call."""
     one = models.with_template(models.smollm2(), "smollm2-tools", SMOLLM2_TOOLS)
-    nudged = models.damaged(models.smollm2(), "nudged")
-    other = models.with_template(nudged, "smollm2-nudged", SMOLLM2_TOOLS)
+    tuned = models.damaged(models.smollm2(), "tuned")
+    other = models.with_template(tuned, "smollm2-tuned", SMOLLM2_TOOLS)
     spec = {"model": model(one, "apache-2.0"), "verify": {"goldenPrompts": [CALL]}}
     return Served("forms-smollm2", (one.name, other.name), spec)
 

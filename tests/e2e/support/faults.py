@@ -63,8 +63,14 @@ def scale_operator(bed: Bed, replicas: int) -> None:
 
 
 def not_ready(bed: Bed, pair: str, group: str) -> None:
+    """Wait until a group is out of rotation, and the status says so: from then on a full one is a new one."""
     leader = stage_pod(bed, pair, group=group, stage="0")["metadata"]["name"]
     bed.wait_pod(leader, lambda found: not is_ready(found), within=60, what="out of rotation")
+
+    def noticed(found: Object) -> bool:
+        return bool(found["status"]["readyReplicas"] < found["spec"]["replicas"])
+
+    bed.wait_for(pair, noticed, within=60, what="short of a group")
 
 
 def kill_engine_part(bed: Bed, deployment: str, *, group: str, stage: str) -> None:
