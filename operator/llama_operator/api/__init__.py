@@ -48,6 +48,7 @@ from llama_operator.api.v1alpha1.status import (
     LlamaDeploymentStatus,
     ModelFactsStatus,
     ModelStatus,
+    PromiseStatus,
     ScaleDecision,
 )
 from llama_operator.api.v1alpha1.weights import (
@@ -103,6 +104,7 @@ __all__ = [
     "ModelStatus",
     "NodeTerm",
     "PlacementSpec",
+    "PromiseStatus",
     "Quantity",
     "ResolveAttempt",
     "ResolvedSpec",

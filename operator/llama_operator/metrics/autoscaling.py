@@ -19,6 +19,16 @@ def _gauge(name: str, help_text: str, value: Callable[[AutoscaledDeployment], in
     return Metric(f"{_PREFIX}_{name}", "gauge", help_text, read, labels=LABELS)
 
 
+def _shares(state: OperatorState) -> Samples:
+    return [
+        ((one.key.namespace, one.key.name, window), kept.share)
+        for one in state.autoscalers.deployments()
+        if one.last.memory.learner
+        for window, kept in (("hour", one.last.memory.learner.kept.hour), ("day", one.last.memory.learner.kept.day))
+        if kept.share is not None
+    ]
+
+
 def _reasons(state: OperatorState) -> Samples:
     return [((one.key.namespace, one.key.name, one.last.reason), 1) for one in state.autoscalers.deployments()]
 
@@ -41,6 +51,13 @@ AUTOSCALING: Final[tuple[Metric[OperatorState], ...]] = (
     _gauge("leaving_groups", "Groups that drain", lambda one: one.last.groups.leaving),
     _gauge("waiting_requests", "Requests that wait in the gateways", lambda one: one.last.load.waiting),
     _gauge("load_known", "1 when all gateways have answered, else 0", lambda one: int(one.last.load.known)),
+    Metric(
+        f"{_PREFIX}_in_time_ratio",
+        "gauge",
+        "Share of the requests that waited no longer than autoscaling.target.waitSeconds, of about an hour or a day",
+        _shares,
+        labels=(*LABELS, "window"),
+    ),
     Metric(
         f"{_PREFIX}_reason",
         "gauge",

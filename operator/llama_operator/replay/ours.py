@@ -1,11 +1,14 @@
-"""The operator's own policy in the replay: the function that runs in the operator, fed by the simulated gateway."""
+"""The operator's own policies in the replay: what runs in the operator, fed by the simulated gateway."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from llama_operator.plan.autoscaling.formula.windows import horizon_for
 from llama_operator.plan.autoscaling.inputs import Limits
-from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
+from llama_operator.plan.autoscaling.learning.learner import Following, Learner, Terms
 from llama_operator.plan.autoscaling.policy import decide
+from llama_operator.plan.autoscaling.situation import RuleNeed
+from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Seen
 
@@ -13,24 +16,12 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
-class Ours:
+class FormulaAlone:
     """``plan.autoscaling.policy.decide``, once a second."""
 
     limits: Limits
     state: PolicyState
     interval: float = 1.0
-
-    @classmethod
-    def make(cls, parameters: Parameters, initial: int, **limits: float) -> "Ours":
-        """Begin as after an operator's start: no window is full, and the model's usual start time is known."""
-        known = Limits(
-            floor=parameters.minReplicas,
-            ceiling=parameters.maxReplicas,
-            slots=parameters.slots,
-            wait=parameters.wait,
-            start=max(1.0, parameters.startDelay),
-        )
-        return cls(replace(known, **limits), PolicyState(durable=DurableState(target=initial)))  # type: ignore[arg-type]
 
     def watch(self, seen: Seen) -> None:
         """Remember the starts that ended; a decision remembers everything else itself."""
@@ -38,7 +29,60 @@ class Ours:
 
     def decide(self, seen: Seen) -> int:
         """Compute the target that the operator would set."""
-        now = _BEGIN + timedelta(seconds=seen.now)
-        decision = decide(seen.load, seen.groups, state=self.state, limits=self.limits, now=now)
+        return self._decided(seen, self.limits, None)
+
+    def _decided(self, seen: Seen, limits: Limits, rule: RuleNeed | None) -> int:
+        now = _moment(seen)
+        decision = decide(seen.load, seen.groups, state=self.state, limits=limits, now=now, rule=rule)
         self.state = decision.state
         return decision.target
+
+
+@dataclass
+class Ours(FormulaAlone):
+    """The same with the rule that ``plan.autoscaling.learning`` follows."""
+
+    learner: Learner = field(kw_only=True)
+    followed: list[tuple[float, Following]] = field(default_factory=list)  # since when, in seconds
+
+    def watch(self, seen: Seen) -> None:
+        """Take in the reading as well."""
+        super().watch(seen)
+        delay = horizon_for(self.limits, self.state.durable.starts)
+        changed = self.learner.observe(
+            seen.load, limits=self.limits, delay=delay, prefer_cost=False, at=_moment(seen)
+        )  # fmt: skip
+        if changed or not self.followed:
+            self.followed.append((seen.now, self.learner.following))
+
+    def decide(self, seen: Seen) -> int:
+        """Compute the target that the operator would set."""
+        return self._decided(seen, self.learner.limits(self.limits), self.learner.need)
+
+
+def formula(parameters: Parameters, initial: int, **limits: float) -> FormulaAlone:
+    """Begin as after an operator's start: no window is full, and the model's usual start time is known."""
+    known = replace(_limits(parameters), **limits)  # type: ignore[arg-type]
+    return FormulaAlone(known, PolicyState(durable=DurableState(target=initial)))
+
+
+def ours(parameters: Parameters, initial: int, *, share: float = 0.99) -> Ours:
+    """Begin as ``formula`` does, with nothing learnt."""
+    known = _limits(parameters)
+    terms = Terms(known.in_group, known.wait, share)
+    learner = Learner(terms, delay=known.start, groups=initial)
+    return Ours(known, PolicyState(durable=DurableState(target=initial)), learner=learner)
+
+
+def _limits(parameters: Parameters) -> Limits:
+    return Limits(
+        floor=parameters.minReplicas,
+        ceiling=parameters.maxReplicas,
+        slots=parameters.slots,
+        wait=parameters.wait,
+        start=max(1.0, parameters.startDelay),
+    )
+
+
+def _moment(seen: Seen) -> datetime:
+    return _BEGIN + timedelta(seconds=seen.now)

@@ -1,4 +1,7 @@
-"""Policies by name: ``ours``, ``knative``, ``hpa``, ``keda``, ``ray``, ``static:N``; ``knative:stable=300`` sets it."""
+"""Policies by name: ``ours``, ``formula``, ``knative``, ``hpa``, ``keda``, ``ray``, ``static:N``.
+
+``knative:stable=300`` sets one of its settings.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -6,7 +9,7 @@ from typing import Any
 
 from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.replay.baselines import hpa, keda, knative, ray
-from llama_operator.replay.ours import Ours
+from llama_operator.replay.ours import formula, ours
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Maker, Policy, Static
 
@@ -18,7 +21,11 @@ class BadPolicyError(Exception):
 
 
 def _ours(parameters: Parameters, initial: int, settings: Settings) -> Policy:
-    return Ours.make(parameters, initial, **settings)
+    return ours(parameters, initial, **settings)
+
+
+def _formula(parameters: Parameters, initial: int, settings: Settings) -> Policy:
+    return formula(parameters, initial, **settings)
 
 
 def _knative(parameters: Parameters, initial: int, settings: Settings) -> Policy:
@@ -46,7 +53,8 @@ def _whole(settings: Settings, name: str) -> dict[str, Any]:
 
 
 _MAKERS: dict[str, tuple[Callable[[Parameters, int, Settings], Policy], tuple[str, ...]]] = {
-    "ours": (_ours, tuple(one.name for one in fields(Limits) if one.name not in ("floor", "ceiling", "slots"))),
+    "ours": (_ours, ("share",)),
+    "formula": (_formula, tuple(one.name for one in fields(Limits) if one.name not in ("floor", "ceiling", "slots"))),
     "knative": (_knative, tuple(one.name for one in fields(knative.Settings))),
     "hpa": (_hpa, tuple(one.name for one in fields(hpa.Settings))),
     "keda": (_keda, tuple(one.name for one in fields(keda.Settings))),

@@ -74,12 +74,17 @@ def _node_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) ->
 
 
 def _scaling_events(before: AutoscalingStatus | None, after: AutoscalingStatus | None) -> list[KubeEvent]:
-    """Tell each change of the number of groups, with why."""
-    if before is None or after is None or before.target == after.target:
+    """Tell each change of the number of groups, with why, and each change of the rule that decides it."""
+    if before is None or after is None:
         return []
-    reason = EventReason.SCALED_UP if after.target > before.target else EventReason.SCALED_DOWN
-    text = sentences.scaled(before=before.target, after=after.target, why=after.message)
-    return [KubeEvent(False, reason, text)]
+    events = []
+    if before.target != after.target:
+        reason = EventReason.SCALED_UP if after.target > before.target else EventReason.SCALED_DOWN
+        text = sentences.scaled(before=before.target, after=after.target, why=after.message)
+        events.append(KubeEvent(False, reason, text))
+    if after.promise and after.promise.rule and after.promise.rule != (before.promise.rule if before.promise else ""):
+        events.append(KubeEvent(False, EventReason.RULE_CHANGED, after.promise.message))
+    return events
 
 
 def _verdict_events(before: LlamaDeploymentStatus, after: LlamaDeploymentStatus) -> list[KubeEvent]:

@@ -147,6 +147,7 @@ class ScaleReason(StrEnum):
     FIRST_REQUEST = "FirstRequest"
     REQUESTS_WAIT = "RequestsWait"
     FORECAST = "Forecast"
+    RULE = "Rule"
     AT_MINIMUM = "AtMinimum"
     AT_MAXIMUM = "AtMaximum"
     NO_ROOM = "NoRoom"
@@ -170,6 +171,7 @@ class EventReason(StrEnum):
     VERIFIED = "Verified"
     ROLLOUT_DONE = "RolloutDone"
     NODE_AVOIDED = "NodeAvoided"
+    RULE_CHANGED = "RuleChanged"
 
 
 class RotationReason(StrEnum):

@@ -107,7 +107,7 @@ def test_nothing_behind_the_warm_up_is_an_error(capsys: pytest.CaptureFixture[st
     ("arguments", "said"),
     [
         (["nowhere.csv"], "nowhere.csv: cannot be read"),
-        ([TRACE, "--policy", "magic"], "policy 'magic' is not known; there are ours, knative"),
+        ([TRACE, "--policy", "magic"], "policy 'magic' is not known; there are ours, formula, knative"),
         ([TRACE, "--policy", "static"], "static needs its number of groups, as in static:8"),
         ([TRACE, "--policy", "hpa:targets=3"], "policy hpa has no setting 'targets'; there are target, tolerance"),
         ([TRACE, "--policy", "hpa:target=x"], "target must be a number, it is 'x'"),
@@ -137,7 +137,9 @@ def test_a_plot_is_drawn_or_what_it_needs_is_said(capsys: pytest.CaptureFixture[
         assert "pip install 'llama-operator[plot]'" in refused(capsys, *arguments)
 
 
-@pytest.mark.parametrize("text", ["ours", "static:8", "knative:utilisation=0.5:stable=300", "ours:stable=60"])
+@pytest.mark.parametrize(
+    "text", ["ours", "static:8", "knative:utilisation=0.5:stable=300", "ours:share=0.999", "formula:stable=60"]
+)
 def test_a_policy_is_written_as_it_was_read(text: str) -> None:
     assert written(*parse(text)) == text
 

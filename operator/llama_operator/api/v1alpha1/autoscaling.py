@@ -86,7 +86,17 @@ class ScheduleSpec(ApiModel):
 class TargetSpec(ApiModel):
     """Targets from which the number of groups is computed."""
 
-    wait_seconds: float = Field(default=5, ge=1, le=3600, description="Longest wait for a group of 99 in 100 requests.")
+    wait_seconds: float = Field(
+        default=5, ge=1, le=3600, description="Longest wait for a group that a request shall have."
+    )
+    share: float = Field(
+        default=0.99, ge=0.5, le=0.9999, description="Share of the requests that shall wait no longer, such as 0.99."
+    )
+    prefer: Literal["share", "cost"] = Field(
+        default="share",
+        description="What counts where the load is so uneven that the share takes more groups than the formula asks "
+        "for. share: they are ordered. cost: they are not, and the status says what the share would take.",
+    )
     in_flight_per_group: int | None = Field(
         default=None,
         ge=1,
@@ -137,6 +147,11 @@ class AutoscalingSpec(ApiModel):
         le=16,
         description="Groups whose claims (staging.volumeClaimTemplate) stay, with the weights in them, when their pods "
         "go. They cost storage at zero groups and save the staging of the next start.",
+    )
+    rule: Literal["learned", "formula"] = Field(
+        default="learned",
+        description="What decides. learned: of many rules, the one that would have kept the target with the load so "
+        "far for the fewest groups. formula: always the formula, as where windows or inFlightPerGroup are set.",
     )
     schedules: tuple[ScheduleSpec, ...] = Field(
         default=(),

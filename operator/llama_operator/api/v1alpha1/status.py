@@ -272,6 +272,18 @@ class ScaleDecision(ApiModel):
     figures: dict[str, float] = Field(default={}, description="The figures behind it.")
 
 
+class PromiseStatus(ApiModel):
+    """What share of the requests waited no longer than target.waitSeconds, and which rule looks after it."""
+
+    rule: str = Field(default="", description="Rule that is followed; empty until a quarter of an hour was observed.")
+    since: Timestamp | None = Field(default=None, description="Since when it is followed.")
+    message: str = Field(default="", description="Sentence with numbers: what it would have done with the load so far.")
+    share_of_hour: float | None = Field(default=None, description="Share in time of about the last hour.")
+    share_of_day: float | None = Field(default=None, description="Share in time of about the last day.")
+    share_since_change: float | None = Field(default=None, description="Share in time since the rule is followed.")
+    at: Timestamp | None = Field(default=None, description="When the shares were last written, to a minute.")
+
+
 class AutoscalingStatus(ApiModel):
     """How many groups are wanted, and why."""
 
@@ -302,6 +314,9 @@ class AutoscalingStatus(ApiModel):
         default=0, ge=0, description="Groups in a row that started for a request and did not come to serve."
     )
     gave_up: Timestamp | None = Field(default=None, description="When the last of them was given up.")
+    promise: PromiseStatus | None = Field(
+        default=None, description="The promise of target.waitSeconds and its keeping; absent with the formula alone."
+    )
     warm: str = Field(default="", description="Claims kept for groups that do not run, and their size.")
 
 

@@ -30,6 +30,9 @@ class Limits:
     idle_after: float = 600.0  # without any request, before the last group is removed; needs floor 0
     step: int | None = None  # groups that one decision adds at most; None: as many as there are, at least 4
     start: float = 120.0  # time that a start takes before one was measured
+    late: float = (
+        0.008  # share of requests that may wait too long by the formula; the rest is for what it cannot foresee
+    )
     give_up: float = 7200.0  # time that a start may take; then it is given up where no group need be there
 
     @property

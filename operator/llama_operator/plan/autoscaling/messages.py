@@ -6,7 +6,7 @@ A sentence about a target that stays has no figures of the load in it: it would 
 from datetime import datetime
 
 from llama_operator.plan.autoscaling.owed import FIRST_PAUSE, LONGEST_PAUSE
-from llama_operator.plan.autoscaling.situation import Situation
+from llama_operator.plan.autoscaling.situation import RuleNeed, Situation
 from llama_serving.config.backoff import doubling_pause
 from llama_serving.config.reasons import ScaleReason
 from llama_serving.config.wording import plural
@@ -14,7 +14,12 @@ from llama_serving.config.wording import plural
 
 def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:
     """Write one clause without a full stop."""
-    return _changed(seen, target, reason) if target != seen.before else _unchanged(seen, reason)
+    if target == seen.before:
+        return _unchanged(seen, reason)
+    by_rule = reason is ScaleReason.RULE or (reason is ScaleReason.LESS_LOAD and not seen.by_formula)
+    if seen.rule and by_rule:
+        return _by_rule(seen, seen.rule, target)
+    return _changed(seen, target, reason)
 
 
 def start_failed(times: int, *, seconds: float, pause: float) -> str:
@@ -32,6 +37,14 @@ def no_start_yet(times: int, *, at: datetime | None) -> str:
     return (
         f"0 groups: {plural(times, 'start')} for a request in a row did not come to serve; a request starts the next"
         f" one from {at:%Y-%m-%d %H:%M:%S} UTC on"
+    )
+
+
+def _by_rule(seen: Situation, rule: RuleNeed, target: int) -> str:
+    return (
+        f"{plural(target, 'group')} instead of {seen.target}: the rule that is followed ({rule.rule}) asks for"
+        f" {rule.groups}; {seen.load.in_flight} requests in flight, {seen.load.waiting} waiting, a group holds"
+        f" {seen.limits.in_group} and starts in {seen.windows.horizon:.0f} s"
     )
 
 
@@ -78,7 +91,11 @@ def _unchanged(seen: Situation, reason: ScaleReason) -> str:
         ScaleReason.NO_ROOM: f"{groups}: {seen.groups.held} of them wait for capacity, so no further one is created",
         ScaleReason.AT_MAXIMUM: f"{groups}, as many as maxReplicas allows; the load takes more",
         ScaleReason.WARMING_UP: f"{groups}, some of them starting; a start takes {windows.horizon:.0f} s",
-        ScaleReason.COOLDOWN: f"{possible}, cooldown {windows.cooldown:.0f} s after the last scale-up",
+        ScaleReason.COOLDOWN: (
+            f"{possible}, cooldown {windows.cooldown:.0f} s after the last scale-up"
+            if seen.by_formula
+            else f"{possible}, one group at a time"
+        ),
         ScaleReason.MEASURING: f"{groups}; scale-down needs the load of {windows.keep:.0f} s",
         ScaleReason.UNKNOWN: f"{groups}; no scale-down without an answer from {silent}",
         ScaleReason.ROLLING_OUT: f"{possible}, after the rollout",

@@ -19,17 +19,18 @@ The rule is ``_target`` and the three functions below it. Each gives the target 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from llama_operator.plan.autoscaling import demand
+from llama_operator.plan.autoscaling.formula import demand
+from llama_operator.plan.autoscaling.formula.windows import windows_for
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.messages import message_for
 from llama_operator.plan.autoscaling.owed import next_start, owed_after, starts_in_vain
-from llama_operator.plan.autoscaling.situation import Situation
-from llama_operator.plan.autoscaling.windows import windows_for
+from llama_operator.plan.autoscaling.situation import RuleNeed, Situation
+from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 from llama_serving.config.reasons import ScaleReason
 
 LEAST_STEP = 4  # groups
+PACE = 60  # groups that go within a start's time, when a rule lets them go
 SPEED_CHANGE = 0.1  # a measured speed that differs by less is not noted anew
 
 
@@ -45,12 +46,16 @@ class Decision:
     next_serves: float = 0.0  # seconds until a group that starts, or the next one that would, is expected to serve
 
 
-def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limits, now: datetime) -> Decision:
-    """Decide how many groups there shall be after this reading."""
+def decide(
+    load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limits, now: datetime, rule: RuleNeed | None = None
+) -> Decision:
+    """Decide how many groups there shall be after this reading. ``rule``: what counts in the place of the formula."""
     windows = windows_for(limits, state.durable.starts)
     history = demand.history_after(state.history, load, windows)
     due = tuple(_seconds_left(age, windows.horizon) for age in groups.starting)
-    supply = demand.Supply(slots=limits.in_group, most=limits.ceiling + 1, serving=groups.serving, due=due)
+    supply = demand.Supply(
+        slots=limits.in_group, most=limits.ceiling + 1, serving=groups.serving, due=due, late=limits.late
+    )
     speed = state.durable.seconds_per_token
     needs = demand.needs(state.history, history, load, windows=windows, supply=supply, speed=speed)
     if load.known and load.span > 0:
@@ -60,6 +65,7 @@ def decide(load: Load, groups: GroupCounts, *, state: PolicyState, limits: Limit
     seen = Situation(
         load, groups, limits, windows, history, needs, state.durable.target, owed,
         failed_starts=state.durable.failed_starts, not_before=again, paused=again is not None and now < again,
+        rule=rule,
     )  # fmt: skip
     target, reason = _target(seen)
     gave_up = now if seen.target and reason is ScaleReason.START_FAILED else None
@@ -97,6 +103,8 @@ def _scale_up(seen: Situation) -> tuple[int, ScaleReason]:
     target = min(seen.wanted, seen.limits.ceiling, seen.target + step)
     if not seen.target:
         return target, ScaleReason.FIRST_REQUEST
+    if seen.rule and seen.rule.groups >= seen.wanted:
+        return target, ScaleReason.RULE
     by_queue = seen.needs.queue >= max(seen.needs.now, seen.needs.later)
     return target, ScaleReason.REQUESTS_WAIT if by_queue else ScaleReason.FORECAST
 
@@ -113,7 +121,10 @@ def _scale_down(seen: Situation) -> tuple[int, ScaleReason]:
         return seen.target, ScaleReason.AWAITS_RETURN
     if history.age < max(windows.keep, windows.cooldown):
         return seen.target, ScaleReason.MEASURING
-    if history.raised < windows.cooldown or history.lowered < windows.cooldown / (4 * spare):
+    if not seen.by_formula:  # the rule has kept the groups for as long as it does
+        if history.lowered < windows.horizon / PACE:
+            return seen.target, ScaleReason.COOLDOWN
+    elif history.raised < windows.cooldown or history.lowered < windows.cooldown / (4 * spare):
         return seen.target, ScaleReason.COOLDOWN
     return seen.target - 1, ScaleReason.LESS_LOAD if seen.target > 1 else ScaleReason.IDLE
 

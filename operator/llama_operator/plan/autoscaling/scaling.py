@@ -9,12 +9,15 @@ from datetime import datetime
 
 from llama_operator.api import AutoscalingSpec, LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot, WeightsView
+from llama_operator.plan.autoscaling.formula.windows import horizon_for
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import GatewayPod, merge
-from llama_operator.plan.autoscaling.memory import AutoscalingMemory, PolicyState, ScalingResult
+from llama_operator.plan.autoscaling.memory import AutoscalingMemory, ScalingResult
 from llama_operator.plan.autoscaling.policy import decide
+from llama_operator.plan.autoscaling.promise import learner_after, promise_status
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum, minimum_at
 from llama_operator.plan.autoscaling.starts import expected_start, measured_starts, new_leaders
+from llama_operator.plan.autoscaling.state import PolicyState
 from llama_operator.plan.autoscaling.status_record import durable_state, first_status, status_after
 from llama_operator.plan.groups.drain import long_unready
 from llama_operator.plan.groups.group import Group
@@ -49,13 +52,22 @@ def scale(
     state = memory.state or PolicyState(durable=durable_state(before))
     state = state.with_starts(measured_starts(groups, memory.new_leaders))
     limits = limits_for(spec, auto, minimum=minimum, start=expected_start(weights, spec.sharding.pipeline))
-    decision = decide(load, counts, state=state, limits=limits, now=now)
-    after = status_after(before, decision, moment).model_copy(update=_bounds(snapshot, auto, minimum))
+    start = horizon_for(limits, state.durable.starts)
+    learner = learner_after(memory.learner, load, auto=auto, status=before, limits=limits, delay=start, now=now)
+    rule = learner.need if learner else None
+    by = learner.limits(limits) if learner else limits
+    decision = decide(load, counts, state=state, limits=by, now=now, rule=rule)
+    promise = promise_status(before.promise, learner, spec, start=start, moment=moment)
+    after = status_after(before, decision, moment).model_copy(
+        update=_bounds(snapshot, auto, minimum) | {"promise": promise}
+    )
     return ScalingResult(
         target=decision.target,
         status=after,
         decided=known is None or decision.target != before.target,
-        memory=AutoscalingMemory(reading, decision.state, after, new_leaders(groups), decision.next_serves),
+        memory=AutoscalingMemory(
+            reading, decision.state, after, new_leaders(groups), learner=learner, next_serves=decision.next_serves
+        ),
         load=load,
         groups=counts,
         reason=decision.reason,

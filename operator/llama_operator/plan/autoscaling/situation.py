@@ -3,12 +3,21 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from llama_operator.plan.autoscaling import demand
-from llama_operator.plan.autoscaling.demand import DemandHistory, Needs
+from llama_operator.plan.autoscaling.formula import demand
+from llama_operator.plan.autoscaling.formula.demand import DemandHistory, Needs
+from llama_operator.plan.autoscaling.formula.windows import Windows
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.owed import Owed
-from llama_operator.plan.autoscaling.windows import Windows
+
+
+@dataclass(frozen=True)
+class RuleNeed:
+    """The groups that another rule than the formula asks for (learning/), and that rule in words."""
+
+    groups: int
+    rule: str
+    with_formula: bool = False  # the larger of both counts
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Situation:
     failed_starts: int  # in a row
     not_before: datetime | None  # no group is started for a request before this
     paused: bool  # it is before that
+    rule: RuleNeed | None = None  # None: the formula decides
 
     @property
     def target(self) -> int:
@@ -33,11 +43,17 @@ class Situation:
         return self.limits.floor if self.before is None else self.before
 
     @property
+    def by_formula(self) -> bool:
+        """Return whether the formula counts."""
+        return self.rule is None or self.rule.with_formula
+
+    @property
     def wanted(self) -> int:
         """Groups that a raise would go to, limits aside."""
         if not self.target and not self.load.waiting:
             return 0  # load from before the last group was removed is no reason for a new one
-        return max(self.needs.now, self.needs.later, self.needs.queue, 0 if self.target else 1)
+        formula = max(self.needs.now, self.needs.later) if self.by_formula else 0
+        return max(formula, self.rule.groups if self.rule else 0, self.needs.queue, 0 if self.target else 1)
 
     @property
     def enough(self) -> int:
@@ -45,7 +61,8 @@ class Situation:
 
         Load that is gone for ``keep`` is gone, however unevenly it came before.
         """
-        peak = demand.peak(self.history) if self.history.quiet < self.windows.keep else 0
+        formula = self.by_formula and self.history.quiet < self.windows.keep
+        peak = max(demand.peak(self.history) if formula else 0, self.rule.groups if self.rule else 0)
         most = max(peak, self.target if self.load.waiting else 0)
         return 0 if most <= 1 and self.history.quiet >= self.limits.idle_after else max(1, most)
 

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, ScaleDecision
-from llama_operator.plan.autoscaling.memory import DurableState
 from llama_operator.plan.autoscaling.owed import Remembered
 from llama_operator.plan.autoscaling.policy import Decision
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
+from llama_operator.plan.autoscaling.state import DurableState
 from llama_operator.plan.sentences import deployment as sentences
 from llama_serving.config.reasons import ScaleReason
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.policy import Decision, decide
+from llama_operator.plan.autoscaling.situation import RuleNeed
+from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIMITS = Limits(floor=1, ceiling=20, slots=8, start=60.0)
@@ -40,6 +41,7 @@ class Bed:
     start: float = 60.0
     rolling: bool = False
     room: int = 1000  # groups that find room
+    rule: RuleNeed | None = None
     waiting: float = 0.0
     in_flight: float = 0.0
     serving: int = 0
@@ -64,7 +66,9 @@ class Bed:
         load = reading(
             arrived=arrived, in_flight=round(self.in_flight), waiting=round(self.waiting), served=served, known=known
         )
-        decision = decide(load, self._groups(), state=self.state, limits=self.limits, now=self.now(self.time))
+        decision = decide(
+            load, self._groups(), state=self.state, limits=self.limits, now=self.now(self.time), rule=self.rule
+        )
         self.state = decision.state
         self._do(decision.target)
         return decision

@@ -1,11 +1,15 @@
 """What the policy decides in worlds that a sentence describes."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
+from llama_operator.plan.autoscaling.formula.windows import horizon_for, windows_for
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
-from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.policy import Decision, decide
-from llama_operator.plan.autoscaling.windows import horizon_for, windows_for
+from llama_operator.plan.autoscaling.situation import RuleNeed
+from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 from llama_serving.config.reasons import ScaleReason
 from tests.unit.operator.plan.autoscaling.autoscale_worlds import LIMITS, NOW, Bed, changes, reading, restarted, within
 
@@ -236,3 +240,56 @@ def test_nothing_goes_while_a_request_waits() -> None:
         assert waits == before
         bed.second(0.5)
     assert lowered
+
+
+# -- by another rule than the formula ---------------------------------------------------------------------------------
+
+
+def by_rule(groups: int, *, target: int = 4, with_formula: bool = False, rate: float = 2.0) -> Bed:
+    """A deployment of ``target`` groups with a load for two or three, which follows a rule from now on."""
+    bed = Bed.running(target)
+    bed.run(rate, 400)
+    bed.rule = RuleNeed(groups, "80 % of the slots", with_formula=with_formula)
+    return bed
+
+
+def test_a_rule_raises_at_once_and_says_so() -> None:
+    decision = by_rule(7, target=5).second(2.0)
+    assert (decision.target, decision.reason) == (7, ScaleReason.RULE)
+    assert "the rule that is followed (80 % of the slots) asks for 7" in decision.message
+
+
+def test_a_rule_lets_one_group_go_at_a_time_a_sixtieth_of_a_start_apart() -> None:
+    bed = by_rule(1, target=4)
+    bed.limits = replace(bed.limits, start=300.0)
+    first = bed.state.durable.target
+    assert first is not None
+    targets = [one.target for one in bed.run(0.2, 30)]
+    steps = [second for second, (one, other) in enumerate(pairwise([first, *targets])) if other < one]
+    assert targets[-1] == 1
+    assert all(later - earlier >= 5 for earlier, later in pairwise(steps)), steps
+    assert all(one - other <= 1 for one, other in pairwise([first, *targets]))
+
+
+def test_a_queue_counts_beside_a_rule() -> None:
+    bed = by_rule(2, target=2, rate=1.0)
+    assert max(one.target for one in bed.run(6.0, 60)) > 2
+
+
+@pytest.mark.parametrize(("groups", "target"), [(8, 8), (1, 4)])
+def test_the_larger_of_both_counts_where_both_do(groups: int, target: int) -> None:
+    bed = by_rule(groups, target=4, with_formula=True, rate=3.0)
+    assert bed.second(3.0).target == target
+
+
+def test_a_rule_takes_nothing_away_in_a_rollout() -> None:
+    bed = by_rule(1)
+    bed.rolling = True
+    assert bed.run(2.0, 60)[-1].target == bed.state.durable.target
+    assert bed.second(2.0).reason is ScaleReason.ROLLING_OUT
+
+
+def test_a_rule_keeps_no_group_for_an_idle_deployment() -> None:
+    bed = by_rule(1, target=1, rate=0.5)
+    bed.limits = replace(bed.limits, floor=0, idle_after=60)
+    assert bed.run(0.0, 400)[-1].target == 0

@@ -9,11 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llama_operator.plan.autoscaling.formula.windows import windows_for
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.memory import PolicyState
 from llama_operator.plan.autoscaling.policy import decide
-from llama_operator.plan.autoscaling.windows import windows_for
+from llama_operator.plan.autoscaling.situation import RuleNeed
+from llama_operator.plan.autoscaling.state import PolicyState
 from tests.unit.operator.plan.autoscaling.autoscale_worlds import NOW, Bed, changes, reading, restarted
 
 RATES = st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0, 4.0, 15.0]), st.integers(1, 120)), min_size=1, max_size=4)
@@ -56,12 +57,18 @@ groups = st.builds(
 )
 
 
+rules = st.none() | st.builds(
+    RuleNeed, groups=st.integers(0, 30), rule=st.just("a rule"), with_formula=st.booleans()
+)  # fmt: skip
+
+
 @st.composite
 def beds(draw: st.DrawFn) -> Bed:
     """A deployment that has seen some load."""
     start = draw(STARTS)
     bed = Bed.running(draw(st.integers(0, 10)), limits=replace(draw(limits()), start=start), start=start)
     for rate, seconds in draw(RATES):
+        bed.rule = draw(rules)
         bed.run(rate, seconds, known=draw(st.booleans()))
     return bed
 
@@ -80,7 +87,7 @@ def numbers(value: Any) -> Iterator[Any]:
 def test_the_target_is_within_the_limits_and_the_same_input_gives_the_same(
     bed: Bed, load: Load, seen: GroupCounts
 ) -> None:
-    first, second = (decide(load, seen, state=bed.state, limits=bed.limits, now=NOW) for _ in range(2))
+    first, second = (decide(load, seen, state=bed.state, limits=bed.limits, now=NOW, rule=bed.rule) for _ in range(2))
     assert first == second
     assert bed.limits.floor <= first.target <= bed.limits.ceiling
     assert first.message
@@ -106,15 +113,15 @@ def test_more_load_never_gives_a_smaller_target(
         waiting_answer_tokens=load.waiting_answer_tokens + waiting * 200,
         in_flight=load.in_flight + in_flight,
     )
-    less = decide(load, seen, state=bed.state, limits=bed.limits, now=NOW).target
-    assert decide(more, seen, state=bed.state, limits=bed.limits, now=NOW).target >= less
+    less = decide(load, seen, state=bed.state, limits=bed.limits, now=NOW, rule=bed.rule).target
+    assert decide(more, seen, state=bed.state, limits=bed.limits, now=NOW, rule=bed.rule).target >= less
 
 
 @settings(max_examples=40, deadline=None)
 @given(beds(), loads(known=False), groups)
 def test_an_unknown_load_never_scales_down(bed: Bed, load: Load, seen: GroupCounts) -> None:
     before = min(bed.state.durable.target or 0, bed.limits.ceiling)
-    assert decide(load, seen, state=bed.state, limits=bed.limits, now=NOW).target >= before
+    assert decide(load, seen, state=bed.state, limits=bed.limits, now=NOW, rule=bed.rule).target >= before
 
 
 @settings(max_examples=25, deadline=None)
@@ -173,7 +180,7 @@ def test_an_hour_that_was_not_there_takes_no_group(bed: Bed, known: bool) -> Non
     load = replace(reading(arrived=2, in_flight=10, served=2, known=known), span=3600.0)
     before = bed.state.durable.target or 0
     assert (
-        decide(load, GroupCounts(serving=before), state=bed.state, limits=bed.limits, now=NOW).target
+        decide(load, GroupCounts(serving=before), state=bed.state, limits=bed.limits, now=NOW, rule=bed.rule).target
         >= min(before, bed.limits.ceiling) - 1
     )
 

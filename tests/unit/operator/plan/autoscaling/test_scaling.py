@@ -12,17 +12,12 @@ from llama_operator.api import AutoscalingStatus, LlamaDeploymentStatus
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView
 from llama_operator.plan.autoscaling.inputs import GroupCounts
-from llama_operator.plan.autoscaling.memory import (
-    NO_MEMORY,
-    AutoscalingMemory,
-    DurableState,
-    PolicyState,
-    ScalingResult,
-)
+from llama_operator.plan.autoscaling.memory import NO_MEMORY, AutoscalingMemory, ScalingResult
 from llama_operator.plan.autoscaling.policy import Decision
 from llama_operator.plan.autoscaling.scaling import group_counts, limits_for, scale
 from llama_operator.plan.autoscaling.schedules import ScheduledMinimum
 from llama_operator.plan.autoscaling.starts import expected_start
+from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 from llama_operator.plan.autoscaling.status_record import KEPT_DECISIONS, status_after
 from llama_operator.plan.groups.ordinals import wanted_ordinals
 from llama_operator.plan.planner import READING, plan

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.plan.autoscaling.forecast import (
+from llama_operator.plan.autoscaling.formula.forecast import (
     ArrivalRates,
     ahead,
     below,
@@ -17,7 +17,13 @@ from llama_operator.plan.autoscaling.forecast import (
     with_arrivals,
     with_lower_bound,
 )
-from llama_operator.plan.autoscaling.sizing import backlog_at, groups_for, groups_for_queue, groups_to_catch, late_share
+from llama_operator.plan.autoscaling.formula.sizing import (
+    backlog_at,
+    groups_for,
+    groups_for_queue,
+    groups_to_catch,
+    late_share,
+)
 
 TAUS = time_constants(10.0, 600.0)
 

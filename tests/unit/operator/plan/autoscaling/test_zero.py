@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.memory import DurableState, PolicyState
 from llama_operator.plan.autoscaling.owed import LATENESS, RETURN, Owed, Remembered, owed_after
 from llama_operator.plan.autoscaling.policy import Decision, decide
+from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FIRST = 60.0  # seconds until the first client asks

@@ -16,7 +16,7 @@ kept.
 from dataclasses import dataclass
 from math import ceil
 
-from llama_operator.plan.autoscaling import forecast
+from llama_operator.plan.autoscaling.formula import forecast
 from llama_operator.plan.autoscaling.inputs import Limits
 
 SHORTEST_KEEP, LONGEST_KEEP = 15.0, 900.0  # seconds

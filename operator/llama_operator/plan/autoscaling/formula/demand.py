@@ -13,14 +13,13 @@ changes nothing, and a reading that spans long counts ``LONGEST`` seconds at mos
 from dataclasses import dataclass, field, replace
 from math import ceil, exp
 
-from llama_operator.plan.autoscaling import forecast, sizing
-from llama_operator.plan.autoscaling.forecast import ArrivalRates
+from llama_operator.plan.autoscaling.formula import forecast, sizing
+from llama_operator.plan.autoscaling.formula.forecast import ArrivalRates
+from llama_operator.plan.autoscaling.formula.windows import Windows
 from llama_operator.plan.autoscaling.load import Load
-from llama_operator.plan.autoscaling.windows import Windows
 
 CERTAIN = 2.0  # errors by which the load is at least so high, now and as a line into the future
 LIKELY = 1.0  # errors up to which it may be higher
-SHARE = 0.008  # of requests that may wait too long by the formula; the rest to 1 % is for what it does not foresee
 DRAIN = 5.0  # a queue shall be gone this part of a start after the groups ordered for it serve
 LONGEST = 30.0  # seconds that one reading counts at most
 PARTS = 8  # buckets of the window for a scale-down
@@ -65,6 +64,7 @@ class Supply:
     most: int  # groups that any need is bounded by
     serving: int
     due: tuple[float, ...]  # seconds until each starting group serves
+    late: float  # share of requests that may wait too long
 
 
 def history_after(history: DemandHistory, load: Load, windows: Windows) -> DemandHistory:
@@ -159,7 +159,7 @@ def _unmeasured(load: Load, *, windows: Windows, supply: Supply, speed: float | 
 
 def _groups(rho: float, *, burst: float, service: float, windows: Windows, supply: Supply) -> int:
     found = sizing.groups_for(
-        rho, burst=burst, service=service, wait=windows.wait, slots=supply.slots, share=SHARE, most=supply.most
+        rho, burst=burst, service=service, wait=windows.wait, slots=supply.slots, share=supply.late, most=supply.most
     )
     if windows.horizon > windows.wait:
         return found

@@ -1,0 +1,120 @@
+"""What came of each rule so far: requests, those late, groups paid for. Old seconds count less than new ones.
+
+``risk`` is the share of requests that a rule is taken to make late. The record of a short time holds few bursts, so
+that it has none late says little. Waits of one queue have about an exponential tail (Kingman 1962), so the shares that
+waited longer than W/4 and than W/2 tell a share for W before anybody has waited so long:
+
+    risk = max(P(W), P(W/2) * (P(W/2) / P(W/4))^2) + 1 / requests
+
+and one request more may have been late than were seen.
+
+What every rule that follows the load would have made late at the same time, such as the requests of a step while
+groups started, is counted for none of them until it has come in several episodes: see ``proven``.
+
+A share of late requests is ``proven`` as far as it is more than its error. Late requests come in episodes, runs of them
+with no more than ``QUIET`` seconds in between; with episodes of n1, n2 .. late requests of N the error is
+sqrt(n1^2 + n2^2 ..) / N. So one episode proves nothing, however long it was, and two that are alike prove 0.29 of
+their share.
+"""
+
+from dataclasses import dataclass, field
+from math import exp
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llama_operator.plan.autoscaling.learning.rules import Vector
+
+LAGS = (1.0, 0.5, 0.25)  # of the wait limit
+MEMORY = 3600.0  # seconds after which a second counts 1/e in the shares
+PRESENT = 900.0  # and in what a rule costs: what is cheap now is looked for, not what was
+QUIET = 30.0  # seconds
+LEAST = 0.5  # late requests: less is a rounding of the fluid model
+
+
+class Episodes:
+    """Late requests by rule, and the sum of squares of their episodes."""
+
+    def __init__(self, rules: int) -> None:
+        self._squares = np.zeros(rules)
+        self._open = np.zeros(rules)
+        self._lately = np.zeros(rules)
+        self._seconds = 0.0
+
+    def add(self, late: Vector) -> None:
+        """Add the late requests of one second."""
+        self._lately += late
+        self._seconds += 1.0
+        if self._seconds < QUIET:
+            return
+        goes_on = self._lately > LEAST
+        self._squares = self._squares * exp(-self._seconds / MEMORY) + np.where(goes_on, 0.0, self._open**2)
+        self._open = np.where(goes_on, self._open + self._lately, 0.0)
+        self._lately = np.zeros_like(self._lately)
+        self._seconds = 0.0
+
+    def error(self) -> Vector:
+        """Return the error of the number of late requests."""
+        error: Vector = np.sqrt(self._squares + (self._open + self._lately) ** 2)
+        return error
+
+
+@dataclass
+class Record:
+    """By rule. ``elastic``: which rules follow the load; ``batch``: seconds within which they are compared."""
+
+    elastic: NDArray[np.bool_]
+    batch: float
+    requests: float = 0.0
+    late: list[Vector] = field(init=False)  # for each of LAGS
+    cost: Vector = field(init=False)  # group-seconds, of so many seconds in all:
+    paid_seconds: float = 0.0
+    episodes: Episodes = field(init=False)
+    seconds: float = 0.0  # that were observed
+    _shared: float = 0.0  # late requests that no rule which follows the load could avoid
+    _lately: Vector = field(init=False)
+    _lately_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        rules = len(self.elastic)
+        self.late = [np.zeros(rules) for _ in LAGS]
+        self.cost = np.zeros(rules)
+        self.episodes = Episodes(rules)
+        self._lately = np.zeros(rules)
+
+    def add(self, late: list[Vector], known: float, paid: Vector) -> None:
+        """Add a second: late requests for each of LAGS, of ``known`` whose wait was judged, and groups paid for."""
+        fade = exp(-1.0 / MEMORY)
+        self.requests = self.requests * fade + known
+        self.late = [old * fade + new for old, new in zip(self.late, late, strict=True)]
+        self.cost = self.cost * exp(-1.0 / PRESENT) + paid
+        self.paid_seconds = self.paid_seconds * exp(-1.0 / PRESENT) + 1.0
+        self.episodes.add(late[0])
+        self._shared *= fade
+        self.seconds += 1.0
+        self._lately += late[0]
+        self._lately_seconds += 1.0
+        if self._lately_seconds >= self.batch:
+            self._shared += float(self._lately[self.elastic].min())
+            self._lately = np.zeros_like(self._lately)
+            self._lately_seconds = 0.0
+
+    def late_share(self) -> Vector:
+        """Return the share of requests that each rule would have made late."""
+        share: Vector = self.late[0] / max(self.requests, 1.0)
+        return share
+
+    def proven(self) -> Vector:
+        """Return the share of late requests that is more than its error."""
+        share: Vector = np.maximum(self.late[0] - self.episodes.error(), 0.0) / max(self.requests, 1.0)
+        return share
+
+    def risk(self, *, allowed: float) -> Vector:
+        """Return the share that each rule is taken to make late; ``allowed``: the share that the promise allows."""
+        elastic = np.where(self.elastic, self.proven(), np.inf)
+        unavoidable = 0.0 if elastic.min() > allowed else self._shared
+        full, half, quarter = (np.maximum(one - unavoidable, 0.0) / max(self.requests, 1.0) for one in self.late)
+        half = np.minimum(half, quarter)
+        tail = half * (half / np.maximum(quarter, 1e-9)) ** 2
+        risk: Vector = np.maximum(full, tail) + 1.0 / max(self.requests, 1.0)
+        return risk
