@@ -34,10 +34,6 @@ _BY_NAME: Final[Mapping[str, str]] = {
     "TooManyRedirects": "too many redirects",
     "InvalidURL": "not a valid address",
     "NonHttpUrlClientError": "not a valid address",
-    # httpx
-    "TimeoutException": _NO_ANSWER,
-    "RemoteProtocolError": _CLOSED,
-    "UnsupportedProtocol": "not a valid address",
     # obstore
     "NotFoundError": "not found",
     "PermissionDeniedError": "access denied",

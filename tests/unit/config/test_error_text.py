@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import aiohttp
-import httpx2
 import obstore.exceptions
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
@@ -122,9 +121,6 @@ ERRORS: list[tuple[Exception, str]] = [
     (obstore.exceptions.GenericError("HTTP error: operation timed out"), "no answer within 5 s"),
     (obstore.exceptions.GenericError("HTTP error: error decoding response body"), "answer cut off"),
     (obstore.exceptions.GenericError("some news of a later version"), "failed with GenericError"),
-    (httpx2.ReadTimeout("The read operation timed out"), "no answer within 5 s"),
-    (httpx2.RemoteProtocolError("Server disconnected."), "connection closed without an answer"),
-    (wrapped(httpx2.ConnectError("All attempts failed"), REFUSED), "connection refused"),
     (ApiException(status=403, reason="Forbidden"), "HTTP 403 (Forbidden)"),
     (ApiException(status=409, reason="Conflict"), "HTTP 409 (Conflict)"),
     (invalid(number="x"), "number has another type"),

@@ -5,8 +5,8 @@ With the share a that the promise allows to be late (1 - ``target.share``):
     formula not proven to fail   the cheapest of the formula and of its other forms with a risk of at most a / 10 and
                                  GAIN less cost: little is saved, so the record must be good, and the rule of the
                                  kind that does well with what is not in the record
-    formula proven to fail       of the rules that cost no less than it, the cheapest with a risk of at most a / 3;
-                                 where there is none a; where there is none the smallest risk
+    formula proven to fail       of the rules that cost no less than it, the cheapest with a risk of at most a / 10;
+                                 where there is none a / 3, then a; where there is none the smallest risk
 
 ``prefer: cost`` stays with the formula instead, and tells which rule would keep the promise.
 
@@ -34,7 +34,8 @@ class Candidates:
 
     risk: Vector
     proven: Vector
-    cost: Vector
+    cost: Vector  # groups, mean of about an hour
+    present_cost: Vector  # of about a quarter of an hour
     formulas: NDArray[np.bool_]
     formula: int
 
@@ -54,26 +55,26 @@ def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool
     if not fails:
         return Choice(_while_the_formula_holds(found, current, allowed), keeps=True)
     dear = found.cost >= found.cost[found.formula] * (1 - _ROUNDING)
-    for limit in (allowed / 3, allowed):
+    for limit in (allowed / 10, allowed / 3, allowed):
         fit = (found.risk <= limit) & dear
         if fit.any():
-            best = _cheapest(found, fit, current)
+            best = _cheapest(found.cost, fit, current)
             return Choice(found.formula, keeps=False, dearer=best) if prefer_cost else Choice(best, keeps=True)
     if prefer_cost:
         return Choice(found.formula, keeps=False)
-    return Choice(_cheapest(found, found.risk <= found.risk.min() + ALIKE, current), keeps=False)
+    return Choice(_cheapest(found.cost, found.risk <= found.risk.min() + ALIKE, current), keeps=False)
 
 
 def _while_the_formula_holds(found: Candidates, current: int, allowed: float) -> int:
-    formula = found.cost[found.formula]
-    fit = (found.risk <= allowed / 10) & (found.cost <= (1 - GAIN) * formula) & found.formulas
+    cost, formula = found.present_cost, found.present_cost[found.formula]
+    fit = (found.risk <= allowed / 10) & (cost <= (1 - GAIN) * formula) & found.formulas
     fit[found.formula] = True
-    if found.formulas[current] and found.risk[current] <= allowed and found.cost[current] <= formula:
+    if found.formulas[current] and found.risk[current] <= allowed and cost[current] <= formula:
         fit[current] = True
-    return _cheapest(found, fit, current)
+    return _cheapest(cost, fit, current)
 
 
-def _cheapest(found: Candidates, fit: NDArray[np.bool_], current: int) -> int:
-    best = int(np.where(fit, found.cost, np.inf).argmin())
-    near = fit[current] and found.cost[current] <= found.cost[best] * (1 + HYSTERESIS)
+def _cheapest(cost: Vector, fit: NDArray[np.bool_], current: int) -> int:
+    best = int(np.where(fit, cost, np.inf).argmin())
+    near = fit[current] and cost[current] <= cost[best] * (1 + HYSTERESIS)
     return current if near else best

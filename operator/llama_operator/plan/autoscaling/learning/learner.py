@@ -2,7 +2,8 @@
 
 Each second of load steps every rule twice: with what the deployment has (what the rule wants now), and with what the
 deployment would have had under the rule (what came of it). Twice a minute a rule is chosen (choice.py). Before MATURE
-seconds were observed the formula and the CAUTIOUS rule decide together, or the rule that was followed before a restart.
+seconds were observed the formula decides, or the rule that was followed before a restart; with the formula the CAUTIOUS
+rule as soon as more requests of the deployment were late than may be.
 
 A ``Learner`` is changed in place, by ``observe`` alone, and a reading that it has seen changes nothing.
 """
@@ -35,7 +36,6 @@ _UNKNOWN_SERVICE = 10.0  # seconds of a slot
 FAMILY: tuple[ReactiveRule | Formula, ...] = (*RULES, *FORMULAS)
 _FORMULA = len(RULES)
 _FORMULAS = np.array([isinstance(one, Formula) for one in FAMILY])
-_ELASTIC = np.array([isinstance(one, Formula) or not one.floor for one in FAMILY])
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Learner:
         lags = tuple(terms.wait * one for one in LAGS)
         self._outcomes = Outcomes(first, slots=terms.slots, delay=delay, lags=lags)
         self._own = LateRequests(1, (terms.wait,))
-        self._record = Record(_ELASTIC, max(SHORTEST_BATCH, delay + 60.0))
+        self._record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0))
         self._served = (0.0, 0.0)  # requests and their seconds; old ones count less
         self._before: Load | None = None
         self._left = Load(known=True)  # counts of less than a second
@@ -93,7 +93,7 @@ class Learner:
         record, rule = self._record, str(FAMILY[self._current])
         if record.seconds < MATURE or record.requests < 1:
             return Following(rule if self._known else "")
-        shares, groups = 1.0 - record.late_share(), record.cost / record.paid_seconds
+        shares, groups = 1.0 - record.late_share(), record.present_cost
         dearer, current = self._choice.dearer, self._current
         return Following(
             rule,
@@ -116,7 +116,8 @@ class Learner:
         rule = FAMILY[self._current]
         if isinstance(rule, ReactiveRule):
             return RuleNeed(int(self._live_needs[self._current]), str(rule))
-        if self._known or self._record.seconds >= MATURE:
+        kept = self.kept.hour.share
+        if self._known or self._record.seconds >= MATURE or kept is None or kept >= self.terms.share:
             return None
         return RuleNeed(int(self._live_needs[RULES.index(CAUTIOUS)]), str(CAUTIOUS), with_formula=True)
 
@@ -178,7 +179,9 @@ class Learner:
 
     def _choose(self, prefer_cost: bool) -> None:
         record, allowed = self._record, 1.0 - self.terms.share
-        found = Candidates(record.risk(allowed=allowed), record.proven(), record.cost, _FORMULAS, _FORMULA)
+        found = Candidates(
+            record.risk(allowed=allowed), record.proven(), record.cost, record.present_cost, _FORMULAS, _FORMULA
+        )
         self._choice = choose(found, current=self._current, allowed=allowed, prefer_cost=prefer_cost)
         self._current = self._choice.rule
 

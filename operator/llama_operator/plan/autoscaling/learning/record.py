@@ -8,8 +8,8 @@ waited longer than W/4 and than W/2 tell a share for W before anybody has waited
 
 and one request more may have been late than were seen.
 
-What every rule that follows the load would have made late at the same time, such as the requests of a step while
-groups started, is counted for none of them until it has come in several episodes: see ``proven``.
+What every form of the formula would have made late at the same time, such as the requests of a step while groups
+started, is counted for none of them until it is ``proven`` to come again.
 
 A share of late requests is ``proven`` as far as it is more than its error. Late requests come in episodes, runs of them
 with no more than ``QUIET`` seconds in between; with episodes of n1, n2 .. late requests of N the error is
@@ -27,7 +27,7 @@ from llama_operator.plan.autoscaling.learning.rules import Vector
 
 LAGS = (1.0, 0.5, 0.25)  # of the wait limit
 MEMORY = 3600.0  # seconds after which a second counts 1/e in the shares
-PRESENT = 900.0  # and in what a rule costs: what is cheap now is looked for, not what was
+PRESENT = 900.0  # and in what a form of the formula costs: what is cheap now is looked for, not what was
 QUIET = 30.0  # seconds
 LEAST = 0.5  # late requests: less is a rounding of the fluid model
 
@@ -61,24 +61,24 @@ class Episodes:
 
 @dataclass
 class Record:
-    """By rule. ``elastic``: which rules follow the load; ``batch``: seconds within which they are compared."""
+    """By rule. ``formulas``: which are forms of the formula; ``batch``: seconds within which those are compared."""
 
-    elastic: NDArray[np.bool_]
+    formulas: NDArray[np.bool_]
     batch: float
     requests: float = 0.0
     late: list[Vector] = field(init=False)  # for each of LAGS
-    cost: Vector = field(init=False)  # group-seconds, of so many seconds in all:
-    paid_seconds: float = 0.0
+    cost: Vector = field(init=False)  # groups, mean of about the last hour
+    present_cost: Vector = field(init=False)  # and of the last PRESENT seconds
     episodes: Episodes = field(init=False)
     seconds: float = 0.0  # that were observed
-    _shared: float = 0.0  # late requests that no rule which follows the load could avoid
+    _shared: float = 0.0  # late requests that no form of the formula could avoid
     _lately: Vector = field(init=False)
     _lately_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        rules = len(self.elastic)
+        rules = len(self.formulas)
         self.late = [np.zeros(rules) for _ in LAGS]
-        self.cost = np.zeros(rules)
+        self.cost, self.present_cost = np.zeros(rules), np.zeros(rules)
         self.episodes = Episodes(rules)
         self._lately = np.zeros(rules)
 
@@ -87,15 +87,15 @@ class Record:
         fade = exp(-1.0 / MEMORY)
         self.requests = self.requests * fade + known
         self.late = [old * fade + new for old, new in zip(self.late, late, strict=True)]
-        self.cost = self.cost * exp(-1.0 / PRESENT) + paid
-        self.paid_seconds = self.paid_seconds * exp(-1.0 / PRESENT) + 1.0
         self.episodes.add(late[0])
         self._shared *= fade
         self.seconds += 1.0
+        self.cost = _mean(self.cost, paid, seconds=self.seconds, memory=MEMORY)
+        self.present_cost = _mean(self.present_cost, paid, seconds=self.seconds, memory=PRESENT)
         self._lately += late[0]
         self._lately_seconds += 1.0
         if self._lately_seconds >= self.batch:
-            self._shared += float(self._lately[self.elastic].min())
+            self._shared += float(self._lately[self.formulas].min())
             self._lately = np.zeros_like(self._lately)
             self._lately_seconds = 0.0
 
@@ -111,10 +111,16 @@ class Record:
 
     def risk(self, *, allowed: float) -> Vector:
         """Return the share that each rule is taken to make late; ``allowed``: the share that the promise allows."""
-        elastic = np.where(self.elastic, self.proven(), np.inf)
-        unavoidable = 0.0 if elastic.min() > allowed else self._shared
+        unavoidable = 0.0 if self.proven()[self.formulas].max() > allowed else self._shared
         full, half, quarter = (np.maximum(one - unavoidable, 0.0) / max(self.requests, 1.0) for one in self.late)
         half = np.minimum(half, quarter)
         tail = half * (half / np.maximum(quarter, 1e-9)) ** 2
         risk: Vector = np.maximum(full, tail) + 1.0 / max(self.requests, 1.0)
         return risk
+
+
+def _mean(before: Vector, new: Vector, *, seconds: float, memory: float) -> Vector:
+    """Return an exponential mean without a bias at its beginning."""
+    part = (1 - exp(-1 / memory)) / (1 - exp(-seconds / memory))
+    mean: Vector = before + part * (new - before)
+    return mean

@@ -15,7 +15,7 @@ def found(risk: list[float], cost: list[float], *, proven: float = 0.0) -> Candi
     """Four rules: the formula, another form of it, and two that are none; ``proven``: of the formula."""
     failed = np.array([proven, 0.0, 0.0, 0.0])
     forms = np.array([True, True, False, False])
-    return Candidates(np.array(risk), failed, np.array(cost), forms, FORMULA)
+    return Candidates(np.array(risk), failed, np.array(cost), np.array(cost), forms, FORMULA)
 
 
 GOOD = [0.0, 0.0, 0.0, 0.0]
@@ -32,7 +32,7 @@ GOOD = [0.0, 0.0, 0.0, 0.0]
         pytest.param([0, 0, 0, 0], [10, 10.5, 12, 8], 0.0, FAST, FORMULA, id="it has become dearer"),
         pytest.param([0.2, 0.2, 0, 0], [10, 9, 12, 14], 0.1, FORMULA, DEAR, id="the formula fails"),
         pytest.param([0.2, 0.2, 0, 0], [10, 9, 12, 8], 0.1, FORMULA, DEAR, id="nothing cheaper is believed then"),
-        pytest.param([0.2, 0.2, 0.005, 0], [10, 9, 12, 14], 0.1, FORMULA, FLOOR, id="a better record first"),
+        pytest.param([0.2, 0.2, 0.002, 0], [10, 9, 12, 14], 0.1, FORMULA, FLOOR, id="a better record first"),
         pytest.param([0.2, 0.2, 0.005, 0.02], [10, 9, 12, 14], 0.1, FORMULA, DEAR, id="then what keeps it"),
         pytest.param([0.2, 0.2, 0, 0], [10, 9, 12, 11.9], 0.1, DEAR, DEAR, id="no change for a hundredth"),
         pytest.param([0.2, 0.2, 0.1, 0.05], [10, 9, 12, 14], 0.1, FORMULA, FLOOR, id="none keeps it: the best"),
