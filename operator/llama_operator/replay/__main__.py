@@ -8,6 +8,7 @@ from pathlib import Path
 from llama_operator.replay import parameters as parameters_file
 from llama_operator.replay import traces
 from llama_operator.replay.bound import bound
+from llama_operator.replay.ours import Followed, Ours
 from llama_operator.replay.parameters import BadParametersError, Parameters
 from llama_operator.replay.plot import NoPlotError, plot, require
 from llama_operator.replay.registry import BadPolicyError, maker, parse, written
@@ -33,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m llama_operator.replay")
     commands = parser.add_subparsers(dest="command", required=True)
     replay = commands.add_parser("replay", help="run policies over a trace in virtual time")
-    replay.add_argument("trace", help="a CSV file, gamma:RATE,CV,SECONDS,SEED or step:LOW,HIGH,SECONDS,SEED")
+    made_up = ", ".join(form for _, form in traces.MADE_UP.values())
+    replay.add_argument("trace", help=f"a CSV file, or one that is made up: {made_up}")
     replay.add_argument("--half", choices=["first", "second"], help="only this half of the trace")
     replay.add_argument("--policy", default=POLICIES, metavar="A,B", help="%(default)s, static:N; NAME:FIELD=NUMBER")
     replay.add_argument(
@@ -64,6 +66,7 @@ def _replay(given: argparse.Namespace) -> int:
         wanted += [(name, tune(name, other, known)) for name in dict(wanted) if name != "ours"]
     rows: list[Summary] = [recorded(judged, known)] if judged.recorded else []
     drawn: dict[str, Sequence[Point]] = {}
+    followed: list[Followed] = []
     for name, settings in wanted:
         label = written(name, settings)
         begin = int(settings["groups"]) if name == "static" else initial
@@ -73,11 +76,12 @@ def _replay(given: argparse.Namespace) -> int:
         )
         rows.append(summary(label, run, known))
         drawn[label] = run.points
+        followed += policy.followed if isinstance(policy, Ours) else []
     least = bound(judged, known) * known.gpus
     write = as_json if given.json else as_text
-    sys.stdout.write(write(judged, rows, least=least, warmup=given.warmup) + "\n")
+    sys.stdout.write(write(judged, rows, least=least, warmup=given.warmup, followed=followed) + "\n")
     if given.plot:
-        plot(given.plot, trace, drawn)
+        plot(given.plot, trace, drawn, followed=followed)
     return 0
 
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from llama_operator.plan.autoscaling.formula.windows import horizon_for
 from llama_operator.plan.autoscaling.inputs import Limits
-from llama_operator.plan.autoscaling.learning.learner import Following, Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import Learner, Terms
 from llama_operator.plan.autoscaling.policy import decide
+from llama_operator.plan.autoscaling.promise import promise_message
 from llama_operator.plan.autoscaling.situation import RuleNeed
 from llama_operator.plan.autoscaling.state import DurableState, PolicyState
 from llama_operator.replay.parameters import Parameters
@@ -38,12 +39,21 @@ class FormulaAlone:
         return decision.target
 
 
+@dataclass(frozen=True)
+class Followed:
+    """A rule that was followed from ``time`` on, in seconds since the trace began, and why, in a sentence."""
+
+    time: float
+    why: str
+
+
 @dataclass
 class Ours(FormulaAlone):
     """The same with the rule that ``plan.autoscaling.learning`` follows."""
 
     learner: Learner = field(kw_only=True)
-    followed: list[tuple[float, Following]] = field(default_factory=list)  # since when, in seconds
+    gpus: int = field(kw_only=True)  # of a group
+    followed: list[Followed] = field(default_factory=list)
 
     def watch(self, seen: Seen) -> None:
         """Take in the reading as well."""
@@ -52,8 +62,8 @@ class Ours(FormulaAlone):
         changed = self.learner.observe(
             seen.load, limits=self.limits, delay=delay, prefer_cost=False, at=_moment(seen)
         )  # fmt: skip
-        if changed or not self.followed:
-            self.followed.append((seen.now, self.learner.following))
+        if changed:
+            self.followed.append(Followed(seen.now, promise_message(self.learner, gpus=self.gpus, start=delay)))
 
     def decide(self, seen: Seen) -> int:
         """Compute the target that the operator would set."""
@@ -71,7 +81,7 @@ def ours(parameters: Parameters, initial: int, *, share: float = 0.99) -> Ours:
     known = _limits(parameters)
     terms = Terms(known.in_group, known.wait, share)
     learner = Learner(terms, delay=known.start, groups=initial)
-    return Ours(known, PolicyState(durable=DurableState(target=initial)), learner=learner)
+    return Ours(known, PolicyState(durable=DurableState(target=initial)), learner=learner, gpus=parameters.gpus)
 
 
 def _limits(parameters: Parameters) -> Limits:

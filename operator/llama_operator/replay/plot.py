@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from llama_operator.replay.ours import Followed
 from llama_operator.replay.simulate import Point
 from llama_operator.replay.traces import Trace
 
@@ -18,8 +19,13 @@ def require() -> None:
         raise NoPlotError("--plot needs matplotlib, which is not installed: pip install 'llama-operator[plot]'")
 
 
-def plot(path: Path, trace: Trace, runs: Mapping[str, Sequence[Point]]) -> None:
-    """Draw the runs, and beside them what was recorded if the trace is a recording."""
+def plot(
+    path: Path, trace: Trace, runs: Mapping[str, Sequence[Point]], *, followed: Sequence[Followed]
+) -> None:  # fmt: skip
+    """Draw the runs, and beside them what was recorded if the trace is a recording.
+
+    A line stands where our policy began to follow another rule.
+    """
     import matplotlib
 
     matplotlib.use("Agg")  # no screen
@@ -39,6 +45,8 @@ def plot(path: Path, trace: Trace, runs: Mapping[str, Sequence[Point]]) -> None:
         times = [one.time for one in trace.recorded]
         groups.step(times, [one.serving + one.starting for one in trace.recorded], where="post", label="recorded")
         wait.plot(times, [one.oldest_wait for one in trace.recorded], label="recorded")
+    for change in followed:
+        groups.axvline(change.time, linestyle=":", color="grey")
     groups.set_ylabel("groups that cost")
     groups.legend(loc="upper left")
     wait.set_ylabel("oldest wait, s")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+from llama_operator.replay.ours import Followed
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.simulate import Run
 from llama_operator.replay.traces import Trace
@@ -80,13 +81,21 @@ def table(rows: Sequence[Summary], least: float) -> str:
     return "\n".join(lines)
 
 
-def as_text(judged: Trace, rows: Sequence[Summary], *, least: float, warmup: float) -> str:
-    """Write what was replayed, and the table. ``warmup``: seconds that were replayed before ``judged``."""
+def as_text(
+    judged: Trace, rows: Sequence[Summary], *, least: float, warmup: float, followed: Sequence[Followed]
+) -> str:  # fmt: skip
+    """Write what was replayed, the table, and which rules our policy has followed.
+
+    ``warmup``: seconds that were replayed before ``judged``.
+    """
     behind = f", behind a warm-up of {warmup:.0f} s" if warmup else ""
-    return f"{judged.name}: {len(judged.requests)} requests in {judged.seconds:.0f} s{behind}\n{table(rows, least)}"
+    head = f"{judged.name}: {len(judged.requests)} requests in {judged.seconds:.0f} s{behind}"
+    return "\n".join([head, table(rows, least), *(f"ours, from second {one.time:.0f}: {one.why}" for one in followed)])
 
 
-def as_json(judged: Trace, rows: Sequence[Summary], *, least: float, warmup: float) -> str:
+def as_json(
+    judged: Trace, rows: Sequence[Summary], *, least: float, warmup: float, followed: Sequence[Followed]
+) -> str:  # fmt: skip
     """Write the same as JSON; what is unknown or endless is null."""
     policies = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
@@ -99,6 +108,7 @@ def as_json(judged: Trace, rows: Sequence[Summary], *, least: float, warmup: flo
         "seconds": judged.seconds,
         "bound_gpu_seconds": least,
         "policies": policies,
+        "followed": [asdict(one) for one in followed],
     }
     return json.dumps(content, indent=2, allow_nan=False)
 

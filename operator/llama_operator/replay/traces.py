@@ -2,13 +2,15 @@
 
 Three kinds of files are told apart by their first line: the Azure trace (``TIMESTAMP,ContextTokens,GeneratedTokens``),
 a plain one (``arrival,prompt,answer``; seconds and tokens) and a recording of a deployment (``plan/recording.py``).
-Made-up traces are named by what they are: ``gamma:RATE,CV,SECONDS,SEED`` and ``step:LOW,HIGH,SECONDS,SEED``.
+Made-up traces are named by what they are: ``gamma:RATE,CV,SECONDS,SEED``, ``step:LOW,HIGH,SECONDS,SEED`` and
+``day:NIGHT,PEAK,SECONDS,SEED``.
 """
 
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import exp
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
 PLAIN = "arrival,prompt,answer"
 #: Means of the Azure conversation trace of 2023; made-up requests are drawn around them.
 PROMPT, ANSWER = 1155.0, 211.0
+_DAY = 86_400.0  # seconds
 
 
 class BadTraceError(Exception):
@@ -157,16 +160,32 @@ def gamma(rate: float, cv: float, *, seconds: float, seed: int) -> Iterator[Requ
 
 def step(low: float, high: float, *, seconds: float, seed: int) -> Iterator[Request]:
     """Poisson arrivals: a quarter of the time at the low rate, half at the high one, a quarter at the low one again."""
+
+    def rate(now: float) -> float:
+        return high if seconds / 4 <= now < seconds * 3 / 4 else low
+
+    return _thinned(rate, most=max(low, high), seconds=seconds, seed=seed)
+
+
+def day(night: float, peak: float, *, seconds: float, seed: int) -> Iterator[Request]:
+    """Poisson arrivals, day after day: peaks at 10:30 and at 16:00, some hours wide, and a night between them."""
+
+    def rate(now: float) -> float:
+        hour = now % _DAY / 3600
+        shape = max(exp(-(((hour - at) / width) ** 2)) for at, width in ((10.5, 2.0), (16.0, 2.5)))
+        return night + (peak - night) * shape
+
+    return _thinned(rate, most=max(night, peak), seconds=seconds, seed=seed)
+
+
+def _thinned(rate: Callable[[float], float], *, most: float, seconds: float, seed: int) -> Iterator[Request]:
+    """Leave out some of the arrivals at the highest rate (thinning, Lewis and Shedler 1979)."""
     draw = random.Random(seed)
-    now = 0.0
-    while True:
-        # Thinning: arrivals at the higher rate, of which some are left out.
-        now += draw.expovariate(max(low, high))
-        if now >= seconds:
-            return
-        rate = high if seconds / 4 <= now < seconds * 3 / 4 else low
-        if draw.random() * max(low, high) < rate:
+    now = draw.expovariate(most)
+    while now < seconds:
+        if draw.random() * most < rate(now):
             yield _sized(draw, now)
+        now += draw.expovariate(most)
 
 
 def _sized(draw: random.Random, now: float) -> Request:
@@ -178,6 +197,7 @@ def _sized(draw: random.Random, now: float) -> Request:
 MADE_UP: dict[str, tuple[Callable[..., Iterator[Request]], str]] = {
     "gamma": (gamma, "gamma:RATE,CV,SECONDS,SEED"),
     "step": (step, "step:LOW,HIGH,SECONDS,SEED"),
+    "day": (day, "day:NIGHT,PEAK,SECONDS,SEED"),
 }
 
 

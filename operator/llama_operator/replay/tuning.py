@@ -58,8 +58,13 @@ def _enough(trace: Trace, parameters: Parameters) -> int:
     return low
 
 
-def attempt(name: str, settings: dict[str, float], *, trace: Trace, parameters: Parameters) -> Summary:
-    """Run a rule once. A fixed number is there from the beginning; all others begin with the same number."""
+def attempt(
+    name: str, settings: dict[str, float], *, trace: Trace, parameters: Parameters, warmup: float = 0.0
+) -> Summary:
+    """Run a rule once. A fixed number is there from the beginning; all others begin with the same number.
+
+    ``warmup``: seconds that are replayed first and counted in no figure.
+    """
     initial = int(settings["groups"]) if name == "static" else first_groups(trace, parameters)
-    run = simulate(trace, parameters, maker(name, settings)(parameters, initial), initial=initial)
-    return summary(name, run, parameters)
+    policy = maker(name, settings)(parameters, initial)
+    return summary(name, simulate(trace, parameters, policy, initial=initial, warmup=warmup), parameters)

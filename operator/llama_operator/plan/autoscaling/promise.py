@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, LlamaDeploymentSpec, PromiseStatus
 from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.plan.autoscaling.learning.kept import Kept
-from llama_operator.plan.autoscaling.learning.learner import Following, Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import Learner, Terms
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.sentences import autoscaling as sentences
 
@@ -57,7 +57,7 @@ def promise_status(
     return PromiseStatus(
         rule=following.rule or known.rule,
         since=moment if another else known.since,
-        message=_message(following, learner.terms, gpus=gpus, start=start) or known.message,
+        message=promise_message(learner, gpus=gpus, start=start) or known.message,
         share_of_hour=shares[0], share_of_day=shares[1], share_since_change=shares[2],
         at=moment.replace(second=0),
     )  # fmt: skip
@@ -72,7 +72,12 @@ def _written(status: PromiseStatus) -> tuple[float | None, ...]:
     return status.share_of_hour, status.share_of_day, status.share_since_change
 
 
-def _message(following: Following, terms: Terms, *, gpus: int, start: float) -> str:
+def promise_message(learner: Learner, *, gpus: int, start: float) -> str:
+    """Say what the rule would have done with the load so far; empty as long as too little was observed.
+
+    ``gpus``: devices of a group. ``start``: seconds that a start takes.
+    """
+    following, terms = learner.following, learner.terms
     if following.share is None:
         return ""
     said = sentences.rule_followed(

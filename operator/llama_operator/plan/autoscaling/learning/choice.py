@@ -5,14 +5,14 @@ With the share a that the promise allows to be late (1 - ``target.share``):
     formula not proven to fail   the cheapest of the formula and of its other forms with a risk of at most a / 10 and
                                  GAIN less cost: little is saved, so the record must be good, and the rule of the
                                  kind that does well with what is not in the record
-    formula proven to fail       of the rules that cost no less than it, the cheapest with a risk of at most a / 10;
-                                 where there is none a / 3, then a; where there is none the smallest risk
+    formula proven to fail       of the rules that cost no less than it, the cheapest with a risk of at most a / 3;
+                                 where there is none a; where there is none the smallest risk
 
 ``prefer: cost`` stays with the formula instead, and tells which rule would keep the promise.
 
 A rule that is followed stays while it is allowed and none is HYSTERESIS cheaper, and one that was cheap enough is left
 only when it is no longer cheaper than the formula or its risk is above a. Following the leader has a regret that does
-not grow with time while loads stay alike (De Rooij et al. 2014, section 2); the hysteresis adds its share of the cost.
+not grow with time while loads stay alike (De Rooij et al. 2014); the hysteresis adds its share of the cost.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool
     if not fails:
         return Choice(_while_the_formula_holds(found, current, allowed), keeps=True)
     dear = found.cost >= found.cost[found.formula] * (1 - _ROUNDING)
-    for limit in (allowed / 10, allowed / 3, allowed):
+    for limit in (allowed / 3, allowed):
         fit = (found.risk <= limit) & dear
         if fit.any():
             best = _cheapest(found.cost, fit, current)
