@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.autoscale_policies import Cell, markdown, rows, verdict
+from benchmarks.autoscale_policies import Cell, markdown, outcome, rows, verdict
 
 
 def row(policy: str, seconds: float, share: float, *, form: str = "tuned") -> dict[str, Any]:
@@ -53,6 +53,27 @@ def test_a_cell_of_ours_alone_has_one_row_that_survives_json(tmp_path: Path) -> 
     file = tmp_path / "azure.csv"
     lines = [f"2023-11-16 18:{minute:02}:{second:02}.0000000,100,50" for minute in range(4) for second in range(60)]
     file.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines]))
-    (one,) = rows(Cell("Azure, second half", 5.0, str(file), only_ours=True))
+    (one,) = rows(Cell("Azure", 5.0, str(file), only_ours=True))
     assert (one["policy"], one["form"], one["share"]) == ("ours", "default", 1.0)
     assert json.loads(json.dumps(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "done"),
+    [
+        ((100, 0.995), [("hpa", 110, 0.999), ("ray", 90, 0.98)], True),  # the cheapest that keeps it is dearer
+        ((114, 0.995), [("hpa", 110, 0.999)], False),  # 4 % more
+        ((113, 0.995), [("hpa", 110, 0.999)], True),
+        ((50, 0.985), [("hpa", 110, 0.999)], False),
+        ((100, 0.97), [("hpa", 110, 0.96), ("static", 90, 0.98)], True),  # none keeps it: the best that is elastic
+        ((100, 0.955), [("hpa", 110, 0.96)], False),
+        ((55, 0.955), [("hpa", 110, 0.96)], True),  # within a point, for half the cost
+        ((55, 0.945), [("hpa", 110, 0.96)], False),
+        ((100, 0.995), [("formula", 50, 0.999), ("hpa", 110, 0.999)], True),  # the formula is no rival
+    ],
+)
+def test_a_cell_is_done_where_ours_keeps_what_any_other_keeps_for_no_more(
+    ours: tuple[float, float], others: list[tuple[str, float, float]], *, done: bool
+) -> None:
+    cell = [row("ours", *ours, form="default"), row("bound", 50, 0.99), *(row(*one) for one in others)]
+    assert outcome(cell)[0] is done
