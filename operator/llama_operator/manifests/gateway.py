@@ -62,6 +62,7 @@ def gateway_config(context: Context) -> GatewayConfig:
         max_in_flight_per_group=spec.max_in_flight_per_group or share,
         max_queue_length=spec.max_queue_length,
         queue_timeout=spec.queue_timeout_seconds,
+        shed_after=spec.shed_after_seconds,
         sse_keep_alive=spec.sse_keep_alive_seconds,
         connect_timeout=spec.connect_timeout_seconds,
         first_byte_timeout=context.spec.first_byte_timeout,

@@ -14,6 +14,9 @@ class GatewayConfig(Frozen):
     namespace: str
     max_in_flight_per_group: int = Field(default=64, ge=1, description="this gateway's share of a group's batch")
     max_queue_length: int = Field(default=1000, ge=0, description="requests that may wait; more get 429")
+    shed_after: float | None = Field(
+        default=None, gt=0, description="requests that would wait longer get 429 at once; absent: they wait"
+    )
     queue_timeout: float = Field(default=300, gt=0, description="longest wait of a request for a group; then 503")
     sse_keep_alive: float = Field(
         default=10, ge=0, description="period of SSE comments in a stream without a byte; 0: none"
@@ -97,6 +100,7 @@ _UNHASHED: Final = frozenset(
         "max_connections_per_peer",
         "memory_limit",
         "min_client_rate",
+        "shed_after",
         "tls",
     }
 )
@@ -202,7 +206,7 @@ class GatewayLoad(Frozen):
     draining: bool
     groups: tuple[GroupLoad, ...]
     totals: dict[str, int] = Field(
-        description="finished, retried, continued, rejected_full, rejected_deadline, cancelled, broken"
+        description="finished, retried, continued, rejected_full, rejected_late, rejected_deadline, cancelled, broken"
     )
     by_weights: dict[str, AnswerCounts] = Field(
         default_factory=dict, description="by the id of the weights that answered, as in the header x-llama-weights"

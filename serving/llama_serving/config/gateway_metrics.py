@@ -119,6 +119,12 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         _total("rejected_full"),
     ),
     Metric(
+        "llama_gateway_rejected_late_total",
+        "counter",
+        "Requests rejected because they would have waited longer than gateway.shedAfterSeconds",
+        _total("rejected_late"),
+    ),
+    Metric(
         "llama_gateway_rejected_deadline_total",
         "counter",
         "Requests rejected because no group became available in time",

@@ -28,12 +28,22 @@ class RequestAtFaultError(Exception):
 
 
 class QueueFullError(Exception):
-    """The queue has its maximum length; ``retry_after`` in whole seconds."""
+    """The queue has its maximum length, or a request would wait in it too long; ``retry_after`` in whole seconds."""
 
     def __init__(self, full: QueueFull) -> None:
-        dropped = "; this one was the newest of the client with the most" if full.dropped else ""
-        super().__init__(f"queue is full ({full.waiting} requests waiting){dropped}")
+        super().__init__(_why_full(full))
         self.retry_after = full.retry_after
+        self.is_late = full.expected_wait is not None
+
+
+def _why_full(full: QueueFull) -> str:
+    if full.expected_wait is not None:
+        return (
+            f"it would wait about {full.expected_wait:.0f} s for a group, and gateway.shedAfterSeconds is"
+            f" {full.allowed:g} ({full.waiting} requests waiting)"
+        )
+    dropped = "; this one was the newest of the client with the most" if full.dropped else ""
+    return f"queue is full ({full.waiting} requests waiting){dropped}"
 
 
 class Dispatcher:

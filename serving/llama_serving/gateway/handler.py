@@ -130,8 +130,9 @@ class RequestHandler:
         except AccessDeniedError as error:
             return await self._deny(context, error)
         except QueueFullError as error:
-            context.outcome = "rejected_full"
-            return await self._reject(context, 429, str(error), code="queue_full", retry_after=error.retry_after)
+            context.outcome = "rejected_late" if error.is_late else "rejected_full"
+            code = "would_be_late" if error.is_late else "queue_full"
+            return await self._reject(context, 429, str(error), code=code, retry_after=error.retry_after)
         except QueueTimeoutError as error:
             context.outcome = "rejected_deadline"
             return await self._reject(context, 503, str(error), code="no_group", retry_after=error.retry_after)

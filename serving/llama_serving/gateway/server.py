@@ -267,6 +267,7 @@ def _limits(config: GatewayConfig) -> Limits:
     return Limits(
         max_in_flight=config.max_in_flight_per_group,
         max_queue_length=config.max_queue_length,
+        shed_after=config.shed_after,
         queue_timeout=config.queue_timeout,
         max_retries=config.max_retries,
         ejection=config.ejection,

@@ -166,3 +166,25 @@ async def test_the_admin_port() -> None:
 async def test_the_admin_port_serves_nothing_else(path: str) -> None:
     async with gateway() as running:
         assert (await running.admin(path)).status == 404
+
+
+async def test_who_would_be_late_gets_429_at_once_with_the_numbers() -> None:
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.3)
+        await answer()(exchange)
+
+    upstream = Upstream(then=slow)
+    async with (
+        upstreams(upstream),
+        gateway(upstream.endpoint("a"), max_in_flight_per_group=1, shed_after=0.9) as running,
+    ):
+        for _ in range(5):
+            await running.request()
+        tasks = await arrive_in_order(running, 2)
+        got = await running.request()
+        assert (got.status, got.error["code"], got.error["type"]) == (429, "would_be_late", "rate_limit_error")
+        assert "it would wait about 1 s for a group, and gateway.shedAfterSeconds is 0.9" in got.error["message"]
+        assert got.headers["retry-after"] == "1"
+        await asyncio.gather(*tasks)
+        assert await running.totals() == {"finished": 7, "rejected_late": 1}
+        assert running.server.load().arrived.requests == 8

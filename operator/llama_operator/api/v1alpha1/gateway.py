@@ -80,6 +80,13 @@ class GatewaySpec(ApiModel):
     queue_timeout_seconds: int = Field(
         default=300, ge=1, le=86_400, description="Longest wait of a request for a group; then it gets 503."
     )
+    shed_after_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="A request that would wait longer than this for a group is refused at once with 429 and "
+        "Retry-After. If absent, it waits.",
+    )
     sse_keep_alive_seconds: int = Field(
         default=10,
         ge=0,

@@ -34,6 +34,7 @@ class Load:
     waiting_answer_tokens: int = 0  # expected
     arrived: int = 0  # requests within span
     arrived_prompt_tokens: int = 0
+    rejected: int = 0  # of those, because the queue was full or they would have been late
     served: int = 0  # requests that ended within span, answered
     served_answer_tokens: int = 0  # produced
     served_seconds: float = 0.0  # that those requests spent on groups, added up
@@ -54,6 +55,7 @@ class GatewayCounters:
     uptime: float
     arrived: WorkCount
     served: WorkCount
+    rejected: int = 0
     heard: bool = True  # at the last reading; False: before it
 
 
@@ -89,6 +91,7 @@ def merge(
         waiting_answer_tokens=sum(one.waits.answer_tokens for one in heard.values()),
         arrived=sum(one.requests for one in arrived),
         arrived_prompt_tokens=sum(one.prompt_tokens for one in arrived),
+        rejected=sum(max(_rejected(load) - before.rejected, 0) for load, before in pairs),
         served=sum(one.requests for one in served),
         served_answer_tokens=sum(one.answer_tokens for one in served),
         served_seconds=sum(one.seconds for one in served),
@@ -115,7 +118,11 @@ def _pairs(
 
 
 def _counters(load: GatewayLoad) -> GatewayCounters:
-    return GatewayCounters(load.uptime, load.arrived, load.served)
+    return GatewayCounters(load.uptime, load.arrived, load.served, _rejected(load))
+
+
+def _rejected(load: GatewayLoad) -> int:
+    return load.totals.get("rejected_full", 0) + load.totals.get("rejected_late", 0)
 
 
 def _restarted(load: GatewayLoad, before: GatewayCounters) -> bool:

@@ -2,7 +2,9 @@
 
 Rule: least outstanding among the backends that are ready, not ejected, below their limit, have the request's adapter
 and have not failed this request; among equals the one that was granted least recently. A request that finds none waits
-in order of arrival; at most ``max_queue_length`` wait, each at most ``queue_timeout`` seconds in all. Whenever a slot
+in order of arrival; at most ``max_queue_length`` wait, each at most ``queue_timeout`` seconds in all. With
+``shed_after`` a request is rejected at once that is likely to wait longer than that (slot_time.py); none is while no
+group is ready. Whenever a slot
 may have become free, ``_grant`` hands out all free slots. So at rest a free slot means that no waiting request may use
 it, and a new request can take it without overtaking.
 
@@ -16,6 +18,7 @@ Methods that may place waiting requests return those that they placed, and those
 they are themselves the cause of their failures (blame.py); the caller wakes them.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -23,13 +26,14 @@ from typing import Final
 from llama_serving.gateway.routing.adapter_demand import AdapterDemand
 from llama_serving.gateway.routing.backend import Backend
 from llama_serving.gateway.routing.blame import Blame
-from llama_serving.gateway.routing.completion_rate import CompletionRate
+from llama_serving.gateway.routing.completion_rate import MAX_RETRY_AFTER, CompletionRate
 from llama_serving.gateway.routing.ejection import Health
 from llama_serving.gateway.routing.endpoint import Endpoint
 from llama_serving.gateway.routing.expected_start import ExpectedStart
 from llama_serving.gateway.routing.fair.flow import Flow
 from llama_serving.gateway.routing.request_size import UNKNOWN, RequestSize
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
+from llama_serving.gateway.routing.slot_time import SlotTime
 from llama_serving.gateway.routing.ticket import Ticket
 from llama_serving.gateway.routing.wait_queue import WaitQueue
 
@@ -46,18 +50,22 @@ class Limits:
     queue_timeout: float
     max_retries: int
     ejection: float
+    shed_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFull:
     """A rejection: ``waiting`` requests fill the queue; ``retry_after`` in whole seconds.
 
-    ``dropped``: it had waited, and made room for another client.
+    ``dropped``: it had waited, and made room for another client. ``expected_wait``: seconds that it would have waited,
+    where that is why it is rejected, and ``allowed`` those that it might have.
     """
 
     waiting: int
     retry_after: int
     dropped: bool = False
+    expected_wait: float | None = None
+    allowed: float = 0.0
 
 
 class Router:
@@ -73,6 +81,7 @@ class Router:
         self.dropped: list[tuple[Ticket, QueueFull]] = []  # since the caller looked last
         self._everybody = Flow()
         self._completions = CompletionRate()
+        self._slot_time = SlotTime()
         self._seq = 0
         self._first_proof = 0  # of a backend that discovery names again
         self._grants = 0
@@ -101,8 +110,11 @@ class Router:
         ticket = Ticket(seq=self._seq, arrived=now, flow=flow or self._everybody, size=size, adapter=adapter)
         self.demand.arrived(ticket, now)
         backend = self._pick(ticket)
-        if backend is None and not self._may_wait(ticket, now):
-            return self._full(now)
+        if backend is None:
+            if late := self._too_late(ticket):
+                return late
+            if not self._may_wait(ticket, now):
+                return self._full(now)
         self.queue.join(ticket)
         if backend is not None:
             self._place(ticket, backend, now)
@@ -179,6 +191,8 @@ class Router:
         self._release(ticket, now)
         self._end(ticket, now)
         self._completions.note(now)
+        if ticket.generates:
+            self._slot_time.note(ticket.used)
         return self._grant(now)
 
     def can_move(self, ticket: Ticket) -> bool:
@@ -258,6 +272,18 @@ class Router:
     def _full(self, now: float, *, dropped: bool = False) -> QueueFull:
         waiting = len(self.queue)
         return QueueFull(waiting, self._completions.retry_after(waiting, now), dropped)
+
+    def _too_late(self, ticket: Ticket) -> QueueFull | None:
+        """Reject a new request that would wait longer than ``shed_after``; a probe of the list of models never."""
+        allowed = self.limits.shed_after
+        if allowed is None or not ticket.generates:
+            return None
+        taken = sum(backend.in_flight for backend in self.backends.values() if backend.is_routable)
+        expected = self._slot_time.expected_wait(self.queue.ahead_of(ticket.flow), taken)
+        if expected is None or expected <= allowed:
+            return None
+        retry_after = min(max(math.ceil(expected - allowed), 1), MAX_RETRY_AFTER)
+        return QueueFull(len(self.queue), retry_after, expected_wait=expected, allowed=allowed)
 
     def _end(self, ticket: Ticket, now: float) -> None:
         self.queue.leave(ticket)

@@ -108,6 +108,12 @@ class WaitQueue:
             return None
         return next(reversed(self._of_flow[self._lengths.flow()].values()))
 
+    def ahead_of(self, flow: Flow) -> int:
+        """Count the waiting requests that come before a new one of ``flow``, of each client one in turn."""
+        mine = len(self._of_flow.get(flow, ()))
+        others = sum(min(len(one), mine + 1) for other, one in self._of_flow.items() if other is not flow)
+        return len(self._requeued) + mine + others
+
     def lines(self) -> Iterator[tuple[str | None, int]]:
         """Return, per adapter (None: the base), how many new requests wait."""
         return ((adapter, len(line)) for adapter, line in self._new.items())

@@ -67,7 +67,16 @@ class WeightsCount:
 class Metrics:
     """Counts since the start of this gateway. ``totals`` has the keys of ``GatewayLoad.totals``."""
 
-    TOTALS = ("finished", "retried", "continued", "rejected_full", "rejected_deadline", "cancelled", "broken")
+    TOTALS = (
+        "finished",
+        "retried",
+        "continued",
+        "rejected_full",
+        "rejected_late",
+        "rejected_deadline",
+        "cancelled",
+        "broken",
+    )
 
     def __init__(self) -> None:
         self.totals: Counter[str] = Counter(dict.fromkeys(self.TOTALS, 0))

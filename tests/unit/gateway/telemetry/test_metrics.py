@@ -24,6 +24,7 @@ COUNTED = {
     "retried": 2,
     "continued": 1,
     "rejected_full": 3,
+    "rejected_late": 8,
     "rejected_deadline": 4,
     "cancelled": 6,
     "broken": 7,

@@ -155,14 +155,14 @@ class Learner:
         self._served = requests * _SERVICE_FADE + load.served, seconds * _SERVICE_FADE + load.served_seconds
         service = self._served[1] / self._served[0] if self._served[0] > 1e-6 else _UNKNOWN_SERVICE
         busy = (before.in_flight + load.in_flight) / 2
-        second = Second(load.arrived, busy, load.in_flight + load.waiting, max(service, 1e-3))
+        second = Second(load.arrived, busy, load.in_flight + load.waiting, max(service, 1e-3), load.rejected)
         self._seconds += 1
         self._live_needs = self._live.step(second.requests)
         late, known = self._outcomes.step(second)
         paid = self._outcomes.want(self._wanted(load, limits))
         self._record.add(late, known[0], paid)
         own, judged = self._own.judge(load.arrived, np.array([float(load.waiting)]))
-        self.kept = self.kept.after(requests=judged[0], late=float(own[0][0]))
+        self.kept = self.kept.after(requests=judged[0], late=float(own[0][0]) + load.rejected)
 
     def _wanted(self, load: Load, limits: Limits) -> Vector:
         """Return what each rule wants with what it has made of the load."""
@@ -196,6 +196,7 @@ def _added(left: Load, load: Load) -> Load:
         load,
         span=left.span + load.span,
         arrived=left.arrived + load.arrived,
+        rejected=left.rejected + load.rejected,
         served=left.served + load.served,
         served_answer_tokens=left.served_answer_tokens + load.served_answer_tokens,
         served_seconds=left.served_seconds + load.served_seconds,
@@ -215,6 +216,7 @@ def _part(whole: Load, before: Load, number: int, *, parts: int) -> Load:
         whole,
         span=1.0,
         arrived=share(whole.arrived),
+        rejected=share(whole.rejected),
         arrived_prompt_tokens=share(whole.arrived_prompt_tokens),
         served=share(whole.served),
         served_answer_tokens=share(whole.served_answer_tokens),

@@ -34,6 +34,7 @@ class Second:
     busy: float  # requests on groups, mean
     requests: float  # in flight and waiting, at the end
     service: float  # seconds of a slot that a request takes
+    rejected: float = 0.0  # requests, of those that arrived: a rule with a queue would have had them
 
 
 class LateRequests:
@@ -97,6 +98,7 @@ class Outcomes:
     def step(self, second: Second) -> tuple[list[Vector], list[float]]:
         """Return what ``LateRequests.judge`` does."""
         slots = self.slots * self.serving
+        self._left += second.rejected * second.service
         self._left += second.busy - 0.5 * (self.busy + np.minimum(self._requests(second), slots))
         self.requests = self._requests(second)
         self.busy = np.minimum(self.requests, slots)
