@@ -144,3 +144,16 @@ def test_with_gateways_that_stay_every_request_is_counted(story: list[tuple[int,
         load, marks = merge(marks, {A: says(one, uptime=uptime), B: says(other, uptime=uptime)}, NOW + after(uptime))
         seen += load.arrived
     assert seen == one + other
+
+
+def test_rejected_requests_are_counted_once_whatever_is_why() -> None:
+    def rejecting(full: int, late: int, *, uptime: float) -> GatewayLoad:
+        totals = {"rejected_full": full, "rejected_late": late, "rejected_deadline": 9, "finished": 7}
+        return says(100, uptime=uptime).model_copy(update={"totals": totals})
+
+    load, marks = merge(PreviousReading(), {A: rejecting(5, 5, uptime=50)}, NOW)
+    assert load.rejected == 0, "who knows since when"
+    load, marks = merge(marks, {A: rejecting(6, 8, uptime=51)}, NOW + after(1))
+    assert load.rejected == 4
+    load, _ = merge(marks, {A: says(100, uptime=52)}, NOW + after(2))
+    assert load.rejected == 0, "an older gateway counts no late ones"

@@ -112,6 +112,18 @@ def test_its_own_late_requests_are_counted() -> None:
     assert one.kept.since_change.late == one.kept.since_change.requests == 2 * 55
 
 
+def test_requests_that_are_refused_are_late_and_would_have_taken_slots() -> None:
+    one, other = learner(), learner()
+    full = replace(STEADY, in_flight=24, arrived=8, served=5)
+    for second in range(1, 61):
+        observe(one, replace(full, rejected=3), second)
+        observe(other, full, second)
+    assert other.kept.since_change.late == 0
+    assert one.kept.since_change.late == 3 * 60
+    kept = one.kept.since_change
+    assert kept.share == pytest.approx(1 - 180 / (55 * 8))
+
+
 def uneven(seed: int) -> Trace:
     """Short requests that come in large bursts, as those of a code completion do."""
     requests = tuple(
