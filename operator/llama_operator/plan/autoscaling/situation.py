@@ -62,7 +62,8 @@ class Situation:
         Load that is gone for ``keep`` is gone, however unevenly it came before.
         """
         formula = self.by_formula and self.history.quiet < self.windows.keep
-        peak = max(demand.peak(self.history) if formula else 0, self.rule.groups if self.rule else 0)
+        ruled = self.rule.groups if self.rule and self.history.quiet < self.limits.idle_after else 0
+        peak = max(demand.peak(self.history) if formula else 0, ruled)
         most = max(peak, self.target if self.load.waiting else 0)
         return 0 if most <= 1 and self.history.quiet >= self.limits.idle_after else max(1, most)
 

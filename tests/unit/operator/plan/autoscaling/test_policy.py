@@ -289,7 +289,11 @@ def test_a_rule_takes_nothing_away_in_a_rollout() -> None:
     assert bed.second(2.0).reason is ScaleReason.ROLLING_OUT
 
 
-def test_a_rule_keeps_no_group_for_an_idle_deployment() -> None:
-    bed = by_rule(1, target=1, rate=0.5)
+@pytest.mark.parametrize("groups", [1, 5])
+def test_a_rule_keeps_no_group_for_an_idle_deployment(groups: int) -> None:
+    bed = by_rule(groups, target=groups, rate=0.5)
     bed.limits = replace(bed.limits, floor=0, idle_after=60)
-    assert bed.run(0.0, 400)[-1].target == 0
+    seen = bed.run(0.0, 400)
+    assert seen[-1].target == 0
+    assert seen[-1].reason == ScaleReason.IDLE
+    assert bed.second(0.0).target == 0, "nor does it start one"
