@@ -103,7 +103,7 @@ def _scale_up(seen: Situation) -> tuple[int, ScaleReason]:
     target = min(seen.wanted, seen.limits.ceiling, seen.target + step)
     if not seen.target:
         return target, ScaleReason.FIRST_REQUEST
-    if seen.rule and seen.rule.groups >= seen.wanted:
+    if seen.rule and seen.ruled >= seen.wanted:
         return target, ScaleReason.RULE
     by_queue = seen.needs.queue >= max(seen.needs.now, seen.needs.later)
     return target, ScaleReason.REQUESTS_WAIT if by_queue else ScaleReason.FORECAST

@@ -48,12 +48,17 @@ class Situation:
         return self.rule is None or self.rule.with_formula
 
     @property
+    def ruled(self) -> int:
+        """Groups that the rule asks for; none where there was no request for so long that the last one may go."""
+        return self.rule.groups if self.rule and self.history.quiet < self.limits.idle_after else 0
+
+    @property
     def wanted(self) -> int:
         """Groups that a raise would go to, limits aside."""
         if not self.target and not self.load.waiting:
             return 0  # load from before the last group was removed is no reason for a new one
         formula = max(self.needs.now, self.needs.later) if self.by_formula else 0
-        return max(formula, self.rule.groups if self.rule else 0, self.needs.queue, 0 if self.target else 1)
+        return max(formula, self.ruled, self.needs.queue, 0 if self.target else 1)
 
     @property
     def enough(self) -> int:
@@ -62,8 +67,7 @@ class Situation:
         Load that is gone for ``keep`` is gone, however unevenly it came before.
         """
         formula = self.by_formula and self.history.quiet < self.windows.keep
-        ruled = self.rule.groups if self.rule and self.history.quiet < self.limits.idle_after else 0
-        peak = max(demand.peak(self.history) if formula else 0, ruled)
+        peak = max(demand.peak(self.history) if formula else 0, self.ruled)
         most = max(peak, self.target if self.load.waiting else 0)
         return 0 if most <= 1 and self.history.quiet >= self.limits.idle_after else max(1, most)
 
