@@ -184,8 +184,8 @@ class LlamaDeploymentSpec(ApiModel):
         ge=1,
         le=86_400,
         description="Time for requests in flight when a group is taken out of rotation. If absent, what an answer "
-        "of contextLength tokens takes at the measured speed, between 30 and 600, or up to contextLength / 40 and "
-        "3600 where that is more.",
+        "of contextLength tokens takes at the speed that requests get, between 30 and 600, or up to contextLength / 40 "
+        "and 3600 where that is more.",
     )
     start_timeout_seconds: int = Field(
         default=3600, ge=60, le=86_400, description="Time for a group from all stages joined to its first answer."

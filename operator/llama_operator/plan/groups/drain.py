@@ -5,8 +5,10 @@ gateway that cannot be asked may still have requests of it, until its pod is gon
 
     time = drainTimeoutSeconds, else contextLength / tokens_per_second, within [SHORTEST, longest_drain of the spec]
 
-An answer has at most ``contextLength`` tokens, and the leader measures what speed one request gets; UNMEASURED is used
-until it has.
+An answer has at most ``contextLength`` tokens. The speed is the smaller of what the leader measures that one request
+gets alone, and of what requests have had so far beside each other, as the gateways count it; UNMEASURED is used until
+the leader has measured. A time for a lone request would end while long answers of a full batch still run, and on the
+last group with its weights nobody could continue them.
 """
 
 from collections.abc import Iterator
@@ -41,15 +43,23 @@ def requests_left(group: Group, snapshot: Snapshot, now: datetime) -> str:
     return "; ".join(_holders(group, snapshot, now))
 
 
-def overdue(group: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
+def tokens_per_second(group: Group, snapshot: Snapshot) -> float | None:
+    """Return the speed that a request gets on a group that has as many as usual; None before it was measured."""
+    alone = group.state.tokens_per_second if group.state else None
+    served = [load.served for load in snapshot.loads.values() if load is not None]
+    tokens, seconds = sum(one.answer_tokens for one in served), sum(one.seconds for one in served)
+    return min(alone, tokens / seconds) if alone and tokens and seconds else alone
+
+
+def overdue(group: Group, spec: LlamaDeploymentSpec, snapshot: Snapshot, *, now: datetime) -> bool:
     """Return whether the drain's time is over: streams that still run are to be moved to other groups."""
-    seconds = drain_seconds(spec, group.state.tokens_per_second if group.state else None)
+    seconds = drain_seconds(spec, tokens_per_second(group, snapshot))
     return _closed_for(group, now) >= timedelta(seconds=seconds)
 
 
-def drain_expired(group: Group, spec: LlamaDeploymentSpec, now: datetime) -> bool:
+def drain_expired(group: Group, spec: LlamaDeploymentSpec, snapshot: Snapshot, *, now: datetime) -> bool:
     """Return whether the gateways also had their time to move the streams."""
-    return overdue(group, spec, now - MOVING)
+    return overdue(group, spec, snapshot, now=now - MOVING)
 
 
 def _closed_for(group: Group, now: datetime) -> timedelta:

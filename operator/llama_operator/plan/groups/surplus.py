@@ -29,7 +29,7 @@ def _drain(group: Group, state: PlanState) -> Actions:
     rest = Actions(keep=(group.id,), explanations=(explanation,))
     if not left:
         return drain(group.pods, why, state) + rest
-    move = overdue(group, state.spec, state.now)
+    move = overdue(group, state.spec, state.snapshot, now=state.now)
     step = replace(keep_weights(group, state), gate=False, why=why, move=move, explanation=explanation)
     return step_actions(step, state) + rest
 
@@ -37,7 +37,9 @@ def _drain(group: Group, state: PlanState) -> Actions:
 def _requests_left(group: Group, state: PlanState) -> str:
     """Say who may still have requests of the group; empty when nobody has, or they had their time."""
     leader = group.leader
-    if leader is None or group.incomplete or leader.in_rotation is None or drain_expired(group, state.spec, state.now):
+    if leader is None or group.incomplete or leader.in_rotation is None:
+        return ""
+    if drain_expired(group, state.spec, state.snapshot, now=state.now):
         return ""
     if leader.in_rotation:
         return sentences.leader_leaves_rotation()

@@ -134,9 +134,10 @@ def _out_of_rotation(group: Group, template: GroupTemplate, state: PlanState) ->
         back = keep_weights(group, state)
         return replace(back, explanation=back.explanation or explain_staging(group, template, staging))
     left = requests_left(group, state.snapshot, state.now)
-    if left and not drain_expired(group, template.spec, state.now):
+    if left and not drain_expired(group, template.spec, state.snapshot, now=state.now):
         text = sentences.swap_drains(ordinal, weights, held=left)
-        explanation, move = Explanation(Reason.SWAPPING, text, ordinal), overdue(group, template.spec, state.now)
+        explanation = Explanation(Reason.SWAPPING, text, ordinal)
+        move = overdue(group, template.spec, state.snapshot, now=state.now)
         gate, serve = (False if move else None), state.current_weights(group)
         return GroupStep(group, serve, gate=gate, why=text, move=move, explanation=explanation)
     text = sentences.swap_begins(ordinal, weights, before=group.weights)

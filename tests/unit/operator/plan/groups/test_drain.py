@@ -9,10 +9,18 @@ import pytest
 from llama_operator.api import LlamaDeploymentSpec
 from llama_operator.observe.deployment import Snapshot
 from llama_operator.observe.pods import PodView, pod_view
-from llama_operator.plan.groups.drain import MOVING, UNHEARD, drain_expired, drain_seconds, overdue, requests_left
+from llama_operator.plan.groups.drain import (
+    MOVING,
+    UNHEARD,
+    drain_expired,
+    drain_seconds,
+    overdue,
+    requests_left,
+    tokens_per_second,
+)
 from llama_operator.plan.groups.group import Group
 from llama_serving.config import names
-from llama_serving.config.gateway import GatewayLoad, GroupLoad
+from llama_serving.config.gateway import GatewayLoad, GroupLoad, WorkCount
 from tests.fakes.world import spec_of
 from tests.unit.operator.worlds import NOW, V1, ago, cell, leader, state_of, worker, world
 
@@ -88,11 +96,34 @@ def test_how_long_requests_are_waited_for(spec: dict[str, int], speed: float | N
 
 
 def test_after_its_time_streams_are_moved_and_then_given_up() -> None:
-    unit, _ = scene()
+    unit, seen = scene()
     spec = LlamaDeploymentSpec.model_validate(spec_of(drainTimeoutSeconds=20))
     closed = NOW - timedelta(seconds=10)
     for seconds, late, over in ((19, False, False), (20, True, False), (20 + MOVING.total_seconds(), True, True)):
         moment = closed + timedelta(seconds=seconds)
-        assert (overdue(unit, spec, moment), drain_expired(unit, spec, moment)) == (late, over)
+        assert (overdue(unit, spec, seen, now=moment), drain_expired(unit, spec, seen, now=moment)) == (late, over)
     waiting = replace(unit, pods=(replace(LEADER, in_rotation=None),))
-    assert not overdue(waiting, spec, NOW + timedelta(days=1)), "it was never open"
+    assert not overdue(waiting, spec, seen, now=NOW + timedelta(days=1)), "it was never open"
+
+
+@pytest.mark.parametrize(
+    ("served", "speed"),
+    [
+        ((), 20.0),
+        ((WorkCount(),), 20.0),  # nobody has asked yet
+        ((WorkCount(requests=10, answer_tokens=1000, seconds=10.0),), 20.0),  # quicker than alone: short of tokens
+        ((WorkCount(requests=10, answer_tokens=1000, seconds=400.0), None), 2.5),
+        ((WorkCount(answer_tokens=900, seconds=300.0), WorkCount(answer_tokens=100, seconds=100.0)), 2.5),
+    ],
+)
+def test_answers_are_as_slow_as_those_beside_each_other_were(
+    served: tuple[WorkCount | None, ...], speed: float
+) -> None:
+    loads = {
+        f"g{place}": None if one is None else load().model_copy(update={"served": one})
+        for place, one in enumerate(served)
+    }
+    unit, seen = scene(*(gateway(name) for name in loads), **loads)
+    assert tokens_per_second(unit, seen) == speed
+    unmeasured = replace(unit, states={})
+    assert tokens_per_second(unmeasured, seen) is None
