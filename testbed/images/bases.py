@@ -46,9 +46,11 @@ _OPTIONS: Final = (
 SYSTEM: Final = Base(
     "system", "essential", ("python3", "libgomp1", "libnuma1", "libstdc++6", "tini", "ca-certificates")
 )
-# Unpacked only, like the "distroless" images: what Python needs to run.
+# Unpacked only, like the "distroless" images: what Python and numpy need to run.
 PYTHON: Final = Base(
-    "python", "extract", ("base-files", "libpython3.11-stdlib", "media-types", "netbase", "python3-minimal", "tzdata")
+    "python",
+    "extract",
+    ("base-files", "libpython3.11-stdlib", "libstdc++6", "media-types", "netbase", "python3-minimal", "tzdata"),
 )
 
 
