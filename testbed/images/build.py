@@ -149,7 +149,7 @@ def _ensure(images: Store) -> dict[str, Image]:
             list(pool.map(lambda name: _build(images, name, tagged=wanted[name], arguments=arguments[name]), stale))
         current = {*wanted.values(), SYSTEM.image, PYTHON.image, uv_image}
         for tagged in outdated(storage.names(images.root), current=current):
-            images.buildah("rmi", tagged)
+            images.buildah("rmi", "--force", tagged)
     return {name: _current(images, name, tagged) for name, tagged in wanted.items()}
 
 
