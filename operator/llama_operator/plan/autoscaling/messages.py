@@ -16,8 +16,8 @@ def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:
     """Write one clause without a full stop."""
     if target == seen.before:
         return _unchanged(seen, reason)
-    by_rule = reason is ScaleReason.RULE or (reason is ScaleReason.LESS_LOAD and not seen.by_formula)
-    if seen.rule and by_rule:
+    down = reason is ScaleReason.LESS_LOAD and seen.rule and not seen.rule.with_formula
+    if seen.rule and (down or reason is ScaleReason.RULE):
         return _by_rule(seen, seen.rule, target)
     return _changed(seen, target, reason)
 

@@ -48,7 +48,7 @@ def promise_status(
         return None
     known, following = before or PromiseStatus(), learner.following
     another = bool(following.rule) and following.rule != known.rule
-    if not another and known.at is not None and moment - known.at < EVERY:
+    if not another and known.at is not None and abs(moment - known.at) < EVERY:
         return known
     shares = _shares(learner.kept)
     if not another and before is not None and shares == _written(known):

@@ -13,11 +13,12 @@ from llama_operator.plan.autoscaling.owed import Owed
 
 @dataclass(frozen=True)
 class RuleNeed:
-    """The groups that another rule than the formula asks for (learning/), and that rule in words."""
+    """The groups that the rule which is followed asks for (learning/), and that rule in words."""
 
     groups: int
     rule: str
-    with_formula: bool = False  # the larger of both counts
+    with_formula: bool = False  # the formula counts too, and the larger number of both
+    only_down: bool = False  # the formula decides; ``groups`` are what it had come to alone, and more are not kept
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ class Situation:
     @property
     def by_formula(self) -> bool:
         """Return whether the formula counts."""
-        return self.rule is None or self.rule.with_formula
+        return self.rule is None or self.rule.with_formula or self.rule.only_down
 
     @property
     def ruled(self) -> int:
         """Groups that the rule asks for; none where there was no request for so long that the last one may go."""
-        return self.rule.groups if self.rule and self.history.quiet < self.limits.idle_after else 0
+        counts = self.rule and not self.rule.only_down and self.history.quiet < self.limits.idle_after
+        return self.rule.groups if self.rule and counts else 0
 
     @property
     def wanted(self) -> int:
@@ -68,6 +70,8 @@ class Situation:
         """
         formula = self.by_formula and self.history.quiet < self.windows.keep
         peak = max(demand.peak(self.history) if formula else 0, self.ruled)
+        if self.rule and self.rule.only_down:
+            peak = min(peak, self.rule.groups)
         most = max(peak, self.target if self.load.waiting else 0)
         return 0 if most <= 1 and self.history.quiet >= self.limits.idle_after else max(1, most)
 

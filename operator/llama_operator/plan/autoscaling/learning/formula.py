@@ -51,7 +51,7 @@ class FormulaRun:
         self._formula = formula
         self._state = PolicyState(durable=DurableState(target=groups))
         self._starting: list[float] = []  # when each was ordered, the oldest first
-        self._target = groups
+        self.target = groups
         self._second = 0
         self._answer = 0.0  # tokens
 
@@ -59,7 +59,7 @@ class FormulaRun:
         """Decide for ``busy`` requests on ``serving`` groups of ``requests``; ``seen`` has what came and was served."""
         self._second += 1
         ages = [self._second - one for one in self._starting]
-        come = max(0, len(ages) - max(0, self._target - serving))
+        come = max(0, len(ages) - max(0, self.target - serving))
         self._state = self._state.with_starts(tuple(ages[:come]))
         del self._starting[:come], ages[:come]
         if seen.served:
@@ -74,11 +74,11 @@ class FormulaRun:
         decision = decide(load, groups, state=self._state, limits=self._formula.limits(limits), now=now)
         self._state = decision.state
         self._follow(decision.target)
-        return self._target
+        return self.target
 
     def _follow(self, target: int) -> None:
-        more = target - self._target
+        more = target - self.target
         self._starting += [float(self._second)] * more
         if more < 0:
             del self._starting[max(0, len(self._starting) + more) :]
-        self._target = target
+        self.target = target

@@ -72,7 +72,7 @@ class Learner:
         self._choice = Choice(self._current, keeps=True)
         self._delay = delay
         self._live = RuleStates(slots=terms.slots, groups=groups)
-        self._needs = self._live_needs = np.full(len(RULES), float(groups))
+        self._live_needs = np.full(len(RULES), float(groups))
         self._would = RuleStates(slots=terms.slots, groups=groups)
         self._formulas = [FormulaRun(one, max(1, groups)) for one in FORMULAS]
         first = np.full(len(FAMILY), float(max(1, groups)))
@@ -112,12 +112,18 @@ class Learner:
 
     @property
     def need(self) -> RuleNeed | None:
-        """Return what the rule asks for now; None: the formula decides alone."""
+        """Return what the rule asks for now; None: the formula decides alone.
+
+        Once enough is known, no more groups are kept with the formula than it would have come to by itself: those of a
+        rule that was followed before, or of the CAUTIOUS one, go.
+        """
         rule = FAMILY[self._current]
         if isinstance(rule, ReactiveRule):
             return RuleNeed(int(self._live_needs[self._current]), str(rule))
+        if self._record.seconds >= MATURE:
+            return RuleNeed(self._formulas[self._current - _FORMULA].target, str(rule), only_down=True)
         kept = self.kept.hour.share
-        if self._known or self._record.seconds >= MATURE or kept is None or kept >= self.terms.share:
+        if self._known or kept is None or kept >= self.terms.share:
             return None
         return RuleNeed(int(self._live_needs[RULES.index(CAUTIOUS)]), str(CAUTIOUS), with_formula=True)
 
@@ -167,6 +173,7 @@ class Learner:
     def _wanted(self, load: Load, limits: Limits) -> Vector:
         """Return what each rule wants with what it has made of the load."""
         outcomes, reactive = self._outcomes, self._would.step(self._outcomes.requests[: len(RULES)])
+        limits = replace(limits, floor=max(1, limits.floor), ceiling=max(1, limits.ceiling))
         formulas = [
             one.step(
                 load, requests=float(outcomes.requests[place]), busy=float(outcomes.busy[place]),
@@ -174,7 +181,7 @@ class Learner:
             )
             for place, one in enumerate(self._formulas, _FORMULA)
         ]  # fmt: skip
-        wanted: Vector = np.clip(np.array([*reactive, *formulas]), max(1, limits.floor), max(1, limits.ceiling))
+        wanted: Vector = np.clip(np.array([*reactive, *formulas]), limits.floor, limits.ceiling)
         return wanted
 
     def _choose(self, prefer_cost: bool) -> None:

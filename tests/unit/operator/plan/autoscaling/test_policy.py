@@ -282,6 +282,23 @@ def test_the_larger_of_both_counts_where_both_do(groups: int, target: int) -> No
     assert bed.second(3.0).target == target
 
 
+def test_no_more_is_kept_than_the_formula_came_to_alone() -> None:
+    bed = by_rule(5, target=5, rate=3.4)
+    bed.rule = None
+    assert {one.target for one in bed.run(3.4, 300)} == {5}, "between what is certain and what is likely all stays"
+    bed.rule = RuleNeed(4, "the formula", only_down=True)
+    seen = bed.run(3.4, 300)
+    assert {one.target for one in seen} == {4}
+    assert seen[0].reason is ScaleReason.LESS_LOAD
+    assert "4 groups instead of 5: the rule that is followed (the formula) asks for 4" in seen[0].message
+
+
+def test_what_the_formula_came_to_alone_holds_no_raise_back() -> None:
+    bed = by_rule(3, target=3, rate=2.0)
+    bed.rule = RuleNeed(3, "the formula", only_down=True)
+    assert max(one.target for one in bed.run(6.0, 120)) > 3
+
+
 def test_a_rule_takes_nothing_away_in_a_rollout() -> None:
     bed = by_rule(1)
     bed.rolling = True

@@ -58,7 +58,7 @@ groups = st.builds(
 
 
 rules = st.none() | st.builds(
-    RuleNeed, groups=st.integers(0, 30), rule=st.just("a rule"), with_formula=st.booleans()
+    RuleNeed, groups=st.integers(0, 30), rule=st.just("a rule"), with_formula=st.booleans(), only_down=st.booleans()
 )  # fmt: skip
 
 
