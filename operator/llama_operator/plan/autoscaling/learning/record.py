@@ -11,10 +11,10 @@ and one request more may have been late than were seen.
 What every form of the formula would have made late at the same time, such as the requests of a step while groups
 started, is counted for none of them until it is ``proven`` to come again.
 
-A share of late requests is ``proven`` as far as it is more than its error. Late requests come in episodes, runs of them
-with no more than ``QUIET`` seconds in between; with episodes of n1, n2 .. late requests of N the error is
-sqrt(n1^2 + n2^2 ..) / N. So one episode proves nothing, however long it was, and two that are alike prove 0.29 of
-their share.
+A share of late requests is ``proven`` as far as it is more than one episode makes. Late requests come in episodes,
+runs of them with no more than ``QUIET`` seconds in between; of n1, n2 .. late requests the episode that a late request
+is in has (n1^2 + n2^2 ..) / (n1 + n2 ..) on average. So one episode proves nothing, however long it was, and two that
+are alike prove half of their share.
 """
 
 from dataclasses import dataclass, field
@@ -53,10 +53,10 @@ class Episodes:
         self._lately = np.zeros_like(self._lately)
         self._seconds = 0.0
 
-    def error(self) -> Vector:
-        """Return the error of the number of late requests."""
-        error: Vector = np.sqrt(self._squares + (self._open + self._lately) ** 2)
-        return error
+    def squares(self) -> Vector:
+        """Return the sum of the squares of the episodes' late requests, that of the open one included."""
+        squares: Vector = self._squares + (self._open + self._lately) ** 2
+        return squares
 
 
 @dataclass
@@ -105,8 +105,9 @@ class Record:
         return share
 
     def proven(self) -> Vector:
-        """Return the share of late requests that is more than its error."""
-        share: Vector = np.maximum(self.late[0] - self.episodes.error(), 0.0) / max(self.requests, 1.0)
+        """Return the share of late requests that is more than that of one episode."""
+        late, one_episode = self.late[0], self.episodes.squares() / np.maximum(self.late[0], 1e-9)
+        share: Vector = np.maximum(late - one_episode, 0.0) / max(self.requests, 1.0)
         return share
 
     def risk(self, *, allowed: float) -> Vector:
