@@ -31,6 +31,7 @@ ORDER = (
     "test_scale_to_zero",
     "test_idle",
     "test_autoscale",
+    "test_promise",
     "test_releases",
     "test_audit",
     "test_uninstall",
