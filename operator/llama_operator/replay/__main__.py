@@ -18,6 +18,7 @@ from llama_operator.replay.traces import BadTraceError, Trace
 from llama_operator.replay.tuning import tune
 
 POLICIES = "ours,knative,hpa,keda,ray"
+OURS = ("ours", "formula")  # have no settings to search for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +64,7 @@ def _replay(given: argparse.Namespace) -> int:
     wanted = [parse(one) for one in given.policy.split(",") if one]
     if given.tune is not None:
         other = _other(given, trace)
-        wanted += [(name, tune(name, other, known)) for name in dict(wanted) if name != "ours"]
+        wanted += [(name, tune(name, other, known)) for name in dict(wanted) if name not in OURS]
     rows: list[Summary] = [recorded(judged, known)] if judged.recorded else []
     drawn: dict[str, Sequence[Point]] = {}
     followed: list[Followed] = []

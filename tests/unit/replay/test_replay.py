@@ -137,6 +137,11 @@ def test_a_plot_is_drawn_or_what_it_needs_is_said(capsys: pytest.CaptureFixture[
         assert "pip install 'llama-operator[plot]'" in refused(capsys, *arguments)
 
 
+def test_our_own_policies_are_not_tuned(capsys: pytest.CaptureFixture[str]) -> None:
+    out = replayed(capsys, "gamma:2,1,300,1", "--policy", "ours,formula", "--warmup", "100", "--tune", "--json")
+    assert [one["policy"] for one in json.loads(out)["policies"]] == ["ours", "formula"]
+
+
 @pytest.mark.parametrize(
     "text", ["ours", "static:8", "knative:utilisation=0.5:stable=300", "ours:share=0.999", "formula:stable=60"]
 )

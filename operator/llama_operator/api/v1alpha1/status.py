@@ -275,7 +275,7 @@ class ScaleDecision(ApiModel):
 class PromiseStatus(ApiModel):
     """What share of the requests waited no longer than target.waitSeconds, and which rule looks after it."""
 
-    rule: str = Field(default="", description="Rule that is followed; empty until a quarter of an hour was observed.")
+    rule: str = Field(default="", description="Rule that is followed; empty until ten minutes were observed.")
     since: Timestamp | None = Field(default=None, description="Since when it is followed.")
     message: str = Field(default="", description="Sentence with numbers: what it would have done with the load so far.")
     share_of_hour: float | None = Field(default=None, description="Share in time of about the last hour.")

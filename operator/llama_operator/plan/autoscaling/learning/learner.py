@@ -34,7 +34,7 @@ _UNKNOWN_SERVICE = 10.0  # seconds of a slot
 
 #: All that is compared, in the order of the arrays.
 FAMILY: tuple[ReactiveRule | Formula, ...] = (*RULES, *FORMULAS)
-_FORMULA = len(RULES)
+_FORMULA, _CAUTIOUS = len(RULES), RULES.index(CAUTIOUS)
 _FORMULAS = np.array([isinstance(one, Formula) for one in FAMILY])
 
 
@@ -125,7 +125,7 @@ class Learner:
         kept = self.kept.hour.share
         if self._known or kept is None or kept >= self.terms.share:
             return None
-        return RuleNeed(int(self._live_needs[RULES.index(CAUTIOUS)]), str(CAUTIOUS), with_formula=True)
+        return RuleNeed(int(self._live_needs[_CAUTIOUS]), str(CAUTIOUS), with_formula=True)
 
     def observe(self, load: Load, *, limits: Limits, delay: float, prefer_cost: bool, at: datetime) -> bool:
         """Take in a reading; True when another rule is followed from now on.
