@@ -16,9 +16,10 @@ def message_for(seen: Situation, target: int, reason: ScaleReason) -> str:
     """Write one clause without a full stop."""
     if target == seen.before:
         return _unchanged(seen, reason)
-    down = reason is ScaleReason.LESS_LOAD and seen.rule and not seen.rule.with_formula
-    if seen.rule and (down or reason is ScaleReason.RULE):
-        return _by_rule(seen, seen.rule, target)
+    rule = seen.rule
+    down = rule and reason is ScaleReason.LESS_LOAD and not rule.with_formula and rule.groups <= seen.enough
+    if rule and (down or reason is ScaleReason.RULE):
+        return _by_rule(seen, rule, target)
     return _changed(seen, target, reason)
 
 

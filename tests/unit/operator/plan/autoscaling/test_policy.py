@@ -293,6 +293,15 @@ def test_no_more_is_kept_than_the_formula_came_to_alone() -> None:
     assert "4 groups instead of 5: the rule that is followed (the formula) asks for 4" in seen[0].message
 
 
+def test_a_sentence_names_what_lets_a_group_go() -> None:
+    """The formula needs fewer than it had come to alone: its own need is why."""
+    bed = by_rule(5, target=5, rate=3.4)
+    bed.rule = RuleNeed(6, "the formula", only_down=True)
+    down = next(one for one in bed.run(1.0, 600) if one.reason is ScaleReason.LESS_LOAD)
+    assert "were needed within the last" in down.message
+    assert "asks for 6" not in down.message
+
+
 def test_what_the_formula_came_to_alone_holds_no_raise_back() -> None:
     bed = by_rule(3, target=3, rate=2.0)
     bed.rule = RuleNeed(3, "the formula", only_down=True)
