@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from llama_operator.plan.autoscaling.formula.windows import horizon_for
 from llama_operator.plan.autoscaling.inputs import Limits
-from llama_operator.plan.autoscaling.learning.learner import Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import Learner, PromiseTerms
 from llama_operator.plan.autoscaling.policy import decide
 from llama_operator.plan.autoscaling.promise import promise_message
 from llama_operator.plan.autoscaling.situation import RuleNeed
@@ -79,7 +79,7 @@ def formula(parameters: Parameters, initial: int, **limits: float) -> FormulaAlo
 def ours(parameters: Parameters, initial: int, *, share: float = 0.99) -> Ours:
     """Begin as ``formula`` does, with nothing learnt."""
     known = _limits(parameters)
-    terms = Terms(known.in_group, known.wait, share)
+    terms = PromiseTerms(known.in_group, known.wait, share)
     learner = Learner(terms, delay=known.start, groups=initial)
     return Ours(known, PolicyState(durable=DurableState(target=initial)), learner=learner, gpus=parameters.gpus)
 

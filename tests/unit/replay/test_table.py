@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.autoscale_policies import Cell, markdown, outcome, rows, verdict
+from benchmarks.autoscaling.policies import Cell, markdown, outcome, rows, verdict
 
 
 def row(policy: str, seconds: float, share: float, *, form: str = "tuned") -> dict[str, Any]:

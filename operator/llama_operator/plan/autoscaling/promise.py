@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from llama_operator.api import AutoscalingSpec, AutoscalingStatus, LlamaDeploymentSpec, PromiseStatus
 from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.plan.autoscaling.learning.kept import Kept
-from llama_operator.plan.autoscaling.learning.learner import Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import Learner, PromiseTerms
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.sentences import autoscaling as sentences
 
@@ -32,7 +32,7 @@ def learner_after(
     """
     if not learns(auto):
         return None
-    terms = Terms(limits.in_group, limits.wait, auto.target.share)
+    terms = PromiseTerms(limits.in_group, limits.wait, auto.target.share)
     if learner is None or learner.terms != terms:
         rule = status.promise.rule if status.promise else ""
         learner = Learner(terms, delay=delay, groups=status.target, rule=rule)

@@ -41,7 +41,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenRule:
     """The rule to follow, and whether it is taken to keep the promise."""
 
     rule: int
@@ -49,20 +49,20 @@ class Choice:
     dearer: int | None = None  # with ``prefer: cost``: the rule that would keep it
 
 
-def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool) -> Choice:
+def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool) -> ChosenRule:
     """Choose a rule. ``allowed``: share of requests that may be late."""
     fails = bool(found.proven[found.formula] > allowed)
     if not fails:
-        return Choice(_while_the_formula_holds(found, current, allowed), keeps=True)
+        return ChosenRule(_while_the_formula_holds(found, current, allowed), keeps=True)
     dear = found.cost >= found.cost[found.formula] * (1 - _ROUNDING)
     for limit in (allowed / 3, allowed):
         fit = (found.risk <= limit) & dear
         if fit.any():
             best = _cheapest(found.cost, fit, current)
-            return Choice(found.formula, keeps=False, dearer=best) if prefer_cost else Choice(best, keeps=True)
+            return ChosenRule(found.formula, keeps=False, dearer=best) if prefer_cost else ChosenRule(best, keeps=True)
     if prefer_cost:
-        return Choice(found.formula, keeps=False)
-    return Choice(_cheapest(found.cost, found.risk <= found.risk.min() + ALIKE, current), keeps=False)
+        return ChosenRule(found.formula, keeps=False)
+    return ChosenRule(_cheapest(found.cost, found.risk <= found.risk.min() + ALIKE, current), keeps=False)
 
 
 def _while_the_formula_holds(found: Candidates, current: int, allowed: float) -> int:

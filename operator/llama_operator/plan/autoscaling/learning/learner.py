@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from llama_operator.plan.autoscaling.inputs import Limits
-from llama_operator.plan.autoscaling.learning.choice import Candidates, Choice, choose
+from llama_operator.plan.autoscaling.learning.choice import Candidates, ChosenRule, choose
 from llama_operator.plan.autoscaling.learning.formula import FORMULAS, Formula, FormulaRun
 from llama_operator.plan.autoscaling.learning.kept import Kept
 from llama_operator.plan.autoscaling.learning.outcomes import LateRequests, Outcomes, Second
@@ -39,7 +39,7 @@ _FORMULAS = np.array([isinstance(one, Formula) for one in FAMILY])
 
 
 @dataclass(frozen=True)
-class Terms:
+class PromiseTerms:
     """What the record is good for. With other terms another one begins."""
 
     slots: int
@@ -63,13 +63,13 @@ class Following:
 class Learner:
     """``delay``: seconds that a start takes. ``rule``: the one to begin with, as ``Following`` names it."""
 
-    def __init__(self, terms: Terms, *, delay: float, groups: int, rule: str = "") -> None:
+    def __init__(self, terms: PromiseTerms, *, delay: float, groups: int, rule: str = "") -> None:
         names = [str(one) for one in FAMILY]
         self.terms = terms
         self.kept = Kept()
         self._known = rule in names  # a rule was followed before
         self._current = names.index(rule) if self._known else _FORMULA
-        self._choice = Choice(self._current, keeps=True)
+        self._choice = ChosenRule(self._current, keeps=True)
         self._delay = delay
         self._live = RuleStates(slots=terms.slots, groups=groups)
         self._live_needs = np.full(len(RULES), float(groups))

@@ -9,7 +9,7 @@ import pytest
 from llama_operator.api import AutoscalingSpec, LlamaDeploymentSpec, PromiseStatus
 from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.plan.autoscaling.learning.kept import Kept, KeptShare
-from llama_operator.plan.autoscaling.learning.learner import Following, Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import Following, Learner, PromiseTerms
 from llama_operator.plan.autoscaling.learning.rules import RULES
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.promise import EVERY, learner_after, learns, promise_status
@@ -18,7 +18,7 @@ from llama_operator.plan.autoscaling.status_record import first_status
 from tests.unit.operator.worlds import world
 
 NOW = datetime(2026, 11, 30, 8, 0, 20, tzinfo=UTC)
-TERMS = Terms(slots=8, wait=5.0, share=0.99)
+TERMS = PromiseTerms(slots=8, wait=5.0, share=0.99)
 LIMITS = Limits(floor=1, ceiling=5, slots=8)
 AUTO: dict[str, Any] = {"minReplicas": 1, "maxReplicas": 5}
 READING = Load(known=True, span=1.0, in_flight=8, arrived=2)

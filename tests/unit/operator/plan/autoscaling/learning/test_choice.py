@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_operator.plan.autoscaling.learning.choice import Candidates, Choice, choose
+from llama_operator.plan.autoscaling.learning.choice import Candidates, ChosenRule, choose
 
 ALLOWED = 0.01
 FORMULA, FAST, DEAR, FLOOR = range(4)  # places
@@ -46,7 +46,7 @@ def test_choice(*, risk: list[float], cost: list[float], proven: float, current:
 def test_who_prefers_cost_stays_with_the_formula_and_is_told_what_the_promise_takes() -> None:
     figures = found([0.2, 0.2, 0, 0], [10, 9, 12, 14], proven=0.1)
     choice = choose(figures, current=DEAR, allowed=ALLOWED, prefer_cost=True)
-    assert choice == Choice(FORMULA, keeps=False, dearer=DEAR)
+    assert choice == ChosenRule(FORMULA, keeps=False, dearer=DEAR)
 
 
 def test_it_says_when_nothing_that_is_known_keeps_the_promise() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.plan.autoscaling.learning.formula import FORMULAS
-from llama_operator.plan.autoscaling.learning.learner import MATURE, Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import MATURE, Learner, PromiseTerms
 from llama_operator.plan.autoscaling.learning.rules import CAUTIOUS, RULES
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.replay.ours import formula, ours
@@ -20,7 +20,7 @@ from llama_operator.replay.traces import Request, Trace, gamma
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 LIMITS = Limits(floor=1, ceiling=30, slots=8)
-TERMS = Terms(slots=8, wait=5.0, share=0.99)
+TERMS = PromiseTerms(slots=8, wait=5.0, share=0.99)
 STEADY = Load(
     known=True, span=1.0, in_flight=20, arrived=5, served=5, served_seconds=20.0, served_answer_tokens=500
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The table "Autoscaling policies" of docs/benchmarks/: ``python -m benchmarks.autoscale_policies``.
+"""The table "Autoscaling policies" of docs/benchmarks/: ``python -m benchmarks.autoscaling.policies``.
 
 Seven loads, three start delays, each policy with its defaults and tuned, beside the clairvoyant bound. Every trace is
 replayed whole: its first half is the warm-up, on which each rule is tuned and ours learns, and the second half is
@@ -146,7 +146,7 @@ def _cells(one: dict[str, Any], ours: dict[str, Any], least: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the table; figures are seconds of virtual time, so the machine's speed does not matter."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscale_policies", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling.policies", description=__doc__)
     parser.add_argument("--azure", help="AzureLLMInferenceTrace_conv.csv")
     parser.add_argument("--processes", type=int, choices=[1, 2], default=1)
     parser.add_argument("--out", type=Path, help="all rows as lines of JSON")

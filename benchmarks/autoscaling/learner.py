@@ -1,4 +1,4 @@
-"""CPU and memory of learning which rule to follow: ``python -m benchmarks.autoscale_learner [--deployments 100]``.
+"""CPU and memory of learning which rule to follow: ``python -m benchmarks.autoscaling.learner [--deployments 100]``.
 
 Each deployment has a learner and an uneven load of its own, one reading a second in virtual time. A figure is the CPU
 of a reading in a process that does nothing else, of all deployments in turn, so that no cache holds the arrays of one.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from llama_operator.plan.autoscaling.inputs import GroupCounts, Limits
-from llama_operator.plan.autoscaling.learning.learner import FAMILY, Learner, Terms
+from llama_operator.plan.autoscaling.learning.learner import FAMILY, Learner, PromiseTerms
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.policy import decide
 from llama_operator.plan.autoscaling.state import DurableState, PolicyState
@@ -48,7 +48,7 @@ class Deployment:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscale_learner", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling.learner", description=__doc__)
     parser.add_argument("--deployments", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=60, help="readings of each deployment in a round")
     given = parser.parse_args(arguments)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = Limits(floor=1, ceiling=64, slots=SLOTS, start=DELAY)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    learners = [Learner(Terms(SLOTS, 5.0, 0.99), delay=DELAY, groups=GROUPS) for _ in loads]
+    learners = [Learner(PromiseTerms(SLOTS, 5.0, 0.99), delay=DELAY, groups=GROUPS) for _ in loads]
     _observe_all(learners, loads, limits)
     memory = (tracemalloc.get_traced_memory()[0] - before) / len(loads) / 1e6
     tracemalloc.stop()

@@ -1,8 +1,8 @@
 """How soon a queue becomes pods, and what an idle deployment with autoscaling writes; on a real API server.
 
-``python -m benchmarks.autoscale [--steps 50] [--idle 300]``. The operator runs in this process as it runs in its pod:
-kopf's watches, its loops, its client of the API server. There are no kubelet and no engine: behind the ports ``Cells``
-and ``Gateways`` this program answers for them.
+``python -m benchmarks.autoscaling.reaction [--steps 50] [--idle 300]``. The operator runs in this process as it runs in
+its pod: kopf's watches, its loops, its client of the API server. There are no kubelet and no engine: behind the ports
+``Cells`` and ``Gateways`` this program answers for them.
 
 created   from the moment at which a gateway has requests waiting to the watch event of the last pod of the group
 released  to the event that shows the last pod without its scheduling gate: the scheduler may place the group
@@ -337,7 +337,7 @@ async def idleness(bench: Benchmark, seconds: float) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling.reaction", description=__doc__)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--idle", type=float, default=300, help="seconds; 0 leaves it out")
     asked = parser.parse_args()

@@ -1,0 +1,1 @@
+"""What autoscaling costs, how soon it reacts, and what its rules keep."""
