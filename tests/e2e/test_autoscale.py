@@ -8,7 +8,8 @@ import pytest
 from tests.e2e.support.bed import Bed
 from tests.e2e.support.faults import kill_operator, restart_gateways
 from tests.e2e.support.load import Load
-from tests.e2e.support.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
+from tests.e2e.support.scaling import AUTOSCALING, SLOTS, explained, first_at_zero, learns, ordered, reached
+from tests.impossible_edits import SMALL
 from tests.soak import soak
 
 ONE_OF_EACH_GATEWAY = {"maxInFlightPerGroup": 1}
@@ -23,6 +24,7 @@ async def test_groups_follow_the_load(bed: Bed, pair: str) -> None:
     bed.edit(pair, {"autoscaling": AUTOSCALING, "gateway": ONE_OF_EACH_GATEWAY})
     await reached(bed, pair, 0)
     assert bed.pods(pair) == []
+    bed.edit(pair, SLOTS)
     first = await first_at_zero(bed, pair, url)
     async with Load(url, pair, clients=1, pause=3.0) as light:
         await reached(bed, pair, 1)
@@ -35,6 +37,7 @@ async def test_groups_follow_the_load(bed: Bed, pair: str) -> None:
         await asyncio.to_thread(restart_gateways, bed, pair)
         await heavy.finished(20, within=120)
         assert ordered(bed, pair, 3), "the restarts changed nothing"
+    learns(bed, pair)
     await reached(bed, pair, 0)
     answers = [first, *light.answers, *heavy.answers]
     bad = [answer for answer in answers if not answer.whole]
@@ -48,6 +51,5 @@ async def test_groups_follow_the_load(bed: Bed, pair: str) -> None:
 def as_it_was(bed: Bed, pair: str) -> Iterator[None]:
     """Two groups by the spec, for whoever comes next."""
     yield
-    bed.kubectl.patch(
-        "llamadeployment", pair, {"spec": {"autoscaling": None, "gateway": {"maxInFlightPerGroup": None}}}
-    )
+    usual = {"maxConcurrentRequests": SMALL["maxConcurrentRequests"], "gateway": {"maxInFlightPerGroup": None}}
+    bed.kubectl.patch("llamadeployment", pair, {"spec": {"autoscaling": None, **usual}})

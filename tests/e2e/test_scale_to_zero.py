@@ -8,7 +8,7 @@ import asyncio
 from tests.e2e.support.bed import Bed, manifest
 from tests.e2e.support.faults import kill_operator
 from tests.e2e.support.load import Load
-from tests.e2e.support.scaling import AUTOSCALING, explained, first_at_zero, ordered, reached
+from tests.e2e.support.scaling import AUTOSCALING, SLOTS, explained, first_at_zero, learns, ordered, reached
 
 NAME = "scaled"
 FOR_TWO = 8
@@ -16,13 +16,14 @@ FOR_TWO = 8
 
 
 async def test_a_group_comes_with_the_first_request_and_goes_when_nobody_asks(bed: Bed) -> None:
-    bed.kubectl.apply(manifest(NAME, replicas=0, autoscaling=AUTOSCALING | {"maxReplicas": 2}))
+    bed.kubectl.apply(manifest(NAME, replicas=0, autoscaling=AUTOSCALING | {"maxReplicas": 2}, **SLOTS))
     bed.wait_for(NAME, lambda found: found["status"].get("reason") == "ScaledToZero", within=90, what="ScaledToZero")
     url = bed.service_url(NAME)
     first = await first_at_zero(bed, NAME, url)
     async with Load(url, NAME, clients=FOR_TWO) as heavy:
         await asyncio.to_thread(kill_operator, bed)
         await asyncio.to_thread(ordered, bed, NAME, 2)
+    learns(bed, NAME)
     await reached(bed, NAME, 0)
     assert bed.pods(NAME) == []
     bad = [answer for answer in (first, *heavy.answers) if not answer.whole]
