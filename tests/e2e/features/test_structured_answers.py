@@ -80,6 +80,7 @@ def served(bed: Bed, request: pytest.FixtureRequest) -> Iterator[Served]:
     bed.wait_serving(found.name, 2)
     yield found
     bed.kubectl("delete", "llamadeployment", found.name, "--wait=true", "--timeout=180s")
+    bed.kubectl("delete", "configmap", TEMPLATE["metadata"]["name"])
 
 
 async def test_answers_keep_their_form_through_kills_and_upgrades(bed: Bed, served: Served) -> None:

@@ -1,12 +1,15 @@
 """Which rule is followed: the formula until its record says otherwise. Follow the leader, with hysteresis.
 
-With the share a that the promise allows to be late (1 - ``target.share``):
+With the share a that the promise allows to be late (1 - ``target.share``), and what the record says of the formula:
 
-    formula not proven to fail   the cheapest of the formula and of its other forms with a risk of at most a / 10 and
-                                 GAIN less cost: little is saved, so the record must be good, and the rule of the
-                                 kind that does well with what is not in the record
-    formula proven to fail       of the rules that cost no less than it, the cheapest with a risk of at most a / 3;
-                                 where there is none a; where there is none the smallest risk
+    proven to make more late      of the rules that cost no less than it, the cheapest with a risk of at most a / 3;
+                                  where there is none a; where there is none the smallest risk
+    more late, but not proven     the same from DOUBT_AFTER seconds on, of those that cost at most CLOSE times as much:
+                                  where the promise costs little, it needs no proof
+    no more late                  the cheapest of the formula and of its other forms with a risk of at most a / 10 and
+                                  GAIN less cost: little is saved, so the record must be good, and the rule of the
+                                  kind that does well with what is not in the record; from TRUST_AFTER seconds on of
+                                  all rules
 
 ``prefer: cost`` stays with the formula instead, and tells which rule would keep the promise.
 
@@ -24,6 +27,8 @@ from llama_operator.plan.autoscaling.learning.rules import Vector
 
 GAIN = 0.03
 HYSTERESIS = 0.02
+CLOSE = 1.15  # times the formula's cost
+DOUBT_AFTER, TRUST_AFTER = 1200.0, 1800.0  # seconds of the record
 ALIKE = 0.002  # shares of late requests that differ by less are alike
 _ROUNDING = 0.001  # of a cost
 
@@ -32,12 +37,14 @@ _ROUNDING = 0.001  # of a cost
 class Candidates:
     """The figures of all rules. ``formula``: its place among them; ``formulas``: which are forms of it."""
 
+    late: Vector  # share of the requests, without what no form of the formula could avoid
+    proven: Vector  # share that is more than one episode makes
     risk: Vector
-    proven: Vector
     cost: Vector  # groups, mean of about an hour
     present_cost: Vector  # of about a quarter of an hour
     formulas: NDArray[np.bool_]
     formula: int
+    seconds: float  # that were observed
 
 
 @dataclass(frozen=True)
@@ -51,25 +58,43 @@ class ChosenRule:
 
 def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool) -> ChosenRule:
     """Choose a rule. ``allowed``: share of requests that may be late."""
-    fails = bool(found.proven[found.formula] > allowed)
-    if not fails:
-        return ChosenRule(_while_the_formula_holds(found, current, allowed), keeps=True)
-    dear = found.cost >= found.cost[found.formula] * (1 - _ROUNDING)
-    for limit in (allowed / 3, allowed):
-        fit = (found.risk <= limit) & dear
-        if fit.any():
-            best = _cheapest(found.cost, fit, current)
-            return ChosenRule(found.formula, keeps=False, dearer=best) if prefer_cost else ChosenRule(best, keeps=True)
+    formula = found.formula
+    if not found.proven[formula] > allowed:
+        return ChosenRule(_without_proof(found, current, allowed, prefer_cost=prefer_cost), keeps=True)
+    best = _that_keeps(found, current, allowed, most=np.inf)
     if prefer_cost:
-        return ChosenRule(found.formula, keeps=False)
+        return ChosenRule(formula, keeps=False, dearer=best)
+    if best is not None:
+        return ChosenRule(best, keeps=True)
     return ChosenRule(_cheapest(found.cost, found.risk <= found.risk.min() + ALIKE, current), keeps=False)
 
 
-def _while_the_formula_holds(found: Candidates, current: int, allowed: float) -> int:
+def _without_proof(found: Candidates, current: int, allowed: float, *, prefer_cost: bool) -> int:
+    doubted = found.late[found.formula] > allowed
+    if doubted and found.seconds >= DOUBT_AFTER and not prefer_cost:
+        better = _that_keeps(found, current, allowed, most=CLOSE)
+        if better is not None:
+            return better
+    return _while_the_formula_holds(found, current, allowed, others=not doubted and found.seconds >= TRUST_AFTER)
+
+
+def _that_keeps(found: Candidates, current: int, allowed: float, *, most: float) -> int | None:
+    """Return the cheapest rule that keeps the promise, for no less than the formula and ``most`` times its cost."""
+    cost = found.cost / found.cost[found.formula]
+    for limit in (allowed / 3, allowed):
+        fit = (found.risk <= limit) & (cost >= 1 - _ROUNDING) & (cost <= most)
+        if fit.any():
+            return _cheapest(found.cost, fit, current)
+    return None
+
+
+def _while_the_formula_holds(found: Candidates, current: int, allowed: float, *, others: bool) -> int:
+    """Return the cheapest of the formula and its forms, and of the ``others`` that are cheaper over an hour as well."""
     cost, formula = found.present_cost, found.present_cost[found.formula]
-    fit = (found.risk <= allowed / 10) & (cost <= (1 - GAIN) * formula) & found.formulas
+    known = found.formulas | (others & (found.cost <= (1 - GAIN) * found.cost[found.formula]))
+    fit = (found.risk <= allowed / 10) & (cost <= (1 - GAIN) * formula) & known
     fit[found.formula] = True
-    if found.formulas[current] and found.risk[current] <= allowed and cost[current] <= formula:
+    if (found.formulas[current] or others) and found.risk[current] <= allowed and cost[current] <= formula:
         fit[current] = True
     return _cheapest(cost, fit, current)
 

@@ -187,8 +187,9 @@ class Learner:
     def _choose(self, prefer_cost: bool) -> None:
         record, allowed = self._record, 1.0 - self.terms.share
         found = Candidates(
-            record.risk(allowed=allowed), record.proven(), record.cost, record.present_cost, _FORMULAS, _FORMULA
-        )
+            record.avoidable(allowed=allowed), record.proven(), record.risk(allowed=allowed),
+            record.cost, record.present_cost, _FORMULAS, _FORMULA, record.seconds,
+        )  # fmt: skip
         self._choice = choose(found, current=self._current, allowed=allowed, prefer_cost=prefer_cost)
         self._current = self._choice.rule
 

@@ -110,10 +110,18 @@ class Record:
         share: Vector = np.maximum(late - one_episode, 0.0) / max(self.requests, 1.0)
         return share
 
+    def avoidable(self, *, allowed: float, lag: int = 0) -> Vector:
+        """Return the share later than a lag, without what no form of the formula could avoid, if that is not proven.
+
+        ``allowed``: the share that the promise allows.
+        """
+        unavoidable = 0.0 if self.proven()[self.formulas].max() > allowed else self._shared
+        share: Vector = np.maximum(self.late[lag] - unavoidable, 0.0) / max(self.requests, 1.0)
+        return share
+
     def risk(self, *, allowed: float) -> Vector:
         """Return the share that each rule is taken to make late; ``allowed``: the share that the promise allows."""
-        unavoidable = 0.0 if self.proven()[self.formulas].max() > allowed else self._shared
-        full, half, quarter = (np.maximum(one - unavoidable, 0.0) / max(self.requests, 1.0) for one in self.late)
+        full, half, quarter = (self.avoidable(allowed=allowed, lag=one) for one in range(len(LAGS)))
         half = np.minimum(half, quarter)
         tail = half * (half / np.maximum(quarter, 1e-9)) ** 2
         risk: Vector = np.maximum(full, tail) + 1.0 / max(self.requests, 1.0)

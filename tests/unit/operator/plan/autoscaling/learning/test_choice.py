@@ -11,11 +11,14 @@ ALLOWED = 0.01
 FORMULA, FAST, DEAR, FLOOR = range(4)  # places
 
 
-def found(risk: list[float], cost: list[float], *, proven: float = 0.0) -> Candidates:
-    """Four rules: the formula, another form of it, and two that are none; ``proven``: of the formula."""
-    failed = np.array([proven, 0.0, 0.0, 0.0])
-    forms = np.array([True, True, False, False])
-    return Candidates(np.array(risk), failed, np.array(cost), np.array(cost), forms, FORMULA)
+def found(
+    risk: list[float], cost: list[float], *, proven: float = 0.0, late: float = 0.0, seconds: float = 900.0
+) -> Candidates:
+    """Four rules: the formula, another form of it, and two that are none; ``proven`` and ``late``: of the formula."""
+    failed, was_late = (np.array([one, 0.0, 0.0, 0.0]) for one in (proven, late))
+    forms, costs = np.array([True, True, False, False]), np.array(cost)
+    risks = np.maximum(risk, was_late)
+    return Candidates(was_late, failed, risks, costs, costs, forms, FORMULA, seconds)
 
 
 GOOD = [0.0, 0.0, 0.0, 0.0]
@@ -43,6 +46,35 @@ def test_choice(*, risk: list[float], cost: list[float], proven: float, current:
     assert choose(figures, current=current, allowed=ALLOWED, prefer_cost=False).rule == chosen
 
 
+@pytest.mark.parametrize(
+    ("risk", "cost", "late", "seconds", "current", "chosen"),
+    [
+        pytest.param(GOOD, [10, 9, 12, 11], 0.02, 1200, FORMULA, FLOOR, id="little for what may be needed"),
+        pytest.param(GOOD, [10, 9, 12, 11], 0.02, 1190, FORMULA, FAST, id="too early to doubt"),
+        pytest.param(GOOD, [10, 9, 12, 11], 0.01, 1200, FORMULA, FAST, id="as much as may be late"),
+        pytest.param(GOOD, [10, 9, 12, 11.6], 0.02, 1200, FORMULA, FAST, id="too dear without a proof"),
+        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 11], 0.02, 1200, FORMULA, FAST, id="it would break it too"),
+        pytest.param(GOOD, [10, 9, 12, 8], 0.02, 1800, FLOOR, FAST, id="nothing cheaper is believed in doubt"),
+        pytest.param(GOOD, [10, 9, 12, 8], 0.0, 1800, FORMULA, FLOOR, id="a long record, and cheaper"),
+        pytest.param(GOOD, [10, 9, 12, 8], 0.0, 1790, FORMULA, FAST, id="too short a record"),
+        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], 0.0, 1800, FORMULA, FAST, id="not good enough to go to"),
+        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], 0.0, 1800, FLOOR, FLOOR, id="good enough to stay with"),
+        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 8], 0.0, 1800, FLOOR, FAST, id="not any more"),
+    ],
+)
+def test_choice_while_nothing_is_proven(
+    *, risk: list[float], cost: list[float], late: float, seconds: float, current: int, chosen: int
+) -> None:
+    figures = found(risk, cost, late=late, seconds=seconds)
+    choice = choose(figures, current=current, allowed=ALLOWED, prefer_cost=False)
+    assert choice == ChosenRule(chosen, keeps=True)
+
+
+def test_who_prefers_cost_pays_for_no_doubt() -> None:
+    figures = found(GOOD, [10, 10, 12, 11], late=0.02, seconds=3600)
+    assert choose(figures, current=FORMULA, allowed=ALLOWED, prefer_cost=True) == ChosenRule(FORMULA, keeps=True)
+
+
 def test_who_prefers_cost_stays_with_the_formula_and_is_told_what_the_promise_takes() -> None:
     figures = found([0.2, 0.2, 0, 0], [10, 9, 12, 14], proven=0.1)
     choice = choose(figures, current=DEAR, allowed=ALLOWED, prefer_cost=True)
@@ -61,20 +93,18 @@ shares = st.lists(st.floats(0, 1), min_size=4, max_size=4)
 costs = st.lists(st.floats(1, 1000), min_size=4, max_size=4)
 
 
-@given(risk=shares, cost=costs, proven=st.floats(0, 1), now=st.integers(0, 3))
-def test_a_choice_stands_while_nothing_changes(
-    *, risk: list[float], cost: list[float], proven: float, now: int
-) -> None:
-    figures = found(risk, cost, proven=proven)
+records = st.builds(found, shares, costs, proven=st.floats(0, 1), late=st.floats(0, 1), seconds=st.floats(600, 7200))
+
+
+@given(figures=records, now=st.integers(0, 3))
+def test_a_choice_stands_while_nothing_changes(*, figures: Candidates, now: int) -> None:
     first = choose(figures, current=now, allowed=ALLOWED, prefer_cost=False)
     assert choose(figures, current=first.rule, allowed=ALLOWED, prefer_cost=False) == first
 
 
-@given(risk=shares, cost=costs, proven=st.floats(0, 1), now=st.integers(0, 3))
-def test_a_rule_that_breaks_the_promise_is_followed_only_where_none_keeps_it(
-    *, risk: list[float], cost: list[float], proven: float, now: int
-) -> None:
-    figures = found(risk, cost, proven=proven)
+@given(figures=records, now=st.integers(0, 3))
+def test_a_rule_that_breaks_the_promise_is_followed_only_where_none_keeps_it(*, figures: Candidates, now: int) -> None:
+    risk, cost = figures.risk, figures.cost
     choice = choose(figures, current=now, allowed=ALLOWED, prefer_cost=False)
     if choice.keeps and choice.rule != FORMULA:
         assert risk[choice.rule] <= ALLOWED
