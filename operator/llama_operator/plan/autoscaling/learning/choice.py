@@ -4,9 +4,9 @@ With the share a that the promise allows to be late (1 - ``target.share``), and 
 
     proven to make more late      of the rules that cost no less than it, the cheapest with a risk of at most a / 3;
                                   where there is none a; where there is none the smallest risk
-    more late, but not proven     the same from DOUBT_AFTER seconds on, of those that cost at most CLOSE times as much:
-                                  where the promise costs little, it needs no proof
-    no more late                  the cheapest of the formula and of its other forms with a risk of at most a / 10 and
+    more late, partly proven      the same from DOUBT_AFTER seconds on, of those that cost at most CLOSE times as much:
+                                  where the promise costs little, a fifth of a is proof enough
+    neither                       the cheapest of the formula and of its other forms with a risk of at most a / 10 and
                                   GAIN less cost: little is saved, so the record must be good, and the rule of the
                                   kind that does well with what is not in the record; from TRUST_AFTER seconds on of
                                   all rules
@@ -28,6 +28,7 @@ from llama_operator.plan.autoscaling.learning.rules import Vector
 GAIN = 0.03
 HYSTERESIS = 0.02
 CLOSE = 1.15  # times the formula's cost
+_PART = 0.2  # of what may be late: proven, it is more than one episode
 DOUBT_AFTER, TRUST_AFTER = 1200.0, 1800.0  # seconds of the record
 ALIKE = 0.002  # shares of late requests that differ by less are alike
 _ROUNDING = 0.001  # of a cost
@@ -70,7 +71,7 @@ def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool
 
 
 def _without_proof(found: Candidates, current: int, allowed: float, *, prefer_cost: bool) -> int:
-    doubted = found.late[found.formula] > allowed
+    doubted = bool(found.late[found.formula] > allowed and found.proven[found.formula] > _PART * allowed)
     if doubted and found.seconds >= DOUBT_AFTER and not prefer_cost:
         better = _that_keeps(found, current, allowed, most=CLOSE)
         if better is not None:

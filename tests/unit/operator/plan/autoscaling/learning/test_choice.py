@@ -22,6 +22,8 @@ def found(
 
 
 GOOD = [0.0, 0.0, 0.0, 0.0]
+#: Late by the formula, and the part of it that is proven.
+DOUBT, NONE = (0.02, 0.005), (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -49,29 +51,36 @@ def test_choice(*, risk: list[float], cost: list[float], proven: float, current:
 @pytest.mark.parametrize(
     ("risk", "cost", "late", "seconds", "current", "chosen"),
     [
-        pytest.param(GOOD, [10, 9, 12, 11], 0.02, 1200, FORMULA, FLOOR, id="little for what may be needed"),
-        pytest.param(GOOD, [10, 9, 12, 11], 0.02, 1190, FORMULA, FAST, id="too early to doubt"),
-        pytest.param(GOOD, [10, 9, 12, 11], 0.01, 1200, FORMULA, FAST, id="as much as may be late"),
-        pytest.param(GOOD, [10, 9, 12, 11.6], 0.02, 1200, FORMULA, FAST, id="too dear without a proof"),
-        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 11], 0.02, 1200, FORMULA, FAST, id="it would break it too"),
-        pytest.param(GOOD, [10, 9, 12, 8], 0.02, 1800, FLOOR, FAST, id="nothing cheaper is believed in doubt"),
-        pytest.param(GOOD, [10, 9, 12, 8], 0.0, 1800, FORMULA, FLOOR, id="a long record, and cheaper"),
-        pytest.param(GOOD, [10, 9, 12, 8], 0.0, 1790, FORMULA, FAST, id="too short a record"),
-        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], 0.0, 1800, FORMULA, FAST, id="not good enough to go to"),
-        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], 0.0, 1800, FLOOR, FLOOR, id="good enough to stay with"),
-        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 8], 0.0, 1800, FLOOR, FAST, id="not any more"),
+        pytest.param(GOOD, [10, 9, 12, 11], DOUBT, 1200, FORMULA, FLOOR, id="little for what may be needed"),
+        pytest.param(GOOD, [10, 9, 12, 11], DOUBT, 1190, FORMULA, FAST, id="too early to doubt"),
+        pytest.param(GOOD, [10, 9, 12, 11], (0.01, 0.005), 1200, FORMULA, FAST, id="as much as may be late"),
+        pytest.param(GOOD, [10, 9, 12, 11], (0.8, 0.002), 1200, FORMULA, FAST, id="one episode, such as a step"),
+        pytest.param(GOOD, [10, 9, 12, 11.6], DOUBT, 1200, FORMULA, FAST, id="too dear for a doubt"),
+        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 11], DOUBT, 1200, FORMULA, FAST, id="it would break it too"),
+        pytest.param(GOOD, [10, 9, 12, 8], DOUBT, 1800, FLOOR, FAST, id="nothing cheaper is believed in doubt"),
+        pytest.param(GOOD, [10, 9, 12, 8], NONE, 1800, FORMULA, FLOOR, id="a long record, and cheaper"),
+        pytest.param(GOOD, [10, 9, 12, 8], NONE, 1790, FORMULA, FAST, id="too short a record"),
+        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, FORMULA, FAST, id="not good enough to go to"),
+        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, FLOOR, FLOOR, id="good enough to stay with"),
+        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 8], NONE, 1800, FLOOR, FAST, id="not any more"),
     ],
 )
 def test_choice_while_nothing_is_proven(
-    *, risk: list[float], cost: list[float], late: float, seconds: float, current: int, chosen: int
+    *,
+    risk: list[float],
+    cost: list[float],
+    late: tuple[float, float],
+    seconds: float,
+    current: int,
+    chosen: int,
 ) -> None:
-    figures = found(risk, cost, late=late, seconds=seconds)
+    figures = found(risk, cost, late=late[0], proven=late[1], seconds=seconds)
     choice = choose(figures, current=current, allowed=ALLOWED, prefer_cost=False)
     assert choice == ChosenRule(chosen, keeps=True)
 
 
 def test_who_prefers_cost_pays_for_no_doubt() -> None:
-    figures = found(GOOD, [10, 10, 12, 11], late=0.02, seconds=3600)
+    figures = found(GOOD, [10, 10, 12, 11], late=0.02, proven=0.005, seconds=3600)
     assert choose(figures, current=FORMULA, allowed=ALLOWED, prefer_cost=True) == ChosenRule(FORMULA, keeps=True)
 
 
