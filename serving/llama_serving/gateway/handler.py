@@ -193,6 +193,8 @@ class RequestHandler:
             finally:
                 reply.end()
         finally:
+            if visit is not None:
+                visit.cut = None  # it leads back to the visit: left as it is, each request would wait for the collector
             used = None if visit is None or context.size is None else context.size.prompt_tokens + context.tokens
             self._dispatcher.finish(ticket, tokens=used)
             context.waited, context.retries, context.used = ticket.waited, ticket.tries.retries, ticket.used

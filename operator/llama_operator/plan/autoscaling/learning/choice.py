@@ -9,7 +9,7 @@ With the share a that the promise allows to be late (1 - ``target.share``), and 
     neither                       the cheapest of the formula and of its other forms with a risk of at most a / 10 and
                                   GAIN less cost: little is saved, so the record must be good, and the rule of the
                                   kind that does well with what is not in the record; from TRUST_AFTER seconds on of
-                                  all rules
+                                  all rules that follow the load
 
 ``prefer: cost`` stays with the formula instead, and tells which rule would keep the promise.
 
@@ -36,7 +36,10 @@ _ROUNDING = 0.001  # of a cost
 
 @dataclass(frozen=True)
 class Candidates:
-    """The figures of all rules. ``formula``: its place among them; ``formulas``: which are forms of it."""
+    """The figures of all rules. ``formula``: its place among them.
+
+    ``formulas``: which are forms of it. ``follows``: which follow the load down, so all but so many groups always.
+    """
 
     late: Vector  # share of the requests, without what no form of the formula could avoid
     proven: Vector  # share that is more than one episode makes
@@ -44,6 +47,7 @@ class Candidates:
     cost: Vector  # groups, mean of about an hour
     present_cost: Vector  # of about a quarter of an hour
     formulas: NDArray[np.bool_]
+    follows: NDArray[np.bool_]
     formula: int
     seconds: float  # that were observed
 
@@ -92,10 +96,11 @@ def _that_keeps(found: Candidates, current: int, allowed: float, *, most: float)
 def _while_the_formula_holds(found: Candidates, current: int, allowed: float, *, others: bool) -> int:
     """Return the cheapest of the formula and its forms, and of the ``others`` that are cheaper over an hour as well."""
     cost, formula = found.present_cost, found.present_cost[found.formula]
-    known = found.formulas | (others & (found.cost <= (1 - GAIN) * found.cost[found.formula]))
+    trusted = found.formulas | (others & found.follows)
+    known = found.formulas | (trusted & (found.cost <= (1 - GAIN) * found.cost[found.formula]))
     fit = (found.risk <= allowed / 10) & (cost <= (1 - GAIN) * formula) & known
     fit[found.formula] = True
-    if (found.formulas[current] or others) and found.risk[current] <= allowed and cost[current] <= formula:
+    if trusted[current] and found.risk[current] <= allowed and cost[current] <= formula:
         fit[current] = True
     return _cheapest(cost, fit, current)
 

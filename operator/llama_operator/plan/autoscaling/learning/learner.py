@@ -36,6 +36,7 @@ _UNKNOWN_SERVICE = 10.0  # seconds of a slot
 FAMILY: tuple[ReactiveRule | Formula, ...] = (*RULES, *FORMULAS)
 _FORMULA, _CAUTIOUS = len(RULES), RULES.index(CAUTIOUS)
 _FORMULAS = np.array([isinstance(one, Formula) for one in FAMILY])
+_FOLLOWS = np.array([isinstance(one, Formula) or not one.floor for one in FAMILY])
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Learner:
         record, allowed = self._record, 1.0 - self.terms.share
         found = Candidates(
             record.avoidable(allowed=allowed), record.proven(), record.risk(allowed=allowed),
-            record.cost, record.present_cost, _FORMULAS, _FORMULA, record.seconds,
+            record.cost, record.present_cost, _FORMULAS, _FOLLOWS, _FORMULA, record.seconds,
         )  # fmt: skip
         self._choice = choose(found, current=self._current, allowed=allowed, prefer_cost=prefer_cost)
         self._current = self._choice.rule

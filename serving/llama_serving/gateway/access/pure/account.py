@@ -11,6 +11,9 @@ from llama_serving.gateway.routing.fair.flow import Flow
 TOKENS: Final = "tokens_per_minute"
 REQUESTS: Final = "requests_per_minute"
 CONCURRENT: Final = "concurrent_requests"
+_OF_REQUESTS, _OF_TOKENS = (
+    tuple(f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset")) for kind in ("requests", "tokens")
+)
 
 
 @dataclass(slots=True)
@@ -130,11 +133,11 @@ class Account:
     def headers(self) -> dict[str, str]:
         """Return OpenAI's x-ratelimit headers for what is limited per minute."""
         told: dict[str, str] = {}
-        for kind, bucket in (("requests", self.requests), ("tokens", self.tokens)):
+        for (limit, remaining, reset), bucket in ((_OF_REQUESTS, self.requests), (_OF_TOKENS, self.tokens)):
             if bucket is not None:
-                told[f"x-ratelimit-limit-{kind}"] = str(bucket.limit)
-                told[f"x-ratelimit-remaining-{kind}"] = str(max(int(bucket.level), 0))
-                told[f"x-ratelimit-reset-{kind}"] = f"{bucket.until_full:.1f}s"
+                told[limit] = str(bucket.limit)
+                told[remaining] = str(int(bucket.level)) if bucket.level > 0 else "0"
+                told[reset] = f"{bucket.until_full:.1f}s"
         return told
 
     def _concurrent(self) -> int:

@@ -8,17 +8,20 @@ from hypothesis import strategies as st
 from llama_operator.plan.autoscaling.learning.choice import Candidates, ChosenRule, choose
 
 ALLOWED = 0.01
-FORMULA, FAST, DEAR, FLOOR = range(4)  # places
+FORMULA, FAST, DEAR, OTHER = range(4)  # places
 
 
 def found(
     risk: list[float], cost: list[float], *, proven: float = 0.0, late: float = 0.0, seconds: float = 900.0
 ) -> Candidates:
-    """Four rules: the formula, another form of it, and two that are none; ``proven`` and ``late``: of the formula."""
+    """Four rules: the formula, another form of it, so many groups always, and one that follows the load.
+
+    ``proven`` and ``late``: of the formula.
+    """
     failed, was_late = (np.array([one, 0.0, 0.0, 0.0]) for one in (proven, late))
     forms, costs = np.array([True, True, False, False]), np.array(cost)
-    risks = np.maximum(risk, was_late)
-    return Candidates(was_late, failed, risks, costs, costs, forms, FORMULA, seconds)
+    follows, risks = np.array([True, True, False, True]), np.maximum(risk, was_late)
+    return Candidates(was_late, failed, risks, costs, costs, forms, follows, FORMULA, seconds)
 
 
 GOOD = [0.0, 0.0, 0.0, 0.0]
@@ -37,10 +40,10 @@ DOUBT, NONE = (0.02, 0.005), (0.0, 0.0)
         pytest.param([0, 0, 0, 0], [10, 10.5, 12, 8], 0.0, FAST, FORMULA, id="it has become dearer"),
         pytest.param([0.2, 0.2, 0, 0], [10, 9, 12, 14], 0.1, FORMULA, DEAR, id="the formula fails"),
         pytest.param([0.2, 0.2, 0, 0], [10, 9, 12, 8], 0.1, FORMULA, DEAR, id="nothing cheaper is believed then"),
-        pytest.param([0.2, 0.2, 0.005, 0], [10, 9, 12, 14], 0.1, FORMULA, FLOOR, id="a better record first"),
+        pytest.param([0.2, 0.2, 0.005, 0], [10, 9, 12, 14], 0.1, FORMULA, OTHER, id="a better record first"),
         pytest.param([0.2, 0.2, 0.005, 0.02], [10, 9, 12, 14], 0.1, FORMULA, DEAR, id="then what keeps it"),
         pytest.param([0.2, 0.2, 0, 0], [10, 9, 12, 11.9], 0.1, DEAR, DEAR, id="no change for a hundredth"),
-        pytest.param([0.2, 0.2, 0.1, 0.05], [10, 9, 12, 14], 0.1, FORMULA, FLOOR, id="none keeps it: the best"),
+        pytest.param([0.2, 0.2, 0.1, 0.05], [10, 9, 12, 14], 0.1, FORMULA, OTHER, id="none keeps it: the best"),
     ],
 )
 def test_choice(*, risk: list[float], cost: list[float], proven: float, current: int, chosen: int) -> None:
@@ -51,18 +54,19 @@ def test_choice(*, risk: list[float], cost: list[float], proven: float, current:
 @pytest.mark.parametrize(
     ("risk", "cost", "late", "seconds", "current", "chosen"),
     [
-        pytest.param(GOOD, [10, 9, 12, 11], DOUBT, 1200, FORMULA, FLOOR, id="little for what may be needed"),
+        pytest.param(GOOD, [10, 9, 12, 11], DOUBT, 1200, FORMULA, OTHER, id="little for what may be needed"),
         pytest.param(GOOD, [10, 9, 12, 11], DOUBT, 1190, FORMULA, FAST, id="too early to doubt"),
         pytest.param(GOOD, [10, 9, 12, 11], (0.01, 0.005), 1200, FORMULA, FAST, id="as much as may be late"),
         pytest.param(GOOD, [10, 9, 12, 11], (0.8, 0.002), 1200, FORMULA, FAST, id="one episode, such as a step"),
         pytest.param(GOOD, [10, 9, 12, 11.6], DOUBT, 1200, FORMULA, FAST, id="too dear for a doubt"),
         pytest.param([0, 0, 0, 0.02], [10, 9, 12, 11], DOUBT, 1200, FORMULA, FAST, id="it would break it too"),
-        pytest.param(GOOD, [10, 9, 12, 8], DOUBT, 1800, FLOOR, FAST, id="nothing cheaper is believed in doubt"),
-        pytest.param(GOOD, [10, 9, 12, 8], NONE, 1800, FORMULA, FLOOR, id="a long record, and cheaper"),
+        pytest.param(GOOD, [10, 9, 12, 8], DOUBT, 1800, OTHER, FAST, id="nothing cheaper is believed in doubt"),
+        pytest.param(GOOD, [10, 9, 12, 8], NONE, 1800, FORMULA, OTHER, id="a long record, and cheaper"),
+        pytest.param(GOOD, [10, 9, 8, 10], NONE, 1800, FORMULA, FAST, id="so many always is no rule for a change"),
         pytest.param(GOOD, [10, 9, 12, 8], NONE, 1790, FORMULA, FAST, id="too short a record"),
         pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, FORMULA, FAST, id="not good enough to go to"),
-        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, FLOOR, FLOOR, id="good enough to stay with"),
-        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 8], NONE, 1800, FLOOR, FAST, id="not any more"),
+        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, OTHER, OTHER, id="good enough to stay with"),
+        pytest.param([0, 0, 0, 0.02], [10, 9, 12, 8], NONE, 1800, OTHER, FAST, id="not any more"),
     ],
 )
 def test_choice_while_nothing_is_proven(
