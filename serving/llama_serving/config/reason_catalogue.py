@@ -418,7 +418,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry(word=EventReason.ROLLOUT_DONE, severity=_INFO, form="rollout of WEIGHTS: Done, N groups serve WEIGHTS",
           meaning="all groups have what the spec asks for"),
     Entry(word=EventReason.RULE_CHANGED, severity=_INFO, page="autoscaling",
-          form="RULE: with about the last hour's load N % in time",
+          form="RULE: with the load of about the last N h M % in time",
           meaning="autoscaling follows another rule, which would have kept the promise for fewer groups"),
     Entry(word=EventReason.NODE_AVOIDED, severity=_INFO, page="bad-nodes",
           form="node NAME has N strikes and is avoided for a time: LAST FAULT",

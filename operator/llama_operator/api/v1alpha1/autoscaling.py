@@ -153,6 +153,13 @@ class AutoscalingSpec(ApiModel):
         description="What decides. learned: of many rules, the one that would have kept the target with the load so "
         "far for the fewest groups. formula: always the formula, as where windows or inFlightPerGroup are set.",
     )
+    memory_seconds: int = Field(
+        default=14_400,
+        ge=3600,
+        le=604_800,
+        description="Time after which a request counts 1/e when a rule is chosen. A longer one keeps the target better "
+        "with rare bursts, and is slower to save groups when they have ended.",
+    )
     schedules: tuple[ScheduleSpec, ...] = Field(
         default=(),
         max_length=20,

@@ -32,7 +32,7 @@ def learner_after(
     """
     if not learns(auto):
         return None
-    terms = PromiseTerms(limits.in_group, limits.wait, auto.target.share)
+    terms = PromiseTerms(limits.in_group, limits.wait, auto.target.share, limits.memory)
     if learner is None or learner.terms != terms:
         rule = status.promise.rule if status.promise else ""
         learner = Learner(terms, delay=delay, groups=status.target, rule=rule)
@@ -81,7 +81,7 @@ def promise_message(learner: Learner, *, gpus: int, start: float) -> str:
     if following.share is None:
         return ""
     said = sentences.rule_followed(
-        following.rule, share=following.share, groups=following.groups,
+        following.rule, seconds=following.seconds, share=following.share, groups=following.groups,
         formula_share=following.formula_share, formula_groups=following.formula_groups,
     )  # fmt: skip
     if following.keeps:

@@ -2,9 +2,10 @@
 
 
 def rule_followed(
-    rule: str, *, share: float, groups: float, formula_share: float | None, formula_groups: float
+    rule: str, *, seconds: float, share: float, groups: float, formula_share: float | None, formula_groups: float
 ) -> str:  # fmt: skip
-    said = f"{rule}: with about the last hour's load {100 * share:.1f} % in time, now with {groups:.1f} groups"
+    past = f"{seconds / 3600:.0f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"
+    said = f"{rule}: with the load of about the last {past} {100 * share:.1f} % in time, now with {groups:.1f} groups"
     if formula_share is None:
         return said
     return f"{said}; the formula {100 * formula_share:.1f} %, now with {formula_groups:.1f}"

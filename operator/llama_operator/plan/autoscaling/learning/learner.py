@@ -46,6 +46,7 @@ class PromiseTerms:
     slots: int
     wait: float  # seconds
     share: float  # of requests that shall not wait longer
+    memory: float = Limits.memory  # seconds after which a request counts 1/e in the record
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Following:
     rule: str  # empty: too little was observed, and none was followed before
     keeps: bool = True  # it is taken to keep the promise
     share: float | None = None  # in time, that it would have had; None: too little was observed
+    seconds: float = 0.0  # of load from which that is known
     groups: float = 0.0  # mean of about the last quarter of an hour
     formula_share: float | None = None  # None: it is the formula
     formula_groups: float = 0.0
@@ -81,7 +83,7 @@ class Learner:
         lags = tuple(terms.wait * one for one in LAGS)
         self._outcomes = Outcomes(first, slots=terms.slots, delay=delay, lags=lags)
         self._own = LateRequests(1, (terms.wait,))
-        self._record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0))
+        self._record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0), terms.memory)
         self._served = (0.0, 0.0)  # requests and their seconds; old ones count less
         self._before: Load | None = None
         self._left = Load(known=True)  # counts of less than a second
@@ -100,6 +102,7 @@ class Learner:
             rule,
             keeps=self._choice.keeps,
             share=float(shares[current]),
+            seconds=min(record.seconds, record.memory),
             groups=float(groups[current]),
             formula_share=None if current == _FORMULA else float(shares[_FORMULA]),
             formula_groups=float(groups[_FORMULA]),

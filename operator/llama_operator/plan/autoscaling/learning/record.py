@@ -26,16 +26,17 @@ from numpy.typing import NDArray
 from llama_operator.plan.autoscaling.learning.rules import Vector
 
 LAGS = (1.0, 0.5, 0.25)  # of the wait limit
-MEMORY = 3600.0  # seconds after which a second counts 1/e in the shares
+HOUR = 3600.0  # seconds after which a second counts 1/e in what a rule costs
 PRESENT = 900.0  # and in what a form of the formula costs: what is cheap now is looked for, not what was
 QUIET = 30.0  # seconds
 LEAST = 0.5  # late requests: less is a rounding of the fluid model
 
 
 class Episodes:
-    """Late requests by rule, and the sum of squares of their episodes."""
+    """Late requests by rule, and the sum of squares of their episodes; ``memory`` in seconds."""
 
-    def __init__(self, rules: int) -> None:
+    def __init__(self, rules: int, memory: float) -> None:
+        self._memory = memory
         self._squares = np.zeros(rules)
         self._open = np.zeros(rules)
         self._lately = np.zeros(rules)
@@ -48,7 +49,7 @@ class Episodes:
         if self._seconds < QUIET:
             return
         goes_on = self._lately > LEAST
-        self._squares = self._squares * exp(-self._seconds / MEMORY) + np.where(goes_on, 0.0, self._open**2)
+        self._squares = self._squares * exp(-self._seconds / self._memory) + np.where(goes_on, 0.0, self._open**2)
         self._open = np.where(goes_on, self._open + self._lately, 0.0)
         self._lately = np.zeros_like(self._lately)
         self._seconds = 0.0
@@ -61,10 +62,14 @@ class Episodes:
 
 @dataclass
 class Record:
-    """By rule. ``formulas``: which are forms of the formula; ``batch``: seconds within which those are compared."""
+    """By rule. ``formulas``: which are forms of the formula; ``batch``: seconds within which those are compared.
+
+    ``memory``: seconds after which a request counts 1/e in the shares.
+    """
 
     formulas: NDArray[np.bool_]
     batch: float
+    memory: float
     requests: float = 0.0
     late: list[Vector] = field(init=False)  # for each of LAGS
     cost: Vector = field(init=False)  # groups, mean of about the last hour
@@ -79,18 +84,18 @@ class Record:
         rules = len(self.formulas)
         self.late = [np.zeros(rules) for _ in LAGS]
         self.cost, self.present_cost = np.zeros(rules), np.zeros(rules)
-        self.episodes = Episodes(rules)
+        self.episodes = Episodes(rules, self.memory)
         self._lately = np.zeros(rules)
 
     def add(self, late: list[Vector], known: float, paid: Vector) -> None:
         """Add a second: late requests for each of LAGS, of ``known`` whose wait was judged, and groups paid for."""
-        fade = exp(-1.0 / MEMORY)
+        fade = exp(-1.0 / self.memory)
         self.requests = self.requests * fade + known
         self.late = [old * fade + new for old, new in zip(self.late, late, strict=True)]
         self.episodes.add(late[0])
         self._shared *= fade
         self.seconds += 1.0
-        self.cost = _mean(self.cost, paid, seconds=self.seconds, memory=MEMORY)
+        self.cost = _mean(self.cost, paid, seconds=self.seconds, memory=HOUR)
         self.present_cost = _mean(self.present_cost, paid, seconds=self.seconds, memory=PRESENT)
         self._lately += late[0]
         self._lately_seconds += 1.0

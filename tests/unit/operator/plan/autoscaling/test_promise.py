@@ -104,16 +104,17 @@ def test_the_shares_are_written_every_five_minutes_and_only_when_they_are_others
 
 
 def test_another_rule_is_written_at_once_with_what_it_would_have_done() -> None:
-    first = written(None, Told(Following("the formula", share=1.0, groups=4.0)))
+    first = written(None, Told(Following("the formula", share=1.0, seconds=660.0, groups=4.0)))
     assert first is not None
-    assert first.message == "the formula: with about the last hour's load 100.0 % in time, now with 4.0 groups"
-    following = Following(RULE, share=0.993, groups=4.1, formula_share=0.96, formula_groups=3.3)
+    assert first.message == "the formula: with the load of about the last 11 min 100.0 % in time, now with 4.0 groups"
+    following = Following(RULE, share=0.993, seconds=14400.0, groups=4.1, formula_share=0.96, formula_groups=3.3)
     later = NOW + timedelta(seconds=40)
     other = written(first, Told(following), later)
     assert other is not None
     assert (other.rule, other.since) == (RULE, later)
     assert other.message == (
-        f"{RULE}: with about the last hour's load 99.3 % in time, now with 4.1 groups; the formula 96.0 %, now with 3.3"
+        f"{RULE}: with the load of about the last 4 h 99.3 % in time, now with 4.1 groups; the formula 96.0 %, now with"
+        " 3.3"
     )
 
 

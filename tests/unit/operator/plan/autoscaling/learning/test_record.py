@@ -12,7 +12,7 @@ FORMULAS = np.array([True, True, False])
 
 def record(*seconds: tuple[float, ...], rounds: int = 1, calm: int = 60, arrived: float = 10.0) -> Record:
     """``rounds`` times the seconds, each with the late requests of the three rules, and ``calm`` ones behind."""
-    found = Record(FORMULAS, batch=30.0)
+    found = Record(FORMULAS, batch=30.0, memory=3600.0)
     for _ in range(rounds):
         for late in (*seconds, *[(0.0, 0.0, 0.0)] * calm):
             counts = np.array(late)
@@ -45,14 +45,14 @@ def test_what_no_form_of_the_formula_could_avoid_counts_for_none_until_it_is_pro
 
 def test_waits_of_half_the_limit_tell_of_longer_ones() -> None:
     """Of 1000 requests 100 wait a quarter of the limit and 50 half of it: 12.5 are taken to wait all of it."""
-    found = Record(np.array([True, False]), batch=30.0)
+    found = Record(np.array([True, False]), batch=30.0, memory=3600.0)
     found.add([np.zeros(2), np.array([50.0, 0.0]), np.array([100.0, 100.0])], 1000.0, np.ones(2))
     assert list(found.risk(allowed=ALLOWED)) == pytest.approx([0.0125 + 0.001, 0.001])
 
 
 def test_few_requests_prove_no_share() -> None:
     """None of 50 was late: one of them might have been."""
-    found = Record(FORMULAS, batch=30.0)
+    found = Record(FORMULAS, batch=30.0, memory=3600.0)
     found.add([np.zeros(3)] * 3, 50.0, np.ones(3))
     assert (found.risk(allowed=ALLOWED) == 0.02).all()
 
@@ -67,7 +67,7 @@ def test_what_is_long_ago_counts_less() -> None:
 
 
 def test_costs_are_means_of_an_hour_and_of_a_quarter() -> None:
-    found = Record(FORMULAS, batch=30.0)
+    found = Record(FORMULAS, batch=30.0, memory=3600.0)
     for second in range(5400):
         found.add([np.zeros(3)] * 3, 1.0, np.full(3, 2.0 if second < 4500 else 4.0))
     assert found.cost[0] == pytest.approx(2 + 2 * (1 - np.exp(-1 / 4)) / (1 - np.exp(-1.5)), rel=0.02)
