@@ -72,7 +72,7 @@ gpu-image: setup  ## Build the GPU image and try it without a GPU: a quarter of 
 	$(RUN) -m pytest --durations=15 -s tests/gpu_image
 
 soak: setup serving-setup  ## What takes many minutes: full numbers of upgrades and kills, ten minutes of each fuzzer (hours).
-	LLAMA_SOAK=1 $(RUN) -m pytest --numprocesses=2 tests/unit/weights/hostile tests/component/gateway/garbage
+	LLAMA_SOAK=1 $(RUN) -m pytest --numprocesses=2 tests/unit/weights/hostile tests/unit/replay tests/component/gateway/garbage
 	LLAMA_SOAK=1 $(SERVING_RUN) -m pytest tests/serving/test_cell.py tests/serving/surface tests/serving/replay
 	LLAMA_SOAK=1 $(RUN) -m pytest --durations=15 tests/e2e
 

@@ -281,6 +281,9 @@ class PromiseStatus(ApiModel):
     share_of_hour: float | None = Field(default=None, description="Share in time of about the last hour.")
     share_of_day: float | None = Field(default=None, description="Share in time of about the last day.")
     share_since_change: float | None = Field(default=None, description="Share in time since the rule is followed.")
+    record: str = Field(
+        default="", max_length=8192, description="What came of all rules, packed: for the operator after a restart."
+    )
     at: Timestamp | None = Field(default=None, description="When the shares were last written, to a minute.")
 
 

@@ -34,8 +34,8 @@ def learner_after(
         return None
     terms = PromiseTerms(limits.in_group, limits.wait, auto.target.share, limits.memory)
     if learner is None or learner.terms != terms:
-        rule = status.promise.rule if status.promise else ""
-        learner = Learner(terms, delay=delay, groups=status.target, rule=rule)
+        before = status.promise or PromiseStatus()
+        learner = Learner(terms, delay=delay, groups=status.target, rule=before.rule, record=before.record)
     learner.observe(load, limits=limits, delay=delay, prefer_cost=auto.target.prefer == "cost", at=now)
     return learner
 
@@ -59,6 +59,7 @@ def promise_status(
         since=moment if another else known.since,
         message=promise_message(learner, gpus=gpus, start=start) or known.message,
         share_of_hour=shares[0], share_of_day=shares[1], share_since_change=shares[2],
+        record=learner.stored,
         at=moment.replace(second=0),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from llama_operator.plan.autoscaling.inputs import Limits
+from llama_operator.plan.autoscaling.learning import stored_record
 from llama_operator.plan.autoscaling.learning.choice import Candidates, ChosenRule, choose
 from llama_operator.plan.autoscaling.learning.formula import FORMULAS, Formula, FormulaRun
 from llama_operator.plan.autoscaling.learning.kept import Kept
@@ -64,11 +65,15 @@ class Following:
 
 
 class Learner:
-    """``delay``: seconds that a start takes. ``rule``: the one to begin with, as ``Following`` names it."""
+    """``delay``: seconds that a start takes.
 
-    def __init__(self, terms: PromiseTerms, *, delay: float, groups: int, rule: str = "") -> None:
+    ``rule``: the one to begin with, as ``Following`` names it. ``record``: of all, as ``stored`` told it.
+    """
+
+    def __init__(self, terms: PromiseTerms, *, delay: float, groups: int, rule: str = "", record: str = "") -> None:
         names = [str(one) for one in FAMILY]
         self.terms = terms
+        self._key = stored_record.key_of(names, terms)
         self.kept = Kept()
         self._known = rule in names  # a rule was followed before
         self._current = names.index(rule) if self._known else _FORMULA
@@ -84,6 +89,7 @@ class Learner:
         self._outcomes = Outcomes(first, slots=terms.slots, delay=delay, lags=lags)
         self._own = LateRequests(1, (terms.wait,))
         self._record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0), terms.memory)
+        stored_record.restore(self._record, record, self._key)
         self._served = (0.0, 0.0)  # requests and their seconds; old ones count less
         self._before: Load | None = None
         self._left = Load(known=True)  # counts of less than a second
@@ -108,6 +114,11 @@ class Learner:
             formula_groups=float(groups[_FORMULA]),
             more_groups=None if dearer is None else float(groups[dearer] - groups[current]),
         )
+
+    @property
+    def stored(self) -> str:
+        """Return the record as a text, for a learner after a restart."""
+        return stored_record.to_text(self._record, self._key)
 
     def limits(self, limits: Limits) -> Limits:
         """Return the limits for the formula: its windows are those of the one that is followed."""

@@ -54,6 +54,10 @@ class Episodes:
         self._lately = np.zeros_like(self._lately)
         self._seconds = 0.0
 
+    def go_on(self, squares: Vector) -> None:
+        """Begin with the sum of the squares of episodes that have ended."""
+        self._squares = squares
+
     def squares(self) -> Vector:
         """Return the sum of the squares of the episodes' late requests, that of the open one included."""
         squares: Vector = self._squares + (self._open + self._lately) ** 2
@@ -76,7 +80,7 @@ class Record:
     present_cost: Vector = field(init=False)  # and of the last PRESENT seconds
     episodes: Episodes = field(init=False)
     seconds: float = 0.0  # that were observed
-    _shared: float = 0.0  # late requests that no form of the formula could avoid
+    unavoidable: float = 0.0  # late requests that no form of the formula could avoid
     _lately: Vector = field(init=False)
     _lately_seconds: float = 0.0
 
@@ -87,20 +91,29 @@ class Record:
         self.episodes = Episodes(rules, self.memory)
         self._lately = np.zeros(rules)
 
+    def go_on(
+        self, requests: float, seconds: float, *,
+        unavoidable: float, late: list[Vector], squares: Vector, costs: tuple[Vector, Vector],
+    ) -> None:  # fmt: skip
+        """Begin with what another record had. ``costs``: of an hour, and of PRESENT seconds."""
+        self.requests, self.seconds, self.unavoidable, self.late = requests, seconds, unavoidable, late
+        self.cost, self.present_cost = costs
+        self.episodes.go_on(squares)
+
     def add(self, late: list[Vector], known: float, paid: Vector) -> None:
         """Add a second: late requests for each of LAGS, of ``known`` whose wait was judged, and groups paid for."""
         fade = exp(-1.0 / self.memory)
         self.requests = self.requests * fade + known
         self.late = [old * fade + new for old, new in zip(self.late, late, strict=True)]
         self.episodes.add(late[0])
-        self._shared *= fade
+        self.unavoidable *= fade
         self.seconds += 1.0
         self.cost = _mean(self.cost, paid, seconds=self.seconds, memory=HOUR)
         self.present_cost = _mean(self.present_cost, paid, seconds=self.seconds, memory=PRESENT)
         self._lately += late[0]
         self._lately_seconds += 1.0
         if self._lately_seconds >= self.batch:
-            self._shared += float(self._lately[self.formulas].min())
+            self.unavoidable += float(self._lately[self.formulas].min())
             self._lately = np.zeros_like(self._lately)
             self._lately_seconds = 0.0
 
@@ -120,7 +133,7 @@ class Record:
 
         ``allowed``: the share that the promise allows.
         """
-        unavoidable = 0.0 if self.proven()[self.formulas].max() > allowed else self._shared
+        unavoidable = 0.0 if self.proven()[self.formulas].max() > allowed else self.unavoidable
         share: Vector = np.maximum(self.late[lag] - unavoidable, 0.0) / max(self.requests, 1.0)
         return share
 

@@ -91,6 +91,19 @@ def test_a_restart_goes_on_with_the_rule_of_the_status() -> None:
     assert (after.rule, after.since) == (RULE, NOW)
 
 
+def test_a_restart_goes_on_with_the_record_of_the_status() -> None:
+    """It was written with the shares; a learner without it begins anew, and knows nothing of the past."""
+    status = first_status(2, 2, auto=auto(), minimum=ScheduledMinimum(1), moment=NOW)
+    first, moment = None, NOW
+    for _ in range(700):
+        moment += timedelta(seconds=1)
+        first = learner_after(first, READING, auto=auto(), status=status, limits=LIMITS, delay=60.0, now=moment)
+    status = status.model_copy(update={"promise": written(None, first, moment)})
+    found = learner_after(None, READING, auto=auto(), status=status, limits=LIMITS, delay=60.0, now=moment)
+    assert found is not None
+    assert found.following.seconds == pytest.approx(701, abs=1)
+
+
 def test_the_shares_are_written_every_five_minutes_and_only_when_they_are_others() -> None:
     first = written(None, Told(Following(rule="", share=None), late=10))
     assert first is not None

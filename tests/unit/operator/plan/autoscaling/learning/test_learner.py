@@ -62,6 +62,19 @@ def test_a_steady_load_is_left_to_the_formula() -> None:
     assert one.kept.hour.share == pytest.approx(1.0)
 
 
+def test_a_restart_goes_on_with_what_was_known_of_all_rules() -> None:
+    """As long as the promise is the same."""
+    bursts = [replace(STEADY, in_flight=20 + 60 * (second % 200 < 20)) for second in range(int(MATURE) + 60)]
+    before = observed(*bursts)
+    rule, record = before.following.rule, before.stored
+    after = Learner(TERMS, delay=60.0, groups=3, rule=rule, record=record)
+    assert (after.following.rule, after.following.seconds) == (rule, before.following.seconds)
+    assert after.following.share == pytest.approx(before.following.share, rel=1e-3)
+    assert after.following.formula_groups == pytest.approx(before.following.formula_groups, rel=1e-3)
+    other = Learner(replace(TERMS, wait=6.0), delay=60.0, groups=3, rule=rule, record=record)
+    assert other.following.share is None
+
+
 @pytest.mark.parametrize("rule", [str(RULES[40]), str(FORMULAS[1])])
 def test_a_restart_begins_with_the_rule_that_was_followed(rule: str) -> None:
     one = learner(rule, groups=9)
