@@ -76,10 +76,12 @@ def formula(parameters: Parameters, initial: int, **limits: float) -> FormulaAlo
     return FormulaAlone(known, PolicyState(durable=DurableState(target=initial)))
 
 
-def ours(parameters: Parameters, initial: int, *, share: float = 0.99) -> Ours:
-    """Begin as ``formula`` does, with nothing learnt."""
+def ours(parameters: Parameters, initial: int, *, share: float | None = None, memory: float | None = None) -> Ours:
+    """Begin as ``formula`` does, with nothing learnt. ``share`` and ``memory`` in place of the parameters' ones."""
     known = _limits(parameters)
-    terms = PromiseTerms(known.in_group, known.wait, share)
+    terms = PromiseTerms(
+        known.in_group, known.wait, share or parameters.share, memory=memory or parameters.memorySeconds
+    )  # fmt: skip
     learner = Learner(terms, delay=known.start, groups=initial)
     return Ours(known, PolicyState(durable=DurableState(target=initial)), learner=learner, gpus=parameters.gpus)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.replay.traces import Request
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -36,6 +37,10 @@ class Parameters(BaseModel):
         default=0.0, ge=0, lt=1, description="starts take startDelay x (1 - spread .. 1 + spread), evenly distributed"
     )
     wait: float = Field(default=5.0, gt=0, description="a request shall not wait longer, in seconds")
+    share: float = Field(default=0.99, gt=0, lt=1, description="of the requests: what ours promises")
+    memorySeconds: float = Field(  # noqa: N815
+        default=Limits.memory, gt=0, description="after which a request counts 1/e when ours chooses a rule"
+    )
     minReplicas: int = Field(default=1, ge=0, description="fewest groups")  # noqa: N815
     maxReplicas: int = Field(default=64, ge=1, description="most groups")  # noqa: N815
 
@@ -60,11 +65,18 @@ def read(path: Path) -> Parameters:
 
 
 def _of_deployment(content: dict[str, Any]) -> dict[str, Any]:
-    """Read what a deployment says of itself: limits from its spec, starts and speed from its status."""
-    wanted = (content.get("spec") or {}).get("autoscaling") or {}
+    """Read what a deployment says of itself: sizes and limits from its spec, starts and speed from its status."""
+    spec = content.get("spec") or {}
+    wanted, sharding = (spec.get(name) or {} for name in ("autoscaling", "sharding"))
+    target = wanted.get("target") or {}
     status = (content.get("status") or {}).get("autoscaling") or {}
     starts = sorted(status.get("starts") or ())
     found = {
+        "slots": spec.get("maxConcurrentRequests"),
+        "gpus": sharding.get("pipeline", 1) * sharding.get("tensor", 1) if sharding else None,
+        "wait": target.get("waitSeconds"),
+        "share": target.get("share"),
+        "memorySeconds": wanted.get("memorySeconds"),
         "minReplicas": wanted.get("minReplicas"),
         "maxReplicas": wanted.get("maxReplicas"),
         "startDelay": starts[len(starts) // 2] if starts else None,

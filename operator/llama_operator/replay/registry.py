@@ -53,7 +53,7 @@ def _whole(settings: Settings, name: str) -> dict[str, Any]:
 
 
 _MAKERS: dict[str, tuple[Callable[[Parameters, int, Settings], Policy], tuple[str, ...]]] = {
-    "ours": (_ours, ("share",)),
+    "ours": (_ours, ("share", "memory")),
     "formula": (_formula, tuple(one.name for one in fields(Limits) if one.name not in ("floor", "ceiling", "slots"))),
     "knative": (_knative, tuple(one.name for one in fields(knative.Settings))),
     "hpa": (_hpa, tuple(one.name for one in fields(hpa.Settings))),

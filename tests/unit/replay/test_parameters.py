@@ -23,13 +23,21 @@ def test_fields_are_read_and_the_rest_is_assumed(tmp_path: Path) -> None:
     assert read(file(tmp_path, {"slots": 32, "perToken": 0.02})) == Parameters(slots=32, perToken=0.02)
 
 
-def test_a_deployment_gives_limits_starts_and_speed(tmp_path: Path) -> None:
+def test_a_deployment_gives_sizes_limits_promise_starts_and_speed(tmp_path: Path) -> None:
+    promise = {"target": {"waitSeconds": 2.5, "share": 0.95}, "memorySeconds": 7200}
     deployment = {
         "kind": "LlamaDeployment",
-        "spec": {"autoscaling": {"minReplicas": 0, "maxReplicas": 6}},
+        "spec": {
+            "maxConcurrentRequests": 64,
+            "sharding": {"pipeline": 2, "tensor": 4},
+            "autoscaling": {"minReplicas": 0, "maxReplicas": 6, **promise},
+        },
         "status": {"autoscaling": {"starts": [90.0, 400.0, 100.0], "secondsPerToken": 0.03}},
     }
-    expected = Parameters(minReplicas=0, maxReplicas=6, startDelay=100.0, perToken=0.03)
+    expected = Parameters(
+        slots=64, gpus=8, wait=2.5, share=0.95, memorySeconds=7200,
+        minReplicas=0, maxReplicas=6, startDelay=100.0, perToken=0.03,
+    )  # fmt: skip
     assert read(file(tmp_path, deployment)) == expected
 
 
