@@ -28,7 +28,7 @@ from llama_operator.plan.autoscaling.learning.rules import Vector
 GAIN = 0.03
 HYSTERESIS = 0.02
 CLOSE = 1.15  # times the formula's cost
-_PART = 0.2  # of what may be late: proven, it is more than one episode
+DOUBT = 0.2  # of what may be late: so much must be proven, which is more than one episode
 DOUBT_AFTER, TRUST_AFTER = 1200.0, 1800.0  # seconds of the record
 ALIKE = 0.002  # shares of late requests that differ by less are alike
 _ROUNDING = 0.001  # of a cost
@@ -75,7 +75,7 @@ def choose(found: Candidates, *, current: int, allowed: float, prefer_cost: bool
 
 
 def _without_proof(found: Candidates, current: int, allowed: float, *, prefer_cost: bool) -> int:
-    doubted = bool(found.late[found.formula] > allowed and found.proven[found.formula] > _PART * allowed)
+    doubted = bool(found.late[found.formula] > allowed and found.proven[found.formula] > DOUBT * allowed)
     if doubted and found.seconds >= DOUBT_AFTER and not prefer_cost:
         better = _that_keeps(found, current, allowed, most=CLOSE)
         if better is not None:
