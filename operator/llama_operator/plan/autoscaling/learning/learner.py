@@ -1,9 +1,10 @@
 """Follows, of a family of rules, the one that would have kept the promise for the fewest groups with this load.
 
 Each second of load steps every rule twice: with what the deployment has (what the rule wants now), and with what the
-deployment would have had under the rule (what came of it). Twice a minute a rule is chosen (choice.py). Before MATURE
-seconds were observed the formula decides, or the rule that was followed before a restart; with the formula the CAUTIOUS
-rule as soon as more requests of the deployment were late than may be.
+deployment would have had under the rule (what came of it). A rule that has been followed for the time of a start and
+SETTLED has what the deployment has: small differences in load make large ones in groups. Twice a minute a rule is
+chosen (choice.py). Before MATURE seconds were observed the formula decides, or the rule that was followed before a
+restart; with the formula the CAUTIOUS rule as soon as more requests of the deployment were late than may be.
 
 A ``Learner`` is changed in place, by ``observe`` alone, and a reading that it has seen changes nothing.
 """
@@ -29,6 +30,7 @@ from llama_operator.plan.autoscaling.situation import RuleNeed
 MATURE = 600.0  # seconds
 EVERY = 30  # seconds between two choices
 SHORTEST_BATCH = 120.0  # seconds
+SETTLED = 60.0  # seconds
 NEW_DELAY = 0.2  # of the time that a start takes: less of a change is none
 _SERVICE_FADE = 0.998  # a second
 _UNKNOWN_SERVICE = 10.0  # seconds of a slot
@@ -87,7 +89,7 @@ class Learner:
         first[: len(RULES)] = np.maximum(first[: len(RULES)], [one.floor for one in RULES])
         lags = tuple(terms.wait * one for one in LAGS)
         self._outcomes = Outcomes(first, slots=terms.slots, delay=delay, lags=lags)
-        self._own = LateRequests(1, (terms.wait,))
+        self._own = LateRequests(1, lags)
         self._record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0), terms.memory)
         stored_record.restore(self._record, record, self._key)
         self._served = (0.0, 0.0)  # requests and their seconds; old ones count less
@@ -95,6 +97,7 @@ class Learner:
         self._left = Load(known=True)  # counts of less than a second
         self._seen: datetime | None = None
         self._seconds = 0
+        self._changed = 0  # second in which the rule began to be followed
 
     @property
     def following(self) -> Following:
@@ -158,7 +161,7 @@ class Learner:
             if self._seconds % EVERY == 0 and self._record.seconds >= MATURE:
                 self._choose(prefer_cost)
         if self._current != current:
-            self.kept = self.kept.changed()
+            self.kept, self._changed = self.kept.changed(), self._seconds
         return self._current != current
 
     def _parts(self, load: Load, before: Load) -> Iterator[tuple[Load, Load]]:
@@ -180,14 +183,27 @@ class Learner:
         self._seconds += 1
         self._live_needs = self._live.step(second.requests)
         late, known = self._outcomes.step(second)
-        paid = self._outcomes.want(self._wanted(load, limits))
-        self._record.add(late, known[0], paid)
         own, judged = self._own.judge(load.arrived, np.array([float(load.waiting)]))
+        settled = self._is_settled
+        if settled:
+            self._outcomes.is_as_seen(self._current, second)
+            for one, seen in zip(late, own, strict=True):
+                one[self._current] = seen[0]
+        paid = self._outcomes.want(self._wanted(load, limits, settled=settled))
+        self._record.add(late, known[0], paid)
         self.kept = self.kept.after(requests=judged[0], late=float(own[0][0]) + load.rejected)
 
-    def _wanted(self, load: Load, limits: Limits) -> Vector:
-        """Return what each rule wants with what it has made of the load."""
+    @property
+    def _is_settled(self) -> bool:
+        """Whether a reactive rule has been followed for so long that the deployment's groups are its own."""
+        return self._current < len(RULES) and self._seconds - self._changed > self._delay + SETTLED
+
+    def _wanted(self, load: Load, limits: Limits, *, settled: bool) -> Vector:
+        """Return what each rule wants with what it has made of the load, and one that is ``settled`` with what came."""
         outcomes, reactive = self._outcomes, self._would.step(self._outcomes.requests[: len(RULES)])
+        if settled:
+            self._would.take_over(self._current, self._live)
+            reactive[self._current] = self._live_needs[self._current]
         limits = replace(limits, floor=max(1, limits.floor), ceiling=max(1, limits.ceiling))
         formulas = [
             one.step(

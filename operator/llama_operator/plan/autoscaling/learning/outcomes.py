@@ -104,6 +104,10 @@ class Outcomes:
         self.busy = np.minimum(self.requests, slots)
         return self._late.judge(second.arrived, self.requests - self.busy)
 
+    def is_as_seen(self, place: int, second: Second) -> None:
+        """Let one rule have the deployment's own requests: it is followed."""
+        self.requests[place], self.busy[place], self._left[place] = second.requests, second.busy, 0.0
+
     def want(self, wanted: Vector) -> Vector:
         """Order groups, or let them go; returns the groups that are paid for in this second."""
         self.wanted = wanted
