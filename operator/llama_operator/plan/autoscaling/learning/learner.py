@@ -90,8 +90,8 @@ class Learner:
         lags = tuple(terms.wait * one for one in LAGS)
         self._outcomes = Outcomes(first, slots=terms.slots, delay=delay, lags=lags)
         self._own = LateRequests(1, lags)
-        self._record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0), terms.memory)
-        stored_record.restore(self._record, record, self._key)
+        self.record = Record(_FORMULAS, max(SHORTEST_BATCH, delay + 60.0), terms.memory)
+        stored_record.restore(self.record, record, self._key)
         self._served = (0.0, 0.0)  # requests and their seconds; old ones count less
         self._before: Load | None = None
         self._left = Load(known=True)  # counts of less than a second
@@ -102,7 +102,7 @@ class Learner:
     @property
     def following(self) -> Following:
         """Return what is followed now."""
-        record, rule = self._record, str(FAMILY[self._current])
+        record, rule = self.record, str(FAMILY[self._current])
         if record.seconds < MATURE or record.requests < 1:
             return Following(rule if self._known else "")
         shares, groups = 1.0 - record.late_share(), record.present_cost
@@ -121,7 +121,7 @@ class Learner:
     @property
     def stored(self) -> str:
         """Return the record as a text, for a learner after a restart."""
-        return stored_record.to_text(self._record, self._key)
+        return stored_record.to_text(self.record, self._key)
 
     def limits(self, limits: Limits) -> Limits:
         """Return the limits for the formula: its windows are those of the one that is followed."""
@@ -138,7 +138,7 @@ class Learner:
         rule = FAMILY[self._current]
         if isinstance(rule, ReactiveRule):
             return RuleNeed(int(self._live_needs[self._current]), str(rule))
-        if self._record.seconds >= MATURE:
+        if self.record.seconds >= MATURE:
             return RuleNeed(self._formulas[self._current - _FORMULA].target, str(rule), only_down=True)
         kept = self.kept.hour.share
         if self._known or kept is None or kept >= self.terms.share:
@@ -158,7 +158,7 @@ class Learner:
         self._before = load
         for part in self._parts(load, before):
             self._step(part[0], part[1], limits)
-            if self._seconds % EVERY == 0 and self._record.seconds >= MATURE:
+            if self._seconds % EVERY == 0 and self.record.seconds >= MATURE:
                 self._choose(prefer_cost)
         if self._current != current:
             self.kept, self._changed = self.kept.changed(), self._seconds
@@ -190,7 +190,7 @@ class Learner:
             for one, seen in zip(late, own, strict=True):
                 one[self._current] = seen[0]
         paid = self._outcomes.want(self._wanted(load, limits, settled=settled))
-        self._record.add(late, known[0], paid)
+        self.record.add(late, known[0], paid)
         self.kept = self.kept.after(requests=judged[0], late=float(own[0][0]) + load.rejected)
 
     @property
@@ -216,7 +216,7 @@ class Learner:
         return wanted
 
     def _choose(self, prefer_cost: bool) -> None:
-        record, allowed = self._record, 1.0 - self.terms.share
+        record, allowed = self.record, 1.0 - self.terms.share
         found = Candidates(
             record.avoidable(allowed=allowed), record.proven(), record.risk(allowed=allowed),
             record.cost, record.present_cost, _FORMULAS, _FOLLOWS, _FORMULA, record.seconds,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.plan.autoscaling.learning.formula import FORMULAS
-from llama_operator.plan.autoscaling.learning.learner import MATURE, Learner, PromiseTerms
+from llama_operator.plan.autoscaling.learning.learner import MATURE, SETTLED, Learner, PromiseTerms
 from llama_operator.plan.autoscaling.learning.rules import CAUTIOUS, RULES
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.replay.ours import formula, ours
@@ -167,3 +167,23 @@ def test_constant_load_changes_the_target_once_at_most() -> None:
     run = simulate(Trace("constant", requests, 3000.0), parameters, ours(parameters, 8), initial=8, warmup=1500.0)
     assert len(set(run.targets)) <= 2, sorted(set(run.targets))
     assert all(one <= parameters.wait for one in run.waits)
+
+
+def test_a_rule_that_is_followed_is_judged_by_what_came() -> None:
+    """Sixty groups on paper have no queue; if the deployment has one all the same, the record says so."""
+    rule = str(next(one for one in RULES if one.floor == 60))
+    one, limits = learner(rule, groups=60), replace(LIMITS, ceiling=64)
+
+    def observe_queue(seconds: range) -> None:
+        for second in seconds:
+            at = NOW + timedelta(seconds=second)
+            one.observe(replace(STEADY, waiting=30), limits=limits, delay=60.0, prefer_cost=False, at=at)
+
+    observe_queue(range(1, int(MATURE) + 1))
+    seen = one.kept.hour.share
+    assert seen is not None
+    assert seen < 0.05, "30 wait and 5 come a second: nearly all wait for 6 s"
+    place = [str(each) for each in RULES].index(rule)
+    late, known = one.record.late_share()[place], one.record.requests
+    followed = (MATURE - 60 - SETTLED) / MATURE
+    assert late == pytest.approx(followed, abs=0.03), known

@@ -66,3 +66,16 @@ def test_rules_have_names_of_their_own() -> None:
 def test_each_rule_has_a_load_of_its_own() -> None:
     states = RuleStates(slots=SLOTS, groups=0, rules=(ReactiveRule(1.0, 1, 60), ReactiveRule(1.0, 1, 60)))
     assert list(states.step(np.array([8.0, 17.0]))) == [1, 3]
+
+
+@given(loads, loads)
+def test_a_rule_goes_on_as_in_the_run_that_it_took_over(one: list[int], other: list[int]) -> None:
+    seconds = min(len(one), len(other))
+    mine, its = (RuleStates(slots=SLOTS, groups=4, rules=SOME) for _ in range(2))
+    for here, there in zip(one[:seconds], other[:seconds], strict=True):
+        mine.step(float(here))
+        its.step(float(there))
+    mine.take_over(1, its)
+    for load in (40.0, 3.0, 0.0, 25.0) * 20:
+        found, expected = mine.step(load), its.step(load)
+        assert found[1] == expected[1]
