@@ -8,8 +8,10 @@ With the share a that the promise allows to be late (1 - ``target.share``), and 
                                   where the promise costs little, a fifth of a is proof enough
     neither                       the cheapest of the formula and of its other forms with a risk of at most a / 10 and
                                   GAIN less cost: little is saved, so the record must be good, and the rule of the
-                                  kind that does well with what is not in the record; from TRUST_AFTER seconds on of
-                                  all rules that follow the load
+                                  kind that does well with what is not in the record. From TRUST_AFTER seconds on also
+                                  of all rules that follow the load, with a risk of at most a / 30. The formula alone
+                                  while the deployment itself made a / 2 late in the last hour that the formula would
+                                  not have
 
 ``prefer: cost`` stays with the formula instead, and tells which rule would keep the promise.
 
@@ -50,6 +52,7 @@ class Candidates:
     follows: NDArray[np.bool_]
     formula: int
     seconds: float  # that were observed
+    excess: float = 0.0  # share that the deployment itself made late in the last hour, and the formula would not have
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,13 @@ def _that_keeps(found: Candidates, current: int, allowed: float, *, most: float)
 
 def _while_the_formula_holds(found: Candidates, current: int, allowed: float, *, others: bool) -> int:
     """Return the cheapest of the formula and its forms, and of the ``others`` that are cheaper over an hour as well."""
+    if found.excess > allowed / 2:
+        return found.formula
     cost, formula = found.present_cost, found.present_cost[found.formula]
     trusted = found.formulas | (others & found.follows)
-    known = found.formulas | (trusted & (found.cost <= (1 - GAIN) * found.cost[found.formula]))
-    fit = (found.risk <= allowed / 10) & (cost <= (1 - GAIN) * formula) & known
+    least = min(found.cost[found.formula], found.cost[current])
+    cheap = (found.risk <= allowed / 30) & (found.cost <= (1 - GAIN) * least) & trusted
+    fit = ((found.risk <= allowed / 10) & found.formulas | cheap) & (cost <= (1 - GAIN) * formula)
     fit[found.formula] = True
     if trusted[current] and found.risk[current] <= allowed and cost[current] <= formula:
         fit[current] = True

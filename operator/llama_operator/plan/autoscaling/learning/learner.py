@@ -20,7 +20,7 @@ from llama_operator.plan.autoscaling.inputs import Limits
 from llama_operator.plan.autoscaling.learning import stored_record
 from llama_operator.plan.autoscaling.learning.choice import Candidates, ChosenRule, choose
 from llama_operator.plan.autoscaling.learning.formula import FORMULAS, Formula, FormulaRun
-from llama_operator.plan.autoscaling.learning.kept import Kept
+from llama_operator.plan.autoscaling.learning.kept import HOUR, Kept, KeptShare
 from llama_operator.plan.autoscaling.learning.outcomes import LateRequests, Outcomes, Second
 from llama_operator.plan.autoscaling.learning.record import LAGS, Record
 from llama_operator.plan.autoscaling.learning.rules import CAUTIOUS, RULES, ReactiveRule, RuleStates, Vector
@@ -97,6 +97,7 @@ class Learner:
         self._left = Load(known=True)  # counts of less than a second
         self._seen: datetime | None = None
         self._seconds = 0
+        self._formula_kept = KeptShare(HOUR)  # as it would have been
         self._changed = 0  # second in which the rule began to be followed
 
     @property
@@ -192,6 +193,16 @@ class Learner:
         paid = self._outcomes.want(self._wanted(load, limits, settled=settled))
         self.record.add(late, known[0], paid)
         self.kept = self.kept.after(requests=judged[0], late=float(own[0][0]) + load.rejected)
+        self._formula_kept = self._formula_kept.after(requests=judged[0], late=float(late[0][_FORMULA]))
+
+    @property
+    def _excess(self) -> float:
+        """Share of the last hour's requests that were late, and would not have been with the formula.
+
+        Twice as many as the fluid model has are put down to the formula: what it says of overload is inexact.
+        """
+        hour, formula = self.kept.hour, self._formula_kept
+        return max(0.0, hour.late - 2 * formula.late) / max(1.0, hour.requests)
 
     @property
     def _is_settled(self) -> bool:
@@ -220,6 +231,7 @@ class Learner:
         found = Candidates(
             record.avoidable(allowed=allowed), record.proven(), record.risk(allowed=allowed),
             record.cost, record.present_cost, _FORMULAS, _FOLLOWS, _FORMULA, record.seconds,
+            self._excess,
         )  # fmt: skip
         self._choice = choose(found, current=self._current, allowed=allowed, prefer_cost=prefer_cost)
         self._current = self._choice.rule

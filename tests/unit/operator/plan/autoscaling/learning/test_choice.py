@@ -1,5 +1,7 @@
 """Which rule is followed: a table, and what must hold whatever the figures are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,7 +66,9 @@ def test_choice(*, risk: list[float], cost: list[float], proven: float, current:
         pytest.param(GOOD, [10, 9, 12, 8], NONE, 1800, FORMULA, OTHER, id="a long record, and cheaper"),
         pytest.param(GOOD, [10, 9, 8, 10], NONE, 1800, FORMULA, FAST, id="so many always is no rule for a change"),
         pytest.param(GOOD, [10, 9, 12, 8], NONE, 1790, FORMULA, FAST, id="too short a record"),
-        pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, FORMULA, FAST, id="not good enough to go to"),
+        pytest.param([0, 0, 0, 0.0003], [10, 9, 12, 8], NONE, 1800, FORMULA, OTHER, id="good enough to go to"),
+        pytest.param([0, 0, 0, 0.0004], [10, 9, 12, 8], NONE, 1800, FORMULA, FAST, id="not good enough to go to"),
+        pytest.param(GOOD, [10, 9, 12, 8.8], NONE, 1800, FAST, FAST, id="too little for a rule of another kind"),
         pytest.param([0, 0, 0, 0.002], [10, 9, 12, 8], NONE, 1800, OTHER, OTHER, id="good enough to stay with"),
         pytest.param([0, 0, 0, 0.02], [10, 9, 12, 8], NONE, 1800, OTHER, FAST, id="not any more"),
     ],
@@ -81,6 +85,13 @@ def test_choice_while_nothing_is_proven(
     figures = found(risk, cost, late=late[0], proven=late[1], seconds=seconds)
     choice = choose(figures, current=current, allowed=ALLOWED, prefer_cost=False)
     assert choice == ChosenRule(chosen, keeps=True)
+
+
+@pytest.mark.parametrize(("excess", "chosen"), [(0.005, OTHER), (0.0051, FORMULA)])
+def test_what_the_formula_would_not_have_made_late_sends_back_to_it(excess: float, chosen: int) -> None:
+    figures = replace(found(GOOD, [10, 9, 12, 8], seconds=3600), excess=excess)
+    for current in (FAST, OTHER):
+        assert choose(figures, current=current, allowed=ALLOWED, prefer_cost=False).rule == chosen
 
 
 def test_who_prefers_cost_pays_for_no_doubt() -> None:
