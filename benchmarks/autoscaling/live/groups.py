@@ -14,7 +14,7 @@ from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.traces import Request
 from llama_serving.config import names
 
-CHARACTERS = 4  # of a prompt's token, as gateways count them
+TOKEN = "word"  # of a prompt: gateways count four characters as one
 PATH = "/v1/completions"
 
 
@@ -45,7 +45,7 @@ class Engine:
 
     async def _answer(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        size = Request(0.0, len(asked["prompt"]) // CHARACTERS, asked["max_tokens"])
+        size = Request(0.0, len(asked["prompt"]) // len(TOKEN), asked["max_tokens"])
         self._in_flight += 1
         self.idle.clear()
         try:

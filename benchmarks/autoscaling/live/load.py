@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from benchmarks.autoscaling.live.groups import CHARACTERS, PATH
+from benchmarks.autoscaling.live.groups import PATH, TOKEN
 from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.traces import Request, Trace
 
@@ -35,8 +35,7 @@ class OpenLoad:
                     group.create_task(self._ask(session, number, request))
 
     async def _ask(self, session: aiohttp.ClientSession, number: int, request: Request) -> None:
-        body = {"model": self.model, "prompt": "word" * request.prompt, "max_tokens": request.answer}
-        assert len("word") == CHARACTERS
+        body = {"model": self.model, "prompt": TOKEN * request.prompt, "max_tokens": request.answer}
         begun = time.monotonic()
         try:
             async with session.post(f"{self.url}{PATH}", json=body) as answer:
