@@ -22,7 +22,7 @@ from typing import Any
 
 from llama_operator.replay.bound import bound
 from llama_operator.replay.parameters import Parameters
-from llama_operator.replay.registry import written
+from llama_operator.replay.registry import OURS, written
 from llama_operator.replay.traces import Trace, load
 from llama_operator.replay.tuning import SHARE, attempt, tune
 
@@ -37,7 +37,6 @@ MADE_UP = {
     "step 1 to 10 to 1": "step:1,10,3600,21",
     "three days": "day:0.2,2,259200,21",
 }
-OURS = ("ours", "formula")
 MARGIN = 1.03  # of the cheapest rule's cost
 
 

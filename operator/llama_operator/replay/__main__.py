@@ -11,14 +11,13 @@ from llama_operator.replay.bound import bound
 from llama_operator.replay.ours import Followed, Ours
 from llama_operator.replay.parameters import BadParametersError, Parameters
 from llama_operator.replay.plot import NoPlotError, plot, require
-from llama_operator.replay.registry import BadPolicyError, maker, parse, written
+from llama_operator.replay.registry import OURS, BadPolicyError, maker, parse, written
 from llama_operator.replay.report import Summary, as_json, as_text, recorded, summary
 from llama_operator.replay.simulate import Point, first_groups, simulate
 from llama_operator.replay.traces import BadTraceError, Trace
 from llama_operator.replay.tuning import tune
 
 POLICIES = "ours,knative,hpa,keda,ray"
-OURS = ("ours", "formula")  # have no settings to search for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llama_operator.plan.autoscaling.inputs import Limits
+from llama_operator.plan.autoscaling.learning.record import MEMORY
 from llama_operator.replay.traces import Request
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -39,7 +39,7 @@ class Parameters(BaseModel):
     wait: float = Field(default=5.0, gt=0, description="a request shall not wait longer, in seconds")
     share: float = Field(default=0.99, gt=0, lt=1, description="of the requests: what ours promises")
     memorySeconds: float = Field(  # noqa: N815
-        default=Limits.memory, gt=0, description="after which a request counts 1/e when ours chooses a rule"
+        default=MEMORY, gt=0, description="after which a request counts 1/e when ours chooses a rule"
     )
     minReplicas: int = Field(default=1, ge=0, description="fewest groups")  # noqa: N815
     maxReplicas: int = Field(default=64, ge=1, description="most groups")  # noqa: N815

@@ -14,6 +14,8 @@ from llama_operator.replay.parameters import Parameters
 from llama_operator.replay.policy import Maker, Policy, Static
 
 Settings = Mapping[str, float]
+#: The operator's own, which have no settings to search for.
+OURS = ("ours", "formula")
 
 
 class BadPolicyError(Exception):

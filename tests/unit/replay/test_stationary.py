@@ -6,10 +6,9 @@ The formula alone makes up to 5 % late with these. Some rule of the family keeps
 import pytest
 
 from llama_operator.replay.parameters import Parameters
-from llama_operator.replay.registry import maker
-from llama_operator.replay.report import Summary, summary
-from llama_operator.replay.simulate import first_groups, simulate
+from llama_operator.replay.report import Summary
 from llama_operator.replay.traces import load
+from llama_operator.replay.tuning import attempt
 from tests.soak import soak
 
 HOUR, HOURS = 3600, 4
@@ -18,10 +17,7 @@ PROMISED = 0.99
 
 def judged(policy: str, trace: str, delay: float) -> Summary:
     """Requests behind the first hour."""
-    requests, parameters = load(trace), Parameters(startDelay=delay)
-    groups = first_groups(requests, parameters)
-    run = simulate(requests, parameters, maker(policy, {})(parameters, groups), initial=groups, warmup=HOUR)
-    return summary(policy, run, parameters)
+    return attempt(policy, {}, trace=load(trace), parameters=Parameters(startDelay=delay), warmup=HOUR)
 
 
 def test_bursts_that_the_formula_does_not_understand() -> None:

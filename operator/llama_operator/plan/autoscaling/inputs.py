@@ -33,7 +33,6 @@ class Limits:
     late: float = (
         0.008  # share of requests that may wait too long by the formula; the rest is for what it cannot foresee
     )
-    memory: float = 14_400.0  # after which a request counts 1/e when a rule is chosen
     give_up: float = 7200.0  # time that a start may take; then it is given up where no group need be there
 
     @property

@@ -32,7 +32,7 @@ def learner_after(
     """
     if not learns(auto):
         return None
-    terms = PromiseTerms(limits.in_group, limits.wait, auto.target.share, limits.memory)
+    terms = PromiseTerms(limits.in_group, limits.wait, auto.target.share, auto.memory_seconds)
     if learner is None or learner.terms != terms:
         before = status.promise or PromiseStatus()
         learner = Learner(terms, delay=delay, groups=status.target, rule=before.rule, record=before.record)

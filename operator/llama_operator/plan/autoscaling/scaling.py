@@ -108,7 +108,6 @@ def limits_for(spec: LlamaDeploymentSpec, auto: AutoscalingSpec, *, minimum: Sch
         panic=windows.panic_seconds,
         cooldown=windows.cooldown_seconds,
         idle_after=auto.idle_after_seconds,
-        memory=auto.memory_seconds,
         step=auto.max_scale_up,
         start=start,
         give_up=start_limit(spec).total_seconds(),

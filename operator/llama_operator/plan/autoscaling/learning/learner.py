@@ -22,7 +22,7 @@ from llama_operator.plan.autoscaling.learning.choice import Candidates, ChosenRu
 from llama_operator.plan.autoscaling.learning.formula import FORMULAS, Formula, FormulaRun
 from llama_operator.plan.autoscaling.learning.kept import HOUR, Kept, KeptShare
 from llama_operator.plan.autoscaling.learning.outcomes import LateRequests, Outcomes, Second
-from llama_operator.plan.autoscaling.learning.record import LAGS, Record
+from llama_operator.plan.autoscaling.learning.record import LAGS, MEMORY, Record
 from llama_operator.plan.autoscaling.learning.rules import CAUTIOUS, RULES, ReactiveRule, RuleStates, Vector
 from llama_operator.plan.autoscaling.load import Load
 from llama_operator.plan.autoscaling.situation import RuleNeed
@@ -49,7 +49,7 @@ class PromiseTerms:
     slots: int
     wait: float  # seconds
     share: float  # of requests that shall not wait longer
-    memory: float = Limits.memory  # seconds after which a request counts 1/e in the record
+    memory: float = MEMORY  # seconds after which a request counts 1/e in the record
 
 
 @dataclass(frozen=True)

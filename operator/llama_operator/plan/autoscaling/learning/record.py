@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from llama_operator.plan.autoscaling.learning.rules import Vector
 
 LAGS = (1.0, 0.5, 0.25)  # of the wait limit
+MEMORY = 14_400.0  # seconds after which a request counts 1/e in the shares, where nobody has set it
 HOUR = 3600.0  # seconds after which a second counts 1/e in what a rule costs
 PRESENT = 900.0  # and in what a form of the formula costs: what is cheap now is looked for, not what was
 QUIET = 30.0  # seconds
