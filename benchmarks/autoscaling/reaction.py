@@ -23,6 +23,7 @@ from typing import Any
 import kopf
 from kubernetes.aio import client, watch
 
+from benchmarks.autoscaling.gateway_pod import make_gateway_pod, set_running
 from llama_operator.adapters.kube import KubeCluster
 from llama_operator.api import API_VERSION, KIND, WEIGHTS_KIND
 from llama_operator.loop import Heartbeat
@@ -161,7 +162,7 @@ class Benchmark:
         meta = {"name": name, "namespace": NAMESPACE}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": {**SPEC, **spec}}
         await asyncio.to_thread(self.stand.create, body)
-        await asyncio.to_thread(self._gateway_pod, name, address)
+        await asyncio.to_thread(make_gateway_pod, self.stand, name, address)
         await until(f"{name} is decided on", lambda: self.status(name).get("autoscaling") is not None)
         return address
 
@@ -169,21 +170,6 @@ class Benchmark:
         """Status of a deployment."""
         found: dict[str, Any] = self.stand.get(KIND, name).get("status", {})
         return found
-
-    def _gateway_pod(self, name: str, address: str) -> None:
-        labels = {
-            names.LABEL_DEPLOYMENT: name,
-            names.LABEL_COMPONENT: names.COMPONENT_GATEWAY,
-            names.LABEL_MANAGED_BY: names.MANAGED_BY,
-        }
-        meta = {"name": f"{name}-gateway-0", "labels": labels}
-        self.stand.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": _restricted_pod()})
-        self._runs(f"{name}-gateway-0", address, ready=True)
-
-    def _runs(self, pod: str, address: str, *, ready: bool) -> None:
-        conditions = [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": str(ready)}]
-        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
-        self.stand.set_status("pod", pod, status)
 
     async def react(self, number: int, chance: random.Random) -> tuple[float, float]:
         """One step of the queue at zero groups; seconds to the last pod made and released."""
@@ -215,7 +201,9 @@ class Benchmark:
                 file_of(pod, files).weights,
             )
         for (labels, _), address in zip(self.machines.cells.values(), self.machines.cells, strict=True):
-            await asyncio.to_thread(self._runs, labels["pod"], address, ready=labels[names.LABEL_STAGE] != "0")
+            await asyncio.to_thread(
+                set_running, self.stand, labels["pod"], address, ready=labels[names.LABEL_STAGE] != "0"
+            )
 
         def in_rotation() -> bool:
             leader = self._stages(name)[0]
@@ -237,14 +225,6 @@ class Benchmark:
         selector = f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_COMPONENT}={names.COMPONENT_STAGE}"
         pods = self.stand.items("pods", selector)
         return sorted(pods, key=lambda pod: str(pod["metadata"]["labels"][names.LABEL_STAGE]))
-
-
-def _restricted_pod() -> dict[str, Any]:
-    inside = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    return {
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [{"name": "gateway", "image": "gateway:1", "securityContext": inside}],
-    }
 
 
 async def until(

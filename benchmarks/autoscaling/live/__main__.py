@@ -27,12 +27,11 @@ from benchmarks._machine import watched_cores
 from benchmarks.autoscaling.live.gateway import ADDRESS, gateway_of
 from benchmarks.autoscaling.live.groups import SlowWorld
 from benchmarks.autoscaling.live.load import OpenLoad
-from benchmarks.scale.world import DEVICE
+from benchmarks.scale.world import DEVICE, deployment
 from llama_operator.adapters.api_calls import ApiCalls
 from llama_operator.api import API_VERSION, KIND
-from llama_operator.replay.ours import Ours
+from llama_operator.replay.ours import ours
 from llama_operator.replay.parameters import Parameters
-from llama_operator.replay.registry import maker
 from llama_operator.replay.report import quantile, summary
 from llama_operator.replay.simulate import first_groups, simulate
 from llama_operator.replay.traces import Trace, load
@@ -100,17 +99,16 @@ async def _in_thread(block: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await asyncio.to_thread(block.__exit__, None, None, None)
+        await asyncio.to_thread(block.__exit__, *sys.exc_info())
 
 
 def _deployment(parameters: Parameters, groups: int) -> dict[str, Any]:
-    model = {"source": "pvc://models/m", "revision": "v1", "license": "apache-2.0", "acceptLicense": True}
-    spec = {
-        "model": model, "contextLength": 2048, "replicas": groups, "sharding": {"pipeline": 1, "tensor": 1},
-        "device": {"resource": DEVICE, "count": 1}, "maxConcurrentRequests": parameters.slots,
-        "gateway": {"replicas": 1},
+    body = deployment(NAME, 1)
+    mine = {
+        "replicas": groups, "sharding": {"pipeline": 1, "tensor": 1}, "device": {"resource": DEVICE, "count": 1},
+        "maxConcurrentRequests": parameters.slots, "gateway": {"replicas": 1},
     }  # fmt: skip
-    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": NAME}, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": KIND, **body, "spec": body["spec"] | mine}
 
 
 def _status(stand: Stand) -> dict[str, Any]:
@@ -175,7 +173,7 @@ def table(sent: OpenLoad, seen: Seen, status: dict[str, Any], *, groups: int) ->
     yield "| | in time | p50 | p99 | group-seconds |"
     yield "|---|---|---|---|---|"
     for what, begin in (("whole", 0.0), ("second half", sent.trace.seconds / 2)):
-        policy = maker("ours", {})(parameters, groups)
+        policy = ours(parameters, groups)
         replayed = summary("", simulate(sent.trace, parameters, policy, initial=groups, warmup=begin), parameters)
         waits = sorted(sent.waits[number] for number, one in enumerate(sent.trace.requests) if one.arrival >= begin)
         spent = seen.between(begin, sent.trace.seconds)
@@ -186,7 +184,6 @@ def table(sent: OpenLoad, seen: Seen, status: dict[str, Any], *, groups: int) ->
     promise = (status.get("autoscaling") or {}).get("promise")
     yield f"the status: {promise}"
     yield f"rules followed: {seen.rules}"
-    assert isinstance(policy, Ours)
     yield f"rules of the replay: {[(round(one.time), one.why) for one in policy.followed]}"
 
 
