@@ -84,12 +84,12 @@ class FaultProxy:
         url = f"{self._server}{request.rel_url.raw_path_qs}"
         body = await request.read() or None  # with an empty one aiohttp would name a content type: 415
         async with self._session.request(request.method, url, data=body, headers=headers, ssl=self._tls) as found:
-            response = web.StreamResponse(status=found.status, headers={"Content-Type": found.content_type})
-            await response.prepare(request)
-            async for chunk in found.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
-            return response
+            try:
+                return await _copy(found, request)
+            except asyncio.CancelledError:  # a close by TLS waits for the server, for longer than this loop may run
+                if found.connection is not None and found.connection.transport is not None:
+                    found.connection.transport.abort()
+                raise
 
     async def _serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
         timeout = aiohttp.ClientTimeout(total=None)
@@ -119,3 +119,12 @@ class FaultProxy:
             self._loop.call_soon_threadsafe(stop.set)
             thread.join(20)
             self._loop.close()
+
+
+async def _copy(found: aiohttp.ClientResponse, request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(status=found.status, headers={"Content-Type": found.content_type})
+    await response.prepare(request)
+    async for chunk in found.content.iter_any():
+        await response.write(chunk)
+    await response.write_eof()
+    return response

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator
 from itertools import islice
 from pathlib import Path
@@ -39,8 +40,7 @@ class LocalSource:
     async def read(self, path: str, *, begin: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield pieces of 4 MiB, read in a thread: a claim may be on a network."""
         try:
-            file = await asyncio.to_thread(self._open, path)
-            with file:
+            with await self._open(path) as file:
                 await asyncio.to_thread(file.seek, begin)
                 while end is None or begin < end:
                     wanted = _PIECE if end is None else min(_PIECE, end - begin)
@@ -62,9 +62,25 @@ class LocalSource:
         if self._mount is not None and not real_path(self.path).is_relative_to(real_path(self._mount)):
             raise Gone(f"{self.path} is a link out of its claim: name the folder itself in model.source")
 
-    def _open(self, name: str) -> BinaryIO:
-        self.check_place()
-        return open_regular(self.path / name, within=folders_of_model(self.path))
+    async def _open(self, name: str) -> BinaryIO:
+        """Open a file in a thread. What the thread opens for a reader that was cancelled meanwhile is closed."""
+        opened: list[BinaryIO] = []
+        cancelled = threading.Event()
+
+        def open_file() -> None:
+            self.check_place()
+            opened.append(open_regular(self.path / name, within=folders_of_model(self.path)))
+            if cancelled.is_set():
+                opened[0].close()
+
+        try:
+            await asyncio.to_thread(open_file)
+        except asyncio.CancelledError:
+            cancelled.set()
+            for file in opened:
+                file.close()
+            raise
+        return opened[0]
 
     def _list(self) -> tuple[ListedFile, ...]:
         self.check_place()
