@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from llama_serving.gateway.routing.endpoint import Endpoint
+from llama_serving.gateway.upstream.exchange import STALE_WITHIN
 from tests.component.gateway.garbage.answers import SECOND, read
 from tests.component.gateway.garbage.mutator import mutated
 
-HANG = 1.0
+#: Seconds of a hang, after which the connection is closed. Far less than STALE_WITHIN: a good request that was sent on
+#: the same connection meanwhile is then asked again, and is not counted against the group.
+HANG = STALE_WITHIN / 4
 _MODELS = b'{"data":[{"id":"m","max_model_len":1000}]}'
 
 
