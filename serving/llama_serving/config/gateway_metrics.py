@@ -29,6 +29,7 @@ class GatewaySnapshot:
     ``codes``: requests by status; ``faults``: failed attempts by kind; distributions are in seconds,
     ``stream_first_byte`` by weights. ``served_seconds``: ``load.served.seconds``, not rounded. ``connections`` of
     clients; ``closed``: those that the gateway closed, by reason; ``held``: bytes of memory by what holds them.
+    ``loop_load``: part of the time that the event loop works; ``paused``: connections that are not read meanwhile.
     """
 
     load: GatewayLoad
@@ -43,6 +44,8 @@ class GatewaySnapshot:
     connections: int
     closed: Mapping[str, int]
     held: Mapping[str, int]
+    loop_load: float
+    paused: int
     access: AccessSnapshot = field(default_factory=AccessSnapshot)
 
 
@@ -295,6 +298,19 @@ METRICS: Final[tuple[Metric[GatewaySnapshot], ...]] = (
         " (long heads, requests behind one, what clients do not take)",
         _held,
         labels=("by",),
+    ),
+    Metric(
+        "llama_gateway_loop_load",
+        "gauge",
+        "Part of the last second in which the gateway's event loop worked, 0 to 1; from 0.7 on addresses are kept to"
+        " their share of it",
+        single(lambda snapshot: round(snapshot.loop_load, 3)),
+    ),
+    Metric(
+        "llama_gateway_connections_paused",
+        "gauge",
+        "Connections that are not read for a moment, because their address takes more than its share of the event loop",
+        single(lambda snapshot: snapshot.paused),
     ),
     Metric(
         "process_cpu_seconds_total",

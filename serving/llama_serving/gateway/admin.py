@@ -10,6 +10,7 @@ from llama_serving.config.gateway import AdapterLoad, GatewayLoad, GroupLoad
 from llama_serving.config.gateway_metrics import METRICS, GatewaySnapshot
 from llama_serving.config.metrics import CONTENT_TYPE, exposition
 from llama_serving.gateway.access.control import AccessControl
+from llama_serving.gateway.connections.fair_share import FairShare
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.dispatcher import Dispatcher
 from llama_serving.gateway.http.memory_budget import MemoryBudget
@@ -34,6 +35,7 @@ class AdminApi:
         metrics: Metrics,
         state: ServerState,
         table: ConnectionTable,
+        share: FairShare,
         budget: MemoryBudget,
         access: AccessControl | None = None,
         certificate: ReloadingCertificate | None = None,
@@ -41,6 +43,7 @@ class AdminApi:
         self._access = access
         self._dispatcher = dispatcher
         self._table = table
+        self._share = share
         self._budget = budget
         self._metrics = metrics
         self._state = state
@@ -106,6 +109,8 @@ class AdminApi:
                 "streams": self._budget.streams,
                 "connections": self._table.held,
             },
+            loop_load=self._share.load,
+            paused=self._share.waiting,
             access=AccessSnapshot() if self._access is None else self._access.snapshot(),
         )
 

@@ -22,8 +22,9 @@ from llama_serving.gateway.adapters.known_models import KnownModels
 from llama_serving.gateway.adapters.models_file import ModelsFile
 from llama_serving.gateway.admin import AdminApi
 from llama_serving.gateway.connections.admin_site import AdminSite
+from llama_serving.gateway.connections.fair_share import FairShare
 from llama_serving.gateway.connections.limits import connection_limits, descriptor_limit
-from llama_serving.gateway.connections.server import ClientServer, ConnectionWatch, listen
+from llama_serving.gateway.connections.server import ClientServer, ConnectionWatch, keep_shares, listen
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.discovery import Discovery
 from llama_serving.gateway.dispatcher import Dispatcher
@@ -53,7 +54,8 @@ class ListenAddress:
 class GatewayServer:
     """One gateway. ``serve`` is its whole life, ``handle_exit`` what a signal calls.
 
-    The ports are set when ``started`` is.
+    The ports are set when ``started`` is. ``idle``: seconds that its loop has waited for something to do so far; by
+    default it is never busy.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class GatewayServer:
         credential: Callable[[], bytes] = no_credential,
         access: AccessControl | None = None,
         certificates: Path = Path(names.GATEWAY_TLS_MOUNT),
+        idle: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self.access = access or AccessControl(config)
@@ -82,6 +85,7 @@ class GatewayServer:
         memory = config.memory_limit or memory_limit()
         self._budget = MemoryBudget(min(config.max_held, body_budget(memory)))
         self._table = ConnectionTable(connection_limits(config, memory=memory, descriptors=descriptor_limit()))
+        self._share = FairShare(clock=time.monotonic, idle=idle)
         self._handler = RequestHandler(
             config,
             dispatcher=self._dispatcher,
@@ -99,6 +103,7 @@ class GatewayServer:
             metrics=metrics,
             state=self._state,
             table=self._table,
+            share=self._share,
             budget=self._budget,
             access=self.access,
             certificate=self._certificate,
@@ -159,13 +164,16 @@ class GatewayServer:
                     tasks.create_task(self._discovery.run(self._publish)),
                     tasks.create_task(self._prober.run()),
                     tasks.create_task(ConnectionWatch(self._table, self._budget).run()),
+                    tasks.create_task(keep_shares(self._share)),
                     *self.access.start(tasks),
                 ]
                 if self._models_file is not None:
                     background.append(tasks.create_task(self._models_file.run()))
                 if self._certificate is not None:
                     background.append(tasks.create_task(self._certificate.run()))
-                server = ClientServer(self._handler.handle, table=self._table, on_refusal=self._handler.refused)
+                server = ClientServer(
+                    self._handler.handle, table=self._table, share=self._share, on_refusal=self._handler.refused
+                )
                 listener = await self._startup(address, server)
                 await self._main_loop()
                 await self._shutdown(listener, server)
@@ -249,13 +257,15 @@ async def run(
     models: Path | None,
     credential: Callable[[], bytes],
     access: AccessControl,
+    idle: Callable[[], float],
 ) -> None:
     """Run a gateway until SIGTERM or SIGINT; ``models``: the file with the names of models, if there may be one.
 
-    ``credential`` gives the line of each request's head that engines ask for.
+    ``credential`` gives the line of each request's head that engines ask for; ``idle`` how many seconds the loop has
+    waited for something to do so far.
     """
     server = GatewayServer(
-        config, discovery, access_log=access_log, models=models, credential=credential, access=access
+        config, discovery, access_log=access_log, models=models, credential=credential, access=access, idle=idle
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

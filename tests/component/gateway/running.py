@@ -103,11 +103,12 @@ async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]
     """Run a gateway that knows ``endpoints``; with no ``endpoints`` it has not been told anything yet.
 
     ``models`` among the settings is its file with the names of models, ``engine_key`` that with the engines' key,
-    ``certificates`` the folder with those of TLS.
+    ``certificates`` the folder with those of TLS, ``idle`` what tells how long its loop has been idle.
     """
     models: Path | None = config.pop("models", None)
     key: Path = config.pop("engine_key", Path("/nonexistent"))
     certificates: Path = config.pop("certificates", Path("/nonexistent"))
+    idle: Callable[[], float] = config.pop("idle", time.monotonic)
     given = {"deployment": "d", "namespace": "n", "lame_duck": 0, "drain": 2, "ejection": 0.05, **config}
     discovery = HandDiscovery()
     server = GatewayServer(
@@ -116,6 +117,7 @@ async def gateway(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Gateway]
         models=models,
         credential=EngineKey(key).header_line,
         certificates=certificates,
+        idle=idle,
     )
     life = asyncio.create_task(server.serve(ListenAddress("127.0.0.1", 0, 0)))
     async with asyncio.timeout(10):

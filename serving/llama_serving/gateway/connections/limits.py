@@ -23,7 +23,7 @@ SOCKET_BUFFER: Final = 64 << 10
 RECEIVED: Final = 64 << 10
 UNSENT: Final = 64 << 10
 #: Connections that are accepted in one turn of the loop, and descriptors for everything but clients.
-ACCEPTED_AT_A_TIME: Final = 64
+ACCEPTED_AT_A_TIME: Final = 8
 SPARE_DESCRIPTORS: Final = 128
 #: Connections that the kernel accepts for us while we are busy.
 BACKLOG: Final = 1024

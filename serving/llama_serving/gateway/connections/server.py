@@ -1,15 +1,18 @@
 """The server of clients' connections, and the look at each of them once a second."""
 
 import asyncio
+import gc
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+from llama_serving.gateway.connections.fair_share import FairShare
 from llama_serving.gateway.connections.limits import ACCEPTED_AT_A_TIME, BACKLOG, SOCKET_BUFFER
+from llama_serving.gateway.connections.loop_time import Measured
 from llama_serving.gateway.connections.protocol import BoundedProtocol
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.http.bad_requests import OnRefusal
@@ -21,16 +24,17 @@ PERIOD: Final = 1.0
 _STATM: Final = Path("/proc/self/statm")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class ClientServer(web.Server):
     """aiohttp's server of plain requests, with connections that are bounded."""
 
-    def __init__(self, handler: Handler, *, table: ConnectionTable, on_refusal: OnRefusal) -> None:
+    def __init__(self, handler: Handler, *, table: ConnectionTable, share: FairShare, on_refusal: OnRefusal) -> None:
         super().__init__(self._handle, handler_cancellation=True)
         self._handler = handler
         self._table = table
+        self._share = share
         self._on_refusal = on_refusal
 
     def __call__(self) -> BoundedProtocol:
@@ -39,18 +43,22 @@ class ClientServer(web.Server):
             self,
             loop=self._loop,
             table=self._table,
+            share=self._share,
             on_refusal=self._on_refusal,
             access_log=None,
             auto_decompress=False,
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        protocol = request.protocol
+        if not isinstance(protocol, BoundedProtocol):  # the connection has ended
+            return await self._handler(request)
         try:
+            if protocol.is_measured:
+                return await Measured(self._handler(request), clock=self._loop.time, measure=protocol.measure)
             return await self._handler(request)
         finally:
-            protocol = request.protocol
-            if isinstance(protocol, BoundedProtocol):
-                protocol.answered()
+            protocol.answered()
 
 
 async def listen(server: ClientServer, host: str, port: int, **tls: Any) -> asyncio.Server:
@@ -64,6 +72,13 @@ async def listen(server: ClientServer, host: str, port: int, **tls: Any) -> asyn
     listener = await asyncio.get_running_loop().create_server(server, sock=raw, backlog=ACCEPTED_AT_A_TIME, **tls)
     raw.listen(BACKLOG)  # asyncio takes one number for both
     return listener
+
+
+async def keep_shares(share: FairShare) -> None:
+    """Let who waits for others be read on, until cancelled."""
+    while True:
+        await asyncio.sleep(share.period)
+        share.look()
 
 
 class ConnectionWatch:
@@ -94,5 +109,7 @@ class ConnectionWatch:
         used = int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
         is_tight = used > resident
         if is_tight != self._budget.is_tight:
+            if is_tight:
+                gc.collect()  # what has cycles is seldom looked for otherwise
             LOGGER.warning("memory is nearly used up" if is_tight else "memory is free again", extra=fields(used=used))
         self._budget.is_tight = is_tight

@@ -48,6 +48,17 @@ class HeadRefusedError(HttpProcessingError):
         self.refusal = refusal
 
 
+class FramingRefusedError(web.RequestPayloadError):
+    """A body that does not keep to its framing, or to the limit of it."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.refusal = error.refusal if isinstance(error, HeadRefusedError) else BAD_FRAMING
+
+
+BAD_FRAMING: Final = Refusal(
+    400, "bad_request", "the request body is not valid HTTP/1.1: it does not keep to its framing"
+)
 #: What the client of a request is told that a bug ended.
 BUG: Final = Refusal(500, "internal_error", "the gateway failed to answer this request; its log has the cause")
 #: By the beginning of the parser's own message, which has nothing of the request; for errors without a class.
@@ -120,10 +131,16 @@ class ClientProtocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Accept data; what ends a body that is being read in the middle is told to its reader."""
         super().data_received(data)
-        if self._request_in_progress and self._messages and not _is_request(self._messages[-1][0]):
-            request = self._current_request
-            if request is not None and not request.content.is_eof() and request.content.exception() is None:
-                request.content.set_exception(web.RequestPayloadError("it does not keep to its framing"))
+        last = self._messages[-1][0] if self._messages else None
+        if last is None or isinstance(last, RawRequestMessage):
+            return
+        error = last.exc
+        # It leads to what was received, and from there back to the error: left as it is, all of that would wait for the
+        # garbage collector.
+        error.__traceback__ = None
+        request = self._current_request if self._request_in_progress else None
+        if request is not None and not request.content.is_eof() and request.content.exception() is None:
+            request.content.set_exception(FramingRefusedError(error))
 
     def handle_error(  # noqa: PLR0917  # aiohttp's own signature
         self,
@@ -147,7 +164,3 @@ class ClientProtocol(web.RequestHandler):
         """Log an error of the server, but none of the parser: they have bytes of the request."""
         if not isinstance(options.get("exc_info"), HttpProcessingError | web.RequestPayloadError):
             super().log_exception(*args, **options)
-
-
-def _is_request(message: object) -> bool:
-    return isinstance(message, RawRequestMessage)

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from llama_serving.gateway.fields.scanner import Body
+from llama_serving.gateway.http.bad_requests import BAD_FRAMING, FramingRefusedError
 from llama_serving.gateway.http.memory_budget import MemoryBudget
 
 
@@ -105,9 +106,9 @@ class BodyReader:
                 return await request.content.readany()
         except TimeoutError:
             raise BodyRefusedError(408, self._pace.why_late(size, seconds), code="request_timeout") from None
-        except web.RequestPayloadError:  # its text has bytes of the request
-            message = "the request body is not valid HTTP/1.1: it does not keep to its framing"
-            raise BodyRefusedError(400, message, code="bad_request") from None
+        except web.RequestPayloadError as error:  # its text has bytes of the request
+            refusal = error.refusal if isinstance(error, FramingRefusedError) else BAD_FRAMING
+            raise BodyRefusedError(refusal.status, refusal.message, code=refusal.code) from None
 
     def _check_budget(self, more: int, *, of: int | None = None) -> None:
         """Check that there is room for ``more`` bytes of a body that has ``of`` in all."""

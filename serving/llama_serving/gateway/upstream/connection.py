@@ -12,6 +12,7 @@ from collections.abc import Callable
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import StreamReader
 
+from llama_serving.common.transports import end_cycle
 from llama_serving.gateway.routing.retry_policy import AttemptFault, FaultKind
 
 #: Bytes that are received at a time, and those of a body that wait for its reader: both are held once per stream.
@@ -55,6 +56,7 @@ class Connection(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Record the end of the connection."""
+        end_cycle(self.transport)
         super().connection_lost(exc)
         if self.on_progress is not None:
             self.on_progress()
@@ -71,6 +73,16 @@ class Connection(ResponseHandler):
             self.body.set_exception(exc, cause)
         if self.on_progress is not None:
             self.on_progress()
+
+    def close(self) -> None:
+        """Close, and let go of the transport."""
+        end_cycle(self.transport)
+        super().close()
+
+    def abort(self) -> None:
+        """Close without sending what waits to be sent."""
+        end_cycle(self.transport)
+        super().abort()
 
     async def drain(self) -> None:
         """Wait until the engine has taken most of what was sent. Raises ConnectionError."""

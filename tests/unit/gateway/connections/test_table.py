@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_serving.config.gateway import GatewayConfig
-from llama_serving.gateway.connections.limits import ConnectionLimits, connection_limits, most_by_descriptors
+from llama_serving.gateway.connections.limits import (
+    ACCEPTED_AT_A_TIME,
+    SPARE_DESCRIPTORS,
+    ConnectionLimits,
+    connection_limits,
+    most_by_descriptors,
+)
 from llama_serving.gateway.connections.table import ConnectionTable
 
 
@@ -114,7 +120,7 @@ def test_it_never_has_more_than_its_limits_and_forgets_all(
     [
         (256 << 20, 1 << 20, {}, 1536, 1152),
         (64 << 20, 1 << 20, {}, 32, 24),
-        (None, 1024, {}, 416, 312),
+        (None, 1024, {}, 444, 333),
         (None, 64, {}, 16, 12),
         (256 << 20, 1 << 20, {"max_connections": 10, "max_connections_per_peer": 20}, 10, 10),
         (256 << 20, 1 << 20, {"max_connections": 10_000}, 1536, 1152),
@@ -132,4 +138,4 @@ def test_the_limits_follow_from_memory_and_descriptors(
 def test_descriptors_are_enough_for_all_and_some_are_spare(descriptors: int) -> None:
     most = most_by_descriptors(descriptors)
     assert most >= 1
-    assert 2 * most <= descriptors - min(192, descriptors // 2) + 1
+    assert 2 * most <= descriptors - min(SPARE_DESCRIPTORS + ACCEPTED_AT_A_TIME, descriptors // 2) + 1

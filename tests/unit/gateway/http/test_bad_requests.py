@@ -3,28 +3,32 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from llama_serving.config.gateway import GatewayConfig
+from llama_serving.gateway.connections.fair_share import FairShare
 from llama_serving.gateway.connections.limits import connection_limits
 from llama_serving.gateway.connections.server import ClientServer
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.http.bad_requests import BUG, MAX_HEADER, MAX_TARGET, Refusal, refusal_of
 
 REQUEST = b"GET /v1/x HTTP/1.1\r\nhost: x\r\nauthorization: SECRET\r\n\r\n"
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 
 
 @asynccontextmanager
 async def served(handler: Handler, told: list[Refusal]) -> AsyncIterator[int]:
     config = GatewayConfig(deployment="d", namespace="n")
     table = ConnectionTable(connection_limits(config, memory=None, descriptors=1024))
-    server = ClientServer(handler, table=table, on_refusal=lambda _, refusal, __: told.append(refusal))
+    share = FairShare(clock=time.monotonic, idle=time.monotonic)
+    server = ClientServer(handler, table=table, share=share, on_refusal=lambda _, refusal, __: told.append(refusal))
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     try:
         yield listener.sockets[0].getsockname()[1]

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from llama_serving.config.gateway import FIRST_BYTE_BOUNDS, GatewayConfig, GatewayLoad
 from llama_serving.config.gateway_metrics import METRICS
 from llama_serving.gateway.admin import AdminApi
+from llama_serving.gateway.connections.fair_share import FairShare
 from llama_serving.gateway.connections.limits import connection_limits
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.dispatcher import Dispatcher
@@ -78,7 +79,11 @@ def admin() -> AdminApi:
     table.closed.update({"slow_head": 2})
     budget = MemoryBudget(1 << 20)
     budget.bodies, budget.answers, budget.streams = 10, 20, 30
-    api = AdminApi(dispatcher=dispatcher, metrics=counted(), state=ServerState(), table=table, budget=budget)
+    share = FairShare(clock=lambda: now[0], idle=lambda: now[0])
+    share.load, share.waiting = 0.8125, 4
+    api = AdminApi(
+        dispatcher=dispatcher, metrics=counted(), state=ServerState(), table=table, share=share, budget=budget
+    )
     dispatcher.update(
         Endpoint(name, name, 0, weights="w1", host="10.0.0.1", port=8000, ready=name != "d-1")
         for name in ("d-0", "d-1", "d-2")
