@@ -13,6 +13,7 @@ share never waits, and all others get the same.
 A single peer never waits: nobody would gain. Nothing is measured while the loop is not busy.
 """
 
+import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,17 +27,21 @@ CAPACITY: Final = 0.75
 WINDOW: Final = 1.0
 #: A peer waits when it has taken so many times its share: what little it takes comes in bursts.
 TOLERANCE: Final = 1.25
-#: Seconds between two looks: usually, and while somebody waits.
+#: Seconds between two looks: usually, and while somebody waits; then some more for each peer, since a look goes
+#: through all of them.
 PERIOD: Final = 0.05
 SHORT_PERIOD: Final = 0.002
+PERIOD_PER_PEER: Final = 2e-5
 #: Seconds of work: the most that is left for later, the most that is owed, and what opening a connection takes.
-MOST_ROOM: Final = 0.004
+MOST_ROOM: Final = 0.004  # or what is there by the next look
 MOST_OWED: Final = 0.02
 OPENING: Final = 0.0002
 #: Part of the time that is for those who wait whatever there is of room: other work than that of peers may take it all.
 LEAST_PART: Final = 0.05
-# Part of the loop's time below which a peer is not counted.
+# Part of the loop's time that all peers but one take, below which that one is as good as alone.
 _NEXT_TO_NOTHING: Final = 0.005
+# Turns of a peer, faded, below which it is forgotten.
+_FORGOTTEN: Final = 0.2
 # Part of the time that is divided, however much the loop does beside.
 _LEAST_LEFT: Final = 0.2
 _LEAST_COST: Final = 2e-5
@@ -58,7 +63,6 @@ class _PeerTime:
     at: float
     seconds: float = 0.0
     turns: float = 0.0
-    promised: float = 0.0  # seconds of those who were read on since the last look
     waiting: dict[Reader, None] = field(default_factory=dict)
 
     def fade(self, now: float) -> None:
@@ -78,13 +82,12 @@ class _PeerTime:
 class FairShare:
     """The shares of one loop. ``idle``: seconds that the loop has waited for something to do so far.
 
-    ``load``: part of the time that the loop works; ``waiting``: how many connections wait to be read on.
+    ``load``: part of the time that the loop works.
     """
 
     def __init__(self, *, clock: Callable[[], float], idle: Callable[[], float]) -> None:
         self.is_busy = False
         self.load = 0.0
-        self.waiting = 0
         self._clock = clock
         self._idle = idle
         self._at, self._idle_at = clock(), idle()
@@ -93,11 +96,17 @@ class FairShare:
         self._least = 0.0  # seconds of work for those who wait, whatever there is of room
         self._counted_at = self._at
         self._peers: dict[str, _PeerTime] = {}
+        self._waiting: dict[str, _PeerTime] = {}  # those with connections that wait
+
+    @property
+    def waiting(self) -> int:
+        """How many connections wait to be read on."""
+        return sum(len(peer.waiting) for peer in self._waiting.values())
 
     @property
     def period(self) -> float:
         """Seconds until the next look."""
-        return SHORT_PERIOD if self.waiting else PERIOD
+        return min(SHORT_PERIOD + PERIOD_PER_PEER * len(self._waiting), PERIOD) if self._waiting else PERIOD
 
     @property
     def divides(self) -> bool:
@@ -121,17 +130,18 @@ class FairShare:
         peer = self._peers.get(connection.peer)
         if peer is None or not (peer.waiting or peer.seconds > self._most):
             return False
-        if connection not in peer.waiting:
-            peer.waiting[connection] = None
-            self.waiting += 1
+        peer.waiting[connection] = None
+        self._waiting[connection.peer] = peer
         return True
 
     def remove(self, connection: Reader) -> None:
         """Forget a connection. A second call does nothing."""
-        peer = self._peers.get(connection.peer)
-        if peer is not None and connection in peer.waiting:
-            del peer.waiting[connection]
-            self.waiting -= 1
+        peer = self._waiting.get(connection.peer)
+        if peer is None:
+            return
+        peer.waiting.pop(connection, None)
+        if not peer.waiting:
+            del self._waiting[connection.peer]
 
     def look(self) -> None:
         """Find out how busy the loop is, and read on who has waited."""
@@ -142,16 +152,17 @@ class FairShare:
         worked = max(passed - (idle - self._idle_at), 0.0)
         self._at, self._idle_at = now, idle
         self.load += (worked / passed - self.load) * -math.expm1(-passed / WINDOW)
-        self._room = min(max(self._room + CAPACITY * passed - worked, -MOST_OWED), MOST_ROOM)
-        self.is_busy = self.waiting > 0 or self.load > (CALM if self.is_busy else BUSY)
+        most = max(MOST_ROOM, CAPACITY * self.period)
+        self._room = min(max(self._room + CAPACITY * passed - worked, -MOST_OWED), most)
+        self.is_busy = bool(self._waiting) or self.load > (CALM if self.is_busy else BUSY)
         if not self.is_busy:
             self._peers.clear()
             return
         if now - self._counted_at >= PERIOD:
             self._count(now)
-        self._least = min(self._least + LEAST_PART * passed, MOST_ROOM) if self.waiting else 0.0
+        self._least = min(self._least + LEAST_PART * passed, MOST_ROOM) if self._waiting else 0.0
         room = max(self._room, self._least)
-        if self.waiting and room > 0:
+        if self._waiting and room > 0:
             self._release(now, room)
 
     def _count(self, now: float) -> None:
@@ -160,39 +171,38 @@ class FairShare:
         What the loop does beside, for engines and for itself, comes first.
         """
         self._counted_at = now
-        wanted = []
         for name, peer in list(self._peers.items()):
             peer.fade(now)
-            if peer.waiting:
-                wanted.append(math.inf)
-            elif peer.seconds > _NEXT_TO_NOTHING * WINDOW:
-                wanted.append(peer.seconds)
-            elif peer.turns < _NEXT_TO_NOTHING:
+            if not peer.waiting and peer.turns < _FORGOTTEN:
                 del self._peers[name]
         known = sum(peer.seconds for peer in self._peers.values())
-        others_work = max(self.load * WINDOW - known, 0.0)
-        left, others = max(CAPACITY * WINDOW - others_work, _LEAST_LEFT * WINDOW), len(wanted)
-        for seconds in sorted(wanted) if others > 1 else ():
+        beside = max(self.load * WINDOW - known, 0.0)
+        left = max(CAPACITY * WINDOW - beside, _LEAST_LEFT * WINDOW)
+        wanted = sorted(math.inf if peer.waiting else peer.seconds for peer in self._peers.values())
+        self._most = math.inf
+        if sum(wanted[:-1]) < _NEXT_TO_NOTHING * WINDOW:
+            return  # there is but one
+        for others, seconds in zip(range(len(wanted), 0, -1), wanted, strict=True):
             if seconds * others >= left:
                 self._most = TOLERANCE * left / others
                 return
-            left, others = left - seconds, others - 1
-        self._most = math.inf
+            left -= seconds
 
     def _release(self, now: float, room: float) -> None:
         """Read on connections that take ``room`` seconds together, if they take what their peers usually do."""
-        peers = [peer for peer in self._peers.values() if peer.waiting]
-        for peer in peers:
+        for peer in self._waiting.values():
             peer.fade(now)
-            peer.promised = 0.0
-        while room > 0 and peers:
-            peer = min(peers, key=lambda one: one.seconds + one.promised)
+        least_first = [(peer.seconds, number, peer) for number, peer in enumerate(self._waiting.values())]
+        heapq.heapify(least_first)
+        while room > 0 and least_first:
+            seconds, number, peer = least_first[0]
             connection = next(iter(peer.waiting))
             self.remove(connection)
-            if not peer.waiting:
-                peers.remove(peer)
             cost = peer.cost
-            peer.promised += cost
+            if peer.waiting:
+                heapq.heapreplace(least_first, (seconds + cost, number, peer))
+            else:
+                heapq.heappop(least_first)
             room -= cost
             self._least -= cost
             connection.read_on()

@@ -138,6 +138,16 @@ def test_those_who_wait_get_the_same_time_whatever_a_turn_costs() -> None:
     assert min(parts) > 0.8 * max(parts)
 
 
+def test_many_peers_that_want_too_much_together_get_the_same() -> None:
+    loop = Loop({f"10.0.{number}": Demand(1, 0.001) for number in range(400)})
+    loop.run(5.0)
+    before = {one.peer: one.turns for one in loop.connections}
+    loop.run(25.0)
+    turns = [one.turns - before[one.peer] for one in loop.connections]
+    assert sum(loop.taken.values()) == pytest.approx(CAPACITY, abs=0.1)
+    assert min(turns) > 0.7 * max(turns)
+
+
 def test_who_waits_is_read_on_though_other_work_takes_all_the_time() -> None:
     loop = Loop({"a": Demand(5, 0.002), "b": Demand(5, 0.002)}, beside=2.0)
     loop.run(3.0)

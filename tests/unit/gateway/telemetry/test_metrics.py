@@ -80,7 +80,7 @@ def admin() -> AdminApi:
     budget = MemoryBudget(1 << 20)
     budget.bodies, budget.answers, budget.streams = 10, 20, 30
     share = FairShare(clock=lambda: now[0], idle=lambda: now[0])
-    share.load, share.waiting = 0.8125, 4
+    share.load = 0.8125
     api = AdminApi(
         dispatcher=dispatcher, metrics=counted(), state=ServerState(), table=table, share=share, budget=budget
     )
