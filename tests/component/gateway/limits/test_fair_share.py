@@ -58,6 +58,10 @@ async def metric(running: Gateway, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
+async def some_paused(running: Gateway) -> bool:
+    return await metric(running, "llama_gateway_connections_paused") > 0
+
+
 async def test_who_is_dear_waits_beside_others_and_everybody_is_answered(held: list[str]) -> None:
     upstream = Upstream()
     dear = json.dumps({"model": "m", "messages": ["x" * 40_000]}).encode()
@@ -78,9 +82,9 @@ async def test_who_is_dear_waits_beside_others_and_everybody_is_answered(held: l
         for _ in range(8):
             tasks.create_task(client(running.port, dear, "127.0.0.2"))
         tasks.create_task(client(running.port, cheap, "127.0.0.3"))
-        await until(lambda: held.count("127.0.0.2") > 50, shows=lambda: held[-20:])
+        await until(lambda: held.count("127.0.0.2") > 50, seconds=_DEADLINE_S, shows=lambda: held[-20:])
         assert await metric(running, "llama_gateway_loop_load") > 0.7
-        assert await metric(running, "llama_gateway_connections_paused") > 0
+        await until(lambda: some_paused(running), seconds=_DEADLINE_S)
         ended.set()
     assert set(answers) == {(200, OK_BODY)}
     assert {seen.body for seen in upstream.seen} == {dear, cheap}
@@ -97,7 +101,7 @@ async def test_a_connection_whose_client_leaves_while_it_waits_is_closed(held: l
                     tasks.create_task(ask(running.port, raw, source=source, times=10_000))
 
         asking = asyncio.create_task(clients())
-        await until(lambda: len(held) > 20)
+        await until(lambda: len(held) > 20, seconds=_DEADLINE_S)
         asking.cancel()
         await asyncio.wait([asking])
         await until(lambda: running.server.connections == 0 and running.server.open_requests == 0)

@@ -33,8 +33,8 @@ def test_a_loop_that_waits_is_idle_and_one_that_works_is_not() -> None:
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         waited, while_working = runner.run(wait_and_work())
-    assert waited == pytest.approx(0.2, abs=0.05)
-    assert while_working < 0.05
+    assert waited > 0.19
+    assert while_working < 0.1
 
 
 class Measure:
