@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import json
+import ssl
 from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]  # what is counted
+from pathlib import Path
 
 import pytest
 
 from llama_serving.gateway.connections.protocol import BoundedProtocol
 from tests.component.gateway.running import CHAT, Gateway, gateway, until
 from tests.component.gateway.scripted import OK_BODY, Upstream, upstreams
+from tests.component.gateway.tls.certificates import Mounted, make_pair
 
 _DEADLINE_S = 30.0
 
@@ -23,9 +26,11 @@ def request(framed: bytes) -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b" % (CHAT.encode(), framed)
 
 
-async def ask(port: int, raw: bytes, *, source: str = "127.0.0.1", times: int = 1) -> list[tuple[int, bytes]]:
+async def ask(
+    port: int, raw: bytes, *, source: str = "127.0.0.1", times: int = 1, tls: ssl.SSLContext | None = None
+) -> list[tuple[int, bytes]]:
     """Send the same request some times on one connection; return statuses and bodies."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), ssl=tls)
     got = []
     try:
         async with asyncio.timeout(_DEADLINE_S):
@@ -62,7 +67,21 @@ async def some_paused(running: Gateway) -> bool:
     return await metric(running, "llama_gateway_connections_paused") > 0
 
 
-async def test_who_is_dear_waits_beside_others_and_everybody_is_answered(held: list[str]) -> None:
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """Return a folder with a certificate, as the kubelet mounts it."""
+    mounted = Mounted(tmp_path / "tls")
+    certificate, key = make_pair(tmp_path / "pair", "first")
+    mounted.put(crt=certificate, key=key)
+    return mounted.folder
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_who_is_dear_waits_beside_others_and_everybody_is_answered(
+    held: list[str], certificates: Path, *, encrypted: bool
+) -> None:
+    trust = ssl.create_default_context(cafile=str(certificates / "tls.crt"))
+    tls = trust if encrypted else None
     upstream = Upstream()
     dear = json.dumps({"model": "m", "messages": ["x" * 40_000]}).encode()
     cheap = b'{"model":"m"}'
@@ -71,12 +90,12 @@ async def test_who_is_dear_waits_beside_others_and_everybody_is_answered(held: l
 
     async def client(port: int, body: bytes, source: str) -> None:
         while not ended.is_set():
-            answers.extend(await ask(port, request(chunked(body, 60)), source=source, times=10))
+            answers.extend(await ask(port, request(chunked(body, 60)), source=source, times=10, tls=tls))
 
     # A loop that is never idle, as far as the gateway can tell.
     async with (
         upstreams(upstream),
-        gateway(upstream.endpoint("a"), idle=lambda: 0.0) as running,
+        gateway(upstream.endpoint("a"), idle=lambda: 0.0, tls=encrypted, certificates=certificates) as running,
         asyncio.TaskGroup() as tasks,
     ):
         for _ in range(8):
