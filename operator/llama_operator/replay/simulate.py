@@ -134,6 +134,8 @@ class _Simulation:
                 self._advance(tick)
                 self._reading()
                 tick += _TICK
+        while self.events and self.events[0][0] <= end:  # a trace may end between two readings
+            self._event()
         self._finish(end)
         judged = bisect_left(requests, self.warmup, key=lambda one: one.arrival)
         return Run(tuple(self.waits[judged:]), self.cost, tuple(self.targets), tuple(self.points))

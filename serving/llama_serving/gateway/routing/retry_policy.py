@@ -10,7 +10,8 @@ Until the first byte of an answer has left for the client, a request may be retr
 - never after any other status: that is the engine's answer;
 - never after a read timeout: it is as long as the longest answer, and the request may be the cause.
 
-None of it once the request itself is the cause (blame.py).
+None of it once the request itself is the cause (blame.py). The last attempt is for a group that has not failed the
+request, where there is one: it waits for that group's slot.
 
 After an engine has said that it has not the adapter of a request nothing is counted: that is news about where the
 adapter is, no failure. The router (router.py) does not ask it again for some time, and the queue's time-out ends it.
@@ -71,6 +72,11 @@ class Tries:
     kills: int = 0
     internal: int = 0
     answer_begun: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether one more failure of an engine that has the request may end it."""
+        return not self.answer_begun and (self.internal >= MAX_INTERNAL or self.kills + 1 >= MAX_KILLS)
 
     def may_retry(self, fault: AttemptFault, max_retries: int) -> bool:
         """Return whether the request is retried after ``fault``, and count that retry."""

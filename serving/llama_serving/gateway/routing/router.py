@@ -335,8 +335,9 @@ class Router:
 
     def _pick(self, ticket: Ticket, free: Iterable[Backend] | None = None) -> Backend | None:
         best: Backend | None = None
+        saved = ticket.saves_attempt_for(self.backends.values())
         for backend in self._free() if free is None else free:
-            if not ticket.may_use(backend):
+            if not ticket.may_use(backend) or (saved and backend.key in ticket.tried):
                 continue
             if best is None or (backend.in_flight, backend.last_grant) < (best.in_flight, best.last_grant):
                 best = backend

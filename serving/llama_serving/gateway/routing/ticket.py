@@ -1,5 +1,6 @@
 """One request on its way through the router."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llama_serving.gateway.routing.backend import Backend
@@ -63,6 +64,15 @@ class Ticket:
         if self.charges.bar_it:
             return False
         return self.finds_adapter(backend) and self.tried.get(backend.key) != backend.health.proof
+
+    def saves_attempt_for(self, backends: Iterable[Backend]) -> bool:
+        """Return whether its last attempt is for one of these that has not failed it: no other gets it meanwhile.
+
+        Another may have shown that it works, by a probe, and fail all work.
+        """
+        if not (self.tried and self.tries.is_last):
+            return False
+        return any(one.is_routable and one.key not in self.tried and self.may_use(one) for one in backends)
 
     @property
     def generates(self) -> bool:
