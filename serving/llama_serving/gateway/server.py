@@ -39,6 +39,7 @@ from llama_serving.gateway.tls.reloading import ReloadingCertificate
 from llama_serving.gateway.upstream.connection import ConnectionPools, no_credential
 from llama_serving.gateway.upstream.health_probe import Prober
 
+_READ_ON = 0.2  # seconds in which requests are read that had to wait for their turn
 _HANDSHAKE = 10.0  # seconds for which a client may hold a connection before it has said anything
 
 
@@ -201,6 +202,8 @@ class GatewayServer:
     async def _shutdown(self, listener: asyncio.Server, server: web.Server) -> None:
         self._state.draining = True
         LOGGER.info("draining", extra=fields(open_requests=self._state.open_requests))
+        if self._share.stop():
+            await asyncio.sleep(_READ_ON)  # what was sent and not read is no open request yet
         await self._wait(self._config.lame_duck)
         listener.close()
         await self._wait(self._config.drain, until_idle=True)

@@ -75,8 +75,9 @@ class _PeerTime:
 
     @property
     def cost(self) -> float:
-        """Seconds of one turn."""
-        return max(self.seconds / self.turns if self.turns else OPENING, _LEAST_COST)
+        """Seconds that one turn is expected to take."""
+        seconds = self.seconds / self.turns if self.turns else OPENING
+        return min(max(seconds, _LEAST_COST), MOST_OWED)
 
 
 class FairShare:
@@ -95,6 +96,7 @@ class FairShare:
         self._most = math.inf
         self._least = 0.0  # seconds of work for those who wait, whatever there is of room
         self._counted_at = self._at
+        self._stopped = False
         self._peers: dict[str, _PeerTime] = {}
         self._waiting: dict[str, _PeerTime] = {}  # those with connections that wait
 
@@ -108,7 +110,6 @@ class FairShare:
         """Seconds until the next look."""
         return min(SHORT_PERIOD + PERIOD_PER_PEER * len(self._waiting), PERIOD) if self._waiting else PERIOD
 
-    @property
     def divides(self) -> bool:
         """Whether it matters who takes how much: the loop is busy with several peers."""
         return self.is_busy and len(self._peers) > 1
@@ -143,11 +144,22 @@ class FairShare:
         if not peer.waiting:
             del self._waiting[connection.peer]
 
+    def stop(self) -> bool:
+        """Let nobody wait from now on; return whether somebody did."""
+        self._stopped = True
+        self.is_busy = False
+        waited = [connection for peer in self._waiting.values() for connection in peer.waiting]
+        self._waiting.clear()
+        self._peers.clear()
+        for connection in waited:
+            connection.read_on()
+        return bool(waited)
+
     def look(self) -> None:
         """Find out how busy the loop is, and read on who has waited."""
         now, idle = self._clock(), self._idle()
         passed = now - self._at
-        if passed <= 0:
+        if passed <= 0 or self._stopped:
             return
         worked = max(passed - (idle - self._idle_at), 0.0)
         self._at, self._idle_at = now, idle
@@ -173,7 +185,7 @@ class FairShare:
         self._counted_at = now
         for name, peer in list(self._peers.items()):
             peer.fade(now)
-            if not peer.waiting and peer.turns < _FORGOTTEN:
+            if not peer.waiting and peer.turns < _FORGOTTEN and peer.seconds < _NEXT_TO_NOTHING * WINDOW:
                 del self._peers[name]
         known = sum(peer.seconds for peer in self._peers.values())
         beside = max(self.load * WINDOW - known, 0.0)
@@ -204,5 +216,5 @@ class FairShare:
             else:
                 heapq.heappop(least_first)
             room -= cost
-            self._least -= cost
+            self._least = max(self._least - cost, -MOST_OWED)
             connection.read_on()

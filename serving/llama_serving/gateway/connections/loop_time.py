@@ -34,23 +34,29 @@ def measured_loop() -> tuple[asyncio.AbstractEventLoop, Callable[[], float]]:
 
 
 class Measured(Generic[T]):
-    """Awaits a coroutine; ``measure`` gets the seconds of each of its steps."""
+    """Awaits a coroutine; ``measure`` gets the seconds of each of its steps that began while ``matters()``."""
 
-    __slots__ = ("_clock", "_coroutine", "_measure")
+    __slots__ = ("_clock", "_coroutine", "_matters", "_measure")
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, T], *, clock: Callable[[], float], measure: Callable[[float], None]
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        clock: Callable[[], float],
+        matters: Callable[[], bool],
+        measure: Callable[[float], None],
     ) -> None:
         self._coroutine = coroutine
         self._clock = clock
+        self._matters = matters
         self._measure = measure
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Run the coroutine; a cancellation reaches it as if it were awaited itself."""
-        coroutine, clock, measure = self._coroutine, self._clock, self._measure
+        coroutine, clock, matters, measure = self._coroutine, self._clock, self._matters, self._measure
         thrown: BaseException | None = None
         while True:
-            begun = clock()
+            begun = clock() if matters() else None
             try:
                 waits_for = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
             except StopIteration as end:
@@ -58,7 +64,8 @@ class Measured(Generic[T]):
                 return value
             finally:
                 thrown = None  # its traceback leads back here: left as it is, it would wait for the garbage collector
-                measure(clock() - begun)
+                if begun is not None:
+                    measure(clock() - begun)
             try:
                 yield waits_for
             except GeneratorExit:

@@ -15,16 +15,20 @@ share of it is read no further for a while (fair_share.py).
 
 import asyncio
 import socket
-from typing import Any, Final, cast
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar, cast
 
 from aiohttp import web
 
 from llama_serving.common.transports import end_cycle
 from llama_serving.gateway.connections.fair_share import OPENING, FairShare
 from llama_serving.gateway.connections.limits import RECEIVED, SOCKET_BUFFER, UNSENT
+from llama_serving.gateway.connections.loop_time import Measured
 from llama_serving.gateway.connections.request_parser import BoundedParser
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.http.bad_requests import MAX_HEADER, MAX_HEADERS, MAX_TARGET, ClientProtocol, OnRefusal
+
+T = TypeVar("T")
 
 #: Requests that are read ahead behind the one that is answered.
 READ_AHEAD: Final = 2
@@ -130,14 +134,16 @@ class BoundedProtocol(ClientProtocol):
         if not self._reading_paused and not self._buffer_paused:
             super()._resume_transport_reading()
 
-    def measure(self, seconds: float) -> None:
-        """Count what the loop has done for a request of this connection."""
-        self._share.note(self.peer, seconds, turns=0)
+    async def start(self) -> None:
+        """Answer requests, one after the other; what follows an answer, such as the rest of its body, counts too."""
+        await self.measured(super().start())
 
-    @property
-    def is_measured(self) -> bool:
-        """Whether it matters what the loop does for this connection."""
-        return self._share.divides
+    def measured(self, work: Coroutine[Any, Any, T]) -> Measured[T]:
+        """Return work for this connection as something to await, whose time counts while it matters."""
+        return Measured(work, clock=self._loop.time, matters=self._share.divides, measure=self._count)
+
+    def _count(self, seconds: float) -> None:
+        self._share.note(self.peer, seconds, turns=0)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End: all that it held is free."""

@@ -15,14 +15,15 @@ from typing import Any, Final
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from llama_serving.gateway.connections.limits import FREE_HEAD
+from llama_serving.gateway.connections.limits import FREE_HEAD, RECEIVED
 from llama_serving.gateway.http.bad_requests import MAX_HEAD, HeadRefusedError, Refusal
 
 TOO_LARGE: Final = Refusal(431, "headers_too_large", f"the head of the request is longer than {MAX_HEAD} bytes")
 FULL: Final = Refusal(429, "gateway_full", "the gateway's memory for the heads of requests is full")
 NO_TUNNEL: Final = Refusal(405, "method_not_allowed", "this port is no proxy: it opens no tunnel with CONNECT")
-#: Bytes of framing in a chunked body: so many, and one more for each ``DATA_PER_FRAMING`` bytes of data.
-MOST_FRAMING: Final = 16 << 10
+#: Bytes of framing in a chunked body: so many, and one more for each ``DATA_PER_FRAMING`` bytes of data. What was
+#: received and is not parsed yet counts as framing until it is: hence RECEIVED.
+MOST_FRAMING: Final = (16 << 10) + RECEIVED
 DATA_PER_FRAMING: Final = 4
 SMALL_CHUNKS: Final = Refusal(
     400,

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from llama_serving.gateway.connections.fair_share import FairShare
 from llama_serving.gateway.connections.limits import ACCEPTED_AT_A_TIME, BACKLOG, SOCKET_BUFFER
-from llama_serving.gateway.connections.loop_time import Measured
 from llama_serving.gateway.connections.protocol import BoundedProtocol
 from llama_serving.gateway.connections.table import ConnectionTable
 from llama_serving.gateway.http.bad_requests import OnRefusal
@@ -54,9 +53,7 @@ class ClientServer(web.Server):
         if not isinstance(protocol, BoundedProtocol):  # the connection has ended
             return await self._handler(request)
         try:
-            if protocol.is_measured:
-                return await Measured(self._handler(request), clock=self._loop.time, measure=protocol.measure)
-            return await self._handler(request)
+            return await protocol.measured(self._handler(request))
         finally:
             protocol.answered()
 

@@ -107,6 +107,7 @@ class BodyReader:
         except TimeoutError:
             raise BodyRefusedError(408, self._pace.why_late(size, seconds), code="request_timeout") from None
         except web.RequestPayloadError as error:  # its text has bytes of the request
+            error.__traceback__ = None  # the reader keeps the error, and its frames lead back to the reader
             refusal = error.refusal if isinstance(error, FramingRefusedError) else BAD_FRAMING
             raise BodyRefusedError(refusal.status, refusal.message, code=refusal.code) from None
 

@@ -156,6 +156,52 @@ def test_who_waits_is_read_on_though_other_work_takes_all_the_time() -> None:
     assert all(one.turns > was for one, was in zip(loop.connections, before, strict=True))
 
 
+class Recorded:
+    """A connection that counts how often it was read."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.turns = 0
+
+    def read_on(self) -> None:
+        self.turns += 1
+
+
+def test_work_of_requests_that_go_on_while_their_peer_waits_starves_nobody() -> None:
+    now = [0.0]
+    share = FairShare(clock=lambda: now[0], idle=lambda: 0.0)
+    long, short = Recorded("long"), Recorded("short")
+    for _ in range(300):
+        now[0] += 0.01
+        share.look()
+        share.note("long", 0.006)
+        share.note("short", 0.006)
+    for _ in range(6):
+        before = long.turns, short.turns
+        for _ in range(1000):
+            now[0] += 0.01
+            share.note("long", 0.006, turns=0)  # of its requests: none of its connections is read
+            for connection in (long, short):
+                if not share.must_wait(connection):
+                    connection.turns += 1
+                    share.note(connection.peer, 0.0005)
+            share.look()
+        assert long.turns > before[0]
+        assert short.turns > before[1] + 10
+
+
+def test_when_it_stops_all_are_read_on_and_nobody_waits_any_more() -> None:
+    loop = Loop({"a": Demand(10, 0.003), "b": Demand(10, 0.003)})
+    loop.run(3.0)
+    assert loop.share.waiting > 0
+    assert loop.share.stop()
+    assert not loop.share.stop()
+    assert all(one.held_at is None for one in loop.connections)
+    loop.run(6.0)
+    assert loop.share.waiting == 0
+    assert loop.taken["a"] + loop.taken["b"] == pytest.approx(1.0, abs=0.01)
+
+
 def test_the_last_one_there_waits_no_more() -> None:
     loop = Loop({"stays": Demand(10, 0.003), "leaves": Demand(10, 0.003, until=5.0)})
     loop.run(5.0)

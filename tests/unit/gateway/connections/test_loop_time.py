@@ -42,10 +42,11 @@ class Measure:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.matters = True
         self.steps: list[float] = []
 
     def of(self, coroutine: object) -> "Measured[int]":
-        return Measured(coroutine, clock=lambda: self.now, measure=self.steps.append)  # type: ignore[arg-type]
+        return Measured(coroutine, clock=lambda: self.now, matters=lambda: self.matters, measure=self.steps.append)  # type: ignore[arg-type]
 
 
 async def test_each_step_is_measured_and_waiting_is_not() -> None:
@@ -65,6 +66,23 @@ async def test_each_step_is_measured_and_waiting_is_not() -> None:
     got, _ = await asyncio.gather(measure.of(steps()), other())
     assert got == 7
     assert measure.steps == [1, 2, 3]
+
+
+async def test_what_begins_while_it_does_not_matter_is_not_measured() -> None:
+    measure = Measure()
+    measure.matters = False
+
+    async def steps() -> int:
+        measure.now += 1
+        await asyncio.sleep(0)
+        measure.matters = True
+        measure.now += 2
+        await asyncio.sleep(0)
+        measure.now += 4
+        return 7
+
+    assert await measure.of(steps()) == 7
+    assert measure.steps == [4]
 
 
 async def test_an_error_goes_through_and_its_step_is_measured() -> None:
