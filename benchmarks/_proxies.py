@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks._load import KEY
 from llama_serving.config.access.rules import AccessRules
+from testbed.ports import free_port
 
 SERVING_PYTHON = Path(
     os.environ.get(
@@ -61,14 +62,6 @@ class Endpoint:
         threads = Path(f"/proc/{self.pid}/task").iterdir()
         # Nanoseconds on a CPU: the clock ticks of /proc/PID/stat are too coarse for a run of a second.
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -34,7 +34,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from benchmarks._machine import Cores, watched_cores
-from benchmarks._proxies import free_port, serving_program
+from benchmarks._proxies import serving_program
+from testbed.ports import free_port
 from testbed.progress import step
 from tests.e2e.support.bed import NAMESPACE, Bed, manifest, most_pods, running_bed, tiny_models
 from tests.e2e.support.load import Answer, OpenLoad

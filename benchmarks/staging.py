@@ -26,7 +26,6 @@ from pathlib import Path
 from aiohttp import web
 
 from benchmarks import _llama_folder
-from benchmarks._proxies import free_port
 from llama_serving.config.cell import WeightsRef
 from llama_serving.config.desired import StagedWeights, WeightsArtifact
 from llama_serving.config.names import weights_path
@@ -41,6 +40,7 @@ from llama_serving.weights.staging.io.control_files import DesiredFiles, StateFi
 from llama_serving.weights.staging.io.disk import LocalDisk
 from llama_serving.weights.staging.io.trusted_desired import TrustPaths
 from llama_serving.weights.staging.stager import Stager
+from testbed.ports import free_port
 
 DEADLINE = 600.0  # seconds for one share
 MB = 1_000_000

@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks._machine import watched_cores
-from benchmarks._proxies import free_port
 from benchmarks.storm.attacks import ATTACKS
 from benchmarks.storm.confined import DEFAULT_MEMORY, Confined, confined
 from benchmarks.storm.users import Seen, ask
+from testbed.ports import free_port
 
 #: p99 of users in a storm, in those of a calm.
 TARGET: Final = 3.0

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import secrets
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +13,8 @@ from testbed.cache.folder import cache, lock
 from testbed.cluster import network
 from testbed.cluster.spec import Ports, Spec, free_slot
 from testbed.errors import BedError
+from testbed.ports import free_ports
 
-_PORTS: Final = range(20000, 30000)
 USERS: Final = ("admin", "controller-manager", "scheduler", "proxy", "dns", "kwok", "policies")
 
 
@@ -98,29 +96,10 @@ def create(name: str) -> State:
         chosen = free_slot(taken=_taken_slots(), routes=network.host_routes())
         if chosen is None:
             raise BedError("the host already uses all networks that the test bed knows: remove an instance with `down`")
-        spec = Spec(name=name, slot=chosen, node_count=0, kwok_nodes=0, ports=Ports(*_free_ports(4)))
+        spec = Spec(name=name, slot=chosen, node_count=0, kwok_nodes=0, ports=Ports(*free_ports(4)))
         state = State(spec=spec, tokens={})
         save(state)
         return state
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all are held until the last is chosen, so that they differ.
-
-    They lie below the range out of which the kernel takes ports for outgoing connections: a server that was
-    killed must find its port free when it is started again.
-    """
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = _PORTS.start + secrets.randbelow(len(_PORTS))
-            one = held.enter_context(socket.socket())
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-        return ports
 
 
 def instance_lock(name: str) -> Path:

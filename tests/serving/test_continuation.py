@@ -9,7 +9,6 @@ choice between two tokens that are as good as equal.
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from llama_serving.gateway.routing.endpoint import Endpoint
+from testbed.ports import free_port
 from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
 from tests.unit.gateway.continuation.engine import CHAT, TEXT, seen
@@ -50,9 +50,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
     folder = tmp_path_factory.mktemp("engine")
     make(folder / "model", seed=1)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model")]
     command += ["--served-model-name", "llama", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--max-model-len", "512", "--max-num-seqs", "4", "--enforce-eager"]

@@ -18,16 +18,11 @@ import obstore
 from obstore.store import S3Store
 
 from testbed.cache import binaries
+from testbed.ports import free_port
 
 START_S: Final = 30.0
 KEY, SECRET, BUCKET = "reader", "reader-secret", "models"
 REPOSITORY: Final = "team/tiny"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

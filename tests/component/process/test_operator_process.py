@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from aiohttp import web
 from llama_operator.api import API_GROUP, API_VERSION, KIND, VERSION, WEIGHTS_KIND
 from llama_serving.config import names
 from llama_serving.config.model import MANIFEST_KEY
+from testbed.ports import free_port
 from tests.fakes.api.faults import LOST_ANSWERS
 from tests.fakes.api.server import SmallApi, kubeconfig, small_api
 from tests.fakes.api.store import place_of
@@ -91,9 +91,7 @@ class Running:
 @asynccontextmanager
 async def operator(api: SmallApi, folder: Path, *namespaces: str) -> AsyncIterator[Running]:
     """A running operator; killed at the end if it still runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "KUBECONFIG": str(kubeconfig(folder / "kubeconfig", api.url)), "WATCH_NAMESPACES": ",".join(namespaces),
         "POD_NAMESPACE": "llama-system", "LLAMA_SERVING_IMAGE": "s:1", "LLAMA_GATEWAY_IMAGE": "g:1",

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.ports import free_port
 from tests.contract.support.apiserver import ROOT
 
 DEADLINE_S = 60.0  # for a condition; the machine may be busy
@@ -54,9 +54,7 @@ def operator(
     kubeconfig: Path, *namespaces: str, folder: Path, release: str = "llama-operator"
 ) -> Iterator[OperatorProcess]:
     """A running operator; killed at the end if it still runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "KUBECONFIG": str(kubeconfig), "WATCH_NAMESPACES": ",".join(namespaces), "POD_NAMESPACE": release,
         "LLAMA_SERVING_IMAGE": "serving:1", "LLAMA_SERVING_GPU_IMAGE": "serving:1", "LLAMA_GATEWAY_IMAGE": "gateway:1",

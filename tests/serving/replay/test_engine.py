@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from llama_serving.gateway.routing.endpoint import Endpoint
+from testbed.ports import free_port
 from tests.component.gateway.running import gateway, until
 from tests.serving.pods import eventually
 from tests.serving.test_continuation import ENVIRONMENT, START, answers, ask, tail, wire_to
@@ -65,9 +65,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a server that replays."""
     folder = tmp_path_factory.mktemp("engine")
     make_model(folder / "model", THINKING)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "tests.serving.replay.server", "--model", str(folder / "model")]
     command += ["--served-model-name", "llama", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--max-model-len", "1024", "--max-num-seqs", "4", "--enforce-eager"]

@@ -7,7 +7,6 @@ what it computed of the prompt, so only the first request waits for it.
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import aiohttp
 import pytest
 
 from llama_serving.gateway.routing.endpoint import Endpoint
+from testbed.ports import free_port
 from tests.component.gateway.running import Gateway, gateway, until
 from tests.serving.pods import eventually
 from tests.serving.test_continuation import ENVIRONMENT, START, answers, tail, wire_to
@@ -43,9 +43,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
     folder = tmp_path_factory.mktemp("engine")
     make(folder / "model", seed=1, context=CONTEXT, layers=1, heads=1)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model")]
     command += ["--served-model-name", "llama", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--max-model-len", str(CONTEXT), "--max-num-seqs", "2", "--enforce-eager"]
