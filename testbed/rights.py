@@ -49,6 +49,9 @@ class Use:
         return f"{self.user}: {self.right} {where}".rstrip()
 
 
+_UNBIND: Final = Right("rbac.authorization.k8s.io", "rolebindings", "delete")
+
+
 def rights_of(rules: Iterable[Object]) -> frozenset[Right]:
     """Return what rules of a Role or a ClusterRole give. Raises ValueError for a wildcard, which says nothing."""
     found = set()
@@ -105,10 +108,29 @@ def unused(granted: Collection[Right], uses: Iterable[Use], *, reasons: Mapping[
     return needless + stale
 
 
-def ungranted(granted: Collection[Right], uses: Iterable[Use]) -> list[str]:
-    """Return what was asked for without a right, each once."""
-    found = [use for use in uses if not use.allowed or use.right not in granted]
+def ungranted(
+    granted: Collection[Right], uses: Iterable[Use], *, ended: Mapping[str, Collection[datetime]] | None = None
+) -> list[str]:
+    """Return what was asked for without a right, each once.
+
+    ``ended``: when bindings of an account were deleted; its process may outlive them by the time that it has to end.
+    """
+    ended = ended or {}
+    found = [use for use in uses if use.right not in granted or not (use.allowed or _outlives(use, ended))]
     return sorted({f"{use} is not granted" for use in found})
+
+
+def ends_of(uses: Iterable[Use]) -> Mapping[str, Collection[datetime]]:
+    """Return when the RoleBinding that has the name of a service account was deleted, by the account's user name."""
+    ends: dict[str, list[datetime]] = defaultdict(list)
+    for use in uses:
+        if use.allowed and use.right == _UNBIND:
+            ends[f"system:serviceaccount:{use.namespace}:{use.name}"].append(use.at)
+    return ends
+
+
+def _outlives(use: Use, ended: Mapping[str, Collection[datetime]]) -> bool:
+    return any(end <= use.at < end + MINUTE for end in ended.get(use.user, ()))
 
 
 def floods(uses: Iterable[Use], *, most: int = MOST_READS) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.rights import Right, Use, floods, granted_to, rights_of, ungranted, unused, uses_of
+from testbed.rights import Right, Use, ends_of, floods, granted_to, rights_of, ungranted, unused, uses_of
 from tests.rights import GATEWAY, OPERATOR, RESOLVER
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -87,6 +87,18 @@ def test_a_refused_request_is_no_use_of_a_right() -> None:
     uses = used(event(decision="forbid"))
     assert unused({LIST}, uses, reasons={}) == ["list pods is granted and was not used"]
     assert ungranted({LIST}, uses) == ["op: list pods team is not granted"]
+
+
+@pytest.mark.parametrize(("after", "said"), [(-1, 1), (0, 0), (30, 0), (61, 1)])
+def test_who_outlives_its_binding_is_refused_for_a_minute(after: float, said: int) -> None:
+    gone = event("delete", resource="rolebindings", name="op", user="collector", at=NOON)
+    gone["objectRef"]["apiGroup"] = "rbac.authorization.k8s.io"
+    user = "system:serviceaccount:team:op"
+    refused = event(decision="forbid", user=user, at=NOON + timedelta(seconds=after))
+    uses, ended = used(refused), ends_of(used(gone))
+    assert list(ended) == [user]
+    assert len(ungranted({LIST}, uses, ended=ended)) == said
+    assert ungranted({PATCH}, uses, ended=ended) == [f"{user}: list pods team is not granted"]
 
 
 def test_what_was_used_is_granted() -> None:
