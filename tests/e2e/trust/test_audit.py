@@ -64,7 +64,7 @@ def test_the_operator_uses_what_it_is_granted(bed: Bed, uses: list[Use], whole_r
 
 
 @pytest.mark.usefixtures("pair")
-def test_gateways_use_what_they_are_granted(bed: Bed, uses: list[Use], all_uses: list[Use], whole_run: bool) -> None:
+def test_gateways_use_what_they_are_granted(bed: Bed, uses: list[Use], *, all_uses: list[Use], whole_run: bool) -> None:
     granted = frozenset(right for role in of_component(bed, "gateway") for right in rights_of(role["rules"]))
     mine = [use for use in uses if use.user.endswith("-gateway")]
     # Of a deployment that is deleted the Role goes at once, and its gateway some seconds later.
