@@ -10,7 +10,8 @@ from tests.e2e.support.bed import PAIR, Bed, manifest, running_bed
 from tests.e2e.support.parking import others_parked
 
 #: Files in the order in which they run. Later ones go on with the groups that the first one starts; while `test_idle`
-#: waits for five minutes without a change of the pair, those before it work on deployments of their own.
+#: waits for five minutes without a change of the pair, those before it work on deployments of their own. The storm comes
+#: behind the audit: it gives the operator rights in another namespace for its own time.
 ORDER = (
     "test_first_start",
     "test_walls",
@@ -26,7 +27,6 @@ ORDER = (
     "test_gpus",
     "test_gpu_faults",
     "test_dra",
-    "test_storm",
     "test_waits",
     "test_scale_to_zero",
     "test_idle",
@@ -34,6 +34,7 @@ ORDER = (
     "test_promise",
     "test_releases",
     "test_audit",
+    "test_storm",
     "test_uninstall",
 )
 
