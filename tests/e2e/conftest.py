@@ -10,8 +10,8 @@ from tests.e2e.support.bed import PAIR, Bed, manifest, running_bed
 from tests.e2e.support.parking import others_parked
 
 #: Files in the order in which they run. Later ones go on with the groups that the first one starts; while `test_idle`
-#: waits for five minutes without a change of the pair, those before it work on deployments of their own. The storm comes
-#: behind the audit: it gives the operator rights in another namespace for its own time.
+#: waits for five minutes without a change of the pair, those before it work on deployments of their own. The storm
+#: comes behind the audit: it gives the operator rights in another namespace for its own time.
 ORDER = (
     "test_first_start",
     "test_walls",
