@@ -149,7 +149,7 @@ async def test_a_long_answer_that_is_no_stream_gets_nothing_in_its_middle() -> N
     long = b'{"a": "' + b"x" * WHOLE_BELOW + b'",\n\n'  # a shorter one is read whole before it is forwarded
     engine = Paused([long, b'\n\n"b": 1}'], kind="application/json")
     upstream = Upstream(then=engine)
-    async with upstreams(upstream), gateway(upstream.endpoint("a"), sse_keep_alive=0.05) as running:
+    async with upstreams(upstream), gateway(upstream.endpoint("a"), sse_keep_alive=1) as running:
         engine.go()
         waiting = ask(running, PASSED_ON)
         await waiting.held(1)
