@@ -170,6 +170,8 @@ def test_a_stage_killed_under_load_ends_its_engine_core_and_is_replaced(
     cell: Cell, record_property: Callable[[str, object], None]
 ) -> None:
     before, replica = answer(cell), cell.engine_state()["pid"]
+    # The list of processes is read while others of them come and go.
+    eventually(lambda: len(cell.leader.processes("EngineCore")) == 1, within=30, what="one engine core", tail=cell.logs)
     [core] = cell.leader.processes("EngineCore")
     with ThreadPoolExecutor() as pool:
         request = pool.submit(lambda: [answer(cell, tokens=480) for _ in range(50)])
