@@ -124,6 +124,8 @@ async def test_a_connection_whose_client_leaves_while_it_waits_is_closed(held: l
         asking.cancel()
         await asyncio.wait([asking])
         await until(lambda: running.server.connections == 0 and running.server.open_requests == 0)
+        assert running.server.held_by_connections == 0
+        assert await metric(running, "llama_gateway_connections_paused") == 0
 
 
 async def test_requests_that_wait_to_be_read_are_answered_when_the_gateway_ends(held: list[str]) -> None:
